@@ -1,0 +1,54 @@
+# `make demo` is the way in: it sets up .venv on first use and takes real shopping data all the way.
+# PYTHON chooses the interpreter (3.11, 3.12 or 3.13); ARGS goes on to pytest and to `make lock`.
+PYTHON ?=
+ARGS ?=
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint up down bench lock env clean
+
+help:
+	@echo "make demo    set up and run everything on real shopping data"
+	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
+	@echo "make test    run the tests          make lint   check style, types and import arrows"
+	@echo "make bench   measure the demo       make lock   resolve requirements.lock anew"
+	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
+	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@PYTHON="$(PYTHON)" sh infra/setup.sh
+
+demo: $(READY)
+	@$(BIN)/tailorbird demo --approve
+
+up down: $(READY)
+	@$(BIN)/tailorbird $@
+
+test: $(READY)
+	$(BIN)/pytest $(ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.demo
+
+# Names, versions and hashes only: where packages come from is the machine's business, not the project's.
+# Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.
+lock:
+	@test -x $(BIN)/uv || $(MAKE) setup
+	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
+		--all-extras --group dev --group setup --generate-hashes \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+env:
+	@sh infra/containers/make-env.sh
+
+clean:
+	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,40 @@
+"""The contract of a data set: columns that must be there, and the kinds of value they must hold."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from models.errors import TailorbirdError
+
+Kind = Literal["any", "number", "time"]
+
+
+class ContractBrokenError(TailorbirdError):
+    """A source that lacks a column or holds the wrong kind of value: nothing of it was taken."""
+
+
+def check(source: str, found: Mapping[str, Kind], rows: int, required: Mapping[str, Kind]) -> None:
+    """Compare the columns of a source, by name, with the ones its mapping reads; all faults are told at once."""
+    faults = [] if rows else ["it has no rows"]
+    for column, kind in required.items():
+        if column not in found:
+            faults.append(f"column {column!r} is missing")
+        elif kind not in {"any", found[column]}:
+            faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
+    if faults:
+        known = ", ".join(sorted(found)) or "none"
+        raise ContractBrokenError(
+            f"{source} breaks its contract: {'; '.join(faults)}. Its columns are: {known}. "
+            "Mend the file or the mapping, then ingest it again; nothing was stored."
+        )
+
+
+def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:
+    """The suite for a batch's profile (one row): each figure within its bounds."""
+    import great_expectations as gx
+    from great_expectations import expectations as gxe
+
+    made = [
+        gxe.ExpectColumnValuesToBeBetween(column=c, min_value=low, max_value=high, meta={"rule_id": c})
+        for c, (low, high) in bounds.items()
+    ]
+    return gx.ExpectationSuite(name=name, expectations=made)

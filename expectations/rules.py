@@ -1,0 +1,84 @@
+"""A row rule is said twice under one id: as an expression that routes rows, and as the expectation that counts them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import narwhals as nw
+
+
+@dataclass(frozen=True)
+class RowRule:
+    """A row for which `broken` is true goes to quarantine under `id`."""
+
+    id: str
+    meaning: str
+    broken: nw.Expr
+    expectation: Callable[..., Any]
+    """Makes the Great Expectations twin from `mostly` and `meta`; made late, since the import takes seconds."""
+    mostly: float = 0.9
+    """Share of the rows that must keep the rule; below it the batch as a whole is refused."""
+
+
+def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
+    """One boolean column per rule, true where a row of `rows` (any eager frame) breaks it; nulls break nothing."""
+    return (
+        nw.from_native(rows, eager_only=True)
+        .select(rule.broken.fill_null(False).alias(rule.id) for rule in rules)
+        .to_native()
+    )
+
+
+def row_suite(name: str, rules: Sequence[RowRule]) -> Any:
+    """The suite for a sample of rows."""
+    import great_expectations as gx
+
+    made = [rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id}) for rule in rules]
+    return gx.ExpectationSuite(name=name, expectations=made)
+
+
+def missing(column: str, meaning: str) -> RowRule:
+    """The rule that a column is neither null nor empty."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValuesToNotBeNull(column=column, **options)
+
+    return RowRule(f"{column}_missing", meaning, nw.col(column).is_null(), twin)
+
+
+def outside(
+    rule_id: str,
+    meaning: str,
+    column: str,
+    low: float | None,
+    high: float | None,
+    *,
+    strict_low: bool = False,
+) -> RowRule:
+    """The rule that a number lies between `low` and `high`; `strict_low` leaves `low` itself out."""
+    value, never = nw.col(column), nw.lit(False)
+    below = never if low is None else (value <= low if strict_low else value < low)
+    above = never if high is None else value > high
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValuesToBeBetween(
+            column=column, min_value=low, max_value=high, strict_min=strict_low, **options
+        )
+
+    return RowRule(rule_id, meaning, below | above, twin)
+
+
+def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
+    """The rule that a value is one of `allowed`."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
+
+    value = nw.col(column)
+    return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin)

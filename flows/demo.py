@@ -1,0 +1,44 @@
+"""The whole way in one run."""
+
+from typing import Any
+
+from prefect import flow
+
+from flows.decide import decide
+from flows.features import features
+from flows.ingest import ingest
+from flows.review import review
+from flows.score import score
+from flows.search import TRIALS, search
+from flows.train import MODELS, train
+
+WAITS = "waits for a decision"
+
+
+@flow
+def demo(
+    approve: bool = False,
+    mapping: str = "complete_journey",
+    location: str | None = None,
+    trials: dict[str, int] = TRIALS,
+    models: list[str] = MODELS,
+) -> dict[str, Any]:
+    """Take real shopping data the whole way: ingest, features, search, train, review, decide, score.
+
+    Args:
+        approve: Say yes to the challenger. Without it the run ends at the review of a new one.
+        mapping: What to ingest.
+        location: Folder of the files, where it differs from what the mapping says.
+        trials: How many settings to try, by model.
+        models: Kinds of model to train and compare.
+    """
+    ledger = ingest(mapping, location)
+    version = features()["version"]
+    found = search(version, trials)
+    train(version, models)
+    result = review(version, models)
+    if approve and result["status"] == WAITS and result["passed"]:
+        decide(True, "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
+        result["status"] = "approved"
+    batch = None if result["status"] == WAITS else score()
+    return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batch": batch}

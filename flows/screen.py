@@ -1,0 +1,129 @@
+"""What a person sees in the terminal."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+_console = Console()
+_FIGURES = {
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_10": "recall@10",
+    "hit_rate_at_10": "hit rate@10",
+    "new_ndcg_at_10": "NDCG@10, new items",
+    "coverage_at_10": "coverage",
+}
+_LEDGER = ("dataset", "read", "accepted", "quarantined", "duplicate", "suppressed", "routed", "status")
+
+
+def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
+    """The end of a demo: models against each other, ledger, batch, one shelf, and what to look at next."""
+    from infra.database import engine
+    from serving.shelf import shelf as look
+    from serving.shelf import somebody
+
+    _ledger(result["ledger"])
+    _review(result["review"])
+    if result["batch"]:
+        _batch(result["batch"])
+        database = engine(endpoints.database_url)
+        user = somebody(database)
+        if user:
+            shelf(user, look(database, user)[:10])
+    pages(endpoints)
+    _next(result)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for label in names.values():
+        table.add_column(label, overflow="fold")
+    for row in rows:
+        table.add_row(*(_number(row.get(name)) for name in names))
+    _console.print(table)
+
+
+def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
+    rows = list(batches)
+    _table("What became of every row", rows, dict(zip(_LEDGER, _LEDGER, strict=True)))
+    for consent in sorted({row["consent"] for row in rows}):
+        _console.print(f"consent: {consent}", style="dim")
+
+
+def _review(review: Mapping[str, Any]) -> None:
+    ranked = sorted(review["models"].items(), key=lambda entry: -entry[1]["ndcg_at_10"])
+    rows = [{"model": kind, **figures} for kind, figures in ranked]
+    _table("Models on the same held-out weeks, whole catalogue", rows, {"model": "model", **_FIGURES})
+    for check in review["checks"]:
+        _console.print(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
+    _console.print(f"Version {review['model_version']}: {review['status']}.")
+
+
+def _batch(batch: Mapping[str, Any]) -> None:
+    names = ("batch_id", "placement", "model_version", "users", "recommendations", "status")
+    _table("Published recommendations", [batch], dict(zip(names, names, strict=True)))
+
+
+def shelf(user: str, rows: list[Mapping[str, Any]]) -> None:
+    """One user's recommendations with titles and reasons."""
+    if not rows:
+        _console.print(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
+        return
+    _table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
+
+
+def status(found: Mapping[str, Any]) -> None:
+    """Where things stand, one line each."""
+    for name, up in found["services"].items():
+        _console.print(f"{'●' if up else '○'} {name}: {'reachable' if up else 'not reachable'}")
+    if not found["services"]["postgres"]:
+        _console.print("Start the services with `tailorbird up` to see the rest.")
+        return
+    for name in ("ledger", "champion", "challenger", "batch"):
+        value = found[name]
+        said = "none yet" if value is None else ", ".join(f"{k} {_number(v)}" for k, v in value.items() if k != "metrics")
+        _console.print(f"{name}: {said}")
+    if found["champion"]:
+        figures = found["champion"]["metrics"]
+        _console.print("  " + ", ".join(f"{label} {figures[name]:.4f}" for name, label in _FIGURES.items()))
+
+
+def pages(endpoints: Any) -> None:
+    """Where the pages are, and how to sign in to them."""
+    _console.print(f"\nPrefect  {endpoints.prefect_page}", soft_wrap=True)
+    _console.print(f"MLflow   {endpoints.mlflow_tracking_uri}", soft_wrap=True)
+    if endpoints.prefect_login or endpoints.mlflow_login:
+        _console.print("Sign in as [bold]tailorbird[/]; `tailorbird logins` shows the passwords.")
+
+
+def _next(result: Mapping[str, Any]) -> None:
+    _console.print("\nWhat to look at next", style="bold")
+    if not result["batch"]:
+        version = result["review"]["model_version"]
+        _console.print(f"  tailorbird decide --approve --version {version} --reason …   then: tailorbird score")
+    _console.print("  tailorbird recommend USER    one user's list, by your own id")
+    _console.print("  tailorbird status            ledger, champion, live batch, services")
+    _console.print("  tailorbird psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '…'")
+    _console.print("  tailorbird down              stop the services; the data stays in ./var")
+
+
+def result(kind: str, value: Any) -> None:
+    """What a single command has done."""
+    if kind == "ledger":
+        _ledger(value)
+    elif kind == "review":
+        _review(value)
+    elif kind == "batch":
+        _batch(value)
+    elif kind == "runs":
+        _console.print(f"{len(value)} runs in MLflow; compare them with `tailorbird review`.")
+    else:
+        for row in value if isinstance(value, list) else [value]:
+            _console.print(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))

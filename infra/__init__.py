@@ -1,0 +1,1 @@
+"""What processes stand on: settings, servers, schema, lake, identity, bundles and the MLflow registry."""

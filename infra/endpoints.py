@@ -1,0 +1,119 @@
+"""Where the three services answer, and what a program needs in its environment to use them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra import state
+from infra.credentials import secret
+from infra.embedded import EmbeddedPostgres
+from infra.settings import Settings
+from infra.state import Service
+from models.errors import TailorbirdError
+
+USER = "tailorbird"
+"""Who logs in to the Prefect and MLflow pages."""
+DATABASE = "tailorbird"
+QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+
+
+class ServicesDown(TailorbirdError):
+    """Nothing is configured or running under an address that is needed."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Addresses and credentials of the services. Printing it shows no password.
+
+    `database_url` is in psycopg2 form. `environment` holds what Prefect, MLflow and `load()` read for themselves.
+    `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None when
+    that service is not ours.
+    """
+
+    prefect_api_url: str
+    prefect_page: str
+    mlflow_tracking_uri: str = field(repr=False)
+    database_url: str = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    prefect_login: str | None = field(default=None, repr=False)
+    mlflow_login: tuple[str, str] | None = field(default=None, repr=False)
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """Where everything answers. Raises ServicesDown when a part is neither configured nor was ever started."""
+    known = state.load(settings.var)
+    settings = elsewhere(settings, known)
+    prefect = settings.prefect_api_url or _address(known, "prefect")
+    mlflow = settings.mlflow_tracking_uri or _address(known, "mlflow")
+    return Endpoints(
+        prefect_api_url=prefect,
+        prefect_page=prefect.rstrip("/").removesuffix("/api"),
+        mlflow_tracking_uri=mlflow,
+        database_url=database_url(settings),
+        environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
+        prefect_login=None if settings.prefect_api_url else prefect_login(settings),
+        mlflow_login=None if settings.mlflow_tracking_uri else mlflow_login(settings),
+    )
+
+
+def export(endpoints: Endpoints) -> None:
+    """Put everything into this process's environment. Call it before Prefect or MLflow is imported."""
+    os.environ.update(endpoints.environment)
+
+
+def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
+    """The settings with only those addresses that are not ours: after `export` the environment names ours too."""
+    ours = {service.address for service in known.values()}
+    both = ("prefect_api_url", "mlflow_tracking_uri")
+    return settings.model_copy(update={name: None for name in both if getattr(settings, name) in ours})
+
+
+def database_url(settings: Settings) -> str:
+    """Tailorbird's own database in psycopg2 form. Raises ServicesDown when it is neither given nor running."""
+    if settings.database_url is not None:
+        from infra.roles import parse
+
+        return parse(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
+    server = EmbeddedPostgres(settings.var)
+    if server.running() is None:
+        raise ServicesDown("The database is not running. Start the services with: tailorbird up")
+    return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
+
+
+def prefect_login(settings: Settings) -> str:
+    """user:password of our Prefect server, for its page and for clients."""
+    return f"{USER}:{secret(settings, 'prefect-page')}"
+
+
+def mlflow_login(settings: Settings) -> tuple[str, str]:
+    """User and password of our MLflow server, for its page and for clients."""
+    return USER, secret(settings, "mlflow-page")
+
+
+def _address(known: Mapping[str, Service], name: str) -> str:
+    if name not in known:
+        raise ServicesDown(f"{name} is neither running nor configured. Start the services with: tailorbird up")
+    return known[name].address
+
+
+def _places(settings: Settings) -> dict[str, str]:
+    places = {"VAR": str(settings.var), "HOME": str(settings.home), "LAKE": settings.lake, "BUNDLES": settings.bundles}
+    if settings.database_url is not None:
+        places["DATABASE_URL"] = settings.database_url.get_secret_value()
+    return {f"TAILORBIRD_{name}": value for name, value in places.items()}
+
+
+def _prefect(settings: Settings, url: str) -> dict[str, str]:
+    environment = {"PREFECT_API_URL": url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    if settings.prefect_api_url is not None:
+        return environment
+    # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
+    own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
+    return environment | own
+
+
+def _mlflow(settings: Settings, url: str) -> dict[str, str]:
+    if settings.mlflow_tracking_uri is not None:
+        return {"MLFLOW_TRACKING_URI": url}
+    user, password = mlflow_login(settings)
+    return {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}

@@ -1,0 +1,65 @@
+"""The lake: Delta tables of events and of data set snapshots, in a folder or an object store."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from models import columns
+
+
+@dataclass(frozen=True)
+class Lake:
+    """Tables below one root. A version of `events` names exactly what a data set was built from."""
+
+    root: str
+
+    def _address(self, *parts: str) -> str:
+        if "://" in self.root:
+            return "/".join((self.root.rstrip("/"), *parts))
+        return str(Path(self.root).absolute().joinpath(*parts))
+
+    def _open(self, *parts: str, version: int | None = None) -> DeltaTable | None:
+        try:
+            return DeltaTable(self._address(*parts), version=version)
+        except TableNotFoundError:
+            return None
+
+    def events(self, version: int | None = None) -> DeltaTable | None:
+        """The events table as it is, or as it was at `version`; None before the first ingest."""
+        return self._open("events", version=version)
+
+    def committed_chunk(self, batch_id: str) -> int:
+        """The last chunk of the batch that the lake holds; -1 when it holds none."""
+        table = self.events()
+        found = None if table is None else table.transaction_version(batch_id)
+        return -1 if found is None else found
+
+    def append_events(self, events: pa.Table, batch_id: str, chunk: int) -> None:
+        """Append one chunk once. Call under the batch's lock: Delta itself accepts a sequential repeat."""
+        if self.committed_chunk(batch_id) >= chunk:
+            return
+        write_deltalake(
+            self._address("events"),
+            events,
+            mode="append",
+            partition_by=[columns.MONTH],
+            commit_properties=CommitProperties(app_transactions=[Transaction(batch_id, chunk)]),
+        )
+
+    def remove_batch(self, batch_id: str) -> None:
+        """Take a refused batch out again, and forget its chunks so that it can come in once it is mended."""
+        table = self.events()
+        if table is not None:
+            forgotten = CommitProperties(app_transactions=[Transaction(batch_id, -1)])
+            table.delete(f"{columns.BATCH_ID} = '{batch_id}'", commit_properties=forgotten)
+
+    def write_dataset(self, version: str, name: str, rows: pa.Table) -> None:
+        """Write one table of a data set snapshot; a re-run after a crash replaces what it left."""
+        write_deltalake(self._address("datasets", version, name), rows, mode="overwrite")
+
+    def read_dataset(self, version: str, name: str) -> pa.Table:
+        """One table of a data set snapshot."""
+        return pa.table(DeltaTable(self._address("datasets", version, name)).to_pyarrow_table())

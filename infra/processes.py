@@ -1,0 +1,139 @@
+"""Processes that outlive the command that started them, and are recognised again by who they are."""
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from models.errors import TailorbirdError
+
+_MARK = "TAILORBIRD_SERVICE"
+_LOG_BYTES = 10_000_000
+_CLOCK_STEP = 2.0  # seconds; psutil's start times move when the machine's clock is corrected
+
+
+class ProcessFailed(TailorbirdError):
+    """A service ended instead of starting; the message quotes the end of its log."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """One started process. `created` (epoch s) tells it from a later process that got the same pid."""
+
+    pid: int
+    created: float
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still runs (a zombie does not)."""
+        return _find(self) is not None
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to start. `mark` (one per service and var folder) is how stray children are found again."""
+
+    mark: str
+    arguments: Sequence[str]
+    log: Path
+    environment: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path = Path("/")
+    user: int | None = None
+
+    @property
+    def digest(self) -> str:
+        """Differs when the command has to be started anew to take effect; says nothing about its secrets."""
+        told = [list(self.arguments), sorted(self.environment.items()), str(self.folder)]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+
+
+def start(command: Command) -> Running:
+    """Start it in a session of its own, so that closing the terminal or Ctrl-C does not end it."""
+    command.log.parent.mkdir(parents=True, exist_ok=True)
+    if command.log.exists() and command.log.stat().st_size > _LOG_BYTES:
+        command.log.replace(command.log.with_suffix(".log.1"))
+    identity: dict[str, Any] = {}
+    if command.user is not None:
+        identity = {"user": command.user, "group": command.user, "extra_groups": []}
+    with command.log.open("ab") as log:
+        process = subprocess.Popen(
+            command.arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=command.folder,
+            env={**os.environ, **command.environment, **command.secrets, _MARK: command.mark},
+            start_new_session=True,
+            **identity,
+        )
+    return Running(process.pid, psutil.Process(process.pid).create_time())
+
+
+def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals = signal.SIGTERM) -> bool:
+    """Ask it to end, then after `grace` seconds force it; its stray children go too. False if it was gone."""
+    process = _find(running)
+    if process is not None:
+        _signal(process, by)
+        psutil.wait_procs([process], timeout=grace)
+    end_strays(mark)
+    if process is not None and _find(running) is not None:
+        _signal(process, signal.SIGKILL)
+        psutil.wait_procs([process], timeout=5)
+    return process is not None
+
+
+def end_strays(mark: str) -> None:
+    """Kill what a service left behind when it was killed itself: its children still hold its port."""
+    strays = [p for p in psutil.process_iter() if p.pid != os.getpid() and _mark(p) == mark]
+    for process in strays:
+        _signal(process, signal.SIGKILL)
+    psutil.wait_procs(strays, timeout=5)
+
+
+def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: float = 120) -> None:
+    """Wait for `ready()`; raise ProcessFailed with the end of the log when the process ends or time is up."""
+    began = time.monotonic()
+    while not ready():
+        late = time.monotonic() - began > seconds
+        if late or not running.alive:
+            why = f"did not answer within {seconds:.0f} s" if late else "ended while starting"
+            raise ProcessFailed(f"A service {why}. The end of {log}:\n{tail(log)}")
+        time.sleep(0.05)
+
+
+def tail(log: Path, lines: int = 12) -> str:
+    """The last lines of a log file, indented."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+
+
+def _find(running: Running) -> psutil.Process | None:
+    try:
+        process = psutil.Process(running.pid)
+        same = abs(process.create_time() - running.created) < _CLOCK_STEP
+        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _signal(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(number)
+
+
+def _mark(process: psutil.Process) -> str | None:
+    try:
+        mark: str | None = process.environ().get(_MARK)
+    except (psutil.Error, OSError):
+        return None
+    return mark

@@ -1,0 +1,145 @@
+"""The one MLflow client: runs, registered versions and their aliases. MLflow is where people look and decide."""
+
+import time
+from ast import literal_eval
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient, artifacts
+from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+NAME = "tailorbird"
+"""The experiment and the registered model."""
+MODEL_PATH = "model"
+"""Where a run keeps its bundle."""
+RUN_KEY = "run_key"
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Runs and model versions on one MLflow server."""
+
+    tracking_uri: str
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(self.tracking_uri)
+
+    @cached_property
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(NAME)
+        if found is None:
+            try:
+                return str(self._client.create_experiment(NAME))
+            except MlflowException:  # another process made it first
+                found = self._client.get_experiment_by_name(NAME)
+        if found is None:
+            raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
+        return str(found.experiment_id)
+
+    def finished_run(self, run_key: str) -> Run | None:
+        """The finished run of this key. Runs that a crash left open are marked as killed."""
+        query = f"tags.{RUN_KEY} = '{run_key}'"
+        for run in self._client.search_runs([self._experiment], query):
+            if run.info.status == "FINISHED":
+                return run
+            if run.info.status == "RUNNING":
+                self._client.set_terminated(run.info.run_id, "KILLED")
+        return None
+
+    def start_run(self, name: str, run_key: str, parameters: Mapping[str, object], tags: Mapping[str, str]) -> str:
+        """Open a run; returns its id."""
+        run = self._client.create_run(self._experiment, run_name=name, tags={RUN_KEY: run_key, **tags})
+        run_id: str = run.info.run_id
+        self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in parameters.items()])
+        return run_id
+
+    def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
+        """Add figures to a run."""
+        now = int(time.time() * 1000)
+        self._client.log_batch(run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
+
+    def log_dataset(self, run_id: str, version: str, digest: str) -> None:
+        """Say what the run has seen."""
+        seen = Dataset(name=version, digest=digest[:36], source_type="delta", source=version)
+        self._client.log_inputs(run_id, datasets=[DatasetInput(seen)])
+
+    def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
+        """Store the files of a folder as artifacts of the run."""
+        self._client.log_artifacts(run_id, str(folder), path)
+
+    def finish_run(self, run_id: str, *, ok: bool = True) -> None:
+        """Close a run."""
+        self._client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
+
+    def run(self, run_id: str) -> Run:
+        """A run with its parameters, metrics and tags."""
+        return self._client.get_run(run_id)
+
+    def page(self, run_id: str) -> str:
+        """The address of a run's page."""
+        return f"{self.tracking_uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
+
+    def settings(self, run_id: str) -> dict[str, Any]:
+        """The model's settings that a training run used, as values."""
+        return {name: _value(text) for name, text in self.run(run_id).data.params.items()}
+
+    def download(self, run_id: str, path: str, to: Path) -> Path:
+        """Fetch a file or folder of a run's artifacts."""
+        source = f"runs:/{run_id}/{path}"
+        return Path(artifacts.download_artifacts(source, dst_path=str(to), tracking_uri=self.tracking_uri))
+
+    def register(self, run_id: str, tags: Mapping[str, str]) -> int:
+        """The registered version of a run's model; made once per run."""
+        try:
+            self._client.create_registered_model(NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        for known in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
+            return int(known.version)
+        source = f"{self.run(run_id).info.artifact_uri}/{MODEL_PATH}"
+        made = self._client.create_model_version(NAME, source, run_id, tags=dict(tags), await_creation_for=None)
+        return int(made.version)
+
+    def version(self, version: int) -> ModelVersion:
+        """One registered version."""
+        return self._client.get_model_version(NAME, str(version))
+
+    def alias(self, name: str) -> int | None:
+        """The version that an alias (`champion`, `challenger`) points at."""
+        try:
+            return int(self._client.get_model_version_by_alias(NAME, name).version)
+        except MlflowException:
+            return None
+
+    def set_alias(self, name: str, version: int) -> None:
+        """Point an alias at a version."""
+        self._client.set_registered_model_alias(NAME, name, str(version))
+
+    def drop_alias(self, name: str) -> None:
+        """Take an alias away; nothing happens when it is not there."""
+        if self.alias(name) is not None:
+            self._client.delete_registered_model_alias(NAME, name)
+
+    def tag_version(self, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags on a version, where a reviewer reads them."""
+        for key, value in tags.items():
+            self._client.set_model_version_tag(NAME, str(version), key, value)
+
+    def describe(self, version: int, text: str) -> None:
+        """The text that MLflow shows on top of a version, as Markdown."""
+        self._client.update_model_version(NAME, str(version), text)
+
+
+def _value(text: str) -> Any:
+    """MLflow keeps parameters as text; settings are numbers, words and truth values."""
+    try:
+        return literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,89 @@
+"""The databases on the server: one for each program, and on our own server one owner for each."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+from psycopg2 import errors, sql
+from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
+from sqlalchemy import URL, make_url
+
+from infra.database import normalise
+from models.errors import TailorbirdError
+
+
+class DatabaseRefused(TailorbirdError):
+    """The database server does not let us in, or does not let us create what is needed."""
+
+
+def parse(url: str) -> URL:
+    """The URL in psycopg2 form; the message of a mistake does not repeat it, as it holds a password."""
+    try:
+        return make_url(normalise(url))
+    except ValueError as error:
+        raise DatabaseRefused(f"TAILORBIRD_DATABASE_URL cannot be used: {error}") from None
+
+
+def give_own_database(admin: URL, name: str, password: str) -> URL:
+    """A role and a database of that name that no other role may enter; made or mended only when needed."""
+    own = admin.set(username=name, password=password, database=name)
+    with _session(admin) as cursor:
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+        if cursor.fetchone() and _lets_in(own):
+            return own
+        role, secret = sql.Identifier(name), encrypt_password(password, name, cursor.connection, "scram-sha-256")
+        with contextlib.suppress(errors.DuplicateObject):
+            cursor.execute(sql.SQL("CREATE ROLE {} LOGIN").format(role))
+        cursor.execute(sql.SQL("ALTER ROLE {} LOGIN PASSWORD %s").format(role), [secret])
+        with contextlib.suppress(errors.DuplicateDatabase):
+            cursor.execute(sql.SQL("CREATE DATABASE {0} OWNER {0}").format(role))
+        cursor.execute(sql.SQL("REVOKE CONNECT ON DATABASE {} FROM PUBLIC").format(role))
+    return own
+
+
+def share_server(given: URL, name: str) -> URL:
+    """The database of that name beside the given one, for the same role; created if the role may."""
+    beside = given.set(database=name)
+    if _lets_in(beside):
+        return beside
+    statement = f'CREATE DATABASE "{name}" OWNER "{given.username}";'
+    try:
+        with _session(given) as cursor, contextlib.suppress(errors.DuplicateDatabase):
+            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    except errors.InsufficientPrivilege:
+        raise DatabaseRefused(
+            f"{name.capitalize()} needs a database of its own on {given.host}, and the role {given.username} may "
+            f"not create one. Have an administrator run:\n    {statement}\nor use a running {name} server instead."
+        ) from None
+    if not _lets_in(beside):
+        raise DatabaseRefused(f"The role {given.username} may not use the database {name} on {given.host}.")
+    return beside
+
+
+def _lets_in(url: URL) -> bool:
+    try:
+        _connect(url).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _session(url: URL) -> Iterator[Any]:
+    """A cursor outside transactions: databases cannot be created inside one."""
+    try:
+        connection = _connect(url)
+    except psycopg2.OperationalError as error:
+        # libpq's message names host, port, role and database, never the password.
+        raise DatabaseRefused(f"The database does not let {url.username} in: {str(error).strip()}") from None
+    try:
+        connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
+        yield connection.cursor()
+    finally:
+        connection.close()
+
+
+def _connect(url: URL) -> Any:
+    plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    return psycopg2.connect(plain, connect_timeout=5)

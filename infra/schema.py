@@ -1,0 +1,214 @@
+"""The Postgres schema as SQLAlchemy Core tables. `infra/migrations` brings a database to this shape."""
+
+from sqlalchemy import (
+    ARRAY,
+    REAL,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    func,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+    }
+)
+
+
+def _moment(name: str, *, now: bool = False) -> Column[object]:
+    default = func.now() if now else None
+    return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
+
+
+identities = Table(
+    "users",
+    metadata,
+    Column("user_key", Text, primary_key=True),
+    Column("user_id", Text, nullable=False, unique=True),
+    Column("key_version", Integer, nullable=False),
+    schema="identity",
+    comment="The one map from raw user ids to pseudonyms.",
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("item_id", Text, primary_key=True),
+    Column("title", Text),
+    Column("category", Text),
+    Column("brand", Text),
+    Column("price", Float),
+    Column("currency", Text),
+    Column("attributes", JSONB, nullable=False),
+    Column("available", Boolean, nullable=False),
+    Column("batch_id", Text, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_key", Text, primary_key=True),
+    Column("attributes", JSONB, nullable=False),
+    Column("consent", Boolean, nullable=False),
+    Column("consent_source", Text, nullable=False),
+    Column("batch_id", Text, nullable=False),
+)
+
+suppressions = Table(
+    "suppressions",
+    metadata,
+    Column("user_key", Text, primary_key=True),
+    Column("reason", Text, nullable=False),
+    _moment("since", now=True),
+    comment="Users whose rows are counted and dropped before anything is stored.",
+)
+
+LEDGER = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
+"""The ledger's counts; `read` is the sum of the others, for every batch."""
+
+
+def _counts() -> list[Column[int]]:
+    return [Column(name, BigInteger, nullable=False, server_default="0") for name in LEDGER]
+
+
+ingest_batches = Table(
+    "ingest_batches",
+    metadata,
+    Column("batch_id", Text, primary_key=True),
+    Column("dataset", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    *_counts(),
+    Column("consent", Text, nullable=False),
+    Column("quality", JSONB),
+    Column("detail", Text),
+    _moment("started_at", now=True),
+    _moment("finished_at"),
+)
+
+ingest_chunks = Table(
+    "ingest_chunks",
+    metadata,
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    *_counts(),
+    Column("profile", JSONB, nullable=False),
+    comment="Counts of each part of a batch, so that a killed ingest goes on where it stopped.",
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("row_number", BigInteger, primary_key=True),
+    Column("chunk", Integer, nullable=False),
+    Column("rule_ids", ARRAY(Text), nullable=False),
+    Column("payload", JSONB, nullable=False),
+    _moment("first_seen", now=True),
+    _moment("replayed_at"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("manifest", JSONB, nullable=False),
+    _moment("created_at", now=True),
+)
+
+search_results = Table(
+    "search_results",
+    metadata,
+    Column("dataset_version", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("study", Text, nullable=False),
+    Column("config", JSONB, nullable=False),
+    Column("ndcg_10", Float, nullable=False),
+    Column("trials", Integer, nullable=False),
+    Column("run_id", Text),
+    _moment("finished_at", now=True),
+)
+
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("review_id", BigInteger, Identity(), primary_key=True),
+    Column("dataset_version", Text, nullable=False),
+    Column("model_version", Integer, nullable=False, unique=True),
+    Column("passed", Boolean, nullable=False),
+    Column("gate", JSONB, nullable=False),
+    _moment("requested_at", now=True),
+    Column("decision", Text),
+    Column("reviewer", Text),
+    Column("reason", Text),
+    _moment("decided_at"),
+)
+
+promotions = Table(
+    "promotions",
+    metadata,
+    Column("promotion_id", BigInteger, Identity(), primary_key=True),
+    Column("follows", BigInteger, nullable=False, unique=True),
+    Column("model_version", Integer, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("dataset_version", Text, nullable=False),
+    Column("metrics", JSONB, nullable=False),
+    Column("bundle", Text, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    _moment("promoted_at", now=True),
+    comment="Each row replaces the champion it `follows` (0: none): a second row after the same one is refused.",
+)
+
+recommendation_batches = Table(
+    "recommendation_batches",
+    metadata,
+    Column("batch_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("run_key", Text, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("dataset_version", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("users", BigInteger, nullable=False, server_default="0"),
+    Column("recommendations", BigInteger, nullable=False, server_default="0"),
+    _moment("created_at", now=True),
+    _moment("published_at"),
+    UniqueConstraint("placement", "run_key"),
+)
+
+recommendations = Table(
+    "recommendations",
+    metadata,
+    Column("batch_id", BigInteger, primary_key=True),
+    Column("user_key", Text, primary_key=True),
+    Column("item_ids", ARRAY(Text), nullable=False),
+    Column("scores", ARRAY(REAL), nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    postgresql_partition_by="LIST (batch_id)",
+    comment="One row per user and batch; the view current_recommendations gives one row per rank.",
+)
+
+placements = Table(
+    "placements",
+    metadata,
+    Column("placement", Text, primary_key=True),
+    Column("batch_id", BigInteger, nullable=False),
+    Column("previous_batch_id", BigInteger),
+    _moment("published_at", now=True),
+    comment="The batch that readers see: publishing moves this pointer and nothing else.",
+)

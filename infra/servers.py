@@ -1,0 +1,116 @@
+"""How the Prefect server, the MLflow server and the worker are started: commands, settings and secrets."""
+
+import sys
+from pathlib import Path
+
+from sqlalchemy import URL
+
+from infra import credentials
+from infra.credentials import secret
+from infra.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
+from infra.processes import Command
+from infra.settings import Settings
+
+POOL = "tailorbird"
+HOST = "127.0.0.1"
+
+
+def prefect_command(settings: Settings, database: URL, port: int) -> Command:
+    """The Prefect server; libpq's PGPASSWORD keeps the password out of the address it may log."""
+    return Command(
+        mark=mark(settings, "prefect"),
+        arguments=[sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+        log=log(settings, "prefect"),
+        environment=QUIET
+        | {
+            "PREFECT_HOME": str(settings.var / "prefect"),
+            "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+            "PREFECT_API_DATABASE_CONNECTION_URL": _for_asyncpg(database),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.var / "prefect" / "page"),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        },
+        secrets=_password(database) | {"PREFECT_SERVER_API_AUTH_STRING": prefect_login(settings)},
+    )
+
+
+def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
+    """The MLflow server with its users in the same database; job execution would cost 2 GB."""
+    user, password = mlflow_login(settings)
+    artifacts = settings.var / "mlflow" / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    address = _without_password(database)
+    return Command(
+        mark=mark(settings, "mlflow"),
+        # fmt: off
+        arguments=[sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
+                   "--app-name", "basic-auth", "--serve-artifacts", "--artifacts-destination", str(artifacts)],
+        # fmt: on
+        log=log(settings, "mlflow"),
+        environment=QUIET
+        | {
+            "MLFLOW_BACKEND_STORE_URI": address,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
+            "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        },
+        secrets=_password(database)
+        | {
+            "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
+        },
+    )
+
+
+def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
+    """The worker that runs every deployment, each run in a process of its own."""
+    public = {name: value for name, value in endpoints.environment.items() if not _is_secret(name)}
+    return Command(
+        mark=mark(settings, "worker"),
+        # fmt: off
+        arguments=[sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process",
+                   "--name", "tailorbird-up"],
+        # fmt: on
+        log=log(settings, "worker"),
+        environment=public | {"PREFECT_WORKER_QUERY_SECONDS": "1", "PYTHONUNBUFFERED": "1"},
+        secrets={name: value for name, value in endpoints.environment.items() if _is_secret(name)},
+        folder=settings.home,
+    )
+
+
+def log(settings: Settings, name: str) -> Path:
+    """Where the output of a service goes."""
+    return settings.var / "log" / f"{name}.log"
+
+
+def mark(settings: Settings, name: str) -> str:
+    """What tells this installation's processes from those of another one."""
+    return f"{settings.var}:{name}"
+
+
+def _is_secret(name: str) -> bool:
+    return name in {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD", "TAILORBIRD_DATABASE_URL"}
+
+
+def _password(database: URL) -> dict[str, str]:
+    return {"PGPASSWORD": str(database.password)} if database.password else {}
+
+
+def _for_asyncpg(database: URL) -> str:
+    """The same address for asyncpg, which knows `ssl` where libpq says `sslmode`, and few other options."""
+    known = {"sslmode": "ssl", "host": "host", "port": "port"}
+    query = {known[name]: value for name, value in database.query.items() if name in known}
+    return _without_password(database.set(drivername="postgresql+asyncpg", query=query))
+
+
+def _without_password(url: URL) -> str:
+    parts = (url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+    return URL.create(*parts).render_as_string(hide_password=False)
+
+
+def _mlflow_users(settings: Settings, address: str) -> Path:
+    """MLflow reads this from a file only. Checked passwords are kept for an hour: 2 ms a request instead of 60."""
+    path = settings.var / credentials.FOLDER / "mlflow.ini"
+    path.touch(mode=0o600)
+    lines = ["[mlflow]", "default_permission = READ", f"database_uri = {address}", "auth_cache_ttl_seconds = 3600"]
+    path.write_text("\n".join(lines).replace("%", "%%") + "\n")
+    return path

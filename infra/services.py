@@ -1,0 +1,205 @@
+"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect and its worker."""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from sqlalchemy import URL, make_url
+
+from infra import database, deployments, ports, processes, roles, servers, state
+from infra.calls import answers, healthy, speaks_postgres
+from infra.credentials import secret
+from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
+from infra.endpoints import DATABASE, Endpoints, ServicesDown, elsewhere, endpoints, export
+from infra.processes import Command
+from infra.settings import Settings
+from infra.state import Say, Service
+
+__all__ = ["Endpoints", "ServicesDown", "endpoints", "export", "reachable", "start", "stop"]
+
+_TITLES = {"postgres": "PostgreSQL", "prefect": "Prefect", "mlflow": "MLflow", "worker": "The worker"}
+_PORTS = {"prefect": 4200, "mlflow": 5000}
+_LINE_EVERY = 3.0  # seconds between two lines that say what is being waited for
+
+
+def start(settings: Settings, say: Say) -> Endpoints:
+    """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
+    with state.locked(settings.var, say):
+        startup = _Startup(settings, say)
+        startup.run()
+        if not startup.started:
+            say("Everything is already running")
+    return endpoints(settings)
+
+
+def stop(settings: Settings, say: Say) -> None:
+    """Stop what `start` started: first the worker, then the servers, PostgreSQL last."""
+    with state.locked(settings.var, say):
+        known = state.load(settings.var)
+        stopped = [_stop(settings, known, "worker")]
+        with ThreadPoolExecutor() as pool:
+            stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow"])
+        stopped.append("postgres" if EmbeddedPostgres(settings.var).stop() else None)
+        state.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
+        names = [_TITLES[name] for name in stopped if name]
+        say(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
+
+
+def reachable(settings: Settings) -> dict[str, bool]:
+    """Which of postgres, prefect and mlflow answers now: a look of at most 0.3 s that raises nothing."""
+    known = state.load(settings.var)
+    settings = elsewhere(settings, known)
+    addresses = {name: service.address for name, service in known.items()}
+    given = settings.database_url.get_secret_value() if settings.database_url else None
+    prefect = settings.prefect_api_url or addresses.get("prefect", "")
+    mlflow = settings.mlflow_tracking_uri or addresses.get("mlflow", "")
+    looks: dict[str, Callable[[], bool]] = {
+        "postgres": lambda: speaks_postgres(given) if given else EmbeddedPostgres(settings.var).running() is not None,
+        "prefect": lambda: answers(f"{prefect.rstrip('/')}/health", 0.25),
+        "mlflow": lambda: answers(f"{mlflow.rstrip('/')}/health", 0.25),
+    }
+    pool, deadline = ThreadPoolExecutor(), time.monotonic() + 0.28
+    futures = {name: pool.submit(look) for name, look in looks.items()}
+    pool.shutdown(wait=False)
+    result = dict.fromkeys(looks, False)
+    for name, future in futures.items():
+        with contextlib.suppress(Exception):  # whatever is wrong with an address, it is not reachable
+            result[name] = future.result(max(0.0, deadline - time.monotonic()))
+    return result
+
+
+def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
+    running = known[name].running if name in known else None
+    return name if running is not None and processes.stop(running, servers.mark(settings, name)) else None
+
+
+class _Startup:
+    """One `up`: what is known from before, and what it had to start."""
+
+    def __init__(self, settings: Settings, say: Say) -> None:
+        self.known = state.load(settings.var)
+        self.settings = elsewhere(settings, self.known)
+        self.given = settings
+        self.say = say
+        self.started: list[str] = []
+
+    def run(self) -> None:
+        """Servers boot while the schema is brought up to date; deployments are told while the worker boots."""
+        admin = self._postgres()
+        if self.settings.prefect_api_url is None:
+            self._server("prefect", lambda port: servers.prefect_command(self.settings, self._own(admin, "prefect"), port))
+        if self.settings.mlflow_tracking_uri is None:
+            self._server("mlflow", lambda port: servers.mlflow_command(self.settings, self._own(admin, "mlflow"), port))
+        self._own(admin, DATABASE)
+        now = endpoints(self.given)
+        database.migrate(now.database_url)
+        self._await("prefect", f"{now.prefect_api_url.rstrip('/')}/health", "PREFECT_API_URL")
+        self._work(now)
+        self._await("mlflow", f"{now.mlflow_tracking_uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
+
+    def _postgres(self) -> URL:
+        """The server everything else lives on: the URL that may create databases there."""
+        if self.settings.database_url is not None:
+            return roles.parse(self.settings.database_url.get_secret_value())
+        server = EmbeddedPostgres(self.settings.var, self.settings.postgres_port)
+        before, known = server.running(), self.known.get("postgres")
+        self._say_if_gone("postgres")
+        running = server.start(known.port if known else DEFAULT_PORT)
+        admin = make_url(server.url())
+        if running != before:
+            self.started.append("postgres")
+            self.say(f"PostgreSQL runs on port {admin.port}")
+        self._remember("postgres", Service(f"{servers.HOST}:{admin.port}", admin.port or 0, running))
+        return admin
+
+    def _own(self, admin: URL, name: str) -> URL:
+        """The database of that name."""
+        if self.settings.database_url is None:
+            return roles.give_own_database(admin, name, secret(self.settings, name))
+        return admin if name == DATABASE else roles.share_server(admin, name)
+
+    def _server(self, name: str, build: Callable[[int], Command]) -> None:
+        """Start a web server unless it runs, with the same settings, already."""
+        known, wanted = self.known.get(name), getattr(self.settings, f"{name}_port")
+        if known is not None and known.alive and build(wanted or known.port).digest == known.digest:
+            return
+        self._clear(name)
+        port = self._port(name, wanted, known.port if known else _PORTS[name])
+        path = "/api" if name == "prefect" else ""
+        self._launch(name, build(port), Service(f"http://{servers.HOST}:{port}{path}", port))
+
+    def _port(self, name: str, wanted: int | None, preferred: int) -> int:
+        title, port = _TITLES[name], ports.free(wanted or preferred)
+        if wanted is not None and port != wanted:
+            raise ServicesDown(ports.taken_message(title, wanted, f"TAILORBIRD_{name.upper()}_PORT"))
+        if port != preferred and wanted is None:
+            self.say(f"Port {preferred} is taken by another program; {title} uses {port}")
+        return port
+
+    def _work(self, now: Endpoints) -> None:
+        """Pool, deployments and worker: the first two only when they differ from what Prefect has."""
+        api, home = now.prefect_api_url.rstrip("/"), self.settings.home
+        log = servers.log(self.settings, "deploy")
+        deployments.ensure_pool(api, now.environment)
+        deploy = deployments.begin(api, now.environment, home, log)
+        command, known = servers.worker_command(self.settings, now), self.known.get("worker")
+        if known is None or not known.alive or known.digest != command.digest:
+            self._clear("worker")
+            self._launch("worker", command, Service(api, 0))
+        if deploy is not None:
+            self.started.append("deployments")
+            self.say("Telling Prefect about the flows in prefect.yaml")
+            deployments.finish(deploy, api, now.environment, home, log)
+
+    def _clear(self, name: str) -> None:
+        """Before a start: end the old process, and what a killed one left behind."""
+        self._say_if_gone(name)
+        known = self.known.get(name)
+        if known is not None and known.alive:
+            self.say(f"{_TITLES[name]} runs with other settings; starting it again")
+        if known is not None and known.running is not None:
+            processes.stop(known.running, servers.mark(self.settings, name))
+        else:
+            processes.end_strays(servers.mark(self.settings, name))
+
+    def _say_if_gone(self, name: str) -> None:
+        known = self.known.get(name)
+        if known is not None and known.running is not None and not known.alive:
+            self.say(f"{_TITLES[name]} is gone (a crash, or a restart of the machine); starting it again")
+
+    def _launch(self, name: str, command: Command, service: Service) -> None:
+        where = f" on port {service.port}" if service.port else ""
+        self.say(f"Starting {_TITLES[name].replace('The', 'the')}{where}")
+        self.started.append(name)
+        self._remember(name, replace(service, running=processes.start(command), digest=command.digest))
+
+    def _remember(self, name: str, service: Service) -> None:
+        if self.known.get(name) != service:
+            self.known[name] = service
+            state.store(self.settings.var, self.known)
+
+    def _await(self, name: str, health: str, variable: str) -> None:
+        """Wait until our server answers; a configured one has to answer now."""
+        running = self.known[name].running if name in self.known else None
+        if getattr(self.settings, variable.lower()) is not None:
+            if health.startswith("http") and not healthy(health, 5):
+                address = health.removesuffix("/health").rpartition("@")[2]
+                raise ServicesDown(f"{variable} is set, but {address} does not answer. Start that server or unset it.")
+        elif running is not None:
+            ready = self._saying(f"Waiting for {_TITLES[name]}", lambda: healthy(health))
+            processes.wait_until(ready, running, servers.log(self.settings, name))
+
+    def _saying(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
+        began = last = time.monotonic()
+
+        def look() -> bool:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > _LINE_EVERY:
+                last = now
+                self.say(f"{text} ({now - began:.0f} s)")
+            return ready()
+
+        return look

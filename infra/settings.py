@@ -1,0 +1,70 @@
+"""What the environment says: where things are, and what is used instead of being started."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from models.errors import TailorbirdError
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class SettingsRefused(TailorbirdError):
+    """An environment variable holds something that cannot be used."""
+
+
+class Settings(BaseSettings):
+    """Read once from the environment and never changed. A port that is None may be chosen freely."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="TAILORBIRD_", env_ignore_empty=True, frozen=True, populate_by_name=True, extra="ignore"
+    )
+
+    var: Path = Field(default=Path("var"), validate_default=True)
+    home: Path = Field(default=Path(), validate_default=True)
+    database_url: SecretStr | None = None
+    lake: str = ""
+    bundles: str = ""
+    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
+    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    postgres_port: Port | None = None
+    prefect_port: Port | None = None
+    mlflow_port: Port | None = None
+
+    @field_validator("var")
+    @classmethod
+    def _absolute(cls, var: Path) -> Path:
+        return var.expanduser().absolute()
+
+    @field_validator("home")
+    @classmethod
+    def _home(cls, home: Path) -> Path:
+        """The folder of prefect.yaml and flows/: the one asked for, else here, else the code's own."""
+        here = home.expanduser().absolute()
+        return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parent.parent
+
+    def model_post_init(self, _context: Any) -> None:
+        """The lake and the bundles live in `var` unless told otherwise; a folder is made absolute."""
+        for name in ("lake", "bundles"):
+            place = getattr(self, name) or str(self.var / name)
+            object.__setattr__(self, name, place if "://" in place else str(Path(place).absolute()))
+
+
+def load() -> Settings:
+    """The settings of this process; a value that cannot be read is named with its variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsRefused(_explain(error)) from None
+
+
+def _explain(error: ValidationError) -> str:
+    """One line a mistake. The value itself is left out, as it may be a password."""
+    lines = []
+    for mistake in error.errors(include_input=False, include_url=False):
+        name = str(mistake["loc"][0])
+        variable = name if name.isupper() else f"TAILORBIRD_{name.upper()}"
+        lines.append(f"{variable}: {mistake['msg']}. Correct it or unset it.")
+    return "\n".join(lines)

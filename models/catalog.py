@@ -1,0 +1,50 @@
+"""The models there are. A new one is a module beside this one and a line in `CATALOG`."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, Final
+
+import numpy as np
+
+from models.errors import TailorbirdError
+from models.lightfm_hybrid import LightFMHybrid
+from models.most_popular import MostPopular
+from models.own_frequency import OwnFrequency
+from models.recommender import Recommender
+
+CATALOG: Final[dict[str, type[Recommender]]] = {
+    MostPopular.kind: MostPopular,
+    OwnFrequency.kind: OwnFrequency,
+    LightFMHybrid.kind: LightFMHybrid,
+}
+
+
+class UnknownModelError(TailorbirdError):
+    """A model kind that is not in the catalogue."""
+
+
+class UnknownSettingError(TailorbirdError):
+    """A setting that the model does not have."""
+
+
+def model_type(kind: str) -> type[Recommender]:
+    """The model class of that kind; raises UnknownModelError with the kinds there are."""
+    try:
+        return CATALOG[kind]
+    except KeyError:
+        raise UnknownModelError(f"There is no model {kind!r}; choose one of: {', '.join(CATALOG)}.") from None
+
+
+def config(kind: str, values: Mapping[str, Any] | None = None) -> Any:
+    """The model's settings with `values` over the defaults; raises UnknownSettingError."""
+    made = model_type(kind).config_type
+    known = {field.name for field in fields(made)}
+    unknown = sorted(set(values or {}) - known)
+    if unknown:
+        raise UnknownSettingError(f"{kind} has no setting {', '.join(unknown)}; it has: {', '.join(sorted(known))}.")
+    return made(**(values or {}))
+
+
+def from_state(kind: str, settings: Mapping[str, Any], state: Mapping[str, np.ndarray[Any, Any]]) -> Recommender:
+    """A stored model again: its kind, its settings as plain values (`dataclasses.asdict`) and its arrays."""
+    return model_type(kind).from_state(config(kind, settings), state)

@@ -1,0 +1,58 @@
+"""Column names, each defined once. Every table, frame and artifact of Tailorbird uses these words."""
+
+from typing import Final
+
+EVENT_ID: Final = "event_id"
+PAYLOAD_HASH: Final = "payload_hash"
+USER_ID: Final = "user_id"
+USER_KEY: Final = "user_key"
+SESSION_ID: Final = "session_id"
+ITEM_ID: Final = "item_id"
+EVENT_TYPE: Final = "event_type"
+OCCURRED_AT: Final = "occurred_at"
+RECEIVED_AT: Final = "received_at"
+QUANTITY: Final = "quantity"
+VALUE: Final = "value"
+CURRENCY: Final = "currency"
+RATING: Final = "rating"
+PLACEMENT: Final = "placement"
+POSITION: Final = "position"
+RECOMMENDATION_ID: Final = "recommendation_id"
+SOURCE: Final = "source"
+BATCH_ID: Final = "batch_id"
+MONTH: Final = "month"
+
+TITLE: Final = "title"
+CATEGORY: Final = "category"
+BRAND: Final = "brand"
+PRICE: Final = "price"
+ATTRIBUTES: Final = "attributes"
+AVAILABLE: Final = "available"
+CONSENT: Final = "consent"
+
+RANK: Final = "rank"
+SCORE: Final = "score"
+REASON: Final = "reason"
+MODEL_VERSION: Final = "model_version"
+
+AS_OF: Final = "as_of"
+
+PURCHASE: Final = "purchase"
+EVENT_TYPES: Final = (
+    "impression",
+    "view",
+    "click",
+    "consume",
+    "add_to_cart",
+    "remove_from_cart",
+    "wishlist",
+    PURCHASE,
+    "refund",
+    "rating",
+    "like",
+    "dislike",
+)
+"""Every kind of event the lake may hold."""
+
+CATEGORY_SEPARATOR: Final = "|"
+"""Separates the levels of a category path, most general first."""

@@ -1,0 +1,61 @@
+"""The best sellers of late: the reference that every model has to beat, and the filler of short lists."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender import State
+from models.space import Float, Parameter
+from models.training_data import TrainingData
+
+REASON: Final = "Popular in the last weeks"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of MostPopular."""
+
+    half_life_days: float = 28.0
+    """A purchase this old counts half."""
+
+
+@dataclass(frozen=True)
+class MostPopular:
+    """Scores an item by the baskets it was in, each halved in weight every `half_life_days`."""
+
+    kind: ClassVar[str] = "most_popular"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {"half_life_days": Float(3, 120, log=True)}
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    popularity: NDArray[np.float32]
+    """[n_items] decayed baskets: also the `fallback` for ranking."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Count the decayed baskets of each item."""
+        weight = np.exp2(-data.age_days() / config.half_life_days)
+        popularity = np.bincount(data.item, weight, minlength=len(data.items)).astype(np.float32)
+        return cls(config, data.users, data.items, popularity)
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The same row for everybody; -inf for strangers."""
+        return np.where((users >= 0)[:, None], self.popularity, np.float32(-np.inf))
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
+        """One constant sentence, also right for places filled from the fallback."""
+        return [REASON] * len(items)
+
+    def state(self) -> State:
+        """Users, items and popularity."""
+        return {"users": self.users, "items": self.items, "popularity": self.popularity}
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        return cls(config, state["users"], state["items"], state["popularity"])

@@ -1,0 +1,102 @@
+"""People buy again: each user's own products, the often and recently bought ones first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender import State
+from models.space import Float, Parameter
+from models.training_data import TrainingData
+
+_LONG_AGO: Final = 300 * 86_400
+# Seconds before the newest purchase from which a day without its year would be misread.
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of OwnFrequency."""
+
+    half_life_days: float = 90.0
+    """A basket this old counts half."""
+
+
+@dataclass(frozen=True)
+class OwnFrequency:
+    """Scores an item by the user's own baskets with it, halved in weight every `half_life_days`.
+
+    It has nothing to say about items new to the user: ranking fills those places from the fallback.
+    The entries are in CSR order: those of user u stand at indptr[u]:indptr[u + 1], by item.
+    """
+
+    kind: ClassVar[str] = "own_frequency"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {"half_life_days": Float(14, 365, log=True)}
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    indptr: NDArray[np.int64]
+    item: NDArray[np.int32]
+    weight: NDArray[np.float32]
+    """Decayed baskets."""
+    baskets: NDArray[np.int32]
+    """Baskets, undecayed: what a reason can say."""
+    last_at: NDArray[np.int64]
+    """Epoch seconds of the latest."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Sum the decayed baskets per user and item."""
+        pair = data.user.astype(np.int64) * len(data.items) + data.item
+        pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
+        weight = np.bincount(entry, np.exp2(-data.age_days() / config.half_life_days))
+        last_at = np.full(len(pairs), np.iinfo(np.int64).min)
+        np.maximum.at(last_at, entry, data.occurred_at)
+        user, item = np.divmod(pairs, len(data.items))
+        return cls(
+            config,
+            data.users,
+            data.items,
+            indptr=np.searchsorted(user, np.arange(len(data.users) + 1)),
+            item=item.astype(np.int32),
+            weight=weight.astype(np.float32),
+            baskets=baskets.astype(np.int32),
+            last_at=last_at,
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Decayed baskets of the users' own items, -inf everywhere else."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        for row, user in enumerate(users):
+            if user >= 0:
+                own = slice(self.indptr[user], self.indptr[user + 1])
+                scores[row, self.item[own]] = self.weight[own]
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """How often the user has bought the item and when last (day in UTC, with the year when long ago)."""
+        recent = int(self.last_at.max(initial=0)) - _LONG_AGO
+        return [self._reason(int(user), int(item), recent) for user, item in zip(users, items, strict=True)]
+
+    def _reason(self, user: int, item: int, recent: int) -> str:
+        start, end = (self.indptr[user], self.indptr[user + 1]) if user >= 0 else (0, 0)
+        entry = start + np.searchsorted(self.item[start:end], item)
+        if entry == end or self.item[entry] != item:
+            return "New for you"
+        day = datetime.fromtimestamp(int(self.last_at[entry]), tz=UTC)
+        when = f"{day.day} {day:%B}" if self.last_at[entry] >= recent else f"{day.day} {day:%B %Y}"
+        times = int(self.baskets[entry])
+        return f"You bought this on {when}" if times == 1 else f"You have bought this {times} times, last on {when}"
+
+    def state(self) -> State:
+        """Everything but the settings."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        return cls(config, **state)

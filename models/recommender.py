@@ -1,0 +1,56 @@
+"""What every model promises, so that training, comparing, storing and scoring treat all models alike."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.space import Parameter
+from models.training_data import TrainingData
+
+State = dict[str, np.ndarray[Any, Any]]
+"""A fitted model as named arrays, none of dtype object, so that it is stored without pickle."""
+
+
+class Recommender(Protocol):
+    """Scores users against items. Ranking, hiding and filling up are `models.ranking`'s business."""
+
+    kind: ClassVar[str]
+    """The model's name in the catalogue, in the registry and in bundles."""
+    config_type: ClassVar[type[Any]]
+    """Frozen dataclass of settings; every field has a default."""
+    space: ClassVar[Mapping[str, Parameter]]
+    """The settings worth searching, by field name."""
+
+    @property
+    def config(self) -> Any:
+        """The settings it was fitted with, an instance of `config_type`."""
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        """User keys, sorted; users are named by their position here."""
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        """Item ids, sorted; items are named by their position here."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
+        """Learn from `data`; the same data, config and seed give the same model."""
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """float32 [m, n_items], higher is better, -inf where the model has nothing to say.
+
+        A user index of -1 is a stranger: the whole row is -inf. Memory is m x n_items: call with chunks.
+        """
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """One sentence for the shopper per (user, item) pair of equally long arrays."""
+
+    def state(self) -> State:
+        """All arrays that `from_state` needs."""
+
+    @classmethod
+    def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The model that gave this state: same scores, same reasons."""

@@ -1,0 +1,1 @@
+"""Shapes in which behaviour arrives, each turned into canonical rows by pure functions."""

@@ -1,0 +1,1 @@
+"""What answers: reads Postgres, and imports neither Prefect nor Great Expectations nor MLflow."""

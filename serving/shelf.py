@@ -1,0 +1,35 @@
+"""One user's recommendations, as they are published."""
+
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from infra.identity import user_key_of
+from models.errors import TailorbirdError
+
+_SHELF = text(
+    "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM current_recommendations "
+    "WHERE placement = :placement AND user_key = :user_key ORDER BY rank"
+)
+
+
+class UnknownUserError(TailorbirdError):
+    """A user id that was never ingested."""
+
+
+def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
+    """The user's list, best first; empty when nothing is published for them. Raises UnknownUserError."""
+    with engine.connect() as connection:
+        user_key = user_key_of(connection, user_id)
+        if user_key is None:
+            raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
+        found = connection.execute(_SHELF, {"placement": placement, "user_key": user_key})
+        return [dict(row) for row in found.mappings()]
+
+
+def somebody(engine: Engine, placement: str = "home") -> str | None:
+    """The raw id of one user with a list, to show as an example: the first by user key."""
+    found = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_key LIMIT 1")
+    with engine.connect() as connection:
+        user_id: str | None = connection.execute(found, {"placement": placement}).scalar()
+    return user_id

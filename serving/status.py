@@ -1,0 +1,51 @@
+"""Where things stand: the ledger's sums, champion and challenger, the live batch."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from infra.schema import LEDGER, ingest_batches, promotions, recommendation_batches, reviews
+
+
+def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
+    """The installation's state as plain values; what is not there yet is None."""
+    with engine.connect() as connection:
+        return {
+            "ledger": _ledger(connection),
+            "champion": _champion(connection),
+            "challenger": _challenger(connection),
+            "batch": _batch(connection, placement),
+        }
+
+
+def _ledger(connection: Connection) -> dict[str, int]:
+    sums = (func.coalesce(func.sum(ingest_batches.c[name]), 0).label(name) for name in LEDGER)
+    row = connection.execute(select(*sums)).mappings().one()
+    return {name: int(row[name]) for name in LEDGER}
+
+
+def _champion(connection: Connection) -> dict[str, Any] | None:
+    newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    return row and {"name": row["kind"], "version": row["model_version"], "metrics": row["metrics"]}
+
+
+def _challenger(connection: Connection) -> dict[str, Any] | None:
+    """The newest version that passed the gate and waits for a person."""
+    waiting = select(reviews).where(reviews.c.passed, reviews.c.decision.is_(None))
+    row = connection.execute(waiting.order_by(reviews.c.review_id.desc()).limit(1)).mappings().first()
+    return row and {"version": row["model_version"], "requested_at": row["requested_at"].isoformat()}
+
+
+def _batch(connection: Connection, placement: str) -> dict[str, Any] | None:
+    live = text("SELECT batch_id FROM placements WHERE placement = :placement")
+    batch_id = connection.execute(live, {"placement": placement}).scalar()
+    found = select(recommendation_batches).where(recommendation_batches.c.batch_id == batch_id)
+    row = connection.execute(found).mappings().first()
+    return row and {
+        "id": row["batch_id"],
+        "model_version": row["model_version"],
+        "users": row["users"],
+        "recommendations": row["recommendations"],
+        "published_at": row["published_at"].isoformat(),
+    }

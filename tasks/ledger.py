@@ -1,0 +1,101 @@
+"""The ledger: what became of every row of every batch. `read` is always the sum of the other counts."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, delete, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
+from models.errors import TailorbirdError
+
+PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
+Counts = dict[str, int]
+
+
+class BatchBusyError(TailorbirdError):
+    """Another process ingests the same batch right now."""
+
+
+class LedgerError(RuntimeError):
+    """Rows got lost between reading and storing: a defect, never the user's mistake."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One file of one source: named by its content, so that the same content is the same batch."""
+
+    batch_id: str
+    dataset: str
+    source: str
+    location: str
+    consent: str
+
+
+@contextmanager
+def hold(engine: Engine, batch_id: str) -> Iterator[None]:
+    """Keep a batch to oneself. The lock belongs to a connection: a killed process cannot keep it."""
+    with engine.connect() as connection:
+        taken = select(func.pg_try_advisory_lock(func.hashtextextended(batch_id, 0)))
+        if not connection.execute(taken).scalar():
+            raise BatchBusyError(
+                f"Batch {batch_id} is being ingested by another run; wait for it, then look at the ledger."
+            )
+        connection.commit()
+        try:
+            yield
+        finally:
+            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            connection.commit()
+
+
+def open_batch(connection: Connection, batch: Batch) -> str:
+    """Enter a batch as pending if it is new or was refused; returns its status."""
+    entry = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
+    connection.execute(entry)
+    again = ingest_batches.c.status == REFUSED
+    mine = ingest_batches.c.batch_id == batch.batch_id
+    connection.execute(update(ingest_batches).where(mine, again).values(status=PENDING, detail=None))
+    status: str = connection.execute(select(ingest_batches.c.status).where(mine)).scalar_one()
+    return status
+
+
+def record_chunk(connection: Connection, batch_id: str, chunk: int, counts: Counts, profile: dict[str, Any]) -> None:
+    """Write down what became of one chunk; a repeat replaces it. Raises LedgerError when rows are missing."""
+    if counts["read"] != sum(counts[name] for name in LEDGER if name != "read"):
+        raise LedgerError(f"chunk {chunk} of {batch_id} does not add up: {counts}")
+    row = {"batch_id": batch_id, "chunk": chunk, "profile": profile, **counts}
+    entry = insert(ingest_chunks).values(row)
+    connection.execute(entry.on_conflict_do_update(index_elements=["batch_id", "chunk"], set_=row))
+
+
+def chunk_profiles(connection: Connection, batch_id: str) -> list[dict[str, Any]]:
+    """The profiles of a batch's chunks, in order."""
+    rows = select(ingest_chunks.c.profile).where(ingest_chunks.c.batch_id == batch_id).order_by(ingest_chunks.c.chunk)
+    return list(connection.execute(rows).scalars())
+
+
+def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]]) -> Counts:
+    """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events."""
+    sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
+    found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
+    counts = {name: int(value) for name, value in zip(LEDGER, found, strict=True)}
+    done = {"status": COMMITTED, "quality": quality, "finished_at": func.now(), **counts}
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))
+    return counts
+
+
+def refuse_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]], detail: str) -> None:
+    """Mark a batch as refused and forget its chunks: nothing of it was taken."""
+    for table in (ingest_chunks, quarantine):
+        connection.execute(delete(table).where(table.c.batch_id == batch_id))
+    refused = {"status": REFUSED, "quality": quality, "detail": detail, "finished_at": func.now()}
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(refused))
+
+
+def entry(connection: Connection, batch_id: str) -> dict[str, Any]:
+    """A batch's line in the ledger."""
+    row = connection.execute(select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)).mappings().one()
+    return {name: row[name] for name in ("batch_id", "dataset", "source", "status", "consent", *LEDGER)}

@@ -1,0 +1,79 @@
+"""Progress of long work: a bar or a live line in the terminal, and a progress artifact in Prefect."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+_SECONDS_BETWEEN = 2.0
+
+Advance = Callable[..., None]
+"""Called with the number of steps done, and optionally `note=` with what is worth saying."""
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Advance]:
+    """Show work of `total` steps; yields the function that moves it on."""
+    shown = _terminal if sys.stderr.isatty() else _lines
+    artifact = _artifact(what)
+    done, last = 0, time.monotonic()
+    with shown(what, total) as show:
+
+        def advance(steps: int = 1, note: str = "") -> None:
+            nonlocal done, last
+            done += steps
+            show(done, note)
+            if artifact and time.monotonic() - last > _SECONDS_BETWEEN:
+                last = time.monotonic()
+                update_progress_artifact(artifact, progress=100 * done / max(total, 1))
+
+        yield advance
+    if artifact:
+        update_progress_artifact(artifact, progress=100.0)
+
+
+def _artifact(what: str) -> UUID | None:
+    if not (FlowRunContext.get() or TaskRunContext.get()):
+        return None
+    made = create_progress_artifact(progress=0.0, description=what)
+    return made if isinstance(made, UUID) else None
+
+
+@contextmanager
+def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    from rich.console import Console
+
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def _lines(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Without a terminal: a line at most every few seconds, so that a log stays readable."""
+    started = last = time.monotonic()
+
+    def show(done: int, note: str) -> None:
+        nonlocal last
+        if time.monotonic() - last > _SECONDS_BETWEEN:
+            last = time.monotonic()
+            seconds = last - started
+            print(
+                f"  {what}: {100 * done // max(total, 1)} % after {seconds:.0f} s {note}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    yield show

@@ -1,0 +1,154 @@
+"""Publishes a batch of recommendations whole: readers see the old batch or the new one, never a mixture.
+
+Stage → commit the empty table → COPY → key and checks → attach → compare-and-set the pointer. Each step can be
+repeated: a killed run leaves a table that nobody reads, and the next run starts it over.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select, text, update
+from sqlalchemy.dialects.postgresql import insert
+
+from infra.bulk import copy
+from infra.schema import placements, recommendation_batches
+from models.errors import TailorbirdError
+
+LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
+KEPT_BEFORE_LIVE = 2
+"""Batches kept behind the live one, to go back to."""
+
+Row = Sequence[Any]
+"""user_key, item_ids, scores and reasons; the last three as array literals."""
+
+
+class BatchUnsoundError(TailorbirdError):
+    """A batch that broke its checks; readers keep the one before."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What a batch is for, and what it is made from."""
+
+    placement: str
+    run_key: str
+    model_version: int
+    dataset_version: str
+    k: int
+
+
+def _table(batch_id: int) -> str:
+    return f"recommendations_{batch_id}"
+
+
+def batch_of(connection: Connection, shelf: Shelf) -> dict[str, Any]:
+    """The ledger row of the batch, entered when it is new."""
+    entry = {name: value for name, value in vars(shelf).items() if name != "k"} | {"status": LOADING}
+    connection.execute(insert(recommendation_batches).values(entry).on_conflict_do_nothing())
+    mine = (recommendation_batches.c.placement == shelf.placement, recommendation_batches.c.run_key == shelf.run_key)
+    return dict(connection.execute(select(recommendation_batches).where(*mine)).mappings().one())
+
+
+def batch_row(connection: Connection, batch_id: int) -> dict[str, Any]:
+    """A batch's row in the ledger of batches."""
+    mine = recommendation_batches.c.batch_id == batch_id
+    return dict(connection.execute(select(recommendation_batches).where(mine)).mappings().one())
+
+
+def stage(engine: Engine, batch_id: int) -> None:
+    """Make the empty table of a batch. Committed before it is filled: what a crash leaves can then be dropped."""
+    with engine.begin() as connection:
+        _drop(connection, batch_id)
+        connection.execute(text(f"CREATE TABLE {_table(batch_id)} (LIKE recommendations)"))
+
+
+def _drop(connection: Connection, batch_id: int) -> None:
+    """Take a batch's table out of the readers' parent, if it was attached, and drop it."""
+    table = _table(batch_id)
+    attached = text("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(:table)")
+    if connection.execute(attached, {"table": table}).first():
+        connection.execute(text(f"ALTER TABLE recommendations DETACH PARTITION {table}"))
+    connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
+
+
+def load(connection: Connection, batch_id: int, rows: Iterable[Row]) -> int:
+    """COPY rows into the staged table; returns how many users they were."""
+    names = ("batch_id", "user_key", "item_ids", "scores", "reasons")
+    return copy(connection, _table(batch_id), names, ((batch_id, *row) for row in rows))
+
+
+def check(connection: Connection, batch_id: int, users: int, k: int) -> int:
+    """Add the key and look at every list; returns the number of recommendations. Raises BatchUnsoundError."""
+    table = _table(batch_id)
+    connection.execute(text(f"ALTER TABLE {table} ADD PRIMARY KEY (batch_id, user_key)"))
+    connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {table}_batch CHECK (batch_id = {batch_id})"))
+    found = connection.execute(
+        text(f"""
+            SELECT count(*) AS users, coalesce(sum(cardinality(item_ids)), 0) AS recommendations,
+                   count(*) FILTER (WHERE cardinality(item_ids) <> :k) AS short,
+                   count(*) FILTER (WHERE cardinality(item_ids) <> (SELECT count(DISTINCT i) FROM unnest(item_ids) i))
+                       AS repeated,
+                   count(*) FILTER (WHERE 'NaN' = ANY (scores) OR cardinality(scores) <> cardinality(item_ids))
+                       AS unscored,
+                   (SELECT count(*) FROM (SELECT DISTINCT unnest(item_ids) AS item_id FROM {table}) shown
+                    LEFT JOIN items USING (item_id) WHERE items.available IS NOT TRUE) AS unavailable
+            FROM {table}
+        """),
+        {"k": k},
+    ).one()
+    faults = {name: getattr(found, name) for name in ("short", "repeated", "unscored", "unavailable")}
+    if found.users != users or any(faults.values()):
+        raise BatchUnsoundError(
+            f"Batch {batch_id} was not published: {found.users} of {users} users; lists too short, with repeats or "
+            f"without scores, and items that are not available: {faults}. Readers keep the batch before."
+        )
+    return int(found.recommendations)
+
+
+def attach(engine: Engine, batch_id: int) -> None:
+    """Make the batch's table part of what readers read; the pointer does not name it yet."""
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        statement = f"ALTER TABLE recommendations ATTACH PARTITION {_table(batch_id)} FOR VALUES IN ({batch_id})"
+        connection.execute(text(statement))
+
+
+def point(connection: Connection, shelf: Shelf, batch_id: int, expected: int | None, counts: dict[str, int]) -> None:
+    """Compare and set: the placement shows this batch if it still shows the `expected` one."""
+    moved = {"batch_id": batch_id, "previous_batch_id": expected, "published_at": func.now()}
+    if expected is None:
+        entry = insert(placements).values(placement=shelf.placement, batch_id=batch_id).on_conflict_do_nothing()
+        done = connection.execute(entry).rowcount
+    else:
+        mine = (placements.c.placement == shelf.placement, placements.c.batch_id == expected)
+        done = connection.execute(update(placements).where(*mine).values(moved)).rowcount
+    if done != 1:
+        raise TailorbirdError(f"Another batch was published for {shelf.placement!r} in the meantime; score again.")
+    published = {"status": PUBLISHED, "published_at": func.now(), **counts}
+    batch = recommendation_batches.c.batch_id == batch_id
+    connection.execute(update(recommendation_batches).where(batch).values(published))
+
+
+def live_batch(connection: Connection, placement: str) -> int | None:
+    """The batch that readers of a placement see."""
+    found = select(placements.c.batch_id).where(placements.c.placement == placement)
+    batch_id: int | None = connection.execute(found).scalar()
+    return batch_id
+
+
+def retire(engine: Engine, placement: str) -> list[int]:
+    """Drop what is older than the batches kept behind the live one; returns the dropped ones."""
+    mine = (recommendation_batches.c.placement == placement, recommendation_batches.c.status == PUBLISHED)
+    newest = (
+        select(recommendation_batches.c.batch_id).where(*mine).order_by(recommendation_batches.c.published_at.desc())
+    )
+    with engine.connect() as connection:
+        old = list(connection.execute(newest.offset(KEPT_BEFORE_LIVE + 1)).scalars())
+    for batch_id in old:
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+            _drop(connection, batch_id)
+            gone = recommendation_batches.c.batch_id == batch_id
+            connection.execute(update(recommendation_batches).where(gone).values(status=RETIRED))
+    return old

@@ -1,0 +1,128 @@
+"""Trains a model: measured on the test weeks, then fitted again on everything, stored as data and read back."""
+
+import json
+import sys
+from dataclasses import asdict
+from hashlib import sha256
+from importlib.metadata import version as installed
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from prefect import task
+
+from infra import bundles
+from infra.installation import Installation, current
+from infra.registry import MODEL_PATH, Registry
+from infra.version import git_commit
+from models import catalog
+from models.evaluation.evaluate import Evaluation, evaluate
+from models.most_popular import MostPopular
+from models.recommender import Recommender
+from models.training_data import TrainingData
+from tasks.load_dataset import Dataset, open_dataset
+from tasks.plots import plot_evaluation
+from tasks.search_model import stored_best
+
+EVALUATION_PATH = "evaluation"
+PER_USER = "per_user.parquet"
+SUMMARY = "summary.json"
+_LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn")
+
+
+def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
+    """Names a training by all that decides its result, so that a repeat finds the first one's run."""
+    said = json.dumps([version, kind, settings, seed, bundles.FORMAT], sort_keys=True)
+    return sha256(said.encode()).hexdigest()[:24]
+
+
+def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
+    """The best settings that a search on this data set found, and its run; the defaults when there was none."""
+    found = stored_best(here, version, kind)
+    if found is None:
+        return asdict(catalog.config(kind)), ""
+    return found["config"], str(found["run_id"])
+
+
+@task(description="Fit, measure on the test weeks, fit on everything, log to MLflow.")
+def train_model(version: str, kind: str, settings: dict[str, Any] | None = None, seed: int = 7) -> str:
+    """Train one model on a data set; returns the id of its MLflow run. A finished run of the same kind is reused.
+
+    The figures come from a fit that has seen nothing of the test weeks; the stored model has learned up to `as_of`.
+    """
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    found, searched_by = (settings, "") if settings is not None else settings_of(here, version, kind)
+    key = run_key(version, kind, found, seed)
+    known = registry.finished_run(key)
+    if known:
+        return str(known.info.run_id)
+    dataset = open_dataset(version)
+    tags = {
+        "dataset_version": version,
+        "kind": kind,
+        "git_commit": git_commit(),
+        "stage": "train",
+        "search_run": searched_by,
+        "seed": str(seed),
+    }
+    run_id = registry.start_run(kind, key, found, tags)
+    try:
+        registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
+        _train(registry, run_id, dataset, kind, found, seed)
+    except BaseException:
+        registry.finish_run(run_id, ok=False)
+        raise
+    registry.finish_run(run_id)
+    return run_id
+
+
+def _popularity(data: TrainingData, seed: int) -> Any:
+    return MostPopular.fit(data, MostPopular.config_type(), seed).popularity
+
+
+def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int) -> None:
+    model, config = catalog.model_type(kind), catalog.config(kind, settings)
+    before = dataset.training_data(dataset.cuts.test_from)
+    started = monotonic()
+    fitted = model.fit(before, config, seed)
+    seconds = {"fit_seconds": monotonic() - started}
+    wanted = dataset.holdout(before, dataset.cuts.as_of)
+    evaluation = evaluate(fitted, before, wanted, _popularity(before, seed))
+    whole = dataset.training_data(dataset.cuts.as_of)
+    final = model.fit(whole, config, seed)
+    origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _store_model(folder / MODEL_PATH, final, _popularity(whole, seed), origin)
+        _store_evaluation(folder / EVALUATION_PATH, evaluation, kind)
+        registry.log_folder(run_id, folder)
+    registry.log(run_id, evaluation.summary | seconds)
+
+
+def _store_model(folder: Path, model: Recommender, fallback: Any, origin: dict[str, Any]) -> None:
+    """Write the bundle, then open it again: what cannot be read back the same is never offered for review."""
+    libraries = {name: installed(name) for name in _LIBRARIES} | {"python": sys.version.split()[0]}
+    digest = bundles.write(folder, model, fallback, origin | {"libraries": libraries})
+    probe = np.arange(min(8, len(model.users)), dtype=np.int32)
+    again = bundles.load(folder, digest).model
+    if not np.array_equal(again.scores(probe), model.scores(probe)):
+        raise RuntimeError(f"{model.kind} gives other scores after it was stored and read back.")
+
+
+def _store_evaluation(folder: Path, evaluation: Evaluation, kind: str) -> None:
+    folder.mkdir()
+    pq.write_table(evaluation.per_user, folder / PER_USER)
+    (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
+    plot_evaluation(evaluation, kind, folder / "ndcg_spread.png")
+
+
+def evaluation_of(registry: Registry, run_id: str) -> Evaluation:
+    """What a training run measured, from its artifacts."""
+    with TemporaryDirectory() as scratch:
+        folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
+        summary = json.loads((folder / SUMMARY).read_text())
+        return Evaluation(pq.read_table(folder / PER_USER, memory_map=False), summary)

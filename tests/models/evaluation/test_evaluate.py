@@ -1,0 +1,125 @@
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from models import catalog
+from models.catalog import CATALOG
+from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.holdout import targets
+from models.most_popular import Config, MostPopular
+from models.own_frequency import OwnFrequency
+
+DAY = 86_400
+KINDS = sorted(CATALOG)
+
+
+@pytest.fixture(scope="module")
+def wanted(shop, data):
+    return targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
+
+
+@pytest.fixture(scope="module")
+def popularity(data):
+    return MostPopular.fit(data, Config(), 0).popularity
+
+
+@pytest.fixture(scope="module")
+def evaluations(data, wanted, popularity) -> dict[str, Evaluation]:
+    settings = {"lightfm_hybrid": {"epochs": 30}}  # so few pairs want more passes than the default's five
+    models = {kind: CATALOG[kind].fit(data, catalog.config(kind, settings.get(kind)), 0) for kind in KINDS}
+    return {kind: evaluate(model, data, wanted, popularity, k=5) for kind, model in models.items()}
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """Knows the answers, and says nothing else."""
+
+    users: np.ndarray
+    items: np.ndarray
+    wanted: np.ndarray
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return np.where(self.wanted[users], np.float32(1), np.float32(-np.inf))
+
+
+def test_knowing_the_answers_gives_full_marks(data, wanted, popularity) -> None:
+    oracle = Oracle(data.users, data.items, wanted.toarray())
+    summary = evaluate(oracle, data, wanted, popularity, k=5).summary
+    assert summary["ndcg_at_5"] == summary["hit_rate_at_5"] == summary["new_ndcg_at_5"] == 1
+    assert 0 < summary["fallback_share"] < 1
+
+
+def test_users_are_those_with_targets_and_the_mean_is_theirs(evaluations, data, wanted) -> None:
+    evaluation = evaluations["own_frequency"]
+    expected = data.users[np.flatnonzero(wanted.sum(axis=1))].tolist()
+    assert evaluation.per_user["user_key"].to_pylist() == expected
+    assert evaluation.summary["users"] == len(expected)
+    mean = np.mean(evaluation.per_user["ndcg_at_5"].to_pylist())
+    assert evaluation.summary["ndcg_at_5"] == pytest.approx(mean)
+
+
+def test_new_items_are_measured_without_what_the_user_had(data, wanted, popularity) -> None:
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    evaluation = evaluate(model, data, wanted, popularity, k=5)
+    unseen = wanted.toarray() & ~data.history().toarray()
+    rows = unseen[np.flatnonzero(wanted.sum(axis=1))].sum(axis=1)
+    assert evaluation.per_user["new_targets"].to_pylist() == rows.tolist()
+    measured = [value is not None for value in evaluation.per_user["new_ndcg_at_5"].to_pylist()]
+    assert measured == (rows > 0).tolist()
+    assert evaluation.summary["new_users"] == (rows > 0).sum()
+    assert evaluation.summary["new_fallback_share"] == 1
+
+
+def test_popularity_shows_one_list_and_others_their_own(evaluations) -> None:
+    assert evaluations["most_popular"].summary["distinct_lists"] == 1
+    assert evaluations["most_popular"].summary["coverage_at_5"] == pytest.approx(5 / 45)
+    assert evaluations["own_frequency"].summary["distinct_lists"] > 30
+
+
+def test_personal_models_beat_popularity_where_tastes_differ(evaluations) -> None:
+    popular = evaluations["most_popular"].summary["ndcg_at_5"]
+    assert evaluations["own_frequency"].summary["ndcg_at_5"] > popular + 0.05
+    assert evaluations["lightfm_hybrid"].summary["ndcg_at_5"] > popular
+
+
+def test_the_chunk_size_changes_nothing(data, wanted, popularity, evaluations) -> None:
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    again = evaluate(model, data, wanted, popularity, k=5, chunk=7)
+    assert again.per_user.equals(evaluations["own_frequency"].per_user)
+    assert again.summary == evaluations["own_frequency"].summary
+
+
+def test_an_older_champion_is_asked_by_key(data, wanted, popularity, evaluations) -> None:
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    turn = np.arange(len(data.items))[::-1]
+    scores = dict(zip(data.users, model.scores(np.arange(len(data.users))), strict=True))
+
+    class Turned:
+        """The same model with its users and items in other positions, and one item unknown."""
+
+        users = data.users[::-1]
+        items = np.append(data.items[turn], "gone")
+
+        def scores(self, users: np.ndarray) -> np.ndarray:
+            rows = np.array([scores[self.users[user]] for user in users])[:, turn]
+            return np.hstack([rows, np.full((len(users), 1), 9, dtype=np.float32)])
+
+    again = evaluate(Turned(), data, wanted, popularity, k=5)
+    assert again.per_user.equals(evaluations["own_frequency"].per_user)
+
+
+def test_a_champion_that_never_met_a_user_falls_back_for_him(data, wanted, popularity) -> None:
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    nobody = replace(model, users=np.char.add(model.users, "x"))
+    evaluation = evaluate(nobody, data, wanted, popularity, k=5)
+    assert evaluation.summary["fallback_share"] == 1
+    assert evaluation.summary["distinct_lists"] == 1
+
+
+def test_no_targets_give_an_empty_evaluation(data, wanted, popularity) -> None:
+    model = MostPopular.fit(data, Config(), 0)
+    evaluation = evaluate(model, data, (wanted * False).tocsr(), popularity, k=5)
+    assert evaluation.per_user.num_rows == 0
+    assert evaluation.summary["users"] == 0
+    assert np.isnan(evaluation.summary["ndcg_at_5"])

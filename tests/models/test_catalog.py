@@ -1,0 +1,134 @@
+"""The contract that every model in the catalogue keeps."""
+
+import io
+from dataclasses import asdict, fields, replace
+
+import numpy as np
+import pytest
+
+from models import catalog
+from models.catalog import CATALOG
+from models.recommender import Recommender
+from models.space import Choice
+from models.training_data import TrainingData
+
+KINDS = sorted(CATALOG)
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request: pytest.FixtureRequest, data: TrainingData) -> Recommender:
+    return fitted(request.param, data)
+
+
+def fitted(kind: str, data: TrainingData, seed: int = 3) -> Recommender:
+    return CATALOG[kind].fit(data, catalog.config(kind), seed)
+
+
+def everybody(model: Recommender) -> np.ndarray:
+    return np.arange(len(model.users), dtype=np.int32)
+
+
+def test_a_model_is_listed_under_its_own_kind(model: Recommender) -> None:
+    assert CATALOG[model.kind] is type(model)
+
+
+def test_a_model_names_the_users_and_items_it_learned_from(model: Recommender, data: TrainingData) -> None:
+    np.testing.assert_array_equal(model.users, data.users)
+    np.testing.assert_array_equal(model.items, data.items)
+
+
+def test_scores_are_float32_and_one_row_per_user_asked(model: Recommender) -> None:
+    scores = model.scores(np.array([5, 0, 5], dtype=np.int32))
+    assert scores.dtype == np.float32
+    assert scores.shape == (3, len(model.items))
+    np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_scores_are_never_nan_or_plus_infinity_and_say_something_of_every_user(model: Recommender) -> None:
+    scores = model.scores(everybody(model))
+    assert not np.isnan(scores).any()
+    assert (scores < np.inf).all()
+    assert (scores > -np.inf).any(axis=1).all()
+
+
+def test_a_stranger_gets_no_score_and_leaves_the_others_theirs(model: Recommender) -> None:
+    scores = model.scores(np.array([-1, 4], dtype=np.int32))
+    assert (scores[0] == -np.inf).all()
+    np.testing.assert_allclose(scores[1], model.scores(np.array([4], dtype=np.int32))[0], rtol=1e-5)
+
+
+def test_nobody_asked_is_no_error(model: Recommender) -> None:
+    nobody = np.empty(0, dtype=np.int32)
+    assert model.scores(nobody).shape == (0, len(model.items))
+    assert model.reasons(nobody, nobody) == []
+
+
+def test_scores_may_be_changed_without_changing_the_model(model: Recommender) -> None:
+    before = model.scores(np.array([2], dtype=np.int32))
+    model.scores(np.array([2], dtype=np.int32))[:] = 7
+    np.testing.assert_array_equal(model.scores(np.array([2], dtype=np.int32)), before)
+
+
+def test_every_pick_has_a_reason_also_for_strangers(model: Recommender) -> None:
+    users = np.repeat(np.append(everybody(model), -1), len(model.items)).astype(np.int32)
+    items = np.tile(np.arange(len(model.items), dtype=np.int32), len(model.users) + 1)
+    reasons = model.reasons(users, items)
+    assert len(reasons) == len(users)
+    assert all(0 < len(reason.strip()) < 120 for reason in reasons)
+
+
+def test_a_stored_model_answers_as_before(model: Recommender) -> None:
+    file = io.BytesIO()
+    np.savez_compressed(file, **model.state())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        again = catalog.from_state(model.kind, asdict(model.config), dict(stored))
+    users, items = everybody(model), (everybody(model) % len(model.items)).astype(np.int32)
+    assert again.config == model.config
+    np.testing.assert_array_equal(again.users, model.users)
+    np.testing.assert_array_equal(again.items, model.items)
+    np.testing.assert_array_equal(again.scores(users), model.scores(users))
+    assert again.reasons(users, items) == model.reasons(users, items)
+
+
+def test_the_state_holds_no_objects(model: Recommender) -> None:
+    assert not [name for name, array in model.state().items() if array.dtype.hasobject]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_seed_gives_the_same_model(kind: str, data: TrainingData) -> None:
+    one, other = fitted(kind, data).state(), fitted(kind, data).state()
+    for name, array in one.items():
+        np.testing.assert_array_equal(array, other[name])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fitting_leaves_the_data_alone(kind: str, data: TrainingData) -> None:
+    copy = replace(data, **{f.name: getattr(data, f.name) + 0 for f in fields(data) if f.name in {"user", "item"}})
+    fitted(kind, data)
+    np.testing.assert_array_equal(data.user, copy.user)
+    np.testing.assert_array_equal(data.item, copy.item)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_search_space_speaks_of_settings_and_holds_their_defaults(kind: str) -> None:
+    default = asdict(catalog.config(kind))
+    for name, parameter in CATALOG[kind].space.items():
+        if isinstance(parameter, Choice):
+            assert default[name] in parameter.values
+        else:
+            assert parameter.low <= default[name] <= parameter.high
+
+
+def test_settings_are_taken_over_the_defaults() -> None:
+    assert catalog.config("own_frequency", {"half_life_days": 30.0}).half_life_days == 30
+
+
+def test_an_unknown_model_is_refused_with_those_there_are() -> None:
+    with pytest.raises(catalog.UnknownModelError, match=r"'magic'.*most_popular"):
+        catalog.config("magic")
+
+
+def test_an_unknown_setting_is_refused_with_those_there_are() -> None:
+    with pytest.raises(catalog.UnknownSettingError, match=r"no setting depth; it has: half_life_days"):
+        catalog.config("own_frequency", {"depth": 3})

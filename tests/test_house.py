@@ -1,0 +1,109 @@
+"""Facts about the repository that no single file can promise."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+PYTHONS = ("3.11", "3.12", "3.13")
+
+
+def tracked() -> list[Path]:
+    """What git knows or would add: not what .gitignore leaves out."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    command = ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return [file for line in listed.splitlines() if (file := ROOT / line).is_file()]
+
+
+def text_of(file: Path) -> str:
+    return file.read_bytes().decode(errors="ignore")
+
+
+def locked() -> dict[str, set[str]]:
+    """Name → versions (one for each marker)."""
+    versions: dict[str, set[str]] = {}
+    for name, version in re.findall(r"^([a-z0-9][a-z0-9.-]*)==(\S+)", LOCK, re.MULTILINE):
+        versions.setdefault(canonicalize_name(name), set()).add(version)
+    return versions
+
+
+def declared() -> list[Requirement]:
+    project = PROJECT["project"]
+    groups = [*project["optional-dependencies"].values(), *PROJECT["dependency-groups"].values()]
+    lines = [*PROJECT["build-system"]["requires"], *project["dependencies"], *(r for group in groups for r in group)]
+    return [Requirement(line) for line in lines]
+
+
+def test_no_file_names_a_package_registry() -> None:
+    address = re.compile(
+        r"https?://\S*(?:pypi|pythonhosted|anaconda|artifactory|nexus|devpi)|(?<!emit-)(?:index[-_]url|find[-_]links)"
+    )
+    found = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := address.search(text_of(file)))}
+    assert not {name: what for name, what in found.items() if name != "tests/test_house.py"}
+
+
+def test_no_file_names_a_place_on_somebodys_machine() -> None:
+    place = re.compile(r"(?<![\w.])/(?:home|root|Users|work)/\w")
+    found = {str(file.relative_to(ROOT)): match[0] for file in tracked() if (match := place.search(text_of(file)))}
+    assert not {name: what for name, what in found.items() if name != "tests/test_house.py"}
+
+
+def test_the_lock_holds_names_versions_markers_and_hashes_and_nothing_else() -> None:
+    requirement = re.compile(r"[a-z0-9][a-z0-9._-]*==[0-9][\w.!+]*( ; [^\\@]+)? \\")
+    digest = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+    other = [line for line in LOCK.splitlines() if not (requirement.fullmatch(line) or digest.fullmatch(line))]
+    assert other == []
+    assert "+" not in "".join(version for versions in locked().values() for version in versions)
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=str)
+def test_the_lock_satisfies_what_the_project_declares(requirement: Requirement) -> None:
+    versions = locked()[canonicalize_name(requirement.name)]
+    assert all(version in requirement.specifier for version in versions)
+
+
+def test_every_room_is_in_the_wheel() -> None:
+    rooms = {init.parent.name for init in ROOT.glob("*/__init__.py")} - {"tests", "benchmarks"}
+    assert rooms == set(PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert rooms == set(PROJECT["tool"]["importlinter"]["root_packages"])
+
+
+def test_every_folder_of_code_is_a_package() -> None:
+    rooms = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+    code = {file.parent for file in tracked() if file.suffix == ".py" and file.relative_to(ROOT).parts[0] in rooms}
+    # Alembic reads migrations as files.
+    assert not [str(f) for f in code if not (f / "__init__.py").exists() and "migrations" not in f.parts]
+
+
+def test_tests_are_no_packages() -> None:
+    assert not list((ROOT / "tests").rglob("__init__.py"))
+
+
+def test_every_file_agrees_on_the_versions_of_python() -> None:
+    supported = SpecifierSet(PROJECT["project"]["requires-python"])
+    assert [f"3.{minor}" for minor in range(20) if f"3.{minor}" in supported] == list(PYTHONS)
+    assert PROJECT["tool"]["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
+    assert f"--python-version {PYTHONS[0]} " in (ROOT / "Makefile").read_text()
+    bounds = re.search(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / "infra/setup.sh").read_text())
+    assert bounds
+    assert [bound.replace(", ", ".") for bound in bounds.groups()] == [PYTHONS[0], PYTHONS[-1]]
+    images = re.findall(r"^FROM python:(\d\.\d+)-slim", (ROOT / "infra" / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(set(images)) == 1
+    assert images[0] in PYTHONS
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    assert all(f"({file.name})" in index for file in folder.glob("0*.md"))
