@@ -1,12 +1,13 @@
 """What a person sees in the terminal."""
 
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-_console = Console()
+_console = Console(width=None if sys.stdout.isatty() else 120)
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
     "recall_at_10": "recall@10",
@@ -71,7 +72,7 @@ def _batch(batch: Mapping[str, Any]) -> None:
     _table("Published recommendations", [batch], dict(zip(names, names, strict=True)))
 
 
-def shelf(user: str, rows: list[Mapping[str, Any]]) -> None:
+def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """One user's recommendations with titles and reasons."""
     if not rows:
         _console.print(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
@@ -88,7 +89,9 @@ def status(found: Mapping[str, Any]) -> None:
         return
     for name in ("ledger", "champion", "challenger", "batch"):
         value = found[name]
-        said = "none yet" if value is None else ", ".join(f"{k} {_number(v)}" for k, v in value.items() if k != "metrics")
+        said = (
+            "none yet" if value is None else ", ".join(f"{k} {_number(v)}" for k, v in value.items() if k != "metrics")
+        )
         _console.print(f"{name}: {said}")
     if found["champion"]:
         figures = found["champion"]["metrics"]

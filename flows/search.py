@@ -22,6 +22,8 @@ def search(dataset_version: str | None = None, trials: dict[str, int] = TRIALS) 
     """
     version = dataset_version or newest_version()
     found = [search_model(version, kind, count) for kind, count in trials.items()]
-    rows = [{"model": r["model"], "ndcg_at_10": round(r["ndcg_10"], 4), "trials": r["trials"], **r["config"]} for r in found]
+    rows = [
+        {"model": r["model"], "ndcg_at_10": round(r["ndcg_10"], 4), "trials": r["trials"], **r["config"]} for r in found
+    ]
     show("best-settings", f"Best settings on {version}", rows)
     return found

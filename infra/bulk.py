@@ -29,9 +29,8 @@ def _field(value: Any) -> str:
 def copy(connection: Connection, target: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     """Load `rows` into `target`, in the connection's transaction; returns their number."""
     lines = ["\t".join(map(_field, row)) + "\n" for row in rows]
-    with connection.connection.cursor() as cursor:
-        statement = f"COPY {target} ({', '.join(names)}) FROM STDIN"
-        cursor.copy_expert(statement, io.StringIO("".join(lines)))
+    cursor: Any = connection.connection.cursor()
+    cursor.copy_expert(f"COPY {target} ({', '.join(names)}) FROM STDIN", io.StringIO("".join(lines)))
     return len(lines)
 
 

@@ -43,7 +43,8 @@ def _sha256(path: Path) -> str:
 def write(folder: Path, model: Recommender, fallback: NDArray[np.float32], origin: dict[str, Any]) -> str:
     """Write a model's config and arrays with a manifest of `origin` and file digests; returns the digest."""
     folder.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(folder / "arrays.npz", **model.state())
+    arrays: dict[str, Any] = model.state()
+    np.savez_compressed(folder / "arrays.npz", **arrays)
     np.savez_compressed(folder / "fallback.npz", scores=fallback)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     files = {name: _sha256(folder / name) for name in FILES}

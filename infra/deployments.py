@@ -24,7 +24,11 @@ def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
     """The pool has to be there before deployments name it; the worker fills in its job template."""
     headers = _headers(environment)
     if ask("GET", f"{api}/work_pools/{POOL}", headers) is None:
-        pool = {"name": POOL, "type": "process", "description": "Flow runs on this machine, started by `tailorbird up`."}
+        pool = {
+            "name": POOL,
+            "type": "process",
+            "description": "Flow runs on this machine, started by `tailorbird up`.",
+        }
         ask("POST", f"{api}/work_pools/", headers, pool)
 
 

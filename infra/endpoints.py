@@ -14,7 +14,13 @@ from models.errors import TailorbirdError
 USER = "tailorbird"
 """Who logs in to the Prefect and MLflow pages."""
 DATABASE = "tailorbird"
-QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 
 
 class ServicesDown(TailorbirdError):
@@ -63,9 +69,10 @@ def export(endpoints: Endpoints) -> None:
 
 def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
     """The settings with only those addresses that are not ours: after `export` the environment names ours too."""
-    ours = {service.address for service in known.values()}
-    both = ("prefect_api_url", "mlflow_tracking_uri")
-    return settings.model_copy(update={name: None for name in both if getattr(settings, name) in ours})
+    exported = settings.exported_by == str(settings.var)
+    own = {name: service.address for name, service in known.items() if exported or service.alive}
+    pairs = {"prefect_api_url": own.get("prefect"), "mlflow_tracking_uri": own.get("mlflow")}
+    return settings.model_copy(update={name: None for name, ours in pairs.items() if getattr(settings, name) == ours})
 
 
 def database_url(settings: Settings) -> str:
@@ -100,6 +107,7 @@ def _places(settings: Settings) -> dict[str, str]:
     places = {"VAR": str(settings.var), "HOME": str(settings.home), "LAKE": settings.lake, "BUNDLES": settings.bundles}
     if settings.database_url is not None:
         places["DATABASE_URL"] = settings.database_url.get_secret_value()
+    places["EXPORTED_BY"] = places["VAR"]
     return {f"TAILORBIRD_{name}": value for name, value in places.items()}
 
 

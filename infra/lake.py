@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
@@ -31,6 +32,13 @@ class Lake:
         """The events table as it is, or as it was at `version`; None before the first ingest."""
         return self._open("events", version=version)
 
+    def event_files(self, version: int | None = None) -> list[str]:
+        """The Parquet files of the events table, for an engine to read; empty before the first ingest."""
+        table = self.events(version)
+        files = table.file_uris() if table else []
+        # Delta writes local paths like addresses: a space in a folder's name comes as %20.
+        return files if "://" in self.root else [unquote(file) for file in files]
+
     def committed_chunk(self, batch_id: str) -> int:
         """The last chunk of the batch that the lake holds; -1 when it holds none."""
         table = self.events()
@@ -52,9 +60,14 @@ class Lake:
     def remove_batch(self, batch_id: str) -> None:
         """Take a refused batch out again, and forget its chunks so that it can come in once it is mended."""
         table = self.events()
-        if table is not None:
-            forgotten = CommitProperties(app_transactions=[Transaction(batch_id, -1)])
-            table.delete(f"{columns.BATCH_ID} = '{batch_id}'", commit_properties=forgotten)
+        if table is None:
+            return
+        forgotten = CommitProperties(app_transactions=[Transaction(batch_id, -1)])
+        mine = batch_id.replace("'", "''")
+        table.delete(f"{columns.BATCH_ID} = '{mine}'", commit_properties=forgotten)
+        if self.committed_chunk(batch_id) >= 0:  # none of its rows was accepted: Delta saw nothing to commit
+            nothing = pa.Table.from_batches([], pa.schema(table.schema()))
+            write_deltalake(table, nothing, mode="append", commit_properties=forgotten)
 
     def write_dataset(self, version: str, name: str, rows: pa.Table) -> None:
         """Write one table of a data set snapshot; a re-run after a crash replaces what it left."""

@@ -104,7 +104,7 @@ class Registry:
         for known in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
             return int(known.version)
         source = f"{self.run(run_id).info.artifact_uri}/{MODEL_PATH}"
-        made = self._client.create_model_version(NAME, source, run_id, tags=dict(tags), await_creation_for=None)
+        made = self._client.create_model_version(NAME, source, run_id, tags=dict(tags), await_creation_for=0)
         return int(made.version)
 
     def version(self, version: int) -> ModelVersion:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from infra import credentials
 from infra.credentials import secret
@@ -13,13 +13,15 @@ from infra.settings import Settings
 
 POOL = "tailorbird"
 HOST = "127.0.0.1"
+_SECRET = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
+_PYTHON = (sys.executable, "-m")
 
 
 def prefect_command(settings: Settings, database: URL, port: int) -> Command:
     """The Prefect server; libpq's PGPASSWORD keeps the password out of the address it may log."""
     return Command(
         mark=mark(settings, "prefect"),
-        arguments=[sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)],
+        arguments=[*_PYTHON, *f"prefect server start --host {HOST} --port {port}".split()],
         log=log(settings, "prefect"),
         environment=QUIET
         | {
@@ -39,12 +41,10 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
     artifacts = settings.var / "mlflow" / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     address = _without_password(database)
+    serving = f"mlflow server --host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
     return Command(
         mark=mark(settings, "mlflow"),
-        # fmt: off
-        arguments=[sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1",
-                   "--app-name", "basic-auth", "--serve-artifacts", "--artifacts-destination", str(artifacts)],
-        # fmt: on
+        arguments=[*_PYTHON, *serving, "--artifacts-destination", str(artifacts)],
         log=log(settings, "mlflow"),
         environment=QUIET
         | {
@@ -63,16 +63,18 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
 
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """The worker that runs every deployment, each run in a process of its own."""
-    public = {name: value for name, value in endpoints.environment.items() if not _is_secret(name)}
+    public = dict(endpoints.environment)
+    secrets = {name: public.pop(name) for name in sorted(public) if name in _SECRET}
+    if "TAILORBIRD_DATABASE_URL" in public:
+        database = make_url(endpoints.database_url)
+        public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
+        secrets |= _password(database)
     return Command(
         mark=mark(settings, "worker"),
-        # fmt: off
-        arguments=[sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process",
-                   "--name", "tailorbird-up"],
-        # fmt: on
+        arguments=[*_PYTHON, *f"prefect worker start --pool {POOL} --type process --name tailorbird-up".split()],
         log=log(settings, "worker"),
         environment=public | {"PREFECT_WORKER_QUERY_SECONDS": "1", "PYTHONUNBUFFERED": "1"},
-        secrets={name: value for name, value in endpoints.environment.items() if _is_secret(name)},
+        secrets=secrets,
         folder=settings.home,
     )
 
@@ -85,10 +87,6 @@ def log(settings: Settings, name: str) -> Path:
 def mark(settings: Settings, name: str) -> str:
     """What tells this installation's processes from those of another one."""
     return f"{settings.var}:{name}"
-
-
-def _is_secret(name: str) -> bool:
-    return name in {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD", "TAILORBIRD_DATABASE_URL"}
 
 
 def _password(database: URL) -> dict[str, str]:

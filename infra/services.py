@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 from sqlalchemy import URL, make_url
 
@@ -12,7 +13,7 @@ from infra import database, deployments, ports, processes, roles, servers, state
 from infra.calls import answers, healthy, speaks_postgres
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
-from infra.endpoints import DATABASE, Endpoints, ServicesDown, elsewhere, endpoints, export
+from infra.endpoints import DATABASE, Endpoints, ServicesDown, elsewhere, endpoints, export, prefect_login
 from infra.processes import Command
 from infra.settings import Settings
 from infra.state import Say, Service
@@ -39,10 +40,13 @@ def stop(settings: Settings, say: Say) -> None:
     with state.locked(settings.var, say):
         known = state.load(settings.var)
         stopped = [_stop(settings, known, "worker")]
+        if stopped[0]:
+            _report_killed(settings, known)
         with ThreadPoolExecutor() as pool:
             stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow"])
         stopped.append("postgres" if EmbeddedPostgres(settings.var).stop() else None)
-        state.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
+        if known:
+            state.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
         names = [_TITLES[name] for name in stopped if name]
         say(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
 
@@ -70,6 +74,14 @@ def reachable(settings: Settings) -> dict[str, bool]:
     return result
 
 
+def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
+    """Tell our own Prefect; another one may have workers on other machines in the same pool."""
+    if "prefect" in known and known["prefect"].alive:
+        login = {"PREFECT_API_AUTH_STRING": prefect_login(settings)}
+        with contextlib.suppress(OSError):  # it is a courtesy: the next `up` repeats it
+            deployments.report_killed(known["prefect"].address, login)
+
+
 def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
     running = known[name].running if name in known else None
     return name if running is not None and processes.stop(running, servers.mark(settings, name)) else None
@@ -89,15 +101,16 @@ class _Startup:
         """Servers boot while the schema is brought up to date; deployments are told while the worker boots."""
         admin = self._postgres()
         if self.settings.prefect_api_url is None:
-            self._server("prefect", lambda port: servers.prefect_command(self.settings, self._own(admin, "prefect"), port))
+            self._server("prefect", admin, servers.prefect_command)
         if self.settings.mlflow_tracking_uri is None:
-            self._server("mlflow", lambda port: servers.mlflow_command(self.settings, self._own(admin, "mlflow"), port))
+            self._server("mlflow", admin, servers.mlflow_command)
         self._own(admin, DATABASE)
         now = endpoints(self.given)
         database.migrate(now.database_url)
         self._await("prefect", f"{now.prefect_api_url.rstrip('/')}/health", "PREFECT_API_URL")
         self._work(now)
         self._await("mlflow", f"{now.mlflow_tracking_uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
+        self._check_worker()
 
     def _postgres(self) -> URL:
         """The server everything else lives on: the URL that may create databases there."""
@@ -120,21 +133,27 @@ class _Startup:
             return roles.give_own_database(admin, name, secret(self.settings, name))
         return admin if name == DATABASE else roles.share_server(admin, name)
 
-    def _server(self, name: str, build: Callable[[int], Command]) -> None:
+    def _server(self, name: str, admin: URL, command: Callable[[Settings, URL, int], Command]) -> None:
         """Start a web server unless it runs, with the same settings, already."""
+        build = partial(command, self.settings, self._own(admin, name))
         known, wanted = self.known.get(name), getattr(self.settings, f"{name}_port")
-        if known is not None and known.alive and build(wanted or known.port).digest == known.digest:
-            return
+        preferred = wanted or (known.port if known else _PORTS[name])
+        if known is not None and known.alive:
+            if build(preferred).digest == known.digest:
+                return
+            if preferred != known.port:
+                self._free_port(name, preferred)  # before the running one is stopped for it
         self._clear(name)
-        port = self._port(name, wanted, known.port if known else _PORTS[name])
+        port = self._free_port(name, preferred)
         path = "/api" if name == "prefect" else ""
         self._launch(name, build(port), Service(f"http://{servers.HOST}:{port}{path}", port))
 
-    def _port(self, name: str, wanted: int | None, preferred: int) -> int:
-        title, port = _TITLES[name], ports.free(wanted or preferred)
-        if wanted is not None and port != wanted:
-            raise ServicesDown(ports.taken_message(title, wanted, f"TAILORBIRD_{name.upper()}_PORT"))
-        if port != preferred and wanted is None:
+    def _free_port(self, name: str, preferred: int) -> int:
+        """The preferred port or the next free one; only the preferred one when the settings ask for it."""
+        title, port = _TITLES[name], ports.free(preferred)
+        if port != preferred and getattr(self.settings, f"{name}_port") is not None:
+            raise ServicesDown(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
+        if port != preferred:
             self.say(f"Port {preferred} is taken by another program; {title} uses {port}")
         return port
 
@@ -147,7 +166,8 @@ class _Startup:
         command, known = servers.worker_command(self.settings, now), self.known.get("worker")
         if known is None or not known.alive or known.digest != command.digest:
             self._clear("worker")
-            self._launch("worker", command, Service(api, 0))
+            _report_killed(self.settings, self.known)
+            self._launch("worker", command, Service("", 0))
         if deploy is not None:
             self.started.append("deployments")
             self.say("Telling Prefect about the flows in prefect.yaml")
@@ -190,6 +210,12 @@ class _Startup:
         elif running is not None:
             ready = self._saying(f"Waiting for {_TITLES[name]}", lambda: healthy(health))
             processes.wait_until(ready, running, servers.log(self.settings, name))
+
+    def _check_worker(self) -> None:
+        """It has no address to ask; but one that cannot work has ended by now."""
+        worker = self.known["worker"].running
+        if worker is not None:
+            processes.wait_until(lambda: worker.alive, worker, servers.log(self.settings, "worker"))
 
     def _saying(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
         began = last = time.monotonic()

@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     bundles: str = ""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    exported_by: str = ""  # the var folder whose own services the two addresses above belong to
     postgres_port: Port | None = None
     prefect_port: Port | None = None
     mlflow_port: Port | None = None

@@ -1,7 +1,7 @@
 """The moments of a data set: models learn before a cut and are measured after it. Time only, never at random."""
 
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from models.errors import TailorbirdError
@@ -27,9 +27,11 @@ class Cuts:
         return asdict(self)
 
 
-def cuts(latest: int, as_of: datetime | None, validation_days: int, test_days: int) -> Cuts:
-    """Cuts that end at `as_of`, by default the last midnight (UTC) before the `latest` event (epoch s)."""
+def cuts(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
+    """Cuts that end as the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
     if min(validation_days, test_days) < 1:
         raise TailorbirdError("validation_days and test_days must be at least 1: models are measured on held-out days.")
-    end = latest // _DAY * _DAY if as_of is None else int(as_of.replace(tzinfo=as_of.tzinfo or UTC).timestamp())
+    end = latest // _DAY * _DAY
+    if as_of is not None:
+        end = int(datetime(as_of.year, as_of.month, as_of.day, tzinfo=UTC).timestamp())
     return Cuts(end - (test_days + validation_days) * _DAY, end - test_days * _DAY, end)

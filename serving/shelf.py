@@ -11,6 +11,9 @@ _SHELF = text(
     "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM current_recommendations "
     "WHERE placement = :placement AND user_key = :user_key ORDER BY rank"
 )
+_SOMEBODY = text(
+    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_key LIMIT 1"
+)
 
 
 class UnknownUserError(TailorbirdError):
@@ -29,7 +32,6 @@ def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[st
 
 def somebody(engine: Engine, placement: str = "home") -> str | None:
     """The raw id of one user with a list, to show as an example: the first by user key."""
-    found = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_key LIMIT 1")
     with engine.connect() as connection:
-        user_id: str | None = connection.execute(found, {"placement": placement}).scalar()
+        user_id: str | None = connection.execute(_SOMEBODY, {"placement": placement}).scalar()
     return user_id

@@ -27,14 +27,14 @@ def _ledger(connection: Connection) -> dict[str, int]:
 def _champion(connection: Connection) -> dict[str, Any] | None:
     newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
     row = connection.execute(newest).mappings().first()
-    return row and {"name": row["kind"], "version": row["model_version"], "metrics": row["metrics"]}
+    return None if row is None else {"name": row["kind"], "version": row["model_version"], "metrics": row["metrics"]}
 
 
 def _challenger(connection: Connection) -> dict[str, Any] | None:
     """The newest version that passed the gate and waits for a person."""
     waiting = select(reviews).where(reviews.c.passed, reviews.c.decision.is_(None))
     row = connection.execute(waiting.order_by(reviews.c.review_id.desc()).limit(1)).mappings().first()
-    return row and {"version": row["model_version"], "requested_at": row["requested_at"].isoformat()}
+    return None if row is None else {"version": row["model_version"], "requested_at": row["requested_at"].isoformat()}
 
 
 def _batch(connection: Connection, placement: str) -> dict[str, Any] | None:
@@ -42,10 +42,14 @@ def _batch(connection: Connection, placement: str) -> dict[str, Any] | None:
     batch_id = connection.execute(live, {"placement": placement}).scalar()
     found = select(recommendation_batches).where(recommendation_batches.c.batch_id == batch_id)
     row = connection.execute(found).mappings().first()
-    return row and {
-        "id": row["batch_id"],
-        "model_version": row["model_version"],
-        "users": row["users"],
-        "recommendations": row["recommendations"],
-        "published_at": row["published_at"].isoformat(),
-    }
+    return (
+        None
+        if row is None
+        else {
+            "id": row["batch_id"],
+            "model_version": row["model_version"],
+            "users": row["users"],
+            "recommendations": row["recommendations"],
+            "published_at": row["published_at"].isoformat(),
+        }
+    )

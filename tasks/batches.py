@@ -35,7 +35,8 @@ def batch_of(mapping: Mapping, part: Part, dataset: str) -> tuple[Path, ledger.B
     path = files.locate(mapping.location, part.file)
     required: dict[str, contract.Kind] = dict.fromkeys(tabular.needed(part), "any")
     if isinstance(part, EventsMapping):
-        required |= {part.occurred_at: "time"} | {c: "number" for c in (part.quantity, part.value) if c}
+        required[part.occurred_at] = "time"
+        required.update(dict.fromkeys([c for c in (part.quantity, part.value) if c], "number"))
     contract.check(str(path), files.column_kinds(path), files.row_count(path), required)
     meaning = hashlib.sha256(mapping.model_dump_json(exclude={"location"}).encode()).hexdigest()
     batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:4]}"

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import duckdb
@@ -22,6 +22,7 @@ from models.errors import TailorbirdError
 from models.features.catalog import ITEM_FEATURES, USER_FEATURES
 from models.features.item import item_features
 from models.features.user import user_features
+from models.sql import texts
 from tasks.ledger import COMMITTED
 
 Manifest = dict[str, Any]
@@ -42,8 +43,7 @@ class _Source:
 
     def purchases(self) -> duckdb.DuckDBPyRelation:
         """One row per product and basket; times as epoch seconds."""
-        table = self.here.lake.events(self.version)
-        paths = table.file_uris() if table else []
+        paths = self.here.lake.event_files(self.version)
         with self.here.engine.connect() as connection:
             done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
             batches = connection.execute(done).scalars().all()
@@ -51,7 +51,7 @@ class _Source:
             raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
         return self.connection.sql(
             "SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value "
-            f"FROM read_parquet({paths}) WHERE event_type = $purchase AND list_contains($batches, batch_id) "
+            f"FROM read_parquet({texts(paths)}) WHERE event_type = $purchase AND list_contains($batches, batch_id) "
             "ORDER BY occurred_at, user_key, item_id, session_id",
             params={"purchase": columns.PURCHASE, "batches": list(batches)},
         )
@@ -98,7 +98,7 @@ def _content_hash(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> str:
 
 
 def _plan(
-    source: _Source, latest: int, as_of: datetime | None, validation_days: int, test_days: int
+    source: _Source, latest: int, as_of: date | None, validation_days: int, test_days: int
 ) -> tuple[str, Manifest, Cuts]:
     """The name of the data set and what defines it. The same definition on the same events has the same name."""
     moments = cuts(latest, as_of, validation_days, test_days)
@@ -120,7 +120,7 @@ def stored_manifest(here: Installation, version: str | None = None) -> Manifest 
 
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
-def build_dataset(as_of: datetime | None = None, validation_days: int = 30, test_days: int = 31) -> Manifest:
+def build_dataset(as_of: date | None = None, validation_days: int = 30, test_days: int = 31) -> Manifest:
     """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
 
     Raises NoEventsError before the first ingest.

@@ -20,7 +20,7 @@ from infra.schema import items, quarantine, suppressions, users
 from models import columns
 from models.shapes import tabular
 from models.shapes.mapping import Mapping
-from models.sql import query
+from models.sql import query, texts
 from tasks import ledger, sift
 from tasks.batches import Promises, batch_of, judge, pseudonymised, spread, time_span
 from tasks.progress import progress
@@ -52,11 +52,10 @@ class _Intake:
 
     def known(self, rows: pa.Table) -> pa.Table:
         """Ids and hashes of those of the rows' ids that the lake holds already, whenever they occurred."""
-        table = self.here.lake.events()
-        paths = table.file_uris() if table else []
+        paths = self.here.lake.event_files()
         if not paths:
             return rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH]).slice(0, 0)
-        statement = f"SELECT event_id, payload_hash FROM read_parquet({paths}) SEMI JOIN rows USING (event_id)"
+        statement = f"SELECT event_id, payload_hash FROM read_parquet({texts(paths)}) SEMI JOIN rows USING (event_id)"
         return query(statement, rows=rows)
 
     def take(self, rows: pa.Table, chunk: int, names: dict[str, str]) -> None:

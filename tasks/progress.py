@@ -8,7 +8,8 @@ from uuid import UUID
 
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.context import FlowRunContext, TaskRunContext
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 _SECONDS_BETWEEN = 2.0
 
@@ -47,14 +48,13 @@ def _artifact(what: str) -> UUID | None:
 @contextmanager
 def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
-        TextColumn("  {task.description}"),
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    from rich.console import Console
-
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, note="")
         yield lambda done, note: bar.update(task, completed=done, note=note)
@@ -62,18 +62,15 @@ def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
 @contextmanager
 def _lines(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """Without a terminal: a line at most every few seconds, so that a log stays readable."""
+    """Without a terminal: a line at the start and then at most every few seconds, so that a log stays readable."""
     started = last = time.monotonic()
+    print(f"  {what} …", file=sys.stderr, flush=True)
 
     def show(done: int, note: str) -> None:
         nonlocal last
         if time.monotonic() - last > _SECONDS_BETWEEN:
             last = time.monotonic()
-            seconds = last - started
-            print(
-                f"  {what}: {100 * done // max(total, 1)} % after {seconds:.0f} s {note}",
-                file=sys.stderr,
-                flush=True,
-            )
+            part = f"{100 * done // max(total, 1)} % after {last - started:.0f} s"
+            print(f"  {what}: {part} {note}", file=sys.stderr, flush=True)
 
     yield show

@@ -69,13 +69,14 @@ def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
     def objective(trial: optuna.Trial) -> float:
         settings = {name: _suggest(trial, name, parameter) for name, parameter in model.space.items()}
         fitted = model.fit(data, catalog.config(kind, settings), seed)
-        return evaluate(fitted, data, wanted, fallback).summary[METRIC]
+        return evaluate(fitted, data, wanted, fallback, new_items=False).summary[METRIC]
 
     return objective
 
 
 def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    done: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return done
 
 
 def _run_trials(study: optuna.Study, dataset: Dataset, kind: str, trials: int, seed: int) -> None:

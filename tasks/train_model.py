@@ -25,7 +25,8 @@ from models.recommender import Recommender
 from models.training_data import TrainingData
 from tasks.load_dataset import Dataset, open_dataset
 from tasks.plots import plot_evaluation
-from tasks.search_model import stored_best
+from tasks.progress import progress
+from tasks.search_model import METRIC, stored_best
 
 EVALUATION_PATH = "evaluation"
 PER_USER = "per_user.parquet"
@@ -86,14 +87,18 @@ def _popularity(data: TrainingData, seed: int) -> Any:
 
 def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int) -> None:
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
-    before = dataset.training_data(dataset.cuts.test_from)
-    started = monotonic()
-    fitted = model.fit(before, config, seed)
-    seconds = {"fit_seconds": monotonic() - started}
-    wanted = dataset.holdout(before, dataset.cuts.as_of)
-    evaluation = evaluate(fitted, before, wanted, _popularity(before, seed))
-    whole = dataset.training_data(dataset.cuts.as_of)
-    final = model.fit(whole, config, seed)
+    with progress(f"train {kind}", 3) as advance:
+        before = dataset.training_data(dataset.cuts.test_from)
+        started = monotonic()
+        fitted = model.fit(before, config, seed)
+        seconds = {"fit_seconds": monotonic() - started}
+        advance(note="measured on the test weeks next")
+        wanted = dataset.holdout(before, dataset.cuts.as_of)
+        evaluation = evaluate(fitted, before, wanted, _popularity(before, seed))
+        advance(note=f"{METRIC} {evaluation.summary[METRIC]:.4f}, fitted on everything next")
+        whole = dataset.training_data(dataset.cuts.as_of)
+        final = model.fit(whole, config, seed)
+        advance()
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)

@@ -37,10 +37,11 @@ def evaluate(
     fallback: NDArray[np.float32],
     k: int = 10,
     chunk: int = 512,
+    new_items: bool = True,
 ) -> Evaluation:
     """Rank the whole catalogue for every user with targets (boolean CSR, users x items of `data`).
 
-    Once over all items, once with what the user has bought already hidden and left out of the targets.
+    Once over all items, and (`new_items`) once with what the user has bought hidden and left out of the targets.
     `fallback` [n_items] fills short lists. A model of other users or items (an older champion) is asked by
     key; it has nothing to say where it does not know them. Memory is about chunk x n_items x 10 bytes.
     """
@@ -52,14 +53,16 @@ def evaluate(
         part = slice(start, start + chunk)
         scores = _scores(model, asked[part], columns, len(data.items))
         everything.append(top_k(scores, k, fallback=fallback))
-        news.append(top_k(scores, k, fallback=fallback, hide=history[users[part]]))
+        if new_items:
+            news.append(top_k(scores, k, fallback=fallback, hide=history[users[part]]))
     wanted = sparse.csr_array(targets[users])
-    unseen = sparse.csr_array(wanted > history[users])
-    for goal in (wanted, unseen):
-        goal.eliminate_zeros()
+    measures = [("", everything, wanted)]
+    if new_items:
+        measures.append((NEW, news, sparse.csr_array(wanted > history[users])))
     per_user = {USER_KEY: pa.array(data.users[users].tolist(), pa.string())}
     summary: dict[str, float] = {}
-    for prefix, lists, goal in (("", everything, wanted), (NEW, news, unseen)):
+    for prefix, lists, goal in measures:
+        goal.eliminate_zeros()
         measured, averages = _measure(_joined(lists, k), goal, k)
         per_user |= {prefix + name: pa.array(values, from_pandas=True) for name, values in measured.items()}
         summary |= {prefix + name: value for name, value in averages.items()}

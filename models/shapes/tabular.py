@@ -78,7 +78,8 @@ def _attributes(rows: pa.Table, names: Sequence[str]) -> pa.StructArray:
 
 def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:
     """A title as a person reads it; an item without one is called by its id."""
-    title = pc.utf8_capitalize(_text(rows, mapping.title, ", "))
+    words = pc.replace_substring_regex(_text(rows, mapping.title, ", "), r"\s+", " ")
+    title = pc.utf8_capitalize(words)
     return pc.coalesce(
         title,
         pc.binary_join_element_wise(pa.repeat("Item", len(rows)), _identifier(rows, mapping.item_id), " "),

@@ -1,0 +1,202 @@
+"""A real PostgreSQL for the whole session, a fresh database and installation per test, and a small dirty shop."""
+
+import sys
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import create_engine, text
+
+from infra.database import engine, migrate
+from infra.embedded import EmbeddedPostgres
+from infra.installation import Installation, current
+
+_TEMPLATE = "migrated"
+_NUMBERS = count(1)
+# Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
+_CLOSED = "http://127.0.0.1:9"
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """A server of our own with a migrated database to copy from."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server.start(preferred_port=15433)
+    try:
+        _administer(server, f"CREATE DATABASE {_TEMPLATE}")
+        migrate(server.url(_TEMPLATE))
+        engine(server.url(_TEMPLATE)).dispose()
+        yield server
+    finally:
+        server.destroy()
+
+
+@pytest.fixture
+def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh database without any table."""
+    yield from _database(postgres, "template1")
+
+
+@pytest.fixture
+def database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of a fresh migrated database."""
+    yield from _database(postgres, _TEMPLATE)
+
+
+@pytest.fixture
+def installation(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """An installation of its own, which `infra.installation.current()` returns too."""
+    for name in ("LAKE", "BUNDLES", "EXPORTED_BY"):
+        monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", database)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("PREFECT_API_URL", f"{_CLOSED}/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", _CLOSED)
+    _forget()
+    yield current()
+    _forget()
+
+
+def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_NUMBERS)}"
+    _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    url = server.url(name)
+    yield url
+    engine(url).dispose()
+
+
+def _administer(server: EmbeddedPostgres, statement: str) -> None:
+    admin = create_engine(server.url(), isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.execute(text(statement))
+    admin.dispose()
+
+
+def _forget() -> None:
+    """What a process keeps about its one installation."""
+    current.cache_clear()
+    opened = sys.modules.get("tasks.load_dataset")
+    if opened is not None:
+        opened.open_dataset.cache_clear()
+
+
+class Shop(NamedTuple):
+    """A folder in the shape of the Complete Journey, its tables, and what has to become of the events."""
+
+    folder: Path
+    transactions: pa.Table
+    products: pa.Table
+    demographics: pa.Table
+    counts: dict[str, int]
+    rules: dict[str, int]
+    """How many events break each rule; one event may break several."""
+
+    def write(self, **tables: pa.Table) -> None:
+        """Put tables into the folder in place of the ones that are there."""
+        for name, rows in tables.items():
+            pq.write_table(rows, self.folder / f"{name}.parquet")
+
+
+HOUSEHOLDS = np.arange(77_000_001, 77_000_031)
+PRODUCTS = np.arange(500_000, 500_060)
+FUEL, UNCATEGORISED, UNKNOWN = 600_000, 600_001, 699_999
+_DIRT: dict[str, tuple[int, dict[str, Any]]] = {
+    "quantity of zero": (25, {"quantity": 0}),
+    "value of zero": (15, {"sales_value": 0.0}),
+    "neither quantity nor value": (5, {"quantity": 0, "sales_value": 0.0}),
+    "too many at once": (3, {"quantity": 2000}),
+    "unknown product": (12, {"product_id": UNKNOWN}),
+    "product out of the quarantine": (2, {"product_id": UNCATEGORISED}),
+    "no product": (8, {"product_id": None}),
+    "nobody": (4, {"household_id": None}),
+    "fuel": (20, {"product_id": FUEL, "quantity": 5000}),
+}
+_REPEATED, _CONTRADICTED = 10, 6
+
+
+@pytest.fixture(scope="session")
+def shop_tables() -> dict[str, pa.Table]:
+    """About 2,000 sound rows over 2017, and every kind of dirt at the end."""
+    random = np.random.default_rng(7)
+    rows = []
+    for basket in range(330):
+        household = HOUSEHOLDS[basket % len(HOUSEHOLDS)]
+        usual = PRODUCTS[(household % 5) * 10 :][:20]
+        at = np.datetime64("2017-01-02T08:00:00", "ns") + np.timedelta64(int(random.integers(363 * 86_400)), "s")
+        for product in random.choice(usual, size=min(len(usual), 6), replace=False):
+            rows.append(_row(household, 31_000_000_000 + basket, product, at, random))
+    rows.sort(key=lambda row: row["transaction_timestamp"])
+    dirt = [(change, copy) for copies, change in _DIRT.values() for copy in range(copies)]
+    for number, (change, _) in enumerate(dirt):
+        at = np.datetime64("2017-06-01T09:00:00", "ns") + np.timedelta64(number, "h")
+        row = _row(HOUSEHOLDS[number % 30], 32_000_000_000 + number, PRODUCTS[number % 60], at, random)
+        rows.append(row | change)
+    rows += [dict(row) for row in rows[:_REPEATED]]
+    rows += [row | {"sales_value": 99.99} for row in rows[100 : 100 + _CONTRADICTED]]
+    return {"transactions": _transactions(rows), "products": _products(), "demographics": _demographics()}
+
+
+@pytest.fixture
+def shop(tmp_path: Path, shop_tables: dict[str, pa.Table]) -> Shop:
+    """The small shop in a folder of its own."""
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    quarantined = sum(copies for kind, (copies, _) in _DIRT.items() if kind != "fuel") + _CONTRADICTED
+    counts = {"read": len(shop_tables["transactions"]), "quarantined": quarantined, "duplicate": _REPEATED}
+    counts |= {"suppressed": 0, "routed": _DIRT["fuel"][0]}
+    counts["accepted"] = 2 * counts["read"] - sum(counts.values())
+    rules = {
+        "quantity_not_positive": 30,
+        "value_not_positive": 20,
+        "quantity_above_limit": 3,
+        "item_not_in_catalogue": 12 + 2 + 8,
+        "item_id_missing": 8,
+        "event_id_missing": 8,
+        "user_key_missing": 4,
+        "id_conflict": _CONTRADICTED,
+    }
+    made = Shop(folder, **shop_tables, counts=counts, rules=rules)
+    made.write(**shop_tables)
+    return made
+
+
+def _row(household: int, basket: int, product: int, at: np.datetime64, random: np.random.Generator) -> dict[str, Any]:
+    value = round(float(random.uniform(0.5, 20)), 2)
+    names = ("household_id", "basket_id", "product_id", "quantity", "sales_value", "transaction_timestamp")
+    values = (int(household), basket, int(product), int(random.integers(1, 4)), value, at)
+    return dict(zip(names, values, strict=True)) | {"store_id": 7}
+
+
+def _transactions(rows: list[dict[str, Any]]) -> pa.Table:
+    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["transaction_timestamp"] = pa.array(np.array(columns["transaction_timestamp"]), pa.timestamp("ns"))
+    return pa.table(columns)
+
+
+def _products() -> pa.Table:
+    """The catalogue, with an item that nobody can place, one that comes twice, and fuel."""
+    ids = [*PRODUCTS.tolist(), FUEL, UNCATEGORISED, int(PRODUCTS[0])]
+    n = len(PRODUCTS)
+    return pa.table(
+        {
+            "product_id": ids,
+            "manufacturer_id": [i % 7 for i in range(len(ids))],
+            "department": [*("GROCERY" if i % 3 else "PRODUCE" for i in range(n)), "FUEL", None, "GROCERY"],
+            "brand": ["National" if i % 4 else "Private" for i in range(len(ids))],
+            "product_category": [*(f"AISLE {i // 6}" for i in range(n)), "FUEL", None, "AISLE NEW"],
+            "product_type": [*(None if i == 5 else f"TYPE {i}" for i in range(n)), "GASOLINE", None, "TYPE NEW"],
+            "package_size": [*(None if i % 5 == 0 else f"{i} OZ" for i in range(n)), None, None, "9 OZ"],
+        }
+    )
+
+
+def _demographics() -> pa.Table:
+    traits = ("age", "income", "home_ownership", "marital_status", "household_size", "household_comp", "kids_count")
+    households = HOUSEHOLDS[:20].tolist()
+    columns = {t: [None if (i + p) % 6 == 0 else f"{t} {i % 3}" for i in range(20)] for p, t in enumerate(traits)}
+    return pa.table({"household_id": households, **columns})

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from infra.credentials import secret
+from infra.embedded import EmbeddedPostgres, binaries
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+LEDGER = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
+
+
+def ledger_holds(shop: Shop) -> dict[str, int]:
+    ledger: dict[str, int] = shop.json("status")["ledger"]
+    assert ledger["read"] == sum(ledger[name] for name in LEDGER)
+    return ledger
+
+
+def events(shop: Shop) -> pa.Table:
+    return DeltaTable(str(shop.var / "lake" / "events")).to_pyarrow_table()
+
+
+def test_every_row_of_the_files_is_in_the_ledger(stocked: Shop) -> None:
+    rows = sum(pq.read_metadata(path).num_rows for path in stocked.data.glob("*.parquet"))
+    ledger = ledger_holds(stocked)
+    assert ledger["read"] == rows
+    assert ledger["quarantined"] > 0
+    assert ledger["accepted"] == len(events(stocked))
+
+
+def test_each_event_is_in_the_lake_once(stocked: Shop) -> None:
+    ids = events(stocked)["event_id"]
+    assert len(pc.unique(ids)) == len(ids)
+
+
+def test_the_consent_that_the_mapping_declares_is_in_the_ledger(stocked: Shop) -> None:
+    found = stocked.sql("SELECT DISTINCT consent FROM ingest_batches")
+    assert found == [["declared by the mapping: the data set carries no consent of its own"]]
+
+
+def test_every_household_that_shopped_lately_has_twenty_distinct_products(stocked: Shop) -> None:
+    shopping = pq.read_table(stocked.data / "transactions.parquet")
+    lately = pc.greater(shopping["transaction_timestamp"], pa.scalar(np.datetime64("2017-10-03", "ns")))
+    wanted = set(shopping.filter(lately)["household_id"].to_pylist())
+    lists = stocked.sql(
+        "SELECT user_id, count(DISTINCT item_id), min(rank), max(rank), bool_and(title <> '' AND reason <> '') "
+        "FROM recommendations_by_user_id WHERE placement = 'home' GROUP BY 1"
+    )
+    served = {user: rest for user, *rest in lists}
+    assert wanted <= served.keys()
+    assert set(map(tuple, served.values())) == {("20", "1", "20", "t")}
+
+
+def test_the_shelf_of_one_household_says_where_it_comes_from(stocked: Shop) -> None:
+    rows = stocked.json("recommend", "household-0001")
+    status = stocked.json("status")
+    assert [row["rank"] for row in rows] == list(range(1, 21))
+    assert {row["model_version"] for row in rows} == {status["champion"]["version"]}
+    assert {row["batch_id"] for row in rows} == {status["batch"]["id"]}
+    assert rows[0].keys() == {"rank", "item_id", "title", "score", "reason", "model_version", "batch_id"}
+
+
+def test_the_champion_beat_the_best_sellers_and_its_reasons_are_written_down(stocked: Shop) -> None:
+    champion = stocked.json("status")["champion"]
+    popular = stocked.sql("SELECT gate FROM reviews WHERE passed AND decision = 'approved'")
+    assert champion["metrics"]["ndcg_at_10"] > 0.2
+    assert "not worse than most_popular" in popular[0][0]
+    assert stocked.sql("SELECT actor FROM promotions") == [["demo --approve"]]
+
+
+def test_a_second_demo_changes_nothing(stocked: Shop) -> None:
+    tables = ("promotions", "reviews", "recommendation_batches", "datasets", "quarantine", "search_results")
+    counted = "SELECT " + ", ".join(f"(SELECT count(*) FROM {table})" for table in tables)
+    before, counts = stocked.json("status"), stocked.sql(counted)
+    stocked.run("demo", "--approve", "--location", str(stocked.data))
+    assert stocked.json("status") == before
+    assert stocked.sql(counted) == counts
+
+
+def test_somebody_never_seen_gets_a_clear_answer(stocked: Shop) -> None:
+    said = stocked.run("recommend", "nobody", code=1)
+    assert "was ever ingested" in said
+    assert "Traceback" not in said
+
+
+def dumps(shop: Shop) -> str:
+    """All that the three databases hold as text, but for the one map of raw ids."""
+    server, settings = EmbeddedPostgres(shop.var), Settings(var=shop.var)
+    texts = []
+    for name in ("tailorbird", "prefect", "mlflow"):
+        url = server.url(name, name, secret(settings, name)).replace("+psycopg2", "")
+        command = [str(binaries() / "pg_dump"), "--data-only", "--exclude-schema=identity", url]
+        texts.append(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return "\n".join(texts)
+
+
+def readable(path: Path) -> str:
+    """A file as text, unpacked where its format packs it."""
+    if path.suffix == ".parquet":
+        rows = duckdb.sql(f"SELECT * FROM read_parquet('{path}')").to_arrow_table()
+        return rows.to_string(show_metadata=True) + "\n".join(str(column.to_pylist()) for column in rows.columns)
+    if path.suffix == ".npz":
+        with np.load(io.BytesIO(path.read_bytes())) as arrays:
+            return "\n".join(str(values.tolist()) for values in arrays.values() if values.dtype.kind == "U")
+    if path.suffix == ".gz":
+        return gzip.decompress(path.read_bytes()).decode(errors="replace")
+    return path.read_bytes().decode(errors="replace")
+
+
+def test_no_raw_id_and_no_password_is_anywhere_but_in_its_place(stocked: Shop) -> None:
+    kept_elsewhere = {"secrets", "postgres"}
+    paths = [
+        p for p in stocked.var.rglob("*") if p.is_file() and not kept_elsewhere & set(p.relative_to(stocked.var).parts)
+    ]
+    assert {"lake", "log", "mlflow", "bundles"} <= {p.relative_to(stocked.var).parts[0] for p in paths}
+    passwords = [p.read_text().strip() for p in (stocked.var / "secrets").iterdir()]
+    everything = [(str(path), readable(path)) for path in paths] + [("databases", dumps(stocked))]
+    some_key = stocked.sql("SELECT min(user_key) FROM users")[0][0]
+    for room in ("/lake/events", "/lake/datasets", "/mlflow/", "/bundles/", "databases"):
+        assert any(some_key in text for place, text in everything if room in place), f"the search is blind in {room}"
+    for place, text in everything:
+        assert "household-0" not in text, place
+        assert not any(word in text for word in passwords), place
+
+
+def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(
+    stocked: Shop, cut: Callable[[Path, int, int], Path], tmp_path: Path
+) -> None:
+    data = cut(tmp_path / "other", 121, 200)
+    moments = random.Random(1)  # noqa: S311 - the same moments every time
+    for _ in range(5):
+        demo = stocked.start("demo", "--approve", "--location", str(data))
+        time.sleep(moments.uniform(2, 14))
+        demo.kill()
+        demo.communicate()
+    stocked.run("demo", "--approve", "--location", str(data))
+    assert ledger_holds(stocked)["accepted"] == len(events(stocked))
+    test_each_event_is_in_the_lake_once(stocked)
+    assert len(stocked.json("recommend", "household-0150")) == 20

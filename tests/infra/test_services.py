@@ -1,0 +1,335 @@
+"""Real servers, started once. Each test begins with an `up`, which does nothing when everything runs."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+
+from infra import services, state
+from infra.calls import ask, basic
+from infra.embedded import EmbeddedPostgres
+from infra.services import Endpoints, ServicesDown
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+FLOWS = re.findall(r"flows/(\w+)\.py", (ROOT / "prefect.yaml").read_text())
+FLOW = '''
+import os, time
+from prefect import flow
+
+@flow
+def {name}(seconds: float = 0.0) -> None:
+    """Pretends to {name}."""
+    print("ran {name} in", os.getcwd(), "for", os.environ["TAILORBIRD_VAR"], flush=True)
+    time.sleep(seconds)
+'''
+
+
+@dataclass
+class Place:
+    """An installation in a temporary folder, with dummy flows in the place of ours, and what `up` said there."""
+
+    settings: Settings
+    lines: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
+
+    def up(self, **changes: Any) -> Endpoints:
+        self.lines.clear()
+        return services.start(self.settings.model_copy(update=changes), self.lines.append)
+
+    def down(self) -> None:
+        self.lines.clear()
+        services.stop(self.settings, self.lines.append)
+
+    def pids(self) -> dict[str, int | None]:
+        known = state.load(self.settings.var)
+        return {name: service.running.pid if service.running else None for name, service in known.items()}
+
+    def kill(self, name: str) -> None:
+        running = state.load(self.settings.var)[name].running
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while running.alive:
+            time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(ROOT / "prefect.yaml", home)
+    (home / "flows").mkdir()
+    for name in FLOWS:
+        (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
+    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    place = Place(Settings(var=home / "var", home=home, **nothing))
+    with ExitStack() as stack:
+        for port in (4200, 5000):  # somebody else's, unless they are taken already
+            try:
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+        stack.callback(EmbeddedPostgres(place.settings.var).destroy)
+        stack.callback(place.down)
+        place.up()
+        place.first = list(place.lines)
+        yield place
+
+
+@pytest.fixture
+def running(place: Place) -> Endpoints:
+    return place.up()
+
+
+def prefect(endpoints: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    headers = {"Authorization": basic(endpoints.environment["PREFECT_API_AUTH_STRING"])}
+    return ask(method, endpoints.prefect_api_url + path, headers, body)
+
+
+def begin(endpoints: Endpoints, name: str, seconds: float = 0) -> str:
+    deployment = prefect(endpoints, "GET", f"/deployments/name/{name}/{name}")
+    run = {"parameters": {"seconds": seconds}, "state": {"type": "SCHEDULED"}}
+    return str(prefect(endpoints, "POST", f"/deployments/{deployment['id']}/create_flow_run", run)["id"])
+
+
+def wait_for(endpoints: Endpoints, run: str, wanted: str) -> None:
+    deadline = time.monotonic() + 30
+    while (seen := prefect(endpoints, "GET", f"/flow_runs/{run}")["state"]["type"]) != wanted:
+        assert time.monotonic() < deadline, f"the run is still {seen}"
+        time.sleep(0.2)
+
+
+def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: Endpoints) -> None:
+    said = "\n".join(place.first)
+    assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", said)
+    assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", said)
+    assert ":4200" not in running.prefect_page
+    assert running.prefect_page.startswith("http://127.0.0.1:")
+
+
+def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
+    found = prefect(running, "POST", "/deployments/filter", {})
+    assert {d["name"]: d["description"] for d in found} == {name: f"Pretends to {name}." for name in FLOWS}
+    assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in found])
+    wait_for(running, begin(running, "ingest"), "COMPLETED")
+    log = (place.settings.var / "log" / "worker.log").read_text()
+    assert f"ran ingest in {place.settings.home} for {place.settings.var}" in log
+
+
+def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
+    before, began = place.pids(), time.process_time()
+    assert place.up() == running
+    assert time.process_time() - began < 0.5
+    assert place.lines == ["Everything is already running"]
+    assert place.pids() == before
+
+
+@pytest.mark.usefixtures("running")
+def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
+    began = time.monotonic()
+    assert services.reachable(place.settings) == {"postgres": True, "prefect": True, "mlflow": True}
+    assert time.monotonic() - began < 0.4
+
+
+def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, running: Endpoints) -> None:
+    var = place.settings.var
+    secrets = [path.read_text().strip() for path in (var / "secrets").iterdir() if path.suffix != ".ini"]
+    written = [(var / "services.json").read_text(), repr(running), repr(place.settings)]
+    written += [path.read_text(errors="replace") for path in (var / "log").iterdir()]
+    written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert len(secrets) >= 7
+    assert [secret for secret in secrets if any(secret in text for text in written)] == []
+
+
+@pytest.mark.usefixtures("running")
+def test_secrets_can_be_read_by_their_owner_only(place: Place) -> None:
+    folder = place.settings.var / "secrets"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
+    closed = [
+        f"{running.prefect_api_url}/work_pools/tailorbird",
+        f"{running.mlflow_tracking_uri}/",
+        f"{running.mlflow_tracking_uri}/api/2.0/mlflow/experiments/get?experiment_id=0",
+    ]
+    for url in closed:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(url, timeout=5)  # noqa: S310
+    assert running.mlflow_login is not None
+    opened = ask("GET", closed[-1], {"Authorization": basic(":".join(running.mlflow_login))})
+    assert opened["experiment"]["name"] == "Default"
+
+
+@pytest.mark.usefixtures("running")
+def test_only_loopback_is_listened_on(place: Place) -> None:
+    pids = [pid for pid in place.pids().values() if pid is not None]
+    families = [psutil.Process(pid) for pid in pids] + [c for pid in pids for c in psutil.Process(pid).children(True)]
+    heard = {c.laddr.ip for p in families for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert heard == {"127.0.0.1"}
+
+
+def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(running: Endpoints) -> None:
+    plain = running.database_url.replace("+psycopg2", "")
+    connection = psycopg2.connect(plain)
+    cursor = connection.cursor()
+    cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+    assert cursor.fetchone() == (True,)
+    connection.close()
+    for name in ("prefect", "mlflow"):
+        with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+            psycopg2.connect(plain.rpartition("/")[0] + f"/{name}")
+
+
+@pytest.mark.parametrize("name", ["mlflow", "postgres"])
+def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, name: str) -> None:
+    before = place.pids()
+    place.kill(name)
+    assert place.up() == running
+    assert any("is gone (a crash" in line for line in place.lines)
+    assert {key for key, pid in place.pids().items() if before[key] != pid} == {name}
+    assert all(services.reachable(place.settings).values())
+    prefect(running, "GET", "/work_pools/tailorbird")
+
+
+def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_next(
+    place: Place, running: Endpoints
+) -> None:
+    run = begin(running, "train", seconds=120)
+    wait_for(running, run, "RUNNING")
+    place.kill("worker")
+    place.up()
+    assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
+    wait_for(running, begin(running, "train"), "COMPLETED")
+
+
+def test_a_changed_flow_is_told_to_prefect_and_nothing_else_happens(place: Place, running: Endpoints) -> None:
+    before = place.pids()
+    (place.settings.home / "flows" / "score.py").write_text(FLOW.format(name="score").replace("Pretends", "Claims"))
+    place.up()
+    assert place.lines == ["Telling Prefect about the flows in prefect.yaml"]
+    assert prefect(running, "GET", "/deployments/name/score/score")["description"] == "Claims to score."
+    assert place.pids() == before
+
+
+@pytest.mark.usefixtures("running")
+def test_a_taken_port_that_was_asked_for_is_refused_and_what_runs_goes_on(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServicesDown, match=f"Port {port} for Prefect .*TAILORBIRD_PREFECT_PORT"):
+            place.up(prefect_port=port)
+    assert all(services.reachable(place.settings).values())
+
+
+@pytest.mark.usefixtures("running")
+def test_a_second_up_at_the_same_time_says_so_and_waits(place: Place) -> None:
+    with state.locked(place.settings.var, print):
+        other = threading.Thread(target=place.up)
+        other.start()
+        time.sleep(0.3)
+        assert len(place.lines) == 1
+        assert "at work here; waiting" in place.lines[0]
+    other.join(timeout=20)
+    assert place.lines[-1] == "Everything is already running"
+
+
+def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
+    place: Place, running: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in running.environment:
+        monkeypatch.setenv(name, "")  # so that all of it is taken back afterwards
+    services.export(running)
+    assert services.endpoints(Settings()) == running
+    assert services.start(Settings(), place.lines.append) == running
+
+
+def test_given_services_are_used_and_only_a_worker_is_started(
+    place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = running.database_url.replace("postgresql+psycopg2", "postgres")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", str(running.prefect_login))
+    guest = Place(
+        Settings(
+            var=tmp_path / "var",
+            home=place.settings.home,
+            database_url=given,
+            prefect_api_url=running.prefect_api_url,
+            mlflow_tracking_uri=running.mlflow_tracking_uri,
+        )
+    )
+    try:
+        found = guest.up()
+        assert guest.lines == ["Starting the worker"]
+        assert list(guest.pids()) == ["worker"]
+        assert found.database_url == running.database_url
+        assert found.prefect_page == running.prefect_page
+        assert found.prefect_login is found.mlflow_login is None
+        assert services.reachable(guest.settings) == {"postgres": True, "prefect": True, "mlflow": True}
+        guest.up()
+        assert guest.lines == ["Everything is already running"]
+    finally:
+        guest.down()
+    assert guest.lines == ["Stopped: The worker"]
+    assert all(services.reachable(place.settings).values())
+
+
+def test_a_given_service_that_does_not_answer_is_named_without_its_password(
+    place: Place, running: Endpoints, tmp_path: Path
+) -> None:
+    settings = place.settings.model_copy(
+        update={
+            "var": tmp_path / "var",
+            "database_url": None,
+            "prefect_api_url": "http://me:hidden@127.0.0.1:1/api",
+            "mlflow_tracking_uri": running.mlflow_tracking_uri,
+        }
+    )
+    try:
+        with pytest.raises(ServicesDown, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
+            services.start(settings, print)
+        assert "hidden" not in str(refusal.value)
+    finally:
+        services.stop(settings, print)
+        EmbeddedPostgres(settings.var).destroy()
+
+
+def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:
+    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    settings, lines = Settings(var=tmp_path, **nothing), list[str]()
+    with pytest.raises(ServicesDown, match="tailorbird up"):
+        services.endpoints(settings)
+    assert services.reachable(settings) == {"postgres": False, "prefect": False, "mlflow": False}
+    services.stop(settings, lines.append)
+    assert lines == ["Nothing was running"]
+
+
+def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(place: Place, running: Endpoints) -> None:
+    processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
+    processes += [child for process in processes for child in process.children(recursive=True)]
+    place.down()
+    assert place.lines == ["Stopped: The worker, Prefect, MLflow, PostgreSQL"]
+    assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert services.reachable(place.settings) == {"postgres": False, "prefect": False, "mlflow": False}
+    with pytest.raises(ServicesDown, match="tailorbird up"):
+        services.endpoints(place.settings)
+    place.down()
+    assert place.lines == ["Nothing was running"]
+    began = time.monotonic()
+    assert place.up() == running
+    assert not any("is gone" in line or "Telling Prefect" in line for line in place.lines)
+    assert time.monotonic() - began < 30

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from infra.settings import Settings, SettingsRefused, load
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [*Settings.model_fields, "PREFECT_API_URL", "MLFLOW_TRACKING_URI"]:
+        monkeypatch.delenv(name if name.isupper() else f"TAILORBIRD_{name.upper()}", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_without_an_environment_everything_lives_in_var_below_the_current_folder(tmp_path: Path) -> None:
+    settings = load()
+    assert settings.var == tmp_path / "var"
+    assert settings.lake == str(tmp_path / "var" / "lake")
+    assert settings.bundles == str(tmp_path / "var" / "bundles")
+    assert settings.database_url is settings.prefect_api_url is settings.mlflow_tracking_uri is None
+
+
+def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TAILORBIRD_VAR", "elsewhere")
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://me:hidden@db/shop")
+    monkeypatch.setenv("TAILORBIRD_LAKE", "s3://bucket/lake")
+    monkeypatch.setenv("PREFECT_API_URL", "http://prefect/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow")
+    monkeypatch.setenv("TAILORBIRD_PREFECT_PORT", "4300")
+    settings = load()
+    assert settings.var == tmp_path / "elsewhere"
+    assert settings.bundles == str(tmp_path / "elsewhere" / "bundles")
+    assert (settings.lake, settings.prefect_port) == ("s3://bucket/lake", 4300)
+    assert (settings.prefect_api_url, settings.mlflow_tracking_uri) == ("http://prefect/api", "http://mlflow")
+    assert settings.database_url is not None
+    assert settings.database_url.get_secret_value() == "postgresql://me:hidden@db/shop"
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "")
+    monkeypatch.setenv("TAILORBIRD_MLFLOW_PORT", "")
+    assert load() == load()
+    assert load().database_url is None
+
+
+def test_printing_settings_shows_no_password() -> None:
+    assert "hidden" not in repr(Settings(database_url="postgresql://me:hidden@db/shop"))
+
+
+def test_a_folder_for_the_lake_is_made_absolute(tmp_path: Path) -> None:
+    assert Settings(lake="my/lake").lake == str(tmp_path / "my" / "lake")
+
+
+@pytest.mark.parametrize("port", ["no", "0", "70000"])
+def test_a_port_that_is_none_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
+    monkeypatch.setenv("TAILORBIRD_MLFLOW_PORT", port)
+    with pytest.raises(SettingsRefused, match=r"TAILORBIRD_MLFLOW_PORT: .* Correct it or unset it"):
+        load()
+
+
+def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_first(tmp_path: Path) -> None:
+    assert (load().home / "infra" / "settings.py").is_file()
+    (tmp_path / "prefect.yaml").touch()
+    assert load().home == tmp_path
+
+
+def test_settings_cannot_be_changed() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        load().lake = "other"  # type: ignore[misc]
