@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
-from lightfm import LightFM
 from numpy.typing import NDArray
 from scipy import sparse
 
@@ -150,7 +149,9 @@ class LightFMHybrid:
         return cls(config, **state)
 
 
-def _learned(pairs: Any, weights: Any, user_features: Any, item_features: Any, config: Config, seed: int) -> LightFM:
+def _learned(pairs: Any, weights: Any, user_features: Any, item_features: Any, config: Config, seed: int) -> Any:
+    from lightfm import LightFM  # only a fit needs it: a stored model outlives the library
+
     model = LightFM(
         no_components=config.components,
         loss="warp",

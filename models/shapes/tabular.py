@@ -23,13 +23,33 @@ def needed(part: EventsMapping | ItemsMapping | UsersMapping) -> list[str]:
 
 def _parts(rows: pa.Table, column: Column) -> list[pa.Array]:
     names = [column] if isinstance(column, str) else column
-    return [pc.cast(rows[name], pa.string()).combine_chunks() for name in names]
+    return [_words(rows[name]) for name in names]
+
+
+def _words(values: pa.ChunkedArray) -> pa.Array:
+    """Values as text, null where there is none."""
+    if pa.types.is_floating(values.type):
+        values = _whole(_without_nan(values))
+    # PostgreSQL takes every character but this one.
+    words = pc.replace_substring(pc.cast(values, pa.string()).combine_chunks(), "\0", "\N{REPLACEMENT CHARACTER}")
+    return pc.if_else(pc.equal(words, ""), pa.scalar(None, pa.string()), words)
+
+
+def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Integers that some program turned into floats, as they do for a column with gaps: 12.0 is the id 12."""
+    try:
+        return pc.cast(values, pa.int64())
+    except pa.ArrowInvalid:
+        return values
+
+
+def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
 def _identifier(rows: pa.Table, column: Column) -> pa.Array:
     """An id from one column or several; null when any of them is null or empty."""
-    joined = pc.binary_join_element_wise(*_parts(rows, column), "-", null_handling="emit_null")
-    return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
+    return pc.binary_join_element_wise(*_parts(rows, column), "-", null_handling="emit_null")
 
 
 def _text(rows: pa.Table, column: Column, separator: str) -> pa.Array:
@@ -42,14 +62,17 @@ def _text(rows: pa.Table, column: Column, separator: str) -> pa.Array:
 
 
 def _number(rows: pa.Table, column: str | None) -> pa.ChunkedArray | pa.Array:
-    return pa.nulls(len(rows), pa.float64()) if column is None else pc.cast(rows[column], pa.float64())
+    """A number, null where there is none: neither a rule nor a sum can say anything about NaN."""
+    if column is None:
+        return pa.nulls(len(rows), pa.float64())
+    return _without_nan(pc.cast(rows[column], pa.float64()))
 
 
 def _instant(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times in UTC; a time without a zone is taken as UTC."""
+    """Times in UTC to the microsecond; a time without a zone is taken as UTC."""
     if values.type.tz is None:
         values = pc.assume_timezone(values, "UTC")
-    return pc.cast(values, _INSTANT)
+    return pc.cast(values, _INSTANT, safe=values.type.unit != "ns")
 
 
 def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
@@ -72,7 +95,7 @@ def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
 
 def _attributes(rows: pa.Table, names: Sequence[str]) -> pa.StructArray:
     """The attributes as one struct column; all values as text, nulls kept."""
-    arrays = [pc.cast(rows[name], pa.string()).combine_chunks() for name in names]
+    arrays = [_words(rows[name]) for name in names]
     return pa.StructArray.from_arrays(arrays, list(names)) if names else pa.array([{}] * len(rows))
 
 
@@ -97,7 +120,7 @@ def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
             columns.ITEM_ID: _identifier(rows, mapping.item_id),
             columns.TITLE: _title(rows, mapping),
             columns.CATEGORY: category,
-            columns.BRAND: pa.nulls(len(rows), pa.string()) if mapping.brand is None else rows[mapping.brand],
+            columns.BRAND: pa.nulls(len(rows), pa.string()) if mapping.brand is None else _words(rows[mapping.brand]),
             columns.PRICE: _number(rows, mapping.price),
             columns.ATTRIBUTES: _attributes(rows, mapping.attributes),
             columns.AVAILABLE: available,
