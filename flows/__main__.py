@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from getpass import getuser
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -163,7 +164,7 @@ def review(dataset: Version = None, as_json: Json = False) -> None:
 def decide(
     approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
     reason: Annotated[str, typer.Option(help="Why; it is written down.")],
-    reviewer: Annotated[str, typer.Option(envvar="USER", help="Who decides; it is written down.")],
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")],
     version: Annotated[int | None, typer.Option(help="The version in MLflow; by default the newest reviewed.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -238,6 +239,17 @@ def main() -> NoReturn:
         app()
     except TailorbirdError as error:
         _say(f"tailorbird: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        _say("tailorbird: stopped; the same command goes on from here.")
+        sys.exit(130)
+    except Exception as error:
+        from infra.outages import explain
+
+        reason = explain(error)
+        if reason is None:
+            raise
+        _say(f"tailorbird: {reason}")
         sys.exit(1)
     sys.exit(0)
 

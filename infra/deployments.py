@@ -16,7 +16,7 @@ from models.errors import TailorbirdError
 _VARIABLE = "tailorbird_deployed"
 
 
-class DeployFailed(TailorbirdError):
+class DeployFailedError(TailorbirdError):
     """Prefect refused prefect.yaml or one of its flows."""
 
 
@@ -38,7 +38,9 @@ def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "s
     if kept is not None and kept["value"] == fingerprint(home):
         return None
     if not (home / "prefect.yaml").is_file():
-        raise DeployFailed(f"There is no prefect.yaml in {home}. Run this in a clone, or set TAILORBIRD_HOME to one.")
+        raise DeployFailedError(
+            f"There is no prefect.yaml in {home}. Run this in a clone, or set TAILORBIRD_HOME to one."
+        )
     # Left out, so that Prefect keeps the template and each worker fills in its own folder.
     place = {name: value for name, value in {**os.environ, **environment}.items() if name != "TAILORBIRD_HOME"}
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -56,7 +58,7 @@ def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "s
 def finish(deploy: "subprocess.Popen[bytes]", api: str, environment: Mapping[str, str], home: Path, log: Path) -> None:
     """Wait for it, and note on the server what it has now; a server with an empty database knows nothing."""
     if deploy.wait(timeout=300) != 0:
-        raise DeployFailed(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
+        raise DeployFailedError(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
     headers, value = _headers(environment), {"value": fingerprint(home)}
     if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
         ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})

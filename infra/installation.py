@@ -43,6 +43,6 @@ class Installation:
 
 @cache
 def current() -> Installation:
-    """The installation that the settings name; raises ServicesDown when nothing runs."""
+    """The installation that the settings name; raises ServicesDownError when nothing runs."""
     settings = load()
     return Installation(settings, endpoints(settings))

@@ -21,7 +21,7 @@ _LOG_BYTES = 10_000_000
 _CLOCK_STEP = 2.0  # seconds; psutil's start times move when the machine's clock is corrected
 
 
-class ProcessFailed(TailorbirdError):
+class ProcessFailedError(TailorbirdError):
     """A service ended instead of starting; the message quotes the end of its log."""
 
 
@@ -101,13 +101,13 @@ def end_strays(mark: str) -> None:
 
 
 def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: float = 120) -> None:
-    """Wait for `ready()`; raise ProcessFailed with the end of the log when the process ends or time is up."""
+    """Wait for `ready()`; raise ProcessFailedError with the end of the log when the process ends or time is up."""
     began = time.monotonic()
     while not ready():
         late = time.monotonic() - began > seconds
         if late or not running.alive:
             why = f"did not answer within {seconds:.0f} s" if late else "ended while starting"
-            raise ProcessFailed(f"A service {why}. The end of {log}:\n{tail(log)}")
+            raise ProcessFailedError(f"A service {why}. The end of {log}:\n{tail(log)}")
         time.sleep(0.05)
 
 

@@ -13,7 +13,7 @@ from infra.database import normalise
 from models.errors import TailorbirdError
 
 
-class DatabaseRefused(TailorbirdError):
+class DatabaseRefusedError(TailorbirdError):
     """The database server does not let us in, or does not let us create what is needed."""
 
 
@@ -22,7 +22,7 @@ def parse(url: str) -> URL:
     try:
         return make_url(normalise(url))
     except ValueError as error:
-        raise DatabaseRefused(f"TAILORBIRD_DATABASE_URL cannot be used: {error}") from None
+        raise DatabaseRefusedError(f"TAILORBIRD_DATABASE_URL cannot be used: {error}") from None
 
 
 def give_own_database(admin: URL, name: str, password: str) -> URL:
@@ -52,12 +52,12 @@ def share_server(given: URL, name: str) -> URL:
         with _session(given) as cursor, contextlib.suppress(errors.DuplicateDatabase):
             cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except errors.InsufficientPrivilege:
-        raise DatabaseRefused(
+        raise DatabaseRefusedError(
             f"{name.capitalize()} needs a database of its own on {given.host}, and the role {given.username} may "
             f"not create one. Have an administrator run:\n    {statement}\nor use a running {name} server instead."
         ) from None
     if not _lets_in(beside):
-        raise DatabaseRefused(f"The role {given.username} may not use the database {name} on {given.host}.")
+        raise DatabaseRefusedError(f"The role {given.username} may not use the database {name} on {given.host}.")
     return beside
 
 
@@ -76,7 +76,7 @@ def _session(url: URL) -> Iterator[Any]:
         connection = _connect(url)
     except psycopg2.OperationalError as error:
         # libpq's message names host, port, role and database, never the password.
-        raise DatabaseRefused(f"The database does not let {url.username} in: {str(error).strip()}") from None
+        raise DatabaseRefusedError(f"The database does not let {url.username} in: {str(error).strip()}") from None
     try:
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         yield connection.cursor()

@@ -13,12 +13,12 @@ from infra import database, deployments, ports, processes, roles, servers, state
 from infra.calls import answers, healthy, speaks_postgres
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
-from infra.endpoints import DATABASE, Endpoints, ServicesDown, elsewhere, endpoints, export, prefect_login
+from infra.endpoints import DATABASE, Endpoints, ServicesDownError, elsewhere, endpoints, export, prefect_login
 from infra.processes import Command
 from infra.settings import Settings
 from infra.state import Say, Service
 
-__all__ = ["Endpoints", "ServicesDown", "endpoints", "export", "reachable", "start", "stop"]
+__all__ = ["Endpoints", "ServicesDownError", "endpoints", "export", "reachable", "start", "stop"]
 
 _TITLES = {"postgres": "PostgreSQL", "prefect": "Prefect", "mlflow": "MLflow", "worker": "The worker"}
 _PORTS = {"prefect": 4200, "mlflow": 5000}
@@ -152,7 +152,7 @@ class _Startup:
         """The preferred port or the next free one; only the preferred one when the settings ask for it."""
         title, port = _TITLES[name], ports.free(preferred)
         if port != preferred and getattr(self.settings, f"{name}_port") is not None:
-            raise ServicesDown(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
+            raise ServicesDownError(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
         if port != preferred:
             self.say(f"Port {preferred} is taken by another program; {title} uses {port}")
         return port
@@ -206,7 +206,9 @@ class _Startup:
         if getattr(self.settings, variable.lower()) is not None:
             if health.startswith("http") and not healthy(health, 5):
                 address = health.removesuffix("/health").rpartition("@")[2]
-                raise ServicesDown(f"{variable} is set, but {address} does not answer. Start that server or unset it.")
+                raise ServicesDownError(
+                    f"{variable} is set, but {address} does not answer. Start that server or unset it."
+                )
         elif running is not None:
             ready = self._saying(f"Waiting for {_TITLES[name]}", lambda: healthy(health))
             processes.wait_until(ready, running, servers.log(self.settings, name))

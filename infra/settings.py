@@ -11,7 +11,7 @@ from models.errors import TailorbirdError
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
-class SettingsRefused(TailorbirdError):
+class SettingsRefusedError(TailorbirdError):
     """An environment variable holds something that cannot be used."""
 
 
@@ -58,7 +58,7 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsRefused(_explain(error)) from None
+        raise SettingsRefusedError(_explain(error)) from None
 
 
 def _explain(error: ValidationError) -> str:

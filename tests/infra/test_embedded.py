@@ -12,8 +12,9 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
+from sqlalchemy import make_url
 
-from infra.embedded import SHELTER, EmbeddedPostgres, PostgresFailed
+from infra.embedded import SHELTER, EmbeddedPostgres, PostgresFailedError
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another user")
 
@@ -86,16 +87,19 @@ def test_the_log_repeats_neither_statements_nor_rows(server: EmbeddedPostgres) -
     assert "household-4711" not in server.log.read_text()
 
 
-def test_a_pid_file_whose_number_now_belongs_to_another_program_does_not_stop_it(server: EmbeddedPostgres) -> None:
-    server.start()
-    pid_file = (server.folder / "postgres").resolve() / "data" / "postmaster.pid"
+@pytest.mark.parametrize("name", ["postmaster.pid", ".s.PGSQL.{port}.lock"])
+def test_a_lock_file_whose_number_now_belongs_to_another_program_does_not_stop_it(
+    server: EmbeddedPostgres, name: str
+) -> None:
+    port = server.start() and make_url(server.url()).port
+    pid_file = (server.folder / "postgres").resolve() / "data" / name.format(port=port)
     lines = pid_file.read_text().splitlines()
     server.stop()
     user = {"user": "nobody"} if os.geteuid() == 0 else {}
     with subprocess.Popen(["sleep", "60"], cwd="/", **user) as stranger:  # type: ignore[call-overload] # noqa: S607
         pid_file.write_text("\n".join([str(stranger.pid), *lines[1:]]) + "\n")
         assert server.running() is None
-        server.start()
+        server.start(preferred_port=port or 0)
         assert stranger.poll() is None
         stranger.kill()
 
@@ -112,7 +116,7 @@ def test_a_taken_port_that_was_asked_for_is_refused_with_advice(tmp_path: Path) 
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         server = EmbeddedPostgres(tmp_path, port)
-        with pytest.raises(PostgresFailed, match=f"Port {port} .*TAILORBIRD_POSTGRES_PORT"):
+        with pytest.raises(PostgresFailedError, match=f"Port {port} .*TAILORBIRD_POSTGRES_PORT"):
             server.start()
         server.destroy()
 
@@ -127,7 +131,7 @@ def test_a_creation_that_was_interrupted_is_repeated(server: EmbeddedPostgres) -
 
 
 def test_a_server_that_does_not_run_has_no_address(tmp_path: Path) -> None:
-    with pytest.raises(PostgresFailed, match="tailorbird up"):
+    with pytest.raises(PostgresFailedError, match="tailorbird up"):
         EmbeddedPostgres(tmp_path).url()
 
 

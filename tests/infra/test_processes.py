@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from infra import processes
-from infra.processes import Command, ProcessFailed, Running
+from infra.processes import Command, ProcessFailedError, Running
 
 STUBBORN = (
     "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(60)"
@@ -78,14 +78,14 @@ def test_children_of_a_killed_process_are_ended_too_and_nobody_elses(run: Run, t
 
 def test_a_process_that_ends_while_starting_is_reported_with_the_end_of_its_log(run: Run) -> None:
     running, log = run("raise SystemExit('no such table')")
-    with pytest.raises(ProcessFailed, match=r"ended while starting.*it\.log:\n    no such table"):
+    with pytest.raises(ProcessFailedError, match=r"ended while starting.*it\.log:\n    no such table"):
         processes.wait_until(lambda: False, running, log)
 
 
 def test_waiting_has_an_end(run: Run) -> None:
     running, log = run("import time; time.sleep(60)")
     began = time.monotonic()
-    with pytest.raises(ProcessFailed, match="did not answer within 0 s"):
+    with pytest.raises(ProcessFailedError, match="did not answer within 0 s"):
         processes.wait_until(lambda: False, running, log, seconds=0.2)
     assert time.monotonic() - began < 2
 

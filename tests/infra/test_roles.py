@@ -6,7 +6,7 @@ from sqlalchemy import URL, make_url
 
 from infra import roles
 from infra.embedded import EmbeddedPostgres
-from infra.roles import DatabaseRefused
+from infra.roles import DatabaseRefusedError
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_on_a_given_server_a_database_is_created_if_the_role_may(admin: URL) -> 
 
 def test_on_a_given_server_a_role_that_may_not_is_told_the_sql_to_run(admin: URL) -> None:
     given = role(admin, "guest", "NOCREATEDB")
-    with pytest.raises(DatabaseRefused, match='CREATE DATABASE "mlflow" OWNER "guest";') as refusal:
+    with pytest.raises(DatabaseRefusedError, match='CREATE DATABASE "mlflow" OWNER "guest";') as refusal:
         roles.share_server(given, "mlflow")
     assert "p@ss/word" not in str(refusal.value)
     run(admin, 'CREATE DATABASE "mlflow" OWNER "guest"')
@@ -72,12 +72,12 @@ def test_a_url_is_put_in_psycopg2_form() -> None:
 
 @pytest.mark.parametrize("given", ["mysql://u:hidden@db/shop", "hidden", "postgresql://u:hidden@db:port/shop"])
 def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(given: str) -> None:
-    with pytest.raises(DatabaseRefused, match="TAILORBIRD_DATABASE_URL") as refusal:
+    with pytest.raises(DatabaseRefusedError, match="TAILORBIRD_DATABASE_URL") as refusal:
         roles.parse(given)
     assert "hidden" not in str(refusal.value)
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password(admin: URL) -> None:
-    with pytest.raises(DatabaseRefused, match="does not let postgres in") as refusal:
+    with pytest.raises(DatabaseRefusedError, match="does not let postgres in") as refusal:
         roles.share_server(admin.set(port=1, password="hidden"), "prefect")
     assert "hidden" not in str(refusal.value)

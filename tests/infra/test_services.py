@@ -23,7 +23,7 @@ import pytest
 from infra import services, state
 from infra.calls import ask, basic
 from infra.embedded import EmbeddedPostgres
-from infra.services import Endpoints, ServicesDown
+from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -231,7 +231,7 @@ def test_a_changed_flow_is_told_to_prefect_and_nothing_else_happens(place: Place
 def test_a_taken_port_that_was_asked_for_is_refused_and_what_runs_goes_on(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(ServicesDown, match=f"Port {port} for Prefect .*TAILORBIRD_PREFECT_PORT"):
+        with pytest.raises(ServicesDownError, match=f"Port {port} for Prefect .*TAILORBIRD_PREFECT_PORT"):
             place.up(prefect_port=port)
     assert all(services.reachable(place.settings).values())
 
@@ -300,7 +300,7 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password(
         }
     )
     try:
-        with pytest.raises(ServicesDown, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
+        with pytest.raises(ServicesDownError, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
             services.start(settings, print)
         assert "hidden" not in str(refusal.value)
     finally:
@@ -311,7 +311,7 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password(
 def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:
     nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
     settings, lines = Settings(var=tmp_path, **nothing), list[str]()
-    with pytest.raises(ServicesDown, match="tailorbird up"):
+    with pytest.raises(ServicesDownError, match="tailorbird up"):
         services.endpoints(settings)
     assert services.reachable(settings) == {"postgres": False, "prefect": False, "mlflow": False}
     services.stop(settings, lines.append)
@@ -325,7 +325,7 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     assert place.lines == ["Stopped: The worker, Prefect, MLflow, PostgreSQL"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert services.reachable(place.settings) == {"postgres": False, "prefect": False, "mlflow": False}
-    with pytest.raises(ServicesDown, match="tailorbird up"):
+    with pytest.raises(ServicesDownError, match="tailorbird up"):
         services.endpoints(place.settings)
     place.down()
     assert place.lines == ["Nothing was running"]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings, SettingsRefused, load
+from infra.settings import Settings, SettingsRefusedError, load
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_a_folder_for_the_lake_is_made_absolute(tmp_path: Path) -> None:
 @pytest.mark.parametrize("port", ["no", "0", "70000"])
 def test_a_port_that_is_none_is_refused_by_the_name_of_its_variable(monkeypatch: pytest.MonkeyPatch, port: str) -> None:
     monkeypatch.setenv("TAILORBIRD_MLFLOW_PORT", port)
-    with pytest.raises(SettingsRefused, match=r"TAILORBIRD_MLFLOW_PORT: .* Correct it or unset it"):
+    with pytest.raises(SettingsRefusedError, match=r"TAILORBIRD_MLFLOW_PORT: .* Correct it or unset it"):
         load()
 
 

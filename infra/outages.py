@@ -1,0 +1,28 @@
+"""Says in a sentence which server went away, when an error comes from one that did. Imports none of their clients."""
+
+_SIGNS = {
+    "sqlalchemy.exc.OperationalError": "The database went away or cannot be reached",
+    "httpx.TransportError": "Prefect cannot be reached",
+    "mlflow.exceptions.MlflowException": "MLflow cannot be reached",
+}
+_MLFLOW = "mlflow.exceptions.MlflowException"
+_NO_TABLE = "psycopg2.errors.UndefinedTable"
+
+
+def explain(error: BaseException) -> str | None:
+    """What to tell a person about an outage; None for every other error, which is a defect and keeps its traceback."""
+    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
+    if _named(getattr(error, "orig", None)) == _NO_TABLE:
+        return "The database has no tables of Tailorbird yet: run `tailorbird up` once, which makes them."
+    if _MLFLOW in names and "failed with exception" not in str(error):
+        return None  # MLflow answered; what it answered is worth a traceback
+    for name in names:
+        if name in _SIGNS:
+            first = str(getattr(error, "orig", error)).strip().splitlines()[:1]
+            detail = f" ({first[0]})" if first else ""
+            return f"{_SIGNS[name]}{detail}. Nothing is lost: see `tailorbird status`, then run the command again."
+    return None
+
+
+def _named(error: object) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"
