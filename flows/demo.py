@@ -11,8 +11,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import TRIALS, search
 from flows.train import MODELS, train
-
-WAITS = "waits for a decision"
+from tasks.review_models import REFUSED, WAITS
 
 
 @flow
@@ -37,8 +36,8 @@ def demo(
     found = search(version, trials)
     train(version, models)
     result = review(version, models)
-    if approve and result["status"] == WAITS and result["passed"]:
+    if approve and result["status"] == WAITS:
         decide(True, "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
         result["status"] = "approved"
-    batch = None if result["status"] == WAITS else score()
+    batch = None if result["status"] in (WAITS, REFUSED) else score()
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batch": batch}

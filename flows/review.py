@@ -23,5 +23,5 @@ def review(dataset_version: str | None = None, models: list[str] = MODELS) -> di
     run_ids = [train_model(version, kind) for kind in models]
     result = review_models(version, run_ids)
     show("comparison", f"Models on the test weeks of {version}", model_rows(result["models"]))
-    show("gate", f"Version {result['model_version']}: {result['status']}", result["checks"])
+    show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"])
     return result

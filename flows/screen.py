@@ -62,7 +62,7 @@ def _review(review: Mapping[str, Any]) -> None:
     ranked = sorted(review["models"].items(), key=lambda entry: -entry[1]["ndcg_at_10"])
     rows = [{"model": kind, **figures} for kind, figures in ranked]
     _table("Models on the same held-out weeks, whole catalogue", rows, {"model": "model", **_FIGURES})
-    for check in review["checks"]:
+    for check in review["gate"]:
         _console.print(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
     _console.print(f"Version {review['model_version']}: {review['status']}.")
 

@@ -12,7 +12,7 @@ _SHELF = text(
     "WHERE placement = :placement AND user_key = :user_key ORDER BY rank"
 )
 _SOMEBODY = text(
-    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_key LIMIT 1"
+    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1"
 )
 
 
@@ -31,7 +31,7 @@ def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[st
 
 
 def somebody(engine: Engine, placement: str = "home") -> str | None:
-    """The raw id of one user with a list, to show as an example: the first by user key."""
+    """The raw id of one user with a list, to show as an example: always the first."""
     with engine.connect() as connection:
         user_id: str | None = connection.execute(_SOMEBODY, {"placement": placement}).scalar()
     return user_id

@@ -14,7 +14,7 @@ from infra.registry import MODEL_PATH, Registry
 from infra.schema import promotions, reviews
 from models.errors import TailorbirdError
 from tasks.champion import champion, follow
-from tasks.review_models import Review, review_of
+from tasks.review_models import Review, announce, review_of
 
 APPROVED, REJECTED = "approved", "rejected"
 
@@ -53,8 +53,9 @@ def decide_review(model_version: int | None, approve: bool, reviewer: str, reaso
             with here.engine.begin() as connection:
                 _close(connection, version, REJECTED, reviewer, reason)
     follow(here.engine, registry)
-    registry.tag_version(version, {"review": decision, "reviewer": reviewer})
-    return review_of(here, version)
+    decided = review_of(here, version)
+    announce(registry, decided)
+    return {name: value for name, value in decided.items() if name != "gate"}
 
 
 def _close(connection: Connection, version: int, decision: str, reviewer: str, reason: str) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.installation import Installation, current
 from infra.registry import Registry
 from infra.schema import reviews
+from infra.version import git_commit
 from models import promotion
 from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
@@ -18,15 +19,8 @@ from tasks.champion import CHALLENGER, Champion, champion, follow
 from tasks.train_model import evaluation_of, train_model
 
 BASELINES = ("most_popular", "own_frequency")
+WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 Review = dict[str, Any]
-
-
-def _candidates(registry: Registry, run_ids: list[str]) -> dict[str, Evaluation]:
-    return {run_id: evaluation_of(registry, run_id) for run_id in run_ids}
-
-
-def _kind(registry: Registry, run_id: str) -> str:
-    return str(registry.run(run_id).data.tags["kind"])
 
 
 def _rival(registry: Registry, version: str, holder: Champion | None) -> str | None:
@@ -69,41 +63,56 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     with here.engine.connect() as connection:
         holder = champion(connection)
     rival = _rival(registry, version, holder)
-    evaluations = _candidates(registry, [*run_ids, *([rival] if rival and rival not in run_ids else [])])
-    kinds = {run_id: _kind(registry, run_id) for run_id in evaluations}
+    compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
+    evaluations = {run_id: evaluation_of(registry, run_id) for run_id in compared}
+    kinds = {run_id: str(registry.run(run_id).data.tags["kind"]) for run_id in compared}
+    names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
+    models = {names[run_id]: evaluation.summary for run_id, evaluation in evaluations.items()}
+    renewing = holder is not None and holder["dataset_version"] != version
+    best, gate = _choose(rival, renewing, evaluations, kinds)
+    if holder and best == rival and not renewing:
+        return {"status": STAYS, "model_version": holder["model_version"], "models": models, "gate": []}
+    tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
+    review = _request(here, version, registry.register(best, tags), gate)
+    if review["passed"] and not review["decision"]:
+        registry.set_alias(CHALLENGER, review["model_version"])
+    announce(registry, review)
+    status = review["decision"] or (WAITS if review["passed"] else REFUSED)
+    return {**review, "status": status, "models": models}
+
+
+def _choose(
+    rival: str | None, renewing: bool, evaluations: dict[str, Evaluation], kinds: dict[str, str]
+) -> tuple[str, Gate]:
+    """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
     best = best_of(evaluations)
-    table = {kinds[run_id]: evaluation.summary for run_id, evaluation in evaluations.items()}
-    if holder and best == rival and holder["dataset_version"] == version:
-        stays = {"status": "the champion stays", "model_version": holder["model_version"], "passed": True}
-        return {**stays, "models": table, "checks": []}
     gate = judge(best, rival, evaluations, kinds)
-    model_version = registry.register(best, {"dataset_version": version, "kind": kinds[best]})
-    _request(here, version, model_version, gate)
-    _announce(registry, model_version, gate)
-    stored = review_of(here, model_version)
-    return {**stored, "status": stored["decision"] or "waits for a decision", "models": table, "checks": _plain(gate)}
+    if rival and renewing and not gate.passed:
+        return rival, judge(rival, rival, evaluations, kinds)
+    return best, gate
 
 
-def _plain(gate: Gate) -> list[dict[str, Any]]:
-    return [asdict(check) for check in gate.checks]
-
-
-def _request(here: Installation, version: str, model_version: int, gate: Gate) -> None:
+def _request(here: Installation, version: str, model_version: int, gate: Gate) -> Review:
+    """Write the request for a decision down, once per version; returns it as it stands."""
+    checks = [asdict(check) for check in gate.checks]
     request = insert(reviews).values(
-        dataset_version=version, model_version=model_version, passed=gate.passed, gate=_plain(gate)
+        dataset_version=version, model_version=model_version, passed=gate.passed, gate=checks
     )
     with here.engine.begin() as connection:
         connection.execute(request.on_conflict_do_nothing())
+    return review_of(here, model_version)
 
 
-def _announce(registry: Registry, model_version: int, gate: Gate) -> None:
-    """Tell it where reviewers look: alias, tag and description in MLflow."""
-    if gate.passed:
-        registry.set_alias(CHALLENGER, model_version)
-    registry.tag_version(model_version, {"validation_status": "passed" if gate.passed else "refused"})
-    verdict = "passed the gate and waits for a person's decision" if gate.passed else "was refused by the gate"
-    lines = [f"- {'✓' if check.passed else '✗'} **{check.name}**: {check.detail}" for check in gate.checks]
-    registry.describe(model_version, "\n".join([f"Version {model_version} {verdict}.", "", *lines]))
+def announce(registry: Registry, review: Review) -> None:
+    """Tell it where reviewers look: tags, and the gate's reasons with the decision as the version's description."""
+    version, decision = review["model_version"], review["decision"]
+    verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
+    if decision:
+        verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
+    checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
+    registry.describe(version, "\n".join([f"Version {version} {verdict}", "", *checks]))
+    tags = {"validation_status": "passed" if review["passed"] else "refused"}
+    registry.tag_version(version, tags | ({"review": decision, "reviewer": review["reviewer"]} if decision else {}))
 
 
 def review_of(here: Installation, model_version: int | None = None) -> Review:
@@ -116,5 +125,5 @@ def review_of(here: Installation, model_version: int | None = None) -> Review:
     if row is None:
         wanted = f"review of version {model_version}" if model_version else "review yet"
         raise TailorbirdError(f"There is no {wanted}: run `tailorbird review` first.")
-    names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason")
+    names = ("review_id", "dataset_version", "model_version", "passed", "gate", "decision", "reviewer", "reason")
     return {name: row[name] for name in names}
