@@ -1,7 +1,9 @@
 """What a person sees in the terminal."""
 
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from shutil import which
 from typing import Any
 
 from rich.console import Console
@@ -103,18 +105,24 @@ def pages(endpoints: Any) -> None:
     _console.print(f"\nPrefect  {endpoints.prefect_page}", soft_wrap=True)
     _console.print(f"MLflow   {endpoints.mlflow_tracking_uri}", soft_wrap=True)
     if endpoints.prefect_login or endpoints.mlflow_login:
-        _console.print("Sign in as [bold]tailorbird[/]; `tailorbird logins` shows the passwords.")
+        _console.print(f"Sign in as [bold]tailorbird[/]; `{_program()} logins` shows the passwords.")
 
 
 def _next(result: Mapping[str, Any]) -> None:
+    me = _program()
     _console.print("\nWhat to look at next", style="bold")
     if not result["batch"]:
         version = result["review"]["model_version"]
-        _console.print(f"  tailorbird decide --approve --version {version} --reason …   then: tailorbird score")
-    _console.print("  tailorbird recommend USER    one user's list, by your own id")
-    _console.print("  tailorbird status            ledger, champion, live batch, services")
-    _console.print("  tailorbird psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '…'")
-    _console.print("  tailorbird down              stop the services; the data stays in ./var")
+        _console.print(f"  {me} decide --approve --version {version} --reason …   then: {me} score")
+    _console.print(f"  {me} recommend USER    one user's list, by your own id")
+    _console.print(f"  {me} status            ledger, champion, live batch, services")
+    _console.print(f"  {me} psql              SQL, such as SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
+    _console.print(f"  {me} down              stop the services; the data stays in ./var")
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    return "tailorbird" if which("tailorbird") else os.path.relpath(sys.argv[0])
 
 
 def result(kind: str, value: Any) -> None:
