@@ -122,7 +122,7 @@ def _next(result: Mapping[str, Any]) -> None:
 
 def _program() -> str:
     """How this program is called from here."""
-    return "tailorbird" if which("tailorbird") else os.path.relpath(sys.argv[0])
+    return "tailorbird" if which("tailorbird") else min(os.path.relpath(sys.argv[0]), sys.argv[0], key=len)
 
 
 def result(kind: str, value: Any) -> None:
