@@ -7,6 +7,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,11 +61,14 @@ def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
         raise BundleRefusedError(f"{folder} has no {MANIFEST}: it is not a model bundle, or its copy was cut short.")
     if digest and _sha256(path) != digest:
         raise BundleRefusedError(f"{path} is not the manifest that was promoted; restore it or promote the model anew.")
-    manifest: dict[str, Any] = json.loads(path.read_text())
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text())
+    except ValueError:
+        raise BundleRefusedError(f"{path} was cut short or damaged; restore it or train the model anew.") from None
     if manifest.get("format") != FORMAT:
         raise BundleRefusedError(f"{path} has format {manifest.get('format')}; this version reads format {FORMAT}.")
     for name in FILES:
-        if not (folder / name).is_file() or _sha256(folder / name) != manifest["files"].get(name):
+        if not (folder / name).is_file() or _sha256(folder / name) != manifest.get("files", {}).get(name):
             raise BundleRefusedError(
                 f"{folder / name} does not match its manifest; restore it or train the model anew."
             )
@@ -80,8 +84,16 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    with np.load(path, allow_pickle=False) as arrays:
-        return dict(arrays)
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            found: dict[str, Any] = dict(arrays)
+    except (ValueError, BadZipFile):
+        found = {"all of it": None}
+    # NumPy hands out members that are no arrays as they are.
+    strange = sorted(name for name, value in found.items() if not isinstance(value, np.ndarray))
+    if strange:
+        raise BundleRefusedError(f"{path} holds something else than arrays: {', '.join(strange)}. It was not opened.")
+    return found
 
 
 def keep(source: Path, root: Path) -> tuple[Path, str]:

@@ -11,9 +11,7 @@ _SHELF = text(
     "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM current_recommendations "
     "WHERE placement = :placement AND user_key = :user_key ORDER BY rank"
 )
-_SOMEBODY = text(
-    "SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1"
-)
+_SOMEBODY = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1")
 
 
 class UnknownUserError(TailorbirdError):

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -43,18 +44,22 @@ class _Source:
 
     def purchases(self) -> duckdb.DuckDBPyRelation:
         """One row per product and basket; times as epoch seconds."""
-        paths = self.here.lake.event_files(self.version)
-        with self.here.engine.connect() as connection:
-            done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
-            batches = connection.execute(done).scalars().all()
+        paths, batches = self.here.lake.event_files(self.version), self.batches
         if not paths or not batches:
             raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
         return self.connection.sql(
             "SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value "
             f"FROM read_parquet({texts(paths)}) WHERE event_type = $purchase AND list_contains($batches, batch_id) "
             "ORDER BY occurred_at, user_key, item_id, session_id",
-            params={"purchase": columns.PURCHASE, "batches": list(batches)},
+            params={"purchase": columns.PURCHASE, "batches": batches},
         )
+
+    @cached_property
+    def batches(self) -> list[str]:
+        """The committed batches of events, items and users, in order of their names."""
+        done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
+        with self.here.engine.connect() as connection:
+            return sorted(connection.execute(done).scalars())
 
 
 def _at_each_cut(
@@ -100,10 +105,15 @@ def _content_hash(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> str:
 def _plan(
     source: _Source, latest: int, as_of: date | None, validation_days: int, test_days: int
 ) -> tuple[str, Manifest, Cuts]:
-    """The name of the data set and what defines it. The same definition on the same events has the same name."""
+    """The name of the data set and what defines it. The same definition on the same batches has the same name.
+
+    The version of the events alone is not enough: a batch may be closed, or a catalogue come in, without a new one.
+    """
     moments = cuts(latest, as_of, validation_days, test_days)
     features = [feature.name for feature in (*USER_FEATURES, *ITEM_FEATURES)]
-    manifest = {"format": _FORMAT, "events_version": source.version, "features": features, **moments.as_dict()}
+    batches = hashlib.sha256("\n".join(source.batches).encode()).hexdigest()[:16]
+    manifest = {"format": _FORMAT, "events_version": source.version, "batches": batches, "features": features}
+    manifest |= moments.as_dict()
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:8]
     day = datetime.fromtimestamp(moments.as_of, UTC)
     return f"v{source.version}-{day:%Y%m%d}-{digest}", manifest, moments

@@ -42,6 +42,7 @@ class _Intake:
     catalogue: pa.Array
     routed: pa.Array
     suppressed: pa.Array
+    agreed: pa.Array
     received_at: datetime
 
     def shape(self, rows: pa.Table, first: int) -> tuple[pa.Table, dict[str, str]]:
@@ -60,13 +61,21 @@ class _Intake:
 
     def take(self, rows: pa.Table, chunk: int, names: dict[str, str]) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
-        done = sift.sift(rows, promises.RULES, self.suppressed, self.routed, self.known(rows))
+        unwelcome = self._unwelcome(rows)
+        done = sift.sift(rows, promises.RULES, unwelcome, self.routed, self.known(rows))
         profile = {**done.counts, "rules": sift.rule_counts(done.quarantined), **time_span(rows)}
         with self.here.engine.begin() as connection:
-            introduce(connection, names, self.mapping, self.batch.batch_id)
+            introduce(connection, _without(names, unwelcome), self.mapping, self.batch.batch_id)
             store_quarantined(connection, self.batch.batch_id, chunk, done.quarantined)
             ledger.record_chunk(connection, self.batch.batch_id, chunk, done.counts, profile)
         self.here.lake.append_events(self._for_lake(done.accepted), self.batch.batch_id, chunk)
+
+    def _unwelcome(self, rows: pa.Table) -> pa.Array:
+        """Whose rows are dropped: who is suppressed or refused, and where consent is absent, all who never gave it."""
+        if self.mapping.consent == "given":
+            return self.suppressed
+        keys = pc.unique(rows[columns.USER_KEY]).drop_null()
+        return keys.filter(pc.invert(pc.is_in(keys, value_set=self.agreed)))
 
     def _for_lake(self, accepted: pa.Table) -> pa.Table:
         helpers = (sift.ROW, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
@@ -92,9 +101,14 @@ def introduce(connection: Connection, names: dict[str, str], mapping: Mapping, b
         "consent": mapping.consent == "given",
         "consent_source": mapping.consent_note,
     }
-    rows = [{"user_key": key, "batch_id": batch_id, **declared} for key in names.values()]
+    rows = [{"user_key": key, "batch_id": batch_id, **declared} for key in sorted(names.values())]
     if rows:
         connection.execute(insert(users).on_conflict_do_nothing(), rows)
+
+
+def _without(names: dict[str, str], unwelcome: pa.Array) -> dict[str, str]:
+    dropped = set(unwelcome.to_pylist())
+    return {user_id: key for user_id, key in names.items() if key not in dropped}
 
 
 def store_quarantined(connection: Connection, batch_id: str, chunk: int, rows: pa.Table) -> None:
@@ -107,12 +121,15 @@ def store_quarantined(connection: Connection, batch_id: str, chunk: int, rows: p
 
 def _open(here: Installation, mapping: Mapping, batch: ledger.Batch) -> _Intake:
     refused = select(users.c.user_key).where(users.c.consent.is_(False))
+    unwelcome = select(suppressions.c.user_key).union(refused)
+    consenting = select(users.c.user_key).where(users.c.consent).except_(select(suppressions.c.user_key))
     with here.engine.connect() as connection:
         known = connection.execute(select(items.c.item_id, items.c.available)).all()
-        gone = connection.execute(select(suppressions.c.user_key).union(refused)).scalars().all()
+        gone = pa.array(connection.execute(unwelcome).scalars().all(), pa.string())
+        agreed = pa.array(connection.execute(consenting).scalars().all(), pa.string())
     catalogue = pa.array([item for item, _ in known], pa.string())
     routed = pa.array([item for item, available in known if not available], pa.string())
-    return _Intake(here, mapping, batch, catalogue, routed, pa.array(gone, pa.string()), datetime.now(UTC))
+    return _Intake(here, mapping, batch, catalogue, routed, gone, agreed, datetime.now(UTC))
 
 
 def _read(intake: _Intake, path: Path) -> pa.Table:

@@ -70,7 +70,8 @@ def ingest_users(mapping_name: str, location: str | None = None) -> dict[str, An
         return shaped
 
     def store(connection: Connection, rows: pa.Table) -> None:
-        remember(connection, names)
+        stored = set(rows[columns.USER_KEY].to_pylist())
+        remember(connection, {user_id: key for user_id, key in names.items() if key in stored})
         _store_users(connection, rows, mapping, batch.batch_id)
 
     return _ingest(here, path, batch, mapping.users, shape, store, _USERS, columns.USER_KEY)

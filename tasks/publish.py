@@ -8,8 +8,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError
 
 from infra.bulk import copy
 from infra.schema import placements, recommendation_batches
@@ -18,6 +20,7 @@ from models.errors import TailorbirdError
 LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
 KEPT_BEFORE_LIVE = 2
 """Batches kept behind the live one, to go back to."""
+_TRIES = 25
 
 Row = Sequence[Any]
 """user_key, item_ids, scores and reasons; the last three as array literals."""
@@ -58,9 +61,33 @@ def batch_row(connection: Connection, batch_id: int) -> dict[str, Any]:
 
 def stage(engine: Engine, batch_id: int) -> None:
     """Make the empty table of a batch. Committed before it is filled: what a crash leaves can then be dropped."""
+    if not any(_release(engine, batch_id) for _ in range(_TRIES)):
+        raise TailorbirdError("A long-running query reads the recommendations; end it, then score again.")
     with engine.begin() as connection:
-        _drop(connection, batch_id)
         connection.execute(text(f"CREATE TABLE {_table(batch_id)} (LIKE recommendations)"))
+        _mark(connection, batch_id, status=LOADING)
+
+
+def _mark(connection: Connection, batch_id: int, **values: Any) -> None:
+    mine = recommendation_batches.c.batch_id == batch_id
+    connection.execute(update(recommendation_batches).where(mine).values(values))
+
+
+def _release(engine: Engine, batch_id: int) -> bool:
+    """Drop a batch's table and retire the batch; False when a reader was in the way.
+
+    Readers that come later wait behind this: so it gives up quickly, and whoever waits is served between two tries.
+    """
+    try:
+        with engine.begin() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = '200ms'"))
+            _drop(connection, batch_id)
+            _mark(connection, batch_id, status=RETIRED)
+    except OperationalError as error:
+        if not isinstance(error.orig, LockNotAvailable):
+            raise
+        return False
+    return True
 
 
 def _drop(connection: Connection, batch_id: int) -> None:
@@ -89,8 +116,8 @@ def check(connection: Connection, batch_id: int, users: int, k: int) -> int:
                    count(*) FILTER (WHERE cardinality(item_ids) <> :k) AS short,
                    count(*) FILTER (WHERE cardinality(item_ids) <> (SELECT count(DISTINCT i) FROM unnest(item_ids) i))
                        AS repeated,
-                   count(*) FILTER (WHERE 'NaN' = ANY (scores) OR cardinality(scores) <> cardinality(item_ids))
-                       AS unscored,
+                   count(*) FILTER (WHERE 'NaN' = ANY (scores) OR cardinality(scores) <> cardinality(item_ids)
+                                    OR cardinality(reasons) <> cardinality(item_ids)) AS unscored,
                    (SELECT count(*) FROM (SELECT DISTINCT unnest(item_ids) AS item_id FROM {table}) shown
                     LEFT JOIN items USING (item_id) WHERE items.available IS NOT TRUE) AS unavailable
             FROM {table}
@@ -101,7 +128,7 @@ def check(connection: Connection, batch_id: int, users: int, k: int) -> int:
     if found.users != users or any(faults.values()):
         raise BatchUnsoundError(
             f"Batch {batch_id} was not published: {found.users} of {users} users; lists too short, with repeats or "
-            f"without scores, and items that are not available: {faults}. Readers keep the batch before."
+            f"without scores or reasons, and items that are not available: {faults}. Readers keep the batch before."
         )
     return int(found.recommendations)
 
@@ -125,9 +152,7 @@ def point(connection: Connection, shelf: Shelf, batch_id: int, expected: int | N
         done = connection.execute(update(placements).where(*mine).values(moved)).rowcount
     if done != 1:
         raise TailorbirdError(f"Another batch was published for {shelf.placement!r} in the meantime; score again.")
-    published = {"status": PUBLISHED, "published_at": func.now(), **counts}
-    batch = recommendation_batches.c.batch_id == batch_id
-    connection.execute(update(recommendation_batches).where(batch).values(published))
+    _mark(connection, batch_id, status=PUBLISHED, published_at=func.now(), **counts)
 
 
 def live_batch(connection: Connection, placement: str) -> int | None:
@@ -138,17 +163,14 @@ def live_batch(connection: Connection, placement: str) -> int | None:
 
 
 def retire(engine: Engine, placement: str) -> list[int]:
-    """Drop what is older than the batches kept behind the live one; returns the dropped ones."""
-    mine = (recommendation_batches.c.placement == placement, recommendation_batches.c.status == PUBLISHED)
-    newest = (
-        select(recommendation_batches.c.batch_id).where(*mine).order_by(recommendation_batches.c.published_at.desc())
-    )
+    """Drop what is older than the batches kept behind the live one, and what killed runs left; returns the dropped.
+
+    Call under the placement's lock. What a reader still holds is left for the next time.
+    """
+    batches = recommendation_batches.c
+    mine = select(batches.batch_id).where(batches.placement == placement)
+    newest = mine.where(batches.status == PUBLISHED).order_by(batches.published_at.desc())
     with engine.connect() as connection:
         old = list(connection.execute(newest.offset(KEPT_BEFORE_LIVE + 1)).scalars())
-    for batch_id in old:
-        with engine.begin() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-            _drop(connection, batch_id)
-            gone = recommendation_batches.c.batch_id == batch_id
-            connection.execute(update(recommendation_batches).where(gone).values(status=RETIRED))
-    return old
+        left = list(connection.execute(mine.where(batches.status == LOADING)).scalars())
+    return [batch_id for batch_id in (*left, *old) if _release(engine, batch_id)]

@@ -71,6 +71,8 @@ def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
         available = connection.execute(select(items.c.item_id).where(items.c.available)).scalars().all()
     bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
     allowed = index_of(np.array(sorted(available), dtype=np.str_), bundle.model.items) >= 0
+    if k > allowed.sum():
+        raise TailorbirdError(f"Only {allowed.sum()} items can be recommended: ask for lists of at most that length.")
     served = sha256("\n".join([*eligible, *sorted(available)]).encode()).hexdigest()[:8]
     key = f"v{holder['model_version']}-{k}-{served}"
     shelf = publish.Shelf(placement, key, holder["model_version"], holder["dataset_version"], k)

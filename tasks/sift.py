@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import pyarrow as pa
@@ -36,7 +37,9 @@ def fingerprint(events: pa.Table) -> pa.Table:
 
 def annotate(events: pa.Table, catalogue: pa.Array, now: float) -> pa.Table:
     """Add the helper columns that the rules look at; `now` in epoch seconds."""
-    seconds = pc.divide(pc.cast(pc.cast(events[columns.OCCURRED_AT], pa.int64()), pa.float64()), 1e6)
+    # Not safe: of a time in the year 9999, which stands for "never", some microseconds may get lost.
+    micros = pc.cast(pc.cast(events[columns.OCCURRED_AT], pa.int64()), pa.float64(), safe=False)
+    seconds = pc.divide(micros, 1e6)
     return (
         events.append_column(promises.IN_CATALOGUE, pc.is_in(events[columns.ITEM_ID], value_set=catalogue))
         .append_column(promises.OCCURRED_S, seconds)
@@ -109,7 +112,12 @@ def payloads(quarantined: pa.Table) -> list[dict[str, Any]]:
     if time >= 0:
         stamps = pc.strftime(shown[columns.OCCURRED_AT], "%Y-%m-%dT%H:%M:%S%z")
         shown = shown.set_column(time, columns.OCCURRED_AT, stamps)
-    return list(shown.to_pylist())
+    return [{name: _plain(value) for name, value in row.items()} for row in shown.to_pylist()]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: it knows no infinity."""
+    return str(value) if isinstance(value, float) and not isfinite(value) else value
 
 
 def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, key: str) -> Sifted:

@@ -68,6 +68,7 @@ def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     url = server.url(name)
     yield url
     engine(url).dispose()
+    _administer(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 def _administer(server: EmbeddedPostgres, statement: str) -> None:
@@ -128,8 +129,8 @@ def shop_tables() -> dict[str, pa.Table]:
         household = HOUSEHOLDS[basket % len(HOUSEHOLDS)]
         usual = PRODUCTS[(household % 5) * 10 :][:20]
         at = np.datetime64("2017-01-02T08:00:00", "ns") + np.timedelta64(int(random.integers(363 * 86_400)), "s")
-        for product in random.choice(usual, size=min(len(usual), 6), replace=False):
-            rows.append(_row(household, 31_000_000_000 + basket, product, at, random))
+        bought = random.choice(usual, size=min(len(usual), 6), replace=False)
+        rows += [_row(household, 31_000_000_000 + basket, product, at, random) for product in bought]
     rows.sort(key=lambda row: row["transaction_timestamp"])
     dirt = [(change, copy) for copies, change in _DIRT.values() for copy in range(copies)]
     for number, (change, _) in enumerate(dirt):

@@ -4,8 +4,6 @@ from alembic import context
 
 from infra.schema import metadata
 
-context.configure(
-    connection=context.config.attributes["connection"], target_metadata=metadata, include_schemas=True
-)
+context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, include_schemas=True)
 with context.begin_transaction():
     context.run_migrations()

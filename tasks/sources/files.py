@@ -49,7 +49,8 @@ def _open(path: Path) -> ds.Dataset:
 def _kind(kind: pa.DataType) -> Kind:
     if pa.types.is_timestamp(kind):
         return "time"
-    return "number" if pa.types.is_floating(kind) or pa.types.is_integer(kind) else "any"
+    numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
+    return "number" if any(is_it(kind) for is_it in numeric) else "any"
 
 
 def column_kinds(path: Path) -> Mapping[str, Kind]:

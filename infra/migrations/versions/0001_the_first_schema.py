@@ -85,9 +85,7 @@ def upgrade() -> None:
         sa.Column("placement", sa.Text(), nullable=False),
         sa.Column("batch_id", sa.BigInteger(), nullable=False),
         sa.Column("previous_batch_id", sa.BigInteger(), nullable=True),
-        sa.Column(
-            "published_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("published_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("placement", name=op.f("pk_placements")),
         comment="The batch that readers see: publishing moves this pointer and nothing else.",
     )
@@ -141,9 +139,7 @@ def upgrade() -> None:
         sa.Column("model_version", sa.Integer(), nullable=False),
         sa.Column("passed", sa.Boolean(), nullable=False),
         sa.Column("gate", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.Column(
-            "requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False
-        ),
+        sa.Column("requested_at", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("decision", sa.Text(), nullable=True),
         sa.Column("reviewer", sa.Text(), nullable=True),
         sa.Column("reason", sa.Text(), nullable=True),
@@ -191,9 +187,7 @@ def upgrade() -> None:
         sa.Column("suppressed", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("routed", sa.BigInteger(), server_default="0", nullable=False),
         sa.Column("profile", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["batch_id"], ["ingest_batches.batch_id"], name=op.f("fk_ingest_chunks_batch_id")
-        ),
+        sa.ForeignKeyConstraint(["batch_id"], ["ingest_batches.batch_id"], name=op.f("fk_ingest_chunks_batch_id")),
         sa.PrimaryKeyConstraint("batch_id", "chunk", name=op.f("pk_ingest_chunks")),
         comment="Counts of each part of a batch, so that a killed ingest goes on where it stopped.",
     )
@@ -206,9 +200,7 @@ def upgrade() -> None:
         sa.Column("payload", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
         sa.Column("first_seen", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.Column("replayed_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["batch_id"], ["ingest_batches.batch_id"], name=op.f("fk_quarantine_batch_id")
-        ),
+        sa.ForeignKeyConstraint(["batch_id"], ["ingest_batches.batch_id"], name=op.f("fk_quarantine_batch_id")),
         sa.PrimaryKeyConstraint("batch_id", "row_number", name=op.f("pk_quarantine")),
     )
     op.execute(CURRENT_RECOMMENDATIONS)

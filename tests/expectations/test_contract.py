@@ -1,0 +1,21 @@
+import pytest
+
+from expectations.contract import ContractBrokenError, Kind, check
+
+REQUIRED: dict[str, Kind] = {"when": "time", "amount": "number", "who": "any"}
+
+
+def test_a_source_with_the_promised_columns_and_others_passes() -> None:
+    check("file", {"when": "time", "amount": "number", "who": "number", "more": "any"}, 3, REQUIRED)
+
+
+def test_all_faults_are_told_at_once_with_what_was_expected_and_found() -> None:
+    with pytest.raises(ContractBrokenError) as refused:
+        check("sales.csv", {"when": "any", "amout": "number", "who": "any"}, 0, REQUIRED)
+    message = str(refused.value)
+    assert "sales.csv breaks its contract" in message
+    assert "it has no rows" in message
+    assert "column 'when' must hold a time, found any" in message
+    assert "column 'amount' is missing" in message
+    assert "Its columns are: amout, when, who" in message
+    assert "nothing was stored" in message

@@ -1,0 +1,92 @@
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from expectations import events, items, users
+from expectations.contract import profile_suite
+from expectations.rules import RowRule, flags, row_suite
+from tasks.quality import profile_frame, refusal, validate
+
+ROWS = 400
+_VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
+    "event_id": (pa.string(), ["e1", "e2", None]),
+    "user_key": (pa.string(), ["u1", None]),
+    "item_id": (pa.string(), ["i1", "i2", None]),
+    "event_type": (pa.string(), ["purchase", "view", "applause", "", None]),
+    "occurred_at": (pa.timestamp("us", tz="UTC"), [0, 1_500_000_000_000_000, None]),
+    "quantity": (pa.float64(), [-1.0, 0.0, 1.0, 1000.0, 1000.5, float("inf"), None]),
+    "value": (pa.float64(), [-0.01, 0.0, 0.01, 9.0, None]),
+    "occurred_s": (pa.float64(), [-1.0, 631_151_999.5, 631_152_000.0, 1.7e9, None]),
+    "ahead_s": (pa.float64(), [-5.0, 86_400.0, 86_400.5, None]),
+    "in_catalogue": (pa.bool_(), [True, False]),
+    "title": (pa.string(), ["Ice", None]),
+    "category": (pa.string(), ["GROCERY|ICE", None]),
+    "price": (pa.float64(), [-1.0, 0.0, 2.5, None]),
+}
+SUITES = {"events": events, "items": items, "users": users}
+EVERY_RULE = [pytest.param(name, rule, id=f"{name}-{rule.id}") for name, s in SUITES.items() for rule in s.RULES]
+
+
+def frame() -> pa.Table:
+    """Rows in which every rule is kept, broken, and met by a null."""
+    random = np.random.default_rng(3)
+    picks = {name: random.integers(len(values), size=ROWS) for name, (_, values) in _VALUES.items()}
+    return pa.table({n: pa.array([values[i] for i in picks[n]], kind) for n, (kind, values) in _VALUES.items()})
+
+
+@pytest.fixture(scope="module")
+def findings() -> dict[str, dict[str, dict[str, Any]]]:
+    rows = frame()
+    found = {name: validate(row_suite(name, suite.RULES), rows) for name, suite in SUITES.items()}
+    return {name: {finding["rule_id"]: finding for finding in all_of_it} for name, all_of_it in found.items()}
+
+
+@pytest.mark.parametrize(("suite", "rule"), EVERY_RULE)
+def test_great_expectations_counts_the_rows_that_the_rule_flags(
+    suite: str, rule: RowRule, findings: dict[str, dict[str, dict[str, Any]]]
+) -> None:
+    flagged = pc.sum(flags(frame(), [rule])[rule.id]).as_py()
+    assert 0 < flagged < ROWS
+    assert findings[suite][rule.id]["broken"] == flagged
+    assert findings[suite][rule.id]["passed"] == (flagged / findings[suite][rule.id]["of"] <= 1 - rule.mostly)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_a_rule_has_one_id_and_says_what_it_means(suite: str) -> None:
+    rules = SUITES[suite].RULES
+    assert len({rule.id for rule in rules}) == len(rules)
+    assert all(rule.meaning and rule.id.isidentifier() for rule in rules)
+
+
+@pytest.mark.parametrize(("number", "broken"), [(0.0, True), (1000.0, False), (1000.5, True), (None, False)])
+def test_the_edge_of_a_quantity_is_where_it_is_said_to_be(number: float | None, broken: bool) -> None:
+    rules = [rule for rule in events.RULES if rule.id.startswith("quantity")]
+    found = flags(pa.table({"quantity": pa.array([number], pa.float64())}), rules)
+    assert any(column[0].as_py() for column in found.columns) == broken
+
+
+def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
+    rows = pa.table({"user_key": ["a", "b"]})
+    assert refusal(validate(row_suite("users", users.RULES), rows)) is None
+
+
+def test_a_refusal_names_rule_count_and_examples() -> None:
+    rows = pa.table({"quantity": [0.0, 0.0, 3.0]})
+    rules = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
+    assert refusal(validate(row_suite("events", rules), rows)) == (
+        "Its data break what the suite expects: quantity_not_positive (2 of 3, such as 0.0, 0.0)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "duplicate", "broken"),
+    [(20, 90, set()), (21, 0, {"quarantined_share"}), (0, 91, {"duplicate_share"})],
+)
+def test_a_batch_is_judged_by_its_whole_profile(quarantined: int, duplicate: int, broken: set[str]) -> None:
+    half = {"read": 50, "quarantined": 0, "duplicate": 0}
+    profiles = [half, half | {"quarantined": quarantined, "duplicate": duplicate}]
+    found = validate(profile_suite("events", events.PROFILE_BOUNDS), profile_frame(profiles))
+    assert {finding["rule_id"] for finding in found if not finding["passed"]} == broken

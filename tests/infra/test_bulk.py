@@ -1,0 +1,70 @@
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
+
+from infra.bulk import array, copy, upsert
+from infra.database import engine
+
+HOSTILE = [
+    "plain",
+    "",
+    "tab\tnew\nline\rreturn",
+    r"back\slash \N \. \t",
+    'it\'s "quoted"',
+    "{braces},commas",
+    "NULL",
+    "naïve 雪 🐦 \u2028",
+    " spaces ",
+    None,
+]
+GOODS = Table("goods", MetaData(), Column("id", Text, primary_key=True), Column("price", Integer), Column("note", Text))
+
+
+@pytest.fixture
+def connection(empty_database: str) -> Iterator[Connection]:
+    with engine(empty_database).connect() as connection:
+        connection.execute(text("CREATE TABLE kept (n int, word text, words text[])"))
+        connection.execute(text("CREATE TABLE goods (id text PRIMARY KEY, price int, note text)"))
+        connection.commit()
+        yield connection
+
+
+def test_hostile_text_comes_back_as_it_was(connection: Connection) -> None:
+    assert copy(connection, "kept", ("n", "word"), enumerate(HOSTILE)) == len(HOSTILE)
+    assert connection.execute(text("SELECT word FROM kept ORDER BY n")).scalars().all() == HOSTILE
+
+
+def test_hostile_text_comes_back_from_arrays_too(connection: Connection) -> None:
+    lists = [HOSTILE, [], *([word] for word in HOSTILE)]
+    copy(connection, "kept", ("n", "words"), enumerate(map(array, lists)))
+    found = connection.execute(text("SELECT words FROM kept ORDER BY n")).scalars().all()
+    assert found == lists
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "expected"),
+    [([1, -2], "int[]", [1, -2]), ([0.1, 1e-30], "float8[]", [0.1, 1e-30]), ([True, None], "bool[]", [True, None])],
+)
+def test_arrays_of_other_kinds_are_read_by_postgres(
+    connection: Connection, values: list[Any], kind: str, expected: list[Any]
+) -> None:
+    found = connection.execute(text(f"SELECT CAST(:said AS {kind})"), {"said": array(values)}).scalar()
+    assert found == expected
+
+
+def test_a_row_that_is_there_is_replaced_but_for_what_is_kept(connection: Connection) -> None:
+    names = ("id", "price", "note")
+    assert upsert(connection, GOODS, names, [("a", 1, "first"), ("b", 2, None)]) == 2
+    connection.commit()
+    upsert(connection, GOODS, names, [("a", 9, "second"), ("c", 3, "new")], kept=("note",))
+    found = connection.execute(text("SELECT * FROM goods ORDER BY id")).all()
+    assert found == [("a", 9, "first"), ("b", 2, None), ("c", 3, "new")]
+
+
+def test_what_was_copied_goes_with_its_transaction(connection: Connection, empty_database: str) -> None:
+    copy(connection, "goods", ("id",), [("lost",)])
+    connection.rollback()
+    with engine(empty_database).connect() as other:
+        assert other.execute(text("SELECT count(*) FROM goods")).scalar() == 0

@@ -1,0 +1,39 @@
+import hashlib
+import hmac
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+from infra.database import engine
+from infra.identity import pseudonym, pseudonyms, remember, user_key_of
+
+KEY = b"a key"
+
+
+def test_a_pseudonym_is_a_keyed_hash() -> None:
+    assert pseudonym("900", KEY) == hmac.new(KEY, b"900", hashlib.sha256).hexdigest()
+    assert pseudonym("900", b"another key") != pseudonym("900", KEY)
+    assert pseudonyms(["900", "901", "900"], KEY) == {i: pseudonym(i, KEY) for i in ("900", "901")}
+
+
+def test_a_user_is_found_by_the_raw_id_and_remembered_once(database: str) -> None:
+    with engine(database).begin() as connection:
+        remember(connection, {})
+        remember(connection, {"900": "k900"})
+        remember(connection, {"900": "k900", "Zoë 雪": "k1"})
+        assert [user_key_of(connection, i) for i in ("900", "Zoë 雪", "902")] == ["k900", "k1", None]
+
+
+def test_two_batches_with_the_same_new_users_do_not_wait_for_each_other_forever(database: str) -> None:
+    users = [str(number) for number in range(2000)]
+    start = Barrier(2)
+
+    def introduce(order: list[str]) -> None:
+        with engine(database).begin() as connection:
+            start.wait()
+            remember(connection, {user_id: pseudonym(user_id, KEY) for user_id in order})
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(introduce, users), pool.submit(introduce, users[::-1])]:
+            done.result()
+    with engine(database).connect() as connection:
+        assert user_key_of(connection, "1999") == pseudonym("1999", KEY)

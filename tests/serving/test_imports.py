@@ -1,0 +1,53 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from infra.installation import Installation
+
+HEAVY = {"prefect", "mlflow", "great_expectations", "pandas"}
+AFTER = """
+import json, sys
+try:
+    {program}
+finally:
+    sys.stderr.write("\\nLOADED " + json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
+"""
+COMMAND = "import sys; sys.argv = {arguments!r}; import flows.__main__ as line; line.main()"
+
+
+def run(program: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
+    """Run it, and say which packages were loaded at the end."""
+    command = [sys.executable, "-c", AFTER.format(program=program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done, set(json.loads(done.stderr.rpartition("LOADED ")[2]))
+
+
+@pytest.mark.parametrize("module", ["serving.shelf", "serving.status", "flows.__main__"])
+def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
+    done, loaded = run(f"import {module}")
+    assert done.returncode == 0, done.stderr
+    assert not HEAVY & loaded
+
+
+def test_the_status_is_told_without_what_is_heavy(installation: Installation) -> None:
+    done, loaded = run(COMMAND.format(arguments=["tailorbird", "status", "--json"]))
+    found = json.loads(done.stdout)
+    assert found["services"] == {"postgres": True, "prefect": False, "mlflow": False}
+    assert found["ledger"]["read"] == 0
+    assert "sqlalchemy" in loaded
+    assert not HEAVY & loaded
+    assert installation.endpoints.database_url not in done.stdout + done.stderr
+
+
+def test_recommendations_are_told_without_what_is_heavy_and_a_mistake_without_a_traceback(
+    installation: Installation,
+) -> None:
+    done, loaded = run(COMMAND.format(arguments=["tailorbird", "recommend", "nobody", "--json"]))
+    assert done.returncode == 1
+    assert "tailorbird: Nobody with the id 'nobody' was ever ingested" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "sqlalchemy" in loaded
+    assert not HEAVY & loaded
+    assert installation.settings.var.is_absolute()

@@ -1,0 +1,87 @@
+import json
+
+import pytest
+from sqlalchemy import Engine, insert
+
+from infra.bulk import array
+from infra.database import engine
+from infra.identity import remember
+from infra.schema import ingest_batches, items, promotions, reviews
+from serving.shelf import UnknownUserError, shelf, somebody
+from serving.status import status
+from tasks import publish
+
+
+@pytest.fixture
+def empty(database: str) -> Engine:
+    return engine(database)
+
+
+@pytest.fixture
+def filled(empty: Engine) -> Engine:
+    """Two batches in the ledger, a champion, a challenger, and one user with a list of two."""
+    counts = {"read": 10, "accepted": 6, "quarantined": 2, "duplicate": 1, "routed": 1}
+    line = {"dataset": "events", "source": "s", "location": "l", "status": "committed", "consent": "c", **counts}
+    goods = [{"item_id": f"i{n}", "title": f"Item {n}", "attributes": {}, "available": True} for n in range(2)]
+    origin = {"dataset_version": "v1", "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+    with empty.begin() as connection:
+        connection.execute(insert(ingest_batches), [{"batch_id": b, **line} for b in ("b1", "b2")])
+        connection.execute(insert(items), [{"batch_id": "b", **item} for item in goods])
+        for version, kind in ((3, "most_popular"), (4, "own_frequency")):
+            row = {"follows": version - 3, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.4}}
+            connection.execute(insert(promotions).values(row | origin))
+        for version, passed, decision in ((4, True, "approved"), (5, True, None), (6, False, None)):
+            row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
+            connection.execute(insert(reviews).values(row | {"decision": decision}))
+        remember(connection, {"raw": "key", "listless": "other"})
+        home = publish.Shelf("home", "run", 4, "v1", 2)
+        batch_id = publish.batch_of(connection, home)["batch_id"]
+    publish.stage(empty, batch_id)
+    with empty.begin() as connection:
+        publish.load(connection, batch_id, [("key", array(["i1", "i0"]), array([2.5, 1.5]), array(["why", "so"]))])
+        publish.check(connection, batch_id, 1, 2)
+    publish.attach(empty, batch_id)
+    with empty.begin() as connection:
+        publish.point(connection, home, batch_id, None, {"users": 1, "recommendations": 2})
+    return empty
+
+
+def test_an_empty_installation_has_a_status(empty: Engine) -> None:
+    zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
+    assert status(empty) == {"ledger": zeros, "champion": None, "challenger": None, "batch": None}
+
+
+def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
+    found = json.loads(json.dumps(status(filled)))
+    assert (found["ledger"]["read"], found["ledger"]["accepted"], found["ledger"]["suppressed"]) == (20, 12, 0)
+    assert found["champion"] == {"name": "own_frequency", "version": 4, "metrics": {"ndcg_at_10": 0.4}}
+    assert found["challenger"]["version"] == 5
+    batch = found["batch"]
+    assert (batch["model_version"], batch["users"], batch["recommendations"]) == (4, 1, 2)
+    assert batch["published_at"].endswith("+00:00")
+    assert status(filled, "basket")["batch"] is None
+
+
+def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:
+    batch_id = status(filled)["batch"]["id"]
+    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
+    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
+    origin = {"model_version": 4, "batch_id": batch_id}
+    assert shelf(filled, "raw") == [first | origin, second | origin]
+    assert json.loads(json.dumps(shelf(filled, "raw"))) == shelf(filled, "raw")
+
+
+def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
+    assert shelf(filled, "listless") == []
+    assert shelf(filled, "raw", "basket") == []
+
+
+@pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
+def test_an_unknown_id_is_told_so(filled: Engine, user: str) -> None:
+    with pytest.raises(UnknownUserError, match="Nobody with the id"):
+        shelf(filled, user)
+
+
+def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
+    assert somebody(filled) == "raw"
+    assert somebody(filled, "basket") is None

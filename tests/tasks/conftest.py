@@ -1,0 +1,46 @@
+"""The shop taken all the way to a champion, without Prefect's or MLflow's servers."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from sqlalchemy import insert
+
+from infra import bundles
+from infra.installation import Installation
+from infra.schema import promotions
+from models import catalog
+from models.most_popular import MostPopular
+from tasks.build_dataset import build_dataset
+from tasks.ingest_events import ingest_events
+from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.load_dataset import open_dataset
+
+
+class Stage(NamedTuple):
+    """An installation whose shop was ingested and has a data set."""
+
+    here: Installation
+    shop: Any
+    manifest: dict[str, Any]
+
+    def promote(self, kind: str = "own_frequency", version: int = 1) -> Path:
+        """Make a model of this data set the champion, as `decide` would; returns its bundle."""
+        data = open_dataset(self.manifest["version"]).training_data(self.manifest["as_of"])
+        model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+        fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
+        draft = self.here.settings.var / f"draft-{version}"
+        bundles.write(draft, model, fallback, {"dataset_version": self.manifest["version"], "version": version})
+        bundle, digest = bundles.keep(draft, self.here.bundles)
+        row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
+        row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}
+        with self.here.engine.begin() as connection:
+            connection.execute(insert(promotions).values(**row, actor="somebody", reason="a test"))
+        return bundle
+
+
+@pytest.fixture
+def stage(installation: Installation, shop: Any) -> Stage:
+    for ingest in (ingest_items, ingest_users, ingest_events):
+        ingest.fn("complete_journey", str(shop.folder))
+    return Stage(installation, shop, build_dataset.fn())

@@ -1,0 +1,72 @@
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+import pytest
+
+from models.errors import TailorbirdError
+from tasks.sources import files
+
+ROWS = pa.table({"a": range(1000), "b": [f"row {number}" for number in range(1000)]})
+
+
+@pytest.fixture(params=["rows.parquet", "rows.csv"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path / request.param
+    if path.suffix == ".csv":
+        csv.write_csv(ROWS, path)
+    else:
+        pq.write_table(ROWS, path, row_group_size=170)
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 170, 300, 999, 1000, 1001])
+def test_a_file_comes_in_chunks_of_the_same_size_and_in_order(path: Path, size: int) -> None:
+    chunks = list(files.chunks(path, ["b", "a"], size))
+    assert [len(chunk) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
+    assert 0 < len(chunks[-1]) <= size
+    assert pa.concat_tables(chunks).equals(ROWS.select(["b", "a"]))
+
+
+def test_a_file_says_its_columns_and_rows_without_being_read(path: Path) -> None:
+    assert dict(files.column_kinds(path)) == {"a": "number", "b": "any"}
+    assert files.row_count(path) == 1000
+
+
+def test_times_and_all_kinds_of_numbers_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    columns = {"t": pa.array([0], pa.timestamp("ns")), "f": [1.5], "d": [Decimal("1.50")], "flag": [True]}
+    pq.write_table(pa.table(columns), path)
+    assert dict(files.column_kinds(path)) == {"t": "time", "f": "number", "d": "number", "flag": "any"}
+
+
+def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
+    copy = path.with_name(f"copy{path.suffix}")
+    copy.write_bytes(path.read_bytes())
+    assert files.digest(copy) == files.digest(path)
+    copy.write_bytes(path.read_bytes() + b"\n")
+    assert files.digest(copy) != files.digest(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing more", b"no parquet at all"])
+def test_a_file_that_is_no_parquet_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"broken.parquet cannot be read: .*Nothing was stored"):
+        files.column_kinds(path)
+
+
+def test_a_file_is_found_in_a_folder_or_in_a_package(path: Path) -> None:
+    assert files.locate(str(path.parent), path.name) == path
+    assert files.locate("package:numpy/random", "__init__.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("location", "message"),
+    [("package:no_such_package/data", "not installed here. Install Tailorbird with its demo data"), ("/", "no file")],
+)
+def test_a_file_that_is_not_there_is_told_with_what_to_do(location: str, message: str) -> None:
+    with pytest.raises(TailorbirdError, match=message):
+        files.locate(location, "no-such-file.parquet")

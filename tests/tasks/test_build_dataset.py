@@ -1,0 +1,154 @@
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from sqlalchemy import text, update
+
+from infra.identity import pseudonym
+from infra.installation import Installation
+from infra.schema import users
+from models.errors import TailorbirdError
+from models.features.catalog import ITEM_FEATURES, USER_FEATURES
+from tasks import ledger
+from tasks.build_dataset import NoEventsError, build_dataset, stored_manifest
+from tasks.ingest_events import ingest_events
+from tasks.ingest_reference import ingest_items
+from tasks.load_dataset import manifest_of, newest_version, open_dataset
+
+TABLES = ("interactions", "users", "items", "user_features", "item_features")
+
+
+def day(year: int, month: int, number: int) -> int:
+    return int(datetime(year, month, number, tzinfo=UTC).timestamp())
+
+
+def test_a_data_set_ends_before_the_day_of_its_newest_event(stage: Any) -> None:
+    newest = max(stage.shop.transactions["transaction_timestamp"].to_pylist())
+    manifest = stage.manifest
+    assert manifest["as_of"] == day(newest.year, newest.month, newest.day)
+    assert manifest["as_of"] - manifest["test_from"] == 31 * 86_400
+    assert manifest["test_from"] - manifest["validation_from"] == 30 * 86_400
+
+
+def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(stage: Any) -> None:
+    rows = stage.manifest["rows"]
+    assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 61, 30)
+    dataset = open_dataset(stage.manifest["version"])
+    assert {name: len(getattr(dataset, name)) for name in TABLES} == rows
+    assert dataset.users.column_names[1:] == sorted(stage.shop.demographics.column_names[1:])
+
+
+def test_features_are_the_catalogued_ones_at_each_of_the_three_cuts(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    for table, key, named in (
+        (dataset.user_features, "user_key", USER_FEATURES),
+        (dataset.item_features, "item_id", ITEM_FEATURES),
+    ):
+        assert set(table.column_names) == {"as_of", key, *(feature.name for feature in named)}
+        assert set(table["as_of"].to_pylist()) == set(dataset.cuts.all())
+
+
+def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    key, cut = dataset.interactions["user_key"][0].as_py(), dataset.cuts.validation_from
+    mine = pc.and_(pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut))
+    before = dataset.interactions.filter(mine)
+    there = pc.and_(pc.equal(dataset.user_features["user_key"], key), pc.equal(dataset.user_features["as_of"], cut))
+    row = dataset.user_features.filter(there).to_pylist()[0]
+    assert row["frequency"] == len(set(before["session_id"].to_pylist()))
+    assert row["monetary"] == pytest.approx(pc.sum(before["value"]).as_py())
+
+
+def test_the_same_events_make_the_same_data_set_once(stage: Any) -> None:
+    assert build_dataset.fn() == stage.manifest
+    other = build_dataset.fn(date(2017, 11, 1))
+    assert other["version"] != stage.manifest["version"]
+    assert other["content_hash"]["interactions"] == stage.manifest["content_hash"]["interactions"]
+    assert newest_version() == other["version"]
+
+
+def test_a_batch_is_not_seen_before_it_is_committed_and_then_makes_a_new_data_set(stage: Any) -> None:
+    extra = stage.shop.transactions.slice(0, 300)
+    extra = extra.set_column(1, "basket_id", pa.array(range(33_000_000_000, 33_000_000_300)))
+    stage.shop.write(transactions=extra)
+    with stage.here.engine.begin() as connection:
+        held = "ALTER TABLE ingest_batches ADD CONSTRAINT held CHECK (accepted <> 300)"
+        connection.execute(text(held))
+    with pytest.raises(Exception, match="held"):
+        ingest_events.fn("complete_journey", str(stage.shop.folder))
+    while_pending = build_dataset.fn()
+    assert while_pending["rows"]["interactions"] == stage.manifest["rows"]["interactions"]
+    with stage.here.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT held"))
+    assert ingest_events.fn("complete_journey", str(stage.shop.folder))["status"] == ledger.COMMITTED
+    committed = build_dataset.fn()
+    assert committed["events_version"] == while_pending["events_version"]
+    assert committed["rows"]["interactions"] == stage.manifest["rows"]["interactions"] + 300
+
+
+def test_a_new_catalogue_makes_a_new_data_set(stage: Any) -> None:
+    first = open_dataset(stage.manifest["version"])
+    stage.shop.write(products=stage.shop.products.set_column(3, "brand", pa.array(["New"] * 63)))
+    ingest_items.fn("complete_journey", str(stage.shop.folder))
+    manifest = build_dataset.fn()
+    assert manifest["version"] != stage.manifest["version"]
+    assert set(open_dataset(manifest["version"]).items["brand"].to_pylist()) == {"New"}
+    assert open_dataset(stage.manifest["version"]).items.equals(first.items)
+
+
+def test_traits_of_somebody_who_withdrew_consent_are_left_out(stage: Any) -> None:
+    key = pseudonym(str(stage.shop.demographics["household_id"][0].as_py()), stage.here.key)
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == key).values(consent=False))
+    manifest = build_dataset.fn(date(2017, 12, 1))
+    assert key not in open_dataset(manifest["version"]).users["user_key"].to_pylist()
+
+
+def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    for cut, end in zip(dataset.cuts.all()[:2], dataset.cuts.all()[1:], strict=True):
+        data = dataset.training_data(cut)
+        assert data.occurred_at.max() < cut
+        assert any(name.startswith("age") for name in data.user_tag_names)
+        bought = dataset.interactions.filter(
+            pc.and_(
+                pc.greater_equal(dataset.interactions["occurred_at"], cut),
+                pc.less(dataset.interactions["occurred_at"], end),
+            )
+        )
+        pairs = set(zip(bought["user_key"].to_pylist(), bought["item_id"].to_pylist(), strict=True))
+        assert dataset.holdout(data, end).sum() == len(pairs)
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize("ingested", [False, True])
+def test_before_anything_was_accepted_it_says_what_to_do(shop: Any, ingested: bool) -> None:
+    if ingested:
+        with pytest.raises(TailorbirdError):
+            ingest_events.fn("complete_journey", str(shop.folder))
+    with pytest.raises(NoEventsError, match="run `tailorbird ingest` first"):
+        build_dataset.fn()
+
+
+def test_a_data_set_that_is_not_there_is_named(installation: Installation) -> None:
+    assert stored_manifest(installation) is None
+    with pytest.raises(TailorbirdError, match="There is no data set yet: run `tailorbird features`"):
+        newest_version()
+    with pytest.raises(TailorbirdError, match="no data set 'v9'"):
+        manifest_of(installation, "v9")
+
+
+def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
+    installation: Installation, shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.installation import current
+
+    monkeypatch.setenv("TAILORBIRD_LAKE", str(installation.settings.var / "somebody's lake"))
+    current.cache_clear()
+    ingest_items.fn("complete_journey", str(shop.folder))
+    for part in (shop.transactions.slice(0, 1500), shop.transactions):
+        shop.write(transactions=part)
+        ingest_events.fn("complete_journey", str(shop.folder))
+    assert build_dataset.fn()["rows"]["interactions"] == shop.counts["accepted"]

@@ -1,0 +1,275 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from deltalake.exceptions import DeltaError
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from expectations.contract import ContractBrokenError
+from infra.identity import pseudonym
+from infra.installation import Installation
+from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, suppressions, users
+from tasks import ledger
+from tasks.batches import batch_of
+from tasks.ingest_events import _close, _open, ingest_events
+from tasks.ingest_reference import ingest_items
+from tasks.quality import BatchRefusedError
+from tasks.sources import files
+from tasks.sources.mappings import read_mapping
+
+Ingest = Callable[..., dict[str, Any]]
+SHIPPED = Path(read_mapping.__code__.co_filename).parent / "mappings" / "complete_journey.toml"
+
+
+@pytest.fixture
+def ingest(installation: Installation, shop: Any) -> Ingest:  # noqa: ARG001 - it has to be there
+    """Ingests the events of the shop, whose catalogue is there already."""
+    ingest_items.fn("complete_journey", str(shop.folder))
+    return lambda mapping="complete_journey": ingest_events.fn(mapping, str(shop.folder))
+
+
+def counts(entry: dict[str, Any]) -> dict[str, int]:
+    assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
+    return {name: entry[name] for name in LEDGER}
+
+
+def lake(here: Installation, column: str = "event_id") -> list[Any]:
+    tables = [pq.read_table(file, columns=[column], partitioning=None) for file in here.lake.event_files()]
+    return pa.concat_tables(tables)[column].to_pylist() if tables else []
+
+
+def rows_of(here: Installation, table: Any) -> int:
+    with here.engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_every_row_is_accounted_for_and_every_accepted_event_is_in_the_lake_once(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    entry = ingest()
+    assert entry["status"] == "committed"
+    assert counts(entry) == shop.counts
+    events = lake(installation)
+    assert len(events) == len(set(events)) == shop.counts["accepted"]
+
+
+def test_every_row_in_quarantine_waits_there_with_the_rules_it_broke(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    batch_id = ingest()["batch_id"]
+    caught = text("SELECT rule, count(*) FROM quarantine, unnest(rule_ids) AS rule WHERE batch_id = :b GROUP BY 1")
+    with installation.engine.connect() as connection:
+        assert dict(connection.execute(caught, {"b": batch_id}).all()) == shop.rules
+        row = select(quarantine.c.row_number, quarantine.c.payload).order_by(quarantine.c.row_number)
+        kept = connection.execute(row.where(quarantine.c.batch_id == batch_id)).first()
+    assert kept is not None
+    source = shop.transactions.slice(kept.row_number, 1).to_pylist()[0]
+    assert kept.payload["event_id"] == f"{source['basket_id']}-{source['product_id']}"
+    assert kept.payload["quantity"] == source["quantity"]
+
+
+def test_the_same_file_again_changes_nothing(installation: Installation, ingest: Ingest) -> None:
+    first = ingest()
+    table = installation.lake.events()
+    waiting = rows_of(installation, quarantine)
+    assert ingest() == first
+    again = installation.lake.events()
+    assert table is not None
+    assert again is not None
+    assert again.version() == table.version()
+    assert rows_of(installation, quarantine) == waiting
+
+
+def test_rows_that_came_in_another_file_are_duplicates(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    whole = shop.transactions
+    shop.write(transactions=whole.slice(0, 1500))
+    ingest()
+    shop.write(transactions=whole)
+    entry = ingest()
+    assert counts(entry) == shop.counts | {"duplicate": 1510, "accepted": shop.counts["accepted"] - 1500}
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    entry = ingest()
+    households = {str(h) for h in shop.transactions["household_id"].to_pylist() if h}
+    files = [path for path in Path(installation.settings.lake).rglob("*") if path.is_file()]
+    said = [pq.read_table(f, partitioning=None).to_pydict() for f in files if f.suffix == ".parquet"]
+    said += [f.read_text() for f in files if f.suffix == ".json"]
+    with installation.engine.connect() as connection:
+        for table in (quarantine, ingest_batches, ingest_chunks, users):
+            said += connection.execute(select(table)).all()
+    assert entry["batch_id"] in str(said)
+    assert not [household for household in households if household in str(said)]
+
+
+def test_a_broken_contract_stores_nothing(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    before = rows_of(installation, ingest_batches)
+    shop.write(transactions=shop.transactions.drop_columns(["sales_value"]))
+    with pytest.raises(ContractBrokenError, match="sales_value"):
+        ingest()
+    assert rows_of(installation, ingest_batches) == before
+    assert installation.lake.events() is None
+
+
+def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(
+    installation: Installation, shop: Any
+) -> None:
+    place = ("complete_journey", str(shop.folder))
+    with pytest.raises(BatchRefusedError, match="item_not_in_catalogue"):
+        ingest_events.fn(*place)
+    assert lake(installation) == []
+    assert rows_of(installation, quarantine) == 0
+    ingest_items.fn(*place)
+    assert counts(ingest_events.fn(*place)) == shop.counts
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    sound, half = shop.transactions, len(shop.transactions) // 2
+    dirty = sound.slice(0, half).set_column(4, "sales_value", pa.array([0.0] * half))
+    shop.write(transactions=pa.concat_tables([dirty, sound.slice(half)]))
+    with pytest.raises(BatchRefusedError, match=r"value_not_positive.*quarantined_share"):
+        ingest()
+    assert lake(installation) == []
+    with installation.engine.connect() as connection:
+        refused = connection.execute(select(ingest_batches).where(ingest_batches.c.dataset == "events")).one()
+    assert (refused.status, refused.accepted, "value_not_positive" in refused.detail) == ("refused", 0, True)
+    shop.write(transactions=sound)
+    assert counts(ingest()) == shop.counts
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    mapping = read_mapping("complete_journey", str(shop.folder))
+    _, batch = batch_of(mapping, mapping.events, "events")
+    with ledger.hold(installation.engine, batch.batch_id), pytest.raises(ledger.BatchBusyError):
+        ingest()
+    assert counts(ingest()) == shop.counts
+
+
+def test_of_suppressed_users_nothing_is_stored(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    household = shop.transactions["household_id"][0].as_py()
+    key = pseudonym(str(household), installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
+    entry = ingest()
+    theirs = shop.transactions["household_id"].to_pylist().count(household)
+    assert counts(entry)["suppressed"] == theirs
+    assert key not in lake(installation, "user_key")
+    with installation.engine.connect() as connection:
+        for table in (users, identities):
+            assert connection.execute(select(table).where(table.c.user_key == key)).first() is None
+        payload = quarantine.c.payload["user_key"].astext
+        assert connection.execute(select(quarantine).where(payload == key)).first() is None
+
+
+def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    shop.write(transactions=shop.transactions.slice(0, 1000))
+    ingest()
+    household = shop.transactions["household_id"][0].as_py()
+    mine = users.c.user_key == pseudonym(str(household), installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(update(users).where(mine).values(consent=False))
+    rest = shop.transactions.slice(1000)
+    shop.write(transactions=rest)
+    assert ingest()["suppressed"] == rest["household_id"].to_pylist().count(household)
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(users.c.consent).where(mine)).scalar() is False
+
+
+def test_where_consent_is_absent_only_those_who_gave_it_come_in(
+    installation: Installation, shop: Any, ingest: Ingest, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "silent.toml"
+    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "absent"'))
+    key = pseudonym(str(shop.transactions["household_id"][0].as_py()), installation.key)
+    agreed = {"user_key": key, "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
+    with installation.engine.begin() as connection:
+        connection.execute(users.insert().values(agreed))
+    entry = ingest(str(mapping))
+    assert entry["suppressed"] > 0.9 * entry["read"]
+    assert set(lake(installation, "user_key")) == {key}
+    assert rows_of(installation, users) == 1
+
+
+def test_a_lake_that_fails_after_postgres_committed_is_made_good_by_the_next_run(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    obstacle = Path(installation.settings.lake) / "events" / "month=2017-05"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where a folder should be")
+    with pytest.raises((DeltaError, OSError)):
+        ingest()
+    assert rows_of(installation, ingest_chunks) == 2  # the catalogue's, and the one that the lake lacks
+    obstacle.unlink()
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_that_could_not_be_closed_is_closed_by_the_next_run(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches ADD CONSTRAINT out_of_order CHECK (accepted = 0)"))
+    with pytest.raises(DBAPIError, match="out_of_order"):
+        ingest()
+    assert len(lake(installation)) == shop.counts["accepted"]
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT out_of_order"))
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
+    installation: Installation, shop: Any, ingest: Ingest, done: int
+) -> None:
+    mapping = read_mapping("complete_journey", str(shop.folder))
+    path, batch = batch_of(mapping, mapping.events, "events")
+    with installation.engine.begin() as connection:
+        ledger.open_batch(connection, batch)
+    chunks = list(files.chunks(path, shop.transactions.column_names, 450))
+    for until in (done, len(chunks)):
+        intake = _open(installation, mapping, batch)
+        shaped = [intake.shape(rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
+        for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
+            intake.take(shaped[chunk][0], chunk, shaped[chunk][1])
+    _close(installation, batch, pa.concat_tables([rows for rows, _ in shaped]))
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_times_that_mean_never_are_quarantined_like_all_in_the_future(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    column = shop.transactions["transaction_timestamp"].cast(pa.timestamp("us"))
+    never = pa.array([253_402_214_400_000_000] * 5, pa.timestamp("us"))
+    times = pa.concat_arrays([never, *column.slice(5).chunks])
+    shop.write(transactions=shop.transactions.set_column(5, "transaction_timestamp", times))
+    assert ingest()["status"] == "committed"
+    with installation.engine.connect() as connection:
+        future = text("SELECT count(*) FROM quarantine WHERE 'time_in_future' = ANY (rule_ids)")
+        assert connection.execute(future).scalar() == 5
+
+
+def test_a_row_with_infinities_and_forbidden_characters_can_be_quarantined(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    table = shop.transactions
+    quantity = pa.array([float("inf"), float("nan"), *([1.0] * (len(table) - 2))])
+    household = pa.array(["a\0b", *map(str, table["household_id"].to_pylist()[1:])])
+    table = table.set_column(3, "quantity", quantity).set_column(0, "household_id", household)
+    shop.write(transactions=table)
+    assert ingest()["status"] == "committed"
+    with installation.engine.connect() as connection:
+        row = connection.execute(select(quarantine.c.payload).where(quarantine.c.row_number == 0)).scalar_one()
+    assert row["quantity"] == "inf"

@@ -1,0 +1,90 @@
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import select, update
+
+from infra.identity import pseudonym
+from infra.installation import Installation
+from infra.schema import LEDGER, identities, ingest_batches, items, quarantine, suppressions, users
+from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.quality import BatchRefusedError
+
+
+def place(shop: Any) -> tuple[str, str]:
+    return ("complete_journey", str(shop.folder))
+
+
+def test_the_catalogue_comes_in_with_its_last_word_on_every_item(installation: Installation, shop: Any) -> None:
+    entry = ingest_items.fn(*place(shop))
+    found = {name: entry[name] for name in LEDGER}
+    assert found == {"read": 63, "accepted": 0, "quarantined": 1, "duplicate": 1, "suppressed": 0, "routed": 61}
+    with installation.engine.connect() as connection:
+        rows = {row.item_id: row for row in connection.execute(select(items))}
+        kept = connection.execute(select(quarantine.c.rule_ids, quarantine.c.payload)).one()
+    assert len(rows) == 61
+    assert rows["500000"].title == "Type new, 9 oz"
+    assert rows["500005"].title == "Item 500005"
+    assert rows["500001"].category == "GROCERY|AISLE 0|TYPE 1"
+    assert rows["500001"].attributes == {"manufacturer_id": "1", "package_size": "1 OZ"}
+    assert (rows["600000"].available, rows["500001"].available) == (False, True)
+    assert (kept.rule_ids, kept.payload["item_id"]) == (["category_missing"], "600001")
+
+
+def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installation: Installation, shop: Any) -> None:
+    entry = ingest_users.fn(*place(shop))
+    assert (entry["read"], entry["routed"], entry["status"]) == (20, 20, "committed")
+    assert entry["consent"].startswith("declared by the mapping")
+    household = str(shop.demographics["household_id"][1].as_py())
+    with installation.engine.connect() as connection:
+        mine = users.c.user_key == pseudonym(household, installation.key)
+        row = connection.execute(select(users).where(mine)).one()
+        known = connection.execute(select(identities.c.user_id)).scalars().all()
+    assert row.consent is True
+    assert row.attributes["age"] == "age 1"
+    assert sorted(known) == sorted(map(str, shop.demographics["household_id"].to_pylist()))
+
+
+def test_new_traits_replace_old_ones_and_consent_stays_as_it_was(installation: Installation, shop: Any) -> None:
+    ingest_users.fn(*place(shop))
+    key = pseudonym(str(shop.demographics["household_id"][0].as_py()), installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == key).values(consent=False, consent_source="called"))
+    shop.write(demographics=shop.demographics.set_column(1, "age", pa.array(["older"] * 20)))
+    ingest_users.fn(*place(shop))
+    with installation.engine.connect() as connection:
+        row = connection.execute(select(users).where(users.c.user_key == key)).one()
+    assert (row.consent, row.consent_source, row.attributes["age"]) == (False, "called", "older")
+
+
+def test_of_suppressed_users_neither_traits_nor_id_are_stored(installation: Installation, shop: Any) -> None:
+    household = str(shop.demographics["household_id"][0].as_py())
+    key = pseudonym(household, installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
+    assert ingest_users.fn(*place(shop))["suppressed"] == 1
+    with installation.engine.connect() as connection:
+        assert key not in connection.execute(select(users.c.user_key)).scalars().all()
+        assert household not in connection.execute(select(identities.c.user_id)).scalars().all()
+
+
+def test_the_same_files_again_change_nothing(installation: Installation, shop: Any) -> None:
+    for ingest in (ingest_items, ingest_users):
+        assert ingest.fn(*place(shop)) == ingest.fn(*place(shop))
+    with installation.engine.connect() as connection:
+        assert len(connection.execute(select(ingest_batches)).all()) == 2
+
+
+def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -> None:
+    departments = pa.array([None] * 40 + ["GROCERY"] * 23)
+    nameless = {"department": departments, "product_category": pa.nulls(63, pa.string())}
+    nameless |= {"product_type": pa.nulls(63, pa.string())}
+    shop.write(products=pa.table({n: nameless.get(n, shop.products[n]) for n in shop.products.column_names}))
+    with pytest.raises(BatchRefusedError, match=r"category_missing \(40 of 63"):
+        ingest_items.fn(*place(shop))
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(items)).first() is None
+        assert connection.execute(select(quarantine)).first() is None
+        assert connection.execute(select(ingest_batches.c.status)).scalars().all() == ["refused"]
+    shop.write(products=shop.products)
+    assert ingest_items.fn(*place(shop))["status"] == "committed"

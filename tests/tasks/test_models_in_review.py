@@ -1,0 +1,205 @@
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pyarrow as pa
+import pytest
+from sqlalchemy import insert, text
+
+from infra.installation import Installation
+from infra.schema import promotions, reviews, search_results
+from models import catalog
+from models.errors import TailorbirdError
+from models.evaluation.evaluate import Evaluation, evaluate
+from models.most_popular import MostPopular
+from models.promotion import METRIC
+from models.space import Choice, Float, Integer
+from tasks.champion import champion
+from tasks.decide_review import APPROVED, REJECTED, DecisionRefusedError, _check, _close
+from tasks.load_dataset import open_dataset
+from tasks.plots import plot_evaluation
+from tasks.report import model_rows
+from tasks.review_models import best_of, judge, review_of
+from tasks.search_model import _study, _suggest, stored_best
+from tasks.train_model import _store_model, run_key, settings_of
+
+
+def measured(mean: float, seed: int, lists: float = 50) -> Evaluation:
+    values = np.random.default_rng(seed).normal(mean, 0.1, 300)
+    users = pa.array([f"u{number:03}" for number in range(300)])
+    return Evaluation(
+        pa.table({"user_key": users, METRIC: values}), {METRIC: float(values.mean()), "distinct_lists": lists}
+    )
+
+
+KINDS = {"pop": "most_popular", "own": "own_frequency", "fm": "lightfm_hybrid"}
+MEASURED = {"pop": measured(0.5, 1, lists=1), "own": measured(0.4, 2), "fm": measured(0.3, 3)}
+
+
+def test_the_best_is_the_most_accurate_that_is_personal() -> None:
+    assert best_of(MEASURED) == "own"
+    assert best_of({"pop": MEASURED["pop"]}) == "pop"
+
+
+def test_of_equals_the_choice_does_not_depend_on_the_order() -> None:
+    twins = {"b": MEASURED["own"], "a": MEASURED["own"]}
+    assert best_of(twins) == best_of(dict(reversed(twins.items()))) == "a"
+
+
+def names(gate: Any) -> list[str]:
+    return [check.name for check in gate.checks]
+
+
+def test_the_best_is_set_against_every_baseline_but_itself_and_against_the_champion() -> None:
+    gate = judge("own", "fm", MEASURED, KINDS)
+    assert "not worse than most_popular" in names(gate)
+    assert "not worse than own_frequency" not in names(gate)
+    assert "better than the champion" in names(gate)
+    assert not gate.passed  # the best sellers are better here
+
+
+def test_a_champion_that_is_learned_again_is_not_set_against_itself() -> None:
+    without_best_sellers = {run: MEASURED[run] for run in ("own", "fm")}
+    gate = judge("own", "own", without_best_sellers, KINDS)
+    assert gate.passed
+    assert "better than the champion" not in names(gate)
+    assert names(gate)[-1] == "renews the champion"
+
+
+def test_a_training_is_named_by_all_that_decides_its_result() -> None:
+    one = run_key("v1", "own_frequency", {"a": 1, "b": 2.5}, 7)
+    assert run_key("v1", "own_frequency", {"b": 2.5, "a": 1}, 7) == one
+    changed = [("v2", "own_frequency", {"a": 1, "b": 2.5}, 7), ("v1", "most_popular", {"a": 1, "b": 2.5}, 7)]
+    changed += [("v1", "own_frequency", {"a": 1, "b": 2.6}, 7), ("v1", "own_frequency", {"a": 1, "b": 2.5}, 8)]
+    assert len({one, *(run_key(*call) for call in changed)}) == 5
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value"), [(Float(0.1, 10, log=True), 3.5), (Integer(1, 64), 8), (Choice(("warp", "bpr")), "bpr")]
+)
+def test_every_kind_of_parameter_can_be_searched(parameter: Any, value: Any) -> None:
+    assert _suggest(optuna.trial.FixedTrial({"p": value}), "p", parameter) == value
+
+
+@pytest.mark.parametrize("kind", catalog.CATALOG)
+def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> None:
+    random = np.random.default_rng(5)
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=int(random.integers(99))))
+    trial = study.ask()
+    found = {name: _suggest(trial, name, parameter) for name, parameter in catalog.model_type(kind).space.items()}
+    assert found.items() <= asdict(catalog.config(kind, found)).items()
+
+
+def test_a_study_is_kept_in_postgres_and_a_trial_that_a_crash_left_open_is_closed(installation: Installation) -> None:
+    study = _study(installation, "half-life", 7)
+    study.tell(study.ask(), 0.25)
+    study.ask()
+    again = _study(installation, "half-life", 7)
+    states = [trial.state.name for trial in again.get_trials()]
+    assert (states, again.best_value) == (["COMPLETE", "FAIL"], 0.25)
+    with installation.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM optuna.trials")).scalar() == 2
+
+
+def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installation: Installation) -> None:
+    defaults = asdict(catalog.config("own_frequency"))
+    assert stored_best(installation, "v1", "own_frequency") is None
+    assert settings_of(installation, "v1", "own_frequency") == (defaults, "")
+    row = {
+        "dataset_version": "v1",
+        "model": "own_frequency",
+        "study": "s",
+        "config": defaults | {"half_life_days": 9.0},
+    }
+    with installation.engine.begin() as connection:
+        connection.execute(insert(search_results).values(**row, ndcg_10=0.4, trials=6, run_id="r1"))
+    assert settings_of(installation, "v1", "own_frequency") == (row["config"], "r1")
+    assert settings_of(installation, "v2", "own_frequency") == (defaults, "")
+
+
+def request(here: Installation, version: int, passed: bool = True) -> None:
+    row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
+    with here.engine.begin() as connection:
+        connection.execute(insert(reviews).values(row))
+
+
+def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
+    with pytest.raises(TailorbirdError, match="no review yet: run `tailorbird review`"):
+        review_of(installation)
+    request(installation, 3)
+    request(installation, 4)
+    assert review_of(installation)["model_version"] == 4
+    assert review_of(installation, 3)["model_version"] == 3
+    with pytest.raises(TailorbirdError, match="no review of version 9"):
+        review_of(installation, 9)
+
+
+@pytest.mark.parametrize(
+    ("passed", "already", "decision", "told"),
+    [
+        (True, None, APPROVED, None),
+        (False, None, REJECTED, None),
+        (True, APPROVED, APPROVED, None),
+        (False, None, APPROVED, "The gate refused version 3"),
+        (True, REJECTED, APPROVED, "was rejected by ann; a decision is not changed"),
+        (True, APPROVED, REJECTED, "was approved by ann; a decision is not changed"),
+    ],
+)
+def test_a_decision_is_made_once_and_never_against_the_gate(
+    passed: bool, already: str | None, decision: str, told: str | None
+) -> None:
+    review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann"}
+    if told is None:
+        _check(review, decision)
+        return
+    with pytest.raises(DecisionRefusedError, match=told):
+        _check(review, decision)
+
+
+def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
+    request(installation, 3)
+    with installation.engine.begin() as connection:
+        _close(connection, 3, REJECTED, "ann", "too few lists")
+    with pytest.raises(DecisionRefusedError, match="decided by somebody else"), installation.engine.begin() as late:
+        _close(late, 3, APPROVED, "bob", "fine")
+    review = review_of(installation, 3)
+    assert (review["decision"], review["reviewer"], review["reason"]) == (REJECTED, "ann", "too few lists")
+
+
+def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: Any) -> None:
+    engine = stage.here.engine
+    with engine.connect() as connection:
+        assert champion(connection) is None
+    for version, kind in ((1, "most_popular"), (2, "own_frequency")):
+        stage.promote(kind, version)
+    with engine.connect() as connection:
+        holder = champion(connection)
+    assert holder is not None
+    assert (holder["model_version"], holder["kind"], holder["follows"]) == (2, "own_frequency", 1)
+    rival = {name: value for name, value in holder.items() if name not in {"promotion_id", "promoted_at"}}
+    with pytest.raises(Exception, match="uq_promotions_follows"), engine.begin() as connection:
+        connection.execute(insert(promotions).values(rival))
+
+
+@pytest.mark.parametrize("kind", catalog.CATALOG)
+def test_a_trained_model_is_stored_read_back_and_its_figures_are_drawn(stage: Any, kind: str, tmp_path: Path) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    data = dataset.training_data(dataset.cuts.test_from)
+    model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+    fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
+    _store_model(tmp_path / "model", model, fallback, {"dataset_version": dataset.version})
+    assert (tmp_path / "model" / "manifest.json").is_file()
+    found = evaluate(model, data, dataset.holdout(data, dataset.cuts.as_of), fallback)
+    plot_evaluation(found, kind, tmp_path / "spread.png")
+    assert (tmp_path / "spread.png").read_bytes().startswith(b"\x89PNG")
+    assert model_rows({kind: found.summary})[0]["model"] == kind
+
+
+def test_a_table_of_models_begins_with_the_best() -> None:
+    figures = ("recall_at_10", "precision_at_10", "hit_rate_at_10", "new_ndcg_at_10", "coverage_at_10")
+    worse, better = ({METRIC: ndcg, **dict.fromkeys(figures, 0.123456)} for ndcg in (0.1, 0.2))
+    rows = model_rows({"worse": worse, "better": better})
+    assert [row["model"] for row in rows] == ["better", "worse"]
+    assert rows[0]["recall_at_10"] == 0.1235

@@ -1,0 +1,109 @@
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, text, update
+
+from infra.bundles import BundleRefusedError
+from infra.identity import pseudonym
+from infra.schema import items, recommendation_batches, suppressions, users
+from models.errors import TailorbirdError
+from serving.shelf import shelf
+from serving.status import status
+from tasks.score_users import score_users
+
+ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")
+
+
+def shown(stage: Any) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    with stage.here.engine.connect() as connection:
+        for user_key, item_id in connection.execute(ALL):
+            found.setdefault(user_key, set()).add(item_id)
+    return found
+
+
+def key_of(stage: Any, position: int) -> str:
+    return pseudonym(str(stage.shop.demographics["household_id"][position].as_py()), stage.here.key)
+
+
+@pytest.mark.parametrize("kind", ["most_popular", "own_frequency"])
+def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage: Any, kind: str) -> None:
+    stage.promote(kind)
+    batch = score_users.fn(k=20)
+    assert (batch["users"], batch["recommendations"], batch["status"]) == (30, 600, "published")
+    found = shown(stage)
+    assert len(found) == 30
+    assert {len(chosen) for chosen in found.values()} == {20}
+
+
+def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
+    stage.promote()
+    first = score_users.fn(k=5)
+    assert score_users.fn(k=5) == first
+    assert score_users.fn(k=6)["batch_id"] != first["batch_id"]
+    with stage.here.engine.connect() as connection:
+        assert len(connection.execute(select(recommendation_batches)).all()) == 2
+
+
+def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
+    stage.promote()
+    score_users.fn(k=5)
+    left, withdrew = key_of(stage, 0), key_of(stage, 1)
+    assert {left, withdrew} <= shown(stage).keys()
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(suppressions).values(user_key=left, reason="left"))
+        connection.execute(update(users).where(users.c.user_key == withdrew).values(consent=False))
+    assert score_users.fn(k=5)["users"] == 28
+    assert not {left, withdrew} & shown(stage).keys()
+
+
+def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
+    stage.promote()
+    stranger = {"user_key": "new here", "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(users).values(stranger))
+    score_users.fn(k=5)
+    assert len(shown(stage)["new here"]) == 5
+
+
+def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
+    stage.promote()
+    score_users.fn(k=5)
+    gone = next(iter(shown(stage)[key_of(stage, 0)]))
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == gone).values(available=False))
+    score_users.fn(k=5)
+    assert all(gone not in chosen for chosen in shown(stage).values())
+
+
+def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
+    stage.promote()
+    with pytest.raises(TailorbirdError, match="Only 60 items can be recommended"):
+        score_users.fn(k=61)
+    assert score_users.fn(k=60)["recommendations"] == 30 * 60
+
+
+@pytest.mark.usefixtures("stage")
+def test_without_a_champion_it_says_what_to_do() -> None:
+    with pytest.raises(TailorbirdError, match="run `tailorbird review`"):
+        score_users.fn()
+
+
+def test_a_damaged_champion_publishes_nothing_and_the_batch_before_stays(stage: Any) -> None:
+    bundle = stage.promote()
+    before = score_users.fn(k=5)["batch_id"]
+    (bundle / "config.json").write_text("{}")
+    with pytest.raises(BundleRefusedError):
+        score_users.fn(k=6)
+    assert status(stage.here.engine)["batch"]["id"] == before
+
+
+def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> None:
+    stage.promote(version=1)
+    batch = score_users.fn(k=5)
+    rows = shelf(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert {row["batch_id"] for row in rows} == {batch["batch_id"]}
+    assert "bought this" in rows[0]["reason"]
+    assert all(row["title"] and row["reason"] and row["model_version"] == 1 for row in rows)
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
