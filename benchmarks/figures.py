@@ -16,7 +16,7 @@ FOLDER = Path("var/benchmarks")
 
 def machine() -> str:
     """What the figures were measured on."""
-    return f"{os.cpu_count()} × {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
 
 
 def publish(name: str, figures: Mapping[str, float], seed: int) -> None:
