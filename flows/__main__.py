@@ -25,7 +25,7 @@ def demo(
     location: Location = None,
 ) -> None:
     """Start everything and take real shopping data the whole way to recommendations in Postgres."""
-    from flows import screen
+    from serving import screen
 
     endpoints = _start()
     run = _flow("demo")
@@ -36,7 +36,7 @@ def demo(
 @app.command()
 def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything on Ctrl-C.")] = False) -> None:
     """Start PostgreSQL, Prefect, MLflow and a worker, on this machine only."""
-    from flows import screen
+    from serving import screen
 
     screen.pages(_start())
     if foreground:
@@ -56,10 +56,10 @@ def down() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
-    from flows import screen
     from infra.endpoints import database_url
     from infra.services import reachable
     from infra.settings import load
+    from serving import screen
 
     settings = load()
     services = reachable(settings)
@@ -76,10 +76,10 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """One user's recommendations, by the id that your own systems use."""
-    from flows import screen
     from infra.database import engine
     from infra.endpoints import database_url
     from infra.settings import load
+    from serving import screen
     from serving.shelf import shelf
 
     rows = shelf(engine(database_url(load())), user, placement)
@@ -209,7 +209,7 @@ def _flow(name: str) -> Any:
 
 
 def _finish(kind: str, result: Any, as_json: bool) -> None:
-    from flows import screen
+    from serving import screen
 
     print(json.dumps(result, default=str)) if as_json else screen.result(kind, result)
 

@@ -1,10 +1,11 @@
 """What every ingest does around its rows: name the batch, check its contract, judge it as a whole."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +19,7 @@ from models.shapes.mapping import EventsMapping, ItemsMapping, Mapping, UsersMap
 from tasks import ledger, quality
 from tasks.sources import files
 
+T = TypeVar("T")
 Part = EventsMapping | ItemsMapping | UsersMapping
 Bounds = dict[str, tuple[float | None, float | None]]
 
@@ -50,6 +52,15 @@ def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, dict[str, str]]
     names = pseudonyms(raw, key)
     keys = pa.array([names[i] for i in raw], pa.string()).take(ids.indices)
     return rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys), names
+
+
+def ahead(source: Iterator[T]) -> Iterator[T]:
+    """The same elements, the next one made in a thread of its own while this one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, None)
+        while (element := coming.result()) is not None:
+            coming = pool.submit(next, source, None)
+            yield element
 
 
 def spread(rows: pa.Table, size: int) -> pa.Table:

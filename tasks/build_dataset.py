@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation, current
-from infra.schema import datasets, ingest_batches, items, users
+from infra.schema import datasets, ingest_batches, items, suppressions, users
 from models import columns
 from models.cuts import Cuts, cuts
 from models.errors import TailorbirdError
@@ -36,7 +36,7 @@ class NoEventsError(TailorbirdError):
 
 @dataclass(frozen=True)
 class _Source:
-    """The committed purchases of one version of the events table."""
+    """The committed purchases of one version of the events table, of users who agree to it now."""
 
     here: Installation
     connection: duckdb.DuckDBPyConnection
@@ -47,9 +47,11 @@ class _Source:
         paths, batches = self.here.lake.event_files(self.version), self.batches
         if not paths or not batches:
             raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
+        self.connection.register("agreed", self.users.select([columns.USER_KEY]))
         return self.connection.sql(
             "SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value "
-            f"FROM read_parquet({texts(paths)}) WHERE event_type = $purchase AND list_contains($batches, batch_id) "
+            f"FROM read_parquet({texts(paths)}) SEMI JOIN agreed USING (user_key) "
+            "WHERE event_type = $purchase AND list_contains($batches, batch_id) "
             "ORDER BY occurred_at, user_key, item_id, session_id",
             params={"purchase": columns.PURCHASE, "batches": batches},
         )
@@ -60,6 +62,17 @@ class _Source:
         done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
         with self.here.engine.connect() as connection:
             return sorted(connection.execute(done).scalars())
+
+    @cached_property
+    def users(self) -> pa.Table:
+        """Users with consent and their traits, one text column a trait."""
+        gone = select(suppressions.c.user_key)
+        agreed = select(users.c.user_key, users.c.attributes).where(users.c.consent, users.c.user_key.not_in(gone))
+        with self.here.engine.connect() as connection:
+            rows = connection.execute(agreed.order_by(users.c.user_key)).all()
+        names = sorted({name for _, traits in rows for name in traits})
+        table = {columns.USER_KEY: pa.array([key for key, _ in rows], pa.string())}
+        return pa.table(table | {n: pa.array([traits.get(n) for _, traits in rows], pa.string()) for n in names})
 
 
 def _at_each_cut(
@@ -82,16 +95,6 @@ def _catalogue(here: Installation) -> pa.Table:
     return pa.table({n: pa.array(v, k) for n, v, k in zip(names, values, kinds, strict=True)})
 
 
-def _traits(here: Installation) -> pa.Table:
-    """Users with consent and their traits, one text column a trait."""
-    agreed = select(users.c.user_key, users.c.attributes).where(users.c.consent).order_by(users.c.user_key)
-    with here.engine.connect() as connection:
-        rows = connection.execute(agreed).all()
-    names = sorted({name for _, traits in rows for name in traits})
-    table = {columns.USER_KEY: pa.array([key for key, _ in rows], pa.string())}
-    return pa.table(table | {n: pa.array([traits.get(n) for _, traits in rows], pa.string()) for n in names})
-
-
 def _content_hash(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> str:
     """A digest that depends neither on the order of the rows nor on the order in which floats were summed."""
     texts = (f"round({f.name}, 6)" if pa.types.is_floating(f.type) else f.name for f in rows.schema)
@@ -107,16 +110,20 @@ def _plan(
 ) -> tuple[str, Manifest, Cuts]:
     """The name of the data set and what defines it. The same definition on the same batches has the same name.
 
-    The version of the events alone is not enough: a batch may be closed, or a catalogue come in, without a new one.
+    The version of the events alone is not enough: a batch may be closed, a catalogue come in, or somebody withdraw
+    consent without a new one.
     """
     moments = cuts(latest, as_of, validation_days, test_days)
     features = [feature.name for feature in (*USER_FEATURES, *ITEM_FEATURES)]
-    batches = hashlib.sha256("\n".join(source.batches).encode()).hexdigest()[:16]
-    manifest = {"format": _FORMAT, "events_version": source.version, "batches": batches, "features": features}
-    manifest |= moments.as_dict()
+    manifest = {"format": _FORMAT, "events_version": source.version, "features": features, **moments.as_dict()}
+    manifest |= {"batches": _digest(source.batches), "users": _digest(source.users[columns.USER_KEY].to_pylist())}
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:8]
     day = datetime.fromtimestamp(moments.as_of, UTC)
     return f"v{source.version}-{day:%Y%m%d}-{digest}", manifest, moments
+
+
+def _digest(names: list[str]) -> str:
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
 def stored_manifest(here: Installation, version: str | None = None) -> Manifest | None:
@@ -146,21 +153,21 @@ def build_dataset(as_of: date | None = None, validation_days: int = 30, test_day
             raise NoEventsError("The lake has no purchases to learn from: ingest some first.")
         latest = purchases[columns.OCCURRED_AT][-1].as_py()
         version, manifest, moments = _plan(source, latest, as_of, validation_days, test_days)
-        return stored_manifest(here, version) or _write(here, connection, purchases, version, manifest, moments)
+        return stored_manifest(here, version) or _write(source, purchases, version, manifest, moments)
 
 
 def _write(
-    here: Installation,
-    connection: duckdb.DuckDBPyConnection,
+    source: _Source,
     purchases: pa.Table,
     version: str,
     manifest: Manifest,
     moments: Cuts,
 ) -> Manifest:
+    here, connection = source.here, source.connection
     events = nw.from_native(connection.from_arrow(purchases))
     tables = {
         "interactions": purchases,
-        "users": _traits(here),
+        "users": source.users,
         "items": _catalogue(here),
         "user_features": _at_each_cut(user_features, events, moments),
         "item_features": _at_each_cut(item_features, events, moments),

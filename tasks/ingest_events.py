@@ -1,7 +1,8 @@
 """Takes events in: pseudonyms, row rules, duplicates; then quarantine and ledger, then the lake."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,13 @@ from expectations import events as promises
 from infra.bulk import array, copy
 from infra.identity import remember
 from infra.installation import Installation, current
-from infra.schema import items, quarantine, suppressions, users
+from infra.schema import identities, items, quarantine, suppressions, users
 from models import columns
 from models.shapes import tabular
 from models.shapes.mapping import Mapping
-from models.sql import query, texts
 from tasks import ledger, sift
-from tasks.batches import Promises, batch_of, judge, pseudonymised, spread, time_span
+from tasks.batches import Promises, ahead, batch_of, judge, pseudonymised, spread, time_span
+from tasks.known_ids import KnownIds
 from tasks.progress import progress
 from tasks.quality import BatchRefusedError, refusal
 from tasks.sources import files
@@ -44,6 +45,8 @@ class _Intake:
     suppressed: pa.Array
     agreed: pa.Array
     received_at: datetime
+    known: KnownIds
+    introduced: set[str] = field(default_factory=set)
 
     def shape(self, rows: pa.Table, first: int) -> tuple[pa.Table, dict[str, str]]:
         """Canonical, pseudonymous, numbered and annotated rows, and the names that were used."""
@@ -51,24 +54,29 @@ class _Intake:
         numbered = sift.fingerprint(events).append_column(sift.ROW, pa.array(range(first, first + len(rows))))
         return sift.annotate(numbered, self.catalogue, self.received_at.timestamp()), names
 
-    def known(self, rows: pa.Table) -> pa.Table:
-        """Ids and hashes of those of the rows' ids that the lake holds already, whenever they occurred."""
-        paths = self.here.lake.event_files()
-        if not paths:
-            return rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH]).slice(0, 0)
-        statement = f"SELECT event_id, payload_hash FROM read_parquet({texts(paths)}) SEMI JOIN rows USING (event_id)"
-        return query(statement, rows=rows)
+    def judged(self, rows: pa.Table, size: int) -> pa.Table:
+        """A sample of the rows that the rules are for: neither dropped nor routed elsewhere."""
+        dropped = pc.is_in(rows[columns.USER_KEY], value_set=self._unwelcome(rows))
+        routed = pc.is_in(rows[columns.ITEM_ID], value_set=self.routed)
+        return spread(rows.filter(pc.invert(pc.or_(dropped, routed))), size)
 
     def take(self, rows: pa.Table, chunk: int, names: dict[str, str]) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
         unwelcome = self._unwelcome(rows)
-        done = sift.sift(rows, promises.RULES, unwelcome, self.routed, self.known(rows))
+        done = sift.sift(rows, promises.RULES, unwelcome, self.routed, self.known.among(rows))
         profile = {**done.counts, "rules": sift.rule_counts(done.quarantined), **time_span(rows)}
         with self.here.engine.begin() as connection:
-            introduce(connection, _without(names, unwelcome), self.mapping, self.batch.batch_id)
+            introduce(connection, self._newcomers(names, unwelcome), self.mapping, self.batch.batch_id)
             store_quarantined(connection, self.batch.batch_id, chunk, done.quarantined)
             ledger.record_chunk(connection, self.batch.batch_id, chunk, done.counts, profile)
         self.here.lake.append_events(self._for_lake(done.accepted), self.batch.batch_id, chunk)
+        self.known.add(done.accepted)
+        self.introduced.update(names)
+
+    def _newcomers(self, names: dict[str, str], unwelcome: pa.Array) -> dict[str, str]:
+        """The names that this run has not stored yet; those of rows that are dropped are never stored."""
+        dropped = set(unwelcome.to_pylist())
+        return {i: key for i, key in names.items() if i not in self.introduced and key not in dropped}
 
     def _unwelcome(self, rows: pa.Table) -> pa.Array:
         """Whose rows are dropped: who is suppressed or refused, and where consent is absent, all who never gave it."""
@@ -106,9 +114,11 @@ def introduce(connection: Connection, names: dict[str, str], mapping: Mapping, b
         connection.execute(insert(users).on_conflict_do_nothing(), rows)
 
 
-def _without(names: dict[str, str], unwelcome: pa.Array) -> dict[str, str]:
-    dropped = set(unwelcome.to_pylist())
-    return {user_id: key for user_id, key in names.items() if key not in dropped}
+def forget(connection: Connection, batch_id: str) -> None:
+    """Take out again whom a refused batch has introduced."""
+    theirs = users.c.batch_id == batch_id
+    connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(theirs))))
+    connection.execute(delete(users).where(theirs))
 
 
 def store_quarantined(connection: Connection, batch_id: str, chunk: int, rows: pa.Table) -> None:
@@ -129,7 +139,14 @@ def _open(here: Installation, mapping: Mapping, batch: ledger.Batch) -> _Intake:
         agreed = pa.array(connection.execute(consenting).scalars().all(), pa.string())
     catalogue = pa.array([item for item, _ in known], pa.string())
     routed = pa.array([item for item, available in known if not available], pa.string())
-    return _Intake(here, mapping, batch, catalogue, routed, gone, agreed, datetime.now(UTC))
+    return _Intake(here, mapping, batch, catalogue, routed, gone, agreed, datetime.now(UTC), KnownIds(here.lake))
+
+
+def _shaped(intake: _Intake, path: Path) -> Iterator[tuple[pa.Table, dict[str, str]]]:
+    first = 0
+    for rows in files.chunks(path, tabular.needed(intake.mapping.events)):
+        yield intake.shape(rows, first)
+        first += len(rows)
 
 
 def _read(intake: _Intake, path: Path) -> pa.Table:
@@ -137,15 +154,13 @@ def _read(intake: _Intake, path: Path) -> pa.Table:
     rows_in_file = files.row_count(path)
     share = max(1, _SAMPLE_ROWS * files.CHUNK_ROWS // max(rows_in_file, 1))
     stored = intake.here.lake.committed_chunk(intake.batch.batch_id)
-    samples, first = [], 0
+    samples = []
     with progress("events", rows_in_file) as advance:
-        for chunk, rows in enumerate(files.chunks(path, tabular.needed(intake.mapping.events))):
-            shaped, names = intake.shape(rows, first)
-            samples.append(spread(shaped, share))
+        for chunk, (shaped, names) in enumerate(ahead(_shaped(intake, path))):
+            samples.append(intake.judged(shaped, share))
             if chunk > stored:
                 intake.take(shaped, chunk, names)
-            first += len(rows)
-            advance(len(rows))
+            advance(len(shaped))
     return pa.concat_tables(samples)
 
 
@@ -162,8 +177,10 @@ def ingest_events(mapping_name: str, location: str | None = None) -> dict[str, A
         with here.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
-            sample = _read(_open(here, mapping, batch), path)
-            _close(here, batch, sample)
+            # One writer at a time, or two batches could both bring an event that neither finds in the lake.
+            with ledger.hold(here.engine, "the lake's events", wait=True):
+                sample = _read(_open(here, mapping, batch), path)
+                _close(here, batch, sample)
         with here.engine.connect() as connection:
             return ledger.entry(connection, batch.batch_id)
 
@@ -180,5 +197,6 @@ def _close(here: Installation, batch: ledger.Batch, sample: pa.Table) -> None:
         if not reason:
             ledger.close_batch(connection, batch.batch_id, findings)
             return
+        forget(connection, batch.batch_id)
         ledger.refuse_batch(connection, batch.batch_id, findings, reason)
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, func, select, text, update
+from sqlalchemy import Connection, Engine, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
@@ -35,19 +35,21 @@ class Batch:
 
 
 @contextmanager
-def hold(engine: Engine, batch_id: str) -> Iterator[None]:
-    """Keep a batch to oneself. The lock belongs to a connection: a killed process cannot keep it."""
+def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[None]:
+    """Keep something to oneself. The lock belongs to a connection: a killed process cannot keep it.
+
+    Raises BatchBusyError when another run has it, unless told to `wait`.
+    """
+    key = func.hashtextextended(name, 0)
     with engine.connect() as connection:
-        taken = select(func.pg_try_advisory_lock(func.hashtextextended(batch_id, 0)))
-        if not connection.execute(taken).scalar():
-            raise BatchBusyError(
-                f"Batch {batch_id} is being ingested by another run; wait for it, then look at the ledger."
-            )
+        taken = connection.execute(select(func.pg_advisory_lock(key) if wait else func.pg_try_advisory_lock(key)))
+        if taken.scalar() is False:
+            raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
         connection.commit()
         try:
             yield
         finally:
-            connection.execute(text("SELECT pg_advisory_unlock_all()"))
+            connection.execute(select(func.pg_advisory_unlock(key)))
             connection.commit()
 
 

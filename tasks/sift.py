@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from math import isfinite
 from typing import Any
 
@@ -47,11 +48,18 @@ def annotate(events: pa.Table, catalogue: pa.Array, now: float) -> pa.Table:
     )
 
 
-def broken_rules(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Array:
-    """For each row the ids of the rules that it breaks."""
-    names = ", ".join(f"CASE WHEN {rule.id} THEN '{rule.id}' END" for rule in rules)
+def _named(broken: pa.Table) -> pa.Array:
+    """For each row of flags the ids of the rules that it breaks."""
+    names = ", ".join(f"CASE WHEN {rule} THEN '{rule}' END" for rule in broken.column_names)
     statement = f"SELECT list_filter([{names}], lambda id: id IS NOT NULL) AS {RULES} FROM broken"
-    return query(statement, broken=flags(rows, rules))[RULES].combine_chunks()
+    return query(statement, broken=broken)[RULES].combine_chunks()
+
+
+def _split(rows: pa.Table, rules: Sequence[RowRule]) -> tuple[pa.Table, pa.Table]:
+    """The rows that keep every rule, and the others with the ids of the rules they break."""
+    broken = flags(rows, rules)
+    unsound = reduce(pc.or_, broken.columns)
+    return rows.filter(pc.invert(unsound)), rows.filter(unsound).append_column(RULES, _named(broken.filter(unsound)))
 
 
 def _repeats(rows: pa.Table, known: pa.Table) -> tuple[pa.Array, pa.Array]:
@@ -78,10 +86,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, routed:
     read = len(rows)
     kept = rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=suppressed)))
     shopped = kept.filter(pc.invert(pc.is_in(kept[columns.ITEM_ID], value_set=routed)))
-    broken = broken_rules(shopped, rules)
-    sound = pc.equal(pc.list_value_length(broken), 0)
-    quarantined = shopped.append_column(RULES, broken).filter(pc.invert(sound))
-    candidates = shopped.filter(sound)
+    candidates, quarantined = _split(shopped, rules)
     repeated, conflicting = _repeats(candidates, known)
     conflicts = candidates.filter(conflicting)
     reason = pa.array([[_CONFLICT]] * len(conflicts), pa.list_(pa.string()))
@@ -128,10 +133,7 @@ def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Arra
     numbered = rows.append_column(ROW, pa.array(range(len(rows))))
     dropped = pc.is_in(rows[key], value_set=suppressed)
     kept = numbered.filter(pc.invert(dropped))
-    broken = broken_rules(kept, rules)
-    sound = pc.equal(pc.list_value_length(broken), 0)
-    quarantined = kept.append_column(RULES, broken).filter(pc.invert(sound))
-    candidates = kept.filter(sound)
+    candidates, quarantined = _split(kept, rules)
     last = query(f"SELECT max({ROW}) AS row FROM candidates GROUP BY {key}", candidates=candidates)["row"]
     accepted = candidates.filter(pc.is_in(candidates[ROW], value_set=last.combine_chunks()))
     counts = {

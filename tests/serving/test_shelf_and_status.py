@@ -1,12 +1,13 @@
 import json
+from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine, insert, update
 
 from infra.bulk import array
 from infra.database import engine
 from infra.identity import remember
-from infra.schema import ingest_batches, items, promotions, reviews
+from infra.schema import ingest_batches, items, promotions, reviews, suppressions, users
 from serving.shelf import UnknownUserError, shelf, somebody
 from serving.status import status
 from tasks import publish
@@ -34,6 +35,8 @@ def filled(empty: Engine) -> Engine:
             row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
             connection.execute(insert(reviews).values(row | {"decision": decision}))
         remember(connection, {"raw": "key", "listless": "other"})
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("key", "other")])
         home = publish.Shelf("home", "run", 4, "v1", 2)
         batch_id = publish.batch_of(connection, home)["batch_id"]
     publish.stage(empty, batch_id)
@@ -74,6 +77,20 @@ def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> No
 def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
     assert shelf(filled, "listless") == []
     assert shelf(filled, "raw", "basket") == []
+
+
+@pytest.mark.parametrize(
+    "withdrawal",
+    [
+        update(users).where(users.c.user_key == "key").values(consent=False),
+        insert(suppressions).values(user_key="key", reason="asked for it"),
+    ],
+)
+def test_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
+    assert shelf(filled, "raw")
+    with filled.begin() as connection:
+        connection.execute(withdrawal)
+    assert shelf(filled, "raw") == []
 
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])

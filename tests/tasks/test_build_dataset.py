@@ -98,12 +98,16 @@ def test_a_new_catalogue_makes_a_new_data_set(stage: Any) -> None:
     assert open_dataset(stage.manifest["version"]).items.equals(first.items)
 
 
-def test_traits_of_somebody_who_withdrew_consent_are_left_out(stage: Any) -> None:
+def test_nothing_of_somebody_who_withdrew_consent_is_in_the_next_data_set(stage: Any) -> None:
     key = pseudonym(str(stage.shop.demographics["household_id"][0].as_py()), stage.here.key)
     with stage.here.engine.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == key).values(consent=False))
-    manifest = build_dataset.fn(date(2017, 12, 1))
-    assert key not in open_dataset(manifest["version"]).users["user_key"].to_pylist()
+    manifest = build_dataset.fn()
+    assert manifest["version"] != stage.manifest["version"]
+    dataset = open_dataset(manifest["version"])
+    for rows in (dataset.users, dataset.interactions, dataset.user_features):
+        assert key not in rows["user_key"].to_pylist()
+    assert key in open_dataset(stage.manifest["version"]).interactions["user_key"].to_pylist()
 
 
 def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None:

@@ -88,7 +88,7 @@ def test_an_ingest_that_is_killed_again_and_again_ends_with_every_event_once(
     first = context.Process(target=int)
     first.start()
     first.join()
-    moments = np.random.default_rng(seed).uniform(0.15, 1.2, 4)
+    moments = np.random.default_rng(seed).uniform(0.3, 2.2, 4)
     ends = [killed(program, context, seconds) for seconds in moments]
     assert any(ends)
     entry = finished(shop.folder)

@@ -1,8 +1,11 @@
+import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from deltalake.exceptions import DeltaError
@@ -140,12 +143,34 @@ def test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in(
     with pytest.raises(BatchRefusedError, match=r"value_not_positive.*quarantined_share"):
         ingest()
     assert lake(installation) == []
+    assert rows_of(installation, users) == rows_of(installation, identities) == 0
     with installation.engine.connect() as connection:
         refused = connection.execute(select(ingest_batches).where(ingest_batches.c.dataset == "events")).one()
     assert (refused.status, refused.accepted, "value_not_positive" in refused.detail) == ("refused", 0, True)
     shop.write(transactions=sound)
     assert counts(ingest()) == shop.counts
     assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_sample_leaves_out_what_nobody_shops_for(shop: Any, ingest: Ingest) -> None:
+    rows = shop.transactions
+    fuel = pc.cast(pc.fill_null(pc.equal(rows["product_id"], 600_000), False), pa.bool_())
+    shop.write(transactions=pa.concat_tables([rows, *[rows.filter(fuel)] * 40]))
+    entry = ingest()
+    assert (entry["status"], entry["accepted"]) == ("committed", shop.counts["accepted"])
+
+
+def test_two_files_with_the_same_events_at_once_bring_each_event_once(installation: Installation, shop: Any) -> None:
+    whole = shop.transactions
+    ingest_items.fn("complete_journey", str(shop.folder))
+    other = shop.folder.parent / "other"
+    shutil.copytree(shop.folder, other)
+    pq.write_table(whole.slice(0, 1500), other / "transactions.parquet")
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(ingest_events.fn, "complete_journey", str(folder)) for folder in (shop.folder, other)]
+        entries = [counts(run.result()) for run in runs]
+    assert sum(entry["accepted"] for entry in entries) == shop.counts["accepted"]
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
 def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:

@@ -2,6 +2,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import Engine, func, select
@@ -61,12 +62,28 @@ def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(book
 
 def test_a_batch_is_held_by_one_at_a_time(books: Engine) -> None:
     with ledger.hold(books, "b1"):
-        with pytest.raises(ledger.BatchBusyError, match="b1 is being ingested"), ledger.hold(books, "b1"):
+        with pytest.raises(ledger.BatchBusyError, match="Another run works on b1"), ledger.hold(books, "b1"):
             pass
         with ledger.hold(books, "b2"):
             pass
     with ledger.hold(books, "b1"):
         pass
+
+
+def test_whoever_is_told_to_wait_comes_next(books: Engine) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with ledger.hold(books, "b1", wait=True):
+            order.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        with ledger.hold(books, "b1"):
+            waiting = pool.submit(second)
+            time.sleep(0.2)
+            order.append("first")
+        waiting.result(timeout=10)
+    assert order == ["first", "second"]
 
 
 def test_a_batch_is_free_again_after_an_error(books: Engine) -> None:

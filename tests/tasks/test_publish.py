@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, select, text
 
 from infra.bulk import array
 from infra.database import engine
-from infra.schema import identities, items, placements, recommendation_batches
+from infra.schema import identities, items, placements, recommendation_batches, users
 from models.errors import TailorbirdError
 from tasks import publish
 
@@ -25,6 +25,8 @@ def store(database: str) -> Engine:
     ]
     with engine(database).begin() as connection:
         connection.execute(insert(items), goods)
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": f"u{n}", **agreed} for n in range(USERS)])
         connection.execute(insert(identities), [{"user_key": "u0", "user_id": "raw 0", "key_version": 1}])
     return engine(database)
 

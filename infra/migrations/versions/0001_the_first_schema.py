@@ -17,6 +17,8 @@ JOIN recommendations AS shelf ON shelf.batch_id = placement.batch_id
 CROSS JOIN LATERAL unnest(shelf.item_ids, shelf.scores, shelf.reasons) WITH ORDINALITY
     AS entry (item_id, score, reason, rank)
 LEFT JOIN items AS item ON item.item_id = entry.item_id
+JOIN users ON users.user_key = shelf.user_key AND users.consent
+WHERE NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.user_key)
 """
 
 RECOMMENDATIONS_BY_USER_ID = """
