@@ -29,6 +29,5 @@ RULES: tuple[RowRule, ...] = (
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),
     "quarantined_share": (None, 0.2),
-    "duplicate_share": (None, 0.9),
 }
 """Limits of a batch as a whole: figures of its profile, lowest and highest."""

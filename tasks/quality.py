@@ -55,8 +55,6 @@ def refusal(findings: Findings) -> str | None:
 
 
 def profile_frame(profiles: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """A batch's profile as one row: its rows, and the share of them that was quarantined or repeated."""
-    counts = pd.DataFrame(list(profiles))[["read", "quarantined", "duplicate"]].sum()
-    rows = int(counts["read"])
-    share = {f"{name}_share": counts[name] / max(rows, 1) for name in ("quarantined", "duplicate")}
-    return pd.DataFrame([{"rows": rows, **share}])
+    """A batch's profile as one row: its rows, and the share of them that was quarantined."""
+    rows, quarantined = (sum(int(profile[name]) for profile in profiles) for name in ("read", "quarantined"))
+    return pd.DataFrame([{"rows": rows, "quarantined_share": quarantined / max(rows, 1)}])

@@ -83,7 +83,7 @@ def test_a_refusal_names_rule_count_and_examples() -> None:
 
 @pytest.mark.parametrize(
     ("quarantined", "duplicate", "broken"),
-    [(20, 90, set()), (21, 0, {"quarantined_share"}), (0, 91, {"duplicate_share"})],
+    [(20, 90, set()), (21, 0, {"quarantined_share"}), (0, 100, set())],
 )
 def test_a_batch_is_judged_by_its_whole_profile(quarantined: int, duplicate: int, broken: set[str]) -> None:
     half = {"read": 50, "quarantined": 0, "duplicate": 0}

@@ -97,6 +97,13 @@ def test_rows_that_came_in_another_file_are_duplicates(installation: Installatio
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
+def test_a_file_that_brings_nothing_new_is_no_mistake(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    ingest()
+    shop.write(transactions=shop.transactions.slice(0, 1500))
+    assert counts(ingest())["duplicate"] == 1500
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
 def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
