@@ -1,24 +1,37 @@
 """The contract of a data set: columns that must be there, and the kinds of value they must hold."""
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Any, Final
 
 from models.errors import TailorbirdError
+from models.shapes.kinds import Kind as Kind
 
-Kind = Literal["any", "number", "time"]
+_ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "untyped"}, "time": {"time", "text", "untyped"}}
+# What serves as a number or a time. A text is read value by value, and a row whose time cannot be read breaks a rule.
 
 
 class ContractBrokenError(TailorbirdError):
     """A source that lacks a column or holds the wrong kind of value: nothing of it was taken."""
 
 
-def check(source: str, found: Mapping[str, Kind], rows: int, required: Mapping[str, Kind]) -> None:
-    """Compare the columns of a source, by name, with the ones its mapping reads; all faults are told at once."""
+def check(
+    source: str,
+    found: Mapping[str, Kind],
+    rows: int,
+    required: Mapping[str, Kind],
+    optional: Collection[str] = (),
+) -> None:
+    """Compare the columns of a source, by name, with the ones its mapping reads; all faults are told at once.
+
+    The `optional` ones may be missing, but not hold something else.
+    """
     faults = [] if rows else ["it has no rows"]
     for column, kind in required.items():
         if column not in found:
-            faults.append(f"column {column!r} is missing")
-        elif kind not in {"any", found[column]}:
+            faults += [] if column in optional else [f"column {column!r} is missing"]
+        elif found[column] == "nested":
+            faults.append(f"column {column!r} must hold single values, found lists or structures")
+        elif kind in _ACCEPTED and found[column] not in _ACCEPTED[kind]:
             faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
     if faults:
         known = ", ".join(sorted(found)) or "none"

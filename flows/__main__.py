@@ -11,6 +11,8 @@ import typer
 from models.errors import TailorbirdError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+quarantine_app = typer.Typer(no_args_is_help=True, help="Rows that broke a rule, and wait.")
+app.add_typer(quarantine_app, name="quarantine")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
@@ -76,13 +78,10 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """One user's recommendations, by the id that your own systems use."""
-    from infra.database import engine
-    from infra.endpoints import database_url
-    from infra.settings import load
     from serving import screen
     from serving.shelf import shelf
 
-    rows = shelf(engine(database_url(load())), user, placement)
+    rows = shelf(_database(), user, placement)
     print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
 
 
@@ -109,9 +108,53 @@ def logins() -> None:
 
 
 @app.command()
-def ingest(mapping: Mapping = "complete_journey", location: Location = None, as_json: Json = False) -> None:
-    """Take catalogue, users and events in."""
-    _finish("ledger", _flow("ingest")(mapping, location), as_json)
+def ingest(
+    source: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
+    paths: Annotated[list[str] | None, typer.Argument(help="Files, folders or patterns of a Segment export.")] = None,
+    location: Location = None,
+    as_json: Json = False,
+) -> None:
+    """Take a source in: tables of a mapping (`complete_journey`), or a Segment export (`segment PATH…`)."""
+    _finish("ledger", _flow("ingest")(source, location, paths), as_json)
+
+
+@app.command()
+def ledger(as_json: Json = False) -> None:
+    """The newest batches, and what became of their rows."""
+    from serving import books
+
+    _shown("books", books.ledger(_database()), as_json)
+
+
+@quarantine_app.command("list")
+def quarantine_list(as_json: Json = False) -> None:
+    """How many rows wait in quarantine, by batch and rule."""
+    from serving import books
+
+    _shown("quarantine", books.quarantined(_database()), as_json)
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    batch: str,
+    rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
+    limit: int = 20,
+    as_json: Json = False,
+) -> None:
+    """Rows of a batch that wait in quarantine, and the rules that they broke."""
+    from serving import books
+
+    _shown("rows", books.quarantined_rows(_database(), batch, rule, limit), as_json)
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    batch: str,
+    accept_unknown_items: Annotated[bool, typer.Option(help="Take events on items that no catalogue names.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try the quarantined events of a batch again, after a rule or the catalogue was mended."""
+    _finish("ledger", [_flow("replay")(batch, accept_unknown_items)], as_json)
 
 
 @app.command()
@@ -176,6 +219,21 @@ def decide(
 def score(placement: str = "home", k: Annotated[int, typer.Option(min=1)] = 20, as_json: Json = False) -> None:
     """Score every user by the champion and publish the lists."""
     _finish("batch", _flow("score")(placement, k), as_json)
+
+
+def _database() -> Any:
+    """Tailorbird's database, without asking whether the other services run."""
+    from infra.database import engine
+    from infra.endpoints import database_url
+    from infra.settings import load
+
+    return engine(database_url(load()))
+
+
+def _shown(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    from serving import screen
+
+    print(json.dumps(rows, default=str)) if as_json else screen.books(kind, rows)
 
 
 def _say(line: str) -> None:

@@ -5,8 +5,8 @@ import hmac
 from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, select
-from sqlalchemy.dialects.postgresql import insert
 
+from infra.bulk import insert_new
 from infra.schema import identities
 
 KEY_VERSION = 1
@@ -24,11 +24,9 @@ def pseudonyms(user_ids: Iterable[str], key: bytes) -> dict[str, str]:
 
 def remember(connection: Connection, names: Mapping[str, str]) -> None:
     """Store the map raw id → user key in the `identity` schema, where applications join by their own ids."""
-    # Always in the same order: two batches with the same new users would otherwise wait for each other forever.
-    ordered = sorted((key, user_id) for user_id, key in names.items())
-    rows = [{"user_key": key, "user_id": user_id, "key_version": KEY_VERSION} for key, user_id in ordered]
-    if rows:
-        connection.execute(insert(identities).on_conflict_do_nothing(), rows)
+    if names:
+        rows = ((key, user_id, KEY_VERSION) for user_id, key in names.items())
+        insert_new(connection, identities, ("user_key", "user_id", "key_version"), rows)
 
 
 def user_key_of(connection: Connection, user_id: str) -> str | None:

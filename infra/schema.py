@@ -67,6 +67,16 @@ users = Table(
     Column("batch_id", Text, nullable=False),
 )
 
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("anonymous_key", Text, primary_key=True),
+    Column("user_key", Text, nullable=False),
+    _moment("occurred_at"),
+    Column("batch_id", Text, nullable=False),
+    comment="Which device turned out to be whose: data sets join what it did before to the user.",
+)
+
 suppressions = Table(
     "suppressions",
     metadata,

@@ -38,6 +38,9 @@ MODEL_VERSION: Final = "model_version"
 AS_OF: Final = "as_of"
 
 PURCHASE: Final = "purchase"
+REFUND: Final = "refund"
+WHOLE_ORDER: Final = "*"
+"""The item of a refund that names none: all of the order (`session_id`) was taken back."""
 EVENT_TYPES: Final = (
     "impression",
     "view",
@@ -47,7 +50,7 @@ EVENT_TYPES: Final = (
     "remove_from_cart",
     "wishlist",
     PURCHASE,
-    "refund",
+    REFUND,
     "rating",
     "like",
     "dislike",

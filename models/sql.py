@@ -1,7 +1,8 @@
 """SQL over Arrow tables in memory, by DuckDB: no file, no server, nothing shared between calls."""
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, Protocol
 
 import duckdb
 import pyarrow as pa
@@ -10,16 +11,33 @@ _BATCH_ROWS: Final = 20_000
 # One large Arrow batch is worked on by one thread; smaller ones keep all cores busy.
 
 
-def query(statement: str, **tables: pa.Table) -> pa.Table:
-    """Run one statement; it sees the tables by the names they are given here.
+class Query(Protocol):
+    """Runs one statement, which sees the tables by the names they are given here."""
+
+    def __call__(self, statement: str, **tables: pa.Table) -> pa.Table: ...
+
+
+@contextmanager
+def connected() -> Iterator[Query]:
+    """A `query` for several statements: opening a database costs more than a small statement.
 
     Times are in UTC wherever the machine stands: a time as text, and so its hash, must not depend on that.
     """
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        for name, rows in tables.items():
-            connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
-        return connection.sql(statement).to_arrow_table()
+
+        def run(statement: str, **tables: pa.Table) -> pa.Table:
+            for name, rows in tables.items():
+                connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
+            return connection.sql(statement).to_arrow_table()
+
+        yield run
+
+
+def query(statement: str, **tables: pa.Table) -> pa.Table:
+    """Run one statement; it sees the tables by the names they are given here."""
+    with connected() as run:
+        return run(statement, **tables)
 
 
 def texts(values: Iterable[str]) -> str:

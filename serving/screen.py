@@ -41,7 +41,9 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
 def _number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
 
 
 def _table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
@@ -98,6 +100,22 @@ def status(found: Mapping[str, Any]) -> None:
     if found["champion"]:
         figures = found["champion"]["metrics"]
         _console.print("  " + ", ".join(f"{label} {figures[name]:.4f}" for name, label in _FIGURES.items()))
+
+
+_BOOKS = {
+    "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "detail")),
+    "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
+    "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
+}
+
+
+def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The ledger or the quarantine."""
+    title, names = _BOOKS[kind]
+    if rows:
+        _table(title, rows, dict(zip(names, names, strict=True)))
+    else:
+        _console.print("Nothing is there.")
 
 
 def pages(endpoints: Any) -> None:

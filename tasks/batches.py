@@ -35,11 +35,9 @@ class Promises:
 def batch_of(mapping: Mapping, part: Part, dataset: str) -> tuple[Path, ledger.Batch]:
     """The file of a part of the mapping, checked against its contract, and the batch that its content makes."""
     path = files.locate(mapping.location, part.file)
-    required: dict[str, contract.Kind] = dict.fromkeys(tabular.needed(part), "any")
-    if isinstance(part, EventsMapping):
-        required[part.occurred_at] = "time"
-        required.update(dict.fromkeys([c for c in (part.quantity, part.value) if c], "number"))
-    contract.check(str(path), files.column_kinds(path), files.row_count(path), required)
+    csv, required = files.csv_of(part), tabular.kinds(part)
+    rows = files.row_count(path, csv, required)
+    contract.check(str(path), files.column_kinds(path, csv), rows, required, part.optional)
     meaning = hashlib.sha256(mapping.model_dump_json(exclude={"location"}).encode()).hexdigest()
     batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:4]}"
     return path, ledger.Batch(batch_id, dataset, mapping.name, mapping.location, mapping.consent_note)
@@ -66,7 +64,7 @@ def ahead(source: Iterator[T]) -> Iterator[T]:
 def spread(rows: pa.Table, size: int) -> pa.Table:
     """A sample of `rows` in even steps, so that no part of the file is overlooked."""
     step = max(1, len(rows) // size)
-    return rows.take(pa.array(range(0, len(rows), step)))
+    return rows.take(pa.array(range(0, len(rows), step), pa.int64()))
 
 
 def judge(dataset: str, promises: Promises, sample: pa.Table, profiles: Sequence[dict[str, Any]]) -> quality.Findings:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation, current
-from infra.schema import datasets, ingest_batches, items, suppressions, users
+from infra.schema import aliases, datasets, ingest_batches, items, suppressions, users
 from models import columns
 from models.cuts import Cuts, cuts
 from models.errors import TailorbirdError
@@ -43,17 +43,36 @@ class _Source:
     version: int
 
     def purchases(self) -> duckdb.DuckDBPyRelation:
-        """One row per product and basket; times as epoch seconds."""
+        """One row per product and basket that was kept; times as epoch seconds. A device counts as its user."""
         paths, batches = self.here.lake.event_files(self.version), self.batches
         if not paths or not batches:
             raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
         self.connection.register("agreed", self.users.select([columns.USER_KEY]))
+        self.connection.register("aliases", self.aliases)
         return self.connection.sql(
-            "SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value "
-            f"FROM read_parquet({texts(paths)}) SEMI JOIN agreed USING (user_key) "
-            "WHERE event_type = $purchase AND list_contains($batches, batch_id) "
-            "ORDER BY occurred_at, user_key, item_id, session_id",
-            params={"purchase": columns.PURCHASE, "batches": batches},
+            f"""
+            WITH events AS (
+                SELECT * EXCLUDE (device, known) REPLACE (coalesce(aliases.known, user_key) AS user_key)
+                FROM read_parquet({texts(paths)}) AS said LEFT JOIN aliases ON said.user_key = aliases.device
+                WHERE list_contains($batches, batch_id)
+            ), taken_back AS (
+                SELECT DISTINCT session_id, item_id FROM events
+                WHERE event_type = $refund AND session_id IS NOT NULL
+            )
+            SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value
+            FROM events SEMI JOIN agreed USING (user_key)
+            WHERE event_type = $purchase
+              AND (session_id IS NULL OR (
+                  (session_id, item_id) NOT IN (SELECT session_id, item_id FROM taken_back)
+                  AND session_id NOT IN (SELECT session_id FROM taken_back WHERE item_id = $whole_order)))
+            ORDER BY occurred_at, user_key, item_id, session_id
+            """,
+            params={
+                "purchase": columns.PURCHASE,
+                "refund": columns.REFUND,
+                "whole_order": columns.WHOLE_ORDER,
+                "batches": batches,
+            },
         )
 
     @cached_property
@@ -62,6 +81,19 @@ class _Source:
         done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
         with self.here.engine.connect() as connection:
             return sorted(connection.execute(done).scalars())
+
+    @cached_property
+    def aliases(self) -> pa.Table:
+        """Which device's key stands for which user's."""
+        known = select(aliases.c.anonymous_key, aliases.c.user_key).order_by(aliases.c.anonymous_key)
+        with self.here.engine.connect() as connection:
+            rows = connection.execute(known).all()
+        return pa.table(
+            {
+                "device": pa.array([device for device, _ in rows], pa.string()),
+                "known": pa.array([user for _, user in rows], pa.string()),
+            }
+        )
 
     @cached_property
     def users(self) -> pa.Table:
@@ -117,6 +149,8 @@ def _plan(
     features = [feature.name for feature in (*USER_FEATURES, *ITEM_FEATURES)]
     manifest = {"format": _FORMAT, "events_version": source.version, "features": features, **moments.as_dict()}
     manifest |= {"batches": _digest(source.batches), "users": _digest(source.users[columns.USER_KEY].to_pylist())}
+    if len(source.aliases):
+        manifest["aliases"] = _digest([f"{row['device']} {row['known']}" for row in source.aliases.to_pylist()])
     digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:8]
     day = datetime.fromtimestamp(moments.as_of, UTC)
     return f"v{source.version}-{day:%Y%m%d}-{digest}", manifest, moments

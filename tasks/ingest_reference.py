@@ -19,7 +19,7 @@ from models.shapes import tabular
 from models.shapes.mapping import Mapping
 from tasks import ledger, sift
 from tasks.batches import Part, Promises, batch_of, judge, pseudonymised, spread
-from tasks.ingest_events import store_quarantined
+from tasks.intake import store_quarantined
 from tasks.quality import BatchRefusedError, Findings, refusal
 from tasks.sources import files
 from tasks.sources.mappings import read_mapping
@@ -100,7 +100,8 @@ def _ingest(
         with here.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
-            rows = pa.concat_tables([shape(chunk) for chunk in files.chunks(path, tabular.needed(part))])
+            chunks = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
+            rows = pa.concat_tables([shape(chunk) for chunk in chunks])
             _take(here, batch, rows, store, promises, key)
         with here.engine.connect() as connection:
             return ledger.entry(connection, batch.batch_id)

@@ -79,12 +79,17 @@ def chunk_profiles(connection: Connection, batch_id: str) -> list[dict[str, Any]
     return list(connection.execute(rows).scalars())
 
 
-def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]]) -> Counts:
-    """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events."""
+def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]] | None) -> Counts:
+    """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events.
+
+    `quality` is what its suite found; None keeps what was found before.
+    """
     sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
     found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
     counts = {name: int(value) for name, value in zip(LEDGER, found, strict=True)}
-    done = {"status": COMMITTED, "quality": quality, "finished_at": func.now(), **counts}
+    done = {"status": COMMITTED, "finished_at": func.now(), **counts}
+    if quality is not None:
+        done["quality"] = quality
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))
     return counts
 

@@ -113,10 +113,10 @@ def payloads(quarantined: pa.Table) -> list[dict[str, Any]]:
     """The quarantined rows as JSON values; they carry the pseudonym, never the raw id."""
     hidden = (ROW, RULES, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
     shown = quarantined.drop_columns([c for c in hidden if c in quarantined.column_names])
-    time = shown.schema.get_field_index(columns.OCCURRED_AT)
-    if time >= 0:
-        stamps = pc.strftime(shown[columns.OCCURRED_AT], "%Y-%m-%dT%H:%M:%S%z")
-        shown = shown.set_column(time, columns.OCCURRED_AT, stamps)
+    for place, field in enumerate(shown.schema):
+        if pa.types.is_timestamp(field.type):
+            stamps = pc.strftime(shown[field.name], "%Y-%m-%dT%H:%M:%S%z")
+            shown = shown.set_column(place, field.name, stamps)
     return [{name: _plain(value) for name, value in row.items()} for row in shown.to_pylist()]
 
 

@@ -1,10 +1,12 @@
 """A mapping says which column of a table becomes which column of ours, so that no data set needs code."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.columns import EVENT_TYPES
 from models.errors import TailorbirdError
+from models.shapes.table_times import format_fault, zone_fault
 
 Column = str | list[str]
 """A source column, or several whose values are joined."""
@@ -14,30 +16,136 @@ class MappingError(TailorbirdError):
     """A mapping file that cannot be understood."""
 
 
+def _event_type(name: str) -> str:
+    if name not in EVENT_TYPES:
+        raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
+    return name
+
+
+def _zone(name: str) -> str:
+    if fault := zone_fault(name):
+        raise ValueError(fault)
+    return name
+
+
+def _time_format(name: str) -> str:
+    if fault := format_fault(name):
+        raise ValueError(fault)
+    return name
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
-    file: str
+    file: str | list[str]
+    """Below the location: a name, a glob, a folder, or a list of them."""
+    separator: str = Field(",", min_length=1, max_length=1)
+    decimal: Literal[".", ","] = "."
+    """What stands between the values, and in a number, of a CSV file."""
+    optional: list[str] = []
+    """Source columns that not every file has; they are read as if they were empty."""
+
+    texts: ClassVar[tuple[str, ...]]
+    """The keys that name columns of ids or words, in the order in which they are read."""
+    numbers: ClassVar[tuple[str, ...]]
+    """The keys that name columns of numbers."""
+    demanded: ClassVar[tuple[str, ...]]
+    """The keys whose columns every file must have."""
+
+    def named(self, keys: tuple[str, ...]) -> list[str]:
+        """The source columns that these keys name, each once."""
+        said = [getattr(self, key) for key in keys]
+        names = [name for value in said if value for name in ([value] if isinstance(value, str) else value)]
+        return list(dict.fromkeys(names))
+
+    @model_validator(mode="after")
+    def _optional_columns_are_used_and_not_demanded(self) -> Self:
+        for column in self.optional:
+            if column in self.named(self.demanded):
+                raise ValueError(f"the column {column!r} is needed in every row and cannot be optional")
+            if column not in self.named(self.texts + self.numbers):
+                raise ValueError(f"optional names {column!r}, which no other key of this part reads")
+        return self
 
 
 class EventsMapping(_Part):
     """Where the columns of an event come from. `constants` fill what the source does not carry."""
 
-    event_id: Column
+    texts = (
+        *("event_id", "user_id", "item_id", "session_id", "occurred_at"),
+        *("event_type", "currency", "placement", "recommendation_id", "consent"),
+    )
+    numbers = ("quantity", "value", "rating", "position")
+    demanded = ("event_id", "user_id", "item_id", "occurred_at")
+
+    event_id: Column | None = None
+    """Without it an id is made of who, what, which kind, when and session: rows alike in these are one event."""
     user_id: Column
     item_id: Column
-    session_id: Column
+    session_id: Column | None = None
     occurred_at: str
+    time_format: Annotated[str, AfterValidator(_time_format)] = "timestamp"
+    """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
+    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
+    skipped becomes the first moment after the gap."""
+    event_type: str | None = None
+    event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = {}
+    """Their word → our event type. Other words stay as they are, for the row rules to judge."""
     quantity: str | None = None
     value: str | None = None
-    constants: dict[Literal["event_type", "currency"], str]
+    """Money, or for content what took its place: seconds of reading or watching."""
+    currency: str | None = None
+    rating: str | None = None
+    placement: str | None = None
+    position: str | None = None
+    recommendation_id: str | None = None
+    consent: str | None = None
+    consent_words: list[str] = ["true", "t", "yes", "y", "1", "given", "granted"]
+    """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
+    constants: dict[Literal["event_type", "currency"], str] = {}
+
+    @model_validator(mode="after")
+    def _each_from_one_place(self) -> Self:
+        for name in ("event_type", "currency"):
+            if getattr(self, name) and name in self.constants:
+                raise ValueError(f"{name} is given twice, as a column and in constants; keep one")
+        if not self.event_type and "event_type" not in self.constants:
+            raise ValueError("event_type is missing; name its column, or say constants = { event_type = ... }")
+        if self.event_types and not self.event_type:
+            raise ValueError("event_types translates the values of a column; name that column as event_type")
+        _event_type(self.constants.get("event_type", EVENT_TYPES[0]))
+        return self
 
 
-class ItemsMapping(_Part):
+class _Filled(_Part):
+    fill: dict[str, str | int | float] = {}
+    """Constants for what is null. `<name>_imputed` among the attributes marks where one was put in."""
+
+    @model_validator(mode="after")
+    def _fill_what_is_read(self) -> Self:
+        own = [key for key in ("category", "brand", "price") if getattr(self, key, None)]
+        for name, constant in self.fill.items():
+            if name not in (known := [*own, *self.named(("attributes",))]):
+                raise ValueError(f"fill names {name!r}, which is none of what it can fill here: {', '.join(known)}")
+            if name == "price" and isinstance(constant, str):
+                raise ValueError("fill.price has to be a number; write it without quotes")
+        return self
+
+
+class ItemsMapping(_Filled):
     """Where the catalogue comes from. `category` lists its levels, most general first."""
+
+    texts = ("item_id", "title", "category", "brand", "attributes")
+    numbers = ("price",)
+    demanded = ("item_id",)
 
     item_id: str
     title: Column
+    sentence_case: bool = False
+    """Titles are written like sentences: ICE CREAM becomes Ice cream."""
     category: list[str]
+    category_alternatives: str | None = Field(None, min_length=1)
+    """What stands between several categories of one level; the first of them counts."""
     brand: str | None = None
     price: str | None = None
     attributes: list[str] = []
@@ -45,8 +153,12 @@ class ItemsMapping(_Part):
     """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
 
 
-class UsersMapping(_Part):
+class UsersMapping(_Filled):
     """Which traits of a user are kept; all others never enter."""
+
+    texts = ("user_id", "attributes")
+    numbers = ()
+    demanded = ("user_id",)
 
     user_id: str
     attributes: list[str]
@@ -66,10 +178,26 @@ class Mapping(BaseModel):
     users: UsersMapping
 
 
+_KEYS: dict[str, type[BaseModel]] = {"events": EventsMapping, "items": ItemsMapping, "users": UsersMapping}
+
+
+def _fault(error: Any) -> str:
+    """One fault as a person reads it: where, what, and what would be right."""
+    where, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        message = "it is missing; add it"
+    if error["type"] == "extra_forbidden":
+        fields = (
+            _KEYS.get(str(error["loc"][0]), Mapping).model_fields if len(error["loc"]) > 1 else Mapping.model_fields
+        )
+        message = f"there is no such key; the keys here are {', '.join(name for name in fields if name != 'name')}"
+    return f"{where}: {message}"
+
+
 def parse(content: dict[str, Any], name: str) -> Mapping:
     """The mapping in `content`; what is missing or misspelt is named."""
     try:
-        return Mapping(name=name, **content)
+        return Mapping.model_validate({**content, "name": name})
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        faults = "; ".join(map(_fault, error.errors()))
         raise MappingError(f"The mapping {name!r} cannot be used: {faults}.") from error

@@ -1,128 +1,124 @@
 """Rows of any table, turned into canonical events, items and users as a mapping says. Arrow in, Arrow out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.shapes.mapping import Column, EventsMapping, ItemsMapping, UsersMapping
+from models.shapes.kinds import Kind
+from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
+from models.shapes.table_times import EPOCHS, TIMESTAMP, instants
+from models.shapes.table_values import (
+    answers,
+    identifier,
+    number,
+    optional_words,
+    place,
+    text,
+    tidy,
+    translated,
+    words,
+)
+from models.sql import query
 
-_INSTANT = pa.timestamp("us", tz="UTC")
+IMPUTED = "_imputed"
+"""Ends the name of the attribute that marks what a declared constant was put in for."""
+
+_IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
+
+Part = EventsMapping | ItemsMapping | UsersMapping
 
 
-def needed(part: EventsMapping | ItemsMapping | UsersMapping) -> list[str]:
+def needed(part: Part) -> list[str]:
     """The source columns that a part of a mapping reads, each once."""
-    names: list[str] = []
-    for key, value in part:
-        if key in {"file", "constants", "not_merchandise"} or value is None:
-            continue
-        names += [value] if isinstance(value, str) else value
-    return list(dict.fromkeys(names))
+    return part.named(part.texts + part.numbers)
 
 
-def _parts(rows: pa.Table, column: Column) -> list[pa.Array]:
-    names = [column] if isinstance(column, str) else column
-    return [_words(rows[name]) for name in names]
+def numeric(part: Part) -> frozenset[str]:
+    """The source columns that are read as numbers and as nothing else."""
+    return frozenset(part.named(part.numbers)) - frozenset(part.named(part.texts))
 
 
-def _words(values: pa.ChunkedArray) -> pa.Array:
-    """Values as text, null where there is none."""
-    if pa.types.is_floating(values.type):
-        values = _whole(_without_nan(values))
-    # PostgreSQL takes every character but this one.
-    words = pc.replace_substring(pc.cast(values, pa.string()).combine_chunks(), "\0", "\N{REPLACEMENT CHARACTER}")
-    return pc.if_else(pc.equal(words, ""), pa.scalar(None, pa.string()), words)
-
-
-def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Integers that some program turned into floats, as they do for a column with gaps: 12.0 is the id 12."""
-    try:
-        return pc.cast(values, pa.int64())
-    except pa.ArrowInvalid:
-        return values
-
-
-def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-
-
-def _identifier(rows: pa.Table, column: Column) -> pa.Array:
-    """An id from one column or several; null when any of them is null or empty."""
-    return pc.binary_join_element_wise(*_parts(rows, column), "-", null_handling="emit_null")
-
-
-def _text(rows: pa.Table, column: Column, separator: str) -> pa.Array:
-    """Text from one column or several; what is null is left out. (Arrow's own "skip" loses all-null rows.)"""
-    joined, *others = _parts(rows, column)
-    for other in others:
-        both = pc.binary_join_element_wise(joined, other, separator, null_handling="emit_null")
-        joined = pc.coalesce(both, joined, other)
-    return joined
-
-
-def _number(rows: pa.Table, column: str | None) -> pa.ChunkedArray | pa.Array:
-    """A number, null where there is none: neither a rule nor a sum can say anything about NaN."""
-    if column is None:
-        return pa.nulls(len(rows), pa.float64())
-    return _without_nan(pc.cast(rows[column], pa.float64()))
-
-
-def _instant(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Times in UTC to the microsecond; a time without a zone is taken as UTC."""
-    if values.type.tz is None:
-        values = pc.assume_timezone(values, "UTC")
-    return pc.cast(values, _INSTANT, safe=values.type.unit != "ns")
+def kinds(part: Part) -> dict[str, Kind]:
+    """What each source column has to hold."""
+    found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
+    found |= dict.fromkeys(part.named(part.numbers), "number")
+    if isinstance(part, EventsMapping):
+        if part.time_format == TIMESTAMP:
+            found[part.occurred_at] = "time"
+        elif part.time_format in EPOCHS:
+            found[part.occurred_at] = "number"
+    return found
 
 
 def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
-    """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them."""
+    """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them.
+
+    The columns are the same for every mapping, but for `consent`, which is there when the mapping names it. Where the
+    mapping names no event id, `event_id` is null: it is made by `identified`.
+    """
     constants = mapping.constants
-    return pa.table(
-        {
-            columns.EVENT_ID: _identifier(rows, mapping.event_id),
-            columns.USER_ID: _identifier(rows, mapping.user_id),
-            columns.SESSION_ID: _identifier(rows, mapping.session_id),
-            columns.ITEM_ID: _identifier(rows, mapping.item_id),
-            columns.EVENT_TYPE: pa.repeat(constants.get("event_type"), len(rows)),
-            columns.OCCURRED_AT: _instant(rows[mapping.occurred_at]),
-            columns.QUANTITY: _number(rows, mapping.quantity),
-            columns.VALUE: _number(rows, mapping.value),
-            columns.CURRENCY: pa.repeat(constants.get("currency"), len(rows)),
-        }
-    )
+    currency = tidy(optional_words(rows, mapping.currency)) if mapping.currency else None
+    kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
+    said: dict[str, Any] = {
+        columns.EVENT_ID: identifier(rows, mapping.event_id),
+        columns.USER_ID: identifier(rows, mapping.user_id),
+        columns.SESSION_ID: identifier(rows, mapping.session_id),
+        columns.ITEM_ID: identifier(rows, mapping.item_id),
+        columns.EVENT_TYPE: _constant(constants.get("event_type"), rows) if kind is None else kind,
+        columns.OCCURRED_AT: instants(rows[mapping.occurred_at], mapping.time_format, mapping.zone),
+        columns.QUANTITY: number(rows, mapping.quantity),
+        columns.VALUE: number(rows, mapping.value),
+        columns.CURRENCY: pc.utf8_upper(_constant(constants.get("currency"), rows) if currency is None else currency),
+        columns.RATING: number(rows, mapping.rating),
+        columns.PLACEMENT: optional_words(rows, mapping.placement),
+        columns.POSITION: place(rows, mapping.position),
+        columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
+    }
+    if mapping.consent:
+        said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
+    return pa.table(said)
 
 
-def _attributes(rows: pa.Table, names: Sequence[str]) -> pa.StructArray:
-    """The attributes as one struct column; all values as text, nulls kept."""
-    arrays = [_words(rows[name]) for name in names]
-    return pa.StructArray.from_arrays(arrays, list(names)) if names else pa.array([{}] * len(rows))
+def _constant(value: str | None, rows: pa.Table) -> pa.Array:
+    return pa.repeat(pa.scalar(value, pa.string()), len(rows))
 
 
-def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:
-    """A title as a person reads it; an item without one is called by its id."""
-    words = pc.replace_substring_regex(_text(rows, mapping.title, ", "), r"\s+", " ")
-    title = pc.utf8_capitalize(words)
-    return pc.coalesce(
-        title,
-        pc.binary_join_element_wise(pa.repeat("Item", len(rows)), _identifier(rows, mapping.item_id), " "),
-    )
+def identified(rows: pa.Table) -> pa.Table:
+    """The events with an id made of `user_key`, item, kind, time and session, the same each time.
+
+    Rows that are alike in all of these are one event. The pseudonym is used, since a hash of the raw id next to all
+    that was hashed with it would give the raw id away.
+    """
+    said = [f"epoch_us({name})" if name == columns.OCCURRED_AT else name for name in _IDENTITY]
+    parts = ", ".join(f"coalesce({name}::varchar, '')" for name in said)
+    statement = f"SELECT 'sha256:' || left(sha256(concat_ws(chr(31), {parts})), 32) AS id FROM rows"
+    ids = query(statement, rows=rows.select(_IDENTITY))["id"]
+    return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
 
 
 def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
     """Canonical items. What is not merchandise is kept and marked as not available."""
-    category = _text(rows, mapping.category, columns.CATEGORY_SEPARATOR)
-    available = pa.array([True] * len(rows))
+    separator = columns.CATEGORY_SEPARATOR
+    category = text(rows, mapping.category, separator, mapping.category_alternatives)
+    available = pa.repeat(True, len(rows))
     for beginning in mapping.not_merchandise:
         available = pc.and_(available, pc.invert(pc.starts_with(pc.fill_null(category, ""), beginning)))
+    own = {
+        columns.CATEGORY: category,
+        columns.BRAND: tidy(optional_words(rows, mapping.brand)),
+        columns.PRICE: number(rows, mapping.price),
+    }
+    filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
+    marks = {name: _mark(values) for name, values in own.items() if name in mapping.fill}
     return pa.table(
         {
-            columns.ITEM_ID: _identifier(rows, mapping.item_id),
+            columns.ITEM_ID: identifier(rows, mapping.item_id),
             columns.TITLE: _title(rows, mapping),
-            columns.CATEGORY: category,
-            columns.BRAND: pa.nulls(len(rows), pa.string()) if mapping.brand is None else _words(rows[mapping.brand]),
-            columns.PRICE: _number(rows, mapping.price),
-            columns.ATTRIBUTES: _attributes(rows, mapping.attributes),
+            **filled,
+            columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks),
             columns.AVAILABLE: available,
         }
     )
@@ -132,7 +128,41 @@ def users(rows: pa.Table, mapping: UsersMapping) -> pa.Table:
     """Canonical users: the raw id and the traits on the mapping's allow-list."""
     return pa.table(
         {
-            columns.USER_ID: _identifier(rows, mapping.user_id),
-            columns.ATTRIBUTES: _attributes(rows, mapping.attributes),
+            columns.USER_ID: identifier(rows, mapping.user_id),
+            columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
         }
     )
+
+
+def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:
+    """A title as a person reads it; an item without one is called by its id."""
+    title = text(rows, mapping.title, ", ")
+    if mapping.sentence_case:
+        title = pc.utf8_capitalize(title)
+    named = pc.binary_join_element_wise(pa.repeat("Item", len(rows)), identifier(rows, mapping.item_id), " ")
+    return pc.coalesce(title, named)
+
+
+def _filled(values: Any, constant: Any) -> Any:
+    if constant is None:
+        return values
+    return pc.fill_null(values, pa.scalar(float(constant) if values.type == pa.float64() else str(constant)))
+
+
+def _mark(values: Any) -> pa.Array:
+    """The text `true` where a value is missing, else null."""
+    missing = pc.is_null(values)
+    missing = missing.combine_chunks() if isinstance(missing, pa.ChunkedArray) else missing
+    return pc.if_else(missing, pa.scalar("true"), pa.scalar(None, pa.string()))
+
+
+def _attributes(
+    rows: pa.Table, names: Sequence[str], fill: Mapping[str, Any], marks: Mapping[str, pa.Array]
+) -> pa.StructArray:
+    """The attributes as one struct column; all values as text, nulls kept, marks at the end."""
+    read = {name: words(rows, name) for name in names}
+    found = {name: _filled(values, fill.get(name)) for name, values in read.items()}
+    marked = {name: _mark(read[name]) for name in names if name in fill} | dict(marks)
+    found |= {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
+    arrays = list(found.values())
+    return pa.StructArray.from_arrays(arrays, list(found)) if found else pa.array([{}] * len(rows))

@@ -1,7 +1,7 @@
-"""Parquet and CSV files, read in bounded chunks."""
+"""Parquet and CSV files, found below a place and read in bounded chunks."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -10,27 +10,67 @@ import pyarrow.dataset as ds
 
 from expectations.contract import Kind
 from models.errors import TailorbirdError
+from tasks.sources import csv_files
+from tasks.sources.csv_files import PLAIN, Csv, is_csv
+from tasks.sources.csv_files import csv_of as csv_of
 
 CHUNK_ROWS = 250_000
 _PACKAGE = "package:"
+_READ = (".parquet", ".csv", ".csv.gz")
+_GLOB = frozenset("*?[")
 
 
-def locate(location: str, file: str) -> Path:
-    """The file in a folder, or in an installed package (`package:name/folder`)."""
-    folder = Path(location)
-    if location.startswith(_PACKAGE):
-        package, _, inside = location.removeprefix(_PACKAGE).partition("/")
-        try:
-            folder = Path(str(files(package))) / inside
-        except ModuleNotFoundError:
-            raise TailorbirdError(
-                f"The data comes from the Python package {package!r}, which is not installed here. "
-                "Install Tailorbird with its demo data: pip install 'tailorbird[demo]'."
-            ) from None
-    path = folder / file
-    if not path.is_file():
+def locate(location: str, file: str | Sequence[str]) -> Path:
+    """The one file of that name in a folder, or in an installed package (`package:name/folder`)."""
+    found = locate_all(location, file)
+    if len(found) > 1:
+        names = ", ".join(path.name for path in found[:5])
+        raise TailorbirdError(
+            f"{file!r} names {len(found)} files in {location} ({names}{', ...' if len(found) > 5 else ''}), "
+            "and one is taken in at a time. Name one of them in the mapping."
+        )
+    return found[0]
+
+
+def locate_all(location: str, pattern: str | Sequence[str]) -> list[Path]:
+    """The files below a place that a name, a glob, a folder or a list of them stands for; in the order of their names.
+
+    Each is there once. Raises TailorbirdError when one of the patterns stands for no file.
+    """
+    folder = _folder(location)
+    patterns = [pattern] if isinstance(pattern, str) else pattern
+    found = {path for one in patterns for path in _matching(folder, one)}
+    if not found:
+        raise TailorbirdError(f"The mapping names no file in {folder}. Say which in its `file`.")
+    return sorted(found)
+
+
+def _folder(location: str) -> Path:
+    if not location.startswith(_PACKAGE):
+        return Path(location)
+    package, _, inside = location.removeprefix(_PACKAGE).partition("/")
+    try:
+        return Path(str(files(package))) / inside
+    except ModuleNotFoundError:
+        raise TailorbirdError(
+            f"The data comes from the Python package {package!r}, which is not installed here. "
+            "Install Tailorbird with its demo data: pip install 'tailorbird[demo]'."
+        ) from None
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    path = folder / pattern
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = [file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(_READ)]
+    elif _GLOB & set(pattern) and not Path(pattern).is_absolute():
+        found = [file for file in folder.glob(pattern) if file.is_file()]
+    else:
+        found = []
+    if not found:
         raise TailorbirdError(f"There is no file {path}. Check the mapping's `location` and `file`.")
-    return path
+    return found
 
 
 def digest(path: Path) -> str:
@@ -39,42 +79,81 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _unreadable(path: Path, error: Exception) -> TailorbirdError:
+    return TailorbirdError(f"{path} cannot be read: {error}. Nothing was stored.")
+
+
 def _open(path: Path) -> ds.Dataset:
     try:
-        return ds.dataset(path, format="csv" if path.suffix == ".csv" else "parquet")
+        return ds.dataset(path, format="parquet")
     except (pa.ArrowInvalid, OSError) as error:
-        raise TailorbirdError(f"{path} cannot be read: {error}. Nothing was stored.") from error
+        raise _unreadable(path, error) from error
 
 
 def _kind(kind: pa.DataType) -> Kind:
-    if pa.types.is_timestamp(kind):
+    if pa.types.is_dictionary(kind):
+        return _kind(kind.value_type)
+    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         return "time"
+    if pa.types.is_nested(kind):
+        return "nested"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "text"
     numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
     return "number" if any(is_it(kind) for is_it in numeric) else "any"
 
 
-def column_kinds(path: Path) -> Mapping[str, Kind]:
+def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     """Which columns the file has, and what they hold."""
+    if is_csv(path):
+        return dict.fromkeys(csv_files.header(path, csv), "untyped")
     return {field.name: _kind(field.type) for field in _open(path).schema}
 
 
-def row_count(path: Path) -> int:
-    """How many rows the file has; from the footer where it says so."""
+def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = None) -> int:
+    """How many rows the file has. Parquet says so itself; CSV is read through, and its mistakes are told."""
+    if is_csv(path):
+        return csv_files.row_count(path, csv, columns)
     return int(_open(path).count_rows())
 
 
-def chunks(path: Path, columns: list[str], size: int = CHUNK_ROWS) -> Iterator[pa.Table]:
-    """The rows of a file in order, `size` at a time: the same file always gives the same chunks."""
+def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterator[pa.RecordBatch]:
+    if is_csv(path):
+        yield from csv_files.batches(path, csv, columns)
+        return
+    try:
+        for batch in _open(path).to_batches(columns=list(columns), batch_size=size):
+            batch.validate(full=True)  # text that is no UTF-8 is found here, with its column, or nowhere
+            yield batch
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def chunks(path: Path, columns: Sequence[str], size: int = CHUNK_ROWS, csv: Csv = PLAIN) -> Iterator[pa.Table]:
+    """The rows of a file in order, `size` at a time: the same file always gives the same chunks.
+
+    A column that the file lacks comes as nulls; that it may be lacking was decided by the contract.
+    """
+    there = column_kinds(path, csv)
+    known = [name for name in columns if name in there]
     pending: list[pa.RecordBatch] = []
     waiting = 0
-    for batch in _open(path).to_batches(columns=columns, batch_size=size):
+    for batch in _batches(path, known, size, csv):
         while batch.num_rows:
             part = batch.slice(0, size - waiting)
             batch = batch.slice(part.num_rows)
             pending.append(part)
             waiting += part.num_rows
             if waiting == size:
-                yield pa.Table.from_batches(pending).combine_chunks()
+                yield _completed(pending, columns)
                 pending, waiting = [], 0
     if pending:
-        yield pa.Table.from_batches(pending).combine_chunks()
+        yield _completed(pending, columns)
+
+
+def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.Table:
+    rows = pa.Table.from_batches(batches).combine_chunks()
+    for name in columns:
+        if name not in rows.column_names:
+            rows = rows.append_column(name, pa.nulls(len(rows), pa.string()))
+    return rows.select(list(columns))

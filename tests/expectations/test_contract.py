@@ -19,3 +19,17 @@ def test_all_faults_are_told_at_once_with_what_was_expected_and_found() -> None:
     assert "column 'amount' is missing" in message
     assert "Its columns are: amout, when, who" in message
     assert "nothing was stored" in message
+
+
+def test_what_is_written_in_text_is_read_value_by_value() -> None:
+    found: dict[str, Kind] = {"when": "untyped", "amount": "untyped", "who": "untyped"}
+    check("sales.csv", found, 3, REQUIRED)
+    check("sales.parquet", found | {"when": "text", "amount": "number"}, 3, REQUIRED)
+    with pytest.raises(ContractBrokenError, match="'amount' must hold a number, found text"):
+        check("sales.parquet", found | {"amount": "text"}, 3, REQUIRED)
+
+
+def test_an_optional_column_may_be_missing_but_must_not_hold_something_else() -> None:
+    check("file", {"when": "time", "who": "any"}, 3, REQUIRED, ["amount"])
+    with pytest.raises(ContractBrokenError, match="'who' must hold single values, found lists or structures"):
+        check("file", {"when": "time", "who": "nested"}, 3, REQUIRED, ["amount", "who"])

@@ -37,7 +37,7 @@ def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
         (lambda t: t.drop_columns(["sales_value"]), "column 'sales_value' is missing"),
         (
             lambda t: t.set_column(3, "quantity", t["quantity"].cast("string")),
-            "'quantity' must hold a number, found any",
+            "'quantity' must hold a number, found text",
         ),
         (lambda t: t.slice(0, 0), "it has no rows"),
         (

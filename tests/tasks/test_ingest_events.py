@@ -18,8 +18,9 @@ from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, suppressions, users
 from tasks import ledger
 from tasks.batches import batch_of
-from tasks.ingest_events import _close, _open, ingest_events
+from tasks.ingest_events import ingest_events, part_of, policy_of
 from tasks.ingest_reference import ingest_items
+from tasks.intake import close, open_intake
 from tasks.quality import BatchRefusedError
 from tasks.sources import files
 from tasks.sources.mappings import read_mapping
@@ -271,11 +272,11 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
         ledger.open_batch(connection, batch)
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
-        intake = _open(installation, mapping, batch)
-        shaped = [intake.shape(rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
+        intake = open_intake(installation, policy_of(mapping), batch)
+        parts = [part_of(intake, mapping, rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
         for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
-            intake.take(shaped[chunk][0], chunk, shaped[chunk][1])
-    _close(installation, batch, pa.concat_tables([rows for rows, _ in shaped]))
+            intake.take(parts[chunk], chunk)
+    close(intake, pa.concat_tables([intake.judged(part, 450) for part in parts]))
     assert counts(ingest()) == shop.counts
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 

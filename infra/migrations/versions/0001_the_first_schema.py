@@ -162,6 +162,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("dataset_version", "model", name=op.f("pk_search_results")),
     )
     op.create_table(
+        "aliases",
+        sa.Column("anonymous_key", sa.Text(), nullable=False),
+        sa.Column("user_key", sa.Text(), nullable=False),
+        sa.Column("occurred_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("batch_id", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("anonymous_key", name=op.f("pk_aliases")),
+        comment="Which device turned out to be whose: data sets join what it did before to the user.",
+    )
+    op.create_table(
         "suppressions",
         sa.Column("user_key", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
@@ -215,6 +224,7 @@ def downgrade() -> None:
     op.drop_table("ingest_chunks")
     op.drop_table("users")
     op.drop_table("suppressions")
+    op.drop_table("aliases")
     op.drop_table("search_results")
     op.drop_table("reviews")
     op.drop_table("recommendations")

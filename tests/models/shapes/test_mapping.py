@@ -29,16 +29,46 @@ def test_a_complete_mapping_is_understood_and_frozen() -> None:
         mapping.name = "other"  # type: ignore[misc]
 
 
+def events(**change: Any) -> dict[str, Any]:
+    return {"events": CONTENT["events"] | change}
+
+
+def items(**change: Any) -> dict[str, Any]:
+    return {"items": CONTENT["items"] | change}
+
+
 @pytest.mark.parametrize(
-    ("change", "named"),
+    ("change", "told"),
     [
-        ({"consent": "maybe"}, "consent"),
-        ({"evnets": {}}, "evnets"),
-        ({"users": {"file": "u", "user_id": "id"}}, "users.attributes"),
-        ({"items": CONTENT["items"] | {"colour": "red"}}, "items.colour"),
-        ({"events": CONTENT["events"] | {"constants": {"evnt_type": "purchase"}}}, "events.constants.evnt_type"),
+        ({"consent": "maybe"}, "consent: Input should be 'given' or 'absent'"),
+        ({"evnets": {}}, "evnets: there is no such key; the keys here are location, consent, .*events"),
+        ({"users": {"file": "u", "user_id": "id"}}, "users.attributes: it is missing; add it"),
+        (items(colour="red"), "items.colour: there is no such key; the keys here are .*brand"),
+        (events(constants={"evnt_type": "purchase"}), "events.constants.evnt_type"),
+        (events(zone="Berlin"), "events.zone: there is no time zone 'Berlin'; use .*Europe/Berlin"),
+        (events(time_format="epoch"), "events.time_format: there is no time format 'epoch'; use timestamp, epoch_s"),
+        (events(time_format="%Q"), "events.time_format: the time format '%Q' cannot be used"),
+        (events(separator=";;"), "events.separator"),
+        (events(constants={}), "event_type is missing; name its column"),
+        (events(constants={"event_type": "buy"}), "there is no event type 'buy'; use one of impression, view"),
+        (events(event_type="kind"), "event_type is given twice"),
+        (events(event_types={"View": "view"}), "event_types translates the values of a column; name that column"),
+        (events(event_type="kind", constants={}, event_types={"Buy": "buy"}), "event_types.Buy: .*no event type 'buy'"),
+        (events(optional=["what"]), "'what' is needed in every row"),
+        (events(optional=["colour"]), "optional names 'colour', which no other key"),
+        (items(fill={"price": 1}), "fill names 'price', which is none of what it can fill here: category"),
+        (items(price="p", fill={"price": "cheap"}), "fill.price has to be a number"),
     ],
 )
-def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], named: str) -> None:
-    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{named}"):
+def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{told}"):
         parse(CONTENT | change, "mine")
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(MappingError, match=r"events.zone: .*; items.colour: "):
+        parse(CONTENT | events(zone="x") | items(colour="red"), "mine")
+
+
+def test_the_files_of_a_part_may_be_several() -> None:
+    assert parse(CONTENT | events(file=["a.csv", "b*.csv"]), "mine").events.file == ["a.csv", "b*.csv"]

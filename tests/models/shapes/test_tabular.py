@@ -6,6 +6,7 @@ import pytest
 
 from models.shapes import tabular
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
+from models.shapes.table_values import UnreadableColumnError
 
 EVENTS = EventsMapping(
     file="f",
@@ -21,6 +22,7 @@ ITEMS = ItemsMapping(
     file="f",
     item_id="id",
     title=["name", "size"],
+    sentence_case=True,
     category=["top", "middle"],
     attributes=["size"],
     not_merchandise=["FUEL", "MISC|COUPON"],
@@ -49,6 +51,10 @@ def test_an_event_says_what_its_mapping_says() -> None:
             "quantity": 2.0,
             "value": None,
             "currency": "USD",
+            "rating": None,
+            "placement": None,
+            "position": None,
+            "recommendation_id": None,
         }
     ]
 
@@ -94,6 +100,98 @@ def test_the_character_that_postgres_refuses_is_replaced() -> None:
     assert event["user_id"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
+def seen(change: dict[str, Any], **row: Any) -> dict[str, Any]:
+    """One event of a mapping that says something more, from a row that holds something more."""
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
+    return dict(tabular.events(sale(**row), mapping).to_pylist()[0])
+
+
+def test_columns_that_are_not_mapped_are_there_with_their_types() -> None:
+    schema = tabular.events(sale(), EVENTS).schema
+    assert schema.names[-4:] == ["rating", "placement", "position", "recommendation_id"]
+    assert schema.types[-4:] == [pa.float64(), pa.string(), pa.int32(), pa.string()]
+
+
+def test_what_happened_is_translated_or_stays_as_it_is() -> None:
+    change = {"event_type": "what", "event_types": {"Play": "consume", "read": "consume"}, "constants": {}}
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
+    rows = pa.concat_tables([sale(what=[word]) for word in ("Play", "read", "view", "PLAY", "", "dance")])
+    found = tabular.events(rows, mapping)["event_type"].to_pylist()
+    assert found == ["consume", "consume", "view", "PLAY", None, "dance"]
+
+
+def test_what_else_an_event_says_is_kept() -> None:
+    change = {name: name for name in ("rating", "placement", "position", "recommendation_id", "value")}
+    event = seen(change, rating=["4.5"], placement=["home"], position=[3], recommendation_id=[77], value=[12])
+    assert {name: event[name] for name in change} == {
+        "rating": 4.5,
+        "placement": "home",
+        "position": 3,
+        "recommendation_id": "77",
+        "value": 12.0,
+    }
+
+
+@pytest.mark.parametrize("position", [1.5, 3e9, float("nan"), float("-inf")])
+def test_a_position_that_is_no_whole_number_is_null(position: float) -> None:
+    assert seen({"position": "p"}, p=[position])["position"] is None
+
+
+def test_currencies_are_written_in_capitals() -> None:
+    change = {"currency": "money", "constants": {"event_type": "purchase"}}
+    assert [seen(change, money=[code])["currency"] for code in (" eur", "USD", "", None)] == ["EUR", "USD", None, None]
+    assert seen({"constants": {"event_type": "purchase", "currency": "chf"}})["currency"] == "CHF"
+
+
+@pytest.mark.parametrize(
+    ("answer", "consent"),
+    [("YES", True), (" true ", True), ("no", False), ("?", False), ("", None), (None, None), (1, True), (False, False)],
+)
+def test_consent_is_yes_no_or_unknown(answer: Any, consent: bool | None) -> None:
+    event = seen({"consent": "agreed"}, agreed=pa.array([answer]).cast(pa.string()) if answer is None else [answer])
+    assert event["consent"] is consent
+    assert list(event)[-1] == "consent"
+
+
+def test_words_that_mean_yes_are_the_mappings() -> None:
+    assert seen({"consent": "agreed", "consent_words": ["Ja"]}, agreed=["ja"])["consent"] is True
+    assert seen({"consent": "agreed", "consent_words": ["Ja"]}, agreed=["yes"])["consent"] is False
+
+
+def test_a_source_without_sessions_has_none() -> None:
+    mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"session_id"}))
+    assert tabular.events(sale(), mapping)["session_id"].to_pylist() == [None]
+
+
+def test_an_event_without_an_id_gets_one_of_what_it_says() -> None:
+    mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"event_id"}))
+
+    def identified(**change: Any) -> str:
+        events = tabular.events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
+        return str(tabular.identified(events)["event_id"].to_pylist()[0])
+
+    assert tabular.events(sale(), mapping)["event_id"].to_pylist() == [None]
+    assert identified() == identified() == identified(pieces=[3])
+    assert identified().startswith("sha256:")
+    later = pa.array([datetime(2017, 1, 1, 0, 0, 1)])
+    changes: list[dict[str, Any]] = [{}, {"basket": [1]}, {"product": [1]}, {"who": [1]}, {"at": later}]
+    nobody = {"who": pa.array([None], pa.int64())}
+    assert len({identified(**change) for change in [*changes, nobody]}) == 6
+
+
+def test_large_numbers_and_numbers_in_text_are_read() -> None:
+    assert seen({}, pieces=[2**62 + 1])["quantity"] == 2.0**62
+    assert seen({}, pieces=[" 1.5 "])["quantity"] == 1.5
+    assert seen({}, pieces=[""])["quantity"] is None
+
+
+def test_a_column_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold a number: .*'two'"):
+        seen({}, pieces=["two"])
+    with pytest.raises(UnreadableColumnError, match="column 'who' holds binary, which cannot be read as text"):
+        seen({}, who=pa.array([b"\xff"]))
+
+
 def test_titles_are_written_as_people_write_them() -> None:
     assert tabular.items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
 
@@ -123,6 +221,41 @@ def test_categories_are_paths_and_what_nobody_shops_for_is_not_available(
     assert (item["category"], item["available"]) == (category, available)
 
 
+def test_titles_keep_their_case_when_nothing_is_said() -> None:
+    mapping = ITEMS.model_copy(update={"sentence_case": False})
+    assert tabular.items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
+
+
+def test_words_for_people_are_tidied_and_of_alternatives_the_first_counts() -> None:
+    change = {"brand": "maker", "category_alternatives": "|"}
+    mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
+    rows = goods(top=[" FOOD  AND DRINK |TOYS"], middle=["  "], maker=[" A.  Vogel\n"])
+    item = tabular.items(rows, mapping).to_pylist()[0]
+    assert (item["category"], item["brand"]) == ("FOOD AND DRINK", "A. Vogel")
+
+
+def test_what_a_declared_constant_was_put_in_for_is_marked() -> None:
+    fill = {"category": "OTHER", "price": 1, "size": "one size"}
+    change = {"price": "cost", "fill": fill}
+    mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
+    empty = goods(top=[None], middle=[""], size=[None], cost=[None])
+    full = goods(cost=["2.5"])
+    missing, there = tabular.items(pa.concat_tables([empty, full]), mapping).to_pylist()
+    assert (missing["category"], missing["price"], there["category"], there["price"]) == ("OTHER", 1, "FOOD|ICE", 2.5)
+    marks = {"category_imputed": "true", "price_imputed": "true", "size_imputed": "true"}
+    assert missing["attributes"] == {"size": "one size", **marks}
+    assert there["attributes"] == {"size": "1 L", **dict.fromkeys(marks)}
+
+
+def test_traits_are_filled_and_marked_too() -> None:
+    mapping = UsersMapping(file="f", user_id="id", attributes=["plan"], fill={"plan": "free"})
+    rows = pa.table({"id": ["1", "2"], "plan": ["", "gold"]})
+    assert tabular.users(rows, mapping)["attributes"].to_pylist() == [
+        {"plan": "free", "plan_imputed": "true"},
+        {"plan": "gold", "plan_imputed": None},
+    ]
+
+
 def test_only_traits_on_the_allow_list_enter() -> None:
     rows = pa.table({"id": [5], "age": ["18-24"], "email": ["a@example.org"], "kids": pa.array([None], pa.string())})
     users = tabular.users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
@@ -138,3 +271,16 @@ def test_a_table_without_traits_can_be_read() -> None:
 def test_only_needed_columns_are_read_and_each_once() -> None:
     assert tabular.needed(EVENTS) == ["basket", "product", "who", "at", "pieces"]
     assert tabular.needed(ITEMS) == ["id", "name", "size", "top", "middle"]
+
+
+@pytest.mark.parametrize(("time_format", "kind"), [("timestamp", "time"), ("epoch_ms", "number"), ("%d.%m.%Y", "any")])
+def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: str, kind: str) -> None:
+    mapping = EVENTS.model_copy(update={"time_format": time_format, "value": "product"})
+    assert tabular.kinds(mapping) == {
+        "basket": "any",
+        "product": "number",
+        "who": "any",
+        "at": kind,
+        "pieces": "number",
+    }
+    assert tabular.numeric(mapping) == {"pieces"}, "an id that is a value as well stays text"

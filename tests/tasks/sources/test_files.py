@@ -22,24 +22,44 @@ def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return path
 
 
+def rows_of(path: Path) -> pa.Table:
+    """What is written in CSV stays text."""
+    return ROWS.set_column(0, "a", ROWS["a"].cast("string")) if path.suffix == ".csv" else ROWS
+
+
 @pytest.mark.parametrize("size", [1, 170, 300, 999, 1000, 1001])
 def test_a_file_comes_in_chunks_of_the_same_size_and_in_order(path: Path, size: int) -> None:
     chunks = list(files.chunks(path, ["b", "a"], size))
     assert [len(chunk) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
     assert 0 < len(chunks[-1]) <= size
-    assert pa.concat_tables(chunks).equals(ROWS.select(["b", "a"]))
+    assert pa.concat_tables(chunks).equals(rows_of(path).select(["b", "a"]))
 
 
 def test_a_file_says_its_columns_and_rows_without_being_read(path: Path) -> None:
-    assert dict(files.column_kinds(path)) == {"a": "number", "b": "any"}
+    typed = {"a": "number", "b": "text"}
+    assert dict(files.column_kinds(path)) == (typed if path.suffix == ".parquet" else dict.fromkeys(typed, "untyped"))
     assert files.row_count(path) == 1000
 
 
 def test_times_and_all_kinds_of_numbers_are_known(tmp_path: Path) -> None:
     path = tmp_path / "f.parquet"
-    columns = {"t": pa.array([0], pa.timestamp("ns")), "f": [1.5], "d": [Decimal("1.50")], "flag": [True]}
+    columns = {
+        "t": pa.array([0], pa.timestamp("ns")),
+        "day": pa.array([0], pa.date32()),
+        "f": [1.5],
+        "d": [Decimal("1.50")],
+        "flag": [True],
+        "words": pa.array(["a"]).dictionary_encode(),
+        "many": [["a"]],
+    }
     pq.write_table(pa.table(columns), path)
-    assert dict(files.column_kinds(path)) == {"t": "time", "f": "number", "d": "number", "flag": "any"}
+    assert dict(files.column_kinds(path)) == {
+        **dict.fromkeys(["t", "day"], "time"),
+        **dict.fromkeys(["f", "d"], "number"),
+        "flag": "any",
+        "words": "text",
+        "many": "nested",
+    }
 
 
 def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
@@ -70,3 +90,54 @@ def test_a_file_is_found_in_a_folder_or_in_a_package(path: Path) -> None:
 def test_a_file_that_is_not_there_is_told_with_what_to_do(location: str, message: str) -> None:
     with pytest.raises(TailorbirdError, match=message):
         files.locate(location, "no-such-file.parquet")
+
+
+def test_the_files_of_a_part_are_a_name_a_list_a_glob_or_a_folder_in_name_order(tmp_path: Path) -> None:
+    for name in ("b.csv", "a.csv", "c.parquet", "notes.txt", "more/d.csv.gz"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(pattern: str | list[str]) -> list[str]:
+        return [path.relative_to(tmp_path).as_posix() for path in files.locate_all(str(tmp_path), pattern)]
+
+    assert found("b.csv") == ["b.csv"]
+    assert found(["c.parquet", "*.csv", "b.csv"]) == ["a.csv", "b.csv", "c.parquet"]
+    assert found("**/*.csv*") == ["a.csv", "b.csv", "more/d.csv.gz"]
+    assert found(".") == ["a.csv", "b.csv", "c.parquet"]
+    assert found("more") == ["more/d.csv.gz"]
+    with pytest.raises(TailorbirdError, match=r"There is no file .*\*.tsv"):
+        found(["*.csv", "*.tsv"])
+    with pytest.raises(TailorbirdError, match="names no file"):
+        found([])
+
+
+def test_of_several_files_none_is_taken_for_the_one(tmp_path: Path) -> None:
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).touch()
+    assert files.locate(str(tmp_path), "a*.csv").name == "a.csv"
+    with pytest.raises(TailorbirdError, match=r"names 2 files .*a.csv, b.csv.*Name one of them"):
+        files.locate(str(tmp_path), "*.csv")
+
+
+def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
+    [rows] = files.chunks(path, ["b", "c", "a"])
+    assert rows.column_names == ["b", "c", "a"]
+    assert rows["c"].null_count == 1000
+
+
+def test_a_parquet_file_with_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.parquet"
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    pq.write_table(pa.table({"a": broken}), path)
+    with pytest.raises(TailorbirdError, match=r"bytes.parquet cannot be read: .*UTF8"):
+        list(files.chunks(path, ["a"]))
+
+
+def test_a_parquet_file_that_is_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    pq.write_table(ROWS, path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[40:400] = b"\0" * 360
+    path.write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"damaged.parquet cannot be read"):
+        list(files.chunks(path, ["a", "b"]))

@@ -1,0 +1,140 @@
+"""Ingestion from a file up to the commit, beside the plain way: rows a second, and memory that must not grow.
+
+Each run is a process of its own on an embedded PostgreSQL of its own, so that its peak memory is its alone.
+Run as `python -m benchmarks.ingest [--millions 1 10]`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import shop_events
+from benchmarks.figures import FOLDER, publish
+
+SEED = 7
+_WAYS = ("parquet", "jsonl")
+
+
+def _installed(var: Path) -> None:
+    """This process belongs to an installation of PostgreSQL and a lake; nobody answers for Prefect and MLflow."""
+    from infra.database import migrate
+    from infra.embedded import EmbeddedPostgres
+
+    server = EmbeddedPostgres(var)
+    server.start()
+    url = server.url()
+    migrate(url)
+    nobody = "http://127.0.0.1:9"
+    os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": url}
+    os.environ |= {"PREFECT_API_URL": f"{nobody}/api", "MLFLOW_TRACKING_URI": nobody}
+
+
+def _ours(way: str, folder: Path) -> None:
+    from tasks.ingest_events import ingest_events
+    from tasks.ingest_reference import ingest_items
+    from tasks.ingest_segment import ingest_segment
+
+    if way == "parquet":
+        ingest_items.fn("complete_journey", str(folder))
+    started = time.perf_counter()
+    if way == "parquet":
+        entry = ingest_events.fn("complete_journey", str(folder))
+    else:
+        entry = ingest_segment.fn("segment", str(folder / "events.jsonl"))
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"seconds": seconds, "peak_mb": peak, "read": entry["read"], "accepted": entry["accepted"]}))
+
+
+def _plain(folder: Path) -> None:
+    """The plain way: pandas reads, Great Expectations looks at each row, `to_sql` writes by its multi-row method."""
+    import pandas as pd
+    from sqlalchemy import create_engine
+
+    from expectations import events as promises
+    from expectations.rules import row_suite
+    from tasks.quality import validate
+
+    started = time.perf_counter()
+    rows = pd.read_parquet(folder / "transactions.parquet")
+    rows = rows.rename(columns={"product_id": "item_id", "household_id": "user_key", "sales_value": "value"})
+    rows["event_id"] = rows.basket_id.astype(str) + "-" + rows.item_id.astype(str)
+    rows["event_type"] = "purchase"
+    rows["occurred_at"] = rows.pop("transaction_timestamp")
+    rows["occurred_s"] = rows.occurred_at.astype("int64") / 1e9
+    rows["ahead_s"] = rows.occurred_s - time.time()
+    rows["in_catalogue"] = rows.item_id.isin(pd.read_parquet(folder / "products.parquet").product_id)
+    validate(row_suite("plain", promises.RULES), rows)
+    rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue"])
+    engine = create_engine(os.environ["TAILORBIRD_DATABASE_URL"])
+    rows.to_sql("plain_events", engine, index=False, method="multi", chunksize=5000)
+    print(json.dumps({"seconds": time.perf_counter() - started, "read": len(rows)}))
+
+
+def _measured(way: str, folder: Path) -> dict[str, float]:
+    """Run one way in a process of its own."""
+    var = FOLDER.absolute() / f"ingest-var-{way}"
+    shutil.rmtree(var, ignore_errors=True)
+    command = [sys.executable, "-m", "benchmarks.ingest", "--way", way, "--folder", str(folder), "--var", str(var)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return figures
+    finally:
+        from infra.embedded import EmbeddedPostgres
+
+        EmbeddedPostgres(var).destroy()
+        shutil.rmtree(var, ignore_errors=True)
+
+
+def _compare(millions: list[float]) -> None:
+    figures: dict[str, float] = {}
+    peaks: dict[str, list[float]] = {way: [] for way in _WAYS}
+    for size in millions:
+        folder = FOLDER.absolute() / "ingest-data"
+        shop_events.write(folder, int(size * 1e6), SEED)
+        for way in _WAYS:
+            run = _measured(way, folder)
+            unit = "rows" if way == "parquet" else "lines"
+            figures[f"{way}_{unit}_per_s_{size:g}m"] = size * 1e6 / run["seconds"]
+            figures[f"{way}_peak_mb_{size:g}m"] = run["peak_mb"]
+            peaks[way].append(run["peak_mb"])
+        if size == millions[0]:
+            plain = _measured("plain", folder)
+            figures["plain_rows_per_s"] = size * 1e6 / plain["seconds"]
+        shutil.rmtree(folder)
+    last = f"{millions[-1]:g}m"
+    figures["parquet_rows_per_s"] = figures[f"parquet_rows_per_s_{last}"]
+    figures["jsonl_lines_per_s"] = figures[f"jsonl_lines_per_s_{last}"]
+    figures["peak_mb"] = max(max(values) for values in peaks.values())
+    figures["peak_growth"] = max(values[-1] / values[0] for values in peaks.values())
+    figures["ratio_to_plain"] = figures[f"parquet_rows_per_s_{millions[0]:g}m"] / figures["plain_rows_per_s"]
+    publish("ingest", figures, SEED)
+
+
+def main() -> None:
+    """Compare the ways, or (for the processes that this starts) run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="events, in millions")
+    parser.add_argument("--way", choices=(*_WAYS, "plain"))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--var", type=Path)
+    asked = parser.parse_args()
+    if asked.way is None:
+        _compare(sorted(asked.millions))
+        return
+    _installed(asked.var)
+    if asked.way == "plain":
+        _plain(asked.folder)
+    else:
+        _ours(asked.way, asked.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,21 @@
+"""Gives quarantined rows another try."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.replay_quarantine import replay_quarantine
+from tasks.report import show
+
+
+@flow
+def replay(batch_id: str, accept_unknown_items: bool = False) -> dict[str, Any]:
+    """Let a batch's quarantined events through that keep the rules now. The ledger adds up as before.
+
+    Args:
+        batch_id: The batch, as the ledger names it.
+        accept_unknown_items: Take events on items that no catalogue names.
+    """
+    entry = replay_quarantine(batch_id, accept_unknown_items)
+    show("ledger", f"Batch {batch_id}", [entry])
+    return entry

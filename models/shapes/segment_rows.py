@@ -1,0 +1,91 @@
+"""Rows out of Segment's lines once they are read: interactions, what they say about items, and users."""
+
+from typing import Final
+
+import pyarrow as pa
+
+from models import columns
+from models.shapes.segment_values import finite, word
+from models.sql import Query
+
+ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
+_ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
+_NUMBERS: Final = {
+    "price": "block.price",
+    "quantity": "block.quantity",
+    "worth": "block.value",
+    "total": "coalesce(whole.revenue, whole.subtotal, whole.total)",
+    "rating": "whole.rating",
+}
+
+
+def entries(query: Query, lines: pa.Table) -> pa.Table:
+    """One row per product that a line names; `entry` counts them."""
+    identified = [word(f"block.{name}") for name in ("product_id", "sku", "id")]
+    by_id = f"coalesce({identified[0]}, CASE WHEN id_first THEN {identified[2]} END, {identified[1]}, {identified[2]})"
+    order = f"coalesce({', '.join(word(f'whole.{name}') for name in _ORDER)})"
+    visit = f"coalesce({word('visit')}, {word('whole.session_id')})"
+    shown = "block.recommendation_id, block.recomm_id, whole.recommendation_id, whole.recomm_id"
+    moved = "event_type IN ('purchase', 'refund', 'add_to_cart', 'remove_from_cart')"
+    ordered = "event_type IN ('purchase', 'refund')"
+    return query(
+        f"""
+        WITH spread AS (
+            SELECT * EXCLUDE blocks, len(blocks) AS entries, unnest(blocks) AS block,
+                generate_subscripts(blocks, 1) AS entry
+            FROM lines WHERE blocks IS NOT NULL
+        ), said AS (
+            SELECT *, {", ".join(f"try_cast({value} AS DOUBLE) AS {name}" for name, value in _NUMBERS.items())}
+            FROM spread
+        )
+        SELECT row_number, entry,
+            message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, anonymous_id,
+            CASE WHEN {ordered} THEN coalesce({order}, {visit}) ELSE coalesce({visit}, {order}) END AS session_id,
+            {by_id} AS item_id, event_type, occurred_at, received_at,
+            {finite("quantity")} AS quantity,
+            coalesce({finite("worth")},
+                CASE WHEN {moved} THEN {finite("round(price * coalesce(quantity, 1), 6)")} END,
+                CASE WHEN {ordered} AND entries = 1 THEN {finite("total")} END) AS value,
+            {word("coalesce(block.currency, whole.currency)")} AS currency,
+            CASE WHEN event_type = 'rating' THEN {finite("rating")} END AS rating,
+            {word("coalesce(block.placement, whole.placement)")} AS placement,
+            try_cast(block.position AS INTEGER) AS position,
+            {word(f"coalesce({shown})")} AS recommendation_id,
+            consent, {finite("price")} AS price, block
+        FROM said
+        """,
+        lines=lines,
+    )
+
+
+def items(query: Query, entries: pa.Table) -> pa.Table:
+    """What product blocks say about the catalogue: one row per item, the latest non-null value of each column.
+
+    A refund says what something cost long ago, so it has no say.
+    """
+    said = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
+    said |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
+    money = {columns.PRICE: "price", columns.CURRENCY: "CASE WHEN price IS NOT NULL THEN currency END"}
+    raw = ", ".join(f"{value} AS {name}" for name, value in (said | money).items())
+    latest = ", ".join(f"arg_max({word(name)}, place) AS {name}" for name in said)
+    latest += ", " + ", ".join(f"arg_max({name}, place) AS {name}" for name in money)
+    attributes = ", ".join(f"{name} := {name}" for name in ITEM_ATTRIBUTES)
+    # Most blocks repeat what others said: it is cheaper to look at each different one once.
+    return query(
+        f"""
+        WITH blocks AS (
+            SELECT item_id, {raw}, max(occurred_at) AS occurred_at,
+                max((coalesce(epoch_us(occurred_at), 0), row_number, entry)) AS place
+            FROM entries
+            WHERE item_id IS NOT NULL AND event_type IS DISTINCT FROM 'refund'
+                AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL
+            GROUP BY ALL
+        ), latest AS (
+            SELECT item_id, {latest}, max(occurred_at) AS occurred_at, max(place) AS place FROM blocks GROUP BY item_id
+        )
+        SELECT place[2] AS row_number, item_id, title, category, brand, price, currency,
+            struct_pack({attributes}) AS attributes, occurred_at
+        FROM latest ORDER BY item_id
+        """,
+        entries=entries,
+    )

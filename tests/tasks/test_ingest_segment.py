@@ -1,0 +1,200 @@
+import gzip
+import json
+import shutil
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+
+from infra.identity import pseudonym
+from infra.installation import Installation
+from infra.schema import LEDGER, aliases, identities, items, quarantine, suppressions, users
+from models.errors import TailorbirdError
+from tasks.build_dataset import build_dataset
+from tasks.ingest_segment import ingest_segment
+from tasks.load_dataset import open_dataset
+from tasks.sources import lines
+from tasks.sources.paths import line_files
+
+GOLDEN = Path(__file__).parents[1] / "models" / "shapes" / "golden" / "segment.jsonl"
+AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertising": True}}}
+REFUSED = {"consent": {"categoryPreferences": {"Personalization": False, "Advertising": True}}}
+
+
+def call(number: int, kind: str = "track", **said: Any) -> dict[str, Any]:
+    moment = f"2024-06-01T10:{number % 60:02}:00.000Z"
+    return {"type": kind, "messageId": f"m{number}", "userId": "ann", "timestamp": moment, "context": AGREED} | said
+
+
+def viewed(number: int, product: str = "cup", **said: Any) -> dict[str, Any]:
+    properties = {"product_id": product, "name": product.title(), "price": 3.5, "currency": "EUR"}
+    return call(number, event="Product Viewed", properties=properties, **said)
+
+
+def bought(number: int, order: str, *products: str, **said: Any) -> dict[str, Any]:
+    blocks = [{"product_id": product, "name": product.title(), "price": 3.5, "quantity": 1} for product in products]
+    return call(number, event="Order Completed", properties={"order_id": order, "products": blocks}, **said)
+
+
+def write(path: Path, *calls: dict[str, Any] | bytes) -> str:
+    path.write_bytes(b"".join((c if isinstance(c, bytes) else json.dumps(c).encode()) + b"\n" for c in calls))
+    return str(path)
+
+
+def counts(entry: dict[str, Any]) -> dict[str, int]:
+    assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
+    return {name: entry[name] for name in LEDGER if entry[name]}
+
+
+def lake(here: Installation) -> list[dict[str, Any]]:
+    tables = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+    return pa.concat_tables(tables).sort_by("event_id").to_pylist() if tables else []
+
+
+def rows(here: Installation, table: Any) -> list[dict[str, Any]]:
+    with here.engine.connect() as connection:
+        return [dict(row) for row in connection.execute(select(table)).mappings()]
+
+
+def test_every_call_of_the_golden_file_is_accounted_for_and_comes_in_once(
+    installation: Installation, tmp_path: Path
+) -> None:
+    sound = b"".join(json.dumps(viewed(n, userId="bob")).encode() + b"\n" for n in range(100))
+    path = tmp_path / "golden.jsonl"
+    path.write_bytes(GOLDEN.read_bytes() + sound)
+    first = ingest_segment.fn("segment", str(path))
+    stored = lake(installation)
+    assert first["status"] == "committed"
+    assert counts(first)["accepted"] == len(stored) == len({row["event_id"] for row in stored})
+    copy = shutil.copy(path, tmp_path / "again.jsonl")
+    assert ingest_segment.fn("segment", str(copy)) == first
+    assert lake(installation) == stored
+
+
+def test_plain_and_packed_files_say_the_same(installation: Installation, tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.jsonl", viewed(1), bought(2, "o1", "cup", "pan"))
+    packed = tmp_path / "a.jsonl.gz"
+    packed.write_bytes(gzip.compress(Path(plain).read_bytes()))
+    assert counts(ingest_segment.fn("segment", plain)) == {"read": 3, "accepted": 3}
+    assert counts(ingest_segment.fn("segment", str(packed))) == {"read": 3, "duplicate": 3}
+    assert [row["event_id"] for row in lake(installation)] == ["m1", "m2#1", "m2#2"]
+
+
+def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
+    installation: Installation, tmp_path: Path
+) -> None:
+    whole = gzip.compress(b"".join(json.dumps(viewed(n)).encode() + b"\n" for n in range(500)))
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TailorbirdError, match="cannot be read to its end"):
+        ingest_segment.fn("segment", str(path))
+    path.write_bytes(whole)
+    assert counts(ingest_segment.fn("segment", str(path)))["accepted"] == 500
+    assert len(lake(installation)) == 500
+
+
+def test_without_consent_no_event_and_what_somebody_says_last_counts(
+    installation: Installation, tmp_path: Path
+) -> None:
+    silent = {"userId": "bob", "context": {}}
+    entry = ingest_segment.fn(
+        "segment", write(tmp_path / "a", viewed(1), viewed(2, **silent), viewed(3, userId="cleo", context=REFUSED))
+    )
+    assert counts(entry) == {"read": 3, "accepted": 1, "suppressed": 2}
+    assert [row["user_id"] for row in rows(installation, identities)] == ["ann"]
+    ingest_segment.fn("segment", write(tmp_path / "b", viewed(4, context=REFUSED)))
+    assert [row["consent"] for row in rows(installation, users)] == [False]
+    entry = ingest_segment.fn("segment", write(tmp_path / "c", viewed(5, context={}), viewed(6)))
+    assert counts(entry) == {"read": 2, "accepted": 1, "suppressed": 1}
+    assert [row["consent"] for row in rows(installation, users)] == [True]
+
+
+def test_of_who_is_suppressed_nothing_is_stored(installation: Installation, tmp_path: Path) -> None:
+    key = pseudonym("ann", installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
+    identify = call(2, "identify", anonymousId="phone", traits={"plan": "gold"})
+    entry = ingest_segment.fn("segment", write(tmp_path / "a", viewed(1), identify))
+    assert counts(entry) == {"read": 2, "suppressed": 1, "routed": 1}
+    assert not [*rows(installation, users), *rows(installation, identities), *rows(installation, aliases)]
+
+
+def test_lines_that_say_nothing_wait_in_quarantine_with_their_place(installation: Installation, tmp_path: Path) -> None:
+    good = [viewed(n) for n in range(20)]
+    path = write(tmp_path / "a.jsonl", *good[:10], b'{"broken": ', b"\xff\xfe", *good[10:])
+    entry = ingest_segment.fn("segment", path)
+    assert counts(entry) == {"read": 22, "accepted": 20, "quarantined": 2}
+    kept = [row["payload"] for row in rows(installation, quarantine)]
+    content = Path(path).read_bytes()
+    assert [row["line"] for row in kept] == [11, 12]
+    assert content[kept[0]["offset"] :].startswith(b'{"broken": ')
+    assert {row["file"] for row in kept} == {"a.jsonl"}
+    assert all(row["reason"] and len(row["sha256"]) == 64 for row in kept)
+
+
+def test_product_blocks_fill_the_catalogue_and_add_to_what_is_there(installation: Installation, tmp_path: Path) -> None:
+    ingest_segment.fn("segment", write(tmp_path / "a", viewed(1)))
+    block = {"product_id": "cup", "category": "Kitchen", "sku": "C-1"}
+    ingest_segment.fn("segment", write(tmp_path / "b", call(2, event="Product Clicked", properties=block)))
+    (cup,) = rows(installation, items)
+    assert (cup["title"], cup["category"], cup["price"], cup["currency"]) == ("Cup", "Kitchen", 3.5, "EUR")
+    assert (cup["attributes"], cup["available"]) == ({"sku": "C-1"}, True)
+
+
+def test_identify_adds_traits_and_joins_a_device_to_its_user(installation: Installation, tmp_path: Path) -> None:
+    traits = {"plan": "gold", "email": "ann@example.org", "gender": "f"}
+    identify = call(2, "identify", anonymousId="phone", traits=traits)
+    ingest_segment.fn("segment", write(tmp_path / "a", viewed(1), identify))
+    ingest_segment.fn("segment", write(tmp_path / "b", call(3, "identify", traits={"plan": "silver"})))
+    (ann,) = rows(installation, users)
+    assert ann["attributes"] == {"plan": "silver", "gender": "f"}
+    (device,) = rows(installation, aliases)
+    assert (device["anonymous_key"], device["user_key"]) == tuple(
+        pseudonym(name, installation.key) for name in ("phone", "ann")
+    )
+
+
+def test_over_many_chunks_rows_are_numbered_through(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lines.chunks, "__defaults__", (2000,))
+    path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing" for n in range(200)])
+    entry = ingest_segment.fn("segment", path)
+    assert counts(entry) == {"read": 200, "accepted": 180, "quarantined": 20}
+    assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 201, 10))
+
+
+def test_files_are_found_by_name_folder_and_pattern(tmp_path: Path) -> None:
+    inner = tmp_path / "2024" / "06"
+    inner.mkdir(parents=True)
+    paths = [write(inner / name, viewed(1)) for name in ("a.jsonl", "b.jsonl.gz")]
+    (inner / "notes.txt").touch()
+    assert line_files([str(tmp_path)]) == paths
+    assert line_files([f"{tmp_path}/**/*.gz", str(tmp_path)]) == [paths[1], paths[0]]
+    with pytest.raises(TailorbirdError, match=r"no file of JSON lines at .*nowhere"):
+        line_files([paths[0], str(tmp_path / "nowhere")])
+
+
+def test_what_was_refunded_or_bought_before_the_user_was_known_is_learned_rightly(
+    installation: Installation, tmp_path: Path
+) -> None:
+    device = {"userId": None, "anonymousId": "phone"}
+    refund = {"order_id": "o1", "products": [{"product_id": "pan"}]}
+    path = write(
+        tmp_path / "a",
+        bought(1, "o1", "cup", "pan", **device),
+        call(2, "identify", anonymousId="phone"),
+        call(3, event="Order Refunded", properties=refund),
+        bought(4, "o2", "pot", "lid"),
+        call(5, event="Order Cancelled", properties={"order_id": "o2"}),
+        bought(6, "o3", "jug"),
+    )
+    assert counts(ingest_segment.fn("segment", path))["read"] == 8
+    manifest = build_dataset.fn(date(2024, 6, 2))
+    learned = open_dataset(manifest["version"]).interactions.to_pylist()
+    assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug")]
+    assert {row["user_key"] for row in learned} == {pseudonym("ann", installation.key)}

@@ -1,0 +1,101 @@
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import func, select, update
+
+from infra.installation import Installation
+from infra.schema import LEDGER, ingest_batches, ingest_chunks, items, quarantine, users
+from models.errors import TailorbirdError
+from serving import books
+from tasks.ingest_events import ingest_events
+from tasks.ingest_reference import ingest_items
+from tasks.replay_quarantine import replay_quarantine
+
+
+@pytest.fixture
+def entry(installation: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG001 - it has to be there
+    """The ledger's line of the shop's events, fourteen of which are on products that nobody has named."""
+    ingest_items.fn("complete_journey", str(shop.folder))
+    line: dict[str, Any] = ingest_events.fn("complete_journey", str(shop.folder))
+    return line
+
+
+def name_products(here: Installation) -> None:
+    """Put every product that events in quarantine ask for into the catalogue."""
+    asked = select(quarantine.c.payload["item_id"].astext).distinct()
+    with here.engine.begin() as connection:
+        wanted = set(connection.execute(asked).scalars()) - {None}
+        known = set(connection.execute(select(items.c.item_id)).scalars())
+        rows = [{"item_id": i, "attributes": {}, "available": True, "batch_id": "b"} for i in wanted - known]
+        connection.execute(items.insert(), rows)
+
+
+def lake(here: Installation) -> list[str]:
+    tables = [pq.read_table(file, columns=["event_id"], partitioning=None) for file in here.lake.event_files()]
+    ids: list[str] = pa.concat_tables(tables)["event_id"].to_pylist()
+    return ids
+
+
+def adds_up(line: dict[str, Any]) -> bool:
+    return bool(line["read"] == sum(line[name] for name in LEDGER if name != "read"))
+
+
+def test_without_a_change_nothing_moves(installation: Installation, entry: dict[str, Any]) -> None:
+    before = lake(installation)
+    assert replay_quarantine.fn(entry["batch_id"]) == entry
+    assert lake(installation) == before
+
+
+@pytest.mark.parametrize("mended", ["the catalogue", "the policy"])
+def test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up(
+    installation: Installation, entry: dict[str, Any], mended: str
+) -> None:
+    if mended == "the catalogue":
+        name_products(installation)
+    line = replay_quarantine.fn(entry["batch_id"], mended == "the policy")
+    moved = line["accepted"] - entry["accepted"]
+    assert moved == 14
+    assert (adds_up(line), line["quarantined"]) == (True, entry["quarantined"] - moved)
+    assert len(set(lake(installation))) == len(lake(installation)) == line["accepted"]
+    still = books.quarantined_rows(installation.engine, entry["batch_id"], "item_not_in_catalogue", 50)
+    assert all("item_id_missing" in row["rule_ids"] for row in still)
+    assert replay_quarantine.fn(entry["batch_id"]) == line
+
+
+def test_a_replay_cut_short_after_the_lake_is_finished_by_the_next(
+    installation: Installation, entry: dict[str, Any]
+) -> None:
+    name_products(installation)
+    once = replay_quarantine.fn(entry["batch_id"])
+    with installation.engine.begin() as connection:  # as if Postgres had not heard of it
+        connection.execute(update(quarantine).values(replayed_at=None))
+        newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == entry["batch_id"])
+        last = connection.execute(newest).scalar_one()
+        mine = (ingest_chunks.c.batch_id == entry["batch_id"], ingest_chunks.c.chunk == last)
+        connection.execute(ingest_chunks.delete().where(*mine))
+        back = {name: entry[name] for name in LEDGER}
+        connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == entry["batch_id"]).values(back))
+    assert replay_quarantine.fn(entry["batch_id"]) == once
+    assert len(set(lake(installation))) == len(lake(installation)) == once["accepted"]
+
+
+def test_of_who_withdrew_consent_nothing_moves(installation: Installation, entry: dict[str, Any]) -> None:
+    name_products(installation)
+    with installation.engine.begin() as connection:
+        connection.execute(update(users).values(consent=False))
+    assert replay_quarantine.fn(entry["batch_id"]) == entry
+
+
+def test_a_batch_that_is_not_there_is_named(installation: Installation) -> None:  # noqa: ARG001
+    with pytest.raises(TailorbirdError, match="There is no ingested batch of events 'nix'"):
+        replay_quarantine.fn("nix")
+
+
+def test_the_books_show_batches_and_waiting_rows(installation: Installation, entry: dict[str, Any]) -> None:
+    batches = {row["dataset"]: row for row in books.ledger(installation.engine)}
+    assert batches["events"]["quarantined"] == entry["quarantined"]
+    rows = books.quarantined_rows(installation.engine, entry["batch_id"], "value_not_positive", 5)
+    assert len(rows) == 5
+    assert all("value_not_positive" in row["rule_ids"] and row["payload"]["item_id"] for row in rows)
