@@ -100,8 +100,10 @@ def _update(intake: Intake, found: Shaped, stored: dict[str, int], connection: C
         strict=True,
     )
     gone = set(intake.suppressed.to_pylist())
-    linked = [(device, user, at, batch_id) for device, user, at in keys if user not in gone and device not in gone]
-    upsert(connection, aliases, ("anonymous_key", columns.USER_KEY, columns.OCCURRED_AT, columns.BATCH_ID), linked)
+    # The last call of a device decides.
+    last = {device: (device, user, at, batch_id) for device, user, at in keys if not {user, device} & gone}
+    named = ("anonymous_key", columns.USER_KEY, columns.OCCURRED_AT, columns.BATCH_ID)
+    upsert(connection, aliases, named, last.values())
 
 
 def _present(row: dict[str, Any] | None) -> dict[str, Any]:

@@ -198,3 +198,20 @@ def test_what_was_refunded_or_bought_before_the_user_was_known_is_learned_rightl
     learned = open_dataset(manifest["version"]).interactions.to_pylist()
     assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug")]
     assert {row["user_key"] for row in learned} == {pseudonym("ann", installation.key)}
+
+
+def test_hostile_words_are_stored_or_wait_and_never_stop_the_file(installation: Installation, tmp_path: Path) -> None:
+    words = ["nul\x00nul", "'; DROP TABLE users; --", "../../etc", "\\N", "tab\tnew\nline", "{}", "é😀", "x" * 20_000]
+    calls = [viewed(n, word, userId=word, messageId=word) for n, word in enumerate(words)]
+    calls += [call(50 + n, "identify", userId=word, traits={"plan": word}) for n, word in enumerate(words)]
+    sound = [viewed(100 + n) for n in range(60)]
+    entry = ingest_segment.fn("segment", write(tmp_path / "a", *calls, *sound))
+    assert (entry["status"], counts(entry)["read"]) == ("committed", len(calls) + len(sound))
+    assert len(lake(installation)) == entry["accepted"]
+
+
+def test_the_last_call_of_a_device_decides_whose_it_is(installation: Installation, tmp_path: Path) -> None:
+    calls = [call(n, "identify", userId=user, anonymousId="phone") for n, user in enumerate(("bob", "cleo", "ann"))]
+    ingest_segment.fn("segment", write(tmp_path / "a", viewed(9), *calls))
+    (device,) = rows(installation, aliases)
+    assert device["user_key"] == pseudonym("ann", installation.key)
