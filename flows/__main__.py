@@ -58,19 +58,16 @@ def down() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
-    from infra.endpoints import database_url
     from infra.services import reachable
     from infra.settings import load
     from serving import screen
 
-    settings = load()
-    services = reachable(settings)
+    services = reachable(load())
     found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch"))
     if services["postgres"]:
-        from infra.database import engine
         from serving.status import status as look
 
-        found = look(engine(database_url(settings)))
+        found = look(_database())
     found["services"] = services
     print(json.dumps(found)) if as_json else screen.status(found)
 

@@ -20,6 +20,8 @@ from tasks import ledger, quality
 from tasks.sources import files
 
 T = TypeVar("T")
+SAMPLE_ROWS = 20_000
+"""About how many rows of a batch its suite looks at."""
 Part = EventsMapping | ItemsMapping | UsersMapping
 Bounds = dict[str, tuple[float | None, float | None]]
 

@@ -18,13 +18,12 @@ from models import columns
 from models.shapes import tabular
 from models.shapes.mapping import Mapping
 from tasks import ledger, sift
-from tasks.batches import Part, Promises, batch_of, judge, pseudonymised, spread
+from tasks.batches import SAMPLE_ROWS, Part, Promises, batch_of, judge, pseudonymised, spread
 from tasks.intake import store_quarantined
 from tasks.quality import BatchRefusedError, Findings, refusal
 from tasks.sources import files
 from tasks.sources.mappings import read_mapping
 
-_SAMPLE_ROWS = 20_000
 _ITEMS = Promises(item_promises.RULES, item_promises.PROFILE_BOUNDS)
 _USERS = Promises(user_promises.RULES, user_promises.PROFILE_BOUNDS)
 
@@ -112,7 +111,7 @@ def _take(here: Installation, batch: ledger.Batch, rows: pa.Table, store: Store,
         gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
         done = sift.sift_reference(rows, promises.rules, gone, key)
         profile = {**done.counts, "rules": sift.rule_counts(done.quarantined)}
-        findings = judge(batch.dataset, promises, spread(rows, _SAMPLE_ROWS), [profile])
+        findings = judge(batch.dataset, promises, spread(rows, SAMPLE_ROWS), [profile])
         reason = refusal(findings)
         if not reason:
             store(connection, done.accepted)

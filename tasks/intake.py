@@ -17,12 +17,11 @@ from infra.installation import Installation
 from infra.schema import identities, items, quarantine, suppressions, users
 from models import columns
 from tasks import ledger, sift
-from tasks.batches import Promises, ahead, judge, spread, time_span
+from tasks.batches import SAMPLE_ROWS, Promises, ahead, judge, spread, time_span
 from tasks.known_ids import KnownIds
 from tasks.progress import progress
 from tasks.quality import BatchRefusedError, refusal
 
-_SAMPLE_ROWS = 20_000
 _HELPERS = (sift.ROW, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
 
 
@@ -100,7 +99,7 @@ class Intake:
         """A sample of the rows that the rules are for: neither dropped nor routed elsewhere."""
         routed = pc.is_in(part.events[columns.ITEM_ID], value_set=self.routed)
         shopped = part.events.filter(pc.invert(pc.or_(self.dropped(part), routed)))
-        return spread(self.annotated(shopped), size)
+        return self.annotated(spread(shopped, size))
 
     def take(self, part: Part, chunk: int) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
@@ -221,7 +220,7 @@ def _take_all(intake: Intake, parts: Callable[[Intake], Iterator[tuple[Part, int
     samples = []
     with progress(intake.batch.dataset, steps) as advance:
         for chunk, (part, moved) in enumerate(ahead(parts(intake))):
-            samples.append(intake.judged(part, max(1, _SAMPLE_ROWS * moved // max(steps, 1))))
+            samples.append(intake.judged(part, max(1, SAMPLE_ROWS * moved // max(steps, 1))))
             if chunk > stored:
                 intake.take(part, chunk)
             advance(moved)
