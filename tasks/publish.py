@@ -6,6 +6,7 @@ repeated: a killed run leaves a table that nobody reads, and the next run starts
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from time import sleep
 from typing import Any
 
 from psycopg2.errors import LockNotAvailable
@@ -21,6 +22,7 @@ LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
 KEPT_BEFORE_LIVE = 2
 """Batches kept behind the live one, to go back to."""
 _TRIES = 25
+_LOOKS = 300
 
 Row = Sequence[Any]
 """user_key, item_ids, scores and reasons; the last three as array literals."""
@@ -139,6 +141,26 @@ def attach(engine: Engine, batch_id: int) -> None:
         connection.execute(text("SET LOCAL lock_timeout = '5s'"))
         statement = f"ALTER TABLE recommendations ATTACH PARTITION {_table(batch_id)} FOR VALUES IN ({batch_id})"
         connection.execute(text(statement))
+    _await_earlier_readers(engine)
+
+
+def _await_earlier_readers(engine: Engine) -> None:
+    """Wait, for seconds at most, for statements that were planned before a batch was attached.
+
+    Their plan does not know the batch, but they may take their snapshot after the pointer names it: they would read
+    nothing at all. Nobody waits for us meanwhile.
+    """
+    with engine.connect() as connection:
+        attached = connection.execute(select(func.clock_timestamp())).scalar_one()
+    earlier = text(
+        "SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE relation = 'recommendations'::regclass "
+        "AND state = 'active' AND query_start < :attached AND pid <> pg_backend_pid() LIMIT 1"
+    )
+    for _ in range(_LOOKS):
+        with engine.connect() as connection:
+            if connection.execute(earlier, {"attached": attached}).first() is None:
+                return
+        sleep(0.01)
 
 
 def point(connection: Connection, shelf: Shelf, batch_id: int, expected: int | None, counts: dict[str, int]) -> None:
