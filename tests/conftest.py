@@ -1,5 +1,6 @@
 """A real PostgreSQL for the whole session, a fresh database and installation per test, and a small dirty shop."""
 
+import os
 import sys
 from collections.abc import Iterator
 from itertools import count
@@ -26,7 +27,8 @@ _CLOSED = "http://127.0.0.1:9"
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of our own with a migrated database to copy from."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    server.start(preferred_port=15433)
+    # By process, so that two sessions at once do not both take the same port for free.
+    server.start(preferred_port=15433 + os.getpid() % 1000)
     try:
         _administer(server, f"CREATE DATABASE {_TEMPLATE}")
         migrate(server.url(_TEMPLATE))
