@@ -37,7 +37,7 @@ def _installed(var: Path) -> None:
 
 def _ours(way: str, folder: Path) -> None:
     from tasks.ingest_events import ingest_events
-    from tasks.ingest_reference import ingest_items
+    from tasks.ingest_items import ingest_items
     from tasks.ingest_segment import ingest_segment
 
     if way == "parquet":

@@ -1,30 +1,61 @@
 """What events promise. Times are looked at as epoch seconds, as everywhere in expressions."""
 
-from expectations.rules import RowRule, missing, not_among, outside
+from collections.abc import Sequence
+from dataclasses import replace
+
+from expectations.rules import RowRule, among, longer, marked, missing, not_among, outside
 from models import columns
+from models.shapes import placeholders, traffic
+from models.shapes.currencies import CODES
 
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
-"""Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading."""
+"""Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. Beside them
+stand the marks of `models.shapes.traffic`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
+_LARGEST_VALUE = 1e9
+"""In any currency, and there are some in which a sofa costs ten million."""
+_LARGEST_RATING = 1000.0
 
-RULES: tuple[RowRule, ...] = (
-    missing(columns.EVENT_ID, "the event has no id"),
-    missing(columns.USER_KEY, "nobody did it"),
-    missing(columns.ITEM_ID, "it concerns no item"),
-    missing(columns.OCCURRED_AT, "it has no time"),
-    missing(columns.EVENT_TYPE, "nothing says what happened"),
-    not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
-    outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
-    outside("quantity_above_limit", "more than 1,000 pieces at once", columns.QUANTITY, None, 1000.0),
-    outside("value_not_positive", "a value of zero or less", columns.VALUE, 0.0, None, strict_low=True),
-    outside("time_before_1990", "it happened before 1990", OCCURRED_S, _YEAR_1990, None),
-    outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
-    not_among("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
-)
+
+def rules(placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str] = ()) -> tuple[RowRule, ...]:
+    """The row rules, where these pseudonyms and items are known to stand for nobody and for nothing."""
+    nobody = "an id that stands for nobody in particular, such as null or guest"
+    nothing = "an id that stands for no item, such as null or undefined"
+    return (
+        missing(columns.EVENT_ID, "the event has no id"),
+        missing(columns.USER_KEY, "nobody did it"),
+        missing(columns.ITEM_ID, "it concerns no item"),
+        missing(columns.OCCURRED_AT, "it has no time"),
+        missing(columns.EVENT_TYPE, "nothing says what happened"),
+        *(longer(name, traffic.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
+        replace(marked("user_id_too_long", _LONG_USER, traffic.USER_ID_TOO_LONG), mostly=0.9),
+        among("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
+        among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
+        not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
+        outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
+        outside("quantity_above_limit", "more than 1,000 pieces at once", columns.QUANTITY, None, 1000.0),
+        outside("value_not_positive", "a value of zero or less", columns.VALUE, 0.0, None, strict_low=True),
+        outside("value_above_limit", "a value of more than a thousand million", columns.VALUE, None, _LARGEST_VALUE),
+        not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
+        outside("rating_beyond_limit", _FAR_RATING, columns.RATING, -_LARGEST_RATING, _LARGEST_RATING),
+        outside("position_negative", "a place before the first", columns.POSITION, 0.0, None),
+        outside("time_before_1990", "it happened before 1990", OCCURRED_S, _YEAR_1990, None),
+        outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
+        not_among("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
+        marked("robot", "a robot did it", traffic.ROBOT),
+        marked("internal_traffic", "somebody of the house did it", traffic.INTERNAL),
+    )
+
+
+_LONG_USER = f"a user id of more than {traffic.LONGEST_ID} characters"
+_FAR_RATING = f"a rating beyond {_LARGEST_RATING:,.0f}, or below {-_LARGEST_RATING:,.0f}"
+
+RULES = rules(placeholder_items=placeholders.ITEMS)
+"""The rules for a source that has no placeholders for people."""
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),

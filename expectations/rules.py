@@ -1,7 +1,7 @@
 """A row rule is said twice under one id: as an expression that routes rows, and as the expectation that counts them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import narwhals as nw
@@ -82,3 +82,34 @@ def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -
 
     value = nw.col(column)
     return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin)
+
+
+def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
+    """The rule that a value is none of `refused`."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValuesToNotBeInSet(column=column, value_set=list(refused), **options)
+
+    value = nw.col(column)
+    # Arrow does not know what type an empty list is of.
+    broken = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
+    return RowRule(rule_id, meaning, broken, twin)
+
+
+def longer(column: str, limit: int) -> RowRule:
+    """The rule that a text has at most `limit` characters."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
+
+    meaning = f"an id of more than {limit} characters"
+    return RowRule(f"{column}_too_long", meaning, nw.col(column).str.len_chars() > limit, twin)
+
+
+def marked(rule_id: str, meaning: str, column: str) -> RowRule:
+    """The rule that a mark is not set. Such rows say nothing about the others, so no number of them refuses a batch."""
+    return replace(not_among(rule_id, meaning, column, [False]), mostly=0.0)

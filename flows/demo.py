@@ -31,7 +31,7 @@ def demo(
         trials: How many settings to try, by model.
         models: Kinds of model to train and compare.
     """
-    ledger = ingest(mapping, location)
+    ledger = ingest(mapping, [location] if location else None)
     version = features()["version"]
     found = search(version, trials)
     train(version, models)

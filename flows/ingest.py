@@ -4,30 +4,57 @@ from typing import Any
 
 from prefect import flow
 
+from models.errors import TailorbirdError
+from models.shapes.source_mapping import Consent
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
+from tasks.ingest_users import ingest_users
+from tasks.list_files import list_files, refuse
+from tasks.missed_slots import drop_missed_slots
 from tasks.report import show
-from tasks.sources.mappings import is_segment
-from tasks.sources.paths import line_files
+from tasks.sources.mappings import chosen
+from tasks.sources.store_errors import StoreUnreachableError
+
+_STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
 
 
 @flow
 def ingest(
-    mapping: str = "complete_journey", location: str | None = None, paths: list[str] | None = None
+    mapping: str = "complete_journey",
+    paths: list[str] | None = None,
+    source: str | None = None,
+    consent: Consent | None = None,
+    consent_note: str | None = None,
+    begin: str | None = None,
+    end: str | None = None,
 ) -> list[dict[str, Any]]:
     """Take catalogue, users and events in: checked, pseudonymous, every row accounted for in the ledger.
 
+    A file that is refused does not stop the others; the run fails at the end, and says which and why.
+
     Args:
         mapping: Name of a mapping that comes with Tailorbird, or the path of a .toml file.
-        location: Folder of the tables, where it differs from what the mapping says.
-        paths: Files, folders or patterns of a Segment export.
+        paths: Files, folders, patterns or object-store addresses (s3://bucket/prefix/); else where the mapping says.
+        source: What the source is called in the ledger; by default as the mapping.
+        consent: given (declared for everybody), opt-in or opt-out, where it differs from what the mapping says.
+        consent_note: How consent was given; it is kept beside it.
+        begin: Only events that occurred from here on, such as 2026-03-01 or 2026-03-01T12:00:00Z.
+        end: Only events that occurred before.
     """
-    if is_segment(mapping):
-        files = line_files([*(paths or []), *([location] if location else [])])
-        ledger = [ingest_segment(mapping, file) for file in files]
-    else:
-        steps = (ingest_items, ingest_users, ingest_events)
-        ledger = [step(mapping, location) for step in steps]
-    show("ledger", "What became of every row", ledger)
+    drop_missed_slots()
+    overrides = chosen(source, consent, consent_note, begin, end)
+    ledger: list[dict[str, Any]] = []
+    refused: dict[str, str] = {}
+    for part, file in list_files(mapping, paths, overrides):
+        try:
+            ledger.append(_STEPS[part](mapping, file, overrides) | {"file": file})
+        except TailorbirdError as error:
+            refused[file] = str(error)
+            if isinstance(error, StoreUnreachableError):
+                break  # the rest lies there too
+    names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
+    lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
+    show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])
+    refuse(refused, len(ledger))
     return ledger

@@ -22,7 +22,7 @@ class DeployFailedError(TailorbirdError):
 
 def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
     """The pool has to be there before deployments name it; the worker fills in its job template."""
-    headers = _headers(environment)
+    headers = authorization(environment)
     if ask("GET", f"{api}/work_pools/{POOL}", headers) is None:
         pool = {
             "name": POOL,
@@ -34,7 +34,7 @@ def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
 
 def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "subprocess.Popen[bytes] | None":
     """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows."""
-    kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", _headers(environment))
+    kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", authorization(environment))
     if kept is not None and kept["value"] == fingerprint(home):
         return None
     if not (home / "prefect.yaml").is_file():
@@ -59,14 +59,14 @@ def finish(deploy: "subprocess.Popen[bytes]", api: str, environment: Mapping[str
     """Wait for it, and note on the server what it has now; a server with an empty database knows nothing."""
     if deploy.wait(timeout=300) != 0:
         raise DeployFailedError(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
-    headers, value = _headers(environment), {"value": fingerprint(home)}
+    headers, value = authorization(environment), {"value": fingerprint(home)}
     if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
         ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
 
 
 def report_killed(api: str, environment: Mapping[str, str]) -> None:
     """Mark the runs of a worker that is gone as crashed: as `Running` they would hold up the next ones for minutes."""
-    headers = _headers(environment)
+    headers = authorization(environment)
     unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "The worker was stopped while this ran."}
     chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": unfinished}
@@ -85,7 +85,8 @@ def fingerprint(home: Path) -> str:
     return digest.hexdigest()
 
 
-def _headers(environment: Mapping[str, str]) -> dict[str, str]:
+def authorization(environment: Mapping[str, str]) -> dict[str, str]:
+    """How to log in to Prefect, as headers of a request."""
     everything = {**os.environ, **environment}
     if login := everything.get("PREFECT_API_AUTH_STRING"):
         return {"Authorization": basic(login)}

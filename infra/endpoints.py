@@ -1,4 +1,4 @@
-"""Where the three services answer, and what a program needs in its environment to use them."""
+"""Where the services answer, and what a program needs in its environment to use them."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from infra.state import Service
 from models.errors import TailorbirdError
 
 USER = "tailorbird"
-"""Who logs in to the Prefect and MLflow pages."""
+"""Who logs in to the pages."""
 DATABASE = "tailorbird"
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -33,7 +33,7 @@ class Endpoints:
 
     `database_url` is in psycopg2 form. `environment` holds what Prefect, MLflow and `load()` read for themselves.
     `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None when
-    that service is not ours.
+    that service is not ours. `docs_page` is empty and `docs_login` None when nobody serves Data Docs.
     """
 
     prefect_api_url: str
@@ -43,6 +43,8 @@ class Endpoints:
     environment: Mapping[str, str] = field(repr=False)
     prefect_login: str | None = field(default=None, repr=False)
     mlflow_login: tuple[str, str] | None = field(default=None, repr=False)
+    docs_page: str = ""
+    docs_login: str | None = field(default=None, repr=False)
 
 
 def endpoints(settings: Settings) -> Endpoints:
@@ -51,6 +53,7 @@ def endpoints(settings: Settings) -> Endpoints:
     settings = elsewhere(settings, known)
     prefect = settings.prefect_api_url or _address(known, "prefect")
     mlflow = settings.mlflow_tracking_uri or _address(known, "mlflow")
+    docs = docs_page(settings, known)
     return Endpoints(
         prefect_api_url=prefect,
         prefect_page=prefect.rstrip("/").removesuffix("/api"),
@@ -59,6 +62,8 @@ def endpoints(settings: Settings) -> Endpoints:
         environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
         prefect_login=None if settings.prefect_api_url else prefect_login(settings),
         mlflow_login=None if settings.mlflow_tracking_uri else mlflow_login(settings),
+        docs_page=docs,
+        docs_login=docs_login(settings) if docs and settings.docs_url is None else None,
     )
 
 
@@ -95,6 +100,23 @@ def prefect_login(settings: Settings) -> str:
 def mlflow_login(settings: Settings) -> tuple[str, str]:
     """User and password of our MLflow server, for its page and for clients."""
     return USER, secret(settings, "mlflow-page")
+
+
+def docs_login(settings: Settings) -> str:
+    """user:password of our Data Docs."""
+    return f"{USER}:{secret(settings, 'docs-page')}"
+
+
+def serves_docs(settings: Settings) -> bool:
+    """Whether Data Docs are served by us: unless that is switched off, or somebody else does it."""
+    return settings.docs_port != 0 and settings.docs_url is None
+
+
+def docs_page(settings: Settings, known: Mapping[str, Service]) -> str:
+    """Where a person reads Data Docs; empty when nobody serves them. No part of Tailorbird needs them."""
+    if settings.docs_url is not None:
+        return settings.docs_url.rstrip("/")
+    return known["docs"].address if serves_docs(settings) and "docs" in known else ""
 
 
 def _address(known: Mapping[str, Service], name: str) -> str:

@@ -1,13 +1,16 @@
 """The lake: Delta tables of events and of data set snapshots, in a folder or an object store."""
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
+from infra import compaction
 from models import columns
 
 
@@ -32,10 +35,12 @@ class Lake:
         """The events table as it is, or as it was at `version`; None before the first ingest."""
         return self._open("events", version=version)
 
-    def event_files(self, version: int | None = None) -> list[str]:
-        """The Parquet files of the events table, for an engine to read; empty before the first ingest."""
+    def event_files(self, version: int | None = None, months: Collection[str] | None = None) -> list[str]:
+        """The Parquet files of the events table, or of some `months` of it, for an engine to read."""
         table = self.events(version)
         files = table.file_uris() if table else []
+        if months is not None:
+            files = [file for file in files if any(f"/{columns.MONTH}={month}/" in file for month in months)]
         # Delta writes local paths like addresses: a space in a folder's name comes as %20.
         return files if "://" in self.root else [unquote(file) for file in files]
 
@@ -53,7 +58,9 @@ class Lake:
             self._address("events"),
             events,
             mode="append",
+            schema_mode="merge",  # a lake of an earlier version has fewer columns
             partition_by=[columns.MONTH],
+            configuration=compaction.KEEP_LOG,
             commit_properties=CommitProperties(app_transactions=[Transaction(batch_id, chunk)]),
         )
 
@@ -68,6 +75,14 @@ class Lake:
         if self.committed_chunk(batch_id) >= 0:  # none of its rows was accepted: Delta saw nothing to commit
             nothing = pa.Table.from_batches([], pa.schema(table.schema()))
             write_deltalake(table, nothing, mode="append", commit_properties=forgotten)
+
+    def compact(self, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
+        """Make the events table small again; returns what it was and is, or nothing before the first ingest.
+
+        Call it under the lock of the lake's events. `versions` are the ones that data sets name: they stay readable.
+        """
+        table = self.events()
+        return compaction.compact(table, keep_days, versions) if table else {}
 
     def write_dataset(self, version: str, name: str, rows: pa.Table) -> None:
         """Write one table of a data set snapshot; a re-run after a crash replaces what it left."""

@@ -55,6 +55,7 @@ items = Table(
     Column("attributes", JSONB, nullable=False),
     Column("available", Boolean, nullable=False),
     Column("batch_id", Text, nullable=False),
+    _moment("said_at"),
 )
 
 users = Table(
@@ -65,6 +66,8 @@ users = Table(
     Column("consent", Boolean, nullable=False),
     Column("consent_source", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
+    _moment("said_at"),
+    _moment("consent_at"),
 )
 
 aliases = Table(
@@ -108,6 +111,21 @@ ingest_batches = Table(
     Column("detail", Text),
     _moment("started_at", now=True),
     _moment("finished_at"),
+    _moment("late_before"),
+    Column("late", BigInteger, nullable=False, server_default="0"),
+    Column("request", JSONB, nullable=False, server_default="{}"),
+)
+
+ingest_updates = Table(
+    "ingest_updates",
+    metadata,
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("said", JSONB, nullable=False),
+    _moment("said_at"),
+    comment="What a batch on its way in says of items, users and devices; it counts once the batch is committed.",
 )
 
 ingest_chunks = Table(

@@ -1,4 +1,4 @@
-"""How the Prefect server, the MLflow server and the worker are started: commands, settings and secrets."""
+"""How the servers and the worker are started: commands, settings and secrets."""
 
 import sys
 from pathlib import Path
@@ -15,6 +15,7 @@ POOL = "tailorbird"
 HOST = "127.0.0.1"
 _SECRET = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
+_CODE = Path(__file__).resolve().parent.parent
 
 
 def prefect_command(settings: Settings, database: URL, port: int) -> Command:
@@ -58,6 +59,17 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
         },
+    )
+
+
+def docs_command(settings: Settings, port: int) -> Command:
+    """The server of Data Docs; its login is in `var`, where it reads the pages too."""
+    serving = f"uvicorn --factory serving.data_docs:app --host {HOST} --port {port} --workers 1 --no-access-log".split()
+    return Command(
+        mark=mark(settings, "docs"),
+        arguments=[*_PYTHON, *serving, "--app-dir", str(_CODE), "--timeout-graceful-shutdown", "2"],
+        log=log(settings, "docs"),
+        environment={"TAILORBIRD_VAR": str(settings.var)},
     )
 
 

@@ -1,4 +1,4 @@
-"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect and its worker."""
+"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect and its worker, and Data Docs."""
 
 import contextlib
 import time
@@ -13,15 +13,33 @@ from infra import database, deployments, ports, processes, roles, servers, state
 from infra.calls import answers, healthy, speaks_postgres
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
-from infra.endpoints import DATABASE, Endpoints, ServicesDownError, elsewhere, endpoints, export, prefect_login
+from infra.endpoints import (
+    DATABASE,
+    Endpoints,
+    ServicesDownError,
+    docs_page,
+    elsewhere,
+    endpoints,
+    export,
+    prefect_login,
+    serves_docs,
+)
 from infra.processes import Command
 from infra.settings import Settings
 from infra.state import Say, Service
 
 __all__ = ["Endpoints", "ServicesDownError", "endpoints", "export", "reachable", "start", "stop"]
 
-_TITLES = {"postgres": "PostgreSQL", "prefect": "Prefect", "mlflow": "MLflow", "worker": "The worker"}
-_PORTS = {"prefect": 4200, "mlflow": 5000}
+_TITLES = {
+    "postgres": "PostgreSQL",
+    "prefect": "Prefect",
+    "mlflow": "MLflow",
+    "docs": "Data Docs",
+    "worker": "The worker",
+}
+_PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000}
+NEEDED = ("postgres", "prefect", "mlflow")
+"""Without these nothing can run; the worker and Data Docs may be missing."""
 _LINE_EVERY = 3.0  # seconds between two lines that say what is being waited for
 
 
@@ -43,7 +61,7 @@ def stop(settings: Settings, say: Say) -> None:
         if stopped[0]:
             _report_killed(settings, known)
         with ThreadPoolExecutor() as pool:
-            stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow"])
+            stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow", "docs"])
         stopped.append("postgres" if EmbeddedPostgres(settings.var).stop() else None)
         if known:
             state.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
@@ -52,7 +70,7 @@ def stop(settings: Settings, say: Say) -> None:
 
 
 def reachable(settings: Settings) -> dict[str, bool]:
-    """Which of postgres, prefect and mlflow answers now: a look of at most 0.3 s that raises nothing."""
+    """Which of postgres, prefect, mlflow and docs (if served) answers now: at most 0.3 s, and it raises nothing."""
     known = state.load(settings.var)
     settings = elsewhere(settings, known)
     addresses = {name: service.address for name, service in known.items()}
@@ -64,6 +82,9 @@ def reachable(settings: Settings) -> dict[str, bool]:
         "prefect": lambda: answers(f"{prefect.rstrip('/')}/health", 0.25),
         "mlflow": lambda: answers(f"{mlflow.rstrip('/')}/health", 0.25),
     }
+    docs = docs_page(settings, known)
+    if serves_docs(settings) or docs:
+        looks["docs"] = lambda: answers(f"{docs}/health", 0.25)
     pool, deadline = ThreadPoolExecutor(), time.monotonic() + 0.28
     futures = {name: pool.submit(look) for name, look in looks.items()}
     pool.shutdown(wait=False)
@@ -101,15 +122,17 @@ class _Startup:
         """Servers boot while the schema is brought up to date; deployments are told while the worker boots."""
         admin = self._postgres()
         if self.settings.prefect_api_url is None:
-            self._server("prefect", admin, servers.prefect_command)
+            self._server("prefect", partial(servers.prefect_command, self.settings, self._own(admin, "prefect")))
         if self.settings.mlflow_tracking_uri is None:
-            self._server("mlflow", admin, servers.mlflow_command)
+            self._server("mlflow", partial(servers.mlflow_command, self.settings, self._own(admin, "mlflow")))
+        self._docs()
         self._own(admin, DATABASE)
         now = endpoints(self.given)
         database.migrate(now.database_url)
         self._await("prefect", f"{now.prefect_api_url.rstrip('/')}/health", "PREFECT_API_URL")
         self._work(now)
         self._await("mlflow", f"{now.mlflow_tracking_uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
+        self._await("docs", f"{now.docs_page}/health")
         self._check_worker()
 
     def _postgres(self) -> URL:
@@ -133,9 +156,17 @@ class _Startup:
             return roles.give_own_database(admin, name, secret(self.settings, name))
         return admin if name == DATABASE else roles.share_server(admin, name)
 
-    def _server(self, name: str, admin: URL, command: Callable[[Settings, URL, int], Command]) -> None:
+    def _docs(self) -> None:
+        """The server of Data Docs, or its end when it is not wanted any more."""
+        if serves_docs(self.settings):
+            self._server("docs", partial(servers.docs_command, self.settings))
+        elif _stop(self.settings, self.known, "docs"):
+            self.started.append("docs")
+            self._remember("docs", replace(self.known["docs"], running=None))
+            self.say("Data Docs are not served any more")
+
+    def _server(self, name: str, build: Callable[[int], Command]) -> None:
         """Start a web server unless it runs, with the same settings, already."""
-        build = partial(command, self.settings, self._own(admin, name))
         known, wanted = self.known.get(name), getattr(self.settings, f"{name}_port")
         preferred = wanted or (known.port if known else _PORTS[name])
         if known is not None and known.alive:
@@ -200,10 +231,10 @@ class _Startup:
             self.known[name] = service
             state.store(self.settings.var, self.known)
 
-    def _await(self, name: str, health: str, variable: str) -> None:
-        """Wait until our server answers; a configured one has to answer now."""
+    def _await(self, name: str, health: str, variable: str = "") -> None:
+        """Wait until our server answers; one that `variable` names has to answer now."""
         running = self.known[name].running if name in self.known else None
-        if getattr(self.settings, variable.lower()) is not None:
+        if variable and getattr(self.settings, variable.lower()) is not None:
             if health.startswith("http") and not healthy(health, 5):
                 address = health.removesuffix("/health").rpartition("@")[2]
                 raise ServicesDownError(

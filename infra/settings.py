@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from models.errors import TailorbirdError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 
 
 class SettingsRefusedError(TailorbirdError):
@@ -33,6 +34,8 @@ class Settings(BaseSettings):
     postgres_port: Port | None = None
     prefect_port: Port | None = None
     mlflow_port: Port | None = None
+    docs_port: PortOrNone | None = None  # 0: serve no Data Docs
+    docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
 
     @field_validator("var")
     @classmethod

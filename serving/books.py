@@ -2,15 +2,15 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, true
 
 from infra.schema import LEDGER, ingest_batches, quarantine
 
 Row = dict[str, Any]
 
 
-def ledger(engine: Engine, limit: int = 50) -> list[Row]:
-    """The newest batches and what became of their rows."""
+def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[Row]:
+    """The newest batches, of all sources or of one, and what became of their rows."""
     entry = ingest_batches.c
     shown = (
         entry.batch_id,
@@ -21,7 +21,8 @@ def ledger(engine: Engine, limit: int = 50) -> list[Row]:
         entry.detail,
     )
     with engine.connect() as connection:
-        found = connection.execute(select(*shown).order_by(entry.started_at.desc()).limit(limit))
+        mine = entry.source == source if source else true()
+        found = connection.execute(select(*shown).where(mine).order_by(entry.started_at.desc()).limit(limit))
         return [dict(row) for row in found.mappings()]
 
 

@@ -106,6 +106,11 @@ _BOOKS = {
     "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "detail")),
     "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
     "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
+    "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
+    "schedules": (
+        "What runs by itself",
+        ("slug", "deployment", "cron", "zone", "parameters", "next_run", "active"),
+    ),
 }
 
 
@@ -120,9 +125,11 @@ def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def pages(endpoints: Any) -> None:
     """Where the pages are, and how to sign in to them."""
-    _console.print(f"\nPrefect  {endpoints.prefect_page}", soft_wrap=True)
-    _console.print(f"MLflow   {endpoints.mlflow_tracking_uri}", soft_wrap=True)
-    if endpoints.prefect_login or endpoints.mlflow_login:
+    _console.print(f"\nPrefect   {endpoints.prefect_page}", soft_wrap=True)
+    _console.print(f"MLflow    {endpoints.mlflow_tracking_uri}", soft_wrap=True)
+    if endpoints.docs_page:
+        _console.print(f"Data Docs {endpoints.docs_page}/", soft_wrap=True)
+    if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
         _console.print(f"Sign in as [bold]tailorbird[/]; `{_program()} logins` shows the passwords.")
 
 

@@ -1,4 +1,4 @@
-"""Takes the events of a mapping's table in."""
+"""Takes the events of a table in."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,52 +7,51 @@ from typing import Any
 import pyarrow as pa
 from prefect import task
 
+from expectations import contract
 from infra.installation import current
-from models import columns
 from models.shapes import tabular
-from models.shapes.mapping import Mapping
-from tasks import sift
-from tasks.batches import batch_of, pseudonymised
-from tasks.intake import Intake, Part, Policy, ingest_batch
-from tasks.sources import files
-from tasks.sources.mappings import read_mapping
+from models.shapes.mapping import EventsMapping, Mapping
+from tasks.batches import batch_of, part_of, request_of, tables
+from tasks.ingest_batch import ingest_batch
+from tasks.intake import Intake, Part
+from tasks.prepare import prepared
+from tasks.sources import files, places
 
 
-def part_of(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
+def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
     """One chunk of a table as a part; `first` is the number of its first row in the file."""
-    events, names = pseudonymised(tabular.events(rows, mapping.events), intake.here.key)
-    if mapping.events.event_id is None:
-        events = tabular.identified(events)
-    consent = None
-    if columns.CONSENT in events.column_names:
-        consent = events[columns.CONSENT]
-        events = events.drop_columns([columns.CONSENT])
-    numbers = pa.array(range(first, first + len(rows)), pa.int64())
-    return Part(sift.fingerprint(events).append_column(sift.ROW, numbers), names, consent)
+    part: EventsMapping = part_of(mapping, "events")
+    said, cleaned = tabular.events(rows, part, mapping.spelling)
+    events, names = prepared(said, mapping, intake.here.key, first, identified=part.event_id is not None)
+    return Part(events, names, cleaned=cleaned)
 
 
 def parts_of(intake: Intake, mapping: Mapping, path: Path) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with its number of rows."""
-    first = 0
-    for rows in files.chunks(path, tabular.needed(mapping.events), csv=files.csv_of(mapping.events)):
-        yield part_of(intake, mapping, rows, first), len(rows)
+    part, first = part_of(mapping, "events"), 0
+    for rows in files.chunks(path, tabular.needed(part), csv=files.csv_of(part)):
+        yield shaped(intake, mapping, rows, first), len(rows)
         first += len(rows)
 
 
-def policy_of(mapping: Mapping) -> Policy:
-    """What a mapping decides for its events."""
-    consent = mapping.consent if mapping.consent in {"given", "absent"} else "opt-in"
-    return Policy(mapping.name, consent, mapping.consent_note)
+def checked(path: Path, address: str, part: Any) -> int:
+    """How many rows a table has, once it was held against its contract. Raises ContractBrokenError."""
+    csv, required = files.csv_of(part), tabular.kinds(part)
+    rows = files.row_count(path, csv, required)
+    contract.check(address, files.column_kinds(path, csv), rows, required, part.optional)
+    return rows
 
 
 @task(description="Events of one file: into the lake, into quarantine, or counted; every row once.")
-def ingest_events(mapping_name: str, location: str | None = None) -> dict[str, Any]:
-    """Ingest the events that a mapping names; returns the batch's line in the ledger.
+def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
+    """Ingest one file of a mapping's events; returns the batch's line in the ledger.
 
     The same file again changes nothing; after a crash it goes on where it stopped. Raises BatchRefusedError when the
     batch as a whole is not what its suite expects: then nothing of it stays.
     """
-    here, mapping = current(), read_mapping(mapping_name, location)
-    path, batch = batch_of(mapping, mapping.events, "events")
-    rows = files.row_count(path, files.csv_of(mapping.events), tabular.kinds(mapping.events))
-    return ingest_batch(here, policy_of(mapping), batch, lambda intake: parts_of(intake, mapping, path), rows)
+    here, known = current(), tables(mapping, overrides)
+    part = part_of(known, "events")
+    with places.fetched(file, here.settings.var) as path:
+        rows = checked(path, file, part)
+        batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
+        return ingest_batch(here, known, batch, lambda intake: parts_of(intake, known, path), rows)

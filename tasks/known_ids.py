@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from infra.lake import Lake
@@ -13,49 +14,76 @@ from models.sql import query, texts
 
 _LAYERS: Final = 8
 """Sorted layers kept apart before they are merged: adding stays cheap, and so does looking."""
+ID_HASH: Final = "id_hash"
+"""DuckDB's own hash of the event id: it need not outlive this process."""
+
+Hashes = NDArray[np.uint64]
+
+
+@dataclass
+class Seen:
+    """A growing set of 64-bit hashes: 8 bytes each, whatever was hashed."""
+
+    _layers: list[Hashes] = field(default_factory=list)
+
+    def holds(self, asked: Hashes) -> NDArray[np.bool_]:
+        """Which of these it has; one in 10^11 by mistake, at a hundred million."""
+        found = np.zeros(len(asked), bool)
+        for layer in self._layers:
+            at = np.minimum(np.searchsorted(layer, asked), len(layer) - 1)
+            found |= layer[at] == asked
+        return found
+
+    def add(self, hashes: Hashes) -> None:
+        """Have these from now on."""
+        if len(hashes):
+            self._layers.append(np.sort(hashes))
+        if len(self._layers) > _LAYERS:
+            self._layers = [np.sort(np.concatenate(self._layers))]
 
 
 @dataclass
 class KnownIds:
-    """64-bit hashes of the lake's event ids: 8 bytes an event, whatever the length of its id."""
+    """The ids of the lake's events."""
 
     lake: Lake
-    _layers: list[NDArray[np.uint64]] = field(default_factory=list)
+    _seen: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
         """Read the ids that are there."""
         paths = self.lake.event_files()
         if paths:
-            self._layers = [_sorted_hashes(f"read_parquet({texts(paths)})")]
+            self._seen.add(hashes(f"read_parquet({texts(paths)})", columns.EVENT_ID))
+
+    def may_hold(self, asked: Hashes) -> NDArray[np.bool_]:
+        """False for ids that are not there for certain."""
+        return self._seen.holds(asked)
 
     def among(self, rows: pa.Table) -> pa.Table:
-        """Ids and payload hashes of those of the rows' ids that the lake holds, whenever they occurred."""
+        """Ids and payload hashes of those of the rows' ids that the lake holds, whenever they occurred.
+
+        An event that came before mostly has the same time, so its month is looked through first.
+        """
+        months = pc.unique(rows[columns.MONTH]).to_pylist()
+        found = self._stored(rows, self.lake.event_files(months=months))
+        missing = rows.filter(pc.invert(pc.is_in(rows[columns.EVENT_ID], found[columns.EVENT_ID].combine_chunks())))
+        if not len(missing):
+            return found
+        return pa.concat_tables([found, self._stored(missing, self.lake.event_files())])
+
+    def _stored(self, rows: pa.Table, paths: list[str]) -> pa.Table:
         asked = rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH])
-        if not self._may_hold(asked):
+        if not paths or not len(rows):
             return asked.slice(0, 0)
-        stored = f"read_parquet({texts(self.lake.event_files())})"
+        stored = f"read_parquet({texts(paths)})"
         return query(f"SELECT event_id, payload_hash FROM {stored} SEMI JOIN rows USING (event_id)", rows=asked)
 
-    def add(self, rows: pa.Table) -> None:
-        """Rows that the lake holds from now on."""
-        self._layers.append(_sorted_hashes("rows", rows=rows.select([columns.EVENT_ID])))
-        if len(self._layers) > _LAYERS:
-            self._layers = [np.sort(np.concatenate(self._layers))]
-
-    def _may_hold(self, rows: pa.Table) -> bool:
-        """False when none of the ids is there for certain."""
-        asked = _sorted_hashes("rows", rows=rows)
-        return any(_meet(asked, layer) for layer in self._layers)
+    def add(self, stored: Hashes) -> None:
+        """The hashes of rows that the lake holds from now on."""
+        self._seen.add(stored)
 
 
-def _sorted_hashes(source: str, **tables: pa.Table) -> NDArray[np.uint64]:
-    """DuckDB's own hash: it need not outlive this process."""
-    found = query(f"SELECT hash(event_id) AS hash FROM {source}", **tables)
-    return np.sort(found["hash"].to_numpy())
-
-
-def _meet(asked: NDArray[np.uint64], layer: NDArray[np.uint64]) -> bool:
-    if not len(layer) or not len(asked):
-        return False
-    at = np.minimum(np.searchsorted(layer, asked), len(layer) - 1)
-    return bool((layer[at] == asked).any())
+def hashes(source: str, name: str, **tables: pa.Table) -> Hashes:
+    """The hashes of a column."""
+    found: Hashes = query(f"SELECT hash({name}) AS hash FROM {source}", **tables)["hash"].to_numpy()
+    return found

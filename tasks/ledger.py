@@ -2,17 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
+from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from models.errors import TailorbirdError
 
 PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
 Counts = dict[str, int]
+LATE: Final = timedelta(days=1)
+"""How far events may lie behind what their source has brought before: a daily export has some of the evening before."""
 
 
 class BatchBusyError(TailorbirdError):
@@ -32,6 +35,8 @@ class Batch:
     source: str
     location: str
     consent: str
+    request: dict[str, Any] = field(default_factory=dict)
+    """The mapping, and what was chosen otherwise: with it the same rows can be looked at again."""
 
 
 @contextmanager
@@ -55,13 +60,41 @@ def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[None]:
 
 def open_batch(connection: Connection, batch: Batch) -> str:
     """Enter a batch as pending if it is new or was refused; returns its status."""
-    entry = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
-    connection.execute(entry)
-    again = ingest_batches.c.status == REFUSED
-    mine = ingest_batches.c.batch_id == batch.batch_id
-    connection.execute(update(ingest_batches).where(mine, again).values(status=PENDING, detail=None))
+    entered = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
+    mine, again = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c.status == REFUSED
+    anew = {"status": PENDING, "detail": None, "request": batch.request, "late_before": None}
+    connection.execute(entered)
+    connection.execute(update(ingest_batches).where(mine, again).values(anew))
     status: str = connection.execute(select(ingest_batches.c.status).where(mine)).scalar_one()
     return status
+
+
+def late_before(connection: Connection, batch: Batch) -> datetime:
+    """Events of the batch that occurred before this moment come late: what their source brought before is newer.
+
+    It is decided once, so that a batch that is cut short goes on with the same moment.
+    """
+    mine, entry = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c
+    last = cast(ingest_chunks.c.profile["max"].astext, DateTime(timezone=True))
+    before = (entry.source == batch.source, entry.dataset == batch.dataset, entry.status == COMMITTED)
+    newest = select(func.max(last)).join_from(ingest_chunks, ingest_batches).where(*before).scalar_subquery()
+    moment = func.coalesce(newest - LATE, cast("-infinity", DateTime(timezone=True)))
+    connection.execute(update(ingest_batches).where(mine, entry.late_before.is_(None)).values(late_before=moment))
+    decided = func.nullif(entry.late_before, cast("-infinity", DateTime(timezone=True)))
+    found: datetime | None = connection.execute(select(decided).where(mine)).scalar_one()
+    return found or datetime.min.replace(tzinfo=UTC)
+
+
+def unfinished(connection: Connection, batch_id: str) -> list[str]:
+    """Other batches that are on their way in."""
+    others = (ingest_batches.c.status == PENDING, ingest_batches.c.batch_id != batch_id)
+    return list(connection.execute(select(ingest_batches.c.batch_id).where(*others)).scalars())
+
+
+def forget_chunks(connection: Connection, batch_id: str) -> None:
+    """Nothing of the batch was taken: it begins anew when it comes again."""
+    for table in (ingest_chunks, quarantine, ingest_updates):
+        connection.execute(delete(table).where(table.c.batch_id == batch_id))
 
 
 def record_chunk(connection: Connection, batch_id: str, chunk: int, counts: Counts, profile: dict[str, Any]) -> None:
@@ -87,7 +120,9 @@ def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, A
     sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
     found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
     counts = {name: int(value) for name, value in zip(LEDGER, found, strict=True)}
-    done = {"status": COMMITTED, "finished_at": func.now(), **counts}
+    late = select(func.coalesce(func.sum(ingest_chunks.c.profile["late"].as_integer()), 0))
+    mine = ingest_chunks.c.batch_id == batch_id
+    done = {"status": COMMITTED, "finished_at": func.now(), "late": late.where(mine).scalar_subquery(), **counts}
     if quality is not None:
         done["quality"] = quality
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))
@@ -96,8 +131,7 @@ def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, A
 
 def refuse_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]], detail: str) -> None:
     """Mark a batch as refused and forget its chunks: nothing of it was taken."""
-    for table in (ingest_chunks, quarantine):
-        connection.execute(delete(table).where(table.c.batch_id == batch_id))
+    forget_chunks(connection, batch_id)
     refused = {"status": REFUSED, "quality": quality, "detail": detail, "finished_at": func.now()}
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(refused))
 
@@ -105,4 +139,4 @@ def refuse_batch(connection: Connection, batch_id: str, quality: list[dict[str, 
 def entry(connection: Connection, batch_id: str) -> dict[str, Any]:
     """A batch's line in the ledger."""
     row = connection.execute(select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)).mappings().one()
-    return {name: row[name] for name in ("batch_id", "dataset", "source", "status", "consent", *LEDGER)}
+    return {name: row[name] for name in ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late")}

@@ -3,39 +3,62 @@
 from datetime import datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, select, update
 
-from expectations import events as promises
 from infra.installation import Installation, current
 from infra.schema import ingest_batches, ingest_chunks, quarantine
 from models import columns
 from models.errors import TailorbirdError
+from models.shapes import tabular
+from models.shapes.mapping import Mapping
 from models.shapes.shaped import EVENTS
+from models.shapes.source_mapping import SourceMapping
+from models.shapes.table_values import translated
+from models.shapes.traffic import MARKS
 from models.sql import query, texts
 from tasks import ledger, sift
-from tasks.intake import Intake, Policy, open_intake
-
-_TEXTS = (columns.USER_KEY, columns.PAYLOAD_HASH)
+from tasks.ingest_batch import told
+from tasks.intake import LATE, Intake, open_intake
+from tasks.prepare import SAID, fingerprinted
+from tasks.sources.mappings import read
 
 
 def _schema() -> pa.Schema:
-    """A canonical event as it waits in quarantine: with its user's key and its hash, and its number."""
-    kept = [f for f in EVENTS if f.name not in {"row_number", "anonymous_id", columns.USER_ID, columns.CONSENT}]
-    return pa.schema([pa.field(name, pa.string()) for name in _TEXTS] + kept + [pa.field(sift.ROW, pa.int64())])
+    """A canonical event as it waits in quarantine: under its user's key, with its marks and its number."""
+    kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
+    kept = [(name, kinds[name]) for name in (*SAID, columns.CONSENT, columns.RECEIVED_AT)]
+    return pa.schema([*kept, *((name, pa.bool_()) for name in MARKS), (sift.ROW, pa.int64())])
 
 
 def _waiting(connection: Connection, batch_id: str) -> pa.Table:
     """The events of a batch that wait; unreadable lines stay, since only where they are was kept."""
     mine = (quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None))
     found = connection.execute(select(quarantine.c.row_number, quarantine.c.payload).where(*mine)).all()
-    rows = [payload | {sift.ROW: number} for number, payload in found if columns.PAYLOAD_HASH in payload]
+    rows = [
+        dict.fromkeys(MARKS, False) | payload | {sift.ROW: number}
+        for number, payload in found
+        if columns.PAYLOAD_HASH in payload
+    ]
     for row in rows:
         for name in (columns.OCCURRED_AT, columns.RECEIVED_AT):
             row[name] = datetime.fromisoformat(row[name]) if row.get(name) else None
     return pa.Table.from_pylist(rows, _schema()).sort_by(sift.ROW)
+
+
+def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
+    """The events as the mapping reads them now."""
+    part = mapping.events if isinstance(mapping, Mapping) else None
+    if part is not None and part.event_types:
+        place = rows.schema.get_field_index(columns.EVENT_TYPE)
+        kinds = translated(rows[columns.EVENT_TYPE].combine_chunks(), part.event_types)
+        rows = rows.set_column(place, columns.EVENT_TYPE, kinds)
+    if part is not None and part.event_id is None:
+        rows = tabular.identified(rows)
+    return fingerprinted(rows)
 
 
 def _batch(here: Installation, batch_id: str) -> dict[str, Any]:
@@ -56,12 +79,14 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
     """
     here = current()
     known = _batch(here, batch_id)
-    policy = Policy(known["source"], "given", known["consent"], "accept" if accept_unknown_items else "quarantine")
-    batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"])
+    asked = known["request"]
+    mapping = read(asked.get("mapping", known["source"]), asked.get("overrides"))
+    if accept_unknown_items:
+        mapping = mapping.model_copy(update={"unknown_items": "accept"})
+    batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
     with ledger.hold(here.engine, batch_id), ledger.hold(here.engine, "the lake's events", wait=True):
-        _replay(open_intake(here, policy, batch))
-        with here.engine.connect() as connection:
-            return ledger.entry(connection, batch_id)
+        _replay(open_intake(here, mapping, batch))
+    return told(here, batch_id)
 
 
 def _replay(intake: Intake) -> None:
@@ -71,20 +96,24 @@ def _replay(intake: Intake) -> None:
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
         recorded: int = connection.execute(newest).scalar_one()
     unwelcome = pa.concat_arrays([intake.suppressed, intake.refused])
-    rows = rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=unwelcome)))
-    known = intake.known.among(rows)
-    done = sift.sift(intake.annotated(rows), promises.RULES, pa.array([], pa.string()), intake.routed, known)
+    rows = _mended(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=unwelcome))), intake.mapping)
+    catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
+    events = sift.annotate(rows, catalogue, intake.received_at.timestamp())
+    elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=intake.routed).to_numpy()
+    done = sift.sift(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
     passed = rows.filter(pc.invert(pc.is_in(rows[sift.ROW], value_set=_numbers(done.quarantined))))
     if not len(passed):
         return
     chunk = max(recorded, here.lake.committed_chunk(batch_id)) + 1
     arrived = _arrived(here, batch_id, passed) if chunk > recorded + 1 else 0
     # The lake first: cut short here, the next replay finds these events in the lake and counts them as arrived.
-    here.lake.append_events(intake.for_lake(done.accepted), batch_id, chunk)
+    accepted = intake.for_lake(done.accepted)
+    here.lake.append_events(accepted, batch_id, chunk)
     counts = done.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + arrived, "duplicate": counts["duplicate"] - arrived}
     with here.engine.begin() as connection:
-        ledger.record_chunk(connection, batch_id, chunk, counts, counts)
+        found = {**counts, LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
+        ledger.record_chunk(connection, batch_id, chunk, counts, found)
         mine = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
         connection.execute(update(quarantine).where(*mine).values(replayed_at=func.now()))
         ledger.close_batch(connection, batch_id, None)

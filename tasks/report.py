@@ -1,11 +1,13 @@
-"""Tables that people find on the Prefect page of a run."""
+"""Tables and links that people find on the Prefect page of a run."""
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from prefect.artifacts import create_table_artifact
+from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
+from infra import data_docs
 from infra.installation import current
 from infra.registry import Registry
 
@@ -36,3 +38,18 @@ def show_runs(title: str, run_ids: Iterable[str]) -> None:
         figures = {name: round(run.data.metrics[name], 4) for name in SHOWN}
         rows.append({"model": run.data.tags["kind"], **figures, "run": registry.page(run_id)})
     show("training-runs", title, rows)
+
+
+def link_docs(entry: Row) -> dict[str, Any]:
+    """The batch's line in the ledger with the address of its Data Docs, which a link on the run's page leads to."""
+    here, batch_id = current(), str(entry["batch_id"])
+    address = data_docs.address(here.settings.var, here.endpoints, batch_id)
+    if address and FlowRunContext.get() is not None:
+        text = f"{entry['dataset']}: {entry['status']}"
+        create_link_artifact(link=address, link_text=text, key=_key(batch_id), description=f"Data Docs of {batch_id}")
+    return {**entry, "data_docs": address}
+
+
+def _key(batch_id: str) -> str:
+    """Prefect takes small letters, digits and dashes."""
+    return "data-docs-" + re.sub(r"[^a-z0-9]+", "-", batch_id.lower()).strip("-")

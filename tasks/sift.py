@@ -4,19 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
+from models.shapes.traffic import MARKS
 from models.sql import query
+from tasks.known_ids import ID_HASH, KnownIds
 
-ROW = "row_number"
-RULES = "rule_ids"
-_CONFLICT = "id_conflict"
+ROW: Final = "row_number"
+RULES: Final = "rule_ids"
+CONFLICT: Final = "id_conflict"
+HELPERS: Final = (ROW, ID_HASH, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
+"""Columns that are only looked at, and stored nowhere."""
+
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -29,20 +37,15 @@ class Sifted:
     counts: dict[str, int]
 
 
-def fingerprint(events: pa.Table) -> pa.Table:
-    """Add `payload_hash`: 128 bits of SHA-256 over everything the event says."""
-    said = ", ".join(f"coalesce({name}::varchar, '')" for name in events.column_names if name != ROW)
-    hashed = f"left(sha256(concat_ws(chr(31), {said})), 32)"
-    return query(f"SELECT *, {hashed} AS {columns.PAYLOAD_HASH} FROM events", events=events)
-
-
-def annotate(events: pa.Table, catalogue: pa.Array, now: float) -> pa.Table:
-    """Add the helper columns that the rules look at; `now` in epoch seconds."""
+def annotate(events: pa.Table, catalogue: pa.Array | None, now: float) -> pa.Table:
+    """Add what the rules look at; `now` in epoch seconds. Without a `catalogue` every item is known."""
     # Not safe: of a time in the year 9999, which stands for "never", some microseconds may get lost.
     micros = pc.cast(pc.cast(events[columns.OCCURRED_AT], pa.int64()), pa.float64(), safe=False)
     seconds = pc.divide(micros, 1e6)
+    items = events[columns.ITEM_ID]
+    known = pa.repeat(True, len(events)) if catalogue is None else pc.is_in(items, value_set=catalogue)
     return (
-        events.append_column(promises.IN_CATALOGUE, pc.is_in(events[columns.ITEM_ID], value_set=catalogue))
+        events.append_column(promises.IN_CATALOGUE, known)
         .append_column(promises.OCCURRED_S, seconds)
         .append_column(promises.AHEAD_S, pc.subtract(seconds, now))
     )
@@ -55,14 +58,27 @@ def _named(broken: pa.Table) -> pa.Array:
     return query(statement, broken=broken)[RULES].combine_chunks()
 
 
-def _split(rows: pa.Table, rules: Sequence[RowRule]) -> tuple[pa.Table, pa.Table]:
-    """The rows that keep every rule, and the others with the ids of the rules they break."""
-    broken = flags(rows, rules)
-    unsound = reduce(pc.or_, broken.columns)
-    return rows.filter(pc.invert(unsound)), rows.filter(unsound).append_column(RULES, _named(broken.filter(unsound)))
+def _unsound(broken: pa.Table) -> Mask:
+    found: Mask = reduce(pc.or_, broken.columns).to_numpy(zero_copy_only=False)
+    return found
 
 
-def _repeats(rows: pa.Table, known: pa.Table) -> tuple[pa.Array, pa.Array]:
+def _quarantined(rows: pa.Table, broken: pa.Table, bad: Mask) -> pa.Table:
+    """The rows that break a rule, with the ids of the rules."""
+    chosen = pa.array(bad)
+    return rows.filter(chosen).append_column(RULES, _named(broken.filter(chosen)))
+
+
+def _doubtful(hashes: NDArray[np.uint64], known: KnownIds) -> Mask:
+    """Which ids may be there already, in the lake or twice among these; the others are new for certain."""
+    doubtful = known.may_hold(hashes)
+    order = np.argsort(hashes, kind="stable")
+    again = hashes[order][1:] == hashes[order][:-1]
+    doubtful[order[1:][again]] = doubtful[order[:-1][again]] = True
+    return doubtful
+
+
+def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
     """Which rows repeat an event that came before, and which use its id for something else."""
     statement = f"""
         WITH first AS (
@@ -73,34 +89,41 @@ def _repeats(rows: pa.Table, known: pa.Table) -> tuple[pa.Array, pa.Array]:
         FROM rows JOIN first USING (event_id) LEFT JOIN stored USING (event_id) ORDER BY rows.{ROW}
     """
     found = query(statement, rows=rows.select([columns.EVENT_ID, columns.PAYLOAD_HASH, ROW]), known=known)
-    conflicting = found["conflicting"].combine_chunks()
-    return pc.and_not(found["repeated"].combine_chunks(), conflicting), conflicting
+    conflicting = found["conflicting"].to_numpy()
+    return found["repeated"].to_numpy() & ~conflicting, conflicting
 
 
-def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, routed: pa.Array, known: pa.Table) -> Sifted:
+def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mask, known: KnownIds) -> Sifted:
     """Take a chunk of annotated, fingerprinted events apart.
 
-    `suppressed` are user keys whose rows are dropped, `routed` items that nobody shops for, `known` the ids and
-    hashes that are stored already. In that order a row is suppressed, routed, quarantined, a duplicate or accepted.
+    `suppressed` are the rows to drop, `routed` those that are no shopping. In that order a row is suppressed, routed,
+    quarantined, a duplicate or accepted.
     """
-    read = len(rows)
-    kept = rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=suppressed)))
-    shopped = kept.filter(pc.invert(pc.is_in(kept[columns.ITEM_ID], value_set=routed)))
-    candidates, quarantined = _split(shopped, rules)
-    repeated, conflicting = _repeats(candidates, known)
-    conflicts = candidates.filter(conflicting)
-    reason = pa.array([[_CONFLICT]] * len(conflicts), pa.list_(pa.string()))
-    accepted = candidates.filter(pc.invert(pc.or_(repeated, conflicting)))
-    quarantined = pa.concat_tables([quarantined, conflicts.append_column(RULES, reason)])
+    broken = flags(rows, rules)
+    left = ~(suppressed | routed)
+    bad = _unsound(broken) & left
+    candidates = np.flatnonzero(left & ~bad)
+    doubtful = candidates[_doubtful(rows[ID_HASH].to_numpy()[candidates], known)]
+    quarantined = _quarantined(rows, broken, bad)
+    accepted = left & ~bad
+    duplicates = 0
+    if len(doubtful):
+        asked = rows.take(pa.array(doubtful)).sort_by(ROW)
+        repeated, conflicting = _repeats(asked, known.among(asked))
+        accepted[doubtful[repeated | conflicting]] = False
+        conflicts = asked.filter(pa.array(conflicting))
+        reason = pa.array([[CONFLICT]] * len(conflicts), pa.list_(pa.string()))
+        quarantined = pa.concat_tables([quarantined, conflicts.append_column(RULES, reason)])
+        duplicates = int(repeated.sum())
     counts = {
-        "read": read,
-        "suppressed": read - len(kept),
-        "routed": len(kept) - len(shopped),
+        "read": len(rows),
+        "suppressed": int(suppressed.sum()),
+        "routed": int((routed & ~suppressed).sum()),
         "quarantined": len(quarantined),
-        "duplicate": int(pc.sum(repeated).as_py() or 0),
-        "accepted": len(accepted),
+        "duplicate": duplicates,
+        "accepted": int(accepted.sum()),
     }
-    return Sifted(accepted, quarantined, counts)
+    return Sifted(rows.filter(pa.array(accepted)), quarantined, counts)
 
 
 def rule_counts(quarantined: pa.Table) -> dict[str, int]:
@@ -111,18 +134,19 @@ def rule_counts(quarantined: pa.Table) -> dict[str, int]:
 
 def payloads(quarantined: pa.Table) -> list[dict[str, Any]]:
     """The quarantined rows as JSON values; they carry the pseudonym, never the raw id."""
-    hidden = (ROW, RULES, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
+    hidden = (*HELPERS, RULES, columns.MONTH)
     shown = quarantined.drop_columns([c for c in hidden if c in quarantined.column_names])
     for place, field in enumerate(shown.schema):
         if pa.types.is_timestamp(field.type):
             stamps = pc.strftime(shown[field.name], "%Y-%m-%dT%H:%M:%S%z")
             shown = shown.set_column(place, field.name, stamps)
-    return [{name: _plain(value) for name, value in row.items()} for row in shown.to_pylist()]
+    return [_payload(row) for row in shown.to_pylist()]
 
 
-def _plain(value: Any) -> Any:
-    """A value that JSON can hold: it knows no infinity."""
-    return str(value) if isinstance(value, float) and not isfinite(value) else value
+def _payload(row: dict[str, Any]) -> dict[str, Any]:
+    """What JSON can hold, which knows no infinity; a mark only where it is true."""
+    plain = {n: str(v) if isinstance(v, float) and not isfinite(v) else v for n, v in row.items()}
+    return {name: value for name, value in plain.items() if value or name not in MARKS}
 
 
 def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, key: str) -> Sifted:
@@ -131,9 +155,10 @@ def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Arra
     The rest is `accepted` for the caller to store, and counted as routed: it updates the catalogue or the users.
     """
     numbered = rows.append_column(ROW, pa.array(range(len(rows))))
-    dropped = pc.is_in(rows[key], value_set=suppressed)
-    kept = numbered.filter(pc.invert(dropped))
-    candidates, quarantined = _split(kept, rules)
+    kept = numbered.filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
+    broken = flags(kept, rules)
+    bad = _unsound(broken)
+    candidates, quarantined = kept.filter(pa.array(~bad)), _quarantined(kept, broken, bad)
     last = query(f"SELECT max({ROW}) AS row FROM candidates GROUP BY {key}", candidates=candidates)["row"]
     accepted = candidates.filter(pc.is_in(candidates[ROW], value_set=last.combine_chunks()))
     counts = {
@@ -145,3 +170,9 @@ def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Arra
         "accepted": 0,
     }
     return Sifted(accepted.drop_columns([ROW]), quarantined, counts)
+
+
+def spread(rows: pa.Table, size: int, among: Mask | None = None) -> pa.Table:
+    """A sample of rows (or of those `among` them) in even steps, so that no part of the file is overlooked."""
+    places = np.arange(len(rows)) if among is None else np.flatnonzero(among)
+    return rows.take(pa.array(places[:: max(1, len(places) // max(size, 1))]))

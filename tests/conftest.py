@@ -99,6 +99,21 @@ class Shop(NamedTuple):
     rules: dict[str, int]
     """How many events break each rule; one event may break several."""
 
+    @property
+    def events_file(self) -> str:
+        """Where the transactions are."""
+        return str(self.folder / "transactions.parquet")
+
+    @property
+    def items_file(self) -> str:
+        """Where the products are."""
+        return str(self.folder / "products.parquet")
+
+    @property
+    def users_file(self) -> str:
+        """Where the demographics are."""
+        return str(self.folder / "demographics.parquet")
+
     def write(self, **tables: pa.Table) -> None:
         """Put tables into the folder in place of the ones that are there."""
         for name, rows in tables.items():

@@ -3,6 +3,7 @@
 import ast
 import re
 import subprocess
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +25,7 @@ OURS = {name: service for name, service in SERVICES.items() if name != "postgres
 DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 LIBPQ = {"PGPASSWORD"}
+SECRET = "TAILORBIRD_SECRET_"  # infra/credentials.py reads these, whatever follows
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
 
@@ -76,7 +78,7 @@ def flow_files() -> set[str]:
 
 
 def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
-    assert set(SERVICES) == {"postgres", "prefect", "mlflow", "deploy", "worker"}
+    assert set(SERVICES) == {"postgres", "prefect", "mlflow", "docs", "deploy", "worker"}
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 
@@ -97,7 +99,7 @@ def test_every_service_runs_a_command_that_the_image_has(name: str) -> None:
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_environment_variable_is_one_that_its_reader_knows(name: str) -> None:
-    given = set(OURS[name]["environment"]) - LIBPQ
+    given = {variable for variable in OURS[name]["environment"] if not variable.startswith(SECRET)} - LIBPQ
     assert given <= settings_names() | prefect_names() | mlflow_names()
 
 
@@ -132,6 +134,13 @@ def test_no_service_has_a_password_of_its_own(name: str) -> None:
 
 def test_every_long_running_service_is_asked_whether_it_is_well() -> None:
     assert {name for name, service in SERVICES.items() if "healthcheck" not in service} == {"deploy"}
+
+
+def test_data_docs_see_their_pages_and_no_key_and_the_worker_writes_them() -> None:
+    assert SERVICES["docs"]["volumes"] == ["docs:/data/data_docs:ro"]
+    assert "docs:/data/data_docs" in SERVICES["worker"]["volumes"]
+    module, factory = tokens(SERVICES["docs"])[2].split(":")
+    assert callable(getattr(import_module(module), factory))
 
 
 def test_every_named_volume_is_declared() -> None:

@@ -11,7 +11,7 @@ umask 077
 draft=$(mktemp .env.XXXXXX)
 trap 'rm -f "$draft"' EXIT
 for name in TAILORBIRD_POSTGRES_PASSWORD TAILORBIRD_DATABASE_PASSWORD PREFECT_DATABASE_PASSWORD \
-    MLFLOW_DATABASE_PASSWORD PREFECT_PASSWORD MLFLOW_PASSWORD MLFLOW_SESSION_KEY; do
+    MLFLOW_DATABASE_PASSWORD PREFECT_PASSWORD MLFLOW_PASSWORD MLFLOW_SESSION_KEY DOCS_PASSWORD; do
     # Hexadecimal digits need no escaping in a URL.
     printf '%s=%s\n' "$name" "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')" >>"$draft"
 done

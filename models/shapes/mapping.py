@@ -2,18 +2,15 @@
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.columns import EVENT_TYPES
-from models.errors import TailorbirdError
+from models.shapes.source_mapping import MappingError as MappingError
+from models.shapes.source_mapping import SourceMapping, parsed
 from models.shapes.table_times import format_fault, zone_fault
 
 Column = str | list[str]
 """A source column, or several whose values are joined."""
-
-
-class MappingError(TailorbirdError):
-    """A mapping file that cannot be understood."""
 
 
 def _event_type(name: str) -> str:
@@ -32,6 +29,11 @@ def _time_format(name: str) -> str:
     if fault := format_fault(name):
         raise ValueError(fault)
     return name
+
+
+Zone = Annotated[str, AfterValidator(_zone)]
+TimeFormat = Annotated[str, AfterValidator(_time_format)]
+_YES = ("true", "t", "yes", "y", "1", "given", "granted")
 
 
 class _Part(BaseModel):
@@ -72,7 +74,7 @@ class EventsMapping(_Part):
 
     texts = (
         *("event_id", "user_id", "item_id", "session_id", "occurred_at"),
-        *("event_type", "currency", "placement", "recommendation_id", "consent"),
+        *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip"),
     )
     numbers = ("quantity", "value", "rating", "position")
     demanded = ("event_id", "user_id", "item_id", "occurred_at")
@@ -83,9 +85,9 @@ class EventsMapping(_Part):
     item_id: Column
     session_id: Column | None = None
     occurred_at: str
-    time_format: Annotated[str, AfterValidator(_time_format)] = "timestamp"
+    time_format: TimeFormat = "timestamp"
     """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
-    zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    zone: Zone = "UTC"
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
     event_type: str | None = None
@@ -100,9 +102,14 @@ class EventsMapping(_Part):
     position: str | None = None
     recommendation_id: str | None = None
     consent: str | None = None
-    consent_words: list[str] = ["true", "t", "yes", "y", "1", "given", "granted"]
+    consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
+    user_agent: str | None = None
+    ip: str | None = None
+    """Who sent it: read to find robots and internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
+    fill: dict[str, str | int | float] = {}
+    """Constants for what is null in columns that are named; how many were put in is counted."""
 
     @model_validator(mode="after")
     def _each_from_one_place(self) -> Self:
@@ -114,6 +121,18 @@ class EventsMapping(_Part):
         if self.event_types and not self.event_type:
             raise ValueError("event_types translates the values of a column; name that column as event_type")
         _event_type(self.constants.get("event_type", EVENT_TYPES[0]))
+        return self
+
+    @model_validator(mode="after")
+    def _fill_what_is_read(self) -> Self:
+        known = [name for name in ("quantity", "value", "currency") if getattr(self, name)]
+        for name, constant in self.fill.items():
+            if name not in known:
+                found = ", ".join(known) or "quantity, value and currency, once their columns are named"
+                raise ValueError(f"fill names {name!r}, which is none of what it can fill here: {found}")
+            if isinstance(constant, str) != (name == "currency"):
+                kind = "a currency code in quotes" if name == "currency" else "a number; write it without quotes"
+                raise ValueError(f"fill.{name} has to be {kind}")
         return self
 
 
@@ -156,48 +175,48 @@ class ItemsMapping(_Filled):
 class UsersMapping(_Filled):
     """Which traits of a user are kept; all others never enter."""
 
-    texts = ("user_id", "attributes")
+    texts = ("user_id", "attributes", "consent", "consent_at")
     numbers = ()
     demanded = ("user_id",)
 
     user_id: str
     attributes: list[str]
+    consent: str | None = None
+    consent_words: list[str] = list(_YES)
+    """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
+    consent_at: str | None = None
+    """When the user said so: an older answer does not replace a newer one."""
+    time_format: TimeFormat = "timestamp"
+    zone: Zone = "UTC"
+
+    @model_validator(mode="after")
+    def _a_time_belongs_to_an_answer(self) -> Self:
+        if self.consent_at and not self.consent:
+            raise ValueError("consent_at says when the answer was given; name the column of the answer, consent")
+        return self
 
 
-class Mapping(BaseModel):
-    """The whole of a mapping file."""
+class Mapping(SourceMapping):
+    """The whole of a mapping file for tables."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    name: str
-    location: str
-    consent: Literal["given", "absent"]
-    """What the owner of the data declares, for data without a consent of its own."""
-    consent_note: str
-    events: EventsMapping
-    items: ItemsMapping
-    users: UsersMapping
+    location: str | None = None
+    """Where the files are when they are not given."""
+    events: EventsMapping | None = None
+    items: ItemsMapping | None = None
+    users: UsersMapping | None = None
 
+    @model_validator(mode="after")
+    def _something_is_read(self) -> Self:
+        if not (self.events or self.items or self.users):
+            raise ValueError("it reads nothing; add a table [events], [items] or [users]")
+        return self
 
-_KEYS: dict[str, type[BaseModel]] = {"events": EventsMapping, "items": ItemsMapping, "users": UsersMapping}
-
-
-def _fault(error: Any) -> str:
-    """One fault as a person reads it: where, what, and what would be right."""
-    where, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
-    if error["type"] == "missing":
-        message = "it is missing; add it"
-    if error["type"] == "extra_forbidden":
-        fields = (
-            _KEYS.get(str(error["loc"][0]), Mapping).model_fields if len(error["loc"]) > 1 else Mapping.model_fields
-        )
-        message = f"there is no such key; the keys here are {', '.join(name for name in fields if name != 'name')}"
-    return f"{where}: {message}"
+    @property
+    def accepts_unknown_items(self) -> bool:
+        """Without a catalogue of its own a source may speak of items that nobody has named."""
+        return self.unknown_items == "accept" or (self.unknown_items is None and self.items is None)
 
 
 def parse(content: dict[str, Any], name: str) -> Mapping:
-    """The mapping in `content`; what is missing or misspelt is named."""
-    try:
-        return Mapping.model_validate({**content, "name": name})
-    except ValidationError as error:
-        faults = "; ".join(map(_fault, error.errors()))
-        raise MappingError(f"The mapping {name!r} cannot be used: {faults}.") from error
+    """The mapping of tables in `content`; what is missing or misspelt is named."""
+    return parsed(Mapping, content, name)

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.shapes import segment_lines, segment_rows, segment_users
+from models.shapes import cleaning, segment_lines, segment_rows, segment_users
+from models.shapes.cleaning import Spelling, told
 from models.shapes.segment_events import MEANINGS, Meaning
 from models.shapes.segment_pages import PageRule
 from models.shapes.shaped import EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, Shaped
@@ -20,6 +21,7 @@ from models.sql import Query, connected
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some programs write it at the beginning of a file."""
+_AS_IT_IS: Final = Spelling()
 CONSENT_CATEGORIES: Final = ("Personalization", "Advertising")
 """The categories of `context.consent.categoryPreferences` that must not be refused."""
 
@@ -31,12 +33,13 @@ def shape(
     meanings: Mapping[str, Meaning] = MEANINGS,
     traits: Sequence[str] = (),
     consent_categories: Sequence[str] = CONSENT_CATEGORIES,
+    spelling: Spelling = _AS_IT_IS,
 ) -> Shaped:
     """Take lines apart: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
 
     `rule` finds items in visited pages, `meanings` says what events are (see `segment_events.extended`), `traits` is
     the allow-list for users. Consent is false when one of `consent_categories` was refused, true when none was, and
-    null when the line has none of them. Nothing here fails for what a line holds.
+    null when the line has none of them. `spelling` has further synonyms. Nothing here fails for what a line holds.
 
     A call costs a tenth of a second before the first line is read, so give it tens of thousands at once. Memory grows
     with the lines of one call.
@@ -46,13 +49,16 @@ def shape(
         entries = segment_rows.entries(query, read)
         people = read.filter(pc.is_in(read["kind"], value_set=pa.array(["identify", "alias"])))
         happened = entries.filter(pc.is_valid(entries[columns.EVENT_TYPE])).select([*EVENTS.names, "entry"])
+        events, mended = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
+        items, cleaned = _respelt(segment_rows.items(query, entries), spelling)
         return Shaped(
-            events=_in_order(happened).select(EVENTS.names).cast(EVENTS),
-            items=segment_rows.items(query, entries),
+            events=events,
+            items=items,
             users=segment_users.users(query, people, traits),
             aliases=segment_users.aliases(query, people),
             routed=_without_event(read, pc.is_null(read["fault"]), ROUTED, ["kind"]),
             unreadable=_without_event(read, pc.is_valid(read["fault"]), UNREADABLE, ["fault", "sha256"]),
+            cleaned=cleaned | mended,
         )
 
 
@@ -72,6 +78,22 @@ def _decoded(query: Query, lines: pa.Table) -> pa.Table:
         """,
         lines=table,
     )
+
+
+def _respelt(rows: pa.Table, spelling: Spelling) -> tuple[pa.Table, dict[str, int]]:
+    """The rows as the spelling has them, and what was mended."""
+    ways = {
+        columns.CURRENCY: (cleaning.currencies, spelling.currency),
+        columns.CATEGORY: (cleaning.categories, spelling.category),
+        columns.BRAND: (cleaning.brands, spelling.brand),
+    }
+    counts = {}
+    for place, name in enumerate(rows.column_names):
+        if name in ways:
+            mend, synonyms = ways[name]
+            values, counts[f"{name}_respelt"] = mend(rows[name], synonyms)
+            rows = rows.set_column(place, name, values)
+    return rows, told(**counts)
 
 
 def _in_order(rows: pa.Table) -> pa.Table:

@@ -24,6 +24,7 @@ _WHOLE: Final = (*_ALONE, "currency", "placement", "recommendation_id", "recomm_
 _ENVELOPE: Final = (
     *("type", "event", "messageId", "userId", "anonymousId", "previousId", "timestamp", "receivedAt", "name"),
 )
+_CONTEXT: Final = ("sessionId", "userAgent", "ip")
 _TYPES: Final = ("track", "page", "screen", "identify", "group", "alias")
 
 
@@ -31,7 +32,7 @@ def _structure() -> str:
     """Which parts are taken out of a line, all in the one go that parses it."""
     block = dict.fromkeys(BLOCK, "VARCHAR")
     properties = {**dict.fromkeys((*BLOCK, *_ALONE, "path"), "VARCHAR"), "products": [block]}
-    context = {"sessionId": "VARCHAR", "consent": {"categoryPreferences": "JSON"}}
+    context = {**dict.fromkeys(_CONTEXT, "VARCHAR"), "consent": {"categoryPreferences": "JSON"}}
     envelope = {**dict.fromkeys(_ENVELOPE, "VARCHAR"), "traits": "JSON"}
     return json.dumps({**envelope, "context": context, "properties": properties})
 
@@ -104,7 +105,8 @@ def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categorie
         coalesce({word("said.messageId")}, CASE WHEN fault IS NULL THEN 'sha256:' || left(sha256(raw), 32) END)
             AS message_id,
         {instant('said."timestamp"')} AS occurred_at, {instant("said.receivedAt")} AS received_at,
-        {consent("answers", categories)} AS consent, said.traits, said.context.sessionId AS visit, meaning.id_first,
+        {consent("answers", categories)} AS consent, said.traits, said.context.sessionId AS visit,
+        said.context.userAgent AS user_agent, said.context.ip AS ip, meaning.id_first,
         CASE WHEN fault IS NOT NULL OR meaning.event_type = 'impression' AND NOT named AND entries = 0 THEN NULL
              WHEN page_item IS NOT NULL THEN {visited} ELSE meaning.event_type END AS event_type,
         CASE WHEN fault IS NOT NULL THEN NULL

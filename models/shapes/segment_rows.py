@@ -51,7 +51,7 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
             {word("coalesce(block.placement, whole.placement)")} AS placement,
             try_cast(block.position AS INTEGER) AS position,
             {word(f"coalesce({shown})")} AS recommendation_id,
-            consent, {finite("price")} AS price, block
+            consent, user_agent, ip, {finite("price")} AS price, block
         FROM said
         """,
         lines=lines,

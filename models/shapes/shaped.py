@@ -1,6 +1,6 @@
 """What every shape of single lines or messages returns: rows of ours, and what became of all the others."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import pyarrow as pa
@@ -38,6 +38,8 @@ EVENTS: Final = pa.schema(
         (columns.POSITION, pa.int32()),
         (columns.RECOMMENDATION_ID, _TEXT),
         (columns.CONSENT, pa.bool_()),
+        (columns.USER_AGENT, _TEXT),
+        (columns.IP, _TEXT),
     ]
 )
 ALIASES: Final = pa.schema(
@@ -67,6 +69,8 @@ class Shaped:
     """Lines that were understood and are no interaction, with their kind."""
     unreadable: pa.Table
     """Lines that say nothing, with the reason and the SHA-256 of their bytes, in hexadecimal digits."""
+    cleaned: dict[str, int] = field(default_factory=dict)
+    """What was mended in events and items, and how often."""
 
     @property
     def read(self) -> int:

@@ -45,15 +45,20 @@ def format_fault(name: str) -> str | None:
 
 def instants(values: pa.ChunkedArray, time_format: str, zone: str) -> Any:
     """Times in UTC to the microsecond; one that says no zone is taken to be in `zone`."""
+    return placed(values, time_format, zone)[0]
+
+
+def placed(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
+    """The same as `instants`, and how many of the times said no zone."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _native(values, zone)
     if time_format in EPOCHS:
-        return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT)
+        return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT), 0
     words = pc.utf8_trim_whitespace(pc.cast(values, pa.string()))
     return _written(words, time_format, zone)
 
 
-def _native(values: pa.ChunkedArray, zone: str) -> Any:
+def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
     tz = getattr(values.type, "tz", None)
     try:
         moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
@@ -61,7 +66,11 @@ def _native(values: pa.ChunkedArray, zone: str) -> Any:
         factor = {"s": 1_000_000, "ms": 1_000}[values.type.unit]
         moments = _counted(pc.cast(values, pa.int64()), factor).cast(pa.timestamp("us", tz=tz))
     bounded = _bounded(moments)
-    return bounded.cast(INSTANT) if tz else _at(bounded, zone)
+    return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
+
+
+def _valid(values: Any) -> int:
+    return len(values) - int(values.null_count)
 
 
 def _at(local: Any, zone: str) -> Any:
@@ -93,7 +102,7 @@ def _counted(values: Any, factor: int) -> Any:
     return pc.multiply(pc.cast(known, pa.int64()), factor)
 
 
-def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> Any:
+def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
     """Text as instants: ISO 8601, or by a format."""
     rows = pa.table({"text": words})
     if time_format == TIMESTAMP:
@@ -102,7 +111,8 @@ def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> Any:
                    CASE WHEN regexp_matches(text, '{_LOCAL}') THEN try_cast(text AS TIMESTAMP) END AS local FROM rows
         """
         read = query(statement, rows=rows)
-        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(_bounded(read["local"]), zone))
+        local = _bounded(read["local"])
+        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
     found = query(f"SELECT try_strptime(text, {_literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
     return _native(found, zone)
 

@@ -19,7 +19,7 @@ def words(rows: pa.Table, column: str) -> pa.Array:
     """Values as text, null where there is none."""
     values = rows[column]
     if pa.types.is_floating(values.type):
-        values = _whole(_without_nan(values))
+        values = _written(_without_nan(values))
     try:
         said = pc.cast(values, pa.string()).combine_chunks()
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
@@ -41,12 +41,18 @@ def tidy(said: pa.Array) -> pa.Array:
     return _or_null(pc.utf8_trim_whitespace(pc.replace_substring_regex(said, r"[\s\p{Z}]+", " ")))
 
 
-def _whole(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Integers that some program turned into floats, as they do for a column with gaps: 12.0 is the id 12."""
+def _written(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers as ids. Some program turned integers into floats, as they do for a column with gaps: 12.0 is the id 12.
+
+    Each number by itself, or an id would depend on which others are read with it.
+    """
     try:
         return pc.cast(values, pa.int64())
     except pa.ArrowInvalid:
-        return values
+        numbers = pc.cast(values, pa.float64())
+    whole = pc.and_(pc.equal(numbers, pc.floor(numbers)), pc.less(pc.abs(numbers), 2.0**63))
+    integers = pc.cast(pc.if_else(whole, numbers, pa.scalar(None, pa.float64())), pa.int64())
+    return pc.coalesce(pc.cast(integers, pa.string()), pc.cast(values, pa.string()))
 
 
 def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:

@@ -1,16 +1,19 @@
 """Rows of any table, turned into canonical events, items and users as a mapping says. Arrow in, Arrow out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
+from models.shapes import cleaning
+from models.shapes.cleaning import Cleaned, Counts, Spelling, told
 from models.shapes.kinds import Kind
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
-from models.shapes.table_times import EPOCHS, TIMESTAMP, instants
+from models.shapes.table_times import EPOCHS, TIMESTAMP, placed
 from models.shapes.table_values import (
+    UnreadableColumnError,
     answers,
     identifier,
     number,
@@ -27,6 +30,8 @@ IMPUTED = "_imputed"
 """Ends the name of the attribute that marks what a declared constant was put in for."""
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
+
+_AS_IT_IS = Spelling()
 
 Part = EventsMapping | ItemsMapping | UsersMapping
 
@@ -45,33 +50,32 @@ def kinds(part: Part) -> dict[str, Kind]:
     """What each source column has to hold."""
     found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
     found |= dict.fromkeys(part.named(part.numbers), "number")
-    if isinstance(part, EventsMapping):
+    if isinstance(part, EventsMapping) or (isinstance(part, UsersMapping) and part.consent_at):
+        moment = part.occurred_at if isinstance(part, EventsMapping) else str(part.consent_at)
         if part.time_format == TIMESTAMP:
-            found[part.occurred_at] = "time"
+            found[moment] = "time"
         elif part.time_format in EPOCHS:
-            found[part.occurred_at] = "number"
+            found[moment] = "number"
     return found
 
 
-def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
+def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them.
 
-    The columns are the same for every mapping, but for `consent`, which is there when the mapping names it. Where the
-    mapping names no event id, `event_id` is null: it is made by `identified`.
+    The columns are the same for every mapping, but for `consent`, `user_agent` and `ip`, which are there when the
+    mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
     """
-    constants = mapping.constants
-    currency = tidy(optional_words(rows, mapping.currency)) if mapping.currency else None
     kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
+    moments, assumed = _moments(rows, mapping.occurred_at, mapping)
+    numbers, counts = _worth(rows, mapping, spelling)
     said: dict[str, Any] = {
         columns.EVENT_ID: identifier(rows, mapping.event_id),
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.SESSION_ID: identifier(rows, mapping.session_id),
         columns.ITEM_ID: identifier(rows, mapping.item_id),
-        columns.EVENT_TYPE: _constant(constants.get("event_type"), rows) if kind is None else kind,
-        columns.OCCURRED_AT: instants(rows[mapping.occurred_at], mapping.time_format, mapping.zone),
-        columns.QUANTITY: number(rows, mapping.quantity),
-        columns.VALUE: number(rows, mapping.value),
-        columns.CURRENCY: pc.utf8_upper(_constant(constants.get("currency"), rows) if currency is None else currency),
+        columns.EVENT_TYPE: _constant(mapping.constants.get("event_type"), rows) if kind is None else kind,
+        columns.OCCURRED_AT: moments,
+        **numbers,
         columns.RATING: number(rows, mapping.rating),
         columns.PLACEMENT: optional_words(rows, mapping.placement),
         columns.POSITION: place(rows, mapping.position),
@@ -79,7 +83,35 @@ def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
     }
     if mapping.consent:
         said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
-    return pa.table(said)
+    senders = {columns.USER_AGENT: mapping.user_agent, columns.IP: mapping.ip}
+    said |= {name: words(rows, column) for name, column in senders.items() if column}
+    return Cleaned(pa.table(said), told(zone_assumed=assumed, **counts))
+
+
+def _moments(rows: pa.Table, column: str, mapping: EventsMapping | UsersMapping) -> tuple[Any, int]:
+    """A column of times in UTC, and how many of them said no zone."""
+    try:
+        return placed(rows[column], mapping.time_format, mapping.zone)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise UnreadableColumnError(
+            f"The column {column!r} must hold times, found {rows[column].type}: {error}. Mend the file or the mapping."
+        ) from error
+
+
+def _worth(rows: pa.Table, mapping: EventsMapping, spelling: Spelling) -> tuple[dict[str, Any], Counts]:
+    """How many, for how much and in which currency; and what was mended or put in."""
+    named = optional_words(rows, mapping.currency)
+    currency, respelt = cleaning.currencies(named, spelling.currency)
+    if "currency" in mapping.constants:
+        currency, _ = cleaning.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)
+    own: dict[str, Any] = {
+        columns.QUANTITY: number(rows, mapping.quantity),
+        columns.VALUE: number(rows, mapping.value),
+        columns.CURRENCY: currency,
+    }
+    counts = {f"{name}{IMPUTED}": int(own[name].null_count) for name in mapping.fill}
+    filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
+    return filled, counts | {"currency_respelt": respelt}
 
 
 def _constant(value: str | None, rows: pa.Table) -> pa.Array:
@@ -99,21 +131,18 @@ def identified(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.column_names.index(columns.EVENT_ID), columns.EVENT_ID, ids)
 
 
-def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
+def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical items. What is not merchandise is kept and marked as not available."""
-    separator = columns.CATEGORY_SEPARATOR
-    category = text(rows, mapping.category, separator, mapping.category_alternatives)
+    paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
+    category, categories = cleaning.categories(paths, spelling.category)
+    brand, brands = cleaning.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
     available = pa.repeat(True, len(rows))
     for beginning in mapping.not_merchandise:
         available = pc.and_(available, pc.invert(pc.starts_with(pc.fill_null(category, ""), beginning)))
-    own = {
-        columns.CATEGORY: category,
-        columns.BRAND: tidy(optional_words(rows, mapping.brand)),
-        columns.PRICE: number(rows, mapping.price),
-    }
+    own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: number(rows, mapping.price)}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
     marks = {name: _mark(values) for name, values in own.items() if name in mapping.fill}
-    return pa.table(
+    found = pa.table(
         {
             columns.ITEM_ID: identifier(rows, mapping.item_id),
             columns.TITLE: _title(rows, mapping),
@@ -122,16 +151,32 @@ def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
             columns.AVAILABLE: available,
         }
     )
+    return Cleaned(found, told(category_respelt=categories, brand_respelt=brands, **_imputed(found, mapping.fill, own)))
 
 
-def users(rows: pa.Table, mapping: UsersMapping) -> pa.Table:
-    """Canonical users: the raw id and the traits on the mapping's allow-list."""
-    return pa.table(
-        {
-            columns.USER_ID: identifier(rows, mapping.user_id),
-            columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
-        }
-    )
+def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:
+    """Canonical users: the raw id, the traits on the allow-list, and what they said about consent where it is named."""
+    said: dict[str, Any] = {
+        columns.USER_ID: identifier(rows, mapping.user_id),
+        columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
+    }
+    if mapping.consent:
+        said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
+    if mapping.consent_at:
+        said[columns.CONSENT_AT] = _moments(rows, mapping.consent_at, mapping)[0]
+    found = pa.table(said)
+    return Cleaned(found, told(**_imputed(found, mapping.fill)))
+
+
+def _imputed(found: pa.Table, fill: Collection[str], own: Collection[str] = ()) -> Counts:
+    """How many constants were put in, by their marks: of the columns of our own each, of attributes altogether."""
+    marks = found[columns.ATTRIBUTES].combine_chunks()
+    counts: Counts = {}
+    for name in fill:
+        mark = marks.field(f"{name}{IMPUTED}")
+        key = f"{name if name in own else 'attribute'}{IMPUTED}"
+        counts[key] = counts.get(key, 0) + len(mark) - mark.null_count
+    return counts
 
 
 def _title(rows: pa.Table, mapping: ItemsMapping) -> pa.Array:

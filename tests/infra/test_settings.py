@@ -43,6 +43,13 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert load().database_url is None
 
 
+def test_data_docs_can_be_switched_off_by_port_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load().docs_port is None
+    monkeypatch.setenv("TAILORBIRD_DOCS_PORT", "0")
+    monkeypatch.setenv("TAILORBIRD_DOCS_URL", "https://docs.example")
+    assert (load().docs_port, load().docs_url) == (0, "https://docs.example")
+
+
 def test_printing_settings_shows_no_password() -> None:
     assert "hidden" not in repr(Settings(database_url="postgresql://me:hidden@db/shop"))
 

@@ -34,7 +34,7 @@ def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
 def test_the_status_is_told_without_what_is_heavy(installation: Installation) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "status", "--json"]))
     found = json.loads(done.stdout)
-    assert found["services"] == {"postgres": True, "prefect": False, "mlflow": False}
+    assert found["services"] == {"postgres": True, "prefect": False, "mlflow": False, "docs": False}
     assert found["ledger"]["read"] == 0
     assert "sqlalchemy" in loaded
     assert not HEAVY & loaded

@@ -1,6 +1,7 @@
 import json
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, insert, update
 
@@ -34,7 +35,7 @@ def filled(empty: Engine) -> Engine:
         for version, passed, decision in ((4, True, "approved"), (5, True, None), (6, False, None)):
             row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
             connection.execute(insert(reviews).values(row | {"decision": decision}))
-        remember(connection, {"raw": "key", "listless": "other"})
+        remember(connection, pa.table({"user_id": ["raw", "listless"], "user_key": ["key", "other"]}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("key", "other")])
         home = publish.Shelf("home", "run", 4, "v1", 2)

@@ -13,7 +13,8 @@ from models import catalog
 from models.most_popular import MostPopular
 from tasks.build_dataset import build_dataset
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
 from tasks.load_dataset import open_dataset
 
 
@@ -41,6 +42,7 @@ class Stage(NamedTuple):
 
 @pytest.fixture
 def stage(installation: Installation, shop: Any) -> Stage:
-    for ingest in (ingest_items, ingest_users, ingest_events):
-        ingest.fn("complete_journey", str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
+    ingest_users.fn("complete_journey", shop.users_file)
+    ingest_events.fn("complete_journey", shop.events_file)
     return Stage(installation, shop, build_dataset.fn())

@@ -2,33 +2,37 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from expectations.contract import ContractBrokenError
 from models.shapes.mapping import Mapping
-from tasks.batches import batch_of, pseudonymised, spread, time_span
-from tasks.sources.mappings import read_mapping
+from tasks.batches import WrongMappingError, batch_of, calls, part_of, request_of, tables
+from tasks.ingest_events import checked
 
 
-def mapping_of(shop: Any, **changes: Any) -> Mapping:
-    return read_mapping("complete_journey", str(shop.folder)).model_copy(update=changes)
+def mapping_of(**changes: Any) -> Mapping:
+    return tables("complete_journey", None).model_copy(update=changes)
+
+
+def named(mapping: Mapping, file: str) -> str:
+    return batch_of(mapping, "events", Path(file), file).batch_id
 
 
 def test_a_batch_is_named_by_its_content_wherever_it_lies(shop: Any, tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    shutil.copytree(shop.folder, elsewhere)
-    here, there = mapping_of(shop), read_mapping("complete_journey", str(elsewhere))
-    assert batch_of(here, here.events, "events")[1].batch_id == batch_of(there, there.events, "events")[1].batch_id
+    elsewhere = shutil.copy(shop.events_file, tmp_path / "elsewhere.parquet")
+    assert named(mapping_of(), shop.events_file) == named(mapping_of(location=str(tmp_path)), str(elsewhere))
 
 
 def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
-    mapping = mapping_of(shop)
-    first = batch_of(mapping, mapping.events, "events")[1]
-    declared = mapping_of(shop, consent="absent")
-    assert batch_of(declared, declared.events, "events")[1].batch_id != first.batch_id
+    first = named(mapping_of(), shop.events_file)
+    assert named(mapping_of(consent="opt-in"), shop.events_file) != first
     shop.write(transactions=shop.transactions.slice(1))
-    assert batch_of(mapping, mapping.events, "events")[1].batch_id != first.batch_id
+    assert named(mapping_of(), shop.events_file) != first
+
+
+def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
+    looser = tables("complete_journey", {"limits": {"events": {"quarantined_share": 0.5}}})  # type: ignore[dict-item]
+    assert named(looser, shop.events_file) == named(mapping_of(), shop.events_file)
 
 
 @pytest.mark.parametrize(
@@ -48,25 +52,20 @@ def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
 )
 def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, told: str) -> None:
     shop.write(transactions=broken(shop.transactions))
-    mapping = mapping_of(shop)
     with pytest.raises(ContractBrokenError, match=told):
-        batch_of(mapping, mapping.events, "events")
+        checked(Path(shop.events_file), shop.events_file, mapping_of().events)
 
 
-def test_pseudonyms_stand_in_for_raw_ids_and_nobody_stays_nobody() -> None:
-    rows = pa.table({"user_id": ["900", None, "900", "901"], "n": [1, 2, 3, 4]})
-    found, names = pseudonymised(rows, b"key")
-    assert found.column_names == ["user_key", "n"]
-    assert found["user_key"].to_pylist() == [names["900"], None, names["900"], names["901"]]
+def test_a_mapping_that_is_not_made_for_a_file_is_named() -> None:
+    with pytest.raises(WrongMappingError, match="'segment' is the mapping of a Segment export"):
+        tables("segment", None)
+    with pytest.raises(WrongMappingError, match="'content' is a mapping of tables"):
+        calls("content", None)
+    with pytest.raises(WrongMappingError, match=r"reads no users: add a table \[users\]"):
+        part_of(mapping_of(users=None), "users")
 
 
-@pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
-def test_a_sample_is_spread_over_all_rows(size: int, kept: int) -> None:
-    sample = spread(pa.table({"n": range(10)}), size)["n"].to_pylist()
-    assert (len(sample), sample[0]) == (kept, 0)
-
-
-def test_a_span_of_time_may_be_empty() -> None:
-    rows = pa.table({"occurred_at": pa.array([None, 0, 1_000_000], pa.timestamp("us", tz="UTC"))})
-    assert time_span(rows) == {"min": "1970-01-01T00:00:00+00:00", "max": "1970-01-01T00:00:01+00:00"}
-    assert time_span(rows.slice(0, 1)) == {"min": None, "max": None}
+def test_a_mapping_of_ones_own_is_remembered_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert request_of("own.toml", {"from": "2024"})["mapping"] == str(tmp_path / "own.toml")
+    assert request_of("content", None) == {"mapping": "content", "overrides": {}}

@@ -14,7 +14,7 @@ from models.features.catalog import ITEM_FEATURES, USER_FEATURES
 from tasks import ledger
 from tasks.build_dataset import NoEventsError, build_dataset, stored_manifest
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items
+from tasks.ingest_items import ingest_items
 from tasks.load_dataset import manifest_of, newest_version, open_dataset
 
 TABLES = ("interactions", "users", "items", "user_features", "item_features")
@@ -77,12 +77,12 @@ def test_a_batch_is_not_seen_before_it_is_committed_and_then_makes_a_new_data_se
         held = "ALTER TABLE ingest_batches ADD CONSTRAINT held CHECK (accepted <> 300)"
         connection.execute(text(held))
     with pytest.raises(Exception, match="held"):
-        ingest_events.fn("complete_journey", str(stage.shop.folder))
+        ingest_events.fn("complete_journey", stage.shop.events_file)
     while_pending = build_dataset.fn()
     assert while_pending["rows"]["interactions"] == stage.manifest["rows"]["interactions"]
     with stage.here.engine.begin() as connection:
         connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT held"))
-    assert ingest_events.fn("complete_journey", str(stage.shop.folder))["status"] == ledger.COMMITTED
+    assert ingest_events.fn("complete_journey", stage.shop.events_file)["status"] == ledger.COMMITTED
     committed = build_dataset.fn()
     assert committed["events_version"] == while_pending["events_version"]
     assert committed["rows"]["interactions"] == stage.manifest["rows"]["interactions"] + 300
@@ -91,7 +91,7 @@ def test_a_batch_is_not_seen_before_it_is_committed_and_then_makes_a_new_data_se
 def test_a_new_catalogue_makes_a_new_data_set(stage: Any) -> None:
     first = open_dataset(stage.manifest["version"])
     stage.shop.write(products=stage.shop.products.set_column(3, "brand", pa.array(["New"] * 63)))
-    ingest_items.fn("complete_journey", str(stage.shop.folder))
+    ingest_items.fn("complete_journey", stage.shop.items_file)
     manifest = build_dataset.fn()
     assert manifest["version"] != stage.manifest["version"]
     assert set(open_dataset(manifest["version"]).items["brand"].to_pylist()) == {"New"}
@@ -131,7 +131,7 @@ def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None
 def test_before_anything_was_accepted_it_says_what_to_do(shop: Any, ingested: bool) -> None:
     if ingested:
         with pytest.raises(TailorbirdError):
-            ingest_events.fn("complete_journey", str(shop.folder))
+            ingest_events.fn("complete_journey", shop.events_file)
     with pytest.raises(NoEventsError, match="run `tailorbird ingest` first"):
         build_dataset.fn()
 
@@ -151,8 +151,8 @@ def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
 
     monkeypatch.setenv("TAILORBIRD_LAKE", str(installation.settings.var / "somebody's lake"))
     current.cache_clear()
-    ingest_items.fn("complete_journey", str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
     for part in (shop.transactions.slice(0, 1500), shop.transactions):
         shop.write(transactions=part)
-        ingest_events.fn("complete_journey", str(shop.folder))
+        ingest_events.fn("complete_journey", shop.events_file)
     assert build_dataset.fn()["rows"]["interactions"] == shop.counts["accepted"]

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from infra.installation import Installation
 from infra.schema import quarantine
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items
+from tasks.ingest_items import ingest_items
 from tasks.ledger import BatchBusyError
 from tasks.sources.files import CHUNK_ROWS
 
@@ -23,7 +23,7 @@ INGEST = """
 import os
 os.environ.update({environment!r})
 from tasks.ingest_events import ingest_events
-ingest_events.fn("complete_journey", {folder!r})
+ingest_events.fn("complete_journey", {file!r})
 """
 
 
@@ -49,10 +49,10 @@ def three_chunks(products: Any) -> pa.Table:
 def program(installation: Installation, shop: Any, tmp_path: Path) -> str:
     """A script that ingests the three chunks into the installation."""
     shop.write(transactions=three_chunks(shop.products["product_id"].to_numpy()))
-    ingest_items.fn("complete_journey", str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
     names = ("TAILORBIRD_DATABASE_URL", "TAILORBIRD_VAR", "PREFECT_API_URL", "MLFLOW_TRACKING_URI")
     script = tmp_path / "ingest.py"
-    script.write_text(INGEST.format(environment={n: os.environ[n] for n in names}, folder=str(shop.folder)))
+    script.write_text(INGEST.format(environment={n: os.environ[n] for n in names}, file=shop.events_file))
     assert installation.lake.events() is None
     return str(script)
 
@@ -66,11 +66,11 @@ def killed(program: str, context: Any, seconds: float) -> bool:
     return bool(process.exitcode == -9)
 
 
-def finished(folder: Path) -> dict[str, Any]:
+def finished(file: str) -> dict[str, Any]:
     """The batch's line in the ledger, once the server has noticed that the killed process is gone."""
     for _ in range(100):
         try:
-            entry: dict[str, Any] = ingest_events.fn("complete_journey", str(folder))
+            entry: dict[str, Any] = ingest_events.fn("complete_journey", file)
         except BatchBusyError:
             time.sleep(0.05)
         else:
@@ -91,7 +91,7 @@ def test_an_ingest_that_is_killed_again_and_again_ends_with_every_event_once(
     moments = np.random.default_rng(seed).uniform(0.3, 2.2, 4)
     ends = [killed(program, context, seconds) for seconds in moments]
     assert any(ends)
-    entry = finished(shop.folder)
+    entry = finished(shop.events_file)
     broken, repeated = ROWS // 50, REPEATED // 2 * 49 // 50
     expected = {"read": ROWS, "quarantined": broken + repeated, "duplicate": repeated, "suppressed": 0, "routed": 0}
     expected["accepted"] = ROWS - broken - 2 * repeated

@@ -17,23 +17,23 @@ from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, suppressions, users
 from tasks import ledger
-from tasks.batches import batch_of
-from tasks.ingest_events import ingest_events, part_of, policy_of
-from tasks.ingest_reference import ingest_items
-from tasks.intake import close, open_intake
+from tasks.batches import batch_of, tables
+from tasks.ingest_batch import close
+from tasks.ingest_events import ingest_events, shaped
+from tasks.ingest_items import ingest_items
+from tasks.intake import open_intake
 from tasks.quality import BatchRefusedError
-from tasks.sources import files
-from tasks.sources.mappings import read_mapping
+from tasks.sources import files, mappings
 
 Ingest = Callable[..., dict[str, Any]]
-SHIPPED = Path(read_mapping.__code__.co_filename).parent / "mappings" / "complete_journey.toml"
+SHIPPED = Path(mappings.__file__).parent / "mappings" / "complete_journey.toml"
 
 
 @pytest.fixture
 def ingest(installation: Installation, shop: Any) -> Ingest:  # noqa: ARG001 - it has to be there
     """Ingests the events of the shop, whose catalogue is there already."""
-    ingest_items.fn("complete_journey", str(shop.folder))
-    return lambda mapping="complete_journey": ingest_events.fn(mapping, str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
+    return lambda mapping="complete_journey": ingest_events.fn(mapping, shop.events_file)
 
 
 def counts(entry: dict[str, Any]) -> dict[str, int]:
@@ -132,13 +132,12 @@ def test_a_broken_contract_stores_nothing(installation: Installation, shop: Any,
 def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(
     installation: Installation, shop: Any
 ) -> None:
-    place = ("complete_journey", str(shop.folder))
     with pytest.raises(BatchRefusedError, match="item_not_in_catalogue"):
-        ingest_events.fn(*place)
+        ingest_events.fn("complete_journey", shop.events_file)
     assert lake(installation) == []
     assert rows_of(installation, quarantine) == 0
-    ingest_items.fn(*place)
-    assert counts(ingest_events.fn(*place)) == shop.counts
+    ingest_items.fn("complete_journey", shop.items_file)
+    assert counts(ingest_events.fn("complete_journey", shop.events_file)) == shop.counts
     assert len(lake(installation)) == shop.counts["accepted"]
 
 
@@ -170,20 +169,20 @@ def test_a_sample_leaves_out_what_nobody_shops_for(shop: Any, ingest: Ingest) ->
 
 def test_two_files_with_the_same_events_at_once_bring_each_event_once(installation: Installation, shop: Any) -> None:
     whole = shop.transactions
-    ingest_items.fn("complete_journey", str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
     other = shop.folder.parent / "other"
     shutil.copytree(shop.folder, other)
     pq.write_table(whole.slice(0, 1500), other / "transactions.parquet")
     with ThreadPoolExecutor(2) as pool:
-        runs = [pool.submit(ingest_events.fn, "complete_journey", str(folder)) for folder in (shop.folder, other)]
+        files = (shop.events_file, str(other / "transactions.parquet"))
+        runs = [pool.submit(ingest_events.fn, "complete_journey", file) for file in files]
         entries = [counts(run.result()) for run in runs]
     assert sum(entry["accepted"] for entry in entries) == shop.counts["accepted"]
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
 def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
-    mapping = read_mapping("complete_journey", str(shop.folder))
-    _, batch = batch_of(mapping, mapping.events, "events")
+    batch = batch_of(tables("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
     with ledger.hold(installation.engine, batch.batch_id), pytest.raises(ledger.BatchBusyError):
         ingest()
     assert counts(ingest()) == shop.counts
@@ -219,11 +218,11 @@ def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, 
         assert connection.execute(select(users.c.consent).where(mine)).scalar() is False
 
 
-def test_where_consent_is_absent_only_those_who_gave_it_come_in(
+def test_without_a_declared_consent_only_those_who_gave_it_come_in(
     installation: Installation, shop: Any, ingest: Ingest, tmp_path: Path
 ) -> None:
     mapping = tmp_path / "silent.toml"
-    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "absent"'))
+    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "opt-in"'))
     key = pseudonym(str(shop.transactions["household_id"][0].as_py()), installation.key)
     agreed = {"user_key": key, "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
     with installation.engine.begin() as connection:
@@ -266,17 +265,18 @@ def test_a_batch_that_could_not_be_closed_is_closed_by_the_next_run(
 def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     installation: Installation, shop: Any, ingest: Ingest, done: int
 ) -> None:
-    mapping = read_mapping("complete_journey", str(shop.folder))
-    path, batch = batch_of(mapping, mapping.events, "events")
+    mapping, path = tables("complete_journey", None), Path(shop.events_file)
+    batch = batch_of(mapping, "events", path, shop.events_file)
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
-        intake = open_intake(installation, policy_of(mapping), batch)
-        parts = [part_of(intake, mapping, rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
+        intake = open_intake(installation, mapping, batch)
+        parts = [shaped(intake, mapping, rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
+        looks = [intake.look(part) for part in parts]
         for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
-            intake.take(parts[chunk], chunk)
-    close(intake, pa.concat_tables([intake.judged(part, 450) for part in parts]))
+            intake.take(parts[chunk], looks[chunk], chunk)
+    close(intake, pa.concat_tables([looked.sample(450) for looked in looks]))
     assert counts(ingest()) == shop.counts
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 

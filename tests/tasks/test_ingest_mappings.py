@@ -16,25 +16,30 @@ from infra.installation import Installation
 from infra.schema import LEDGER, items, quarantine, users
 from models.errors import TailorbirdError
 from models.shapes import tabular
+from tasks.batches import tables
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
 from tasks.sources import files
-from tasks.sources.mappings import read_mapping
+from tasks.sources.parts import files_of
 
 GOLDEN = Path(__file__).parent / "golden"
-SHAPES: dict[str, Callable[[pa.Table, Any], pa.Table]] = {
-    "events": tabular.events,
-    "items": tabular.items,
-    "users": tabular.users,
-}
+SHAPES = {"events": tabular.events, "items": tabular.items, "users": tabular.users}
 NAMES = ["personalize", "content"]
 
 
+def file_of(folder: Path, name: str, dataset: str) -> str:
+    """The one file of a part of a mapping."""
+    [file] = files_of(tables(name, None), [str(folder)])[dataset]
+    return file
+
+
 def canonical(name: str, dataset: str) -> pa.Table:
-    mapping = read_mapping(name, str(GOLDEN / name))
-    part = getattr(mapping, dataset)
-    [rows] = files.chunks(files.locate(mapping.location, part.file), tabular.needed(part), csv=files.csv_of(part))
-    return SHAPES[dataset](rows, part)
+    part = getattr(tables(name, None), dataset)
+    path = Path(file_of(GOLDEN / name, name, dataset))
+    [rows] = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
+    shaped: pa.Table = SHAPES[dataset](rows, part).rows
+    return shaped
 
 
 def plain(value: Any) -> Any:
@@ -52,19 +57,11 @@ def test_the_golden_files_give_exactly_the_golden_rows(name: str, dataset: str) 
 
 
 def test_events_of_all_mappings_have_the_same_columns(shop: Any) -> None:
-    mapping = read_mapping("complete_journey").events
+    mapping = tables("complete_journey", None).events
     schemas = [canonical(name, "events").schema for name in NAMES]
-    schemas.append(tabular.events(shop.transactions, mapping).schema)
+    schemas.append(tabular.events(shop.transactions, mapping).rows.schema)
     consent = schemas[1].get_field_index("consent")
     assert schemas[1].remove(consent) == schemas[0] == schemas[2]
-
-
-def declared(name: str, folder: Path, change: tuple[str, str]) -> str:
-    """A copy of a mapping that says other things, as a team would make it."""
-    shipped = Path(read_mapping.__code__.co_filename).parent / "mappings" / f"{name}.toml"
-    path = folder / f"{name}.toml"
-    path.write_text(shipped.read_text().replace(*change))
-    return str(path)
 
 
 SOUND = 60
@@ -105,13 +102,16 @@ def lake(here: Installation) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("place", ["personalize"], indirect=True)
-def test_what_was_exported_for_amazon_personalize_comes_in(
-    installation: Installation, place: Path, tmp_path: Path
-) -> None:
-    mapping = declared("personalize", tmp_path, ('consent = "absent"', 'consent = "given"'))
-    assert ledger_of(ingest_items.fn(mapping, str(place))) == {"read": 63, "quarantined": 1, "routed": 62}
-    assert ledger_of(ingest_users.fn(mapping, str(place))) == {"read": 2, "routed": 2}
-    entry = ingest_events.fn(mapping, str(place))
+def test_what_was_exported_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
+    mapping = "personalize"
+    declared = {"consent": "given", "consent_note": "by contract"}
+    assert ledger_of(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
+        "read": 63,
+        "quarantined": 1,
+        "routed": 62,
+    }
+    assert ledger_of(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
     assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
     assert caught(installation) == [
         ["occurred_at_missing"],
@@ -120,7 +120,7 @@ def test_what_was_exported_for_amazon_personalize_comes_in(
         ["item_not_in_catalogue"],
         ["price_negative"],
     ]
-    assert ingest_events.fn(mapping, str(place)) == entry
+    assert ingest_events.fn(mapping, file_of(place, mapping, "events"), declared) == entry
     rows = lake(installation)
     assert [row["event_type"] for row in rows[:3]] == ["view", "purchase", "add_to_cart"]
     assert rows[1]["user_key"] == pseudonym("0042", installation.key)
@@ -133,9 +133,9 @@ def test_what_was_exported_for_amazon_personalize_comes_in(
 
 @pytest.mark.parametrize("place", ["content"], indirect=True)
 def test_articles_and_films_come_in_with_each_ones_consent(installation: Installation, place: Path) -> None:
-    assert ledger_of(ingest_items.fn("content", str(place))) == {"read": 3, "routed": 3}
-    assert ledger_of(ingest_users.fn("content", str(place))) == {"read": 2, "routed": 2}
-    entry = ingest_events.fn("content", str(place))
+    assert ledger_of(ingest_items.fn("content", file_of(place, "content", "items"))) == {"read": 3, "routed": 3}
+    assert ledger_of(ingest_users.fn("content", file_of(place, "content", "users"))) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn("content", file_of(place, "content", "events"))
     # Ben said no, and Eva nothing.
     assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
     assert caught(installation) == [["occurred_at_missing"], ["item_not_in_catalogue"]]
@@ -154,7 +154,7 @@ def test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind(
     path = tmp_path / "content" / "interactions-2024-06.csv"
     path.write_text(path.read_text() + 'e8,"ana')
     with pytest.raises(TailorbirdError, match=r"interactions-2024-06.csv cannot be read: line 10: "):
-        ingest_events.fn("content", str(path.parent))
+        ingest_events.fn("content", str(path))
     assert installation.lake.event_files() == []
 
 
@@ -165,6 +165,6 @@ def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
     path = tmp_path / "content" / "interactions-2024-06.csv"
     path.write_text(path.read_text().replace("action", "act").replace(",placement", ",place"))
     with pytest.raises(ContractBrokenError, match="column 'action' is missing") as told:
-        ingest_events.fn("content", str(path.parent))
+        ingest_events.fn("content", str(path))
     assert "placement" not in str(told.value)
     assert installation.lake.event_files() == []

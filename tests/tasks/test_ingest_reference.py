@@ -7,16 +7,13 @@ from sqlalchemy import select, update
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_batches, items, quarantine, suppressions, users
-from tasks.ingest_reference import ingest_items, ingest_users
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
 from tasks.quality import BatchRefusedError
 
 
-def place(shop: Any) -> tuple[str, str]:
-    return ("complete_journey", str(shop.folder))
-
-
 def test_the_catalogue_comes_in_with_its_last_word_on_every_item(installation: Installation, shop: Any) -> None:
-    entry = ingest_items.fn(*place(shop))
+    entry = ingest_items.fn("complete_journey", shop.items_file)
     found = {name: entry[name] for name in LEDGER}
     assert found == {"read": 63, "accepted": 0, "quarantined": 1, "duplicate": 1, "suppressed": 0, "routed": 61}
     with installation.engine.connect() as connection:
@@ -32,7 +29,7 @@ def test_the_catalogue_comes_in_with_its_last_word_on_every_item(installation: I
 
 
 def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installation: Installation, shop: Any) -> None:
-    entry = ingest_users.fn(*place(shop))
+    entry = ingest_users.fn("complete_journey", shop.users_file)
     assert (entry["read"], entry["routed"], entry["status"]) == (20, 20, "committed")
     assert entry["consent"].startswith("declared by the mapping")
     household = str(shop.demographics["household_id"][1].as_py())
@@ -46,12 +43,12 @@ def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installat
 
 
 def test_new_traits_replace_old_ones_and_consent_stays_as_it_was(installation: Installation, shop: Any) -> None:
-    ingest_users.fn(*place(shop))
+    ingest_users.fn("complete_journey", shop.users_file)
     key = pseudonym(str(shop.demographics["household_id"][0].as_py()), installation.key)
     with installation.engine.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == key).values(consent=False, consent_source="called"))
     shop.write(demographics=shop.demographics.set_column(1, "age", pa.array(["older"] * 20)))
-    ingest_users.fn(*place(shop))
+    ingest_users.fn("complete_journey", shop.users_file)
     with installation.engine.connect() as connection:
         row = connection.execute(select(users).where(users.c.user_key == key)).one()
     assert (row.consent, row.consent_source, row.attributes["age"]) == (False, "called", "older")
@@ -62,15 +59,15 @@ def test_of_suppressed_users_neither_traits_nor_id_are_stored(installation: Inst
     key = pseudonym(household, installation.key)
     with installation.engine.begin() as connection:
         connection.execute(suppressions.insert().values(user_key=key, reason="left"))
-    assert ingest_users.fn(*place(shop))["suppressed"] == 1
+    assert ingest_users.fn("complete_journey", shop.users_file)["suppressed"] == 1
     with installation.engine.connect() as connection:
         assert key not in connection.execute(select(users.c.user_key)).scalars().all()
         assert household not in connection.execute(select(identities.c.user_id)).scalars().all()
 
 
 def test_the_same_files_again_change_nothing(installation: Installation, shop: Any) -> None:
-    for ingest in (ingest_items, ingest_users):
-        assert ingest.fn(*place(shop)) == ingest.fn(*place(shop))
+    for ingest, file in ((ingest_items, shop.items_file), (ingest_users, shop.users_file)):
+        assert ingest.fn("complete_journey", file) == ingest.fn("complete_journey", file)
     with installation.engine.connect() as connection:
         assert len(connection.execute(select(ingest_batches)).all()) == 2
 
@@ -81,10 +78,10 @@ def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -
     nameless |= {"product_type": pa.nulls(63, pa.string())}
     shop.write(products=pa.table({n: nameless.get(n, shop.products[n]) for n in shop.products.column_names}))
     with pytest.raises(BatchRefusedError, match=r"category_missing \(40 of 63"):
-        ingest_items.fn(*place(shop))
+        ingest_items.fn("complete_journey", shop.items_file)
     with installation.engine.connect() as connection:
         assert connection.execute(select(items)).first() is None
         assert connection.execute(select(quarantine)).first() is None
         assert connection.execute(select(ingest_batches.c.status)).scalars().all() == ["refused"]
     shop.write(products=shop.products)
-    assert ingest_items.fn(*place(shop))["status"] == "committed"
+    assert ingest_items.fn("complete_journey", shop.items_file)["status"] == "committed"

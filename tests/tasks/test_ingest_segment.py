@@ -18,7 +18,6 @@ from tasks.build_dataset import build_dataset
 from tasks.ingest_segment import ingest_segment
 from tasks.load_dataset import open_dataset
 from tasks.sources import lines
-from tasks.sources.paths import line_files
 
 GOLDEN = Path(__file__).parents[1] / "models" / "shapes" / "golden" / "segment.jsonl"
 AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertising": True}}}
@@ -107,10 +106,12 @@ def test_without_consent_no_event_and_what_somebody_says_last_counts(
     assert counts(entry) == {"read": 3, "accepted": 1, "suppressed": 2}
     assert [row["user_id"] for row in rows(installation, identities)] == ["ann"]
     ingest_segment.fn("segment", write(tmp_path / "b", viewed(4, context=REFUSED)))
-    assert [row["consent"] for row in rows(installation, users)] == [False]
+    said = {row["user_key"]: row["consent"] for row in rows(installation, users)}
+    assert said == {pseudonym(name, installation.key): False for name in ("ann", "cleo")}
     entry = ingest_segment.fn("segment", write(tmp_path / "c", viewed(5, context={}), viewed(6)))
     assert counts(entry) == {"read": 2, "accepted": 1, "suppressed": 1}
-    assert [row["consent"] for row in rows(installation, users)] == [True]
+    said = {row["user_key"]: row["consent"] for row in rows(installation, users)}
+    assert said == {pseudonym("ann", installation.key): True, pseudonym("cleo", installation.key): False}
 
 
 def test_of_who_is_suppressed_nothing_is_stored(installation: Installation, tmp_path: Path) -> None:
@@ -166,17 +167,6 @@ def test_over_many_chunks_rows_are_numbered_through(
     entry = ingest_segment.fn("segment", path)
     assert counts(entry) == {"read": 200, "accepted": 180, "quarantined": 20}
     assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 201, 10))
-
-
-def test_files_are_found_by_name_folder_and_pattern(tmp_path: Path) -> None:
-    inner = tmp_path / "2024" / "06"
-    inner.mkdir(parents=True)
-    paths = [write(inner / name, viewed(1)) for name in ("a.jsonl", "b.jsonl.gz")]
-    (inner / "notes.txt").touch()
-    assert line_files([str(tmp_path)]) == paths
-    assert line_files([f"{tmp_path}/**/*.gz", str(tmp_path)]) == [paths[1], paths[0]]
-    with pytest.raises(TailorbirdError, match=r"no file of JSON lines at .*nowhere"):
-        line_files([paths[0], str(tmp_path / "nowhere")])
 
 
 def test_what_was_refunded_or_bought_before_the_user_was_known_is_learned_rightly(

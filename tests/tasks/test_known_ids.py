@@ -5,18 +5,23 @@ import pytest
 
 from infra.lake import Lake
 from tasks import known_ids
-from tasks.known_ids import KnownIds
+from tasks.known_ids import KnownIds, hashes
 
 
-def rows(*ids: str) -> pa.Table:
-    hashes = [f"hash of {event_id}" for event_id in ids]
-    return pa.table({"event_id": pa.array(ids, pa.string()), "payload_hash": pa.array(hashes, pa.string())})
+def rows(*ids: str, month: str = "2017-01") -> pa.Table:
+    said = {"event_id": list(ids), "payload_hash": [f"hash of {i}" for i in ids], "month": [month] * len(ids)}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in said.items()})
 
 
 def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
     stored = rows(*ids)
-    lake.append_events(stored.append_column("month", pa.array(["2017-01"] * len(ids))), "b", chunk)
+    lake.append_events(stored, "b", chunk)
     return stored
+
+
+def asked(known: KnownIds, found: pa.Table) -> list[bool]:
+    answers: list[bool] = known.may_hold(hashes("found", "event_id", found=found)).tolist()
+    return answers
 
 
 @pytest.fixture
@@ -25,22 +30,35 @@ def lake(tmp_path: Any) -> Lake:
 
 
 def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
-    assert len(KnownIds(lake).among(rows("a", "b"))) == 0
+    known = KnownIds(lake)
+    assert asked(known, rows("a", "b")) == [False, False]
+    assert len(known.among(rows("a", "b"))) == 0
 
 
 def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
     store(lake, 0, "a", "b")
-    assert KnownIds(lake).among(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
+    known = KnownIds(lake)
+    assert asked(known, rows("b", "c")) == [True, False]
+    assert known.among(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
+
+
+def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
+    store(lake, 0, "a", "b")
+    found = KnownIds(lake).among(rows("a", "c", month="2019-05"))
+    assert found["event_id"].to_pylist() == ["a"]
 
 
 def test_what_was_added_since_is_found_however_often_something_was_added(lake: Lake) -> None:
     known = KnownIds(lake)
     for chunk in range(2 * known_ids._LAYERS + 1):
-        known.add(store(lake, chunk, f"a{chunk}", f"b{chunk}"))
+        added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
+        known.add(hashes("added", "event_id", added=added))
+        assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
         found = known.among(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
         assert sorted(found) == sorted({"a0", f"b{chunk}"})
 
 
 def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
     store(lake, 0, "a")
+    assert asked(KnownIds(lake), rows()) == []
     assert len(KnownIds(lake).among(rows())) == 0

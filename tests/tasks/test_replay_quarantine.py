@@ -10,15 +10,15 @@ from infra.schema import LEDGER, ingest_batches, ingest_chunks, items, quarantin
 from models.errors import TailorbirdError
 from serving import books
 from tasks.ingest_events import ingest_events
-from tasks.ingest_reference import ingest_items
+from tasks.ingest_items import ingest_items
 from tasks.replay_quarantine import replay_quarantine
 
 
 @pytest.fixture
 def entry(installation: Installation, shop: Any) -> dict[str, Any]:  # noqa: ARG001 - it has to be there
     """The ledger's line of the shop's events, fourteen of which are on products that nobody has named."""
-    ingest_items.fn("complete_journey", str(shop.folder))
-    line: dict[str, Any] = ingest_events.fn("complete_journey", str(shop.folder))
+    ingest_items.fn("complete_journey", shop.items_file)
+    line: dict[str, Any] = ingest_events.fn("complete_journey", shop.events_file)
     return line
 
 

@@ -1,7 +1,10 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -9,23 +12,17 @@ from hypothesis import strategies as st
 
 from expectations import events as promises
 from expectations import items as item_promises
+from infra.lake import Lake
+from models.shapes.shaped import EVENTS
+from models.shapes.traffic import MARKS
 from tasks import sift
+from tasks.known_ids import ID_HASH, KnownIds
+from tasks.prepare import SAID, fingerprinted
 
 NOW = datetime(2018, 1, 1, tzinfo=UTC)
-SUPPRESSED, ROUTED, CATALOGUE = (
-    pa.array(["gone"], pa.string()),
-    pa.array(["fuel"], pa.string()),
-    pa.array(["ice", "tea", "fuel"], pa.string()),
-)
-_KINDS = {
-    "event_id": pa.string(),
-    "user_key": pa.string(),
-    "item_id": pa.string(),
-    "event_type": pa.string(),
-    "occurred_at": pa.timestamp("us", tz="UTC"),
-    "quantity": pa.float64(),
-    "value": pa.float64(),
-}
+CATALOGUE = pa.array(["ice", "tea", "fuel"], pa.string())
+APART = {"user_key": {"gone"}, "item_id": {"fuel"}}
+KINDS = pa.schema([(f.name, f.type) for f in EVENTS] + [("user_key", pa.string())] + [(n, pa.bool_()) for n in MARKS])
 
 
 class Event(NamedTuple):
@@ -39,18 +36,28 @@ class Event(NamedTuple):
 
 
 def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
-    rows = pa.table({n: pa.array([getattr(e, n) for e in events], kind) for n, kind in _KINDS.items()})
-    numbered = sift.fingerprint(rows).append_column(sift.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
-    return sift.annotate(numbered, CATALOGUE, NOW.timestamp())
+    said = [*SAID, *MARKS]
+    rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
+    numbered = rows.select(said).append_column(sift.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
+    return sift.annotate(fingerprinted(numbered), CATALOGUE, NOW.timestamp())
 
 
-def nothing_known() -> pa.Table:
-    return pa.table({"event_id": pa.array([], pa.string()), "payload_hash": pa.array([], pa.string())})
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> KnownIds:
+    """What is known of a lake without events."""
+    return KnownIds(Lake(str(tmp_path_factory.mktemp("lake"))))
 
 
-def sifted(events: Sequence[Event], first: int = 0, known: pa.Table | None = None) -> sift.Sifted:
-    known = nothing_known() if known is None else known
-    return sift.sift(shaped(events, first), promises.RULES, SUPPRESSED, ROUTED, known)
+def sifted(events: Sequence[Event], known: KnownIds, first: int = 0) -> sift.Sifted:
+    rows = shaped(events, first)
+    gone, elsewhere = (np.array([v in names for v in rows[n].to_pylist()]) for n, names in APART.items())
+    return sift.sift(rows, promises.RULES, gone, elsewhere, known)
+
+
+def stored(known: KnownIds, chunk: int, accepted: pa.Table) -> None:
+    helpers = [name for name in accepted.column_names if name in sift.HELPERS]
+    known.lake.append_events(accepted.drop_columns(helpers), "b", chunk)
+    known.add(accepted[ID_HASH].to_numpy())
 
 
 def adds_up(counts: dict[str, int]) -> bool:
@@ -70,13 +77,13 @@ def adds_up(counts: dict[str, int]) -> bool:
         (Event(occurred_at=datetime(9999, 1, 1, tzinfo=UTC)), "quarantined"),
     ],
 )
-def test_a_row_goes_to_the_first_place_that_claims_it(event: Event, place: str) -> None:
-    counts = sifted([event]).counts
+def test_a_row_goes_to_the_first_place_that_claims_it(event: Event, place: str, empty: KnownIds) -> None:
+    counts = sifted([event], empty).counts
     assert {name for name, number in counts.items() if number} == {"read", place}
 
 
-def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from() -> None:
-    done = sifted([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], first=10)
+def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from(empty: KnownIds) -> None:
+    done = sifted([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], empty, first=10)
     assert done.quarantined[sift.ROW].to_pylist() == [11]
     assert sorted(done.quarantined[sift.RULES][0].as_py()) == [
         "item_id_missing",
@@ -87,17 +94,22 @@ def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from() 
     assert sift.rule_counts(done.quarantined)["value_not_positive"] == 1
 
 
-def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict() -> None:
-    done = sifted([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)])
+def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict(
+    empty: KnownIds,
+) -> None:
+    done = sifted([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)], empty)
     assert done.accepted[sift.ROW].to_pylist() == [0]
     assert done.counts["duplicate"] == 2
     assert done.quarantined[sift.ROW].to_pylist() == [2, 4]
     assert done.quarantined[sift.RULES].to_pylist() == [["id_conflict"]] * 2
 
 
-def test_an_event_that_is_stored_already_comes_first() -> None:
-    stored = shaped([Event()]).select(["event_id", "payload_hash"])
-    done = sifted([Event(value=9.0), Event(), Event("e2")], known=stored)
+def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
+    known = KnownIds(Lake(str(tmp_path)))
+    stored(known, 0, sifted([Event()], known).accepted)
+    elsewhere = Event(occurred_at=datetime(2016, 5, 1, tzinfo=UTC), value=9.0)
+    assert sifted([elsewhere], known).counts["quarantined"] == 1
+    done = sifted([Event(value=9.0), Event(), Event("e2")], known)
     assert done.counts == {
         "read": 3,
         "suppressed": 0,
@@ -108,13 +120,13 @@ def test_an_event_that_is_stored_already_comes_first() -> None:
     }
 
 
-def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out() -> None:
-    done = sifted([Event(quantity=0.0), Event()])
+def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out(empty: KnownIds) -> None:
+    done = sifted([Event(quantity=0.0), Event()], empty)
     assert done.accepted[sift.ROW].to_pylist() == [1]
 
 
-def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold() -> None:
-    done = sifted([Event(item_id='"\\\u2028'), Event(quantity=float("inf")), Event(occurred_at=None)])
+def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold(empty: KnownIds) -> None:
+    done = sifted([Event(item_id='"\\\u2028'), Event(quantity=float("inf")), Event(occurred_at=None)], empty)
     assert [row["quantity"] for row in sift.payloads(done.quarantined)] == [1.0, "inf", 1.0]
     assert [row["occurred_at"] for row in sift.payloads(done.quarantined)][1:] == [
         "2017-05-01T00:00:00.000000+0000",
@@ -153,20 +165,20 @@ def place_of(event: Event, stored: dict[str | None, Event]) -> str:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(ROWS, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks: list[list[Event]]) -> None:
-    stored: dict[str | None, Event] = {}
-    known, first = nothing_known(), 0
-    for chunk in chunks:
-        copies = [Event(*event) for event in chunk]
-        done = sifted(copies, first, known)
-        expected = [place_of(event, stored) for event in copies]
-        assert adds_up(done.counts)
-        assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
-        accepted = [first + i for i, place in enumerate(expected) if place == "accepted"]
-        assert done.accepted[sift.ROW].to_pylist() == accepted
-        quarantined = [first + i for i, place in enumerate(expected) if place == "quarantined"]
-        assert sorted(done.quarantined[sift.ROW].to_pylist()) == quarantined
-        known = pa.concat_tables([known, done.accepted.select(known.column_names)])
-        first += len(chunk)
+    seen: dict[str | None, Event] = {}
+    with TemporaryDirectory() as folder:
+        known, first = KnownIds(Lake(folder)), 0
+        for number, chunk in enumerate(chunks):
+            copies = [Event(*event) for event in chunk]
+            done = sifted(copies, known, first)
+            expected = [place_of(event, seen) for event in copies]
+            assert adds_up(done.counts)
+            assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
+            for place, rows in (("accepted", done.accepted), ("quarantined", done.quarantined)):
+                numbers = [first + i for i, found in enumerate(expected) if found == place]
+                assert sorted(rows[sift.ROW].to_pylist()) == numbers
+            stored(known, number, done.accepted)
+            first += len(chunk)
 
 
 def items(*rows: dict[str, Any]) -> pa.Table:
@@ -191,3 +203,14 @@ def test_a_suppressed_key_is_dropped_from_a_reference_file() -> None:
     done = sift.sift_reference(items({}, {"item_id": "i2"}), item_promises.RULES, pa.array(["i1"]), "item_id")
     assert done.counts["suppressed"] == 1
     assert done.accepted["item_id"].to_pylist() == ["i2"]
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
+def test_a_sample_is_spread_over_all_rows(size: int, kept: int) -> None:
+    sample = sift.spread(pa.table({"n": range(10)}), size)["n"].to_pylist()
+    assert (len(sample), sample[0]) == (kept, 0)
+
+
+def test_a_sample_is_only_of_those_it_is_for() -> None:
+    among = np.arange(10) % 2 == 1
+    assert sift.spread(pa.table({"n": range(10)}), 3, among)["n"].to_pylist() == [1, 3, 5, 7, 9]

@@ -24,6 +24,8 @@ CONTENT: dict[str, Any] = {
 
 def test_a_complete_mapping_is_understood_and_frozen() -> None:
     mapping = parse(CONTENT, "mine")
+    assert mapping.events
+    assert mapping.items
     assert (mapping.name, mapping.events.quantity, mapping.items.not_merchandise) == ("mine", None, [])
     with pytest.raises(ValueError, match="frozen"):
         mapping.name = "other"  # type: ignore[misc]
@@ -37,11 +39,21 @@ def items(**change: Any) -> dict[str, Any]:
     return {"items": CONTENT["items"] | change}
 
 
+def users(**change: Any) -> dict[str, Any]:
+    return {"users": CONTENT["users"] | change}
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"consent": "maybe"}, "consent: Input should be 'given' or 'absent'"),
-        ({"evnets": {}}, "evnets: there is no such key; the keys here are location, consent, .*events"),
+        ({"consent": "absent"}, "consent: Input should be 'given', 'opt-in' or 'opt-out'"),
+        (
+            {"evnets": {}},
+            "evnets: there is no such key; the keys here are name, consent, .*from, to, .*location, events",
+        ),
+        ({"traffic": {"robotz": 1}}, "traffic.robotz: there is no such key; the keys here are robots, robot_agents"),
+        ({"limits": {"event": {}}}, "limits.event: there is no such key; the keys here are events, items, users"),
+        (dict.fromkeys(("events", "items", "users")), "it reads nothing; add a table"),
         ({"users": {"file": "u", "user_id": "id"}}, "users.attributes: it is missing; add it"),
         (items(colour="red"), "items.colour: there is no such key; the keys here are .*brand"),
         (events(constants={"evnt_type": "purchase"}), "events.constants.evnt_type"),
@@ -57,6 +69,12 @@ def items(**change: Any) -> dict[str, Any]:
         (events(optional=["what"]), "'what' is needed in every row"),
         (events(optional=["colour"]), "optional names 'colour', which no other key"),
         (items(fill={"price": 1}), "fill names 'price', which is none of what it can fill here: category"),
+        (events(fill={"value": 1}), "fill names 'value', which is none of what it can fill here: quantity, value and"),
+        (events(quantity="q", fill={"rating": 1}), "fill names 'rating', .*can fill here: quantity"),
+        (events(quantity="q", fill={"quantity": "one"}), "fill.quantity has to be a number; write it without quotes"),
+        (events(currency="c", fill={"currency": 9}), "fill.currency has to be a currency code in quotes"),
+        (users(consent_at="when"), "consent_at says when the answer was given; name the column of the answer"),
+        (users(zone="Mars"), "users.zone: there is no time zone 'Mars'"),
         (items(price="p", fill={"price": "cheap"}), "fill.price has to be a number"),
     ],
 )
@@ -71,4 +89,14 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_the_files_of_a_part_may_be_several() -> None:
-    assert parse(CONTENT | events(file=["a.csv", "b*.csv"]), "mine").events.file == ["a.csv", "b*.csv"]
+    mapping = parse(CONTENT | events(file=["a.csv", "b*.csv"]), "mine")
+    assert mapping.events
+    assert mapping.events.file == ["a.csv", "b*.csv"]
+
+
+def test_a_mapping_may_read_events_alone_and_then_takes_items_that_nobody_has_named() -> None:
+    alone = parse({"events": CONTENT["events"]}, "mine")
+    assert (alone.items, alone.users, alone.location, alone.accepts_unknown_items) == (None, None, None, True)
+    assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
+    assert not parse(CONTENT, "mine").accepts_unknown_items
+    assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items

@@ -13,6 +13,7 @@ from models.columns import EVENT_TYPES
 from models.shapes.segment import shape
 from models.shapes.segment_pages import PageRule
 from models.shapes.shaped import Shaped
+from models.shapes.traffic import MARKS, Traffic, marked
 
 KEYS = (
     *("type", "event", "messageId", "userId", "anonymousId", "previousId", "timestamp", "context", "traits", "consent"),
@@ -49,7 +50,10 @@ EVENTS = st.fixed_dictionaries(
         "event": st.sampled_from(NAMES) | VALUES,
         "properties": PROPERTIES | VALUES,
         "traits": VALUES,
-        "context": st.fixed_dictionaries({}, optional={"consent": VALUES, "sessionId": VALUES}) | VALUES,
+        "context": st.fixed_dictionaries(
+            {}, optional=dict.fromkeys(("consent", "sessionId", "userAgent", "ip"), VALUES)
+        )
+        | VALUES,
         **dict.fromkeys(("messageId", "userId", "anonymousId", "previousId", "timestamp", "receivedAt"), VALUES),
     },
 )
@@ -82,6 +86,9 @@ def check(lines: list[bytes], result: Shaped) -> None:
         assert row["event_id"]
         assert row["event_type"] in EVENT_TYPES
         assert all(row[name] is None or isfinite(row[name]) for name in ("quantity", "value", "rating"))
+    sent = marked(result.events, Traffic(internal_addresses=["0.0.0.0/0"]))
+    assert len(sent) == len(result.events)
+    assert all(sent[mark].null_count == 0 for mark in MARKS)
     for rows in (result.items, result.users, result.aliases):
         assert set(rows["row_number"].to_pylist()) <= {*events, *routed}
         rows.to_pylist()

@@ -3,6 +3,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from models.shapes.cleaning import Spelling
 from models.shapes.segment import shape
 
 
@@ -49,3 +50,15 @@ def test_the_price_of_a_refund_is_not_that_of_today() -> None:
 
 def test_a_product_that_is_only_named_and_an_unknown_event_say_nothing() -> None:
     assert items(("01", "Product Viewed", {"sku": "a"}), ("01", "Stock Counted", {"sku": "b", "name": "Pan"})) == {}
+
+
+def test_spelling_is_mended_in_events_and_in_the_catalogue_and_counted() -> None:
+    block = {"sku": "a", "name": "Cup", "category": "kitchen", "brand": "CLAY  Co", "price": 2}
+    line = {"type": "track", "event": "Order Completed", "properties": {"currency": "€", "products": [block, block]}}
+    lines = pa.table({"row_number": [0], "text": [json.dumps(line)]})
+    found = shape(lines, spelling=Spelling(category={"Kitchen": "Cooking"}, brand={"clay co": "Clay & Co"}))
+    item = found.items.to_pylist()[0]
+    assert (item["category"], item["brand"], item["currency"]) == ("Cooking", "Clay & Co", "EUR")
+    assert found.events["currency"].to_pylist() == ["EUR", "EUR"]
+    assert found.cleaned == {"currency_respelt": 2, "category_respelt": 1, "brand_respelt": 1}
+    assert shape(lines).cleaned == {"currency_respelt": 2}

@@ -5,8 +5,9 @@ import pyarrow as pa
 import pytest
 
 from models.shapes import tabular
+from models.shapes.cleaning import Spelling
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
-from models.shapes.table_values import UnreadableColumnError
+from models.shapes.table_values import UnreadableColumnError, words
 
 EVENTS = EventsMapping(
     file="f",
@@ -29,6 +30,18 @@ ITEMS = ItemsMapping(
 )
 
 
+def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
+    return tabular.events(rows, mapping).rows
+
+
+def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
+    return tabular.items(rows, mapping).rows
+
+
+def users(rows: pa.Table, mapping: UsersMapping) -> pa.Table:
+    return tabular.users(rows, mapping).rows
+
+
 def sale(**changes: Any) -> pa.Table:
     row = {"basket": [7], "product": [8], "who": [9], "at": pa.array([datetime(2017, 1, 1)]), "pieces": [2]}
     return pa.table(row | changes)
@@ -40,7 +53,7 @@ def goods(**changes: list[Any]) -> pa.Table:
 
 
 def test_an_event_says_what_its_mapping_says() -> None:
-    assert tabular.events(sale(), EVENTS).to_pylist() == [
+    assert events(sale(), EVENTS).to_pylist() == [
         {
             "event_id": "7-8",
             "user_id": "9",
@@ -61,16 +74,23 @@ def test_an_event_says_what_its_mapping_says() -> None:
 
 @pytest.mark.parametrize("product", [pa.array([None], pa.int64()), pa.array([""]), pa.array([float("nan")])])
 def test_an_id_of_several_columns_is_null_when_one_of_them_is_missing(product: pa.Array) -> None:
-    event = tabular.events(sale(product=product), EVENTS).to_pylist()[0]
+    event = events(sale(product=product), EVENTS).to_pylist()[0]
     assert event["event_id"] is None
     assert event["item_id"] is None
     assert event["session_id"] == "7"
 
 
 def test_ids_that_a_program_turned_into_floats_are_the_same_ids() -> None:
-    exact = tabular.events(sale(basket=[31_198_570_044]), EVENTS)
-    floats = tabular.events(sale(basket=pa.array([31_198_570_044.0, None])[:1], who=[9.0]), EVENTS)
+    exact = events(sale(basket=[31_198_570_044]), EVENTS)
+    floats = events(sale(basket=pa.array([31_198_570_044.0, None])[:1], who=[9.0]), EVENTS)
     assert floats.equals(exact)
+
+
+def test_an_id_does_not_depend_on_the_others_that_are_read_with_it() -> None:
+    said = pa.array([12.0, 0.5, 1e10, None, float("nan"), 2.0**70, float("inf")])
+    together = [words(pa.table({"id": said}), "id").to_pylist()]
+    assert together == [["12", "0.5", "10000000000", None, None, str(2.0**70), "inf"]]
+    assert [words(pa.table({"id": said.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(said))] == together[0]
 
 
 @pytest.mark.parametrize(
@@ -87,27 +107,27 @@ def test_ids_that_a_program_turned_into_floats_are_the_same_ids() -> None:
     ids=["naive", "nanoseconds", "another zone", "null"],
 )
 def test_times_come_out_in_utc(at: pa.Array, expected: datetime | None) -> None:
-    assert tabular.events(sale(at=at), EVENTS)["occurred_at"].to_pylist() == [expected]
+    assert events(sale(at=at), EVENTS)["occurred_at"].to_pylist() == [expected]
 
 
 def test_a_number_that_is_none_is_null() -> None:
     pieces = pa.array([float("nan")])
-    assert tabular.events(sale(pieces=pieces), EVENTS)["quantity"].null_count == 1
+    assert events(sale(pieces=pieces), EVENTS)["quantity"].null_count == 1
 
 
 def test_the_character_that_postgres_refuses_is_replaced() -> None:
-    event = tabular.events(sale(who=["a\0b"]), EVENTS).to_pylist()[0]
+    event = events(sale(who=["a\0b"]), EVENTS).to_pylist()[0]
     assert event["user_id"] == "a\N{REPLACEMENT CHARACTER}b"
 
 
 def seen(change: dict[str, Any], **row: Any) -> dict[str, Any]:
     """One event of a mapping that says something more, from a row that holds something more."""
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
-    return dict(tabular.events(sale(**row), mapping).to_pylist()[0])
+    return dict(events(sale(**row), mapping).to_pylist()[0])
 
 
 def test_columns_that_are_not_mapped_are_there_with_their_types() -> None:
-    schema = tabular.events(sale(), EVENTS).schema
+    schema = events(sale(), EVENTS).schema
     assert schema.names[-4:] == ["rating", "placement", "position", "recommendation_id"]
     assert schema.types[-4:] == [pa.float64(), pa.string(), pa.int32(), pa.string()]
 
@@ -116,7 +136,7 @@ def test_what_happened_is_translated_or_stays_as_it_is() -> None:
     change = {"event_type": "what", "event_types": {"Play": "consume", "read": "consume"}, "constants": {}}
     mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
     rows = pa.concat_tables([sale(what=[word]) for word in ("Play", "read", "view", "PLAY", "", "dance")])
-    found = tabular.events(rows, mapping)["event_type"].to_pylist()
+    found = events(rows, mapping)["event_type"].to_pylist()
     assert found == ["consume", "consume", "view", "PLAY", None, "dance"]
 
 
@@ -160,17 +180,17 @@ def test_words_that_mean_yes_are_the_mappings() -> None:
 
 def test_a_source_without_sessions_has_none() -> None:
     mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"session_id"}))
-    assert tabular.events(sale(), mapping)["session_id"].to_pylist() == [None]
+    assert events(sale(), mapping)["session_id"].to_pylist() == [None]
 
 
 def test_an_event_without_an_id_gets_one_of_what_it_says() -> None:
     mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"event_id"}))
 
     def identified(**change: Any) -> str:
-        events = tabular.events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
-        return str(tabular.identified(events)["event_id"].to_pylist()[0])
+        found = events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
+        return str(tabular.identified(found)["event_id"].to_pylist()[0])
 
-    assert tabular.events(sale(), mapping)["event_id"].to_pylist() == [None]
+    assert events(sale(), mapping)["event_id"].to_pylist() == [None]
     assert identified() == identified() == identified(pieces=[3])
     assert identified().startswith("sha256:")
     later = pa.array([datetime(2017, 1, 1, 0, 0, 1)])
@@ -193,14 +213,14 @@ def test_a_column_that_cannot_be_read_is_named() -> None:
 
 
 def test_titles_are_written_as_people_write_them() -> None:
-    assert tabular.items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
+    assert items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
 
 
 @pytest.mark.parametrize(
     ("name", "size", "title"), [(None, "1 L", "1 l"), ("", None, "Item 1"), (None, None, "Item 1")]
 )
 def test_what_a_title_lacks_is_left_out(name: str | None, size: str | None, title: str) -> None:
-    assert tabular.items(goods(name=[name], size=[size]), ITEMS)["title"].to_pylist() == [title]
+    assert items(goods(name=[name], size=[size]), ITEMS)["title"].to_pylist() == [title]
 
 
 @pytest.mark.parametrize(
@@ -217,20 +237,20 @@ def test_what_a_title_lacks_is_left_out(name: str | None, size: str | None, titl
 def test_categories_are_paths_and_what_nobody_shops_for_is_not_available(
     top: str | None, middle: str | None, category: str | None, available: bool
 ) -> None:
-    item = tabular.items(goods(top=[top], middle=[middle]), ITEMS).to_pylist()[0]
+    item = items(goods(top=[top], middle=[middle]), ITEMS).to_pylist()[0]
     assert (item["category"], item["available"]) == (category, available)
 
 
 def test_titles_keep_their_case_when_nothing_is_said() -> None:
     mapping = ITEMS.model_copy(update={"sentence_case": False})
-    assert tabular.items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
+    assert items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
 
 
 def test_words_for_people_are_tidied_and_of_alternatives_the_first_counts() -> None:
     change = {"brand": "maker", "category_alternatives": "|"}
     mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
     rows = goods(top=[" FOOD  AND DRINK |TOYS"], middle=["  "], maker=[" A.  Vogel\n"])
-    item = tabular.items(rows, mapping).to_pylist()[0]
+    item = items(rows, mapping).to_pylist()[0]
     assert (item["category"], item["brand"]) == ("FOOD AND DRINK", "A. Vogel")
 
 
@@ -240,7 +260,7 @@ def test_what_a_declared_constant_was_put_in_for_is_marked() -> None:
     mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
     empty = goods(top=[None], middle=[""], size=[None], cost=[None])
     full = goods(cost=["2.5"])
-    missing, there = tabular.items(pa.concat_tables([empty, full]), mapping).to_pylist()
+    missing, there = items(pa.concat_tables([empty, full]), mapping).to_pylist()
     assert (missing["category"], missing["price"], there["category"], there["price"]) == ("OTHER", 1, "FOOD|ICE", 2.5)
     marks = {"category_imputed": "true", "price_imputed": "true", "size_imputed": "true"}
     assert missing["attributes"] == {"size": "one size", **marks}
@@ -250,7 +270,7 @@ def test_what_a_declared_constant_was_put_in_for_is_marked() -> None:
 def test_traits_are_filled_and_marked_too() -> None:
     mapping = UsersMapping(file="f", user_id="id", attributes=["plan"], fill={"plan": "free"})
     rows = pa.table({"id": ["1", "2"], "plan": ["", "gold"]})
-    assert tabular.users(rows, mapping)["attributes"].to_pylist() == [
+    assert users(rows, mapping)["attributes"].to_pylist() == [
         {"plan": "free", "plan_imputed": "true"},
         {"plan": "gold", "plan_imputed": None},
     ]
@@ -258,14 +278,14 @@ def test_traits_are_filled_and_marked_too() -> None:
 
 def test_only_traits_on_the_allow_list_enter() -> None:
     rows = pa.table({"id": [5], "age": ["18-24"], "email": ["a@example.org"], "kids": pa.array([None], pa.string())})
-    users = tabular.users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
-    assert users.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
+    found = users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
+    assert found.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
 
 
 def test_a_table_without_traits_can_be_read() -> None:
     rows = pa.table({"id": [5, 6]})
-    users = tabular.users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
-    assert users["attributes"].to_pylist() == [{}, {}]
+    found = users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
+    assert found["attributes"].to_pylist() == [{}, {}]
 
 
 def test_only_needed_columns_are_read_and_each_once() -> None:
@@ -284,3 +304,106 @@ def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: st
         "pieces": "number",
     }
     assert tabular.numeric(mapping) == {"pieces"}, "an id that is a value as well stays text"
+
+
+def test_who_sent_an_event_is_there_when_the_mapping_names_it() -> None:
+    event = seen({"user_agent": "agent", "ip": "ip"}, agent=["Firefox"], ip=["10.0.0.1"])
+    assert (event["user_agent"], event["ip"]) == ("Firefox", "10.0.0.1")
+    assert not {"user_agent", "ip"} & seen({}).keys()
+
+
+def test_currencies_are_spelt_by_the_standard_and_by_the_mapping() -> None:
+    mapping = EventsMapping(
+        file="f", user_id="who", item_id="product", occurred_at="at", currency="paid", constants={"event_type": "view"}
+    )
+    rows = pa.concat_tables([sale(paid=[word]) for word in (" usd", "EUR", "Taler", "shells", "")])
+    found = tabular.events(rows, mapping, Spelling(currency={"taler": "EUR"}))
+    assert found.rows["currency"].to_pylist() == ["USD", "EUR", "EUR", "shells", None]
+    assert found.counts == {"currency_respelt": 2, "zone_assumed": 5}
+
+
+def test_a_constant_currency_is_spelt_by_the_standard_and_counts_as_nothing_mended() -> None:
+    mapping = EventsMapping(
+        **{**EVENTS.model_dump(exclude_unset=True), "constants": {"event_type": "view"} | {"currency": "€"}}
+    )
+    found = tabular.events(sale(), mapping)
+    assert (found.rows["currency"].to_pylist(), found.counts) == (["EUR"], {"zone_assumed": 1})
+
+
+def test_declared_constants_fill_the_gaps_of_events_and_are_counted() -> None:
+    change = {"value": "paid", "currency": "in", "constants": {"event_type": "view"}}
+    fill = {"fill": {"quantity": 1, "value": 2.5, "currency": "EUR"}}
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change, **fill})
+    gap = {"pieces": pa.array([None], pa.int64()), "paid": [float("nan")], "in": pa.array([""])}
+    rows = pa.concat_tables([sale(**gap), sale(paid=[9.0], **{"in": ["USD"]})])
+    found = tabular.events(rows, mapping)
+    said = found.rows.select(["quantity", "value", "currency"]).to_pylist()
+    assert [tuple(row.values()) for row in said] == [(1.0, 2.5, "EUR"), (2.0, 9.0, "USD")]
+    assert found.counts == {"quantity_imputed": 1, "value_imputed": 1, "currency_imputed": 1, "zone_assumed": 2}
+
+
+@pytest.mark.parametrize(
+    ("at", "time_format", "assumed"),
+    [
+        (["2017-01-01 12:00", "2017-01-01T12:00:00Z", "noon", None], "timestamp", 1),
+        (["01.02.2017", "x", "02.02.2017", None], "%d.%m.%Y", 2),
+        (["01.02.2017 +01", "x"], "%d.%m.%Y %z", 0),
+        ([1_483_272_000, None], "epoch_s", 0),
+        (pa.array([datetime(2017, 1, 1), None]), "timestamp", 1),
+        (pa.array([datetime(2017, 1, 1, tzinfo=UTC), None]), "timestamp", 0),
+    ],
+)
+def test_times_that_said_no_zone_are_counted(at: Any, time_format: str, assumed: int) -> None:
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), "time_format": time_format})
+    rows = pa.table({name: [1] * len(at) for name in ("basket", "product", "who", "pieces")} | {"at": at})
+    assert tabular.events(rows, mapping).counts == ({"zone_assumed": assumed} if assumed else {})
+
+
+def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_by_them() -> None:
+    mapping = ItemsMapping(
+        file="f", item_id="id", title="name", category=["top", "middle"], brand="size", not_merchandise=["Fuel"]
+    )
+    spelling = Spelling(category={"FUELS": "Fuel"}, brand={"1 l": "One"})
+    found = tabular.items(goods(top=["fuels "], middle=["ICE"]), mapping, spelling)
+    item = found.rows.to_pylist()[0]
+    assert (item["category"], item["brand"], item["available"]) == ("Fuel|ICE", "One", False)
+    assert found.counts == {"category_respelt": 1, "brand_respelt": 1}
+
+
+def test_what_was_put_in_is_counted_by_column_and_attributes_altogether() -> None:
+    fill = {"category": "Other", "price": 1, "size": "one", "middle": "none"}
+    mapping = ItemsMapping(
+        file="f", item_id="id", title="name", category=["top"], price="p", attributes=["size", "middle"], fill=fill
+    )
+    rows = goods(top=[None], size=[None], middle=[None], p=["3"])
+    assert tabular.items(rows, mapping).counts == {"category_imputed": 1, "attribute_imputed": 2}
+
+
+def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
+    mapping = UsersMapping(
+        file="f",
+        user_id="id",
+        attributes=["age"],
+        fill={"age": "?"},
+        consent="ok",
+        consent_words=["Ja"],
+        consent_at="at",
+        time_format="%d.%m.%Y",
+        zone="Europe/Berlin",
+    )
+    rows = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "age": ["18-24", None, None],
+            "ok": ["JA ", "nein", ""],
+            "at": ["01.02.2024", "soon", None],
+        }
+    )
+    found = tabular.users(rows, mapping)
+    assert found.rows["consent"].to_pylist() == [True, False, None]
+    assert found.rows["consent_at"].to_pylist() == [datetime(2024, 1, 31, 23, tzinfo=UTC), None, None]
+    assert found.rows.schema.field("consent_at").type == pa.timestamp("us", tz="UTC")
+    assert found.counts == {"attribute_imputed": 2}
+    assert tabular.kinds(mapping)["at"] == "any"
+    assert tabular.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
+    assert tabular.needed(mapping) == ["id", "age", "ok", "at"]

@@ -78,47 +78,6 @@ def test_a_file_that_is_no_parquet_is_told_in_a_sentence(tmp_path: Path, content
         files.column_kinds(path)
 
 
-def test_a_file_is_found_in_a_folder_or_in_a_package(path: Path) -> None:
-    assert files.locate(str(path.parent), path.name) == path
-    assert files.locate("package:numpy/random", "__init__.py").is_file()
-
-
-@pytest.mark.parametrize(
-    ("location", "message"),
-    [("package:no_such_package/data", "not installed here. Install Tailorbird with its demo data"), ("/", "no file")],
-)
-def test_a_file_that_is_not_there_is_told_with_what_to_do(location: str, message: str) -> None:
-    with pytest.raises(TailorbirdError, match=message):
-        files.locate(location, "no-such-file.parquet")
-
-
-def test_the_files_of_a_part_are_a_name_a_list_a_glob_or_a_folder_in_name_order(tmp_path: Path) -> None:
-    for name in ("b.csv", "a.csv", "c.parquet", "notes.txt", "more/d.csv.gz"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-
-    def found(pattern: str | list[str]) -> list[str]:
-        return [path.relative_to(tmp_path).as_posix() for path in files.locate_all(str(tmp_path), pattern)]
-
-    assert found("b.csv") == ["b.csv"]
-    assert found(["c.parquet", "*.csv", "b.csv"]) == ["a.csv", "b.csv", "c.parquet"]
-    assert found("**/*.csv*") == ["a.csv", "b.csv", "more/d.csv.gz"]
-    assert found(".") == ["a.csv", "b.csv", "c.parquet"]
-    assert found("more") == ["more/d.csv.gz"]
-    with pytest.raises(TailorbirdError, match=r"There is no file .*\*.tsv"):
-        found(["*.csv", "*.tsv"])
-    with pytest.raises(TailorbirdError, match="names no file"):
-        found([])
-
-
-def test_of_several_files_none_is_taken_for_the_one(tmp_path: Path) -> None:
-    for name in ("a.csv", "b.csv"):
-        (tmp_path / name).touch()
-    assert files.locate(str(tmp_path), "a*.csv").name == "a.csv"
-    with pytest.raises(TailorbirdError, match=r"names 2 files .*a.csv, b.csv.*Name one of them"):
-        files.locate(str(tmp_path), "*.csv")
-
-
 def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
     [rows] = files.chunks(path, ["b", "c", "a"])
     assert rows.column_names == ["b", "c", "a"]

@@ -1,37 +1,68 @@
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from models.errors import TailorbirdError
 from models.shapes.mapping import MappingError
-from tasks.sources.mappings import is_segment, read_mapping, shipped
+from models.shapes.segment_mapping import SegmentMapping
+from tasks.sources import mappings
+from tasks.sources.mappings import chosen, is_segment, read, shipped
+
+SHIPPED = Path(mappings.__file__).parent / "mappings"
 
 
-@pytest.mark.parametrize("name", [name for name in shipped() if not is_segment(name)])
-def test_every_mapping_of_tables_that_comes_with_tailorbird_can_be_read(name: str) -> None:
-    mapping = read_mapping(name)
+@pytest.mark.parametrize("name", shipped())
+def test_every_mapping_that_comes_with_tailorbird_can_be_read(name: str) -> None:
+    mapping = read(name)
     assert mapping.name == name
     assert mapping.consent_note
-
-
-def test_the_place_of_the_files_can_be_given(tmp_path: Path) -> None:
-    assert read_mapping("complete_journey", str(tmp_path)).location == str(tmp_path)
+    assert isinstance(mapping, SegmentMapping) == is_segment(name) == (name == "segment")
 
 
 def test_a_mapping_of_ones_own_is_given_by_its_path(tmp_path: Path) -> None:
-    shipped_file = Path(read_mapping.__code__.co_filename).parent / "mappings" / "complete_journey.toml"
     path = tmp_path / "mine.toml"
-    path.write_text(shipped_file.read_text())
-    assert read_mapping(str(path)).name == "mine"
+    path.write_text((SHIPPED / "complete_journey.toml").read_text())
+    assert read(str(path)).name == "mine"
+
+
+def test_what_is_chosen_counts_instead_of_what_the_file_says() -> None:
+    mapping = read(
+        "complete_journey", chosen("shop", "opt-out", "our terms", "2024-01-01", "2024-02-01T12:00:00+01:00")
+    )
+    assert (mapping.name, mapping.consent, mapping.consent_note) == ("shop", "opt-out", "our terms")
+    assert mapping.start == datetime(2024, 1, 1, tzinfo=UTC)
+    assert mapping.end == datetime(2024, 2, 1, 11, tzinfo=UTC)
+    assert read("complete_journey", chosen()) == read("complete_journey")
+
+
+def test_another_consent_does_not_keep_the_note_of_the_first() -> None:
+    said = read("complete_journey").consent_note
+    assert said not in read("complete_journey", chosen(consent="opt-in")).consent_note
+    with pytest.raises(MappingError, match="consent_note"):
+        read("complete_journey", chosen(consent="given"))
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        (chosen(consent="yes"), "consent: .*'given', 'opt-in' or 'opt-out'"),
+        (chosen(begin="yesterday"), "from: 'yesterday' is no time; write 2026-03-01"),
+        (chosen(begin="2024-02-01", end="2024-01-01"), "has to come before"),
+    ],
+)
+def test_a_choice_that_makes_no_sense_is_told(choice: dict[str, str], message: str) -> None:
+    with pytest.raises(MappingError, match=message):
+        read("segment", choice)
 
 
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(TailorbirdError, match=r"no mapping 'journey'.*complete_journey"):
-        read_mapping("journey")
+        read("journey")
 
 
 def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("location = here")
     with pytest.raises(MappingError, match=r"mine.toml is not valid TOML: .*line 1"):
-        read_mapping(str(path))
+        read(str(path))

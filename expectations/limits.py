@@ -1,0 +1,74 @@
+"""Thresholds that users set in a mapping, merged with the usual ones."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Final, Literal
+
+from expectations import events, items, users
+from expectations.rules import RowRule
+from models import columns
+from models.shapes.limits import Bounds, Limits
+from models.shapes.source_mapping import MappingError
+
+Dataset = Literal["events", "items", "users"]
+
+_SHARES: Final = ("quarantined_share", "duplicate_share", "suppressed_share")
+_LATER_RULES: Final = ("id_conflict", "unreadable")
+"""What puts rows into quarantine without being a row rule."""
+_COLUMNS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        "events": (
+            *(columns.EVENT_ID, columns.USER_KEY, columns.SESSION_ID, columns.ITEM_ID, columns.EVENT_TYPE),
+            *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
+            *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
+        ),
+        "items": (columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE),
+        "users": (columns.USER_KEY, columns.CONSENT),
+    }
+)
+_SUITES: Final = MappingProxyType({"events": events, "items": items, "users": users})
+
+
+def figures(dataset: Dataset) -> list[str]:
+    """The figures of a batch that can have a limit.
+
+    Besides shares of the rows read: `days` between the first and the last event, `hours_old` of the newest one when it
+    is read, `<rule id>` for the share of rows that break the rule, `null_<column>` for the share of nulls.
+    """
+    own = ["late_share", "days", "hours_old", *_LATER_RULES] if dataset == "events" else []
+    rules = [rule.id for rule in _SUITES[dataset].RULES]
+    return ["rows", *_SHARES, *own, *rules, *(f"null_{name}" for name in _COLUMNS[dataset])]
+
+
+def _said(dataset: Dataset, limits: Limits) -> dict[str, Bounds]:
+    said: dict[str, Bounds] = getattr(limits, dataset)
+    known = figures(dataset)
+    if unknown := [name for name in said if name not in known]:
+        raise MappingError(
+            f"The mapping cannot be used: limits.{dataset} names {', '.join(map(repr, unknown))}, but the figures of "
+            f"a batch are {', '.join(known)}."
+        )
+    return said
+
+
+def bounds(dataset: Dataset, limits: Limits) -> dict[str, Bounds]:
+    """Every figure that is bounded, lowest and highest. A side that the user leaves open stays as it is usual.
+
+    Raises MappingError for a figure that does not exist.
+    """
+    usual = _SUITES[dataset].PROFILE_BOUNDS
+    merged = dict(usual)
+    for name, (low, high) in _said(dataset, limits).items():
+        lowest, highest = usual.get(name, (None, None))
+        merged[name] = (lowest if low is None else low, highest if high is None else high)
+    return merged
+
+
+def limited(dataset: Dataset, rules: Iterable[RowRule], limits: Limits) -> tuple[RowRule, ...]:
+    """The rules; where a share is given, so many rows of a sample may break them. Raises MappingError like `bounds`."""
+    highest = {name: high for name, (_, high) in _said(dataset, limits).items() if high is not None}
+    return tuple(
+        replace(rule, mostly=min(1.0, max(0.0, 1.0 - highest[rule.id]))) if rule.id in highest else rule
+        for rule in rules
+    )

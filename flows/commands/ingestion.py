@@ -1,0 +1,104 @@
+"""What comes in: sources, the ledger of their rows, and the quarantine."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+app = running.group()
+quarantine = running.group("Rows that broke a rule, and wait.")
+app.add_typer(quarantine, name="quarantine")
+
+Paths = Annotated[list[str] | None, typer.Argument(help="Files, folders, patterns or addresses in object stores.")]
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
+    paths: Paths = None,
+    mapping: Annotated[str | None, typer.Option(help="The mapping; SOURCE is then just the source's name.")] = None,
+    consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, if not as the mapping says.")] = None,
+    consent_note: Annotated[str | None, typer.Option(help="How it was given; it is kept beside it.")] = None,
+    begin: Annotated[str | None, typer.Option("--from", help="Only events that occurred from here on.")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Only events that occurred before.")] = None,
+    cron: Annotated[str | None, typer.Option(help='Not now, but whenever this says: "0 3 * * *".')] = None,
+    zone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
+    as_json: Json = False,
+) -> None:
+    """Take a source in: tables by a mapping, or a Segment export (`segment PATH…`).
+
+    Paths are files, folders, patterns or addresses (s3://bucket/prefix/); by default the files are where the mapping
+    says. Days and times are written as 2026-03-01 or 2026-03-01T12:00:00Z.
+    """
+    name = source if mapping else None
+    said = {"source": name, "consent": consent, "consent_note": consent_note, "begin": begin, "end": end}
+    request = _request(mapping or source, paths or [], {key: word for key, word in said.items() if word})
+    if cron:
+        _schedule(Path(source).stem, cron, zone, request)
+    else:
+        running.finish("ledger", running.flow("ingest")(**request), as_json)
+
+
+@app.command()
+def ledger(
+    source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None, as_json: Json = False
+) -> None:
+    """The newest batches, and what became of their rows."""
+    from serving import books
+
+    running.shown("books", books.ledger(running.database(), source=source), as_json)
+
+
+@quarantine.command("list")
+def quarantine_list(as_json: Json = False) -> None:
+    """How many rows wait in quarantine, by batch and rule."""
+    from serving import books
+
+    running.shown("quarantine", books.quarantined(running.database()), as_json)
+
+
+@quarantine.command("show")
+def quarantine_show(
+    batch: str,
+    rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
+    limit: int = 20,
+    as_json: Json = False,
+) -> None:
+    """Rows of a batch that wait in quarantine, and the rules that they broke."""
+    from serving import books
+
+    running.shown("rows", books.quarantined_rows(running.database(), batch, rule, limit), as_json)
+
+
+@quarantine.command("replay")
+def quarantine_replay(
+    batch: str,
+    accept_unknown_items: Annotated[bool, typer.Option(help="Take events on items that no catalogue names.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Try the quarantined events of a batch again, after a rule or the catalogue was mended."""
+    running.finish("ledger", [running.flow("replay")(batch, accept_unknown_items)], as_json)
+
+
+def _request(mapping: str, paths: list[str], said: dict[str, str]) -> dict[str, Any]:
+    """The flow's parameters, the same from wherever it runs. A mistake in them is told before anything starts."""
+    from tasks.sources.mappings import chosen, read
+    from tasks.sources.places import absolute
+
+    read(mapping, chosen(**said))
+    place = absolute(mapping) if mapping.endswith(".toml") else mapping
+    return {"mapping": place, "paths": [absolute(path) for path in paths], **said}
+
+
+def _schedule(name: str, cron: str, zone: str, request: dict[str, Any]) -> None:
+    import re
+
+    from infra import schedules
+
+    running.connect()
+    slug = f"ingest-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
+    schedules.put("ingest", slug, cron, zone, request)
+    running.say(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")

@@ -1,0 +1,41 @@
+"""The store of events."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+app = running.group("The store of events.")
+
+
+@app.command()
+def compact(
+    keep_days: Annotated[int, typer.Option(min=1, help="How many days an older version stays readable.")] = 7,
+    as_json: Json = False,
+) -> None:
+    """Merge small files and delete those that nobody needs. No row changes; versions of data sets stay readable."""
+    done = running.flow("compact")(keep_days)
+    running.finish("compact", done or {"lake": "no events yet"}, as_json)
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Files, rows and bytes of the events by month, and the versions that data sets name."""
+    from infra import compaction
+    from infra.lake import Lake
+    from infra.settings import load
+    from serving import screen
+
+    table = Lake(load().lake).events()
+    months = compaction.months(table) if table else []
+    total = compaction.total(months)
+    versions = compaction.named_versions(running.database())
+    if as_json:
+        print(json.dumps({"version": table and table.version(), **total, "named_versions": versions, "months": months}))
+    else:
+        screen.books("lake", [*months, {"month": "all", **total}] if months else [])
+        named = ", ".join(map(str, versions)) or "none"
+        print(f"Version {table.version() if table else 'none'}; data sets name: {named}.")

@@ -1,0 +1,87 @@
+"""From data set to published lists: features, search, train, review, decide, score."""
+
+from getpass import getuser
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+from models.errors import TailorbirdError
+
+app = running.group()
+
+Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
+
+
+@app.command()
+def features(
+    as_of: Annotated[str | None, typer.Option(help="The day it ends before, as 2017-12-31.")] = None,
+    validation_days: int = 30,
+    test_days: int = 31,
+    as_json: Json = False,
+) -> None:
+    """Build the data set that models learn from."""
+    day = _day(as_of)
+    running.finish("dataset", running.flow("features")(day, validation_days, test_days), as_json)
+
+
+@app.command()
+def search(
+    dataset: Version = None,
+    model: Annotated[list[str] | None, typer.Option(help="Search this model; may be given several times.")] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try per model.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the best settings of models on the validation weeks."""
+    run = running.flow("search")
+    from flows.search import TRIALS
+
+    budget = {kind: trials or TRIALS.get(kind, 6) for kind in model or TRIALS}
+    running.finish("search", run(dataset, budget), as_json)
+
+
+@app.command()
+def train(
+    dataset: Version = None,
+    model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train models, each a run in MLflow."""
+    run = running.flow("train")
+    from flows.train import MODELS
+
+    running.finish("runs", run(dataset, model or MODELS), as_json)
+
+
+@app.command()
+def review(dataset: Version = None, as_json: Json = False) -> None:
+    """Compare the models; the best becomes the challenger if it passes the gate."""
+    running.finish("review", running.flow("review")(dataset), as_json)
+
+
+@app.command()
+def decide(
+    approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
+    reason: Annotated[str, typer.Option(help="Why; it is written down.")],
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")],
+    version: Annotated[int | None, typer.Option(help="The version in MLflow; by default the newest reviewed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Approve or reject the challenger."""
+    running.finish("decision", running.flow("decide")(approve, reviewer, reason, version), as_json)
+
+
+@app.command()
+def score(placement: str = "home", k: Annotated[int, typer.Option(min=1)] = 20, as_json: Json = False) -> None:
+    """Score every user by the champion and publish the lists."""
+    running.finish("batch", running.flow("score")(placement, k), as_json)
+
+
+def _day(text: str | None) -> Any:
+    from datetime import date
+
+    try:
+        return date.fromisoformat(text) if text else None
+    except ValueError:
+        raise TailorbirdError(f"{text!r} is not a day; write it as 2017-12-31.") from None

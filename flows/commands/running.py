@@ -1,0 +1,77 @@
+"""What the commands share: how they reach the services, run a flow, and print."""
+
+import json
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from models.errors import TailorbirdError
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def group(about: str | None = None) -> typer.Typer:
+    """An empty set of commands; `about` is what its help says when the commands have a common first word."""
+    return typer.Typer(no_args_is_help=True, help=about)
+
+
+def say(line: str) -> None:
+    """A line for the person, not for the program that reads the output."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def start() -> Any:
+    """Start the services and connect this process with them; returns where they are."""
+    from infra import services
+    from infra.settings import load
+
+    endpoints = services.start(load(), say)
+    services.export(endpoints)
+    return endpoints
+
+
+def database() -> Any:
+    """Tailorbird's database, without asking whether the other services run."""
+    from infra.database import engine
+    from infra.endpoints import database_url
+    from infra.settings import load
+
+    return engine(database_url(load()))
+
+
+def connect() -> None:
+    """Connect this process with the services. Raises TailorbirdError when one of them does not run."""
+    from infra import services
+    from infra.settings import load
+
+    settings = load()
+    services.export(services.endpoints(settings))
+    down = [name for name, up in services.reachable(settings).items() if not up and name in services.NEEDED]
+    if down:
+        raise TailorbirdError(f"Not reachable: {', '.join(down)}. Start the services with: tailorbird up")
+
+
+def flow(name: str) -> Any:
+    """The flow of that name, with this process connected to the services that run."""
+    from importlib import import_module
+
+    connect()
+    # Errors are told once, by `main`; the run's page has them all.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    return getattr(import_module(f"flows.{name}"), name)
+
+
+def finish(kind: str, result: Any, as_json: bool) -> None:
+    """Print what a flow returned."""
+    from serving import screen
+
+    print(json.dumps(result, default=str)) if as_json else screen.result(kind, result)
+
+
+def shown(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+    """Print rows of the ledger or the quarantine."""
+    from serving import screen
+
+    print(json.dumps(rows, default=str)) if as_json else screen.books(kind, rows)

@@ -1,0 +1,55 @@
+"""What runs by itself, and when."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+app = running.group("What runs by itself, and when.")
+
+Slug = Annotated[str, typer.Argument(help="The schedule's name, as `tailorbird schedules list` shows it.")]
+
+
+@app.command("list")
+def schedules_list(as_json: Json = False) -> None:
+    """Every schedule: of which deployment, when, with which parameters, and when next."""
+    _listed(as_json)
+
+
+@app.command()
+def pause(slug: Slug, as_json: Json = False) -> None:
+    """Keep a schedule, but let it start nothing until it is resumed."""
+    _change("pause", slug, as_json)
+
+
+@app.command()
+def resume(slug: Slug, as_json: Json = False) -> None:
+    """Let a paused schedule go on; what it missed is not made up for."""
+    _change("resume", slug, as_json)
+
+
+@app.command()
+def remove(slug: Slug, as_json: Json = False) -> None:
+    """Delete a schedule. One that prefect.yaml names comes back with the next change there: pause it instead."""
+    _change("remove", slug, as_json)
+
+
+def _change(what: str, slug: str, as_json: bool) -> None:
+    from infra import schedules
+
+    running.connect()
+    getattr(schedules, what)(slug)
+    _listed(as_json)
+
+
+def _listed(as_json: bool) -> None:
+    from infra import schedules
+    from serving import screen
+
+    running.connect()
+    rows = schedules.listed()
+    shown = [row | {"parameters": json.dumps(row["parameters"]), "active": str(row["active"])} for row in rows]
+    print(json.dumps(rows)) if as_json else screen.books("schedules", shown)

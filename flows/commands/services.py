@@ -1,0 +1,112 @@
+"""The installation: start it, stop it, look at it."""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+app = running.group()
+
+Mapping = Annotated[str, typer.Option(help="A mapping that comes with Tailorbird, or the path of a .toml file.")]
+Location = Annotated[str | None, typer.Option(help="Folder of the files, where it differs from the mapping's.")]
+
+
+@app.command()
+def demo(
+    approve: Annotated[bool, typer.Option("--approve", help="Say yes to the challenger; recorded as such.")] = False,
+    mapping: Mapping = "complete_journey",
+    location: Location = None,
+) -> None:
+    """Start everything and take real shopping data the whole way to recommendations in Postgres."""
+    from serving import screen
+
+    endpoints = running.start()
+    run = running.flow("demo")
+    outcome = run(approve=approve, mapping=mapping, location=location)
+    screen.outcome(outcome, endpoints)
+
+
+@app.command()
+def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything on Ctrl-C.")] = False) -> None:
+    """Start PostgreSQL, Prefect, MLflow, Data Docs and a worker, on this machine only."""
+    from serving import screen
+
+    screen.pages(running.start())
+    if foreground:
+        _wait()
+        down()
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` started."""
+    from infra import services
+    from infra.settings import load
+
+    services.stop(load(), running.say)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Ledger, champion, challenger, live batch, services."""
+    from infra.services import reachable
+    from infra.settings import load
+    from serving import screen
+
+    services = reachable(load())
+    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch"))
+    if services["postgres"]:
+        from serving.status import status as look
+
+        found = look(running.database())
+    found["services"] = services
+    print(json.dumps(found)) if as_json else screen.status(found)
+
+
+@app.command()
+def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
+    """One user's recommendations, by the id that your own systems use."""
+    from serving import screen
+    from serving.shelf import shelf
+
+    rows = shelf(running.database(), user, placement)
+    print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def psql(context: typer.Context) -> None:
+    """PostgreSQL's own client on the installation's database; arguments go on to it, as in `psql -c "SELECT 1"`."""
+    from infra.endpoints import database_url
+    from infra.psql import run
+    from infra.settings import load
+
+    sys.exit(run(database_url(load()), context.args))
+
+
+@app.command()
+def logins() -> None:
+    """User and password of the Prefect, MLflow and Data Docs pages."""
+    from infra import services
+    from infra.settings import load
+
+    endpoints = services.endpoints(load())
+    known = {"Prefect": endpoints.prefect_login, "MLflow": endpoints.mlflow_login}
+    if endpoints.docs_page:
+        known["Data Docs"] = endpoints.docs_login
+    for page, login in known.items():
+        said = login if isinstance(login, str) else login and ":".join(login)
+        print(f"{page}: {said or 'not ours; use your own login'}")
+
+
+def _wait() -> None:
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        signal.pause()
+    except KeyboardInterrupt:
+        running.say("")

@@ -1,0 +1,23 @@
+"""Keeps the lake small."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.compact_lake import compact_lake
+from tasks.missed_slots import drop_missed_slots
+from tasks.report import show
+
+
+@flow
+def compact(keep_days: int = 7) -> dict[str, Any]:
+    """Merge the small files of the lake's events, and delete those that no kept version needs. No row changes.
+
+    Args:
+        keep_days: How long an older version stays readable. Versions that a data set names always do.
+    """
+    drop_missed_slots()
+    done = compact_lake(keep_days)
+    if done:
+        show("lake", "The lake's events", [done])
+    return done

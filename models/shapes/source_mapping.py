@@ -1,0 +1,126 @@
+"""What is decided for a whole source, whatever its shape: consent, the window of time, spelling, traffic, limits."""
+
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
+
+from models.errors import TailorbirdError
+from models.shapes.cleaning import Spelling
+from models.shapes.limits import Limits
+from models.shapes.traffic import Traffic
+
+Consent = Literal["given", "opt-in", "opt-out"]
+_NOTES = MappingProxyType(
+    {
+        "opt-in": "opt-in: only events whose user agreed are taken",
+        "opt-out": "opt-out: all events are taken but those whose user refused",
+    }
+)
+
+
+class MappingError(TailorbirdError):
+    """A mapping file that cannot be understood."""
+
+
+def _moment(said: Any) -> datetime:
+    """A date, a time or the text of either as an instant; what says no zone is in UTC."""
+    if isinstance(said, str):
+        try:
+            said = datetime.fromisoformat(said.strip())
+        except ValueError:
+            raise ValueError(f"{said!r} is no time; write 2026-03-01 or 2026-03-01T12:00:00Z") from None
+    if isinstance(said, date) and not isinstance(said, datetime):
+        said = datetime(said.year, said.month, said.day)
+    if not isinstance(said, datetime):
+        raise ValueError("write a date or a time, such as 2026-03-01 or 2026-03-01T12:00:00Z")
+    return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+
+
+def _words(said: list[str]) -> list[str]:
+    if any(not word.strip() for word in said):
+        raise ValueError("an empty word is a missing id already; take it out")
+    return said
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class SourceMapping(BaseModel):
+    """The part that every mapping file has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(min_length=1)
+    """What the source is called in the ledger and in the lake."""
+    consent: Consent = "opt-in"
+    """opt-in: only events whose user agreed. opt-out: all but those whose user refused. given: the owner of the data
+    declares it for everybody."""
+    consent_note: str = ""
+    """How consent was given, in words that are kept beside it; needed when it is declared for everybody."""
+    unknown_items: Literal["quarantine", "accept"] | None = None
+    """What becomes of events on items that no catalogue has named."""
+    start: Moment | None = Field(None, alias="from")
+    end: Moment | None = Field(None, alias="to")
+    """Only events that occurred in this window are meant: from the first moment, up to but without the second."""
+    placeholder_ids: Annotated[list[str], AfterValidator(_words)] = []
+    """Further user ids that stand for nobody in particular, besides the usual ones such as `null` and `guest`."""
+    traffic: Traffic = Traffic()
+    spelling: Spelling = Spelling()
+    limits: Limits = Limits()
+
+    @property
+    def accepts_unknown_items(self) -> bool:
+        """Are events taken on items that no catalogue has named?"""
+        return self.unknown_items == "accept"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_note_of_its_consent(cls, content: dict[str, Any]) -> dict[str, Any]:
+        consent = content.get("consent", "opt-in")
+        note = _NOTES.get(consent) if isinstance(consent, str) else None
+        return content if content.get("consent_note") or note is None else {**content, "consent_note": note}
+
+    @model_validator(mode="after")
+    def _what_is_declared_is_explained(self) -> Self:
+        if not self.consent_note.strip():
+            raise ValueError('consent = "given" declares it for everybody; say how it was given, as consent_note')
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError(f"from ({self.start.isoformat()}) has to come before to ({self.end.isoformat()})")
+        return self
+
+
+M = TypeVar("M", bound=SourceMapping)
+
+
+def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
+    """The keys of a table, as they are written."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _table(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel]:
+    """The model of the table at this place of a mapping file."""
+    for key in place:
+        said = _fields(model)[key].annotation
+        model = next(kind for kind in (said, *get_args(said)) if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return model
+
+
+def _fault(model: type[BaseModel], error: Any) -> str:
+    """One fault as a person reads it: where, what, and what would be right."""
+    where, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
+    if error["type"] == "missing":
+        message = "it is missing; add it"
+    if error["type"] == "extra_forbidden":
+        message = f"there is no such key; the keys here are {', '.join(_fields(_table(model, error['loc'][:-1])))}"
+    return f"{where}: {message}" if where else message
+
+
+def parsed(model: type[M], content: dict[str, Any], name: str) -> M:
+    """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once."""
+    try:
+        return model.model_validate({"name": name, **content})
+    except ValidationError as error:
+        faults = "; ".join(_fault(model, fault) for fault in error.errors())
+        raise MappingError(f"The mapping {name!r} cannot be used: {faults}.") from error

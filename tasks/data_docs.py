@@ -1,0 +1,94 @@
+"""Renders what a batch's suites found as Data Docs: Great Expectations' own sections in a page that works offline."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from html import escape
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+from great_expectations.render.view import DefaultJinjaPageView
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_logger, get_run_logger
+
+from infra.data_docs import PAGE, About, prune, replaced
+from infra.installation import current
+
+_TEMPLATE = "data_docs.j2"
+_LONGEST = 200
+"""Characters of a value that are shown; a hostile file may hold megabytes in one."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a batch's suites found: the findings, one per rule, and the validation results they were taken from."""
+
+    batch_id: str
+    dataset: str
+    findings: list[dict[str, Any]]
+    meanings: Mapping[str, str]
+    """What it means when a rule is broken, by its id."""
+    figures: Mapping[str, float | None]
+    results: list[Any]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation holds."""
+        return all(finding["passed"] for finding in self.findings)
+
+
+def publish(judgement: Judgement) -> None:
+    """Put a batch's page among the kept ones. What goes wrong is a warning: no batch fails for want of a page."""
+    try:
+        var = current().settings.var
+        about = About(judgement.batch_id, judgement.dataset, judgement.passed, datetime.now(UTC).isoformat())
+        with replaced(var, about) as folder:
+            (folder / PAGE).write_text(render(judgement, about), encoding="utf-8", errors="replace")
+        prune(var)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, reason)
+
+
+def render(judgement: Judgement, about: About) -> str:
+    """The page as HTML. Great Expectations' page template loads scripts and styles from six hosts; this one none."""
+    view = DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent))
+    renderer = ValidationResultsPageRenderer()
+    suites = []
+    for result in judgement.results:
+        _tame(result)
+        # The first section repeats what the page says at its top, with links into a site that there is not.
+        sections = renderer.render(result).to_json_dict()["sections"][1:]
+        suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
+    page = view.env.get_template(_TEMPLATE)
+    text: str = page.render(
+        about=asdict(about),
+        findings=judgement.findings,
+        meanings=judgement.meanings,
+        figures={name: value for name, value in judgement.figures.items() if value is not None and not isnan(value)},
+        suites=suites,
+    )
+    return text
+
+
+def _tame(result: Any) -> None:
+    """Great Expectations puts the values that broke a rule into the page as they are, whatever they hold."""
+    for found in (entry.result for entry in result.results):
+        if "partial_unexpected_list" in found:
+            found["partial_unexpected_list"] = [_shown(value) for value in found["partial_unexpected_list"]]
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return escape(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")
+    return value
+
+
+def _log() -> Any:
+    """The run's own log, so that the warning is on its page; without a run, the process's."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger(__name__)

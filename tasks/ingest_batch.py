@@ -1,0 +1,137 @@
+"""The course of a batch: opened, taken in chunk by chunk, judged as a whole, and then visible or gone."""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, NoReturn, TypeVar
+
+import pyarrow as pa
+from sqlalchemy import Connection
+
+from expectations import limits
+from infra.installation import Installation
+from models import columns
+from models.shapes.source_mapping import SourceMapping
+from models.sql import query, texts
+from tasks import ledger, profile, updates
+from tasks.intake import Intake, Part, forget, open_intake
+from tasks.progress import progress
+from tasks.quality import BatchRefusedError, Findings, Promises, judge, refusal
+from tasks.report import link_docs
+
+T = TypeVar("T")
+SAMPLE_ROWS: Final = 20_000
+"""About how many rows of a batch its suite looks at."""
+Parts = Callable[[Intake], Iterator[tuple[Part, int]]]
+
+
+def ingest_batch(
+    here: Installation, mapping: SourceMapping, batch: ledger.Batch, parts: Parts, steps: int
+) -> dict[str, Any]:
+    """Bring a batch in, or go on where an earlier run stopped; returns its line in the ledger.
+
+    `parts` gives the chunks, always the same ones, each with the number of steps (of `steps`) that it moves on.
+    Raises BatchRefusedError when the batch as a whole is not what its suite expects: then nothing of it stays.
+    """
+    with ledger.hold(here.engine, batch.batch_id):
+        with here.engine.begin() as connection:
+            status = ledger.open_batch(connection, batch)
+        if status != ledger.COMMITTED:
+            # One writer at a time, or two batches could both bring an event that neither finds in the lake.
+            with ledger.hold(here.engine, "the lake's events", wait=True):
+                _clear(here, batch.batch_id)
+                intake = open_intake(here, mapping, batch)
+                close(intake, _take_all(intake, parts, steps))
+        return told(here, batch.batch_id)
+
+
+def told(here: Installation, batch_id: str) -> dict[str, Any]:
+    """A batch's line in the ledger, with the address of its Data Docs."""
+    with here.engine.connect() as connection:
+        entry = ledger.entry(connection, batch_id)
+    return link_docs(entry)
+
+
+def _clear(here: Installation, batch_id: str) -> None:
+    """Take out what others left that were cut short: if it were refused later, what repeats it would be lost."""
+    with here.engine.connect() as connection:
+        others = ledger.unfinished(connection, batch_id)
+    for other in others:
+        if here.lake.committed_chunk(other) >= 0:
+            # The lake first: cut short here, the other batch begins anew and replaces what Postgres has of it.
+            here.lake.remove_batch(other)
+            with here.engine.begin() as connection:
+                forget(connection, other)
+                ledger.forget_chunks(connection, other)
+
+
+def ahead(source: Iterator[T]) -> Iterator[T]:
+    """The same elements, the next one made in a thread of its own while this one is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, source, None)
+        while (element := coming.result()) is not None:
+            coming = pool.submit(next, source, None)
+            yield element
+
+
+def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
+    """Take what an earlier run has not stored yet; returns a sample for the suite."""
+    stored = intake.here.lake.committed_chunk(intake.batch.batch_id)
+    samples = []
+    with progress(intake.batch.dataset, steps) as advance:
+        for chunk, (part, moved) in enumerate(ahead(parts(intake))):
+            looked = intake.look(part)
+            samples.append(looked.sample(max(1, SAMPLE_ROWS * moved // max(steps, 1))))
+            if chunk > stored:
+                intake.take(part, looked, chunk)
+            advance(moved)
+    return pa.concat_tables(samples)
+
+
+def close(intake: Intake, sample: pa.Table) -> None:
+    """Let the suite decide: the batch becomes visible, or its rows leave the lake again."""
+    here, batch, asked = intake.here, intake.batch, intake.mapping.limits
+    with here.engine.connect() as connection:
+        profiles = ledger.chunk_profiles(connection, batch.batch_id)
+    found = profile.figures(profiles, intake.received_at)
+    promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
+    findings = judge(batch.batch_id, batch.dataset, promises, sample, found)
+    reason = refusal(findings)
+    if reason:
+        here.lake.remove_batch(batch.batch_id)
+        refuse(here, batch, findings, reason)
+    with here.engine.begin() as connection:
+        _forgive(here, connection, batch.batch_id)
+        updates.apply(connection, batch.batch_id)
+        ledger.close_batch(connection, batch.batch_id, findings)
+
+
+def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
+    """Write down why a batch is refused, and say it."""
+    with here.engine.begin() as connection:
+        forget(connection, batch.batch_id)
+        ledger.refuse_batch(connection, batch.batch_id, findings, reason)
+    page = link_docs({"batch_id": batch.batch_id, "dataset": batch.dataset, "status": ledger.REFUSED})["data_docs"]
+    where = f" Its page: {page}" if page else ""
+    raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
+
+
+def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
+    """Drop refusals after which the same user agreed again, by an event that the lake has."""
+    refusals = updates.refusals(connection, batch_id)
+    paths = here.lake.event_files()
+    if not refusals or not paths:
+        return
+    said = pa.table(
+        {
+            columns.USER_KEY: pa.array([key for key, _ in refusals], pa.string()),
+            "said_at": pa.array([moment for _, moment in refusals], pa.timestamp("us", tz="UTC")),
+        }
+    )
+    later = query(
+        f"""
+        SELECT DISTINCT user_key, said_at FROM read_parquet({texts(paths)}, union_by_name = true) AS events
+        JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
+        """,
+        said=said,
+    )
+    updates.drop_refusals(connection, batch_id, later.to_pylist())

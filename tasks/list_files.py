@@ -1,0 +1,58 @@
+"""Looks where a source's files are, and says which of them were not taken in."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from prefect import get_run_logger, task
+from prefect.exceptions import MissingContextError
+
+from models.errors import TailorbirdError
+from tasks.sources.mappings import read
+from tasks.sources.parts import files_of
+from tasks.sources.store_errors import StoreUnreachableError
+
+_WAITS_S: Final[list[float]] = [2, 8, 30]
+
+
+class FilesRefusedError(TailorbirdError):
+    """Some files of a source were not taken in; the others were."""
+
+
+def _may_go_well(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether the same again makes sense: a store was away, rather than a name wrong."""
+    return isinstance(state.result(raise_on_failure=False), StoreUnreachableError)
+
+
+@task(
+    description="Which files a source has, where it lies.",
+    retries=len(_WAITS_S),
+    retry_delay_seconds=_WAITS_S,
+    retry_condition_fn=_may_go_well,
+)
+def list_files(
+    mapping: str, paths: list[str] | None = None, overrides: dict[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """Every file of a source with its part of the mapping, in the order in which they go in."""
+    found = files_of(read(mapping, overrides), paths or [])
+    for part, files in found.items():
+        if not files:
+            _say(f"no file for {part} is there; that part is skipped")
+    return [(part, file) for part, files in found.items() for file in files]
+
+
+def refuse(refused: Mapping[str, str], taken: int) -> None:
+    """Raises FilesRefusedError when there are any: each file, and why."""
+    if refused:
+        reasons = "\n".join(f"  {file}: {reason}" for file, reason in refused.items())
+        rest = f"The other {taken} were taken in and stay." if taken else "No file was taken in."
+        raise FilesRefusedError(f"{len(refused)} of {len(refused) + taken} files were not taken in:\n{reasons}\n{rest}")
+
+
+def _say(line: str) -> None:
+    """To the terminal and to the run's page."""
+    print(f"  {line}", file=sys.stderr, flush=True)
+    try:
+        get_run_logger().info(line)
+    except MissingContextError:
+        return

@@ -1,0 +1,17 @@
+"""Slots of a schedule that passed while no worker was there, or while an earlier run went on."""
+
+from prefect.context import FlowRunContext
+
+from infra import schedules
+
+
+def drop_missed_slots() -> None:
+    """Cancel the other runs of this run's schedule that should have begun by now: this run sees all there is to see.
+
+    Prefect would run every one of them, one after the other. Runs that a person started are left alone, as they may
+    have other parameters; and in a run that no schedule started, nothing happens.
+    """
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is not None and run.created_by is not None and run.created_by.type == "SCHEDULE":
+        schedules.drop_missed(str(run.deployment_id), str(run.created_by.id))

@@ -1,0 +1,69 @@
+"""Makes a chunk of shaped events ready to be judged: marked, pseudonymous, identified, hashed and numbered."""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+
+from infra.identity import pseudonyms
+from models import columns
+from models.shapes import tabular
+from models.shapes.source_mapping import SourceMapping
+from models.shapes.traffic import marked
+from models.sql import query
+from tasks.known_ids import ID_HASH
+from tasks.sift import ROW
+
+SAID: Final = (
+    *(columns.EVENT_ID, columns.USER_KEY, columns.SESSION_ID, columns.ITEM_ID, columns.EVENT_TYPE),
+    *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
+    *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
+)
+"""What an event says of what happened: the same event may come again with another consent or time of receipt."""
+_BESIDE: Final = {columns.CONSENT: pa.bool_(), columns.RECEIVED_AT: pa.timestamp("us", tz="UTC")}
+
+
+def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
+    """The rows with `user_key` in place of `user_id`, and both for everybody in them, each once."""
+    ids = rows[columns.USER_ID].combine_chunks().dictionary_encode()
+    keys = pseudonyms(ids.dictionary, key)
+    names = pa.table({columns.USER_ID: ids.dictionary.cast(pa.string()), columns.USER_KEY: keys})
+    return rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys.take(ids.indices)), names
+
+
+def fingerprinted(events: pa.Table) -> pa.Table:
+    """Add `payload_hash` (128 bits of SHA-256 over what the event says), the hash of its id, and its month."""
+    said = events.select(SAID)
+    texts = ", ".join(f"coalesce({_text(name)}, '')" for name in SAID)
+    found = query(
+        f"""
+        SELECT left(sha256(concat_ws(chr(31), {texts})), 32) AS {columns.PAYLOAD_HASH},
+            hash({columns.EVENT_ID}) AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
+        FROM said
+        """,
+        said=said,
+    )
+    for name in found.column_names:
+        events = events.append_column(name, found[name])
+    return events
+
+
+def _text(name: str) -> str:
+    return f"{f'epoch_us({name})' if name == columns.OCCURRED_AT else name}::varchar"
+
+
+def prepared(
+    rows: pa.Table, mapping: SourceMapping, key: bytes, first: int, *, identified: bool = True
+) -> tuple[pa.Table, pa.Table]:
+    """Shaped events ready for `sift`, numbered from `first`, and the names of everybody in them.
+
+    Where they are not `identified`, each gets an id made of what it says.
+    """
+    events, names = pseudonymised(marked(rows, mapping.traffic), key)
+    if not identified:
+        events = tabular.identified(events)
+    for name, kind in _BESIDE.items():
+        if name not in events.column_names:
+            events = events.append_column(name, pa.nulls(len(events), kind))
+    numbers = pa.array(np.arange(first, first + len(events)))
+    return fingerprinted(events).append_column(ROW, numbers), names

@@ -1,0 +1,33 @@
+"""Mistakes on the command line are told before anything starts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def said(*arguments: str, var: Path) -> str:
+    command = [sys.executable, "-m", "flows", *arguments]
+    environment = os.environ | {"TAILORBIRD_VAR": str(var)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["shoppe"], "no mapping 'shoppe'. Give the path of a .toml file or one of: complete_journey"),
+        (["segment", "export/", "--consent", "yes"], "consent: "),
+        (["segment", "export/", "--consent", "given"], "say how it was given, as consent_note"),
+        (["segment", "export/", "--from", "yesterday"], "from: 'yesterday' is no time"),
+        (["web", "export/", "--mapping", "nowhere.toml"], "no mapping 'nowhere.toml'"),
+        (["segment", "export/", "--cron", "0 3 * * *"], "Start the services with: tailorbird up"),
+        (["segment", "export/"], "Start the services with: tailorbird up"),
+    ],
+)
+def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], message: str, tmp_path: Path) -> None:
+    assert message in said("ingest", *arguments, var=tmp_path)

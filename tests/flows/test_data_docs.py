@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+import re
+import urllib.request
+from typing import TYPE_CHECKING
+
+from infra.calls import ask, basic
+from infra.endpoints import endpoints
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+
+def test_a_link_on_the_run_leads_to_the_verdict_on_each_batch(stocked: Shop) -> None:
+    here = endpoints(Settings(var=stocked.var))
+    wanted = {"artifacts": {"key": {"like_": "data-docs-%"}}}
+    login = {"Authorization": basic(str(here.prefect_login))}
+    found = ask("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
+    shown = {artifact["description"]: re.search(r"\((http\S+)\)", artifact["data"]) for artifact in found}
+    for (batch_id,) in stocked.sql("SELECT batch_id FROM ingest_batches"):
+        link = shown[f"Data Docs of {batch_id}"]
+        assert link
+        request = urllib.request.Request(link[1], headers={"Authorization": basic(str(here.docs_login))})  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5) as page:  # noqa: S310
+            text = page.read().decode()
+        assert f"<h1>{batch_id}</h1>" in text
+        assert "Passed: every expectation holds." in text

@@ -1,0 +1,38 @@
+import json
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import insert
+from typer.testing import CliRunner
+
+from flows.commands.lake import app
+from infra.installation import Installation
+from infra.schema import datasets
+
+
+@pytest.mark.usefixtures("installation")
+def test_an_empty_lake_is_shown_as_such() -> None:
+    assert json.loads(CliRunner().invoke(app, ["show", "--json"]).stdout)["files"] == 0
+    assert "Nothing is there." in CliRunner().invoke(app, ["show"]).stdout
+
+
+def test_the_lake_is_shown_by_month_with_the_versions_that_data_sets_name(installation: Installation) -> None:
+    for chunk, months in enumerate((["2017-01", "2017-01", "2017-02"], ["2017-01"])):
+        ids = [f"{chunk}-{number}" for number in range(len(months))]
+        installation.lake.append_events(pa.table({"event_id": ids, "month": months}), "b", chunk)
+    with installation.engine.begin() as connection:
+        connection.execute(insert(datasets).values(version="v1", manifest={"events_version": 1}))
+    found = json.loads(CliRunner().invoke(app, ["show", "--json"]).stdout)
+    assert (found["version"], found["files"], found["rows"], found["named_versions"]) == (1, 3, 4, [1])
+    assert [(row["month"], row["files"], row["rows"]) for row in found["months"]] == [
+        ("2017-01", 2, 3),
+        ("2017-02", 1, 1),
+    ]
+    said = CliRunner().invoke(app, ["show"]).stdout
+    assert "2017-02" in said
+    assert "Version 1; data sets name: 1." in said
+
+
+def test_less_than_a_day_is_no_time_to_keep() -> None:
+    refused = CliRunner().invoke(app, ["compact", "--keep-days", "0"])
+    assert refused.exit_code == 2

@@ -1,0 +1,145 @@
+"""Schedules in the real Prefect: they survive a deploy, keep their parameters, and do not pile up."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra import schedules
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import Endpoints, endpoints
+from infra.schedules import ScheduleRefusedError
+from infra.settings import load
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+WEEKLY = "compact-weekly"
+GIVEN = {"mapping": "segment"}
+
+
+@pytest.fixture
+def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
+    """The running installation as this process's own; schedules made here are gone afterwards."""
+    for name in ("DATABASE_URL", "HOME", "LAKE", "BUNDLES", "EXPORTED_BY"):
+        monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
+    for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
+    yield endpoints(load())
+    for row in schedules.listed():
+        if row["slug"] != WEEKLY:
+            schedules.remove(row["slug"])
+
+
+def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    return ask(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+
+
+def of(slug: str) -> dict[str, Any]:
+    return next(row for row in schedules.listed() if row["slug"] == slug)
+
+
+@pytest.mark.usefixtures("here")
+def test_every_installation_compacts_its_lake_once_a_week() -> None:
+    row = of(WEEKLY)
+    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("compact", "30 3 * * 0", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
+    schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
+    row = of("nightly")
+    assert row["parameters"] == GIVEN
+    assert datetime.fromisoformat(row["next_run"]).hour in {1, 2}
+    schedules.put("ingest", "nightly", "0 4 * * *")
+    again = of("nightly")
+    assert (again["cron"], again["zone"], again["parameters"]) == ("0 4 * * *", "UTC", {})
+    assert datetime.fromisoformat(again["next_run"]).hour == 4
+
+
+def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Shop, here: Endpoints) -> None:
+    schedules.put("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
+    for command, active in (("pause", False), ("resume", True)):
+        rows = {row["slug"]: row for row in shop.json("schedules", command, "nightly")}
+        assert (rows["nightly"]["active"], rows["nightly"]["parameters"]) == (active, GIVEN)
+        assert (rows["nightly"]["next_run"] is not None) == active
+    assert "nightly" in shop.run("schedules", "list")
+    schedules.remove("nightly")
+    assert [row["slug"] for row in schedules.listed()] == [WEEKLY]
+    assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
+    with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {WEEKLY}"):
+        schedules.pause("nightly")
+
+
+@pytest.mark.usefixtures("here")
+def test_removing_one_schedule_leaves_the_plan_of_the_others_of_its_deployment() -> None:
+    schedules.put("compact", "noon", "0 12 * * *")
+    planned = of(WEEKLY)["next_run"]
+    schedules.remove("noon")
+    assert of(WEEKLY)["next_run"] == planned is not None
+
+
+def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(shop: Shop, here: Endpoints) -> None:
+    schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
+    schedules.put("compact", "noon", "0 12 * * *", "UTC", {"keep_days": 3})
+    schedules.pause(WEEKLY)
+    before = schedules.listed()
+    prefect(here, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
+    assert "Telling Prefect" in shop.start("up").communicate(timeout=120)[1]
+    assert [row | {"next_run": None} for row in schedules.listed()] == [row | {"next_run": None} for row in before]
+    schedules.resume(WEEKLY)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("ingest", "x", "0 3 * *"), "no cron line that Prefect reads. It has minute, hour, day"),
+        (("ingest", "x", "61 3 * * *"), "no cron line"),
+        (("ingest", "x", "0 0 31 2 *"), "comes on no day"),
+        (("ingest", "x", "0 3 * * *", "Europe/Berlyn"), "no time zone 'Europe/Berlyn'; write one as"),
+        (("ingestion", "x", "0 3 * * *"), "no deployment 'ingestion'"),
+        (("ingest", "x y", "0 3 * * *"), "small letters, digits and hyphens"),
+        (("ingest", "x", "0 3 * * *", "UTC", {"mappping": "segment"}), "takes no mappping; it takes .*mapping"),
+        (("ingest", WEEKLY, "0 3 * * *"), "is a schedule of compact"),
+    ],
+)
+def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(ScheduleRefusedError, match=said):
+        schedules.put(*asked)
+    assert [row["slug"] for row in schedules.listed()] == [WEEKLY]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_refused_change_leaves_the_schedule_as_it_was() -> None:
+    schedules.put("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
+    before = of("nightly")
+    for cron in ("0 0 31 2 *", "every night"):
+        with pytest.raises(ScheduleRefusedError):
+            schedules.put("ingest", "nightly", cron)
+    assert of("nightly") == before
+
+
+def test_of_the_slots_that_nobody_worked_on_one_is_run(here: Endpoints) -> None:
+    compact = prefect(here, "GET", "/deployments/name/compact/compact")["id"]
+    schedules.put("compact", "every-minute", "* * * * *", "UTC", {"keep_days": 3})
+    now = datetime.now(UTC)
+    back = {"start_time": (now - timedelta(minutes=6)).isoformat(), "end_time": now.isoformat(), "min_runs": 6}
+    prefect(here, "POST", f"/deployments/{compact}/schedule", back)
+    schedules.pause("every-minute")
+    due = {"expected_start_time": {"before_": now.isoformat()}}
+    runs = {"deployments": {"id": {"any_": [compact]}}, "flow_runs": due}
+    deadline = time.monotonic() + 60
+    while (seen := Counter(run["state"]["name"] for run in prefect(here, "POST", "/flow_runs/filter", runs))) != {
+        "Completed": 1,
+        "Missed": 5,
+    }:
+        assert time.monotonic() < deadline, seen
+        time.sleep(0.3)

@@ -1,0 +1,126 @@
+"""The real server on a free port, as `up` starts it."""
+
+import http.client
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from infra import data_docs, ports, servers
+from infra.calls import basic, healthy
+from infra.data_docs import About
+from infra.endpoints import docs_login
+from infra.settings import Settings
+
+
+class Site:
+    """A running server and what it answers."""
+
+    def __init__(self, settings: Settings, port: int) -> None:
+        self.var, self.port, self.login = settings.var, port, docs_login(settings)
+
+    def get(self, path: str, login: str | None = None, method: str = "GET") -> tuple[int, str]:
+        """Status and text. The path goes out as it is: clients of the usual kind take `..` out of it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            headers = {} if login == "" else {"Authorization": basic(login or self.login)}
+            connection.request(method, path, headers=headers)
+            answer = connection.getresponse()
+            assert "default-src 'none'" in str(answer.headers["content-security-policy"])
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    settings = Settings(var=tmp_path_factory.mktemp("var"))
+    port = ports.free(15000 + os.getpid() % 1000)
+    command = servers.docs_command(settings, port)
+    process = subprocess.Popen(command.arguments, env={**os.environ, **command.environment}, cwd="/")
+    try:
+        while not healthy(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None
+            time.sleep(0.05)
+        yield Site(settings, port)
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def publish(var: Path, batch_id: str, minute: int, passed: bool = True) -> None:
+    about = About(batch_id, "events", passed, f"2024-05-01T10:{minute:02}:00+00:00")
+    with data_docs.replaced(var, about) as folder:
+        (folder / "index.html").write_text(f"<p>the page of {batch_id}</p>")
+
+
+@pytest.mark.parametrize("login", ["", "tailorbird:", "tailorbird:wrong", "somebody:else", "é:ü"])
+@pytest.mark.parametrize("path", ["/", "/b1/", "/nothing"])
+def test_nothing_is_shown_without_the_login(site: Site, login: str, path: str) -> None:
+    publish(site.var, "b1", 1)
+    status, text = site.get(path, login)
+    assert status == 401
+    assert "b1" not in text
+
+
+def test_the_index_lists_the_batches_newest_first_with_their_verdicts(site: Site) -> None:
+    for minute, passed in ((2, True), (4, False), (3, True)):
+        publish(site.var, f"batch-{minute}", minute, passed)
+    publish(site.var, "<b>bold</b>", 5)
+    status, text = site.get("/")
+    assert status == 200
+    assert [text.index(f"batch-{minute}</a>") for minute in (4, 3, 2)] == sorted(
+        text.index(f"batch-{minute}</a>") for minute in (4, 3, 2)
+    )
+    assert "refused</span></td><td>2024-05-01 10:04:00 UTC" in text
+    assert "&lt;b&gt;bold" in text
+    assert "<b>bold" not in text
+
+
+def test_a_batch_has_its_page(site: Site) -> None:
+    publish(site.var, "b1", 1)
+    assert site.get("/b1/") == (200, "<p>the page of b1</p>")
+    assert site.get("/b1")[0] == 307
+
+
+def test_a_page_that_is_kept_no_more_says_so(site: Site) -> None:
+    status, text = site.get("/long-gone/")
+    assert status == 404
+    assert "The pages of the newest 20 batches are kept" in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secrets/docs-page",
+        "/..%2fsecrets%2fdocs-page/",
+        "/%2e%2e/",
+        "/../",
+        "//etc/passwd",
+        "/b1/about.json",
+        "/b1/../../secrets/docs-page",
+        "/b1%00/",
+        "/.draft/",
+        "/" + "x" * 3000 + "/",
+    ],
+)
+def test_no_path_leads_anywhere_else(site: Site, path: str) -> None:
+    publish(site.var, "b1", 1)
+    draft = data_docs.place(site.var) / ".draft"
+    draft.mkdir(exist_ok=True)
+    (draft / "index.html").write_text("half a page")
+    status, text = site.get(path)
+    assert status == 404
+    assert site.login.split(":")[1] not in text
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
+def test_nothing_can_be_written(site: Site, method: str) -> None:
+    assert site.get("/", method=method)[0] == 405
+
+
+def test_whether_it_runs_may_be_asked_without_a_login(site: Site) -> None:
+    assert site.get("/health", "") == (200, "ok")

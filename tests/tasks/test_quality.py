@@ -1,0 +1,66 @@
+import math
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from expectations.rules import missing, not_among, outside
+from infra.data_docs import address
+from infra.installation import Installation
+from tasks.quality import Promises, judge, refusal
+
+PROMISES = Promises(
+    (missing("item_id", "no item"), outside("quantity_not_positive", "none", "quantity", 0.0, None, strict_low=True)),
+    {"rows": (1, None), "quarantined_share": (None, 0.2), "null_item_id": (None, 0.5)},
+)
+SAMPLE = pa.table({"item_id": ["a", None, *"bcdefghijk"], "quantity": [1.0] * 12})
+
+
+def broken(findings: list[dict[str, Any]]) -> set[str]:
+    return {finding["rule_id"] for finding in findings if not finding["passed"]}
+
+
+def test_rows_and_figures_are_judged_together(installation: Installation) -> None:
+    findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.25})
+    assert [(f["suite"], f["rule_id"], f["broken"], f["of"]) for f in findings] == [
+        ("events rows", "item_id_missing", 1, 12),
+        ("events rows", "quantity_not_positive", 0, 12),
+        ("events batch", "rows", 0, 1),
+        ("events batch", "quarantined_share", 1, 1),
+        ("events batch", "null_item_id", 0, 1),
+    ]
+    assert refusal(findings) == "Its data break what the suite expects: quarantined_share (it is 0.25)."
+    assert address(installation.settings.var, installation.endpoints, "b1") is not None
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_a_figure_that_says_nothing_breaks_nothing(nothing: float | None) -> None:
+    figures = {"rows": 3, "quarantined_share": nothing, "days": nothing}
+    assert refusal(judge("b1", "events", PROMISES, SAMPLE, figures)) is None
+    assert refusal(judge("b1", "events", PROMISES, SAMPLE, {})) is None
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_sample_without_rows_breaks_nothing_and_one_of_nulls_what_it_should() -> None:
+    figures = {"rows": 3}
+    assert broken(judge("b1", "events", PROMISES, SAMPLE.slice(0, 0), figures)) == set()
+    nulls = pa.table({"item_id": pa.nulls(3, pa.string()), "quantity": pa.nulls(3, pa.float64())})
+    findings = judge("b1", "events", PROMISES, nulls, figures)
+    assert broken(findings) == {"item_id_missing"}
+    assert refusal(findings) == "Its data break what the suite expects: item_id_missing (3 of 3)."
+
+
+@pytest.mark.usefixtures("installation")
+def test_a_column_that_is_not_there_refuses_the_batch_and_says_so() -> None:
+    findings = judge("b1", "events", PROMISES, SAMPLE.drop_columns(["quantity"]), {"rows": 3})
+    assert refusal(findings) == (
+        "Its data break what the suite expects: quantity_not_positive (it could not be evaluated)."
+    )
+
+
+@pytest.mark.usefixtures("installation")
+def test_an_example_is_short_whatever_a_file_holds() -> None:
+    rows = pa.table({"event_type": ["x" * 10_000]})
+    promises = Promises((not_among("event_type_unknown", "unknown", "event_type", ["view"]),), {})
+    assert judge("b1", "events", promises, rows, {})[0]["examples"] == ["x" * 100]
