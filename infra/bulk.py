@@ -37,7 +37,7 @@ def copy(connection: Connection, target: str, names: Sequence[str], rows: Iterab
     return len(lines)
 
 
-def _copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
+def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
     """Load a table of texts, numbers and booleans: Arrow writes them many times faster than Python's strings."""
     written = io.BytesIO()
     csv.write_csv(rows, written, csv.WriteOptions(include_header=False))
@@ -68,7 +68,7 @@ def upsert(
 def insert_new(connection: Connection, table: Table, rows: pa.Table) -> None:
     """Load rows that are not there yet, by the first of their columns; one that is there already stays as it is."""
     staging = _staging(connection, table)
-    _copy_table(connection, staging, rows)
+    copy_table(connection, staging, rows)
     _take_over(connection, table, staging, rows.column_names, "DO NOTHING")
 
 

@@ -7,11 +7,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import TableNotFoundError
 
 from infra import compaction
 from models import columns
+
+_PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
+# Each of their values is there once: a dictionary of them takes as long as everything else together.
+_WRITTEN = WriterProperties(column_properties={columns.EVENT_ID: _PLAIN, columns.PAYLOAD_HASH: _PLAIN})
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Lake:
             mode="append",
             schema_mode="merge",  # a lake of an earlier version has fewer columns
             partition_by=[columns.MONTH],
+            writer_properties=_WRITTEN,
             configuration=compaction.KEEP_LOG,
             commit_properties=CommitProperties(app_transactions=[Transaction(batch_id, chunk)]),
         )

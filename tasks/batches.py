@@ -49,7 +49,7 @@ def batch_of(
     mapping: SourceMapping, dataset: str, path: Path, address: str, request: dict[str, Any] | None = None
 ) -> ledger.Batch:
     """The batch that the content of a file makes; `address` is where it comes from."""
-    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_ASIDE).encode()).hexdigest()
+    meaning = hashlib.sha256(mapping.model_dump_json(exclude=_ASIDE, exclude_defaults=True).encode()).hexdigest()
     batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:4]}"
     return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or {})
 

@@ -32,6 +32,7 @@ def ingest_batch(
     `parts` gives the chunks, always the same ones, each with the number of steps (of `steps`) that it moves on.
     Raises BatchRefusedError when the batch as a whole is not what its suite expects: then nothing of it stays.
     """
+    limits.bounds("events", mapping.limits)  # a misspelt one is told before anything is stored
     with ledger.hold(here.engine, batch.batch_id):
         with here.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
@@ -94,7 +95,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
     found = profile.figures(profiles, intake.received_at)
     promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
-    findings = judge(batch.batch_id, batch.dataset, promises, sample, found)
+    findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
     reason = refusal(findings)
     if reason:
         here.lake.remove_batch(batch.batch_id)

@@ -63,7 +63,7 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
         done = sift.sift_reference(rows, promises.rules, gone, reference.key)
         found = {**done.counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
         found["cleaned"] = shaped.counts
-        figures = profile.figures([found], datetime.now(UTC))
+        figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], datetime.now(UTC))
         findings = judge(batch.batch_id, dataset, promises, sift.spread(rows, SAMPLE_ROWS), figures)
         reason = refusal(findings)
         if not reason:

@@ -1,6 +1,5 @@
 """Takes chunks of events in, whatever they came as: consent, row rules, duplicates; first Postgres, then the lake."""
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +11,7 @@ from sqlalchemy import Connection, delete, select
 
 from expectations import events as promises
 from expectations.rules import RowRule
-from infra.bulk import array, copy, insert_new
+from infra.bulk import copy_table, insert_new
 from infra.identity import pseudonyms, remember
 from infra.installation import Installation
 from infra.schema import identities, items, quarantine, suppressions, users
@@ -201,9 +200,12 @@ def store_quarantined(connection: Connection, batch_id: str, chunk: int, *tables
     """Keep the rows that broke a rule, with the rules they broke; a repeat of the chunk replaces them."""
     connection.execute(delete(quarantine).where(quarantine.c.batch_id == batch_id, quarantine.c.chunk == chunk))
     for rows in tables:
-        kept = zip(rows[sift.ROW].to_pylist(), rows[sift.RULES].to_pylist(), sift.payloads(rows), strict=True)
-        lines = ((batch_id, number, chunk, array(rules), json.dumps(payload)) for number, rules, payload in kept)
-        copy(connection, "quarantine", ("batch_id", "row_number", "chunk", "rule_ids", "payload"), lines)
+        if len(rows):
+            place = {columns.BATCH_ID: pa.repeat(batch_id, len(rows)), "chunk": pa.repeat(chunk, len(rows))}
+            kept = sift.payloads(rows)
+            copy_table(
+                connection, "quarantine", pa.table(place | dict(zip(kept.column_names, kept.columns, strict=True)))
+            )
 
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:

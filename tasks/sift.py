@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from math import isfinite
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -71,10 +70,14 @@ def _quarantined(rows: pa.Table, broken: pa.Table, bad: Mask) -> pa.Table:
 
 def _doubtful(hashes: NDArray[np.uint64], known: KnownIds) -> Mask:
     """Which ids may be there already, in the lake or twice among these; the others are new for certain."""
-    doubtful = known.may_hold(hashes)
-    order = np.argsort(hashes, kind="stable")
-    again = hashes[order][1:] == hashes[order][:-1]
-    doubtful[order[1:][again]] = doubtful[order[:-1][again]] = True
+    order = np.argsort(hashes)
+    ordered = hashes[order]
+    found = known.may_hold(ordered)
+    again = ordered[1:] == ordered[:-1]
+    found[1:] |= again
+    found[:-1] |= again
+    doubtful = np.empty_like(found)
+    doubtful[order] = found
     return doubtful
 
 
@@ -132,21 +135,33 @@ def rule_counts(quarantined: pa.Table) -> dict[str, int]:
     return {entry["values"].as_py(): entry["counts"].as_py() for entry in caught}
 
 
-def payloads(quarantined: pa.Table) -> list[dict[str, Any]]:
-    """The quarantined rows as JSON values; they carry the pseudonym, never the raw id."""
-    hidden = (*HELPERS, RULES, columns.MONTH)
-    shown = quarantined.drop_columns([c for c in hidden if c in quarantined.column_names])
-    for place, field in enumerate(shown.schema):
-        if pa.types.is_timestamp(field.type):
-            stamps = pc.strftime(shown[field.name], "%Y-%m-%dT%H:%M:%S%z")
-            shown = shown.set_column(place, field.name, stamps)
-    return [_payload(row) for row in shown.to_pylist()]
+def payloads(quarantined: pa.Table) -> pa.Table:
+    """The quarantined rows as JSON: `row_number`, `rule_ids` (as PostgreSQL writes a list) and `payload`.
+
+    They carry the pseudonym, never the raw id. JSON knows no infinity, so that is a text; a mark is there where it is
+    true.
+    """
+    shown = [field for field in quarantined.schema if field.name not in (*HELPERS, *MARKS, RULES, columns.MONTH)]
+    said = ", ".join(f'"{field.name}" := {_json(field)}' for field in shown)
+    marks = [name for name in MARKS if name in quarantined.column_names]
+    added = " || ".join(f"""CASE WHEN {name} THEN ',"{name}":true' ELSE '' END""" for name in marks) or "''"
+    return query(
+        f"""
+        SELECT {ROW}, '{{' || array_to_string({RULES}, ',') || '}}' AS {RULES},
+            (to_json(struct_pack({said}))::varchar)[:-2] || {added} || '}}' AS payload
+        FROM rows
+        """,
+        rows=quarantined,
+    )
 
 
-def _payload(row: dict[str, Any]) -> dict[str, Any]:
-    """What JSON can hold, which knows no infinity; a mark only where it is true."""
-    plain = {n: str(v) if isinstance(v, float) and not isfinite(v) else v for n, v in row.items()}
-    return {name: value for name, value in plain.items() if value or name not in MARKS}
+def _json(field: pa.Field) -> str:
+    if pa.types.is_timestamp(field.type):
+        return f"strftime(\"{field.name}\", '%Y-%m-%dT%H:%M:%S.%f+0000')"
+    if pa.types.is_floating(field.type):
+        value = f'"{field.name}"'
+        return f"CASE WHEN isfinite({value}) THEN to_json({value}) ELSE to_json({value}::varchar) END"
+    return f'"{field.name}"'
 
 
 def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, key: str) -> Sifted:

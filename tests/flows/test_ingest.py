@@ -29,7 +29,7 @@ constants = { event_type = "view" }
 file = "things.csv"
 item_id = "what"
 title = "title"
-category = []
+category = ["kind"]
 """
 
 
@@ -63,7 +63,7 @@ def test_a_file_that_is_refused_does_not_stop_the_others_and_is_named(shop: Shop
 
 def tables(folder: Path) -> str:
     (folder / "mine.toml").write_text(MAPPING)
-    (folder / "things.csv").write_text("what,title\n" + "".join(f"t{n},Thing {n}\n" for n in range(30)))
+    (folder / "things.csv").write_text("what,title,kind\n" + "".join(f"t{n},Thing {n},Cups\n" for n in range(30)))
     for month in (1, 2):
         visits = "".join(f"v{n},t{n},2024-{month:02}-03 10:00:00\n" for n in range(30))
         (folder / f"visits-{month}.csv").write_text("who,what,at\n" + visits)
@@ -76,7 +76,7 @@ def test_several_files_of_a_part_are_several_batches_in_the_window_that_is_asked
     window = ("--from", "2024-01-15", "--to", "2024-02-28")
     lines = shop.json("ingest", "visits", str(tmp_path), "--mapping", tables(tmp_path), *window)
     assert [Path(line["file"]).name for line in lines] == ["things.csv", "visits-1.csv", "visits-2.csv"]
-    assert [line["accepted"] for line in lines] == [30, 0, 30]
+    assert [(line["read"], line["accepted"]) for line in lines[1:]] == [(30, 0), (30, 30)]
     assert {line["source"] for line in lines} == {"visits"}
 
 

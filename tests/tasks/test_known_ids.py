@@ -1,11 +1,12 @@
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from infra.lake import Lake
-from tasks import known_ids
-from tasks.known_ids import KnownIds, hashes
+from tasks.known_ids import KnownIds, Seen, hashes
 
 
 def rows(*ids: str, month: str = "2017-01") -> pa.Table:
@@ -50,7 +51,7 @@ def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
 
 def test_what_was_added_since_is_found_however_often_something_was_added(lake: Lake) -> None:
     known = KnownIds(lake)
-    for chunk in range(2 * known_ids._LAYERS + 1):
+    for chunk in range(17):
         added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
         known.add(hashes("added", "event_id", added=added))
         assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
@@ -62,3 +63,16 @@ def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
     store(lake, 0, "a")
     assert asked(KnownIds(lake), rows()) == []
     assert len(KnownIds(lake).among(rows())) == 0
+
+
+def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
+    random, seen = np.random.default_rng(7), Seen()
+    added = [random.integers(2**63, size=size).astype(np.uint64) for size in (1, 50, 3, 0, 700, 2, 40, 40, 40, 5)]
+    for hashes_ in added:
+        seen.add(hashes_)
+    everything = np.concatenate(added)
+    assert seen.holds(everything).all()
+    assert not seen.holds(everything + np.uint64(1)).any()
+    sizes = [len(layer) for layer in seen._layers]
+    assert sum(sizes) == len(everything)
+    assert all(2 * later <= earlier for earlier, later in pairwise(sizes))
