@@ -2,11 +2,16 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, func, select, true
+from sqlalchemy import BigInteger, Connection, Engine, cast, func, select, true
 
-from infra.schema import LEDGER, ingest_batches, quarantine
+from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
+from models.errors import TailorbirdError
 
 Row = dict[str, Any]
+
+
+class UnknownBatchError(TailorbirdError):
+    """A batch that the ledger does not know."""
 
 
 def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[Row]:
@@ -17,6 +22,7 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
         entry.dataset,
         entry.status,
         *(entry[name] for name in LEDGER),
+        entry.late,
         entry.consent,
         entry.detail,
     )
@@ -24,6 +30,31 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
         mine = entry.source == source if source else true()
         found = connection.execute(select(*shown).where(mine).order_by(entry.started_at.desc()).limit(limit))
         return [dict(row) for row in found.mappings()]
+
+
+def batch(engine: Engine, batch_id: str) -> Row:
+    """Everything that is written down of one batch: where it comes from, what became of its rows, what was mended.
+
+    Raises UnknownBatchError.
+    """
+    said = select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)
+    with engine.connect() as connection:
+        found = connection.execute(said).mappings().first()
+        if found is None:
+            raise UnknownBatchError(f"There is no batch {batch_id!r}; `tailorbird ledger` lists them.")
+        summed = {name: _summed(connection, batch_id, name) for name in ("rules", "cleaned")}
+    broken = [finding["rule_id"] for finding in found["quality"] or [] if not finding["passed"]]
+    shown = {name: value for name, value in found.items() if name != "quality"}
+    return shown | summed | {"broken_expectations": broken}
+
+
+def _summed(connection: Connection, batch_id: str, name: str) -> dict[str, int]:
+    """The counts of one kind over the chunks of a batch."""
+    counted = func.jsonb_each_text(ingest_chunks.c.profile[name]).table_valued("key", "value").render_derived()
+    total = func.sum(cast(counted.c.value, BigInteger))
+    rows = select(counted.c.key, total).select_from(ingest_chunks.join(counted, true()))
+    mine = rows.where(ingest_chunks.c.batch_id == batch_id).group_by(counted.c.key).order_by(total.desc())
+    return {key: int(value) for key, value in connection.execute(mine)}
 
 
 def quarantined(engine: Engine) -> list[Row]:

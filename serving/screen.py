@@ -103,7 +103,7 @@ def status(found: Mapping[str, Any]) -> None:
 
 
 _BOOKS = {
-    "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "detail")),
+    "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "late", "detail")),
     "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
     "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
@@ -154,6 +154,8 @@ def result(kind: str, value: Any) -> None:
     """What a single command has done."""
     if kind == "ledger":
         _ledger(value)
+    elif kind == "ledger_entry":
+        _table("Batch", [{"what": n, "said": str(v)} for n, v in value.items()], {"what": "", "said": ""})
     elif kind == "review":
         _review(value)
     elif kind == "batch":

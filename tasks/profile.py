@@ -57,7 +57,8 @@ def figures(profiles: Sequence[Profile], now: datetime) -> dict[str, float | Non
     found |= {rule: count / checked for rule, count in total(p.get("rules", {}) for p in profiles).items()}
     nulls = total(profile.get("nulls", {}) for profile in profiles)
     found |= {f"null_{name}": count / max(sums.get("events", 0), 1) for name, count in nulls.items()}
-    return found | _times(profiles, now)
+    cleaned = total(profile.get("cleaned", {}) for profile in profiles)
+    return found | cleaned | _times(profiles, now)
 
 
 def _times(profiles: Sequence[Profile], now: datetime) -> dict[str, float | None]:

@@ -44,11 +44,16 @@ def ingest(
 
 @app.command()
 def ledger(
-    source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None, as_json: Json = False
+    batch: Annotated[str | None, typer.Argument(help="Everything about this one.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None,
+    as_json: Json = False,
 ) -> None:
-    """The newest batches, and what became of their rows."""
+    """The newest batches and what became of their rows, or one batch with rules, limits and what was mended."""
     from serving import books
 
+    if batch:
+        running.finish("ledger_entry", books.batch(running.database(), batch), as_json)
+        return
     running.shown("books", books.ledger(running.database(), source=source), as_json)
 
 

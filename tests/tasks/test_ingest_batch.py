@@ -10,6 +10,8 @@ from sqlalchemy import select
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_chunks, items, quarantine, users
+from models.errors import TailorbirdError
+from serving import books
 from tasks import ledger
 from tasks.batches import batch_of, tables
 from tasks.ingest_events import ingest_events, shaped
@@ -185,3 +187,14 @@ def test_limits_are_the_teams_own(desk: Desk) -> None:
     desk.mapping.write_text(f'{top}[limits.events]\nrows = [1000, ""]\n[events]{events}')
     with pytest.raises(BatchRefusedError, match="rows"):
         desk.ingest("b", sound(3))
+
+
+def test_what_was_mended_and_where_a_batch_comes_from_is_written_down(installation: Installation, desk: Desk) -> None:
+    lines = [line.replace("Z,look", ",look") for line in sound(1, 4)] + sound(2, 30) + sound(3, 1, "peek")
+    entry = desk.ingest("a", lines, to="2024-07-01")
+    said = books.batch(installation.engine, entry["batch_id"])
+    assert (said["cleaned"], said["rules"]) == ({"zone_assumed": 4}, {"event_type_unknown": 1})
+    assert said["request"] == {"mapping": str(desk.mapping), "overrides": {"to": "2024-07-01"}}
+    assert (said["location"], said["broken_expectations"]) == (str(desk.folder / "a.csv"), [])
+    with pytest.raises(TailorbirdError, match="There is no batch 'nix'"):
+        books.batch(installation.engine, "nix")
