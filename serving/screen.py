@@ -56,8 +56,9 @@ def _table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, st
 
 
 def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
-    rows = list(batches)
-    _table("What became of every row", rows, dict(zip(_LEDGER, _LEDGER, strict=True)))
+    rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
+    names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
+    _table("What became of every row", rows, dict(zip(names, names, strict=True)))
     for consent in sorted({row["consent"] for row in rows}):
         _console.print(f"consent: {consent}", style="dim")
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from expectations import limits
 from infra.installation import Installation
 from models import columns
+from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.sql import query, texts
 from tasks import ledger, profile, updates
@@ -41,7 +42,7 @@ def ingest_batch(
             with ledger.hold(here.engine, "the lake's events", wait=True):
                 _clear(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch)
-                close(intake, _take_all(intake, parts, steps))
+                close(intake, _taken(intake, parts, steps))
         return told(here, batch.batch_id)
 
 
@@ -72,6 +73,15 @@ def ahead(source: Iterator[T]) -> Iterator[T]:
         while (element := coming.result()) is not None:
             coming = pool.submit(next, source, None)
             yield element
+
+
+def _taken(intake: Intake, parts: Parts, steps: int) -> pa.Table:
+    """Like `_take_all`; a file that turns out to be broken in the middle is refused as a whole."""
+    try:
+        return _take_all(intake, parts, steps)
+    except TailorbirdError as error:
+        intake.here.lake.remove_batch(intake.batch.batch_id)
+        refuse(intake.here, intake.batch, [], str(error))
 
 
 def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:

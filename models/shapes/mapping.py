@@ -142,7 +142,7 @@ class _Filled(_Part):
 
     @model_validator(mode="after")
     def _fill_what_is_read(self) -> Self:
-        own = [key for key in ("category", "brand", "price") if getattr(self, key, None)]
+        own = [key for key in ("category", "brand", "price") if getattr(self, key, None) is not None]
         for name, constant in self.fill.items():
             if name not in (known := [*own, *self.named(("attributes",))]):
                 raise ValueError(f"fill names {name!r}, which is none of what it can fill here: {', '.join(known)}")
@@ -152,7 +152,7 @@ class _Filled(_Part):
 
 
 class ItemsMapping(_Filled):
-    """Where the catalogue comes from. `category` lists its levels, most general first."""
+    """Where the catalogue comes from. `category` lists its levels, most general first; without any it is filled in."""
 
     texts = ("item_id", "title", "category", "brand", "attributes")
     numbers = ("price",)
@@ -162,7 +162,7 @@ class ItemsMapping(_Filled):
     title: Column
     sentence_case: bool = False
     """Titles are written like sentences: ICE CREAM becomes Ice cream."""
-    category: list[str]
+    category: list[str] = []
     category_alternatives: str | None = Field(None, min_length=1)
     """What stands between several categories of one level; the first of them counts."""
     brand: str | None = None
@@ -170,6 +170,12 @@ class ItemsMapping(_Filled):
     attributes: list[str] = []
     not_merchandise: list[str] = []
     """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
+
+    @model_validator(mode="after")
+    def _every_item_has_a_category(self) -> Self:
+        if not self.category and "category" not in self.fill:
+            raise ValueError('category is missing; name its columns, or say fill = { category = "Everything" }')
+        return self
 
 
 class UsersMapping(_Filled):

@@ -79,7 +79,7 @@ def text(rows: pa.Table, column: Column, separator: str, alternatives: str | Non
     parts = [words(rows, name) for name in _listed(column)]
     if alternatives:
         parts = [pc.replace_substring_regex(part, f"(?s){re.escape(alternatives)}.*$", "") for part in parts]
-    joined, *others = map(tidy, parts)
+    joined, *others = map(tidy, parts or [pa.nulls(len(rows), pa.string())])
     for other in others:
         both = pc.binary_join_element_wise(joined, other, separator, null_handling="emit_null")
         joined = pc.coalesce(both, joined, other)

@@ -12,7 +12,17 @@ from sqlalchemy import select
 
 from infra.identity import pseudonym
 from infra.installation import Installation
-from infra.schema import LEDGER, aliases, identities, items, quarantine, suppressions, users
+from infra.schema import (
+    LEDGER,
+    aliases,
+    identities,
+    ingest_batches,
+    ingest_chunks,
+    items,
+    quarantine,
+    suppressions,
+    users,
+)
 from models.errors import TailorbirdError
 from tasks.build_dataset import build_dataset
 from tasks.ingest_segment import ingest_segment
@@ -84,13 +94,16 @@ def test_plain_and_packed_files_say_the_same(installation: Installation, tmp_pat
 
 
 def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
-    installation: Installation, tmp_path: Path
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(lines.chunks, "__defaults__", (20_000,))
     whole = gzip.compress(b"".join(json.dumps(viewed(n)).encode() + b"\n" for n in range(500)))
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TailorbirdError, match="cannot be read to its end"):
+    with pytest.raises(TailorbirdError, match="nothing of it was kept.*cannot be read to its end"):
         ingest_segment.fn("segment", str(path))
+    assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
+    assert not [*lake(installation), *rows(installation, users), *rows(installation, ingest_chunks)]
     path.write_bytes(whole)
     assert counts(ingest_segment.fn("segment", str(path)))["accepted"] == 500
     assert len(lake(installation)) == 500

@@ -407,3 +407,12 @@ def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
     assert tabular.kinds(mapping)["at"] == "any"
     assert tabular.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
     assert tabular.needed(mapping) == ["id", "age", "ok", "at"]
+
+
+def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
+    part = ItemsMapping(file="i", item_id="id", title="name", fill={"category": "Everything"})
+    found = tabular.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert found.rows.select(["category", "attributes"]).to_pylist() == [
+        {"category": "Everything", "attributes": {"category_imputed": "true"}}
+    ]
+    assert found.counts == {"category_imputed": 1}
