@@ -19,6 +19,12 @@ from benchmarks.figures import FOLDER, publish
 
 SEED = 7
 _WAYS = ("parquet", "jsonl")
+_PLAIN_RULES = (
+    *("event_id_missing", "user_key_missing", "item_id_missing", "occurred_at_missing", "event_type_missing"),
+    *("event_type_unknown", "quantity_not_positive", "quantity_above_limit", "value_not_positive"),
+    *("time_before_1990", "time_in_future", "item_not_in_catalogue"),
+)
+"""The rules about columns that the plain way has too."""
 
 
 def _installed(var: Path) -> None:
@@ -41,10 +47,10 @@ def _ours(way: str, folder: Path) -> None:
     from tasks.ingest_segment import ingest_segment
 
     if way == "parquet":
-        ingest_items.fn("complete_journey", str(folder))
+        ingest_items.fn("complete_journey", str(folder / "products.parquet"))
     started = time.perf_counter()
     if way == "parquet":
-        entry = ingest_events.fn("complete_journey", str(folder))
+        entry = ingest_events.fn("complete_journey", str(folder / "transactions.parquet"))
     else:
         entry = ingest_segment.fn("segment", str(folder / "events.jsonl"))
     seconds = time.perf_counter() - started
@@ -70,7 +76,7 @@ def _plain(folder: Path) -> None:
     rows["occurred_s"] = rows.occurred_at.astype("int64") / 1e9
     rows["ahead_s"] = rows.occurred_s - time.time()
     rows["in_catalogue"] = rows.item_id.isin(pd.read_parquet(folder / "products.parquet").product_id)
-    validate(row_suite("plain", promises.RULES), rows)
+    validate(row_suite("plain", [rule for rule in promises.RULES if rule.id in _PLAIN_RULES]), rows)
     rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue"])
     engine = create_engine(os.environ["TAILORBIRD_DATABASE_URL"])
     rows.to_sql("plain_events", engine, index=False, method="multi", chunksize=5000)

@@ -57,7 +57,15 @@ class Looked:
 
     events: pa.Table
     suppressed: sift.Mask
-    routed: sift.Mask
+    elsewhere: sift.Mask
+    """Rows on things that nobody shops for."""
+    outside: sift.Mask
+    """Rows that did not occur in the window that is asked for."""
+
+    @property
+    def routed(self) -> sift.Mask:
+        """Rows that are understood, and no event for the lake."""
+        return self.elsewhere | self.outside
 
     def sample(self, size: int) -> pa.Table:
         """Some of the rows that the rules are for."""
@@ -92,7 +100,7 @@ class Intake:
         elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=self.routed)
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
-        return Looked(events, self._unwelcome(events), _mask(elsewhere) | _mask(early) | _mask(late))
+        return Looked(events, self._unwelcome(events), _mask(elsewhere), _mask(early) | _mask(late))
 
     def _unwelcome(self, events: pa.Table) -> sift.Mask:
         """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
@@ -119,7 +127,7 @@ class Intake:
         found = {**counts, **profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         with self.here.engine.begin() as connection:
-            self._introduce(connection, part.names, _welcome(done))
+            self._introduce(connection, part.names, _welcome(looked, done))
             said = [*part.updates(self), *self._newly_seen(done.accepted)]
             updates.stage(connection, self.batch.batch_id, chunk, said)
             store_quarantined(connection, self.batch.batch_id, chunk, *bad)
@@ -169,11 +177,13 @@ class Intake:
         return rows
 
 
-def _welcome(done: sift.Sifted) -> pa.Array:
-    """Whose events came in, or may come in by a replay."""
+def _welcome(looked: Looked, done: sift.Sifted) -> pa.Array:
+    """Who is somebody here: whose events came in, or may come in by a replay, or were on what nobody shops for."""
     waiting = zip(done.quarantined[columns.USER_KEY].to_pylist(), done.quarantined[sift.RULES].to_pylist(), strict=True)
     keys = pa.array([key for key, rules in waiting if not _NOBODY & set(rules)], pa.string())
-    return pc.unique(pa.chunked_array([*done.accepted[columns.USER_KEY].chunks, keys]))
+    elsewhere = looked.elsewhere & ~looked.outside & ~looked.suppressed
+    visited = looked.events[columns.USER_KEY].filter(pa.array(elsewhere))
+    return pc.unique(pa.chunked_array([*done.accepted[columns.USER_KEY].chunks, *visited.chunks, keys]))
 
 
 def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> Any:

@@ -281,6 +281,21 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
 
 
+def test_who_only_bought_what_nobody_shops_for_is_known_and_who_came_outside_the_window_is_not(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    rows = shop.transactions.to_pylist()
+    fuel = next(row for row in rows if row["product_id"] == 600_000)
+    late = next(row for row in rows if row["transaction_timestamp"].year == 2017 and row is not fuel)
+    fuel["household_id"], late["household_id"] = 1, 2
+    late["transaction_timestamp"] = late["transaction_timestamp"].replace(year=2016)
+    shop.write(transactions=pa.Table.from_pylist(rows, shop.transactions.schema))
+    ingest_events.fn("complete_journey", shop.events_file, {"from": "2017-01-01"})
+    with installation.engine.connect() as connection:
+        known = set(connection.execute(select(identities.c.user_id)).scalars())
+    assert ("1" in known, "2" in known) == (True, False)
+
+
 def test_times_that_mean_never_are_quarantined_like_all_in_the_future(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
