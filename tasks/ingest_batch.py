@@ -103,7 +103,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
     here, batch, asked = intake.here, intake.batch, intake.mapping.limits
     with here.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
-    found = profile.figures(profiles, intake.received_at)
+    found = profile.figures(profiles, intake.now)
     promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
     findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
     reason = refusal(findings)

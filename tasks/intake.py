@@ -86,7 +86,7 @@ class Intake:
     agreed: pa.Array
     doubted: set[str]
     """Who has refused at some time: only of them it matters when they agreed."""
-    received_at: datetime
+    now: datetime
     late_before: datetime
     known: KnownIds
     rules: tuple[RowRule, ...]
@@ -96,7 +96,7 @@ class Intake:
         """The events with what the rules look at; the chunk's own items are known from here on."""
         self.catalogue = pa.concat_arrays([self.catalogue, part.named])
         known = None if self.mapping.accepts_unknown_items else self.catalogue
-        events = sift.annotate(part.events, known, self.received_at.timestamp())
+        events = sift.annotate(part.events, known, self.now.timestamp())
         elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=self.routed)
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
@@ -164,9 +164,9 @@ class Intake:
         """The accepted events as the lake keeps them, with where they come from."""
         unstored = {*sift.HELPERS, *MARKS}
         rows = accepted.drop_columns([name for name in accepted.column_names if name in unstored])
-        received = pa.scalar(self.received_at, pa.timestamp("us", tz="UTC"))
-        place = rows.column_names.index(columns.RECEIVED_AT)
-        rows = rows.set_column(place, columns.RECEIVED_AT, pc.fill_null(rows[columns.RECEIVED_AT], received))
+        # Where nothing else is said, it was known when it happened: a file of last year is no news of today.
+        received = pc.coalesce(rows[columns.RECEIVED_AT], rows[columns.OCCURRED_AT])
+        rows = rows.set_column(rows.column_names.index(columns.RECEIVED_AT), columns.RECEIVED_AT, received)
         origin = {
             LATE: _before(rows, self.late_before),
             columns.SOURCE: pa.repeat(self.mapping.name, len(rows)),
@@ -242,7 +242,7 @@ def open_intake(here: Installation, mapping: SourceMapping, batch: ledger.Batch)
             refused=refused,
             agreed=keys(select(users.c.user_key).where(users.c.consent)),
             doubted={*refused.to_pylist(), *(key for key, _ in updates.refusals(connection, batch.batch_id))},
-            received_at=datetime.now(UTC),
+            now=datetime.now(UTC),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),
             rules=rules_of(mapping, here.key),

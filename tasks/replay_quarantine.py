@@ -98,7 +98,7 @@ def _replay(intake: Intake) -> None:
     unwelcome = pa.concat_arrays([intake.suppressed, intake.refused])
     rows = _mended(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=unwelcome))), intake.mapping)
     catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
-    events = sift.annotate(rows, catalogue, intake.received_at.timestamp())
+    events = sift.annotate(rows, catalogue, intake.now.timestamp())
     elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=intake.routed).to_numpy()
     done = sift.sift(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
     passed = rows.filter(pc.invert(pc.is_in(rows[sift.ROW], value_set=_numbers(done.quarantined))))

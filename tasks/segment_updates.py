@@ -61,7 +61,7 @@ def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
         if not agreed:
             intake.doubted.add(key)
         if key in intake.doubted:
-            yield Update(CONSENT, key, {columns.CONSENT: agreed, "source": _SOURCE}, moment or intake.received_at)
+            yield Update(CONSENT, key, {columns.CONSENT: agreed, "source": _SOURCE}, moment or intake.now)
 
 
 def _traits(found: Shaped, key: bytes) -> list[Update]:

@@ -73,7 +73,7 @@ class EventsMapping(_Part):
     """Where the columns of an event come from. `constants` fill what the source does not carry."""
 
     texts = (
-        *("event_id", "user_id", "item_id", "session_id", "occurred_at"),
+        *("event_id", "user_id", "item_id", "session_id", "occurred_at", "received_at"),
         *("event_type", "currency", "placement", "recommendation_id", "consent", "user_agent", "ip"),
     )
     numbers = ("quantity", "value", "rating", "position")
@@ -85,6 +85,8 @@ class EventsMapping(_Part):
     item_id: Column
     session_id: Column | None = None
     occurred_at: str
+    received_at: str | None = None
+    """When it was known, where that is later: features of an earlier moment do not see it."""
     time_format: TimeFormat = "timestamp"
     """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
     zone: Zone = "UTC"

@@ -50,20 +50,18 @@ def kinds(part: Part) -> dict[str, Kind]:
     """What each source column has to hold."""
     found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
     found |= dict.fromkeys(part.named(part.numbers), "number")
-    if isinstance(part, EventsMapping) or (isinstance(part, UsersMapping) and part.consent_at):
-        moment = part.occurred_at if isinstance(part, EventsMapping) else str(part.consent_at)
-        if part.time_format == TIMESTAMP:
-            found[moment] = "time"
-        elif part.time_format in EPOCHS:
-            found[moment] = "number"
+    if not isinstance(part, ItemsMapping):
+        moments = part.named(("occurred_at", "received_at") if isinstance(part, EventsMapping) else ("consent_at",))
+        kind: Kind = "time" if part.time_format == TIMESTAMP else "number" if part.time_format in EPOCHS else "any"
+        found |= dict.fromkeys(moments, kind)
     return found
 
 
 def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them.
 
-    The columns are the same for every mapping, but for `consent`, `user_agent` and `ip`, which are there when the
-    mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
+    The columns are the same for every mapping, but for `consent`, `received_at`, `user_agent` and `ip`, which are
+    there when the mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
     """
     kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
     moments, assumed = _moments(rows, mapping.occurred_at, mapping)
@@ -83,6 +81,8 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     }
     if mapping.consent:
         said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
+    if mapping.received_at:
+        said[columns.RECEIVED_AT], _ = _moments(rows, mapping.received_at, mapping)
     senders = {columns.USER_AGENT: mapping.user_agent, columns.IP: mapping.ip}
     said |= {name: words(rows, column) for name, column in senders.items() if column}
     return Cleaned(pa.table(said), told(zone_assumed=assumed, **counts))

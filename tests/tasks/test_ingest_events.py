@@ -282,8 +282,9 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
 
 
 def test_who_only_bought_what_nobody_shops_for_is_known_and_who_came_outside_the_window_is_not(
-    installation: Installation, shop: Any, ingest: Ingest
+    installation: Installation, shop: Any
 ) -> None:
+    ingest_items.fn("complete_journey", shop.items_file)
     rows = shop.transactions.to_pylist()
     fuel = next(row for row in rows if row["product_id"] == 600_000)
     late = next(row for row in rows if row["transaction_timestamp"].year == 2017 and row is not fuel)

@@ -100,7 +100,7 @@ def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
     whole = gzip.compress(b"".join(json.dumps(viewed(n)).encode() + b"\n" for n in range(500)))
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TailorbirdError, match="nothing of it was kept.*cannot be read to its end"):
+    with pytest.raises(TailorbirdError, match=r"nothing of it was kept.*cannot be read to its end"):
         ingest_segment.fn("segment", str(path))
     assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
     assert not [*lake(installation), *rows(installation, users), *rows(installation, ingest_chunks)]

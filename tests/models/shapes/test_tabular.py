@@ -416,3 +416,22 @@ def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
         {"category": "Everything", "attributes": {"category_imputed": "true"}}
     ]
     assert found.counts == {"category_imputed": 1}
+
+
+def test_an_event_may_have_become_known_later_than_it_occurred() -> None:
+    part = EventsMapping(
+        file="e",
+        user_id="u",
+        item_id="i",
+        occurred_at="at",
+        received_at="seen",
+        constants={"event_type": "view"},
+        zone="Europe/Berlin",
+    )
+    rows = pa.table({"u": ["ann"], "i": ["ice"], "at": ["2024-06-01T10:00:00"], "seen": ["2024-06-03T10:00:00Z"]})
+    [event] = tabular.events(rows, part).rows.select(["occurred_at", "received_at"]).to_pylist()
+    assert event == {
+        "occurred_at": datetime(2024, 6, 1, 8, tzinfo=UTC),
+        "received_at": datetime(2024, 6, 3, 10, tzinfo=UTC),
+    }
+    assert tabular.kinds(part)["seen"] == "time"
