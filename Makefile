@@ -6,12 +6,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint up down bench lock env clean
+.PHONY: help setup demo test lint up down faults bench lock env clean
 
 help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
+	@echo "make faults  kill ingests and PostgreSQL at random moments, 64 times and more"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -35,6 +36,13 @@ lint: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# KILLS and SEED choose another storm; a failure tells the seed of its round.
+KILLS ?= 64
+SEED ?= 1
+
+faults: $(READY)
+	$(BIN)/pytest tests/faults/storm -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo

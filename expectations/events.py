@@ -1,9 +1,9 @@
 """What events promise. Times are looked at as epoch seconds, as everywhere in expressions."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from expectations.rules import RowRule, among, longer, marked, missing, not_among, outside
+from expectations.users import LONG_ID
 from models import columns
 from models.shapes import placeholders, traffic
 from models.shapes.currencies import CODES
@@ -32,7 +32,7 @@ def rules(placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str]
         missing(columns.OCCURRED_AT, "it has no time"),
         missing(columns.EVENT_TYPE, "nothing says what happened"),
         *(longer(name, traffic.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
-        replace(marked("user_id_too_long", _LONG_USER, traffic.USER_ID_TOO_LONG), mostly=0.9),
+        LONG_ID,
         among("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
         among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
         not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
@@ -51,7 +51,6 @@ def rules(placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str]
     )
 
 
-_LONG_USER = f"a user id of more than {traffic.LONGEST_ID} characters"
 _FAR_RATING = f"a rating beyond {_LARGEST_RATING:,.0f}, or below {-_LARGEST_RATING:,.0f}"
 
 RULES = rules(placeholder_items=placeholders.ITEMS)

@@ -1,10 +1,12 @@
 """What the catalogue promises."""
 
-from expectations.rules import RowRule, missing, outside
+from expectations.rules import RowRule, longer, missing, outside
 from models import columns
+from models.shapes.traffic import LONGEST_ID
 
 RULES: tuple[RowRule, ...] = (
     missing(columns.ITEM_ID, "the item has no id"),
+    longer(columns.ITEM_ID, LONGEST_ID),
     missing(columns.TITLE, "the item has no title"),
     missing(columns.CATEGORY, "the item has no category"),
     outside("price_negative", "a price below zero", columns.PRICE, 0.0, None),

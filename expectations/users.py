@@ -1,9 +1,17 @@
 """What the users' file promises."""
 
-from expectations.rules import RowRule, missing
-from models import columns
+from dataclasses import replace
 
-RULES: tuple[RowRule, ...] = (missing(columns.USER_KEY, "the user has no id"),)
+from expectations.rules import RowRule, marked, missing
+from models import columns
+from models.shapes import traffic
+
+LONG_ID = replace(
+    marked("user_id_too_long", f"a user id of more than {traffic.LONGEST_ID} characters", traffic.USER_ID_TOO_LONG),
+    mostly=0.9,
+)
+
+RULES: tuple[RowRule, ...] = (missing(columns.USER_KEY, "the user has no id"), LONG_ID)
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),

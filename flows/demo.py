@@ -32,7 +32,7 @@ def demo(
         models: Kinds of model to train and compare.
     """
     ledger = ingest(mapping, [location] if location else None)
-    version = features()["version"]
+    version = features(validation_days=30, test_days=31)["version"]
     found = search(version, trials)
     train(version, models)
     result = review(version, models)

@@ -5,19 +5,30 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.build_dataset import build_dataset
+from tasks.build_dataset import build_dataset, split_by
 from tasks.report import show
 
 
 @flow
-def features(as_of: date | None = None, validation_days: int = 30, test_days: int = 31) -> dict[str, Any]:
+def features(
+    as_of: date | None = None,
+    validation_days: int | None = None,
+    test_days: int | None = None,
+    validation_from: date | None = None,
+    test_from: date | None = None,
+    shares: list[float] | None = None,
+) -> dict[str, Any]:
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
     Args:
-        as_of: The day it ends before; by default the last midnight (UTC) before the newest event.
-        validation_days: Days before the test weeks on which searches are measured.
+        as_of: The day it ends before; by default right after the newest event, by days the midnight (UTC) before it.
+        validation_days: Days before the test days on which searches are measured.
         test_days: The last days, on which models are compared and which no search sees.
+        validation_from: Instead of days: the day on which validation begins.
+        test_from: Instead of days: the day on which the test begins.
+        shares: Instead of both: the parts of the purchases, in order of time; by default 0.7, 0.15 and 0.15.
     """
-    manifest = build_dataset(as_of, validation_days, test_days)
+    split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
+    manifest: dict[str, Any] = build_dataset(split)
     show("dataset", f"Data set {manifest['version']}", [manifest["rows"]])
     return manifest

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -51,15 +51,15 @@ class Lake:
     def committed_chunk(self, batch_id: str) -> int:
         """The last chunk of the batch that the lake holds; -1 when it holds none."""
         table = self.events()
-        found = None if table is None else table.transaction_version(batch_id)
-        return -1 if found is None else found
+        return -1 if table is None else _last_chunk(table, batch_id)
 
     def append_events(self, events: pa.Table, batch_id: str, chunk: int) -> None:
-        """Append one chunk once. Call under the batch's lock: Delta itself accepts a sequential repeat."""
-        if self.committed_chunk(batch_id) >= chunk:
+        """Append one chunk once. Of two who do so at the same time one gets CommitFailedError."""
+        table = self.events()
+        if table is not None and _last_chunk(table, batch_id) >= chunk:
             return
         write_deltalake(
-            self._address("events"),
+            table or self._address("events"),  # as it was when we looked: a chunk that came since is a conflict
             events,
             mode="append",
             schema_mode="merge",  # a lake of an earlier version has fewer columns
@@ -76,10 +76,18 @@ class Lake:
             return
         forgotten = CommitProperties(app_transactions=[Transaction(batch_id, -1)])
         mine = batch_id.replace("'", "''")
+        before = table.version()
         table.delete(f"{columns.BATCH_ID} = '{mine}'", commit_properties=forgotten)
-        if self.committed_chunk(batch_id) >= 0:  # none of its rows was accepted: Delta saw nothing to commit
+        if table.version() == before:  # none of its rows was accepted: Delta saw nothing to commit
+            self.claim(batch_id, -1)
+
+    def claim(self, batch_id: str, chunk: int) -> None:
+        """Say anew up to which chunk the lake holds a batch: whoever is about to write the next one fails."""
+        table = self.events()
+        if table is not None:
             nothing = pa.Table.from_batches([], pa.schema(table.schema()))
-            write_deltalake(table, nothing, mode="append", commit_properties=forgotten)
+            said = CommitProperties(app_transactions=[Transaction(batch_id, chunk)])
+            write_deltalake(table, nothing, mode="append", commit_properties=said)
 
     def compact(self, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
         """Make the events table small again; returns what it was and is, or nothing before the first ingest.
@@ -89,10 +97,26 @@ class Lake:
         table = self.events()
         return compaction.compact(table, keep_days, versions) if table else {}
 
-    def write_dataset(self, version: str, name: str, rows: pa.Table) -> None:
-        """Write one table of a data set snapshot; a re-run after a crash replaces what it left."""
-        write_deltalake(self._address("datasets", version, name), rows, mode="overwrite")
+    def write_dataset(self, version: str, name: str, parts: Iterable[Any]) -> None:
+        """Write one table of a data set snapshot, part by part; a re-run after a crash replaces what it left.
+
+        Parts are tables or streams of batches: a stream is never held in memory as a whole.
+        """
+        mode: Literal["overwrite", "append"] = "overwrite"
+        for rows in parts:
+            write_deltalake(self._address("datasets", version, name), rows, mode=mode)
+            mode = "append"
 
     def read_dataset(self, version: str, name: str) -> pa.Table:
         """One table of a data set snapshot."""
         return pa.table(DeltaTable(self._address("datasets", version, name)).to_pyarrow_table())
+
+    def dataset_files(self, version: str, name: str) -> list[str]:
+        """The Parquet files of one table of a data set snapshot, for an engine to read."""
+        files = DeltaTable(self._address("datasets", version, name)).file_uris()
+        return files if "://" in self.root else [unquote(file) for file in files]
+
+
+def _last_chunk(table: DeltaTable, batch_id: str) -> int:
+    found = table.transaction_version(batch_id)
+    return -1 if found is None else found

@@ -1,7 +1,12 @@
 """Says in a sentence which server went away, when an error comes from one that did. Imports none of their clients."""
 
+_DATABASE = "The database went away or cannot be reached"
 _SIGNS = {
-    "sqlalchemy.exc.OperationalError": "The database went away or cannot be reached",
+    "sqlalchemy.exc.OperationalError": _DATABASE,
+    "sqlalchemy.exc.InterfaceError": _DATABASE,
+    # What is loaded with COPY goes past SQLAlchemy.
+    "psycopg2.OperationalError": _DATABASE,
+    "psycopg2.InterfaceError": _DATABASE,
     "httpx.TransportError": "Prefect cannot be reached",
     "mlflow.exceptions.MlflowException": "MLflow cannot be reached",
 }

@@ -158,6 +158,27 @@ datasets = Table(
     _moment("created_at", now=True),
 )
 
+segments = Table(
+    "segments",
+    metadata,
+    Column("dataset_version", Text, primary_key=True),
+    Column("user_key", Text, primary_key=True),
+    Column("rfm", Text, nullable=False),
+    Column("demographic", Text, nullable=False),
+    comment="The static segments of each data set: what personalization has to beat, and what the cold get.",
+)
+
+segment_descriptions = Table(
+    "segment_descriptions",
+    metadata,
+    Column("dataset_version", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("segment", Text, primary_key=True),
+    Column("users", BigInteger, nullable=False),
+    Column("meaning", Text, nullable=False),
+    Column("typical", Text, nullable=False),
+)
+
 search_results = Table(
     "search_results",
     metadata,

@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(), validate_default=True)
     database_url: SecretStr | None = None
     lake: str = ""
+    memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
+    """What feature queries may take; beyond it they use the disk."""
     bundles: str = ""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")

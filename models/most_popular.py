@@ -14,6 +14,12 @@ from models.training_data import TrainingData
 REASON: Final = "Popular in the last weeks"
 
 
+def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
+    """[n] weight of each event: 1 at the cut, and half of it every `half_life_days` before."""
+    weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
+    return weight
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of MostPopular."""
@@ -39,7 +45,7 @@ class MostPopular:
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count the decayed baskets of each item."""
-        weight = np.exp2(-data.age_days() / config.half_life_days)
+        weight = decay(data, config.half_life_days)
         popularity = np.bincount(data.item, weight, minlength=len(data.items)).astype(np.float32)
         return cls(config, data.users, data.items, popularity)
 

@@ -22,14 +22,17 @@ def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[Any, NDArray[np.st
     blocks, names = [sparse.csr_array((table.num_rows, 0), dtype=np.float32)], []
     for column, values in _spread(table, columns):
         coded = values.dictionary_encode()
-        codes = np.asarray(pc.fill_null(coded.indices, -1))
-        known = np.flatnonzero(codes >= 0)
-        ones = np.ones(len(known), dtype=np.float32)
-        shape = (table.num_rows, len(coded.dictionary))
-        blocks.append(sparse.csr_array((ones, (known, codes[known])), shape=shape))
+        blocks.append(indicators(np.asarray(pc.fill_null(coded.indices, -1)), len(coded.dictionary)))
         names += [f"{column}={value}" for value in coded.dictionary.to_pylist()]
     matrix = sparse.csr_array(sparse.hstack(blocks, format="csr", dtype=np.float32))
     return matrix, np.array(names, dtype=np.str_)
+
+
+def indicators(codes: NDArray[np.integer[Any]], width: int) -> Any:
+    """float32 CSR (rows x `width`) with a 1 at each row's code; nothing where it is -1."""
+    known = np.flatnonzero(codes >= 0)
+    ones = np.ones(len(known), dtype=np.float32)
+    return sparse.csr_array((ones, (known, codes[known])), shape=(len(codes), width))
 
 
 def category_level(paths: Any, level: int) -> Any:
@@ -58,6 +61,12 @@ def _buckets(values: Any) -> Any:
     known = ~np.isnan(numbers)
     if not known.any():
         return pa.nulls(len(numbers), pa.string())
-    edges = np.quantile(numbers[known], np.arange(1, BUCKETS) / BUCKETS)
+    edges = fifths(numbers[known])
     names = np.array([f"{bucket}of{BUCKETS}" for bucket in range(1, BUCKETS + 1)])
     return pa.array(names[np.searchsorted(edges, numbers)].tolist(), pa.string(), mask=~known)
+
+
+def fifths(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The four bounds between five equally full buckets."""
+    edges: NDArray[np.float64] = np.quantile(numbers, np.arange(1, BUCKETS) / BUCKETS)
+    return edges

@@ -79,5 +79,7 @@ def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, 
     if rule_id:
         mine = mine.where(entry.rule_ids.any(rule_id))
     with engine.connect() as connection:
-        found = connection.execute(mine.order_by(entry.row_number).limit(limit))
-        return [dict(row) for row in found.mappings()]
+        found = connection.execute(mine.order_by(entry.row_number).limit(limit)).mappings().all()
+    if not found:
+        batch(engine, batch_id)  # that there is none is worth saying
+    return [dict(row) for row in found]

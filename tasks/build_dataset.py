@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
-import duckdb
 import narwhals as nw
 import pyarrow as pa
 from prefect import task
@@ -16,18 +14,27 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation, current
-from infra.schema import aliases, datasets, ingest_batches, items, suppressions, users
-from models import columns
-from models.cuts import Cuts, cuts
+from infra.schema import datasets
+from models import columns, splits
 from models.errors import TailorbirdError
-from models.features.catalog import ITEM_FEATURES, USER_FEATURES
-from models.features.item import item_features
-from models.features.user import user_features
-from models.sql import texts
-from tasks.ledger import COMMITTED
+from models.features.sequence import sequences
+from models.features.tables import TABLES
+from models.splits import By, Cuts, SplitConfig
+from tasks.check_dataset import check_dataset
+from tasks.content_hash import content_hash
+from tasks.dataset_events import Known, Workspace, workspace
+from tasks.dataset_known import known_now
+from tasks.progress import progress
+from tasks.segment_users import segment_users
 
 Manifest = dict[str, Any]
-_FORMAT = 1
+_FORMAT: Final = 2
+_BATCH_ROWS: Final = 100_000
+_INTERACTIONS: Final = f"""
+    SELECT people.user_key, goods.item_id, occurred_at, received_at, session_id, quantity, value
+    FROM events JOIN people ON people.code = events.user_key JOIN goods ON goods.code = events.item_id
+    WHERE event_type = '{columns.PURCHASE}'
+"""
 
 
 class NoEventsError(TailorbirdError):
@@ -35,125 +42,26 @@ class NoEventsError(TailorbirdError):
 
 
 @dataclass(frozen=True)
-class _Source:
-    """The committed purchases of one version of the events table, of users who agree to it now."""
+class _Plan:
+    """What a data set is made of. The same plan on the same batches has the same name."""
 
-    here: Installation
-    connection: duckdb.DuckDBPyConnection
-    version: int
+    events_version: int
+    known: Known
+    config: SplitConfig
 
-    def purchases(self) -> duckdb.DuckDBPyRelation:
-        """One row per product and basket that was kept; times as epoch seconds. A device counts as its user."""
-        paths, batches = self.here.lake.event_files(self.version), self.batches
-        if not paths or not batches:
-            raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
-        self.connection.register("agreed", self.users.select([columns.USER_KEY]))
-        self.connection.register("aliases", self.aliases)
-        return self.connection.sql(
-            f"""
-            WITH events AS (
-                SELECT * EXCLUDE (device, known) REPLACE (coalesce(aliases.known, user_key) AS user_key)
-                FROM read_parquet({texts(paths)}) AS said LEFT JOIN aliases ON said.user_key = aliases.device
-                WHERE list_contains($batches, batch_id)
-            ), taken_back AS (
-                SELECT DISTINCT session_id, item_id FROM events
-                WHERE event_type = $refund AND session_id IS NOT NULL
-            )
-            SELECT user_key, item_id, epoch(occurred_at)::bigint AS occurred_at, session_id, quantity, value
-            FROM events SEMI JOIN agreed USING (user_key)
-            WHERE event_type = $purchase
-              AND (session_id IS NULL OR (
-                  (session_id, item_id) NOT IN (SELECT session_id, item_id FROM taken_back)
-                  AND session_id NOT IN (SELECT session_id FROM taken_back WHERE item_id = $whole_order)))
-            ORDER BY occurred_at, user_key, item_id, session_id
-            """,
-            params={
-                "purchase": columns.PURCHASE,
-                "refund": columns.REFUND,
-                "whole_order": columns.WHOLE_ORDER,
-                "batches": batches,
-            },
-        )
-
-    @cached_property
-    def batches(self) -> list[str]:
-        """The committed batches of events, items and users, in order of their names."""
-        done = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == COMMITTED)
-        with self.here.engine.connect() as connection:
-            return sorted(connection.execute(done).scalars())
-
-    @cached_property
-    def aliases(self) -> pa.Table:
-        """Which device's key stands for which user's."""
-        known = select(aliases.c.anonymous_key, aliases.c.user_key).order_by(aliases.c.anonymous_key)
-        with self.here.engine.connect() as connection:
-            rows = connection.execute(known).all()
-        return pa.table(
-            {
-                "device": pa.array([device for device, _ in rows], pa.string()),
-                "known": pa.array([user for _, user in rows], pa.string()),
-            }
-        )
-
-    @cached_property
-    def users(self) -> pa.Table:
-        """Users with consent and their traits, one text column a trait."""
-        gone = select(suppressions.c.user_key)
-        agreed = select(users.c.user_key, users.c.attributes).where(users.c.consent, users.c.user_key.not_in(gone))
-        with self.here.engine.connect() as connection:
-            rows = connection.execute(agreed.order_by(users.c.user_key)).all()
-        names = sorted({name for _, traits in rows for name in traits})
-        table = {columns.USER_KEY: pa.array([key for key, _ in rows], pa.string())}
-        return pa.table(table | {n: pa.array([traits.get(n) for _, traits in rows], pa.string()) for n in names})
-
-
-def _at_each_cut(
-    build: Callable[[nw.LazyFrame[Any], int], nw.LazyFrame[Any]], events: nw.LazyFrame[Any], moments: Cuts
-) -> pa.Table:
-    """The features as they were at each cut, with the cut in `as_of`."""
-    parts = []
-    for moment in moments.all():
-        table = build(events, moment).collect("pyarrow").to_native()
-        parts.append(table.add_column(0, columns.AS_OF, pa.array([moment] * len(table), pa.int64())))
-    return pa.concat_tables(parts)
-
-
-def _catalogue(here: Installation) -> pa.Table:
-    names = (columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.AVAILABLE)
-    with here.engine.connect() as connection:
-        rows = connection.execute(select(*(items.c[name] for name in names)).order_by(items.c.item_id)).all()
-    kinds = (pa.string(), pa.string(), pa.string(), pa.string(), pa.float64(), pa.bool_())
-    values = zip(*rows, strict=True) if rows else [[] for _ in names]
-    return pa.table({n: pa.array(v, k) for n, v, k in zip(names, values, kinds, strict=True)})
-
-
-def _content_hash(connection: duckdb.DuckDBPyConnection, rows: pa.Table) -> str:
-    """A digest that depends neither on the order of the rows nor on the order in which floats were summed."""
-    texts = (f"round({f.name}, 6)" if pa.types.is_floating(f.type) else f.name for f in rows.schema)
-    said = ", ".join(f"coalesce({text}::varchar, '')" for text in texts)
-    connection.register("hashed", rows)
-    hashed = f"SELECT count(*), sum(md5_number_lower(concat_ws(chr(31), {said}))::hugeint) FROM hashed"
-    found = connection.sql(hashed).fetchall()
-    return hashlib.sha256(json.dumps([rows.column_names, *map(str, found[0])]).encode()).hexdigest()
-
-
-def _plan(
-    source: _Source, latest: int, as_of: date | None, validation_days: int, test_days: int
-) -> tuple[str, Manifest, Cuts]:
-    """The name of the data set and what defines it. The same definition on the same batches has the same name.
-
-    The version of the events alone is not enough: a batch may be closed, a catalogue come in, or somebody withdraw
-    consent without a new one.
-    """
-    moments = cuts(latest, as_of, validation_days, test_days)
-    features = [feature.name for feature in (*USER_FEATURES, *ITEM_FEATURES)]
-    manifest = {"format": _FORMAT, "events_version": source.version, "features": features, **moments.as_dict()}
-    manifest |= {"batches": _digest(source.batches), "users": _digest(source.users[columns.USER_KEY].to_pylist())}
-    if len(source.aliases):
-        manifest["aliases"] = _digest([f"{row['device']} {row['known']}" for row in source.aliases.to_pylist()])
-    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:8]
-    day = datetime.fromtimestamp(moments.as_of, UTC)
-    return f"v{source.version}-{day:%Y%m%d}-{digest}", manifest, moments
+    def manifest(self) -> Manifest:
+        """The definition: the version of the events alone is not enough, since a batch may be closed, a catalogue come
+        in, or somebody withdraw consent without a new one."""
+        known = self.known
+        digests = {
+            "batches": _digest(known.batches["batch_id"].to_pylist()),
+            "users": _digest(known.users[columns.USER_KEY].to_pylist()),
+            "aliases": _digest([f"{row['device']} {row['known']}" for row in known.aliases.to_pylist()]),
+        }
+        names = {name: [feature.name for feature in table.features] for name, table in TABLES.items()}
+        said = {"format": _FORMAT, "events_version": self.events_version, "split": self.config.as_dict()}
+        definition = said | {"features": names, **digests}
+        return definition | {"definition": _digest([json.dumps(definition, sort_keys=True)])}
 
 
 def _digest(names: list[str]) -> str:
@@ -170,49 +78,110 @@ def stored_manifest(here: Installation, version: str | None = None) -> Manifest 
     return manifest
 
 
+def _defined(here: Installation, definition: str) -> Manifest | None:
+    """The data set of the same definition, if there is one."""
+    same = select(datasets.c.manifest).where(datasets.c.manifest["definition"].astext == definition)
+    with here.engine.connect() as connection:
+        manifest: Manifest | None = connection.execute(same).scalar()
+    return manifest
+
+
+def split_by(
+    as_of: date | None = None,
+    validation_days: int | None = None,
+    test_days: int | None = None,
+    validation_from: date | None = None,
+    test_from: date | None = None,
+    shares: list[float] | None = None,
+) -> dict[str, Any]:
+    """What was said of how to split, as the values of a SplitConfig: by dates or days if any are given, else by share.
+
+    Raises SplitError when it contradicts itself.
+    """
+    said: dict[str, Any] = {"validation_days": validation_days, "test_days": test_days, "shares": shares}
+    said |= {"as_of": as_of, "validation_from": validation_from, "test_from": test_from}
+    by: By = "dates" if validation_from or test_from else "days" if validation_days or test_days else "share"
+    return SplitConfig(by=by, **{name: value for name, value in said.items() if value is not None}).as_dict()
+
+
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
-def build_dataset(as_of: date | None = None, validation_days: int = 30, test_days: int = 31) -> Manifest:
+def build_dataset(split: dict[str, Any] | None = None) -> Manifest:
     """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
 
-    Raises NoEventsError before the first ingest.
+    `split` are the values of a SplitConfig. Raises NoEventsError before the first ingest, SplitError when there is
+    too little history, BatchRefusedError when the data set is not what its suite expects.
     """
     here = current()
     table = here.lake.events()
     if table is None:
         raise NoEventsError("The lake has no events yet: run `tailorbird ingest` first.")
-    with duckdb.connect() as connection:
-        source = _Source(here, connection, table.version())
-        purchases = source.purchases().to_arrow_table()
-        if not len(purchases):
+    plan = _Plan(table.version(), known_now(here), SplitConfig.from_dict(split or {}))
+    manifest = plan.manifest()
+    stored = _defined(here, manifest["definition"])
+    if stored:
+        return stored
+    files = here.lake.event_files(plan.events_version)
+    if not files or not len(plan.known.batches):
+        raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
+    with workspace(here, plan.known, files) as space:
+        bought = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
+        if not bought.select(nw.len()).collect("pyarrow").item():
             raise NoEventsError("The lake has no purchases to learn from: ingest some first.")
-        latest = purchases[columns.OCCURRED_AT][-1].as_py()
-        version, manifest, moments = _plan(source, latest, as_of, validation_days, test_days)
-        return stored_manifest(here, version) or _write(source, purchases, version, manifest, moments)
+        moments = splits.split(bought, plan.config)
+        day = datetime.fromtimestamp(moments.as_of, UTC)
+        version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
+        return _write(here, space, plan.known, moments, manifest | {"version": version, **moments.as_dict()})
 
 
-def _write(
-    source: _Source,
-    purchases: pa.Table,
-    version: str,
-    manifest: Manifest,
-    moments: Cuts,
-) -> Manifest:
-    here, connection = source.here, source.connection
-    events = nw.from_native(connection.from_arrow(purchases))
-    tables = {
-        "interactions": purchases,
-        "users": source.users,
-        "items": _catalogue(here),
-        "user_features": _at_each_cut(user_features, events, moments),
-        "item_features": _at_each_cut(item_features, events, moments),
-    }
-    for name, rows in tables.items():
-        here.lake.write_dataset(version, name, rows)
+def _write(here: Installation, space: Workspace, known: Known, moments: Cuts, manifest: Manifest) -> Manifest:
+    """Write every table, hold them against their suite, and enter the data set."""
+    version = manifest["version"]
+    parts = _parts(space, known, moments)
+    with progress("features", len(parts)) as advance:
+        for name, streams in parts.items():
+            here.lake.write_dataset(version, name, streams)
+            advance(note=name)
+    files = {name: here.lake.dataset_files(version, name) for name in parts}
     manifest |= {
-        "version": version,
-        "rows": {name: len(rows) for name, rows in tables.items()},
-        "content_hash": {name: _content_hash(connection, rows) for name, rows in tables.items()},
+        "rows": {name: _rows(space, paths) for name, paths in files.items()},
+        "content_hash": {name: content_hash(space.connection, paths, _keys(name)) for name, paths in files.items()},
+        "figures": check_dataset(here, space.connection, version, files, known.users),
     }
+    segment_users(here, space.connection, version, files["user_features"], known.users, moments.as_of)
     with here.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
     return manifest
+
+
+def _parts(space: Workspace, known: Known, moments: Cuts) -> dict[str, Iterator[Any]]:
+    """The tables of a data set, each in parts that are worked out when they are written."""
+    tables = {name: _at_each_cut(space, table.build, moments) for name, table in TABLES.items()}
+    return {
+        "interactions": iter([_stream(space.connection.sql(_INTERACTIONS))]),
+        **{name: iter([getattr(known, name)]) for name in ("users", "items", "aliases", "batches")},
+        **tables,
+        "sequences": _at_each_cut(space, lambda events, _items, now, _keep: sequences(events, now), moments),
+    }
+
+
+def _at_each_cut(space: Workspace, build: Any, moments: Cuts) -> Iterator[Any]:
+    """A table as it was at each cut, with the cut in `as_of`."""
+    for moment in moments.all():
+        frame = build(space.events(), space.items(), moment, space.keep)
+        found = space.named(frame).query("found", f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM found")
+        yield _stream(found)
+
+
+def _stream(rows: Any) -> pa.RecordBatchReader:
+    return rows.to_arrow_reader(_BATCH_ROWS)
+
+
+def _keys(name: str) -> tuple[str, ...]:
+    return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
+
+
+def _rows(space: Workspace, files: list[str]) -> int:
+    if not files:  # Delta writes none for an empty table
+        return 0
+    found = space.connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchall()
+    return int(found[0][0])

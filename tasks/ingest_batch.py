@@ -13,7 +13,7 @@ from models import columns
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.sql import query, texts
-from tasks import ledger, profile, updates
+from tasks import ledger, profile, sift, updates
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import BatchRefusedError, Findings, Promises, judge, refusal
@@ -39,9 +39,9 @@ def ingest_batch(
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both bring an event that neither finds in the lake.
-            with ledger.hold(here.engine, "the lake's events", wait=True):
+            with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
                 _clear(here, batch.batch_id)
-                intake = open_intake(here, mapping, batch)
+                intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
         return told(here, batch.batch_id)
 
@@ -54,16 +54,21 @@ def told(here: Installation, batch_id: str) -> dict[str, Any]:
 
 
 def _clear(here: Installation, batch_id: str) -> None:
-    """Take out what others left that were cut short: if it were refused later, what repeats it would be lost."""
+    """Take out what others left that were cut short: if it were refused later, what repeats it would be lost.
+
+    A run that lost the database, and with it its lock, may be at its last write to the lake: that is kept out.
+    """
     with here.engine.connect() as connection:
-        others = ledger.unfinished(connection, batch_id)
+        others, recorded = ledger.unfinished(connection, batch_id), ledger.recorded(connection, batch_id)
+    stored = here.lake.committed_chunk(batch_id)
+    if recorded > stored:
+        here.lake.claim(batch_id, stored)
     for other in others:
-        if here.lake.committed_chunk(other) >= 0:
-            # The lake first: cut short here, the other batch begins anew and replaces what Postgres has of it.
-            here.lake.remove_batch(other)
-            with here.engine.begin() as connection:
-                forget(connection, other)
-                ledger.forget_chunks(connection, other)
+        # The lake first: cut short here, the other batch begins anew and replaces what Postgres has of it.
+        here.lake.remove_batch(other)
+        with here.engine.begin() as connection:
+            forget(connection, other)
+            ledger.forget_chunks(connection, other)
 
 
 def ahead(source: Iterator[T]) -> Iterator[T]:
@@ -80,6 +85,7 @@ def _taken(intake: Intake, parts: Parts, steps: int) -> pa.Table:
     try:
         return _take_all(intake, parts, steps)
     except TailorbirdError as error:
+        intake.confirm()
         intake.here.lake.remove_batch(intake.batch.batch_id)
         refuse(intake.here, intake.batch, [], str(error))
 
@@ -94,8 +100,10 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
             samples.append(looked.sample(max(1, SAMPLE_ROWS * moved // max(steps, 1))))
             if chunk > stored:
                 intake.take(part, looked, chunk)
+            else:
+                intake.recall(part)
             advance(moved)
-    return pa.concat_tables(samples)
+    return sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)  # of a packed file more steps come than were foreseen
 
 
 def close(intake: Intake, sample: pa.Table) -> None:
@@ -106,7 +114,8 @@ def close(intake: Intake, sample: pa.Table) -> None:
     found = profile.figures(profiles, intake.now)
     promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
     findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
-    reason = refusal(findings)
+    reason = refusal(findings, profile.total(said.get("rules", {}) for said in profiles))
+    intake.confirm()
     if reason:
         here.lake.remove_batch(batch.batch_id)
         refuse(here, batch, findings, reason)
@@ -140,7 +149,13 @@ def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
     )
     later = query(
         f"""
-        SELECT DISTINCT user_key, said_at FROM read_parquet({texts(paths)}, union_by_name = true) AS events
+        WITH events AS (
+            SELECT user_key, occurred_at, consent FROM (
+                SELECT NULL::BOOLEAN AS consent WHERE false UNION ALL BY NAME
+                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
+            )
+        )
+        SELECT DISTINCT user_key, said_at FROM events
         JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
         """,
         said=said,

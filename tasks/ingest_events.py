@@ -1,21 +1,27 @@
 """Takes the events of a table in."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from prefect import task
 
 from expectations import contract
 from infra.installation import current
+from models import columns
 from models.shapes import tabular
 from models.shapes.mapping import EventsMapping, Mapping
+from models.sql import query
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
 from tasks.prepare import prepared
 from tasks.sources import files, places
+from tasks.updates import CONSENT, Update
+
+_SOURCE: Final = "the column of consent of the user's latest event"
 
 
 def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
@@ -23,7 +29,19 @@ def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part
     part: EventsMapping = part_of(mapping, "events")
     said, cleaned = tabular.events(rows, part, mapping.spelling)
     events, names = prepared(said, mapping, intake.here.key, first, identified=part.event_id is not None)
-    return Part(events, names, cleaned=cleaned)
+    return Part(events, names, updates=partial(agreements, events), cleaned=cleaned)
+
+
+def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
+    """Who agreed by an event of their own, of those who are known not to have agreed."""
+    if not intake.doubted or events[columns.CONSENT].null_count == len(events):
+        return
+    statement = "SELECT user_key, max(occurred_at) AS said_at FROM events WHERE consent GROUP BY 1"
+    said = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
+    doubted = intake.doubted - set(intake.suppressed.to_pylist())
+    for key, moment in zip(said[columns.USER_KEY].to_pylist(), said["said_at"].to_pylist(), strict=True):
+        if key in doubted and moment is not None:
+            yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
 
 
 def parts_of(intake: Intake, mapping: Mapping, path: Path) -> Iterator[tuple[Part, int]]:

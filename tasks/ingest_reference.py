@@ -65,7 +65,7 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
         found["cleaned"] = shaped.counts
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], datetime.now(UTC))
         findings = judge(batch.batch_id, dataset, promises, sift.spread(rows, SAMPLE_ROWS), figures)
-        reason = refusal(findings)
+        reason = refusal(findings, found["rules"])
         if not reason:
             reference.store(connection, done.accepted)
             store_quarantined(connection, batch.batch_id, 0, done.quarantined)

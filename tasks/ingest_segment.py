@@ -26,14 +26,6 @@ from tasks.sources import lines, places
 _UNREADABLE: Final = "unreadable"
 
 
-def _events(found: Shaped) -> pa.Table:
-    """The events with raw ids; a refund that names no item takes the whole order back."""
-    said = found.events.drop_columns([shaped.ROW_NUMBER, shaped.ANONYMOUS_ID])
-    whole = pc.and_(pc.equal(said[columns.EVENT_TYPE], columns.REFUND), pc.is_null(said[columns.ITEM_ID]))
-    item = pc.if_else(whole, columns.WHOLE_ORDER, said[columns.ITEM_ID])
-    return said.set_column(said.schema.get_field_index(columns.ITEM_ID), columns.ITEM_ID, item)
-
-
 def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Table:
     """Lines that say nothing, for quarantine: where they are and why, never what they hold."""
     bad = found.unreadable
@@ -55,6 +47,14 @@ def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Tabl
     )
 
 
+def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
+    """Each chunk, and whether it is the last."""
+    coming = next(chunks, None)
+    while coming is not None:
+        rows, coming = coming, next(chunks, None)
+        yield rows, coming is None
+
+
 def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with the number of its bytes."""
     first, catalogue, name = 0, Catalogue(), address.rpartition("/")[2]
@@ -66,12 +66,13 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
         consent_categories=mapping.consent_categories,
         spelling=mapping.spelling,
     )
-    for rows in lines.chunks(path):
+    for rows, last in _with_last(lines.chunks(path)):
         found = shape(rows)
-        events, names = prepared(_events(found), mapping, intake.here.key, first)
+        said_events = found.events.drop_columns([shaped.ROW_NUMBER, shaped.ANONYMOUS_ID])
+        events, names = prepared(said_events, mapping, intake.here.key, first)
         bad = _unreadable(found, rows, name, first + len(events))
         named = pc.unique(found.items[columns.ITEM_ID]).cast(pa.string())
-        said = partial(updates_of, found, catalogue)
+        said = partial(updates_of, found, catalogue, last)
         part = Part(events, names, named, len(found.routed), bad, said, found.cleaned)
         yield part, int(pc.sum(pc.binary_length(rows[lines.TEXT])).as_py() or 0) + len(rows)
         first += part.read

@@ -17,6 +17,7 @@ from models import columns
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
+from models.shapes.traffic import USER_ID_TOO_LONG, too_long
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
@@ -44,6 +45,7 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
 
         def shape(rows: pa.Table) -> Cleaned:
             shaped, cleaned = tabular.users(rows, part)
+            shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
             keyed, used = pseudonymised(shaped, here.key)
             names.append(used)
             return Cleaned(keyed, cleaned)

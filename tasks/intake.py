@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sqlalchemy import Connection, delete, select
 
 from expectations import events as promises
@@ -20,7 +22,8 @@ from models.shapes import placeholders
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
 from tasks import ledger, profile, sift, updates
-from tasks.known_ids import ID_HASH, KnownIds, Seen, hashes
+from tasks.known_ids import ID_HASH, KnownIds, Seen
+from tasks.prepare import KEY_HASH
 from tasks.updates import ITEM, Update
 
 LATE: Final = "late"
@@ -90,29 +93,39 @@ class Intake:
     late_before: datetime
     known: KnownIds
     rules: tuple[RowRule, ...]
+    confirm: Callable[[], None] = lambda: None
+    """Raises when another run may be at the lake by now."""
     introduced: Seen = field(default_factory=Seen)
 
     def look(self, part: Part) -> Looked:
         """The events with what the rules look at; the chunk's own items are known from here on."""
-        self.catalogue = pa.concat_arrays([self.catalogue, part.named])
+        new = part.named.filter(pc.invert(pc.is_in(part.named, value_set=self.catalogue)))
+        self.catalogue = pa.concat_arrays([self.catalogue, new])
         known = None if self.mapping.accepts_unknown_items else self.catalogue
         events = sift.annotate(part.events, known, self.now.timestamp())
         elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=self.routed)
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
-        return Looked(events, self._unwelcome(events), _mask(elsewhere), _mask(early) | _mask(late))
+        return Looked(events, self._unwelcome(part), _mask(elsewhere), _mask(early) | _mask(late))
 
-    def _unwelcome(self, events: pa.Table) -> sift.Mask:
+    def _unwelcome(self, part: Part) -> sift.Mask:
         """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
-        keys, said = events[columns.USER_KEY], events[columns.CONSENT]
-        gone = _mask(pc.is_in(keys, value_set=self.suppressed))
-        if not said.null_count:
-            return gone | _mask(pc.invert(said))
+        keys, codes = part.names[columns.USER_KEY], part.events[sift.USER_CODE].to_numpy()
+        refused = pc.invert(part.events[columns.CONSENT])
+
+        def theirs(people: Any) -> sift.Mask:
+            """The events of these people; nobody, who has the code -1, is none of them."""
+            found: sift.Mask = np.append(_mask(people), False)[codes]
+            return found
+
+        gone = theirs(pc.is_in(keys, value_set=self.suppressed))
+        if not refused.null_count:
+            return gone | _mask(refused)
         if self.mapping.consent == "opt-in":
-            unasked = pc.and_(pc.is_valid(keys), pc.invert(pc.is_in(keys, value_set=self.agreed)))
+            unasked = theirs(pc.invert(pc.is_in(keys, value_set=self.agreed)))
         else:
-            unasked = pc.is_in(keys, value_set=self.refused)
-        return gone | _mask(pc.coalesce(pc.invert(said), unasked))
+            unasked = theirs(pc.is_in(keys, value_set=self.refused))
+        return gone | np.where(_mask(pc.is_valid(refused)), _mask(refused), unasked)
 
     def take(self, part: Part, looked: Looked, chunk: int) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
@@ -126,20 +139,31 @@ class Intake:
         accepted = self.for_lake(done.accepted)
         found = {**counts, **profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
+        self.confirm()
         with self.here.engine.begin() as connection:
-            self._introduce(connection, part.names, _welcome(looked, done))
-            said = [*part.updates(self), *self._newly_seen(done.accepted)]
+            self._introduce(connection, part.names, _welcome(len(part.names), looked, done))
+            said = [*part.updates(self), *self.newly_seen(done.accepted)]
             updates.stage(connection, self.batch.batch_id, chunk, said)
             store_quarantined(connection, self.batch.batch_id, chunk, *bad)
             ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, found)
-        self.here.lake.append_events(accepted, self.batch.batch_id, chunk)
+        self.append(accepted, chunk)
         self.known.add(done.accepted[ID_HASH].to_numpy())
 
-    def _introduce(self, connection: Connection, names: pa.Table, welcome: pa.Array) -> None:
+    def recall(self, part: Part) -> None:
+        """Know what a chunk says that an earlier run has stored: what comes after depends on it."""
+        for _said in part.updates(self):
+            pass
+
+    def append(self, accepted: pa.Table, chunk: int) -> None:
+        """Bring events into the lake, once, and only while nobody else may."""
+        self.confirm()
+        self.here.lake.append_events(accepted, self.batch.batch_id, chunk)
+
+    def _introduce(self, connection: Connection, names: pa.Table, welcome: NDArray[np.int64]) -> None:
         """Make sure that everybody who is welcome is known; what is known of them already stays as it is."""
-        here = names.filter(pc.is_in(names[columns.USER_KEY], value_set=welcome))
-        hashed = hashes("here", columns.USER_KEY, here=here)
-        new = here.filter(pa.array(~self.introduced.holds(hashed))).drop_null()
+        hashed = names[KEY_HASH].to_numpy()[welcome]
+        unknown = ~self.introduced.holds(hashed)
+        new = names.take(pa.array(welcome[unknown])).select([columns.USER_ID, columns.USER_KEY])
         declared = {
             columns.USER_KEY: new[columns.USER_KEY],
             columns.ATTRIBUTES: pa.repeat("{}", len(new)),
@@ -149,9 +173,9 @@ class Intake:
         }
         remember(connection, new)
         insert_new(connection, users, pa.table(declared))
-        self.introduced.add(hashed)
+        self.introduced.add(hashed[unknown])
 
-    def _newly_seen(self, accepted: pa.Table) -> list[Update]:
+    def newly_seen(self, accepted: pa.Table) -> list[Update]:
         """Items that are taken though nothing is known of them but their id."""
         if not self.mapping.accepts_unknown_items:
             return []
@@ -177,13 +201,15 @@ class Intake:
         return rows
 
 
-def _welcome(looked: Looked, done: sift.Sifted) -> pa.Array:
-    """Who is somebody here: whose events came in, or may come in by a replay, or were on what nobody shops for."""
-    waiting = zip(done.quarantined[columns.USER_KEY].to_pylist(), done.quarantined[sift.RULES].to_pylist(), strict=True)
-    keys = pa.array([key for key, rules in waiting if not _NOBODY & set(rules)], pa.string())
+def _welcome(size: int, looked: Looked, done: sift.Sifted) -> NDArray[np.int64]:
+    """Codes (below `size`) of who is somebody: whose events came in, may by a replay, or were on no merchandise."""
+    waiting = zip(done.quarantined[sift.USER_CODE].to_pylist(), done.quarantined[sift.RULES].to_pylist(), strict=True)
     elsewhere = looked.elsewhere & ~looked.outside & ~looked.suppressed
-    visited = looked.events[columns.USER_KEY].filter(pa.array(elsewhere))
-    return pc.unique(pa.chunked_array([*done.accepted[columns.USER_KEY].chunks, *visited.chunks, keys]))
+    here = np.zeros(size + 1, bool)  # the last place is for nobody, who has the code -1
+    here[done.accepted[sift.USER_CODE].to_numpy()] = True
+    here[looked.events[sift.USER_CODE].to_numpy()[elsewhere]] = True
+    here[[code for code, rules in waiting if not _NOBODY & set(rules)]] = True
+    return np.flatnonzero(here[:-1])
 
 
 def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> Any:
@@ -224,7 +250,9 @@ def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     return promises.rules(pseudonyms(pa.array(words, pa.string()), key).to_pylist(), placeholders.ITEMS)
 
 
-def open_intake(here: Installation, mapping: SourceMapping, batch: ledger.Batch) -> Intake:
+def open_intake(
+    here: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
+) -> Intake:
     """What the installation knows now: catalogue, consent, suppressions, and the lake's events."""
     with here.engine.begin() as connection:
 
@@ -240,10 +268,12 @@ def open_intake(here: Installation, mapping: SourceMapping, batch: ledger.Batch)
             routed=keys(select(items.c.item_id).where(items.c.available.is_(False))),
             suppressed=keys(select(suppressions.c.user_key)),
             refused=refused,
-            agreed=keys(select(users.c.user_key).where(users.c.consent)),
+            # But for those whom an earlier try of this batch introduced: it would go on otherwise than it began.
+            agreed=keys(select(users.c.user_key).where(users.c.consent, users.c.batch_id != batch.batch_id)),
             doubted={*refused.to_pylist(), *(key for key, _ in updates.refusals(connection, batch.batch_id))},
             now=datetime.now(UTC),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),
             rules=rules_of(mapping, here.key),
+            confirm=confirm,
         )

@@ -1,13 +1,14 @@
 """The ledger: what became of every row of every batch. `read` is always the sum of the other counts."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from models.errors import TailorbirdError
@@ -40,10 +41,11 @@ class Batch:
 
 
 @contextmanager
-def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[None]:
+def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[Callable[[], None]]:
     """Keep something to oneself. The lock belongs to a connection: a killed process cannot keep it.
 
-    Raises BatchBusyError when another run has it, unless told to `wait`.
+    Raises BatchBusyError when another run has it, unless told to `wait`. Gives a check that raises OperationalError
+    when the connection, and with it the lock, was lost: all other connections are replaced in silence.
     """
     key = func.hashtextextended(name, 0)
     with engine.connect() as connection:
@@ -51,11 +53,22 @@ def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[None]:
         if taken.scalar() is False:
             raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
         connection.commit()
-        try:
-            yield
-        finally:
-            connection.execute(select(func.pg_advisory_unlock(key)))
+
+        def confirm() -> None:
+            connection.execute(select(1))
             connection.commit()
+
+        try:
+            yield confirm
+        finally:
+            _release(connection, key)
+
+
+def _release(connection: Connection, key: Any) -> None:
+    """Give a lock back. One whose connection was lost is free already, and whatever ended the work is told."""
+    with suppress(OperationalError, PendingRollbackError):
+        connection.execute(select(func.pg_advisory_unlock(key)))
+        connection.commit()
 
 
 def open_batch(connection: Connection, batch: Batch) -> str:
@@ -86,9 +99,16 @@ def late_before(connection: Connection, batch: Batch) -> datetime:
 
 
 def unfinished(connection: Connection, batch_id: str) -> list[str]:
-    """Other batches that are on their way in."""
+    """Other batches of which chunks were taken, and that are neither committed nor refused."""
     others = (ingest_batches.c.status == PENDING, ingest_batches.c.batch_id != batch_id)
-    return list(connection.execute(select(ingest_batches.c.batch_id).where(*others)).scalars())
+    begun = select(ingest_batches.c.batch_id).join(ingest_chunks).where(*others).distinct()
+    return list(connection.execute(begun).scalars())
+
+
+def recorded(connection: Connection, batch_id: str) -> int:
+    """The last chunk of the batch that was written down; -1 when none was."""
+    last = select(func.coalesce(func.max(ingest_chunks.c.chunk), -1)).where(ingest_chunks.c.batch_id == batch_id)
+    return int(connection.execute(last).scalar_one())
 
 
 def forget_chunks(connection: Connection, batch_id: str) -> None:

@@ -10,9 +10,9 @@ import pyarrow.compute as pc
 
 from infra.installation import Installation, current
 from models import columns
-from models.cuts import Cuts
 from models.errors import TailorbirdError
 from models.evaluation.holdout import targets
+from models.splits import Cuts
 from models.sql import query
 from models.training_data import TrainingData, build
 from tasks.build_dataset import Manifest, stored_manifest

@@ -4,6 +4,7 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.identity import pseudonyms
 from models import columns
@@ -11,9 +12,10 @@ from models.shapes import tabular
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import marked
 from models.sql import query
-from tasks.known_ids import ID_HASH
-from tasks.sift import ROW
+from tasks.known_ids import ID_HASH, hashes
+from tasks.sift import ROW, USER_CODE
 
+KEY_HASH: Final = "key_hash"
 SAID: Final = (
     *(columns.EVENT_ID, columns.USER_KEY, columns.SESSION_ID, columns.ITEM_ID, columns.EVENT_TYPE),
     *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
@@ -24,11 +26,16 @@ _BESIDE: Final = {columns.CONSENT: pa.bool_(), columns.RECEIVED_AT: pa.timestamp
 
 
 def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
-    """The rows with `user_key` in place of `user_id`, and both for everybody in them, each once."""
+    """The rows with `user_key` in place of `user_id`, and everybody in them: `user_id`, `user_key` and its hash.
+
+    `user_code` is the place of a row's user among them, -1 for nobody: numbers are compared faster than keys.
+    """
     ids = rows[columns.USER_ID].combine_chunks().dictionary_encode()
     keys = pseudonyms(ids.dictionary, key)
     names = pa.table({columns.USER_ID: ids.dictionary.cast(pa.string()), columns.USER_KEY: keys})
-    return rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys.take(ids.indices)), names
+    names = names.append_column(KEY_HASH, pa.array(hashes("names", columns.USER_KEY, names=names), pa.uint64()))
+    keyed = rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys.take(ids.indices))
+    return keyed.append_column(USER_CODE, pc.fill_null(ids.indices, -1)), names
 
 
 def fingerprinted(events: pa.Table) -> pa.Table:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import great_expectations as gx
@@ -68,10 +69,14 @@ def one_row(figures: Mapping[str, float | None]) -> pd.DataFrame:
     return pd.DataFrame({name: [value] for name, value in figures.items()}, index=[0], dtype=float)
 
 
-def refusal(findings: Findings) -> str | None:
-    """Why the batch is refused, or None when every expectation holds."""
+def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({})) -> str | None:
+    """Why the batch is refused, or None when every expectation holds; with the rules that most of its rows broke."""
     failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if not finding["passed"]]
-    return f"Its data break what the suite expects: {'; '.join(failed)}." if failed else None
+    if not failed:
+        return None
+    most = sorted(quarantined.items(), key=lambda rule: -rule[1])[:3]
+    broken = f" Rows broke {', '.join(f'{rule} ({count:,})' for rule, count in most)}." if most else ""
+    return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
 
 def _results(*suites: tuple[Any, pd.DataFrame]) -> list[Any]:

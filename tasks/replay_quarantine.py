@@ -1,7 +1,8 @@
 """Gives quarantined events another try, after a rule, the mapping or the catalogue was mended."""
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -20,11 +21,17 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.table_values import translated
 from models.shapes.traffic import MARKS
 from models.sql import query, texts
-from tasks import ledger, sift
+from tasks import ledger, sift, updates
 from tasks.ingest_batch import told
 from tasks.intake import LATE, Intake, open_intake
 from tasks.prepare import SAID, fingerprinted
 from tasks.sources.mappings import read
+
+_READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
+    EVENTS.field(columns.OCCURRED_AT).type: datetime.fromisoformat,
+    pa.float64(): float,
+}
+"""How to read what JSON holds as text: a time, or an infinite number."""
 
 
 def _schema() -> pa.Schema:
@@ -43,10 +50,11 @@ def _waiting(connection: Connection, batch_id: str) -> pa.Table:
         for number, payload in found
         if columns.PAYLOAD_HASH in payload
     ]
+    schema = _schema()
+    read = {field.name: _READ[field.type] for field in schema if field.type in _READ}
     for row in rows:
-        for name in (columns.OCCURRED_AT, columns.RECEIVED_AT):
-            row[name] = datetime.fromisoformat(row[name]) if row.get(name) else None
-    return pa.Table.from_pylist(rows, _schema()).sort_by(sift.ROW)
+        row |= {name: said(row[name]) for name, said in read.items() if row.get(name) is not None}
+    return pa.Table.from_pylist(rows, schema).sort_by(sift.ROW)
 
 
 def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
@@ -84,8 +92,8 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
-    with ledger.hold(here.engine, batch_id), ledger.hold(here.engine, "the lake's events", wait=True):
-        _replay(open_intake(here, mapping, batch))
+    with ledger.hold(here.engine, batch_id), ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+        _replay(open_intake(here, mapping, batch, confirm))
     return told(here, batch_id)
 
 
@@ -108,12 +116,14 @@ def _replay(intake: Intake) -> None:
     arrived = _arrived(here, batch_id, passed) if chunk > recorded + 1 else 0
     # The lake first: cut short here, the next replay finds these events in the lake and counts them as arrived.
     accepted = intake.for_lake(done.accepted)
-    here.lake.append_events(accepted, batch_id, chunk)
+    intake.append(accepted, chunk)
     counts = done.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + arrived, "duplicate": counts["duplicate"] - arrived}
     with here.engine.begin() as connection:
         found = {**counts, LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         ledger.record_chunk(connection, batch_id, chunk, counts, found)
+        updates.stage(connection, batch_id, chunk, intake.newly_seen(passed))
+        updates.apply(connection, batch_id)
         mine = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
         connection.execute(update(quarantine).where(*mine).values(replayed_at=func.now()))
         ledger.close_batch(connection, batch_id, None)

@@ -1,8 +1,9 @@
 """What a chunk of Segment's calls says about items, users, their consent and their devices."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from infra.identity import pseudonyms
 from models import columns
@@ -12,14 +13,48 @@ from models.sql import query
 from tasks.intake import Intake
 from tasks.updates import CONSENT, DEVICE, ITEM, TRAITS, Update
 
-Catalogue = dict[str, int]
-"""What was said last of each item, as a hash: most product blocks repeat it, and need not be stored again."""
 _SOURCE = "context.consent of the user's latest event"
 
 
-def updates_of(found: Shaped, catalogue: Catalogue, intake: Intake) -> Iterator[Update]:
-    """Everything that is said besides events; nothing of it about who is suppressed."""
+class Catalogue:
+    """What a file has said of each item: most product blocks repeat it, and need not be stored again."""
+
+    def __init__(self) -> None:
+        """Nothing was said yet."""
+        self._said: dict[str, _Said] = {}
+
+    def hear(self, item: str, said: dict[str, Any], moment: datetime | None) -> Update | None:
+        """What is to be stored of it; nothing of what only repeats what is known."""
+        before, text = self._said.get(item), json.dumps(said)
+        if before is None or (_moment(moment) >= _moment(before.last) and before.text != text):
+            self._said[item] = _Said(text, moment, moment)
+            return Update(ITEM, item, said, moment)
+        if before.text == text:
+            self._said[item] = before._replace(last=max(before.last, moment, key=_moment))
+            return None
+        later = json.loads(before.text)
+        both = {**said, **later, columns.ATTRIBUTES: said[columns.ATTRIBUTES] | later[columns.ATTRIBUTES]}
+        self._said[item] = _Said(json.dumps(both), before.last, before.last)
+        return Update(ITEM, item, both, before.last)
+
+    def repeated(self) -> Iterator[Update]:
+        """What was said once more after it was stored: other files may have said something else in between."""
+        for item, said in self._said.items():
+            if said.last != said.stored:
+                yield Update(ITEM, item, json.loads(said.text), said.last)
+
+
+class _Said(NamedTuple):
+    text: str
+    stored: datetime | None
+    last: datetime | None
+
+
+def updates_of(found: Shaped, catalogue: Catalogue, last: bool, intake: Intake) -> Iterator[Update]:
+    """Everything that a chunk, maybe the `last`, says besides events; nothing of it about who is suppressed."""
     yield from _items(found, catalogue)
+    if last:
+        yield from catalogue.repeated()
     gone = set(intake.suppressed.to_pylist())
     for update in (*_consents(found, intake), *_traits(found, intake.here.key), *_devices(found, intake.here.key)):
         if update.key not in gone and update.said.get(columns.USER_KEY) not in gone:
@@ -31,10 +66,9 @@ def _items(found: Shaped, catalogue: Catalogue) -> Iterator[Update]:
     for row in found.items.select([columns.ITEM_ID, *names, columns.OCCURRED_AT]).to_pylist():
         said = _present({name: row[name] for name in names})
         said[columns.ATTRIBUTES] = _present(said.get(columns.ATTRIBUTES))
-        hashed = hash(repr(said))
-        if catalogue.get(row[columns.ITEM_ID]) != hashed:
-            catalogue[row[columns.ITEM_ID]] = hashed
-            yield Update(ITEM, row[columns.ITEM_ID], said, row[columns.OCCURRED_AT])
+        update = catalogue.hear(row[columns.ITEM_ID], said, row[columns.OCCURRED_AT])
+        if update is not None:
+            yield update
 
 
 def _present(row: dict[str, Any] | None) -> dict[str, Any]:
@@ -46,14 +80,15 @@ def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
     said = query(
         """
         SELECT user_id, max_by(consent, place) AS consent, max_by(occurred_at, place) AS occurred_at FROM (
-            SELECT user_id, consent, occurred_at, (coalesce(epoch_us(occurred_at), 0), row_number) AS place
+            SELECT user_id, consent, occurred_at,
+                (least(coalesce(epoch_us(occurred_at), 0), epoch_us(now())), row_number) AS place
             FROM (SELECT user_id, consent, occurred_at, row_number FROM events
-                  UNION ALL SELECT user_id, consent, occurred_at, row_number FROM people)
+                  UNION ALL SELECT user_id, consent, occurred_at, row_number FROM answers)
             WHERE consent IS NOT NULL AND user_id IS NOT NULL
         ) GROUP BY 1
         """,
         events=found.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT, shaped.ROW_NUMBER]),
-        people=found.users.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT, shaped.ROW_NUMBER]),
+        answers=found.answers,
     )
     keys = pseudonyms(said[columns.USER_ID].combine_chunks(), intake.here.key).to_pylist()
     answers = zip(keys, said[columns.CONSENT].to_pylist(), said[columns.OCCURRED_AT].to_pylist(), strict=True)
@@ -89,4 +124,8 @@ def _devices(found: Shaped, key: bytes) -> list[Update]:
 
 def _in_time(said: tuple[Any, Any, datetime | None]) -> datetime:
     """Sorts what was said by its time, the undated first; of the same time the order of the lines stays."""
-    return said[2] or datetime.min.replace(tzinfo=UTC)
+    return _moment(said[2])
+
+
+def _moment(said_at: datetime | None) -> datetime:
+    return said_at or datetime.min.replace(tzinfo=UTC)

@@ -20,7 +20,8 @@ from tasks.known_ids import ID_HASH, KnownIds
 ROW: Final = "row_number"
 RULES: Final = "rule_ids"
 CONFLICT: Final = "id_conflict"
-HELPERS: Final = (ROW, ID_HASH, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
+USER_CODE: Final = "user_code"
+HELPERS: Final = (ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
 """Columns that are only looked at, and stored nowhere."""
 
 Mask = NDArray[np.bool_]
@@ -42,7 +43,9 @@ def annotate(events: pa.Table, catalogue: pa.Array | None, now: float) -> pa.Tab
     micros = pc.cast(pc.cast(events[columns.OCCURRED_AT], pa.int64()), pa.float64(), safe=False)
     seconds = pc.divide(micros, 1e6)
     items = events[columns.ITEM_ID]
-    known = pa.repeat(True, len(events)) if catalogue is None else pc.is_in(items, value_set=catalogue)
+    known = pa.repeat(True, len(events))
+    if catalogue is not None:
+        known = pc.or_(pc.is_in(items, value_set=catalogue), pc.fill_null(pc.equal(items, columns.WHOLE_ORDER), False))
     return (
         events.append_column(promises.IN_CATALOGUE, known)
         .append_column(promises.OCCURRED_S, seconds)

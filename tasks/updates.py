@@ -35,8 +35,10 @@ def _latest(name: str) -> str:
         ELSE coalesce(items.{name}, excluded.{name}) END"""
 
 
+# A clock that is years ahead must not have the last word for years.
 _SAID: Final = """
-    SELECT * FROM ingest_updates WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
+    SELECT batch_id, key, said, CASE WHEN said_at > now() THEN now() ELSE said_at END AS said_at
+    FROM ingest_updates WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
 _STATEMENTS: Final = {
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
@@ -61,11 +63,12 @@ _STATEMENTS: Final = {
     DEVICE: f"""
         INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
         SELECT key, said->>'user_key', said_at, batch_id FROM ({_SAID}) AS said
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = said.said->>'user_key' AND NOT users.consent)
         ON CONFLICT (anonymous_key) DO UPDATE SET user_key = excluded.user_key, occurred_at = excluded.occurred_at,
             batch_id = excluded.batch_id
         WHERE coalesce(excluded.occurred_at, '-infinity') >= coalesce(aliases.occurred_at, '-infinity')""",
 }
-"""In this order: traits are kept of those who agree by then."""
+"""In this order: traits are kept of those who agree by then, and devices of those who have not refused."""
 
 
 def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[Update]) -> None:

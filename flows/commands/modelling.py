@@ -17,13 +17,17 @@ Version = Annotated[str | None, typer.Option("--dataset", help="A data set's nam
 @app.command()
 def features(
     as_of: Annotated[str | None, typer.Option(help="The day it ends before, as 2017-12-31.")] = None,
-    validation_days: int = 30,
-    test_days: int = 31,
+    validation_days: Annotated[int | None, typer.Option(help="Days before the test days.")] = None,
+    test_days: Annotated[int | None, typer.Option(help="The last days.")] = None,
+    validation_from: Annotated[str | None, typer.Option(help="Instead of days: where validation begins.")] = None,
+    test_from: Annotated[str | None, typer.Option(help="Instead of days: where the test begins.")] = None,
+    shares: Annotated[str | None, typer.Option(help="Instead of both: parts of the purchases, as 70/15/15.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Build the data set that models learn from."""
-    day = _day(as_of)
-    running.finish("dataset", running.flow("features")(day, validation_days, test_days), as_json)
+    """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
+    days = [_day(said) for said in (as_of, validation_from, test_from)]
+    run, parts = running.flow("features"), _shares(shares)
+    running.finish("dataset", run(days[0], validation_days, test_days, *days[1:], parts), as_json)
 
 
 @app.command()
@@ -85,3 +89,10 @@ def _day(text: str | None) -> Any:
         return date.fromisoformat(text) if text else None
     except ValueError:
         raise TailorbirdError(f"{text!r} is not a day; write it as 2017-12-31.") from None
+
+
+def _shares(text: str | None) -> list[float] | None:
+    try:
+        return [float(part) / 100 for part in text.split("/")] if text else None
+    except ValueError:
+        raise TailorbirdError(f"{text!r} are no shares; write them as 70/15/15.") from None

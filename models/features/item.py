@@ -1,50 +1,72 @@
-"""What the purchases of an item say about the item: how wanted it is, of late and ever, its price and age."""
+"""What is known about an item: how wanted it is, of late and ever, its price and age, who comes back for it."""
 
-from typing import Any, Final
+from typing import Final
 
 import narwhals as nw
 
-from models.columns import ITEM_ID, OCCURRED_AT, QUANTITY, USER_KEY, VALUE
+from models.columns import ITEM_ID, QUANTITY, VALUE
 from models.features.catalog import ITEM_FEATURES
-from models.features.rows import BASKET, DAY, before, days_before
+from models.features.history import WINDOWS, history
+from models.features.rows import Frame, Keep, as_is, days_before, one_if
+from models.features.shelf import PRICE_RANK, shelf
 
-WINDOWS: Final = (7, 28, 365)
-"""Days of the popularity features."""
+SMOOTHING: Final = 10
+"""Users at the shop's own rate that are added to the users of each item before a conversion is taken."""
+
+_CONVERSIONS: Final = {
+    "view_to_cart": ("_viewers", "_viewed_carted"),
+    "cart_to_purchase": ("_carters", "_carted_bought"),
+    "view_to_purchase": ("_viewers", "_viewed_bought"),
+}
+"""Of whom, and who of them."""
 
 
-def item_features(events: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
-    """One row per item with an event before `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
+def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+    """One row per item with an event known at `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
 
-    `events` holds one row per product and basket: user_key, item_id, occurred_at (epoch s), session_id,
-    quantity, value. Should a basket hold the item in several rows, it still counts once, at its latest.
+    `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
     """
-    pieces, money = nw.col(QUANTITY), nw.col(VALUE)
-    return (
-        _baskets(events, now)
-        .group_by(ITEM_ID)
-        .agg(
-            *(nw.col(f"popularity_{days}d").sum() for days in WINDOWS),
-            nw.col(USER_KEY).n_unique().alias("distinct_users"),
-            nw.col("_first").min(),
-            pieces.sum(),
-            money.sum(),
-        )
-        .with_columns(
-            # Sums of integers come back as decimals from DuckDB.
-            *(nw.col(f"popularity_{days}d").cast(nw.Int64) for days in WINDOWS),
-            nw.when(pieces > 0).then(money / pieces).alias("mean_price"),
-            days_before(now, "_first").alias("age_days"),
-        )
-        .select(ITEM_ID, *(feature.name for feature in ITEM_FEATURES))
+    counted = keep(_counted(history(events, now)))
+    ranks = shelf(events, items, now).select(ITEM_ID, PRICE_RANK)
+    pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
+    buyers = nw.col("distinct_users")
+    features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(
+        ((week + 1) / (month / 4 + 1)).alias("trend"),
+        nw.when(pieces > 0).then(money / pieces).alias("mean_price"),
+        days_before(now, "_first").alias("age_days"),
+        nw.when(buyers > 0).then(nw.col("_again") / buyers).alias("repurchase_rate"),
+        *(_conversion(whom, who).alias(name) for name, (whom, who) in _CONVERSIONS.items()),
     )
+    return features.select(ITEM_ID, *(feature.name for feature in ITEM_FEATURES))
 
 
-def _baskets(events: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
-    """One row per item, user and basket, with a 1 in each window it falls into."""
-    at = nw.col(OCCURRED_AT)
-    return (
-        before(events, now)
-        .group_by(ITEM_ID, USER_KEY, BASKET)
-        .agg(at.max(), at.min().alias("_first"), nw.col(QUANTITY).sum(), nw.col(VALUE).sum())
-        .with_columns(*((at >= now - days * DAY).cast(nw.Int64).alias(f"popularity_{days}d") for days in WINDOWS))
-    )
+def repurchase_gaps(pairs: Frame) -> Frame:
+    """item_id and repurchase_gap_days, of the items that somebody has bought again; from `history`."""
+    again = pairs.filter(~nw.col("own_gap_days").is_null())
+    return again.group_by(ITEM_ID).agg(nw.col("own_gap_days").median().alias("repurchase_gap_days"))
+
+
+def _counted(pairs: Frame) -> Frame:
+    """One row per item: what adds up over its users."""
+    viewed, carted = nw.col("views_28d") > 0, nw.col("carts_28d") > 0
+    bought, baskets = nw.col("popularity_28d") > 0, nw.col("baskets")
+    flags = {
+        "distinct_users": baskets > 0,
+        "_again": baskets > 1,
+        "_viewers": viewed,
+        "_carters": carted,
+        "_viewed_carted": viewed & carted,
+        "_viewed_bought": viewed & bought,
+        "_carted_bought": carted & bought,
+    }
+    marked = pairs.with_columns(one_if(flag).alias(name) for name, flag in flags.items())
+    counts = (*(f"popularity_{days}d" for days in WINDOWS), "views_28d", "carts_28d", *flags)
+    gaps = nw.col("own_gap_days").median().alias("repurchase_gap_days")
+    sums = nw.col(*counts, QUANTITY, VALUE).sum()
+    return marked.group_by(ITEM_ID).agg(sums, nw.col("_first").min(), gaps).with_columns(nw.col(*counts).cast(nw.Int64))
+
+
+def _conversion(whom: str, who: str) -> nw.Expr:
+    """The share of `who` among `whom`, drawn to that of the whole shop the fewer they are; null of nobody."""
+    rate = nw.col(who).sum() / nw.col(whom).sum()
+    return nw.when(nw.col(whom) > 0).then((nw.col(who) + SMOOTHING * rate) / (nw.col(whom) + SMOOTHING))

@@ -1,21 +1,53 @@
-"""What user and item features share: the days and baskets of events, in verbs that all engines share."""
+"""What all features share: which events are known at a moment, their baskets, and how time counts.
 
+Times are epoch seconds (UTC) in integers, for the engines agree about integers only.
+"""
+
+from collections.abc import Callable
+from math import log
 from typing import Any, Final
 
 import narwhals as nw
 
-from models.columns import OCCURRED_AT, SESSION_ID
+from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, SESSION_ID
+
+Frame = nw.LazyFrame[Any]
+Keep = Callable[[Frame], Frame]
+"""Stores a frame that is read several times, as the engine at hand does it best: a temporary table, a cache."""
 
 DAY: Final = 86_400
 BASKET: Final = "_basket"
+ORDER: Final = (OCCURRED_AT, ITEM_ID, SESSION_ID, EVENT_TYPE)
+"""Events in order of time, and those of one moment by item, session and type: never by the order of rows."""
 
 
-def before(events: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
-    """The events known at `now` (epoch s), each with its basket: the session, or its moment without one."""
+def known(events: Frame, now: int) -> Frame:
+    """The events that had happened and had been received before `now` (epoch s). One at `now` belongs to after."""
+    return events.filter(nw.col(OCCURRED_AT) < now, nw.col(RECEIVED_AT) < now)
+
+
+def purchases(events: Frame, now: int) -> Frame:
+    """The purchases known at `now`, each with its basket: the session, or its moment without one."""
     moment = nw.col(OCCURRED_AT).cast(nw.String)
-    return events.filter(nw.col(OCCURRED_AT) < now).with_columns(nw.coalesce(nw.col(SESSION_ID), moment).alias(BASKET))
+    bought = known(events, now).filter(nw.col(EVENT_TYPE) == PURCHASE)
+    return bought.with_columns(nw.coalesce(nw.col(SESSION_ID), moment).alias(BASKET))
 
 
 def days_before(now: int, column: str) -> nw.Expr:
     """Days from the moment in `column` to `now`, with fractions."""
     return (now - nw.col(column)) / DAY
+
+
+def halved(now: int, column: str, half_life: int) -> nw.Expr:
+    """What counts 1 at `now` counts half of it for every `half_life` days that `column` lies back."""
+    return ((nw.col(column) - now) * (log(2) / (half_life * DAY))).exp()
+
+
+def one_if(condition: nw.Expr) -> nw.Expr:
+    """1 where the condition holds, 0 where it does not or nobody knows: sums of it count rows on every engine."""
+    return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
+
+
+def as_is(frame: Frame) -> Frame:
+    """Keeps nothing: the engine may work the frame out again for every use."""
+    return frame

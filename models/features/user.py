@@ -1,21 +1,35 @@
-"""What a user's purchases say about the user: recency, frequency, value (Hughes 1994) and habits."""
-
-from typing import Any
+"""What is known about a user: recency, frequency, monetary value (Hughes 1994), visits and taste."""
 
 import narwhals as nw
 
 from models.columns import OCCURRED_AT, USER_KEY, VALUE
 from models.features.catalog import USER_FEATURES
-from models.features.rows import BASKET, DAY, before, days_before
+from models.features.rows import BASKET, DAY, Frame, Keep, as_is, days_before, purchases
+from models.features.shelf import shelf
+from models.features.taste import brands, departments, price_levels
+from models.features.visits import visits
 
 
-def user_features(events: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
-    """One row per user with an event before `now` (epoch s): `user_key` and `USER_FEATURES`. Stays lazy.
+def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+    """One row per user with an event known at `now` (epoch s): `user_key` and `USER_FEATURES`. Stays lazy.
 
-    `events` holds one row per product and basket: user_key, occurred_at (epoch s), session_id, value.
+    `items` is the catalogue: item_id, category, brand, price. Purchases alone make `recency_days` to `brand_entropy`
+    but for sessions, engagement and habits, which every event makes.
     """
+    places = keep(shelf(events, items, now))
+    table = visits(events, now).join(_spending(events, now), on=USER_KEY, how="left")
+    for part in (price_levels, departments, brands):
+        table = table.join(part(events, places, now), on=USER_KEY, how="left")
+    nothing = ("frequency", "monetary", "active_days", "categories", "brands")
+    return table.with_columns(nw.col(*nothing).fill_null(0)).select(
+        USER_KEY, *(feature.name for feature in USER_FEATURES)
+    )
+
+
+def _spending(events: Frame, now: int) -> Frame:
+    """One row per buyer: what the purchases say without a look at the items."""
     return (
-        before(events, now)
+        purchases(events, now)
         .with_columns((nw.col(OCCURRED_AT) // DAY).alias("_day"))
         .group_by(USER_KEY)
         .agg(
@@ -28,6 +42,6 @@ def user_features(events: nw.LazyFrame[Any], now: int) -> nw.LazyFrame[Any]:
         .with_columns(
             days_before(now, "_last").alias("recency_days"),
             days_before(now, "_first").alias("tenure_days"),
+            (nw.col("monetary") / nw.col("frequency")).alias("basket_value"),
         )
-        .select(USER_KEY, *(feature.name for feature in USER_FEATURES))
     )

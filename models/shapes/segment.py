@@ -16,7 +16,7 @@ from models.shapes import cleaning, segment_lines, segment_rows, segment_users
 from models.shapes.cleaning import Spelling, told
 from models.shapes.segment_events import MEANINGS, Meaning
 from models.shapes.segment_pages import PageRule
-from models.shapes.shaped import EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, Shaped
+from models.shapes.shaped import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, Shaped
 from models.sql import Query, connected
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -56,6 +56,7 @@ def shape(
             items=items,
             users=segment_users.users(query, people, traits),
             aliases=segment_users.aliases(query, people),
+            answers=_answers(read),
             routed=_without_event(read, pc.is_null(read["fault"]), ROUTED, ["kind"]),
             unreadable=_without_event(read, pc.is_valid(read["fault"]), UNREADABLE, ["fault", "sha256"]),
             cleaned=cleaned | mended,
@@ -101,6 +102,12 @@ def _in_order(rows: pa.Table) -> pa.Table:
     line, entry = (rows[name].to_numpy() for name in (ROW_NUMBER, "entry"))
     later = (line[1:] > line[:-1]) | (line[1:] == line[:-1]) & (entry[1:] > entry[:-1])
     return rows if later.all() else rows.sort_by([(ROW_NUMBER, "ascending"), ("entry", "ascending")])
+
+
+def _answers(read: pa.Table) -> pa.Table:
+    said = pc.and_(pc.is_valid(read[columns.CONSENT]), pc.is_valid(read[columns.USER_ID]))
+    apart = pc.and_(said, pc.is_null(read[columns.EVENT_TYPE]))
+    return read.filter(pc.and_(apart, pc.is_null(read["fault"]))).select(ANSWERS.names).cast(ANSWERS)
 
 
 def _without_event(read: pa.Table, which: pa.ChunkedArray, schema: pa.Schema, names: list[str]) -> pa.Table:

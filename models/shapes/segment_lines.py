@@ -105,7 +105,7 @@ def _statement(rule: PageRule | None, meanings: Mapping[str, Meaning], categorie
         coalesce({word("said.messageId")}, CASE WHEN fault IS NULL THEN 'sha256:' || left(sha256(raw), 32) END)
             AS message_id,
         {instant('said."timestamp"')} AS occurred_at, {instant("said.receivedAt")} AS received_at,
-        {consent("answers", categories)} AS consent, said.traits, said.context.sessionId AS visit,
+        {consent("answers", categories)} AS consent, entries AS listed, said.traits, said.context.sessionId AS visit,
         said.context.userAgent AS user_agent, said.context.ip AS ip, meaning.id_first,
         CASE WHEN fault IS NOT NULL OR meaning.event_type = 'impression' AND NOT named AND entries = 0 THEN NULL
              WHEN page_item IS NOT NULL THEN {visited} ELSE meaning.event_type END AS event_type,

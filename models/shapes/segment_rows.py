@@ -5,8 +5,10 @@ from typing import Final
 import pyarrow as pa
 
 from models import columns
+from models.shapes import placeholders
 from models.shapes.segment_values import finite, word
-from models.sql import Query
+from models.shapes.traffic import LONGEST_ID
+from models.sql import Query, texts
 
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
 _ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
@@ -20,7 +22,7 @@ _NUMBERS: Final = {
 
 
 def entries(query: Query, lines: pa.Table) -> pa.Table:
-    """One row per product that a line names; `entry` counts them."""
+    """One row per product that a line names; `entry` counts them. A refund that names none takes all of it back."""
     identified = [word(f"block.{name}") for name in ("product_id", "sku", "id")]
     by_id = f"coalesce({identified[0]}, CASE WHEN id_first THEN {identified[2]} END, {identified[1]}, {identified[2]})"
     order = f"coalesce({', '.join(word(f'whole.{name}') for name in _ORDER)})"
@@ -28,6 +30,7 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
     shown = "block.recommendation_id, block.recomm_id, whole.recommendation_id, whole.recomm_id"
     moved = "event_type IN ('purchase', 'refund', 'add_to_cart', 'remove_from_cart')"
     ordered = "event_type IN ('purchase', 'refund')"
+    whole = f"event_type = '{columns.REFUND}' AND listed = 0"
     return query(
         f"""
         WITH spread AS (
@@ -41,7 +44,8 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
         SELECT row_number, entry,
             message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, anonymous_id,
             CASE WHEN {ordered} THEN coalesce({order}, {visit}) ELSE coalesce({visit}, {order}) END AS session_id,
-            {by_id} AS item_id, event_type, occurred_at, received_at,
+            coalesce({by_id}, CASE WHEN {whole} THEN '{columns.WHOLE_ORDER}' END) AS item_id,
+            event_type, occurred_at, received_at,
             {finite("quantity")} AS quantity,
             coalesce({finite("worth")},
                 CASE WHEN {moved} THEN {finite("round(price * coalesce(quantity, 1), 6)")} END,
@@ -61,7 +65,7 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
 def items(query: Query, entries: pa.Table) -> pa.Table:
     """What product blocks say about the catalogue: one row per item, the latest non-null value of each column.
 
-    A refund says what something cost long ago, so it has no say.
+    A refund says what something cost long ago, so it has no say; and an id that is none names no item.
     """
     said = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
     said |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
@@ -77,7 +81,8 @@ def items(query: Query, entries: pa.Table) -> pa.Table:
             SELECT item_id, {raw}, max(occurred_at) AS occurred_at,
                 max((coalesce(epoch_us(occurred_at), 0), row_number, entry)) AS place
             FROM entries
-            WHERE item_id IS NOT NULL AND event_type IS DISTINCT FROM 'refund'
+            WHERE length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
+                AND event_type IS DISTINCT FROM 'refund'
                 AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL
             GROUP BY ALL
         ), latest AS (

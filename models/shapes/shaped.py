@@ -46,6 +46,9 @@ ALIASES: Final = pa.schema(
     [(ROW_NUMBER, pa.int64()), (ANONYMOUS_ID, _TEXT), (columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT)]
 )
 ROUTED: Final = pa.schema([(ROW_NUMBER, pa.int64()), (KIND, _TEXT)])
+ANSWERS: Final = pa.schema(
+    [(ROW_NUMBER, pa.int64()), (columns.USER_ID, _TEXT), (columns.OCCURRED_AT, _INSTANT), (columns.CONSENT, pa.bool_())]
+)
 UNREADABLE: Final = pa.schema([(ROW_NUMBER, pa.int64()), (REASON, _TEXT), (SHA256, _TEXT)])
 
 
@@ -65,6 +68,8 @@ class Shaped:
     """Raw `user_id` and `anonymous_id`, time, consent, and `attributes`: the traits that are on the allow-list."""
     aliases: pa.Table
     """Which `anonymous_id` turned out to be which `user_id`."""
+    answers: pa.Table
+    """What people said about consent by calls that are no interaction: how a consent tool reports a change of mind."""
     routed: pa.Table
     """Lines that were understood and are no interaction, with their kind."""
     unreadable: pa.Table

@@ -48,6 +48,11 @@ class Traffic(BaseModel):
     """Networks from which only people of the house come."""
 
 
+def too_long(ids: Any, limit: int = LONGEST_ID) -> Any:
+    """Which ids have more characters than an id has; a missing one has none."""
+    return pc.fill_null(pc.greater(pc.utf8_length(ids), limit), False)
+
+
 def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Table:
     """Events with the raw `user_id`, and what can be told of who sent them: `robot`, `internal`, `user_id_too_long`.
 
@@ -60,7 +65,7 @@ def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Ta
             _judged(events, columns.IP, lambda addresses: _inside(addresses, traffic.internal_addresses)),
             pc.is_in(people, value_set=pa.array(traffic.internal_users, pa.string())),
         ),
-        USER_ID_TOO_LONG: pc.fill_null(pc.greater(pc.utf8_length(people), limit), False),
+        USER_ID_TOO_LONG: too_long(people, limit),
     }
     rows = events.drop_columns([name for name in (columns.USER_AGENT, columns.IP) if name in events.column_names])
     for name, values in found.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from expectations.contract import Kind
 from models.errors import TailorbirdError
@@ -14,6 +15,7 @@ from tasks.sources.csv_files import PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 
 CHUNK_ROWS = 250_000
+_BUFFER_BYTES = 1 << 20
 
 
 def digest(path: Path) -> str:
@@ -42,6 +44,8 @@ def _kind(kind: pa.DataType) -> Kind:
         return "nested"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return "text"
+    if pa.types.is_null(kind):  # a column without a value: pandas writes it so
+        return "untyped"
     numeric = (pa.types.is_floating, pa.types.is_integer, pa.types.is_decimal)
     return "number" if any(is_it(kind) for is_it in numeric) else "any"
 
@@ -65,9 +69,11 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterato
         yield from csv_files.batches(path, csv, columns)
         return
     try:
-        for batch in _open(path).to_batches(columns=list(columns), batch_size=size):
-            batch.validate(full=True)  # text that is no UTF-8 is found here, with its column, or nowhere
-            yield batch
+        # Not by a dataset, which reads far ahead: memory would grow with the file.
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file:
+            for batch in file.iter_batches(size, columns=list(columns)):
+                batch.validate(full=True)  # text that is no UTF-8 is found here, with its column, or nowhere
+                yield batch
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from error
 

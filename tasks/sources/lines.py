@@ -17,7 +17,7 @@ ROW_NUMBER, OFFSET, TEXT = "row_number", "offset", "text"
 
 
 def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
 def _blocks(path: Path, size: int) -> Iterator[bytes]:
@@ -46,6 +46,8 @@ def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
             table = _lines(block, number, start)
             number, start = number + len(table), start + len(block)
             yield table
+        if not number:
+            raise TailorbirdError(f"{path} is empty: there is no line in it.")
     except (OSError, EOFError, zlib.error) as error:
         raise TailorbirdError(f"{path} cannot be read to its end: {error}. Fetch and ingest it again.") from error
 

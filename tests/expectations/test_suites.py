@@ -82,7 +82,7 @@ def test_the_edge_of_a_quantity_is_where_it_is_said_to_be(number: float | None, 
 
 
 def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
-    rows = pa.table({"user_key": ["a", "b"]})
+    rows = pa.table({"user_key": ["a", "b"], "user_id_too_long": [False, False]})
     assert refusal(validate(row_suite("users", users.RULES), rows)) is None
 
 

@@ -41,7 +41,7 @@ def shopping(first: int, rows: int) -> dict[str, Any]:
         "household_id": 77_000_001 + event // 4 % 30,
         "basket_id": 40_000_000_000 + event,
         "product_id": product,
-        "quantity": np.where(event % 50 == 7, 0, 1),
+        "quantity": np.where((event % 50 == 7) & (product != LATE), 0, 1),
         "sales_value": 1.0 + event % 97 / 100,
         "seconds": int(BEGIN.timestamp()) + event * 600,
     }
@@ -53,8 +53,7 @@ def joined(*parts: dict[str, Any]) -> dict[str, Any]:
 
 def again(rows: dict[str, Any], many: int) -> dict[str, Any]:
     """The rows, and at the end some of the sound ones once more, every second one with another value."""
-    event = rows["basket_id"] - 40_000_000_000
-    sound = np.flatnonzero((event % 61 != 5) & (event % 97 != 3) & (event % 50 != 7))[:many]
+    sound = np.flatnonzero((rows["product_id"] < LATE) & (rows["quantity"] > 0))[:many]
     repeated = {name: values[sound] for name, values in rows.items()}
     repeated["sales_value"] = repeated["sales_value"] + np.arange(many) % 2
     return joined(rows, repeated)

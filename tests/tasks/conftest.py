@@ -11,7 +11,7 @@ from infra.installation import Installation
 from infra.schema import promotions
 from models import catalog
 from models.most_popular import MostPopular
-from tasks.build_dataset import build_dataset
+from tasks.build_dataset import build_dataset, split_by
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
@@ -45,4 +45,4 @@ def stage(installation: Installation, shop: Any) -> Stage:
     ingest_items.fn("complete_journey", shop.items_file)
     ingest_users.fn("complete_journey", shop.users_file)
     ingest_events.fn("complete_journey", shop.events_file)
-    return Stage(installation, shop, build_dataset.fn())
+    return Stage(installation, shop, build_dataset.fn(split_by(validation_days=30, test_days=31)))

@@ -12,11 +12,12 @@ from infra.schema import users
 from models.errors import TailorbirdError
 from models.features.catalog import ITEM_FEATURES, USER_FEATURES
 from tasks import ledger
-from tasks.build_dataset import NoEventsError, build_dataset, stored_manifest
+from tasks.build_dataset import NoEventsError, build_dataset, split_by, stored_manifest
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.load_dataset import manifest_of, newest_version, open_dataset
 
+BY_DAYS = split_by(validation_days=30, test_days=31)
 TABLES = ("interactions", "users", "items", "user_features", "item_features")
 
 
@@ -36,7 +37,7 @@ def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(st
     rows = stage.manifest["rows"]
     assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 61, 30)
     dataset = open_dataset(stage.manifest["version"])
-    assert {name: len(getattr(dataset, name)) for name in TABLES} == rows
+    assert {name: len(getattr(dataset, name)) for name in TABLES} == {name: rows[name] for name in TABLES}
     assert dataset.users.column_names[1:] == sorted(stage.shop.demographics.column_names[1:])
 
 
@@ -62,8 +63,8 @@ def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
 
 
 def test_the_same_events_make_the_same_data_set_once(stage: Any) -> None:
-    assert build_dataset.fn() == stage.manifest
-    other = build_dataset.fn(date(2017, 11, 1))
+    assert build_dataset.fn(BY_DAYS) == stage.manifest
+    other = build_dataset.fn(split_by(date(2017, 11, 1), 30, 31))
     assert other["version"] != stage.manifest["version"]
     assert other["content_hash"]["interactions"] == stage.manifest["content_hash"]["interactions"]
     assert newest_version() == other["version"]
@@ -78,12 +79,12 @@ def test_a_batch_is_not_seen_before_it_is_committed_and_then_makes_a_new_data_se
         connection.execute(text(held))
     with pytest.raises(Exception, match="held"):
         ingest_events.fn("complete_journey", stage.shop.events_file)
-    while_pending = build_dataset.fn()
+    while_pending = build_dataset.fn(BY_DAYS)
     assert while_pending["rows"]["interactions"] == stage.manifest["rows"]["interactions"]
     with stage.here.engine.begin() as connection:
         connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT held"))
     assert ingest_events.fn("complete_journey", stage.shop.events_file)["status"] == ledger.COMMITTED
-    committed = build_dataset.fn()
+    committed = build_dataset.fn(BY_DAYS)
     assert committed["events_version"] == while_pending["events_version"]
     assert committed["rows"]["interactions"] == stage.manifest["rows"]["interactions"] + 300
 
@@ -92,7 +93,7 @@ def test_a_new_catalogue_makes_a_new_data_set(stage: Any) -> None:
     first = open_dataset(stage.manifest["version"])
     stage.shop.write(products=stage.shop.products.set_column(3, "brand", pa.array(["New"] * 63)))
     ingest_items.fn("complete_journey", stage.shop.items_file)
-    manifest = build_dataset.fn()
+    manifest = build_dataset.fn(BY_DAYS)
     assert manifest["version"] != stage.manifest["version"]
     assert set(open_dataset(manifest["version"]).items["brand"].to_pylist()) == {"New"}
     assert open_dataset(stage.manifest["version"]).items.equals(first.items)
@@ -102,7 +103,7 @@ def test_nothing_of_somebody_who_withdrew_consent_is_in_the_next_data_set(stage:
     key = pseudonym(str(stage.shop.demographics["household_id"][0].as_py()), stage.here.key)
     with stage.here.engine.begin() as connection:
         connection.execute(update(users).where(users.c.user_key == key).values(consent=False))
-    manifest = build_dataset.fn()
+    manifest = build_dataset.fn(BY_DAYS)
     assert manifest["version"] != stage.manifest["version"]
     dataset = open_dataset(manifest["version"])
     for rows in (dataset.users, dataset.interactions, dataset.user_features):
@@ -133,7 +134,7 @@ def test_before_anything_was_accepted_it_says_what_to_do(shop: Any, ingested: bo
         with pytest.raises(TailorbirdError):
             ingest_events.fn("complete_journey", shop.events_file)
     with pytest.raises(NoEventsError, match="run `tailorbird ingest` first"):
-        build_dataset.fn()
+        build_dataset.fn(BY_DAYS)
 
 
 def test_a_data_set_that_is_not_there_is_named(installation: Installation) -> None:
@@ -155,4 +156,4 @@ def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
     for part in (shop.transactions.slice(0, 1500), shop.transactions):
         shop.write(transactions=part)
         ingest_events.fn("complete_journey", shop.events_file)
-    assert build_dataset.fn()["rows"]["interactions"] == shop.counts["accepted"]
+    assert build_dataset.fn(BY_DAYS)["rows"]["interactions"] == shop.counts["accepted"]

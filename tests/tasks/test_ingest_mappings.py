@@ -168,3 +168,30 @@ def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
         ingest_events.fn("content", str(path))
     assert "placement" not in str(told.value)
     assert installation.lake.event_files() == []
+
+
+def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_says_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text("user_id\nana\nben\n")
+    (tmp_path / "interactions.csv").write_text(
+        "event_id,user_id,content_id,occurred_at,action,consent\n"
+        "e1,ana,f1,2024-06-01,play,yes\ne2,ben,f1,2024-06-01,play,\n"
+    )
+    ingest_users.fn("content", str(tmp_path / "users.csv"))
+    (tmp_path / "contents.csv").write_text("content_id,title,kind,genre\nf1,Film,film,drama\n")
+    ingest_items.fn("content", str(tmp_path / "contents.csv"))
+    entry = ingest_events.fn("content", str(tmp_path / "interactions.csv"))
+    assert (entry["accepted"], entry["suppressed"]) == (1, 1)
+    with installation.engine.connect() as connection:
+        agreed = connection.execute(select(users.c.user_key).where(users.c.consent)).scalars().all()
+    assert agreed == [pseudonym("ana", installation.key)]
+
+
+def test_a_column_without_a_value_may_be_of_any_kind(installation: Installation, tmp_path: Path) -> None:  # noqa: ARG001
+    path = tmp_path / "interactions.parquet"
+    said = {"event_id": "e1", "user_id": "ana", "content_id": "f1", "occurred_at": "2024-06-01", "action": "play"}
+    pq.write_table(pa.Table.from_pylist([said | {"consent": "yes", "rating": None}]), path)
+    (tmp_path / "contents.csv").write_text("content_id,title,kind,genre\nf1,Film,film,drama\n")
+    ingest_items.fn("content", str(tmp_path / "contents.csv"))
+    assert ingest_events.fn("content", str(path))["accepted"] == 1

@@ -1,6 +1,8 @@
 import gzip
 import json
+import random
 import shutil
+import string
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,9 +26,10 @@ from infra.schema import (
     users,
 )
 from models.errors import TailorbirdError
-from tasks.build_dataset import build_dataset
+from tasks.build_dataset import build_dataset, split_by
 from tasks.ingest_segment import ingest_segment
 from tasks.load_dataset import open_dataset
+from tasks.quality import BatchRefusedError
 from tasks.sources import lines
 
 GOLDEN = Path(__file__).parents[1] / "models" / "shapes" / "golden" / "segment.jsonl"
@@ -47,6 +50,10 @@ def viewed(number: int, product: str = "cup", **said: Any) -> dict[str, Any]:
 def bought(number: int, order: str, *products: str, **said: Any) -> dict[str, Any]:
     blocks = [{"product_id": product, "name": product.title(), "price": 3.5, "quantity": 1} for product in products]
     return call(number, event="Order Completed", properties={"order_id": order, "products": blocks}, **said)
+
+
+def on(day: int) -> dict[str, str]:
+    return {"timestamp": f"2024-06-{day:02}T10:00:00Z"}
 
 
 def write(path: Path, *calls: dict[str, Any] | bytes) -> str:
@@ -189,18 +196,19 @@ def test_what_was_refunded_or_bought_before_the_user_was_known_is_learned_rightl
     refund = {"order_id": "o1", "products": [{"product_id": "pan"}]}
     path = write(
         tmp_path / "a",
-        bought(1, "o1", "cup", "pan", **device),
-        call(2, "identify", anonymousId="phone"),
-        call(3, event="Order Refunded", properties=refund),
-        bought(4, "o2", "pot", "lid"),
-        call(5, event="Order Cancelled", properties={"order_id": "o2"}),
-        bought(6, "o3", "jug"),
+        bought(1, "o1", "cup", "pan", **device, **on(1)),
+        call(2, "identify", anonymousId="phone", **on(2)),
+        call(3, event="Order Refunded", properties=refund, **on(3)),
+        bought(4, "o2", "pot", "lid", **on(4)),
+        call(5, event="Order Cancelled", properties={"order_id": "o2"}, **on(5)),
+        bought(6, "o3", "jug", **on(6)),
+        bought(7, "o4", "jug", userId="bob", **on(7)),
     )
-    assert counts(ingest_segment.fn("segment", path))["read"] == 8
-    manifest = build_dataset.fn(date(2024, 6, 2))
-    learned = open_dataset(manifest["version"]).interactions.to_pylist()
-    assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug")]
-    assert {row["user_key"] for row in learned} == {pseudonym("ann", installation.key)}
+    assert counts(ingest_segment.fn("segment", path))["read"] == 9
+    manifest = build_dataset.fn(split_by(date(2024, 6, 9), 1, 1))
+    learned = sorted(open_dataset(manifest["version"]).interactions.to_pylist(), key=lambda row: row["session_id"])
+    assert [(row["session_id"], row["item_id"]) for row in learned] == [("o1", "cup"), ("o3", "jug"), ("o4", "jug")]
+    assert [row["user_key"] for row in learned] == [pseudonym(n, installation.key) for n in ("ann", "ann", "bob")]
 
 
 def test_hostile_words_are_stored_or_wait_and_never_stop_the_file(installation: Installation, tmp_path: Path) -> None:
@@ -218,3 +226,42 @@ def test_the_last_call_of_a_device_decides_whose_it_is(installation: Installatio
     ingest_segment.fn("segment", write(tmp_path / "a", viewed(9), *calls))
     (device,) = rows(installation, aliases)
     assert device["user_key"] == pseudonym("ann", installation.key)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_an_empty_file_is_refused_with_a_reason(installation: Installation, tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"") if name.endswith(".gz") else b"")
+    with pytest.raises(BatchRefusedError, match="is empty"):
+        ingest_segment.fn("segment", str(path))
+    assert [row["status"] for row in rows(installation, ingest_batches)] == ["refused"]
+
+
+@pytest.mark.parametrize("how", [{"type": "page"}, {"event": "Segment Consent Preference Updated"}])
+def test_who_changes_their_mind_by_a_call_that_is_no_interaction_is_heard(
+    installation: Installation, tmp_path: Path, how: dict[str, Any]
+) -> None:
+    ingest_segment.fn("segment", write(tmp_path / "a.jsonl", viewed(1), call(2, context=REFUSED, **how)))
+    [ann] = rows(installation, users)
+    assert (ann["consent"], ann["consent_at"].minute) == (False, 2)
+
+
+def test_of_who_refused_no_device_is_kept(installation: Installation, tmp_path: Path) -> None:
+    refusal = call(2, "identify", userId="bob", anonymousId="phone", context=REFUSED)
+    ingest_segment.fn("segment", write(tmp_path / "a.jsonl", viewed(1), refusal))
+    assert rows(installation, aliases) == []
+
+
+def test_an_id_that_is_none_gets_no_place_in_the_catalogue(installation: Installation, tmp_path: Path) -> None:
+    long = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: S311
+    path = write(tmp_path / "a.jsonl", *map(viewed, range(30)), viewed(30, long), viewed(31, "undefined"))
+    assert counts(ingest_segment.fn("segment", path)) == {"read": 32, "accepted": 30, "quarantined": 2}
+    assert [row["item_id"] for row in rows(installation, items)] == ["cup"]
+
+
+def test_the_refund_of_a_whole_order_needs_no_catalogue(installation: Installation, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('kind = "segment"\nunknown_items = "quarantine"\n')
+    refund = call(3, event="Order Refunded", properties={"order_id": "o1"})
+    path = write(tmp_path / "a.jsonl", bought(1, "o1", "cup"), bought(2, "o2", "cup"), refund)
+    assert counts(ingest_segment.fn(str(tmp_path / "own.toml"), path)) == {"read": 3, "accepted": 3}
+    assert [row["item_id"] for row in lake(installation)] == ["cup", "cup", "*"]

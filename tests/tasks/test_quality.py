@@ -64,3 +64,10 @@ def test_an_example_is_short_whatever_a_file_holds() -> None:
     rows = pa.table({"event_type": ["x" * 10_000]})
     promises = Promises((not_among("event_type_unknown", "unknown", "event_type", ["view"]),), {})
     assert judge("b1", "events", promises, rows, {})[0]["examples"] == ["x" * 100]
+
+
+def test_a_refusal_names_the_rules_that_most_rows_of_the_batch_broke(installation: Installation) -> None:  # noqa: ARG001
+    findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.5})
+    reason = refusal(findings, {"rating": 1, "id_conflict": 2000, "unreadable": 5, "robot": 3})
+    assert reason is not None
+    assert reason.endswith("Rows broke id_conflict (2,000), unreadable (5), robot (3).")

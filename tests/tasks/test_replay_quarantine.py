@@ -99,3 +99,28 @@ def test_the_books_show_batches_and_waiting_rows(installation: Installation, ent
     rows = books.quarantined_rows(installation.engine, entry["batch_id"], "value_not_positive", 5)
     assert len(rows) == 5
     assert all("value_not_positive" in row["rule_ids"] and row["payload"]["item_id"] for row in rows)
+
+
+def test_items_that_a_replay_takes_are_put_into_the_catalogue(
+    installation: Installation, entry: dict[str, Any]
+) -> None:
+    replay_quarantine.fn(entry["batch_id"], True)
+    with installation.engine.connect() as connection:
+        found = set(connection.execute(select(items.c.item_id)).scalars())
+    assert {"699999", "600001"} <= found
+
+
+def test_an_infinite_number_keeps_nothing_else_from_being_tried_again(
+    installation: Installation, entry: dict[str, Any]
+) -> None:
+    payload = func.jsonb_set(quarantine.c.payload, "{quantity}", '"inf"')
+    mine = quarantine.c.rule_ids.any("quantity_above_limit")
+    with installation.engine.begin() as connection:
+        assert connection.execute(update(quarantine).where(mine).values(payload=payload)).rowcount == 3
+    name_products(installation)
+    assert replay_quarantine.fn(entry["batch_id"])["accepted"] == entry["accepted"] + 14
+
+
+def test_to_look_at_a_batch_that_there_is_not_is_told(installation: Installation) -> None:
+    with pytest.raises(books.UnknownBatchError, match="There is no batch 'nothing'"):
+        books.quarantined_rows(installation.engine, "nothing")

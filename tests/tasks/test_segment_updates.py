@@ -1,9 +1,11 @@
 import json
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from sqlalchemy import select
 
@@ -117,3 +119,26 @@ def test_items_that_only_events_name_are_put_into_the_catalogue(installation: In
     assert found == [("pan", None, True), ("pot", None, True)]
     ingest(tmp_path, viewed(3, product_id="pan", name="Pan"), number=1)
     assert [row["title"] for row in everything(installation)["items"]] == ["Pan", None]
+
+
+def test_a_clock_that_is_years_ahead_has_not_the_last_word(installation: Installation, tmp_path: Path) -> None:
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    ahead = viewed(2, price=9.0) | {"timestamp": "2099-01-01T00:00:00Z"}
+    sound = [viewed(day, user="bob") for day in range(10, 20)]
+    ingest(tmp_path, viewed(1), call(1, "identify", False), number=0)
+    ingest(tmp_path, ahead, *sound, number=1)
+    ingest(tmp_path, call(3, "identify", False) | {"timestamp": soon}, number=2)
+    ingest(tmp_path, viewed(4, user="bob", price=4.0) | {"timestamp": soon}, number=3)
+    found = everything(installation)
+    assert {row["user_key"]: row["consent"] for row in found["users"]}[pseudonym("ann", installation.key)] is False
+    assert [row["price"] for row in found["items"]] == [4.0]
+
+
+def test_a_refusal_is_heard_though_the_lake_is_of_a_version_that_kept_no_consent(
+    installation: Installation, tmp_path: Path
+) -> None:
+    words = {name: [name] for name in ("event_id", "payload_hash", "user_key", "batch_id")}
+    moment = pa.array([datetime(2024, 5, 1, tzinfo=UTC)], pa.timestamp("us", tz="UTC"))
+    installation.lake.append_events(pa.table(words | {"occurred_at": moment, "month": ["2024-05"]}), "old", 0)
+    ingest(tmp_path, call(1, "identify", False))
+    assert [row["consent"] for row in everything(installation)["users"]] == [False]

@@ -187,7 +187,13 @@ def test_the_average_rating_shown_with_a_product_is_no_rating() -> None:
 
 def test_a_refund_of_a_whole_order_names_the_order() -> None:
     row = one(track("Order Refunded", {"order_id": "o", "total": 30}, context={"sessionId": "visit"}))
-    assert (row["event_type"], row["item_id"], row["session_id"], row["value"]) == ("refund", None, "o", 30.0)
+    assert (row["event_type"], row["item_id"], row["session_id"], row["value"]) == ("refund", "*", "o", 30.0)
+
+
+@pytest.mark.parametrize("nameless", [{"price": 5}, "sku-1", None])
+def test_a_refund_that_lists_a_product_without_a_name_takes_no_whole_order_back(nameless: Any) -> None:
+    found = shaped(track("Order Refunded", {"order_id": "o", "products": [{"sku": "a"}, nameless]}))
+    assert found.events["item_id"].to_pylist() == ["a", None]
 
 
 @pytest.mark.parametrize(

@@ -1,34 +1,34 @@
-"""Real processes take several batches into one installation while they, and PostgreSQL, are killed at any moment."""
+"""Installations on a PostgreSQL of their own, which may be killed, and processes that work in them."""
 
 import json
 import multiprocessing
 import os
 import runpy
-import shutil
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from infra.database import migrate
+from infra import ports
+from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
 from infra.lake import Lake
 from infra.schema import LEDGER
+from models.sql import query, texts
 
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
-KILLS_IN_SHORT, KILLS_A_ROUND = 6, 8
 PROGRAM = """
 import json, os
 from pathlib import Path
+for stream in (1, 2):
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 from tasks.sources import files, lines
 os.environ.update({environment!r})
 files.chunks.__defaults__ = ({rows}, *files.chunks.__defaults__[1:])
@@ -105,12 +105,14 @@ class Site:
     def __init__(self, server: EmbeddedPostgres, name: str, folder: Path, jobs: dict[str, Any]) -> None:
         self.server, self.name, self.folder, self._numbers = server, name, folder, count(1)
         administer(server, f"CREATE DATABASE {name} TEMPLATE migrated")
-        for secrets in (folder / "var" / "secrets",):
-            secrets.mkdir(parents=True, mode=0o700)
-            (secrets / "pseudonym-key").write_text("of all installations of the storm")
-            (secrets / "pseudonym-key").chmod(0o600)
+        key = folder / "var" / "secrets" / "pseudonym-key"
+        key.parent.mkdir(parents=True, mode=0o700)
+        key.write_text("of all installations of the storm")
+        key.chmod(0o600)
         self.lake = Lake(str(folder / "var" / "lake"))
-        self.programs = {job: self._program(job, INGEST.format(task=t, mapping=m, file=f)) for job, (t, m, f) in jobs.items()}
+        self.programs = {
+            job: self._program(job, INGEST.format(task=t, mapping=m, file=f)) for job, (t, m, f) in jobs.items()
+        }
         self.programs |= {"replay": self._program("replay", REPLAY), "compact": self._program("compact", COMPACT)}
         self.context = multiprocessing.get_context("forkserver")
 
@@ -136,7 +138,7 @@ class Site:
             time.sleep(0.1)
         pytest.fail(f"somebody still works on {job}")
 
-    def settle(self, jobs: list[str]) -> None:
+    def settle(self, jobs: Iterable[str]) -> None:
         """Run everything to its end: ingests first, since a replay is for what they left."""
         for job in [*jobs, "replay"]:
             self.finish(job)
@@ -149,19 +151,24 @@ class Site:
         return rows
 
     def events(self) -> pa.Table:
-        names = ["event_id", "payload_hash", "batch_id", "user_key"]
-        return pa.concat_tables(pq.read_table(file, columns=names, partitioning=None) for file in self.lake.event_files())
+        columns = "event_id, payload_hash, user_key, batch_id"
+        return query(f"SELECT {columns} FROM read_parquet({texts(self.lake.event_files())}) ORDER BY ALL")
 
     def state(self) -> dict[str, Any]:
         """What is there, without what depends on the order in which files came."""
         events = self.events()
         found = {name: self.sql(statement) for name, statement in TABLES.items()}
-        return found | {"events": sorted(zip(*(events[n].to_pylist() for n in events.column_names if n != "batch_id"), strict=True))}
+        return found | {
+            "events": sorted(zip(*(events[n].to_pylist() for n in events.column_names if n != "batch_id"), strict=True))
+        }
 
     def check_ledger(self) -> None:
         """Every batch adds up, its chunks too, and it has as many events in the lake as it says."""
         stored = Counter(self.events()["batch_id"].to_pylist())
-        sums = ", ".join(f"coalesce((SELECT sum({n}) FROM ingest_chunks c WHERE c.batch_id = b.batch_id), 0) AS {n}_sum" for n in LEDGER)
+        sums = ", ".join(
+            f"coalesce((SELECT sum({n}) FROM ingest_chunks c WHERE c.batch_id = b.batch_id), 0) AS {n}_sum"
+            for n in LEDGER
+        )
         for entry in self.sql(f"SELECT *, {sums} FROM ingest_batches b"):
             assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read"), entry
             assert {n: entry[n] for n in LEDGER} == {n: int(entry[f"{n}_sum"]) for n in LEDGER}, entry
@@ -178,147 +185,21 @@ def administer(server: EmbeddedPostgres, statement: str) -> None:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of the storm's own, always on the same port."""
-    folder, port = tmp_path_factory.mktemp("storm"), 17433 + os.getpid() % 1000
-    made = EmbeddedPostgres(folder, port)
+    made = EmbeddedPostgres(tmp_path_factory.mktemp("storm"), ports.free(17433 + os.getpid() % 1000))
     made.start()
     try:
         administer(made, "CREATE DATABASE migrated")
         migrate(made.url("migrated"))
-        from infra.database import engine
-
         engine(made.url("migrated")).dispose()
         yield made
     finally:
+        running = made.running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGQUIT)  # nobody needs what it would write down at its end
         made.destroy()
 
 
-class Storm:
-    """Kills at moments that a seed decides, and counts what it did."""
-
-    def __init__(self, site: Site, spans: dict[str, float], seed: int) -> None:
-        self.site, self.spans, self.random = site, spans, np.random.default_rng(seed)
-        self.done: Counter[str] = Counter()
-        self.log: list[str] = []
-
-    def wait(self, job: str) -> None:
-        time.sleep(self.random.uniform(0.02, self.spans[job]))
-
-    def kill(self, *runs: Run) -> None:
-        for run in runs:
-            if run.kill():
-                self.done["kills"] += 1
-                self.log.append(f"killed {run.job} after {time.monotonic() - run.since:.2f} s")
-            else:
-                self.accept(run, outage=False)
-
-    def accept(self, run: Run, *, outage: bool) -> None:
-        """A run that came to its end did its work, was told that another is at it, or lost the database."""
-        said = run.said()
-        known = said["kinds"][:1] in ([], ["BatchBusyError"], ["BatchRefusedError"])
-        assert known or (outage and said["told"] and "Nothing is lost" in said["told"]), f"{run.job}: {said}\n{self.log}"
-        self.done["finished" if not said["kinds"] else said["kinds"][0]] += 1
-
-    def job(self) -> str:
-        return str(self.random.choice(["table", "overlap", "dirty", "calls", "more", "late", "people"], p=[0.2, 0.2, 0.15, 0.2, 0.15, 0.05, 0.05]))
-
-    def one(self) -> None:
-        run = self.site.start(self.job())
-        self.wait(run.job)
-        self.kill(run)
-
-    def same_twice(self) -> None:
-        job = self.job()
-        runs = [self.site.start(job), self.site.start(job)]
-        self.wait(job)
-        self.kill(*runs)
-
-    def two_batches(self) -> None:
-        for run in [self.site.start(self.job()), self.site.start(self.job())]:
-            self.wait(run.job)
-            self.kill(run)
-
-    def beside_an_ingest(self) -> None:
-        runs = [self.site.start(self.job()), self.site.start(str(self.random.choice(["replay", "compact"])))]
-        self.wait(runs[0].job)
-        self.kill(*(runs if self.random.random() < 0.5 else runs[::-1]))
-
-    def without_postgres(self) -> None:
-        """PostgreSQL goes and comes back; those who were at work then do not disturb those who come after."""
-        runs = [self.site.start(self.job()) for _ in range(int(self.random.integers(1, 3)))]
-        self.wait(runs[0].job)
-        running = self.site.server.running()
-        assert running is not None
-        how = signal.SIGKILL if self.random.random() < 0.5 else signal.SIGQUIT
-        os.kill(running.pid, how)
-        self.log.append(f"PostgreSQL got {how.name} while {[run.job for run in runs if run.alive()]} were at it")
-        time.sleep(self.random.choice([0.0, 0.3]))
-        while self.site.server.running() is not None:
-            time.sleep(0.01)
-        self.site.server.start()
-        self.done["restarts of PostgreSQL"] += 1
-        later = self.site.start(runs[0].job if self.random.random() < 0.5 else self.job())
-        for run in runs:
-            self.accept(run, outage=True)
-        self.wait(later.job)
-        self.kill(later)
-
-    def rage(self, kills: int) -> None:
-        actions: list[Callable[[], None]] = [self.one, self.same_twice, self.two_batches, self.beside_an_ingest, self.without_postgres]
-        until = self.done["kills"] + kills
-        turn = 0
-        while self.done["kills"] < until:
-            # Each of them comes, and in no order.
-            if turn % len(actions) == 0:
-                self.random.shuffle(actions)  # type: ignore[arg-type]
-            actions[turn % len(actions)]()
-            turn += 1
-
-
-JOBS = ["people", "table", "overlap", "dirty", "calls", "more", "late"]
-
-
 @pytest.fixture(scope="module")
-def calm(server: EmbeddedPostgres, export: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, float]]:
-    """What is there when nothing is killed, and how long each job takes."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tasks.ingest_segment", "tasks.ingest_events", "tasks.replay_quarantine"])
-    site = Site(server, "calm", tmp_path_factory.mktemp("calm"), export.jobs)
-    first = context.Process(target=int)
-    first.start()
-    first.join()
-    spans = {}
-    for job in ["catalogue", *JOBS, "replay"]:
-        began = time.monotonic()
-        site.finish(job)
-        spans[job] = time.monotonic() - began
-    site.check_ledger()
-    return site.state(), spans
-
-
-def test_whatever_is_killed_in_the_end_everything_is_there_once(
-    server: EmbeddedPostgres, export: Any, calm: Any, request: pytest.FixtureRequest, tmp_path: Path
-) -> None:
-    expected, spans = calm
-    kills, seed = request.config.getoption("--kills") or KILLS_IN_SHORT, request.config.getoption("--seed")
-    total: Counter[str] = Counter()
-    for number in count(seed):
-        folder = tmp_path / f"round-{number}"
-        site = Site(server, f"storm_{number}", folder, export.jobs)
-        site.finish("catalogue")
-        storm = Storm(site, spans, number)
-        try:
-            storm.rage(min(KILLS_A_ROUND, kills - total["kills"]))
-            site.settle(storm.random.permutation(JOBS).tolist())
-            site.check_ledger()
-            found = site.state()
-            for name, rows in expected.items():
-                assert found[name] == rows, name
-        except BaseException:
-            print(f"seed {number}:", *storm.log, sep="\n  ")
-            raise
-        total += storm.done + Counter({"rounds that converged": 1})
-        print(f"seed {number}: {dict(storm.done)}", flush=True)
-        shutil.rmtree(folder)
-        if total["kills"] >= kills:
-            break
-    print(", ".join(f"{what}: {many}" for what, many in sorted(total.items())))
+def found_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Site]:
+    """Makes an installation in which everything of the export can be taken in."""
+    return lambda name, folder: Site(server, name, folder, export.jobs)

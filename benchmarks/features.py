@@ -1,0 +1,142 @@
+"""Data sets of made-up shops, from the lake to the snapshot: seconds, peak memory, and how both grow.
+
+Beside it, on a million purchases, the same definitions on pandas, the way they would be worked out without an engine.
+Run as `python -m benchmarks.features [--millions 1 10 31]`.
+"""
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from math import log
+from pathlib import Path
+
+from benchmarks import shop
+from benchmarks.figures import FOLDER, publish
+
+SEED = 7
+_MAPPING = str(Path(__file__).with_name("shop.toml"))
+
+
+def _ingest(folder: Path) -> None:
+    from tasks.ingest_events import ingest_events
+    from tasks.ingest_items import ingest_items
+    from tasks.ingest_users import ingest_users
+
+    ingest_items.fn(_MAPPING, str(folder / "items.parquet"))
+    ingest_users.fn(_MAPPING, str(folder / "users.parquet"))
+    for file in sorted(folder.glob("events-*.parquet")):
+        ingest_events.fn(_MAPPING, str(file))
+
+
+def _build() -> None:
+    from tasks.build_dataset import build_dataset
+
+    started = time.perf_counter()
+    manifest = build_dataset.fn()
+    told = {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb(), "rows": manifest["rows"]}
+    print(json.dumps(told))
+
+
+def _pandas() -> None:
+    """The same tables at the same moments, worked out by pandas from events in memory; nothing is stored."""
+    import narwhals as nw
+
+    from infra.installation import current
+    from models.features.sequence import sequences
+    from models.features.tables import TABLES
+    from models.splits import SplitConfig, split
+    from tasks.dataset_events import workspace
+    from tasks.dataset_known import known_now
+
+    here = current()
+    with workspace(here, known_now(here), here.lake.event_files()) as space:
+        tables = (space.events().collect("pandas"), space.items().collect("pandas"))
+    events, items = (nw.from_native(table.to_native()).lazy() for table in tables)
+    moments = split(events, SplitConfig())
+    started = time.perf_counter()
+    for moment in moments.all():
+        for table in TABLES.values():
+            table.build(events, items, moment).collect("pandas")
+        sequences(events, moment).collect("pandas")
+    print(json.dumps({"seconds": time.perf_counter() - started, "peak_mb": _peak_mb()}))
+
+
+def _peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _run(step: str, folder: Path) -> dict[str, float]:
+    """One step in a process of its own, so that its peak memory is its alone."""
+    command = [sys.executable, "-m", "benchmarks.features", "--step", step, "--folder", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    return figures
+
+
+def _measured(millions: float, plain: bool) -> dict[str, float]:
+    """A shop of that size: ingested, built, and (`plain`) worked out by pandas too."""
+    from infra.database import migrate
+    from infra.embedded import EmbeddedPostgres
+
+    folder, var = FOLDER.absolute() / "features-data", FOLDER.absolute() / "features-var"
+    for path in (folder, var):
+        shutil.rmtree(path, ignore_errors=True)
+    server = EmbeddedPostgres(var)
+    try:
+        server.start()
+        migrate(server.url())
+        os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
+        os.environ |= {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+        shop.write(folder, int(millions * 1e6), SEED)
+        _run("ingest", folder)
+        figures = _run("build", folder)
+        if plain:
+            figures["pandas_seconds"] = _run("pandas", folder)["seconds"]
+        return figures
+    finally:
+        server.destroy()
+        for path in (folder, var):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _compare(millions: list[float]) -> None:
+    figures: dict[str, float] = {}
+    for size in millions:
+        run = _measured(size, plain=size == millions[0])
+        figures[f"duckdb_seconds_{size:g}m"] = run["seconds"]
+        figures[f"duckdb_peak_mb_{size:g}m"] = run["peak_mb"]
+        if "pandas_seconds" in run:
+            figures["pandas_seconds"] = run["pandas_seconds"]
+            figures["ratio_to_pandas"] = run["pandas_seconds"] / run["seconds"]
+    first, last = millions[0], millions[-1]
+    figures["duckdb_peak_mb"] = max(figures[f"duckdb_peak_mb_{size:g}m"] for size in millions)
+    if last > first:
+        grown = figures[f"duckdb_seconds_{last:g}m"] / figures[f"duckdb_seconds_{first:g}m"]
+        figures["growth_exponent"] = log(grown) / log(last / first)
+    publish("features", figures, SEED)
+
+
+def main() -> None:
+    """Measure, or (for the processes that this starts) run one step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
+    parser.add_argument("--step", choices=("ingest", "build", "pandas"))
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    if asked.step == "ingest":
+        _ingest(asked.folder)
+    elif asked.step == "build":
+        _build()
+    elif asked.step == "pandas":
+        _pandas()
+    else:
+        _compare(sorted(asked.millions))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What a data set promises: of its rows, of the figures counted over whole tables, and of who is in it."""
+
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pyarrow as pa
+
+from expectations.rules import RowRule, outside
+from models.columns import ITEM_ID, USER_KEY
+from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
+from models.features.groups import Group
+
+Bounds = tuple[float | None, float | None]
+"""Lowest and highest; None leaves a side open."""
+Figures = Mapping[str, float | None]
+Tables = Mapping[str, Sequence[Feature]]
+
+TABLES: Final[Tables] = {
+    "user_features": USER_FEATURES,
+    "item_features": ITEM_FEATURES,
+    "pair_features": PAIR_FEATURES,
+}
+
+INTERACTIONS: Final[Mapping[str, str]] = {
+    "rows_interactions": "count(*)",
+    "users": f"count(DISTINCT {USER_KEY})",
+    "items": f"count(DISTINCT {ITEM_ID})",
+}
+"""Figures of the table of interactions, by the SQL that counts them."""
+
+FEWEST: Final = 2
+"""Users and items: with less there is nothing to choose from."""
+RATIO: Final = (0.5, 2.0)
+"""Of rows, users and items to those of the last data set; of a group's share of the training data to that of all."""
+NULL_RISE: Final = 0.2
+"""Nulls are normal where nothing happened; suddenly more of them in a feature are not."""
+EXPECTED: Final = 50
+"""A group is held to its bounds when so many of it are to be expected: half or twice as many are then no chance."""
+
+_ROUNDING: Final = 1e-9
+_RANGE: Final = re.compile(r"(\d+) (?:to|or) (\d+)")
+_WORDS: Final = "name"
+
+
+def range_of(feature: Feature) -> Bounds | None:
+    """Between which numbers a feature lies: its unit says `0 to 1`, or it counts something; None for words."""
+    if feature.unit == _WORDS:
+        return None
+    found = _RANGE.fullmatch(feature.unit)
+    low, high = map(float, found.groups()) if found else (0.0, None)
+    return low - _ROUNDING, None if high is None else high + _ROUNDING
+
+
+def aggregates(table: str, features: Sequence[Feature], key: Collection[str] = ()) -> dict[str, str]:
+    """SQL aggregates over a feature table, by the figure that each one is.
+
+    `key` are the columns of which no two rows may hold the same; leave it empty where counting that costs too much.
+    """
+    numbers = [feature.name for feature in features if range_of(feature)]
+    finite = {name: f"isfinite({_quoted(name)}::DOUBLE)" for name in numbers}
+    counted = {f"rows_{table}": "count(*)"}
+    if key:
+        columns = [_quoted(name) for name in key]
+        counted[f"repeated_{table}"] = f"count(*) - count(DISTINCT row({', '.join(columns)}))"
+        counted[f"keyless_{table}"] = f"count(*) FILTER (WHERE {' OR '.join(f'{c} IS NULL' for c in columns)})"
+    if numbers:
+        odd = " OR ".join(f"NOT {test}" for test in finite.values())
+        counted[f"not_finite_{table}"] = f"count(*) FILTER (WHERE {odd})"
+    counted |= {f"null_{table}_{f.name}": f"avg(({_quoted(f.name)} IS NULL)::INT)" for f in features}
+    for name, test in finite.items():
+        counted[f"lowest_{table}_{name}"] = f"min({_quoted(name)}) FILTER (WHERE {test})"
+        counted[f"highest_{table}_{name}"] = f"max({_quoted(name)}) FILTER (WHERE {test})"
+    return counted
+
+
+def figures(counted: Figures, groups: Iterable[Group] = (), previous: Figures | None = None) -> dict[str, float | None]:
+    """What was counted, and beside it: changes since the figures of the last data set, and who is in the data.
+
+    `ratio_…` of rows, users and items, `null_rise_…` of features; for each group `group_size …` (the users learned
+    from) and `group_ratio …` (its share of them by its share of all users). None where there is nothing to compare.
+    """
+    found: dict[str, float | None] = dict(counted)
+    for name, value in counted.items():
+        before = (previous or {}).get(name)
+        if name.startswith("null_"):
+            found[name.replace("null_", "null_rise_", 1)] = _difference(value, before)
+        elif name in ("users", "items") or name.startswith("rows_"):
+            found[f"ratio_{name}"] = _ratio(value, before)
+    for group, expected in _expected(groups):
+        found[f"group_size {_name(group)}"] = float(group.trained)
+        found[f"group_ratio {_name(group)}"] = _ratio(group.trained, expected)
+    return found
+
+
+def bounds(tables: Tables = TABLES, groups: Iterable[Group] = ()) -> dict[str, Bounds]:
+    """The figures that are bounded. A group is, when at least 50 of it are to be expected in the training data."""
+    counted = [*INTERACTIONS, *(f"rows_{table}" for table in tables)]
+    limits: dict[str, Bounds] = {"rows_interactions": (1, None), "users": (FEWEST, None), "items": (FEWEST, None)}
+    limits |= {f"ratio_{name}": RATIO for name in counted}
+    for table, features in tables.items():
+        limits |= {f"{fault}_{table}": (None, 0) for fault in ("repeated", "keyless", "not_finite")}
+        for feature in features:
+            limits[f"null_rise_{table}_{feature.name}"] = (None, NULL_RISE)
+            low, high = range_of(feature) or (None, None)
+            limits |= {f"lowest_{table}_{feature.name}": (low, None)} if low is not None else {}
+            limits |= {f"highest_{table}_{feature.name}": (None, high)} if high is not None else {}
+    for group, expected in _expected(groups):
+        if expected >= EXPECTED:
+            limits[f"group_size {_name(group)}"] = (EXPECTED * RATIO[0], None)
+            limits[f"group_ratio {_name(group)}"] = RATIO
+    return limits
+
+
+def rules(tables: Tables = TABLES) -> tuple[RowRule, ...]:
+    """The row rules of what `sample` makes: not a single row may have a feature outside its range."""
+    ranges = [(f"{table}_{f.name}", f, range_of(f)) for table, features in tables.items() for f in features]
+    made = [outside(f"{column}_outside", _fault(f), column, *limits) for column, f, limits in ranges if limits]
+    return tuple(replace(rule, mostly=1.0) for rule in made)
+
+
+def sample(rows: Mapping[str, pa.Table], tables: Tables = TABLES) -> pa.Table:
+    """Rows of each of the feature tables side by side, `<table>_<feature>`; nulls below the shorter ones."""
+    longest = max((rows[table].num_rows for table in tables), default=0)
+    beside = {}
+    for table, features in tables.items():
+        for name in (f.name for f in features if range_of(f)):
+            values = rows[table][name].cast(pa.float64()).combine_chunks()
+            padding = pa.nulls(longest - len(values), pa.float64())
+            beside[f"{table}_{name}"] = pa.chunked_array([values, padding])
+    return pa.table(beside)
+
+
+def _expected(groups: Iterable[Group]) -> Iterable[tuple[Group, float]]:
+    """Each group, and how many of it would be learned from if its share of them were its share of all users."""
+    listed = list(groups)
+    everybody: dict[str, int] = {}
+    trained: dict[str, int] = {}
+    for group in listed:
+        everybody[group.trait] = everybody.get(group.trait, 0) + group.users
+        trained[group.trait] = trained.get(group.trait, 0) + group.trained
+    return [(g, g.users * trained[g.trait] / max(1, everybody[g.trait])) for g in listed]
+
+
+def _name(group: Group) -> str:
+    """Traits hold what users and shops have written, and the name of a figure ends up in a page."""
+    value = "unknown" if group.value is None else group.value
+    return re.sub(r"[^\w .,+:-]", "_", group.trait)[:60] + "=" + re.sub(r"[^\w .,+:-]", "_", value)[:60]
+
+
+def _fault(feature: Feature) -> str:
+    return f"{feature.meaning}: {f'not {feature.unit}' if _RANGE.fullmatch(feature.unit) else 'below zero'}"
+
+
+def _ratio(value: float | None, before: float | None) -> float | None:
+    return None if value is None or not before else value / before
+
+
+def _difference(value: float | None, before: float | None) -> float | None:
+    return None if value is None or before is None else value - before
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

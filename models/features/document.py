@@ -1,0 +1,87 @@
+"""Writes docs/features.md from the definitions: `python -m models.features.document > docs/features.md`."""
+
+from collections.abc import Iterator
+
+from models.features.catalog import Feature
+from models.features.history import HALF_LIVES, WINDOWS
+from models.features.item import SMOOTHING
+from models.features.rows import ORDER
+from models.features.sequence import ACTS, LENGTH
+from models.features.tables import TABLES, Table
+from models.features.visits import ENGAGEMENT, HALF_LIFE, SESSION_GAP
+
+_OPENING = f"""\
+# Features
+
+Generated from the definitions in `models/features/` by `python -m models.features.document > docs/features.md`;
+do not edit it by hand.
+
+## What is known when
+
+- A feature at a moment uses the events that had *happened* and had been *received* before it: `occurred_at` and
+  `received_at` both earlier. An event at the moment itself belongs to after.
+- Times are UTC. Days, hours and weekdays are UTC days, hours and weekdays; "days" as a unit have fractions.
+- The catalogue has no history: categories, brands and listed prices are today's at every moment. Prices paid are
+  those known at the moment.
+- Ties in time are never broken by the order of rows: events of one moment go by {", ".join(ORDER[1:])}.
+
+## Words
+
+- **Purchase features** look at events of type `purchase` that were not taken back.
+- A **basket** is one session's purchases of a user, or those of one moment where there is no session. An item counts
+  once a basket, however many rows it has there, and at the latest of them. A **purchase row** is one such row.
+- The **top-level category** is what comes before the first `|` of a category path. Price ranks are among the items of
+  the same whole path.
+- A **session** is a user's events with less than {SESSION_GAP // 60} minutes from one to the next, refunds aside.
+- A value that decays with a **half-life** of h days counts 0.5^(age / h).
+- **History** between a user and an item is any event but an impression or a refund.
+- No value (null) means that there is nothing to tell from; a count of nothing is 0.
+"""
+
+_METHODS = f"""\
+## Methods
+
+- Popularity windows: {", ".join(map(str, WINDOWS))} days, from their first second on. Half-lives of decayed counts:
+  {", ".join(map(str, HALF_LIVES))} days.
+- `trend` = (popularity_7d + 1) / (popularity_28d / 4 + 1).
+- Conversions count users, not events, over the last 28 days: with n users who took the first step and k of them who
+  took the second one, (k + {SMOOTHING} r) / (n + {SMOOTHING}) at the rate r of the whole shop; null where n is 0.
+- `price_rank` = (rank - 1) / (items - 1); equal prices share their mean rank. An item without a listed price goes by
+  its `mean_price`.
+- A gap is (latest basket - first basket) / (baskets - 1). `repurchase_gap_days` is the median over users, so that one
+  who buys often counts as much as another.
+- `due` = days_since_last / gap, with the user's own gap, else the item's, and a gap of one day at least: 1 is due now.
+- Entropy of shares p is -sum(p ln p): 0 for one only, ln n for n in equal parts.
+- `sequences` holds the last {LENGTH} events of each user as rows `user_key, position, item_id, event_type,
+  occurred_at`; position 0 is the oldest of them. They are of these types:
+  {", ".join(ACTS)}.
+"""
+
+
+def document() -> str:
+    """The whole page, Markdown."""
+    return "\n".join([_OPENING, *_tables(), _METHODS, _engagement()])
+
+
+def _tables() -> Iterator[str]:
+    for name, table in TABLES.items():
+        yield _section(name, table)
+
+
+def _section(name: str, table: Table) -> str:
+    rows = [f"| `{key}` | key | |" for key in table.keys] + [_row(feature) for feature in table.features]
+    return "\n".join([f"## `{name}`", "", "| name | meaning | unit |", "|---|---|---|", *rows, ""])
+
+
+def _row(feature: Feature) -> str:
+    return f"| `{feature.name}` | {feature.meaning} | {feature.unit} |"
+
+
+def _engagement() -> str:
+    rows = [f"| {', '.join(f'`{name}`' for name in types)} | {weight:g} |" for weight, types in ENGAGEMENT]
+    said = f"`engagement` adds up these weights with a half-life of {HALF_LIFE} days; other types add nothing."
+    return "\n".join([said, "", "| event types | weight |", "|---|---|", *rows, ""])
+
+
+if __name__ == "__main__":
+    print(document(), end="")

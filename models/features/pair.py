@@ -1,0 +1,68 @@
+"""What has been between a user and an item: how often, how lately, and whether it is due again."""
+
+from typing import Final
+
+import narwhals as nw
+
+from models.columns import ITEM_ID, USER_KEY
+from models.features.catalog import PAIR_FEATURES
+from models.features.history import HALF_LIVES, history
+from models.features.item import repurchase_gaps
+from models.features.rows import BASKET, Frame, Keep, as_is, days_before, one_if, purchases
+from models.features.shelf import DEPARTMENT, departments
+
+_DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
+_KEPT: Final = (
+    *(USER_KEY, ITEM_ID, "baskets", *_DECAYED, "views_7d"),
+    *("_last", "own_gap_days", "_carted", "_removed"),
+)
+"""What is needed of the history, which is read three times."""
+
+
+def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+    """One row per user and item with history known at `now` (epoch s): `user_key`, `item_id`, `PAIR_FEATURES`. Lazy.
+
+    `items` is the catalogue: item_id, category. Impressions make no history.
+    """
+    pairs = keep(history(events, now).select(*_KEPT))
+    placed = pairs.join(departments(items), on=ITEM_ID, how="left")
+    whole = (
+        placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
+        .join(_baskets_of_users(events, now), on=USER_KEY, how="left")
+        .join(_department_purchases(placed), on=[USER_KEY, DEPARTMENT], how="left")
+    )
+    known = whole.with_columns(
+        days_before(now, "_last").alias("days_since_last"),
+        days_before(now, "_department_last").alias("category_recency_days"),
+        (nw.col("baskets") / nw.col("_baskets")).alias("basket_share"),
+        _carted().alias("carted"),
+    ).with_columns(_due().alias("due"))
+    return known.select(USER_KEY, ITEM_ID, *(feature.name for feature in PAIR_FEATURES))
+
+
+def _baskets_of_users(events: Frame, now: int) -> Frame:
+    baskets = purchases(events, now).select(USER_KEY, BASKET).unique()
+    return baskets.group_by(USER_KEY).agg(nw.len().alias("_baskets"))
+
+
+def _department_purchases(placed: Frame) -> Frame:
+    """When each user last bought in each top-level category."""
+    bought = placed.filter(~nw.col(DEPARTMENT).is_null(), nw.col("baskets") > 0)
+    return bought.group_by(USER_KEY, DEPARTMENT).agg(nw.col("_last").max().alias("_department_last"))
+
+
+def _due() -> nw.Expr:
+    """Time since the last purchase by the usual gap: the user's own, else the item's, of a day at least."""
+    gap = nw.coalesce("own_gap_days", "repurchase_gap_days")
+    return (
+        nw.when(gap > 1)
+        .then(nw.col("days_since_last") / gap)
+        .otherwise(nw.when(~gap.is_null()).then(nw.col("days_since_last")))
+    )
+
+
+def _carted() -> nw.Expr:
+    """1 while the cart holds it. What was bought or taken out in the same second is no longer there."""
+    carted = nw.col("_carted")
+    bought, removed = ((nw.col(name) >= carted).fill_null(False) for name in ("_last", "_removed"))
+    return one_if(~carted.is_null() & ~bought & ~removed)

@@ -1,0 +1,82 @@
+"""A column of numbers for models that add things up: holes filled, heavy tails drawn in, mean 0 and deviation 1."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+HEAVY_TAIL: Final = 2.0
+"""Skewness (third standardised moment) above which a tail is heavy; that of the exponential distribution."""
+
+Imputation = Literal["median", "mean"]
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """What fitting has learned about one column; missing is null, NaN or infinite."""
+
+    kind: ClassVar[str] = "scaled"
+
+    logged: bool
+    """Whether log(1 + x) is taken first: nothing negative, a heavy tail, and the logarithm is less skewed."""
+    fill: float
+    """Stands for a missing number; like `mean`, on the scale after the logarithm."""
+    mean: float
+    factor: float
+    """1 / standard deviation; 0 for a constant, about which nothing can be learned whatever comes later."""
+    flagged: bool
+    """Whether missing numbers have a column of their own: only when there were any to learn from."""
+
+    @classmethod
+    def fit(cls, values: Any, imputation: Imputation) -> Self:
+        """Learn from an Arrow column of numbers. Mean and deviation are those of the filled column."""
+        numbers = _numbers(values)
+        known = numbers[np.isfinite(numbers)]
+        flagged = len(known) < len(numbers)
+        if not len(known):
+            return cls(logged=False, fill=0.0, mean=0.0, factor=0.0, flagged=flagged)
+        logged = _heavy(known)
+        known = np.log1p(known) if logged else known
+        fill = float(np.median(known) if imputation == "median" else known.mean())
+        filled = np.concatenate([known, np.full(len(numbers) - len(known), fill)])
+        deviation = float(filled.std())
+        # Equal numbers can have a deviation that is nothing but rounding.
+        factor = 1 / deviation if np.ptp(known) > 0 and deviation > 0 else 0.0
+        return cls(logged, fill, float(filled.mean()), factor, flagged)
+
+    def names(self, column: str) -> list[str]:
+        """The column itself and, maybe, its flag."""
+        return [column, f"{column}=missing"] if self.flagged else [column]
+
+    def encode(self, values: Any) -> Any:
+        """float32 CSR, rows x `names`."""
+        numbers = _numbers(values)
+        missing = ~np.isfinite(numbers)
+        numbers[missing] = 0.0
+        scale = np.log1p(np.maximum(numbers, 0.0)) if self.logged else numbers
+        scaled = (np.where(missing, self.fill, scale) - self.mean) * self.factor
+        blocks = [scaled, missing] if self.flagged else [scaled]
+        return sparse.csr_array(np.column_stack(blocks).astype(np.float32))
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    """A copy as float64, NaN for null."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    return np.array(whole.cast(pa.float64()).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _heavy(known: NDArray[np.float64]) -> bool:
+    if known.min() < 0:
+        return False
+    skew = _skewness(known)
+    return skew > HEAVY_TAIL and abs(_skewness(np.log1p(known))) < skew
+
+
+def _skewness(values: NDArray[np.float64]) -> float:
+    """0 for a constant."""
+    centred = values - values.mean()
+    deviation = float(np.sqrt(np.mean(centred**2)))
+    return float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0

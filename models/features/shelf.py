@@ -1,0 +1,50 @@
+"""Where an item stands in the catalogue: its top-level category, its brand, and how dear it is among its like.
+
+The catalogue has no history: an item's category, brand and listed price are those it has today, at every moment.
+"""
+
+from typing import Final
+
+import narwhals as nw
+
+from models.columns import BRAND, CATEGORY, ITEM_ID, PRICE, QUANTITY, VALUE
+from models.features.rows import Frame, purchases
+
+DEPARTMENT: Final = "_department"
+"""The top level of a category path."""
+PRICE_RANK: Final = "price_rank"
+
+
+def shelf(events: Frame, items: Frame, now: int) -> Frame:
+    """One row per item of the catalogue: item_id, `_department`, brand, price_rank.
+
+    An item without a listed price goes by the mean price paid for it, as far as that is known at `now`.
+    """
+    paid = mean_prices(events, now)
+    listed = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(paid, on=ITEM_ID, how="left")
+    priced = listed.with_columns(nw.coalesce(nw.col(PRICE).cast(nw.Float64), "mean_price").alias(PRICE))
+    return priced.select(ITEM_ID, _department(), BRAND, _rank().alias(PRICE_RANK))
+
+
+def departments(items: Frame) -> Frame:
+    """item_id and the top-level category of each item of the catalogue."""
+    return items.select(ITEM_ID, _department())
+
+
+def mean_prices(events: Frame, now: int) -> Frame:
+    """item_id and mean_price, the money taken by the pieces sold; null where no piece was sold."""
+    pieces, money = nw.col(QUANTITY), nw.col(VALUE)
+    sold = purchases(events, now).group_by(ITEM_ID).agg(pieces.sum(), money.sum())
+    return sold.select(ITEM_ID, nw.when(pieces > 0).then(money / pieces).alias("mean_price"))
+
+
+def _rank() -> nw.Expr:
+    """0 for the cheapest of a category, 1 for the dearest; equal prices share their mean rank."""
+    rank = nw.col(PRICE).rank("average").over(CATEGORY)
+    others = nw.col(PRICE).count().over(CATEGORY) - 1
+    there = ~nw.col(CATEGORY).is_null() & ~nw.col(PRICE).is_null()
+    return nw.when(there & (others > 0)).then((rank - 1) / others).otherwise(nw.when(there).then(0.5))
+
+
+def _department() -> nw.Expr:
+    return nw.col(CATEGORY).str.replace_all(r"\|.*", "").alias(DEPARTMENT)

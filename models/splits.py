@@ -1,0 +1,212 @@
+"""Splits in time, never at random: models learn before a moment and are measured on what came after it.
+
+A boundary is a moment in epoch seconds. What happened exactly then belongs to the later part, so that all events of
+one second stay together, in whatever order the rows come.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Final, Literal, NamedTuple, Self, get_args
+
+import narwhals as nw
+
+from models.columns import OCCURRED_AT
+from models.errors import TailorbirdError
+
+_DAY: Final = 86_400
+_DATES: Final = ("validation_from", "test_from", "as_of")
+By = Literal["share", "days", "dates"]
+
+
+class SplitError(TailorbirdError):
+    """These data cannot be split like that."""
+
+
+@dataclass(frozen=True)
+class Cuts:
+    """All in epoch seconds. Search learns before `validation_from` and is measured up to `test_from`; the figures
+    that decide come from [`test_from`, `as_of`), which no search has seen. The final fit learns up to `as_of`."""
+
+    validation_from: int
+    test_from: int
+    as_of: int
+
+    def all(self) -> tuple[int, int, int]:
+        """The three cuts in order."""
+        return (self.validation_from, self.test_from, self.as_of)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for manifests."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class SplitConfig:
+    """How to split. Raises SplitError when it contradicts itself."""
+
+    by: By = "share"
+    """`share`: parts of the events in order of time; `days`: the last days; `dates`: the dates given here."""
+    shares: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    """Training, validation and test, by `share`."""
+    validation_days: int = 30
+    """Days before the test days, by `days`."""
+    test_days: int = 31
+    """The last days, by `days`."""
+    validation_from: date | None = None
+    """By `dates`: days begin at midnight UTC."""
+    test_from: date | None = None
+    """By `dates`."""
+    as_of: date | None = None
+    """The day before which everything ends. By `share` the default is right after the newest event, by `days` the
+    midnight before it; by `dates` it must be given."""
+    min_history_days: float = 0.0
+    """Least time between the first event and the first cut."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shares", tuple(self.shares))
+        if self.by not in get_args(By):
+            raise SplitError(f"No split by {self.by!r}: choose one of {', '.join(get_args(By))}.")
+        if self.by != "dates" and (self.validation_from or self.test_from):
+            raise SplitError("validation_from and test_from are for a split by 'dates': set by='dates' or drop them.")
+        if self.by == "dates":
+            _check_dates(self.validation_from, self.test_from, self.as_of)
+        _check_shares(self.shares)
+        _check_days(self.validation_days, self.test_days)
+        if not self.min_history_days >= 0:
+            raise SplitError("min_history_days must not be negative.")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold: dates as ISO text."""
+        plain = asdict(self) | {"shares": list(self.shares)}
+        return {name: value.isoformat() if isinstance(value, date) else value for name, value in plain.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The config that gave these plain values; what is missing has its default."""
+        dates = {name: date.fromisoformat(values[name]) for name in _DATES if values.get(name)}
+        return cls(**{**values, **dates})
+
+
+def split(events: nw.LazyFrame[Any], config: SplitConfig) -> Cuts:
+    """The cuts of these events (`occurred_at` in epoch s); raises SplitError when there is too little history."""
+    at = nw.col(OCCURRED_AT)
+    earliest, latest = _values(events, at.min().alias("earliest"), at.max().alias("latest"))
+    if earliest is None or latest is None:
+        raise SplitError("There are no events to split.")
+    found = _cuts(events, int(latest), config)
+    history = (found.validation_from - int(earliest)) / _DAY
+    if history <= 0 or history < config.min_history_days:
+        raise SplitError(
+            f"Training would have {max(0.0, history):.1f} days of history, and needs "
+            f"{config.min_history_days or 'some'}: cut later, hold out less, or ingest older events."
+        )
+    return found
+
+
+def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
+    if config.by == "share":
+        return by_share(events, config.shares, latest + 1 if config.as_of is None else _midnight(config.as_of))
+    if config.by == "days":
+        return by_days(latest, config.as_of, config.validation_days, config.test_days)
+    return Cuts(*(_midnight(getattr(config, name)) for name in _DATES))
+
+
+def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_of: int) -> Cuts:
+    """Cuts that give each part its share of the events before `as_of` (epoch s), counted in order of time.
+
+    The n·share-th event, and with it all events of its second, begins the later part; so ties make the earlier part
+    smaller, never larger. Raises SplitError when they leave a part empty.
+    """
+    _check_shares(shares)
+    known = events.filter(nw.col(OCCURRED_AT) < as_of)
+    (n,) = _values(known, nw.col(OCCURRED_AT).count())
+    places = (round(n * shares[0]), round(n * (shares[0] + shares[1])))
+    if not 0 < places[0] < places[1] < n:
+        raise SplitError(f"{n} events are too few to split by {shares}: ingest more.")
+    # Between two events no interpolation is left: the place is a whole number up to rounding.
+    at = (nw.col(OCCURRED_AT).quantile(place / (n - 1), "linear").alias(f"at_{place}") for place in places)
+    validation_from, test_from = (round(moment) for moment in _values(known, *at))
+    if not validation_from < test_from:
+        raise SplitError("Too many events share one moment to split by share: split by days or dates.")
+    return Cuts(validation_from, test_from, as_of)
+
+
+def by_days(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
+    """Cuts that end as the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
+    _check_days(validation_days, test_days)
+    end = latest // _DAY * _DAY if as_of is None else _midnight(as_of)
+    return Cuts(end - (test_days + validation_days) * _DAY, end - test_days * _DAY, end)
+
+
+class Parts(NamedTuple):
+    """The three parts of some rows."""
+
+    train: nw.LazyFrame[Any]
+    validation: nw.LazyFrame[Any]
+    test: nw.LazyFrame[Any]
+
+
+def parts(rows: nw.LazyFrame[Any], cuts: Cuts, column: str = OCCURRED_AT) -> Parts:
+    """The rows before the first cut, between the cuts, and up to `as_of`, by the moment (epoch s) in `column`."""
+    at = nw.col(column)
+    train = rows.filter(at < cuts.validation_from)
+    validation = rows.filter(at >= cuts.validation_from, at < cuts.test_from)
+    return Parts(train, validation, rows.filter(at >= cuts.test_from, at < cuts.as_of))
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Learn before `train_until`, measure on [`measured_from`, `measured_until`): epoch seconds."""
+
+    train_until: int
+    measured_from: int
+    measured_until: int
+
+
+def rolling_origin(
+    earliest: int, end: int, folds: int, horizon_days: int, gap_days: int = 0, min_history_days: int = 28
+) -> tuple[Fold, ...]:
+    """Folds for cross-validation in time (Tashman 2000), oldest first, each learning from all that came before it.
+
+    The measured windows of `horizon_days` touch and the last one stops at `end` (epoch s). The `gap_days` before
+    each are neither learned from nor measured: as long as labels take to be known. Raises SplitError when the first
+    fold would have less than `min_history_days` since the `earliest` event (epoch s).
+    """
+    if min(folds, horizon_days) < 1 or gap_days < 0:
+        raise SplitError("folds and horizon_days must be at least 1, and gap_days must not be negative.")
+    starts = [end - (folds - fold) * horizon_days * _DAY for fold in range(folds)]
+    history = (starts[0] - earliest) // _DAY - gap_days
+    if history < max(1, min_history_days):
+        raise SplitError(
+            f"The first of {folds} folds would learn from {max(0, history)} days, and needs "
+            f"{max(1, min_history_days)}: ask for fewer folds, a shorter horizon or less history."
+        )
+    return tuple(Fold(start - gap_days * _DAY, start, start + horizon_days * _DAY) for start in starts)
+
+
+def _check_shares(shares: tuple[float, ...]) -> None:
+    if len(shares) != 3 or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-9:
+        raise SplitError(f"The three shares must be above 0 and sum to 1: {shares} sums to {sum(shares):g}.")
+
+
+def _check_days(validation_days: int, test_days: int) -> None:
+    if min(validation_days, test_days) < 1:
+        raise SplitError("validation_days and test_days must be at least 1: models are measured on held-out days.")
+
+
+def _check_dates(*dates: date | None) -> None:
+    given = [day for day in dates if day is not None]
+    if len(given) < len(dates):
+        raise SplitError(f"A split by dates needs all of {', '.join(_DATES)}.")
+    if not given[0] < given[1] < given[2]:
+        raise SplitError(f"Dates out of order: {' < '.join(_DATES)} must hold, not {', '.join(map(str, given))}.")
+
+
+def _midnight(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
+
+
+def _values(events: nw.LazyFrame[Any], *aggregates: nw.Expr) -> tuple[Any, ...]:
+    """One value for each aggregate over all rows."""
+    return events.select(*aggregates).collect("pyarrow").row(0)

@@ -1,0 +1,206 @@
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from expectations.contract import profile_suite
+from expectations.datasets import EXPECTED, INTERACTIONS, TABLES, aggregates, bounds, figures, range_of, rules, sample
+from expectations.rules import flags, row_suite
+from models.features.catalog import Feature
+from models.features.groups import Group, groups
+from tasks.quality import one_row, refusal, validate
+
+FEATURES = (
+    Feature("recency_days", "time since the latest purchase", "days"),
+    Feature("price_rank", "rank of its price", "0 to 1"),
+    Feature("brand", "brand bought most", "name"),
+)
+SMALL = {"user_features": FEATURES}
+KEY = ("as_of", "user_key")
+ROWS = pa.table(
+    {
+        "as_of": [1, 1, 2, 2],
+        "user_key": ["a", "b", "a", "b"],
+        "recency_days": [0.0, 3.5, None, 9.0],
+        "price_rank": [0.0, 1.0, 0.5, None],
+        "brand": ["x", None, None, "y"],
+    }
+)
+
+
+def counted(rows: pa.Table, key: tuple[str, ...] = KEY) -> dict[str, float | None]:
+    wanted = aggregates("user_features", FEATURES, key)
+    select = ", ".join(f'{sql} AS "{name}"' for name, sql in wanted.items())
+    with duckdb.connect() as connection:
+        connection.register("features", rows)
+        (values,) = connection.sql(f"SELECT {select} FROM features").fetchall()
+    return dict(zip(wanted, values, strict=True))
+
+
+def replaced(name: str, values: list[Any]) -> pa.Table:
+    place = ROWS.column_names.index(name)
+    return ROWS.set_column(place, name, pa.array(values, ROWS[name].type))
+
+
+def broken(found: dict[str, float | None], limits: dict[str, Any]) -> set[str]:
+    profile = one_row(dict.fromkeys(limits) | found)
+    return {f["rule_id"] for f in validate(profile_suite("data set", limits), profile) if not f["passed"]}
+
+
+def test_the_figures_of_a_table_are_counted_by_sql() -> None:
+    assert counted(ROWS) == {
+        "rows_user_features": 4,
+        "repeated_user_features": 0,
+        "keyless_user_features": 0,
+        "not_finite_user_features": 0,
+        "null_user_features_recency_days": 0.25,
+        "null_user_features_price_rank": 0.25,
+        "null_user_features_brand": 0.5,
+        "lowest_user_features_recency_days": 0,
+        "highest_user_features_recency_days": 9,
+        "lowest_user_features_price_rank": 0,
+        "highest_user_features_price_rank": 1,
+    }
+
+
+def test_a_table_without_rows_and_one_without_features_are_counted_too() -> None:
+    assert counted(ROWS.slice(0, 0))["lowest_user_features_recency_days"] is None
+    assert aggregates("sequences", ()) == {"rows_sequences": "count(*)"}
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "figure"),
+    [
+        ("recency_days", [0, 1, 2, -0.5], "lowest_user_features_recency_days"),
+        ("price_rank", [0, 1.1, 0, 0], "highest_user_features_price_rank"),
+        ("price_rank", [-0.1, 1, 0, 0], "lowest_user_features_price_rank"),
+        ("recency_days", [0, float("nan"), 2, 1], "not_finite_user_features"),
+        ("price_rank", [0, float("inf"), None, 1], "not_finite_user_features"),
+        ("as_of", [1, 1, 1, 2], "repeated_user_features"),
+        ("user_key", ["a", None, "a", "b"], "keyless_user_features"),
+    ],
+)
+def test_what_breaks_a_promise_is_found(column: str, values: list[Any], figure: str) -> None:
+    assert broken(figures(counted(replaced(column, values))), bounds(SMALL)) == {figure}
+
+
+def test_a_sound_table_breaks_nothing_and_rounding_is_no_fault() -> None:
+    rounded = replaced("price_rank", [-1e-12, 1 + 1e-12, None, 0])
+    for rows in (ROWS, rounded, ROWS.slice(0, 0)):
+        assert broken(figures(counted(rows)), bounds(SMALL)) == set()
+
+
+def test_there_is_something_to_choose_from() -> None:
+    assert set(INTERACTIONS) == {"rows_interactions", "users", "items"}
+    found = figures({"rows_interactions": 0, "users": 1, "items": 1})
+    assert broken(found, bounds(SMALL)) == {"rows_interactions", "users", "items"}
+    assert broken(figures({"rows_interactions": 2, "users": 2, "items": 2}), bounds(SMALL)) == set()
+
+
+@pytest.mark.parametrize(("now", "faulty"), [(49, True), (50, False), (200, False), (201, True)])
+def test_there_are_half_to_twice_as_many_as_last_time(now: int, faulty: bool) -> None:
+    before = {"rows_interactions": 100, "users": 100, "items": 100, "rows_user_features": 100}
+    found = figures(dict.fromkeys(before, now), previous=before)
+    assert broken(found, bounds(SMALL)) == ({f"ratio_{name}" for name in before} if faulty else set())
+
+
+def test_many_more_nulls_than_last_time_are_a_fault_and_as_many_are_not() -> None:
+    before = counted(ROWS)
+    worse = counted(replaced("brand", [None, None, None, "y"]))
+    assert figures(worse, previous=before)["null_rise_user_features_brand"] == 0.25
+    assert broken(figures(worse, previous=before), bounds(SMALL)) == {"null_rise_user_features_brand"}
+    assert broken(figures(worse, previous=worse), bounds(SMALL)) == set()
+    assert figures(worse, previous={"rows_user_features": 0})["ratio_rows_user_features"] is None
+
+
+def test_each_group_is_counted_among_all_and_among_those_learned_from() -> None:
+    users = pa.table({"user_key": list("abcde"), "home": ["flat", "flat", "house", None, "house"]})
+    assert groups(users, pa.array(["a", "c", "d", "stranger"])) == [
+        Group("home", "flat", 2, 1),
+        Group("home", "house", 2, 1),
+        Group("home", None, 1, 1),
+    ]
+
+
+def test_numbers_are_grouped_by_fifths_and_names_not_at_all() -> None:
+    keys = [f"u{i}" for i in range(100)]
+    users = pa.table({"user_key": keys, "age": [str(i) for i in range(100)], "name": keys})
+    found = groups(users, pa.array(keys[:50]))
+    assert {group.trait for group in found} == {"age"}
+    assert found[0] == Group("age", "0 to 19.8", 20, 20)
+    assert sum(group.users for group in found) == 100
+
+
+def test_a_groups_share_of_the_training_data_is_held_against_its_share_of_all() -> None:
+    # Half of all are learned from: 100, 300 and 100 are to be expected.
+    parts = [Group("age", "young", 200, 40), Group("age", "old", 600, 440), Group("age", None, 200, 20)]
+    found = figures({}, parts)
+    assert found == {
+        "group_size age=young": 40,
+        "group_ratio age=young": 0.4,
+        "group_size age=old": 440,
+        "group_ratio age=old": pytest.approx(440 / 300),
+        "group_size age=unknown": 20,
+        "group_ratio age=unknown": 0.2,
+    }
+    assert broken(found, bounds(SMALL, parts)) == {
+        "group_ratio age=young",
+        "group_ratio age=unknown",
+        "group_size age=unknown",
+    }
+
+
+def test_a_small_group_is_shown_and_not_held_to_anything() -> None:
+    parts = [Group("age", "young", 2 * EXPECTED - 2, 0), Group("age", "old", 1000, 549)]
+    assert figures({}, parts)["group_ratio age=young"] == 0
+    assert not any("young" in name for name in bounds(SMALL, parts))
+
+
+def test_nobody_learned_from_is_nothing_to_compare() -> None:
+    assert figures({}, [Group("age", "old", 5, 0)])["group_ratio age=old"] is None
+
+
+def test_what_users_write_is_no_markup_in_the_name_of_a_figure() -> None:
+    hostile = [Group("<b>", "<script>${x}</script>" + "y" * 500, 5, 5)]
+    (size, _) = figures({}, hostile)
+    assert not set(size) & set("<>${}/")
+    assert len(size) < 200
+
+
+def test_samples_stand_side_by_side_and_not_one_row_may_break_a_rule() -> None:
+    tables = {"user_features": FEATURES, "item_features": FEATURES[1:2]}
+    items = pa.table({"price_rank": [0.5, 1.5]})
+    rows = sample({"user_features": ROWS, "item_features": items}, tables)
+    assert rows.column_names == [
+        "user_features_recency_days",
+        "user_features_price_rank",
+        "item_features_price_rank",
+    ]
+    assert rows["item_features_price_rank"].to_pylist() == [0.5, 1.5, None, None]
+    held = rules(tables)
+    assert flags(rows, held)["item_features_price_rank_outside"].to_pylist() == [False, True, False, False]
+    reason = refusal(validate(row_suite("data set rows", held), rows))
+    assert reason is not None
+    assert "item_features_price_rank_outside (1 of 4, such as 1.5)" in reason
+    assert "user_features" not in reason
+
+
+@pytest.mark.parametrize(
+    ("unit", "low", "high"), [("days", 0, None), ("0 to 1", 0, 1), ("0 or 1", 0, 1), ("0 to 23", 0, 23)]
+)
+def test_the_unit_says_between_which_numbers_a_feature_lies(unit: str, low: float, high: float | None) -> None:
+    limits = range_of(Feature("x", "", unit))
+    assert limits is not None
+    assert limits[0] == pytest.approx(low, abs=1e-8)
+    assert limits[1] == (high if high is None else pytest.approx(high, abs=1e-8))
+
+
+def test_every_feature_of_the_catalogue_is_promised_something() -> None:
+    held, limits = rules(), bounds()
+    assert len({rule.id for rule in held}) == len(held)
+    assert all(rule.id.isidentifier() and rule.meaning for rule in held)
+    for table, features in TABLES.items():
+        for feature in features:
+            assert f"null_rise_{table}_{feature.name}" in limits
+            assert feature.unit == "name" or f"lowest_{table}_{feature.name}" in limits

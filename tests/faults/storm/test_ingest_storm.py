@@ -1,0 +1,166 @@
+"""Real processes take several batches into one installation while they, and PostgreSQL, are killed at any moment."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Run, Site
+
+KILLS_IN_SHORT, KILLS_A_ROUND = 6, 8
+LONG = ("table", "overlap", "dirty", "calls", "more")
+JOBS = ("people", *LONG, "late")
+OTHER_TASKS = ("tasks.replay_quarantine", "tasks.compact_lake", "infra.outages")
+
+
+class Storm:
+    """Kills at moments that a seed decides, and counts what it did."""
+
+    def __init__(self, site: Site, spans: dict[str, float], seed: int) -> None:
+        self.site, self.spans, self.random = site, spans, np.random.default_rng(seed)
+        self.done: Counter[str] = Counter()
+        self.log: list[str] = []
+
+    def wait(self, job: str) -> None:
+        time.sleep(self.random.uniform(0.02, self.spans[job]))
+
+    def kill(self, *runs: Run) -> None:
+        for run in runs:
+            if run.kill():
+                self.done["kills"] += 1
+                self.log.append(f"killed {run.job} after {time.monotonic() - run.since:.2f} s")
+            else:
+                self.accept(run, outage=False)
+
+    def accept(self, run: Run, *, outage: bool) -> None:
+        """A run that came to its end did its work, was told that another is at it, or lost the database."""
+        said = run.said()
+        known = said["kinds"][:1] in ([], ["BatchBusyError"], ["BatchRefusedError"])
+        assert known or (outage and said["told"] and "Nothing is lost" in said["told"]), (
+            f"{run.job}: {said}\n{self.log}"
+        )
+        self.done["finished" if not said["kinds"] else said["kinds"][0]] += 1
+
+    def job(self) -> str:
+        return str(self.random.choice([*LONG, *LONG, "late", "people"]))
+
+    def one(self) -> None:
+        run = self.site.start(self.job())
+        self.wait(run.job)
+        self.kill(run)
+
+    def same_twice(self) -> None:
+        job = self.job()
+        runs = [self.site.start(job), self.site.start(job)]
+        self.wait(job)
+        self.kill(*runs)
+
+    def two_batches(self) -> None:
+        for run in [self.site.start(self.job()), self.site.start(self.job())]:
+            self.wait(run.job)
+            self.kill(run)
+
+    def beside_an_ingest(self) -> None:
+        runs = [self.site.start(self.job()), self.site.start(str(self.random.choice(["replay", "compact"])))]
+        self.wait(runs[0].job)
+        self.kill(*(runs if self.random.random() < 0.5 else runs[::-1]))
+
+    def without_postgres(self) -> None:
+        """PostgreSQL goes and comes back; those who were at work then do not disturb those who come after."""
+        jobs = self.random.choice(LONG, int(self.random.integers(1, 3)), replace=False)
+        runs = [self.site.start(str(job)) for job in jobs]
+        self.wait(runs[0].job)
+        running = self.site.server.running()
+        assert running is not None
+        how = signal.SIGKILL if self.random.random() < 0.5 else signal.SIGQUIT
+        os.kill(running.pid, how)
+        self.log.append(f"PostgreSQL got {how.name} while {[run.job for run in runs if run.alive()]} were at it")
+        time.sleep(self.random.choice([0.0, 0.3]))
+        while self.site.server.running() is not None:
+            time.sleep(0.01)
+        self.site.server.start()
+        self.done["restarts of PostgreSQL"] += 1
+        later = self.site.start(runs[0].job if self.random.random() < 0.5 else self.job())
+        for run in runs:
+            self.accept(run, outage=True)
+        self.wait(later.job)
+        self.kill(later)
+
+    def rage(self, kills: int) -> None:
+        actions: list[Callable[[], None]] = [
+            self.one,
+            self.same_twice,
+            self.two_batches,
+            self.beside_an_ingest,
+            self.without_postgres,
+        ]
+        until = self.done["kills"] + kills
+        turn = 0
+        while self.done["kills"] < until:
+            # Each of them comes, and in no order.
+            if turn % len(actions) == 0:
+                self.random.shuffle(actions)  # type: ignore[arg-type]
+            actions[turn % len(actions)]()
+            turn += 1
+
+
+@pytest.fixture(scope="module")
+def calm(
+    found_site: Callable[[str, Path], Site], export: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """What is there when nothing is killed, and how long each job takes."""
+    context = multiprocessing.get_context("forkserver")
+    # With all imports done, so that processes are killed at work and not while they start.
+    context.set_forkserver_preload([*(f"tasks.{task}" for task, _, _ in export.jobs.values()), *OTHER_TASKS])
+    site = found_site("calm", tmp_path_factory.mktemp("calm"))
+    first = context.Process(target=int)
+    first.start()
+    first.join()
+    spans = {}
+    for job in ["catalogue", *JOBS, "replay"]:
+        began = time.monotonic()
+        site.finish(job)
+        spans[job] = time.monotonic() - began
+    site.check_ledger()
+    return site.state(), spans
+
+
+def test_whatever_is_killed_in_the_end_everything_is_there_once(
+    found_site: Callable[[str, Path], Site], calm: Any, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    expected, spans = calm
+    kills, seed = request.config.getoption("--kills") or KILLS_IN_SHORT, request.config.getoption("--seed")
+    total: Counter[str] = Counter()
+    for number in count(seed):
+        folder = tmp_path / f"round-{number}"
+        site = found_site(f"storm_{number}", folder)
+        site.finish("catalogue")
+        storm = Storm(site, spans, number)
+        try:
+            storm.rage(min(KILLS_A_ROUND, kills - total["kills"]))
+            site.settle(storm.random.permutation(JOBS).tolist())
+            site.check_ledger()
+            found = site.state()
+            for name, rows in expected.items():
+                assert found[name] == rows, name
+        except BaseException:
+            print(f"seed {number}:", *storm.log, sep="\n  ")
+            raise
+        total += storm.done + Counter({"rounds that converged": 1})
+        print(f"seed {number}: {dict(storm.done)}", flush=True)
+        shutil.rmtree(folder)
+        if total["kills"] >= kills:
+            break
+    print(", ".join(f"{what}: {many}" for what, many in sorted(total.items())))

@@ -1,0 +1,105 @@
+"""Features are written in verbs that mean the same on DuckDB and on Spark. A verb that is not listed fails here.
+
+The lists hold what was seen to give equal results on both (narwhals 2.29, DuckDB 2.0, Spark 4.3). Left out on purpose:
+
+- fail on one of them or on both: join_asof, implode, hash, filter inside agg, nearest quantiles, ewm_mean,
+  dt.timestamp, convert_time_zone, casts from integers to datetimes, nested over, replace_strict without a default,
+  first and last with order_by, n_unique in over, total_seconds, top_k;
+- differ silently: dt.weekday (Sunday is 7 or 0), str.split (a regular expression on Spark), ordinal ranks and mode on
+  ties. Times are integers of epoch seconds for that reason, and a rank says its method.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import models.features
+
+FRAME: Final = {"agg", "drop", "filter", "group_by", "join", "select", "unique", "with_columns"}
+COLUMN: Final = {
+    *(
+        "alias",
+        "cast",
+        "count",
+        "cum_sum",
+        "exp",
+        "fill_null",
+        "is_in",
+        "is_null",
+        "log",
+        "max",
+        "mean",
+        "median",
+        "min",
+    ),
+    *("n_unique", "over", "rank", "replace_all", "shift", "sum"),
+}
+CHOICE: Final = {"then", "otherwise"}
+FUNCTIONS: Final = {"coalesce", "col", "concat", "len", "lit", "when"}
+TYPES: Final = {"Expr", "Float64", "Int64", "LazyFrame", "String"}
+NAMESPACES: Final = {"str"}
+PYTHON: Final = {"items"}
+"""Methods of plain Python values in the definitions."""
+
+RANKS: Final = {"average", "dense"}
+FOLDER: Final = Path(models.features.__path__[0])
+DEFINITIONS: Final = sorted(path for path in FOLDER.glob("*.py") if "import narwhals" in path.read_text("utf-8"))
+
+
+def offences(source: str) -> Iterator[str]:
+    """Whatever the source does with frames and columns that is not listed."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Attribute):
+            narwhals = isinstance(node.value, ast.Name) and node.value.id == "nw"
+            listed = FUNCTIONS | TYPES if narwhals else FRAME | COLUMN | CHOICE | NAMESPACES | PYTHON
+            if node.attr not in listed and not _is_a_name(node):
+                yield f"line {node.lineno}: {node.attr}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "rank":
+            method = node.args[0] if node.args else None
+            if not (isinstance(method, ast.Constant) and method.value in RANKS):
+                yield f"line {node.lineno}: rank by another method than {sorted(RANKS)}"
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("narwhals"):
+            yield f"line {node.lineno}: import narwhals as nw, so that this test sees its verbs"
+
+
+def _is_a_name(node: ast.Attribute) -> bool:
+    """`feature.name`, of the catalogue."""
+    return node.attr == "name" and isinstance(node.value, ast.Name) and node.value.id == "feature"
+
+
+@pytest.mark.parametrize("path", DEFINITIONS, ids=lambda path: path.stem)
+def test_definitions_use_listed_verbs_only(path: Path) -> None:
+    assert not [*offences(path.read_text("utf-8"))]
+
+
+def test_the_definitions_are_found() -> None:
+    assert {"user", "visits", "taste", "shelf", "item", "history", "pair", "sequence", "rows"} <= {
+        path.stem for path in DEFINITIONS
+    }
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "nw.col('at').dt.weekday()",
+        "nw.col('category').str.split('|')",
+        "frame.join_asof(other)",
+        "nw.from_native(frame)",
+        "nw.col('price').rank('ordinal')",
+        "nw.col('price').rank()",
+        "frame.to_native()",
+        "from narwhals import col",
+        "shift = nw.col('at').top_k",
+    ],
+)
+def test_other_verbs_are_seen(source: str) -> None:
+    assert [*offences(source)]
+
+
+def test_every_listed_verb_is_in_use() -> None:
+    trees = [ast.parse(path.read_text("utf-8")) for path in DEFINITIONS]
+    used = {node.attr for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert not (FRAME | COLUMN | CHOICE | FUNCTIONS | TYPES | NAMESPACES | PYTHON) - used
