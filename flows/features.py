@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 
 from tasks.build_dataset import build_dataset, split_by
+from tasks.rebuild_dataset import rebuild_dataset
 from tasks.report import show
 
 
@@ -17,6 +18,7 @@ def features(
     validation_from: date | None = None,
     test_from: date | None = None,
     shares: list[float] | None = None,
+    rebuild: str | None = None,
 ) -> dict[str, Any]:
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
@@ -27,7 +29,12 @@ def features(
         validation_from: Instead of days: the day on which validation begins.
         test_from: Instead of days: the day on which the test begins.
         shares: Instead of both: the parts of the purchases, in order of time; by default 0.7, 0.15 and 0.15.
+        rebuild: Nothing new, but this data set worked out again and compared with what it was.
     """
+    if rebuild:
+        compared: dict[str, Any] = rebuild_dataset(rebuild)
+        show("dataset", f"Data set {rebuild}, built again", [compared])
+        return compared
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
     manifest: dict[str, Any] = build_dataset(split)
     show("dataset", f"Data set {manifest['version']}", [manifest["rows"]])

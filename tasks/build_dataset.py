@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import narwhals as nw
-import pyarrow as pa
+from duckdb import DuckDBPyRelation
 from prefect import task
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -20,6 +20,7 @@ from models.errors import TailorbirdError
 from models.features.sequence import sequences
 from models.features.tables import TABLES
 from models.splits import By, Cuts, SplitConfig
+from models.sql import texts
 from tasks.check_dataset import check_dataset
 from tasks.content_hash import content_hash
 from tasks.dataset_events import Known, Workspace, workspace
@@ -30,6 +31,7 @@ from tasks.segment_users import segment_users
 Manifest = dict[str, Any]
 _FORMAT: Final = 2
 _BATCH_ROWS: Final = 100_000
+_COPIED: Final = ("users", "items", "aliases", "batches")
 _INTERACTIONS: Final = f"""
     SELECT people.user_key, goods.item_id, occurred_at, received_at, session_id, quantity, value
     FROM events JOIN people ON people.code = events.user_key JOIN goods ON goods.code = events.item_id
@@ -136,52 +138,53 @@ def build_dataset(split: dict[str, Any] | None = None) -> Manifest:
 def _write(here: Installation, space: Workspace, known: Known, moments: Cuts, manifest: Manifest) -> Manifest:
     """Write every table, hold them against their suite, and enter the data set."""
     version = manifest["version"]
-    parts = _parts(space, known, moments)
-    with progress("features", len(parts)) as advance:
-        for name, streams in parts.items():
-            here.lake.write_dataset(version, name, streams)
+    tables = parts(space, known, moments)
+    with progress("features", len(tables)) as advance:
+        for name, made in tables.items():
+            here.lake.write_dataset(version, name, (rows.to_arrow_reader(_BATCH_ROWS) for rows in made))
             advance(note=name)
-    files = {name: here.lake.dataset_files(version, name) for name in parts}
+    stored = {name: stored_rows(here, version, name) for name in tables}
     manifest |= {
-        "rows": {name: _rows(space, paths) for name, paths in files.items()},
-        "content_hash": {name: content_hash(space.connection, paths, _keys(name)) for name, paths in files.items()},
-        "figures": check_dataset(here, space.connection, version, files, known.users),
+        "rows": {name: _count(space, rows) for name, rows in stored.items()},
+        "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
+        "figures": check_dataset(here, space.connection, version, stored, known.users),
     }
-    segment_users(here, space.connection, version, files["user_features"], known.users, moments.as_of)
+    segment_users(here, space.connection, version, stored["user_features"], known.users, moments.as_of)
     with here.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
     return manifest
 
 
-def _parts(space: Workspace, known: Known, moments: Cuts) -> dict[str, Iterator[Any]]:
-    """The tables of a data set, each in parts that are worked out when they are written."""
+def stored_rows(here: Installation, version: str, name: str) -> str:
+    """SQL for a table of a data set in the lake; Delta writes no file for an empty one."""
+    files = here.lake.dataset_files(version, name)
+    return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
+
+
+def parts(space: Workspace, known: Known, moments: Cuts) -> dict[str, Iterator[DuckDBPyRelation]]:
+    """The tables of a data set, each in parts that are worked out when they are asked for."""
     tables = {name: _at_each_cut(space, table.build, moments) for name, table in TABLES.items()}
+    copied = {name: space.connection.from_arrow(getattr(known, name)) for name in _COPIED}
     return {
-        "interactions": iter([_stream(space.connection.sql(_INTERACTIONS))]),
-        **{name: iter([getattr(known, name)]) for name in ("users", "items", "aliases", "batches")},
+        "interactions": iter([space.connection.sql(_INTERACTIONS)]),
+        **{name: iter([rows]) for name, rows in copied.items()},
         **tables,
         "sequences": _at_each_cut(space, lambda events, _items, now, _keep: sequences(events, now), moments),
     }
 
 
-def _at_each_cut(space: Workspace, build: Any, moments: Cuts) -> Iterator[Any]:
+def _at_each_cut(space: Workspace, build: Any, moments: Cuts) -> Iterator[DuckDBPyRelation]:
     """A table as it was at each cut, with the cut in `as_of`."""
     for moment in moments.all():
         frame = build(space.events(), space.items(), moment, space.keep)
-        found = space.named(frame).query("found", f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM found")
-        yield _stream(found)
+        found = space.named(frame)
+        yield found.select(f"{moment}::BIGINT AS {columns.AS_OF}, *")
 
 
-def _stream(rows: Any) -> pa.RecordBatchReader:
-    return rows.to_arrow_reader(_BATCH_ROWS)
-
-
-def _keys(name: str) -> tuple[str, ...]:
+def keys_of(name: str) -> tuple[str, ...]:
+    """The columns that name a row of a table whose numbers are worked out; none of one that is copied."""
     return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
-def _rows(space: Workspace, files: list[str]) -> int:
-    if not files:  # Delta writes none for an empty table
-        return 0
-    found = space.connection.execute("SELECT count(*) FROM read_parquet($files)", {"files": files}).fetchall()
-    return int(found[0][0])
+def _count(space: Workspace, rows: str) -> int:
+    return int(space.connection.execute(f"SELECT count(*) FROM {rows}").fetchall()[0][0])

@@ -12,21 +12,21 @@ from infra.schema import datasets
 from models import columns
 from models.features.groups import groups
 from models.features.tables import TABLES
-from models.sql import texts
 from tasks.quality import BatchRefusedError, Promises, judge, refusal
 from tasks.report import link_docs
 
 SAMPLE_ROWS: Final = 10_000
-Files = dict[str, list[str]]
+Stored = dict[str, str]
+"""SQL for each table of a data set."""
 
 
 def check_dataset(
-    here: Installation, connection: duckdb.DuckDBPyConnection, version: str, files: Files, users: pa.Table
+    here: Installation, connection: duckdb.DuckDBPyConnection, version: str, stored: Stored, users: pa.Table
 ) -> dict[str, float | None]:
     """The figures of a data set, once its suite has passed. Raises BatchRefusedError, with the page that shows why."""
-    shares = groups(users, _trained(connection, files))
-    found = promises.figures(_counted(connection, files), shares, _previous(here))
-    samples = promises.sample({name: _sampled(connection, files[name]) for name in promises.TABLES})
+    shares = groups(users, _trained(connection, stored))
+    found = promises.figures(_counted(connection, stored), shares, _previous(here))
+    samples = promises.sample({name: _sampled(connection, stored[name]) for name in promises.TABLES})
     findings = judge(version, "dataset", Promises(promises.rules(), promises.bounds(groups=shares)), samples, found)
     reason = refusal(findings)
     page = link_docs({"batch_id": version, "dataset": "dataset", "status": "refused" if reason else "passed"})
@@ -36,7 +36,7 @@ def check_dataset(
     return found
 
 
-def _counted(connection: duckdb.DuckDBPyConnection, files: Files) -> dict[str, float]:
+def _counted(connection: duckdb.DuckDBPyConnection, stored: Stored) -> dict[str, float]:
     """Every figure that the suite looks at, each table read once."""
     wanted: dict[str, dict[str, str]] = {"interactions": dict(promises.INTERACTIONS)}
     for name, features in promises.TABLES.items():
@@ -45,19 +45,19 @@ def _counted(connection: duckdb.DuckDBPyConnection, files: Files) -> dict[str, f
     found: dict[str, float] = {}
     for name, aggregates in wanted.items():
         chosen = ", ".join(aggregates.values())
-        values = connection.execute(f"SELECT {chosen} FROM read_parquet({texts(files[name])})").fetchall()[0]
+        values = connection.execute(f"SELECT {chosen} FROM {stored[name]}").fetchall()[0]
         found |= {figure: value for figure, value in zip(aggregates, values, strict=True) if value is not None}
     return {name: float(value) for name, value in found.items()}
 
 
-def _trained(connection: duckdb.DuckDBPyConnection, files: Files) -> Any:
+def _trained(connection: duckdb.DuckDBPyConnection, stored: Stored) -> Any:
     """The users whose purchases are learned from."""
-    bought = f"SELECT DISTINCT user_key FROM read_parquet({texts(files['interactions'])})"
+    bought = f"SELECT DISTINCT user_key FROM {stored['interactions']}"
     return connection.sql(bought).to_arrow_table()["user_key"].combine_chunks()
 
 
-def _sampled(connection: duckdb.DuckDBPyConnection, paths: list[str]) -> pa.Table:
-    rows = f"SELECT * FROM read_parquet({texts(paths)}) USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (7)"
+def _sampled(connection: duckdb.DuckDBPyConnection, table: str) -> pa.Table:
+    rows = f"SELECT * FROM {table} USING SAMPLE reservoir({SAMPLE_ROWS} ROWS) REPEATABLE (7)"
     return connection.sql(rows).to_arrow_table()
 
 

@@ -9,7 +9,6 @@ from infra.installation import Installation
 from infra.schema import segment_descriptions, segments
 from models import columns
 from models.features.segments import Segments
-from models.sql import texts
 
 _SEED = 7
 
@@ -18,12 +17,12 @@ def segment_users(
     here: Installation,
     connection: duckdb.DuckDBPyConnection,
     version: str,
-    files: list[str],
+    user_features: str,
     traits: pa.Table,
     as_of: int,
 ) -> None:
-    """Fit the segments of a data set on its user features at `as_of`, and store who belongs to which."""
-    chosen = f"SELECT * EXCLUDE (as_of) FROM read_parquet({texts(files)}) WHERE {columns.AS_OF} = {as_of}"
+    """Fit the segments of a data set on its user features (SQL for them) at `as_of`, and store who belongs to which."""
+    chosen = f"SELECT * EXCLUDE (as_of) FROM {user_features} WHERE {columns.AS_OF} = {as_of}"
     features = connection.sql(chosen).to_arrow_table()
     fitted = Segments.fit(features, traits, _SEED)
     tables = {segments: fitted.assign(features, traits), segment_descriptions: fitted.describe()}

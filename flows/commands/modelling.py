@@ -22,12 +22,13 @@ def features(
     validation_from: Annotated[str | None, typer.Option(help="Instead of days: where validation begins.")] = None,
     test_from: Annotated[str | None, typer.Option(help="Instead of days: where the test begins.")] = None,
     shares: Annotated[str | None, typer.Option(help="Instead of both: parts of the purchases, as 70/15/15.")] = None,
+    rebuild: Annotated[str | None, typer.Option(help="Work this data set out again, and compare.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
     days = [_day(said) for said in (as_of, validation_from, test_from)]
     run, parts = running.flow("features"), _shares(shares)
-    running.finish("dataset", run(days[0], validation_days, test_days, *days[1:], parts), as_json)
+    running.finish("dataset", run(days[0], validation_days, test_days, *days[1:], parts, rebuild), as_json)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from models.features.catalog import PAIR_FEATURES
 from models.features.history import HALF_LIVES, history
 from models.features.item import repurchase_gaps
 from models.features.rows import BASKET, Frame, Keep, as_is, days_before, one_if, purchases
-from models.features.shelf import DEPARTMENT, departments
+from models.features.shelf import DEPARTMENT, departments, numbered
 
 _DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
 _KEPT: Final = (
@@ -25,7 +25,7 @@ def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
     pairs = keep(history(events, now).select(*_KEPT))
-    placed = pairs.join(departments(items), on=ITEM_ID, how="left")
+    placed = pairs.join(_departments(items), on=ITEM_ID, how="left")
     whole = (
         placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
         .join(_baskets_of_users(events, now), on=USER_KEY, how="left")
@@ -40,8 +40,14 @@ def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     return known.select(USER_KEY, ITEM_ID, *(feature.name for feature in PAIR_FEATURES))
 
 
+def _departments(items: Frame) -> Frame:
+    """item_id and its top-level category as a number, of the items that have one."""
+    named = departments(items).filter(~nw.col(DEPARTMENT).is_null())
+    return named.select(ITEM_ID, numbered(DEPARTMENT).alias(DEPARTMENT))
+
+
 def _baskets_of_users(events: Frame, now: int) -> Frame:
-    baskets = purchases(events, now).select(USER_KEY, BASKET).unique()
+    baskets = purchases(events, now).group_by(USER_KEY, BASKET).agg(nw.len())
     return baskets.group_by(USER_KEY).agg(nw.len().alias("_baskets"))
 
 

@@ -6,7 +6,7 @@ import narwhals as nw
 
 from models.columns import BRAND, ITEM_ID, USER_KEY
 from models.features.rows import Frame, purchases
-from models.features.shelf import DEPARTMENT, PRICE_RANK
+from models.features.shelf import DEPARTMENT, PRICE_RANK, numbered
 
 _CODES: Final = 1 << 30
 """More than there are names."""
@@ -31,8 +31,8 @@ def brands(events: Frame, shelf: Frame, now: int) -> Frame:
 
 def _affinity(events: Frame, shelf: Frame, now: int, column: str, one: str, many: str) -> Frame:
     named = shelf.filter(~nw.col(column).is_null()).select(ITEM_ID, nw.col(column).alias(f"top_{one}"))
-    coded = named.with_columns(nw.col(f"top_{one}").rank("dense").cast(nw.Int64).alias("_code"))
-    names = coded.select("_code", f"top_{one}").unique()
+    coded = named.with_columns(numbered(f"top_{one}").alias("_code"))
+    names = coded.group_by("_code").agg(nw.col(f"top_{one}").min())
     rows = purchases(events, now).join(coded.select(ITEM_ID, "_code"), on=ITEM_ID, how="inner")
     counted = rows.group_by(USER_KEY, "_code").agg(nw.len().alias("_rows"))
     return _summary(counted, one, many).join(names, on="_code", how="left").drop("_code")

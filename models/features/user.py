@@ -13,8 +13,8 @@ from models.features.visits import visits
 def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
     """One row per user with an event known at `now` (epoch s): `user_key` and `USER_FEATURES`. Stays lazy.
 
-    `items` is the catalogue: item_id, category, brand, price. Purchases alone make `recency_days` to `brand_entropy`
-    but for sessions, engagement and habits, which every event makes.
+    `items` is the catalogue: item_id, category, brand, price. Sessions, engagement and habits look at every event,
+    all else at purchases.
     """
     places = keep(shelf(events, items, now))
     table = visits(events, now).join(_spending(events, now), on=USER_KEY, how="left")

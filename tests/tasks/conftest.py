@@ -1,17 +1,18 @@
 """The shop taken all the way to a champion, without Prefect's or MLflow's servers."""
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import create_engine, insert, make_url, text
 
 from infra import bundles
 from infra.installation import Installation
 from infra.schema import promotions
 from models import catalog
 from models.most_popular import MostPopular
-from tasks.build_dataset import build_dataset, split_by
+from tasks.build_dataset import build_dataset, split_by, stored_manifest
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
@@ -40,9 +41,35 @@ class Stage(NamedTuple):
         return bundle
 
 
+_STAGED = "staged"
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the first stage of a session leaves its files for the others."""
+    return tmp_path_factory.mktemp("staged") / "var"
+
+
 @pytest.fixture
-def stage(installation: Installation, shop: Any) -> Stage:
-    ingest_items.fn("complete_journey", shop.items_file)
-    ingest_users.fn("complete_journey", shop.users_file)
-    ingest_events.fn("complete_journey", shop.events_file)
-    return Stage(installation, shop, build_dataset.fn(split_by(validation_days=30, test_days=31)))
+def stage(installation: Installation, shop: Any, postgres: Any, kept: Path) -> Stage:
+    """Built once a session, and copied for every test after the first."""
+    url = make_url(installation.endpoints.database_url)
+    admin = create_engine(postgres.url(), isolation_level="AUTOCOMMIT")
+    if kept.exists():
+        with admin.connect() as connection:
+            connection.execute(text(f"DROP DATABASE {url.database}"))
+            connection.execute(text(f"CREATE DATABASE {url.database} TEMPLATE {_STAGED}"))
+        shutil.copytree(kept, installation.settings.var)
+    else:
+        ingest_items.fn("complete_journey", shop.items_file)
+        ingest_users.fn("complete_journey", shop.users_file)
+        ingest_events.fn("complete_journey", shop.events_file)
+        build_dataset.fn(split_by(validation_days=30, test_days=31))
+        installation.engine.dispose()
+        with admin.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {_STAGED} TEMPLATE {url.database}"))
+        shutil.copytree(installation.settings.var, kept)
+    admin.dispose()
+    manifest = stored_manifest(installation)
+    assert manifest is not None
+    return Stage(installation, shop, manifest)

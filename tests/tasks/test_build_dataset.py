@@ -4,11 +4,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 
 from infra.identity import pseudonym
 from infra.installation import Installation
-from infra.schema import users
+from infra.schema import datasets, segment_descriptions, segments, users
 from models.errors import TailorbirdError
 from models.features.catalog import ITEM_FEATURES, USER_FEATURES
 from tasks import ledger
@@ -16,6 +16,8 @@ from tasks.build_dataset import NoEventsError, build_dataset, split_by, stored_m
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.load_dataset import manifest_of, newest_version, open_dataset
+from tasks.quality import BatchRefusedError
+from tasks.rebuild_dataset import rebuild_dataset
 
 BY_DAYS = split_by(validation_days=30, test_days=31)
 TABLES = ("interactions", "users", "items", "user_features", "item_features")
@@ -157,3 +159,42 @@ def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
         shop.write(transactions=part)
         ingest_events.fn("complete_journey", shop.events_file)
     assert build_dataset.fn(BY_DAYS)["rows"]["interactions"] == shop.counts["accepted"]
+
+
+def test_a_data_set_that_is_built_again_is_the_same_until_somebody_leaves(stage: Any) -> None:
+    version = stage.manifest["version"]
+    name_products(stage)
+    assert rebuild_dataset.fn(version) == {"version": version, "same": True, "differs": [], "users_left": 0}
+    with stage.here.engine.begin() as connection:
+        somebody = select(users.c.user_key).limit(1).scalar_subquery()
+        connection.execute(update(users).where(users.c.user_key == somebody).values(consent=False))
+    found = rebuild_dataset.fn(version)
+    assert (found["same"], found["users_left"]) == (False, 1)
+    assert {"interactions", "users", "user_features"} <= set(found["differs"])
+    assert not {"items", "batches"} & set(found["differs"])
+
+
+def name_products(stage: Any) -> None:
+    """A catalogue that has come in since changes nothing of what was built before."""
+    table = stage.shop.products
+    stage.shop.write(products=table.set_column(1, "manufacturer_id", pa.array([9] * len(table))))
+    ingest_items.fn("complete_journey", stage.shop.items_file)
+
+
+def test_everybody_is_in_a_segment_that_sql_can_ask_for(stage: Any) -> None:
+    with stage.here.engine.connect() as connection:
+        rows = connection.execute(select(segments)).mappings().all()
+        described = connection.execute(select(segment_descriptions)).mappings().all()
+    assert {row["dataset_version"] for row in rows} == {stage.manifest["version"]}
+    assert len(rows) == stage.manifest["rows"]["users"]
+    assert {row["rfm"] for row in rows} <= {row["segment"] for row in described if row["kind"] == "rfm"}
+
+
+def test_a_data_set_that_breaks_its_suite_is_not_there(stage: Any) -> None:
+    with stage.here.engine.begin() as connection:
+        figures = {**stage.manifest["figures"], "rows_interactions": 100 * stage.manifest["rows"]["interactions"]}
+        changed = {**stage.manifest, "figures": figures, "definition": "another"}
+        connection.execute(update(datasets).values(manifest=changed))
+    with pytest.raises(BatchRefusedError, match=r"is not what its suite expects.*ratio_rows_interactions"):
+        build_dataset.fn(split_by(date(2017, 11, 1), 30, 31))
+    assert newest_version() == stage.manifest["version"]

@@ -1,0 +1,66 @@
+"""Builds an old data set again, from the events and the users it names, and compares: nothing may have moved."""
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
+from prefect import task
+from sqlalchemy import select
+
+from infra.installation import Installation, current
+from infra.schema import suppressions, users
+from models import columns
+from models.errors import TailorbirdError
+from models.splits import Cuts
+from tasks.build_dataset import keys_of, parts
+from tasks.content_hash import content_hash
+from tasks.dataset_events import Known, workspace
+from tasks.load_dataset import manifest_of
+
+
+class VersionGoneError(TailorbirdError):
+    """The events that a data set was built from are no longer there."""
+
+
+@task(description="An old data set built again and compared with what it was.")
+def rebuild_dataset(version: str) -> dict[str, Any]:
+    """Work a data set out again, without storing it; returns its version, what differs, and how many users have left.
+
+    Users who were erased, suppressed or have withdrawn since are left out, so then the content differs.
+    """
+    here = current()
+    manifest = manifest_of(here, version)
+    known, left = _known_then(here, version)
+    moments = Cuts(*(manifest[name] for name in ("validation_from", "test_from", "as_of")))
+    with workspace(here, known, _files(here, manifest["events_version"])) as space:
+        found = {}
+        for name, made in parts(space, known, moments).items():
+            for number, rows in enumerate(made):
+                store = rows.insert_into if number else rows.create
+                store(f"rebuilt_{name}")
+            found[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))
+    differs = [name for name, digest in found.items() if digest != manifest["content_hash"][name]]
+    return {"version": version, "same": not differs, "differs": differs, "users_left": left}
+
+
+def _files(here: Installation, events_version: int) -> list[str]:
+    try:
+        return here.lake.event_files(events_version)
+    except DeltaError as error:
+        raise VersionGoneError(
+            f"Version {events_version} of the events cannot be read any more ({error}). Build a new data set with "
+            "`tailorbird features`."
+        ) from error
+
+
+def _known_then(here: Installation, version: str) -> tuple[Known, int]:
+    """What the data set was made of, less who has left since; and how many those are."""
+    tables = {name: here.lake.read_dataset(version, name) for name in ("users", "items", "aliases", "batches")}
+    gone = select(suppressions.c.user_key)
+    staying = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
+    with here.engine.connect() as connection:
+        here_still = pa.array(connection.execute(staying).scalars().all(), pa.string())
+    then = tables["users"]
+    kept = then.filter(pc.is_in(then[columns.USER_KEY], value_set=here_still))
+    return Known(**(tables | {"users": kept})), len(then) - len(kept)
