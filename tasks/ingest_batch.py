@@ -114,7 +114,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
     found = profile.figures(profiles, intake.now)
     promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
     findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
-    reason = refusal(findings, profile.total(said.get("rules", {}) for said in profiles))
+    reason = refusal(findings, profile.broken(profiles))
     intake.confirm()
     if reason:
         here.lake.remove_batch(batch.batch_id)

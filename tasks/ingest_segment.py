@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,8 +23,6 @@ from tasks.prepare import prepared
 from tasks.segment_updates import Catalogue, updates_of
 from tasks.sources import lines, places
 
-_UNREADABLE: Final = "unreadable"
-
 
 def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Table:
     """Lines that say nothing, for quarantine: where they are and why, never what they hold."""
@@ -39,10 +37,10 @@ def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Tabl
             "file": pa.repeat(name, len(where)),
             "line": pc.add(where[lines.ROW_NUMBER], 1),
             "offset": where[lines.OFFSET],
-            "reason": where[shaped.REASON],
+            sift.REASON: where[shaped.REASON],
             "sha256": where[shaped.SHA256],
             sift.ROW: pa.array(range(first, first + len(where)), pa.int64()),
-            sift.RULES: pa.array([[_UNREADABLE]] * len(where), pa.list_(pa.string())),
+            sift.RULES: pa.array([[sift.UNREADABLE]] * len(where), pa.list_(pa.string())),
         }
     )
 

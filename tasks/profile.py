@@ -23,12 +23,23 @@ def of_events(events: pa.Table) -> Profile:
 
 
 def of_quarantined(*tables: pa.Table) -> Profile:
-    """Which rules caught how many rows; `faulty` are the rows that are not merely unwanted traffic."""
+    """Which rules caught how many rows and why lines are unreadable; `faulty` are all but merely unwanted traffic."""
     rules = total(map(sift.rule_counts, tables))
+    reasons = [rows[sift.REASON].value_counts().to_pylist() for rows in tables if sift.REASON in rows.column_names]
     faulty = sum(map(len, tables))
     if any(rule in rules for rule in TRAFFIC):
         faulty = sum(not set(ids) <= set(TRAFFIC) for rows in tables for ids in rows[sift.RULES].to_pylist())
-    return {"rules": rules, "faulty": faulty}
+    why = total({found["values"]: found["counts"]} for counts in reasons for found in counts)
+    return {"rules": rules, "faulty": faulty} | ({"reasons": why} if why else {})
+
+
+def broken(profiles: Sequence[Profile]) -> dict[str, int]:
+    """How many rows of a batch broke each rule; unreadable lines by what is wrong with them."""
+    rules = total(profile.get("rules", {}) for profile in profiles)
+    reasons = total(profile.get("reasons", {}) for profile in profiles)
+    if reasons:
+        rules.pop(sift.UNREADABLE, None)
+    return rules | {f"{sift.UNREADABLE}: {reason}": count for reason, count in reasons.items()}
 
 
 def time_span(rows: pa.Table) -> dict[str, str | None]:

@@ -20,6 +20,9 @@ from tasks.known_ids import ID_HASH, KnownIds
 ROW: Final = "row_number"
 RULES: Final = "rule_ids"
 CONFLICT: Final = "id_conflict"
+UNREADABLE: Final = "unreadable"
+REASON: Final = "reason"
+"""What is wrong with a row that is unreadable."""
 USER_CODE: Final = "user_code"
 HELPERS: Final = (ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
 """Columns that are only looked at, and stored nowhere."""

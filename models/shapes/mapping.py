@@ -81,6 +81,8 @@ class EventsMapping(_Part):
 
     event_id: Column | None = None
     """Without it an id is made of who, what, which kind, when and session: rows alike in these are one event."""
+    event_id_prefix: str = ""
+    """Put before every event id: an id stands for one event across all sources, and two tables may number alike."""
     user_id: Column
     item_id: Column
     session_id: Column | None = None
@@ -118,6 +120,8 @@ class EventsMapping(_Part):
         for name in ("event_type", "currency"):
             if getattr(self, name) and name in self.constants:
                 raise ValueError(f"{name} is given twice, as a column and in constants; keep one")
+        if self.event_id_prefix and not self.event_id:
+            raise ValueError("event_id_prefix needs an event_id to stand before; name its column")
         if not self.event_type and "event_type" not in self.constants:
             raise ValueError("event_type is missing; name its column, or say constants = { event_type = ... }")
         if self.event_types and not self.event_type:

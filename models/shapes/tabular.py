@@ -67,7 +67,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     moments, assumed = _moments(rows, mapping.occurred_at, mapping)
     numbers, counts = _worth(rows, mapping, spelling)
     said: dict[str, Any] = {
-        columns.EVENT_ID: identifier(rows, mapping.event_id),
+        columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.SESSION_ID: identifier(rows, mapping.session_id),
         columns.ITEM_ID: identifier(rows, mapping.item_id),

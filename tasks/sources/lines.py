@@ -13,6 +13,8 @@ from models.errors import TailorbirdError
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """Lines are taken in chunks of about this size, uncompressed."""
+LONGEST = 4 * CHUNK_BYTES
+"""Bytes of a line. What has no end before is no line, and would fill the memory."""
 ROW_NUMBER, OFFSET, TEXT = "row_number", "offset", "text"
 
 
@@ -31,6 +33,11 @@ def _blocks(path: Path, size: int) -> Iterator[bytes]:
                 rest = piece[cut:]
             else:
                 rest += piece
+            if len(rest) > LONGEST:
+                raise TailorbirdError(
+                    f"{path} has a line of more than {LONGEST // 2**20} MiB. One call a line is expected "
+                    '(a list of calls, `[{…}, {…}]`, can be rewritten with `jq -c ".[]"`).'
+                )
     if rest:
         yield rest
 

@@ -21,6 +21,13 @@ def test_unwanted_traffic_is_counted_by_rule_but_is_no_fault_of_the_data() -> No
     assert found == {"rules": {"robot": 2, "value_not_positive": 2, "internal_traffic": 1}, "faulty": 2}
 
 
+def test_of_unreadable_lines_a_batch_tells_what_is_wrong_with_them() -> None:
+    lines = pa.table({sift.RULES: pa.array([["unreadable"]] * 3), "reason": ["not_json", "not_utf8", "not_json"]})
+    rows = pa.table({sift.RULES: pa.array([["robot"]])})
+    profiles = [profile.of_quarantined(rows, lines), profile.of_quarantined(lines.slice(0, 1))]
+    assert profile.broken(profiles) == {"robot": 1, "unreadable: not_json": 3, "unreadable: not_utf8": 1}
+
+
 def test_figures_are_shares_of_what_they_are_about() -> None:
     first = {"read": 60, "suppressed": 10, "routed": 10, "duplicate": 6, "late": 3, "faulty": 4, "events": 50}
     first |= {"rules": {"value_not_positive": 4}, "nulls": {"value": 5}, "min": "2024-06-01T00:00:00+00:00"}

@@ -63,6 +63,7 @@ def users(**change: Any) -> dict[str, Any]:
         (events(time_format="%Q"), "events.time_format: the time format '%Q' cannot be used"),
         (events(separator=";;"), "events.separator"),
         (events(constants={}), "event_type is missing; name its column"),
+        (events(event_id=None, event_id_prefix="shop-"), "event_id_prefix needs an event_id to stand before"),
         (events(constants={"event_type": "buy"}), "there is no event type 'buy'; use one of impression, view"),
         (events(event_type="kind"), "event_type is given twice"),
         (events(event_types={"View": "view"}), "event_types translates the values of a column; name that column"),

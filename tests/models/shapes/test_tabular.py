@@ -72,6 +72,12 @@ def test_an_event_says_what_its_mapping_says() -> None:
     ]
 
 
+def test_tables_that_number_alike_are_told_apart_by_a_prefix() -> None:
+    prefixed = EVENTS.model_copy(update={"event_id_prefix": "shop-"})
+    assert events(sale(), prefixed)["event_id"].to_pylist() == ["shop-7-8"]
+    assert events(sale(basket=pa.array([None], pa.int64())), prefixed)["event_id"].to_pylist() == [None]
+
+
 @pytest.mark.parametrize("product", [pa.array([None], pa.int64()), pa.array([""]), pa.array([float("nan")])])
 def test_an_id_of_several_columns_is_null_when_one_of_them_is_missing(product: pa.Array) -> None:
     event = events(sale(product=product), EVENTS).to_pylist()[0]
