@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Final
 
 import pyarrow as pa
@@ -59,19 +60,18 @@ def aggregates(table: str, features: Sequence[Feature], key: Collection[str] = (
     `key` are the columns of which no two rows may hold the same; leave it empty where counting that costs too much.
     """
     numbers = [feature.name for feature in features if range_of(feature)]
-    finite = {name: f"isfinite({_quoted(name)}::DOUBLE)" for name in numbers}
     counted = {f"rows_{table}": "count(*)"}
     if key:
         columns = [_quoted(name) for name in key]
         counted[f"repeated_{table}"] = f"count(*) - count(DISTINCT row({', '.join(columns)}))"
         counted[f"keyless_{table}"] = f"count(*) FILTER (WHERE {' OR '.join(f'{c} IS NULL' for c in columns)})"
     if numbers:
-        odd = " OR ".join(f"NOT {test}" for test in finite.values())
+        odd = " OR ".join(f"NOT isfinite({_quoted(name)}::DOUBLE)" for name in numbers)
         counted[f"not_finite_{table}"] = f"count(*) FILTER (WHERE {odd})"
-    counted |= {f"null_{table}_{f.name}": f"avg(({_quoted(f.name)} IS NULL)::INT)" for f in features}
-    for name, test in finite.items():
-        counted[f"lowest_{table}_{name}"] = f"min({_quoted(name)}) FILTER (WHERE {test})"
-        counted[f"highest_{table}_{name}"] = f"max({_quoted(name)}) FILTER (WHERE {test})"
+    counted |= {f"null_{table}_{f.name}": f"1 - count({_quoted(f.name)}) / count(*)" for f in features}
+    for name in numbers:
+        counted[f"lowest_{table}_{name}"] = f"min({_quoted(name)})"
+        counted[f"highest_{table}_{name}"] = f"max({_quoted(name)})"
     return counted
 
 
@@ -80,8 +80,9 @@ def figures(counted: Figures, groups: Iterable[Group] = (), previous: Figures | 
 
     `ratio_…` of rows, users and items, `null_rise_…` of features; for each group `group_size …` (the users learned
     from) and `group_ratio …` (its share of them by its share of all users). None where there is nothing to compare.
+    That some values are no finite numbers is a figure of its own; others that came of them are left out.
     """
-    found: dict[str, float | None] = dict(counted)
+    found = {name: value for name, value in counted.items() if value is None or isfinite(value)}
     for name, value in counted.items():
         before = (previous or {}).get(name)
         if name.startswith("null_"):

@@ -7,8 +7,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.csv as csv
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, Select, Table, text
 
+_LONGEST_ROW = 64 * 2**20
+"""Bytes; Arrow reads no row that is longer than a block."""
+_WORDS = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
@@ -44,6 +47,26 @@ def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
     written.seek(0)
     cursor: Any = connection.connection.cursor()
     cursor.copy_expert(f"COPY {target} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)", written)
+
+
+def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[str, pa.DataType]) -> pa.Table:
+    """What a query selects, as columns of texts, numbers, booleans and moments: no Python object is made of a value."""
+    compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
+    cursor: Any = connection.connection.cursor()
+    query = cursor.mogrify(str(compiled), compiled.params).decode()
+    written = io.BytesIO()
+    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)", written)
+    if not written.tell():
+        return pa.schema(kinds).empty_table()
+    written.seek(0)
+    return csv.read_csv(
+        written,
+        csv.ReadOptions(column_names=[*kinds], block_size=_LONGEST_ROW),
+        csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
+        csv.ConvertOptions(
+            column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_WORDS
+        ),
+    )
 
 
 def upsert(

@@ -16,6 +16,8 @@ from models import columns
 _PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
 # Each of their values is there once: a dictionary of them takes as long as everything else together.
 _WRITTEN = WriterProperties(column_properties={columns.EVENT_ID: _PLAIN, columns.PAYLOAD_HASH: _PLAIN})
+# Each user and item is there many times, but in the usual 1 MB there is no room for all of them.
+_REPEATED_IDS = WriterProperties(dictionary_page_size_limit=64 * 2**20)
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Lake:
         """
         mode: Literal["overwrite", "append"] = "overwrite"
         for rows in parts:
-            write_deltalake(self._address("datasets", version, name), rows, mode=mode)
+            write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_REPEATED_IDS)
             mode = "append"
 
     def read_dataset(self, version: str, name: str) -> pa.Table:

@@ -22,14 +22,14 @@ from models.features.tables import TABLES
 from models.splits import By, Cuts, SplitConfig
 from models.sql import texts
 from tasks.check_dataset import check_dataset
-from tasks.content_hash import content_hash
+from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_known import known_now
 from tasks.progress import progress
 from tasks.segment_users import segment_users
 
 Manifest = dict[str, Any]
-_FORMAT: Final = 2
+_FORMAT: Final = 3
 _BATCH_ROWS: Final = 100_000
 _COPIED: Final = ("users", "items", "aliases", "batches")
 _INTERACTIONS: Final = f"""
@@ -147,6 +147,7 @@ def _write(here: Installation, space: Workspace, known: Known, moments: Cuts, ma
     manifest |= {
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
+        "hashed_by": ENGINE,
         "figures": check_dataset(here, space.connection, version, stored, known.users),
     }
     segment_users(here, space.connection, version, stored["user_features"], known.users, moments.as_of)

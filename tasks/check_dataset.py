@@ -46,8 +46,8 @@ def _counted(connection: duckdb.DuckDBPyConnection, stored: Stored) -> dict[str,
     for name, aggregates in wanted.items():
         chosen = ", ".join(aggregates.values())
         values = connection.execute(f"SELECT {chosen} FROM {stored[name]}").fetchall()[0]
-        found |= {figure: value for figure, value in zip(aggregates, values, strict=True) if value is not None}
-    return {name: float(value) for name, value in found.items()}
+        found |= {figure: float(value) for figure, value in zip(aggregates, values, strict=True) if value is not None}
+    return found
 
 
 def _trained(connection: duckdb.DuckDBPyConnection, stored: Stored) -> Any:

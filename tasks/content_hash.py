@@ -7,6 +7,8 @@ from typing import Final
 
 import duckdb
 
+ENGINE: Final = f"duckdb {duckdb.__version__}"
+"""Whose hash function it is: another version may have another one, so digests are compared within one version only."""
 _FLOATS: Final = ("FLOAT", "DOUBLE")
 
 
@@ -17,24 +19,22 @@ def content_hash(connection: duckdb.DuckDBPyConnection, rows: str, keys: Sequenc
     order that changes from run to run: of those a sum weighted by the key counts, to seven digits.
     """
     kinds = {row[0]: row[1] for row in connection.execute(f"DESCRIBE SELECT * FROM {rows}").fetchall()}
-    summed = [name for name, kind in kinds.items() if keys and kind in _FLOATS]
-    exact = ", ".join(
-        f"coalesce({f'round({_quoted(name)}, 6)' if kind in _FLOATS else _quoted(name)}::VARCHAR, '')"
+    summed = [_quoted(name) for name, kind in kinds.items() if keys and kind in _FLOATS]
+    exact = [
+        f"round({_quoted(name)}, 6)" if kind in _FLOATS else _quoted(name)
         for name, kind in kinds.items()
-        if name not in summed
-    )
-    weight = f"(1 + md5_number_lower(concat_ws(chr(31), {', '.join(map(_quoted, keys))})) / 2.0::DOUBLE ** 64)"
-    sums = "".join(f", sum(coalesce({_quoted(name)}::DOUBLE, -1) * weight)" for name in summed)
-    weighted = f", {weight} AS weight" if summed else ""
-    found = connection.execute(
+        if _quoted(name) not in summed
+    ]
+    weight = f"1 + hash({', '.join(map(_quoted, keys)) or '0'}) / 2.0::DOUBLE ** 64"
+    sums = "".join(f", sum(coalesce({name}::DOUBLE, -1) * weight)" for name in summed)
+    count, total, *numbers = connection.execute(
         f"""
-        SELECT count(*), sum(md5_number_lower(concat_ws(chr(31), {exact}))::HUGEINT){sums}
-        FROM (SELECT *{weighted} FROM {rows})
+        SELECT count(*), sum(hash({", ".join(exact)})::HUGEINT){sums} FROM (SELECT *, {weight} AS weight FROM {rows})
         """
     ).fetchall()[0]
-    if not found[0]:  # an empty table may have lost its columns
+    if not count:  # an empty table may have lost its columns
         return hashlib.sha256(b"").hexdigest()
-    said = [*map(str, found[:2]), *(f"{value:.6e}" for value in found[2:] if value is not None)]
+    said = [str(count), str(total), *(f"{value:.6e}" for value in numbers)]
     return hashlib.sha256(json.dumps([list(kinds), *said]).encode()).hexdigest()
 
 

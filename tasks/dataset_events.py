@@ -71,11 +71,10 @@ class Workspace:
         """The catalogue, for `models.features`."""
         return nw.from_native(self.connection.table("shelf"))
 
-    def keep(self, frame: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
-        """Store a frame that is read several times."""
-        made = self.connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]
-        frame.to_native().create(name := f"kept_{made}")
-        return nw.from_native(self.connection.table(name))
+    def keep(self, frame: nw.LazyFrame[Any], name: str) -> nw.LazyFrame[Any]:
+        """Store a frame that is read several times, or find what was stored under this name."""
+        self.connection.execute(f'CREATE TEMP TABLE IF NOT EXISTS "{name}" AS {frame.to_native().sql_query()}')
+        return nw.from_native(self.connection.table(f'"{name}"'))
 
     def named(self, frame: nw.LazyFrame[Any]) -> duckdb.DuckDBPyRelation:
         """A frame with user keys and item ids in place of their numbers."""

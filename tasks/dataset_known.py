@@ -1,10 +1,9 @@
 """What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
 
-from typing import Any
-
 import pyarrow as pa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select, text
 
+from infra.bulk import read_table
 from infra.installation import Installation
 from infra.schema import aliases, ingest_batches, items, suppressions, users
 from models import columns
@@ -26,36 +25,28 @@ def known_now(here: Installation) -> Known:
 
 def _users(connection: Connection) -> pa.Table:
     """Users with consent and their traits, one text column a trait."""
-    gone = select(suppressions.c.user_key)
-    agreed = select(users.c.user_key, users.c.attributes).where(users.c.consent, users.c.user_key.not_in(gone))
-    rows = connection.execute(agreed.order_by(users.c.user_key)).all()
-    names = sorted({name for _, traits in rows for name in traits})
-    table = {columns.USER_KEY: pa.array([key for key, _ in rows], pa.string())}
-    return pa.table(table | {n: pa.array([traits.get(n) for _, traits in rows], pa.string()) for n in names})
+    agreed = users.c.consent, users.c.user_key.not_in(select(suppressions.c.user_key))
+    keys = func.jsonb_object_keys(users.c.attributes).label("name")
+    names = connection.execute(select(keys).distinct().where(*agreed).order_by(text("name"))).scalars().all()
+    traits = [users.c.attributes[name].astext for name in names]
+    rows = select(users.c.user_key, *traits).where(*agreed).order_by(users.c.user_key)
+    return read_table(connection, rows, dict.fromkeys((columns.USER_KEY, *names), pa.string()))
 
 
 def _items(connection: Connection) -> pa.Table:
     """The catalogue; what only events have named is called by its id."""
-    rows = connection.execute(select(*(items.c[name] for name in _ITEMS)).order_by(items.c.item_id)).mappings().all()
-    named = [{**row, columns.TITLE: row[columns.TITLE] or f"Item {row[columns.ITEM_ID]}"} for row in rows]
-    return pa.Table.from_pylist(named, pa.schema(_ITEMS))
+    title = func.coalesce(func.nullif(items.c.title, ""), "Item " + items.c.item_id)
+    rows = select(*(title if name == columns.TITLE else items.c[name] for name in _ITEMS)).order_by(items.c.item_id)
+    return read_table(connection, rows, _ITEMS)
 
 
 def _aliases(connection: Connection) -> pa.Table:
     known = select(aliases.c.anonymous_key, aliases.c.user_key).order_by(aliases.c.anonymous_key)
-    return _table(connection, known, {"device": pa.string(), "known": pa.string()})
+    return read_table(connection, known, {"device": pa.string(), "known": pa.string()})
 
 
 def _batches(connection: Connection) -> pa.Table:
     """The committed batches of events, items and users, in order of their names."""
     entry = ingest_batches.c
     done = select(entry.batch_id, entry.started_at).where(entry.status == COMMITTED).order_by(entry.batch_id)
-    return _table(connection, done, {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC")})
-
-
-def _table(connection: Connection, statement: Any, kinds: dict[str, pa.DataType]) -> pa.Table:
-    rows = connection.execute(statement).all()
-    columns_ = zip(*rows, strict=True) if rows else [() for _ in kinds]
-    return pa.table(
-        {name: pa.array(values, kind) for (name, kind), values in zip(kinds.items(), columns_, strict=True)}
-    )
+    return read_table(connection, done, {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC")})

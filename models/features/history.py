@@ -1,4 +1,4 @@
-"""What has been between each user and each item: the one pass over the events behind item and pair features."""
+"""What has been between each user and each item, and what became of each item: behind item and pair features."""
 
 from typing import Final
 
@@ -22,18 +22,29 @@ _OTHER: Final = ("views_7d", "views_28d", "carts_28d")
 def history(events: Frame, now: int) -> Frame:
     """One row per user and item between whom anything but an impression is known at `now` (epoch s).
 
-    user_key, item_id, baskets, the popularity windows, decayed counts, views and carts; quantity, value; `_first`
-    purchase row, `_first_basket`, `_last` and own_gap_days; `_carted` and `_removed`, their latest moments.
+    user_key, item_id, baskets, the decayed counts, views_7d; own_gap_days; and moments: `_first_basket`, `_last` and
+    the latest `_viewed`, `_carted` and `_removed`. Few columns on purpose: there is a row for nearly every event.
     """
-    counts = ("baskets", *_POPULARITY, *_OTHER)
-    firsts, lasts = nw.col("_first", "_first_basket").min(), nw.col("_last", "_carted", "_removed").max()
-    sums = nw.col(*counts, *_DECAYED, QUANTITY, VALUE).sum()
-    rows = nw.concat([_baskets(events, now), _looks(events, now)], how="vertical")
-    pairs = rows.group_by(USER_KEY, ITEM_ID).agg(sums, firsts, lasts)
+    counts = ("baskets", "views_7d")
+    moments = nw.col("_last", "_viewed", "_carted", "_removed").max()
+    pairs = _rows(events, now).group_by(USER_KEY, ITEM_ID)
+    made = pairs.agg(nw.col(*counts, *_DECAYED).sum(), nw.col("_first_basket").min(), moments)
     baskets, days = nw.col("baskets"), (nw.col("_last") - nw.col("_first_basket")) / DAY
-    return pairs.with_columns(nw.col(*counts).cast(nw.Int64)).with_columns(
+    return made.with_columns(nw.col(*counts).cast(nw.Int64)).with_columns(
         nw.when(baskets > 1).then(days / (baskets - 1)).alias("own_gap_days")
     )
+
+
+def sales(events: Frame, now: int) -> Frame:
+    """One row per item with such a history: the popularity windows, views_28d, carts_28d, quantity, value and `_first`,
+    the moment of its first purchase row."""
+    counts = (*_POPULARITY, "views_28d", "carts_28d")
+    items = _rows(events, now).group_by(ITEM_ID).agg(nw.col(*counts, QUANTITY, VALUE).sum(), nw.col("_first").min())
+    return items.with_columns(nw.col(*counts).cast(nw.Int64))
+
+
+def _rows(events: Frame, now: int) -> Frame:
+    return nw.concat([_baskets(events, now), _looks(events, now)], how="vertical")
 
 
 def _baskets(events: Frame, now: int) -> Frame:
@@ -57,6 +68,7 @@ def _baskets(events: Frame, now: int) -> Frame:
         "_first",
         last.alias("_first_basket"),
         "_last",
+        never.alias("_viewed"),
         never.alias("_carted"),
         never.alias("_removed"),
     )
@@ -81,6 +93,7 @@ def _looks(events: Frame, now: int) -> Frame:
             nw.lit(0.0).alias(QUANTITY),
             nw.lit(0.0).alias(VALUE),
             *(never.alias(name) for name in ("_first", "_first_basket", "_last")),
+            nw.when(viewed).then(at).alias("_viewed"),
             nw.when(carted).then(at).alias("_carted"),
             nw.when(removed).then(at).alias("_removed"),
         )

@@ -6,8 +6,8 @@ import narwhals as nw
 
 from models.columns import ITEM_ID, QUANTITY, VALUE
 from models.features.catalog import ITEM_FEATURES
-from models.features.history import WINDOWS, history
-from models.features.rows import Frame, Keep, as_is, days_before, one_if
+from models.features.history import history, sales
+from models.features.rows import DAY, Frame, Keep, as_is, days_before, one_if
 from models.features.shelf import PRICE_RANK, shelf
 
 SMOOTHING: Final = 10
@@ -26,7 +26,8 @@ def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
 
     `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
     """
-    counted = keep(_counted(history(events, now)))
+    pairs = keep(history(events, now), f"history {now}")
+    counted = keep(sales(events, now).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}")
     ranks = shelf(events, items, now).select(ITEM_ID, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
@@ -46,10 +47,10 @@ def repurchase_gaps(pairs: Frame) -> Frame:
     return again.group_by(ITEM_ID).agg(nw.col("own_gap_days").median().alias("repurchase_gap_days"))
 
 
-def _counted(pairs: Frame) -> Frame:
-    """One row per item: what adds up over its users."""
-    viewed, carted = nw.col("views_28d") > 0, nw.col("carts_28d") > 0
-    bought, baskets = nw.col("popularity_28d") > 0, nw.col("baskets")
+def _counted(pairs: Frame, now: int) -> Frame:
+    """One row per item: of how many of its users what is true."""
+    viewed, carted, bought = (nw.col(name) >= now - 28 * DAY for name in ("_viewed", "_carted", "_last"))
+    baskets = nw.col("baskets")
     flags = {
         "distinct_users": baskets > 0,
         "_again": baskets > 1,
@@ -60,10 +61,8 @@ def _counted(pairs: Frame) -> Frame:
         "_carted_bought": carted & bought,
     }
     marked = pairs.with_columns(one_if(flag).alias(name) for name, flag in flags.items())
-    counts = (*(f"popularity_{days}d" for days in WINDOWS), "views_28d", "carts_28d", *flags)
     gaps = nw.col("own_gap_days").median().alias("repurchase_gap_days")
-    sums = nw.col(*counts, QUANTITY, VALUE).sum()
-    return marked.group_by(ITEM_ID).agg(sums, nw.col("_first").min(), gaps).with_columns(nw.col(*counts).cast(nw.Int64))
+    return marked.group_by(ITEM_ID).agg(nw.col(*flags).sum(), gaps).with_columns(nw.col(*flags).cast(nw.Int64))
 
 
 def _conversion(whom: str, who: str) -> nw.Expr:

@@ -1,22 +1,13 @@
 """What has been between a user and an item: how often, how lately, and whether it is due again."""
 
-from typing import Final
-
 import narwhals as nw
 
 from models.columns import ITEM_ID, USER_KEY
 from models.features.catalog import PAIR_FEATURES
-from models.features.history import HALF_LIVES, history
+from models.features.history import history
 from models.features.item import repurchase_gaps
 from models.features.rows import BASKET, Frame, Keep, as_is, days_before, one_if, purchases
 from models.features.shelf import DEPARTMENT, departments, numbered
-
-_DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
-_KEPT: Final = (
-    *(USER_KEY, ITEM_ID, "baskets", *_DECAYED, "views_7d"),
-    *("_last", "own_gap_days", "_carted", "_removed"),
-)
-"""What is needed of the history, which is read three times."""
 
 
 def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
@@ -24,7 +15,7 @@ def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
 
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
-    pairs = keep(history(events, now).select(*_KEPT))
+    pairs = keep(history(events, now), f"history {now}")
     placed = pairs.join(_departments(items), on=ITEM_ID, how="left")
     whole = (
         placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")

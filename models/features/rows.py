@@ -12,8 +12,9 @@ import narwhals as nw
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, SESSION_ID
 
 Frame = nw.LazyFrame[Any]
-Keep = Callable[[Frame], Frame]
-"""Stores a frame that is read several times, as the engine at hand does it best: a temporary table, a cache."""
+Keep = Callable[[Frame, str], Frame]
+"""Stores a frame that is read several times, as the engine at hand does it best: a temporary table, a cache. Kept under
+the same name again it may give what is there already: the name says the moment too."""
 
 DAY: Final = 86_400
 BASKET: Final = "_basket"
@@ -48,6 +49,6 @@ def one_if(condition: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
 
 
-def as_is(frame: Frame) -> Frame:
+def as_is(frame: Frame, _name: str) -> Frame:
     """Keeps nothing: the engine may work the frame out again for every use."""
     return frame

@@ -16,7 +16,7 @@ def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     `items` is the catalogue: item_id, category, brand, price. Sessions, engagement and habits look at every event,
     all else at purchases.
     """
-    places = keep(shelf(events, items, now))
+    places = keep(shelf(events, items, now), f"shelf {now}")
     table = visits(events, now).join(_spending(events, now), on=USER_KEY, how="left")
     for part in (price_levels, departments, brands):
         table = table.join(part(events, places, now), on=USER_KEY, how="left")

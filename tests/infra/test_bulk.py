@@ -1,11 +1,12 @@
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, text
+from sqlalchemy import Column, Connection, Integer, MetaData, Table, Text, false, literal, select, text
 
-from infra.bulk import array, copy, insert_new, upsert
+from infra.bulk import array, copy, insert_new, read_table, upsert
 from infra.database import engine
 
 HOSTILE = [
@@ -82,3 +83,22 @@ def test_what_was_copied_goes_with_its_transaction(connection: Connection, empty
     connection.rollback()
     with engine(empty_database).connect() as other:
         assert other.execute(text("SELECT count(*) FROM goods")).scalar() == 0
+
+
+def test_hostile_text_and_nulls_are_read_as_they_are(connection: Connection) -> None:
+    kept = Table("kept", MetaData(), Column("n", Integer), Column("word", Text))
+    copy(connection, "kept", ("n", "word"), [*enumerate(HOSTILE), (None, "nameless")])
+    kinds = {"n": pa.int64(), "word": pa.string()}
+    found = read_table(connection, select(kept).order_by(kept.c.n.nulls_last()), kinds)
+    assert found.to_pydict() == {"n": [*range(len(HOSTILE)), None], "word": [*HOSTILE, "nameless"]}
+    words = select(kept.c.word).where(kept.c.word.in_(['100% "%(n)s"', *HOSTILE]) | kept.c.word.is_(None))
+    told = read_table(connection, words.order_by(kept.c.n), {"word": pa.string()})
+    assert told["word"].to_pylist() == HOSTILE
+
+
+def test_flags_and_moments_are_read_and_a_query_may_find_nothing(connection: Connection) -> None:
+    moment = datetime(2024, 6, 1, 10, 30, 0, 123456, UTC)
+    said = select(literal(True).label("yes"), literal(False).label("no"), literal(moment).label("at"))
+    kinds = {"yes": pa.bool_(), "no": pa.bool_(), "at": pa.timestamp("us", tz="UTC")}
+    assert read_table(connection, said, kinds).to_pylist() == [{"yes": True, "no": False, "at": moment}]
+    assert read_table(connection, said.where(false()), kinds).schema == pa.schema(kinds)

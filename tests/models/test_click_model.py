@@ -45,7 +45,7 @@ def learned() -> Learned:
     """
     connection.register("events", shop.events)
 
-    def keep(rows: nw.LazyFrame[Any]) -> nw.LazyFrame[Any]:
+    def keep(rows: nw.LazyFrame[Any], _name: str = "") -> nw.LazyFrame[Any]:
         return nw.from_native(connection.from_arrow(rows.collect("pyarrow").to_arrow()))
 
     events, items = keep(nw.from_native(connection.sql(stamped))), nw.from_native(connection.from_arrow(shop.items))
