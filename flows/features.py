@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow
 
+from models.labels import Kind
 from tasks.build_dataset import build_dataset, split_by
 from tasks.rebuild_dataset import rebuild_dataset
 from tasks.report import show
@@ -18,6 +19,10 @@ def features(
     validation_from: date | None = None,
     test_from: date | None = None,
     shares: list[float] | None = None,
+    label: Kind = "purchase",
+    horizon_days: float | None = None,
+    attribution_days: float = 1.0,
+    weights: dict[str, float] | None = None,
     rebuild: str | None = None,
 ) -> dict[str, Any]:
     """Build the data set that models learn from: features at three moments, named by the version of its events.
@@ -29,6 +34,10 @@ def features(
         validation_from: Instead of days: the day on which validation begins.
         test_from: Instead of days: the day on which the test begins.
         shares: Instead of both: the parts of the purchases, in order of time; by default 0.7, 0.15 and 0.15.
+        label: What is foretold: a step to the purchase, or engagement of any kind.
+        horizon_days: How long after a cut labels look; by default up to the next cut.
+        attribution_days: How long an impression may take credit for what follows it.
+        weights: Engagement by event type, below 0 for what speaks against an item; by default those of the features.
         rebuild: Nothing new, but this data set worked out again and compared with what it was.
     """
     if rebuild:
@@ -36,6 +45,7 @@ def features(
         show("dataset", f"Data set {rebuild}, built again", [compared])
         return compared
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
-    manifest: dict[str, Any] = build_dataset(split)
+    labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
+    manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}))
     show("dataset", f"Data set {manifest['version']}", [manifest["rows"]])
     return manifest

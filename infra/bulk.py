@@ -63,9 +63,7 @@ def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[st
         written,
         csv.ReadOptions(column_names=[*kinds], block_size=_LONGEST_ROW),
         csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        csv.ConvertOptions(
-            column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_WORDS
-        ),
+        csv.ConvertOptions(column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_WORDS),
     )
 
 

@@ -4,7 +4,7 @@ Negatives exist only where impressions exist: somebody who did not buy an item m
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self, get_args
 
 import narwhals as nw
@@ -40,8 +40,8 @@ class LabelConfig:
 
     kind: Kind = "click"
     """What a 1 stands for: a step of `FUNNEL`, or engagement of any kind."""
-    horizon_days: float = 28.0
-    """How long after the cut `labels` looks."""
+    horizon_days: float | None = None
+    """How long after the cut `labels` looks; by default as long as whoever asks has time (`until`)."""
     attribution_days: float = 1.0
     """How long an impression may take credit for what follows it."""
     weights: Mapping[str, float] = field(default_factory=lambda: {name: w for w, names in ENGAGEMENT for name in names})
@@ -50,15 +50,21 @@ class LabelConfig:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise LabelError(f"No label {self.kind!r}: choose one of {', '.join(get_args(Kind))}.")
-        if not (self.horizon_days > 0 and self.attribution_days > 0):
+        if not ((self.horizon_days is None or self.horizon_days > 0) and self.attribution_days > 0):
             raise LabelError("horizon_days and attribution_days must be above 0.")
         if self.kind == "engagement" and not any(weight > 0 for weight in self.weights.values()):
             raise LabelError("Engagement needs an event type with a weight above 0.")
 
     @property
     def horizon(self) -> int:
-        """In seconds."""
+        """In seconds. Raises LabelError when none was chosen."""
+        if self.horizon_days is None:
+            raise LabelError("These labels need horizon_days: how long after the cut to look.")
         return round(self.horizon_days * _DAY)
+
+    def until(self, seconds: int) -> Self:
+        """The same, with a horizon of so many seconds where none was chosen."""
+        return self if self.horizon_days is not None else replace(self, horizon_days=seconds / _DAY)
 
     @property
     def window(self) -> int:

@@ -2,13 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any, Final
 
 import narwhals as nw
-from duckdb import DuckDBPyRelation
 from prefect import task
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -17,26 +15,20 @@ from infra.installation import Installation, current
 from infra.schema import datasets
 from models import columns, splits
 from models.errors import TailorbirdError
-from models.features.sequence import sequences
 from models.features.tables import TABLES
+from models.labels import LabelConfig
 from models.splits import By, Cuts, SplitConfig
-from models.sql import texts
 from tasks.check_dataset import check_dataset
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_known import known_now
+from tasks.dataset_tables import keys_of, parts, stored_rows
 from tasks.progress import progress
 from tasks.segment_users import segment_users
 
 Manifest = dict[str, Any]
 _FORMAT: Final = 3
 _BATCH_ROWS: Final = 100_000
-_COPIED: Final = ("users", "items", "aliases", "batches")
-_INTERACTIONS: Final = f"""
-    SELECT people.user_key, goods.item_id, occurred_at, received_at, session_id, quantity, value
-    FROM events JOIN people ON people.code = events.user_key JOIN goods ON goods.code = events.item_id
-    WHERE event_type = '{columns.PURCHASE}'
-"""
 
 
 class NoEventsError(TailorbirdError):
@@ -50,6 +42,7 @@ class _Plan:
     events_version: int
     known: Known
     config: SplitConfig
+    label: LabelConfig
 
     def manifest(self) -> Manifest:
         """The definition: the version of the events alone is not enough, since a batch may be closed, a catalogue come
@@ -62,6 +55,7 @@ class _Plan:
         }
         names = {name: [feature.name for feature in table.features] for name, table in TABLES.items()}
         said = {"format": _FORMAT, "events_version": self.events_version, "split": self.config.as_dict()}
+        said["label"] = self.label.as_dict()
         definition = said | {"features": names, **digests}
         return definition | {"definition": _digest([json.dumps(definition, sort_keys=True)])}
 
@@ -107,17 +101,19 @@ def split_by(
 
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
-def build_dataset(split: dict[str, Any] | None = None) -> Manifest:
+def build_dataset(split: dict[str, Any] | None = None, label: dict[str, Any] | None = None) -> Manifest:
     """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
 
-    `split` are the values of a SplitConfig. Raises NoEventsError before the first ingest, SplitError when there is
-    too little history, BatchRefusedError when the data set is not what its suite expects.
+    `split` and `label` are the values of a SplitConfig and a LabelConfig (by default a purchase up to the next cut).
+    Raises NoEventsError before the first ingest, SplitError when there is too little history, LabelError when there
+    is too little for the labels' horizon, BatchRefusedError when the data set is not what its suite expects.
     """
     here = current()
     table = here.lake.events()
     if table is None:
         raise NoEventsError("The lake has no events yet: run `tailorbird ingest` first.")
-    plan = _Plan(table.version(), known_now(here), SplitConfig.from_dict(split or {}))
+    labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
+    plan = _Plan(table.version(), known_now(here), SplitConfig.from_dict(split or {}), labels)
     manifest = plan.manifest()
     stored = _defined(here, manifest["definition"])
     if stored:
@@ -132,13 +128,13 @@ def build_dataset(split: dict[str, Any] | None = None) -> Manifest:
         moments = splits.split(bought, plan.config)
         day = datetime.fromtimestamp(moments.as_of, UTC)
         version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
-        return _write(here, space, plan.known, moments, manifest | {"version": version, **moments.as_dict()})
+        return _write(here, space, plan, moments, manifest | {"version": version, **moments.as_dict()})
 
 
-def _write(here: Installation, space: Workspace, known: Known, moments: Cuts, manifest: Manifest) -> Manifest:
+def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, manifest: Manifest) -> Manifest:
     """Write every table, hold them against their suite, and enter the data set."""
-    version = manifest["version"]
-    tables = parts(space, known, moments)
+    version, known = manifest["version"], plan.known
+    tables = parts(space, known, moments, plan.label)
     with progress("features", len(tables)) as advance:
         for name, made in tables.items():
             here.lake.write_dataset(version, name, (rows.to_arrow_reader(_BATCH_ROWS) for rows in made))
@@ -154,37 +150,6 @@ def _write(here: Installation, space: Workspace, known: Known, moments: Cuts, ma
     with here.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
     return manifest
-
-
-def stored_rows(here: Installation, version: str, name: str) -> str:
-    """SQL for a table of a data set in the lake; Delta writes no file for an empty one."""
-    files = here.lake.dataset_files(version, name)
-    return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
-
-
-def parts(space: Workspace, known: Known, moments: Cuts) -> dict[str, Iterator[DuckDBPyRelation]]:
-    """The tables of a data set, each in parts that are worked out when they are asked for."""
-    tables = {name: _at_each_cut(space, table.build, moments) for name, table in TABLES.items()}
-    copied = {name: space.connection.from_arrow(getattr(known, name)) for name in _COPIED}
-    return {
-        "interactions": iter([space.connection.sql(_INTERACTIONS)]),
-        **{name: iter([rows]) for name, rows in copied.items()},
-        **tables,
-        "sequences": _at_each_cut(space, lambda events, _items, now, _keep: sequences(events, now), moments),
-    }
-
-
-def _at_each_cut(space: Workspace, build: Any, moments: Cuts) -> Iterator[DuckDBPyRelation]:
-    """A table as it was at each cut, with the cut in `as_of`."""
-    for moment in moments.all():
-        frame = build(space.events(), space.items(), moment, space.keep)
-        found = space.named(frame)
-        yield found.select(f"{moment}::BIGINT AS {columns.AS_OF}, *")
-
-
-def keys_of(name: str) -> tuple[str, ...]:
-    """The columns that name a row of a table whose numbers are worked out; none of one that is copied."""
-    return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
 def _count(space: Workspace, rows: str) -> int:

@@ -12,10 +12,11 @@ from infra.installation import Installation, current
 from infra.schema import suppressions, users
 from models import columns
 from models.errors import TailorbirdError
+from models.labels import LabelConfig
 from models.splits import Cuts
-from tasks.build_dataset import keys_of, parts, stored_rows
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
+from tasks.dataset_tables import keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
 
 
@@ -36,7 +37,7 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
     with workspace(here, known, _files(here, manifest["events_version"])) as space:
         then = _digests(here, space, manifest)
         found = {}
-        for name, made in parts(space, known, moments).items():
+        for name, made in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
             for number, rows in enumerate(made):
                 store = rows.insert_into if number else rows.create
                 store(f"rebuilt_{name}")

@@ -1,7 +1,7 @@
 """From data set to published lists: features, search, train, review, decide, score."""
 
 from getpass import getuser
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from models.errors import TailorbirdError
 
 app = running.group()
 
+Label = Literal["click", "add_to_cart", "purchase", "engagement"]
 Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
 
 
@@ -22,13 +23,16 @@ def features(
     validation_from: Annotated[str | None, typer.Option(help="Instead of days: where validation begins.")] = None,
     test_from: Annotated[str | None, typer.Option(help="Instead of days: where the test begins.")] = None,
     shares: Annotated[str | None, typer.Option(help="Instead of both: parts of the purchases, as 70/15/15.")] = None,
+    label: Annotated[Label, typer.Option(help="What labels tell of the time after a cut.")] = "purchase",
+    horizon_days: Annotated[float | None, typer.Option(help="How long that is; by default to the next cut.")] = None,
     rebuild: Annotated[str | None, typer.Option(help="Work this data set out again, and compare.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
     days = [_day(said) for said in (as_of, validation_from, test_from)]
     run, parts = running.flow("features"), _shares(shares)
-    running.finish("dataset", run(days[0], validation_days, test_days, *days[1:], parts, rebuild), as_json)
+    split = (days[0], validation_days, test_days, *days[1:], parts)
+    running.finish("dataset", run(*split, label, horizon_days, rebuild=rebuild), as_json)
 
 
 @app.command()

@@ -58,9 +58,62 @@ _METHODS = f"""\
 """
 
 
+_SPLITS = """\
+## Splits
+
+A data set is split in time, never at random. By default by share: 70 % of the purchases in order of time are for
+training, 15 % for validation (searches are measured there) and 15 % for the test that decides and that no search sees.
+`tailorbird features --validation-days 30 --test-days 31` takes the last days instead, `--validation-from` and
+`--test-from` name the dates, `--as-of` where everything ends. Rolling-origin folds (`models.splits.rolling_origin`) give
+several cuts, each with the same time after it, for cross-validation.
+
+A boundary is a second. What happened in it belongs to the later part, so events of one second are never torn apart and
+the order of rows decides nothing; ties make the earlier part smaller.
+
+## Labels
+
+`labels` says what users did after a cut, as rows `as_of, user_key, item_id, label, weight, labelled_at`: a purchase by
+default, or `--label click | add_to_cart | engagement`, up to the next cut or for `--horizon-days`. `weight` is how many
+such events there were, or how much engagement. A horizon that is not over by the next cut is refused: those labels could
+not have been known. There are no negatives among them, for who did not buy may never have seen the item.
+
+`impressions` holds the negatives, where recommendations were shown and recorded: rows with `recommendation_id`,
+`placement`, `position`, `shown_at`, and `label` 1 when the user answered within a day (`attribution_days`), else 0.
+
+- An answer is an event of the label's step or a later one with the same user, item and `recommendation_id`; past the
+  click also one without the id, by somebody who had clicked the item within the window.
+- It counts for one impression, the latest before it.
+- An impression whose window was still open at the cut is left out: its 0 could yet become a 1.
+
+## Segments
+
+Every user is in a segment by purchases (`rfm`: recency, frequency and money in fifths, Hughes 1994) and one by traits
+(`demographic`: k-means over the encoded traits, `unknown` without any): the static segments that personalization has to
+beat, and what the cold get. They are fitted for each data set, and SQL can ask for them:
+
+```sql
+SELECT segment, users, meaning, typical FROM segment_descriptions WHERE kind = 'rfm';
+SELECT rfm, count(*) FROM segments WHERE dataset_version = '…' GROUP BY rfm;
+```
+
+## Words as numbers
+
+`models.features.encoding` makes a matrix of a table, fitted on the training part alone and stored with the model. Numbers
+are filled (by the median) and scaled. Words of at most 32 values become one column a value, values in fewer than 5 rows
+pooled; words of more values become vectors, learned from what occurs together or taken from a model's own factors; only
+where neither can be had they are hashed.
+
+## The same again
+
+A data set is named by its definition: the version of the events, the catalogue and the users of that moment, the split,
+the labels, the features. `tailorbird features --rebuild NAME` works an old one out again and compares the digests of
+all tables: they are equal until somebody was erased or withdrew consent, and then it says which tables differ.
+"""
+
+
 def document() -> str:
     """The whole page, Markdown."""
-    return "\n".join([_OPENING, *_tables(), _METHODS, _engagement()])
+    return "\n".join([_OPENING, *_tables(), _METHODS, _engagement(), _SPLITS])
 
 
 def _tables() -> Iterator[str]:

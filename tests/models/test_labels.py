@@ -90,7 +90,7 @@ def test_labels_by_hand(engine: Engine, kind: Any, expected: list[tuple[Any, ...
 
 
 def test_engagement_that_sums_to_nothing_says_nothing(engine: Engine) -> None:
-    config = LabelConfig("engagement", weights={"add_to_cart": 2.0, "remove_from_cart": -2.0})
+    config = LabelConfig("engagement", horizon_days=7, weights={"add_to_cart": 2.0, "remove_from_cart": -2.0})
     rows = [event("ann", "tea", "add_to_cart", CUT), event("ann", "tea", "remove_from_cart", CUT + 1)]
     assert found(labels(engine(rows), CUT, config)) == []
 
@@ -142,3 +142,10 @@ def test_a_config_survives_json() -> None:
 
 def test_by_default_engagement_weighs_as_the_feature_of_that_name_does() -> None:
     assert LabelConfig("engagement").weights.items() >= {"purchase": 10.0, "add_to_cart": 4.0, "view": 1.0}.items()
+
+
+def test_a_horizon_that_nobody_chose_is_asked_for_or_given() -> None:
+    with pytest.raises(LabelError, match="need horizon_days"):
+        LabelConfig().horizon  # noqa: B018
+    assert LabelConfig().until(3 * DAY).horizon == 3 * DAY
+    assert LabelConfig(horizon_days=7).until(3 * DAY).horizon == 7 * DAY

@@ -1,4 +1,5 @@
 from datetime import UTC, date, datetime
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
@@ -11,6 +12,7 @@ from infra.installation import Installation
 from infra.schema import datasets, segment_descriptions, segments, users
 from models.errors import TailorbirdError
 from models.features.catalog import ITEM_FEATURES, USER_FEATURES
+from models.labels import LabelError
 from tasks import ledger
 from tasks.build_dataset import NoEventsError, build_dataset, split_by, stored_manifest
 from tasks.ingest_events import ingest_events
@@ -206,3 +208,25 @@ def test_a_data_set_that_breaks_its_suite_is_not_there(stage: Any) -> None:
     with pytest.raises(BatchRefusedError, match=r"is not what its suite expects.*ratio_rows_interactions"):
         build_dataset.fn(split_by(date(2017, 11, 1), 30, 31))
     assert newest_version() == stage.manifest["version"]
+
+
+def test_labels_tell_what_was_bought_between_one_cut_and_the_next(stage: Any) -> None:
+    version, cuts = stage.manifest["version"], open_dataset(stage.manifest["version"]).cuts.all()
+    labelled = stage.here.lake.read_dataset(version, "labels").to_pylist()
+    bought = stage.here.lake.read_dataset(version, "interactions").to_pylist()
+    for cut, end in pairwise(cuts):
+        pairs = {(row["user_key"], row["item_id"]) for row in bought if cut <= row["occurred_at"] < end}
+        told = [(row["user_key"], row["item_id"]) for row in labelled if row["as_of"] == cut]
+        assert len(told) == len(pairs) > 0
+        assert set(told) == pairs
+    assert {row["label"] for row in labelled} == {1}
+    assert {row["as_of"] for row in labelled} == {*cuts[:-1]}
+
+
+def test_other_labels_make_another_data_set_and_no_horizon_reaches_past_the_next_cut(stage: Any) -> None:
+    week = build_dataset.fn(BY_DAYS, {"horizon_days": 7})
+    assert week["version"] != stage.manifest["version"]
+    assert week["rows"]["labels"] < stage.manifest["rows"]["labels"]
+    with pytest.raises(LabelError, match="cut earlier"):
+        build_dataset.fn(BY_DAYS, {"horizon_days": 40})
+    assert newest_version() == week["version"]
