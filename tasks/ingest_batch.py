@@ -136,7 +136,7 @@ def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: 
 
 
 def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
-    """Drop refusals after which the same user agreed again, by an event that the lake has."""
+    """Refusals after which the same user agreed again, by an event that the lake has, are not the last answer."""
     refusals = updates.refusals(connection, batch_id)
     paths = here.lake.event_files()
     if not refusals or not paths:
@@ -147,7 +147,7 @@ def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
             "said_at": pa.array([moment for _, moment in refusals], pa.timestamp("us", tz="UTC")),
         }
     )
-    later = query(
+    agreements = query(
         f"""
         WITH events AS (
             SELECT user_key, occurred_at, consent FROM (
@@ -155,9 +155,10 @@ def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
                 SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
             )
         )
-        SELECT DISTINCT user_key, said_at FROM events
+        SELECT user_key, said_at, max(occurred_at) AS agreed_at FROM events
         JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
+        GROUP BY ALL
         """,
         said=said,
     )
-    updates.drop_refusals(connection, batch_id, later.to_pylist())
+    updates.agree(connection, batch_id, agreements.to_pylist())

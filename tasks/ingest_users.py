@@ -18,6 +18,7 @@ from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
 from models.shapes.traffic import USER_ID_TOO_LONG, too_long
+from tasks import consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
@@ -25,13 +26,14 @@ from tasks.prepare import pseudonymised
 from tasks.sources import places
 
 _ANSWER: Final = "the user's own answer, by the file of users"
-_ANSWERED: Final = """excluded.consent_at IS NOT NULL
-    AND (users.consent_at IS NULL OR excluded.consent_at >= users.consent_at)"""
-_CONSENT: Final = {
-    name: f"CASE WHEN {_ANSWERED} THEN excluded.{name} ELSE users.{name} END"
-    for name in (columns.CONSENT, "consent_source", "consent_at")
+_COLUMNS: Final = (
+    *(columns.USER_KEY, columns.ATTRIBUTES, "said_at", columns.CONSENT, "consent_source", columns.BATCH_ID),
+    *("consent_at", "refused_at"),
+)
+_CHANGES: Final = consent.ANSWERS | {
+    columns.ATTRIBUTES: later.values("users.attributes", "users.said_at", "excluded.attributes", "excluded.said_at"),
+    "said_at": later.times("users.said_at", "excluded.said_at"),
 }
-"""What is declared for everybody changes nothing for who is known; an answer of their own does, if it is newer."""
 
 
 @task(description="The users of one file and the traits on the mapping's allow-list, into Postgres.")
@@ -50,28 +52,29 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
             names.append(used)
             return Cleaned(keyed, cleaned)
 
-        def store(connection: Connection, rows: pa.Table) -> None:
+        def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)
             remember(connection, everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks())))
-            _store(connection, rows, known, batch.batch_id)
+            _store(connection, rows, known, batch_id)
 
         return ingest_reference(Reference(here, known, "users", batch, columns.USER_KEY, shape, store), path)
 
 
 def _store(connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
-    """Traits are replaced. An answer without a time of its own was given now."""
+    """Traits are replaced: they were told now, and so was an answer without a time of its own."""
     now = datetime.now(UTC)
-    declared = mapping.consent != "opt-in"
     answers, moments = (
         rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
         for name in (columns.CONSENT, "consent_at")
     )
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
-    lines = [
-        (key, json.dumps(traits), declared, mapping.consent_note, batch_id, now, None)
-        if said is None
-        else (key, json.dumps(traits), said, _ANSWER, batch_id, now, moment or now)
-        for key, traits, said, moment in zip(keys, attributes, answers, moments, strict=True)
-    ]
-    named = (columns.USER_KEY, columns.ATTRIBUTES, columns.CONSENT, "consent_source", columns.BATCH_ID, "said_at")
-    upsert(connection, users, (*named, "consent_at"), lines, _CONSENT)
+    said_at = json.dumps(later.moments(dict.fromkeys(rows.schema.field(columns.ATTRIBUTES).type.names, now)))
+    lines = []
+    for key, traits, said, moment in zip(keys, attributes, answers, moments, strict=True):
+        at = None if said is None else min(moment or now, now)
+        source = mapping.consent_note if said is None else _ANSWER
+        agreed = mapping.consent != "opt-in" if said is None else said
+        lines.append((key, json.dumps(traits), said_at, agreed, source, batch_id, at, at if said is False else None))
+    upsert(connection, users, _COLUMNS, lines, _CHANGES)
+    # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
+    consent.withdraw(connection, keys)
