@@ -22,7 +22,8 @@ def written(moment: datetime) -> str:
 
 def moments(times: Mapping[str, datetime | None]) -> dict[str, str]:
     """The times of keys as they are stored; of a key that has none nothing is."""
-    return {key: written(moment) for key, moment in times.items() if moment is not None}
+    texts = {moment: written(moment) for moment in set(times.values()) if moment is not None}
+    return {key: texts[moment] for key, moment in times.items() if moment is not None}
 
 
 def at(times: str, key: str) -> str:

@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
@@ -32,7 +33,7 @@ def test_each_device_is_whose_it_is_in_the_end(installation: Installation, calls
 
 def test_a_chain_of_a_hundred_thousand_ids_is_followed_to_its_end(installation: Installation) -> None:
     chain = [f"{n:06}" for n in range(100_001)]
-    rows = [{"anonymous_key": a, "user_key": b, "batch_id": "b"} for a, b in zip(chain, chain[1:], strict=False)]
+    rows = [{"anonymous_key": a, "user_key": b, "batch_id": "b"} for a, b in pairwise(chain)]
     with installation.engine.begin() as connection:
         connection.execute(aliases.insert(), rows)
     assert set(known_now(installation).aliases["known"].to_pylist()) == {chain[-1]}
