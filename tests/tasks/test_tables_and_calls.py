@@ -73,12 +73,28 @@ def test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in(
 def test_of_who_refused_a_table_of_users_stores_no_traits(installation: Installation, tmp_path: Path) -> None:
     mapping, path = _catalogue(tmp_path), tmp_path / "u.csv"
     ingest(tmp_path, call(2, "page", False, "bob"), call(2, "page", True, "cleo"))
-    path.write_text("id,plan,agreed,at\nann,gold,no,2024-06-01\nbob,gold,yes,2024-06-01\ncleo,gold,no,2024-06-01\n")
+    path.write_text(
+        "id,plan,agreed,at\nann,gold,no,2024-06-01\nbob,gold,yes,2024-06-01\ncleo,gold,no,2024-06-01\ndora,gold,yes,\n"
+    )
     ingest_users.fn(mapping, str(path))
-    keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo")}
+    keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora")}
     with installation.engine.connect() as connection:
         found = {keys[row.user_key]: (row.consent, row.attributes) for row in connection.execute(select(users))}
-    assert found == {"ann": (False, {}), "bob": (False, {}), "cleo": (True, {"plan": "gold"})}
+    assert found == {"ann": (False, {}), "bob": (False, {}), "cleo": (True, {}), "dora": (True, {"plan": "gold"})}
+
+
+@pytest.mark.parametrize("table_first", [True, False])
+def test_who_agreed_by_an_event_after_the_refusal_in_a_table_agrees(
+    installation: Installation, tmp_path: Path, table_first: bool
+) -> None:
+    mapping, path = _catalogue(tmp_path), tmp_path / "u.csv"
+    path.write_text("id,plan,agreed,at\nann,gold,no,2024-06-01\n")
+    steps = [partial(ingest_users.fn, mapping, str(path)), partial(ingest, tmp_path, viewed(2))]
+    for step in steps if table_first else reversed(steps):
+        step()
+    with installation.engine.connect() as connection:
+        ann = connection.execute(select(users)).one()
+    assert (ann.consent, ann.attributes, ann.refused_at.day) == (True, {}, 1)
 
 
 def test_tables_and_calls_that_come_in_at_once_wait_for_each_other(
