@@ -33,6 +33,11 @@ def _moment(name: str, *, now: bool = False) -> Column[object]:
     return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
 
 
+def _times(name: str = "said_at") -> Column[object]:
+    """When each key was said last."""
+    return Column(name, JSONB, nullable=False, server_default="{}")
+
+
 identities = Table(
     "users",
     metadata,
@@ -55,7 +60,7 @@ items = Table(
     Column("attributes", JSONB, nullable=False),
     Column("available", Boolean, nullable=False),
     Column("batch_id", Text, nullable=False),
-    _moment("said_at"),
+    _times(),
 )
 
 users = Table(
@@ -66,18 +71,19 @@ users = Table(
     Column("consent", Boolean, nullable=False),
     Column("consent_source", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
-    _moment("said_at"),
+    _times(),
     _moment("consent_at"),
+    _moment("refused_at"),
 )
 
 aliases = Table(
     "aliases",
     metadata,
     Column("anonymous_key", Text, primary_key=True),
-    Column("user_key", Text, nullable=False),
+    Column("user_key", Text, primary_key=True),
     _moment("occurred_at"),
     Column("batch_id", Text, nullable=False),
-    comment="Which device turned out to be whose: data sets join what it did before to the user.",
+    comment="Which device turned out to be whose, the latest counts: data sets join what it did to the user.",
 )
 
 suppressions = Table(
@@ -124,6 +130,7 @@ ingest_updates = Table(
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     Column("said", JSONB, nullable=False),
+    _times("times"),
     _moment("said_at"),
     comment="What a batch on its way in says of items, users and devices; it counts once the batch is committed.",
 )

@@ -50,7 +50,7 @@ def batch_of(
 ) -> ledger.Batch:
     """The batch that the content of a file makes; `address` is where it comes from."""
     meaning = hashlib.sha256(mapping.model_dump_json(exclude=_ASIDE, exclude_defaults=True).encode()).hexdigest()
-    batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:4]}"
+    batch_id = f"{mapping.name}-{dataset}-{files.digest(path)[:12]}-{meaning[:8]}"
     return ledger.Batch(batch_id, dataset, mapping.name, address, mapping.consent_note, request or {})
 
 

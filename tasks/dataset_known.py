@@ -1,7 +1,7 @@
 """What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
 
 import pyarrow as pa
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, DateTime, cast, func, select, text
 
 from infra.bulk import read_table
 from infra.installation import Installation
@@ -41,8 +41,30 @@ def _items(connection: Connection) -> pa.Table:
 
 
 def _aliases(connection: Connection) -> pa.Table:
-    known = select(aliases.c.anonymous_key, aliases.c.user_key).order_by(aliases.c.anonymous_key)
-    return read_table(connection, known, {"device": pa.string(), "known": pa.string()})
+    """Whose each device, or earlier id, is in the end: of several owners the last, and of that one its own."""
+    entry, never = aliases.c, cast("-infinity", DateTime(timezone=True))
+    latest = (entry.anonymous_key, func.coalesce(entry.occurred_at, never), entry.user_key)
+    owners = {device: known for device, _, known in connection.execute(select(*latest).order_by(*latest))}
+    found = {device: known for device, known in sorted(_resolved(owners).items()) if device != known}
+    return pa.table(
+        {"device": pa.array(list(found), pa.string()), "known": pa.array(list(found.values()), pa.string())}
+    )
+
+
+def _resolved(owners: dict[str, str]) -> dict[str, str]:
+    """Where each chain of ids ends; a circle is one person, under the greatest of its ids."""
+    ends: dict[str, str] = {}
+    for device in owners:
+        path: dict[str, None] = {}
+        key = device
+        while key in owners and key not in ends and key not in path:
+            path[key] = None
+            key = owners[key]
+        if key in path:
+            ids = list(path)
+            key = max(ids[ids.index(key) :])
+        ends |= dict.fromkeys(path, ends.get(key, key))
+    return ends
 
 
 def _batches(connection: Connection) -> pa.Table:

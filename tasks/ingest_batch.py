@@ -9,11 +9,9 @@ from sqlalchemy import Connection
 
 from expectations import limits
 from infra.installation import Installation
-from models import columns
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
-from models.sql import query, texts
-from tasks import ledger, profile, sift, updates
+from tasks import consent, ledger, profile, sift, updates
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import BatchRefusedError, Findings, Promises, judge, refusal
@@ -136,28 +134,6 @@ def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: 
 
 
 def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
-    """Drop refusals after which the same user agreed again, by an event that the lake has."""
-    refusals = updates.refusals(connection, batch_id)
-    paths = here.lake.event_files()
-    if not refusals or not paths:
-        return
-    said = pa.table(
-        {
-            columns.USER_KEY: pa.array([key for key, _ in refusals], pa.string()),
-            "said_at": pa.array([moment for _, moment in refusals], pa.timestamp("us", tz="UTC")),
-        }
-    )
-    later = query(
-        f"""
-        WITH events AS (
-            SELECT user_key, occurred_at, consent FROM (
-                SELECT NULL::BOOLEAN AS consent WHERE false UNION ALL BY NAME
-                SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
-            )
-        )
-        SELECT DISTINCT user_key, said_at FROM events
-        JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
-        """,
-        said=said,
-    )
-    updates.drop_refusals(connection, batch_id, later.to_pylist())
+    """Refusals after which the same user agreed again, by an event that the lake has, are not the last answer."""
+    agreements = consent.agreed_after(here, updates.refusals(connection, batch_id))
+    updates.agree(connection, batch_id, agreements)

@@ -1,7 +1,9 @@
 """Takes the catalogue in."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Final
 
 import pyarrow as pa
@@ -14,12 +16,17 @@ from infra.schema import items
 from models import columns
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
+from models.shapes.mapping import ItemsMapping
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
+from tasks.later import WITHIN, moments
 from tasks.sources import places
+from tasks.updates import ITEM_CHANGES
 
 _NAMES: Final = (*(columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.AVAILABLE),)
+_COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "said_at")
+_MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
 
 @task(description="The catalogue of one file, into Postgres.")
@@ -34,12 +41,18 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
         def shape(rows: pa.Table) -> Cleaned:
             return tabular.items(rows, part, known.spelling)
 
-        def store(connection: Connection, rows: pa.Table) -> None:
-            values = (rows[name].to_pylist() for name in _NAMES)
-            attributes = map(json.dumps, rows[columns.ATTRIBUTES].to_pylist())
-            origin = [batch.batch_id] * len(rows), [datetime.now(UTC)] * len(rows)
-            lines = zip(*values, attributes, *origin, strict=True)
-            upsert(connection, items, (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "said_at"), lines)
+        def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
+            upsert(connection, items, _COLUMNS, _lines(rows, part, batch_id), ITEM_CHANGES)
 
         reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
+
+
+def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str) -> Iterator[tuple[Any, ...]]:
+    """A catalogue has no times: it is said now. It replaces what its mapping reads, also by nothing, and no more."""
+    named = [name for name in _MENTIONED if getattr(part, name) or name in part.fill]
+    attributes = rows.schema.field(columns.ATTRIBUTES).type.names
+    now = datetime.now(UTC)
+    said_at = json.dumps(moments(dict.fromkeys([columns.TITLE, *named, *(WITHIN + name for name in attributes)], now)))
+    documents = map(json.dumps, rows[columns.ATTRIBUTES].to_pylist())
+    return zip(*(rows[name].to_pylist() for name in _NAMES), documents, repeat(batch_id), repeat(said_at))

@@ -1,7 +1,7 @@
 """What items and users have in common: a file is one transaction, so that half a catalogue is never seen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from infra.schema import suppressions
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
-from tasks import ledger, profile, sift
+from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest_batch import SAMPLE_ROWS, refuse, told
 from tasks.intake import store_quarantined
@@ -36,21 +36,26 @@ class Reference:
     key: str
     """The column that names a row; of several rows with one name the last counts."""
     shape: Callable[[pa.Table], Cleaned]
-    store: Callable[[Connection, pa.Table], None]
+    store: Callable[[Connection, pa.Table, str], None]
+    """Stores rows of the batch of that name."""
 
 
 def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
-    """Bring a file in, unless it is there; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    engine, batch = reference.here.engine, reference.batch
+    """Bring a file in, unless it is what came in last; returns the batch's line in the ledger.
+
+    A table replaces: what comes again after something else is news. Raises BatchRefusedError.
+    """
+    engine = reference.here.engine
     part = part_of(reference.mapping, reference.dataset)
-    with ledger.hold(engine, batch.batch_id):
+    with ledger.hold(engine, reference.batch.batch_id):
         with engine.begin() as connection:
+            batch = ledger.in_turn(connection, reference.batch)
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
             chunks = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
             shaped = [reference.shape(chunk) for chunk in chunks]
             rows = pa.concat_tables([part.rows for part in shaped])
-            _take(reference, Cleaned(rows, profile.total(part.counts for part in shaped)))
+            _take(replace(reference, batch=batch), Cleaned(rows, profile.total(part.counts for part in shaped)))
         return told(reference.here, batch.batch_id)
 
 
@@ -67,7 +72,8 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
         findings = judge(batch.batch_id, dataset, promises, sift.spread(rows, SAMPLE_ROWS), figures)
         reason = refusal(findings, found["rules"])
         if not reason:
-            reference.store(connection, done.accepted)
+            updates.alone(connection)
+            reference.store(connection, done.accepted, batch.batch_id)
             store_quarantined(connection, batch.batch_id, 0, done.quarantined)
             ledger.record_chunk(connection, batch.batch_id, 0, done.counts, found)
             ledger.close_batch(connection, batch.batch_id, findings)

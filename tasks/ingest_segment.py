@@ -1,6 +1,7 @@
 """Takes a file of Segment's calls in: events, and what they say about the catalogue, users and devices."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from prefect import task
 
 from infra.installation import current
 from models import columns
-from models.shapes import segment, shaped
+from models.shapes import placeholders, segment, shaped
 from models.shapes.segment_mapping import SegmentMapping
 from models.shapes.shaped import Shaped
+from models.shapes.traffic import people
 from models.sql import query
 from tasks import sift
 from tasks.batches import batch_of, calls, request_of
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
-from tasks.prepare import prepared
+from tasks.prepare import prepared, pseudonymised
 from tasks.segment_updates import Catalogue, updates_of
 from tasks.sources import lines, places
 
@@ -45,6 +47,20 @@ def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Tabl
     )
 
 
+def _of_people(found: Shaped, nobody: list[str]) -> Shaped:
+    """The same, but for what is said of ids that nobody has. Events with such ids are for the rules."""
+    tables: dict[str, pa.Table] = {name: getattr(found, name) for name in ("users", "answers", "aliases")}
+    kept = {name: rows.filter(people(rows[columns.USER_ID], nobody)) for name, rows in tables.items()}
+    kept["aliases"] = kept["aliases"].filter(people(kept["aliases"][shaped.ANONYMOUS_ID], nobody))
+    return replace(found, **kept)
+
+
+def _identified(found: Shaped, key: bytes) -> pa.Table:
+    """The names of who tells traits, and their consent to it; the same person may be there twice."""
+    rows, names = pseudonymised(found.users.select([columns.USER_ID, columns.CONSENT]), key)
+    return names.take(rows[sift.USER_CODE]).append_column(columns.CONSENT, rows[columns.CONSENT])
+
+
 def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
     """Each chunk, and whether it is the last."""
     coming = next(chunks, None)
@@ -56,6 +72,7 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
 def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with the number of its bytes."""
     first, catalogue, name = 0, Catalogue(), address.rpartition("/")[2]
+    nobody = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     shape: Callable[[pa.Table], Shaped] = partial(
         segment.shape,
         rule=mapping.page_rule(),
@@ -65,13 +82,14 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
         spelling=mapping.spelling,
     )
     for rows, last in _with_last(lines.chunks(path)):
-        found = shape(rows)
+        found = _of_people(shape(rows), nobody)
         said_events = found.events.drop_columns([shaped.ROW_NUMBER, shaped.ANONYMOUS_ID])
         events, names = prepared(said_events, mapping, intake.here.key, first)
         bad = _unreadable(found, rows, name, first + len(events))
         named = pc.unique(found.items[columns.ITEM_ID]).cast(pa.string())
         said = partial(updates_of, found, catalogue, last)
-        part = Part(events, names, named, len(found.routed), bad, said, found.cleaned)
+        told = _identified(found, intake.here.key)
+        part = Part(events, names, told, named, len(found.routed), bad, said, found.cleaned)
         yield part, int(pc.sum(pc.binary_length(rows[lines.TEXT])).as_py() or 0) + len(rows)
         first += part.read
 

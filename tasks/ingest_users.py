@@ -1,7 +1,9 @@
 """Takes the users in, with those traits that the mapping allows and what they said about consent."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Final
 
 import pyarrow as pa
@@ -11,13 +13,14 @@ from sqlalchemy import Connection
 
 from infra.bulk import upsert
 from infra.identity import remember
-from infra.installation import current
+from infra.installation import Installation, current
 from infra.schema import users
 from models import columns
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
 from models.shapes.traffic import USER_ID_TOO_LONG, too_long
+from tasks import consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
@@ -25,13 +28,14 @@ from tasks.prepare import pseudonymised
 from tasks.sources import places
 
 _ANSWER: Final = "the user's own answer, by the file of users"
-_ANSWERED: Final = """excluded.consent_at IS NOT NULL
-    AND (users.consent_at IS NULL OR excluded.consent_at >= users.consent_at)"""
-_CONSENT: Final = {
-    name: f"CASE WHEN {_ANSWERED} THEN excluded.{name} ELSE users.{name} END"
-    for name in (columns.CONSENT, "consent_source", "consent_at")
+_COLUMNS: Final = (
+    *(columns.USER_KEY, columns.ATTRIBUTES, "said_at", columns.BATCH_ID),
+    *(columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at"),
+)
+_CHANGES: Final = consent.ANSWERS | {
+    columns.ATTRIBUTES: later.values("users.attributes", "users.said_at", "excluded.attributes", "excluded.said_at"),
+    "said_at": later.times("users.said_at", "excluded.said_at"),
 }
-"""What is declared for everybody changes nothing for who is known; an answer of their own does, if it is newer."""
 
 
 @task(description="The users of one file and the traits on the mapping's allow-list, into Postgres.")
@@ -50,28 +54,43 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
             names.append(used)
             return Cleaned(keyed, cleaned)
 
-        def store(connection: Connection, rows: pa.Table) -> None:
+        def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)
             remember(connection, everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks())))
-            _store(connection, rows, known, batch.batch_id)
+            _store(here, connection, rows, known, batch_id)
 
         return ingest_reference(Reference(here, known, "users", batch, columns.USER_KEY, shape, store), path)
 
 
-def _store(connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
-    """Traits are replaced. An answer without a time of its own was given now."""
-    now = datetime.now(UTC)
-    declared = mapping.consent != "opt-in"
-    answers, moments = (
-        rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
-        for name in (columns.CONSENT, "consent_at")
-    )
+def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
+    """Traits are replaced: they were told now."""
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
-    lines = [
-        (key, json.dumps(traits), declared, mapping.consent_note, batch_id, now, None)
-        if said is None
-        else (key, json.dumps(traits), said, _ANSWER, batch_id, now, moment or now)
-        for key, traits, said, moment in zip(keys, attributes, answers, moments, strict=True)
-    ]
-    named = (columns.USER_KEY, columns.ATTRIBUTES, columns.CONSENT, "consent_source", columns.BATCH_ID, "said_at")
-    upsert(connection, users, (*named, "consent_at"), lines, _CONSENT)
+    names = rows.schema.field(columns.ATTRIBUTES).type.names
+    said_at = json.dumps(later.moments(dict.fromkeys(names, datetime.now(UTC))))
+    told = zip(keys, map(json.dumps, attributes), repeat(said_at), repeat(batch_id))
+    # What somebody tells with a refusal is not heard, even if an agreement is known that is newer.
+    mute = [(key, "{}", "{}", batch_id) for key in keys]
+    answers = _answers(here, rows, mapping)
+    lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
+    upsert(connection, users, _COLUMNS, lines, _CHANGES)
+    # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
+    consent.withdraw(connection, keys)
+
+
+def _answers(here: Installation, rows: pa.Table, mapping: Mapping) -> Iterator[tuple[Any, ...]]:
+    """Of each user the consent, where it comes from, when it was given, and when refused; without a time it was now."""
+    now = datetime.now(UTC)
+    said, moments = (
+        rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
+        for name in (columns.CONSENT, columns.CONSENT_AT)
+    )
+    keys, times = rows[columns.USER_KEY].to_pylist(), [min(moment or now, now) for moment in moments]
+    refusals = [(key, at) for key, answer, at in zip(keys, said, times, strict=True) if answer is False]
+    since = {row["user_key"]: row["agreed_at"] for row in consent.agreed_after(here, refusals)}
+    for key, answer, at in zip(keys, said, times, strict=True):
+        if answer is None:
+            yield mapping.consent != "opt-in", mapping.consent_note, None, None
+        elif answer or key not in since:
+            yield answer, _ANSWER, at, None if answer else at
+        else:
+            yield True, _ANSWER, since[key], at

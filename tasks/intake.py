@@ -38,6 +38,8 @@ class Part:
     events: pa.Table
     names: pa.Table
     """`user_id` and `user_key` of everybody in it."""
+    identified: pa.Table | None = None
+    """The names of who tells something of themselves, and the `consent` to that."""
     named: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """Items that the chunk itself puts into the catalogue."""
     routed: int = 0
@@ -141,7 +143,8 @@ class Intake:
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         self.confirm()
         with self.here.engine.begin() as connection:
-            self._introduce(connection, part.names, _welcome(len(part.names), looked, done))
+            names = part.names.take(pa.array(_welcome(len(part.names), looked, done)))
+            self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
             said = [*part.updates(self), *self.newly_seen(done.accepted)]
             updates.stage(connection, self.batch.batch_id, chunk, said)
             store_quarantined(connection, self.batch.batch_id, chunk, *bad)
@@ -159,11 +162,22 @@ class Intake:
         self.confirm()
         self.here.lake.append_events(accepted, self.batch.batch_id, chunk)
 
-    def _introduce(self, connection: Connection, names: pa.Table, welcome: NDArray[np.int64]) -> None:
+    def _identified(self, part: Part, schema: pa.Schema) -> list[pa.Table]:
+        """Who is welcome for what they tell of themselves; under opt-in only who agrees to it by the same call."""
+        rows = part.identified
+        if rows is None:
+            return []
+        silent = self.mapping.consent != "opt-in"
+        asked = pc.fill_null(rows[columns.CONSENT], pa.scalar(silent))
+        unwelcome = pc.and_(pc.is_null(rows[columns.CONSENT]), pc.is_in(rows[columns.USER_KEY], value_set=self.refused))
+        gone = pc.or_(unwelcome, pc.is_in(rows[columns.USER_KEY], value_set=self.suppressed))
+        return [rows.filter(pc.and_(asked, pc.invert(gone))).select(schema.names)]
+
+    def _introduce(self, connection: Connection, names: pa.Table) -> None:
         """Make sure that everybody who is welcome is known; what is known of them already stays as it is."""
-        hashed = names[KEY_HASH].to_numpy()[welcome]
+        hashed = names[KEY_HASH].to_numpy()
         unknown = ~self.introduced.holds(hashed)
-        new = names.take(pa.array(welcome[unknown])).select([columns.USER_ID, columns.USER_KEY])
+        new = names.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
         declared = {
             columns.USER_KEY: new[columns.USER_KEY],
             columns.ATTRIBUTES: pa.repeat("{}", len(new)),
@@ -173,7 +187,7 @@ class Intake:
         }
         remember(connection, new)
         insert_new(connection, users, pa.table(declared))
-        self.introduced.add(hashed[unknown])
+        self.introduced.add(np.unique(hashed[unknown]))
 
     def newly_seen(self, accepted: pa.Table) -> list[Update]:
         """Items that are taken though nothing is known of them but their id."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -80,6 +80,23 @@ def open_batch(connection: Connection, batch: Batch) -> str:
     connection.execute(update(ingest_batches).where(mine, again).values(anew))
     status: str = connection.execute(select(ingest_batches.c.status).where(mine)).scalar_one()
     return status
+
+
+def in_turn(connection: Connection, batch: Batch) -> Batch:
+    """The batch; or, if other content came after it, one more of the same content.
+
+    After it: from the same place, or, where nothing came from this place before, from the same source.
+    """
+    entry = ingest_batches.c
+    done = (entry.source == batch.source, entry.dataset == batch.dataset, entry.status == COMMITTED)
+    here = entry.location == batch.location
+    came = select(entry.batch_id).where(*done).order_by(here.desc(), entry.finished_at.desc()).limit(1)
+    last = connection.execute(came).scalar() or batch.batch_id
+    same = (entry.batch_id == batch.batch_id) | entry.batch_id.startswith(f"{batch.batch_id}-", autoescape=True)
+    times = connection.execute(select(func.count()).where(*done, same)).scalar_one()
+    if not times or last.startswith(batch.batch_id):
+        return replace(batch, batch_id=last if times else batch.batch_id)
+    return replace(batch, batch_id=f"{batch.batch_id}-{times + 1}")
 
 
 def late_before(connection: Connection, batch: Batch) -> datetime:

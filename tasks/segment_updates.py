@@ -3,17 +3,24 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from infra.identity import pseudonyms
 from models import columns
 from models.shapes import shaped
+from models.shapes.segment_rows import ITEM_ATTRIBUTES
 from models.shapes.shaped import Shaped
 from models.sql import query
 from tasks.intake import Intake
+from tasks.later import WITHIN
 from tasks.updates import CONSENT, DEVICE, ITEM, TRAITS, Update
 
-_SOURCE = "context.consent of the user's latest event"
+SAID_AT: Final = "said_at"
+_SOURCE: Final = "context.consent of the user's latest event"
+_NEVER: Final = datetime.min.replace(tzinfo=UTC)
+_OWN: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY)
+_KEYS: Final = (*_OWN, *(WITHIN + name for name in ITEM_ATTRIBUTES))
+Times = tuple[datetime | None, ...]
 
 
 class Catalogue:
@@ -23,31 +30,46 @@ class Catalogue:
         """Nothing was said yet."""
         self._said: dict[str, _Said] = {}
 
-    def hear(self, item: str, said: dict[str, Any], moment: datetime | None) -> Update | None:
-        """What is to be stored of it; nothing of what only repeats what is known."""
+    def hear(self, item: str, said: dict[str, Any], times: Times) -> Update | None:
+        """What is to be stored of it; nothing of what only repeats what is known. Keys and times are in one order."""
         before, text = self._said.get(item), json.dumps(said)
-        if before is None or (_moment(moment) >= _moment(before.last) and before.text != text):
-            self._said[item] = _Said(text, moment, moment)
-            return Update(ITEM, item, said, moment)
-        if before.text == text:
-            self._said[item] = before._replace(last=max(before.last, moment, key=_moment))
+        if before is not None and before.text != text:
+            said, times = _both(json.loads(before.text), before.last, said, times)
+            text = json.dumps(said)
+        if before is not None and before.text == text:
+            last = times if before.last == times else tuple(map(_later, before.last, times))
+            self._said[item] = before._replace(last=last)
             return None
-        later = json.loads(before.text)
-        both = {**said, **later, columns.ATTRIBUTES: said[columns.ATTRIBUTES] | later[columns.ATTRIBUTES]}
-        self._said[item] = _Said(json.dumps(both), before.last, before.last)
-        return Update(ITEM, item, both, before.last)
+        self._said[item] = _Said(text, times, times)
+        return _update(item, said, times)
 
     def repeated(self) -> Iterator[Update]:
         """What was said once more after it was stored: other files may have said something else in between."""
         for item, said in self._said.items():
             if said.last != said.stored:
-                yield Update(ITEM, item, json.loads(said.text), said.last)
+                yield _update(item, json.loads(said.text), said.last)
 
 
 class _Said(NamedTuple):
     text: str
-    stored: datetime | None
-    last: datetime | None
+    stored: Times
+    last: Times
+
+
+def _both(old: dict[str, Any], old_times: Times, new: dict[str, Any], new_times: Times) -> tuple[dict[str, Any], Times]:
+    """Of each key what was said last; of what was said at the same time the greater, as `tasks.later` has it."""
+    latest = {key: (_moment(at), value) for (key, value), at in zip(old.items(), old_times, strict=True)}
+    for (key, value), at in zip(new.items(), new_times, strict=True):
+        latest[key] = max(latest.get(key, (_NEVER, value)), (_moment(at), value))
+    kept = {key: latest[key] for key in _KEYS if key in latest}
+    times = tuple(None if moment == _NEVER else moment for moment, _ in kept.values())
+    return {key: value for key, (_, value) in kept.items()}, times
+
+
+def _update(item: str, said: dict[str, Any], times: Times) -> Update:
+    own = {key: value for key, value in said.items() if not key.startswith(WITHIN)}
+    attributes = {key.removeprefix(WITHIN): value for key, value in said.items() if key.startswith(WITHIN)}
+    return Update(ITEM, item, {**own, columns.ATTRIBUTES: attributes}, None, dict(zip(said, times, strict=True)))
 
 
 def updates_of(found: Shaped, catalogue: Catalogue, last: bool, intake: Intake) -> Iterator[Update]:
@@ -62,11 +84,13 @@ def updates_of(found: Shaped, catalogue: Catalogue, last: bool, intake: Intake) 
 
 
 def _items(found: Shaped, catalogue: Catalogue) -> Iterator[Update]:
-    names = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.CURRENCY, columns.ATTRIBUTES)
-    for row in found.items.select([columns.ITEM_ID, *names, columns.OCCURRED_AT]).to_pylist():
-        said = _present({name: row[name] for name in names})
-        said[columns.ATTRIBUTES] = _present(said.get(columns.ATTRIBUTES))
-        update = catalogue.hear(row[columns.ITEM_ID], said, row[columns.OCCURRED_AT])
+    names = (columns.ITEM_ID, *_OWN, columns.ATTRIBUTES, columns.OCCURRED_AT, SAID_AT)
+    for row in found.items.select(names).to_pylist():
+        row |= {WITHIN + name: value for name, value in row[columns.ATTRIBUTES].items()}
+        said = {key: row[key] for key in _KEYS if row[key] is not None}
+        apart, moment = row[SAID_AT], row[columns.OCCURRED_AT]
+        times = tuple(apart[key.removeprefix(WITHIN)] for key in said) if apart else (moment,) * len(said)
+        update = catalogue.hear(row[columns.ITEM_ID], said, times)
         if update is not None:
             yield update
 
@@ -76,40 +100,50 @@ def _present(row: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
-    """The latest answer of each user. That somebody agrees is news only of who has refused before."""
+    """The latest answer of each user, and the latest refusal.
+
+    That an event was agreed to is news only of who has refused before: the lake keeps it. A refusal without a time is
+    one of now; an agreement without a time is none.
+    """
     said = query(
         """
-        SELECT user_id, max_by(consent, place) AS consent, max_by(occurred_at, place) AS occurred_at FROM (
-            SELECT user_id, consent, occurred_at,
-                (least(coalesce(epoch_us(occurred_at), 0), epoch_us(now())), row_number) AS place
-            FROM (SELECT user_id, consent, occurred_at, row_number FROM events
-                  UNION ALL SELECT user_id, consent, occurred_at, row_number FROM answers)
-            WHERE consent IS NOT NULL AND user_id IS NOT NULL
+        SELECT user_id, max_by(consent, (moment, NOT consent)) AS consent, max(moment) AS moment,
+            max(moment) FILTER (WHERE NOT consent) AS refused_at, bool_or(apart) AS apart
+        FROM (
+            SELECT user_id, consent, apart,
+                least(coalesce(occurred_at, CASE WHEN NOT consent THEN now() END), now()) AS moment
+            FROM (SELECT user_id, consent, occurred_at, false AS apart FROM events
+                  UNION ALL SELECT user_id, consent, occurred_at, consent AS apart FROM answers)
+            WHERE consent IS NOT NULL AND user_id IS NOT NULL AND (occurred_at IS NOT NULL OR NOT consent)
         ) GROUP BY 1
         """,
-        events=found.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT, shaped.ROW_NUMBER]),
+        events=found.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
         answers=found.answers,
     )
     keys = pseudonyms(said[columns.USER_ID].combine_chunks(), intake.here.key).to_pylist()
-    answers = zip(keys, said[columns.CONSENT].to_pylist(), said[columns.OCCURRED_AT].to_pylist(), strict=True)
-    for key, agreed, moment in answers:
-        if not agreed:
+    for key, row in zip(keys, said.drop_columns([columns.USER_ID]).to_pylist(), strict=True):
+        if row["refused_at"]:
             intake.doubted.add(key)
-        if key in intake.doubted:
-            yield Update(CONSENT, key, {columns.CONSENT: agreed, "source": _SOURCE}, moment or intake.now)
+        if key in intake.doubted or row["apart"]:
+            refused_at = row["refused_at"].isoformat() if row["refused_at"] else None
+            answer = {columns.CONSENT: row[columns.CONSENT], "source": _SOURCE, "refused_at": refused_at}
+            yield Update(CONSENT, key, answer, row["moment"])
 
 
-def _traits(found: Shaped, key: bytes) -> list[Update]:
-    """One update per user: of each trait what was said last."""
+def _traits(found: Shaped, key: bytes) -> Iterator[Update]:
+    """One update per user: of each trait what was said last, by calls that did not refuse."""
     keys = pseudonyms(found.users[columns.USER_ID].combine_chunks(), key).to_pylist()
-    last: dict[str, Update] = {}
-    said, moments = (found.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT))
-    for user, row, moment in sorted(zip(keys, said, moments, strict=True), key=_in_time):
-        traits = _present(row)
-        if user is not None and traits:
-            before = last[user].said if user in last else {}
-            last[user] = Update(TRAITS, user, before | traits, moment)
-    return list(last.values())
+    latest: dict[str, dict[str, tuple[datetime, str]]] = {}
+    said = (found.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
+    for user, row, moment, agreed in zip(keys, *said, strict=True):
+        if agreed is not False:
+            mine = latest.setdefault(user, {})
+            for name, value in _present(row).items():
+                mine[name] = max(mine.get(name, (_NEVER, "")), (_moment(moment), value))
+    for user, traits in latest.items():
+        if traits:
+            times = {name: None if at == _NEVER else at for name, (at, _) in traits.items()}
+            yield Update(TRAITS, user, {name: value for name, (_, value) in traits.items()}, None, times)
 
 
 def _devices(found: Shaped, key: bytes) -> list[Update]:
@@ -122,10 +156,14 @@ def _devices(found: Shaped, key: bytes) -> list[Update]:
     return list(last.values())
 
 
-def _in_time(said: tuple[Any, Any, datetime | None]) -> datetime:
-    """Sorts what was said by its time, the undated first; of the same time the order of the lines stays."""
-    return _moment(said[2])
+def _in_time(said: tuple[str, str, datetime | None]) -> tuple[datetime, str]:
+    """Sorts what was said of devices by its time, the undated first; of the same time the greater owner is the last."""
+    return _moment(said[2]), said[1]
+
+
+def _later(one: datetime | None, other: datetime | None) -> datetime | None:
+    return max(one, other, key=_moment)
 
 
 def _moment(said_at: datetime | None) -> datetime:
-    return said_at or datetime.min.replace(tzinfo=UTC)
+    return said_at or _NEVER

@@ -1,72 +1,74 @@
 """What a batch says about items, users and devices besides its events. It counts once the batch is committed.
 
-Nothing depends on the order in which files come in: of two things said about the same, the one said later stays.
+Nothing depends on the order in which files come in: of two things said about the same, the one said later stays,
+key by key.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, text
+from sqlalchemy import Connection, delete, select, text
 
 from infra.bulk import copy
 from infra.schema import ingest_updates
+from tasks import consent, later
 
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
 
 
+def _set(changes: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {becomes}" for name, becomes in changes.items())
+
+
 class Update(NamedTuple):
-    """One thing said: of which kind, about whom, what, and when."""
+    """One thing said: of which kind, about whom, what, and when; or when each key of it was said."""
 
     kind: str
     key: str
     said: dict[str, Any]
     said_at: datetime | None
+    times: Mapping[str, datetime | None] = MappingProxyType({})
 
 
-_NEWER: Final = "(coalesce(excluded.said_at, '-infinity') >= coalesce({table}.said_at, '-infinity'))"
-_LATER: Final = "(coalesce(said.said_at, '-infinity') >= coalesce(users.said_at, '-infinity'))"
-
-
-def _latest(name: str) -> str:
-    newer = _NEWER.format(table="items")
-    return f"""{name} = CASE WHEN {newer} THEN coalesce(excluded.{name}, items.{name})
-        ELSE coalesce(items.{name}, excluded.{name}) END"""
-
-
-# A clock that is years ahead must not have the last word for years.
 _SAID: Final = """
-    SELECT batch_id, key, said, CASE WHEN said_at > now() THEN now() ELSE said_at END AS said_at
-    FROM ingest_updates WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
+    SELECT batch_id, key, said, times, said_at FROM ingest_updates
+    WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
+_ATTRIBUTES: Final = ("items.attributes", "items.said_at", "excluded.attributes", "excluded.said_at")
+_TRAITS: Final = ("users.attributes", "users.said_at", "said.said", "said.times")
+ITEM_CHANGES: Final = {
+    **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency")},
+    "price": later.number_column("items", "price"),
+    "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
+    "said_at": later.times("items.said_at", "excluded.said_at"),
+}
+"""SQL for what an item's columns become in an upsert."""
 _STATEMENTS: Final = {
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
         SELECT key, said->>'title', said->>'category', said->>'brand', (said->>'price')::float, said->>'currency',
-            coalesce(said->'attributes', '{{}}'), true, batch_id, said_at FROM ({_SAID}) AS said
-        ON CONFLICT (item_id) DO UPDATE SET
-            {", ".join(map(_latest, ("title", "category", "brand", "price", "currency")))},
-            attributes = CASE WHEN {_NEWER.format(table="items")} THEN items.attributes || excluded.attributes
-                ELSE excluded.attributes || items.attributes END,
-            batch_id = excluded.batch_id, said_at = greatest(items.said_at, excluded.said_at)""",
+            coalesce(said->'attributes', '{{}}'), true, batch_id, times FROM ({_SAID}) AS said
+        ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
     # Of somebody who never agreed only the refusal is kept, so that it can be honoured.
     CONSENT: f"""
-        INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at)
-        SELECT key, '{{}}', (said->>'consent')::boolean, said->>'source', batch_id, said_at FROM ({_SAID}) AS said
-        ON CONFLICT (user_key) DO UPDATE SET consent = excluded.consent, consent_source = excluded.consent_source,
-            consent_at = excluded.consent_at
-        WHERE users.consent_at IS NULL OR excluded.consent_at >= users.consent_at""",
+        INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
+        SELECT key, '{{}}', (said->>'consent')::boolean, said->>'source', batch_id, said_at,
+            (said->>'refused_at')::timestamptz FROM ({_SAID}) AS said
+        ON CONFLICT (user_key) DO UPDATE SET {_set(consent.ANSWERS)}""",
     TRAITS: f"""
-        UPDATE users SET said_at = greatest(users.said_at, said.said_at), attributes =
-            CASE WHEN {_LATER} THEN users.attributes || said.said ELSE said.said || users.attributes END
+        UPDATE users SET attributes = {later.values(*_TRAITS, only=consent.SINCE)},
+            said_at = {later.times("users.said_at", "said.times", only=consent.SINCE)}
         FROM ({_SAID}) AS said WHERE users.user_key = said.key AND users.consent""",
     DEVICE: f"""
         INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
         SELECT key, said->>'user_key', said_at, batch_id FROM ({_SAID}) AS said
-        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = said.said->>'user_key' AND NOT users.consent)
-        ON CONFLICT (anonymous_key) DO UPDATE SET user_key = excluded.user_key, occurred_at = excluded.occurred_at,
-            batch_id = excluded.batch_id
-        WHERE coalesce(excluded.occurred_at, '-infinity') >= coalesce(aliases.occurred_at, '-infinity')""",
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = said.said->>'user_key'
+            AND users.refused_at IS NOT NULL
+            AND (NOT users.consent OR coalesce(said.said_at, '-infinity') <= users.refused_at))
+        ON CONFLICT (anonymous_key, user_key) DO UPDATE SET
+            occurred_at = greatest(aliases.occurred_at, excluded.occurred_at), batch_id = excluded.batch_id""",
 }
 """In this order: traits are kept of those who agree by then, and devices of those who have not refused."""
 
@@ -75,36 +77,53 @@ def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[U
     """Write down what a chunk says; a repeat of the chunk replaces it. Of one kind and key, one update."""
     mine = (ingest_updates.c.batch_id == batch_id, ingest_updates.c.chunk == chunk)
     connection.execute(delete(ingest_updates).where(*mine))
-    rows = ((batch_id, chunk, u.kind, u.key, json.dumps(u.said), u.said_at) for u in updates)
-    copy(connection, "ingest_updates", ("batch_id", "chunk", "kind", "key", "said", "said_at"), rows)
+    names = ("batch_id", "chunk", "kind", "key", "said", "times", "said_at")
+    copy(connection, "ingest_updates", names, ((batch_id, chunk, *_row(update)) for update in updates))
+
+
+def _row(update: Update) -> tuple[str, str, str, str, str | None]:
+    said_at = later.written(update.said_at) if update.said_at else None
+    return update.kind, update.key, json.dumps(update.said), json.dumps(later.moments(update.times)), said_at
 
 
 def apply(connection: Connection, batch_id: str) -> None:
-    """Let everything that a batch said count, in its order."""
+    """Let everything that a batch said count: first what all of it says of items, then of consent, and so on."""
+    alone(connection)
     mine = ingest_updates.c.batch_id == batch_id
-    chunks = connection.execute(select(ingest_updates.c.chunk).where(mine).distinct().order_by(ingest_updates.c.chunk))
-    for chunk in chunks.scalars().all():
-        for kind, statement in _STATEMENTS.items():
+    said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
+    chunks = connection.execute(said).all()
+    for kind, statement in _STATEMENTS.items():
+        for chunk in (chunk for chunk, has in chunks if has == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
+        if kind == CONSENT:
+            refused = ingest_updates.c.said["refused_at"].astext.is_not(None)
+            people = select(ingest_updates.c.key).where(mine, ingest_updates.c.kind == CONSENT, refused).distinct()
+            consent.withdraw(connection, list(connection.execute(people).scalars()))
     discard(connection, batch_id)
 
 
+def alone(connection: Connection) -> None:
+    """Until the transaction ends nobody else changes items and users, which it may take in any order."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('items and users', 0))"))
+
+
 def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]]:
-    """Who refused, by what the batch said, and when."""
+    """Whose last answer is a refusal, by what the batch said, and when."""
     said = select(ingest_updates.c.key, ingest_updates.c.said_at).where(
         ingest_updates.c.batch_id == batch_id,
         ingest_updates.c.kind == CONSENT,
         ingest_updates.c.said["consent"].astext == "false",
     )
-    return [(row.key, row.said_at) for row in connection.execute(said) if row.said_at is not None]
+    return [(row.key, row.said_at) for row in connection.execute(said)]
 
 
-def drop_refusals(connection: Connection, batch_id: str, refusals: Sequence[Mapping[str, Any]]) -> None:
-    """Forget refusals (`user_key`, `said_at`) of a batch."""
-    mine = (ingest_updates.c.batch_id == batch_id, ingest_updates.c.kind == CONSENT)
-    these = (ingest_updates.c.key == bindparam("user_key"), ingest_updates.c.said_at == bindparam("said_at"))
-    if refusals:
-        connection.execute(delete(ingest_updates).where(*mine, *these), [dict(refusal) for refusal in refusals])
+def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[str, Any]]) -> None:
+    """After their refusals (`said_at`) users (`user_key`) agreed: at `agreed_at`."""
+    statement = """
+        UPDATE ingest_updates SET said = said || '{"consent": true}', said_at = :agreed_at
+        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND said_at = :said_at"""
+    if agreements:
+        connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])
 
 
 def discard(connection: Connection, batch_id: str) -> None:

@@ -12,6 +12,7 @@ from models.sql import Query, texts
 
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
 _ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
+_NEVER: Final = "'-infinity'::TIMESTAMPTZ"
 _NUMBERS: Final = {
     "price": "block.price",
     "quantity": "block.quantity",
@@ -65,31 +66,39 @@ def entries(query: Query, lines: pa.Table) -> pa.Table:
 def items(query: Query, entries: pa.Table) -> pa.Table:
     """What product blocks say about the catalogue: one row per item, the latest non-null value of each column.
 
-    A refund says what something cost long ago, so it has no say; and an id that is none names no item.
+    `said_at` says when each of them was said, unless all of them were at `occurred_at`. A refund says what something
+    cost long ago, so it has no say; and an id that is none names no item.
     """
     said = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
     said |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
     money = {columns.PRICE: "price", columns.CURRENCY: "CASE WHEN price IS NOT NULL THEN currency END"}
     raw = ", ".join(f"{value} AS {name}" for name, value in (said | money).items())
-    latest = ", ".join(f"arg_max({word(name)}, place) AS {name}" for name in said)
-    latest += ", " + ", ".join(f"arg_max({name}, place) AS {name}" for name in money)
-    attributes = ", ".join(f"{name} := {name}" for name in ITEM_ATTRIBUTES)
+    names = (*said, *money)
+    words = ", ".join(f"{word(name)} AS {name}" for name in said)
+    # Of what was said at the same time the greatest counts, so that the order of lines does not.
+    latest = ", ".join(f"max((moment, {name})) FILTER (WHERE {name} IS NOT NULL) AS {name}" for name in names)
+    values = ", ".join(f"{name}[2] AS {name}" for name in names if name not in ITEM_ATTRIBUTES)
+    attributes = ", ".join(f"{name} := {name}[2]" for name in ITEM_ATTRIBUTES)
+    apart = " OR ".join(f"{name}[1] < moment" for name in names)
+    times = ", ".join(f"{name} := nullif({name}[1], {_NEVER})" for name in names)
     # Most blocks repeat what others said: it is cheaper to look at each different one once.
     return query(
         f"""
         WITH blocks AS (
-            SELECT item_id, {raw}, max(occurred_at) AS occurred_at,
+            SELECT item_id, {raw}, coalesce(max(occurred_at), {_NEVER}) AS moment,
                 max((coalesce(epoch_us(occurred_at), 0), row_number, entry)) AS place
             FROM entries
             WHERE length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
                 AND event_type IS DISTINCT FROM 'refund'
                 AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL
             GROUP BY ALL
+        ), told AS (
+            SELECT item_id, moment, place, {words}, {", ".join(money)} FROM blocks
         ), latest AS (
-            SELECT item_id, {latest}, max(occurred_at) AS occurred_at, max(place) AS place FROM blocks GROUP BY item_id
+            SELECT item_id, {latest}, max(moment) AS moment, max(place) AS place FROM told GROUP BY item_id
         )
-        SELECT place[2] AS row_number, item_id, title, category, brand, price, currency,
-            struct_pack({attributes}) AS attributes, occurred_at
+        SELECT place[2] AS row_number, item_id, {values}, struct_pack({attributes}) AS attributes,
+            nullif(moment, {_NEVER}) AS occurred_at, CASE WHEN {apart} THEN struct_pack({times}) END AS said_at
         FROM latest ORDER BY item_id
         """,
         entries=entries,

@@ -63,7 +63,7 @@ class Shaped:
     """Interactions as in `EVENTS`, with raw ids. An event without an item, a user or a time is here with a null."""
     items: pa.Table
     """Catalogue updates, one row per item: of each column the latest that was said, null where nothing was; the time
-    of the latest, and its line."""
+    of the latest, and its line; `said_at` has the time of each, where they differ."""
     users: pa.Table
     """Raw `user_id` and `anonymous_id`, time, consent, and `attributes`: the traits that are on the allow-list."""
     aliases: pa.Table

@@ -53,6 +53,12 @@ def too_long(ids: Any, limit: int = LONGEST_ID) -> Any:
     return pc.fill_null(pc.greater(pc.utf8_length(ids), limit), False)
 
 
+def people(ids: Any, nobody: Sequence[str], limit: int = LONGEST_ID) -> Any:
+    """Which ids are those of people: not missing, not too long, and none of the words for `nobody`."""
+    none = pc.or_(too_long(ids, limit), pc.is_in(ids, value_set=pa.array(nobody, pa.string())))
+    return pc.and_(pc.is_valid(ids), pc.invert(none))
+
+
 def marked(events: pa.Table, traffic: Traffic, limit: int = LONGEST_ID) -> pa.Table:
     """Events with the raw `user_id`, and what can be told of who sent them: `robot`, `internal`, `user_id_too_long`.
 

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from re import fullmatch
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ def named(mapping: Mapping, file: str) -> str:
 def test_a_batch_is_named_by_its_content_wherever_it_lies(shop: Any, tmp_path: Path) -> None:
     elsewhere = shutil.copy(shop.events_file, tmp_path / "elsewhere.parquet")
     assert named(mapping_of(), shop.events_file) == named(mapping_of(location=str(tmp_path)), str(elsewhere))
+    assert fullmatch("complete_journey-events-[0-9a-f]{12}-[0-9a-f]{8}", named(mapping_of(), shop.events_file))
 
 
 def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:

@@ -1,7 +1,5 @@
 import json
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -47,29 +45,6 @@ def everything(here: Installation) -> dict[str, list[dict[str, Any]]]:
             del row["batch_id"]
             row.pop("consent_source", None)
     return {name: sorted(rows, key=str) for name, rows in found.items()}
-
-
-FILES: Sequence[Sequence[Call]] = (
-    [viewed(1, price=3.0), call(1, "identify", traits={"plan": "gold", "country": "DE"}, anonymousId="phone")],
-    [viewed(3, price=4.0, brand="Ours"), call(3, "identify", False, "bob", traits={"plan": "silver"})],
-    [viewed(2, price=9.0), viewed(2, user="bob"), call(2, "identify", traits={"plan": "red"}, anonymousId="phone")],
-)
-
-
-@pytest.mark.parametrize("order", permutations(range(3)))
-def test_it_does_not_matter_in_which_order_files_come_in(
-    installation: Installation, tmp_path: Path, order: tuple[int, ...]
-) -> None:
-    for number in order:
-        ingest(tmp_path, *FILES[number], number=number)
-    found = everything(installation)
-    [cup] = found["items"]
-    assert (cup["price"], cup["brand"], cup["title"]) == (4.0, "Ours", "Cup")
-    known = {row["user_key"]: row for row in found["users"]}
-    ann, bob = (known[pseudonym(name, installation.key)] for name in ("ann", "bob"))
-    assert (ann["consent"], bob["consent"]) == (True, False)
-    assert ann["attributes"] == {"plan": "red", "country": "DE"}
-    assert [row["user_key"] for row in found["aliases"]] == [ann["user_key"]]
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])

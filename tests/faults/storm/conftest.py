@@ -63,7 +63,7 @@ TABLES = {
     "items": "SELECT item_id, title, category, brand, price, currency, attributes, available FROM items ORDER BY 1",
     "users": "SELECT user_key, attributes, consent FROM users ORDER BY 1",
     "identities": "SELECT * FROM identity.users ORDER BY 1",
-    "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1",
+    "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1, 2",
     "waiting": """SELECT batch_id, row_number, rule_ids, payload FROM quarantine WHERE replayed_at IS NULL
         ORDER BY 1, 2""",
     "ledger": "SELECT batch_id, status, read, suppressed, routed, quarantined FROM ingest_batches ORDER BY 1",

@@ -62,3 +62,14 @@ def test_spelling_is_mended_in_events_and_in_the_catalogue_and_counted() -> None
     assert found.events["currency"].to_pylist() == ["EUR", "EUR"]
     assert found.cleaned == {"currency_respelt": 2, "category_respelt": 1, "brand_respelt": 1}
     assert shape(lines).cleaned == {"currency_respelt": 2}
+
+
+def test_it_says_when_each_column_was_said_where_that_differs() -> None:
+    found = items(
+        ("03", "Product Viewed", {"product_id": "cup", "price": 3}),
+        ("01", "Product Viewed", {"product_id": "cup", "name": "Cup", "sku": "C-1", "price": 1}),
+        ("01", "Product Viewed", {"product_id": "pan", "name": "Pan", "price": 1}),
+    )
+    days = {name: moment.day for name, moment in found["cup"]["said_at"].items() if moment}
+    assert days == {"title": 1, "sku": 1, "price": 3}
+    assert (found["pan"]["said_at"], found["pan"]["occurred_at"].day) == (None, 1)

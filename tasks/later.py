@@ -1,0 +1,62 @@
+"""SQL for what stays of two things that were said about the same: by key the later one, whichever came in first.
+
+When each key was said stands beside the values, as a text that sorts by time. What has no time is older than what has
+one; of two values said at the same time the greater one stays, so that no order of files decides.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Final
+
+WITHIN: Final = "attributes."
+"""What the keys of an item's attributes begin with, beside those of its columns."""
+_BYTES: Final = 'COLLATE "C"'
+# The order of the bytes, which is Python's and DuckDB's too.
+
+
+def written(moment: datetime) -> str:
+    """A time as it stands beside a key; one that is still to come is taken for now, lest it have the last word."""
+    known = min(moment, datetime.now(UTC)).astimezone(UTC)
+    return f"{known.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+
+
+def moments(times: Mapping[str, datetime | None]) -> dict[str, str]:
+    """The times of keys as they are stored; of a key that has none nothing is."""
+    texts = {moment: written(moment) for moment in set(times.values()) if moment is not None}
+    return {key: texts[moment] for key, moment in times.items() if moment is not None}
+
+
+def at(times: str, key: str) -> str:
+    """SQL for when a key (itself SQL) was said."""
+    return f"coalesce({times} ->> ({key}), '') {_BYTES}"
+
+
+def text_column(table: str, name: str) -> str:
+    """SQL for what a column of text becomes in an upsert."""
+    return _column(table, name, f"'' {_BYTES}")
+
+
+def number_column(table: str, name: str) -> str:
+    """SQL for what a column of numbers becomes in an upsert."""
+    return _column(table, name, "'-Infinity'")
+
+
+def _column(table: str, name: str, least: str) -> str:
+    new, old = (f"({at(f'{row}.said_at', repr(name))}, coalesce({row}.{name}, {least}))" for row in ("excluded", table))
+    return f"CASE WHEN {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
+
+
+def values(old: str, old_times: str, new: str, new_times: str, within: str = "", only: str = "true") -> str:
+    """SQL for what a document becomes by another one; `only` says which keys may count, by their time `at`."""
+    key = f"'{within}' || key"
+    return f"""{old} || coalesce((
+        SELECT jsonb_object_agg(key, value) FROM (SELECT *, {at(new_times, key)} AS at FROM jsonb_each({new})) AS told
+        WHERE (at, coalesce(value #>> '{{}}', '') {_BYTES})
+            > ({at(old_times, key)}, coalesce({old} ->> key, '') {_BYTES}) AND {only}), '{{}}')"""
+
+
+def times(old: str, new: str, only: str = "true") -> str:
+    """SQL for what the times of keys become by others."""
+    return f"""{old} || coalesce((
+        SELECT jsonb_object_agg(key, at) FROM (SELECT key, value {_BYTES} AS at FROM jsonb_each_text({new})) AS told
+        WHERE at > {at(old, "key")} AND {only}), '{{}}')"""
