@@ -64,8 +64,8 @@ _SPLITS = """\
 A data set is split in time, never at random. By default by share: 70 % of the purchases in order of time are for
 training, 15 % for validation (searches are measured there) and 15 % for the test that decides and that no search sees.
 `tailorbird features --validation-days 30 --test-days 31` takes the last days instead, `--validation-from` and
-`--test-from` name the dates, `--as-of` where everything ends. Rolling-origin folds (`models.splits.rolling_origin`) give
-several cuts, each with the same time after it, for cross-validation.
+`--test-from` name the dates, `--as-of` where everything ends. Rolling-origin folds (`models.splits.rolling_origin`)
+give several cuts, each with the same time after it, for cross-validation.
 
 A boundary is a second. What happened in it belongs to the later part, so events of one second are never torn apart and
 the order of rows decides nothing; ties make the earlier part smaller.
@@ -74,8 +74,8 @@ the order of rows decides nothing; ties make the earlier part smaller.
 
 `labels` says what users did after a cut, as rows `as_of, user_key, item_id, label, weight, labelled_at`: a purchase by
 default, or `--label click | add_to_cart | engagement`, up to the next cut or for `--horizon-days`. `weight` is how many
-such events there were, or how much engagement. A horizon that is not over by the next cut is refused: those labels could
-not have been known. There are no negatives among them, for who did not buy may never have seen the item.
+such events there were, or how much engagement. A horizon that is not over by the next cut is refused: those labels
+could not have been known. There are no negatives among them, for who did not buy may never have seen the item.
 
 `impressions` holds the negatives, where recommendations were shown and recorded: rows with `recommendation_id`,
 `placement`, `position`, `shown_at`, and `label` 1 when the user answered within a day (`attribution_days`), else 0.
@@ -98,8 +98,8 @@ SELECT rfm, count(*) FROM segments WHERE dataset_version = '…' GROUP BY rfm;
 
 ## Words as numbers
 
-`models.features.encoding` makes a matrix of a table, fitted on the training part alone and stored with the model. Numbers
-are filled (by the median) and scaled. Words of at most 32 values become one column a value, values in fewer than 5 rows
+`models.features.encoding` makes a matrix of a table, fitted on the training part alone and stored with the model.
+Numbers are filled (by the median) and scaled. Words of at most 32 values become one column a value, values in fewer than 5 rows
 pooled; words of more values become vectors, learned from what occurs together or taken from a model's own factors; only
 where neither can be had they are hashed.
 
