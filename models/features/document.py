@@ -99,9 +99,9 @@ SELECT rfm, count(*) FROM segments WHERE dataset_version = '…' GROUP BY rfm;
 ## Words as numbers
 
 `models.features.encoding` makes a matrix of a table, fitted on the training part alone and stored with the model.
-Numbers are filled (by the median) and scaled. Words of at most 32 values become one column a value, values in fewer than
-5 rows pooled; words of more values become vectors, learned from what occurs together or taken from a model's factors; only
-where neither can be had they are hashed.
+Numbers are filled (by the median) and scaled. Words of at most 32 values become one column a value, values in fewer
+than 5 rows pooled; words of more values become vectors, learned from what occurs together or taken from a model's own
+factors; only where neither can be had they are hashed.
 
 ## The same again
 
