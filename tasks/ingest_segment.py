@@ -19,10 +19,11 @@ from models.shapes.traffic import people
 from models.sql import query
 from tasks import sift
 from tasks.batches import batch_of, calls, request_of
+from tasks.catalogue import Catalogue
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
 from tasks.prepare import prepared, pseudonymised
-from tasks.segment_updates import Catalogue, updates_of
+from tasks.segment_updates import updates_of
 from tasks.sources import lines, places
 
 
