@@ -3,6 +3,7 @@
 import gzip
 import zlib
 from collections.abc import Iterator
+from io import BufferedIOBase
 from pathlib import Path
 from typing import IO, cast
 
@@ -22,24 +23,34 @@ def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _blocks(path: Path, size: int) -> Iterator[bytes]:
+def _blocks(path: Path, size: int) -> Iterator[memoryview]:
     """Pieces of a file, each but the last ending with a line's end."""
     rest = b""
     with _open(path) as file:
-        while piece := file.read(size):
-            cut = piece.rfind(b"\n") + 1
+        while True:
+            block = bytearray(len(rest) + size)
+            block[: len(rest)] = rest
+            end = len(rest) + _filled(file, memoryview(block)[len(rest) :])
+            over = end < len(block)
+            cut = end if over else block.rfind(b"\n") + 1
             if cut:
-                yield rest + piece[:cut]
-                rest = piece[cut:]
-            else:
-                rest += piece
+                yield memoryview(block)[:cut]
+            if over:
+                return
+            rest = bytes(memoryview(block)[cut:end])
             if len(rest) > LONGEST:
                 raise TailorbirdError(
                     f"{path} has a line of more than {LONGEST // 2**20} MiB. One call a line is expected "
                     '(a list of calls, `[{…}, {…}]`, can be rewritten with `jq -c ".[]"`).'
                 )
-    if rest:
-        yield rest
+
+
+def _filled(file: IO[bytes], room: memoryview) -> int:
+    """Read until the room is full or the file is over; how many bytes there were. A packed file gives few at a time."""
+    done = 0
+    while done < len(room) and (read := cast(BufferedIOBase, file).readinto(room[done:])):
+        done += read
+    return done
 
 
 def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
@@ -59,12 +70,13 @@ def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
         raise TailorbirdError(f"{path} cannot be read to its end: {error}. Fetch and ingest it again.") from error
 
 
-def _lines(block: bytes, number: int, start: int) -> pa.Table:
-    lines = block.split(b"\n")
-    if block.endswith(b"\n"):
-        lines.pop()
-    text = pa.array(lines, pa.large_binary())
+def _lines(block: memoryview, number: int, start: int) -> pa.Table:
+    size = pa.array([0, len(block)], pa.int64()).buffers()[1]
+    whole = pa.LargeBinaryArray.from_buffers(pa.large_binary(), 1, [None, size, pa.py_buffer(block)])
+    text = pc.split_pattern(whole, b"\n").values
+    if block[-1] == ord("\n"):
+        text = text.slice(0, len(text) - 1)
     ends = pc.cumulative_sum(pc.add(pc.binary_length(text), 1))
     offsets = pc.add(pc.subtract(ends, pc.add(pc.binary_length(text), 1)), start)
-    numbers = pa.array(range(number, number + len(lines)), pa.int64())
+    numbers = pa.array(range(number, number + len(text)), pa.int64())
     return pa.table({ROW_NUMBER: numbers, OFFSET: offsets, TEXT: text})
