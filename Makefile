@@ -47,6 +47,7 @@ faults: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.features
 
 # Names, versions and hashes only: where packages come from is the machine's business, not the project's.
 # Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.

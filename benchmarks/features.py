@@ -1,7 +1,7 @@
 """Data sets of made-up shops, from the lake to the snapshot: seconds, peak memory, and how both grow.
 
-Beside it, on a million purchases, the same definitions on pandas, the way they would be worked out without an engine.
-Run as `python -m benchmarks.features [--millions 1 10 31]`.
+Beside it, on the smallest of them, the tables of features alone, by the engine and by pandas
+(`benchmarks.features_pandas`). Run as `python -m benchmarks.features [--millions 1 10 31]`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ import time
 from math import log
 from pathlib import Path
 
-from benchmarks import shop
+from benchmarks import features_pandas, shop
 from benchmarks.figures import FOLDER, publish
 
 SEED = 7
@@ -40,30 +40,6 @@ def _build() -> None:
     manifest = build_dataset.fn()
     told = {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb(), "rows": manifest["rows"]}
     print(json.dumps(told))
-
-
-def _pandas() -> None:
-    """The same tables at the same moments, worked out by pandas from events in memory; nothing is stored."""
-    import narwhals as nw
-
-    from infra.installation import current
-    from models.features.sequence import sequences
-    from models.features.tables import TABLES
-    from models.splits import SplitConfig, split
-    from tasks.dataset_events import workspace
-    from tasks.dataset_known import known_now
-
-    here = current()
-    with workspace(here, known_now(here), here.lake.event_files()) as space:
-        tables = (space.events().collect("pandas"), space.items().collect("pandas"))
-    events, items = (nw.from_native(table.to_native()).lazy() for table in tables)
-    moments = split(events, SplitConfig())
-    started = time.perf_counter()
-    for moment in moments.all():
-        for table in TABLES.values():
-            table.build(events, items, moment).collect("pandas")
-        sequences(events, moment).collect("pandas")
-    print(json.dumps({"seconds": time.perf_counter() - started, "peak_mb": _peak_mb()}))
 
 
 def _peak_mb() -> float:
@@ -96,7 +72,7 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
         _run("ingest", folder)
         figures = _run("build", folder)
         if plain:
-            figures["pandas_seconds"] = _run("pandas", folder)["seconds"]
+            figures |= {f"{step}_seconds": _run(step, folder)["seconds"] for step in ("tables", "pandas")}
         return figures
     finally:
         server.destroy()
@@ -111,8 +87,8 @@ def _compare(millions: list[float]) -> None:
         figures[f"duckdb_seconds_{size:g}m"] = run["seconds"]
         figures[f"duckdb_peak_mb_{size:g}m"] = run["peak_mb"]
         if "pandas_seconds" in run:
-            figures["pandas_seconds"] = run["pandas_seconds"]
-            figures["ratio_to_pandas"] = run["pandas_seconds"] / run["seconds"]
+            figures |= {name: run[name] for name in ("tables_seconds", "pandas_seconds")}
+            figures["ratio_to_pandas"] = run["pandas_seconds"] / run["tables_seconds"]
     first, last = millions[0], millions[-1]
     figures["duckdb_peak_mb"] = max(figures[f"duckdb_peak_mb_{size:g}m"] for size in millions)
     if last > first:
@@ -125,15 +101,15 @@ def main() -> None:
     """Measure, or (for the processes that this starts) run one step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
-    parser.add_argument("--step", choices=("ingest", "build", "pandas"))
+    parser.add_argument("--step", choices=("ingest", "build", "tables", "pandas"))
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     if asked.step == "ingest":
         _ingest(asked.folder)
     elif asked.step == "build":
         _build()
-    elif asked.step == "pandas":
-        _pandas()
+    elif asked.step:
+        print(json.dumps({"seconds": features_pandas.STEPS[asked.step]()}))
     else:
         _compare(sorted(asked.millions))
 

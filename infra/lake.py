@@ -16,8 +16,15 @@ from models import columns
 _PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
 # Each of their values is there once: a dictionary of them takes as long as everything else together.
 _WRITTEN = WriterProperties(column_properties={columns.EVENT_ID: _PLAIN, columns.PAYLOAD_HASH: _PLAIN})
-# Each user and item is there many times, but in the usual 1 MB there is no room for all of them.
-_REPEATED_IDS = WriterProperties(dictionary_page_size_limit=64 * 2**20)
+_REPEATED = ColumnProperties(dictionary_enabled=True)
+# Of a data set only names repeat: a dictionary of all the numbers takes twice as long as everything else together. For
+# the users and items of a large shop there is no room in a dictionary of the usual 1 MB.
+_DATASET = WriterProperties(
+    compression="LZ4_RAW",
+    default_column_properties=ColumnProperties(dictionary_enabled=False),
+    column_properties={columns.USER_KEY: _REPEATED, columns.ITEM_ID: _REPEATED, columns.EVENT_TYPE: _REPEATED},
+    dictionary_page_size_limit=64 * 2**20,
+)
 
 
 @dataclass(frozen=True)
@@ -106,7 +113,7 @@ class Lake:
         """
         mode: Literal["overwrite", "append"] = "overwrite"
         for rows in parts:
-            write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_REPEATED_IDS)
+            write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_DATASET)
             mode = "append"
 
     def read_dataset(self, version: str, name: str) -> pa.Table:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from duckdb import DuckDBPyRelation
 
 from infra.installation import Installation
 from models import columns
-from models.features.rows import Frame
+from models.features.rows import Frame, as_is
 from models.features.sequence import sequences
-from models.features.tables import TABLES
+from models.features.tables import TABLES, Build
 from models.impressions import impressions
 from models.labels import LabelConfig, labels
 from models.splits import Cuts
@@ -19,6 +19,10 @@ from tasks.dataset_events import Known, Workspace
 
 _LABELS: Final = "labels"
 _COPIED: Final = ("users", "items", "aliases", "batches")
+BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
+    "sequences": lambda events, _items, now, keep=as_is: sequences(events, now)  # noqa: ARG005 -- as the others are called
+}
+"""What is worked out at each cut, by the name of its table."""
 _INTERACTIONS: Final = f"""
     SELECT people.user_key, goods.item_id, occurred_at, received_at, session_id, quantity, value
     FROM events JOIN people ON people.code = events.user_key JOIN goods ON goods.code = events.item_id
@@ -37,13 +41,11 @@ def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> 
 
     Raises LabelError when what the labels tell is not over by the next cut.
     """
-    features = {name: _at_each_cut(space, table.build, moments) for name, table in TABLES.items()}
     copied = {name: space.connection.from_arrow(getattr(known, name)) for name in _COPIED}
     return {
         "interactions": iter([space.connection.sql(_INTERACTIONS)]),
         **{name: iter([rows]) for name, rows in copied.items()},
-        **features,
-        "sequences": _at_each_cut(space, lambda events, _items, now, _keep: sequences(events, now), moments),
+        **{name: at_each_cut(space, build, moments) for name, build in BUILDS.items()},
         _LABELS: _labelled(space, moments, label),
         "impressions": _shown(space, moments, label),
     }
@@ -56,7 +58,7 @@ def keys_of(name: str) -> tuple[str, ...]:
     return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
-def _at_each_cut(space: Workspace, build: Any, moments: Cuts) -> Iterator[DuckDBPyRelation]:
+def at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[DuckDBPyRelation]:
     """A table as it was at each cut, with the cut in `as_of`."""
     for moment in moments.all():
         yield _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
