@@ -63,8 +63,8 @@ class ItemVectors:
         return vectors
 
     def _words(self, titles: NDArray[np.str_]) -> Any:
-        if not len(self.words):
-            return sparse.csr_array((len(titles), 0))
+        if not len(self.words) or not len(titles):
+            return sparse.csr_array((len(titles), len(self.words)))
         reader = TfidfVectorizer(token_pattern=_WORD, vocabulary=self.words.tolist())
         reader.idf_ = self.word_rarity
         return reader.transform(titles)
