@@ -11,41 +11,11 @@ from scipy import sparse
 
 from models.category_reasons import LOOKED_AT, CategoryReasons, unit
 from models.cold_start import Extended, NewUsers
+from models.lightfm_learning import Config, learn
 from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
 from models.tag_factors import TagFactors
-from models.tags import Tags
 from models.training_data import TrainingData
-
-_HEAVIEST: Final = 5.0  # A weight scales the step: one daily purchase must not throw the factors about.
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of LightFMHybrid."""
-
-    components: int = 32
-    """Length of the factors."""
-    epochs: int = 5
-    """Passes over the (user, item) pairs."""
-    learning_rate: float = 0.05
-    """First step size; AdaGrad shrinks it."""
-    max_sampled: int = 100
-    """Wrong items that WARP tries per step: more is slower and sharper at the top of the list."""
-    item_alpha: float = 0.0
-    """L2 penalty on item factors."""
-    user_alpha: float = 0.0
-    """L2 penalty on user factors."""
-    item_tag_weight: float = 0.3
-    """How much a category or brand counts beside the item itself (1); 0 leaves the tags out."""
-    user_tag_weight: float = 0.3
-    """How much a demographic or behavioural tag counts beside the user itself (1); 0 leaves them out."""
-    half_life_days: float = 90.0
-    """A basket this old counts half in the weight of its (user, item) pair."""
-    window_days: float = 120.0
-    """Pairs last bought longer ago are left out: faster, and closer to what is bought next."""
-    threads: int = 1
-    """More than one is faster, but the threads race, and the same seed then gives a slightly other model."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +48,12 @@ class LightFMHybrid:
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
-        """Learn from the users' distinct items, weighted by their decayed baskets."""
-        pairs, weights = _weighted_pairs(data, config)
-        user_features = _features(data.user_tags, config.user_tag_weight)
-        item_features = _features(data.item_tags, config.item_tag_weight)
-        model = _learned(pairs, weights, user_features, item_features, config, seed)
-        user_biases, user_factors = model.get_user_representations(user_features)
-        item_biases, item_factors = model.get_item_representations(item_features)
-        user_own, item_own = len(data.users), len(data.items)
+        """Learn by `models.lightfm_learning`, and keep what scores and newcomers need."""
+        learned = learn(data, config, seed)
+        model = learned.model
+        user_biases, user_factors = model.get_user_representations(learned.user_features)
+        item_biases, item_factors = model.get_item_representations(learned.item_features)
+        user_tags, item_tags = slice(len(data.users), None), slice(len(data.items), None)
         return cls(
             config=config,
             users=data.users,
@@ -95,16 +63,16 @@ class LightFMHybrid:
             user_biases=user_biases.astype(np.float32),
             item_biases=item_biases.astype(np.float32),
             why=CategoryReasons.fit(data, item_factors),
-            user_tags=_tag_factors(
+            user_tags=TagFactors.of(
                 data.user_tag_rules,
-                model.user_embeddings[user_own:],
-                model.user_biases[user_own:],
+                model.user_embeddings[user_tags],
+                model.user_biases[user_tags],
                 config.user_tag_weight,
             ),
-            item_tags=_tag_factors(
+            item_tags=TagFactors.of(
                 data.item_tag_rules,
-                model.item_embeddings[item_own:],
-                model.item_biases[item_own:],
+                model.item_embeddings[item_tags],
+                model.item_biases[item_tags],
                 config.item_tag_weight,
             ),
         )
@@ -172,56 +140,3 @@ class LightFMHybrid:
 
 
 _ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "user_biases", "item_biases")
-
-
-def _learned(pairs: Any, weights: Any, user_features: Any, item_features: Any, config: Config, seed: int) -> Any:
-    from lightfm import LightFM  # only a fit needs it: a stored model outlives the library
-
-    model = LightFM(
-        no_components=config.components,
-        loss="warp",
-        learning_rate=config.learning_rate,
-        max_sampled=config.max_sampled,
-        item_alpha=config.item_alpha,
-        user_alpha=config.user_alpha,
-        random_state=np.random.RandomState(seed),
-    )
-    return model.fit(
-        pairs,
-        user_features=user_features,
-        item_features=item_features,
-        sample_weight=weights,
-        epochs=config.epochs,
-        num_threads=config.threads,
-    )
-
-
-def _weighted_pairs(data: TrainingData, config: Config) -> tuple[Any, Any]:
-    """Ones and weights as COO in the same order; weights are decayed baskets, 1 on average.
-
-    When nothing at all was bought in the window, everything counts.
-    """
-    age, shape = data.age_days(), (len(data.users), len(data.items))
-    kept = age <= config.window_days if (age <= config.window_days).any() else np.ones(len(age), dtype=bool)
-    decay = np.exp2(-age[kept] / config.half_life_days)
-    total = sparse.csr_matrix((decay, (data.user[kept], data.item[kept])), shape=shape).tocoo()
-    weight = np.minimum(total.data, _HEAVIEST)
-    where = (total.row.astype(np.int32), total.col.astype(np.int32))
-    ones = np.ones(total.nnz, dtype=np.float32)
-    scaled = (weight / weight.mean()).astype(np.float32)
-    return sparse.coo_matrix((ones, where), shape=shape), sparse.coo_matrix((scaled, where), shape=shape)
-
-
-def _features(tags: Any, weight: float) -> Any:
-    """Identity beside the weighted tags, as the CSR LightFM wants."""
-    identity = sparse.identity(tags.shape[0], dtype=np.float32, format="csr")
-    if weight == 0:
-        return identity
-    return sparse.csr_matrix(sparse.hstack([identity, tags * np.float32(weight)], format="csr"))
-
-
-def _tag_factors(rules: Tags, factors: Any, biases: Any, weight: float) -> TagFactors:
-    """The tags' part of what was learned, by their weight; none where tags were left out."""
-    if not len(factors):
-        return TagFactors.none(factors.shape[1])
-    return TagFactors(rules, np.float32(weight) * factors, np.float32(weight) * biases)

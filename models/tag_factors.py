@@ -33,6 +33,13 @@ class TagFactors:
     biases: NDArray[np.float32]
     """[n_tags]"""
 
+    @classmethod
+    def of(cls, rules: Tags, factors: NDArray[np.float32], biases: NDArray[np.float32], weight: float) -> Self:
+        """What was learned with tags of that `weight`; none where tags were left out."""
+        if not len(factors):
+            return cls.none(factors.shape[1])
+        return cls(rules, np.float32(weight) * factors, np.float32(weight) * biases)
+
     def representations(self, rows: pa.Table) -> Representations:
         """The sums over the tags of each row."""
         tags = self.rules.encode(rows)

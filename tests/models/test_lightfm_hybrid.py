@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from models.lightfm_hybrid import Config, LightFMHybrid
+from models.lightfm_hybrid import LightFMHybrid
+from models.lightfm_learning import Config
 from models.training_data import TrainingData
 
 
