@@ -69,15 +69,7 @@ class ImplicitALS:
         baskets = sparse.csr_matrix(
             (decay(data, config.half_life_days), (data.user, data.item)), shape=(len(data.users), len(data.items))
         )
-        model = _library()(
-            factors=config.factors,
-            iterations=config.iterations,
-            regularization=config.regularization,
-            alpha=1.0,
-            num_threads=1,
-            random_state=np.random.default_rng(seed),
-        )
-        model.fit(_confidence(baskets, config.alpha), show_progress=False)
+        model = _solved(_confidence(baskets, config.alpha), config, seed)
         item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
         return cls(
             config=config,
@@ -130,6 +122,25 @@ def _confidence(weights: Any, alpha: float) -> Any:
     confident = weights.copy()
     confident.data = (1 + alpha * np.log1p(weights.data)).astype(np.float32)
     return confident
+
+
+def _solved(confidence: Any, config: Config, seed: int) -> Any:
+    """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
+    from threadpoolctl import threadpool_limits
+
+    model_type = _library()
+    # Threads of BLAS inside the solver's own ones only get into each other's way.
+    with threadpool_limits(1, "blas"):
+        model = model_type(
+            factors=config.factors,
+            iterations=config.iterations,
+            regularization=config.regularization,
+            alpha=1.0,
+            num_threads=0,
+            random_state=np.random.default_rng(seed),
+        )
+        model.fit(confidence, show_progress=False)
+    return model
 
 
 def _library() -> Any:
