@@ -25,19 +25,22 @@ class Config:
     """Length of the factors."""
     iterations: int = 15
     """How often users and items are solved in turn."""
-    regularization: float = 0.1
+    regularization: float = 10.0
     """L2 penalty on the factors."""
-    alpha: float = 1.0
+    alpha: float = 2.0
     """How much surer a purchase makes of an interest than no purchase does of none."""
-    half_life_days: float = 90.0
+    half_life_days: float = 45.0
     """A basket this old counts half."""
+    click_weight: float = 3.0
+    """How much surer than that a newcomer's click makes: he has had little time to show his interests."""
 
 
 @dataclass(frozen=True)
 class ImplicitALS:
     """Fitted factors: a score near 1 says that the user buys the item, near 0 that he does not.
 
-    The confidence in a pair is 1 + alpha log(1 + r) (equation 6 of the paper), r being its decayed baskets.
+    The confidence in a pair is alpha log(1 + r), r being its decayed baskets. The paper adds 1 (equation 6), which
+    makes a basket of long ago as sure as one of today is at least; without it the lists were better.
     """
 
     kind: ClassVar[str] = "als"
@@ -45,9 +48,9 @@ class ImplicitALS:
     space: ClassVar[Mapping[str, Parameter]] = {
         "factors": Choice((32, 64, 128)),
         "iterations": Integer(5, 25),
-        "regularization": Float(0.001, 10, log=True),
-        "alpha": Float(0.25, 40, log=True),
-        "half_life_days": Float(30, 365, log=True),
+        "regularization": Float(0.1, 100, log=True),
+        "alpha": Float(0.25, 16, log=True),
+        "half_life_days": Float(14, 365, log=True),
     }
 
     config: Config
@@ -58,6 +61,8 @@ class ImplicitALS:
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float32]
     """[factors, factors] sum over all items of the outer product of the factors with themselves."""
+    mean_user: NDArray[np.float32]
+    """[factors] what a newcomer is taken for until he clicks."""
     why: CategoryReasons
 
     @classmethod
@@ -71,13 +76,15 @@ class ImplicitALS:
         )
         model = _solved(_confidence(baskets, config.alpha), config, seed)
         item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
+        user_factors = np.ascontiguousarray(model.user_factors, dtype=np.float32)
         return cls(
             config=config,
             users=data.users,
             items=data.items,
-            user_factors=np.ascontiguousarray(model.user_factors, dtype=np.float32),
+            user_factors=user_factors,
             item_factors=item_factors,
             gram=item_factors.T @ item_factors,
+            mean_user=user_factors.mean(axis=0),
             why=CategoryReasons.fit(data, item_factors),
         )
 
@@ -94,15 +101,21 @@ class ImplicitALS:
         return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users by the factors that suit their clicks best, those of the items being what they are (equation 4)."""
+        """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).
+
+        What a newcomer has not clicked is no sign that he does not want it: where the equation has 0 for such items,
+        and for the factors under the penalty, here stands what is true of the mean user.
+        """
         clicks = _confidence(sparse.csr_array(users.events, dtype=np.float32), self.config.alpha)
-        penalty = self.config.regularization * np.eye(len(self.gram), dtype=np.float32)
+        clicks.data *= self.config.click_weight
+        prior = self.gram + self.config.regularization * np.eye(len(self.gram), dtype=np.float32)
         factors = np.zeros((len(users.keys), len(self.gram)), dtype=np.float32)
         for user in np.flatnonzero(np.diff(clicks.indptr)):
             own = slice(clicks.indptr[user], clicks.indptr[user + 1])
             theirs, confidence = self.item_factors[clicks.indices[own]], clicks.data[own]
-            surer = self.gram + penalty + (theirs.T * (confidence - 1)) @ theirs
-            factors[user] = np.linalg.solve(surer, confidence @ theirs)
+            left = prior + (theirs.T * (confidence - 1)) @ theirs
+            right = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
+            factors[user] = np.linalg.solve(left, right)
         return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks, LOOKED_AT))
 
     def state(self) -> State:
@@ -115,12 +128,12 @@ class ImplicitALS:
         return cls(config, **{name: state[name] for name in _ARRAYS}, why=CategoryReasons.from_state(state))
 
 
-_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram")
+_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram", "mean_user")
 
 
 def _confidence(weights: Any, alpha: float) -> Any:
     confident = weights.copy()
-    confident.data = (1 + alpha * np.log1p(weights.data)).astype(np.float32)
+    confident.data = (alpha * np.log1p(weights.data)).astype(np.float32)
     return confident
 
 

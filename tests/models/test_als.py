@@ -46,7 +46,7 @@ def test_what_was_bought_scores_near_one_and_what_was_not_near_zero(small) -> No
     rows = [
         (user, item, 99, f"{user}{item}") for user, items in (("a", "xy"), ("b", "xy"), ("c", "z")) for item in items
     ]
-    model = ImplicitALS.fit(small(rows), Config(factors=2, regularization=0.001), seed=0)
+    model = ImplicitALS.fit(small(rows), Config(factors=2, regularization=0.001, alpha=20), seed=0)
     bought = [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
     np.testing.assert_allclose(model.scores(np.arange(3, dtype=np.int32)), bought, atol=0.05)
 
@@ -55,16 +55,18 @@ def test_another_seed_gives_another_model(model: ImplicitALS, data: TrainingData
     assert not np.array_equal(ImplicitALS.fit(data, Config(factors=16), seed=1).item_factors, model.item_factors)
 
 
-def test_a_new_user_is_solved_by_the_papers_equation(model: ImplicitALS) -> None:
+def test_a_new_user_is_solved_by_the_papers_equation_around_the_mean_user(model: ImplicitALS) -> None:
     events = clicks(("n", "i03"), ("n", "i07"), ("n", "i07"))
     new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), events, model.items))
     count = np.zeros(len(model.items))
     count[[3, 7]] = [1, 2]
-    confidence = 1 + model.config.alpha * np.log1p(count)
-    items = model.item_factors.astype(np.float64)
-    left = items.T @ (confidence[:, None] * items) + model.config.regularization * np.eye(16)
-    expected = np.linalg.solve(left, items.T @ (confidence * (count > 0)))
-    np.testing.assert_allclose(new.user_factors[0], expected, rtol=1e-3)
+    mean, items = model.mean_user.astype(np.float64), model.item_factors.astype(np.float64)
+    sure = model.config.click_weight * model.config.alpha * np.log1p(count)
+    confidence, wanted = np.where(count > 0, sure, 1), np.where(count > 0, 1, items @ mean)
+    penalty = model.config.regularization
+    left = items.T @ (confidence[:, None] * items) + penalty * np.eye(16)
+    expected = np.linalg.solve(left, items.T @ (confidence * wanted) + penalty * mean)
+    np.testing.assert_allclose(new.user_factors[0], expected, rtol=1e-3, atol=1e-5)
 
 
 def test_reasons_name_the_category_bought_or_the_nearest_one(model: ImplicitALS) -> None:
