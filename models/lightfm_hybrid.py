@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, CategoryReasons, unit
+from models.category_reasons import LOOKED_AT, CategoryReasons
 from models.cold_start import Extended, NewUsers
 from models.lightfm_learning import Config, learn
 from models.recommender import State
@@ -44,7 +44,12 @@ class LightFMHybrid:
     """Those of whom or which nothing is known are -inf."""
     why: CategoryReasons
     user_tags: TagFactors
+    """As they differ from the mean over the users of the tags of their column."""
     item_tags: TagFactors
+    mean_user: NDArray[np.float32]
+    """[components] what a newcomer is taken for as far as nothing is known of him."""
+    mean_item: NDArray[np.float32]
+    """[components] of what the users bought."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
@@ -68,13 +73,15 @@ class LightFMHybrid:
                 model.user_embeddings[user_tags],
                 model.user_biases[user_tags],
                 config.user_tag_weight,
-            ),
+            ).centred(data.user_tags),
             item_tags=TagFactors.of(
                 data.item_tag_rules,
                 model.item_embeddings[item_tags],
                 model.item_biases[item_tags],
                 config.item_tag_weight,
             ),
+            mean_user=user_factors.mean(axis=0, dtype=np.float32),
+            mean_item=item_factors[data.item].mean(axis=0, dtype=np.float32),
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -91,19 +98,22 @@ class LightFMHybrid:
         return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
-        """Users as the sum of what their traits and their clicks say.
+        """Users as the mean user, moved by what their traits and their clicks say.
 
-        Traits are known by their tags' factors, as LightFM means it. For the factors of his own that a user would have
-        learned stands the mean of the factors of his items, brought to the mean length of the users here.
+        A known trait takes the place of what the column says of the mean user. n clicks move the factors by
+        n / (n + 3) of the way that the mean of the clicked items lies from the mean of all that was bought: the
+        shrinkage of a mean towards a prior that is worth three observations.
         """
         tagged = self.user_tags.representations(users.traits)
         clicks = sparse.csr_array(users.events)
-        own = unit(clicks @ self.item_factors) * np.linalg.norm(self.user_factors, axis=1).mean()
+        n = clicks.sum(axis=1)[:, None]
+        clicked = (clicks @ self.item_factors) / np.maximum(n, 1) - self.mean_item
+        moved = self.mean_user + clicked * n / (n + _PRIOR_CLICKS)
         known = tagged.told | (np.diff(clicks.indptr) > 0)
         return replace(
             self,
             users=users.keys,
-            user_factors=(own + tagged.factors).astype(np.float32),
+            user_factors=(moved + tagged.factors).astype(np.float32),
             user_biases=np.where(known, tagged.biases, np.float32(-np.inf)),
             why=self.why.for_users(clicks, LOOKED_AT),
         )
@@ -124,19 +134,24 @@ class LightFMHybrid:
     def state(self) -> State:
         """Everything but the settings."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {"mean_user": self.mean_user, "mean_item": self.mean_item}
         return arrays | self.why.state() | self.user_tags.state("user_tags") | self.item_tags.state("item_tags")
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
         components = state["item_factors"].shape[1]
+        nothing = np.zeros(components, dtype=np.float32)  # models were stored without the means before
         return cls(
             config=config,
             **{name: state[name] for name in _ARRAYS},
             why=CategoryReasons.from_state(state),
             user_tags=TagFactors.from_state("user_tags", state, components),
             item_tags=TagFactors.from_state("item_tags", state, components),
+            mean_user=state.get("mean_user", nothing),
+            mean_item=state.get("mean_item", nothing),
         )
 
 
+_PRIOR_CLICKS: Final = 3
 _ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "user_biases", "item_biases")

@@ -1,7 +1,7 @@
 """Factors of tags: what a hybrid model of factors knows of users or items by their attributes alone."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -39,6 +39,17 @@ class TagFactors:
         if not len(factors):
             return cls.none(factors.shape[1])
         return cls(rules, np.float32(weight) * factors, np.float32(weight) * biases)
+
+    def centred(self, tags: Any) -> Self:
+        """The same as differences from the mean over rows (CSR, rows x tags) of what their tags of a column say."""
+        share = np.asarray(tags.mean(axis=0)).ravel()
+        column = np.array([name.partition("=")[0] for name in self.rules.names.tolist()], dtype=np.str_)
+        factors, biases = self.factors.copy(), self.biases.copy()
+        for name in np.unique(column):
+            own = np.flatnonzero(column == name)
+            factors[own] -= share[own] @ self.factors[own]
+            biases[own] -= share[own] @ self.biases[own]
+        return replace(self, factors=factors, biases=biases)
 
     def representations(self, rows: pa.Table) -> Representations:
         """The sums over the tags of each row."""
