@@ -13,7 +13,7 @@ from scipy import sparse
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
 from models.features.moments import FeatureTables
-from models.tags import one_hot
+from models.tags import Tags
 
 
 class NoHistoryError(TailorbirdError):
@@ -54,8 +54,9 @@ class TrainingData:
     """float32 CSR, users x tags."""
     item_tags: Any
     """float32 CSR, items x tags."""
-    user_tag_names: NDArray[np.str_]
-    item_tag_names: NDArray[np.str_]
+    user_tag_rules: Tags
+    item_tag_rules: Tags
+    """What made the tags, for rows that come later."""
     item_titles: NDArray[np.str_]
     item_categories: NDArray[np.str_]
     """Full category path; empty when unknown."""
@@ -64,6 +65,16 @@ class TrainingData:
     """Epoch seconds: the model's now."""
     origin: Origin | None = None
     """Asked about moments before the cut only."""
+
+    @property
+    def user_tag_names(self) -> NDArray[np.str_]:
+        """`column=value` of each column of `user_tags`."""
+        return self.user_tag_rules.names
+
+    @property
+    def item_tag_names(self) -> NDArray[np.str_]:
+        """`column=value` of each column of `item_tags`."""
+        return self.item_tag_rules.names
 
     def user_index(self, keys: Any) -> NDArray[np.int32]:
         """Position of each user key, -1 for strangers."""
@@ -111,18 +122,17 @@ def build(
         raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")
     keys, ids = _vocabulary(rows[USER_KEY]), _vocabulary(rows[ITEM_ID])
     user_rows, item_rows = _ordered(users, USER_KEY, keys), _ordered(items, ITEM_ID, ids)
-    user_tags, user_tag_names = one_hot(user_rows, user_tag_columns)
-    item_tags, item_tag_names = one_hot(item_rows, item_tag_columns)
+    user_rules, item_rules = Tags.fit(user_rows, user_tag_columns), Tags.fit(item_rows, item_tag_columns)
     return TrainingData(
         users=keys,
         items=ids,
         **_events(rows, keys, ids),
-        user_tags=user_tags,
-        item_tags=item_tags,
-        user_tag_names=user_tag_names,
-        item_tag_names=item_tag_names,
-        item_titles=_strings(item_rows[TITLE]),
-        item_categories=_strings(item_rows[CATEGORY]),
+        user_tags=user_rules.encode(user_rows),
+        item_tags=item_rules.encode(item_rows),
+        user_tag_rules=user_rules,
+        item_tag_rules=item_rules,
+        item_titles=words(item_rows[TITLE]),
+        item_categories=words(item_rows[CATEGORY]),
         available=np.asarray(pc.fill_null(item_rows[AVAILABLE], True), dtype=bool),
         cut=cut,
         origin=origin,
@@ -162,10 +172,11 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def _vocabulary(column: Any) -> NDArray[np.str_]:
-    return np.sort(_strings(pc.unique(_text(column))))
+    return np.sort(words(pc.unique(_text(column))))
 
 
-def _strings(values: Any) -> NDArray[np.str_]:
+def words(values: Any) -> NDArray[np.str_]:
+    """An Arrow column of words as an array; empty where there is none."""
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 
