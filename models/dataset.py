@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from models import columns
 from models.evaluation.holdout import targets
-from models.features.moments import FeatureTables, feature_tables
+from models.feature_tables import FeatureTables, feature_tables
 from models.splits import Cuts
 from models.sql import query
 from models.training_data import TrainingData, build
@@ -32,7 +32,7 @@ class Dataset:
     items: pa.Table
     stored: Callable[[int], FeatureTables | None] = _nothing
     """The features as they were written at a cut of the data set; None for other moments."""
-    _opened: dict[int, FeatureTables] = field(default_factory=dict)
+    _opened: dict[int, FeatureTables] = field(default_factory=dict, init=False)
 
     @property
     def version(self) -> str:

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
-from models.features.moments import FeatureTables
+from models.feature_tables import FeatureTables
 from models.tags import Tags
 
 
