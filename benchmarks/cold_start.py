@@ -7,7 +7,6 @@ Run as `python -m benchmarks.cold_start`.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,8 @@ from benchmarks.figures import publish
 from benchmarks.journey import journey
 from models import catalog
 from models.cold_start import NewUsers
-from models.columns import AS_OF, OCCURRED_AT, USER_KEY
+from models.columns import OCCURRED_AT, USER_KEY
+from models.dataset import Dataset
 from models.evaluation.cold import category_popularity, latest_items, of_new_items, of_strangers
 from models.evaluation.holdout import targets
 from models.evaluation.metrics import accuracy
@@ -32,7 +32,6 @@ from models.promotion import interval
 from models.ranking import top_k
 from models.segment_fallback import segment_scores
 from models.training_data import TrainingData, index_of
-from tasks.load_dataset import Dataset
 
 SEED = 7
 HELD = 500
@@ -92,13 +91,13 @@ def _withheld(dataset: Dataset) -> tuple[Dataset, NDArray[np.str_]]:
     shops = np.flatnonzero(dataset.holdout(data, dataset.cuts.as_of).sum(axis=1))
     held = np.sort(data.users[np.random.default_rng(SEED).choice(shops, HELD, replace=False)])
     others = np.flatnonzero(index_of(held, dataset.interactions[USER_KEY]) < 0)
-    return replace(dataset, interactions=dataset.interactions.take(others)), held
+    return Dataset(dataset.manifest, dataset.interactions.take(others), dataset.users, dataset.items), held
 
 
 def _segment_sellers(dataset: Dataset, data: TrainingData, traits: pa.Table) -> Scores:
     """The best sellers of the demographic segment of each row of `traits`, all learned without these users."""
-    known = dataset.user_features.filter(pc.equal(dataset.user_features[AS_OF], dataset.cuts.test_from))
-    features = known.take(np.flatnonzero(index_of(data.users, known[USER_KEY]) >= 0)).drop_columns([AS_OF])
+    known = dataset.features(dataset.cuts.test_from).users
+    features = known.take(np.flatnonzero(index_of(data.users, known[USER_KEY]) >= 0))
     segments = Segments.fit(features, _traits(dataset, data.users), SEED)
     best = best_sellers(data, segments.assign(features, _traits(dataset, data.users)), K)
     own = segments.assign(features.slice(0, 0), traits)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.figures import FOLDER
-from tasks.load_dataset import Dataset
+from models.dataset import Dataset
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,25 @@ from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
+from models.feature_tables import FeatureTables
 from models.tags import Tags
 
 
 class NoHistoryError(TailorbirdError):
     """There is nothing to learn from before the cut."""
+
+
+class Origin(Protocol):
+    """The data set that training data come from, for models that also learn from how things stood before."""
+
+    def training_data(self, cut: int) -> "TrainingData":
+        """Everything known before a moment (epoch s)."""
+
+    def features(self, cut: int) -> FeatureTables:
+        """The features at that moment."""
+
+    def holdout(self, data: "TrainingData", end: int) -> Any:
+        """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +63,8 @@ class TrainingData:
     available: NDArray[np.bool_]
     cut: int
     """Epoch seconds: the model's now."""
+    origin: Origin | None = None
+    """Asked about moments before the cut only."""
 
     @property
     def user_tag_names(self) -> NDArray[np.str_]:
@@ -91,6 +107,7 @@ def build(
     cut: int,
     user_tag_columns: Sequence[str] = (),
     item_tag_columns: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> TrainingData:
     """Training data of the events known at `cut` (epoch s) whose item is in the catalogue `items`.
 
@@ -118,6 +135,7 @@ def build(
         item_categories=words(item_rows[CATEGORY]),
         available=np.asarray(pc.fill_null(item_rows[AVAILABLE], True), dtype=bool),
         cut=cut,
+        origin=origin,
     )
 
 
