@@ -13,6 +13,7 @@ from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.recommender import Recommender
+from models.two_stage import LogisticRegression, TwoStage
 
 CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
@@ -20,6 +21,8 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     LightFMHybrid.kind: LightFMHybrid,
     ImplicitALS.kind: ImplicitALS,
     ContentBased.kind: ContentBased,
+    LogisticRegression.kind: LogisticRegression,
+    TwoStage.kind: TwoStage,
 }
 
 

@@ -8,7 +8,9 @@ import pyarrow as pa
 
 from models import columns
 from models.evaluation.holdout import targets
-from models.feature_tables import FeatureTables, feature_tables
+from models.feature_tables import feature_tables
+from models.features.rows import DAY
+from models.features.tables import FeatureTables
 from models.splits import Cuts
 from models.sql import query
 from models.training_data import TrainingData, build
@@ -49,6 +51,10 @@ class Dataset:
         if cut not in self._opened:
             self._opened[cut] = self.stored(cut) or feature_tables(self.interactions, self.items, cut)
         return self._opened[cut]
+
+    def before(self, cut: int, days: int) -> int:
+        """The data set's last own cut before, for the features there are the stored ones; else `days` earlier."""
+        return max((own for own in self.cuts.all() if own < cut), default=cut - days * DAY)
 
     def training_data(self, cut: int) -> TrainingData:
         """Everything known before a moment (epoch s). Raises NoHistoryError when that is nothing."""

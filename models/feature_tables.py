@@ -1,26 +1,18 @@
 """The feature tables at any moment, worked out in memory from purchases: for moments that a data set does not store."""
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
 
 from models.columns import PURCHASE
-from models.features.tables import TABLES
+from models.features.tables import TABLES, FeatureTables
 
 _LAID_OUT: Final = (
     f"CREATE TABLE events AS SELECT *, '{PURCHASE}' AS event_type FROM purchases",
     "CREATE TABLE shelf AS SELECT item_id, category, brand, price, available FROM catalogue",
 )
-
-
-class FeatureTables(NamedTuple):
-    """What was known at one moment: a row per user, per item, and per user and item with history."""
-
-    users: pa.Table
-    items: pa.Table
-    pairs: pa.Table
 
 
 def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTables:

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
-from models.feature_tables import FeatureTables
+from models.features.tables import FeatureTables
 from models.tags import Tags
 
 
@@ -28,6 +28,9 @@ class Origin(Protocol):
 
     def features(self, cut: int) -> FeatureTables:
         """The features at that moment."""
+
+    def before(self, cut: int, days: int) -> int:
+        """A moment before the cut to learn from: the data set's own last one, or `days` before when it has none."""
 
     def holdout(self, data: "TrainingData", end: int) -> Any:
         """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""

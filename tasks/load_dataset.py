@@ -7,8 +7,7 @@ from infra.installation import Installation, current
 from models import columns
 from models.dataset import Dataset
 from models.errors import TailorbirdError
-from models.feature_tables import FeatureTables
-from models.features.tables import TABLES
+from models.features.tables import TABLES, FeatureTables
 from tasks.build_dataset import Manifest, stored_manifest
 
 

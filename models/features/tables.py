@@ -1,7 +1,9 @@
 """The feature tables: which function works each out, what its rows are of, and its columns."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
+
+import pyarrow as pa
 
 from models.columns import ITEM_ID, USER_KEY
 from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
@@ -31,3 +33,11 @@ TABLES: Final = {
     "item_features": Table((ITEM_ID,), ITEM_FEATURES, item_features),
     "pair_features": Table((USER_KEY, ITEM_ID), PAIR_FEATURES, pair_features),
 }
+
+
+class FeatureTables(NamedTuple):
+    """What was known at one moment: a row per user, per item, and per user and item with history."""
+
+    users: pa.Table
+    items: pa.Table
+    pairs: pa.Table

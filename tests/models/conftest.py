@@ -7,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from models.dataset import Dataset
 from models.training_data import TrainingData, build
 
 DAY = 86_400
 CUT = 200 * DAY
+CUTS = {"validation_from": 160 * DAY, "test_from": CUT, "as_of": 230 * DAY}
 USER_TAGS = ("age", "income")
 ITEM_TAGS = ("category", "brand")
 
@@ -49,7 +51,8 @@ def make_shop(seed: int, n_users: int = 60, baskets: int = 12) -> Shop:
         "available": [True] * 45,
     }
     columns = dict(zip(names, zip(*rows, strict=True), strict=True))
-    return Shop(pa.table(columns), pa.table(users), pa.table(items))
+    interactions = pa.table(columns | {"received_at": columns["occurred_at"]})
+    return Shop(interactions, pa.table(users), pa.table(items))
 
 
 @pytest.fixture(scope="session")
@@ -59,7 +62,7 @@ def shop() -> Shop:
 
 @pytest.fixture(scope="session")
 def data(shop: Shop) -> TrainingData:
-    return build(*shop, CUT, USER_TAGS, ITEM_TAGS)
+    return Dataset(CUTS, *shop).training_data(CUT)
 
 
 @pytest.fixture(scope="session")

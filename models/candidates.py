@@ -1,0 +1,102 @@
+"""First stage: the few hundred items a user may want, found by models that score the whole catalogue fast."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.als import ImplicitALS
+from models.content_based import ContentBased
+from models.most_popular import MostPopular
+from models.own_frequency import OwnFrequency
+from models.ranking import NOBODY, top_k
+from models.recommender import Recommender, State
+from models.training_data import TrainingData
+
+RETRIEVERS: Final[Mapping[str, type[Recommender]]] = {
+    model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular)
+}
+"""The models that can be retrievers, by kind."""
+
+
+class Found(NamedTuple):
+    """Candidates of m users, in order of user and item, no pair twice."""
+
+    row: NDArray[np.int64]
+    """[n] position among the users that were asked."""
+    item: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    """[n, retrievers] what each retriever says of the pair; NaN where it has nothing to say."""
+
+    def at(self, rows: NDArray[Any]) -> "Found":
+        """Some of them."""
+        return Found(self.row[rows], self.item[rows], self.scores[rows])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Fitted retrievers, and how many items each may name.
+
+    A retriever of what is new (`fresh` names) is asked for items that the user has not bought: what was bought comes
+    from the user's own history, and would crowd everything else out.
+    """
+
+    retrievers: Mapping[str, Recommender]
+    per_retriever: int
+    history: Any
+    """Boolean CSR, users x items."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, seed: int) -> Self:
+        """Fit each retriever with its default settings."""
+        models = {kind: RETRIEVERS[kind] for kind in kinds}
+        fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}
+        return cls(fitted, per_retriever, data.history())
+
+    def find(self, users: NDArray[np.int32]) -> Found:
+        """The union of what the retrievers name. Memory is about m x n_items x 4 bytes a retriever."""
+        n = self.history.shape[1]
+        hide = self.history[np.maximum(users, 0)]
+        scored = [retriever.scores(users) for retriever in self.retrievers.values()]
+        codes = []
+        for kind, scores in zip(self.retrievers, scored, strict=True):
+            named = top_k(scores, self.per_retriever, hide=None if kind == OwnFrequency.kind else hide).items
+            codes.append((np.arange(len(users))[:, None] * n + named)[named != NOBODY])
+        row, item = np.divmod(np.unique(np.concatenate(codes)), n)
+        said = np.column_stack([scores[row, item] for scores in scored])
+        said[np.isinf(said)] = np.nan
+        return Found(row, item, said)
+
+    def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """[m] for each pair whether it is in the history; a stranger (-1) has none."""
+        n = self.history.shape[1]
+        owner = np.repeat(np.arange(self.history.shape[0], dtype=np.int64), np.diff(self.history.indptr))
+        return np.isin(users.astype(np.int64) * n + items, owner * n + self.history.indices) & (users >= 0)
+
+    def state(self) -> State:
+        """The arrays of every retriever, prefixed with its kind, and the history."""
+        arrays = {
+            f"{kind}.{name}": array for kind, model in self.retrievers.items() for name, array in model.state().items()
+        }
+        return arrays | {"history.indices": self.history.indices, "history.indptr": self.history.indptr}
+
+    @classmethod
+    def from_state(
+        cls, state: Mapping[str, np.ndarray[Any, Any]], kinds: tuple[str, ...], per_retriever: int, n_items: int
+    ) -> Self:
+        """What gave that state."""
+        models = {kind: RETRIEVERS[kind] for kind in kinds}
+        retrievers = {
+            kind: model.from_state(model.config_type(), _of(state, f"{kind}.")) for kind, model in models.items()
+        }
+        indices, indptr = state["history.indices"], state["history.indptr"]
+        bought = np.ones(len(indices), dtype=bool)
+        history = sparse.csr_array((bought, indices, indptr), shape=(len(indptr) - 1, n_items))
+        return cls(retrievers, per_retriever, history)
+
+
+def _of(state: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:
+    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

@@ -1,0 +1,95 @@
+"""Logistic regression on the same rows: what the boosted trees have to beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.recommender import State
+from models.space import Float, Parameter
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of Logistic."""
+
+    strength: float = 1.0
+    """Inverse of the L2 penalty, as `C` in scikit-learn."""
+
+
+@dataclass(frozen=True)
+class Logistic:
+    """A pipeline of scikit-learn as arrays: log(1 + x) of what is never negative, holes filled with the median and
+    flagged, columns to mean 0 and deviation 1, coefficients."""
+
+    space: ClassVar[Mapping[str, Parameter]] = {"strength": Float(0.001, 100, log=True)}
+
+    logged: NDArray[np.bool_]
+    """[f]"""
+    fill: NDArray[np.float32]
+    """[f] for a missing value, after the logarithm."""
+    mean: NDArray[np.float32]
+    """[2 f] of the filled columns and of their flags, which are 1 where a value was missing; so the next two."""
+    factor: NDArray[np.float32]
+    coefficients: NDArray[np.float32]
+    intercept: float
+
+    @classmethod
+    def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
+        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is missing."""
+        from sklearn.impute import SimpleImputer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.preprocessing import StandardScaler
+
+        logged = np.fmin.reduce(rows, axis=0, initial=0) >= 0
+        scaled = _logged(rows, logged)
+        imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+        filled = np.hstack([imputer.fit_transform(scaled), np.isnan(scaled)])
+        scaler = StandardScaler().fit(filled)
+        regression = LogisticRegression(C=config.strength, random_state=seed, max_iter=500)
+        regression.fit(scaler.transform(filled), labels, sample_weight=weights)
+        return cls(
+            logged,
+            imputer.statistics_.astype(np.float32),
+            scaler.mean_.astype(np.float32),
+            (1 / scaler.scale_).astype(np.float32),
+            regression.coef_[0].astype(np.float32),
+            float(regression.intercept_[0]),
+        )
+
+    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] of each row."""
+        odds = self.contributions(rows).sum(axis=1)
+        said: NDArray[np.float32] = (1 / (1 + np.exp(-odds))).astype(np.float32)
+        return said
+
+    def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, f + 1] what each column, with its flag, adds to the log-odds; last what everybody begins with."""
+        scaled = _logged(rows, self.logged)
+        missing = np.isnan(scaled)
+        filled = np.hstack([np.where(missing, self.fill, scaled), missing])
+        added = (filled - self.mean) * self.factor * self.coefficients
+        f = len(self.logged)
+        begins = np.full((len(rows), 1), self.intercept, dtype=np.float32)
+        return np.hstack([added[:, :f] + added[:, f:], begins]).astype(np.float32)
+
+    def state(self) -> State:
+        """All arrays."""
+        arrays: State = {f"ranker.{name}": getattr(self, name) for name in _ARRAYS}
+        return arrays | {"ranker.intercept": np.array(self.intercept)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The regression that gave this state."""
+        arrays = {name: state[f"ranker.{name}"] for name in _ARRAYS}
+        return cls(**arrays, intercept=float(state["ranker.intercept"]))
+
+
+_ARRAYS: Final = ("logged", "fill", "mean", "factor", "coefficients")
+
+
+def _logged(rows: NDArray[np.float32], logged: NDArray[np.bool_]) -> NDArray[np.float32]:
+    made: NDArray[np.float32] = np.where(logged, np.log1p(np.maximum(rows, 0)), rows)
+    return made

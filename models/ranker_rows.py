@@ -1,0 +1,122 @@
+"""Second stage: what is known of each candidate, as one row of numbers for a ranker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.candidates import Found
+from models.columns import ITEM_ID, USER_KEY
+from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
+from models.lookup import Lookup
+from models.most_popular import decay
+from models.recommender import State
+from models.training_data import TrainingData, index_of
+
+_HALF_LIFE: Final = 60.0
+_WORDS: Final = ("top_category", "top_brand")
+_CATEGORY: Final = ("category_baskets", "category_share", "share_of_category")
+
+
+def _numbers(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    return tuple(feature.name for feature in features if feature.name not in _WORDS)
+
+
+_USER, _ITEM, _PAIR = (_numbers(features) for features in (USER_FEATURES, ITEM_FEATURES, PAIR_FEATURES))
+
+
+@dataclass(frozen=True)
+class RankerRows:
+    """The features of one moment, by position of user and item.
+
+    To those of the data set come three on the item's full category path: the user's baskets in it, halved every 60
+    days; their share of all the user's; and the item's share of the category's baskets in 28 days.
+    """
+
+    users: NDArray[np.float32]
+    """[n_users, f]"""
+    items: NDArray[np.float32]
+    """[n_items, g]; the last column is the item's share of its category."""
+    pairs: Lookup
+    category: NDArray[np.int32]
+    """[n_items] position of its category path; items without one share a position."""
+    categories: Lookup
+    """Per user and category: the decayed baskets and their share."""
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Self:
+        """The features at the data's cut, which its origin knows."""
+        assert data.origin is not None
+        known, n = data.origin.features(data.cut), len(data.items)
+        paths, category = np.unique(data.item_categories, return_inverse=True)
+        items = _matrix(known.items, _ITEM, index_of(_ids(known.items, ITEM_ID), data.items))
+        of_late = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
+        sold = np.bincount(category, of_late, minlength=len(paths))[category]
+        share = np.divide(of_late, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
+        return cls(
+            _matrix(known.users, _USER, index_of(_ids(known.users, USER_KEY), data.users)),
+            np.column_stack([items, share]),
+            Lookup.of(
+                data.user_index(known.pairs[USER_KEY]),
+                data.item_index(known.pairs[ITEM_ID]),
+                n,
+                _matrix(known.pairs, _PAIR),
+            ),
+            category.astype(np.int32),
+            _categories(data, category, len(paths)),
+        )
+
+    def build(self, users: NDArray[np.int32], found: Found) -> NDArray[np.float32]:
+        """[n, features] in order of `names`, NaN where something is not known."""
+        user, item = users[found.row], found.item
+        return np.column_stack(
+            [
+                found.scores,
+                self.categories.find(user, self.category[item], otherwise=0.0),
+                self.items[item],
+                self.pairs.find(user, item),
+                self.users[user],
+            ]
+        )
+
+    @staticmethod
+    def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
+        """What each column of `build` is called."""
+        return (*retrievers, *_CATEGORY[:2], *_ITEM, _CATEGORY[2], *_PAIR, *_USER)
+
+    def state(self) -> State:
+        """All arrays."""
+        arrays = {"rows.users": self.users, "rows.items": self.items, "rows.category": self.category}
+        return arrays | self.pairs.state("rows.pairs") | self.categories.state("rows.categories")
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """What gave that state."""
+        users, items, category = (state[f"rows.{name}"] for name in ("users", "items", "category"))
+        pairs, categories = (Lookup.from_state(state, f"rows.{name}") for name in ("pairs", "categories"))
+        return cls(users, items, pairs, category, categories)
+
+
+def _ids(table: pa.Table, key: str) -> NDArray[np.str_]:
+    return np.array(table[key].to_pylist(), dtype=np.str_)
+
+
+def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
+    """The named columns as float32, NaN for nothing; in the order of the rows `at`, of which -1 are nothing too."""
+    columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
+    whole = np.column_stack([np.asarray(column, dtype=np.float32) for column in columns])
+    if at is None:
+        return whole
+    return np.where((at >= 0)[:, None], whole[np.maximum(at, 0)], np.float32(np.nan))
+
+
+def _categories(data: TrainingData, category: NDArray[Any], n_categories: int) -> Lookup:
+    code = data.user.astype(np.int64) * n_categories + category[data.item]
+    pairs, entry = np.unique(code, return_inverse=True)
+    baskets = np.bincount(entry, decay(data, _HALF_LIFE))
+    user, of = np.divmod(pairs, n_categories)
+    share = baskets / np.bincount(user, baskets, minlength=len(data.users))[user]
+    return Lookup.of(user, of, n_categories, np.column_stack([baskets, share]).astype(np.float32))

@@ -1,0 +1,144 @@
+"""Two stages (Covington, Adams and Sargin 2016): retrievers name candidates, a ranker orders them by what is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models import boosted_trees, logistic
+from models.als import ImplicitALS
+from models.boosted_trees import BoostedTrees
+from models.candidates import Candidates
+from models.logistic import Logistic
+from models.most_popular import MostPopular
+from models.own_frequency import OwnFrequency
+from models.ranker_lessons import lessons
+from models.ranker_rows import RankerRows
+from models.recommender import State
+from models.space import Parameter
+from models.training_data import NoHistoryError, TrainingData
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Settings of both stages that do not depend on the ranker."""
+
+    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, "content_based", MostPopular.kind)
+    """Kinds of the first stage: own_frequency for what was bought before, the others for what was not."""
+    per_retriever: int = 100
+    """Candidates that each may name."""
+    label_days: int = 31
+    """The ranker learns from what was bought so many days before the cut at most."""
+    train_users: int = 20_000
+    """A sample of so many users is learned from; more cost time and change little."""
+    negatives: float = 0.3
+    """Share of the candidates not bought that is learned from; each then counts for those left out."""
+
+
+@dataclass(frozen=True)
+class Config(boosted_trees.Config, Stages):
+    """Settings of TwoStage."""
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """The score is the probability that the user buys the item in the days ahead; -inf for what no retriever named."""
+
+    kind: ClassVar[str] = "two_stage"
+    config_type: ClassVar[type[Any]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = BoostedTrees.space
+    learner: ClassVar[type[Any]] = BoostedTrees
+
+    config: Any
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    candidates: Candidates
+    rows: RankerRows
+    ranker: Any
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
+        """Learn to rank at a moment before the cut, from what was bought since; then look from the cut.
+
+        Raises NoHistoryError when the data do not know their origin, or nothing was known at the earlier moment.
+        """
+        if data.origin is None:
+            raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
+        past = data.origin.training_data(data.origin.before(data.cut, config.label_days))
+        learned = lessons(past, data, config, seed)
+        return cls(
+            config,
+            data.users,
+            data.items,
+            Candidates.fit(data, tuple(config.retrievers), config.per_retriever, seed),
+            RankerRows.of(data),
+            cls.learner.fit(*learned, config, seed),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Probabilities of the candidates; -inf elsewhere and for strangers."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        known = np.flatnonzero(users >= 0)
+        if len(known):
+            found = self.candidates.find(users[known])
+            scores[known[found.row], found.item] = self.ranker.probabilities(self.rows.build(users[known], found))
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Of what was bought before its own frequency; of the rest what the first retriever of news says."""
+        own, other = self._speakers()
+        again = self.candidates.bought(users, items)
+        said = np.empty(len(users), dtype=object)
+        said[again] = own.reasons(users[again], items[again])
+        said[~again] = other.reasons(users[~again], items[~again])
+        reasons: list[str] = said.tolist()
+        return reasons
+
+    def _speakers(self) -> tuple[Any, Any]:
+        retrievers = self.candidates.retrievers
+        news = [model for kind, model in retrievers.items() if kind != OwnFrequency.kind]
+        own = retrievers.get(OwnFrequency.kind, news[0] if news else None)
+        return own, news[0] if news else own
+
+    def contributions(self, user: int, item: int) -> dict[str, float]:
+        """What each feature adds to the log-odds of a candidate, the strongest first; empty when it is none."""
+        asked = np.array([user], dtype=np.int32)
+        found = self.candidates.find(asked)
+        at = np.flatnonzero(found.item == item)
+        if not len(at):
+            return {}
+        added = self.ranker.contributions(self.rows.build(asked, found.at(at)))[0]
+        names = (*RankerRows.names(tuple(self.candidates.retrievers)), "everybody")
+        told = {name: float(value) for name, value in zip(names, added, strict=True)}
+        return dict(sorted(told.items(), key=lambda entry: -abs(entry[1])))
+
+    def state(self) -> State:
+        """The arrays of the retrievers, of the features and of the ranker."""
+        arrays: State = {"users": self.users, "items": self.items}
+        ranker: State = self.ranker.state()
+        return arrays | self.candidates.state() | self.rows.state() | ranker
+
+    @classmethod
+    def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        kinds, items = tuple(config.retrievers), state["items"]
+        candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items))
+        ranker = cls.learner.from_state(state)
+        return cls(config, state["users"], items, candidates, RankerRows.from_state(state), ranker)
+
+
+@dataclass(frozen=True)
+class RegressionConfig(logistic.Config, Stages):
+    """Settings of LogisticRegression."""
+
+
+@dataclass(frozen=True)
+class LogisticRegression(TwoStage):
+    """The same two stages with a logistic regression as the ranker: the baseline for the trees."""
+
+    kind: ClassVar[str] = "logistic_regression"
+    config_type: ClassVar[type[Any]] = RegressionConfig
+    space: ClassVar[Mapping[str, Parameter]] = Logistic.space
+    learner: ClassVar[type[Any]] = Logistic
