@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.errors import TailorbirdError
+from models.item_knn import ItemKNN
 from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
@@ -16,6 +17,7 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
     OwnFrequency.kind: OwnFrequency,
     LightFMHybrid.kind: LightFMHybrid,
+    ItemKNN.kind: ItemKNN,
 }
 
 
