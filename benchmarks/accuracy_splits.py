@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.accuracy_files import BadFileError, Interactions, read, train_and_test
+from models.tags import Tags
 from models.training_data import TrainingData, index_of
 
 Layout = Literal["sequences", "pairs"]
@@ -25,6 +27,7 @@ SHARE: Final = 0.1
 
 _DAY: Final = 86_400
 _CUT: Final = 20_000 * _DAY
+_NO_TAGS: Final = Tags.fit(pa.table({}), ())
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,8 @@ def training_data(
         basket=np.arange(len(user), dtype=np.int32),
         user_tags=sparse.csr_array((len(users), 0), dtype=np.float32),
         item_tags=sparse.csr_array((len(items), 0), dtype=np.float32),
-        user_tag_names=np.empty(0, dtype=np.str_),
-        item_tag_names=np.empty(0, dtype=np.str_),
+        user_tag_rules=_NO_TAGS,
+        item_tag_rules=_NO_TAGS,
         item_titles=np.zeros(len(items), dtype="<U1"),
         item_categories=np.zeros(len(items), dtype="<U1"),
         available=np.ones(len(items), dtype=bool),

@@ -116,9 +116,9 @@ class Lake:
             write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_DATASET)
             mode = "append"
 
-    def read_dataset(self, version: str, name: str) -> pa.Table:
-        """One table of a data set snapshot."""
-        return pa.table(DeltaTable(self._address("datasets", version, name)).to_pyarrow_table())
+    def read_dataset(self, version: str, name: str, where: list[tuple[str, str, Any]] | None = None) -> pa.Table:
+        """One table of a data set snapshot, or its rows `where` all of (column, operator, value) hold."""
+        return pa.table(DeltaTable(self._address("datasets", version, name)).to_pyarrow_table(filters=where))
 
     def dataset_files(self, version: str, name: str) -> list[str]:
         """The Parquet files of one table of a data set snapshot, for an engine to read."""

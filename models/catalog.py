@@ -6,6 +6,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from models.als import ImplicitALS
+from models.content_based import ContentBased
 from models.errors import TailorbirdError
 from models.item_knn import ItemKNN
 from models.lightfm_hybrid import LightFMHybrid
@@ -17,6 +19,8 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
     OwnFrequency.kind: OwnFrequency,
     LightFMHybrid.kind: LightFMHybrid,
+    ImplicitALS.kind: ImplicitALS,
+    ContentBased.kind: ContentBased,
     ItemKNN.kind: ItemKNN,
 }
 

@@ -22,15 +22,22 @@ def named_categories(paths: NDArray[np.str_]) -> tuple[NDArray[np.str_], NDArray
 
 def favourites(data: TrainingData, item_category: NDArray[np.int32]) -> NDArray[np.int32]:
     """[n_users, KEPT] each user's categories by products bought, ties by name; -1 where there are fewer."""
-    category = item_category[data.item].astype(np.int64)
-    user, category = data.user[category >= 0].astype(np.int64), category[category >= 0]
-    width = int(item_category.max(initial=0)) + 1
-    pairs, bought = np.unique(user * width + category, return_counts=True)
+    return most_bought(data.user, item_category[data.item], len(data.users))
+
+
+def most_bought(user: NDArray[np.int32], category: NDArray[np.int32], n_users: int) -> NDArray[np.int32]:
+    """[n_users, KEPT] the categories of equally long arrays of events that each user has most of, ties by position.
+
+    A category of -1 does not count; -1 stands where there are fewer.
+    """
+    named = category >= 0
+    width = int(category.max(initial=0)) + 1
+    pairs, bought = np.unique(user[named].astype(np.int64) * width + category[named], return_counts=True)
     user, category = np.divmod(pairs, width)
     order = np.lexsort((category, -bought, user))
     user, category = user[order], category[order]
     place = np.arange(len(user)) - np.searchsorted(user, user)
-    best = np.full((len(data.users), KEPT), -1, dtype=np.int32)
+    best = np.full((n_users, KEPT), -1, dtype=np.int32)
     kept = place < KEPT
     best[user[kept], place[kept]] = category[kept]
     return best

@@ -1,51 +1,21 @@
 """LightFM (Kula 2015): factors for users and items that are sums over their own and their tags' factors."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.favourites import favourites, named_categories
+from models.category_reasons import LOOKED_AT, CategoryReasons, unit
+from models.cold_start import Extended, NewUsers
+from models.lightfm_learning import Config, learn
 from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
+from models.tag_factors import TagFactors
 from models.training_data import TrainingData
-
-NONE: Final = -1
-"""Stands for no category."""
-
-_BLOCK: Final = 4096
-_HEAVIEST: Final = 5.0  # A weight scales the step: one daily purchase must not throw the factors about.
-
-
-@dataclass(frozen=True)
-class Config:
-    """Settings of LightFMHybrid."""
-
-    components: int = 32
-    """Length of the factors."""
-    epochs: int = 5
-    """Passes over the (user, item) pairs."""
-    learning_rate: float = 0.05
-    """First step size; AdaGrad shrinks it."""
-    max_sampled: int = 100
-    """Wrong items that WARP tries per step: more is slower and sharper at the top of the list."""
-    item_alpha: float = 0.0
-    """L2 penalty on item factors."""
-    user_alpha: float = 0.0
-    """L2 penalty on user factors."""
-    item_tag_weight: float = 0.3
-    """How much a category or brand counts beside the item itself (1); 0 leaves the tags out."""
-    user_tag_weight: float = 0.3
-    """How much a demographic or behavioural tag counts beside the user itself (1); 0 leaves them out."""
-    half_life_days: float = 90.0
-    """A basket this old counts half in the weight of its (user, item) pair."""
-    window_days: float = 120.0
-    """Pairs last bought longer ago are left out: faster, and closer to what is bought next."""
-    threads: int = 1
-    """More than one is faster, but the threads race, and the same seed then gives a slightly other model."""
 
 
 @dataclass(frozen=True)
@@ -71,23 +41,19 @@ class LightFMHybrid:
     item_factors: NDArray[np.float32]
     user_biases: NDArray[np.float32]
     item_biases: NDArray[np.float32]
-    categories: NDArray[np.str_]
-    """Names of the categories, and per item, user and category what reasons are made from."""
-    item_category: NDArray[np.int32]
-    favourites: NDArray[np.int32]
-    category_factors: NDArray[np.float32]
-    """[n_categories, components] unit vectors: the direction of a category's items."""
+    """Those of whom or which nothing is known are -inf."""
+    why: CategoryReasons
+    user_tags: TagFactors
+    item_tags: TagFactors
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
-        """Learn from the users' distinct items, weighted by their decayed baskets."""
-        pairs, weights = _weighted_pairs(data, config)
-        user_features = _features(data.user_tags, config.user_tag_weight)
-        item_features = _features(data.item_tags, config.item_tag_weight)
-        model = _learned(pairs, weights, user_features, item_features, config, seed)
-        user_biases, user_factors = model.get_user_representations(user_features)
-        item_biases, item_factors = model.get_item_representations(item_features)
-        categories, item_category = named_categories(data.item_categories)
+        """Learn by `models.lightfm_learning`, and keep what scores and newcomers need."""
+        learned = learn(data, config, seed)
+        model = learned.model
+        user_biases, user_factors = model.get_user_representations(learned.user_features)
+        item_biases, item_factors = model.get_item_representations(learned.item_features)
+        user_tags, item_tags = slice(len(data.users), None), slice(len(data.items), None)
         return cls(
             config=config,
             users=data.users,
@@ -96,111 +62,81 @@ class LightFMHybrid:
             item_factors=np.ascontiguousarray(item_factors, dtype=np.float32),
             user_biases=user_biases.astype(np.float32),
             item_biases=item_biases.astype(np.float32),
-            categories=categories,
-            item_category=item_category,
-            favourites=favourites(data, item_category),
-            category_factors=_directions(item_factors, item_category, len(categories)),
+            why=CategoryReasons.fit(data, item_factors),
+            user_tags=TagFactors.of(
+                data.user_tag_rules,
+                model.user_embeddings[user_tags],
+                model.user_biases[user_tags],
+                config.user_tag_weight,
+            ),
+            item_tags=TagFactors.of(
+                data.item_tag_rules,
+                model.item_embeddings[item_tags],
+                model.item_biases[item_tags],
+                config.item_tag_weight,
+            ),
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Products of the factors plus both biases; -inf for strangers."""
-        scores: NDArray[np.float32] = self.user_factors[users] @ self.item_factors.T
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        known = users >= 0
+        scores[known] = self.user_factors[users[known]] @ self.item_factors.T
         scores += self.item_biases
-        scores += self.user_biases[users, None]
-        scores[users < 0] = -np.inf
+        scores[known] += self.user_biases[users[known], None]
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """The item's category if the user buys it, else the user's category nearest to the item."""
-        theirs = np.where(users[:, None] >= 0, self.favourites[users], NONE)
-        own = self.item_category[items]
-        bought = (theirs == own[:, None]).any(axis=1) & (own != NONE)
-        nearest = self._nearest(theirs, items)
-        reasons = []
-        for category, known, other in zip(own, bought, nearest, strict=True):
-            if known:
-                reasons.append(f"Because you buy {self.categories[category]}")
-            elif other != NONE:
-                reasons.append(f"Goes with the {self.categories[other]} you buy")
-            else:
-                reasons.append("Liked by shoppers like you")
-        return reasons
+        return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
 
-    def _nearest(self, theirs: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.int32]:
-        nearest = np.full(len(items), NONE, dtype=np.int32)
-        if not len(self.categories):
-            return nearest
-        for start in range(0, len(items), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            closeness = self.item_factors[items[part]] @ self.category_factors.T
-            offered = np.take_along_axis(closeness, np.maximum(theirs[part], 0), axis=1)
-            offered[theirs[part] == NONE] = -np.inf
-            best = offered.argmax(axis=1)[:, None]
-            nearest[part] = np.take_along_axis(theirs[part], best, axis=1)[:, 0]
-        return nearest
+    def with_users(self, users: NewUsers) -> Self:
+        """Users as the sum of what their traits and their clicks say.
+
+        Traits are known by their tags' factors, as LightFM means it. For the factors of his own that a user would have
+        learned stands the mean of the factors of his items, brought to the mean length of the users here.
+        """
+        tagged = self.user_tags.representations(users.traits)
+        clicks = sparse.csr_array(users.events)
+        own = unit(clicks @ self.item_factors) * np.linalg.norm(self.user_factors, axis=1).mean()
+        known = tagged.told | (np.diff(clicks.indptr) > 0)
+        return replace(
+            self,
+            users=users.keys,
+            user_factors=(own + tagged.factors).astype(np.float32),
+            user_biases=np.where(known, tagged.biases, np.float32(-np.inf)),
+            why=self.why.for_users(clicks, LOOKED_AT),
+        )
+
+    def with_items(self, catalogue: pa.Table) -> Self:
+        """New items as the sums of their tags' factors and biases."""
+        longer = Extended.of(self.items, catalogue)
+        tagged = self.item_tags.representations(longer.rows)
+        biases = np.where(tagged.told, tagged.biases, np.float32(-np.inf))
+        return replace(
+            self,
+            items=longer.items,
+            item_factors=longer.joined(self.item_factors, tagged.factors),
+            item_biases=longer.joined(self.item_biases, biases),
+            why=self.why.for_items(longer),
+        )
 
     def state(self) -> State:
         """Everything but the settings."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return arrays | self.why.state() | self.user_tags.state("user_tags") | self.item_tags.state("item_tags")
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, **state)
+        components = state["item_factors"].shape[1]
+        return cls(
+            config=config,
+            **{name: state[name] for name in _ARRAYS},
+            why=CategoryReasons.from_state(state),
+            user_tags=TagFactors.from_state("user_tags", state, components),
+            item_tags=TagFactors.from_state("item_tags", state, components),
+        )
 
 
-def _learned(pairs: Any, weights: Any, user_features: Any, item_features: Any, config: Config, seed: int) -> Any:
-    from lightfm import LightFM  # only a fit needs it: a stored model outlives the library
-
-    model = LightFM(
-        no_components=config.components,
-        loss="warp",
-        learning_rate=config.learning_rate,
-        max_sampled=config.max_sampled,
-        item_alpha=config.item_alpha,
-        user_alpha=config.user_alpha,
-        random_state=np.random.RandomState(seed),
-    )
-    return model.fit(
-        pairs,
-        user_features=user_features,
-        item_features=item_features,
-        sample_weight=weights,
-        epochs=config.epochs,
-        num_threads=config.threads,
-    )
-
-
-def _weighted_pairs(data: TrainingData, config: Config) -> tuple[Any, Any]:
-    """Ones and weights as COO in the same order; weights are decayed baskets, 1 on average.
-
-    When nothing at all was bought in the window, everything counts.
-    """
-    age, shape = data.age_days(), (len(data.users), len(data.items))
-    kept = age <= config.window_days if (age <= config.window_days).any() else np.ones(len(age), dtype=bool)
-    decay = np.exp2(-age[kept] / config.half_life_days)
-    total = sparse.csr_matrix((decay, (data.user[kept], data.item[kept])), shape=shape).tocoo()
-    weight = np.minimum(total.data, _HEAVIEST)
-    where = (total.row.astype(np.int32), total.col.astype(np.int32))
-    ones = np.ones(total.nnz, dtype=np.float32)
-    scaled = (weight / weight.mean()).astype(np.float32)
-    return sparse.coo_matrix((ones, where), shape=shape), sparse.coo_matrix((scaled, where), shape=shape)
-
-
-def _features(tags: Any, weight: float) -> Any:
-    """Identity beside the weighted tags, as the CSR LightFM wants."""
-    identity = sparse.identity(tags.shape[0], dtype=np.float32, format="csr")
-    if weight == 0:
-        return identity
-    return sparse.csr_matrix(sparse.hstack([identity, tags * np.float32(weight)], format="csr"))
-
-
-def _directions(factors: NDArray[np.float32], category: NDArray[np.int32], n_categories: int) -> NDArray[np.float32]:
-    named = np.flatnonzero(category != NONE)
-    members = sparse.csr_array(
-        (np.ones(len(named), dtype=np.float32), (category[named], named)), shape=(n_categories, len(factors))
-    )
-    total = members @ factors
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = total / np.maximum(length, np.finfo(np.float32).tiny)
-    return unit.astype(np.float32)
+_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "user_biases", "item_biases")

@@ -1,11 +1,13 @@
 """What every model promises, so that training, comparing, storing and scoring treat all models alike."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.cold_start import NewUsers
 from models.space import Parameter
 from models.training_data import TrainingData
 
@@ -54,3 +56,27 @@ class Recommender(Protocol):
     @classmethod
     def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The model that gave this state: same scores, same reasons."""
+
+
+@runtime_checkable
+class FoldsInUsers(Recommender, Protocol):
+    """A model that can speak of users it has not learned from."""
+
+    def with_users(self, users: NewUsers) -> Self:
+        """The model with these users in place of its own, without learning anything anew.
+
+        `users.events` names items by their position in this model. Of users of whom nothing is known, or nothing
+        that the model understands, it has nothing to say: their whole rows of scores are -inf.
+        """
+
+
+@runtime_checkable
+class FoldsInItems(Recommender, Protocol):
+    """A model that can speak of items nobody has bought yet."""
+
+    def with_items(self, catalogue: pa.Table) -> Self:
+        """The model with those items of the catalogue beside its own that it does not know, from their attributes.
+
+        The catalogue has `item_id` and the columns that the model learned from. Of items of which nothing is known,
+        or nothing that the model understands, it has nothing to say: their columns of scores are -inf.
+        """

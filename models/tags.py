@@ -1,7 +1,8 @@
 """Columns of users and items as tags: a sparse 0/1 matrix with readable tag names."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Any, Final, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,18 +15,54 @@ from models.columns import CATEGORY, CATEGORY_SEPARATOR
 BUCKETS: Final = 5
 
 
+@dataclass(frozen=True)
+class Tags:
+    """The tags of a table, learned once, so that rows which come later get the same ones."""
+
+    columns: NDArray[np.str_]
+    edges: NDArray[np.float64]
+    """[n_columns, 4] bounds between the buckets of numbers; NaN for words."""
+    names: NDArray[np.str_]
+    """`column=value` of each tag, those of one column together."""
+
+    @classmethod
+    def fit(cls, table: pa.Table, columns: Sequence[str]) -> Self:
+        """The tags that occur in these columns of the table."""
+        edges = np.array([_edges(table[name]) for name in columns], dtype=np.float64).reshape(-1, BUCKETS - 1)
+        learned = cls(np.array(columns, dtype=np.str_), edges, np.empty(0, dtype=np.str_))
+        found = [words.unique().drop_null().to_pylist() for words in learned._spread(table)]
+        names = [name for part in found for name in part]
+        return cls(learned.columns, edges, np.array(names, dtype=np.str_))
+
+    def encode(self, table: pa.Table) -> Any:
+        """float32 CSR (rows x tags); a value that the fit has not seen gives no tag, nor does a missing column."""
+        matrix = sparse.csr_array((table.num_rows, len(self.names)), dtype=np.float32)
+        names = pa.array(self.names.tolist(), pa.large_string())
+        for words in self._spread(table):
+            codes = np.asarray(pc.fill_null(pc.index_in(words, value_set=names), -1))
+            matrix = matrix + indicators(codes, len(self.names))
+        return matrix
+
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Arrays, none of dtype object."""
+        return {"columns": self.columns, "edges": self.edges, "names": self.names}
+
+    def _spread(self, table: pa.Table) -> Iterator[Any]:
+        """The columns as names of tags, a category path as one column a level; null where there is none."""
+        for column, edges in zip(self.columns.tolist(), self.edges, strict=True):
+            if column in table.column_names:
+                values = table[column].combine_chunks()
+                for words in _levels(values) if column == CATEGORY else [_words(values, edges)]:
+                    yield pc.binary_join_element_wise(_text(f"{column}="), words.cast(pa.large_string()), _text(""))
+
+
 def one_hot(table: pa.Table, columns: Sequence[str]) -> tuple[Any, NDArray[np.str_]]:
     """float32 CSR (rows x tags) and the tag names; a missing value gives no tag.
 
     Words become `column=value`, a category path one tag a level, numbers one of five equally full buckets.
     """
-    blocks, names = [sparse.csr_array((table.num_rows, 0), dtype=np.float32)], []
-    for column, values in _spread(table, columns):
-        coded = values.dictionary_encode()
-        blocks.append(indicators(np.asarray(pc.fill_null(coded.indices, -1)), len(coded.dictionary)))
-        names += [f"{column}={value}" for value in coded.dictionary.to_pylist()]
-    matrix = sparse.csr_array(sparse.hstack(blocks, format="csr", dtype=np.float32))
-    return matrix, np.array(names, dtype=np.str_)
+    tags = Tags.fit(table, columns)
+    return tags.encode(table), tags.names
 
 
 def indicators(codes: NDArray[np.integer[Any]], width: int) -> Any:
@@ -42,28 +79,36 @@ def category_level(paths: Any, level: int) -> Any:
     return pc.struct_field(pc.extract_regex(paths, pattern), "path")
 
 
-def _spread(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[str, Any]]:
-    for column in columns:
-        values = table[column].combine_chunks()
-        if column == CATEGORY:
-            depth = pc.max(pc.count_substring(values, CATEGORY_SEPARATOR)).as_py()
-            for level in range(0 if depth is None else depth + 1):
-                yield column, category_level(values, level)
-        elif pa.types.is_integer(values.type) or pa.types.is_floating(values.type):
-            yield column, _buckets(values)
-        else:
-            yield column, values.cast(pa.string())
+def _text(value: str) -> Any:
+    return pa.scalar(value, pa.large_string())
 
 
-def _buckets(values: Any) -> Any:
-    """Numbers as `1of5` … `5of5` by rank; equal numbers share a bucket, so some may stay empty."""
-    numbers = np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
-    known = ~np.isnan(numbers)
-    if not known.any():
-        return pa.nulls(len(numbers), pa.string())
-    edges = fifths(numbers[known])
+def _levels(paths: Any) -> list[Any]:
+    depth = pc.max(pc.count_substring(paths, CATEGORY_SEPARATOR)).as_py()
+    return [category_level(paths, level) for level in range(0 if depth is None else depth + 1)]
+
+
+def _edges(values: Any) -> NDArray[np.float64]:
+    numbers = _numbers(values) if _is_number(values.type) else np.empty(0)
+    known = numbers[~np.isnan(numbers)]
+    return fifths(known) if len(known) else np.full(BUCKETS - 1, np.nan)
+
+
+def _words(values: Any, edges: NDArray[np.float64]) -> Any:
+    """Words as they are; numbers as `1of5` … `5of5` by rank: equal ones share a bucket, so some may stay empty."""
+    if np.isnan(edges).any() or not _is_number(values.type):
+        return values
+    numbers = _numbers(values)
     names = np.array([f"{bucket}of{BUCKETS}" for bucket in range(1, BUCKETS + 1)])
-    return pa.array(names[np.searchsorted(edges, numbers)].tolist(), pa.string(), mask=~known)
+    return pa.array(names[np.searchsorted(edges, numbers)].tolist(), pa.string(), mask=np.isnan(numbers))
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
+
+
+def _numbers(values: Any) -> NDArray[np.float64]:
+    return np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
 
 
 def fifths(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

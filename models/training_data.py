@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -12,11 +12,25 @@ from scipy import sparse
 
 from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
-from models.tags import one_hot
+from models.feature_tables import FeatureTables
+from models.tags import Tags
 
 
 class NoHistoryError(TailorbirdError):
     """There is nothing to learn from before the cut."""
+
+
+class Origin(Protocol):
+    """The data set that training data come from, for models that also learn from how things stood before."""
+
+    def training_data(self, cut: int) -> "TrainingData":
+        """Everything known before a moment (epoch s)."""
+
+    def features(self, cut: int) -> FeatureTables:
+        """The features at that moment."""
+
+    def holdout(self, data: "TrainingData", end: int) -> Any:
+        """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +54,27 @@ class TrainingData:
     """float32 CSR, users x tags."""
     item_tags: Any
     """float32 CSR, items x tags."""
-    user_tag_names: NDArray[np.str_]
-    item_tag_names: NDArray[np.str_]
+    user_tag_rules: Tags
+    item_tag_rules: Tags
+    """What made the tags, for rows that come later."""
     item_titles: NDArray[np.str_]
     item_categories: NDArray[np.str_]
     """Full category path; empty when unknown."""
     available: NDArray[np.bool_]
     cut: int
     """Epoch seconds: the model's now."""
+    origin: Origin | None = None
+    """Asked about moments before the cut only."""
+
+    @property
+    def user_tag_names(self) -> NDArray[np.str_]:
+        """`column=value` of each column of `user_tags`."""
+        return self.user_tag_rules.names
+
+    @property
+    def item_tag_names(self) -> NDArray[np.str_]:
+        """`column=value` of each column of `item_tags`."""
+        return self.item_tag_rules.names
 
     def user_index(self, keys: Any) -> NDArray[np.int32]:
         """Position of each user key, -1 for strangers."""
@@ -80,6 +107,7 @@ def build(
     cut: int,
     user_tag_columns: Sequence[str] = (),
     item_tag_columns: Sequence[str] = (),
+    origin: Origin | None = None,
 ) -> TrainingData:
     """Training data of the events known at `cut` (epoch s) whose item is in the catalogue `items`.
 
@@ -94,20 +122,20 @@ def build(
         raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")
     keys, ids = _vocabulary(rows[USER_KEY]), _vocabulary(rows[ITEM_ID])
     user_rows, item_rows = _ordered(users, USER_KEY, keys), _ordered(items, ITEM_ID, ids)
-    user_tags, user_tag_names = one_hot(user_rows, user_tag_columns)
-    item_tags, item_tag_names = one_hot(item_rows, item_tag_columns)
+    user_rules, item_rules = Tags.fit(user_rows, user_tag_columns), Tags.fit(item_rows, item_tag_columns)
     return TrainingData(
         users=keys,
         items=ids,
         **_events(rows, keys, ids),
-        user_tags=user_tags,
-        item_tags=item_tags,
-        user_tag_names=user_tag_names,
-        item_tag_names=item_tag_names,
-        item_titles=_strings(item_rows[TITLE]),
-        item_categories=_strings(item_rows[CATEGORY]),
+        user_tags=user_rules.encode(user_rows),
+        item_tags=item_rules.encode(item_rows),
+        user_tag_rules=user_rules,
+        item_tag_rules=item_rules,
+        item_titles=words(item_rows[TITLE]),
+        item_categories=words(item_rows[CATEGORY]),
         available=np.asarray(pc.fill_null(item_rows[AVAILABLE], True), dtype=bool),
         cut=cut,
+        origin=origin,
     )
 
 
@@ -144,10 +172,11 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
 
 
 def _vocabulary(column: Any) -> NDArray[np.str_]:
-    return np.sort(_strings(pc.unique(_text(column))))
+    return np.sort(words(pc.unique(_text(column))))
 
 
-def _strings(values: Any) -> NDArray[np.str_]:
+def words(values: Any) -> NDArray[np.str_]:
+    """An Arrow column of words as an array; empty where there is none."""
     return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
 
 

@@ -14,10 +14,11 @@ from infra.registry import Registry
 from infra.schema import search_results
 from infra.version import git_commit
 from models import catalog
+from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.most_popular import MostPopular
 from tasks.ledger import hold
-from tasks.load_dataset import Dataset, open_dataset
+from tasks.load_dataset import open_dataset
 from tasks.progress import progress
 from tasks.search_space import suggest
 

@@ -19,11 +19,12 @@ from infra.installation import Installation, current
 from infra.registry import MODEL_PATH, Registry
 from infra.version import git_commit
 from models import catalog
+from models.dataset import Dataset
 from models.evaluation.evaluate import Evaluation, evaluate
 from models.most_popular import MostPopular
 from models.recommender import Recommender
 from models.training_data import TrainingData
-from tasks.load_dataset import Dataset, open_dataset
+from tasks.load_dataset import open_dataset
 from tasks.plots import plot_evaluation
 from tasks.progress import progress
 from tasks.search_model import METRIC, stored_best

@@ -1,9 +1,8 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from models.lightfm_hybrid import Config, LightFMHybrid
+from models.lightfm_hybrid import LightFMHybrid
+from models.lightfm_learning import Config
 from models.training_data import TrainingData
 
 
@@ -33,9 +32,8 @@ def test_tags_make_items_of_one_category_alike(data: TrainingData) -> None:
     assert likeness(1.0) > likeness(0.0)
 
 
-def test_data_without_tags_can_be_learned(data: TrainingData) -> None:
-    bare = replace(data, user_tags=data.user_tags[:, :0], item_tags=data.item_tags[:, :0])
-    model = LightFMHybrid.fit(bare, Config(epochs=1), seed=0)
+def test_data_without_tags_can_be_learned(small) -> None:
+    model = LightFMHybrid.fit(small([("a", "x", 1, "1"), ("b", "y", 2, "2")]), Config(epochs=1), seed=0)
     assert np.isfinite(model.scores(np.array([0], dtype=np.int32))).all()
 
 

@@ -1,6 +1,6 @@
 import pyarrow as pa
 
-from models.tags import category_level, one_hot
+from models.tags import Tags, category_level, one_hot
 
 
 def tagged(column: str, values: list[object], kind: pa.DataType | None = None) -> list[list[str]]:
@@ -43,3 +43,31 @@ def test_no_columns_give_no_tags() -> None:
     matrix, names = one_hot(pa.table({"x": [1, 2]}), [])
     assert matrix.shape == (2, 0)
     assert len(names) == 0
+
+
+def later(column: str, values: list[object], rows: pa.Table) -> list[list[str]]:
+    """The tags of `rows`, by the rules learned from a column of `values`."""
+    tags = Tags.fit(pa.table({column: values}), [column])
+    return [sorted(tags.names[row.indices].tolist()) for row in (tags.encode(rows)[[i]] for i in range(rows.num_rows))]
+
+
+def test_later_rows_get_the_tags_of_the_fit_and_none_for_what_it_has_not_seen() -> None:
+    assert later("age", ["65+", "young"], pa.table({"age": ["young", "old", None]})) == [["age=young"], [], []]
+    paths = pa.table({"category": ["DAIRY|MILK|OAT", "TOYS"]})
+    assert later("category", ["DAIRY|MILK", "DAIRY"], paths) == [["category=DAIRY", "category=DAIRY|MILK"], []]
+
+
+def test_later_numbers_go_by_the_bounds_of_the_fit() -> None:
+    assert later("visits", list(range(100)), pa.table({"visits": [-5, 50, 1000]})) == [
+        ["visits=1of5"],
+        ["visits=3of5"],
+        ["visits=5of5"],
+    ]
+
+
+def test_a_column_that_later_rows_lack_gives_no_tag() -> None:
+    assert later("age", ["young"], pa.table({"income": [1, 2]})) == [[], []]
+
+
+def test_a_column_that_has_become_numbers_is_read_as_the_words_it_was() -> None:
+    assert later("size", ["1", "2"], pa.table({"size": [2, 3]})) == [["size=2"], []]

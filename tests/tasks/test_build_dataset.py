@@ -11,7 +11,8 @@ from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import datasets, segment_descriptions, segments, users
 from models.errors import TailorbirdError
-from models.features.catalog import ITEM_FEATURES, USER_FEATURES
+from models.feature_tables import feature_tables
+from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.labels import LabelError
 from tasks import ledger
 from tasks.build_dataset import NoEventsError, build_dataset, split_by, stored_manifest
@@ -22,7 +23,7 @@ from tasks.quality import BatchRefusedError
 from tasks.rebuild_dataset import rebuild_dataset
 
 BY_DAYS = split_by(validation_days=30, test_days=31)
-TABLES = ("interactions", "users", "items", "user_features", "item_features")
+TABLES = ("interactions", "users", "items")
 
 
 def day(year: int, month: int, number: int) -> int:
@@ -47,12 +48,21 @@ def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(st
 
 def test_features_are_the_catalogued_ones_at_each_of_the_three_cuts(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
-    for table, key, named in (
-        (dataset.user_features, "user_key", USER_FEATURES),
-        (dataset.item_features, "item_id", ITEM_FEATURES),
-    ):
-        assert set(table.column_names) == {"as_of", key, *(feature.name for feature in named)}
-        assert set(table["as_of"].to_pylist()) == set(dataset.cuts.all())
+    named = (({"user_key"}, USER_FEATURES), ({"item_id"}, ITEM_FEATURES), ({"user_key", "item_id"}, PAIR_FEATURES))
+    for cut in dataset.cuts.all():
+        for table, (keys, features) in zip(dataset.features(cut), named, strict=True):
+            assert set(table.column_names) == keys | {feature.name for feature in features}
+            assert table.num_rows > 0
+
+
+def test_features_between_the_cuts_are_worked_out_as_those_at_the_cuts_were(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    cut = dataset.cuts.test_from
+    worked_out = feature_tables(dataset.interactions, dataset.items, cut)
+    for stored, again in zip(dataset.features(cut), worked_out, strict=True):
+        keys = [(name, "ascending") for name in ("user_key", "item_id") if name in stored.column_names]
+        for one, other in zip(stored.sort_by(keys).to_pylist(), again.sort_by(keys).to_pylist(), strict=True):
+            assert other == pytest.approx(one, nan_ok=True)
 
 
 def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
@@ -60,8 +70,8 @@ def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
     key, cut = dataset.interactions["user_key"][0].as_py(), dataset.cuts.validation_from
     mine = pc.and_(pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut))
     before = dataset.interactions.filter(mine)
-    there = pc.and_(pc.equal(dataset.user_features["user_key"], key), pc.equal(dataset.user_features["as_of"], cut))
-    row = dataset.user_features.filter(there).to_pylist()[0]
+    features = dataset.features(cut).users
+    row = features.filter(pc.equal(features["user_key"], key)).to_pylist()[0]
     assert row["frequency"] == len(set(before["session_id"].to_pylist()))
     assert row["monetary"] == pytest.approx(pc.sum(before["value"]).as_py())
 
@@ -110,7 +120,7 @@ def test_nothing_of_somebody_who_withdrew_consent_is_in_the_next_data_set(stage:
     manifest = build_dataset.fn(BY_DAYS)
     assert manifest["version"] != stage.manifest["version"]
     dataset = open_dataset(manifest["version"])
-    for rows in (dataset.users, dataset.interactions, dataset.user_features):
+    for rows in (dataset.users, dataset.interactions, dataset.features(dataset.cuts.as_of).users):
         assert key not in rows["user_key"].to_pylist()
     assert key in open_dataset(stage.manifest["version"]).interactions["user_key"].to_pylist()
 

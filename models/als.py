@@ -1,0 +1,156 @@
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): factors whose products foretell what is bought at all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.category_reasons import LOOKED_AT, CategoryReasons
+from models.cold_start import NewUsers
+from models.errors import TailorbirdError
+from models.most_popular import decay
+from models.recommender import State
+from models.space import Choice, Float, Integer, Parameter
+from models.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ImplicitALS."""
+
+    factors: int = 64
+    """Length of the factors."""
+    iterations: int = 15
+    """How often users and items are solved in turn."""
+    regularization: float = 0.1
+    """L2 penalty on the factors."""
+    alpha: float = 1.0
+    """How much surer a purchase makes of an interest than no purchase does of none."""
+    half_life_days: float = 90.0
+    """A basket this old counts half."""
+
+
+@dataclass(frozen=True)
+class ImplicitALS:
+    """Fitted factors: a score near 1 says that the user buys the item, near 0 that he does not.
+
+    The confidence in a pair is 1 + alpha log(1 + r) (equation 6 of the paper), r being its decayed baskets.
+    """
+
+    kind: ClassVar[str] = "als"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "factors": Choice((32, 64, 128)),
+        "iterations": Integer(5, 25),
+        "regularization": Float(0.001, 10, log=True),
+        "alpha": Float(0.25, 40, log=True),
+        "half_life_days": Float(30, 365, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    user_factors: NDArray[np.float32]
+    """A user of whom nothing is known has all zeros."""
+    item_factors: NDArray[np.float32]
+    gram: NDArray[np.float32]
+    """[factors, factors] sum over all items of the outer product of the factors with themselves."""
+    why: CategoryReasons
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+        """Solve users and items in turn, by conjugate gradients (Takács, Pilászy and Tikk 2011).
+
+        Raises TailorbirdError where the system lacks what the library needs.
+        """
+        baskets = sparse.csr_matrix(
+            (decay(data, config.half_life_days), (data.user, data.item)), shape=(len(data.users), len(data.items))
+        )
+        model = _solved(_confidence(baskets, config.alpha), config, seed)
+        item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            user_factors=np.ascontiguousarray(model.user_factors, dtype=np.float32),
+            item_factors=item_factors,
+            gram=item_factors.T @ item_factors,
+            why=CategoryReasons.fit(data, item_factors),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Products of the factors; -inf for strangers."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        factors = self.user_factors[users]
+        known = (users >= 0) & np.any(factors, axis=1)
+        scores[known] = factors[known] @ self.item_factors.T
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The item's category if the user buys it, else the user's category nearest to the item."""
+        return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by the factors that suit their clicks best, those of the items being what they are (equation 4)."""
+        clicks = _confidence(sparse.csr_array(users.events, dtype=np.float32), self.config.alpha)
+        penalty = self.config.regularization * np.eye(len(self.gram), dtype=np.float32)
+        factors = np.zeros((len(users.keys), len(self.gram)), dtype=np.float32)
+        for user in np.flatnonzero(np.diff(clicks.indptr)):
+            own = slice(clicks.indptr[user], clicks.indptr[user + 1])
+            theirs, confidence = self.item_factors[clicks.indices[own]], clicks.data[own]
+            surer = self.gram + penalty + (theirs.T * (confidence - 1)) @ theirs
+            factors[user] = np.linalg.solve(surer, confidence @ theirs)
+        return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks, LOOKED_AT))
+
+    def state(self) -> State:
+        """Users, items, factors, and what reasons are made from."""
+        return {name: getattr(self, name) for name in _ARRAYS} | self.why.state()
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        return cls(config, **{name: state[name] for name in _ARRAYS}, why=CategoryReasons.from_state(state))
+
+
+_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram")
+
+
+def _confidence(weights: Any, alpha: float) -> Any:
+    confident = weights.copy()
+    confident.data = (1 + alpha * np.log1p(weights.data)).astype(np.float32)
+    return confident
+
+
+def _solved(confidence: Any, config: Config, seed: int) -> Any:
+    """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
+    from threadpoolctl import threadpool_limits
+
+    model_type = _library()
+    # Threads of BLAS inside the solver's own ones only get into each other's way.
+    with threadpool_limits(1, "blas"):
+        model = model_type(
+            factors=config.factors,
+            iterations=config.iterations,
+            regularization=config.regularization,
+            alpha=1.0,
+            num_threads=0,
+            random_state=np.random.default_rng(seed),
+        )
+        model.fit(confidence, show_progress=False)
+    return model
+
+
+def _library() -> Any:
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares  # only a fit needs it: a stored model outlives the library
+    except ImportError as error:
+        if "libgomp" not in str(error):
+            raise
+        raise TailorbirdError(
+            "ALS needs the system's OpenMP library, libgomp.so.1: "
+            "install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora, Alpine)."
+        ) from None
+    return AlternatingLeastSquares

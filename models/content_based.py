@@ -1,0 +1,135 @@
+"""Content-based: items like those the user buys, by their titles and attributes (Pazzani and Billsus 2007)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.category_reasons import LOOKED_AT, CategoryReasons, unit
+from models.cold_start import Extended, NewUsers
+from models.columns import TITLE
+from models.item_vectors import ItemVectors, Weights
+from models.most_popular import decay
+from models.recommender import State
+from models.space import Float, Parameter
+from models.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ContentBased."""
+
+    title_weight: float = 1.0
+    """How much the words of titles count beside the rest."""
+    category_weight: float = 1.0
+    """How much the levels of the category path count."""
+    attribute_weight: float = 0.3
+    """How much brand and other attributes count."""
+    half_life_days: float = 90.0
+    """A basket this old counts half in the user's profile."""
+
+
+@dataclass(frozen=True)
+class ContentBased:
+    """The score is the cosine between the item's vector and the mean vector of the user's decayed baskets.
+
+    Profiles are made when they are asked for: a user's baskets are fewer numbers than the mean of their vectors.
+    """
+
+    kind: ClassVar[str] = "content_based"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "title_weight": Float(0.1, 3, log=True),
+        "category_weight": Float(0.1, 3, log=True),
+        "attribute_weight": Float(0.03, 3, log=True),
+        "half_life_days": Float(14, 365, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    language: ItemVectors
+    vectors: Any
+    """float32 CSR, items x words and tags, rows of length 1; empty where nothing is known of the item."""
+    baskets: Any
+    """float32 CSR, users x items: decayed baskets."""
+    why: CategoryReasons
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Learn the words and tags of the items, and add up the users' baskets."""
+        language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
+        shape = (len(data.users), len(data.items))
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            language=language,
+            vectors=language.vectors(data.item_titles, data.item_tags, _weights(config)),
+            baskets=sparse.csr_array(
+                sparse.csr_matrix((decay(data, config.half_life_days), (data.user, data.item)), shape)
+            ),
+            why=CategoryReasons.fit(data),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Cosines, 0 to 1; -inf for strangers, and where nothing is known of the user's items or of the item."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        row = np.flatnonzero(users >= 0)
+        profile = unit((self.baskets[users[row]] @ self.vectors).toarray())
+        told = profile.any(axis=1)
+        described = np.diff(self.vectors.indptr) > 0
+        scores[row[told]] = np.where(described, (self.vectors @ profile[told].T).T, np.float32(-np.inf))
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The item's category if the user buys it, else that it is alike."""
+        return self.why.told(users, items, f"Similar to what you {self.why.verb}")
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by their clicks; traits say nothing about what an item is like."""
+        clicks = sparse.csr_array(users.events, dtype=np.float32)
+        return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks, LOOKED_AT))
+
+    def with_items(self, catalogue: pa.Table) -> Self:
+        """New items by their words and tags, as far as these occur among the items of the fit."""
+        longer = Extended.of(self.items, catalogue)
+        tags = self.language.rules.encode(longer.rows)
+        vectors = self.language.vectors(longer.words(TITLE), tags, _weights(self.config))
+        both = sparse.vstack([self.vectors, vectors], format="csr")
+        place = longer.joined(np.arange(len(self.items)), np.arange(len(self.items), both.shape[0]))
+        own, shape = self.baskets, (len(self.users), len(longer.items))
+        return replace(
+            self,
+            items=longer.items,
+            vectors=both[place],
+            baskets=sparse.csr_array((own.data, longer.known[own.indices], own.indptr), shape=shape),
+            why=self.why.for_items(longer),
+        )
+
+    def state(self) -> State:
+        """Everything but the settings, sparse matrices as their three arrays."""
+        arrays = {"users": self.users, "items": self.items}
+        for name in ("vectors", "baskets"):
+            arrays |= {f"{name}.{part}": getattr(getattr(self, name), part) for part in _PARTS}
+        return arrays | self.language.state() | self.why.state()
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        users, items, language = state["users"], state["items"], ItemVectors.from_state(state)
+        width = len(language.words) + len(language.rules.names)
+        vectors = sparse.csr_array(tuple(state[f"vectors.{part}"] for part in _PARTS), shape=(len(items), width))
+        baskets = sparse.csr_array(tuple(state[f"baskets.{part}"] for part in _PARTS), shape=(len(users), len(items)))
+        return cls(config, users, items, language, vectors, baskets, CategoryReasons.from_state(state))
+
+
+_PARTS = ("data", "indices", "indptr")
+
+
+def _weights(config: Config) -> Weights:
+    return Weights(config.title_weight, config.category_weight, config.attribute_weight)
