@@ -17,10 +17,10 @@ from models import catalog
 from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.most_popular import MostPopular
-from models.space import Choice, Integer, Parameter
 from tasks.ledger import hold
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
+from tasks.search_space import suggest
 
 METRIC = "ndcg_at_10"
 Result = dict[str, Any]
@@ -52,14 +52,6 @@ def _study(here: Installation, name: str, seed: int) -> optuna.Study:
     return study
 
 
-def _suggest(trial: optuna.Trial, name: str, parameter: Parameter) -> Any:
-    if isinstance(parameter, Choice):
-        return trial.suggest_categorical(name, parameter.values)
-    if isinstance(parameter, Integer):
-        return trial.suggest_int(name, parameter.low, parameter.high, log=parameter.log)
-    return trial.suggest_float(name, parameter.low, parameter.high, log=parameter.log)
-
-
 def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
     """Accuracy in the validation weeks of a model that learned before them."""
     model = catalog.model_type(kind)
@@ -68,8 +60,7 @@ def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
     fallback = MostPopular.fit(data, MostPopular.config_type(), seed).popularity
 
     def objective(trial: optuna.Trial) -> float:
-        settings = {name: _suggest(trial, name, parameter) for name, parameter in model.space.items()}
-        fitted = model.fit(data, catalog.config(kind, settings), seed)
+        fitted = model.fit(data, catalog.config(kind, suggest(trial, model.space)), seed)
         return evaluate(fitted, data, wanted, fallback, new_items=False).summary[METRIC]
 
     return objective

@@ -1,0 +1,164 @@
+"""Item-based nearest neighbours: what goes with, or comes after, what the user had of late."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.cooccurrence import as_sets, in_order, strongest
+from models.goes_with import phrases, reasons, strongest_own
+from models.recommender import State
+from models.space import Choice, Float, Parameter
+from models.training_data import TrainingData
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ItemKNN; the defaults suit a shop that people come back to."""
+
+    half_life_days: float = 60.0
+    """An item that the user had this long before the latest counts half for what is recommended now."""
+    memory_days: float = 365.0
+    """Half-life of what is learned: items found together this long ago count half."""
+    neighbours: int = 200
+    """Kept per item."""
+    window: int = 0
+    """Events of a user up to this many places apart make a pair; 0: all of a user's items do, whatever the order."""
+    lag_exponent: float = 0.5
+    """How fast pairs count less the further apart they are (in order only)."""
+    backward: float = 0.3
+    """What came before counts this much of what came after (in order only)."""
+    user_exponent: float = 0.0
+    """How much less a pair counts in a long history than in a short one."""
+    source_exponent: float = 0.5
+    """How much less the user's often bought items say than his rarely bought ones."""
+    popularity_exponent: float = 0.5
+    """How much popular items are held back: 0 not at all; 0.5 twice is cosine."""
+    shrinkage: float = 10.0
+    """Events added to each item's, so that a few do not make a neighbour."""
+
+
+@dataclass(frozen=True)
+class ItemKNN:
+    """Scores an item by its likeness to each of the user's own, the later ones counting more.
+
+    Likeness is the weight of pairs (`models.cooccurrence`) over powers of both items' own weights plus shrinkage:
+    cosine (Sarwar et al. 2001) with the popularity correction of Deshpande & Karypis (2004) or, with a window,
+    transitions in order. The matrices are CSR: own items of users, and neighbours of items.
+    """
+
+    kind: ClassVar[str] = "item_knn"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "half_life_days": Float(0.5, 365, log=True),
+        "memory_days": Float(14, 3650, log=True),
+        "window": Choice((0, 3, 10, 30)),
+        "lag_exponent": Float(0, 1.5),
+        "backward": Float(0, 1),
+        "user_exponent": Float(0, 1),
+        "source_exponent": Float(0, 1),
+        "popularity_exponent": Float(0, 1),
+        "shrinkage": Float(0.1, 100, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    phrases: NDArray[np.str_]
+    own_indptr: NDArray[np.int64]
+    own_item: NDArray[np.int32]
+    own_weight: NDArray[np.float32]
+    indptr: NDArray[np.int64]
+    neighbour: NDArray[np.int32]
+    likeness: NDArray[np.float32]
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Count pairs, normalise them and keep the strongest."""
+        own, alike = _own(data, config.half_life_days), _likeness(data, config)
+        return cls(
+            config,
+            data.users,
+            data.items,
+            phrases(data),
+            own_indptr=own.indptr.astype(np.int64),
+            own_item=own.indices.astype(np.int32),
+            own_weight=own.data.astype(np.float32),
+            indptr=alike.indptr.astype(np.int64),
+            neighbour=alike.indices.astype(np.int32),
+            likeness=alike.data.astype(np.float32),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Likeness to the user's own items, summed by their weights; -inf for items like none of them."""
+        found = self._profiles(users) @ self._neighbours()
+        scores = np.full(found.shape, -np.inf, dtype=np.float32)
+        row = np.repeat(np.arange(len(users)), np.diff(found.indptr))
+        scores[row, found.indices] = found.data
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The own item that adds most to the score."""
+        like_pick = sparse.csr_array(self._neighbours().T)[items]
+        evidence = sparse.csr_array(self._profiles(users).multiply(like_pick))
+        return reasons(self.phrases, strongest_own(evidence, items))
+
+    def _profiles(self, users: NDArray[np.int32]) -> Any:
+        """[m, n_items] the weights of the users' own items; nothing for strangers."""
+        own = sparse.csr_array(
+            (self.own_weight, self.own_item, self.own_indptr), shape=(len(self.users), len(self.items))
+        )
+        known = sparse.diags_array((users >= 0).astype(np.float32))
+        return sparse.csr_array(known @ own[np.maximum(users, 0)])
+
+    def _neighbours(self) -> Any:
+        n = len(self.items)
+        return sparse.csr_array((self.likeness, self.neighbour, self.indptr), shape=(n, n))
+
+    def state(self) -> State:
+        """Everything but the settings."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        return cls(config, **state)
+
+
+def _own(data: TrainingData, half_life_days: float) -> Any:
+    """CSR, users x items: events halved by age, which begins with each user's latest: no profile fades away."""
+    latest = np.full(len(data.users), np.iinfo(np.int64).min)
+    np.maximum.at(latest, data.user, data.occurred_at)
+    age = (latest[data.user] - data.occurred_at) / 86_400
+    weight = np.exp2(-age / half_life_days).astype(np.float32)
+    own = sparse.csr_array((weight, (data.user, data.item)), shape=(len(data.users), len(data.items)))
+    own.eliminate_zeros()
+    return own
+
+
+def _likeness(data: TrainingData, config: Config) -> Any:
+    """CSR of the strongest neighbours of each item, for the row's item what goes with it."""
+    remembered = np.exp2(-data.age_days() / config.memory_days).astype(np.float32)
+    length = np.bincount(data.user, minlength=len(data.users)).astype(np.float32)
+    share = np.maximum(length, 1) ** -config.user_exponent
+    if config.window:
+        source, target = _scales(np.bincount(data.item, remembered, minlength=len(data.items)), config)
+        weight = remembered * share[data.user]
+        pairs = in_order(data, weight, config.window, config.lag_exponent, config.backward)
+        alike = sparse.csr_array(sparse.diags_array(source) @ pairs @ sparse.diags_array(target))
+        return strongest(alike, config.neighbours)
+    shape = (len(data.users), len(data.items))
+    bought = sparse.csr_array((remembered, (data.user, data.item)), shape=shape)
+    source, target = _scales(bought.power(2).sum(axis=0), config)
+    weights = sparse.csr_array(sparse.diags_array(np.sqrt(share)) @ bought)
+    return as_sets(weights, config.neighbours, source, target)
+
+
+def _scales(total: Any, config: Config) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the rows and the columns of likeness are multiplied by."""
+    shrunk = np.maximum(total + config.shrinkage, np.finfo(np.float32).tiny)
+    source, target = (shrunk**-power for power in (config.source_exponent, config.popularity_exponent))
+    return source.astype(np.float32), target.astype(np.float32)

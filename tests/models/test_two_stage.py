@@ -1,0 +1,112 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models.evaluation.evaluate import evaluate
+from models.most_popular import MostPopular
+from models.ranker_lessons import lessons
+from models.ranker_rows import RankerRows
+from models.training_data import NoHistoryError, TrainingData
+from models.two_stage import Config, LogisticRegression, TwoStage
+from tests.models.conftest import CUTS
+
+
+@pytest.fixture(scope="module")
+def model(data: TrainingData) -> TwoStage:
+    return TwoStage.fit(data, Config(min_child_weight=1.0), seed=0)
+
+
+def test_it_foresees_more_than_the_best_sellers_do(model: TwoStage, data: TrainingData) -> None:
+    assert data.origin is not None
+    popular = MostPopular.fit(data, MostPopular.config_type(), 0)
+    wanted = data.origin.holdout(data, CUTS["as_of"])
+    found, simple = (evaluate(one, data, wanted, popular.popularity).summary["ndcg_at_10"] for one in (model, popular))
+    assert found > simple + 0.1
+
+
+def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) -> None:
+    scores = model.scores(np.arange(4, dtype=np.int32))
+    named = model.candidates.find(np.arange(4, dtype=np.int32))
+    assert ((scores[named.row, named.item] > 0) & (scores[named.row, named.item] < 1)).all()
+    assert np.isfinite(scores).sum() == len(named.row)
+
+
+def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: TrainingData) -> None:
+    assert data.origin is not None
+    assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
+    assert data.origin.before(CUTS["validation_from"], 31) == CUTS["validation_from"] - 31 * 86_400
+    past = data.origin.training_data(CUTS["validation_from"])
+    learned = lessons(past, data, Config(negatives=1.0), seed=0)
+    bought = data.origin.holdout(past, data.cut)
+    assert 0 < learned.labels.sum() <= bought.sum()
+    assert learned.rows.shape[1] == len(RankerRows.names(Config().retrievers))
+
+
+def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
+    assert data.origin is not None
+    past = data.origin.training_data(CUTS["validation_from"])
+    every, some = (lessons(past, data, Config(negatives=share), seed=0) for share in (1.0, 0.5))
+    assert every.labels.sum() == some.labels.sum()
+    assert set(some.weights[some.labels == 0].tolist()) == {2.0}
+    assert len(some.labels) < len(every.labels)
+    assert some.weights.sum() == pytest.approx(len(every.labels), rel=0.1)
+
+
+def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: TrainingData, model: TwoStage) -> None:
+    assert data.origin is not None
+    users = np.array([7], dtype=np.int32)
+    found = model.candidates.find(users)
+    rows = model.rows.build(users, found)
+    names = RankerRows.names(Config().retrievers)
+    known = data.origin.features(data.cut)
+    pairs = {row["item_id"]: row for row in known.pairs.to_pylist() if row["user_key"] == data.users[7]}
+    items = {row["item_id"]: row for row in known.items.to_pylist()}
+    for row, item in zip(rows, data.items[found.item], strict=True):
+        told = dict(zip(names, row.tolist(), strict=True))
+        expected = pairs.get(item, {}).get("decayed_30d", np.nan)
+        assert told["decayed_30d"] == pytest.approx(expected, nan_ok=True, rel=1e-5)
+        assert told["popularity_28d"] == items[item]["popularity_28d"]
+
+
+def test_the_shares_of_a_users_categories_add_up(data: TrainingData, model: TwoStage) -> None:
+    kinds = len(np.unique(data.item_categories))
+    everything = model.rows.categories.find(np.repeat(3, kinds), np.arange(kinds), otherwise=0.0)
+    assert everything[:, 1].sum() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_reasons_tell_what_was_bought_before_from_what_is_new(model: TwoStage, data: TrainingData) -> None:
+    bought = model.candidates.history[[0]].indices
+    new = np.setdiff1d(np.arange(len(data.items)), bought)
+    pair = np.array([bought[0], new[0]], dtype=np.int32)
+    again, other = model.reasons(np.array([0, 0], dtype=np.int32), pair)
+    assert again.startswith("You ")
+    assert not other.startswith("You ")
+
+
+@pytest.mark.parametrize("kind", [TwoStage, LogisticRegression])
+def test_contributions_add_up_to_the_score(kind: type[TwoStage], data: TrainingData) -> None:
+    model = kind.fit(data, kind.config_type(), seed=0)
+    item = int(model.candidates.find(np.array([2], dtype=np.int32)).item[0])
+    odds = sum(model.contributions(2, item).values())
+    score = float(model.scores(np.array([2], dtype=np.int32))[0, item])
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(score, rel=1e-4)
+
+
+def test_what_was_not_a_candidate_has_no_contributions(data: TrainingData) -> None:
+    model = TwoStage.fit(data, Config(per_retriever=2), seed=0)
+    named = model.candidates.find(np.array([2], dtype=np.int32)).item
+    other = int(np.setdiff1d(np.arange(len(data.items)), named)[0])
+    assert model.contributions(2, other) == {}
+
+
+def test_data_of_no_data_set_are_refused(data: TrainingData) -> None:
+    with pytest.raises(NoHistoryError, match="give it data of a data set"):
+        TwoStage.fit(replace(data, origin=None), Config(), seed=0)
+
+
+def test_nothing_bought_after_the_earlier_moment_is_refused(data: TrainingData) -> None:
+    assert data.origin is not None
+    past = data.origin.training_data(CUTS["validation_from"])
+    with pytest.raises(NoHistoryError, match="Nobody bought anything in the days to learn from"):
+        lessons(past, past, Config(), seed=0)
