@@ -32,7 +32,8 @@ from tasks.search_model import METRIC, stored_best
 EVALUATION_PATH = "evaluation"
 PER_USER = "per_user.parquet"
 SUMMARY = "summary.json"
-_LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn")
+_TREES = "xgboost-cpu" if sys.platform == "linux" else "xgboost"
+_LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TREES)
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
