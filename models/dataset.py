@@ -10,7 +10,7 @@ from models import columns
 from models.evaluation.holdout import targets
 from models.feature_tables import feature_tables
 from models.features.rows import DAY
-from models.features.tables import FeatureTables
+from models.features.tables import TABLES, FeatureTables
 from models.splits import Cuts
 from models.sql import query
 from models.training_data import TrainingData, build
@@ -20,8 +20,8 @@ USER_TAGS: Final = ("recency_days", "frequency", "monetary")
 _ITEM_TAGS: Final = (columns.CATEGORY, columns.BRAND)
 
 
-def _nothing(_cut: int) -> None:
-    """No moment is stored."""
+def _nothing(_name: str, _cut: int) -> None:
+    """No table is stored."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,9 +32,9 @@ class Dataset:
     interactions: pa.Table
     users: pa.Table
     items: pa.Table
-    stored: Callable[[int], FeatureTables | None] = _nothing
-    """The features as they were written at a cut of the data set; None for other moments."""
-    _opened: dict[int, FeatureTables] = field(default_factory=dict, init=False)
+    stored: Callable[[str, int], pa.Table | None] = _nothing
+    """A table of features, by its name in `TABLES`, as it was written at a cut; None for other moments."""
+    _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)
 
     @property
     def version(self) -> str:
@@ -48,9 +48,15 @@ class Dataset:
 
     def features(self, cut: int) -> FeatureTables:
         """The features at a moment: as stored, or worked out from the purchases."""
-        if cut not in self._opened:
-            self._opened[cut] = self.stored(cut) or feature_tables(self.interactions, self.items, cut)
-        return self._opened[cut]
+        return FeatureTables(*(self._table(name, cut) for name in TABLES))
+
+    def _table(self, name: str, cut: int) -> pa.Table:
+        """One of them: those of pairs are many, and most models do without."""
+        if (name, cut) not in self._opened:
+            rows = self.stored(name, cut)
+            made = {name: rows} if rows is not None else feature_tables(self.interactions, self.items, cut).by_name()
+            self._opened.update({(table, cut): rows for table, rows in made.items()})
+        return self._opened[name, cut]
 
     def before(self, cut: int, days: int) -> int:
         """The data set's last own cut before, for the features there are the stored ones; else `days` earlier."""
@@ -58,10 +64,10 @@ class Dataset:
 
     def training_data(self, cut: int) -> TrainingData:
         """Everything known before a moment (epoch s). Raises NoHistoryError when that is nothing."""
-        features = self.features(cut)
+        then_users, then_items = (self._table(name, cut) for name in ("user_features", "item_features"))
         traits = [name for name in self.users.column_names if name != columns.USER_KEY]
-        users = _joined(self.users, features.users, columns.USER_KEY)
-        items = _joined(self.items, features.items, columns.ITEM_ID)
+        users = _joined(self.users, then_users, columns.USER_KEY)
+        items = _joined(self.items, then_items, columns.ITEM_ID)
         return build(self.interactions, users, items, cut, (*traits, *USER_TAGS), _ITEM_TAGS, origin=self)
 
     def holdout(self, data: TrainingData, end: int) -> Any:

@@ -3,11 +3,12 @@
 from dataclasses import replace
 from functools import cache
 
+import pyarrow as pa
+
 from infra.installation import Installation, current
 from models import columns
 from models.dataset import Dataset
 from models.errors import TailorbirdError
-from models.features.tables import TABLES, FeatureTables
 from tasks.build_dataset import Manifest, stored_manifest
 
 
@@ -29,12 +30,11 @@ def open_dataset(version: str) -> Dataset:
         *(here.lake.read_dataset(version, name) for name in ("interactions", "users", "items")),
     )
 
-    def stored(cut: int) -> FeatureTables | None:
+    def stored(name: str, cut: int) -> pa.Table | None:
         if cut not in dataset.cuts.all():
             return None
         then = [(columns.AS_OF, "=", cut)]
-        rows = (here.lake.read_dataset(version, name, then) for name in TABLES)
-        return FeatureTables(*(table.drop_columns([columns.AS_OF]) for table in rows))
+        return here.lake.read_dataset(version, name, then).drop_columns([columns.AS_OF])
 
     return replace(dataset, stored=stored)
 

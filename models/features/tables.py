@@ -41,3 +41,7 @@ class FeatureTables(NamedTuple):
     users: pa.Table
     items: pa.Table
     pairs: pa.Table
+
+    def by_name(self) -> dict[str, pa.Table]:
+        """The tables by their names in `TABLES`."""
+        return dict(zip(TABLES, self, strict=True))

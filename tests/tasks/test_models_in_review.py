@@ -22,7 +22,8 @@ from tasks.load_dataset import open_dataset
 from tasks.plots import plot_evaluation
 from tasks.report import model_rows
 from tasks.review_models import best_of, judge, review_of
-from tasks.search_model import _study, _suggest, stored_best
+from tasks.search_model import _study, stored_best
+from tasks.search_space import suggest
 from tasks.train_model import _store_model, run_key, settings_of
 
 
@@ -80,7 +81,7 @@ def test_a_training_is_named_by_all_that_decides_its_result() -> None:
     ("parameter", "value"), [(Float(0.1, 10, log=True), 3.5), (Integer(1, 64), 8), (Choice(("warp", "bpr")), "bpr")]
 )
 def test_every_kind_of_parameter_can_be_searched(parameter: Any, value: Any) -> None:
-    assert _suggest(optuna.trial.FixedTrial({"p": value}), "p", parameter) == value
+    assert suggest(optuna.trial.FixedTrial({"p": value}), {"p": parameter}) == {"p": value}
 
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)
@@ -88,7 +89,7 @@ def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> N
     random = np.random.default_rng(5)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=int(random.integers(99))))
     trial = study.ask()
-    found = {name: _suggest(trial, name, parameter) for name, parameter in catalog.model_type(kind).space.items()}
+    found = suggest(trial, catalog.model_type(kind).space)
     assert found.items() <= asdict(catalog.config(kind, found)).items()
 
 
