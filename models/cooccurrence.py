@@ -13,9 +13,7 @@ _SET_SIZE: Final = 300
 # Items of a user that pairs are made of, for pairs grow with its square: a household's other products say little more.
 
 
-def in_order(
-    data: TrainingData, weight: NDArray[np.float32], window: int, lag_exponent: float, backward: float
-) -> Any:
+def in_order(data: TrainingData, weight: NDArray[np.float32], window: int, lag_exponent: float, backward: float) -> Any:
     """float32 CSR [n_items, n_items]: how much the item of a column comes near, and after, the item of a row.
 
     Two events of a user, `lag` places apart (at most `window`) in order of time, add weight / lag ** lag_exponent

@@ -67,7 +67,9 @@ def test_the_validation_of_pairs_is_a_tenth_of_train_and_none_of_test() -> None:
     train = rows(*(f"u{user} i{item:02}" for user in range(5) for item in range(20)), "single i00")
     split = given(train, rows("u0 i99"), "validation")
     assert np.diff(split.targets.indptr).tolist() == [0, 2, 2, 2, 2, 2]
-    assert {*asked(split)} | {event[:2] for event in learned(split)} == {*zip(*(c.tolist() for c in train), strict=True)}
+    assert {*asked(split)} | {event[:2] for event in learned(split)} == {
+        *zip(*(c.tolist() for c in train), strict=True)
+    }
     assert len(learned(split)) == 91
 
 
