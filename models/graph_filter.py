@@ -45,10 +45,10 @@ class Config:
 class GraphFilter:
     """Scores p (RᵀR + D⁻ᵇ V g(S) Vᵀ Dᵇ) Dᶜ, p being what the user had.
 
-    R are the baskets over powers of both degrees, its largest singular value made 1, U S Vᵀ its largest singular values
-    and vectors, D the items' degrees: GF-CF (Shen et al. 2021), whose g is a constant. Here g(s) = low_pass (1 - sharpening s²), the sharpening
-    after the blurring of BSPM (Choi et al. 2023) as one spectral response; free powers of the degrees as in Turbo-CF
-    (Park et al. 2024). Nothing of n_items x n_items is ever held.
+    R are the baskets over powers of both degrees, its largest singular value made 1, U S Vᵀ its largest singular
+    values and vectors, and D the items' degrees: GF-CF (Shen et al. 2021), whose g is a constant. Here g(s) is
+    low_pass (1 - sharpening s²): the sharpening after the blurring of BSPM (Choi et al. 2023), as one spectral
+    response. Free powers of the degrees as in Turbo-CF (Park et al. 2024). Nothing of n_items x n_items is held.
     """
 
     kind: ClassVar[str] = "graph_filter"
