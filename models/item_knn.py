@@ -22,7 +22,7 @@ class Config:
 
     half_life_days: float = 60.0
     """An item that the user had this long before the latest counts half for what is recommended now."""
-    memory_days: float = 365.0
+    memory_days: float = 60.0
     """Half-life of what is learned: items found together this long ago count half."""
     neighbours: int = 200
     """Kept per item."""
@@ -32,7 +32,7 @@ class Config:
     """How fast pairs count less the further apart they are (in order only)."""
     backward: float = 0.3
     """What came before counts this much of what came after (in order only)."""
-    user_exponent: float = 0.0
+    user_exponent: float = 0.5
     """How much less a pair counts in a long history than in a short one."""
     source_exponent: float = 0.5
     """How much less the user's often bought items say than his rarely bought ones."""
