@@ -37,8 +37,15 @@ STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
                 "shrinkage": 16.0,
             }
         ],
+        "graph_filter": [{"half_life_days": 2.0, "memory_days": 3650.0, "components": 256, "popularity_exponent": 0.1}],
     },
-    "pairs": {"item_knn": [{"user_exponent": 0.5, "shrinkage": 1.0}]},
+    "pairs": {
+        "item_knn": [{"user_exponent": 0.5, "shrinkage": 1.0}],
+        "graph_filter": [
+            {"components": 512, "sharpening": sharpening, "user_exponent": user, "popularity_exponent": popularity}
+            for sharpening, user, popularity in ((0.8, 0.3, 0.1), (0.5, 0.4, 0.1), (0.5, 0.5, 0.0))
+        ],
+    },
 }
 """Sensible settings of each model, where a search begins; what is not named keeps its default."""
 
@@ -53,7 +60,7 @@ class Found:
 
 
 def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
-    """Try settings of the model for that long (the one under way is finished), at most `TRIALS`.
+    """Try settings of the model for that long, at least one (the one under way is finished) and at most `TRIALS`.
 
     The sensible ones come first, then what Optuna's TPE sampler (Bergstra et al. 2011) suggests from those before.
     """
@@ -68,8 +75,15 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
     for start in starts(kind, layout):
         study.enqueue_trial(start, skip_if_exists=True)
-    study.optimize(objective, n_trials=TRIALS if model.space else 1, timeout=60 * minutes)
-    return Found(study.best_params, study.best_value, len(study.trials))
+    end = time.monotonic() + 60 * minutes
+
+    def stop_in_time(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+        if time.monotonic() >= end:
+            study.stop()
+
+    study.optimize(objective, n_trials=TRIALS if model.space else 1, callbacks=[stop_in_time])
+    tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return Found(study.best_params, study.best_value, len(tried))
 
 
 def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 from models.als import ImplicitALS
 from models.content_based import ContentBased
 from models.errors import TailorbirdError
+from models.graph_filter import GraphFilter
 from models.item_knn import ItemKNN
 from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
@@ -25,6 +26,7 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     LogisticRegression.kind: LogisticRegression,
     TwoStage.kind: TwoStage,
     ItemKNN.kind: ItemKNN,
+    GraphFilter.kind: GraphFilter,
 }
 
 

@@ -10,6 +10,7 @@ from scipy import sparse
 
 from models.cooccurrence import as_sets, in_order, strongest
 from models.goes_with import phrases, reasons, strongest_own
+from models.profiles import profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
 from models.training_data import TrainingData
@@ -21,7 +22,7 @@ class Config:
 
     half_life_days: float = 60.0
     """An item that the user had this long before the latest counts half for what is recommended now."""
-    memory_days: float = 365.0
+    memory_days: float = 60.0
     """Half-life of what is learned: items found together this long ago count half."""
     neighbours: int = 200
     """Kept per item."""
@@ -31,7 +32,7 @@ class Config:
     """How fast pairs count less the further apart they are (in order only)."""
     backward: float = 0.3
     """What came before counts this much of what came after (in order only)."""
-    user_exponent: float = 0.0
+    user_exponent: float = 0.5
     """How much less a pair counts in a long history than in a short one."""
     source_exponent: float = 0.5
     """How much less the user's often bought items say than his rarely bought ones."""
@@ -78,7 +79,7 @@ class ItemKNN:
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
-        own, alike = _own(data, config.half_life_days), _likeness(data, config)
+        own, alike = profiles(data, config.half_life_days), _likeness(data, config)
         return cls(
             config,
             data.users,
@@ -111,8 +112,7 @@ class ItemKNN:
         own = sparse.csr_array(
             (self.own_weight, self.own_item, self.own_indptr), shape=(len(self.users), len(self.items))
         )
-        known = sparse.diags_array((users >= 0).astype(np.float32))
-        return sparse.csr_array(known @ own[np.maximum(users, 0)])
+        return rows(own, users)
 
     def _neighbours(self) -> Any:
         n = len(self.items)
@@ -126,17 +126,6 @@ class ItemKNN:
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
         return cls(config, **state)
-
-
-def _own(data: TrainingData, half_life_days: float) -> Any:
-    """CSR, users x items: events halved by age, which begins with each user's latest: no profile fades away."""
-    latest = np.full(len(data.users), np.iinfo(np.int64).min)
-    np.maximum.at(latest, data.user, data.occurred_at)
-    age = (latest[data.user] - data.occurred_at) / 86_400
-    weight = np.exp2(-age / half_life_days).astype(np.float32)
-    own = sparse.csr_array((weight, (data.user, data.item)), shape=(len(data.users), len(data.items)))
-    own.eliminate_zeros()
-    return own
 
 
 def _likeness(data: TrainingData, config: Config) -> Any:
