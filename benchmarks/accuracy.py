@@ -79,8 +79,7 @@ def _show(rows: list[dict[str, Any]], title: str) -> None:
     for row in rows:
         figures = [f"{row[name]:.4f}" for name in _COLUMNS]
         table.add_row(row["model"], *figures, f"{row['fit_s']:.1f}", f"{row['peak_mb']:,.0f}")
-    console = Console()
-    console.print(table, width=max(console.width, 110), soft_wrap=True)
+    Console(width=max(Console().width, 110)).print(table)
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
