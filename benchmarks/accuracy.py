@@ -64,7 +64,9 @@ def _compare(asked: argparse.Namespace) -> list[dict[str, Any]]:
             f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
             for name, value in found["settings"].items()
         )
-        console.print(f"{kind}: {found['value']:.4f} on the validation, best of {found['trials']}: {chosen}")
+        console.print(
+            f"{kind}: {found['value']:.4f} on the validation, best of {found['trials']}: {chosen}", soft_wrap=True
+        )
         figures = _run(asked, kind, "measure", "--settings", json.dumps(found["settings"]))
         rows.append({"model": kind, **figures, "settings": found["settings"]})
     return rows
@@ -77,7 +79,7 @@ def _show(rows: list[dict[str, Any]], title: str) -> None:
     for row in rows:
         figures = [f"{row[name]:.4f}" for name in _COLUMNS]
         table.add_row(row["model"], *figures, f"{row['fit_s']:.1f}", f"{row['peak_mb']:,.0f}")
-    Console().print(table)
+    Console(width=max(Console().width, 110)).print(table)
 
 
 def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
