@@ -42,7 +42,7 @@ STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
     "pairs": {
         "item_knn": [{"user_exponent": 0.5, "shrinkage": 1.0}],
         "graph_filter": [
-            {"components": 512, "sharpening": sharpening, "user_exponent": user, "popularity_exponent": popularity}
+            {"components": 1024, "sharpening": sharpening, "user_exponent": user, "popularity_exponent": popularity}
             for sharpening, user, popularity in ((0.8, 0.3, 0.1), (0.5, 0.4, 0.1), (0.5, 0.5, 0.0))
         ],
     },

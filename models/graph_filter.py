@@ -56,7 +56,7 @@ class GraphFilter:
     space: ClassVar[Mapping[str, Parameter]] = {
         "half_life_days": Float(0.5, 365, log=True),
         "memory_days": Float(14, 3650, log=True),
-        "components": Choice((64, 128, 256, 512)),
+        "components": Choice((64, 128, 256, 512, 1024)),
         "low_pass": Float(0, 1),
         "sharpening": Float(0, 1),
         "user_exponent": Float(0, 1),
