@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.bipartite_graph import normalised, power, singular
 from models.goes_with import phrases, reasons, strongest_own
 from models.most_popular import decay
 from models.profiles import profiles, rows
@@ -89,8 +90,8 @@ class GraphFilter:
         shape = (len(data.users), len(data.items))
         baskets = sparse.csr_array((decay(data, config.memory_days), (data.user, data.item)), shape=shape)
         degree = baskets.sum(axis=0).astype(np.float32)
-        graph = _normalised(baskets, degree, config)
-        values, factors = _singular(graph, config.components, seed)
+        graph = normalised(baskets, degree, config.user_exponent, config.item_exponent)
+        values, factors = singular(graph, config.components, seed)
         # Exponents below a half leave values above 1: the largest becomes 1, which the response is made for.
         graph, values = graph / values[0], values / values[0]
         return cls(
@@ -116,10 +117,10 @@ class GraphFilter:
             block = slice(start, start + _BLOCK)
             own = self._profiles(users[block])
             passed = self._plain(own)
-            passed += ((own * _power(self.degree, -self.config.item_exponent)) @ self.factors * self.response) @ (
-                self.factors.T * _power(self.degree, self.config.item_exponent)
+            passed += ((own * power(self.degree, -self.config.item_exponent)) @ self.factors * self.response) @ (
+                self.factors.T * power(self.degree, self.config.item_exponent)
             )
-            passed *= _power(self.degree, self.config.popularity_exponent)
+            passed *= power(self.degree, self.config.popularity_exponent)
             said = (np.diff(own.indptr) > 0)[:, None] & (self.degree > 0)
             np.copyto(scores[block], passed, where=said)
         return scores
@@ -147,7 +148,7 @@ class GraphFilter:
         graph, own = self._graph(), self._profiles(users)
         row, column = np.repeat(np.arange(len(items)), np.diff(own.indptr)), own.indices
         plain = (sparse.csr_array(graph.T)[items] @ graph)[row, column] if len(row) else np.empty(0)
-        scale = _power(self.degree, self.config.item_exponent)
+        scale = power(self.degree, self.config.item_exponent)
         low = np.einsum("ij,ij->i", self.factors[column] * self.response, self.factors[items[row]])
         low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
         return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
@@ -167,25 +168,3 @@ class GraphFilter:
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
         return cls(config, **state)
-
-
-def _normalised(baskets: Any, degree: NDArray[np.float32], config: Config) -> Any:
-    by_user = sparse.diags_array(_power(baskets.sum(axis=1), -config.user_exponent))
-    by_item = sparse.diags_array(_power(degree, -config.item_exponent))
-    return sparse.csr_array(by_user @ baskets @ by_item).astype(np.float32)
-
-
-def _power(degree: Any, exponent: float) -> NDArray[np.float32]:
-    """Powers of the degrees above 0; where it is 0 there is nothing to scale, and 0 stays 0."""
-    powers = np.zeros(len(degree), dtype=np.float32)
-    np.power(degree, exponent, out=powers, where=degree > 0)
-    return powers
-
-
-def _singular(graph: Any, components: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """The largest singular values and [n_items, components] right vectors (Halko et al. 2011), signs fixed."""
-    from sklearn.utils.extmath import randomized_svd  # only a fit needs it: a stored model outlives the library
-
-    kept = min(components, *graph.shape)
-    _, values, vectors = randomized_svd(sparse.csr_matrix(graph), kept, n_iter=4, random_state=seed)
-    return values.astype(np.float32), np.ascontiguousarray(vectors.T, dtype=np.float32)
