@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, CategoryReasons
+from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
-from models.most_popular import decay
+from models.profiles import baskets
 from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
 from models.training_data import TrainingData
@@ -71,10 +71,8 @@ class ImplicitALS:
 
         Raises TailorbirdError where the system lacks what the library needs.
         """
-        baskets = sparse.csr_matrix(
-            (decay(data, config.half_life_days), (data.user, data.item)), shape=(len(data.users), len(data.items))
-        )
-        model = _solved(_confidence(baskets, config.alpha), config, seed)
+        weights = sparse.csr_matrix(baskets(data, config.half_life_days))
+        model = _solved(_confidence(weights, config.alpha), config, seed)
         item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
         user_factors = np.ascontiguousarray(model.user_factors, dtype=np.float32)
         return cls(
@@ -98,7 +96,7 @@ class ImplicitALS:
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """The item's category if the user buys it, else the user's category nearest to the item."""
-        return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
+        return self.why.told(users, items, UNNAMED, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).

@@ -25,19 +25,16 @@ class Config:
     """Share of the columns that each split may choose from."""
 
 
-SPACE: Mapping[str, Parameter] = {
-    "trees": Integer(50, 300, log=True),
-    "leaves": Integer(7, 63, log=True),
-    "learning_rate": Float(0.03, 0.3, log=True),
-    "min_child_weight": Float(1, 100, log=True),
-}
-
-
 @dataclass(frozen=True)
 class BoostedTrees:
     """Trees fitted to the logistic loss, which is proper: its scores are probabilities."""
 
-    space: ClassVar[Mapping[str, Parameter]] = SPACE
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "trees": Integer(50, 300, log=True),
+        "leaves": Integer(7, 63, log=True),
+        "learning_rate": Float(0.03, 0.3, log=True),
+        "min_child_weight": Float(1, 100, log=True),
+    }
 
     booster: Any
 

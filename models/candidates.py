@@ -10,6 +10,7 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.content_based import ContentBased
+from models.evaluation.metrics import found
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.ranking import NOBODY, top_k
@@ -40,8 +41,8 @@ class Found(NamedTuple):
 class Candidates:
     """Fitted retrievers, and how many items each may name.
 
-    A retriever of what is new (`fresh` names) is asked for items that the user has not bought: what was bought comes
-    from the user's own history, and would crowd everything else out.
+    Own frequency names what the user has bought; the others are asked for what he has not, for that would crowd
+    everything else out.
     """
 
     retrievers: Mapping[str, Recommender]
@@ -72,9 +73,8 @@ class Candidates:
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[m] for each pair whether it is in the history; a stranger (-1) has none."""
-        n = self.history.shape[1]
-        owner = np.repeat(np.arange(self.history.shape[0], dtype=np.int64), np.diff(self.history.indptr))
-        return np.isin(users.astype(np.int64) * n + items, owner * n + self.history.indices) & (users >= 0)
+        own = self.history[np.maximum(users, 0)]
+        return found(items[:, None], own)[:, 0] & (users >= 0)
 
     def state(self) -> State:
         """The arrays of every retriever, prefixed with its kind, and the history."""

@@ -14,6 +14,9 @@ from models.favourites import favourites, most_bought, named_categories
 from models.recommender import State
 from models.training_data import TrainingData
 
+UNNAMED: Final = "Liked by shoppers like you"
+"""What is said where no category or item can be named."""
+
 LOOKED_AT: Final = "looked at"
 """What is said of clicks, and is true of purchases too."""
 

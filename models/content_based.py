@@ -13,9 +13,10 @@ from models.category_reasons import LOOKED_AT, CategoryReasons, unit
 from models.cold_start import Extended, NewUsers
 from models.columns import TITLE
 from models.item_vectors import ItemVectors, Weights
-from models.most_popular import decay
+from models.profiles import baskets
 from models.recommender import State
 from models.space import Float, Parameter
+from models.sparse_state import parts, whole
 from models.training_data import TrainingData
 
 
@@ -63,16 +64,13 @@ class ContentBased:
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Learn the words and tags of the items, and add up the users' baskets."""
         language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
-        shape = (len(data.users), len(data.items))
         return cls(
             config=config,
             users=data.users,
             items=data.items,
             language=language,
             vectors=language.vectors(data.item_titles, data.item_tags, _weights(config)),
-            baskets=sparse.csr_array(
-                sparse.csr_matrix((decay(data, config.half_life_days), (data.user, data.item)), shape)
-            ),
+            baskets=baskets(data, config.half_life_days),
             why=CategoryReasons.fit(data),
         )
 
@@ -114,8 +112,7 @@ class ContentBased:
     def state(self) -> State:
         """Everything but the settings, sparse matrices as their three arrays."""
         arrays = {"users": self.users, "items": self.items}
-        for name in ("vectors", "baskets"):
-            arrays |= {f"{name}.{part}": getattr(getattr(self, name), part) for part in _PARTS}
+        arrays |= parts("vectors", self.vectors) | parts("baskets", self.baskets)
         return arrays | self.language.state() | self.why.state()
 
     @classmethod
@@ -123,12 +120,9 @@ class ContentBased:
         """The stored model again."""
         users, items, language = state["users"], state["items"], ItemVectors.from_state(state)
         width = len(language.words) + len(language.rules.names)
-        vectors = sparse.csr_array(tuple(state[f"vectors.{part}"] for part in _PARTS), shape=(len(items), width))
-        baskets = sparse.csr_array(tuple(state[f"baskets.{part}"] for part in _PARTS), shape=(len(users), len(items)))
-        return cls(config, users, items, language, vectors, baskets, CategoryReasons.from_state(state))
-
-
-_PARTS = ("data", "indices", "indptr")
+        vectors = whole("vectors", state, (len(items), width))
+        bought = whole("baskets", state, (len(users), len(items)))
+        return cls(config, users, items, language, vectors, bought, CategoryReasons.from_state(state))
 
 
 def _weights(config: Config) -> Weights:

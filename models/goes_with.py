@@ -6,12 +6,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.category_reasons import UNNAMED
 from models.favourites import named_categories
 from models.training_data import TrainingData
 
 NONE: Final = -1
 """Stands where none of the user's items speaks for the pick."""
-UNNAMED: Final = "Liked by shoppers like you"
 
 _LONGEST: Final = 80  # characters of a title, so that a reason stays a line
 

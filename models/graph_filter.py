@@ -1,7 +1,7 @@
 """A linear filter on the graph of users and items: tastes that many share pass, what is one user's whim does not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -10,10 +10,10 @@ from scipy import sparse
 
 from models.bipartite_graph import normalised, power, singular
 from models.goes_with import phrases, reasons, strongest_own
-from models.most_popular import decay
-from models.profiles import profiles, rows
+from models.profiles import baskets, profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
+from models.sparse_state import parts, whole
 from models.training_data import TrainingData
 
 _BLOCK: Final = 256
@@ -69,12 +69,9 @@ class GraphFilter:
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     phrases: NDArray[np.str_]
-    own_indptr: NDArray[np.int64]
-    own_item: NDArray[np.int32]
-    own_weight: NDArray[np.float32]
-    indptr: NDArray[np.int64]
-    item: NDArray[np.int32]
-    weight: NDArray[np.float32]
+    own: Any
+    """float32 CSR, users x items: what each user had."""
+    graph: Any
     """R, as CSR."""
     degree: NDArray[np.float32]
     """[n_items] 0 for an item that nobody had."""
@@ -86,11 +83,9 @@ class GraphFilter:
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
         """Normalise the baskets and find their singular vectors."""
-        own = profiles(data, config.half_life_days)
-        shape = (len(data.users), len(data.items))
-        baskets = sparse.csr_array((decay(data, config.memory_days), (data.user, data.item)), shape=shape)
-        degree = baskets.sum(axis=0).astype(np.float32)
-        graph = normalised(baskets, degree, config.user_exponent, config.item_exponent)
+        bought = baskets(data, config.memory_days)
+        degree = bought.sum(axis=0).astype(np.float32)
+        graph = normalised(bought, degree, config.user_exponent, config.item_exponent)
         values, factors = singular(graph, config.components, seed)
         # Exponents below a half leave values above 1: the largest becomes 1, which the response is made for.
         graph, values = graph / values[0], values / values[0]
@@ -99,12 +94,8 @@ class GraphFilter:
             data.users,
             data.items,
             phrases(data),
-            own_indptr=own.indptr.astype(np.int64),
-            own_item=own.indices.astype(np.int32),
-            own_weight=own.data,
-            indptr=graph.indptr.astype(np.int64),
-            item=graph.indices.astype(np.int32),
-            weight=graph.data,
+            own=profiles(data, config.half_life_days),
+            graph=graph,
             degree=degree,
             factors=factors,
             response=(config.low_pass * (1 - config.sharpening * values**2)).astype(np.float32),
@@ -115,7 +106,7 @@ class GraphFilter:
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
         for start in range(0, len(users), _BLOCK):
             block = slice(start, start + _BLOCK)
-            own = self._profiles(users[block])
+            own = rows(self.own, users[block])
             passed = self._plain(own)
             passed += ((own * power(self.degree, -self.config.item_exponent)) @ self.factors * self.response) @ (
                 self.factors.T * power(self.degree, self.config.item_exponent)
@@ -127,11 +118,10 @@ class GraphFilter:
 
     def _plain(self, own: Any) -> NDArray[np.float32]:
         """p RᵀR, dense."""
-        graph = self._graph()
-        alike = own @ graph.T
+        alike = own @ self.graph.T
         if alike.nnz > _CROWDED * alike.shape[0] * alike.shape[1]:
-            return np.ascontiguousarray((graph.T @ alike.toarray().T).T)
-        plain: NDArray[np.float32] = (alike @ graph).toarray()
+            return np.ascontiguousarray((self.graph.T @ alike.toarray().T).T)
+        plain: NDArray[np.float32] = (alike @ self.graph).toarray()
         return plain
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
@@ -145,26 +135,24 @@ class GraphFilter:
 
     def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
         """[m, n_items] how much each own item adds to the score of the pick, up to a factor of the pick's own."""
-        graph, own = self._graph(), self._profiles(users)
+        own = rows(self.own, users)
         row, column = np.repeat(np.arange(len(items)), np.diff(own.indptr)), own.indices
-        plain = (sparse.csr_array(graph.T)[items] @ graph)[row, column] if len(row) else np.empty(0)
+        plain = (sparse.csr_array(self.graph.T)[items] @ self.graph)[row, column] if len(row) else np.empty(0)
         scale = power(self.degree, self.config.item_exponent)
         low = np.einsum("ij,ij->i", self.factors[column] * self.response, self.factors[items[row]])
         low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
         return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
 
-    def _profiles(self, users: NDArray[np.int32]) -> Any:
-        shape = (len(self.users), len(self.items))
-        return rows(sparse.csr_array((self.own_weight, self.own_item, self.own_indptr), shape=shape), users)
-
-    def _graph(self) -> Any:
-        return sparse.csr_array((self.weight, self.item, self.indptr), shape=(len(self.users), len(self.items)))
-
     def state(self) -> State:
         """Everything but the settings."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        return {name: getattr(self, name) for name in _ARRAYS} | parts("own", self.own) | parts("graph", self.graph)
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, **state)
+        shape = (len(state["users"]), len(state["items"]))
+        matrices = {name: whole(name, state, shape) for name in ("own", "graph")}
+        return cls(config, **{name: state[name] for name in _ARRAYS}, **matrices)
+
+
+_ARRAYS: Final = ("users", "items", "phrases", "degree", "factors", "response")

@@ -1,7 +1,7 @@
 """Item-based nearest neighbours: what goes with, or comes after, what the user had of late."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -10,9 +10,11 @@ from scipy import sparse
 
 from models.cooccurrence import as_sets, in_order, strongest
 from models.goes_with import phrases, reasons, strongest_own
-from models.profiles import profiles, rows
+from models.most_popular import decay
+from models.profiles import baskets, profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
+from models.sparse_state import parts, whole
 from models.training_data import TrainingData
 
 
@@ -48,7 +50,7 @@ class ItemKNN:
 
     Likeness is the weight of pairs (`models.cooccurrence`) over powers of both items' own weights plus shrinkage:
     cosine (Sarwar et al. 2001) with the popularity correction of Deshpande & Karypis (2004) or, with a window,
-    transitions in order. The matrices are CSR: own items of users, and neighbours of items.
+    transitions in order.
     """
 
     kind: ClassVar[str] = "item_knn"
@@ -69,33 +71,20 @@ class ItemKNN:
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     phrases: NDArray[np.str_]
-    own_indptr: NDArray[np.int64]
-    own_item: NDArray[np.int32]
-    own_weight: NDArray[np.float32]
-    indptr: NDArray[np.int64]
-    neighbour: NDArray[np.int32]
-    likeness: NDArray[np.float32]
+    own: Any
+    """float32 CSR, users x items: what each user had."""
+    alike: Any
+    """float32 CSR [n_items, n_items]: the likeness of the neighbours of each item."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
         own, alike = profiles(data, config.half_life_days), _likeness(data, config)
-        return cls(
-            config,
-            data.users,
-            data.items,
-            phrases(data),
-            own_indptr=own.indptr.astype(np.int64),
-            own_item=own.indices.astype(np.int32),
-            own_weight=own.data.astype(np.float32),
-            indptr=alike.indptr.astype(np.int64),
-            neighbour=alike.indices.astype(np.int32),
-            likeness=alike.data.astype(np.float32),
-        )
+        return cls(config, data.users, data.items, phrases(data), own, alike)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Likeness to the user's own items, summed by their weights; -inf for items like none of them."""
-        found = self._profiles(users) @ self._neighbours()
+        found = rows(self.own, users) @ self.alike
         scores = np.full(found.shape, -np.inf, dtype=np.float32)
         row = np.repeat(np.arange(len(users)), np.diff(found.indptr))
         scores[row, found.indices] = found.data
@@ -103,44 +92,35 @@ class ItemKNN:
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """The own item that adds most to the score."""
-        like_pick = sparse.csr_array(self._neighbours().T)[items]
-        evidence = sparse.csr_array(self._profiles(users).multiply(like_pick))
+        like_pick = sparse.csr_array(self.alike.T)[items]
+        evidence = sparse.csr_array(rows(self.own, users).multiply(like_pick))
         return reasons(self.phrases, strongest_own(evidence, items))
-
-    def _profiles(self, users: NDArray[np.int32]) -> Any:
-        """[m, n_items] the weights of the users' own items; nothing for strangers."""
-        own = sparse.csr_array(
-            (self.own_weight, self.own_item, self.own_indptr), shape=(len(self.users), len(self.items))
-        )
-        return rows(own, users)
-
-    def _neighbours(self) -> Any:
-        n = len(self.items)
-        return sparse.csr_array((self.likeness, self.neighbour, self.indptr), shape=(n, n))
 
     def state(self) -> State:
         """Everything but the settings."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        arrays: State = {"users": self.users, "items": self.items, "phrases": self.phrases}
+        return arrays | parts("own", self.own) | parts("alike", self.alike)
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, **state)
+        users, items = state["users"], state["items"]
+        own, alike = (whole(name, state, (n, len(items))) for name, n in (("own", len(users)), ("alike", len(items))))
+        return cls(config, users, items, state["phrases"], own, alike)
 
 
 def _likeness(data: TrainingData, config: Config) -> Any:
     """CSR of the strongest neighbours of each item, for the row's item what goes with it."""
-    remembered = np.exp2(-data.age_days() / config.memory_days).astype(np.float32)
     length = np.bincount(data.user, minlength=len(data.users)).astype(np.float32)
-    share = np.maximum(length, 1) ** -config.user_exponent
+    share = (np.maximum(length, 1) ** -config.user_exponent).astype(np.float32)
     if config.window:
+        remembered = decay(data, config.memory_days)
         source, target = _scales(np.bincount(data.item, remembered, minlength=len(data.items)), config)
         weight = remembered * share[data.user]
         pairs = in_order(data, weight, config.window, config.lag_exponent, config.backward)
         alike = sparse.csr_array(sparse.diags_array(source) @ pairs @ sparse.diags_array(target))
         return strongest(alike, config.neighbours)
-    shape = (len(data.users), len(data.items))
-    bought = sparse.csr_array((remembered, (data.user, data.item)), shape=shape)
+    bought = baskets(data, config.memory_days)
     source, target = _scales(bought.power(2).sum(axis=0), config)
     weights = sparse.csr_array(sparse.diags_array(np.sqrt(share)) @ bought)
     return as_sets(weights, config.neighbours, source, target)

@@ -53,7 +53,7 @@ class ItemVectors:
 
         Each block has length 1 before it is weighted, so that a long title does not drown the category.
         """
-        columns = np.array([name.partition("=")[0] for name in self.rules.names.tolist()], dtype=np.str_)
+        columns = self.rules.column_of
         rare = sparse.csr_array(tags * self.tag_rarity)
         category = _unit(rare * (columns == CATEGORY)) * weights.category
         others = _unit(rare * (columns != CATEGORY)) * weights.attributes
@@ -71,13 +71,13 @@ class ItemVectors:
 
     def state(self) -> State:
         """Arrays, none of dtype object."""
-        rules = {f"rules.{name}": array for name, array in self.rules.state().items()}
-        return {"words": self.words, "word_rarity": self.word_rarity, "tag_rarity": self.tag_rarity, **rules}
+        rarity = {"word_rarity": self.word_rarity, "tag_rarity": self.tag_rarity}
+        return {"words": self.words, **rarity, **self.rules.state("rules")}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """What gave this state; entries of other names are left alone."""
-        rules = Tags(*(state[f"rules.{name}"] for name in ("columns", "edges", "names")))
+        rules = Tags.from_state("rules", state)
         return cls(state["words"], state["word_rarity"], rules, state["tag_rarity"])
 
 

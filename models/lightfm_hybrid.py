@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, CategoryReasons
+from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
 from models.cold_start import Extended, NewUsers
 from models.lightfm_learning import Config, learn
 from models.recommender import State
@@ -95,7 +95,7 @@ class LightFMHybrid:
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """The item's category if the user buys it, else the user's category nearest to the item."""
-        return self.why.told(users, items, "Liked by shoppers like you", self.item_factors)
+        return self.why.told(users, items, UNNAMED, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users as the mean user, moved by what their traits and their clicks say.

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.most_popular import decay
 from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import TrainingData
@@ -53,7 +54,7 @@ class OwnFrequency:
         """Sum the decayed baskets per user and item."""
         pair = data.user.astype(np.int64) * len(data.items) + data.item
         pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
-        weight = np.bincount(entry, np.exp2(-data.age_days() / config.half_life_days))
+        weight = np.bincount(entry, decay(data, config.half_life_days))
         last_at = np.full(len(pairs), np.iinfo(np.int64).min)
         np.maximum.at(last_at, entry, data.occurred_at)
         user, item = np.divmod(pairs, len(data.items))

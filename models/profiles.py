@@ -1,4 +1,4 @@
-"""What each user had, the later the more: the row of weights that item-based models multiply."""
+"""What each user had, the later the more: the rows of weights that models learn from and multiply."""
 
 from typing import Any
 
@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.most_popular import decay
 from models.training_data import TrainingData
+
+
+def baskets(data: TrainingData, half_life_days: float) -> Any:
+    """float32 CSR, users x items: baskets, each halved by its age at the cut."""
+    shape = (len(data.users), len(data.items))
+    return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
 
 
 def profiles(data: TrainingData, half_life_days: float) -> Any:

@@ -14,7 +14,7 @@ from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES,
 from models.lookup import Lookup
 from models.most_popular import decay
 from models.recommender import State
-from models.training_data import TrainingData, index_of
+from models.training_data import TrainingData, index_of, words
 
 _HALF_LIFE: Final = 60.0
 _WORDS: Final = ("top_category", "top_brand")
@@ -52,12 +52,12 @@ class RankerRows:
         assert data.origin is not None
         known, n = data.origin.features(data.cut), len(data.items)
         paths, category = np.unique(data.item_categories, return_inverse=True)
-        items = _matrix(known.items, _ITEM, index_of(_ids(known.items, ITEM_ID), data.items))
+        items = _matrix(known.items, _ITEM, index_of(words(known.items[ITEM_ID]), data.items))
         of_late = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
         sold = np.bincount(category, of_late, minlength=len(paths))[category]
         share = np.divide(of_late, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
         return cls(
-            _matrix(known.users, _USER, index_of(_ids(known.users, USER_KEY), data.users)),
+            _matrix(known.users, _USER, index_of(words(known.users[USER_KEY]), data.users)),
             np.column_stack([items, share]),
             Lookup.of(
                 data.user_index(known.pairs[USER_KEY]),
@@ -98,10 +98,6 @@ class RankerRows:
         users, items, category = (state[f"rows.{name}"] for name in ("users", "items", "category"))
         pairs, categories = (Lookup.from_state(state, f"rows.{name}") for name in ("pairs", "categories"))
         return cls(users, items, pairs, category, categories)
-
-
-def _ids(table: pa.Table, key: str) -> NDArray[np.str_]:
-    return np.array(table[key].to_pylist(), dtype=np.str_)
 
 
 def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:

@@ -43,7 +43,7 @@ class TagFactors:
     def centred(self, tags: Any) -> Self:
         """The same as differences from the mean over rows (CSR, rows x tags) of what their tags of a column say."""
         share = np.asarray(tags.mean(axis=0)).ravel()
-        column = np.array([name.partition("=")[0] for name in self.rules.names.tolist()], dtype=np.str_)
+        column = self.rules.column_of
         factors, biases = self.factors.copy(), self.biases.copy()
         for name in np.unique(column):
             own = np.flatnonzero(column == name)
@@ -59,16 +59,14 @@ class TagFactors:
 
     def state(self, prefix: str) -> State:
         """Arrays, none of dtype object, as `<prefix>.<name>`."""
-        arrays: State = {"factors": self.factors, "biases": self.biases, **self.rules.state()}
-        return {f"{prefix}.{name}": array for name, array in arrays.items()}
+        return {f"{prefix}.factors": self.factors, f"{prefix}.biases": self.biases, **self.rules.state(prefix)}
 
     @classmethod
     def from_state(cls, prefix: str, state: Mapping[str, np.ndarray[Any, Any]], components: int) -> Self:
         """What gave this state; without tags where there is none, as in models stored before tags were kept."""
         if f"{prefix}.factors" not in state:
             return cls.none(components)
-        rules = Tags(*(state[f"{prefix}.{name}"] for name in ("columns", "edges", "names")))
-        return cls(rules, state[f"{prefix}.factors"], state[f"{prefix}.biases"])
+        return cls(Tags.from_state(prefix, state), state[f"{prefix}.factors"], state[f"{prefix}.biases"])
 
     @classmethod
     def none(cls, components: int) -> Self:

@@ -1,6 +1,6 @@
 """Columns of users and items as tags: a sparse 0/1 matrix with readable tag names."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -13,6 +13,8 @@ from scipy import sparse
 from models.columns import CATEGORY, CATEGORY_SEPARATOR
 
 BUCKETS: Final = 5
+
+_ARRAYS: Final = ("columns", "edges", "names")
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,19 @@ class Tags:
             matrix = matrix + indicators(codes, len(self.names))
         return matrix
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Arrays, none of dtype object."""
-        return {"columns": self.columns, "edges": self.edges, "names": self.names}
+    @property
+    def column_of(self) -> NDArray[np.str_]:
+        """The column that each tag comes from."""
+        return np.array([name.partition("=")[0] for name in self.names.tolist()], dtype=np.str_)
+
+    def state(self, prefix: str) -> dict[str, np.ndarray[Any, Any]]:
+        """Arrays, none of dtype object, as `<prefix>.<name>`."""
+        return {f"{prefix}.{name}": getattr(self, name) for name in _ARRAYS}
+
+    @classmethod
+    def from_state(cls, prefix: str, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """What gave this state; entries of other names are left alone."""
+        return cls(*(state[f"{prefix}.{name}"] for name in _ARRAYS))
 
     def _spread(self, table: pa.Table) -> Iterator[Any]:
         """The columns as names of tags, a category path as one column a level; null where there is none."""
