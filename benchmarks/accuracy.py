@@ -8,7 +8,6 @@ or `python -m benchmarks.accuracy --path TRAIN --test TEST --layout pairs`, wher
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -21,7 +20,7 @@ from rich.table import Table
 
 from benchmarks.accuracy_search import measured, search
 from benchmarks.accuracy_splits import split
-from benchmarks.figures import machine
+from benchmarks.figures import machine, peak_mb
 from models import catalog
 from models.errors import TailorbirdError
 
@@ -39,7 +38,7 @@ def _step(asked: argparse.Namespace) -> dict[str, Any]:
             search(kind, asked.layout, split(asked.layout, "validation", asked.path, asked.test), asked.minutes)
         )
     figures = measured(kind, json.loads(asked.settings), split(asked.layout, "test", asked.path, asked.test))
-    return figures | {"peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}
+    return figures | {"peak_mb": peak_mb()}
 
 
 def _run(asked: argparse.Namespace, kind: str, step: str, *more: str) -> dict[str, Any]:

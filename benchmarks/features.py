@@ -6,8 +6,6 @@ Beside it, on the smallest of them, the tables of features alone, by the engine 
 
 import argparse
 import json
-import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,7 +14,9 @@ from math import log
 from pathlib import Path
 
 from benchmarks import features_pandas, shop
-from benchmarks.figures import FOLDER, publish
+from benchmarks.figures import FOLDER, peak_mb, publish
+from benchmarks.installation import installed
+from infra.embedded import EmbeddedPostgres
 
 SEED = 7
 _MAPPING = str(Path(__file__).with_name("shop.toml"))
@@ -38,12 +38,8 @@ def _build() -> None:
 
     started = time.perf_counter()
     manifest = build_dataset.fn()
-    told = {"seconds": time.perf_counter() - started, "peak_mb": _peak_mb(), "rows": manifest["rows"]}
+    told = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "rows": manifest["rows"]}
     print(json.dumps(told))
-
-
-def _peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _run(step: str, folder: Path) -> dict[str, float]:
@@ -56,18 +52,11 @@ def _run(step: str, folder: Path) -> dict[str, float]:
 
 def _measured(millions: float, plain: bool) -> dict[str, float]:
     """A shop of that size: ingested, built, and (`plain`) worked out by pandas too."""
-    from infra.database import migrate
-    from infra.embedded import EmbeddedPostgres
-
     folder, var = FOLDER.absolute() / "features-data", FOLDER.absolute() / "features-var"
     for path in (folder, var):
         shutil.rmtree(path, ignore_errors=True)
-    server = EmbeddedPostgres(var)
     try:
-        server.start()
-        migrate(server.url())
-        os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
-        os.environ |= {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+        installed(var)
         shop.write(folder, int(millions * 1e6), SEED)
         _run("ingest", folder)
         figures = _run("build", folder)
@@ -75,7 +64,7 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
             figures |= {f"{step}_seconds": _run(step, folder)["seconds"] for step in ("tables", "pandas")}
         return figures
     finally:
-        server.destroy()
+        EmbeddedPostgres(var).destroy()
         for path in (folder, var):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -3,6 +3,7 @@
 import json
 import os
 import platform
+import resource
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,11 @@ FOLDER = Path("var/benchmarks")
 def machine() -> str:
     """What the figures were measured on."""
     return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def publish(name: str, figures: Mapping[str, float], seed: int) -> None:

@@ -7,7 +7,6 @@ Run as `python -m benchmarks.ingest [--millions 1 10]`.
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,9 @@ import time
 from pathlib import Path
 
 from benchmarks import shop_events
-from benchmarks.figures import FOLDER, publish
+from benchmarks.figures import FOLDER, peak_mb, publish
+from benchmarks.installation import installed
+from infra.embedded import EmbeddedPostgres
 
 SEED = 7
 _WAYS = ("parquet", "jsonl")
@@ -25,20 +26,6 @@ _PLAIN_RULES = (
     *("time_before_1990", "time_in_future", "item_not_in_catalogue"),
 )
 """The rules about columns that the plain way has too."""
-
-
-def _installed(var: Path) -> None:
-    """This process belongs to an installation of PostgreSQL and a lake; nobody answers for Prefect and MLflow."""
-    from infra.database import migrate
-    from infra.embedded import EmbeddedPostgres
-
-    server = EmbeddedPostgres(var)
-    server.start()
-    url = server.url()
-    migrate(url)
-    nobody = "http://127.0.0.1:9"
-    os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": url}
-    os.environ |= {"PREFECT_API_URL": f"{nobody}/api", "MLFLOW_TRACKING_URI": nobody}
 
 
 def _ours(way: str, folder: Path) -> None:
@@ -54,8 +41,7 @@ def _ours(way: str, folder: Path) -> None:
     else:
         entry = ingest_segment.fn("segment", str(folder / "events.jsonl"))
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "peak_mb": peak, "read": entry["read"], "accepted": entry["accepted"]}))
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "read": entry["read"], "accepted": entry["accepted"]}))
 
 
 def _plain(folder: Path) -> None:
@@ -93,8 +79,6 @@ def _measured(way: str, folder: Path) -> dict[str, float]:
         figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         return figures
     finally:
-        from infra.embedded import EmbeddedPostgres
-
         EmbeddedPostgres(var).destroy()
         shutil.rmtree(var, ignore_errors=True)
 
@@ -135,7 +119,7 @@ def main() -> None:
     if asked.way is None:
         _compare(sorted(asked.millions))
         return
-    _installed(asked.var)
+    installed(asked.var)
     if asked.way == "plain":
         _plain(asked.folder)
     else:

@@ -1,27 +1,18 @@
 """The Complete Journey as a data set, split as the demo splits it, in an installation that stays for the next run."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.figures import FOLDER
+from benchmarks.installation import installed
 from models.dataset import Dataset
 
 
 @contextmanager
 def journey() -> Iterator[Dataset]:
     """Take the data in and build the data set, or find them from last time; PostgreSQL runs as long as the block."""
-    from infra.database import migrate
-    from infra.embedded import EmbeddedPostgres
-
-    var = FOLDER.absolute() / "journey-var"
-    server = EmbeddedPostgres(var)
-    server.start()
+    server = installed(FOLDER.absolute() / "journey-var")
     try:
-        migrate(server.url())
-        os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
-        # Nothing answers there: tasks are called as functions, without runs.
-        os.environ |= {"PREFECT_API_URL": "http://127.0.0.1:9/api", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
         yield _built()
     finally:
         server.stop()

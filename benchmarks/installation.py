@@ -1,0 +1,23 @@
+"""An installation for a benchmark: PostgreSQL and a lake, and nobody who answers for Prefect and MLflow."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from infra.database import migrate
+from infra.embedded import EmbeddedPostgres
+
+_NOBODY: Final = "http://127.0.0.1:9"
+
+
+def installed(var: Path) -> EmbeddedPostgres:
+    """Start PostgreSQL in that folder; this process, and those that it starts, belong to the installation then.
+
+    Tasks are called as functions, without runs. Whoever calls stops or destroys the server.
+    """
+    server = EmbeddedPostgres(var)
+    server.start()
+    migrate(server.url())
+    os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
+    os.environ |= {"PREFECT_API_URL": f"{_NOBODY}/api", "MLFLOW_TRACKING_URI": _NOBODY}
+    return server
