@@ -5,7 +5,7 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, QUANTITY, REFUND, USER_KEY, VALUE
-from models.features.rows import BASKET, DAY, Frame, halved, known, one_if, purchases
+from models.features.rows import BASKET, DAY, Frame, Keep, as_is, halved, known, one_if, purchases
 
 WINDOWS: Final = (7, 28, 365)
 """Days of the popularity features."""
@@ -19,7 +19,7 @@ _DECAYED: Final = tuple(f"decayed_{days}d" for days in HALF_LIVES)
 _OTHER: Final = ("views_7d", "views_28d", "carts_28d")
 
 
-def history(events: Frame, now: int) -> Frame:
+def history(events: Frame, now: int, keep: Keep = as_is) -> Frame:
     """One row per user and item between whom anything but an impression is known at `now` (epoch s).
 
     user_key, item_id, baskets, the decayed counts, views_7d; own_gap_days; and moments: `_first_basket`, `_last` and
@@ -27,7 +27,7 @@ def history(events: Frame, now: int) -> Frame:
     """
     counts = ("baskets", "views_7d")
     moments = nw.col("_last", "_viewed", "_carted", "_removed").max()
-    pairs = _rows(events, now).group_by(USER_KEY, ITEM_ID)
+    pairs = _rows(events, now, keep).group_by(USER_KEY, ITEM_ID)
     made = pairs.agg(nw.col(*counts, *_DECAYED).sum(), nw.col("_first_basket").min(), moments)
     baskets, days = nw.col("baskets"), (nw.col("_last") - nw.col("_first_basket")) / DAY
     return made.with_columns(nw.col(*counts).cast(nw.Int64)).with_columns(
@@ -35,26 +35,31 @@ def history(events: Frame, now: int) -> Frame:
     )
 
 
-def sales(events: Frame, now: int) -> Frame:
+def sales(events: Frame, now: int, keep: Keep = as_is) -> Frame:
     """One row per item with such a history: the popularity windows, views_28d, carts_28d, quantity, value and `_first`,
     the moment of its first purchase row."""
     counts = (*_POPULARITY, "views_28d", "carts_28d")
-    items = _rows(events, now).group_by(ITEM_ID).agg(nw.col(*counts, QUANTITY, VALUE).sum(), nw.col("_first").min())
+    items = (
+        _rows(events, now, keep).group_by(ITEM_ID).agg(nw.col(*counts, QUANTITY, VALUE).sum(), nw.col("_first").min())
+    )
     return items.with_columns(nw.col(*counts).cast(nw.Int64))
 
 
-def _rows(events: Frame, now: int) -> Frame:
-    return nw.concat([_baskets(events, now), _looks(events, now)], how="vertical")
+def _rows(events: Frame, now: int, keep: Keep) -> Frame:
+    grouped = keep(lambda: _grouped(events, now), f"baskets {now}")
+    return nw.concat([_baskets(grouped, now), _looks(events, now)], how="vertical")
 
 
-def _baskets(events: Frame, now: int) -> Frame:
+def _grouped(events: Frame, now: int) -> Frame:
     """One row per user, item and basket. Several rows of the item in one basket count once, at the latest."""
-    at, last = nw.col(OCCURRED_AT), nw.col("_last")
-    grouped = (
-        purchases(events, now)
-        .group_by(USER_KEY, ITEM_ID, BASKET)
-        .agg(at.max().alias("_last"), at.min().alias("_first"), nw.col(QUANTITY).sum(), nw.col(VALUE).sum())
-    )
+    at, rows = nw.col(OCCURRED_AT), purchases(events, now).group_by(USER_KEY, ITEM_ID, BASKET)
+    sums = nw.col(QUANTITY, VALUE).sum()
+    return rows.agg(at.max().alias("_last"), at.min().alias("_first"), sums).drop(BASKET)
+
+
+def _baskets(grouped: Frame, now: int) -> Frame:
+    """The baskets, in the columns of `_looks`."""
+    last = nw.col("_last")
     nothing, never = nw.lit(0, nw.Int64), nw.when(last < last).then(last)
     return grouped.select(
         USER_KEY,

@@ -36,7 +36,7 @@ COLUMN: Final = {
         "median",
         "min",
     ),
-    *("n_unique", "over", "rank", "replace_all", "shift", "sum"),
+    *("over", "rank", "replace_all", "shift", "sum"),
 }
 CHOICE: Final = {"then", "otherwise"}
 FUNCTIONS: Final = {"coalesce", "col", "concat", "len", "lit", "when"}
