@@ -30,7 +30,7 @@ def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     counted = keep(
         lambda: sales(events, now, keep).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
     )
-    ranks = keep(lambda: shelf(events, items, now), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
+    ranks = keep(lambda: shelf(events, items, now, keep), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
     features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(

@@ -9,7 +9,17 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, SESSION_ID, USER_KEY
+from models.columns import (
+    EVENT_TYPE,
+    ITEM_ID,
+    OCCURRED_AT,
+    PURCHASE,
+    QUANTITY,
+    RECEIVED_AT,
+    SESSION_ID,
+    USER_KEY,
+    VALUE,
+)
 
 Frame = nw.LazyFrame[Any]
 Keep = Callable[[Callable[[], Frame], str], Frame]
@@ -38,6 +48,15 @@ def orders(events: Frame, now: int) -> Frame:
     """One row per buyer: user_key and frequency, the number of different baskets known at `now`."""
     baskets = purchases(events, now).group_by(USER_KEY, BASKET).agg(nw.len())
     return baskets.group_by(USER_KEY).agg(nw.len().alias("frequency"))
+
+
+def sold(events: Frame, now: int) -> Frame:
+    """One row per item with a purchase known at `now`: item_id, quantity and value in all, and `_first`, when."""
+    return (
+        purchases(events, now)
+        .group_by(ITEM_ID)
+        .agg(nw.col(QUANTITY, VALUE).sum(), nw.col(OCCURRED_AT).min().alias("_first"))
+    )
 
 
 def days_before(now: int, column: str) -> nw.Expr:

@@ -16,7 +16,7 @@ def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     `items` is the catalogue: item_id, category, brand, price. Sessions, engagement and habits look at every event,
     all else at purchases.
     """
-    places = keep(lambda: shelf(events, items, now), f"shelf {now}")
+    places = keep(lambda: shelf(events, items, now, keep), f"shelf {now}")
     table = visits(events, now)
     spent = _spending(events, now, keep(lambda: orders(events, now), f"orders {now}"))
     for part in (spent, *(taste(events, places, now) for taste in (price_levels, departments, brands))):

@@ -39,7 +39,7 @@ COLUMN: Final = {
     *("over", "rank", "replace_all", "shift", "sum"),
 }
 CHOICE: Final = {"then", "otherwise"}
-FUNCTIONS: Final = {"coalesce", "col", "concat", "len", "lit", "when"}
+FUNCTIONS: Final = {"coalesce", "col", "len", "lit", "when"}
 TYPES: Final = {"Expr", "Float64", "Int64", "LazyFrame", "String"}
 NAMESPACES: Final = {"str"}
 PYTHON: Final = {"items"}
