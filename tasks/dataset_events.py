@@ -118,6 +118,7 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
         connection.execute(f"SET temp_directory = {texts([folder])[1:-1]}")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
         connection.execute("ATTACH ':memory:' AS kept")
         _lay_out(connection, known, files)
         yield Workspace(connection)
