@@ -87,7 +87,9 @@ class BoostedTrees:
 
     def state(self) -> State:
         """The regression's arrays, and the library's own binary JSON as bytes."""
-        return self.first.state() | {"ranker.booster": np.frombuffer(bytes(self.booster.save_raw("ubj")), dtype=np.uint8)}
+        return self.first.state() | {
+            "ranker.booster": np.frombuffer(bytes(self.booster.save_raw("ubj")), dtype=np.uint8)
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:

@@ -1,6 +1,7 @@
 """First stage: the few hundred items a user may want, found by models that score the whole catalogue fast."""
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -21,6 +22,8 @@ RETRIEVERS: Final[Mapping[str, type[Recommender]]] = {
     model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular)
 }
 """The models that can be retrievers, by kind."""
+_AT_ONCE: Final = 2
+"""Retrievers that are asked at a time: numpy lets others work while it sorts."""
 
 
 class Found(NamedTuple):
@@ -61,13 +64,16 @@ class Candidates:
         """The union of what the retrievers name. Memory is about m x n_items x 4 bytes a retriever."""
         n = self.history.shape[1]
         hide = self.history[np.maximum(users, 0)]
-        scored = [retriever.scores(users) for retriever in self.retrievers.values()]
-        codes = []
-        for kind, scores in zip(self.retrievers, scored, strict=True):
+
+        def asked(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+            scores = self.retrievers[kind].scores(users)
             named = top_k(scores, self.per_retriever, hide=None if kind == OwnFrequency.kind else hide).items
-            codes.append((np.arange(len(users))[:, None] * n + named)[named != NOBODY])
-        row, item = np.divmod(np.unique(np.concatenate(codes)), n)
-        said = np.column_stack([scores[row, item] for scores in scored])
+            return scores, (np.arange(len(users))[:, None] * n + named)[named != NOBODY]
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(asked, self.retrievers))
+        row, item = np.divmod(np.unique(np.concatenate([named for _, named in answers])), n)
+        said = np.column_stack([scores[row, item] for scores, _ in answers])
         said[np.isinf(said)] = np.nan
         return Found(row, item, said)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class Stages:
     """How many such times before the cut it learns from: of one alone it would learn the season too."""
     train_users: int = 20_000
     """A sample of so many users is learned from, over all windows; more cost time and change little."""
-    negatives: float = 0.3
+    negatives: float = 0.15
     """Share of the candidates not bought that is learned from; each then counts for those left out."""
 
     @classmethod

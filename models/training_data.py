@@ -15,7 +15,6 @@ from models.errors import TailorbirdError
 from models.features.tables import FeatureTables
 from models.tags import Tags
 
-
 T = TypeVar("T")
 
 

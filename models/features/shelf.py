@@ -43,8 +43,12 @@ def mean_prices(sold: Frame) -> Frame:
 
 
 def _rank() -> nw.Expr:
-    """0 for the cheapest of a category, 1 for the dearest; equal prices share their mean rank."""
-    rank = nw.col(PRICE).rank("average").over(CATEGORY)
+    """0 for the cheapest of a category, 1 for the dearest; equal prices share their mean rank.
+
+    Money is summed in any order, so prices count as equal to a millionth.
+    """
+    millionths = nw.col(PRICE) * 1e6 + 0.5
+    rank = (millionths - millionths % 1).rank("average").over(CATEGORY)
     others = nw.col(PRICE).count().over(CATEGORY) - 1
     there = ~nw.col(CATEGORY).is_null() & ~nw.col(PRICE).is_null()
     return nw.when(there & (others > 0)).then((rank - 1) / others).otherwise(nw.when(there).then(0.5))

@@ -25,6 +25,10 @@ def test_equal_prices_share_their_rank(answer: Any) -> None:
     assert found == {"a": 0, "b": 3 / 8, "c": 3 / 8, "d": 3 / 4, "e": 1}
 
 
+def test_prices_that_differ_by_rounding_alone_are_equal(answer: Any) -> None:
+    assert ranks(answer, ("a", "tea", None, 0.1 + 0.2), ("b", "tea", None, 0.3)) == {"a": 0.5, "b": 0.5}
+
+
 def test_a_rank_is_among_those_of_the_same_whole_category_path(answer: Any) -> None:
     found = ranks(answer, ("a", "food|tea", None, 1.0), ("b", "food|tea", None, 2.0), ("c", "food|milk", None, 9.0))
     assert found == {"a": 0, "b": 1, "c": 0.5}
