@@ -1,7 +1,7 @@
 """Tables and links that people find on the Prefect page of a run."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -9,10 +9,7 @@ from prefect.context import FlowRunContext
 
 from infra import data_docs
 from infra.installation import current
-from infra.registry import Registry
-
-SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "hit_rate_at_10", "new_ndcg_at_10", "coverage_at_10")
-"""The figures of a model that its table shows, in this order."""
+from models.evaluation.tables import tables
 
 Row = Mapping[str, Any]
 
@@ -23,21 +20,13 @@ def show(key: str, title: str, rows: Iterable[Row]) -> None:
         create_table_artifact(table=[dict(row) for row in rows], key=key, description=title)
 
 
-def model_rows(models: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """One row per model, the best first."""
-    ranked = sorted(models.items(), key=lambda entry: -entry[1]["ndcg_at_10"])
-    return [{"model": kind, **{name: round(figures[name], 4) for name in SHOWN}} for kind, figures in ranked]
-
-
-def show_runs(title: str, run_ids: Iterable[str]) -> None:
-    """A table of training runs: their figures, and where MLflow shows them."""
-    registry = Registry(current().endpoints.mlflow_tracking_uri)
-    rows = []
-    for run_id in run_ids:
-        run = registry.run(run_id)
-        figures = {name: round(run.data.metrics[name], 4) for name in SHOWN}
-        rows.append({"model": run.data.tags["kind"], **figures, "run": registry.page(run_id)})
-    show("training-runs", title, rows)
+def show_ladder(version: str, rows: Sequence[Row]) -> None:
+    """The tables of models on a data set, and where MLflow shows their runs."""
+    for number, (title, table) in enumerate(tables(rows).items()):
+        show(f"models-{number}", f"{title}, test weeks of {version}", table)
+    runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
+    if runs:
+        show("training-runs", f"Runs on {version} in MLflow", runs)
 
 
 def link_docs(entry: Row) -> dict[str, Any]:

@@ -51,6 +51,16 @@ def averages_of_parts(
     return found
 
 
+def by_part(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+    """A summary by its prefixes, of the users and of the items, without those of which nothing is known."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in summary.items():
+        part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")
+        kind = NEW if name.removeprefix(part).startswith(NEW) else ""
+        found.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
+    return found
+
+
 def _means(values: NDArray[np.float64]) -> list[float]:
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
