@@ -77,6 +77,13 @@ def _review(review: Mapping[str, Any]) -> None:
     _console.print(f"Version {review['model_version']}: {review['status']}.")
 
 
+def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    from models.evaluation.cross_validation import folds_table, folds_title
+
+    table = folds_table(models)
+    _table(folds_title(models), table, {name: name for name in table[0]})
+
+
 def _batch(batch: Mapping[str, Any]) -> None:
     names = ("batch_id", "placement", "model_version", "users", "recommendations", "status")
     _table("Published recommendations", [batch], dict(zip(names, names, strict=True)))
@@ -166,6 +173,8 @@ def result(kind: str, value: Any) -> None:
         _review(value)
     elif kind == "batch":
         _batch(value)
+    elif kind == "validation":
+        _folds(value["models"])
     elif kind == "runs":
         _ladder(value["ladder"])
         _console.print(f"{len(value['runs'])} runs in MLflow; compare them with `tailorbird review`.")

@@ -9,6 +9,7 @@ from prefect.context import FlowRunContext
 
 from infra import data_docs
 from infra.installation import current
+from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
 
 Row = Mapping[str, Any]
@@ -27,6 +28,11 @@ def show_ladder(version: str, rows: Sequence[Row]) -> None:
     runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
     if runs:
         show("training-runs", f"Runs on {version} in MLflow", runs)
+
+
+def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """The table of models over the folds of a cross-validation."""
+    show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 
 
 def link_docs(entry: Row) -> dict[str, Any]:

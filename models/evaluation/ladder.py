@@ -20,7 +20,7 @@ def ladder(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: in
     Baselines come first, then the others by the metric, the best last. The first row has no gains, and a row none on
     items for which it or the one before lacks a figure.
     """
-    steps = sorted(evaluations, key=lambda name: _place(name, evaluations[name].summary[metric]))
+    steps = in_order({name: evaluation.summary[metric] for name, evaluation in evaluations.items()})
     rows: list[dict[str, Any]] = []
     for step, name in enumerate(steps):
         row: dict[str, Any] = {"model": name, **evaluations[name].summary}
@@ -31,5 +31,7 @@ def ladder(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: in
     return rows
 
 
-def _place(name: str, value: float) -> tuple[int, float, str]:
-    return (BASELINES.index(name), 0.0, name) if name in BASELINES else (len(BASELINES), value, name)
+def in_order(values: Mapping[str, float]) -> list[str]:
+    """The names of models: baselines, then the others by value."""
+    others = sorted(set(values) - set(BASELINES), key=lambda name: (values[name], name))
+    return [*(name for name in BASELINES if name in values), *others]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -55,7 +56,7 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, 
     rows = trained["ladder"]
     assert [row["model"] for row in rows] == list(MODELS)
     assert "gain" not in rows[0]
-    for below, row in zip(rows, rows[1:], strict=False):
+    for below, row in pairwise(rows):
         assert row["gain"] == pytest.approx(row["ndcg_at_10"] - below["ndcg_at_10"])
         assert row["gain_low"] <= row["gain"] <= row["gain_high"]
 
@@ -66,3 +67,22 @@ def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop)
     assert "Items new to the user: each model against the one above" in said
     assert f"{trained['ladder'][1]['gain']:+.4f} (" in said
     assert max(map(len, said.splitlines())) <= 110
+
+
+def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:
+    options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "4", "--horizon-days", "20")
+    found = stocked.json("validate", *options)
+    folds = found["models"]["own_frequency"]
+    assert len(folds) == 4
+    assert all(one["measured_until"] == other["measured_from"] for one, other in pairwise(folds))
+    experiment = client.get_experiment_by_name("tailorbird")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'validate own_frequency'")
+    history = client.get_metric_history(run.info.run_id, "ndcg_at_10")
+    assert [point.value for point in sorted(history, key=lambda point: point.step)] == [
+        pytest.approx(fold["ndcg_at_10"]) for fold in folds
+    ]
+    assert run.data.metrics["ndcg_at_10_sd"] > 0
+    said = stocked.run("validate", *options)
+    assert "Mean ± sd over 4 folds" in said
+    assert f"{run.data.metrics['ndcg_at_10_mean']:.4f} ± {run.data.metrics['ndcg_at_10_sd']:.4f}" in said
