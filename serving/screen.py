@@ -112,7 +112,7 @@ def status(found: Mapping[str, Any]) -> None:
         _console.print(f"{name}: {said}")
     if found["champion"]:
         figures = found["champion"]["metrics"]
-        _console.print("  " + ", ".join(f"{label} {figures[name]:.4f}" for name, label in _FIGURES.items()))
+        _console.print("  " + ", ".join(f"{label} {_number(figures.get(name))}" for name, label in _FIGURES.items()))
 
 
 _BOOKS = {

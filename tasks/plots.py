@@ -17,6 +17,7 @@ from models.evaluation.overfit import OverfitCheck
 mpl.use("agg")
 
 ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
+_SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")
 _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR"}
 
 
@@ -106,6 +107,3 @@ def plot_learning_curve(points: Sequence[Point], kind: str, path: Path) -> None:
         axes.minorticks_off()
         axes.set(xlabel="users learned from", ylabel="NDCG@10 in the test weeks", ylim=(0, None))
         axes.legend()
-
-
-_SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")

@@ -19,7 +19,7 @@ from models.training_data import NoHistoryError, Origin, TrainingData
 
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Of the users; what the whole of them gives is known already."""
-SECONDS: Final = 10.0
+SECONDS: Final = 8.0
 """What fits on parts may cost together; the smallest is made in any case."""
 LEAST: Final = 20
 """Fewer users to measure on say nothing."""

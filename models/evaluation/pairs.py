@@ -122,7 +122,7 @@ class Pairs:
     def _bin(self, bins: int) -> NDArray[np.int64]:
         """The bin of each pair, equal scores together."""
         edges = np.unique(np.quantile(self.score, np.arange(1, bins) / bins))
-        return np.unique(np.searchsorted(edges, self.score, "right"), return_inverse=True)[1]
+        return np.unique(np.searchsorted(edges, self.score), return_inverse=True)[1]
 
     def _sums(self, column: NDArray[np.int64], values: NDArray[np.generic] | None = None) -> Floats:
         """[n_users, columns] sums by user and column, by default of ones."""

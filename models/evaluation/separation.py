@@ -9,7 +9,6 @@ from scipy import sparse
 
 SEPARATION: Final = ("roc_auc", "pr_auc")
 
-_BLOCK: Final = 4_000_000
 _NOTHING: Final = np.float32(-np.inf)
 
 Floats = NDArray[np.floating[Any]]
@@ -27,10 +26,8 @@ class Separation:
     @classmethod
     def of(cls, scores: NDArray[np.float32]) -> Self:
         """From scores; what a model says nothing of (-inf, NaN) is tied below all it speaks of."""
-        ordered, rows = np.empty_like(scores), max(1, _BLOCK // max(1, scores.shape[1]))
-        for start in range(0, len(scores), rows):
-            part = scores[start : start + rows]
-            ordered[start : start + rows] = np.sort(np.where(np.isnan(part), _NOTHING, part), axis=1)
+        ordered = np.where(np.isnan(scores), _NOTHING, scores)
+        ordered.sort(axis=1)
         return cls(scores, ordered)
 
     def against(self, targets: Any, hide: Any = None) -> dict[str, NDArray[np.float64]]:

