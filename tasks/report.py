@@ -23,8 +23,8 @@ def show(key: str, title: str, rows: Iterable[Row]) -> None:
 
 def show_ladder(version: str, rows: Sequence[Row]) -> None:
     """The tables of models on a data set, and where MLflow shows their runs."""
-    for number, (title, table) in enumerate(tables(rows).items()):
-        show(f"models-{number}", f"{title}, test weeks of {version}", table)
+    for title, table in tables(rows).items():
+        show(_key(title), f"{title}, test weeks of {version}", table)
     runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
     if runs:
         show("training-runs", f"Runs on {version} in MLflow", runs)
@@ -41,10 +41,11 @@ def link_docs(entry: Row) -> dict[str, Any]:
     address = data_docs.address(here.settings.var, here.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
         text = f"{entry['dataset']}: {entry['status']}"
-        create_link_artifact(link=address, link_text=text, key=_key(batch_id), description=f"Data Docs of {batch_id}")
+        about = f"Data Docs of {batch_id}"
+        create_link_artifact(link=address, link_text=text, key=_key(f"data docs {batch_id}"), description=about)
     return {**entry, "data_docs": address}
 
 
-def _key(batch_id: str) -> str:
+def _key(text: str) -> str:
     """Prefect takes small letters, digits and dashes."""
-    return "data-docs-" + re.sub(r"[^a-z0-9]+", "-", batch_id.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -72,6 +72,7 @@ def estimate(statistic: Statistic, n_users: int, seed: int, samples: int = FEWER
     if not n_users:
         return Estimate(np.nan, np.nan, np.nan)
     (value,) = statistic(np.ones((1, n_users)))
-    found = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
+    with np.errstate(invalid="ignore", divide="ignore"):  # of samples in which nothing was bought
+        found = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
     low, high = np.nanquantile(found - np.nanmean(found), _EDGES)
     return Estimate(float(value), float(value + min(low, 0)), float(value + max(high, 0)))
