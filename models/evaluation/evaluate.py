@@ -20,7 +20,7 @@ from models.recommender import Recommender
 from models.training_data import TrainingData, index_of
 
 SEED: Final = 7
-"""Of the intervals, and of the users whose pairs are kept."""
+"""Of the intervals."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,7 @@ def evaluate(
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
     history, wanted = data.history()[users], sparse.csr_array(targets[users])
     goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
-    kept = np.random.default_rng(SEED).permutation(len(users)) < (0 if brief else USERS)
-    chunks = _chunks(model, data, users, chunk)
-    looks, named = _look(chunks, goals, fallback, k, kept, brief)
+    looks, named = _look(_chunks(model, data, users, chunk), goals, fallback, k, brief)
     catalogue, baskets = (None, None) if brief else (Catalogue.of(data), _baskets(data)[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
@@ -70,7 +68,7 @@ def evaluate(
     arrays = {name: pa.array(values, from_pandas=True) for name, values in per_user.items()}
     table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays})
     said = getattr(model, "probabilities", False)
-    return Evaluation(table, summary, None if brief else Pairs.of(named, wanted[kept], said))
+    return Evaluation(table, summary, None if brief else Pairs.of(named, wanted[:USERS], said))
 
 
 def _chunks(
@@ -90,20 +88,22 @@ def _look(
     goals: list[Goal],
     fallback: NDArray[np.float32],
     k: int,
-    kept: NDArray[np.bool_],
     brief: bool,
 ) -> tuple[list[tuple[Ranking, Figures]], Ranking]:
-    """For each goal the lists and how well scores separate; and, of the users `kept`, what the model names at all."""
+    """For each goal the lists and how well scores separate; and, of the first `USERS`, what the model names at all."""
     lists: list[list[Ranking]] = [[] for _ in goals]
     separated: list[list[Figures]] = [[] for _ in goals]
     named = []
     for part, scores in chunks:
         separation = None if brief else Separation.of(scores)
+        ordered = separation.ordered if separation else None
         for goal, made, told in zip(goals, lists, separated, strict=True):
             hide = None if goal.hide is None else goal.hide[part]
-            made.append(top_k(scores, k, fallback=fallback, hide=hide))
+            made.append(top_k(scores, k, fallback=fallback, hide=hide, ordered=ordered))
             told.append(separation.against(goal.targets[part], hide) if separation else {})
-        named.append(top_k(scores[kept[part]], DEPTH))
+        if ordered is not None:
+            first = slice(max(0, USERS - part.start))
+            named.append(top_k(scores[first], DEPTH, ordered=ordered[first]))
     looks = [(_joined(made, k), _stacked(told)) for made, told in zip(lists, separated, strict=True)]
     return looks, _joined(named, DEPTH)
 

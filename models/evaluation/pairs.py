@@ -14,7 +14,7 @@ from models.ranking import NOBODY, Ranking
 DEPTH: Final = 500
 """Pairs are the first so many items that a model names for a user, without the fallback's."""
 USERS: Final = 2000
-"""They are of a sample of so many users at most."""
+"""They are of so many users at most: the first by key. Keys are pseudonyms, in an order that means nothing."""
 BINS: Final = 15
 _FINE: Final = np.linspace(0, 1, 201)
 
