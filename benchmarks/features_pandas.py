@@ -8,20 +8,18 @@ is what it is compared with.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import narwhals as nw
 import pandas as pd
 
 from infra.installation import current
 from models.columns import OCCURRED_AT, RECEIVED_AT, USER_KEY
-from models.features import history, item, pair
+from models.features.rows import Frame, Keep
 from models.splits import SplitConfig, split
 from tasks.dataset_events import Known, workspace
 from tasks.dataset_known import known_now
-from tasks.dataset_tables import BUILDS, at_each_cut
-
-_ROWS: Final = 100_000
+from tasks.dataset_tables import BUILDS, features, write
 
 
 def tables() -> float:
@@ -30,10 +28,7 @@ def tables() -> float:
     known = known_now(here)
     started = time.perf_counter()
     with workspace(here, known, here.lake.event_files()) as space:
-        moments = split(space.events(), SplitConfig())
-        for name, build in BUILDS.items():
-            parts = at_each_cut(space, build, moments)
-            here.lake.write_dataset("measured", name, (part.to_arrow_reader(_ROWS) for part in parts))
+        list(write(here, space, "measured", features(split(space.events(), SplitConfig()))))
     return time.perf_counter() - started
 
 
@@ -42,7 +37,6 @@ def pandas() -> float:
     here = current()
     known, folder = known_now(here), here.settings.var / "pandas"
     folder.mkdir()
-    vars(pair)["history"] = vars(item)["history"] = _once(history.history)  # both tables begin with it
     started = time.perf_counter()
     _work_out(known, here.lake.event_files(), folder)
     return time.perf_counter() - started
@@ -54,23 +48,23 @@ def _work_out(known: Known, files: list[str], folder: Path) -> None:
     rows[OCCURRED_AT] = rows[OCCURRED_AT].astype("datetime64[s, UTC]").astype("int64")
     rows[RECEIVED_AT] = rows[OCCURRED_AT]  # this shop does not say when it heard of an event
     events, items = (nw.from_native(table).lazy() for table in (rows, known.items.to_pandas()))
-    moments = split(events, SplitConfig())
+    moments, keep = split(events, SplitConfig()), _keep()
     for name, build in BUILDS.items():
         for moment in moments.all():
-            part = build(events, items, moment).collect("pandas").to_native()
+            part = build(events, items, moment, keep).collect("pandas").to_native()
             part.assign(as_of=moment).to_parquet(folder / f"{name}-{moment}.parquet")
 
 
-def _once(work: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
-    """`work`, done once for each moment."""
-    done: dict[int, Any] = {}
+def _keep() -> Keep:
+    """Keeps frames in memory."""
+    done: dict[str, Frame] = {}
 
-    def found(events: Any, now: int) -> Any:
-        if now not in done:
-            done[now] = work(events, now)
-        return done[now]
+    def keep(frame: Callable[[], Frame], name: str) -> Frame:
+        if name not in done:
+            done[name] = frame()
+        return done[name]
 
-    return found
+    return keep
 
 
 STEPS: Final = {"tables": tables, "pandas": pandas}

@@ -43,10 +43,12 @@ def click_rows(
     good because it was shown first.
     """
     kinds = items.select(ITEM_ID, CATEGORY, BRAND)
-    past = impressions(events, start - round(history_days * DAY), start, config).with_columns(_place())
-    past = keep(past, f"past {start}")
-    usual = past.group_by(PLACE).agg(nw.col(LABEL).mean().alias(_EXPECTED))
-    past = keep(past.join(usual, on=PLACE, how="left").join(kinds, on=ITEM_ID, how="left"), f"expected {start}")
+    since = start - round(history_days * DAY)
+    shown = keep(lambda: impressions(events, since, start, config).with_columns(_place()), f"past {start}")
+    usual = shown.group_by(PLACE).agg(nw.col(LABEL).mean().alias(_EXPECTED))
+    past = keep(
+        lambda: shown.join(usual, on=PLACE, how="left").join(kinds, on=ITEM_ID, how="left"), f"expected {start}"
+    )
     rows = impressions(events, start, end, config).with_columns(_place()).join(kinds, on=ITEM_ID, how="left")
     for name, keys in CLICKS_BY.items():
         rows = rows.join(_over_expected(past, keys, name, prior_clicks), on=keys, how="left")

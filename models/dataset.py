@@ -1,6 +1,6 @@
 """A version of the data: what models learn from at any moment, the features then, and what happened next."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +13,7 @@ from models.features.rows import DAY
 from models.features.tables import TABLES, FeatureTables
 from models.splits import Cuts
 from models.sql import query
-from models.training_data import TrainingData, build
+from models.training_data import T, TrainingData, build
 
 USER_TAGS: Final = ("recency_days", "frequency", "monetary")
 """Features that are tags of a user beside the traits; the tags of an item are its category and brand."""
@@ -35,6 +35,7 @@ class Dataset:
     stored: Callable[[str, int], pa.Table | None] = _nothing
     """A table of features, by its name in `TABLES`, as it was written at a cut; None for other moments."""
     _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)
+    _done: dict[Hashable, Any] = field(default_factory=dict, init=False)
 
     @property
     def version(self) -> str:
@@ -57,6 +58,13 @@ class Dataset:
             made = {name: rows} if rows is not None else feature_tables(self.interactions, self.items, cut).by_name()
             self._opened.update({(table, cut): rows for table, rows in made.items()})
         return self._opened[name, cut]
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` gave for that key the first time; kept as long as the data set is open."""
+        if key not in self._done:
+            self._done[key] = work()
+        done: T = self._done[key]
+        return done
 
     def before(self, cut: int, days: int) -> int:
         """The data set's last own cut before, for the features there are the stored ones; else `days` earlier."""

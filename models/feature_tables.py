@@ -1,12 +1,14 @@
 """The feature tables at any moment, worked out in memory from purchases: for moments that a data set does not store."""
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
 import duckdb
 import narwhals as nw
 import pyarrow as pa
 
 from models.columns import PURCHASE
+from models.features.rows import Frame
 from models.features.tables import TABLES, FeatureTables
 
 _LAID_OUT: Final = (
@@ -26,8 +28,12 @@ def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTab
         for statement in _LAID_OUT:
             connection.execute(statement)
 
-        def keep(frame: nw.LazyFrame[Any], name: str) -> nw.LazyFrame[Any]:
-            connection.execute(f'CREATE TABLE IF NOT EXISTS "{name}" AS {frame.to_native().sql_query()}')
+        kept: set[str] = set()
+
+        def keep(frame: Callable[[], Frame], name: str) -> Frame:
+            if name not in kept:
+                connection.execute(f'CREATE TABLE "{name}" AS {frame().to_native().sql_query()}')
+                kept.add(name)
             return nw.from_native(connection.table(f'"{name}"'))
 
         events, shelf = (nw.from_native(connection.table(name)) for name in ("events", "shelf"))

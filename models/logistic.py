@@ -38,11 +38,17 @@ class Logistic:
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
-        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is missing."""
+        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is missing.
+
+        Of more than 200,000 a sample is learned from: the coefficients are few.
+        """
         from sklearn.impute import SimpleImputer
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
+        if len(rows) > _MOST:
+            some = np.sort(np.random.default_rng(seed).choice(len(rows), _MOST, replace=False))
+            rows, labels, weights = rows[some], labels[some], weights[some]
         logged = np.fmin.reduce(rows, axis=0, initial=0) >= 0
         scaled = _logged(rows, logged)
         imputer = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -61,19 +67,27 @@ class Logistic:
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
-        odds = self.contributions(rows).sum(axis=1)
-        said: NDArray[np.float32] = (1 / (1 + np.exp(-odds))).astype(np.float32)
-        return said
+        return sigmoid(self.log_odds(rows))
+
+    def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] of each row."""
+        # A product of matrices rounds by how many rows there are; a sum by row does not.
+        added: NDArray[np.float32] = (self._standard(rows) * self.coefficients).sum(axis=1)
+        return added + np.float32(self.intercept)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column, with its flag, adds to the log-odds; last what everybody begins with."""
-        scaled = _logged(rows, self.logged)
-        missing = np.isnan(scaled)
-        filled = np.hstack([np.where(missing, self.fill, scaled), missing])
-        added = (filled - self.mean) * self.factor * self.coefficients
+        added = self._standard(rows) * self.coefficients
         f = len(self.logged)
         begins = np.full((len(rows), 1), self.intercept, dtype=np.float32)
         return np.hstack([added[:, :f] + added[:, f:], begins]).astype(np.float32)
+
+    def _standard(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, 2 f] columns and flags, each of mean 0 and deviation 1 in what was learned from."""
+        scaled = _logged(rows, self.logged)
+        missing = np.isnan(scaled)
+        filled: NDArray[np.float32] = np.hstack([np.where(missing, self.fill, scaled), missing])
+        return (filled - self.mean) * self.factor
 
     def state(self) -> State:
         """All arrays."""
@@ -87,7 +101,14 @@ class Logistic:
         return cls(**arrays, intercept=float(state["ranker.intercept"]))
 
 
+_MOST: Final = 200_000
 _ARRAYS: Final = ("logged", "fill", "mean", "factor", "coefficients")
+
+
+def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probabilities of these log-odds."""
+    said: NDArray[np.float32] = (1 / (1 + np.exp(-odds))).astype(np.float32)
+    return said
 
 
 def _logged(rows: NDArray[np.float32], logged: NDArray[np.bool_]) -> NDArray[np.float32]:

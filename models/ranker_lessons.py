@@ -1,16 +1,47 @@
 """What a ranker learns from: candidates as they stood at an earlier moment, and which of them were then bought."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.als import ImplicitALS
 from models.candidates import Candidates
+from models.content_based import ContentBased
+from models.features.rows import DAY
+from models.most_popular import MostPopular
+from models.own_frequency import OwnFrequency
 from models.ranker_rows import RankerRows
-from models.training_data import NoHistoryError, TrainingData
+from models.training_data import NoHistoryError, Origin, TrainingData
 
-BLOCK = 16_000_000
+_BLOCK: Final = 16_000_000
 """Scores of a retriever that are held at once: 64 MB."""
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Settings of both stages that do not depend on the ranker."""
+
+    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
+    """Kinds of the first stage: own_frequency for what was bought before, the others for what was not."""
+    per_retriever: int = 100
+    """Candidates that each may name."""
+    label_days: int = 31
+    """The ranker learns from what was bought in so many days."""
+    label_windows: int = 3
+    """How many such times before the cut it learns from: of one alone it would learn the season too."""
+    train_users: int = 20_000
+    """A sample of so many users is learned from, over all windows; more cost time and change little."""
+    negatives: float = 0.3
+    """Share of the candidates not bought that is learned from; each then counts for those left out."""
+
+    @classmethod
+    def of(cls, config: "Stages") -> Self:
+        """Those of a two-stage model's settings: what decides its lessons, whatever the ranker."""
+        said = {field.name: getattr(config, field.name) for field in fields(Stages)}
+        return cls(**said | {"retrievers": tuple(config.retrievers)})
 
 
 class Lessons(NamedTuple):
@@ -23,29 +54,55 @@ class Lessons(NamedTuple):
     weights: NDArray[np.float32]
     """[n] 1, or more where a candidate stands for others that were left out."""
 
+    @classmethod
+    def none(cls, features: int) -> Self:
+        """No candidates at all."""
+        return cls(*(np.empty(shape, dtype=np.float32) for shape in ((0, features), 0, 0)))
 
-def lessons(past: TrainingData, data: TrainingData, config: Any, seed: int) -> Lessons:
-    """Candidates at the cut of `past`, for a sample of the users who bought something from there to that of `data`.
 
-    Raises NoHistoryError when nobody did.
+def lessons(data: TrainingData, stages: Stages, seed: int) -> Lessons:
+    """Candidates at some moments before the cut of `data`, for a sample of the users who bought from each to the next.
+
+    The first moment is the data set's own cut before, and so on (`Dataset.before`), `label_windows` in all, but none
+    with less history than `label_days`, save the first. Raises NoHistoryError when nobody bought anything.
     """
-    assert past.origin is not None
-    random = np.random.default_rng(seed)
-    bought = past.origin.holdout(past, data.cut)
-    buyers = np.flatnonzero(np.diff(bought.indptr)).astype(np.int32)
-    if not len(buyers):
+    assert data.origin is not None
+    enough = int(data.occurred_at.min()) + stages.label_days * DAY
+    later = data.cut
+    windows: list[Lessons] = []
+    for _ in range(stages.label_windows):
+        moment = data.origin.before(later, stages.label_days)
+        if windows and moment < enough:
+            break
+        work = partial(_window, data.origin, moment, later, stages, seed)
+        windows.append(data.origin.once((moment, later, stages, seed), work))
+        later = moment
+    if not sum(len(window.labels) for window in windows):
         raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
-    if len(buyers) > config.train_users:
-        buyers = np.sort(random.choice(buyers, config.train_users, replace=False))
-    candidates = Candidates.fit(past, tuple(config.retrievers), config.per_retriever, seed)
+    return _joined(windows)
+
+
+def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) -> Lessons:
+    """What is learned from how things stood at one moment, and what was bought from there to the later one."""
+    past, random = origin.training_data(moment), np.random.default_rng(seed)
+    bought = origin.holdout(past, later)
+    buyers = np.flatnonzero(np.diff(bought.indptr)).astype(np.int32)
+    most = max(1, stages.train_users // stages.label_windows)
+    if len(buyers) > most:
+        buyers = np.sort(random.choice(buyers, most, replace=False))
+    candidates = Candidates.fit(past, stages.retrievers, stages.per_retriever, seed)
     features, n = RankerRows.of(past), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
-    parts = []
-    for users in np.array_split(buyers, -(-len(buyers) * n // BLOCK)):
+    parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
+    for users in np.array_split(buyers, -(-len(buyers) * n // _BLOCK)) if len(buyers) else ():
         found = candidates.find(users)
         labels = np.isin(users[found.row].astype(np.int64) * n + found.item, wanted)
-        kept = np.flatnonzero(labels | (random.random(len(labels)) < config.negatives))
+        kept = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
         rows = features.build(users, found.at(kept))
-        weights = np.where(labels[kept], 1, 1 / config.negatives)
+        weights = np.where(labels[kept], 1, 1 / stages.negatives)
         parts.append(Lessons(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
+    return _joined(parts)
+
+
+def _joined(parts: list[Lessons]) -> Lessons:
     return Lessons(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

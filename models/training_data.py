@@ -1,8 +1,8 @@
 """What models learn from: events and tags as arrays of positions, seen from one moment in time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +14,9 @@ from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_A
 from models.errors import TailorbirdError
 from models.features.tables import FeatureTables
 from models.tags import Tags
+
+
+T = TypeVar("T")
 
 
 class NoHistoryError(TailorbirdError):
@@ -34,6 +37,9 @@ class Origin(Protocol):
 
     def holdout(self, data: "TrainingData", end: int) -> Any:
         """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
+
+    def once(self, key: Hashable, work: Callable[[], T]) -> T:
+        """What `work` gave for that key the first time: several fits may need it."""
 
 
 @dataclass(frozen=True)

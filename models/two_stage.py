@@ -8,33 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import boosted_trees, logistic
-from models.als import ImplicitALS
 from models.boosted_trees import BoostedTrees
 from models.candidates import Candidates
 from models.logistic import Logistic
-from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
-from models.ranker_lessons import lessons
+from models.ranker_lessons import Stages, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import State
 from models.space import Parameter
 from models.training_data import NoHistoryError, TrainingData
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Settings of both stages that do not depend on the ranker."""
-
-    retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, "content_based", MostPopular.kind)
-    """Kinds of the first stage: own_frequency for what was bought before, the others for what was not."""
-    per_retriever: int = 100
-    """Candidates that each may name."""
-    label_days: int = 31
-    """The ranker learns from what was bought so many days before the cut at most."""
-    train_users: int = 20_000
-    """A sample of so many users is learned from; more cost time and change little."""
-    negatives: float = 0.3
-    """Share of the candidates not bought that is learned from; each then counts for those left out."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +44,13 @@ class TwoStage:
 
     @classmethod
     def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
-        """Learn to rank at a moment before the cut, from what was bought since; then look from the cut.
+        """Learn to rank at moments before the cut, from what was bought since; then look from the cut.
 
-        Raises NoHistoryError when the data do not know their origin, or nothing was known at the earlier moment.
+        Raises NoHistoryError when the data do not know their origin, or nothing was known at an earlier moment.
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
-        past = data.origin.training_data(data.origin.before(data.cut, config.label_days))
-        learned = lessons(past, data, config, seed)
+        learned = lessons(data, Stages.of(config), seed)
         return cls(
             config,
             data.users,

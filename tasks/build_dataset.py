@@ -22,13 +22,12 @@ from tasks.check_dataset import check_dataset
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_known import known_now
-from tasks.dataset_tables import keys_of, parts, stored_rows
+from tasks.dataset_tables import keys_of, parts, stored_rows, write
 from tasks.progress import progress
 from tasks.segment_users import segment_users
 
 Manifest = dict[str, Any]
 _FORMAT: Final = 3
-_BATCH_ROWS: Final = 100_000
 
 
 class NoEventsError(TailorbirdError):
@@ -136,8 +135,7 @@ def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, man
     version, known = manifest["version"], plan.known
     tables = parts(space, known, moments, plan.label)
     with progress("features", len(tables)) as advance:
-        for name, made in tables.items():
-            here.lake.write_dataset(version, name, (rows.to_arrow_reader(_BATCH_ROWS) for rows in made))
+        for name in write(here, space, version, tables):
             advance(note=name)
     stored = {name: stored_rows(here, version, name) for name in tables}
     manifest |= {

@@ -3,12 +3,14 @@
 The engine spills what does not fit into its share of memory, so the number of events is bounded by the disk.
 """
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from threading import Lock
+from typing import Final, Self
 
 import duckdb
 import narwhals as nw
@@ -16,33 +18,37 @@ import pyarrow as pa
 
 from infra.installation import Installation
 from models import columns
+from models.features.rows import Frame
 from models.sql import texts
 
+_GOODS: Final = f"""
+    CREATE TABLE goods AS
+    SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
+    FROM (SELECT DISTINCT item_id FROM read_parquet($files) WHERE item_id <> '{columns.WHOLE_ORDER}')
+"""
+_TAKEN_BACK: Final = f"""
+    CREATE TABLE taken_back AS
+    SELECT DISTINCT session_id, item_id FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)
+    WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
+"""
 _EVENTS: Final = f"""
     CREATE TABLE events AS
-    WITH said AS (
-        SELECT coalesce(aliases.known, events.user_key) AS user_key, item_id, event_type,
-            epoch(occurred_at)::BIGINT AS occurred_at, session_id, quantity, value, recommendation_id, placement,
-            position, rating,
-            -- Lakes of the first version wrote the time of ingestion where the source had said nothing.
-            epoch(CASE WHEN received_at < batches.started_at THEN received_at ELSE occurred_at END)::BIGINT
-                AS received_at
-        FROM read_parquet($files, union_by_name = true) AS events
-        JOIN batches USING (batch_id) LEFT JOIN aliases ON events.user_key = aliases.device
-    ), goods AS (
-        SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
-        FROM (SELECT DISTINCT item_id FROM said WHERE item_id <> '{columns.WHOLE_ORDER}')
-    ), taken_back AS (
-        SELECT DISTINCT session_id, item_id FROM said
-        WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
-    )
-    SELECT people.code AS user_key, goods.code AS item_id, said.* EXCLUDE (user_key, item_id), said.item_id AS item
-    FROM said JOIN people USING (user_key) JOIN goods USING (item_id)
-    WHERE event_type <> '{columns.REFUND}' AND NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
-        SELECT 1 FROM taken_back
-        WHERE taken_back.session_id = said.session_id
-            AND taken_back.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))
+    SELECT people.code AS user_key, goods.code AS item_id, event_type, epoch(occurred_at)::BIGINT AS occurred_at,
+        said.session_id, quantity, value, recommendation_id, placement, position, rating,
+        -- Lakes of the first version wrote the time of ingestion where the source had said nothing.
+        epoch(CASE WHEN received_at < batches.started_at THEN received_at ELSE occurred_at END)::BIGINT AS received_at
+    FROM read_parquet($files, union_by_name = true) AS said
+    JOIN batches USING (batch_id)
+    LEFT JOIN aliases ON aliases.device = said.user_key
+    JOIN people ON people.user_key = coalesce(aliases.known, said.user_key)
+    JOIN goods USING (item_id)
+    LEFT JOIN taken_back AS piece ON piece.session_id = said.session_id AND piece.item_id = said.item_id
+    LEFT JOIN taken_back AS whole ON whole.session_id = said.session_id AND whole.item_id = '{columns.WHOLE_ORDER}'
+    WHERE event_type <> '{columns.REFUND}'
+        AND NOT (event_type = '{columns.PURCHASE}' AND coalesce(piece.session_id, whole.session_id) IS NOT NULL)
 """
+_NAMES: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
+"""The tables that name the numbers again."""
 
 
 @dataclass(frozen=True)
@@ -62,32 +68,42 @@ class Workspace:
     """Events (users and items as numbers) in an engine of their own, and how to name them again."""
 
     connection: duckdb.DuckDBPyConnection
+    _kept: set[str] = field(default_factory=set)
+    _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
-    def events(self) -> nw.LazyFrame[Any]:
+    @contextmanager
+    def aside(self) -> Iterator[Self]:
+        """The same events, and what is kept of them, for another thread."""
+        with self.connection.cursor() as connection:
+            yield replace(self, connection=connection)
+
+    def events(self) -> Frame:
         """All events, for `models.features`."""
         return nw.from_native(self.connection.table("events"))
 
-    def items(self) -> nw.LazyFrame[Any]:
+    def items(self) -> Frame:
         """The catalogue, for `models.features`."""
         return nw.from_native(self.connection.table("shelf"))
 
-    def keep(self, frame: nw.LazyFrame[Any], name: str) -> nw.LazyFrame[Any]:
+    def keep(self, frame: Callable[[], Frame], name: str) -> Frame:
         """Store a frame that is read several times, or find what was stored under this name."""
-        self.connection.execute(f'CREATE TEMP TABLE IF NOT EXISTS "{name}" AS {frame.to_native().sql_query()}')
-        return nw.from_native(self.connection.table(f'"{name}"'))
+        with self._keeping[name]:
+            if name not in self._kept:
+                self.connection.execute(f'CREATE TABLE kept."{name}" AS {frame().to_native().sql_query()}')
+                self._kept.add(name)
+        return nw.from_native(self.connection.table(f'kept."{name}"'))
 
-    def named(self, frame: nw.LazyFrame[Any]) -> duckdb.DuckDBPyRelation:
-        """A frame with user keys and item ids in place of their numbers."""
+    def named(self, frame: Frame, moment: int) -> duckdb.DuckDBPyRelation:
+        """A frame with user keys and item ids in place of their numbers, and its `moment` in `as_of`."""
         found = frame.to_native()
-        names = found.columns
-        joins = ""
-        shown = ", ".join(f"found.{name}" for name in names if name not in (columns.USER_KEY, columns.ITEM_ID))
-        if columns.ITEM_ID in names:
-            joins, shown = joins + " JOIN goods ON goods.code = found.item_id", f"goods.item_id, {shown}"
-        if columns.USER_KEY in names:
-            joins, shown = joins + " JOIN people ON people.code = found.user_key", f"people.user_key, {shown}"
-        rows: duckdb.DuckDBPyRelation = found.query("found", f"SELECT {shown} FROM found{joins}")
-        return rows
+        keys = [key for key in _NAMES if key in found.columns]
+        joins = " ".join(f"JOIN {_NAMES[key]} ON {_NAMES[key]}.code = found.{key}" for key in keys)
+        names = [f"{_NAMES[key]}.{key}" for key in keys]
+        rest = [f"found.{name}" for name in found.columns if name not in keys]
+        return self.connection.sql(
+            f"SELECT {moment}::BIGINT AS {columns.AS_OF}, {', '.join(names + rest)} "
+            f"FROM ({found.sql_query()}) AS found {joins}"
+        )
 
 
 @contextmanager
@@ -101,7 +117,9 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
         connection.execute(f"SET memory_limit = '{here.settings.memory}'")
         connection.execute(f"SET temp_directory = {texts([folder])[1:-1]}")
         connection.execute("SET preserve_insertion_order = false")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
+        connection.execute("ATTACH ':memory:' AS kept")
         _lay_out(connection, known, files)
         yield Workspace(connection)
 
@@ -114,9 +132,9 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[st
         """CREATE TABLE people AS
         SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code FROM users"""
     )
-    connection.execute(_EVENTS, {"files": files})
-    connection.execute("CREATE TABLE goods AS SELECT DISTINCT item AS item_id, item_id AS code FROM events")
-    connection.execute("ALTER TABLE events DROP COLUMN item")
+    for statement in (_GOODS, _TAKEN_BACK, _EVENTS):
+        connection.execute(statement, {"files": files})
+    connection.execute("DELETE FROM goods WHERE code NOT IN (SELECT item_id FROM events)")
     connection.execute(
         """CREATE TABLE shelf AS
         SELECT goods.code AS item_id, category, brand, price, available FROM catalogue JOIN goods USING (item_id)"""

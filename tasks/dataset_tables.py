@@ -1,14 +1,17 @@
 """The tables of a data set, worked out from a workspace: features at each cut, and what became of it afterwards."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import pairwise
 from typing import Final
 
+import pyarrow as pa
 from duckdb import DuckDBPyRelation
 
 from infra.installation import Installation
 from models import columns
-from models.features.rows import Frame, as_is
+from models.features.rows import as_is
 from models.features.sequence import sequences
 from models.features.tables import TABLES, Build
 from models.impressions import impressions
@@ -17,6 +20,11 @@ from models.splits import Cuts
 from models.sql import texts
 from tasks.dataset_events import Known, Workspace
 
+Parts = Callable[[Workspace], Iterator[DuckDBPyRelation]]
+"""A table in parts, each worked out when it is asked for."""
+
+_BATCH_ROWS: Final = 100_000
+_AT_ONCE: Final = 2
 _LABELS: Final = "labels"
 _COPIED: Final = ("users", "items", "aliases", "batches")
 BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
@@ -36,19 +44,35 @@ def stored_rows(here: Installation, version: str, name: str) -> str:
     return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
 
 
-def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, Iterator[DuckDBPyRelation]]:
-    """The tables of a data set, each in parts that are worked out when they are asked for.
+def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, Parts]:
+    """The tables of a data set by name.
 
     Raises LabelError when what the labels tell is not over by the next cut.
     """
-    copied = {name: space.connection.from_arrow(getattr(known, name)) for name in _COPIED}
+    _labelled(space, moments, label)
     return {
-        "interactions": iter([space.connection.sql(_INTERACTIONS)]),
-        **{name: iter([rows]) for name, rows in copied.items()},
-        **{name: at_each_cut(space, build, moments) for name, build in BUILDS.items()},
-        _LABELS: _labelled(space, moments, label),
-        "impressions": _shown(space, moments, label),
+        "interactions": lambda space: iter([space.connection.sql(_INTERACTIONS)]),
+        **{name: partial(_copied, rows=getattr(known, name)) for name in _COPIED},
+        **features(moments),
+        _LABELS: partial(_labelled, moments=moments, label=label),
+        "impressions": partial(_shown, moments=moments, label=label),
     }
+
+
+def write(here: Installation, space: Workspace, version: str, tables: Mapping[str, Parts]) -> Iterator[str]:
+    """Write tables of a data set to the lake; yields the name of each when it is there.
+
+    Planning and encoding keep one core busy: meanwhile the others work on a second table. More at a time would only
+    share the same memory.
+    """
+
+    def written(name: str) -> str:
+        with space.aside() as mine:
+            here.lake.write_dataset(version, name, (rows.to_arrow_reader(_BATCH_ROWS) for rows in tables[name](mine)))
+        return name
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from pool.map(written, tables)
 
 
 def keys_of(name: str) -> tuple[str, ...]:
@@ -58,24 +82,28 @@ def keys_of(name: str) -> tuple[str, ...]:
     return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
-def at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[DuckDBPyRelation]:
-    """A table as it was at each cut, with the cut in `as_of`."""
+def features(moments: Cuts) -> dict[str, Parts]:
+    """The tables of `BUILDS`, each as it was at each cut, with the cut in `as_of`."""
+    return {name: partial(_at_each_cut, build=build, moments=moments) for name, build in BUILDS.items()}
+
+
+def _at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[DuckDBPyRelation]:
     for moment in moments.all():
-        yield _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
+        yield space.named(build(space.events(), space.items(), moment, space.keep), moment)
+
+
+def _copied(space: Workspace, rows: pa.Table) -> Iterator[DuckDBPyRelation]:
+    yield space.connection.from_arrow(rows)
 
 
 def _labelled(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[DuckDBPyRelation]:
     """What happened after each cut but the last, as far as it was known at the next one."""
     pairs = pairwise(moments.all())
     found = [(cut, labels(space.events(), cut, label.until(end - cut), end)) for cut, end in pairs]
-    return (_dated(space, frame, cut) for cut, frame in found)
+    return (space.named(frame, cut) for cut, frame in found)
 
 
 def _shown(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[DuckDBPyRelation]:
     """What became of the impressions before each cut, from the cut before it on, as far as it was known then."""
     for start, cut in pairwise((0, *moments.all())):
-        yield _dated(space, impressions(space.events(), start, cut, label), cut)
-
-
-def _dated(space: Workspace, frame: Frame, moment: int) -> DuckDBPyRelation:
-    return space.named(frame).select(f"{moment}::BIGINT AS {columns.AS_OF}, *")
+        yield space.named(impressions(space.events(), start, cut, label), cut)

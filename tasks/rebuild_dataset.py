@@ -38,7 +38,7 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
         then = _digests(here, space, manifest)
         found = {}
         for name, made in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
-            for number, rows in enumerate(made):
+            for number, rows in enumerate(made(space)):
                 store = rows.insert_into if number else rows.create
                 store(f"rebuilt_{name}")
             found[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))

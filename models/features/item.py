@@ -26,9 +26,11 @@ def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
 
     `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
     """
-    pairs = keep(history(events, now), f"history {now}")
-    counted = keep(sales(events, now).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}")
-    ranks = shelf(events, items, now).select(ITEM_ID, PRICE_RANK)
+    pairs = keep(lambda: history(events, now, keep), f"history {now}")
+    counted = keep(
+        lambda: sales(events, now, keep).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
+    )
+    ranks = keep(lambda: shelf(events, items, now, keep), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
     features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(

@@ -6,7 +6,7 @@ from models.columns import ITEM_ID, USER_KEY
 from models.features.catalog import PAIR_FEATURES
 from models.features.history import history
 from models.features.item import repurchase_gaps
-from models.features.rows import BASKET, Frame, Keep, as_is, days_before, one_if, purchases
+from models.features.rows import Frame, Keep, as_is, days_before, one_if, orders
 from models.features.shelf import DEPARTMENT, departments, numbered
 
 
@@ -15,17 +15,17 @@ def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
 
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
-    pairs = keep(history(events, now), f"history {now}")
+    pairs = keep(lambda: history(events, now, keep), f"history {now}")
     placed = pairs.join(_departments(items), on=ITEM_ID, how="left")
     whole = (
         placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
-        .join(_baskets_of_users(events, now), on=USER_KEY, how="left")
+        .join(keep(lambda: orders(events, now), f"orders {now}"), on=USER_KEY, how="left")
         .join(_department_purchases(placed), on=[USER_KEY, DEPARTMENT], how="left")
     )
     known = whole.with_columns(
         days_before(now, "_last").alias("days_since_last"),
         days_before(now, "_department_last").alias("category_recency_days"),
-        (nw.col("baskets") / nw.col("_baskets")).alias("basket_share"),
+        (nw.col("baskets") / nw.col("frequency")).alias("basket_share"),
         _carted().alias("carted"),
     ).with_columns(_due().alias("due"))
     return known.select(USER_KEY, ITEM_ID, *(feature.name for feature in PAIR_FEATURES))
@@ -35,11 +35,6 @@ def _departments(items: Frame) -> Frame:
     """item_id and its top-level category as a number, of the items that have one."""
     named = departments(items).filter(~nw.col(DEPARTMENT).is_null())
     return named.select(ITEM_ID, numbered(DEPARTMENT).alias(DEPARTMENT))
-
-
-def _baskets_of_users(events: Frame, now: int) -> Frame:
-    baskets = purchases(events, now).group_by(USER_KEY, BASKET).agg(nw.len())
-    return baskets.group_by(USER_KEY).agg(nw.len().alias("_baskets"))
 
 
 def _department_purchases(placed: Frame) -> Frame:

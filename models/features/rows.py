@@ -9,12 +9,22 @@ from typing import Any, Final
 
 import narwhals as nw
 
-from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, SESSION_ID
+from models.columns import (
+    EVENT_TYPE,
+    ITEM_ID,
+    OCCURRED_AT,
+    PURCHASE,
+    QUANTITY,
+    RECEIVED_AT,
+    SESSION_ID,
+    USER_KEY,
+    VALUE,
+)
 
 Frame = nw.LazyFrame[Any]
-Keep = Callable[[Frame, str], Frame]
-"""Stores a frame that is read several times, as the engine at hand does it best: a temporary table, a cache. Kept under
-the same name again it may give what is there already: the name says the moment too."""
+Keep = Callable[[Callable[[], Frame], str], Frame]
+"""Stores a frame that is read several times, as the engine at hand does it best: a table, a cache. Of a name that is
+kept already it gives what is there, and does not ask for the frame again: the name says the moment too."""
 
 DAY: Final = 86_400
 BASKET: Final = "_basket"
@@ -34,6 +44,21 @@ def purchases(events: Frame, now: int) -> Frame:
     return bought.with_columns(nw.coalesce(nw.col(SESSION_ID), moment).alias(BASKET))
 
 
+def orders(events: Frame, now: int) -> Frame:
+    """One row per buyer: user_key and frequency, the number of different baskets known at `now`."""
+    baskets = purchases(events, now).group_by(USER_KEY, BASKET).agg(nw.len())
+    return baskets.group_by(USER_KEY).agg(nw.len().alias("frequency"))
+
+
+def sold(events: Frame, now: int) -> Frame:
+    """One row per item with a purchase known at `now`: item_id, quantity and value in all, and `_first`, when."""
+    return (
+        purchases(events, now)
+        .group_by(ITEM_ID)
+        .agg(nw.col(QUANTITY, VALUE).sum(), nw.col(OCCURRED_AT).min().alias("_first"))
+    )
+
+
 def days_before(now: int, column: str) -> nw.Expr:
     """Days from the moment in `column` to `now`, with fractions."""
     return (now - nw.col(column)) / DAY
@@ -49,6 +74,6 @@ def one_if(condition: nw.Expr) -> nw.Expr:
     return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
 
 
-def as_is(frame: Frame, _name: str) -> Frame:
+def as_is(frame: Callable[[], Frame], _name: str) -> Frame:
     """Keeps nothing: the engine may work the frame out again for every use."""
-    return frame
+    return frame()

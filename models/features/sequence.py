@@ -22,7 +22,10 @@ def sequences(events: Frame, now: int, length: int = LENGTH, event_types: Sequen
     one = acts.select(USER_KEY, *ORDER).with_columns(
         nw.col(SESSION_ID).fill_null("").alias(SESSION_ID), nw.lit(1).alias("_one")
     )
-    back = nw.col("_one").cum_sum(reverse=True).over(USER_KEY, order_by=ORDER)
-    kept = one.with_columns(back.alias("_back")).filter(nw.col("_back") <= length)
-    place = nw.col("_back").max().over(USER_KEY) - nw.col("_back")
-    return kept.select(USER_KEY, place.cast(nw.Int64).alias(POSITION), ITEM_ID, EVENT_TYPE, OCCURRED_AT)
+    # Both over the same rows in the same order: the engine goes through them once.
+    left_out = nw.col("_one").sum().over(USER_KEY) - length
+    place = nw.col("_one").cum_sum().over(USER_KEY, order_by=ORDER) - 1
+    counted = one.with_columns(place.alias(POSITION), left_out.alias("_left_out"))
+    since = nw.when(nw.col("_left_out") > 0).then(nw.col("_left_out")).otherwise(0)
+    kept = counted.with_columns((nw.col(POSITION) - since).cast(nw.Int64).alias(POSITION)).filter(nw.col(POSITION) >= 0)
+    return kept.select(USER_KEY, POSITION, ITEM_ID, EVENT_TYPE, OCCURRED_AT)

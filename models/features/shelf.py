@@ -8,19 +8,19 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import BRAND, CATEGORY, ITEM_ID, PRICE, QUANTITY, VALUE
-from models.features.rows import Frame, purchases
+from models.features.rows import Frame, Keep, as_is, sold
 
 DEPARTMENT: Final = "_department"
 """The top level of a category path."""
 PRICE_RANK: Final = "price_rank"
 
 
-def shelf(events: Frame, items: Frame, now: int) -> Frame:
+def shelf(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
     """One row per item of the catalogue: item_id, `_department`, brand, price_rank.
 
     An item without a listed price goes by the mean price paid for it, as far as that is known at `now`.
     """
-    paid = mean_prices(events, now)
+    paid = mean_prices(keep(lambda: sold(events, now), f"sold {now}"))
     listed = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(paid, on=ITEM_ID, how="left")
     priced = listed.with_columns(nw.coalesce(nw.col(PRICE).cast(nw.Float64), "mean_price").alias(PRICE))
     return priced.select(ITEM_ID, _department(), BRAND, _rank().alias(PRICE_RANK))
@@ -36,10 +36,9 @@ def numbered(column: str) -> nw.Expr:
     return nw.col(column).rank("dense").cast(nw.Int64)
 
 
-def mean_prices(events: Frame, now: int) -> Frame:
-    """item_id and mean_price, the money taken by the pieces sold; null where no piece was sold."""
+def mean_prices(sold: Frame) -> Frame:
+    """item_id and mean_price, the money taken by the pieces `sold`; null where no piece was sold."""
     pieces, money = nw.col(QUANTITY), nw.col(VALUE)
-    sold = purchases(events, now).group_by(ITEM_ID).agg(pieces.sum(), money.sum())
     return sold.select(ITEM_ID, nw.when(pieces > 0).then(money / pieces).alias("mean_price"))
 
 

@@ -4,7 +4,7 @@ import narwhals as nw
 
 from models.columns import OCCURRED_AT, USER_KEY, VALUE
 from models.features.catalog import USER_FEATURES
-from models.features.rows import BASKET, DAY, Frame, Keep, as_is, days_before, purchases
+from models.features.rows import DAY, Frame, Keep, as_is, days_before, orders, purchases
 from models.features.shelf import shelf
 from models.features.taste import brands, departments, price_levels
 from models.features.visits import visits
@@ -16,29 +16,26 @@ def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> 
     `items` is the catalogue: item_id, category, brand, price. Sessions, engagement and habits look at every event,
     all else at purchases.
     """
-    places = keep(shelf(events, items, now), f"shelf {now}")
-    table = visits(events, now).join(_spending(events, now), on=USER_KEY, how="left")
-    for part in (price_levels, departments, brands):
-        table = table.join(part(events, places, now), on=USER_KEY, how="left")
+    places = keep(lambda: shelf(events, items, now, keep), f"shelf {now}")
+    table = visits(events, now)
+    spent = _spending(events, now, keep(lambda: orders(events, now), f"orders {now}"))
+    for part in (spent, *(taste(events, places, now) for taste in (price_levels, departments, brands))):
+        table = table.join(part, on=USER_KEY, how="left")
     nothing = ("frequency", "monetary", "active_days", "categories", "brands")
     return table.with_columns(nw.col(*nothing).fill_null(0)).select(
         USER_KEY, *(feature.name for feature in USER_FEATURES)
     )
 
 
-def _spending(events: Frame, now: int) -> Frame:
+def _spending(events: Frame, now: int, orders: Frame) -> Frame:
     """One row per buyer: what the purchases say without a look at the items."""
+    at, money = nw.col(OCCURRED_AT), nw.col(VALUE).sum()
+    rows = purchases(events, now).with_columns((at // DAY).alias("_day"))
+    days = rows.group_by(USER_KEY, "_day").agg(at.min().alias("_first"), at.max().alias("_last"), money)
     return (
-        purchases(events, now)
-        .with_columns((nw.col(OCCURRED_AT) // DAY).alias("_day"))
-        .group_by(USER_KEY)
-        .agg(
-            nw.col(OCCURRED_AT).min().alias("_first"),
-            nw.col(OCCURRED_AT).max().alias("_last"),
-            nw.col(BASKET).n_unique().alias("frequency"),
-            nw.col(VALUE).sum().alias("monetary"),
-            nw.col("_day").n_unique().alias("active_days"),
-        )
+        days.group_by(USER_KEY)
+        .agg(nw.col("_first").min(), nw.col("_last").max(), money.alias("monetary"), nw.len().alias("active_days"))
+        .join(orders, on=USER_KEY, how="left")
         .with_columns(
             days_before(now, "_last").alias("recency_days"),
             days_before(now, "_first").alias("tenure_days"),

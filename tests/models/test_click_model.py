@@ -1,6 +1,7 @@
 """A click model on a shop whose truth is known, end to end; and what the model promises on its own."""
 
 import io
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import duckdb
@@ -45,10 +46,11 @@ def learned() -> Learned:
     """
     connection.register("events", shop.events)
 
-    def keep(rows: nw.LazyFrame[Any], _name: str = "") -> nw.LazyFrame[Any]:
-        return nw.from_native(connection.from_arrow(rows.collect("pyarrow").to_arrow()))
+    def keep(rows: Callable[[], nw.LazyFrame[Any]], _name: str = "") -> nw.LazyFrame[Any]:
+        return nw.from_native(connection.from_arrow(rows().collect("pyarrow").to_arrow()))
 
-    events, items = keep(nw.from_native(connection.sql(stamped))), nw.from_native(connection.from_arrow(shop.items))
+    events = keep(lambda: nw.from_native(connection.sql(stamped)))
+    items = nw.from_native(connection.from_arrow(shop.items))
     cuts = split(events.filter(nw.col("event_type") == IMPRESSION), SplitConfig(min_history_days=30))
     first = events.select(nw.col("occurred_at").min()).collect("pyarrow").item()
 

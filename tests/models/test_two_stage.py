@@ -1,15 +1,17 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 
+from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.most_popular import MostPopular
-from models.ranker_lessons import lessons
+from models.ranker_lessons import Stages, lessons
 from models.ranker_rows import RankerRows
 from models.training_data import NoHistoryError, TrainingData
 from models.two_stage import Config, LogisticRegression, TwoStage
-from tests.models.conftest import CUTS
+from tests.models.conftest import CUT, CUTS, DAY, Shop
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +38,32 @@ def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: Trai
     assert data.origin is not None
     assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
     assert data.origin.before(CUTS["validation_from"], 31) == CUTS["validation_from"] - 31 * 86_400
-    past = data.origin.training_data(CUTS["validation_from"])
-    learned = lessons(past, data, Config(negatives=1.0), seed=0)
-    bought = data.origin.holdout(past, data.cut)
+    learned = lessons(data, Stages(negatives=1.0, label_windows=1), seed=0)
+    bought = data.origin.holdout(data.origin.training_data(CUTS["validation_from"]), data.cut)
     assert 0 < learned.labels.sum() <= bought.sum()
     assert learned.rows.shape[1] == len(RankerRows.names(Config().retrievers))
 
 
+def test_windows_before_that_are_learned_from_too_as_far_as_history_reaches(data: TrainingData) -> None:
+    assert data.origin is not None
+    one, two, four, nine = (lessons(data, Stages(label_windows=n), seed=0).labels.sum() for n in (1, 2, 4, 9))
+    assert one < two < four == nine
+
+
+def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
+    assert data.origin is not None
+    dataset = replace(data.origin)
+    before, whole = (dataset.training_data(CUTS[name]) for name in ("test_from", "as_of"))
+    lessons(before, Stages(), seed=0)
+    known = set(dataset._done)
+    lessons(whole, Stages(), seed=0)
+    assert len(known) == 3
+    assert len(set(dataset._done) - known) == 1
+
+
 def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
     assert data.origin is not None
-    past = data.origin.training_data(CUTS["validation_from"])
-    every, some = (lessons(past, data, Config(negatives=share), seed=0) for share in (1.0, 0.5))
+    every, some = (lessons(data, Stages(negatives=share), seed=0) for share in (1.0, 0.5))
     assert every.labels.sum() == some.labels.sum()
     assert set(some.weights[some.labels == 0].tolist()) == {2.0}
     assert len(some.labels) < len(every.labels)
@@ -105,8 +122,8 @@ def test_data_of_no_data_set_are_refused(data: TrainingData) -> None:
         TwoStage.fit(replace(data, origin=None), Config(), seed=0)
 
 
-def test_nothing_bought_after_the_earlier_moment_is_refused(data: TrainingData) -> None:
-    assert data.origin is not None
-    past = data.origin.training_data(CUTS["validation_from"])
+def test_nothing_bought_after_the_earlier_moments_is_refused(shop: Shop) -> None:
+    early = shop.interactions.filter(pc.less(shop.interactions["occurred_at"], 90 * DAY))
+    data = Dataset(CUTS, early, shop.users, shop.items).training_data(CUT)
     with pytest.raises(NoHistoryError, match="Nobody bought anything in the days to learn from"):
-        lessons(past, past, Config(), seed=0)
+        lessons(data, Stages(label_windows=2), seed=0)

@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from models.features.rows import sold
 from models.features.shelf import departments, mean_prices, shelf
 
 NOW = 100
@@ -40,7 +41,7 @@ def test_without_a_price_or_a_category_there_is_no_rank(answer: Any) -> None:
 
 
 def test_mean_prices_are_money_by_pieces(answer: Any) -> None:
-    rows = answer(lambda events, _, now: mean_prices(events, now), EVENTS, [], NOW)
+    rows = answer(lambda events, _, now: mean_prices(sold(events, now)), EVENTS, [], NOW)
     assert {row["item_id"]: row["mean_price"] for row in rows} == {"new": pytest.approx(4.0), "gift": None}
 
 

@@ -36,10 +36,10 @@ COLUMN: Final = {
         "median",
         "min",
     ),
-    *("n_unique", "over", "rank", "replace_all", "shift", "sum"),
+    *("over", "rank", "replace_all", "shift", "sum"),
 }
 CHOICE: Final = {"then", "otherwise"}
-FUNCTIONS: Final = {"coalesce", "col", "concat", "len", "lit", "when"}
+FUNCTIONS: Final = {"coalesce", "col", "len", "lit", "when"}
 TYPES: Final = {"Expr", "Float64", "Int64", "LazyFrame", "String"}
 NAMESPACES: Final = {"str"}
 PYTHON: Final = {"items"}

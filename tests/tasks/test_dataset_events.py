@@ -1,0 +1,28 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import duckdb
+import narwhals as nw
+
+from tasks.dataset_events import Workspace
+
+
+def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
+    together, worked_out = Barrier(3), []
+
+    def asked(name: str) -> Any:
+        with space.aside() as mine:
+
+            def frame() -> nw.LazyFrame[Any]:
+                worked_out.append(name)
+                return nw.from_native(mine.connection.sql(f"SELECT '{name}' AS name"))
+
+            together.wait(10)
+            return mine.keep(frame, name).collect("pyarrow").item()
+
+    with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
+        connection.execute("ATTACH ':memory:' AS kept")
+        space = Workspace(connection)
+        assert [*pool.map(asked, ("one", "one", "another"))] == ["one", "one", "another"]
+    assert sorted(worked_out) == ["another", "one"]
