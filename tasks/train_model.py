@@ -97,7 +97,7 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         fitted = fit(before)
         fit_seconds = monotonic() - started
         advance(note="measured on the test weeks next")
-        appraisal = Appraisal.of(fitted, dataset, before, fit, fit_seconds)
+        appraisal = Appraisal.of(fitted, dataset, before, fit, fit_seconds, seed)
         summary = appraisal.evaluation.summary
         evaluate_seconds = monotonic() - started - fit_seconds
         advance(note=f"{METRIC} {summary[METRIC]:.4f}, fitted on everything next")

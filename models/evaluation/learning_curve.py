@@ -1,6 +1,6 @@
 """Would more users help? A model learned from a part of them, measured on the same people each time."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +15,7 @@ from models.features.tables import FeatureTables
 from models.most_popular import MostPopular
 from models.promotion import METRIC
 from models.recommender import Recommender
-from models.training_data import NoHistoryError, Origin, TrainingData
+from models.training_data import NoHistoryError, Origin, T, TrainingData
 
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Of the users; what the whole of them gives is known already."""
@@ -132,3 +132,6 @@ class _Part:
 
     def holdout(self, data: TrainingData, end: int) -> Any:
         return self.whole.holdout(data, end)
+
+    def once(self, _key: Hashable, work: Callable[[], T]) -> T:
+        return work()  # what the whole remembers is of other users, and a part is fitted once

@@ -6,14 +6,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.evaluation.bootstrap import Estimate, interval
 from models.evaluation.evaluate import SEED, Evaluation, evaluate
 from models.evaluation.metrics import METRICS
 from models.evaluation.paired import figures
 from models.evaluation.summary import flat
+from models.ranker_lessons import Stages, lessons
 from models.recommender import Recommender
 from models.training_data import TrainingData
+from models.two_stage import TwoStage
 
 USERS: Final = 500
 """A sample of so many users at most."""
@@ -61,6 +64,20 @@ def check_overfit(
     unseen = {name: figures(held_out, name)[at] for name in names}
     gap = {name: seen[name] - unseen[name] for name in names}
     return OverfitCheck(*({name: _mean(values[name]) for name in names} for values in (seen, unseen, gap)))
+
+
+def figures_of_lessons(model: Recommender, data: TrainingData, seed: int) -> dict[str, float]:
+    """Of a two-stage model the areas for the candidates that its ranker has learned from: `train_pairs_roc_auc` and
+    `train_pairs_pr_auc`, to be read beside the same without `train_` on candidates of the held-out time.
+
+    Features there are those of before the purchases, so that a gap is the ranker's own. `seed` is that of the fit.
+    """
+    if not isinstance(model, TwoStage):
+        return {}
+    rows, labels, weights = lessons(data, Stages.of(model.config), seed)
+    said = model.ranker.probabilities(rows)
+    areas = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}
+    return {f"train_pairs_{name}": float(area(labels, said, sample_weight=weights)) for name, area in areas.items()}
 
 
 def learned_targets(data: TrainingData, since: int) -> Any:

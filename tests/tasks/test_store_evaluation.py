@@ -33,7 +33,7 @@ def stored(stage: Any, tmp_path: Path) -> Any:
     def of(kind: str) -> tuple[Appraisal, Path]:
         model, config = catalog.model_type(kind), catalog.config(kind)
         fit = lambda data: model.fit(data, config, 7)  # noqa: E731
-        appraisal = Appraisal.of(fit(data), dataset, data, fit, fit_seconds=1.0)
+        appraisal = Appraisal.of(fit(data), dataset, data, fit, fit_seconds=1.0, seed=7)
         store_evaluation(tmp_path / kind, appraisal, kind)
         return appraisal, tmp_path / kind
 

@@ -6,8 +6,9 @@ import pytest
 from models import catalog
 from models.evaluation.evaluate import evaluate
 from models.evaluation.holdout import targets
-from models.evaluation.overfit import check_overfit, learned_targets, of_users
+from models.evaluation.overfit import check_overfit, figures_of_lessons, learned_targets, of_users
 from models.most_popular import MostPopular
+from models.ranker_lessons import Stages, lessons
 
 DAY = 86_400
 SPAN = 30 * DAY
@@ -71,3 +72,16 @@ def test_both_sides_are_of_the_same_users(data, wanted, popularity) -> None:
 def test_without_users_in_both_there_is_no_check(data, wanted, popularity) -> None:
     model = MostPopular.fit(data, catalog.config("most_popular"), 0)
     assert check_overfit(model, data, evaluate(model, data, wanted, popularity), popularity, seconds=0) is None
+
+
+def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
+    config = catalog.config("logistic_regression")
+    model = catalog.model_type("logistic_regression").fit(data, config, 0)
+    found = figures_of_lessons(model, data, seed=0)
+    rows, labels, weights = lessons(data, Stages.of(config), 0)
+    said = model.ranker.probabilities(rows)
+    better = said[labels == 1][:, None] - said[labels == 0]
+    expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()
+    assert found["train_pairs_roc_auc"] == pytest.approx(expected)
+    assert labels.mean() < found["train_pairs_pr_auc"] < 1
+    assert figures_of_lessons(MostPopular.fit(data, catalog.config("most_popular"), 0), data, seed=0) == {}
