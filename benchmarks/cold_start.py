@@ -22,13 +22,13 @@ from models import catalog
 from models.cold_start import NewUsers
 from models.columns import OCCURRED_AT, USER_KEY
 from models.dataset import Dataset
+from models.evaluation.bootstrap import interval
 from models.evaluation.cold import category_popularity, latest_items, of_new_items, of_strangers
 from models.evaluation.holdout import targets
 from models.evaluation.metrics import accuracy
 from models.features.demographics import UNKNOWN
 from models.features.segments import DEMOGRAPHIC, Segments, best_sellers
 from models.most_popular import MostPopular
-from models.promotion import interval
 from models.ranking import top_k
 from models.segment_fallback import segment_scores
 from models.training_data import TrainingData, index_of

@@ -7,6 +7,8 @@ either server. Set-up of the environment is not part of it; starting the servers
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -88,7 +90,8 @@ def _run(figures: dict[str, float]) -> None:
     started = time.perf_counter()
     # Registered before Prefect is imported, so it comes after Prefect has sent its last logs and events.
     atexit.register(shutil.rmtree, settings.var, ignore_errors=True)
-    atexit.register(services.stop, settings, print)
+    # By a process of its own: this one can start no threads any more by then, and stopping takes some.
+    atexit.register(subprocess.run, [sys.executable, "-m", "flows", "down"], check=False)
     endpoints = services.start(settings, print)
     figures["seconds_services"] = time.perf_counter() - started
     services.export(endpoints)

@@ -6,7 +6,7 @@ from prefect import flow
 
 from flows.train import MODELS
 from tasks.load_dataset import newest_version
-from tasks.report import model_rows, show
+from tasks.report import show, show_ladder
 from tasks.review_models import review_models
 from tasks.train_model import train_model
 
@@ -22,6 +22,6 @@ def review(dataset_version: str | None = None, models: list[str] = MODELS) -> di
     version = dataset_version or newest_version()
     run_ids = [train_model(version, kind) for kind in models]
     result = review_models(version, run_ids)
-    show("comparison", f"Models on the test weeks of {version}", model_rows(result["models"]))
+    show_ladder(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"])
     return result

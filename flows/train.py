@@ -1,17 +1,21 @@
 """Trains models."""
 
+from typing import Any
+
 from prefect import flow
 
+from tasks.compare_models import compare_models
 from tasks.load_dataset import newest_version
-from tasks.report import show_runs
+from tasks.report import show_ladder
 from tasks.train_model import train_model
 
 MODELS = ["most_popular", "own_frequency", "lightfm_hybrid"]
 
 
 @flow
-def train(dataset_version: str | None = None, models: list[str] = MODELS) -> list[str]:
-    """Train models on a data set, each a run in MLflow with its figures on the test weeks; returns the runs' ids.
+def train(dataset_version: str | None = None, models: list[str] = MODELS) -> dict[str, Any]:
+    """Train models on a data set, each a run in MLflow with its figures on the test weeks; returns the runs' ids and
+    the models as a ladder, the simplest first.
 
     Args:
         dataset_version: The data set; by default the newest.
@@ -19,5 +23,6 @@ def train(dataset_version: str | None = None, models: list[str] = MODELS) -> lis
     """
     version = dataset_version or newest_version()
     run_ids = [train_model(version, kind) for kind in models]
-    show_runs(f"Models on {version}", run_ids)
-    return run_ids
+    rows = compare_models(run_ids)
+    show_ladder(version, rows)
+    return {"dataset_version": version, "runs": run_ids, "ladder": rows}

@@ -5,17 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.columns import USER_KEY
+from models.evaluation.bootstrap import LEVEL, Estimate
 from models.evaluation.evaluate import Evaluation
-from models.training_data import index_of
+from models.evaluation.paired import figures, gain
 
 METRIC: Final = "ndcg_at_10"
-SAMPLES: Final = 2000
-LEVEL: Final = 0.95
-
-_BLOCK: Final = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -56,26 +51,14 @@ def decide(
     checks = [_has_figures(candidate, metric), _is_personal(candidate)]
     if all(check.passed for check in checks):
         for name, baseline in baselines.items():
-            checks.append(_not_worse(name, _compared(candidate, baseline, metric), seed))
+            checks.append(_not_worse(name, gain(candidate, baseline, metric, seed)))
         if champion is not None:
-            checks.append(_better(_compared(candidate, champion, metric), seed))
+            checks.append(_better(gain(candidate, champion, metric, seed)))
     return Gate(all(check.passed for check in checks), tuple(checks))
 
 
-def interval(differences: NDArray[np.float64], seed: int) -> tuple[float, float]:
-    """Percentile bootstrap interval (Efron 1979) of the mean, users resampled with replacement."""
-    random, n = np.random.default_rng(seed), len(differences)
-    rows = max(1, _BLOCK // n)
-    means = [
-        differences[random.integers(n, size=(min(rows, SAMPLES - start), n))].mean(axis=1)
-        for start in range(0, SAMPLES, rows)
-    ]
-    low, high = np.quantile(np.concatenate(means), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
 def _has_figures(candidate: Evaluation, metric: str) -> Check:
-    values = _values(candidate, metric)
+    values = figures(candidate, metric)
     sound = int(np.isfinite(values).sum())
     passed = 0 < sound == len(values)
     detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
@@ -91,48 +74,30 @@ def _is_personal(candidate: Evaluation) -> Check:
     return Check("is personal", lists, 1.0, passed, detail)
 
 
-def _not_worse(name: str, differences: NDArray[np.float64] | None, seed: int) -> Check:
+def _not_worse(name: str, found: Estimate | None) -> Check:
     title = f"not worse than {name}"
-    if differences is None:
+    if found is None:
         return _other_users(title, name)
-    low, high = interval(differences, seed)
-    mean, passed = float(differences.mean()), high >= 0
+    passed = found.high >= 0
     verdict = "not significantly worse than" if passed else "significantly worse than"
-    return Check(title, mean, 0.0, passed, _sentence(mean, low, high, verdict, name), low, high)
+    return _comparison(title, found, passed, f"{verdict} {name}")
 
 
-def _better(differences: NDArray[np.float64] | None, seed: int) -> Check:
+def _better(found: Estimate | None) -> Check:
     title = "better than the champion"
-    if differences is None:
+    if found is None:
         return _other_users(title, "the champion")
-    low, high = interval(differences, seed)
-    mean, passed = float(differences.mean()), low > 0
+    passed = found.low > 0
     verdict = "better than" if passed else "not proven better than"
-    return Check(title, mean, 0.0, passed, _sentence(mean, low, high, verdict, "the champion"), low, high)
+    return _comparison(title, found, passed, f"{verdict} the champion")
 
 
-def _sentence(mean: float, low: float, high: float, verdict: str, name: str) -> str:
-    return f"{mean:+.4f} a user, {LEVEL:.0%} interval {low:+.4f} to {high:+.4f}: {verdict} {name}."
+def _comparison(title: str, found: Estimate, passed: bool, verdict: str) -> Check:
+    value, low, high = found
+    detail = f"{value:+.4f} a user, {LEVEL:.0%} interval {low:+.4f} to {high:+.4f}: {verdict}."
+    return Check(title, value, 0.0, passed, detail, low, high)
 
 
 def _other_users(title: str, name: str) -> Check:
     detail = f"{name} was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
     return Check(title, float("nan"), 0.0, False, detail)
-
-
-def _compared(candidate: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
-    """Differences per user of the candidate; None when the other lacks a figure for one of them."""
-    at = index_of(_keys(other), candidate.per_user[USER_KEY])
-    if len(at) == 0 or (at < 0).any():
-        return None
-    differences = _values(candidate, metric) - _values(other, metric)[at]
-    return differences if np.isfinite(differences).all() else None
-
-
-def _keys(evaluation: Evaluation) -> NDArray[np.str_]:
-    return np.array(evaluation.per_user[USER_KEY].to_pylist(), dtype=np.str_)
-
-
-def _values(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:
-    column = evaluation.per_user[metric].cast("float64")
-    return np.asarray(column.to_numpy(), dtype=np.float64)

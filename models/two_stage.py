@@ -32,6 +32,8 @@ class TwoStage:
     config_type: ClassVar[type[Any]] = Config
     space: ClassVar[Mapping[str, Parameter]] = BoostedTrees.space
     learner: ClassVar[type[Any]] = BoostedTrees
+    probabilities: ClassVar[bool] = True
+    """Its scores are measured as probabilities too."""
 
     config: Any
     users: NDArray[np.str_]

@@ -63,13 +63,25 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
         _console.print(f"consent: {consent}", style="dim")
 
 
+def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:
+    from models.evaluation.tables import tables
+
+    for title, table in tables(rows).items():
+        _table(title, table, {name: name for name in table[0]})
+
+
 def _review(review: Mapping[str, Any]) -> None:
-    ranked = sorted(review["models"].items(), key=lambda entry: -entry[1]["ndcg_at_10"])
-    rows = [{"model": kind, **figures} for kind, figures in ranked]
-    _table("Models on the same held-out weeks, whole catalogue", rows, {"model": "model", **_FIGURES})
+    _ladder(review["ladder"])
     for check in review["gate"]:
         _console.print(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
     _console.print(f"Version {review['model_version']}: {review['status']}.")
+
+
+def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    from models.evaluation.cross_validation import folds_table, folds_title
+
+    table = folds_table(models)
+    _table(folds_title(models), table, {name: name for name in table[0]})
 
 
 def _batch(batch: Mapping[str, Any]) -> None:
@@ -100,7 +112,7 @@ def status(found: Mapping[str, Any]) -> None:
         _console.print(f"{name}: {said}")
     if found["champion"]:
         figures = found["champion"]["metrics"]
-        _console.print("  " + ", ".join(f"{label} {figures[name]:.4f}" for name, label in _FIGURES.items()))
+        _console.print("  " + ", ".join(f"{label} {_number(figures.get(name))}" for name, label in _FIGURES.items()))
 
 
 _BOOKS = {
@@ -161,8 +173,11 @@ def result(kind: str, value: Any) -> None:
         _review(value)
     elif kind == "batch":
         _batch(value)
+    elif kind == "validation":
+        _folds(value["models"])
     elif kind == "runs":
-        _console.print(f"{len(value)} runs in MLflow; compare them with `tailorbird review`.")
+        _ladder(value["ladder"])
+        _console.print(f"{len(value['runs'])} runs in MLflow; compare them with `tailorbird review`.")
     else:
         for row in value if isinstance(value, list) else [value]:
             _console.print(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))

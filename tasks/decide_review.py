@@ -1,5 +1,6 @@
 """Carries a person's decision: the promotion is one row in Postgres, the bundle is kept, the alias follows."""
 
+from math import isfinite
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,7 +80,8 @@ def _promote(here: Installation, registry: Registry, review: Review, reviewer: s
         "model_version": version,
         "kind": run.data.tags["kind"],
         "dataset_version": review["dataset_version"],
-        "metrics": run.data.metrics,
+        # JSON has no word for what could not be measured.
+        "metrics": {name: value for name, value in run.data.metrics.items() if isfinite(value)},
         "bundle": str(bundle),
         "digest": digest,
         "actor": reviewer,

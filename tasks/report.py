@@ -1,7 +1,7 @@
 """Tables and links that people find on the Prefect page of a run."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -9,10 +9,8 @@ from prefect.context import FlowRunContext
 
 from infra import data_docs
 from infra.installation import current
-from infra.registry import Registry
-
-SHOWN = ("ndcg_at_10", "recall_at_10", "precision_at_10", "hit_rate_at_10", "new_ndcg_at_10", "coverage_at_10")
-"""The figures of a model that its table shows, in this order."""
+from models.evaluation.cross_validation import folds_table, folds_title
+from models.evaluation.tables import tables
 
 Row = Mapping[str, Any]
 
@@ -23,21 +21,18 @@ def show(key: str, title: str, rows: Iterable[Row]) -> None:
         create_table_artifact(table=[dict(row) for row in rows], key=key, description=title)
 
 
-def model_rows(models: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """One row per model, the best first."""
-    ranked = sorted(models.items(), key=lambda entry: -entry[1]["ndcg_at_10"])
-    return [{"model": kind, **{name: round(figures[name], 4) for name in SHOWN}} for kind, figures in ranked]
+def show_ladder(version: str, rows: Sequence[Row]) -> None:
+    """The tables of models on a data set, and where MLflow shows their runs."""
+    for title, table in tables(rows).items():
+        show(_key(title), f"{title}, test weeks of {version}", table)
+    runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
+    if runs:
+        show("training-runs", f"Runs on {version} in MLflow", runs)
 
 
-def show_runs(title: str, run_ids: Iterable[str]) -> None:
-    """A table of training runs: their figures, and where MLflow shows them."""
-    registry = Registry(current().endpoints.mlflow_tracking_uri)
-    rows = []
-    for run_id in run_ids:
-        run = registry.run(run_id)
-        figures = {name: round(run.data.metrics[name], 4) for name in SHOWN}
-        rows.append({"model": run.data.tags["kind"], **figures, "run": registry.page(run_id)})
-    show("training-runs", title, rows)
+def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    """The table of models over the folds of a cross-validation."""
+    show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 
 
 def link_docs(entry: Row) -> dict[str, Any]:
@@ -46,10 +41,11 @@ def link_docs(entry: Row) -> dict[str, Any]:
     address = data_docs.address(here.settings.var, here.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
         text = f"{entry['dataset']}: {entry['status']}"
-        create_link_artifact(link=address, link_text=text, key=_key(batch_id), description=f"Data Docs of {batch_id}")
+        about = f"Data Docs of {batch_id}"
+        create_link_artifact(link=address, link_text=text, key=_key(f"data docs {batch_id}"), description=about)
     return {**entry, "data_docs": address}
 
 
-def _key(batch_id: str) -> str:
+def _key(text: str) -> str:
     """Prefect takes small letters, digits and dashes."""
-    return "data-docs-" + re.sub(r"[^a-z0-9]+", "-", batch_id.lower()).strip("-")
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

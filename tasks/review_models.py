@@ -14,11 +14,12 @@ from infra.version import git_commit
 from models import promotion
 from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
+from models.evaluation.ladder import BASELINES, ladder
 from models.promotion import METRIC, Check, Gate
 from tasks.champion import CHALLENGER, Champion, champion, follow
-from tasks.train_model import evaluation_of, train_model
+from tasks.store_evaluation import evaluation_of
+from tasks.train_model import train_model
 
-BASELINES = ("most_popular", "own_frequency")
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 Review = dict[str, Any]
 
@@ -67,18 +68,18 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     evaluations = {run_id: evaluation_of(registry, run_id) for run_id in compared}
     kinds = {run_id: str(registry.run(run_id).data.tags["kind"]) for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
-    models = {names[run_id]: evaluation.summary for run_id, evaluation in evaluations.items()}
+    rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = holder is not None and holder["dataset_version"] != version
     best, gate = _choose(rival, renewing, evaluations, kinds)
     if holder and best == rival and not renewing:
-        return {"status": STAYS, "model_version": holder["model_version"], "models": models, "gate": []}
+        return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     review = _request(here, version, registry.register(best, tags), gate)
     if review["passed"] and not review["decision"]:
         registry.set_alias(CHALLENGER, review["model_version"])
     announce(registry, review)
     status = review["decision"] or (WAITS if review["passed"] else REFUSED)
-    return {**review, "status": status, "models": models}
+    return {**review, "status": status, "ladder": rows}
 
 
 def _choose(

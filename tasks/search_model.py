@@ -61,7 +61,7 @@ def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
 
     def objective(trial: optuna.Trial) -> float:
         fitted = model.fit(data, catalog.config(kind, suggest(trial, model.space)), seed)
-        return evaluate(fitted, data, wanted, fallback, new_items=False).summary[METRIC]
+        return evaluate(fitted, data, wanted, fallback, brief=True).summary[METRIC]
 
     return objective
 

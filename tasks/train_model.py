@@ -11,7 +11,6 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from prefect import task
 
 from infra import bundles
@@ -20,25 +19,24 @@ from infra.registry import MODEL_PATH, Registry
 from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
-from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.appraisal import Appraisal
+from models.evaluation.summary import flat
 from models.most_popular import MostPopular
 from models.recommender import Recommender
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
-from tasks.plots import plot_evaluation
 from tasks.progress import progress
 from tasks.search_model import METRIC, stored_best
+from tasks.store_evaluation import EVALUATION_PATH, store_evaluation
+from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
 
-EVALUATION_PATH = "evaluation"
-PER_USER = "per_user.parquet"
-SUMMARY = "summary.json"
 _TREES = "xgboost-cpu" if sys.platform == "linux" else "xgboost"
 _LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TREES)
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
     """Names a training by all that decides its result, so that a repeat finds the first one's run."""
-    said = json.dumps([version, kind, settings, seed, bundles.FORMAT], sort_keys=True)
+    said = json.dumps([version, kind, settings, seed, bundles.FORMAT, EVALUATION_FORMAT], sort_keys=True)
     return sha256(said.encode()).hexdigest()[:24]
 
 
@@ -89,25 +87,32 @@ def _popularity(data: TrainingData, seed: int) -> Any:
 
 def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int) -> None:
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
+
+    def fit(data: TrainingData) -> Recommender:
+        return model.fit(data, config, seed)
+
     with progress(f"train {kind}", 3) as advance:
         before = dataset.training_data(dataset.cuts.test_from)
         started = monotonic()
-        fitted = model.fit(before, config, seed)
-        seconds = {"fit_seconds": monotonic() - started}
+        fitted = fit(before)
+        fit_seconds = monotonic() - started
         advance(note="measured on the test weeks next")
-        wanted = dataset.holdout(before, dataset.cuts.as_of)
-        evaluation = evaluate(fitted, before, wanted, _popularity(before, seed))
-        advance(note=f"{METRIC} {evaluation.summary[METRIC]:.4f}, fitted on everything next")
+        appraisal = Appraisal.of(fitted, dataset, before, fit, fit_seconds, seed)
+        summary = appraisal.evaluation.summary
+        evaluate_seconds = monotonic() - started - fit_seconds
+        advance(note=f"{METRIC} {summary[METRIC]:.4f}, fitted on everything next")
         whole = dataset.training_data(dataset.cuts.as_of)
-        final = model.fit(whole, config, seed)
+        final = fit(whole)
         advance()
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         _store_model(folder / MODEL_PATH, final, _popularity(whole, seed), origin)
-        _store_evaluation(folder / EVALUATION_PATH, evaluation, kind)
+        store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
-    registry.log(run_id, evaluation.summary | seconds)
+    registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})
+    for point in appraisal.curve:
+        registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
 
 
 def _store_model(folder: Path, model: Recommender, fallback: Any, origin: dict[str, Any]) -> None:
@@ -118,18 +123,3 @@ def _store_model(folder: Path, model: Recommender, fallback: Any, origin: dict[s
     again = bundles.load(folder, digest).model
     if not np.array_equal(again.scores(probe), model.scores(probe)):
         raise RuntimeError(f"{model.kind} gives other scores after it was stored and read back.")
-
-
-def _store_evaluation(folder: Path, evaluation: Evaluation, kind: str) -> None:
-    folder.mkdir()
-    pq.write_table(evaluation.per_user, folder / PER_USER)
-    (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
-    plot_evaluation(evaluation, kind, folder / "ndcg_spread.png")
-
-
-def evaluation_of(registry: Registry, run_id: str) -> Evaluation:
-    """What a training run measured, from its artifacts."""
-    with TemporaryDirectory() as scratch:
-        folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
-        summary = json.loads((folder / SUMMARY).read_text())
-        return Evaluation(pq.read_table(folder / PER_USER, memory_map=False), summary)

@@ -64,6 +64,21 @@ def train(
 
 
 @app.command()
+def validate(
+    dataset: Version = None,
+    model: Annotated[list[str] | None, typer.Option(help="Validate this model; may be given several times.")] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Stretches of time to measure on, one after the other.")] = 4,
+    horizon_days: Annotated[int | None, typer.Option(min=1, help="Days of each; as many as the test has.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Cross-validate models in time, before the test weeks: mean and deviation of their figures over folds."""
+    run = running.flow("validate")
+    from flows.train import MODELS
+
+    running.finish("validation", run(dataset, model or MODELS, folds, horizon_days), as_json)
+
+
+@app.command()
 def review(dataset: Version = None, as_json: Json = False) -> None:
     """Compare the models; the best becomes the challenger if it passes the gate."""
     running.finish("review", running.flow("review")(dataset), as_json)

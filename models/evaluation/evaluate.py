@@ -1,5 +1,6 @@
-"""One model on the held-out weeks: each user's accuracy, and the averages."""
+"""One model on the held-out weeks: each user's figures, their averages, and what it said of single pairs."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,13 +10,17 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import USER_KEY
-from models.evaluation.metrics import METRICS, accuracy
+from models.evaluation.goal import Goal
+from models.evaluation.pairs import DEPTH, USERS, Pairs
+from models.evaluation.separation import Separation
+from models.evaluation.summary import NEW, Figures
+from models.evaluation.variety import Catalogue
 from models.ranking import Ranking, top_k
 from models.recommender import Recommender
 from models.training_data import TrainingData, index_of
 
-NEW: Final = "new_"
-"""Prefix of the figures on items new to the user."""
+SEED: Final = 7
+"""Of the intervals."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,14 @@ class Evaluation:
     """How well a model foresaw what users bought."""
 
     per_user: pa.Table
-    """`user_key`, `targets` and each metric as `<metric>_at_<k>`; the same prefixed `new_`, null without new
-    targets."""
+    """`user_key`, `baskets` (in the history), `targets` and each metric as `<metric>_at_<k>`, `roc_auc`, `pr_auc`; the
+    same prefixed `new_`, null without new targets."""
     summary: dict[str, float]
-    """Means of those metrics, `users`, `coverage_at_<k>` (share of the catalogue shown), `distinct_lists`,
-    `fallback_share` (share of places filled from the fallback); the same prefixed `new_`."""
+    """Means of those metrics with the bounds of their intervals (`_low`, `_high`), and `users`; of the lists together
+    `coverage_at_<k>` (share of the catalogue shown), `gini_at_<k>`, `distinct_lists`, `fallback_share` (share of
+    places filled from the fallback) and the confusion matrix; the same prefixed `new_`. Means also of `warm_` and
+    `cold_` users."""
+    pairs: Pairs | None = None
 
 
 def evaluate(
@@ -37,41 +45,80 @@ def evaluate(
     fallback: NDArray[np.float32],
     k: int = 10,
     chunk: int = 512,
-    new_items: bool = True,
+    brief: bool = False,
 ) -> Evaluation:
     """Rank the whole catalogue for every user with targets (boolean CSR, users x items of `data`).
 
-    Once over all items, and (`new_items`) once with what the user has bought hidden and left out of the targets.
-    `fallback` [n_items] fills short lists. A model of other users or items (an older champion) is asked by
-    key; it has nothing to say where it does not know them. Memory is about chunk x n_items x 10 bytes.
+    Once over all items, and once with what the user has bought hidden and left out of the targets. `brief` is what
+    searches ask for: accuracy over all items, without intervals. `fallback` [n_items] fills short lists. A model of
+    other users or items (an older champion) is asked by key; it has nothing to say where it does not know them.
+    Memory is about chunk x n_items x 14 bytes.
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
-    history = data.history()
-    asked, columns = index_of(model.users, data.users[users]), _columns(model, data)
-    everything, news = [], []
-    for start in range(0, len(users), chunk):
-        part = slice(start, start + chunk)
-        scores = _scores(model, asked[part], columns, len(data.items))
-        everything.append(top_k(scores, k, fallback=fallback))
-        if new_items:
-            news.append(top_k(scores, k, fallback=fallback, hide=history[users[part]]))
-    wanted = sparse.csr_array(targets[users])
-    measures = [("", everything, wanted)]
-    if new_items:
-        measures.append((NEW, news, sparse.csr_array(wanted > history[users])))
-    per_user = {USER_KEY: pa.array(data.users[users].tolist(), pa.string())}
+    history, wanted = data.history()[users], sparse.csr_array(targets[users])
+    goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
+    looks, named = _look(_chunks(model, data, users, chunk), goals, fallback, k, brief)
+    catalogue, baskets = (None, None) if brief else (Catalogue.of(data), _baskets(data)[users])
+    per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
-    for prefix, lists, goal in measures:
-        goal.eliminate_zeros()
-        measured, averages = _measure(_joined(lists, k), goal, k)
-        per_user |= {prefix + name: pa.array(values, from_pandas=True) for name, values in measured.items()}
-        summary |= {prefix + name: value for name, value in averages.items()}
-    return Evaluation(pa.table(per_user), summary)
+    for goal, (ranking, separated) in zip(goals, looks, strict=True):
+        measured = goal.measure(ranking, catalogue, separated)
+        summary |= goal.summarise(measured, ranking, baskets, SEED)
+        per_user |= {goal.prefix + name: values for name, values in measured.items()}
+    arrays = {name: pa.array(values, from_pandas=True) for name, values in per_user.items()}
+    table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays})
+    said = getattr(model, "probabilities", False)
+    return Evaluation(table, summary, None if brief else Pairs.of(named, wanted[:USERS], said))
 
 
-def _columns(model: Recommender, data: TrainingData) -> NDArray[np.int32] | None:
-    """Position in the model's items of each of the data's; None when they are the same."""
-    return None if np.array_equal(model.items, data.items) else index_of(model.items, data.items)
+def _chunks(
+    model: Recommender, data: TrainingData, users: NDArray[np.int32], size: int
+) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """The scores [at most `size`, n_items] of the users, part by part."""
+    asked = index_of(model.users, data.users[users])
+    # None when the model's items are the data's.
+    columns = None if np.array_equal(model.items, data.items) else index_of(model.items, data.items)
+    for start in range(0, len(users), size):
+        part = slice(start, start + size)
+        yield part, _scores(model, asked[part], columns, len(data.items))
+
+
+def _look(
+    chunks: Iterator[tuple[slice, NDArray[np.float32]]],
+    goals: list[Goal],
+    fallback: NDArray[np.float32],
+    k: int,
+    brief: bool,
+) -> tuple[list[tuple[Ranking, Figures]], Ranking]:
+    """For each goal the lists and how well scores separate; and, of the first `USERS`, what the model names at all."""
+    lists: list[list[Ranking]] = [[] for _ in goals]
+    separated: list[list[Figures]] = [[] for _ in goals]
+    named = []
+    for part, scores in chunks:
+        separation = None if brief else Separation.of(scores)
+        ordered = separation.ordered if separation else None
+        for goal, made, told in zip(goals, lists, separated, strict=True):
+            hide = None if goal.hide is None else goal.hide[part]
+            made.append(top_k(scores, k, fallback=fallback, hide=hide, ordered=ordered))
+            told.append(separation.against(goal.targets[part], hide) if separation else {})
+        if ordered is not None:
+            first = slice(max(0, USERS - part.start))
+            named.append(top_k(scores[first], DEPTH, ordered=ordered[first]))
+    looks = [(_joined(made, k), _stacked(told)) for made, told in zip(lists, separated, strict=True)]
+    return looks, _joined(named, DEPTH)
+
+
+def _without(wanted: Any, history: Any) -> Any:
+    new = sparse.csr_array(wanted > history)
+    new.eliminate_zeros()
+    return new
+
+
+def _baskets(data: TrainingData) -> NDArray[np.int64]:
+    """[n_users] different baskets in the history."""
+    owner = np.zeros(int(data.basket.max(initial=-1)) + 1, dtype=np.int64)
+    owner[data.basket] = data.user
+    return np.bincount(owner, minlength=len(data.users))
 
 
 def _scores(
@@ -92,22 +139,5 @@ def _joined(lists: list[Ranking], k: int) -> Ranking:
     return Ranking(*(np.concatenate(arrays) for arrays in zip(*lists, strict=True)))
 
 
-def _measure(ranking: Ranking, targets: Any, k: int) -> tuple[dict[str, NDArray[np.float64]], dict[str, float]]:
-    n_targets = np.diff(targets.indptr)
-    per_user = {"targets": n_targets.astype(np.float64)}
-    measured = accuracy(ranking.items, targets)
-    per_user |= {f"{name}_at_{k}": measured[name] for name in METRICS}
-    counted = n_targets > 0
-    summary = {name: _mean(values[counted]) for name, values in per_user.items()}
-    shown = np.unique(ranking.items[ranking.items >= 0])
-    summary |= {
-        "users": float(counted.sum()),
-        f"coverage_at_{k}": len(shown) / max(1, targets.shape[1]),
-        "distinct_lists": float(len(np.unique(ranking.items, axis=0))),
-        "fallback_share": _mean(ranking.from_fallback),
-    }
-    return per_user, summary
-
-
-def _mean(values: NDArray[Any]) -> float:
-    return float(values.mean()) if values.size else float("nan")
+def _stacked(parts: list[Figures]) -> Figures:
+    return {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}

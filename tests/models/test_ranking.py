@@ -66,6 +66,16 @@ def test_ranking_does_not_depend_on_how_rows_are_cut_into_blocks(case) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(cases())
+def test_rows_that_were_ordered_before_give_the_same_lists(case) -> None:
+    scores, k, allowed, fallback, hide = case
+    ordered = np.sort(np.where(np.isnan(scores), np.float32(-np.inf), scores), axis=1)
+    plain, quick = (top_k(scores, k, allowed, fallback, sparse.csr_array(hide), known) for known in (None, ordered))
+    for one, other in zip(plain, quick, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_ties_go_to_the_item_that_stands_first() -> None:
     assert top_k(np.zeros((1, 1000), dtype=np.float32), 3).items.tolist() == [[0, 1, 2]]
 

@@ -2,6 +2,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from models import catalog
 from models.catalog import CATALOG
@@ -69,6 +70,55 @@ def test_new_items_are_measured_without_what_the_user_had(data, wanted, populari
     assert measured == (rows > 0).tolist()
     assert evaluation.summary["new_users"] == (rows > 0).sum()
     assert evaluation.summary["new_fallback_share"] == 1
+
+
+def test_every_mean_stands_inside_its_interval_and_a_search_is_told_no_more_than_accuracy(
+    data, wanted, popularity, evaluations
+) -> None:
+    summary = evaluations["own_frequency"].summary
+    bounded = [name.removesuffix("_low") for name in summary if name.endswith("_low")]
+    assert {"ndcg_at_5", "new_map_at_5", "roc_auc", "new_pr_auc", "novelty_at_5", "gini_at_5"} <= set(bounded)
+    for name in bounded:
+        assert summary[f"{name}_low"] <= summary[name] <= summary[f"{name}_high"], name
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    brief = evaluate(model, data, wanted, popularity, k=5, brief=True)
+    assert brief.summary == {name: summary[name] for name in brief.summary}
+    assert not {name for name in brief.summary if "new_" in name or "auc" in name or name.endswith("_low")}
+    assert brief.pairs is None
+
+
+def test_warm_and_cold_users_make_up_everybody(small) -> None:
+    rows = [("a", f"i{day % 4}", day, f"a{day}") for day in range(1, 6)] + [("b", "i0", 9, "b1"), ("b", "i5", 9, "b1")]
+    data = small([*rows, ("c", "i5", 1, "c1")])
+    wanted = sparse.csr_array(np.array([[0, 1, 0, 0, 1], [0, 0, 0, 0, 1], [0, 0, 0, 0, 0]], dtype=bool))
+    model = OwnFrequency.fit(data, catalog.config("own_frequency"), 0)
+    found = evaluate(model, data, wanted, MostPopular.fit(data, Config(), 0).popularity, k=2)
+    assert found.per_user["baskets"].to_pylist() == [5, 1]
+    summary = found.summary
+    assert (summary["warm_users"], summary["cold_users"], summary["users"]) == (1, 1, 2)
+    assert summary["ndcg_at_2"] == pytest.approx((summary["warm_ndcg_at_2"] + summary["cold_ndcg_at_2"]) / 2)
+    assert summary["warm_new_users"] == 1
+    assert "cold_new_users" not in summary  # b buys i5 again
+
+
+def test_the_confusion_matrix_counts_every_pair_of_user_and_item_once(evaluations, data) -> None:
+    summary = evaluations["own_frequency"].summary
+    cells = [summary[f"{shown}_{bought}"] for shown in ("shown", "unshown") for bought in ("bought", "unbought")]
+    assert sum(cells) == summary["users"] * len(data.items)
+    assert summary["shown_bought"] == pytest.approx(summary["precision_at_5"] * 5 * summary["users"])
+    assert cells[0] + cells[2] == pytest.approx(summary["targets"] * summary["users"])
+
+
+def test_pairs_are_kept_of_what_the_model_names_itself(evaluations, data) -> None:
+    own, trees = evaluations["own_frequency"].pairs, evaluations["two_stage"].pairs
+    assert len(own.user) == data.history()[np.flatnonzero(np.isin(data.users, _asked(evaluations)))].nnz
+    assert not own.probabilities
+    assert trees.probabilities
+    assert set(trees.figures(0)) == {f"pairs_{name}" for name in ("roc_auc", "pr_auc", "brier", "calibration_error")}
+
+
+def _asked(evaluations: dict[str, Evaluation]) -> list[str]:
+    return evaluations["own_frequency"].per_user["user_key"].to_pylist()
 
 
 def test_popularity_shows_one_list_and_others_their_own(evaluations) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
+from sklearn.metrics import ndcg_score
 
 from models.evaluation.metrics import METRICS, accuracy
 
@@ -47,6 +48,15 @@ def test_every_metric_equals_its_definition_in_loops(case) -> None:
     for row in range(len(ranked)):
         expected = naive(ranked[row].tolist(), set(np.flatnonzero(wanted[row]).tolist()))
         assert {name: values[row] for name, values in measured.items()} == pytest.approx(expected, nan_ok=True)
+
+
+def test_ndcg_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    scores, wanted = random.permuted(np.tile(np.arange(30.0), (50, 1)), axis=1), random.random((50, 30)) < 0.2
+    ranked = np.argsort(-scores, axis=1)[:, :10].astype(np.int32)
+    some = wanted.any(axis=1)
+    measured = accuracy(ranked[some], sparse.csr_array(wanted[some]))["ndcg"]
+    assert measured.mean() == pytest.approx(ndcg_score(wanted[some], scores[some], k=10))
 
 
 def test_a_list_by_hand() -> None:

@@ -1,0 +1,38 @@
+"""Two models on the same users: what one gains over the other, user by user."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.columns import USER_KEY
+from models.evaluation.bootstrap import Estimate, interval
+from models.evaluation.evaluate import Evaluation
+from models.training_data import index_of
+
+
+def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
+    """What `one` has more than the other, per user; users for whom neither has a figure are left out.
+
+    None when the other was not measured on one of the users, or nothing is left.
+    """
+    at = index_of(_keys(other), one.per_user[USER_KEY])
+    if len(at) == 0 or (at < 0).any():
+        return None
+    mine, its = figures(one, metric), figures(other, metric)[at]
+    found = (mine - its)[np.isfinite(mine) | np.isfinite(its)]
+    return found if len(found) and np.isfinite(found).all() else None
+
+
+def gain(one: Evaluation, other: Evaluation, metric: str, seed: int) -> Estimate | None:
+    """The mean difference and its interval by paired bootstrap; None when they cannot be compared."""
+    found = differences(one, other, metric)
+    return None if found is None else Estimate(float(found.mean()), *interval(found, seed))
+
+
+def figures(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:
+    """A metric of each user; NaN where there is none."""
+    column = evaluation.per_user[metric].cast("float64")
+    return np.asarray(column.to_numpy(), dtype=np.float64)
+
+
+def _keys(evaluation: Evaluation) -> NDArray[np.str_]:
+    return np.array(evaluation.per_user[USER_KEY].to_pylist(), dtype=np.str_)

@@ -1,0 +1,74 @@
+"""Writes down what was found out about a model: figures, tables and plots, as artifacts of its run."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from infra.registry import Registry
+from models.evaluation.appraisal import Appraisal
+from models.evaluation.evaluate import Evaluation
+from models.evaluation.summary import by_part
+from tasks.plots import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
+from tasks.plots_of_pairs import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
+
+EVALUATION_PATH: Final = "evaluation"
+PER_USER: Final = "per_user.parquet"
+SUMMARY: Final = "summary.json"
+TABLES: Final = "tables.csv"
+FORMAT: Final = 2
+"""Of what is measured and stored; a run of another format is made anew."""
+
+
+def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
+    """Fill a new folder. Plots for which a model has no figures, such as calibration, are left out."""
+    folder.mkdir()
+    evaluation = appraisal.evaluation
+    pq.write_table(evaluation.per_user, folder / PER_USER)
+    (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
+    pa_csv.write_csv(pa.Table.from_pylist(table_rows(evaluation)), folder / TABLES)
+    if not evaluation.per_user.num_rows:
+        return
+    plot_spread(evaluation, kind, folder / "ndcg_spread.png")
+    plot_confusion(evaluation, kind, folder / "confusion_matrix.png")
+    plot_residuals(evaluation, kind, folder / "residuals.png")
+    if appraisal.overfit:
+        plot_overfit(appraisal.overfit, kind, folder / "overfit_check.png")
+    if appraisal.curve:
+        plot_learning_curve(appraisal.curve, kind, folder / "learning_curve.png")
+    pairs, figures = evaluation.pairs, appraisal.pairs
+    if pairs is None or not figures:
+        return
+    plot_roc(pairs, figures, kind, folder / "roc_curve.png")
+    plot_precision_recall(evaluation, pairs, figures, kind, folder / "precision_recall.png")
+    if pairs.probabilities:
+        plot_calibration(pairs, figures, kind, folder / "calibration.png")
+
+
+def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row per figure, with its interval in a column for each part of the users and items."""
+    parts = by_part(evaluation.summary)
+    names = [name for name in parts["", ""] if f"{name}_low" in parts["", ""]]
+    return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
+        {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names
+    ]
+
+
+def _column(part: str, kind: str) -> str:
+    return f"{part.strip('_') or 'all'} users, {kind.strip('_') or 'all'} items"
+
+
+def _cell(figures: dict[str, float], name: str) -> str:
+    return said(of(figures, name)) if f"{name}_low" in figures else ""
+
+
+def evaluation_of(registry: Registry, run_id: str) -> Evaluation:
+    """What a training run measured, from its artifacts."""
+    with TemporaryDirectory() as scratch:
+        folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
+        summary = json.loads((folder / SUMMARY).read_text())
+        return Evaluation(pq.read_table(folder / PER_USER, memory_map=False), summary)

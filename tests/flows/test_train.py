@@ -1,0 +1,88 @@
+"""Training on the real servers: what people find in MLflow, and the ladder that the terminal shows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mlflow import MlflowClient
+
+from infra import endpoints
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+MODELS = ("most_popular", "own_frequency", "logistic_regression")
+PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "learning_curve", "residuals", "roc_curve"}
+PLOTS |= {"precision_recall", "calibration"}
+FILES = {"per_user.parquet", "summary.json", "tables.csv"}
+
+
+@pytest.fixture(scope="module")
+def trained(stocked: Shop) -> dict[str, Any]:
+    options = [part for kind in MODELS for part in ("--model", kind)]
+    found: dict[str, Any] = stocked.json("train", *options)
+    return found
+
+
+@pytest.fixture
+def client(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> MlflowClient:
+    here = endpoints.endpoints(Settings(var=stocked.var))
+    assert here.mlflow_login is not None
+    for name, word in zip(("USERNAME", "PASSWORD"), here.mlflow_login, strict=True):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", word)
+    return MlflowClient(here.mlflow_tracking_uri)
+
+
+def test_a_run_keeps_tables_and_plots_that_people_can_look_at(trained: dict[str, Any], client: MlflowClient) -> None:
+    run_id = trained["runs"][MODELS.index("logistic_regression")]
+    stored = {file.path.removeprefix("evaluation/"): file for file in client.list_artifacts(run_id, "evaluation")}
+    assert set(stored) == FILES | {f"{plot}.png" for plot in PLOTS}
+    assert all(file.file_size > 0 for file in stored.values())
+
+
+def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], client: MlflowClient) -> None:
+    run_id = trained["runs"][MODELS.index("logistic_regression")]
+    figures = client.get_run(run_id).data.metrics
+    for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
+        assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"], name
+    points = client.get_metric_history(run_id, "learning_curve_ndcg_at_10")
+    assert len({point.step for point in points}) >= 2
+
+
+def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, Any]) -> None:
+    rows = trained["ladder"]
+    assert [row["model"] for row in rows] == list(MODELS)
+    assert "gain" not in rows[0]
+    for below, row in pairwise(rows):
+        assert row["gain"] == pytest.approx(row["ndcg_at_10"] - below["ndcg_at_10"])
+        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+
+
+def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop) -> None:
+    said = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
+    assert "All items: each model against the one above" in said
+    assert "Items new to the user: each model against the one above" in said
+    assert f"{trained['ladder'][1]['gain']:+.4f} (" in said
+    assert max(map(len, said.splitlines())) <= 110
+
+
+def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:
+    options = ("--model", "own_frequency", "--model", "most_popular", "--folds", "4", "--horizon-days", "20")
+    found = stocked.json("validate", *options)
+    folds = found["models"]["own_frequency"]
+    assert len(folds) == 4
+    assert all(one["measured_until"] == other["measured_from"] for one, other in pairwise(folds))
+    experiment = client.get_experiment_by_name("tailorbird")
+    assert experiment is not None
+    (run,) = client.search_runs([experiment.experiment_id], "attributes.run_name = 'validate own_frequency'")
+    history = client.get_metric_history(run.info.run_id, "ndcg_at_10")
+    assert [point.value for point in sorted(history, key=lambda point: point.step)] == [
+        pytest.approx(fold["ndcg_at_10"]) for fold in folds
+    ]
+    assert run.data.metrics["ndcg_at_10_sd"] > 0
+    said = stocked.run("validate", *options)
+    assert "Mean ± sd over 4 folds" in said
+    assert f"{run.data.metrics['ndcg_at_10_mean']:.4f} ± {run.data.metrics['ndcg_at_10_sd']:.4f}" in said
