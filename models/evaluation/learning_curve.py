@@ -20,7 +20,7 @@ from models.training_data import NoHistoryError, Origin, T, TrainingData
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Of the users; what the whole of them gives is known already."""
 SECONDS: Final = 8.0
-"""What fits on parts may cost together; the smallest is made in any case."""
+"""What fits on parts may cost together: a slow model gets few of them, or none."""
 LEAST: Final = 20
 """Fewer users to measure on say nothing."""
 
@@ -38,7 +38,7 @@ class Point(NamedTuple):
 def affordable(fit_seconds: float) -> tuple[float, ...]:
     """The shares to fit on, when the whole took so long."""
     spent = np.cumsum(SHARES) * fit_seconds
-    return tuple(share for share, cost in zip(SHARES, spent, strict=True) if share == SHARES[0] or cost <= SECONDS)
+    return tuple(share for share, cost in zip(SHARES, spent, strict=True) if cost <= SECONDS)
 
 
 def learning_curve(
