@@ -61,7 +61,7 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
         _run("ingest", folder)
         figures = _run("build", folder)
         if plain:
-            figures |= {f"{step}_seconds": _run(step, folder)["seconds"] for step in ("tables", "pandas")}
+            figures |= {f"{step}_seconds": _run(step, folder)["seconds"] for step in features_pandas.STEPS}
         return figures
     finally:
         EmbeddedPostgres(var).destroy()
@@ -76,8 +76,9 @@ def _compare(millions: list[float]) -> None:
         figures[f"duckdb_seconds_{size:g}m"] = run["seconds"]
         figures[f"duckdb_peak_mb_{size:g}m"] = run["peak_mb"]
         if "pandas_seconds" in run:
-            figures |= {name: run[name] for name in ("tables_seconds", "pandas_seconds")}
-            figures["ratio_to_pandas"] = run["pandas_seconds"] / run["tables_seconds"]
+            figures |= {f"{step}_seconds": run[f"{step}_seconds"] for step in features_pandas.STEPS}
+            for way in ("pandas", "careful_pandas"):
+                figures[f"ratio_to_{way}"] = run[f"{way}_seconds"] / run["tables_seconds"]
     first, last = millions[0], millions[-1]
     figures["duckdb_peak_mb"] = max(figures[f"duckdb_peak_mb_{size:g}m"] for size in millions)
     if last > first:
@@ -90,7 +91,7 @@ def main() -> None:
     """Measure, or (for the processes that this starts) run one step."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
-    parser.add_argument("--step", choices=("ingest", "build", "tables", "pandas"))
+    parser.add_argument("--step", choices=("ingest", "build", *features_pandas.STEPS))
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     if asked.step == "ingest":

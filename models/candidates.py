@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -23,7 +24,7 @@ RETRIEVERS: Final[Mapping[str, type[Recommender]]] = {
 }
 """The models that can be retrievers, by kind."""
 _AT_ONCE: Final = 2
-"""Retrievers that are asked at a time: numpy lets others work while it sorts."""
+"""Retrievers that are asked at a time: numpy lets others work meanwhile."""
 
 
 class Found(NamedTuple):
@@ -52,30 +53,42 @@ class Candidates:
     per_retriever: int
     history: Any
     """Boolean CSR, users x items."""
+    shelf: NDArray[np.int64]
+    """Positions of the items among which news is sought, ascending."""
 
     @classmethod
-    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, seed: int) -> Self:
-        """Fit each retriever with its default settings."""
+    def fit(cls, data: TrainingData, kinds: tuple[str, ...], per_retriever: int, shelf: int, seed: int) -> Self:
+        """Fit each retriever with its default settings; news is sought among the `shelf` best sellers of late."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}
-        return cls(fitted, per_retriever, data.history())
+        popularity = MostPopular.fit(data, MostPopular.config_type(), seed).popularity
+        sold = np.argsort(-popularity, kind="stable")[:shelf]
+        return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
     def find(self, users: NDArray[np.int32]) -> Found:
         """The union of what the retrievers name. Memory is about m x n_items x 4 bytes a retriever."""
-        n = self.history.shape[1]
-        hide = self.history[np.maximum(users, 0)]
-
-        def asked(kind: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-            scores = self.retrievers[kind].scores(users)
-            named = top_k(scores, self.per_retriever, hide=None if kind == OwnFrequency.kind else hide).items
-            return scores, (np.arange(len(users))[:, None] * n + named)[named != NOBODY]
-
+        own = self.history[np.maximum(users, 0)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = list(pool.map(asked, self.retrievers))
-        row, item = np.divmod(np.unique(np.concatenate([named for _, named in answers])), n)
-        said = np.column_stack([scores[row, item] for scores, _ in answers])
+            scored = list(pool.map(lambda model: model.scores(users), self.retrievers.values()))
+            named = list(pool.map(partial(self._named, own), self.retrievers, scored))
+        row, item = np.divmod(np.unique(np.concatenate(named)), own.shape[1])
+        said = np.column_stack([scores[row, item] for scores in scored])
         said[np.isinf(said)] = np.nan
         return Found(row, item, said)
+
+    def _named(self, own: Any, kind: str, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Codes (row x n_items + item) of the best by these scores: of the user's own items, or of the others."""
+        row, n = np.arange(len(scores))[:, None], own.shape[1]
+        if kind == OwnFrequency.kind:
+            row, item = own.nonzero()
+            best = np.lexsort((item, -scores[row, item], row))
+            place = np.arange(len(row)) - np.searchsorted(row, row)
+            kept = best[place < self.per_retriever]
+            mine: NDArray[np.int64] = row[kept].astype(np.int64) * n + item[kept]
+            return mine
+        ranked = top_k(scores[:, self.shelf], self.per_retriever, hide=own[:, self.shelf]).items
+        others: NDArray[np.int64] = (row * n + self.shelf[ranked])[ranked != NOBODY]
+        return others
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[m] for each pair whether it is in the history; a stranger (-1) has none."""
@@ -87,7 +100,8 @@ class Candidates:
         arrays = {
             f"{kind}.{name}": array for kind, model in self.retrievers.items() for name, array in model.state().items()
         }
-        return arrays | {"history.indices": self.history.indices, "history.indptr": self.history.indptr}
+        history = {"history.indices": self.history.indices, "history.indptr": self.history.indptr}
+        return arrays | history | {"shelf": self.shelf}
 
     @classmethod
     def from_state(
@@ -101,7 +115,7 @@ class Candidates:
         indices, indptr = state["history.indices"], state["history.indptr"]
         bought = np.ones(len(indices), dtype=bool)
         history = sparse.csr_array((bought, indices, indptr), shape=(len(indptr) - 1, n_items))
-        return cls(retrievers, per_retriever, history)
+        return cls(retrievers, per_retriever, history, state["shelf"])
 
 
 def _of(state: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:

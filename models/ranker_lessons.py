@@ -28,6 +28,8 @@ class Stages:
     """Kinds of the first stage: own_frequency for what was bought before, the others for what was not."""
     per_retriever: int = 100
     """Candidates that each may name."""
+    shelf: int = 10_000
+    """News is sought among so many of the items sold of late: the others are rarely wanted, and take the most time."""
     label_days: int = 31
     """The ranker learns from what was bought in so many days."""
     label_windows: int = 3
@@ -90,7 +92,7 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
         buyers = np.sort(random.choice(buyers, most, replace=False))
-    candidates = Candidates.fit(past, stages.retrievers, stages.per_retriever, seed)
+    candidates = Candidates.fit(past, stages.retrievers, stages.per_retriever, stages.shelf, seed)
     features, n = RankerRows.of(past), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]

@@ -50,12 +50,13 @@ class TwoStage:
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
-        learned = lessons(data, Stages.of(config), seed)
+        stages = Stages.of(config)
+        learned = lessons(data, stages, seed)
         return cls(
             config,
             data.users,
             data.items,
-            Candidates.fit(data, tuple(config.retrievers), config.per_retriever, seed),
+            Candidates.fit(data, stages.retrievers, stages.per_retriever, stages.shelf, seed),
             RankerRows.of(data),
             cls.learner.fit(*learned, config, seed),
         )

@@ -17,7 +17,7 @@ def tables(rows: Iterable[Row]) -> dict[str, Table]:
     """Tables by their titles, of the rows of a ladder: each step for all items and for those new to the user, and
     the accuracy for users with much, little and no history."""
     rows = list(rows)
-    made = {f"{title}: each model against the one above": _steps(rows, kind) for title, kind in _ITEMS.items()}
+    made = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in _ITEMS.items()}
     made |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in _ITEMS.items()}
     return {title: table for title, table in made.items() if table}
 

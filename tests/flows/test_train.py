@@ -63,8 +63,8 @@ def test_the_models_are_a_ladder_with_the_gain_of_every_step(trained: dict[str, 
 
 def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop) -> None:
     said = stocked.run("train", "--model", "most_popular", "--model", "own_frequency")
-    assert "All items: each model against the one above" in said
-    assert "Items new to the user: each model against the one above" in said
+    assert "All items: each model against the best above it" in said
+    assert "Items new to the user: each model against the best above it" in said
     assert f"{trained['ladder'][1]['gain']:+.4f} (" in said
     assert max(map(len, said.splitlines())) <= 110
 

@@ -14,7 +14,7 @@ _ENDS = {"_low": -0.01, "_high": 0.01}
 def test_each_step_tells_its_gain_over_the_one_above() -> None:
     gained = {"gain": 0.2, "gain_low": -0.1, "gain_high": 0.3}
     found = tables([row("most_popular", 0.2), row("als", 0.4, **gained)])
-    title = "All items: each model against the one above"
+    title = "All items: each model against the best above it"
     assert found[title] == [
         {
             "model": "most_popular",
