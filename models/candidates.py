@@ -12,7 +12,6 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.content_based import ContentBased
-from models.evaluation.metrics import found
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.ranking import NOBODY, top_k
@@ -92,8 +91,8 @@ class Candidates:
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[m] for each pair whether it is in the history; a stranger (-1) has none."""
-        own = self.history[np.maximum(users, 0)]
-        return found(items[:, None], own)[:, 0] & (users >= 0)
+        known: NDArray[np.bool_] = self.history[np.maximum(users, 0), items]
+        return known & (users >= 0)
 
     def state(self) -> State:
         """The arrays of every retriever, prefixed with its kind, and the history."""

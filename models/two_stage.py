@@ -12,7 +12,7 @@ from models.boosted_trees import BoostedTrees
 from models.candidates import Candidates
 from models.logistic import Logistic
 from models.own_frequency import OwnFrequency
-from models.ranker_lessons import Stages, lessons
+from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import State
 from models.space import Parameter
@@ -56,8 +56,7 @@ class TwoStage:
             config,
             data.users,
             data.items,
-            Candidates.fit(data, stages.retrievers, stages.per_retriever, stages.shelf, seed),
-            RankerRows.of(data),
+            *first_stage(data, stages, seed),
             cls.learner.fit(*learned, config, seed),
         )
 

@@ -17,7 +17,7 @@ def wanted(shop, data):
 
 def test_slow_models_are_fitted_on_fewer_parts() -> None:
     assert affordable(1) == (1 / 8, 1 / 4, 1 / 2)
-    assert affordable(20) == (1 / 8, 1 / 4)
+    assert affordable(10) == (1 / 8, 1 / 4)
     assert affordable(10_000) == ()
 
 
