@@ -16,7 +16,7 @@ from models.catalog import from_state
 from models.errors import TailorbirdError
 from models.recommender import Recommender
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 FILES = ("arrays.npz", "config.json", "fallback.npz")
 

@@ -8,13 +8,17 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.features.rows import DAY
 from models.most_popular import decay
 from models.recommender import State
+from models.rhythm import how_often
 from models.space import Float, Parameter
 from models.training_data import TrainingData
 
 _LONG_AGO: Final = 300 * 86_400
 # Seconds before the newest purchase from which a day without its year would be misread.
+_RHYTHM: Final = 3
+"""Baskets that make a habit."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +50,10 @@ class OwnFrequency:
     """Decayed baskets."""
     baskets: NDArray[np.int32]
     """Baskets, undecayed: what a reason can say."""
+    first_at: NDArray[np.int64]
+    """Epoch seconds of the first basket."""
     last_at: NDArray[np.int64]
-    """Epoch seconds of the latest."""
+    """And of the latest."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
@@ -55,7 +61,9 @@ class OwnFrequency:
         pair = data.user.astype(np.int64) * len(data.items) + data.item
         pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
         weight = np.bincount(entry, decay(data, config.half_life_days))
-        last_at = np.full(len(pairs), np.iinfo(np.int64).min)
+        known = np.iinfo(np.int64)
+        first_at, last_at = np.full(len(pairs), known.max), np.full(len(pairs), known.min)
+        np.minimum.at(first_at, entry, data.occurred_at)
         np.maximum.at(last_at, entry, data.occurred_at)
         user, item = np.divmod(pairs, len(data.items))
         return cls(
@@ -66,6 +74,7 @@ class OwnFrequency:
             item=item.astype(np.int32),
             weight=weight.astype(np.float32),
             baskets=baskets.astype(np.int32),
+            first_at=first_at,
             last_at=last_at,
         )
 
@@ -79,7 +88,7 @@ class OwnFrequency:
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """How often the user has bought the item and when last (day in UTC, with the year when long ago)."""
+        """How often the user buys the item and when last (day in UTC, with the year when long ago)."""
         recent = int(self.last_at.max(initial=0)) - _LONG_AGO
         return [self._reason(int(user), int(item), recent) for user, item in zip(users, items, strict=True)]
 
@@ -91,7 +100,10 @@ class OwnFrequency:
         day = datetime.fromtimestamp(int(self.last_at[entry]), tz=UTC)
         when = f"{day.day} {day:%B}" if self.last_at[entry] >= recent else f"{day.day} {day:%B %Y}"
         times = int(self.baskets[entry])
-        return f"You bought this on {when}" if times == 1 else f"You have bought this {times} times, last on {when}"
+        if times < _RHYTHM:
+            return f"You bought this on {when}" if times == 1 else f"You have bought this {times} times, last on {when}"
+        days = (self.last_at[entry] - self.first_at[entry]) / DAY / (times - 1)
+        return f"You buy this about {how_often(days)}, last on {when}"
 
     def state(self) -> State:
         """Everything but the settings."""

@@ -80,3 +80,11 @@ class FoldsInItems(Recommender, Protocol):
         The catalogue has `item_id` and the columns that the model learned from. Of items of which nothing is known,
         or nothing that the model understands, it has nothing to say: their columns of scores are -inf.
         """
+
+
+@runtime_checkable
+class Explains(Recommender, Protocol):
+    """A model that can say what its score of a pair is made of."""
+
+    def contributions(self, user: int, item: int) -> dict[str, float]:
+        """What each feature adds to the log-odds, the strongest first; empty when it has nothing to say of the pair."""

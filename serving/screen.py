@@ -97,6 +97,20 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
     _table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
 
 
+def explanation(found: Mapping[str, Any], most: int = 12) -> None:
+    """Why an item is where it is, and the strongest of what the score is made of."""
+    _console.print(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
+    if found.get("reason"):
+        _console.print(f"The user is told: {found['reason']}")
+    added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
+    if added:
+        title = f"What the score is made of (log-odds, version {found['model_version']})"
+        _table(title, added[:most], {"feature": "feature", "adds": "adds"})
+        if len(added) > most:
+            rest = sum(row["adds"] for row in added[most:])
+            _console.print(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
+
+
 def status(found: Mapping[str, Any]) -> None:
     """Where things stand, one line each."""
     for name, up in found["services"].items():

@@ -77,6 +77,16 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
     print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
 
 
+@app.command()
+def explain(user: str, item: str, placement: str = "home", as_json: Json = False) -> None:
+    """Why an item stands where it does on a user's list, or what keeps it away. Both by your own ids."""
+    from serving import screen
+    from serving.explain import explain as explained
+
+    found = explained(running.database(), user, item, placement)
+    print(json.dumps(found)) if as_json else screen.explanation(found)
+
+
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def psql(context: typer.Context) -> None:
     """PostgreSQL's own client on the installation's database; arguments go on to it, as in `psql -c "SELECT 1"`."""

@@ -11,6 +11,7 @@ import pytest
 from infra import bundles
 from infra.bundles import FILES, MANIFEST, BundleRefusedError
 from models.most_popular import Config, MostPopular
+from tests.infra.golden_bundles import FOLDER, USERS
 
 FALLBACK = np.array([3.0, 2.0, 1.0], dtype=np.float32)
 ORIGIN = {"dataset_version": "v1", "seed": 7}
@@ -70,7 +71,7 @@ def test_a_missing_file_is_found(folder: Path, name: str) -> None:
         bundles.load(folder)
 
 
-@pytest.mark.parametrize("content", ['{"format": 1', "", '{"format": 1}', '{"format": 99, "files": {}}', "\x00\x01"])
+@pytest.mark.parametrize("content", ['{"format": 2', "", '{"format": 2}', '{"format": 99, "files": {}}', "\x00\x01"])
 def test_a_manifest_that_says_nothing_useful_is_refused(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
     with pytest.raises(BundleRefusedError):
@@ -130,3 +131,12 @@ def test_a_kept_bundle_that_was_damaged_is_not_taken_for_the_sound_one(folder: P
     (target / "config.json").write_text("{}")
     with pytest.raises(BundleRefusedError, match=r"config\.json does not match"):
         bundles.keep(folder, tmp_path / "bundles")
+
+
+def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written() -> None:
+    folder = FOLDER / f"format_{bundles.FORMAT}"
+    kept = bundles.load(folder)
+    with np.load(folder / "expected.npz") as expected:
+        np.testing.assert_allclose(kept.model.scores(USERS), expected["scores"], rtol=1e-5)
+    assert np.isfinite(kept.model.scores(USERS)[0]).any()
+    assert (kept.manifest["kind"], kept.fallback[-1]) == ("two_stage", len(kept.model.items) - 1)

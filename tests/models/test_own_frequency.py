@@ -32,6 +32,12 @@ def test_a_reason_counts_baskets_and_names_the_day(model: OwnFrequency) -> None:
     ]
 
 
+def test_from_the_third_time_on_it_is_told_how_often(small) -> None:
+    data = small([("a", "milk", day, str(day)) for day in (10, 32, 52, 73)])
+    reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.zeros(1, np.int32), np.zeros(1, np.int32))
+    assert reasons == ["You buy this about every 3 weeks, last on 15 March"]
+
+
 def test_a_day_long_ago_is_told_with_its_year(small) -> None:
     data = small([("a", "milk", -300, "1"), ("a", "tea", 99, "2")])
     reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.array([0, 0], np.int32), np.array([0, 1], np.int32))

@@ -1,0 +1,29 @@
+"""Makes the bundle in `golden/` anew, for a format that follows: `python -m tests.infra.golden_bundles`."""
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from infra import bundles
+from models.dataset import Dataset
+from models.two_stage import Config, TwoStage
+from tests.models.conftest import CUT, CUTS, make_shop
+
+FOLDER: Final = Path(__file__).with_name("golden")
+USERS: Final = np.array([0, 1, 2, -1], dtype=np.int32)
+
+
+def main() -> None:
+    """Arrays of every kind, and the trees in the library's own binary JSON."""
+    data = Dataset(CUTS, *make_shop(seed=1, n_users=12)).training_data(CUT)
+    model = TwoStage.fit(data, Config(trees=6, leaves=4, min_child_weight=1.0), seed=0)
+    folder = FOLDER / f"format_{bundles.FORMAT}"
+    shutil.rmtree(folder, ignore_errors=True)
+    bundles.write(folder, model, np.arange(len(model.items), dtype=np.float32), {"golden": True})
+    np.savez_compressed(folder / "expected.npz", scores=model.scores(USERS))
+
+
+if __name__ == "__main__":
+    main()

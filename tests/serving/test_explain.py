@@ -1,0 +1,111 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, delete, insert, update
+
+from infra import bundles
+from infra.bulk import array
+from infra.database import engine
+from infra.identity import remember
+from infra.schema import items, placements, promotions, suppressions, users
+from models.dataset import Dataset
+from models.two_stage import LogisticRegression, RegressionConfig
+from serving.explain import NothingPublishedError, UnknownItemError, explain
+from serving.shelf import UnknownUserError
+from tasks import publish
+from tests.models.conftest import CUT, CUTS, make_shop
+
+LISTED = 2
+
+
+@pytest.fixture(scope="module")
+def model() -> LogisticRegression:
+    data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
+    return LogisticRegression.fit(data, RegressionConfig(per_retriever=12), seed=0)
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path, model: LogisticRegression) -> Engine:
+    """A champion, the catalogue with one item more, and lists for u000, for u001 and for a newcomer."""
+    digest = bundles.write(tmp_path / "bundle", model, np.zeros(len(model.items), dtype=np.float32), {})
+    goods = [*model.items.tolist(), "new"]
+    people = ["u000", "u001", "newcomer"]
+    made = engine(database)
+    with made.begin() as connection:
+        rows = [{"item_id": g, "title": g, "attributes": {}, "available": True, "batch_id": "b"} for g in goods]
+        connection.execute(insert(items), rows)
+        origin = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
+        said = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
+        connection.execute(insert(promotions).values(follows=0, model_version=1, **origin, **said))
+        remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])
+        home = publish.Shelf("home", "run", 1, "v1", LISTED)
+        batch_id = publish.batch_of(connection, home)["batch_id"]
+    publish.stage(made, batch_id)
+    with made.begin() as connection:
+        best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
+        lists = [(name, array(best), array([0.9, 0.8]), array(["why", "so"])) for name in people]
+        publish.load(connection, batch_id, lists)
+        publish.check(connection, batch_id, len(people), LISTED)
+    publish.attach(made, batch_id)
+    with made.begin() as connection:
+        publish.point(connection, home, batch_id, None, {"users": len(people), "recommendations": 6})
+    return made
+
+
+def ranked(model: LogisticRegression) -> list[str]:
+    """What the model has something to say of for u000, the best first."""
+    scores = model.scores(np.zeros(1, dtype=np.int32))[0]
+    return [str(model.items[place]) for place in np.argsort(-scores) if np.isfinite(scores[place])]
+
+
+def test_an_item_on_the_list_is_told_with_its_place_reason_and_contributions(shop: Engine, model) -> None:
+    best = ranked(model)[0]
+    found = explain(shop, "raw u000", best)
+    assert (found["why"], found["rank"], found["reason"]) == ("Place 1 of 2.", 1, "why")
+    score = model.scores(np.zeros(1, dtype=np.int32))[0, list(model.items).index(best)]
+    assert 1 / (1 + np.exp(-sum(found["contributions"].values()))) == pytest.approx(score, rel=1e-4)
+
+
+def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(shop: Engine, model) -> None:
+    order = ranked(model)
+    found = explain(shop, "raw u000", order[4])
+    assert found["why"] == "It would stand at place 5, and the list has 2."
+    assert found["contributions"]
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == order[3]).values(available=False))
+    assert "place 4," in explain(shop, "raw u000", order[4])["why"]
+    assert explain(shop, "raw u000", order[3])["why"] == "The item is not available."
+
+
+def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Engine, model) -> None:
+    other = next(name for name in model.items.tolist() if name not in ranked(model))
+    assert "not among the candidates" in explain(shop, "raw u000", other)["why"]
+    assert "does not know the item" in explain(shop, "raw u000", "new")["why"]
+    assert "does not know the user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
+
+
+def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:
+    with shop.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == "u000").values(consent=False))
+        connection.execute(insert(suppressions).values(user_key="u001", reason="erasure"))
+    for user in ("raw u000", "raw u001"):
+        found = explain(shop, user, ranked(model)[0])
+        assert found["why"].startswith("No list is made for this user")
+        assert found["contributions"] == {}
+
+
+def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
+    with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
+        explain(shop, "nobody", ranked(model)[0])
+    with pytest.raises(UnknownItemError, match="No catalogue names an item 'nothing'"):
+        explain(shop, "raw u000", "nothing")
+    with pytest.raises(NothingPublishedError, match="run `tailorbird score` first"):
+        explain(shop, "raw u000", ranked(model)[0], "basket")
+    with shop.begin() as connection:
+        connection.execute(delete(placements))
+    with pytest.raises(NothingPublishedError):
+        explain(shop, "raw u000", ranked(model)[0])
