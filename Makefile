@@ -48,6 +48,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.demo
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.features
+	$(BIN)/python -m benchmarks.models
+	$(BIN)/python -m benchmarks.ablation
 
 # Names, versions and hashes only: where packages come from is the machine's business, not the project's.
 # Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.
