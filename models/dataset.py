@@ -59,11 +59,11 @@ class Dataset:
             self._opened.update({(table, cut): rows for table, rows in made.items()})
         return self._opened[name, cut]
 
-    def once(self, key: Hashable, work: Callable[[], T]) -> T:
-        """What `work` gave for that key the first time; kept as long as the data set is open."""
-        if key not in self._done:
-            self._done[key] = work()
-        done: T = self._done[key]
+    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+        """What `work` gave for that key before; else what it gives now, kept as long as the data set is open."""
+        done: T = self._done[key] if key in self._done else work()
+        if keep:
+            self._done[key] = done
         return done
 
     def before(self, cut: int, days: int) -> int:

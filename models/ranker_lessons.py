@@ -92,7 +92,7 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
         buyers = np.sort(random.choice(buyers, most, replace=False))
-    (candidates, features), n = first_stage(past, stages, seed), len(past.items)
+    (candidates, features), n = first_stage(past, stages, seed, keep=False), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
     for users in np.array_split(buyers, -(-len(buyers) * n // _BLOCK)) if len(buyers) else ():
@@ -105,7 +105,7 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     return _joined(parts)
 
 
-def first_stage(data: TrainingData, stages: Stages, seed: int) -> tuple[Candidates, RankerRows]:
+def first_stage(data: TrainingData, stages: Stages, seed: int, keep: bool = True) -> tuple[Candidates, RankerRows]:
     """Candidates and what is known of them at the cut; what one fit looks from, a later one learns from."""
     assert data.origin is not None
 
@@ -113,7 +113,7 @@ def first_stage(data: TrainingData, stages: Stages, seed: int) -> tuple[Candidat
         fitted = Candidates.fit(data, stages.retrievers, stages.per_retriever, stages.shelf, seed)
         return fitted, RankerRows.of(data)
 
-    return data.origin.once((data.cut, stages, seed), work)
+    return data.origin.once((data.cut, stages, seed), work, keep)
 
 
 def _joined(parts: list[Lessons]) -> Lessons:

@@ -37,8 +37,8 @@ class Origin(Protocol):
     def holdout(self, data: "TrainingData", end: int) -> Any:
         """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
 
-    def once(self, key: Hashable, work: Callable[[], T]) -> T:
-        """What `work` gave for that key the first time: several fits may need it."""
+    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+        """What `work` gave for that key the first time, if that was kept: several fits may need it."""
 
 
 @dataclass(frozen=True)

@@ -133,5 +133,5 @@ class _Part:
     def holdout(self, data: TrainingData, end: int) -> Any:
         return self.whole.holdout(data, end)
 
-    def once(self, _key: Hashable, work: Callable[[], T]) -> T:
+    def once(self, _key: Hashable, work: Callable[[], T], keep: bool = False) -> T:  # noqa: ARG002 -- as data sets do
         return work()  # what the whole remembers is of other users, and a part is fitted once
