@@ -91,6 +91,8 @@ class Candidates:
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[m] for each pair whether it is in the history; a stranger (-1) has none."""
+        if not len(users):  # SciPy takes an empty position for one of fractions
+            return np.zeros(0, dtype=bool)
         known: NDArray[np.bool_] = self.history[np.maximum(users, 0), items]
         return known & (users >= 0)
 
