@@ -15,7 +15,7 @@ from models.dataset import Dataset
 from models.evaluation.evaluate import Evaluation, evaluate
 from models.evaluation.paired import gain
 from models.evaluation.summary import NEW
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.promotion import METRIC
 from models.two_stage import Config, TwoStage
 
@@ -26,7 +26,7 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Evaluation]]:
     """The whole model, then the model without each of its retrievers."""
     data = dataset.training_data(dataset.cuts.validation_from)
     wanted = dataset.holdout(data, dataset.cuts.test_from)
-    popular = MostPopular.fit(data, MostPopular.config_type(), SEED).popularity
+    popular = popularity(data)
     every = Config().retrievers
     for left_out in ("", *every):
         config = Config(retrievers=tuple(kind for kind in every if kind != left_out))

@@ -11,7 +11,7 @@ import optuna
 from benchmarks.accuracy_splits import SEED, Layout, Split, sample
 from models import catalog
 from models.evaluation.metrics import accuracy
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.ranking import top_k
 from models.recommender import Recommender
 from tasks.search_space import suggest
@@ -98,7 +98,7 @@ def figures(model: Recommender, split: Split) -> dict[str, float]:
     """Hit rate, recall and NDCG at 10 and 20 over all items but those a user has had, most popular ones filling up."""
     users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
     history = split.data.history()
-    popular = MostPopular.fit(split.data, MostPopular.config_type(), SEED).popularity
+    popular = popularity(split.data)
     ranked = [
         top_k(model.scores(chunk), 20, fallback=popular, hide=history[chunk]).items
         for chunk in np.array_split(users, -(-len(users) // _CHUNK))

@@ -26,9 +26,10 @@ from models.evaluation.bootstrap import interval
 from models.evaluation.cold import category_popularity, latest_items, of_new_items, of_strangers
 from models.evaluation.holdout import targets
 from models.evaluation.metrics import accuracy
+from models.evaluation.newcomers import traits_of
 from models.features.demographics import UNKNOWN
 from models.features.segments import DEMOGRAPHIC, Segments, best_sellers
-from models.most_popular import MostPopular
+from models.most_popular import MostPopular, popularity
 from models.ranking import top_k
 from models.segment_fallback import segment_scores
 from models.training_data import TrainingData, index_of
@@ -65,11 +66,6 @@ class Comparison:
         )
 
 
-def _popularity(data: TrainingData) -> Scores:
-    popularity: Scores = MostPopular.fit(data, MostPopular.config_type(), SEED).popularity
-    return popularity
-
-
 def _fitted(data: TrainingData, kinds: tuple[str, ...]) -> dict[str, Any]:
     return {kind: catalog.model_type(kind).fit(data, catalog.config(kind), SEED) for kind in kinds}
 
@@ -77,12 +73,6 @@ def _fitted(data: TrainingData, kinds: tuple[str, ...]) -> dict[str, Any]:
 def _everybody(model: Any) -> Scores:
     scores: Scores = model.scores(np.arange(len(model.users), dtype=np.int32))
     return scores
-
-
-def _traits(dataset: Dataset, keys: NDArray[np.str_]) -> pa.Table:
-    """What is known of each of the keys; nulls where nothing is."""
-    rows = dataset.users.take(pc.index_in(pa.array(keys.tolist()), value_set=dataset.users[USER_KEY].combine_chunks()))
-    return rows.drop_columns([USER_KEY]).append_column(USER_KEY, pa.array(keys.tolist()))
 
 
 def _withheld(dataset: Dataset) -> tuple[Dataset, NDArray[np.str_]]:
@@ -98,8 +88,8 @@ def _segment_sellers(dataset: Dataset, data: TrainingData, traits: pa.Table) -> 
     """The best sellers of the demographic segment of each row of `traits`, all learned without these users."""
     known = dataset.features(dataset.cuts.test_from).users
     features = known.take(np.flatnonzero(index_of(data.users, known[USER_KEY]) >= 0))
-    segments = Segments.fit(features, _traits(dataset, data.users), SEED)
-    best = best_sellers(data, segments.assign(features, _traits(dataset, data.users)), K)
+    segments = Segments.fit(features, traits_of(dataset, pa.array(data.users.tolist())), SEED)
+    best = best_sellers(data, segments.assign(features, traits_of(dataset, pa.array(data.users.tolist()))), K)
     own = segments.assign(features.slice(0, 0), traits)
     assigned = own[DEMOGRAPHIC].take(pc.index_in(traits[USER_KEY], value_set=own[USER_KEY])).to_pylist()
     return segment_scores(best, DEMOGRAPHIC, [None if name == UNKNOWN else name for name in assigned], data.items)
@@ -108,7 +98,7 @@ def _segment_sellers(dataset: Dataset, data: TrainingData, traits: pa.Table) -> 
 def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     rest, held = _withheld(dataset)
     cut, end = dataset.cuts.test_from, dataset.cuts.as_of
-    data, traits = rest.training_data(cut), _traits(dataset, held)
+    data, traits = rest.training_data(cut), traits_of(dataset, pa.array(held.tolist()))
     frame = of_strangers(data, traits)
     wanted = targets(dataset.interactions, frame, cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
@@ -117,7 +107,7 @@ def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     told = np.diff(frame.user_tags.indptr) > 0
     some = np.flatnonzero(np.diff(wanted.indptr) > 0)
     figures |= {"households_withheld": len(some), "of_them_with_traits": float(told[some].sum())}
-    popular = _popularity(data)
+    popular = popularity(data)
 
     def of(rows: NDArray[Any], title: str, ways: Mapping[str, Scores]) -> Table:
         compared = Comparison(title, wanted[rows], popular, figures)

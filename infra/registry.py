@@ -2,7 +2,8 @@
 
 import time
 from ast import literal_eval
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,6 +73,19 @@ class Registry:
     def log_folder(self, run_id: str, folder: Path, path: str | None = None) -> None:
         """Store the files of a folder as artifacts of the run."""
         self._client.log_artifacts(run_id, str(folder), path)
+
+    @contextmanager
+    def recorded(
+        self, name: str, run_key: str, parameters: Mapping[str, object], tags: Mapping[str, str]
+    ) -> Iterator[str]:
+        """A run by its id for as long as the block; what the block raises makes it a failed one."""
+        run_id = self.start_run(name, run_key, parameters, tags)
+        try:
+            yield run_id
+        except BaseException:
+            self.finish_run(run_id, ok=False)
+            raise
+        self.finish_run(run_id)
 
     def finish_run(self, run_id: str, *, ok: bool = True) -> None:
         """Close a run."""

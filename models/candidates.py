@@ -12,9 +12,9 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.content_based import ContentBased
-from models.most_popular import MostPopular
+from models.most_popular import MostPopular, popularity
 from models.own_frequency import OwnFrequency
-from models.ranking import NOBODY, top_k
+from models.ranking import NOBODY, places, top_k
 from models.recommender import Recommender, State
 from models.training_data import TrainingData
 
@@ -60,8 +60,7 @@ class Candidates:
         """Fit each retriever with its default settings; news is sought among the `shelf` best sellers of late."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         fitted = {kind: model.fit(data, model.config_type(), seed) for kind, model in models.items()}
-        popularity = MostPopular.fit(data, MostPopular.config_type(), seed).popularity
-        sold = np.argsort(-popularity, kind="stable")[:shelf]
+        sold = np.argsort(-popularity(data), kind="stable")[:shelf]
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
     def find(self, users: NDArray[np.int32]) -> Found:
@@ -81,8 +80,7 @@ class Candidates:
         if kind == OwnFrequency.kind:
             row, item = own.nonzero()
             best = np.lexsort((item, -scores[row, item], row))
-            place = np.arange(len(row)) - np.searchsorted(row, row)
-            kept = best[place < self.per_retriever]
+            kept = best[places(row) < self.per_retriever]
             mine: NDArray[np.int64] = row[kept].astype(np.int64) * n + item[kept]
             return mine
         ranked = top_k(scores[:, self.shelf], self.per_retriever, hide=own[:, self.shelf]).items

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
+from models.ranking import places
 from models.training_data import TrainingData
 
 KEPT: Final = 20
@@ -36,7 +37,7 @@ def most_bought(user: NDArray[np.int32], category: NDArray[np.int32], n_users: i
     user, category = np.divmod(pairs, width)
     order = np.lexsort((category, -bought, user))
     user, category = user[order], category[order]
-    place = np.arange(len(user)) - np.searchsorted(user, user)
+    place = places(user)
     best = np.full((n_users, KEPT), -1, dtype=np.int32)
     kept = place < KEPT
     best[user[kept], place[kept]] = category[kept]

@@ -28,6 +28,12 @@ class Config:
     """A purchase this old counts half."""
 
 
+def popularity(data: TrainingData, half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
+    """[n_items] baskets of each item, each halved in weight every `half_life_days`: what fills short lists up."""
+    weight = decay(data, half_life_days)
+    return np.bincount(data.item, weight, minlength=len(data.items)).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class MostPopular:
     """Scores an item by the baskets it was in, each halved in weight every `half_life_days`."""
@@ -45,9 +51,7 @@ class MostPopular:
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count the decayed baskets of each item."""
-        weight = decay(data, config.half_life_days)
-        popularity = np.bincount(data.item, weight, minlength=len(data.items)).astype(np.float32)
-        return cls(config, data.users, data.items, popularity)
+        return cls(config, data.users, data.items, popularity(data, config.half_life_days))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same row for everybody; -inf for strangers."""

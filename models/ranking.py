@@ -58,6 +58,12 @@ def top_k(
     return ranking
 
 
+def places(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """[n] how many of the same group stand before each, from ascending `groups` [n]."""
+    found: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    return found
+
+
 def _rank(
     scores: NDArray[np.float32],
     allowed: NDArray[np.bool_],
@@ -84,7 +90,7 @@ def _rank(
     value = usable[row, item]
     best = np.lexsort((item, -value, row))
     row, item, value = row[best], item[best], value[best]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
+    place = places(row)
     kept = place < k
     out.items[row[kept], place[kept]] = item[kept]
     out.scores[row[kept], place[kept]] = value[kept]

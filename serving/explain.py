@@ -8,12 +8,11 @@ import numpy as np
 from sqlalchemy import Engine, select
 
 from infra import bundles
-from infra.identity import user_key_of
 from infra.schema import items, placements, promotions, recommendation_batches, suppressions, users
 from models.errors import TailorbirdError
 from models.recommender import Explains, Recommender
 from models.training_data import index_of
-from serving.shelf import UnknownUserError, shelf
+from serving.shelf import known_key, shelf
 
 
 class UnknownItemError(TailorbirdError):
@@ -58,9 +57,7 @@ def _asked(engine: Engine, user_id: str, item_id: str, placement: str) -> _Asked
     version = select(recommendation_batches.c.model_version).where(recommendation_batches.c.batch_id == batch)
     behind = select(promotions).where(promotions.c.model_version == version.scalar_subquery())
     with engine.connect() as connection:
-        key = user_key_of(connection, user_id)
-        if key is None:
-            raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
+        key = known_key(connection, user_id)
         item = connection.execute(select(items).where(items.c.item_id == item_id)).mappings().first()
         if item is None:
             raise UnknownItemError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")

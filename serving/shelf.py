@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from infra.identity import user_key_of
 from models.errors import TailorbirdError
@@ -18,12 +18,18 @@ class UnknownUserError(TailorbirdError):
     """A user id that was never ingested."""
 
 
+def known_key(connection: Connection, user_id: str) -> str:
+    """The user's pseudonym; raises UnknownUserError."""
+    user_key = user_key_of(connection, user_id)
+    if user_key is None:
+        raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
+    return user_key
+
+
 def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
     """The user's list, best first; empty when nothing is published for them. Raises UnknownUserError."""
     with engine.connect() as connection:
-        user_key = user_key_of(connection, user_id)
-        if user_key is None:
-            raise UnknownUserError(f"Nobody with the id {user_id!r} was ever ingested. Check the id, or ingest first.")
+        user_key = known_key(connection, user_id)
         found = connection.execute(_SHELF, {"placement": placement, "user_key": user_key})
         return [dict(row) for row in found.mappings()]
 

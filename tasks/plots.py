@@ -13,6 +13,7 @@ from models.evaluation.bootstrap import Estimate
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.learning_curve import Point
 from models.evaluation.overfit import OverfitCheck
+from models.evaluation.summary import HIGH, LOW
 
 mpl.use("agg")
 
@@ -43,7 +44,7 @@ def said(figure: Estimate) -> str:
 
 def of(summary: Mapping[str, float], name: str) -> Estimate:
     """A figure of a summary."""
-    return Estimate(*(summary[name + bound] for bound in ("", "_low", "_high")))
+    return Estimate(*(summary[name + bound] for bound in ("", LOW, HIGH)))
 
 
 def bars(figures: Sequence[Estimate]) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -16,7 +16,7 @@ from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from tasks.ledger import hold
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
@@ -57,7 +57,7 @@ def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
     model = catalog.model_type(kind)
     data = dataset.training_data(dataset.cuts.validation_from)
     wanted = dataset.holdout(data, dataset.cuts.test_from)
-    fallback = MostPopular.fit(data, MostPopular.config_type(), seed).popularity
+    fallback = popularity(data)
 
     def objective(trial: optuna.Trial) -> float:
         fitted = model.fit(data, catalog.config(kind, suggest(trial, model.space)), seed)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from infra.registry import Registry
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.evaluate import Evaluation
-from models.evaluation.summary import by_part
+from models.evaluation.summary import LOW, by_part
 from tasks.plots import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
 from tasks.plots_of_pairs import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
 
@@ -52,7 +52,7 @@ def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
 def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """A row per figure, with its interval in a column for each part of the users and items."""
     parts = by_part(evaluation.summary)
-    names = [name for name in parts["", ""] if f"{name}_low" in parts["", ""]]
+    names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
     return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
         {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names
     ]
@@ -63,7 +63,7 @@ def _column(part: str, kind: str) -> str:
 
 
 def _cell(figures: dict[str, float], name: str) -> str:
-    return said(of(figures, name)) if f"{name}_low" in figures else ""
+    return said(of(figures, name)) if name + LOW in figures else ""
 
 
 def evaluation_of(registry: Registry, run_id: str) -> Evaluation:

@@ -21,7 +21,7 @@ from models import catalog
 from models.dataset import Dataset
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.summary import flat
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.recommender import Recommender
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
@@ -70,19 +70,10 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "search_run": searched_by,
         "seed": str(seed),
     }
-    run_id = registry.start_run(kind, key, found, tags)
-    try:
+    with registry.recorded(kind, key, found, tags) as run_id:
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
         _train(registry, run_id, dataset, kind, found, seed)
-    except BaseException:
-        registry.finish_run(run_id, ok=False)
-        raise
-    registry.finish_run(run_id)
     return run_id
-
-
-def _popularity(data: TrainingData, seed: int) -> Any:
-    return MostPopular.fit(data, MostPopular.config_type(), seed).popularity
 
 
 def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int) -> None:
@@ -107,7 +98,7 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _store_model(folder / MODEL_PATH, final, _popularity(whole, seed), origin)
+        _store_model(folder / MODEL_PATH, final, popularity(whole), origin)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
     registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})

@@ -48,13 +48,9 @@ def validate_model(
     dataset = open_dataset(version)
     wanted = folds_of(dataset, folds, horizon_days)
     tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
-    run_id = registry.start_run(f"validate {kind}", key, asked, tags | {"search_run": searched_by, "seed": str(seed)})
-    try:
+    tags |= {"search_run": searched_by, "seed": str(seed)}
+    with registry.recorded(f"validate {kind}", key, asked, tags) as run_id:
         _validate(registry, run_id, dataset, partial(_fit, kind, settings, seed), wanted)
-    except BaseException:
-        registry.finish_run(run_id, ok=False)
-        raise
-    registry.finish_run(run_id)
     return _stored(registry, run_id)
 
 

@@ -11,7 +11,7 @@ from models.evaluation.learning_curve import Point, affordable, learning_curve
 from models.evaluation.newcomers import evaluate_newcomers, figures_of_newcomers
 from models.evaluation.overfit import OverfitCheck, check_overfit, figures_of_lessons
 from models.evaluation.summary import flat
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.recommender import Recommender
 from models.training_data import TrainingData
 
@@ -42,7 +42,7 @@ class Appraisal:
         """
         end = dataset.cuts.as_of
         targets = dataset.holdout(data, end)
-        popular = MostPopular.fit(data, MostPopular.config_type(), SEED).popularity
+        popular = popularity(data)
         evaluation = evaluate(fitted, data, targets, popular)
         pairs = evaluation.pairs.figures(SEED) if evaluation.pairs else {}
         overfit = check_overfit(fitted, data, evaluation, popular, end - data.cut)

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from models.cold_start import Extended
 from models.columns import AVAILABLE, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE, USER_KEY
-from models.most_popular import MostPopular
+from models.most_popular import popularity
+from models.ranking import places
 from models.training_data import TrainingData, index_of, words
 
 
@@ -41,8 +42,7 @@ def latest_items(interactions: pa.Table, keys: NDArray[np.str_], n: int) -> pa.T
     last = mine.group_by([USER_KEY, ITEM_ID]).aggregate([("occurred_at", "max")])
     ordered = last.sort_by([(USER_KEY, "ascending"), ("occurred_at_max", "descending"), (ITEM_ID, "ascending")])
     user = index_of(keys, ordered[USER_KEY])
-    place = np.arange(len(user)) - np.searchsorted(user, user)
-    return ordered.select([USER_KEY, ITEM_ID]).take(np.flatnonzero(place < n))
+    return ordered.select([USER_KEY, ITEM_ID]).take(np.flatnonzero(places(user) < n))
 
 
 def category_popularity(data: TrainingData, paths: NDArray[np.str_], half_life_days: float) -> NDArray[np.float32]:
@@ -50,9 +50,7 @@ def category_popularity(data: TrainingData, paths: NDArray[np.str_], half_life_d
 
     The mean is over the items of the whole path, or of the nearest level above that has sold anything; 0 without any.
     """
-    settings = MostPopular.config_type(half_life_days)
-    popularity = MostPopular.fit(data, settings, seed=0).popularity
-    found = _means(data.item_categories, popularity)
+    found = _means(data.item_categories, popularity(data, half_life_days))
     return np.array([_nearest(found, path) for path in paths.tolist()], dtype=np.float32)
 
 

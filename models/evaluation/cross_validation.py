@@ -9,11 +9,11 @@ import pyarrow.compute as pc
 
 from models.columns import OCCURRED_AT
 from models.dataset import Dataset
-from models.evaluation.evaluate import SEED, evaluate
+from models.evaluation.evaluate import evaluate
 from models.evaluation.ladder import GAIN, in_order
 from models.evaluation.summary import LOW, NEW, by_part
 from models.features.rows import DAY
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.promotion import METRIC
 from models.recommender import Recommender
 from models.splits import Fold, SplitError, rolling_origin
@@ -36,7 +36,7 @@ def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds:
     """The means of each fold, over all items and those new to the user (`new_`)."""
     for fold in folds:
         data = dataset.training_data(fold.train_until)
-        popular = MostPopular.fit(data, MostPopular.config_type(), SEED).popularity
+        popular = popularity(data)
         summary = evaluate(fit(data), data, dataset.holdout(data, fold.measured_until), popular).summary
         parts = by_part(summary)
         bounded = [kind + name for kind in ("", NEW) for name in parts["", kind] if name + LOW in parts["", kind]]

@@ -12,7 +12,7 @@ from models.evaluation.evaluate import SEED, evaluate
 from models.evaluation.overfit import of_users
 from models.evaluation.paired import figures
 from models.features.tables import FeatureTables
-from models.most_popular import MostPopular
+from models.most_popular import popularity
 from models.promotion import METRIC
 from models.recommender import Recommender
 from models.training_data import NoHistoryError, Origin, T, TrainingData
@@ -61,7 +61,7 @@ def learning_curve(
         return []
     asked = of_users(targets, large[0][1])
     points = list(_points(fit, data, asked, large))
-    popular = MostPopular.fit(data, MostPopular.config_type(), SEED).popularity
+    popular = popularity(data)
     return [*points, Point(1.0, len(data.users), _measured(fitted, data, asked, popular))] if points else []
 
 
@@ -75,7 +75,7 @@ def _points(
         except NoHistoryError:
             continue
         popular = np.zeros(len(data.items), dtype=np.float32)
-        popular[data.item_index(less.items)] = MostPopular.fit(less, MostPopular.config_type(), SEED).popularity
+        popular[data.item_index(less.items)] = popularity(less)
         yield Point(share, len(less.users), _measured(model, data, asked, popular))
 
 

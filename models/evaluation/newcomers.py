@@ -11,7 +11,7 @@ from models.dataset import Dataset
 from models.evaluation.cold import of_strangers
 from models.evaluation.evaluate import Evaluation, evaluate
 from models.evaluation.holdout import targets
-from models.evaluation.summary import HIGH, LOW, NEWCOMER
+from models.evaluation.summary import HIGH, LOW, NEW, NEWCOMER
 from models.recommender import FoldsInUsers, Recommender
 from models.training_data import TrainingData
 
@@ -23,7 +23,7 @@ def evaluate_newcomers(
 
     A model that folds users in is told their traits; of the others all places go to the fallback.
     """
-    traits = _traits(dataset, _first_seen(dataset.interactions, data, end))
+    traits = traits_of(dataset, _first_seen(dataset.interactions, data, end))
     frame = of_strangers(data, traits)
     if isinstance(model, FoldsInUsers):
         nothing = dataset.interactions.select([USER_KEY, ITEM_ID]).slice(0, 0)
@@ -36,7 +36,7 @@ def figures_of_newcomers(evaluation: Evaluation) -> dict[str, float]:
     an item is cannot be told from people without history."""
     if not evaluation.per_user.num_rows:
         return {}
-    left_out = ("new_", "novelty_")
+    left_out = (NEW, "novelty_")
     means = {name for name in evaluation.per_user.column_names if not name.startswith(left_out)} | {"users"}
     names = [name for name in evaluation.summary if name.removesuffix(LOW).removesuffix(HIGH) in means]
     return {NEWCOMER + name: evaluation.summary[name] for name in names}
@@ -50,7 +50,7 @@ def _first_seen(interactions: pa.Table, data: TrainingData, end: int) -> pa.Arra
     return keys.filter(pa.array(data.user_index(keys) < 0)).sort()
 
 
-def _traits(dataset: Dataset, keys: pa.Array) -> pa.Table:
+def traits_of(dataset: Dataset, keys: pa.Array) -> pa.Table:
     """One row per key; nulls for those of whom no traits are known."""
     rows = dataset.users.take(pc.index_in(keys, value_set=dataset.users[USER_KEY].cast(keys.type)))
     return rows.set_column(rows.schema.get_field_index(USER_KEY), USER_KEY, keys)

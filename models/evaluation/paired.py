@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate, interval
 from models.evaluation.evaluate import Evaluation
-from models.training_data import index_of
+from models.training_data import index_of, words
 
 
 def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
@@ -14,7 +14,7 @@ def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.f
 
     None when the other was not measured on one of the users, or nothing is left.
     """
-    at = index_of(_keys(other), one.per_user[USER_KEY])
+    at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     if len(at) == 0 or (at < 0).any():
         return None
     mine, its = figures(one, metric), figures(other, metric)[at]
@@ -32,7 +32,3 @@ def figures(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:
     """A metric of each user; NaN where there is none."""
     column = evaluation.per_user[metric].cast("float64")
     return np.asarray(column.to_numpy(), dtype=np.float64)
-
-
-def _keys(evaluation: Evaluation) -> NDArray[np.str_]:
-    return np.array(evaluation.per_user[USER_KEY].to_pylist(), dtype=np.str_)

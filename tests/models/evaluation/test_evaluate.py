@@ -7,22 +7,11 @@ from scipy import sparse
 from models import catalog
 from models.catalog import CATALOG
 from models.evaluation.evaluate import Evaluation, evaluate
-from models.evaluation.holdout import targets
 from models.most_popular import Config, MostPopular
 from models.own_frequency import OwnFrequency
 
 DAY = 86_400
 KINDS = sorted(CATALOG)
-
-
-@pytest.fixture(scope="module")
-def wanted(shop, data):
-    return targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
-
-
-@pytest.fixture(scope="module")
-def popularity(data):
-    return MostPopular.fit(data, Config(), 0).popularity
 
 
 @pytest.fixture(scope="module")

@@ -3,16 +3,10 @@ import pytest
 
 from models import catalog
 from models.catalog import CATALOG
-from models.evaluation.holdout import targets
 from models.evaluation.learning_curve import affordable, learning_curve, part_of
 from models.training_data import NoHistoryError
 
 DAY = 86_400
-
-
-@pytest.fixture(scope="module")
-def wanted(shop, data):
-    return targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
 
 
 def test_slow_models_are_fitted_on_fewer_parts() -> None:

@@ -5,23 +5,12 @@ import pytest
 
 from models import catalog
 from models.evaluation.evaluate import evaluate
-from models.evaluation.holdout import targets
 from models.evaluation.overfit import check_overfit, figures_of_lessons, learned_targets, of_users
 from models.most_popular import MostPopular
 from models.ranker_lessons import Stages, lessons
 
 DAY = 86_400
 SPAN = 30 * DAY
-
-
-@pytest.fixture(scope="module")
-def wanted(shop, data):
-    return targets(shop.interactions, data, data.cut, data.cut + SPAN)
-
-
-@pytest.fixture(scope="module")
-def popularity(data):
-    return MostPopular.fit(data, MostPopular.config_type(), 0).popularity
 
 
 @dataclass(frozen=True)

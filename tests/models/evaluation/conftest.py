@@ -1,0 +1,22 @@
+"""What the small shop's users bought in the 30 days after the cut, and what sold before it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models import most_popular
+from models.evaluation.holdout import targets
+from models.training_data import TrainingData
+from tests.models.conftest import DAY, Shop
+
+
+@pytest.fixture(scope="session")
+def wanted(shop: Shop, data: TrainingData) -> Any:
+    return targets(shop.interactions, data, data.cut, data.cut + 30 * DAY)
+
+
+@pytest.fixture(scope="session")
+def popularity(data: TrainingData) -> NDArray[np.float32]:
+    return most_popular.popularity(data)
