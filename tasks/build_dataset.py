@@ -27,7 +27,7 @@ from tasks.progress import progress
 from tasks.segment_users import segment_users
 
 Manifest = dict[str, Any]
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 
 class NoEventsError(TailorbirdError):

@@ -4,7 +4,7 @@ The engine spills what does not fit into its share of memory, so the number of e
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,8 +47,10 @@ _EVENTS: Final = f"""
     WHERE event_type <> '{columns.REFUND}'
         AND NOT (event_type = '{columns.PURCHASE}' AND coalesce(piece.session_id, whole.session_id) IS NOT NULL)
 """
-_NAMES: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
-"""The tables that name the numbers again."""
+_NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
+"""The tables that say which number stands for whom and what."""
+_NAME: Final = pa.dictionary(pa.int32(), pa.string())
+_BATCH_ROWS: Final = 100_000
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Workspace:
     """Events (users and items as numbers) in an engine of their own, and how to name them again."""
 
     connection: duckdb.DuckDBPyConnection
+    names: Mapping[str, pa.Array]
+    """The users and items by their numbers."""
     _kept: set[str] = field(default_factory=set)
     _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -93,17 +97,22 @@ class Workspace:
                 self._kept.add(name)
         return nw.from_native(self.connection.table(f'kept."{name}"'))
 
-    def named(self, frame: Frame, moment: int) -> duckdb.DuckDBPyRelation:
-        """A frame with user keys and item ids in place of their numbers, and its `moment` in `as_of`."""
-        found = frame.to_native()
-        keys = [key for key in _NAMES if key in found.columns]
-        joins = " ".join(f"JOIN {_NAMES[key]} ON {_NAMES[key]}.code = found.{key}" for key in keys)
-        names = [f"{_NAMES[key]}.{key}" for key in keys]
-        rest = [f"found.{name}" for name in found.columns if name not in keys]
-        return self.connection.sql(
-            f"SELECT {moment}::BIGINT AS {columns.AS_OF}, {', '.join(names + rest)} "
-            f"FROM ({found.sql_query()}) AS found {joins}"
-        )
+    def named(self, rows: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
+        """A stream of the rows, with user keys and item ids in place of their numbers.
+
+        Every batch has a dictionary of its names: spelt out in each row, they would be most of what is written.
+        """
+        stream = rows.to_arrow_reader(_BATCH_ROWS)
+        keys = [key for key in _NUMBERED if key in stream.schema.names]
+        fields = [pa.field(field.name, _NAME) if field.name in keys else field for field in stream.schema]
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), (self._spelt(batch, keys) for batch in stream))
+
+    def _spelt(self, batch: pa.RecordBatch, keys: list[str]) -> pa.RecordBatch:
+        for key in keys:
+            codes = batch[key].dictionary_encode()
+            names = pa.DictionaryArray.from_arrays(codes.indices, self.names[key].take(codes.dictionary))
+            batch = batch.set_column(batch.schema.names.index(key), pa.field(key, _NAME), names)
+        return batch
 
 
 @contextmanager
@@ -121,7 +130,7 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
         connection.execute("ATTACH ':memory:' AS kept")
         _lay_out(connection, known, files)
-        yield Workspace(connection)
+        yield Workspace(connection, {key: _names(connection, table, key) for key, table in _NUMBERED.items()})
 
 
 def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> None:
@@ -134,8 +143,12 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[st
     )
     for statement in (_GOODS, _TAKEN_BACK, _EVENTS):
         connection.execute(statement, {"files": files})
-    connection.execute("DELETE FROM goods WHERE code NOT IN (SELECT item_id FROM events)")
     connection.execute(
         """CREATE TABLE shelf AS
-        SELECT goods.code AS item_id, category, brand, price, available FROM catalogue JOIN goods USING (item_id)"""
+        SELECT goods.code AS item_id, category, brand, price, available FROM catalogue JOIN goods USING (item_id)
+        WHERE goods.code IN (SELECT item_id FROM events)"""
     )
+
+
+def _names(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> pa.Array:
+    return connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()[key].combine_chunks()

@@ -7,11 +7,10 @@ from itertools import pairwise
 from typing import Final
 
 import pyarrow as pa
-from duckdb import DuckDBPyRelation
 
 from infra.installation import Installation
 from models import columns
-from models.features.rows import as_is
+from models.features.rows import Frame, as_is
 from models.features.sequence import sequences
 from models.features.tables import TABLES, Build
 from models.impressions import impressions
@@ -20,10 +19,9 @@ from models.splits import Cuts
 from models.sql import texts
 from tasks.dataset_events import Known, Workspace
 
-Parts = Callable[[Workspace], Iterator[DuckDBPyRelation]]
+Parts = Callable[[Workspace], Iterator[pa.RecordBatchReader]]
 """A table in parts, each worked out when it is asked for."""
 
-_BATCH_ROWS: Final = 100_000
 _AT_ONCE: Final = 2
 _LABELS: Final = "labels"
 _COPIED: Final = ("users", "items", "aliases", "batches")
@@ -32,9 +30,8 @@ BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.i
 }
 """What is worked out at each cut, by the name of its table."""
 _INTERACTIONS: Final = f"""
-    SELECT people.user_key, goods.item_id, occurred_at, received_at, session_id, quantity, value
-    FROM events JOIN people ON people.code = events.user_key JOIN goods ON goods.code = events.item_id
-    WHERE event_type = '{columns.PURCHASE}'
+    SELECT user_key, item_id, occurred_at, received_at, session_id, quantity, value
+    FROM events WHERE event_type = '{columns.PURCHASE}'
 """
 
 
@@ -51,7 +48,7 @@ def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> 
     """
     _labelled(space, moments, label)
     return {
-        "interactions": lambda space: iter([space.connection.sql(_INTERACTIONS)]),
+        "interactions": lambda space: iter([space.named(space.connection.sql(_INTERACTIONS))]),
         **{name: partial(_copied, rows=getattr(known, name)) for name in _COPIED},
         **features(moments),
         _LABELS: partial(_labelled, moments=moments, label=label),
@@ -68,7 +65,7 @@ def write(here: Installation, space: Workspace, version: str, tables: Mapping[st
 
     def written(name: str) -> str:
         with space.aside() as mine:
-            here.lake.write_dataset(version, name, (rows.to_arrow_reader(_BATCH_ROWS) for rows in tables[name](mine)))
+            here.lake.write_dataset(version, name, tables[name](mine))
         return name
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
@@ -87,23 +84,29 @@ def features(moments: Cuts) -> dict[str, Parts]:
     return {name: partial(_at_each_cut, build=build, moments=moments) for name, build in BUILDS.items()}
 
 
-def _at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[DuckDBPyRelation]:
+def _at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[pa.RecordBatchReader]:
     for moment in moments.all():
-        yield space.named(build(space.events(), space.items(), moment, space.keep), moment)
+        yield _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
 
 
-def _copied(space: Workspace, rows: pa.Table) -> Iterator[DuckDBPyRelation]:
-    yield space.connection.from_arrow(rows)
+def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
+    """A frame with its `moment` in `as_of`."""
+    rows = frame.to_native().sql_query()
+    return space.named(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
 
 
-def _labelled(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[DuckDBPyRelation]:
+def _copied(_space: Workspace, rows: pa.Table) -> Iterator[pa.RecordBatchReader]:
+    yield rows.to_reader()
+
+
+def _labelled(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[pa.RecordBatchReader]:
     """What happened after each cut but the last, as far as it was known at the next one."""
     pairs = pairwise(moments.all())
     found = [(cut, labels(space.events(), cut, label.until(end - cut), end)) for cut, end in pairs]
-    return (space.named(frame, cut) for cut, frame in found)
+    return (_dated(space, frame, cut) for cut, frame in found)
 
 
-def _shown(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[DuckDBPyRelation]:
+def _shown(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[pa.RecordBatchReader]:
     """What became of the impressions before each cut, from the cut before it on, as far as it was known then."""
     for start, cut in pairwise((0, *moments.all())):
-        yield space.named(impressions(space.events(), start, cut, label), cut)
+        yield _dated(space, impressions(space.events(), start, cut, label), cut)

@@ -16,7 +16,7 @@ from models.labels import LabelConfig
 from models.splits import Cuts
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
-from tasks.dataset_tables import keys_of, parts, stored_rows
+from tasks.dataset_tables import Parts, keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
 
 
@@ -38,12 +38,18 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
         then = _digests(here, space, manifest)
         found = {}
         for name, made in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
-            for number, rows in enumerate(made(space)):
-                store = rows.insert_into if number else rows.create
-                store(f"rebuilt_{name}")
+            _store(space, f"rebuilt_{name}", made)
             found[name] = content_hash(space.connection, f"rebuilt_{name}", keys_of(name))
     differs = [name for name, digest in found.items() if digest != then[name]]
     return {"version": version, "same": not differs, "differs": differs, "users_left": left}
+
+
+def _store(space: Workspace, name: str, made: Parts) -> None:
+    with space.aside() as mine:  # what is worked out there streams into the table here
+        for number, stream in enumerate(made(mine)):
+            rows = space.connection.from_arrow(stream)
+            store = rows.insert_into if number else rows.create
+            store(name)
 
 
 def _digests(here: Installation, space: Workspace, manifest: dict[str, Any]) -> dict[str, str]:

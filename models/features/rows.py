@@ -28,8 +28,8 @@ kept already it gives what is there, and does not ask for the frame again: the n
 
 DAY: Final = 86_400
 BASKET: Final = "_basket"
-ORDER: Final = (OCCURRED_AT, ITEM_ID, SESSION_ID, EVENT_TYPE)
-"""Events in order of time, and those of one moment by item, session and type: never by the order of rows."""
+ORDER: Final = (OCCURRED_AT, ITEM_ID, EVENT_TYPE)
+"""Events in order of time, and those of one moment by item and type: never by the order of rows."""
 
 
 def known(events: Frame, now: int) -> Frame:

@@ -5,7 +5,7 @@ from typing import Final
 
 import narwhals as nw
 
-from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, POSITION, SESSION_ID, USER_KEY
+from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, POSITION, USER_KEY
 from models.features.rows import ORDER, Frame, known
 
 LENGTH: Final = 50
@@ -18,14 +18,11 @@ def sequences(events: Frame, now: int, length: int = LENGTH, event_types: Sequen
 
     user_key, position (0 = the oldest of those kept), item_id, event_type, occurred_at.
     """
-    acts = known(events, now).filter(nw.col(EVENT_TYPE).is_in(event_types))
-    one = acts.select(USER_KEY, *ORDER).with_columns(
-        nw.col(SESSION_ID).fill_null("").alias(SESSION_ID), nw.lit(1).alias("_one")
-    )
-    # Both over the same rows in the same order: the engine goes through them once.
-    left_out = nw.col("_one").sum().over(USER_KEY) - length
-    place = nw.col("_one").cum_sum().over(USER_KEY, order_by=ORDER) - 1
-    counted = one.with_columns(place.alias(POSITION), left_out.alias("_left_out"))
-    since = nw.when(nw.col("_left_out") > 0).then(nw.col("_left_out")).otherwise(0)
-    kept = counted.with_columns((nw.col(POSITION) - since).cast(nw.Int64).alias(POSITION)).filter(nw.col(POSITION) >= 0)
-    return kept.select(USER_KEY, POSITION, ITEM_ID, EVENT_TYPE, OCCURRED_AT)
+    acts = known(events, now).filter(nw.col(EVENT_TYPE).is_in(event_types)).select(USER_KEY, *ORDER)
+    at = nw.col(OCCURRED_AT)
+    place = at.cum_count().over(USER_KEY, order_by=ORDER)
+    # Both over the same rows: the engine goes through them once.
+    counted = acts.with_columns(place.alias(POSITION), at.count().over(USER_KEY).alias("_all"))
+    left_out = nw.when(nw.col("_all") > length).then(nw.col("_all") - length).otherwise(0)
+    kept = counted.with_columns((nw.col(POSITION) - 1 - left_out).cast(nw.Int64).alias(POSITION))
+    return kept.filter(nw.col(POSITION) >= 0).select(USER_KEY, POSITION, ITEM_ID, EVENT_TYPE, OCCURRED_AT)

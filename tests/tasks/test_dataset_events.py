@@ -23,6 +23,6 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
 
     with duckdb.connect() as connection, ThreadPoolExecutor(3) as pool:
         connection.execute("ATTACH ':memory:' AS kept")
-        space = Workspace(connection)
+        space = Workspace(connection, {})
         assert [*pool.map(asked, ("one", "one", "another"))] == ["one", "one", "another"]
     assert sorted(worked_out) == ["another", "one"]

@@ -25,7 +25,7 @@ COLUMN: Final = {
         "alias",
         "cast",
         "count",
-        "cum_sum",
+        "cum_count",
         "exp",
         "fill_null",
         "is_in",
