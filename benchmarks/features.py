@@ -1,7 +1,8 @@
 """Data sets of made-up shops, from the lake to the snapshot: seconds, peak memory, and how both grow.
 
 Beside it, on the smallest of them, the tables of features alone, by the engine and by pandas
-(`benchmarks.features_pandas`). Run as `python -m benchmarks.features [--millions 1 10 31]`.
+(`benchmarks.features_pandas`), the median of three runs in turn.
+Run as `python -m benchmarks.features [--millions 1 10 31]`.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import time
 from math import log
 from pathlib import Path
+from statistics import median
 
 from benchmarks import features_pandas, shop
 from benchmarks.figures import FOLDER, peak_mb, publish
@@ -19,6 +21,7 @@ from benchmarks.installation import installed
 from infra.embedded import EmbeddedPostgres
 
 SEED = 7
+_REPEATS = 3
 _MAPPING = str(Path(__file__).with_name("shop.toml"))
 
 
@@ -61,7 +64,8 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
         _run("ingest", folder)
         figures = _run("build", folder)
         if plain:
-            figures |= {f"{step}_seconds": _run(step, folder)["seconds"] for step in features_pandas.STEPS}
+            runs = [{step: _run(step, folder)["seconds"] for step in features_pandas.STEPS} for _ in range(_REPEATS)]
+            figures |= {f"{step}_seconds": median(run[step] for run in runs) for step in features_pandas.STEPS}
         return figures
     finally:
         EmbeddedPostgres(var).destroy()

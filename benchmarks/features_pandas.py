@@ -16,7 +16,18 @@ import narwhals as nw
 import pandas as pd
 
 from infra.installation import current
-from models.columns import OCCURRED_AT, RECEIVED_AT, USER_KEY
+from models.columns import (
+    BATCH_ID,
+    EVENT_TYPE,
+    ITEM_ID,
+    OCCURRED_AT,
+    PURCHASE,
+    RECEIVED_AT,
+    REFUND,
+    SESSION_ID,
+    USER_KEY,
+    WHOLE_ORDER,
+)
 from models.features.rows import Frame, Keep, as_is
 from models.splits import SplitConfig, split
 from tasks.dataset_events import Known, workspace
@@ -45,16 +56,34 @@ def pandas(keep: Keep = as_is) -> float:
 
 
 def _work_out(known: Known, files: list[str], folder: Path, keep: Keep) -> None:
-    rows = pd.concat([pd.read_parquet(file) for file in files], ignore_index=True)
-    rows = rows[rows[USER_KEY].isin(known.users[USER_KEY].to_pandas())]
-    rows[OCCURRED_AT] = rows[OCCURRED_AT].astype("datetime64[s, UTC]").astype("int64")
-    rows[RECEIVED_AT] = rows[OCCURRED_AT]  # this shop does not say when it heard of an event
+    rows = _not_taken_back(_laid_out(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), known))
     events, items = (nw.from_native(table).lazy() for table in (rows, known.items.to_pandas()))
     moments = split(events, SplitConfig())
     for name, build in BUILDS.items():
         for moment in moments.all():
             part = build(events, items, moment, keep).collect("pandas").to_native()
             part.assign(as_of=moment).to_parquet(folder / f"{name}-{moment}.parquet")
+
+
+def _laid_out(rows: pd.DataFrame, known: Known) -> pd.DataFrame:
+    """The events of committed batches by users who may be served, under one key each, with times in seconds."""
+    rows = rows.merge(known.batches.to_pandas(), on=BATCH_ID)
+    devices = known.aliases.to_pandas().set_index("device")["known"]
+    rows[USER_KEY] = rows[USER_KEY].map(devices).astype("str").fillna(rows[USER_KEY])
+    rows = rows[rows[USER_KEY].isin(known.users[USER_KEY].to_pandas())]
+    rows[RECEIVED_AT] = rows[RECEIVED_AT].where(rows[RECEIVED_AT] < rows["started_at"], rows[OCCURRED_AT])
+    for name in (OCCURRED_AT, RECEIVED_AT):
+        rows[name] = rows[name].astype("datetime64[s, UTC]").astype("int64")
+    return rows
+
+
+def _not_taken_back(rows: pd.DataFrame) -> pd.DataFrame:
+    """The events without refunds, and without the purchases that these took back, in pieces or as whole orders."""
+    refunds = rows.loc[rows[EVENT_TYPE] == REFUND, [SESSION_ID, ITEM_ID]].dropna()
+    whole = rows[SESSION_ID].isin(refunds.loc[refunds[ITEM_ID] == WHOLE_ORDER, SESSION_ID])
+    pieces = rows.merge(refunds.drop_duplicates(), on=[SESSION_ID, ITEM_ID], how="left", indicator="found")["found"]
+    back = (rows[EVENT_TYPE] == PURCHASE) & (whole | (pieces == "both").to_numpy())
+    return rows[~back & (rows[EVENT_TYPE] != REFUND)]
 
 
 def _keep() -> Keep:

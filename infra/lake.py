@@ -106,15 +106,13 @@ class Lake:
         table = self.events()
         return compaction.compact(table, keep_days, versions) if table else {}
 
-    def write_dataset(self, version: str, name: str, parts: Iterable[Any]) -> None:
-        """Write one table of a data set snapshot, part by part; a re-run after a crash replaces what it left.
+    def write_dataset(self, version: str, name: str, rows: Any, append: bool = False) -> None:
+        """Write one table of a data set snapshot, a table or a stream of batches, which is never held as a whole.
 
-        Parts are tables or streams of batches: a stream is never held in memory as a whole.
+        What a crash may have left of it is replaced, unless `rows` are a further part of it to `append`.
         """
-        mode: Literal["overwrite", "append"] = "overwrite"
-        for rows in parts:
-            write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_DATASET)
-            mode = "append"
+        mode: Literal["overwrite", "append"] = "append" if append else "overwrite"
+        write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_DATASET)
 
     def read_dataset(self, version: str, name: str, where: list[tuple[str, str, Any]] | None = None) -> pa.Table:
         """One table of a data set snapshot, or its rows `where` all of (column, operator, value) hold."""

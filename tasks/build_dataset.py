@@ -134,7 +134,7 @@ def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, man
     """Write every table, hold them against their suite, and enter the data set."""
     version, known = manifest["version"], plan.known
     tables = parts(space, known, moments, plan.label)
-    with progress("features", len(tables)) as advance:
+    with progress("features", sum(map(len, tables.values()))) as advance:
         for name in write(here, space, version, tables):
             advance(note=name)
     stored = {name: stored_rows(here, version, name) for name in tables}

@@ -81,6 +81,16 @@ class Workspace:
         with self.connection.cursor() as connection:
             yield replace(self, connection=connection)
 
+    @contextmanager
+    def asked_by(self, threads: int) -> Iterator[None]:
+        """While so many threads ask at once: each works on its own question, so that fewer of the engine's need to."""
+        cores = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
+        self.connection.execute(f"SET threads = {max(1, cores - threads + 1)}")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"SET threads = {cores}")
+
     def events(self) -> Frame:
         """All events, for `models.features`."""
         return nw.from_native(self.connection.table("events"))

@@ -1,9 +1,9 @@
 """The tables of a data set, worked out from a workspace: features at each cut, and what became of it afterwards."""
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise, zip_longest
 from typing import Final
 
 import pyarrow as pa
@@ -19,8 +19,8 @@ from models.splits import Cuts
 from models.sql import texts
 from tasks.dataset_events import Known, Workspace
 
-Parts = Callable[[Workspace], Iterator[pa.RecordBatchReader]]
-"""A table in parts, each worked out when it is asked for."""
+Part = Callable[[Workspace], pa.RecordBatchReader]
+"""Works out a part of a table, all of it or that of one cut."""
 
 _AT_ONCE: Final = 2
 _LABELS: Final = "labels"
@@ -41,35 +41,48 @@ def stored_rows(here: Installation, version: str, name: str) -> str:
     return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
 
 
-def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, Parts]:
+def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, list[Part]]:
     """The tables of a data set by name.
 
     Raises LabelError when what the labels tell is not over by the next cut.
     """
-    _labelled(space, moments, label)
+    stretches, spans = [*pairwise(moments.all())], pairwise((0, *moments.all()))
+    for cut, end in stretches:
+        _labelled(space, cut, end, label)
     return {
-        "interactions": lambda space: iter([space.named(space.connection.sql(_INTERACTIONS))]),
-        **{name: partial(_copied, rows=getattr(known, name)) for name in _COPIED},
+        "interactions": [lambda space: space.named(space.connection.sql(_INTERACTIONS))],
+        **{name: [partial(_copied, rows=getattr(known, name))] for name in _COPIED},
         **features(moments),
-        _LABELS: partial(_labelled, moments=moments, label=label),
-        "impressions": partial(_shown, moments=moments, label=label),
+        _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
+        "impressions": [partial(_shown, start=start, cut=cut, label=label) for start, cut in spans],
     }
 
 
-def write(here: Installation, space: Workspace, version: str, tables: Mapping[str, Parts]) -> Iterator[str]:
-    """Write tables of a data set to the lake; yields the name of each when it is there.
+def write(here: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[Part]]) -> Iterator[str]:
+    """Write tables of a data set to the lake, all of one cut before those of the next; yields their names part by part.
 
     Planning and encoding keep one core busy: meanwhile the others work on a second table. More at a time would only
     share the same memory.
     """
 
-    def written(name: str) -> str:
+    def written(name: str, part: Part, before: Future[str] | None) -> str:
+        if before:
+            before.result()  # it has begun: a pool takes work in the order in which it was given
         with space.aside() as mine:
-            here.lake.write_dataset(version, name, tables[name](mine))
+            here.lake.write_dataset(version, name, part(mine), append=before is not None)
         return name
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        yield from pool.map(written, tables)
+    in_turn = zip_longest(*([(name, part) for part in made] for name, made in tables.items()))
+    latest: dict[str, Future[str]] = {}
+    with space.asked_by(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE) as pool:
+        work = []
+        for name, part in filter(None, chain.from_iterable(in_turn)):
+            latest[name] = pool.submit(written, name, part, latest.get(name))
+            work.append(latest[name])
+        try:
+            yield from (done.result() for done in work)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def keys_of(name: str) -> tuple[str, ...]:
@@ -79,14 +92,16 @@ def keys_of(name: str) -> tuple[str, ...]:
     return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
 
 
-def features(moments: Cuts) -> dict[str, Parts]:
+def features(moments: Cuts) -> dict[str, list[Part]]:
     """The tables of `BUILDS`, each as it was at each cut, with the cut in `as_of`."""
-    return {name: partial(_at_each_cut, build=build, moments=moments) for name, build in BUILDS.items()}
+    return {
+        name: [partial(_built, build=build, moment=moment) for moment in moments.all()]
+        for name, build in BUILDS.items()
+    }
 
 
-def _at_each_cut(space: Workspace, build: Build, moments: Cuts) -> Iterator[pa.RecordBatchReader]:
-    for moment in moments.all():
-        yield _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
+def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
+    return _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
 
 
 def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
@@ -95,18 +110,19 @@ def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
     return space.named(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
 
 
-def _copied(_space: Workspace, rows: pa.Table) -> Iterator[pa.RecordBatchReader]:
-    yield rows.to_reader()
+def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
+    return rows.to_reader()
 
 
-def _labelled(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[pa.RecordBatchReader]:
-    """What happened after each cut but the last, as far as it was known at the next one."""
-    pairs = pairwise(moments.all())
-    found = [(cut, labels(space.events(), cut, label.until(end - cut), end)) for cut, end in pairs]
-    return (_dated(space, frame, cut) for cut, frame in found)
+def _labels(space: Workspace, cut: int, end: int, label: LabelConfig) -> pa.RecordBatchReader:
+    return _dated(space, _labelled(space, cut, end, label), cut)
 
 
-def _shown(space: Workspace, moments: Cuts, label: LabelConfig) -> Iterator[pa.RecordBatchReader]:
-    """What became of the impressions before each cut, from the cut before it on, as far as it was known then."""
-    for start, cut in pairwise((0, *moments.all())):
-        yield _dated(space, impressions(space.events(), start, cut, label), cut)
+def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame:
+    """What happened after a cut, as far as it was known at the next one."""
+    return labels(space.events(), cut, label.until(end - cut), end)
+
+
+def _shown(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
+    """What became of the impressions from one cut to the next, as far as it was known then."""
+    return _dated(space, impressions(space.events(), start, cut, label), cut)

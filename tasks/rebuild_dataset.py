@@ -1,5 +1,6 @@
 """Builds an old data set again, from the events and the users it names, and compares: nothing may have moved."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from models.labels import LabelConfig
 from models.splits import Cuts
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
-from tasks.dataset_tables import Parts, keys_of, parts, stored_rows
+from tasks.dataset_tables import Part, keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
 
 
@@ -44,10 +45,10 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
     return {"version": version, "same": not differs, "differs": differs, "users_left": left}
 
 
-def _store(space: Workspace, name: str, made: Parts) -> None:
+def _store(space: Workspace, name: str, made: Sequence[Part]) -> None:
     with space.aside() as mine:  # what is worked out there streams into the table here
-        for number, stream in enumerate(made(mine)):
-            rows = space.connection.from_arrow(stream)
+        for number, part in enumerate(made):
+            rows = space.connection.from_arrow(part(mine))
             store = rows.insert_into if number else rows.create
             store(name)
 

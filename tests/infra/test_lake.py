@@ -65,8 +65,8 @@ def test_a_removed_batch_leaves_no_row_and_can_come_again(lake: Lake, kept: tupl
 
 
 def test_a_snapshot_is_replaced_whole(lake: Lake) -> None:
-    lake.write_dataset("v1", "items", [pa.table({"a": [1, 2]})])
-    lake.write_dataset("v1", "items", [pa.table({"a": [3]})])
+    lake.write_dataset("v1", "items", pa.table({"a": [1, 2]}))
+    lake.write_dataset("v1", "items", pa.table({"a": [3]}))
     assert lake.read_dataset("v1", "items").to_pydict() == {"a": [3]}
 
 

@@ -26,3 +26,13 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
         space = Workspace(connection, {})
         assert [*pool.map(asked, ("one", "one", "another"))] == ["one", "one", "another"]
     assert sorted(worked_out) == ["another", "one"]
+
+
+def test_as_many_threads_work_as_the_machine_has_cores_however_many_ask() -> None:
+    with duckdb.connect(config={"threads": 4}) as connection:
+        space = Workspace(connection, {})
+        now = "SELECT current_setting('threads')"
+        for asking, helping in ((1, 4), (2, 3), (9, 1)):
+            with space.asked_by(asking):
+                assert connection.sql(now).fetchall() == [(helping,)]
+        assert connection.sql(now).fetchall() == [(4,)]
