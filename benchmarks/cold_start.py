@@ -103,7 +103,7 @@ def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     wanted = targets(dataset.interactions, frame, cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     clicks = latest_items(before, held, CLICKS)
-    models = _fitted(data, ("als", "content_based", "lightfm_hybrid"))
+    models = _fitted(data, ("als", "item_knn", "graph_filter", "content_based", "lightfm_hybrid"))
     told = np.diff(frame.user_tags.indptr) > 0
     some = np.flatnonzero(np.diff(wanted.indptr) > 0)
     figures |= {"households_withheld": len(some), "of_them_with_traits": float(told[some].sum())}
