@@ -27,11 +27,9 @@ from models.evaluation.cold import category_popularity, latest_items, of_new_ite
 from models.evaluation.holdout import targets
 from models.evaluation.metrics import accuracy
 from models.evaluation.newcomers import traits_of
-from models.features.demographics import UNKNOWN
-from models.features.segments import DEMOGRAPHIC, Segments, best_sellers
 from models.most_popular import MostPopular, popularity
 from models.ranking import top_k
-from models.segment_fallback import segment_scores
+from models.segment_popular import SegmentPopular
 from models.training_data import TrainingData, index_of
 
 SEED = 7
@@ -84,17 +82,6 @@ def _withheld(dataset: Dataset) -> tuple[Dataset, NDArray[np.str_]]:
     return Dataset(dataset.manifest, dataset.interactions.take(others), dataset.users, dataset.items), held
 
 
-def _segment_sellers(dataset: Dataset, data: TrainingData, traits: pa.Table) -> Scores:
-    """The best sellers of the demographic segment of each row of `traits`, all learned without these users."""
-    known = dataset.features(dataset.cuts.test_from).users
-    features = known.take(np.flatnonzero(index_of(data.users, known[USER_KEY]) >= 0))
-    segments = Segments.fit(features, traits_of(dataset, pa.array(data.users.tolist())), SEED)
-    best = best_sellers(data, segments.assign(features, traits_of(dataset, pa.array(data.users.tolist()))), K)
-    own = segments.assign(features.slice(0, 0), traits)
-    assigned = own[DEMOGRAPHIC].take(pc.index_in(traits[USER_KEY], value_set=own[USER_KEY])).to_pylist()
-    return segment_scores(best, DEMOGRAPHIC, [None if name == UNKNOWN else name for name in assigned], data.items)
-
-
 def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     rest, held = _withheld(dataset)
     cut, end = dataset.cuts.test_from, dataset.cuts.as_of
@@ -104,6 +91,7 @@ def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     clicks = latest_items(before, held, CLICKS)
     models = _fitted(data, ("als", "item_knn", "graph_filter", "content_based", "lightfm_hybrid"))
+    segments = SegmentPopular.fit(data, SegmentPopular.config_type(), SEED)
     told = np.diff(frame.user_tags.indptr) > 0
     some = np.flatnonzero(np.diff(wanted.indptr) > 0)
     figures |= {"households_withheld": len(some), "of_them_with_traits": float(told[some].sum())}
@@ -115,16 +103,17 @@ def _cold_users(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
             compared.add(way, scores[rows])
         return compared.table
 
-    nothing = np.full((len(held), len(data.items)), -np.inf, dtype=np.float32)
     none = clicks.slice(0, 0)
+    by_traits_alone = NewUsers.of(traits, none, data.items)
+    nothing = np.full((len(held), len(data.items)), -np.inf, dtype=np.float32)
     new = NewUsers.of(traits, clicks, data.items)
     bare = NewUsers.of(traits.select([USER_KEY]), clicks, data.items)
     seen = np.where(new.events.toarray() > 0, popular, np.float32(-np.inf))
     by_clicks = {"best sellers": nothing, "the clicked, then best sellers": seen}
     by_clicks |= {kind: _everybody(model.with_users(bare)) for kind, model in models.items()}
     hybrid = models["lightfm_hybrid"]
-    by_traits = {"best sellers": nothing, "best sellers of the segment": _segment_sellers(rest, data, traits)}
-    by_traits["lightfm_hybrid, traits"] = _everybody(hybrid.with_users(NewUsers.of(traits, none, data.items)))
+    by_traits = {"best sellers": nothing, "segment_popular": _everybody(segments.with_users(by_traits_alone))}
+    by_traits["lightfm_hybrid, traits"] = _everybody(hybrid.with_users(by_traits_alone))
     by_traits["lightfm_hybrid, clicks"] = by_clicks["lightfm_hybrid"]
     by_traits["lightfm_hybrid, traits and clicks"] = _everybody(hybrid.with_users(new))
     return [
