@@ -33,6 +33,10 @@ class Config:
     """A purchase this old counts half."""
 
 
+BY_TRAITS: Final = Config(segments=DEMOGRAPHIC)
+"""What is asked when a model has nothing to say of a user."""
+
+
 @dataclass(frozen=True)
 class SegmentPopular:
     """Scores an item by the baskets of the user's segment with it, each halved in weight every `half_life_days`.
