@@ -1,14 +1,27 @@
 """Several models in turn: of each user the first that has anything to say speaks."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.ranking import Ranking
-from models.recommender import Recommender
 from models.training_data import index_of
+
+
+class Speaker(Protocol):
+    """What a `Recommender` says of users and items; see there."""
+
+    @property
+    def users(self) -> NDArray[np.str_]: ...
+
+    @property
+    def items(self) -> NDArray[np.str_]: ...
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]: ...
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]: ...
 
 
 class Spoken(NamedTuple):
@@ -24,7 +37,7 @@ class Spoken(NamedTuple):
 class InTurn:
     """Models of the same items, the best informed first."""
 
-    models: tuple[Recommender, ...]
+    models: tuple[Speaker, ...]
 
     def speak(self, keys: NDArray[np.str_], allowed: NDArray[np.bool_]) -> Spoken:
         """Ask of the users `keys` [m]; a model that names nothing `allowed` [n_items] has nothing to say."""

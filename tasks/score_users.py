@@ -16,12 +16,13 @@ from infra import bundles
 from infra.bulk import array
 from infra.installation import Installation, current
 from infra.schema import items, suppressions, users
+from models import click_prior
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
-from models.in_turn import InTurn
+from models.in_turn import InTurn, Speaker
 from models.most_popular import REASON
 from models.ranking import top_k
-from models.recommender import FoldsInUsers, Recommender
+from models.recommender import FoldsInUsers
 from models.training_data import index_of
 from tasks import publish
 from tasks.champion import champion
@@ -80,10 +81,14 @@ def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
 
 def _speakers(bundle: bundles.Bundle, new: NewUsers) -> InTurn:
     """The champion, of newcomers too if it can, and then the best sellers of the user's segment."""
-    speakers: list[Recommender] = []
-    for model in (bundle.model, bundle.segments):
-        speakers += [model] if model is not None else []
-        speakers += [model.with_users(new)] if isinstance(model, FoldsInUsers) and len(new.keys) else []
+    speakers: list[Speaker] = [bundle.model]
+    if isinstance(bundle.model, FoldsInUsers) and len(new.keys):
+        folded = bundle.model.with_users(new)
+        by_clicks = bundle.model.kind in click_prior.KINDS
+        speakers.append(click_prior.ClickPrior(folded, new.events, bundle.fallback) if by_clicks else folded)
+    if bundle.segments is not None:
+        speakers.append(bundle.segments)
+        speakers += [bundle.segments.with_users(new)] if len(new.keys) else []
     return InTurn(tuple(speakers))
 
 

@@ -10,6 +10,7 @@ from infra import bundles
 from infra.bundles import BundleRefusedError
 from infra.identity import pseudonym
 from infra.schema import items, recommendation_batches, suppressions, users
+from models.click_prior import ClickPrior
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.ranking import top_k
@@ -102,19 +103,37 @@ def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any)
     assert shown(stage)["new here"] == set(segments.items[best].tolist())
 
 
-@pytest.mark.parametrize("kind", ["als", "item_knn", "content_based"])
-def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(
-    stage: Any, kind: str, tmp_path: Path
-) -> None:
-    bundle = stage.promote(kind)
+def new_in(bundle: bundles.Bundle, key: str, *clicked: str) -> tuple[Any, NewUsers]:
+    """A champion's model with a newcomer, as it is to speak of him."""
+    rows = pa.table({"user_key": [key] * len(clicked), "item_id": list(clicked)})
+    new = NewUsers.of(pa.table({"user_key": [key]}), rows, bundle.model.items)
+    model: Any = bundle.model
+    return model.with_users(new), new
+
+
+def best(speaker: Any) -> set[str]:
+    found = top_k(speaker.scores(np.zeros(1, np.int32)), 5).items[0]
+    return set(speaker.items[found].tolist())
+
+
+def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:
+    bundle = bundles.load(stage.promote("als"))
     ann = clicks(stage, tmp_path, "500006", "500007", "500006")
     score_users.fn(k=5)
     assert all("you looked at" in reason for reason in reasons(stage, ann))
-    model: Any = bundles.load(bundle).model
-    twice = pa.table({"user_key": [ann] * 3, "item_id": ["500006", "500007", "500006"]})
-    new = model.with_users(NewUsers.of(pa.table({"user_key": [ann]}), twice, model.items))
-    best = top_k(new.scores(np.zeros(1, np.int32)), 5).items[0]
-    assert shown(stage)[ann] == set(model.items[best].tolist())
+    model, _ = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(model)
+
+
+@pytest.mark.parametrize("kind", ["item_knn", "content_based"])
+def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_buys(
+    stage: Any, kind: str, tmp_path: Path
+) -> None:
+    bundle = bundles.load(stage.promote(kind))
+    ann = clicks(stage, tmp_path, "500006", "500007", "500006")
+    score_users.fn(k=5)
+    model, new = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
 
 
 def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path: Path) -> None:
@@ -122,7 +141,7 @@ def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path
     clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
     ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
     score_users.fn(k=5)
-    assert any("you looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
+    assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
 
 
 def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
