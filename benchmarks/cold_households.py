@@ -95,6 +95,8 @@ def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     seen = np.where(new.events.toarray() > 0, popular, np.float32(-np.inf))
     by_clicks = {"the clicked, then best sellers": seen}
     by_clicks |= {kind: everybody(model.with_users(bare)) for kind, model in models.items()}
+    alone = ClickPrior(models["item_knn"].with_users(bare), bare.events, popular, alike=0)
+    by_clicks["prior without a model"] = everybody(alone)
     for kind in KINDS:
         prior = ClickPrior(models[kind].with_users(bare), bare.events, popular)
         by_clicks[f"{kind} with prior"] = everybody(prior)
