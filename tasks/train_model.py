@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -99,7 +100,7 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        segments = SegmentPopular.fit(whole, BY_TRAITS, seed)
+        segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
         _store_model(folder / MODEL_PATH, final, popularity(whole), segments, origin)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
