@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from models.catalog import from_state
 from models.errors import TailorbirdError
 from models.recommender import Recommender
+from models.segment_popular import BY_TRAITS, SegmentPopular
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 FILES = ("arrays.npz", "config.json", "fallback.npz")
+_SEGMENTS = "segments."
 
 
 class BundleRefusedError(TailorbirdError):
@@ -32,6 +34,8 @@ class Bundle:
     model: Recommender
     fallback: NDArray[np.float32]
     """[n_items] what fills a list up when the model has nothing more to say."""
+    segments: SegmentPopular | None
+    """What people get of whom it has nothing to say at all; None in bundles from before it was kept."""
     manifest: dict[str, Any]
     digest: str
 
@@ -41,12 +45,23 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(folder: Path, model: Recommender, fallback: NDArray[np.float32], origin: dict[str, Any]) -> str:
-    """Write a model's config and arrays with a manifest of `origin` and file digests; returns the digest."""
+def write(
+    folder: Path,
+    model: Recommender,
+    fallback: NDArray[np.float32],
+    origin: dict[str, Any],
+    segments: SegmentPopular | None = None,
+) -> str:
+    """Write a model's config and arrays with a manifest of `origin` and file digests; returns the digest.
+
+    `segments` are the best sellers `BY_TRAITS` of the same users and items.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = model.state()
     np.savez_compressed(folder / "arrays.npz", **arrays)
-    np.savez_compressed(folder / "fallback.npz", scores=fallback)
+    of_segments = {} if segments is None else segments.state()
+    named: dict[str, Any] = {_SEGMENTS + name: array for name, array in of_segments.items()}
+    np.savez_compressed(folder / "fallback.npz", scores=fallback, **named)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     files = {name: _sha256(folder / name) for name in FILES}
     manifest = {"format": FORMAT, "kind": model.kind, "files": files, **origin}
@@ -80,7 +95,10 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     manifest = verify(folder, digest)
     settings = json.loads((folder / "config.json").read_text())
     model = from_state(manifest["kind"], settings, _arrays(folder / "arrays.npz"))
-    return Bundle(model, _arrays(folder / "fallback.npz")["scores"], manifest, _sha256(folder / MANIFEST))
+    fallback = _arrays(folder / "fallback.npz")
+    state = {name.removeprefix(_SEGMENTS): array for name, array in fallback.items() if name.startswith(_SEGMENTS)}
+    segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
+    return Bundle(model, fallback["scores"], segments, manifest, _sha256(folder / MANIFEST))
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -15,10 +15,12 @@ from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.recommender import Recommender
+from models.segment_popular import SegmentPopular
 from models.two_stage import LogisticRegression, TwoStage
 
 CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
+    SegmentPopular.kind: SegmentPopular,
     OwnFrequency.kind: OwnFrequency,
     LightFMHybrid.kind: LightFMHybrid,
     ImplicitALS.kind: ImplicitALS,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.category_reasons import UNNAMED
+from models.category_reasons import LOOKED_AT, UNNAMED
 from models.favourites import named_categories
 from models.training_data import TrainingData
 
@@ -27,6 +27,12 @@ def phrases(data: TrainingData) -> NDArray[np.str_]:
         else:
             found.append(f"{shorten(str(names[of]), _LONGEST, placeholder='…')} you buy" if of != NONE else "")
     return np.array(found, dtype=np.str_)
+
+
+def phrases_of_clicks(phrases: NDArray[np.str_]) -> NDArray[np.str_]:
+    """[n_items] the same of items that were clicked: nobody is told that he bought what he looked at."""
+    names = [phrase.rpartition(" you ")[0] for phrase in phrases.tolist()]
+    return np.array([f"{name} you {LOOKED_AT}" if name else "" for name in names], dtype=np.str_)
 
 
 def strongest_own(evidence: Any, items: NDArray[np.int32]) -> NDArray[np.int32]:

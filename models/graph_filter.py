@@ -1,7 +1,7 @@
 """A linear filter on the graph of users and items: tastes that many share pass, what is one user's whim does not."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.bipartite_graph import normalised, power, singular
-from models.goes_with import phrases, reasons, strongest_own
+from models.cold_start import NewUsers
+from models.goes_with import phrases, phrases_of_clicks, reasons, strongest_own
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
@@ -142,6 +143,11 @@ class GraphFilter:
         low = np.einsum("ij,ij->i", self.factors[column] * self.response, self.factors[items[row]])
         low *= scale[items[row]] / np.maximum(scale[column], np.finfo(np.float32).tiny)
         return sparse.csr_array((own.data * (plain + low), column, own.indptr), shape=own.shape)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
+        clicks = sparse.csr_array(users.events, dtype=np.float32)
+        return replace(self, users=users.keys, own=clicks, phrases=phrases_of_clicks(self.phrases))
 
     def state(self) -> State:
         """Everything but the settings."""

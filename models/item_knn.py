@@ -1,15 +1,16 @@
 """Item-based nearest neighbours: what goes with, or comes after, what the user had of late."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.cold_start import NewUsers
 from models.cooccurrence import as_sets, in_order, strongest
-from models.goes_with import phrases, reasons, strongest_own
+from models.goes_with import phrases, phrases_of_clicks, reasons, strongest_own
 from models.most_popular import decay
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
@@ -95,6 +96,11 @@ class ItemKNN:
         like_pick = sparse.csr_array(self.alike.T)[items]
         evidence = sparse.csr_array(rows(self.own, users).multiply(like_pick))
         return reasons(self.phrases, strongest_own(evidence, items))
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
+        clicks = sparse.csr_array(users.events, dtype=np.float32)
+        return replace(self, users=users.keys, own=clicks, phrases=phrases_of_clicks(self.phrases))
 
     def state(self) -> State:
         """Everything but the settings."""

@@ -30,8 +30,18 @@ class Config:
 
 def popularity(data: TrainingData, half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
     """[n_items] baskets of each item, each halved in weight every `half_life_days`: what fills short lists up."""
-    weight = decay(data, half_life_days)
-    return np.bincount(data.item, weight, minlength=len(data.items)).astype(np.float32)
+    together = np.zeros(len(data.users), dtype=np.int32)
+    counted: NDArray[np.float32] = popularity_by(data, together, 1, half_life_days)[0]
+    return counted
+
+
+def popularity_by(
+    data: TrainingData, group: NDArray[np.int32], n_groups: int, half_life_days: float
+) -> NDArray[np.float32]:
+    """[n_groups, n_items] the same by the group of each user, `group` [n_users] naming them from 0 on."""
+    cell = group[data.user].astype(np.int64) * len(data.items) + data.item
+    counted = np.bincount(cell, decay(data, half_life_days), minlength=n_groups * len(data.items))
+    return counted.reshape(n_groups, len(data.items)).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def _absence(asked: _Asked, item_id: str, length: int) -> str:
     if item < 0:
         return "The model does not know the item: nobody had bought it when the model learned."
     if user < 0:
-        return "The model does not know the user: the list is what is popular."
+        return "The model has not learned from the user: clicks or traits make the list, or what is popular."
     scores = asked.model.scores(np.array([user], dtype=np.int32))[0]
     if not np.isfinite(scores[item]):
         return "The model has nothing to say about the item for this user: it is not among the candidates."

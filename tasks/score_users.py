@@ -1,5 +1,6 @@
-"""Scores every user with consent by the champion, and publishes the lists."""
+"""Scores every user with consent, by the champion as far as it can speak of him, and publishes the lists."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,13 +16,18 @@ from infra import bundles
 from infra.bulk import array
 from infra.installation import Installation, current
 from infra.schema import items, suppressions, users
+from models import click_prior
+from models.cold_start import NewUsers
 from models.errors import TailorbirdError
+from models.in_turn import InTurn, Speaker
 from models.most_popular import REASON
-from models.ranking import Ranking, top_k
+from models.ranking import top_k
+from models.recommender import FoldsInUsers
 from models.training_data import index_of
 from tasks import publish
 from tasks.champion import champion
 from tasks.ledger import hold
+from tasks.newcomers import newcomers
 from tasks.progress import progress
 
 _USERS_AT_ONCE = 512
@@ -29,35 +35,26 @@ _USERS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class _Scoring:
-    """The champion, whom it serves and what it may show."""
+    """Who speaks, whom it is about and what may be shown."""
 
-    bundle: bundles.Bundle
+    speakers: InTurn
+    fallback: NDArray[np.float32]
     eligible: NDArray[np.str_]
     allowed: NDArray[np.bool_]
     shelf: publish.Shelf
 
     def lists(self) -> Iterator[list[publish.Row]]:
         """The lists of all users, a chunk at a time."""
-        known = index_of(self.bundle.model.users, self.eligible)
         for start in range(0, len(self.eligible), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
-            yield self._rows(self.eligible[part], known[part])
+            yield self._rows(self.eligible[start : start + _USERS_AT_ONCE])
 
-    def _rows(self, keys: NDArray[np.str_], known: NDArray[np.int32]) -> list[publish.Row]:
-        scores = self.bundle.model.scores(known)
-        ranking = top_k(scores, self.shelf.k, self.allowed, self.bundle.fallback)
-        reasons = self._reasons(known, ranking)
-        shown = self.bundle.model.items[ranking.items].tolist()
+    def _rows(self, keys: NDArray[np.str_]) -> list[publish.Row]:
+        spoken = self.speakers.speak(keys, self.allowed)
+        ranking = top_k(spoken.scores, self.shelf.k, self.allowed, self.fallback)
+        reasons = self.speakers.reasons(keys, spoken, ranking, REASON)
+        shown = self.speakers.models[0].items[ranking.items].tolist()
         values = zip(keys.tolist(), shown, ranking.scores.tolist(), reasons, strict=True)
         return [(key, array(ids), array(numbers), array(said)) for key, ids, numbers, said in values]
-
-    def _reasons(self, known: NDArray[np.int32], ranking: Ranking) -> list[list[str]]:
-        """The model's reason for each pick of its own; what filled the list up is popular."""
-        said = np.full(ranking.items.shape, REASON, dtype=object)
-        row, place = np.nonzero(~ranking.from_fallback & (ranking.items >= 0))
-        said[row, place] = self.bundle.model.reasons(known[row], ranking.items[row, place])
-        reasons: list[list[str]] = said.tolist()
-        return reasons
 
 
 def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
@@ -73,10 +70,26 @@ def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
     allowed = index_of(np.array(sorted(available), dtype=np.str_), bundle.model.items) >= 0
     if k > allowed.sum():
         raise TailorbirdError(f"Only {allowed.sum()} items can be recommended: ask for lists of at most that length.")
-    served = sha256("\n".join([*eligible, *sorted(available)]).encode()).hexdigest()[:8]
-    key = f"v{holder['model_version']}-{k}-{served}"
+    people = np.array(eligible, dtype=np.str_)
+    new = newcomers(here, people, bundle.model.users, bundle.model.items)
+    clicks = [part.tolist() for part in (new.events.indptr, new.events.indices, new.events.data)]
+    served = json.dumps([*eligible, *sorted(available), new.traits.to_pydict(), clicks], sort_keys=True)
+    key = f"v{holder['model_version']}-{k}-{sha256(served.encode()).hexdigest()[:8]}"
     shelf = publish.Shelf(placement, key, holder["model_version"], holder["dataset_version"], k)
-    return _Scoring(bundle, np.array(eligible, dtype=np.str_), allowed, shelf)
+    return _Scoring(_speakers(bundle, new), bundle.fallback, people, allowed, shelf)
+
+
+def _speakers(bundle: bundles.Bundle, new: NewUsers) -> InTurn:
+    """The champion, of newcomers too if it can, and then the best sellers of the user's segment."""
+    speakers: list[Speaker] = [bundle.model]
+    if isinstance(bundle.model, FoldsInUsers) and len(new.keys):
+        folded = bundle.model.with_users(new)
+        by_clicks = bundle.model.kind in click_prior.KINDS
+        speakers.append(click_prior.ClickPrior(folded, new.events, bundle.fallback) if by_clicks else folded)
+    if bundle.segments is not None:
+        speakers.append(bundle.segments)
+        speakers += [bundle.segments.with_users(new)] if len(new.keys) else []
+    return InTurn(tuple(speakers))
 
 
 @task(description="The champion's lists for every user with consent, published as one batch.")

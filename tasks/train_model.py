@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -23,6 +24,7 @@ from models.evaluation.appraisal import Appraisal
 from models.evaluation.summary import flat
 from models.most_popular import popularity
 from models.recommender import Recommender
+from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
@@ -98,7 +100,8 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        _store_model(folder / MODEL_PATH, final, popularity(whole), origin)
+        segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
+        _store_model(folder / MODEL_PATH, final, popularity(whole), segments, origin)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
     registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})
@@ -106,10 +109,12 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
 
 
-def _store_model(folder: Path, model: Recommender, fallback: Any, origin: dict[str, Any]) -> None:
+def _store_model(
+    folder: Path, model: Recommender, fallback: Any, segments: SegmentPopular, origin: dict[str, Any]
+) -> None:
     """Write the bundle, then open it again: what cannot be read back the same is never offered for review."""
     libraries = {name: installed(name) for name in _LIBRARIES} | {"python": sys.version.split()[0]}
-    digest = bundles.write(folder, model, fallback, origin | {"libraries": libraries})
+    digest = bundles.write(folder, model, fallback, origin | {"libraries": libraries}, segments)
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)
     again = bundles.load(folder, digest).model
     if not np.array_equal(again.scores(probe), model.scores(probe)):

@@ -10,7 +10,7 @@ from models.evaluation.paired import gain
 from models.evaluation.summary import NEW, flat
 from models.promotion import METRIC
 
-BASELINES: Final = ("most_popular", "own_frequency")
+BASELINES: Final = ("most_popular", "segment_popular", "own_frequency")
 """What every model has to beat, in this order."""
 
 GAIN: Final = "gain"

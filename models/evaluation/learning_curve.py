@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import Estimate, interval
@@ -118,6 +119,10 @@ class _Part:
 
     whole: Origin
     keys: NDArray[np.str_]
+
+    @property
+    def users(self) -> pa.Table:
+        return self.whole.users
 
     def training_data(self, cut: int) -> TrainingData:
         data = self.whole.training_data(cut)

@@ -53,14 +53,16 @@ class Demographics:
         return cls(encoder, _centres(encoder.transform(part)[0].toarray(), seed))
 
     def assign(self, traits: pa.Table) -> NDArray[np.str_]:
-        """[n] `group_<number>` of each user's nearest centre, or `unknown`. A trait that the table lacks is missing."""
-        columns = list(self.encoder.columns)
+        """[n] `group_<number>` of each user's nearest centre, or `unknown`.
+
+        A trait that the table lacks is missing, and a value that the fit has not seen says nothing.
+        """
         group = np.zeros(traits.num_rows, dtype=np.int64)
         if len(self.centres):
             for start in range(0, traits.num_rows, _CHUNK):
                 group[start : start + _CHUNK] = self._nearest(traits.slice(start, _CHUNK))
         names = np.array([f"group_{place + 1}" for place in range(max(1, len(self.centres)))])
-        segments: NDArray[np.str_] = np.where(known(traits, columns), names[group], UNKNOWN)
+        segments: NDArray[np.str_] = np.where(self._understood(traits), names[group], UNKNOWN)
         return segments
 
     def typical(self, traits: pa.Table, assigned: NDArray[np.str_]) -> dict[str, str]:
@@ -89,6 +91,16 @@ class Demographics:
     def _numbers(self) -> set[str]:
         pairs = zip(self.encoder.columns, self.encoder.encodings, strict=True)
         return {column for column, encoding in pairs if encoding.kind == "scaled"}
+
+    def _understood(self, traits: pa.Table) -> NDArray[np.bool_]:
+        """[n] whether any trait says something that the fit has seen."""
+        numbers = self._numbers()
+        rows = aligned(traits, self.encoder.columns, numbers)
+        said = known(rows, sorted(numbers))
+        for column, encoding in zip(self.encoder.columns, self.encoder.encodings, strict=True):
+            if column not in numbers:
+                said |= known(rows, [column]) & (np.diff(encoding.encode(rows[column]).indptr) > 0)
+        return said
 
     def _nearest(self, traits: pa.Table) -> NDArray[np.int64]:
         matrix, _ = self.encoder.transform(aligned(traits, self.encoder.columns, self._numbers()))

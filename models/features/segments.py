@@ -9,21 +9,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns import ITEM_ID, RANK, SCORE, USER_KEY
+from models.columns import USER_KEY
 from models.features import rfm
 from models.features.demographics import UNKNOWN, Demographics
 from models.features.rfm import MEANINGS, Rfm
-from models.most_popular import Config, decay
 from models.recommender import State
-from models.training_data import TrainingData
 
 RFM: Final = "rfm"
 DEMOGRAPHIC: Final = "demographic"
 KINDS: Final = (RFM, DEMOGRAPHIC)
 SEGMENT: Final = "segment"
 KIND: Final = "kind"
-EVERYBODY: Final = "everybody"
-"""Kind and segment of all users together, for who is in no segment that buys."""
 
 
 @dataclass(frozen=True)
@@ -68,42 +64,6 @@ class Segments:
 
 _DESCRIBED: Final = pa.schema(
     {KIND: pa.string(), SEGMENT: pa.string(), "users": pa.int64(), "meaning": pa.string(), "typical": pa.string()}
-)
-
-
-def best_sellers(
-    data: TrainingData, assigned: pa.Table, k: int, half_life_days: float = Config.half_life_days
-) -> pa.Table:
-    """`kind`, `segment`, `rank` (from 1), `item_id` and `score`: what each segment buys most, and what everybody does.
-
-    The score is the baskets with the item, halved every `half_life_days`, as in MostPopular; of equal ones the first
-    id comes first. Items that are not available are left out, and so are segments that have bought nothing.
-    """
-    weight = np.where(data.available[data.item], decay(data, half_life_days), 0.0)
-    place = pc.index_in(pa.array(data.users.tolist(), pa.string()), value_set=assigned[USER_KEY].combine_chunks())
-    parts = [_best(data, weight, pa.array([EVERYBODY] * len(data.users)), EVERYBODY, k)]
-    parts += [_best(data, weight, assigned[kind].combine_chunks().take(place), kind, k) for kind in KINDS]
-    return pa.concat_tables(parts)
-
-
-def _best(data: TrainingData, weight: NDArray[np.float64], segments: Any, kind: str, k: int) -> pa.Table:
-    coded = segments.dictionary_encode()
-    code = np.asarray(pc.fill_null(coded.indices, -1))[data.user]
-    counted = (code >= 0) & (weight > 0)
-    names = np.array(coded.dictionary.to_pylist(), dtype=np.str_)
-    rows = []
-    for segment in np.argsort(names):
-        mine = counted & (code == segment)
-        total = np.bincount(data.item[mine], weight[mine], minlength=len(data.items))
-        best = np.lexsort((data.items, -total))[:k]
-        best = best[total[best] > 0]
-        rows += [(kind, str(names[segment]), r, str(data.items[i]), float(total[i])) for r, i in enumerate(best, 1)]
-    columns = zip(*rows, strict=True) if rows else [()] * len(_BEST)
-    return pa.table([list(column) for column in columns], _BEST)
-
-
-_BEST: Final = pa.schema(
-    {KIND: pa.string(), SEGMENT: pa.string(), RANK: pa.int32(), ITEM_ID: pa.string(), SCORE: pa.float64()}
 )
 
 

@@ -10,8 +10,11 @@ import pytest
 
 from infra import bundles
 from infra.bundles import FILES, MANIFEST, BundleRefusedError
+from models.dataset import Dataset
 from models.most_popular import Config, MostPopular
+from models.segment_popular import BY_TRAITS, SegmentPopular
 from tests.infra.golden_bundles import FOLDER, USERS
+from tests.models.conftest import CUT, CUTS, make_shop
 
 FALLBACK = np.array([3.0, 2.0, 1.0], dtype=np.float32)
 ORIGIN = {"dataset_version": "v1", "seed": 7}
@@ -53,6 +56,20 @@ def test_a_model_comes_back_as_it_was_with_where_it_came_from(folder: Path) -> N
     assert np.array_equal(found.fallback, FALLBACK)
     assert {name: found.manifest[name] for name in ORIGIN} == ORIGIN
     assert found.manifest["kind"] == "most_popular"
+
+
+def test_the_best_sellers_of_segments_come_back_with_it_and_a_bundle_without_them_opens_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
+    assert bundles.load(folder).segments is None
+    segments = SegmentPopular.fit(data, BY_TRAITS, 7)
+    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments)
+    again = bundles.load(tmp_path / "more").segments
+    assert again is not None
+    everybody = np.arange(len(data.users), dtype=np.int32)
+    np.testing.assert_array_equal(again.scores(everybody), segments.scores(everybody))
+    assert np.array_equal(bundles.load(tmp_path / "more").fallback, FALLBACK)
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import sparse
 
-from models.goes_with import NONE, phrases, reasons, strongest_own
+from models.goes_with import NONE, phrases, phrases_of_clicks, reasons, strongest_own
 
 
 def test_an_item_is_spoken_of_by_its_title_else_by_its_category(small) -> None:
@@ -32,3 +32,8 @@ def test_without_a_name_or_an_own_item_the_reason_is_general() -> None:
         "Liked by shoppers like you",
         "Liked by shoppers like you",
     ]
+
+
+def test_of_a_click_it_is_said_that_it_was_looked_at() -> None:
+    bought = np.array(["Songs you know you bought", "fruit you buy", ""])
+    assert phrases_of_clicks(bought).tolist() == ["Songs you know you looked at", "fruit you looked at", ""]

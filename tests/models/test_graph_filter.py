@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from models.cold_start import NewUsers
 from models.graph_filter import Config, GraphFilter
 from models.training_data import TrainingData
 
@@ -50,6 +52,15 @@ def test_the_largest_singular_value_is_one_whatever_the_exponents(small, exponen
 def test_popularity_multiplies_by_a_power_of_the_degree(small) -> None:
     plain, popular = (scores(small(ROWS), replace(ALL, popularity_exponent=power)) for power in (0, 0.5))
     np.testing.assert_allclose(popular, plain * np.sqrt([1, 2, 2]), rtol=1e-4, atol=1e-6)
+
+
+def test_who_clicked_what_another_user_had_is_scored_like_him(small) -> None:
+    model = GraphFilter.fit(small(ROWS), replace(ALL, low_pass=0.5), 0)
+    clicks = pa.table({"user_key": ["n", "n"], "item_id": ["y", "z"]})
+    new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
+    b, n = np.array([1], np.int32), np.array([0], np.int32)
+    np.testing.assert_allclose(new.scores(n), model.scores(b), rtol=1e-6)
+    assert new.reasons(n, n) == ["Goes with the y you looked at"]
 
 
 def test_crowded_and_sparse_products_are_the_same(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:

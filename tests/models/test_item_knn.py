@@ -1,8 +1,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from models.cold_start import NewUsers
 from models.item_knn import Config, ItemKNN
 from models.training_data import TrainingData
 
@@ -83,6 +85,17 @@ def test_a_reason_names_the_own_item_that_adds_most(small) -> None:
         "Goes with the Xylophone you bought",
         "Liked by shoppers like you",
     ]
+
+
+def test_a_newcomers_clicks_count_like_what_he_had_and_twice_as_much_when_clicked_twice(small) -> None:
+    model = ItemKNN.fit(small(SETS), PLAIN, 0)
+    clicks = pa.table({"user_key": ["n", "n", "n"], "item_id": ["z", "y", "y"]})
+    new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
+    found = dict(zip(new.items.tolist(), new.scores(np.array([0], np.int32))[0].tolist(), strict=True))
+    # Cosines: x and y were together twice, x and z once; nobody had y and z.
+    both = 2 * 2 / np.sqrt(3 * 2) + 1 / np.sqrt(3)
+    assert found == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
+    assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Goes with the y you looked at"]
 
 
 def test_it_learns_who_likes_what(data: TrainingData) -> None:

@@ -12,6 +12,7 @@ from infra.installation import Installation
 from infra.schema import promotions
 from models import catalog
 from models.most_popular import MostPopular
+from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.build_dataset import build_dataset, split_by, stored_manifest
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
@@ -32,7 +33,9 @@ class Stage(NamedTuple):
         model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
         fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
         draft = self.here.settings.var / f"draft-{version}"
-        bundles.write(draft, model, fallback, {"dataset_version": self.manifest["version"], "version": version})
+        segments = SegmentPopular.fit(data, BY_TRAITS, 7)
+        origin = {"dataset_version": self.manifest["version"], "version": version}
+        bundles.write(draft, model, fallback, origin, segments)
         bundle, digest = bundles.keep(draft, self.here.bundles)
         row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
         row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}

@@ -1,15 +1,24 @@
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from sqlalchemy import insert, select, text, update
 
+from infra import bundles
 from infra.bundles import BundleRefusedError
 from infra.identity import pseudonym
 from infra.schema import items, recommendation_batches, suppressions, users
+from models.click_prior import ClickPrior
+from models.cold_start import NewUsers
 from models.errors import TailorbirdError
+from models.ranking import top_k
 from serving.shelf import shelf
 from serving.status import status
+from tasks.ingest_segment import ingest_segment
 from tasks.score_users import score_users
+from tests.tasks.test_ingest_segment import call, viewed, write
 
 ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")
 
@@ -57,13 +66,91 @@ def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> N
     assert not {left, withdrew} & shown(stage).keys()
 
 
+def joins(stage: Any, key: str, **traits: str) -> None:
+    row = {"user_key": key, "attributes": traits, "consent": True, "consent_source": "till", "batch_id": "b"}
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(users).values(row))
+
+
+def clicks(stage: Any, folder: Path, *products: str, **said: Any) -> str:
+    """Products that somebody views by a Segment call each; returns his key."""
+    calls = [viewed(number, product, **said) for number, product in enumerate(products)]
+    ingest_segment.fn("segment", write(folder / "-".join(products), *calls))
+    return pseudonym(str(said.get("userId", "ann")), stage.here.key)
+
+
+def reasons(stage: Any, key: str) -> list[str]:
+    listed = text("SELECT reason FROM current_recommendations WHERE user_key = :key ORDER BY rank")
+    with stage.here.engine.connect() as connection:
+        return list(connection.execute(listed, {"key": key}).scalars())
+
+
 def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
     stage.promote()
-    stranger = {"user_key": "new here", "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
-    with stage.here.engine.begin() as connection:
-        connection.execute(insert(users).values(stranger))
+    joins(stage, "new here")
     score_users.fn(k=5)
-    assert len(shown(stage)["new here"]) == 5
+    assert reasons(stage, "new here") == ["Popular in the last weeks"] * 5
+
+
+def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any) -> None:
+    bundle = stage.promote()
+    joins(stage, "new here", age="age 1", income="income 2")
+    score_users.fn(k=5)
+    assert reasons(stage, "new here") == ["Popular with shoppers like you"] * 5
+    segments = bundles.load(bundle).segments
+    assert segments is not None
+    best = np.argsort(-segments.popularity[1], kind="stable")[:5]
+    assert shown(stage)["new here"] == set(segments.items[best].tolist())
+
+
+def new_in(bundle: bundles.Bundle, key: str, *clicked: str) -> tuple[Any, NewUsers]:
+    """A champion's model with a newcomer, as it is to speak of him."""
+    rows = pa.table({"user_key": [key] * len(clicked), "item_id": list(clicked)})
+    new = NewUsers.of(pa.table({"user_key": [key]}), rows, bundle.model.items)
+    model: Any = bundle.model
+    return model.with_users(new), new
+
+
+def best(speaker: Any) -> set[str]:
+    found = top_k(speaker.scores(np.zeros(1, np.int32)), 5).items[0]
+    return set(speaker.items[found].tolist())
+
+
+def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:
+    bundle = bundles.load(stage.promote("als"))
+    ann = clicks(stage, tmp_path, "500006", "500007", "500006")
+    score_users.fn(k=5)
+    assert all("you looked at" in reason for reason in reasons(stage, ann))
+    model, _ = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(model)
+
+
+@pytest.mark.parametrize("kind", ["item_knn", "content_based"])
+def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_buys(
+    stage: Any, kind: str, tmp_path: Path
+) -> None:
+    bundle = bundles.load(stage.promote(kind))
+    ann = clicks(stage, tmp_path, "500006", "500007", "500006")
+    score_users.fn(k=5)
+    model, new = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
+
+
+def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path: Path) -> None:
+    stage.promote("als")
+    clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
+    ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
+    score_users.fn(k=5)
+    assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
+
+
+def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
+    stage.promote("als")
+    clicks(stage, tmp_path, "500006")
+    first = score_users.fn(k=5)["batch_id"]
+    assert score_users.fn(k=5)["batch_id"] == first
+    clicks(stage, tmp_path, "500006", "500050")
+    assert score_users.fn(k=5)["batch_id"] != first
 
 
 def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:

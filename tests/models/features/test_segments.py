@@ -1,7 +1,4 @@
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,8 +6,7 @@ import pytest
 
 from models.features.demographics import Demographics
 from models.features.rfm import GRID, MEANINGS, PROSPECT, Rfm
-from models.features.segments import Segments, best_sellers
-from models.training_data import TrainingData
+from models.features.segments import Segments
 
 
 def features(rows: list[tuple[str, float | None, float | None, float | None]]) -> pa.Table:
@@ -122,6 +118,12 @@ def test_a_trait_that_cannot_be_read_as_a_number_any_more_is_missing() -> None:
     assert len(set(groups.assign(odd))) == 1
 
 
+def test_who_is_known_by_values_alone_that_nobody_had_is_unknown() -> None:
+    groups = Demographics.fit(people(), seed=1)
+    odd = pa.table({"user_key": ["a", "b", "c"], "age": ["unsaid", None, "24"], "home": ["boat", "boat", "boat"]})
+    assert (groups.assign(odd) == "unknown").tolist() == [True, True, False]
+
+
 @pytest.mark.parametrize("known", [0, 1, 39, 40])
 def test_a_group_is_never_smaller_than_the_minimum(known: int) -> None:
     homes = pa.table(
@@ -196,43 +198,3 @@ def test_nobody_at_all_is_described_by_nothing() -> None:
     assert nobody.describe().num_rows == 0
     assert nobody.assign(features([]), people().slice(0, 0)).num_rows == 0
     assert Segments.from_state(nobody.state()).describe().equals(nobody.describe())
-
-
-SALES = [
-    *[("a", "x", 72, "1"), ("a", "y", 100 - 1e-3, "2")],
-    *[("b", "x", 72, "3"), ("b", "x", 44, "4"), ("b", "z", 72, "5")],
-    ("c", "y", 72, "6"),
-]
-
-
-def assigned(**rfm: str) -> pa.Table:
-    groups = pa.array(["group_1"] * len(rfm))
-    return pa.table({"user_key": list(rfm), "rfm": list(rfm.values()), "demographic": groups})
-
-
-def ranked(table: pa.Table) -> dict[tuple[str, str], list[tuple[int, str, float]]]:
-    lists: dict[tuple[str, str], list[tuple[int, str, float]]] = {}
-    for row in table.to_pylist():
-        entry = (row["rank"], row["item_id"], round(row["score"], 3))
-        lists.setdefault((row["kind"], row["segment"]), []).append(entry)
-    return lists
-
-
-def test_each_segment_has_its_own_best_sellers(small: Callable[..., TrainingData]) -> None:
-    found = ranked(best_sellers(small(SALES), assigned(a="new", b="loyal", stranger="lost"), k=2))
-    assert found == {
-        ("everybody", "everybody"): [(1, "y", 1.5), (2, "x", 1.25)],
-        ("rfm", "loyal"): [(1, "x", 0.75), (2, "z", 0.5)],
-        ("rfm", "new"): [(1, "y", 1.0), (2, "x", 0.5)],
-        ("demographic", "group_1"): [(1, "x", 1.25), (2, "y", 1.0)],
-    }
-
-
-def test_equal_best_sellers_come_by_id_and_what_is_not_available_is_left_out(
-    small: Callable[..., TrainingData],
-) -> None:
-    data = small([("a", item, 72, item) for item in "zyxw"])
-    data = replace(data, available=np.array([True, False, True, True]))
-    assert data.items.tolist() == ["w", "x", "y", "z"]
-    found: Any = ranked(best_sellers(data, assigned(a="new"), k=2))
-    assert found[("rfm", "new")] == [(1, "w", 0.5), (2, "y", 0.5)]

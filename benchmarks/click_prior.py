@@ -1,0 +1,69 @@
+"""How much a newcomer's clicks should count beside what everybody buys, looked for on the validation weeks alone.
+
+Households of the Complete Journey are withheld by seed, and told by the last products they bought before those weeks.
+Run as `python -m benchmarks.click_prior`.
+"""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cold_households import drawn, only
+from benchmarks.comparison import SEED, K, everybody, fitted
+from benchmarks.figures import publish
+from benchmarks.journey import journey
+from models.click_prior import KINDS, ClickPrior
+from models.cold_start import NewUsers
+from models.columns import OCCURRED_AT, USER_KEY
+from models.dataset import Dataset
+from models.evaluation.cold import latest_items, of_strangers
+from models.evaluation.holdout import targets
+from models.evaluation.metrics import accuracy
+from models.most_popular import popularity
+from models.ranking import top_k
+from models.training_data import index_of
+
+CLICKS: Final = (3, 10)
+OWN: Final = (0.003, 0.01, 0.03)
+ALIKE: Final = (0.0, 0.03, 0.1, 0.3)
+
+
+def _measured(dataset: Dataset, figures: dict[str, float]) -> Table:
+    cut, end = dataset.cuts.validation_from, dataset.cuts.test_from
+    held = drawn(dataset, cut, end)
+    data = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0).training_data(cut)
+    people = pa.table({USER_KEY: held.tolist()})
+    wanted = targets(dataset.interactions, of_strangers(data, people), cut, end)
+    before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
+    some, popular = np.flatnonzero(np.diff(wanted.indptr)), popularity(data)
+    table = Table("model", "clicks", "own", *(f"alike {alike:g}" for alike in ALIKE), title=f"NDCG@{K}")
+    for kind in KINDS:
+        model = fitted(kind, data)
+        for n in CLICKS:
+            new = NewUsers.of(people, latest_items(before, held, n), data.items)
+            for own in OWN:
+                found = []
+                for alike in ALIKE:
+                    prior = ClickPrior(model.with_users(new), new.events, popular, own, alike)
+                    ranking = top_k(everybody(prior)[some], K, fallback=popular)
+                    found.append(float(accuracy(ranking.items, wanted[some])["ndcg"].mean()))
+                    figures[f"{kind}, {n} clicks, own {own:g}, alike {alike:g}"] = found[-1]
+                table.add_row(kind, str(n), f"{own:g}", *(f"{figure:.4f}" for figure in found))
+    return table
+
+
+def main() -> None:
+    """Print the grid, and keep the figures."""
+    figures: dict[str, float] = {}
+    with journey() as dataset:
+        table = _measured(dataset, figures)
+    publish("click_prior", figures, SEED)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
