@@ -1,7 +1,8 @@
 """Gradient-boosted trees (Friedman 2001; Chen and Guestrin 2016) that say how likely each candidate is."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import count, takewhile
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -17,7 +18,10 @@ from models.space import Float, Integer, Parameter
 class Config:
     """Settings of BoostedTrees. Few and small trees: every candidate of every user walks through all of them."""
 
+    boosters: int = 3
+    """Averaged, each with chances of its own: what only chance made of one, the others do not repeat."""
     trees: int = 200
+    """Of each."""
     leaves: int = 15
     learning_rate: float = 0.1
     """How much each tree may correct."""
@@ -46,7 +50,7 @@ class BoostedTrees:
     }
 
     first: Logistic
-    booster: Any
+    boosters: tuple[Any, ...]
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
@@ -64,16 +68,17 @@ class BoostedTrees:
             "min_child_weight": config.min_child_weight,
             "subsample": config.rows_per_tree,
             "colsample_bynode": config.features_per_split,
-            "seed": seed,
         }
         first = Logistic.fit(rows, labels, weights, logistic.Config(), seed)
         matrix = xgboost.QuantileDMatrix(rows, label=labels, weight=weights)
         matrix.set_base_margin(first.log_odds(rows))
-        return cls(first, xgboost.train(settings, matrix, config.trees))
+        chances = range(seed, seed + config.boosters)
+        return cls(first, tuple(xgboost.train(settings | {"seed": own}, matrix, config.trees) for own in chances))
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
-        return sigmoid(self.first.log_odds(rows) + self.booster.inplace_predict(rows, predict_type="margin"))
+        corrected = [booster.inplace_predict(rows, predict_type="margin") for booster in self.boosters]
+        return sigmoid(self.first.log_odds(rows) + np.mean(corrected, axis=0))
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column adds to the log-odds, last what everybody begins with.
@@ -82,20 +87,32 @@ class BoostedTrees:
         """
         import xgboost
 
-        said: NDArray[np.float32] = self.booster.predict(xgboost.DMatrix(rows), pred_contribs=True)
-        return self.first.contributions(rows) + said
+        matrix = xgboost.DMatrix(rows)
+        said = [booster.predict(matrix, pred_contribs=True) for booster in self.boosters]
+        added: NDArray[np.float32] = self.first.contributions(rows) + np.mean(said, axis=0)
+        return added
 
     def state(self) -> State:
         """The regression's arrays, and the library's own binary JSON as bytes."""
-        return self.first.state() | {
-            "ranker.booster": np.frombuffer(bytes(self.booster.save_raw("ubj")), dtype=np.uint8)
-        }
+        stored = {name: bytes(booster.save_raw("ubj")) for name, booster in zip(_names(), self.boosters, strict=False)}
+        return self.first.state() | {name: np.frombuffer(raw, dtype=np.uint8) for name, raw in stored.items()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The trees that gave this state."""
-        import xgboost
+        stored = takewhile(state.__contains__, _names())
+        return cls(Logistic.from_state(state), tuple(_opened(state[name]) for name in stored))
 
-        booster = xgboost.Booster()
-        booster.load_model(bytearray(state["ranker.booster"].tobytes()))
-        return cls(Logistic.from_state(state), booster)
+
+def _names() -> Iterator[str]:
+    """Where the boosters are; bundles from before there were several have the first."""
+    yield "ranker.booster"
+    yield from (f"ranker.booster.{number}" for number in count(2))
+
+
+def _opened(raw: NDArray[np.uint8]) -> Any:
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(raw.tobytes()))
+    return booster

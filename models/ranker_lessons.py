@@ -47,7 +47,7 @@ class Stages:
 
 
 class Lessons(NamedTuple):
-    """n candidates, the users in order."""
+    """n candidates, those of a user beside each other."""
 
     rows: NDArray[np.float32]
     """[n, features] in order of `RankerRows.names`."""
@@ -88,10 +88,10 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     """What is learned from how things stood at one moment, and what was bought from there to the later one."""
     past, random = origin.training_data(moment), np.random.default_rng(seed)
     bought = origin.holdout(past, later)
-    buyers = np.flatnonzero(np.diff(bought.indptr)).astype(np.int32)
+    buyers = _by_first_purchase(past, np.flatnonzero(np.diff(bought.indptr)).astype(np.int32))
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
-        buyers = np.sort(random.choice(buyers, most, replace=False))
+        buyers = buyers[np.sort(random.choice(len(buyers), most, replace=False))]
     (candidates, features), n = first_stage(past, stages, seed, keep=False), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
@@ -103,6 +103,14 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
         weights = np.where(labels[kept], 1, 1 / stages.negatives)
         parts.append(Lessons(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
     return _joined(parts)
+
+
+def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The users in an order that does not hang on their keys: pseudonyms differ, and chance shall fall the same way."""
+    first = np.full(len(data.users), data.cut)
+    np.minimum.at(first, data.user, data.occurred_at)
+    purchases = np.bincount(data.user, minlength=len(data.users))
+    return users[np.lexsort((purchases[users], first[users]))]
 
 
 def first_stage(data: TrainingData, stages: Stages, seed: int, keep: bool = True) -> tuple[Candidates, RankerRows]:

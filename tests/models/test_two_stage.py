@@ -1,9 +1,12 @@
 from dataclasses import replace
+from hashlib import sha256
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from models.columns import USER_KEY
 from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.most_popular import MostPopular
@@ -67,6 +70,22 @@ def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> 
     assert set(some.weights[some.labels == 0].tolist()) == {2.0}
     assert len(some.labels) < len(every.labels)
     assert some.weights.sum() == pytest.approx(len(every.labels), rel=0.1)
+
+
+def test_what_is_learned_does_not_hang_on_the_keys_of_users(data: TrainingData) -> None:
+    assert isinstance(data.origin, Dataset)
+    others = {key: sha256(key.encode()).hexdigest() for key in data.origin.users[USER_KEY].to_pylist()}
+
+    def renamed(rows: pa.Table) -> pa.Table:
+        keys = pa.array([others[key] for key in rows[USER_KEY].to_pylist()])
+        return rows.set_column(rows.column_names.index(USER_KEY), USER_KEY, keys)
+
+    elsewhere = replace(
+        data.origin, interactions=renamed(data.origin.interactions), users=renamed(data.origin.users)
+    ).training_data(data.cut)
+    here, there = (lessons(one, Stages(), seed=0) for one in (data, elsewhere))
+    np.testing.assert_array_equal(here.labels, there.labels)
+    np.testing.assert_allclose(here.rows, there.rows, rtol=1e-4, atol=1e-6)
 
 
 def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: TrainingData, model: TwoStage) -> None:
