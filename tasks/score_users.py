@@ -1,9 +1,12 @@
 """Scores every user with consent, by the champion as far as it can speak of him, and publishes the lists."""
 
 import json
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,8 @@ from tasks.ledger import hold
 from tasks.newcomers import newcomers
 from tasks.progress import progress
 
-_USERS_AT_ONCE = 512
+_USERS_AT_ONCE = 256
+_CHUNKS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,14 @@ class _Scoring:
     shelf: publish.Shelf
 
     def lists(self) -> Iterator[list[publish.Row]]:
-        """The lists of all users, a chunk at a time."""
-        for start in range(0, len(self.eligible), _USERS_AT_ONCE):
-            yield self._rows(self.eligible[start : start + _USERS_AT_ONCE])
+        """The lists of all users, a chunk at a time; the next one is worked out meanwhile."""
+        chunks = (self.eligible[at : at + _USERS_AT_ONCE] for at in range(0, len(self.eligible), _USERS_AT_ONCE))
+        with ThreadPoolExecutor(_CHUNKS_AT_ONCE) as pool:
+            waiting = deque(pool.submit(self._rows, keys) for keys in islice(chunks, _CHUNKS_AT_ONCE))
+            while waiting:
+                rows = waiting.popleft().result()
+                waiting.extend(pool.submit(self._rows, keys) for keys in islice(chunks, 1))
+                yield rows
 
     def _rows(self, keys: NDArray[np.str_]) -> list[publish.Row]:
         spoken = self.speakers.speak(keys, self.allowed)
