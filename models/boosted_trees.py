@@ -19,7 +19,9 @@ class Config:
     """Settings of BoostedTrees. Few and small trees: every candidate of every user walks through all of them."""
 
     boosters: int = 3
-    """Averaged, each with chances of its own: what only chance made of one, the others do not repeat."""
+    """Averaged: what only chance made of one, the others do not repeat (bagging, Breiman 1996)."""
+    rows_per_tree: float = 0.5
+    """Share of the rows that the trees of a booster learn from, drawn for each booster."""
     trees: int = 200
     """Of each."""
     leaves: int = 15
@@ -31,8 +33,6 @@ class Config:
     """The least sum of the rows' p (1 - p) in a leaf: higher is smoother."""
     features_per_split: float = 0.7
     """Share of the columns that each split may choose from."""
-    rows_per_tree: float = 0.5
-    """Share of the rows that each tree learns from."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,16 @@ class BoostedTrees:
             "grow_policy": "lossguide",
             "lambda": config.penalty,
             "min_child_weight": config.min_child_weight,
-            "subsample": config.rows_per_tree,
             "colsample_bynode": config.features_per_split,
         }
         first = Logistic.fit(rows, labels, weights, logistic.Config(), seed)
-        matrix = xgboost.QuantileDMatrix(rows, label=labels, weight=weights)
-        matrix.set_base_margin(first.log_odds(rows))
-        chances = range(seed, seed + config.boosters)
-        return cls(first, tuple(xgboost.train(settings | {"seed": own}, matrix, config.trees) for own in chances))
+        margin, boosters = first.log_odds(rows), []
+        for own in range(seed, seed + config.boosters):
+            some = np.flatnonzero(np.random.default_rng(own).random(len(rows)) < config.rows_per_tree)
+            matrix = xgboost.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some])
+            matrix.set_base_margin(margin[some])
+            boosters.append(xgboost.train(settings | {"seed": own}, matrix, config.trees))
+        return cls(first, tuple(boosters))
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
