@@ -53,7 +53,7 @@ def mean_and_sd(folds: Sequence[Mapping[str, float]]) -> Figures:
 
 
 def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, str]]:
-    """A row per model, in order of a ladder: mean ± sd over the folds, and of the gain over the one above, taken fold
+    """A row per model, in order of a ladder: mean ± sd over the folds, and of the gain over the best above, taken fold
     by fold."""
     means = {name: mean_and_sd(folds) for name, folds in models.items()}
     steps = in_order({name: figures[f"{METRIC}_mean"] for name, figures in means.items()})
@@ -62,7 +62,8 @@ def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dic
         row = {"model": name}
         for kind, title in (("", "NDCG@10"), (NEW, "new items")):
             row[title] = _cell(means[name], kind + METRIC)
-            gained = step and mean_and_sd(_differences(models[name], models[steps[step - 1]], kind + METRIC))
+            best = max(steps[:step], key=lambda other: means[other][f"{kind}{METRIC}_mean"], default=None)
+            gained = best and mean_and_sd(_differences(models[name], models[best], kind + METRIC))
             row[f"{title}, gain"] = _cell(gained, GAIN, "+") if gained else ""
         rows.append(row)
     return rows

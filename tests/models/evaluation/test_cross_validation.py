@@ -73,5 +73,7 @@ def test_gains_are_taken_fold_by_fold() -> None:
     assert (first["model"], first["NDCG@10"], first["NDCG@10, gain"]) == ("most_popular", "0.2000 ± 0.0816", "")
     assert second["NDCG@10, gain"] == "+0.1250 ± 0.0500"  # of 0.1, 0.1, 0.1 and 0.2
     assert second["new items, gain"] == "+0.0125 ± 0.0050"
+    *_, last = folds_table({"als": POPULAR, "most_popular": BETTER, "own_frequency": POPULAR})
+    assert last["NDCG@10, gain"] == "-0.1250 ± 0.0500"  # over the best above, not the last
     assert sum(max(len(name), len(cell)) + 3 for name, cell in second.items()) <= 110
     assert folds_title({"als": BETTER}).startswith("Mean ± sd over 4 folds, 1970-01-01 to 1970-01-28")
