@@ -15,6 +15,7 @@ from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
 from models.most_popular import MostPopular
 from models.promotion import METRIC
+from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.space import Choice, Float, Integer
 from tasks.champion import champion
 from tasks.decide_review import APPROVED, REJECTED, DecisionRefusedError, _check, _close
@@ -188,5 +189,6 @@ def test_a_trained_model_is_stored_and_read_back(stage: Any, kind: str, tmp_path
     data = dataset.training_data(dataset.cuts.test_from)
     model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
     fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
-    _store_model(tmp_path / "model", model, fallback, {"dataset_version": dataset.version})
+    segments = SegmentPopular.fit(data, BY_TRAITS, 7)
+    _store_model(tmp_path / "model", model, fallback, segments, {"dataset_version": dataset.version})
     assert (tmp_path / "model" / "manifest.json").is_file()
