@@ -89,9 +89,9 @@ could not have been known. There are no negatives among them, for who did not bu
 
 Every user is in a segment by purchases (`rfm`: recency, frequency and money in fifths, Hughes 1994) and one by traits
 (`demographic`: k-means over the encoded traits, `unknown` without any): the static segments that personalization has to
-beat, and what the cold get. The model `segment_popular` recommends what a segment buys of late (`segments`:
-`demographic` by default, or `rfm`); a newcomer gets the best sellers of those with his traits. Segments are fitted for each data set,
-by the model on what was known at its cut, and SQL can ask for those of now:
+beat, and what the cold get. The model `segment_popular` recommends what a segment buys of late (its setting `segments`
+is `demographic` or `rfm`); a newcomer gets the best sellers of those with his traits. Segments are fitted for
+each data set, by the model on what was known at its cut, and SQL can ask for those of now:
 
 ```sql
 SELECT segment, users, meaning, typical FROM segment_descriptions WHERE kind = 'rfm';
