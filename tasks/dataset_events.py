@@ -21,6 +21,13 @@ from models import columns
 from models.features.rows import Frame
 from models.sql import texts
 
+SAID: Final = """
+    read_parquet($files, union_by_name = true) AS said JOIN batches USING (batch_id)
+    LEFT JOIN aliases ON aliases.device = said.user_key
+"""
+"""The events of committed batches, where `batches` and `aliases` are those of `Known`."""
+OWNER: Final = "coalesce(aliases.known, said.user_key)"
+"""The key of whose event it is, who may have been known by a device then."""
 _GOODS: Final = f"""
     CREATE TABLE goods AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
@@ -37,10 +44,8 @@ _EVENTS: Final = f"""
         said.session_id, quantity, value, recommendation_id, placement, position, rating,
         -- Lakes of the first version wrote the time of ingestion where the source had said nothing.
         epoch(CASE WHEN received_at < batches.started_at THEN received_at ELSE occurred_at END)::BIGINT AS received_at
-    FROM read_parquet($files, union_by_name = true) AS said
-    JOIN batches USING (batch_id)
-    LEFT JOIN aliases ON aliases.device = said.user_key
-    JOIN people ON people.user_key = coalesce(aliases.known, said.user_key)
+    FROM {SAID}
+    JOIN people ON people.user_key = {OWNER}
     JOIN goods USING (item_id)
     LEFT JOIN taken_back AS piece ON piece.session_id = said.session_id AND piece.item_id = said.item_id
     LEFT JOIN taken_back AS whole ON whole.session_id = said.session_id AND whole.item_id = '{columns.WHOLE_ORDER}'

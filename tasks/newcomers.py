@@ -12,7 +12,7 @@ from models import columns
 from models.cold_start import NewUsers
 from models.features.visits import ENGAGEMENT
 from models.training_data import index_of
-from tasks.dataset_events import Known
+from tasks.dataset_events import OWNER, SAID, Known
 from tasks.dataset_known import known_now
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
@@ -20,10 +20,8 @@ _NOTHING: Final = pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.
 _NOBODY: Final = _NOTHING.select([columns.USER_KEY])
 _CLICKS: Final = f"""
     SELECT newcomers.user_key, said.item_id
-    FROM read_parquet($files, union_by_name = true) AS said
-    JOIN batches USING (batch_id)
-    LEFT JOIN aliases ON aliases.device = said.user_key
-    JOIN newcomers ON newcomers.user_key = coalesce(aliases.known, said.user_key)
+    FROM {SAID}
+    JOIN newcomers ON newcomers.user_key = {OWNER}
     WHERE list_contains($interest, said.{columns.EVENT_TYPE})
     ORDER BY ALL
 """
