@@ -48,8 +48,7 @@ def few_baskets(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     less = cut_down(dataset, held, cut)
     data = less.training_data(cut)
     wanted, popular = less.holdout(data, end), popularity(data)
-    known = np.bincount(data.user[np.unique(data.basket, return_index=True)[1]], minlength=len(data.users))
-    cold = (known <= FEW) & (np.diff(wanted.indptr) > 0)
+    cold = (data.baskets() <= FEW) & (np.diff(wanted.indptr) > 0)
     chosen = index_of(held, data.users) >= 0
     rows = {
         f"few baskets: households with 1 to {FEW}": cold & ~chosen,

@@ -100,6 +100,11 @@ class TrainingData:
         """[n] days from each event to the cut."""
         return ((self.cut - self.occurred_at) / 86_400).astype(np.float32)
 
+    def baskets(self) -> NDArray[np.int64]:
+        """[n_users] different baskets of each user."""
+        first = np.unique(self.basket, return_index=True)[1]
+        return np.bincount(self.user[first], minlength=len(self.users))
+
     def history(self) -> Any:
         """Boolean CSR, users x items: what each user has bought."""
         seen = np.ones(len(self.user), dtype=bool)

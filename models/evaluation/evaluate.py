@@ -62,7 +62,7 @@ def evaluate(
     goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
     looks, named = _look(_asked(model, data, users), parts, goals, fallback, k, brief)
-    catalogue, baskets = (None, None) if brief else (Catalogue.of(data), _baskets(data)[users])
+    catalogue, baskets = (None, None) if brief else (Catalogue.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
     for goal, (ranking, separated) in zip(goals, looks, strict=True):
@@ -116,13 +116,6 @@ def _without(wanted: Any, history: Any) -> Any:
     new = sparse.csr_array(wanted > history)
     new.eliminate_zeros()
     return new
-
-
-def _baskets(data: TrainingData) -> NDArray[np.int64]:
-    """[n_users] different baskets in the history."""
-    owner = np.zeros(int(data.basket.max(initial=-1)) + 1, dtype=np.int64)
-    owner[data.basket] = data.user
-    return np.bincount(owner, minlength=len(data.users))
 
 
 def _scores(
