@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.catalog import from_state
 from models.errors import TailorbirdError
+from models.nested_state import part_of, under
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 
@@ -59,9 +60,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = model.state()
     np.savez_compressed(folder / "arrays.npz", **arrays)
-    of_segments = {} if segments is None else segments.state()
-    named: dict[str, Any] = {_SEGMENTS + name: array for name, array in of_segments.items()}
-    np.savez_compressed(folder / "fallback.npz", scores=fallback, **named)
+    of_segments: dict[str, Any] = {} if segments is None else under(_SEGMENTS, segments.state())
+    np.savez_compressed(folder / "fallback.npz", scores=fallback, **of_segments)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     files = {name: _sha256(folder / name) for name in FILES}
     manifest = {"format": FORMAT, "kind": model.kind, "files": files, **origin}
@@ -96,7 +96,7 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     settings = json.loads((folder / "config.json").read_text())
     model = from_state(manifest["kind"], settings, _arrays(folder / "arrays.npz"))
     fallback = _arrays(folder / "fallback.npz")
-    state = {name.removeprefix(_SEGMENTS): array for name, array in fallback.items() if name.startswith(_SEGMENTS)}
+    state = part_of(_SEGMENTS, fallback)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     return Bundle(model, fallback["scores"], segments, manifest, _sha256(folder / MANIFEST))
 

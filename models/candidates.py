@@ -13,6 +13,7 @@ from scipy import sparse
 from models.als import ImplicitALS
 from models.content_based import ContentBased
 from models.most_popular import MostPopular, popularity
+from models.nested_state import part_of, under
 from models.own_frequency import OwnFrequency
 from models.ranking import NOBODY, places, top_k
 from models.recommender import Recommender, State
@@ -96,9 +97,9 @@ class Candidates:
 
     def state(self) -> State:
         """The arrays of every retriever, prefixed with its kind, and the history."""
-        arrays = {
-            f"{kind}.{name}": array for kind, model in self.retrievers.items() for name, array in model.state().items()
-        }
+        arrays: State = {}
+        for kind, model in self.retrievers.items():
+            arrays |= under(f"{kind}.", model.state())
         history = {"history.indices": self.history.indices, "history.indptr": self.history.indptr}
         return arrays | history | {"shelf": self.shelf}
 
@@ -109,13 +110,9 @@ class Candidates:
         """What gave that state."""
         models = {kind: RETRIEVERS[kind] for kind in kinds}
         retrievers = {
-            kind: model.from_state(model.config_type(), _of(state, f"{kind}.")) for kind, model in models.items()
+            kind: model.from_state(model.config_type(), part_of(f"{kind}.", state)) for kind, model in models.items()
         }
         indices, indptr = state["history.indices"], state["history.indptr"]
         bought = np.ones(len(indices), dtype=bool)
         history = sparse.csr_array((bought, indices, indptr), shape=(len(indptr) - 1, n_items))
         return cls(retrievers, per_retriever, history, state["shelf"])
-
-
-def _of(state: Mapping[str, np.ndarray[Any, Any]], prefix: str) -> dict[str, np.ndarray[Any, Any]]:
-    return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

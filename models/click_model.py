@@ -16,6 +16,7 @@ from models.errors import TailorbirdError
 from models.features.encoding import Config as EncodingConfig
 from models.features.encoding import Encoder
 from models.labels import LABEL
+from models.nested_state import part_of, under
 from models.recommender import State
 
 _ENCODER: Final = "encoder."
@@ -77,10 +78,10 @@ class ClickModel:
     def state(self) -> State:
         """All arrays that `from_state` needs."""
         own: State = {"coefficients": self.coefficients, "intercept": np.asarray(self.intercept)}
-        return own | {_ENCODER + name: values for name, values in self.encoder.state().items()}
+        return own | under(_ENCODER, self.encoder.state())
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The model that gave this state: same probabilities."""
-        stored = {name.removeprefix(_ENCODER): array for name, array in state.items() if name.startswith(_ENCODER)}
-        return cls(config, Encoder.from_state(stored), state["coefficients"], float(state["intercept"]))
+        encoder = Encoder.from_state(part_of(_ENCODER, state))
+        return cls(config, encoder, state["coefficients"], float(state["intercept"]))

@@ -13,6 +13,7 @@ from models.columns import USER_KEY
 from models.features import rfm
 from models.features.demographics import UNKNOWN, Demographics
 from models.features.rfm import MEANINGS, Rfm
+from models.nested_state import part_of, under
 from models.recommender import State
 
 RFM: Final = "rfm"
@@ -51,17 +52,17 @@ class Segments:
 
     def state(self) -> State:
         """Arrays, none of dtype object."""
-        told = {f"described.{name}": np.array(self.described[name].to_pylist()) for name in self.described.column_names}
-        return {"edges": self.rfm.edges, **self.demographics.state(), **told}
+        told = {name: np.array(self.described[name].to_pylist()) for name in self.described.column_names}
+        return {"edges": self.rfm.edges, **self.demographics.state(), **under(_TOLD, told)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The segments that gave this state."""
-        prefix = "described."
-        told = {name.removeprefix(prefix): state[name].tolist() for name in state if name.startswith(prefix)}
+        told = {name: values.tolist() for name, values in part_of(_TOLD, state).items()}
         return cls(Rfm(state["edges"]), Demographics.from_state(state), pa.table(told, _DESCRIBED))
 
 
+_TOLD: Final = "described."
 _DESCRIBED: Final = pa.schema(
     {KIND: pa.string(), SEGMENT: pa.string(), "users": pa.int64(), "meaning": pa.string(), "typical": pa.string()}
 )
