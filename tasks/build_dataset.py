@@ -23,10 +23,10 @@ from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_known import known_now
 from tasks.dataset_tables import keys_of, parts, stored_rows, write
+from tasks.load_dataset import Manifest, stored_manifest
 from tasks.progress import progress
 from tasks.segment_users import segment_users
 
-Manifest = dict[str, Any]
 _FORMAT: Final = 4
 
 
@@ -63,16 +63,6 @@ def _digest(names: list[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def stored_manifest(here: Installation, version: str | None = None) -> Manifest | None:
-    """The manifest of a data set, or of the newest one; None when it is not there."""
-    found = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
-    if version:
-        found = found.where(datasets.c.version == version)
-    with here.engine.connect() as connection:
-        manifest: Manifest | None = connection.execute(found).scalar()
-    return manifest
-
-
 def _defined(here: Installation, definition: str) -> Manifest | None:
     """The data set of the same definition, if there is one."""
     same = select(datasets.c.manifest).where(datasets.c.manifest["definition"].astext == definition)
@@ -97,6 +87,12 @@ def split_by(
     said |= {"as_of": as_of, "validation_from": validation_from, "test_from": test_from}
     by: By = "dates" if validation_from or test_from else "days" if validation_days or test_days else "share"
     return SplitConfig(by=by, **{name: value for name, value in said.items() if value is not None}).as_dict()
+
+
+def later_split() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The split and the label of the newest data set, for the events there are now; the defaults before the first."""
+    newest = stored_manifest(current()) or {"split": {}, "label": {}}
+    return SplitConfig.from_dict(newest["split"]).later().as_dict(), newest["label"]
 
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")

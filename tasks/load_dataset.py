@@ -2,14 +2,28 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import pyarrow as pa
+from sqlalchemy import select
 
 from infra.installation import Installation, current
+from infra.schema import datasets
 from models import columns
 from models.dataset import Dataset
 from models.errors import TailorbirdError
-from tasks.build_dataset import Manifest, stored_manifest
+
+Manifest = dict[str, Any]
+
+
+def stored_manifest(here: Installation, version: str | None = None) -> Manifest | None:
+    """The manifest of a data set, or of the newest one; None when it is not there."""
+    found = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
+    if version:
+        found = found.where(datasets.c.version == version)
+    with here.engine.connect() as connection:
+        manifest: Manifest | None = connection.execute(found).scalar()
+    return manifest
 
 
 def manifest_of(here: Installation, version: str | None) -> Manifest:

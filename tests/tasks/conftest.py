@@ -13,11 +13,11 @@ from infra.schema import promotions
 from models import catalog
 from models.most_popular import MostPopular
 from models.segment_popular import BY_TRAITS, SegmentPopular
-from tasks.build_dataset import build_dataset, split_by, stored_manifest
+from tasks.build_dataset import build_dataset, split_by
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
-from tasks.load_dataset import open_dataset
+from tasks.load_dataset import open_dataset, stored_manifest
 
 
 class Stage(NamedTuple):

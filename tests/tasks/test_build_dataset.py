@@ -15,10 +15,10 @@ from models.feature_tables import feature_tables
 from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
 from models.labels import LabelError
 from tasks import ledger
-from tasks.build_dataset import NoEventsError, build_dataset, split_by, stored_manifest
+from tasks.build_dataset import NoEventsError, build_dataset, split_by
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
-from tasks.load_dataset import manifest_of, newest_version, open_dataset
+from tasks.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
 from tasks.quality import BatchRefusedError
 from tasks.rebuild_dataset import rebuild_dataset
 
