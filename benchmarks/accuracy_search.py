@@ -14,7 +14,7 @@ from models.evaluation.metrics import accuracy
 from models.most_popular import popularity
 from models.ranking import top_k
 from models.recommender import Recommender
-from tasks.search_space import suggest
+from tasks.search.sampling import distributions
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
 """What a search maximises."""
@@ -67,21 +67,17 @@ def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
     model = catalog.model_type(kind)
     split = Split(split.data, sample(split.targets, USERS))
 
-    def objective(trial: optuna.Trial) -> float:
-        settings = suggest(trial, model.space)
-        return figures(model.fit(split.data, catalog.config(kind, settings), SEED), split)[METRIC[layout]]
-
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
     for start in starts(kind, layout):
         study.enqueue_trial(start, skip_if_exists=True)
     end = time.monotonic() + 60 * minutes
-
-    def stop_in_time(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
+    for _ in range(TRIALS if model.space else 1):
+        trial = study.ask(distributions(model.space))
+        fitted = model.fit(split.data, catalog.config(kind, trial.params), SEED)
+        study.tell(trial, figures(fitted, split)[METRIC[layout]])
         if time.monotonic() >= end:
-            study.stop()
-
-    study.optimize(objective, n_trials=TRIALS if model.space else 1, callbacks=[stop_in_time])
+            break
     tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
     return Found(study.best_params, study.best_value, len(tried))
 

@@ -13,12 +13,13 @@ def journey() -> Iterator[Dataset]:
     """Take the data in and build the data set, or find them from last time; PostgreSQL runs as long as the block."""
     server = installed(FOLDER.absolute() / "journey-var")
     try:
-        yield _built()
+        yield built()
     finally:
         server.stop()
 
 
-def _built() -> Dataset:
+def built() -> Dataset:
+    """The data set, in the installation that this process belongs to."""
     from tasks.build_dataset import build_dataset, split_by
     from tasks.ingest_events import ingest_events
     from tasks.ingest_items import ingest_items

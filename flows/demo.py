@@ -9,9 +9,11 @@ from flows.features import features
 from flows.ingest import ingest
 from flows.review import review
 from flows.score import score
-from flows.search import TRIALS, search
+from flows.search import search
 from flows.train import MODELS, train
 from tasks.review_models import REFUSED, WAITS
+
+SEARCHED = ["own_frequency"]
 
 
 @flow
@@ -19,7 +21,8 @@ def demo(
     approve: bool = False,
     mapping: str = "complete_journey",
     location: str | None = None,
-    trials: dict[str, int] = TRIALS,
+    searched: list[str] = SEARCHED,
+    trials: int = 6,
     models: list[str] = MODELS,
 ) -> dict[str, Any]:
     """Take real shopping data the whole way: ingest, features, search, train, review, decide, score.
@@ -28,12 +31,13 @@ def demo(
         approve: Say yes to the challenger. Without it the run ends at the review of a new one.
         mapping: What to ingest.
         location: Folder of the files, where it differs from what the mapping says.
-        trials: How many settings to try, by model.
+        searched: Kinds of model to search; by default one that is fitted in no time, so that a first run takes minutes.
+        trials: How many settings to try of each.
         models: Kinds of model to train and compare.
     """
     ledger = ingest(mapping, [location] if location else None)
     version = features(validation_days=30, test_days=31)["version"]
-    found = search(version, trials)
+    found = search(version, searched, trials=trials)
     train(version, models)
     result = review(version, models)
     if approve and result["status"] == WAITS:

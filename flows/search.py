@@ -4,26 +4,50 @@ from typing import Any
 
 from prefect import flow
 
+from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
-from tasks.report import show
+from tasks.report import show_search
 from tasks.search_model import search_model
 
-TRIALS = {"own_frequency": 6}
-"""A small budget for what is fitted in no time, so that a first run takes seconds."""
+SEARCHED = ["own_frequency", "als", "two_stage"]
 
 
 @flow
-def search(dataset_version: str | None = None, trials: dict[str, int] = TRIALS) -> list[dict[str, Any]]:
-    """Search the best settings of models on the validation weeks; `train` uses what is found.
+def search(
+    dataset_version: str | None = None,
+    models: list[str] = SEARCHED,
+    method: Method = "tpe",
+    trials: int | None = 20,
+    minutes: float | None = None,
+    workers: int = 1,
+    folds: int = 2,
+    coverage: bool = False,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
+    patience: int = 30,
+    seed: int = 7,
+    fresh: bool = False,
+) -> list[dict[str, Any]]:
+    """Search the best settings of models on the weeks before the test; `train` uses what is found.
+
+    Runs of the same search at a time share its study; one that was killed goes on where it stopped.
 
     Args:
         dataset_version: The data set; by default the newest.
-        trials: How many settings to try, by model.
+        models: Kinds of model to search.
+        method: tpe learns from what it has tried, grid tries evenly spaced settings, random any.
+        trials: How many settings to try of each model; empty when minutes are to end the search.
+        minutes: How long to search, shared by the models; empty when trials are to end it.
+        workers: Settings that this run tries at a time.
+        folds: Stretches of time to measure settings on, the last one the validation weeks.
+        coverage: Give a hundredth of the accuracy for more of the catalogue shown.
+        limits: What a setting may cost: seconds of a fit, MB of memory, MB of the stored model.
+        patience: End after so many settings without a better one.
+        seed: The same seed and one worker find the same.
+        fresh: Begin a new study instead of going on with the one there is.
     """
     version = dataset_version or newest_version()
-    found = [search_model(version, kind, count) for kind, count in trials.items()]
-    rows = [
-        {"model": r["model"], "ndcg_at_10": round(r["ndcg_10"], 4), "trials": r["trials"], **r["config"]} for r in found
-    ]
-    show("best-settings", f"Best settings on {version}", rows)
+    plan = SearchPlan(method, folds, coverage, limits, seed)
+    budget = Budget(trials, minutes and minutes / max(1, len(models)), patience)
+    found = [search_model(version, kind, plan, budget, workers, fresh) for kind in models]
+    show_search(version, found)
     return found

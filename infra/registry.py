@@ -2,7 +2,7 @@
 
 import time
 from ast import literal_eval
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,12 +13,15 @@ from mlflow import MlflowClient, artifacts
 from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 NAME = "tailorbird"
 """The experiment and the registered model."""
 MODEL_PATH = "model"
 """Where a run keeps its bundle."""
 RUN_KEY = "run_key"
+NOTE = MLFLOW_RUN_NOTE
+"""The tag that MLflow shows on top of a run's page, as Markdown."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,31 @@ class Registry:
         run_id: str = run.info.run_id
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in parameters.items()])
         return run_id
+
+    def record(
+        self,
+        name: str,
+        parent: str,
+        parameters: Mapping[str, object],
+        tags: Mapping[str, str],
+        steps: Sequence[Mapping[str, float]],
+        started: float,
+        *,
+        status: str = "FINISHED",
+    ) -> str:
+        """A run that is over, under another one: figures by step, `started` in epoch seconds; returns its id."""
+        begin, now = int(started * 1000), int(time.time() * 1000)
+        under = {MLFLOW_PARENT_RUN_ID: parent, **tags}
+        run = self._client.create_run(self._experiment, start_time=begin, run_name=name, tags=under)
+        run_id: str = run.info.run_id
+        figures = [Metric(k, float(v), now, step) for step, found in enumerate(steps) for k, v in found.items()]
+        self._client.log_batch(run_id, figures, [Param(k, str(v)) for k, v in parameters.items()])
+        self._client.set_terminated(run_id, status, now)
+        return run_id
+
+    def reopen(self, run_id: str) -> None:
+        """Say that a run goes on."""
+        self._client.update_run(run_id, "RUNNING")
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add figures to a run."""

@@ -197,6 +197,7 @@ search_results = Table(
     Column("trials", Integer, nullable=False),
     Column("run_id", Text),
     _moment("finished_at", now=True),
+    Column("drift", Float),
 )
 
 reviews = Table(

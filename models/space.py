@@ -1,6 +1,14 @@
 """What a search may try for a model's settings, said without naming the library that searches."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+
+import numpy as np
+
+_FINEST: Final = 9
+"""Values of a number in the finest grid."""
 
 
 @dataclass(frozen=True)
@@ -11,6 +19,14 @@ class Float:
     high: float
     log: bool = False
 
+    def within(self, value: float) -> float:
+        """The nearest value there is."""
+        return min(max(value, self.low), self.high)
+
+    def grid(self, points: int) -> list[float]:
+        """That many values, evenly spaced from end to end; in a logarithm's measure where that matters."""
+        return [float(value) for value in _spaced(self.low, self.high, self.log, points)]
+
 
 @dataclass(frozen=True)
 class Integer:
@@ -20,6 +36,14 @@ class Integer:
     high: int
     log: bool = False
 
+    def within(self, value: int) -> int:
+        """The nearest value there is."""
+        return min(max(value, self.low), self.high)
+
+    def grid(self, points: int) -> list[int]:
+        """At most that many values from end to end."""
+        return sorted({round(value) for value in _spaced(self.low, self.high, self.log, points)})
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -27,5 +51,31 @@ class Choice:
 
     values: tuple[str | int | float | bool, ...]
 
+    def within(self, value: Any) -> Any:
+        """The value if it is listed, else None."""
+        return value if value in self.values else None
+
+    def grid(self, _points: int) -> list[str | int | float | bool]:
+        """All of them."""
+        return list(self.values)
+
 
 Parameter = Float | Integer | Choice
+
+
+def within(space: Mapping[str, Parameter], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that the space speaks of, moved inside of it; without what it does not list."""
+    nearest = {name: parameter.within(settings[name]) for name, parameter in space.items() if name in settings}
+    return {name: value for name, value in nearest.items() if value is not None}
+
+
+def grid(space: Mapping[str, Parameter], most: int) -> list[dict[str, Any]]:
+    """Every combination of evenly spaced values: the finest grid of no more than `most`, else that of both ends."""
+    axes = [[parameter.grid(points) for parameter in space.values()] for points in range(_FINEST, 1, -1)]
+    fitting = (values for values in axes if np.prod([len(axis) for axis in values], dtype=float) <= most)
+    return [dict(zip(space, values, strict=True)) for values in product(*next(fitting, axes[-1]))]
+
+
+def _spaced(low: float, high: float, log: bool, points: int) -> Any:
+    values = np.geomspace(low, high, points) if log else np.linspace(low, high, points)
+    return np.clip(values, low, high)  # rounding may step over an end

@@ -5,7 +5,7 @@ one second stay together, in whatever order the rows come.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Any, Final, Literal, NamedTuple, Self, get_args
 
@@ -75,6 +75,14 @@ class SplitConfig:
         _check_days(self.validation_days, self.test_days)
         if not self.min_history_days >= 0:
             raise SplitError("min_history_days must not be negative.")
+
+    def later(self) -> Self:
+        """The same split of the events there are now: dates become as many days, up to the newest event."""
+        if self.by != "dates" or not (self.validation_from and self.test_from and self.as_of):
+            return replace(self, as_of=None)
+        lengths = (self.test_from - self.validation_from).days, (self.as_of - self.test_from).days
+        by_days = replace(self, by="days", validation_from=None, test_from=None, as_of=None)
+        return replace(by_days, validation_days=lengths[0], test_days=lengths[1])
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold: dates as ISO text."""

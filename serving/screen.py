@@ -84,6 +84,23 @@ def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     _table(folds_title(models), table, {name: name for name in table[0]})
 
 
+def _search(found: Sequence[Mapping[str, Any]]) -> None:
+    from models.search_plan import search_table
+
+    table = search_table(found)
+    _table("Best settings, which `train` uses", table, {name: name for name in table[0]})
+    for row in found:
+        _console.print(f"{row['model']}: all that was tried is in {row['page']}", soft_wrap=True)
+
+
+def _retrain(value: Mapping[str, Any]) -> None:
+    for model, reason in value["due"].items():
+        _console.print(f"A search of {model} was due: {reason}.")
+    _review(value["review"])
+    if value["batch"]:
+        _batch(value["batch"])
+
+
 def _batch(batch: Mapping[str, Any]) -> None:
     names = ("batch_id", "placement", "model_version", "users", "recommendations", "status")
     _table("Published recommendations", [batch], dict(zip(names, names, strict=True)))
@@ -187,6 +204,10 @@ def result(kind: str, value: Any) -> None:
         _review(value)
     elif kind == "batch":
         _batch(value)
+    elif kind == "search":
+        _search(value)
+    elif kind == "retrain":
+        _retrain(value)
     elif kind == "validation":
         _folds(value["models"])
     elif kind == "runs":

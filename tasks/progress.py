@@ -31,7 +31,8 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             show(done, note)
             if artifact and time.monotonic() - last > _SECONDS_BETWEEN:
                 last = time.monotonic()
-                update_progress_artifact(artifact, progress=100 * done / max(total, 1))
+                told = f"{what}: {note}" if note else what
+                update_progress_artifact(artifact, progress=100 * done / max(total, 1), description=told)
 
         yield advance
     if artifact:

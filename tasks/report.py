@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_table_artifact
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TaskRunContext
 
 from infra import data_docs
 from infra.installation import current
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
+from models.search_plan import search_table
 
 Row = Mapping[str, Any]
 
@@ -21,6 +23,12 @@ def show(key: str, title: str, rows: Iterable[Row]) -> None:
         create_table_artifact(table=[dict(row) for row in rows], key=key, description=title)
 
 
+def tell(text: str) -> None:
+    """A line in the log of the task's run; outside of one nothing happens."""
+    if TaskRunContext.get() is not None:
+        get_run_logger().info(text)
+
+
 def show_ladder(version: str, rows: Sequence[Row]) -> None:
     """The tables of models on a data set, and where MLflow shows their runs."""
     for title, table in tables(rows).items():
@@ -28,6 +36,14 @@ def show_ladder(version: str, rows: Sequence[Row]) -> None:
     runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
     if runs:
         show("training-runs", f"Runs on {version} in MLflow", runs)
+
+
+def show_search(version: str, found: Sequence[Row]) -> None:
+    """The best settings of each model with a link to MLflow, and all that were tried."""
+    best = [line | {"run": f"[MLflow]({row['page']})"} for line, row in zip(search_table(found), found, strict=True)]
+    show("best-settings", f"Best settings on {version}", best)
+    for row in found:
+        show(_key(f"tried {row['model']}"), f"Settings of {row['model']} tried on {version}", row["tried"])
 
 
 def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:

@@ -1,137 +1,129 @@
-"""Searches a model's settings with Optuna; the study lives in Postgres, so a killed search goes on where it stopped."""
+"""Searches a model's settings: several workers may share a search, and a killed one goes on where it stopped."""
 
-import logging
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from os import cpu_count
+from typing import Any, Final
 
-import optuna
 from prefect import task
-from sqlalchemy import make_url, select
-from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation, current
 from infra.registry import Registry
-from infra.schema import search_results
-from infra.version import git_commit
 from models import catalog
-from models.dataset import Dataset
-from models.evaluation.evaluate import evaluate
-from models.most_popular import popularity
-from tasks.ledger import hold
-from tasks.load_dataset import open_dataset
+from models.search_plan import Budget, SearchError, SearchPlan
+from models.space import within
+from tasks.champion import champion
 from tasks.progress import progress
-from tasks.search_space import suggest
+from tasks.report import tell
+from tasks.search.record import Record, table
+from tasks.search.results import Result, best_elsewhere, best_for, moved, store, stored_best
+from tasks.search.study import Study
+from tasks.search.worker import End, Worker
 
-METRIC = "ndcg_at_10"
-Result = dict[str, Any]
-
-optuna.logging.set_verbosity(optuna.logging.WARNING)
-logging.getLogger("alembic").setLevel(logging.WARNING)
-
-
-def stored_best(here: Installation, version: str, kind: str) -> Result | None:
-    """What the search of this model on this data set found, or None when there was none."""
-    mine = (search_results.c.dataset_version == version, search_results.c.model == kind)
-    with here.engine.connect() as connection:
-        row = connection.execute(select(search_results).where(*mine)).mappings().first()
-    return dict(row) if row else None
+_LOOK: Final = 0.5  # seconds between two looks at how far a search is
 
 
-def _study(here: Installation, name: str, seed: int) -> optuna.Study:
-    """The study of that name, with the trials that a crash left open marked as failed."""
-    url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
-    study = optuna.create_study(
-        storage=optuna.storages.RDBStorage(url.render_as_string(hide_password=False)),
-        study_name=name,
-        direction="maximize",
-        load_if_exists=True,
-        sampler=optuna.samplers.TPESampler(seed=seed, n_startup_trials=4),
-    )
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-    return study
+@task(
+    task_run_name="search {kind}",
+    description="Hyperparameter search of one model on the validation weeks and stretches before them.",
+)
+def search_model(
+    version: str, kind: str, plan: SearchPlan, budget: Budget, workers: int = 1, fresh: bool = False
+) -> Result:
+    """Try settings of a model until the budget is spent; returns and stores the best. The test weeks stay unseen.
 
-
-def _objective(dataset: Dataset, kind: str, seed: int) -> Any:
-    """Accuracy in the validation weeks of a model that learned before them."""
-    model = catalog.model_type(kind)
-    data = dataset.training_data(dataset.cuts.validation_from)
-    wanted = dataset.holdout(data, dataset.cuts.test_from)
-    fallback = popularity(data)
-
-    def objective(trial: optuna.Trial) -> float:
-        fitted = model.fit(data, catalog.config(kind, suggest(trial, model.space)), seed)
-        return evaluate(fitted, data, wanted, fallback, brief=True).summary[METRIC]
-
-    return objective
-
-
-def _finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    done: list[optuna.trial.FrozenTrial] = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
-    return done
-
-
-def _run_trials(study: optuna.Study, dataset: Dataset, kind: str, trials: int, seed: int) -> None:
-    missing = trials - len(_finished(study))
-    model = catalog.model_type(kind)
-    if not study.trials:
-        defaults = asdict(catalog.config(kind))
-        study.enqueue_trial({name: defaults[name] for name in model.space})
-    with progress(f"search {kind}", missing) as advance:
-
-        def tell(study: optuna.Study, _trial: optuna.trial.FrozenTrial) -> None:
-            advance(note=f"best {METRIC} {study.best_value:.4f}")
-
-        study.optimize(_objective(dataset, kind, seed), n_trials=missing, callbacks=[tell])
-
-
-@task(description="Hyperparameter search of one model on the validation weeks.")
-def search_model(version: str, kind: str, trials: int, seed: int = 7) -> Result:
-    """Bring the study of `kind` on a data set to `trials` finished trials; returns and stores its best settings.
-
-    The model's defaults are the first trial. The test weeks stay unseen.
+    The defaults are tried first, then what is known to be good: the champion's settings, and those that an earlier
+    search found. `workers` try as many settings at a time on this machine. A study that is there goes on, unless a
+    `fresh` one is asked for. Raises SearchError when nothing was found.
     """
     here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    space = catalog.model_type(kind).space
+    if not space:
+        raise SearchError(f"{kind} has no settings to search.")
+    first = partial(_first, here, registry, version, kind)
+    study = Study.open(here, f"{kind} on {version}", plan, space, first, fresh, budget.trials)
+    if not _stored(here, study, version, kind, budget):
+        record = Record.of(registry, study, version, kind)
+        _Search(study, kind, budget).run(partial(Worker, study, record, version, kind, budget), workers)
+        _store(here, record, study, version, kind)
     found = stored_best(here, version, kind)
-    if found and found["trials"] >= trials:
-        return found
-    name = f"{kind} on {version}"
-    with hold(here.engine, f"search {name}"):
-        study = _study(here, name, seed)
-        if len(_finished(study)) < trials:
-            _run_trials(study, open_dataset(version), kind, trials, seed)
-        return _store(here, study, version, kind)
+    assert found is not None
+    best = within(space, found["config"])
+    shown = {"page": registry.page(found["run_id"]), "defaults": study.defaults(), "best": best, "tried": table(study)}
+    return found | shown
 
 
-def _store(here: Installation, study: optuna.Study, version: str, kind: str) -> Result:
-    settings = asdict(catalog.config(kind, study.best_params))
-    row: Result = {
-        "dataset_version": version,
-        "model": kind,
-        "study": study.study_name,
-        "config": settings,
-        "ndcg_10": study.best_value,
-        "trials": len(_finished(study)),
-        "run_id": _log(Registry(here.endpoints.mlflow_tracking_uri), study, version, kind, settings),
-    }
-    entry = insert(search_results).values(row)
-    keys = ["dataset_version", "model"]
-    with here.engine.begin() as connection:
-        connection.execute(entry.on_conflict_do_update(index_elements=keys, set_=row))
-    return row
+def _first(here: Installation, registry: Registry, version: str, kind: str) -> list[dict[str, Any]]:
+    """Where a search begins: the defaults, the best of earlier searches, the champion's own if it is such a model."""
+    known = [asdict(catalog.config(kind))]
+    earlier = best_for(here, version, kind)
+    known += [earlier["config"]] if earlier else []
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    if holder and holder["kind"] == kind:
+        known.append(registry.settings(str(registry.version(holder["model_version"]).run_id)))
+    return [within(catalog.model_type(kind).space, settings) for settings in known]
 
 
-def _log(registry: Registry, study: optuna.Study, version: str, kind: str, settings: dict[str, Any]) -> str:
-    """The study as an MLflow run: one step per trial, the best settings as parameters; returns the run's id."""
-    done = _finished(study)
-    key = f"{study.study_name} {len(done)}"
-    stored = registry.finished_run(key)
-    if stored:
-        return str(stored.info.run_id)
-    tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "search"}
-    run_id = registry.start_run(f"search {kind}", key, settings, tags)
-    for trial in done:
-        registry.log(run_id, {METRIC: float(trial.value or 0.0)}, step=trial.number)
-    registry.log(run_id, {f"best_{METRIC}": study.best_value, "trials": len(done)})
-    registry.finish_run(run_id)
-    return run_id
+@dataclass
+class _Search:
+    """One run's part in a search, as it is shown."""
+
+    study: Study
+    kind: str
+    budget: Budget
+    tried: int = 0
+    best: int | None = None
+    """The number of the best trial so far."""
+    note: str = ""
+    end: End = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.end = End(self.budget.minutes)
+
+    def run(self, worker: Callable[..., Worker], workers: int) -> None:
+        """Let workers try settings, and show how far they are."""
+        threads = None if workers == 1 else max(1, (cpu_count() or 1) // workers)
+        with progress(f"search {self.kind}", 1000) as advance, ThreadPoolExecutor(workers) as pool:
+            working = {pool.submit(worker(self.end, self._hear).run, threads) for _ in range(workers)}
+            try:
+                self._watch(working, advance)
+            finally:
+                self.end.called.set()  # also when somebody stops the run: processes end, and the pool with them
+
+    def _watch(self, working: set[Future[None]], advance: Callable[..., None]) -> None:
+        shown, told = 0, None
+        while working:
+            done, working = wait(working, _LOOK)
+            for future in done:
+                future.result()
+            of_trials = self.tried / self.budget.trials if self.budget.trials else 0.0
+            now = round(1000 * min(1.0, max(of_trials, self.end.share())))
+            advance(max(0, now - shown), note=self.note)
+            if self.best != told:
+                tell(self.note)
+            shown, told = max(now, shown), self.best
+
+    def _hear(self) -> None:
+        self.tried, self.note = len(self.study.tried()), self.study.note()
+        self.best = self.study.best().number if self.study.measured() else None
+
+
+def _stored(here: Installation, study: Study, version: str, kind: str, budget: Budget) -> bool:
+    """Whether this search was finished before, and nothing is to do."""
+    found = stored_best(here, version, kind)
+    return found is not None and found["study"] == study.name and study.over(budget)
+
+
+def _store(here: Installation, record: Record, study: Study, version: str, kind: str) -> None:
+    with study.locked():
+        best, tried = study.best(), len(study.tried())
+        record.finish(study, best)
+        settings = asdict(catalog.config(kind, best.params))
+        before = best_elsewhere(here, version, kind)
+        row: Result = {"dataset_version": version, "model": kind, "study": study.name, "config": settings}
+        row |= {"ndcg_10": best.values[0], "trials": tried, "run_id": record.run_id}
+        store(here, row | {"drift": moved(before["dataset_version"], version) if before else None})

@@ -16,19 +16,20 @@ from prefect import task
 
 from infra import bundles
 from infra.installation import Installation, current
-from infra.registry import MODEL_PATH, Registry
+from infra.registry import MODEL_PATH, NOTE, Registry
 from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.summary import flat
 from models.most_popular import popularity
+from models.promotion import METRIC
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
-from tasks.search_model import METRIC, stored_best
+from tasks.search.results import best_for
 from tasks.store_evaluation import EVALUATION_PATH, store_evaluation
 from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
 
@@ -43,8 +44,8 @@ def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str
 
 
 def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
-    """The best settings that a search on this data set found, and its run; the defaults when there was none."""
-    found = stored_best(here, version, kind)
+    """The best settings that a search on a data set like this found, and its run; the defaults when there was none."""
+    found = best_for(here, version, kind)
     if found is None:
         return asdict(catalog.config(kind)), ""
     return found["config"], str(found["run_id"])
@@ -72,6 +73,8 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "search_run": searched_by,
         "seed": str(seed),
     }
+    if searched_by:
+        tags[NOTE] = f"Settings found by [a search]({registry.page(searched_by)})."
     with registry.recorded(kind, key, found, tags) as run_id:
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
         _train(registry, run_id, dataset, kind, found, seed)

@@ -16,12 +16,12 @@ from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.cross_validation import folds_of, mean_and_sd, measure
+from models.promotion import METRIC
 from models.recommender import Recommender
 from models.splits import Fold
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
-from tasks.search_model import METRIC
 from tasks.train_model import run_key, settings_of
 
 PATH: Final = "validation"

@@ -11,6 +11,7 @@ from models.errors import TailorbirdError
 
 app = running.group()
 
+Method = Literal["tpe", "grid", "random"]
 Label = Literal["click", "add_to_cart", "purchase", "engagement"]
 Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
 
@@ -39,15 +40,32 @@ def features(
 def search(
     dataset: Version = None,
     model: Annotated[list[str] | None, typer.Option(help="Search this model; may be given several times.")] = None,
-    trials: Annotated[int | None, typer.Option(min=1, help="Settings to try per model.")] = None,
+    method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
+    trials: Annotated[int | None, typer.Option(help="Settings to try per model; 20 without --minutes.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long, shared by the models.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Settings to try at a time.")] = 1,
+    folds: Annotated[int, typer.Option(min=1, help="Stretches of time to measure settings on.")] = 2,
+    coverage: Annotated[bool, typer.Option(help="Give a hundredth of accuracy for coverage.")] = False,
+    fit_seconds: Annotated[float | None, typer.Option(help="Longest fit that a setting may take.")] = None,
+    memory_mb: Annotated[float | None, typer.Option(help="Most memory that it may take.")] = None,
+    artifact_mb: Annotated[float | None, typer.Option(help="Largest model that it may give.")] = None,
+    patience: Annotated[int, typer.Option(min=1, help="End after so many settings without a better one.")] = 30,
+    seed: Annotated[int, typer.Option(help="The same seed and one worker find the same.")] = 7,
+    resume: Annotated[
+        bool, typer.Option("--resume/--fresh", help="Go on with the study there is, or begin anew.")
+    ] = True,
     as_json: Json = False,
 ) -> None:
-    """Search the best settings of models on the validation weeks."""
+    """Search the best settings of models on the weeks before the test. The same command in other terminals, or on other
+    machines, shares the work; after a crash it goes on where it stopped."""
     run = running.flow("search")
-    from flows.search import TRIALS
+    from flows.search import SEARCHED
+    from models.search_plan import Limits
 
-    budget = {kind: trials or TRIALS.get(kind, 6) for kind in model or TRIALS}
-    running.finish("search", run(dataset, budget), as_json)
+    ends = (20 if trials is None and minutes is None else trials, minutes)
+    limits = Limits(fit_seconds, memory_mb, artifact_mb)
+    found = run(dataset, model or SEARCHED, method, *ends, workers, folds, coverage, limits, patience, seed, not resume)
+    running.finish("search", found, as_json)
 
 
 @app.command()
@@ -61,6 +79,20 @@ def train(
     from flows.train import MODELS
 
     running.finish("runs", run(dataset, model or MODELS), as_json)
+
+
+@app.command()
+def retrain(
+    model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
+    minutes: Annotated[float, typer.Option(help="How long searches may take, where they are due.")] = 60,
+    max_age_days: Annotated[float, typer.Option(help="How old a search may be.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """Learn again from the newest events: features, searches that are due, train, review."""
+    run = running.flow("retrain")
+    from flows.train import MODELS
+
+    running.finish("retrain", run(models=model or MODELS, minutes=minutes, max_age_days=max_age_days), as_json)
 
 
 @app.command()

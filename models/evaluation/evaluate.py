@@ -53,9 +53,9 @@ def evaluate(
     """Rank the whole catalogue for every user with targets (boolean CSR, users x items of `data`).
 
     Once over all items, and once with what the user has bought hidden and left out of the targets. `brief` is what
-    searches ask for: accuracy over all items, without intervals. `fallback` [n_items] fills short lists. A model of
-    other users or items (an older champion) is asked by key; it has nothing to say where it does not know them.
-    Memory is about 2 x chunk x n_items x 14 bytes.
+    searches ask for: accuracy and coverage over all items, without intervals. `fallback` [n_items] fills short lists.
+    A model of other users or items (an older champion) is asked by key; it has nothing to say where it does not know
+    them. Memory is about 2 x chunk x n_items x 14 bytes.
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
     history, wanted = data.history()[users], sparse.csr_array(targets[users])

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics import accuracy, found
 from models.evaluation.summary import Figures, averages, averages_of_parts, flat
-from models.evaluation.variety import Catalogue, spread
+from models.evaluation.variety import Catalogue, coverage, spread
 from models.ranking import Ranking
 
 
@@ -42,6 +42,7 @@ class Goal:
         }
         if baskets is None:
             summary = averages(mine, self.prefix)
+            lists[f"coverage_at_{ranking.items.shape[1]}"] = coverage(ranking.items, self.targets.shape[1])
         else:
             summary = averages_of_parts(mine, baskets[counted], self.prefix, seed)
             lists |= self._together(ranking, seed)

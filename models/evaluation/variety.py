@@ -65,14 +65,19 @@ def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Esti
     user = np.nonzero(ranked >= 0)[0]
     places = sparse.csr_array((np.ones(len(user)), (user, column)), shape=(len(ranked), len(shown)))
 
-    def coverage(drawn: Any) -> NDArray[np.float64]:
+    def covered(drawn: Any) -> NDArray[np.float64]:
         shares: NDArray[np.float64] = ((drawn @ places) > 0).sum(axis=1) / max(1, n_items)
         return shares
 
     def gini(drawn: Any) -> NDArray[np.float64]:
         return concentration(drawn @ places, n_items)
 
-    return {name: estimate(figure, len(ranked), seed) for name, figure in (("coverage", coverage), ("gini", gini))}
+    return {name: estimate(figure, len(ranked), seed) for name, figure in (("coverage", covered), ("gini", gini))}
+
+
+def coverage(ranked: NDArray[np.int32], n_items: int) -> float:
+    """The share of the catalogue that lists [m, k] show at all."""
+    return len(np.unique(ranked[ranked >= 0])) / max(1, n_items)
 
 
 def concentration(counts: NDArray[np.float64], n_items: int) -> NDArray[np.float64]:

@@ -187,3 +187,10 @@ def test_too_little_history_is_refused(engine: Engine, moments: list[int], confi
 def test_folds_need_sound_numbers(wrong: tuple[int, int, int]) -> None:
     with pytest.raises(SplitError, match="at least 1"):
         rolling_origin(0, 1000 * DAY, *wrong)
+
+
+def test_the_same_split_of_later_events_is_by_as_many_days() -> None:
+    dates = {"validation_from": date(2017, 11, 1), "test_from": date(2017, 12, 1), "as_of": date(2018, 1, 1)}
+    assert SplitConfig(by="dates", **dates).later() == SplitConfig(by="days", validation_days=30, test_days=31)
+    shares = SplitConfig(shares=(0.5, 0.25, 0.25), as_of=date(2018, 1, 1))
+    assert shares.later() == SplitConfig(shares=(0.5, 0.25, 0.25))

@@ -3,10 +3,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pyarrow as pa
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import insert
 
 from infra.installation import Installation
 from infra.schema import promotions, reviews, search_results
@@ -16,13 +15,11 @@ from models.evaluation.evaluate import Evaluation
 from models.most_popular import MostPopular
 from models.promotion import METRIC
 from models.segment_popular import BY_TRAITS, SegmentPopular
-from models.space import Choice, Float, Integer
 from tasks.champion import champion
 from tasks.decide_review import APPROVED, REJECTED, DecisionRefusedError, _check, _close
 from tasks.load_dataset import open_dataset
 from tasks.review_models import best_of, judge, review_of
-from tasks.search_model import _study, stored_best
-from tasks.search_space import suggest
+from tasks.search.results import stored_best
 from tasks.train_model import _store_model, run_key, settings_of
 
 
@@ -74,33 +71,6 @@ def test_a_training_is_named_by_all_that_decides_its_result() -> None:
     changed = [("v2", "own_frequency", {"a": 1, "b": 2.5}, 7), ("v1", "most_popular", {"a": 1, "b": 2.5}, 7)]
     changed += [("v1", "own_frequency", {"a": 1, "b": 2.6}, 7), ("v1", "own_frequency", {"a": 1, "b": 2.5}, 8)]
     assert len({one, *(run_key(*call) for call in changed)}) == 5
-
-
-@pytest.mark.parametrize(
-    ("parameter", "value"), [(Float(0.1, 10, log=True), 3.5), (Integer(1, 64), 8), (Choice(("warp", "bpr")), "bpr")]
-)
-def test_every_kind_of_parameter_can_be_searched(parameter: Any, value: Any) -> None:
-    assert suggest(optuna.trial.FixedTrial({"p": value}), {"p": parameter}) == {"p": value}
-
-
-@pytest.mark.parametrize("kind", catalog.CATALOG)
-def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> None:
-    random = np.random.default_rng(5)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=int(random.integers(99))))
-    trial = study.ask()
-    found = suggest(trial, catalog.model_type(kind).space)
-    assert found.items() <= asdict(catalog.config(kind, found)).items()
-
-
-def test_a_study_is_kept_in_postgres_and_a_trial_that_a_crash_left_open_is_closed(installation: Installation) -> None:
-    study = _study(installation, "half-life", 7)
-    study.tell(study.ask(), 0.25)
-    study.ask()
-    again = _study(installation, "half-life", 7)
-    states = [trial.state.name for trial in again.get_trials()]
-    assert (states, again.best_value) == (["COMPLETE", "FAIL"], 0.25)
-    with installation.engine.connect() as connection:
-        assert connection.execute(text("SELECT count(*) FROM optuna.trials")).scalar() == 2
 
 
 def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installation: Installation) -> None:

@@ -1,0 +1,150 @@
+"""What half an hour of search improves on the shipped defaults, and what a search costs beside fits and measuring.
+
+Run as `python -m benchmarks.search`; `--minutes` is shared by the models. Gains are relative, over the users of the
+validation folds that were searched on, and, to see what is left of them, over those of the test weeks.
+"""
+
+import argparse
+import os
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import FOLDER, publish
+from benchmarks.journey import built
+from models import catalog
+from models.columns import USER_KEY
+from models.dataset import Dataset
+from models.evaluation.bootstrap import Estimate, intervals_of_ratios
+from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.paired import figures as of_users
+from models.promotion import METRIC
+from models.search_folds import FoldData, search_folds
+from models.search_plan import Budget, SearchPlan
+from models.splits import Fold
+
+SEED: Final = 7
+WORKERS: Final = 2
+KINDS: Final = {"knn": "item_knn", "lightfm": "lightfm_hybrid", "als": "als", "ranker": "two_stage"}
+_SAME: Final = {"item_knn": 12, "als": 12}
+"""Trials of the same settings by one worker and by two."""
+
+
+@contextmanager
+def installation() -> Iterator[Dataset]:
+    """The Complete Journey where PostgreSQL and MLflow run, and nothing was searched yet."""
+    os.environ["TAILORBIRD_VAR"] = str(FOLDER.absolute() / "search-var")
+    from sqlalchemy import delete
+
+    from infra import services
+    from infra.installation import current
+    from infra.schema import search_results
+    from infra.settings import load
+
+    services.export(services.start(load(), print))
+    try:
+        dataset = built()
+        with current().engine.begin() as connection:
+            connection.execute(delete(search_results))
+        yield dataset
+    finally:
+        services.stop(load(), print)
+
+
+def searched(
+    dataset: Dataset, kind: str, plan: SearchPlan, budget: Budget, workers: int
+) -> tuple[dict[str, Any], float]:
+    """What a search of its own found, and its seconds."""
+    from tasks.search_model import search_model
+
+    started = time.perf_counter()
+    found: dict[str, Any] = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)
+    return found, time.perf_counter() - started
+
+
+def relative_gain(pairs: list[tuple[Evaluation, Evaluation]]) -> Estimate:
+    """What the second of each pair has more of NDCG@10 than the first, as a part of it, with its 95 % interval: users
+    are drawn with all their stretches of time (Efron 1979)."""
+    sums: dict[str, Any] = defaultdict(lambda: np.zeros(2))
+    for pair in pairs:
+        before, after = (dict(zip(e.per_user[USER_KEY].to_pylist(), of_users(e, METRIC), strict=True)) for e in pair)
+        for user, figure in before.items():
+            sums[user] += (figure, after[user])
+    figures = np.array([*sums.values()])
+    more, first = (figures[:, 1] - figures[:, 0])[:, None], figures[:, :1]
+    low, high = intervals_of_ratios(more, first, SEED)[:, 0]
+    return Estimate(float(more.sum() / first.sum()), float(low), float(high))
+
+
+def _both(dataset: Dataset, fold: Fold, kind: str, best: Mapping[str, Any]) -> tuple[Evaluation, Evaluation]:
+    """The defaults and the best settings on a stretch of time."""
+    opened = FoldData.of(dataset, fold)
+
+    def measured(settings: Mapping[str, Any]) -> Evaluation:
+        model = catalog.model_type(kind).fit(opened.data, catalog.config(kind, settings), SEED)
+        return evaluate(model, opened.data, opened.wanted, opened.popular, brief=True)
+
+    return measured({}), measured(best)
+
+
+def _improved(dataset: Dataset, minutes: float, figures: dict[str, float]) -> Table:
+    """Search each model and measure what it was good for."""
+    table = Table("model", "tried", "gain on the folds (95 %)", "gain in the test weeks (95 %)", title_justify="left")
+    busy = seconds = 0.0
+    plan = SearchPlan(seed=SEED)
+    for name, kind in KINDS.items():
+        budget = Budget(trials=None, minutes=minutes / len(KINDS), patience=1_000_000)
+        found, taken = searched(dataset, kind, plan, budget, WORKERS)
+        busy += sum(line["busy_seconds"] or 0.0 for line in found["tried"])
+        seconds += WORKERS * taken
+        cuts, folds = dataset.cuts, search_folds(dataset, plan.folds)
+        gain = relative_gain([_both(dataset, fold, kind, found["config"]) for fold in folds])
+        test = Fold(cuts.test_from, cuts.test_from, cuts.as_of)
+        later = relative_gain([_both(dataset, test, kind, found["config"])])
+        figures |= {f"trials_{name}": found["trials"], **_named(f"gain_{name}", gain)} | _named(
+            f"test_gain_{name}", later
+        )
+        table.add_row(kind, str(found["trials"]), _told(gain), _told(later))
+    figures["overhead_share"] = 1 - busy / seconds
+    return table
+
+
+def _named(name: str, gain: Estimate) -> dict[str, float]:
+    return {name: gain.value, f"{name}_low": gain.low, f"{name}_high": gain.high}
+
+
+def _told(gain: Estimate) -> str:
+    return f"{gain.value:+.1%} ({gain.low:+.1%} to {gain.high:+.1%})"
+
+
+def _speedup(dataset: Dataset) -> float:
+    """How much sooner two workers have tried the same settings than one who has both cores."""
+    plan = SearchPlan("random", folds=1, seed=SEED)  # on one fold nothing is pruned, so that the work is the same
+    taken = dict.fromkeys((1, 2), 0.0)
+    for kind, trials in _SAME.items():
+        for workers in taken:
+            taken[workers] += searched(dataset, kind, plan, Budget(trials, patience=trials), workers)[1]
+    return taken[1] / taken[2]
+
+
+def main() -> None:
+    """Measure; the figures go to var/benchmarks/search.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30)
+    minutes = parser.parse_args().minutes
+    figures: dict[str, float] = {"minutes": minutes}
+    with installation() as dataset:
+        table = _improved(dataset, minutes, figures)
+        figures["speedup_2_workers"] = _speedup(dataset)
+    Console().print(table)
+    publish("search", figures, SEED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""The study of a search: kept in Postgres, and shared by all workers, on any machine, that search the same."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Final, Self
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import Engine, NullPool, create_engine, make_url
+
+from infra.installation import Installation
+from models.search_plan import Budget, SearchError, SearchPlan
+from models.space import Parameter, grid
+from tasks.ledger import BatchBusyError, hold
+from tasks.search.sampling import distributions, pruner, sampler
+
+WAIT: Final = "wait"
+DONE: Final = "done"
+INTERRUPTED: Final = "interrupted"
+"""The attribute of a trial that ended without a result, through no fault of its own: it does not count."""
+ERROR: Final = "error"
+_TIMES: Final = "interruptions"
+_DEFAULTS: Final = "defaults"
+_HOPELESS: Final = 5
+"""Settings that fail, and none that does not, before a search gives up."""
+_MOST_GRID: Final = 1_000
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Locks of the database say which trials are being tried: a killed worker cannot keep one."""
+
+    engine: Engine
+    plan: SearchPlan
+    space: Mapping[str, Parameter]
+    optuna: optuna.Study
+
+    @classmethod
+    def open(
+        cls,
+        here: Installation,
+        topic: str,
+        plan: SearchPlan,
+        space: Mapping[str, Parameter],
+        first: Callable[[], Sequence[Mapping[str, Any]]],
+        fresh: bool = False,
+        most: int | None = None,
+    ) -> Self:
+        """The newest study of that topic and plan, or another one: made if there is none, or `fresh`.
+
+        A new one begins with the settings that `first` gives, the defaults first; a grid's goes on with at most `most`.
+        """
+        url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
+        with hold(here.engine, "search: studies", wait=True):
+            storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+            name = _name(storage, f"{topic} {plan.digest}", fresh)
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                directions=["maximize"] * len(plan.objectives),
+                load_if_exists=True,
+                pruner=pruner(plan),
+            )
+            if _DEFAULTS not in study.user_attrs:
+                starts = [*first(), *_grid(plan, space, most)]
+                for settings in starts:
+                    study.enqueue_trial(dict(settings), skip_if_exists=True)
+                study.set_user_attr(_DEFAULTS, starts[0])  # last: a start that was killed is made up for
+        locks = create_engine(here.engine.url, poolclass=NullPool)  # one connection for each setting that is tried
+        return cls(locks, plan, space, study)
+
+    @property
+    def name(self) -> str:
+        """Its name in Postgres."""
+        return str(self.optuna.study_name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """One worker at a time."""
+        with hold(self.engine, f"search: {self.name}", wait=True):
+            yield
+
+    @contextmanager
+    def turn(self, budget: Budget) -> Iterator["Turn | str"]:
+        """The next setting to try, for as long as the block: no other worker gets it meanwhile.
+
+        DONE when the search has ended; WAIT when others still try the last ones, which may come back.
+        """
+        with ExitStack() as stack:
+            with self.locked():
+                self._reap()
+                trial = self._next(budget)
+                if isinstance(trial, Trial):
+                    confirm = stack.enter_context(hold(self.engine, self._lock(trial.number)))
+            yield Turn(trial, confirm) if isinstance(trial, Trial) else trial
+
+    def tried(self) -> list[FrozenTrial]:
+        """The trials that count: those under way, and those that ended by themselves."""
+        ended_or_under_way = self._in(*(state for state in TrialState if state != TrialState.WAITING))
+        return [trial for trial in ended_or_under_way if INTERRUPTED not in trial.user_attrs]
+
+    def measured(self) -> list[FrozenTrial]:
+        """The trials that were measured on all folds and cost no more than they may."""
+        done = [trial for trial in self.tried() if trial.state == TrialState.COMPLETE]
+        return [trial for trial in done if all(excess <= 0 for excess in trial.constraints.values())]
+
+    def best(self) -> FrozenTrial:
+        """The best by the plan. Raises SearchError, with what trials said, when there is none."""
+        measured = self.measured()
+        if measured:
+            return measured[self.plan.best([trial.values for trial in measured])]
+        said = {str(t.user_attrs.get(ERROR) or _told(t)) for t in self.tried() if t.state.is_finished()}
+        reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
+        raise SearchError(f"The search found no settings: {reasons}. Give it more time, fewer folds or higher limits.")
+
+    def defaults(self) -> float | None:
+        """What the model's defaults reached, if they were measured."""
+        mine = self.optuna.user_attrs[_DEFAULTS]
+        done = [t for t in self.tried() if t.state == TrialState.COMPLETE and t.params == mine]
+        return float(done[0].values[0]) if done else None
+
+    def note(self) -> str:
+        """How far it is, in a line."""
+        tried, measured = self.tried(), self.measured()
+        if not measured:
+            return f"{len(tried)} tried"
+        best, first = self.best(), self.defaults()
+        gain = f", {best.values[0] / first - 1:+.1%} on the defaults" if first else ""
+        return f"NDCG@10 {best.values[0]:.4f}{gain} (trial {best.number} of {len(tried)})"
+
+    def over(self, budget: Budget) -> bool:
+        """Whether there is nothing left to try."""
+        exhausted = self.plan.method == "grid" and not self._in(TrialState.WAITING)
+        return exhausted or _over(self.tried(), budget)
+
+    def mark(self, trial: Trial | FrozenTrial, name: str, value: Any) -> None:
+        """Write something down with a trial that has not ended."""
+        self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
+
+    def give_back(self, trial: Trial | FrozenTrial, reason: str, times: int | None = None) -> None:
+        """End a trial of which nothing is known, and queue its settings again; `times` it took its worker with it."""
+        self.mark(trial, INTERRUPTED, reason)
+        times = trial.user_attrs.get(_TIMES, 0) if times is None else times
+        if trial.params not in [other.system_attrs.get("fixed_params") for other in self._in(TrialState.WAITING)]:
+            self.optuna.enqueue_trial(trial.params, user_attrs={_TIMES: times})
+        self.optuna.tell(trial.number, state=TrialState.FAIL)
+
+    def _lock(self, number: int) -> str:
+        return f"search: {self.name}: trial {number}"
+
+    def _reap(self) -> None:
+        """Trials that nobody tries any more, because their worker is gone, come back."""
+        for trial in self._in(TrialState.RUNNING):
+            with suppress(BatchBusyError), hold(self.engine, self._lock(trial.number)):
+                left = [same for same in self._in(TrialState.RUNNING) if same.number == trial.number]
+                for lost in left:  # it may have ended before its lock was free
+                    self._bring_back(lost)
+
+    def _bring_back(self, trial: FrozenTrial) -> None:
+        """Once: a setting that takes its worker with it must not take every other one."""
+        times, said = trial.user_attrs.get(_TIMES, 0) + 1, "its worker was gone before it ended"
+        if times > 1:
+            self.mark(trial, ERROR, f"{said}, twice")
+            self.optuna.tell(trial.number, state=TrialState.FAIL)
+        else:
+            self.give_back(trial, said, times)
+
+    def _in(self, *states: TrialState) -> list[FrozenTrial]:
+        found: list[FrozenTrial] = self.optuna.get_trials(deepcopy=False, states=states)
+        return found
+
+    def _next(self, budget: Budget) -> Trial | str:
+        tried = self.tried()
+        if self.over(budget):
+            return WAIT if any(trial.state == TrialState.RUNNING for trial in tried) else DONE
+        self.optuna.sampler = sampler(self.plan, len(tried))
+        return self.optuna.ask(distributions(self.space))
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A setting to try."""
+
+    trial: Trial
+    confirm: Callable[[], None]
+    """Raises OperationalError when the right to it was lost with a connection."""
+
+
+def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:
+    """The study's name: studies of one topic are numbered from the second on."""
+    known = set(optuna.get_all_study_names(storage))
+    names = [topic, *(f"{topic} {number}" for number in range(2, len(known) + 3))]
+    place = next(place for place, name in enumerate(names) if name not in known)
+    return names[place if fresh else max(0, place - 1)]
+
+
+def _grid(plan: SearchPlan, space: Mapping[str, Parameter], most: int | None) -> list[dict[str, Any]]:
+    """What a grid tries, in an order by chance: of one that is too large, a part says something of the whole."""
+    points = grid(space, most or _MOST_GRID) if plan.method == "grid" else []
+    Random(plan.seed).shuffle(points)  # noqa: S311 - nothing secret
+    return points
+
+
+def _over(tried: Sequence[FrozenTrial], budget: Budget) -> bool:
+    """Whether the budget is spent, or more trials would be in vain."""
+    if budget.trials is not None and len(tried) >= budget.trials:
+        return True
+    ended = [trial for trial in tried if trial.state.is_finished()]
+    if len(ended) >= _HOPELESS and all(trial.state == TrialState.FAIL for trial in ended):
+        return True
+    return _since_better(ended) >= budget.patience
+
+
+def _since_better(ended: Sequence[FrozenTrial]) -> int:
+    """How many trials ended since the last one that was better in anything than all before."""
+    best: list[float] = []
+    since = 0
+    for trial in ended:
+        better = trial.state == TrialState.COMPLETE and (
+            not best or any(value > known for value, known in zip(trial.values, best, strict=True))
+        )
+        since = 0 if better else since + 1
+        if better:
+            best = [max(pair) for pair in zip(trial.values, best or trial.values, strict=True)]
+    return since
+
+
+def _told(trial: FrozenTrial) -> str:
+    over = [f"{name} {excess:+.0%} of what it may be" for name, excess in trial.constraints.items() if excess > 0]
+    return "a limit was exceeded: " + ", ".join(over) if over else "a trial was not measured on all folds"

@@ -1,0 +1,20 @@
+"""Learning again from newer events, on the real servers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+
+def test_a_retrain_searches_what_is_due_and_goes_on_without_what_it_does_not_find(stocked: Shop) -> None:
+    before = stocked.json("status")["champion"]
+    models = ("--model", "most_popular", "--model", "own_frequency")
+    found = stocked.json("retrain", "--minutes", "0.03", *models)
+    assert found["due"]["two_stage"] == "it was never searched"
+    assert "own_frequency" not in found["due"]  # the demo has searched it a minute ago
+    ladder = [row["model"] for row in found["review"]["ladder"]]
+    assert {"most_popular", "own_frequency"} <= set(ladder)
+    assert found["review"]["status"] != "approved"  # a person decides
+    assert stocked.json("status")["champion"] == before

@@ -1,0 +1,158 @@
+"""Searches on the real servers: killed, shared, out of time, with settings that fail."""
+
+from __future__ import annotations
+
+import time
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import delete, text
+
+from infra import endpoints
+from infra.installation import Installation, current
+from infra.schema import search_results
+from infra.settings import Settings
+from models.als import ImplicitALS
+from models.search_plan import Budget, Limits, SearchPlan
+from models.space import Choice
+from tasks.load_dataset import newest_version, open_dataset
+from tasks.search_model import search_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Shop
+
+PLOTS = {"history.png", "slices.png", "parallel_coordinates.png", "importance.png"}
+
+
+@pytest.fixture
+def here(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """The running installation, as this process sees it."""
+    for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(stocked.var))
+    current.cache_clear()
+    open_dataset.cache_clear()
+    yield current()
+    current.cache_clear()
+    open_dataset.cache_clear()
+
+
+def tried(here: Installation, model: str) -> list[Any]:
+    """The ended trials of all studies of a model."""
+    query = text(
+        "SELECT t.datetime_start, t.datetime_complete FROM optuna.trials t JOIN optuna.studies s USING (study_id)"
+        " WHERE s.study_name LIKE :topic AND t.state IN ('COMPLETE', 'PRUNED') ORDER BY 1"
+    )
+    with here.engine.connect() as connection:
+        return list(connection.execute(query, {"topic": f"{model} on %"}))
+
+
+def runs_under(here: Installation, run_id: str) -> list[Any]:
+    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    experiment = client.get_run(run_id).info.experiment_id
+    return list(client.search_runs([experiment], f"tags.mlflow.parentRunId = '{run_id}'"))
+
+
+def fitting(version: str) -> list[psutil.Process]:
+    """Processes that try settings on a data set."""
+    mine = ("tasks.search.process", version)
+    return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in mine)]
+
+
+def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: Installation) -> None:
+    options = ("search", "--model", "als", "--trials", "7")
+    killed = stocked.start(*options)
+    try:
+        while len(tried(here, "als")) < 2:
+            assert killed.poll() is None, killed.communicate()
+            time.sleep(0.2)
+    finally:
+        killed.kill()
+        killed.communicate()
+    (found,) = stocked.json(*options)
+    assert (found["trials"], len(found["tried"]), len(tried(here, "als"))) == (7, 7, 7)
+    assert not fitting(found["dataset_version"])
+
+    runs = [run for run in runs_under(here, found["run_id"]) if run.info.status == "FINISHED"]
+    assert len(runs) == 7
+    best = max(
+        (run for run in runs if run.data.tags["state"] == "COMPLETE"),
+        key=lambda run: run.data.metrics["mean_ndcg_at_10"],
+    )
+    assert {name: float(value) for name, value in best.data.params.items()} == pytest.approx(found["best"])
+    assert {"fit_seconds", "memory_mb", "artifact_mb", "coverage_at_10"} <= best.data.metrics.keys()
+    assert {"git_commit", "dataset_version"} <= best.data.tags.keys()
+    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    assert len(client.get_metric_history(best.info.run_id, "ndcg_at_10")) == 2  # one a fold
+    assert {file.path.removeprefix("search/") for file in client.list_artifacts(found["run_id"], "search")} == PLOTS
+
+    (run_id,) = stocked.json("train", "--model", "als")["runs"]
+    trained = client.get_run(run_id)
+    assert trained.data.tags["search_run"] == found["run_id"]
+    assert found["page"] in trained.data.tags["mlflow.note.content"]
+    assert trained.data.params["alpha"] == str(found["config"]["alpha"])
+    assert stocked.json(*options)[0]["tried"] == found["tried"]  # a finished search has nothing more to do
+
+
+def test_two_commands_share_one_search(stocked: Shop, here: Installation) -> None:
+    options = ("search", "--model", "item_knn", "--method", "random", "--trials", "6", "--json")
+    both = [stocked.start(*options) for _ in range(2)]
+    ends = [command.communicate(timeout=200) for command in both]
+    assert [command.returncode for command in both] == [0, 0], ends
+    times = tried(here, "item_knn")
+    assert len(times) == 6
+    assert any(later[0] < one[1] for one, later in pairwise(times))  # two at a time
+    (found,) = stocked.json(*options[:-1])
+    settings = [tuple(value for name, value in line.items() if name in found["best"]) for line in found["tried"]]
+    assert len(set(settings)) == 6
+
+
+def test_the_same_seed_finds_the_same_best_setting(stocked: Shop, here: Installation) -> None:
+    options = ("search", "--model", "own_frequency", "--trials", "9", "--seed", "3", "--fresh")
+    found = []
+    for _ in range(2):
+        with here.engine.begin() as connection:  # what was found before would be tried too
+            connection.execute(delete(search_results).where(search_results.c.model == "own_frequency"))
+        found.append(stocked.json(*options)[0])
+    one, again = found
+    assert one["study"] != again["study"]
+    assert (one["best"], one["ndcg_10"]) == (again["best"], again["ndcg_10"])
+
+
+def test_settings_that_fail_or_eat_memory_are_written_down_and_the_search_goes_on(
+    here: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImplicitALS, "space", {"factors": Choice((-1, 8, 30_000))})
+    plan = SearchPlan("grid", limits=Limits(memory_mb=1_000))
+    found = search_model.fn(newest_version(), "als", plan, Budget(), workers=2)
+    assert found["best"] == {"factors": 8}
+    lines = {line["factors"]: line for line in found["tried"]}
+    assert {factors: line["state"] for factors, line in lines.items()} == {-1: "fail", 8: "complete", 30_000: "pruned"}
+    assert "may take 1,000" in lines[30_000]["error"]
+    runs = {run.data.params["factors"]: run for run in runs_under(here, found["run_id"])}
+    assert runs["-1"].info.status == "FAILED"
+    assert runs["-1"].data.tags["said"] == lines[-1]["error"] != ""
+
+
+def test_a_search_ends_with_its_time(stocked: Shop) -> None:
+    began = time.monotonic()
+    said = stocked.run("search", "--model", "two_stage", "--minutes", "0.03", code=1)
+    assert time.monotonic() - began < 60
+    assert "no setting was measured on all folds in the time there was" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--model", "als", "--trials", "0"), "must be above 0"),
+        (("--model", "als", "--minutes", "-1"), "must be above 0"),
+        (("--model", "nothing"), "There is no model 'nothing'; choose one of"),
+    ],
+)
+def test_a_search_that_cannot_begin_says_why(stocked: Shop, options: tuple[str, ...], said: str) -> None:
+    assert said in stocked.run("search", *options, code=1)

@@ -1,0 +1,52 @@
+import pytest
+
+from models.search_plan import Budget, Limits, SearchError, SearchPlan, same_shape, search_table
+
+ROWS = {"interactions": 1_000, "users": 100, "items": 50}
+
+
+def test_the_best_is_the_most_accurate_and_of_equals_the_first() -> None:
+    assert SearchPlan().best([(0.1,), (0.3,), (0.3,), (0.2,)]) == 1
+
+
+def test_where_coverage_is_asked_for_a_hundredth_of_the_accuracy_is_given_for_it() -> None:
+    plan = SearchPlan(coverage=True)
+    assert plan.best([(0.3, 0.1), (0.298, 0.2), (0.296, 0.9)]) == 1
+    assert plan.objectives == ("ndcg_at_10", "coverage_at_10")
+
+
+def test_another_question_has_another_digest() -> None:
+    plans = [
+        SearchPlan(),
+        SearchPlan("grid"),
+        SearchPlan(folds=3),
+        SearchPlan(limits=Limits(memory_mb=5)),
+        SearchPlan(seed=8),
+    ]
+    assert len({plan.digest for plan in plans}) == len(plans)
+    assert SearchPlan().digest == SearchPlan().digest
+
+
+def test_what_is_spent_is_held_against_the_limits_that_there_are() -> None:
+    assert Limits(fit_seconds=10, artifact_mb=4).excess(15, 1e6, 2) == {"fit_seconds": 0.5, "artifact_mb": -0.5}
+
+
+@pytest.mark.parametrize("ends", [(None, None), (0, None), (None, 0), (5, -1)])
+def test_a_search_without_an_end_or_without_a_beginning_is_refused(ends: tuple[int | None, float | None]) -> None:
+    with pytest.raises(SearchError, match="trials, minutes"):
+        Budget(*ends)
+
+
+def test_settings_are_good_for_data_sets_of_about_the_same_size_with_the_same_label() -> None:
+    one = {"rows": ROWS, "label": {"kind": "purchase"}}
+    assert same_shape(one, {"rows": {**ROWS, "users": 190}, "label": {"kind": "purchase"}})
+    assert not same_shape(one, {"rows": {**ROWS, "users": 201}, "label": {"kind": "purchase"}})
+    assert not same_shape(one, {"rows": ROWS, "label": {"kind": "click"}})
+
+
+def test_a_table_says_what_the_search_was_good_for() -> None:
+    row = {"model": "als", "ndcg_10": 0.22, "defaults": 0.2, "trials": 5, "best": {"factors": 64, "alpha": 1.23456}}
+    assert search_table([row, {**row, "defaults": None}]) == [
+        {"model": "als", "NDCG@10": "0.2200", "on the defaults": gain, "tried": 5, "settings": "factors 64, alpha 1.23"}
+        for gain in ("+10.0%", "")
+    ]
