@@ -7,7 +7,7 @@ from prefect import flow
 from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
 from tasks.report import show_search
-from tasks.search_model import search_model
+from tasks.search_model import search_model, searchable
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -45,9 +45,10 @@ def search(
         seed: The same seed and one worker find the same.
         fresh: Begin a new study instead of going on with the one there is.
     """
+    searchable(models)
     version = dataset_version or newest_version()
     plan = SearchPlan(method, folds, coverage, limits, seed)
     budget = Budget(trials, minutes and minutes / max(1, len(models)), patience)
-    found = [search_model(version, kind, plan, budget, workers, fresh) for kind in models]
-    show_search(version, found)
-    return found
+    states = [search_model(version, kind, plan, budget, workers, fresh, return_state=True) for kind in models]
+    show_search(version, [state.result() for state in states if state.is_completed()])
+    return [state.result() for state in states]  # raises what the first that found nothing has said

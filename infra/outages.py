@@ -11,6 +11,7 @@ _SIGNS = {
     "mlflow.exceptions.MlflowException": "MLflow cannot be reached",
 }
 _MLFLOW = "mlflow.exceptions.MlflowException"
+_OPTUNA = "optuna.exceptions.StorageInternalError"
 _NO_TABLE = "psycopg2.errors.UndefinedTable"
 
 
@@ -21,6 +22,8 @@ def explain(error: BaseException) -> str | None:
         return "The database has no tables of Tailorbird yet: run `tailorbird up` once, which makes them."
     if _MLFLOW in names and "failed with exception" not in str(error):
         return None  # MLflow answered; what it answered is worth a traceback
+    if _OPTUNA in names:  # around what its storage was told, which may be an outage or not
+        return explain(error.__cause__) if error.__cause__ else None
     for name in names:
         if name in _SIGNS:
             first = str(getattr(error, "orig", error)).strip().splitlines()[:1]

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from models.errors import TailorbirdError
 from models.promotion import METRIC
+from models.space import Parameter
 
 Method = Literal["tpe", "grid", "random"]
 COVERAGE: Final = "coverage_at_10"
@@ -30,6 +31,11 @@ class Limits:
     artifact_mb: float | None = None
     """Of the fitted model's arrays."""
 
+    def __post_init__(self) -> None:
+        """Raises SearchError when nothing could keep a limit."""
+        if any(limit is not None and not limit > 0 for limit in asdict(self).values()):
+            raise SearchError("Limits must be above 0; leave out what may cost anything.")
+
     def excess(self, fit_seconds: float, memory_mb: float, artifact_mb: float) -> dict[str, float]:
         """How far each limit is exceeded, as a part of it; 0 or below where it is kept."""
         spent = {"fit_seconds": fit_seconds, "memory_mb": memory_mb, "artifact_mb": artifact_mb}
@@ -50,15 +56,21 @@ class SearchPlan:
     limits: Limits = Limits()
     seed: int = 7
 
+    def __post_init__(self) -> None:
+        """Raises SearchError when there would be nothing to measure on."""
+        if self.folds < 1:
+            raise SearchError("A search needs at least one fold to measure settings on.")
+
     @property
     def objectives(self) -> tuple[str, ...]:
         """What is maximised, the figure that decides first."""
         return (METRIC, COVERAGE) if self.coverage else (METRIC,)
 
-    @property
-    def digest(self) -> str:
-        """A short name of the question."""
-        return sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]
+    def digest(self, space: Mapping[str, Parameter], points: int) -> str:
+        """A short name of the question: with another space, or a grid of other size, it is another one."""
+        spoken = {name: [type(parameter).__name__, asdict(parameter)] for name, parameter in space.items()}
+        said = [asdict(self), spoken, points if self.method == "grid" else 0]
+        return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
 
     def best(self, values: Sequence[Sequence[float]]) -> int:
         """The place of the most accurate by their objectives; with `coverage`, of those within `TOLERANCE` of it the

@@ -15,6 +15,8 @@ def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_
     here, reasons = current(), {}
     for kind in kinds:
         found = best_for(here, version, kind)
+        if found and found["dataset_version"] == version:
+            continue  # nothing is new since then
         last = Searched(found["finished_at"], found["drift"]) if found else None
         drift = moved(found["dataset_version"], version) if found else 0.0
         reasons[kind] = reason_to_search(last, datetime.now(UTC), drift, max_age_days)

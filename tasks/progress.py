@@ -11,6 +11,8 @@ from prefect.context import FlowRunContext, TaskRunContext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from infra import outages
+
 _SECONDS_BETWEEN = 2.0
 
 Advance = Callable[..., None]
@@ -31,12 +33,20 @@ def progress(what: str, total: int) -> Iterator[Advance]:
             show(done, note)
             if artifact and time.monotonic() - last > _SECONDS_BETWEEN:
                 last = time.monotonic()
-                told = f"{what}: {note}" if note else what
-                update_progress_artifact(artifact, progress=100 * done / max(total, 1), description=told)
+                _update(artifact, 100 * done / max(total, 1), f"{what}: {note}" if note else what)
 
         yield advance
     if artifact:
-        update_progress_artifact(artifact, progress=100.0)
+        _update(artifact, 100.0)
+
+
+def _update(artifact: UUID, percent: float, text: str | None = None) -> None:
+    """No work ends because nobody can be shown how far it is."""
+    try:
+        update_progress_artifact(artifact, progress=percent, description=text)
+    except Exception as error:
+        if outages.explain(error) is None:
+            raise
 
 
 def _artifact(what: str) -> UUID | None:

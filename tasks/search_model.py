@@ -1,8 +1,8 @@
 """Searches a model's settings: several workers may share a search, and a killed one goes on where it stopped."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from os import cpu_count
 from typing import Any, Final
@@ -13,15 +13,18 @@ from infra.installation import Installation, current
 from infra.registry import Registry
 from models import catalog
 from models.search_plan import Budget, SearchError, SearchPlan
-from models.space import within
+from models.space import Parameter, within
 from tasks.champion import champion
+from tasks.load_dataset import manifest_of
 from tasks.progress import progress
 from tasks.report import tell
 from tasks.search.record import Record, table
 from tasks.search.results import Result, best_elsewhere, best_for, moved, store, stored_best
-from tasks.search.study import Study
+from tasks.search.study import GRID, Study
 from tasks.search.worker import End, Worker
 
+MOST_WORKERS: Final = 32
+"""On one machine: each has connections to PostgreSQL."""
 _LOOK: Final = 0.5  # seconds between two looks at how far a search is
 
 
@@ -36,24 +39,37 @@ def search_model(
 
     The defaults are tried first, then what is known to be good: the champion's settings, and those that an earlier
     search found. `workers` try as many settings at a time on this machine. A study that is there goes on, unless a
-    `fresh` one is asked for. Raises SearchError when nothing was found.
+    `fresh` one is asked for; one that is over leaves what is stored. Raises SearchError when nothing was found.
     """
     here = current()
     registry = Registry(here.endpoints.mlflow_tracking_uri)
-    space = catalog.model_type(kind).space
-    if not space:
-        raise SearchError(f"{kind} has no settings to search.")
-    first = partial(_first, here, registry, version, kind)
-    study = Study.open(here, f"{kind} on {version}", plan, space, first, fresh, budget.trials)
-    if not _stored(here, study, version, kind, budget):
-        record = Record.of(registry, study, version, kind)
-        _Search(study, kind, budget).run(partial(Worker, study, record, version, kind, budget), workers)
-        _store(here, record, study, version, kind)
+    space = searchable([kind])[0]
+    manifest_of(here, version)
+    if not 1 <= workers <= MOST_WORKERS:
+        raise SearchError(f"A search has from 1 to {MOST_WORKERS} workers on one machine.")
+    first = _first(here, registry, version, kind)
+    if budget.trials:  # a short search tries what is known to be good, at least
+        budget = replace(budget, trials=max(budget.trials, len(first)))
+    points = budget.trials or GRID
+    study = Study.open(here, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
+    if not (study.over(budget) and stored_best(here, version, kind)):
+        with Record.of(registry, study, version, kind).closed_on_error() as record:
+            _Search(study, kind, budget).run(partial(Worker, study, record, version, kind, budget), workers)
+            _store(here, record, study, version, kind)
     found = stored_best(here, version, kind)
     assert found is not None
     best = within(space, found["config"])
     shown = {"page": registry.page(found["run_id"]), "defaults": study.defaults(), "best": best, "tried": table(study)}
     return found | shown
+
+
+def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
+    """The spaces of these models; raises SearchError when one has none, UnknownModelError when there is none."""
+    spaces = {kind: catalog.model_type(kind).space for kind in kinds}
+    empty = [kind for kind, space in spaces.items() if not space]
+    if empty:
+        raise SearchError(f"There are no settings to search of: {', '.join(empty)}.")
+    return [*spaces.values()]
 
 
 def _first(here: Installation, registry: Registry, version: str, kind: str) -> list[dict[str, Any]]:
@@ -65,7 +81,8 @@ def _first(here: Installation, registry: Registry, version: str, kind: str) -> l
         holder = champion(connection)
     if holder and holder["kind"] == kind:
         known.append(registry.settings(str(registry.version(holder["model_version"]).run_id)))
-    return [within(catalog.model_type(kind).space, settings) for settings in known]
+    settings = [within(catalog.model_type(kind).space, one) for one in known]
+    return [one for place, one in enumerate(settings) if one not in settings[:place]]
 
 
 @dataclass
@@ -110,12 +127,6 @@ class _Search:
     def _hear(self) -> None:
         self.tried, self.note = len(self.study.tried()), self.study.note()
         self.best = self.study.best().number if self.study.measured() else None
-
-
-def _stored(here: Installation, study: Study, version: str, kind: str, budget: Budget) -> bool:
-    """Whether this search was finished before, and nothing is to do."""
-    found = stored_best(here, version, kind)
-    return found is not None and found["study"] == study.name and study.over(budget)
 
 
 def _store(here: Installation, record: Record, study: Study, version: str, kind: str) -> None:

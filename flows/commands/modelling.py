@@ -43,7 +43,7 @@ def search(
     method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
     trials: Annotated[int | None, typer.Option(help="Settings to try per model; 20 without --minutes.")] = None,
     minutes: Annotated[float | None, typer.Option(help="How long, shared by the models.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Settings to try at a time.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=32, help="Settings to try at a time.")] = 1,
     folds: Annotated[int, typer.Option(min=1, help="Stretches of time to measure settings on.")] = 2,
     coverage: Annotated[bool, typer.Option(help="Give a hundredth of accuracy for coverage.")] = False,
     fit_seconds: Annotated[float | None, typer.Option(help="Longest fit that a setting may take.")] = None,

@@ -6,7 +6,7 @@ Run as `python -m tasks.search.process VERSION`. Requests come in and answers go
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from queue import SimpleQueue
@@ -53,10 +53,12 @@ def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, ans
     every = search_folds(dataset, request["folds"])
     if place not in folds:
         folds[place] = FoldData.of(dataset, every[place])
+        if request["warm"]:  # what all settings share is no setting's fault: it is worked out before the clock runs
+            _fit(folds[place], kind, {}, request["seed"])
     fold = folds[place]
     _say(answers, FITTING)
     started = monotonic()
-    model = catalog.model_type(kind).fit(fold.data, catalog.config(kind, request["settings"]), request["seed"])
+    model = _fit(fold, kind, request["settings"], request["seed"])
     fit_seconds = monotonic() - started
     _say(answers, FITTED)
     _check(model)
@@ -65,6 +67,10 @@ def _measure(dataset: Dataset, folds: dict[int, FoldData], request: Request, ans
         raise ValueError(f"its figures are no numbers: {figures}")
     seconds = {"fit_seconds": fit_seconds, "measure_seconds": monotonic() - started - fit_seconds}
     return figures | seconds | {"artifact_mb": artifact_mb(model), "folds": len(every)}
+
+
+def _fit(fold: FoldData, kind: str, settings: Mapping[str, Any], seed: int) -> Recommender:
+    return catalog.model_type(kind).fit(fold.data, catalog.config(kind, settings), seed)
 
 
 def _check(model: Recommender) -> None:

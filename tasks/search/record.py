@@ -1,11 +1,12 @@
 """What MLflow shows of a search: a run of the whole, one under it for each trial, and plots."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,6 +21,7 @@ TAKEN: Final = ("fit_seconds", "memory_mb", "artifact_mb")
 """What a fold took: its figures that limits are about."""
 BUSY: Final = "busy_seconds"
 _RUN: Final = "run_id"
+_SHOWN: Final = "last_trial_shown"
 _FINISHED: Final = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "INTERRUPTED": "KILLED"}
 
 
@@ -62,7 +64,7 @@ class Record:
     tags: Mapping[str, str]
 
     @classmethod
-    def of(cls, registry: Registry, study: Study, version: str, kind: str) -> "Record":
+    def of(cls, registry: Registry, study: Study, version: str, kind: str) -> Self:
         """The study's run: made by the first worker, opened again by others."""
         tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit()}
         with study.locked():
@@ -76,6 +78,16 @@ class Record:
                 registry.reopen(run_id)
         return cls(registry, run_id, tags)
 
+    @contextmanager
+    def closed_on_error(self) -> Iterator[Self]:
+        """The record for as long as the block; what the block raises makes the run a failed one."""
+        try:
+            yield self
+        except BaseException:
+            with suppress(Exception):  # what has happened is more than that MLflow cannot be told
+                self.registry.finish_run(self.run_id, ok=False)
+            raise
+
     def trial(self, outcome: Outcome) -> str:
         """Store a trial as a run under that of the study; returns its id."""
         tags = {**self.tags, "stage": "trial", "state": outcome.state, "said": outcome.said}
@@ -87,9 +99,12 @@ class Record:
 
     def finish(self, study: Study, best: FrozenTrial) -> None:
         """Plots and figures of the whole; each trial is a step of the curve that its run shows."""
-        known = 0.0
+        known, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
         for trial in study.measured():
             known = max(known, trial.values[0])
+            if trial.number <= shown:
+                continue
+            study.optuna.set_user_attr(_SHOWN, trial.number)
             self.registry.log(self.run_id, {METRIC: trial.values[0], f"best_{METRIC}": known}, step=trial.number)
         ended = Counter(trial.state.name.lower() for trial in study.tried())
         figures = {"trials": float(ended.total()), **{f"trials_{name}": float(count) for name, count in ended.items()}}

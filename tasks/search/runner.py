@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from time import monotonic
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 import psutil
 
@@ -20,6 +20,7 @@ from models.search_plan import Limits
 from tasks.search.process import FITTED, FITTING, Request
 
 _LOOK: Final = 0.1  # seconds between two looks at what a setting takes
+_LAST_WORDS: Final = 4_000  # bytes
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Answer = dict[str, Any]
 
@@ -57,6 +58,8 @@ class TrialProcess:
     memory_mb: float = 0.0
     """The most it had since it was last set to 0."""
     _child: subprocess.Popen[bytes] | None = None
+    _errors: IO[bytes] | None = None
+    """What it says beside its answers."""
 
     def __enter__(self) -> Self:
         return self
@@ -100,14 +103,17 @@ class TrialProcess:
         if self._child is not None:
             self._child.kill()
             self._child.communicate()
-        self._child = None
+        if self._errors is not None:
+            self._errors.close()
+        self._child = self._errors = None
 
     def _ready(self) -> subprocess.Popen[bytes]:
-        if self._child is None:
+        if self._child is None or self._child.poll() is not None:
+            self.end()
             threads = dict.fromkeys(_THREADS, str(self.threads)) if self.threads else {}
-            self._errors = TemporaryFile()  # noqa: SIM115 - it is the process's, and ends with it
+            self._errors = TemporaryFile()  # noqa: SIM115 - it ends with the process
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "tasks.search.process", self.version],
+                [sys.executable, "-P", "-m", "tasks.search.process", self.version],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
@@ -148,9 +154,10 @@ class TrialProcess:
             raise LimitExceededError(f"it fitted for {2 * longest:g} s and may for {longest:g}", excess)
 
     def _last_words(self, child: subprocess.Popen[bytes]) -> str:
-        code = child.wait()
-        self._errors.seek(0)
-        words = self._errors.read().decode(errors="replace").strip().splitlines()
+        code, errors = child.wait(), self._errors
+        assert errors is not None
+        errors.seek(max(0, errors.seek(0, os.SEEK_END) - _LAST_WORDS))
+        words = errors.read().decode(errors="replace").strip().splitlines()
         self.end()
         ended = f"signal {-code}" if code < 0 else f"code {code}"
         if code == -signal.SIGKILL:

@@ -29,14 +29,14 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 def sampler(plan: SearchPlan, tried: int) -> optuna.samplers.BaseSampler:
     """What chooses the next setting after `tried` others. Its random numbers follow from seed and place alone, so that
     a search that was interrupted goes on as it would have. A grid's settings are all chosen at the start."""
-    seed = plan.seed * 100_003 + tried
+    seed = (plan.seed * 100_003 + tried) % 2**32
     if plan.method == "tpe":
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_BY_CHANCE, multivariate=True)
     return optuna.samplers.RandomSampler(seed=seed)
 
 
 def pruner(plan: SearchPlan) -> optuna.pruners.BasePruner:
-    """After each fold the better half goes on (Li et al. 2020); with two objectives there is no better half."""
+    """After the first, second, fourth … fold the better half goes on (Li et al. 2020), if one objective says which."""
     if plan.coverage or plan.folds == 1:
         return optuna.pruners.NopPruner()
     return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)

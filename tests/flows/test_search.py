@@ -151,7 +151,8 @@ def test_a_search_ends_with_its_time(stocked: Shop) -> None:
     [
         (("--model", "als", "--trials", "0"), "must be above 0"),
         (("--model", "als", "--minutes", "-1"), "must be above 0"),
-        (("--model", "nothing"), "There is no model 'nothing'; choose one of"),
+        (("--model", "own_frequency", "--model", "nothing"), "There is no model 'nothing'; choose one of"),
+        (("--model", "als", "--dataset", "nope"), "There is no data set 'nope'"),
     ],
 )
 def test_a_search_that_cannot_begin_says_why(stocked: Shop, options: tuple[str, ...], said: str) -> None:

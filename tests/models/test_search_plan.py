@@ -1,6 +1,7 @@
 import pytest
 
 from models.search_plan import Budget, Limits, SearchError, SearchPlan, same_shape, search_table
+from models.space import Float, Parameter
 
 ROWS = {"interactions": 1_000, "users": 100, "items": 50}
 
@@ -23,8 +24,22 @@ def test_another_question_has_another_digest() -> None:
         SearchPlan(limits=Limits(memory_mb=5)),
         SearchPlan(seed=8),
     ]
-    assert len({plan.digest for plan in plans}) == len(plans)
-    assert SearchPlan().digest == SearchPlan().digest
+    space: dict[str, Parameter] = {"x": Float(0, 1)}
+    wider: dict[str, Parameter] = {"x": Float(0, 2)}
+    digests = [plan.digest(space, 9) for plan in plans]
+    assert len({*digests, SearchPlan().digest(wider, 9), SearchPlan("grid").digest(space, 10)}) == len(plans) + 2
+    assert SearchPlan().digest(space, 9) == SearchPlan().digest(space, 10) == digests[0]
+
+
+@pytest.mark.parametrize("limits", [{"fit_seconds": 0}, {"memory_mb": -5}, {"artifact_mb": float("nan")}])
+def test_limits_that_nothing_can_keep_are_refused(limits: dict[str, float]) -> None:
+    with pytest.raises(SearchError, match="above 0"):
+        Limits(**limits)
+
+
+def test_a_search_on_nothing_is_refused() -> None:
+    with pytest.raises(SearchError, match="at least one fold"):
+        SearchPlan(folds=0)
 
 
 def test_what_is_spent_is_held_against_the_limits_that_there_are() -> None:

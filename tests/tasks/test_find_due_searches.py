@@ -1,4 +1,5 @@
 from datetime import UTC, datetime, timedelta
+from shutil import copytree
 from typing import Any
 
 from sqlalchemy import insert
@@ -43,6 +44,9 @@ def test_settings_of_another_data_set_serve_when_it_has_the_same_shape(stage: An
 
 def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
     mine = stage.manifest["version"]
-    searched(stage, mine, days=20)
+    other(stage, "alike")
+    kept = stage.here.settings.var / "lake" / "datasets"
+    copytree(kept / mine, kept / "alike")
+    searched(stage, "alike", days=20)
     assert find_due_searches.fn(mine, ["als", "two_stage"]) == {"two_stage": "it was never searched"}
     assert "20 days old" in find_due_searches.fn(mine, ["als"], max_age_days=10)["als"]

@@ -1,11 +1,12 @@
 """Settings tried in a real process of their own, with settings that raise, eat memory, and take for ever."""
 
-import signal
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from models import catalog
@@ -23,7 +24,7 @@ def process(stage: Any, limits: Limits = Limits(), *, stop: bool = False) -> Ite
 
 
 def asked(kind: str = "als", fold: int = 0, **settings: Any) -> dict[str, Any]:
-    return {"kind": kind, "settings": settings, "seed": 7, "folds": 2, "fold": fold}
+    return {"kind": kind, "settings": settings, "seed": 7, "folds": 2, "fold": fold, "warm": False}
 
 
 def expected(dataset: Dataset, fold: int) -> dict[str, float]:
@@ -87,9 +88,31 @@ def test_when_the_search_ends_the_process_ends(stage: Any) -> None:
 
 def test_a_process_that_is_killed_is_a_failure_and_the_next_setting_gets_another(stage: Any) -> None:
     with process(stage) as trial:
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(trial.measure, asked(iterations=100_000_000))
+            while trial.memory_mb < 100:  # it has begun
+                time.sleep(0.05)
+            assert trial._child is not None
+            trial._child.kill()
+            with pytest.raises(SettingFailedError, match=r"signal 9 \(out of memory, or killed"):
+                waiting.result()
+        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+
+
+def test_a_process_that_is_killed_between_two_settings_is_not_the_next_ones_fault(stage: Any) -> None:
+    with process(stage) as trial:
         trial.measure(asked(factors=8))
         assert trial._child is not None
-        psutil.Process(trial._child.pid).send_signal(signal.SIGKILL)
-        with pytest.raises(SettingFailedError, match=r"signal 9 \(out of memory, or killed"):
-            trial.measure(asked(factors=8))
+        trial._child.kill()
+        trial._child.wait()
+        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+
+
+def test_folders_that_are_called_as_ours_are_do_not_matter(
+    stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "__init__.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with process(stage) as trial:
         assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0

@@ -33,6 +33,7 @@ def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> N
     assert asked(method, 3) == asked(method, 3)
     assert asked(method, 3) != asked(method, 4)
     assert asked(method, 3) != asked(method, 3, seed=8)
+    assert asked(method, 3, seed=-1) != asked(method, 3, seed=2**40)
 
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)

@@ -6,8 +6,12 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from optuna.exceptions import StorageInternalError
 from optuna.trial import TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from infra import outages
 from infra.installation import Installation
 from models.search_plan import Budget, Limits, SearchError, SearchPlan
 from models.space import Choice, Float
@@ -18,7 +22,7 @@ START = {"x": 1.0, "way": "up"}
 
 
 def opened(here: Installation, plan: SearchPlan = SearchPlan(), **options: Any) -> Study:  # noqa: B008 - frozen
-    return Study.open(here, "als on v1", plan, SPACE, lambda: [START], **options)
+    return Study.open(here, "als on v1", plan, options.pop("space", SPACE), [START], **options)
 
 
 def value(params: dict[str, Any]) -> float:
@@ -41,6 +45,16 @@ def drop(study: Study, budget: Budget) -> dict[str, Any]:
         assert isinstance(turn, Turn)
         params: dict[str, Any] = turn.trial.params
         return params
+
+
+def cut_off(here: Installation, study: Study, budget: Budget) -> None:
+    """Begin to try a setting and lose every connection to the database."""
+    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with study.turn(budget) as turn:
+        assert isinstance(turn, Turn)
+        with here.engine.connect() as connection:
+            connection.execute(text(f"{everybody} AND pid <> pg_backend_pid()"))
+        turn.confirm()
 
 
 def all_of(study: Study, budget: Budget) -> list[dict[str, Any]]:
@@ -98,16 +112,39 @@ def test_a_trial_that_is_given_back_comes_back_every_time(installation: Installa
     for _ in range(3):
         with study.turn(budget) as turn:
             assert isinstance(turn, Turn)
-            study.give_back(turn.trial, "out of time")
+            study.give_back(turn.trial.number, "out of time")
     assert step(study, budget) == START
     assert len(study.tried()) == 1
 
 
+def test_settings_whose_worker_was_gone_before_it_had_them_are_not_lost(installation: Installation) -> None:
+    study = opened(installation)
+    assert study.optuna.ask().params == {}  # taken from the queue, and nothing more
+    assert step(study, Budget(trials=3)) == START
+
+
+def test_a_trial_that_a_server_interrupts_is_not_counted_against_it(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=3)
+    for _ in range(3):
+        with pytest.raises(SQLAlchemyError) as lost:
+            cut_off(installation, study, budget)
+        assert "database went away" in str(outages.explain(lost.value))
+    assert step(study, budget) == START
+    assert len(study.tried()) == 1
+
+
+def test_what_optuna_cannot_store_is_no_outage() -> None:
+    error = StorageInternalError("no")
+    assert outages.explain(error) is None
+    error.__cause__ = OperationalError("select", {}, Exception("gone"))
+    assert "database went away" in str(outages.explain(error))
+
+
 def test_what_one_worker_tries_no_other_gets(installation: Installation) -> None:
     plan, budget = SearchPlan("grid"), Budget(trials=None, minutes=1)
-    study = opened(installation, plan, most=12)
+    study = opened(installation, plan, points=13)
     with ThreadPoolExecutor(3) as pool:
-        parts = list(pool.map(lambda _: all_of(opened(installation, plan), budget), range(3)))
+        parts = list(pool.map(lambda _: all_of(opened(installation, plan, points=13), budget), range(3)))
     found = [tuple(params.items()) for part in parts for params in part]
     assert len(found) == len(set(found)) == 13
     assert step(study, budget) == DONE
@@ -131,6 +168,16 @@ def test_a_search_without_a_better_setting_for_long_ends(installation: Installat
     assert step(study, budget) == DONE
 
 
+def test_what_costs_too_much_is_no_better_setting(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=100, patience=3)
+    for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            turn.trial.set_constraint("memory_mb", excess)
+            study.optuna.tell(turn.trial, reached)
+    assert isinstance(step(study, budget), dict)
+
+
 def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: Installation) -> None:
     study, budget = opened(installation), Budget(trials=100)
     for _ in range(5):
@@ -141,6 +188,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: 
     assert step(study, budget) == DONE
     with pytest.raises(SearchError, match="found no settings: ValueError: too cold"):
         study.best()
+    assert isinstance(step(opened(installation), budget), dict)  # what failed may be mended by now
 
 
 def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
@@ -154,10 +202,8 @@ def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation)
 
 
 def test_studies_of_other_questions_are_other_studies(installation: Installation) -> None:
-    names = [
-        opened(installation).name,
-        opened(installation, fresh=True).name,
-        opened(installation, SearchPlan("grid")).name,
-    ]
-    assert len(set(names)) == 3
+    wider = {**SPACE, "x": Float(0.01, 20, log=True)}
+    studies = opened(installation), opened(installation, fresh=True), opened(installation, SearchPlan("grid"))
+    names = [study.name for study in (*studies, opened(installation, space=wider))]
+    assert len(set(names)) == 4
     assert opened(installation).name == names[1] == f"{names[0]} 2"

@@ -1,0 +1,65 @@
+"""A worker with a real study and real processes, and an MLflow that is away now and then."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from mlflow.exceptions import MlflowException
+
+from infra.registry import Registry
+from models import catalog
+from models.search_plan import Budget, Limits, SearchPlan
+from tasks.search import worker
+from tasks.search.record import Outcome, Record
+from tasks.search.study import Study
+from tasks.search.worker import End, Worker
+
+
+@dataclass(frozen=True)
+class Away(Record):
+    """Cannot be reached every other time."""
+
+    calls: list[Outcome] = field(default_factory=list)
+
+    def trial(self, outcome: Outcome) -> str:
+        self.calls.append(outcome)
+        if len(self.calls) % 2:
+            raise MlflowException("API request to MLflow failed with exception: nobody listens")
+        return f"run {len(self.calls) // 2}"
+
+
+def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
+    space = {"factors": catalog.model_type("als").space["factors"]}
+    study = Study.open(stage.here, "als on v", plan, space, [{"factors": 32}])
+    record = Away(Registry("http://127.0.0.1:9"), "parent", {})
+    return Worker(study, record, stage.manifest["version"], "als", budget, End(budget.minutes), lambda: None)
+
+
+def test_what_was_measured_is_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    one = hired(stage, SearchPlan(folds=1), Budget(trials=3))
+    one.run(None)
+    assert [trial.user_attrs["run_id"] for trial in one.study.tried()] == ["run 1", "run 2", "run 3"]
+
+
+def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_away(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    one = hired(stage, SearchPlan(folds=1), Budget(trials=3, minutes=1))
+    began = time.monotonic()
+    replace(one, end=End(0.01)).run(None)
+    assert time.monotonic() - began < 30
+    assert one.study.tried() == []
+    one.run(None)
+    assert one.study.tried()[0].params == {"factors": 32}
+
+
+def test_what_all_settings_share_is_worked_out_before_a_fit_is_timed(stage: Any) -> None:
+    one = hired(stage, SearchPlan(folds=1, limits=Limits(fit_seconds=60)), Budget(trials=1))
+    with worker.TrialProcess(one.version, one.study.plan.limits, lambda: False) as process:
+        asked = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0}
+        first = process.measure({**asked, "warm": True})
+        again = process.measure({**asked, "warm": True})
+    assert first["fit_seconds"] < 2 * again["fit_seconds"]
