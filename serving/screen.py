@@ -88,7 +88,7 @@ def _search(found: Sequence[Mapping[str, Any]]) -> None:
     from models.search_plan import search_table
 
     table = search_table(found)
-    _table("Best settings, which `train` uses", table, {name: name for name in table[0]})
+    _table("Best settings found", table, {name: name for name in table[0]})
     for row in found:
         _console.print(f"{row['model']}: all that was tried is in {row['page']}", soft_wrap=True)
 

@@ -52,15 +52,13 @@ def search_model(
         budget = replace(budget, trials=max(budget.trials, len(first)))
     points = budget.trials or GRID
     study = Study.open(here, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
-    if not (study.over(budget) and stored_best(here, version, kind)):
+    if not (study.over(budget) and study.finished() and stored_best(here, version, kind)):
         with Record.of(registry, study, version, kind).closed_on_error() as record:
             _Search(study, kind, budget).run(partial(Worker, study, record, version, kind, budget), workers)
             _store(here, record, study, version, kind)
-    found = stored_best(here, version, kind)
-    assert found is not None
-    best = within(space, found["config"])
-    shown = {"page": registry.page(found["run_id"]), "defaults": study.defaults(), "best": best, "tried": table(study)}
-    return found | shown
+    found = _found(study, version, kind)
+    shown = {"page": registry.page(found["run_id"]), "best": study.best().params}
+    return found | shown | {"defaults": study.defaults(), "tried": table(study)}
 
 
 def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
@@ -129,12 +127,18 @@ class _Search:
         self.best = self.study.best().number if self.study.measured() else None
 
 
+def _found(study: Study, version: str, kind: str) -> Result:
+    """What a search has found, as it is stored."""
+    best = study.best()
+    settings = asdict(catalog.config(kind, best.params))
+    row: Result = {"dataset_version": version, "model": kind, "study": study.name, "config": settings}
+    return row | {"ndcg_10": best.values[0], "trials": len(study.tried()), "run_id": study.run_id}
+
+
 def _store(here: Installation, record: Record, study: Study, version: str, kind: str) -> None:
     with study.locked():
-        best, tried = study.best(), len(study.tried())
-        record.finish(study, best)
-        settings = asdict(catalog.config(kind, best.params))
+        record.finish(study)
         before = best_elsewhere(here, version, kind)
-        row: Result = {"dataset_version": version, "model": kind, "study": study.name, "config": settings}
-        row |= {"ndcg_10": best.values[0], "trials": tried, "run_id": record.run_id}
-        store(here, row | {"drift": moved(before["dataset_version"], version) if before else None})
+        drift = moved(before["dataset_version"], version) if before else None
+        store(here, _found(study, version, kind) | {"drift": drift})
+        study.finish()

@@ -8,19 +8,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, Self
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from infra.registry import Registry
 from infra.version import git_commit
 from models.promotion import METRIC
 from tasks.search.plots import plots
-from tasks.search.study import ERROR, Study
+from tasks.search.study import ERROR, RUN, Study
 
 PLOTS: Final = "search"
 TAKEN: Final = ("fit_seconds", "memory_mb", "artifact_mb")
 """What a fold took: its figures that limits are about."""
 BUSY: Final = "busy_seconds"
-_RUN: Final = "run_id"
 _SHOWN: Final = "last_trial_shown"
 _FINISHED: Final = {"COMPLETE": "FINISHED", "PRUNED": "FINISHED", "FAIL": "FAILED", "INTERRUPTED": "KILLED"}
 
@@ -68,12 +67,12 @@ class Record:
         """The study's run: made by the first worker, opened again by others."""
         tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit()}
         with study.locked():
-            run_id = study.optuna.user_attrs.get(_RUN)
+            run_id = study.run_id
             if run_id is None:
                 plan = asdict(study.plan)
                 told = plan | {f"limit_{name}": limit for name, limit in plan.pop("limits").items()}
                 run_id = registry.start_run(f"search {kind}", study.name, told, {**tags, "stage": "search"})
-                study.optuna.set_user_attr(_RUN, run_id)
+                study.optuna.set_user_attr(RUN, run_id)
             else:
                 registry.reopen(run_id)
         return cls(registry, run_id, tags)
@@ -97,7 +96,7 @@ class Record:
         started = outcome.started
         return self.registry.record(name, self.run_id, outcome.settings, tags, [*steps, means], started, status=status)
 
-    def finish(self, study: Study, best: FrozenTrial) -> None:
+    def finish(self, study: Study) -> None:
         """Plots and figures of the whole; each trial is a step of the curve that its run shows."""
         known, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
         for trial in study.measured():
@@ -110,7 +109,7 @@ class Record:
         figures = {"trials": float(ended.total()), **{f"trials_{name}": float(count) for name, count in ended.items()}}
         first = study.defaults()
         if first:
-            figures |= {f"defaults_{METRIC}": first, "gain_on_defaults": best.values[0] / first - 1}
+            figures |= {f"defaults_{METRIC}": first, "gain_on_defaults": study.best().values[0] / first - 1}
         with TemporaryDirectory() as scratch:
             plots(study.optuna, study.plan.objectives, Path(scratch))
             self.registry.log_folder(self.run_id, Path(scratch), PLOTS)

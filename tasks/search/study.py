@@ -21,6 +21,9 @@ DONE: Final = "done"
 INTERRUPTED: Final = "interrupted"
 """The attribute of a trial that ended without a result, through no fault of its own: it does not count."""
 ERROR: Final = "error"
+RUN: Final = "run_id"
+"""The attribute of a study that names its run in MLflow."""
+_FINISHED: Final = "finished_after"
 _TIMES: Final = "interruptions"
 _DEFAULTS: Final = "defaults"
 _HOPELESS: Final = 5
@@ -95,6 +98,20 @@ class Study:
     def name(self) -> str:
         """Its name in Postgres."""
         return str(self.optuna.study_name)
+
+    @property
+    def run_id(self) -> str | None:
+        """Its run in MLflow."""
+        run_id: str | None = self.optuna.user_attrs.get(RUN)
+        return run_id
+
+    def finish(self) -> None:
+        """Note that what it found is stored."""
+        self.optuna.set_user_attr(_FINISHED, len(self.tried()))
+
+    def finished(self) -> bool:
+        """Whether nothing was tried since that."""
+        return bool(self.optuna.user_attrs.get(_FINISHED) == len(self.tried()))
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +14,17 @@ from sqlalchemy import delete, text
 
 from infra import endpoints
 from infra.installation import Installation, current
+from infra.registry import Registry
 from infra.schema import search_results
 from infra.settings import Settings
+from models import catalog
 from models.als import ImplicitALS
 from models.search_plan import Budget, Limits, SearchPlan
-from models.space import Choice
+from models.space import Choice, within
+from tasks.champion import champion
 from tasks.load_dataset import newest_version, open_dataset
-from tasks.search_model import search_model
+from tasks.search.results import stored_best
+from tasks.search_model import _first, search_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +101,24 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: I
     assert trained.data.tags["search_run"] == found["run_id"]
     assert found["page"] in trained.data.tags["mlflow.note.content"]
     assert trained.data.params["alpha"] == str(found["config"]["alpha"])
-    assert stocked.json(*options)[0]["tried"] == found["tried"]  # a finished search has nothing more to do
+    with here.engine.begin() as connection:  # as if it had been killed before it could store what it found
+        connection.execute(delete(search_results).where(search_results.c.model == "als"))
+    assert stocked.json(*options)[0]["tried"] == found["tried"]  # a finished search has nothing more to try
+    stored = stored_best(here, found["dataset_version"], "als")
+    assert stored is not None
+    assert stored["config"] == found["config"]
+
+
+def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(here: Installation) -> None:
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    assert holder is not None
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    run_id = registry.version(holder["model_version"]).run_id
+    own = within(catalog.model_type(holder["kind"]).space, registry.settings(str(run_id)))
+    begins = _first(here, registry, newest_version(), holder["kind"])
+    assert own in begins
+    assert begins[0].items() <= asdict(catalog.config(holder["kind"])).items()
 
 
 def test_two_commands_share_one_search(stocked: Shop, here: Installation) -> None:

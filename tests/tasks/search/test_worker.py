@@ -56,6 +56,17 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
     assert one.study.tried()[0].params == {"factors": 32}
 
 
+def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
+    stage: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "_AGAIN", 0.01)
+    one = hired(stage, SearchPlan(folds=2, coverage=True), Budget(trials=3))
+    one.run(None)
+    assert [len(trial.values) for trial in one.study.measured()] == [2, 2, 2]
+    accurate = max(trial.values[0] for trial in one.study.measured())
+    assert one.study.best().values[0] >= 0.99 * accurate
+
+
 def test_what_all_settings_share_is_worked_out_before_a_fit_is_timed(stage: Any) -> None:
     one = hired(stage, SearchPlan(folds=1, limits=Limits(fit_seconds=60)), Budget(trials=1))
     with worker.TrialProcess(one.version, one.study.plan.limits, lambda: False) as process:
