@@ -27,11 +27,14 @@ class Config:
 
     half_life_days: float = 90.0
     """A basket this old counts half."""
+    due_exponent: float = 0.0
+    """How far something steps back that is not due yet: by (time since the last / usual time between) to this power."""
 
 
 @dataclass(frozen=True)
 class OwnFrequency:
-    """Scores an item by the user's own baskets with it, halved in weight every `half_life_days`.
+    """Scores an item by the user's own baskets with it, halved in weight every `half_life_days`, and by whether it is
+    due again.
 
     It has nothing to say about items new to the user: ranking fills those places from the fallback.
     The entries are in CSR order: those of user u stand at indptr[u]:indptr[u + 1], by item.
@@ -39,7 +42,10 @@ class OwnFrequency:
 
     kind: ClassVar[str] = "own_frequency"
     config_type: ClassVar[type[Config]] = Config
-    space: ClassVar[Mapping[str, Parameter]] = {"half_life_days": Float(14, 365, log=True)}
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "half_life_days": Float(14, 365, log=True),
+        "due_exponent": Float(0, 1),
+    }
 
     config: Config
     users: NDArray[np.str_]
@@ -47,7 +53,7 @@ class OwnFrequency:
     indptr: NDArray[np.int64]
     item: NDArray[np.int32]
     weight: NDArray[np.float32]
-    """Decayed baskets."""
+    """Decayed baskets, less what is not due."""
     baskets: NDArray[np.int32]
     """Baskets, undecayed: what a reason can say."""
     first_at: NDArray[np.int64]
@@ -57,7 +63,7 @@ class OwnFrequency:
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
-        """Sum the decayed baskets per user and item."""
+        """Sum the decayed baskets per user and item. What was bought once has no usual time between, and is due."""
         pair = data.user.astype(np.int64) * len(data.items) + data.item
         pairs, entry, baskets = np.unique(pair, return_inverse=True, return_counts=True)
         weight = np.bincount(entry, decay(data, config.half_life_days))
@@ -66,13 +72,15 @@ class OwnFrequency:
         np.minimum.at(first_at, entry, data.occurred_at)
         np.maximum.at(last_at, entry, data.occurred_at)
         user, item = np.divmod(pairs, len(data.items))
+        gap = np.maximum(DAY, (last_at - first_at) / np.maximum(1, baskets - 1))
+        due = np.where(baskets > 1, np.minimum(1.0, (data.cut - last_at) / gap), 1.0)
         return cls(
             config,
             data.users,
             data.items,
             indptr=np.searchsorted(user, np.arange(len(data.users) + 1)),
             item=item.astype(np.int32),
-            weight=weight.astype(np.float32),
+            weight=(weight * due**config.due_exponent).astype(np.float32),
             baskets=baskets.astype(np.int32),
             first_at=first_at,
             last_at=last_at,

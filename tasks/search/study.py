@@ -64,11 +64,9 @@ class Study:
         A new one begins with the settings of `first`, the defaults before the others. A grid has at most `points`, with
         these.
         """
-        url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
         base = f"{topic} {plan.digest(space, points)}"
         with hold(here.engine, "search: studies", wait=True):
-            address = url.render_as_string(hide_password=False)
-            storage = optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+            storage = _storage(here)
             study = optuna.create_study(
                 storage=storage,
                 study_name=_name(storage, base, fresh),
@@ -237,6 +235,13 @@ class Turn:
     trial: Trial
     confirm: Callable[[], None]
     """Raises OperationalError when the right to it was lost with a connection."""
+
+
+def _storage(here: Installation) -> optuna.storages.RDBStorage:
+    """Optuna's tables, in a schema of their own."""
+    url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
+    address = url.render_as_string(hide_password=False)
+    return optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
 
 
 def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:

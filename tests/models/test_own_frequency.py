@@ -38,6 +38,15 @@ def test_from_the_third_time_on_it_is_told_how_often(small) -> None:
     assert reasons == ["You buy this about every 3 weeks, last on 15 March"]
 
 
+def test_what_is_not_due_again_steps_back(small) -> None:
+    milk = [("a", "milk", day, str(day)) for day in (40, 60, 99)]  # every 29.5 days, and a day ago
+    tea = [("a", "tea", day, str(day)) for day in (41, 70)]  # every 29 days, and 30 days ago
+    data = small([*milk, *tea, ("a", "wine", 99.5, "6")])  # once: nobody knows when the next is due
+    user = np.zeros(1, np.int32)
+    at_once, when_due = (OwnFrequency.fit(data, Config(45, exponent), 0).scores(user)[0] for exponent in (0, 0.5))
+    np.testing.assert_allclose(when_due / at_once, [(1 / 29.5) ** 0.5, 1, 1], rtol=1e-5)
+
+
 def test_a_day_long_ago_is_told_with_its_year(small) -> None:
     data = small([("a", "milk", -300, "1"), ("a", "tea", 99, "2")])
     reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.array([0, 0], np.int32), np.array([0, 1], np.int32))
