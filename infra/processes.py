@@ -111,6 +111,18 @@ def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: 
         time.sleep(0.05)
 
 
+def listens(running: Running, port: int) -> bool:
+    """Whether it, or a child of it, is the one that answers on that port."""
+    process = _find(running)
+    if process is None:
+        return False
+    with contextlib.suppress(psutil.Error):  # one of them has just ended
+        family = [process, *process.children(recursive=True)]
+        found = (entry for one in family for entry in one.net_connections("tcp"))
+        return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in found)
+    return False
+
+
 def tail(log: Path, lines: int = 12) -> str:
     """The last lines of a log file, indented."""
     text = log.read_text(errors="replace") if log.exists() else ""

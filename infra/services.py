@@ -241,8 +241,12 @@ class _Startup:
                     f"{variable} is set, but {address} does not answer. Start that server or unset it."
                 )
         elif running is not None:
-            ready = self._saying(f"Waiting for {_TITLES[name]}", lambda: healthy(health))
-            processes.wait_until(ready, running, servers.log(self.settings, name))
+            port = self.known[name].port
+            # Another installation that starts at the same time may have been quicker to take the port.
+            ours = self._saying(
+                f"Waiting for {_TITLES[name]}", lambda: healthy(health) and processes.listens(running, port)
+            )
+            processes.wait_until(ours, running, servers.log(self.settings, name))
 
     def _check_worker(self) -> None:
         """It has no address to ask; but one that cannot work has ended by now."""

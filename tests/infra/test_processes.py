@@ -49,6 +49,18 @@ def test_stop_ends_it_and_a_second_stop_finds_nothing(run: Run, tmp_path: Path) 
     assert not processes.stop(running, str(tmp_path))
 
 
+def test_of_two_processes_the_one_that_answers_on_a_port_is_known(run: Run) -> None:
+    listening = "import socket, time; s = socket.create_server(('127.0.0.1', 0)); print('ready', s.getsockname()[1])"
+    server, log = run(f"{listening}; import sys; sys.stdout.flush(); time.sleep(60)")
+    wait_ready(server, log)
+    other, _ = run("import time; time.sleep(60)")
+    port = int(log.read_text().split()[1])
+    assert processes.listens(server, port)
+    assert not processes.listens(server, port + 1)
+    assert not processes.listens(other, port)
+    assert not processes.listens(Running(server.pid, server.created - 60), port)
+
+
 def test_a_process_that_ignores_the_request_is_forced_after_the_grace_period(run: Run, tmp_path: Path) -> None:
     running, log = run(STUBBORN)
     wait_ready(running, log)
