@@ -23,13 +23,6 @@ _NUMBERS = count(1)
 _CLOSED = "http://127.0.0.1:9"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of two processes one has all that needs the running servers; of the rest each file goes to either."""
-    for item in items:
-        inside = item.path.relative_to(Path(__file__).parent)
-        item.add_marker(pytest.mark.xdist_group("flows" if inside.parts[0] == "flows" else str(inside)))
-
-
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of our own with a migrated database to copy from."""
