@@ -130,5 +130,5 @@ def test_an_unknown_model_is_refused_with_those_there_are() -> None:
 
 
 def test_an_unknown_setting_is_refused_with_those_there_are() -> None:
-    with pytest.raises(catalog.UnknownSettingError, match=r"no setting depth; it has: half_life_days"):
+    with pytest.raises(catalog.UnknownSettingError, match=r"no setting depth; it has: due_exponent, half_life_days"):
         catalog.config("own_frequency", {"depth": 3})
