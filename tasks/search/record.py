@@ -101,10 +101,9 @@ class Record:
         known, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
         for trial in study.measured():
             known = max(known, trial.values[0])
-            if trial.number <= shown:
-                continue
-            study.optuna.set_user_attr(_SHOWN, trial.number)
-            self.registry.log(self.run_id, {METRIC: trial.values[0], f"best_{METRIC}": known}, step=trial.number)
+            if trial.number > shown:
+                self.registry.log(self.run_id, {METRIC: trial.values[0], f"best_{METRIC}": known}, step=trial.number)
+                study.optuna.set_user_attr(_SHOWN, trial.number)
         ended = Counter(trial.state.name.lower() for trial in study.tried())
         figures = {"trials": float(ended.total()), **{f"trials_{name}": float(count) for name, count in ended.items()}}
         first = study.defaults()

@@ -169,16 +169,16 @@ class Study:
 
     def over(self, budget: Budget) -> bool:
         """Whether there is nothing left to try."""
-        exhausted = self.plan.method == "grid" and not self._in(TrialState.WAITING)
-        return exhausted or self._over(self.tried(), budget)
+        return self._over(self.tried(), budget)
 
     def _over(self, tried: Sequence[FrozenTrial], budget: Budget) -> bool:
-        """Whether the budget is spent, or more trials would be in vain."""
+        """Whether the grid or the budget is spent, or more trials would be in vain."""
+        exhausted = self.plan.method == "grid" and not self._in(TrialState.WAITING)
         ended = [trial for trial in tried if trial.state.is_finished()]
         mine = [trial.state for trial in ended if trial.number >= self.began]
         hopeless = len(mine) >= _HOPELESS and set(mine) == {TrialState.FAIL}
         spent = budget.trials is not None and len(tried) >= budget.trials
-        return spent or hopeless or since_better(ended) >= budget.patience
+        return exhausted or spent or hopeless or since_better(ended) >= budget.patience
 
     def give_back(self, number: int, reason: str, times: int | None = None) -> None:
         """End a trial of which nothing is known, and queue its settings again; `times` it took its worker with it."""
@@ -222,7 +222,7 @@ class Study:
 
     def _next(self, budget: Budget) -> Trial | str:
         tried = self.tried()
-        if self.over(budget):
+        if self._over(tried, budget):
             return WAIT if any(trial.state == TrialState.RUNNING for trial in tried) else DONE
         self.optuna.sampler = sampler(self.plan, len(tried))
         return self.optuna.ask(distributions(self.space))
