@@ -9,7 +9,7 @@ from mlflow.exceptions import MlflowException
 
 from infra.registry import Registry
 from models import catalog
-from models.search_plan import Budget, Limits, SearchPlan
+from models.search_plan import Budget, SearchPlan
 from tasks.search import worker
 from tasks.search.record import Outcome, Record
 from tasks.search.study import Study
@@ -65,12 +65,3 @@ def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
     assert [len(trial.values) for trial in one.study.measured()] == [2, 2, 2]
     accurate = max(trial.values[0] for trial in one.study.measured())
     assert one.study.best().values[0] >= 0.99 * accurate
-
-
-def test_what_all_settings_share_is_worked_out_before_a_fit_is_timed(stage: Any) -> None:
-    one = hired(stage, SearchPlan(folds=1, limits=Limits(fit_seconds=60)), Budget(trials=1))
-    with worker.TrialProcess(one.version, one.study.plan.limits, lambda: False) as process:
-        asked = {"kind": "two_stage", "settings": {}, "seed": 7, "folds": 1, "fold": 0}
-        first = process.measure({**asked, "warm": True})
-        again = process.measure({**asked, "warm": True})
-    assert first["fit_seconds"] < 2 * again["fit_seconds"]
