@@ -23,7 +23,7 @@ class Config:
 
     factors: int = 64
     """Length of the factors."""
-    iterations: int = 15
+    iterations: int = 8
     """How often users and items are solved in turn."""
     regularization: float = 10.0
     """L2 penalty on the factors."""

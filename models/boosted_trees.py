@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count, takewhile
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models import logistic
-from models.logistic import Logistic, sigmoid
+from models.logistic import Logistic
 from models.recommender import State
 from models.space import Float, Integer, Parameter
 
@@ -18,7 +18,7 @@ from models.space import Float, Integer, Parameter
 class Config:
     """Settings of BoostedTrees. Few and small trees: every candidate of every user walks through all of them."""
 
-    boosters: int = 3
+    boosters: int = 1
     """Averaged: what only chance made of one, the others do not repeat (bagging, Breiman 1996)."""
     rows_per_tree: float = 0.5
     """Share of the rows that the trees of a booster learn from, drawn for each booster."""
@@ -63,7 +63,8 @@ class BoostedTrees:
             "eta": config.learning_rate,
             "max_leaves": config.leaves,
             "max_depth": 0,
-            "grow_policy": "lossguide",
+            "grow_policy": "depthwise",
+            "max_bin": _BINS,
             "lambda": config.penalty,
             "min_child_weight": config.min_child_weight,
             "colsample_bynode": config.features_per_split,
@@ -72,15 +73,16 @@ class BoostedTrees:
         margin, boosters = first.log_odds(rows), []
         for own in range(seed, seed + config.boosters):
             some = np.flatnonzero(np.random.default_rng(own).random(len(rows)) < config.rows_per_tree)
-            matrix = xgboost.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some])
+            matrix = xgboost.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some], max_bin=_BINS)
             matrix.set_base_margin(margin[some])
             boosters.append(xgboost.train(settings | {"seed": own}, matrix, config.trees))
         return cls(first, tuple(boosters))
 
-    def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
         corrected = [booster.inplace_predict(rows, predict_type="margin") for booster in self.boosters]
-        return sigmoid(self.first.log_odds(rows) + np.mean(corrected, axis=0))
+        odds: NDArray[np.float32] = self.first.log_odds(rows) + np.mean(corrected, axis=0)
+        return odds
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column adds to the log-odds, last what everybody begins with.
@@ -104,6 +106,10 @@ class BoostedTrees:
         """The trees that gave this state."""
         stored = takewhile(state.__contains__, _names())
         return cls(Logistic.from_state(state), tuple(_opened(state[name]) for name in stored))
+
+
+_BINS: Final = 64
+"""Of the values of a column: more of them are not better, and slower."""
 
 
 def _names() -> Iterator[str]:

@@ -1,6 +1,6 @@
 """Logistic regression on the same rows: what the boosted trees have to beat."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
@@ -72,18 +72,24 @@ class Logistic:
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
         # A product of matrices rounds by how many rows there are; a sum by row does not.
-        added: NDArray[np.float32] = (self._standard(rows) * self.coefficients).sum(axis=1)
-        return added + np.float32(self.intercept)
+        added = [(self._standard(part) * self.coefficients).sum(axis=1) for part in _blocks(rows)]
+        return np.concatenate(added) + np.float32(self.intercept)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column, with its flag, adds to the log-odds; last what everybody begins with."""
-        added = self._standard(rows) * self.coefficients
-        f = len(self.logged)
         begins = np.full((len(rows), 1), self.intercept, dtype=np.float32)
-        return np.hstack([added[:, :f] + added[:, f:], begins]).astype(np.float32)
+        return self.by_column(np.hstack([self._standard(rows) * self.coefficients, begins]))
+
+    def by_column(self, added: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, f + 1] of what columns, their flags and the beginning add [n, 2 f + 1]: each column with its flag."""
+        f = len(self.logged)
+        return np.hstack([added[:, :f] + added[:, f:-1], added[:, -1:]]).astype(np.float32)
+
+    def standard(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, 2 f] columns and flags, each of mean 0 and deviation 1 in what was learned from."""
+        return np.concatenate([self._standard(part) for part in _blocks(rows)])
 
     def _standard(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """[n, 2 f] columns and flags, each of mean 0 and deviation 1 in what was learned from."""
         scaled = _logged(rows, self.logged)
         missing = np.isnan(scaled)
         filled: NDArray[np.float32] = np.hstack([np.where(missing, self.fill, scaled), missing])
@@ -102,7 +108,12 @@ class Logistic:
 
 
 _MOST: Final = 200_000
+_BLOCK: Final = 1024  # rows whose columns stay near the processor while they are worked on
 _ARRAYS: Final = ("logged", "fill", "mean", "factor", "coefficients")
+
+
+def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    return (rows[start : start + _BLOCK] for start in range(0, max(1, len(rows)), _BLOCK))
 
 
 def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models import boosted_trees, logistic
-from models.boosted_trees import BoostedTrees
+from models import blended_ranker, logistic
+from models.blended_ranker import BlendedRanker
 from models.candidates import Candidates
 from models.logistic import Logistic
 from models.own_frequency import OwnFrequency
@@ -20,7 +20,7 @@ from models.training_data import NoHistoryError, TrainingData
 
 
 @dataclass(frozen=True)
-class Config(boosted_trees.Config, Stages):
+class Config(blended_ranker.Config, Stages):
     """Settings of TwoStage."""
 
 
@@ -30,8 +30,8 @@ class TwoStage:
 
     kind: ClassVar[str] = "two_stage"
     config_type: ClassVar[type[Any]] = Config
-    space: ClassVar[Mapping[str, Parameter]] = BoostedTrees.space
-    learner: ClassVar[type[Any]] = BoostedTrees
+    space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
+    learner: ClassVar[type[Any]] = BlendedRanker
     probabilities: ClassVar[bool] = True
     """Its scores are measured as probabilities too."""
 

@@ -88,7 +88,7 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         return model.fit(data, config, seed)
 
     with progress(f"train {kind}", 3) as advance:
-        before = dataset.training_data(dataset.cuts.test_from)
+        before = _known_at(dataset, dataset.cuts.test_from)
         started = monotonic()
         fitted = fit(before)
         fit_seconds = monotonic() - started
@@ -97,7 +97,7 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         summary = appraisal.evaluation.summary
         evaluate_seconds = monotonic() - started - fit_seconds
         advance(note=f"{METRIC} {summary[METRIC]:.4f}, fitted on everything next")
-        whole = dataset.training_data(dataset.cuts.as_of)
+        whole = _known_at(dataset, dataset.cuts.as_of)
         final = fit(whole)
         advance()
     origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
@@ -110,6 +110,11 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
     registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})
     for point in appraisal.curve:
         registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
+
+
+def _known_at(dataset: Dataset, cut: int) -> TrainingData:
+    """Worked out once for all models that a flow trains."""
+    return dataset.once(("known at", cut), partial(dataset.training_data, cut))
 
 
 def _store_model(

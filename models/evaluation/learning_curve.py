@@ -20,7 +20,7 @@ from models.training_data import NoHistoryError, Origin, T, TrainingData
 
 SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
 """Of the users; what the whole of them gives is known already."""
-SECONDS: Final = 4.0
+SECONDS: Final = 2.0
 """What fits on parts may cost together: a slow model gets few of them, or none."""
 LEAST: Final = 20
 """Fewer users to measure on say nothing."""

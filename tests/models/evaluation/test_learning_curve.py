@@ -11,7 +11,7 @@ DAY = 86_400
 
 def test_slow_models_are_fitted_on_fewer_parts() -> None:
     assert affordable(1) == (1 / 8, 1 / 4, 1 / 2)
-    assert affordable(10) == (1 / 8, 1 / 4)
+    assert affordable(5) == (1 / 8, 1 / 4)
     assert affordable(10_000) == ()
 
 
