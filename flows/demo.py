@@ -31,13 +31,14 @@ def demo(
         approve: Say yes to the challenger. Without it the run ends at the review of a new one.
         mapping: What to ingest.
         location: Folder of the files, where it differs from what the mapping says.
-        searched: Kinds of model to search; by default one that is fitted in no time, so that a first run takes minutes.
+        searched: Kinds of model to search, on the validation weeks; by default one that is fitted in no time, so that a
+            first run takes minutes.
         trials: How many settings to try of each.
         models: Kinds of model to train and compare.
     """
     ledger = ingest(mapping, [location] if location else None)
     version = features(validation_days=30, test_days=31)["version"]
-    found = search(version, searched, trials=trials)
+    found = search(version, searched, trials=trials, folds=1)
     train(version, models)
     result = review(version, models)
     if approve and result["status"] == WAITS:

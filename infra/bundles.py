@@ -5,9 +5,10 @@ import json
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +60,9 @@ def write(
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = model.state()
-    np.savez_compressed(folder / "arrays.npz", **arrays)
+    _write_arrays(folder / "arrays.npz", arrays)
     of_segments: dict[str, Any] = {} if segments is None else under(_SEGMENTS, segments.state())
-    np.savez_compressed(folder / "fallback.npz", scores=fallback, **of_segments)
+    _write_arrays(folder / "fallback.npz", {"scores": fallback} | of_segments)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     files = {name: _sha256(folder / name) for name in FILES}
     manifest = {"format": FORMAT, "kind": model.kind, "files": files, **origin}
@@ -99,6 +100,16 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     state = part_of(_SEGMENTS, fallback)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     return Bundle(model, fallback["scores"], segments, manifest, _sha256(folder / MANIFEST))
+
+
+def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
+    """As `numpy.savez_compressed` does, but with the least effort: files are a tenth larger, and written in no time."""
+    with ZipFile(path, "w") as archive:
+        for name, array in arrays.items():
+            file = BytesIO()
+            np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
+            member = ZipInfo(f"{name}.npy")  # without the time, so that the same arrays are the same file
+            archive.writestr(member, file.getbuffer(), ZIP_DEFLATED, compresslevel=1)
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:

@@ -1,9 +1,7 @@
 """First stage: the few hundred items a user may want, found by models that score the whole catalogue fast."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -23,8 +21,6 @@ RETRIEVERS: Final[Mapping[str, type[Recommender]]] = {
     model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular)
 }
 """The models that can be retrievers, by kind."""
-_AT_ONCE: Final = 2
-"""Retrievers that are asked at a time: numpy lets others work meanwhile."""
 
 
 class Found(NamedTuple):
@@ -67,9 +63,8 @@ class Candidates:
     def find(self, users: NDArray[np.int32]) -> Found:
         """The union of what the retrievers name. Memory is about m x n_items x 4 bytes a retriever."""
         own = self.history[np.maximum(users, 0)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            scored = list(pool.map(lambda model: model.scores(users), self.retrievers.values()))
-            named = list(pool.map(partial(self._named, own), self.retrievers, scored))
+        scored = [model.scores(users) for model in self.retrievers.values()]
+        named = [self._named(own, kind, scores) for kind, scores in zip(self.retrievers, scored, strict=True)]
         row, item = np.divmod(np.unique(np.concatenate(named)), own.shape[1])
         said = np.column_stack([scores[row, item] for scores in scored])
         said[np.isinf(said)] = np.nan

@@ -1,5 +1,7 @@
 """What a ranker learns from: candidates as they stood at an earlier moment, and which of them were then bought."""
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Final, NamedTuple, Self
@@ -8,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.als import ImplicitALS
-from models.candidates import Candidates
+from models.candidates import Candidates, Found
 from models.content_based import ContentBased
 from models.features.rows import DAY
 from models.most_popular import MostPopular
@@ -16,8 +18,10 @@ from models.own_frequency import OwnFrequency
 from models.ranker_rows import RankerRows
 from models.training_data import NoHistoryError, Origin, TrainingData
 
-_BLOCK: Final = 16_000_000
-"""Scores of a retriever that are held at once: 64 MB."""
+_BLOCK: Final = 4_000_000
+"""Scores of a retriever that are held at once by each of `_AT_ONCE`: 16 MB."""
+_AT_ONCE: Final = 2
+"""Parts of the users that are looked at at a time: numpy lets others work meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +99,20 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     (candidates, features), n = first_stage(past, stages, seed, keep=False), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
-    for users in np.array_split(buyers, -(-len(buyers) * n // _BLOCK)) if len(buyers) else ():
-        found = candidates.find(users)
+    for users, found in _found(candidates, buyers, n):
         labels = np.isin(users[found.row].astype(np.int64) * n + found.item, wanted)
         kept = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
         rows = features.build(users, found.at(kept))
         weights = np.where(labels[kept], 1, 1 / stages.negatives)
         parts.append(Lessons(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
     return _joined(parts)
+
+
+def _found(candidates: Candidates, users: NDArray[np.int32], n_items: int) -> Iterator[tuple[NDArray[np.int32], Found]]:
+    """The candidates of the users, part by part in their order."""
+    parts = np.array_split(users, max(1, -(-len(users) * n_items // _BLOCK)))
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 
 
 def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[np.int32]:
