@@ -69,7 +69,7 @@ class BoostedTrees:
             "min_child_weight": config.min_child_weight,
             "colsample_bynode": config.features_per_split,
         }
-        first = Logistic.fit(rows, labels, weights, logistic.Config(), seed)
+        first = Logistic.fit(rows, labels, weights, logistic.Config(rows=_FIRST), seed)
         margin, boosters = first.log_odds(rows), []
         for own in range(seed, seed + config.boosters):
             some = np.flatnonzero(np.random.default_rng(own).random(len(rows)) < config.rows_per_tree)
@@ -108,6 +108,7 @@ class BoostedTrees:
         return cls(Logistic.from_state(state), tuple(_opened(state[name]) for name in stored))
 
 
+_FIRST: Final = 100_000  # rows for the regression: the trees correct it
 _BINS: Final = 64
 """Of the values of a column: more of them are not better, and slower."""
 

@@ -17,6 +17,8 @@ class Config:
 
     strength: float = 1.0
     """Inverse of the L2 penalty, as `C` in scikit-learn."""
+    rows: int = 200_000
+    """Of more a sample of so many is learned from: the coefficients are few."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,13 @@ class Logistic:
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
-        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is missing.
-
-        Of more than 200,000 a sample is learned from: the coefficients are few.
-        """
+        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is missing."""
         from sklearn.impute import SimpleImputer
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        if len(rows) > _MOST:
-            some = np.sort(np.random.default_rng(seed).choice(len(rows), _MOST, replace=False))
+        if len(rows) > config.rows:
+            some = np.sort(np.random.default_rng(seed).choice(len(rows), config.rows, replace=False))
             rows, labels, weights = rows[some], labels[some], weights[some]
         logged = np.fmin.reduce(rows, axis=0, initial=0) >= 0
         scaled = _logged(rows, logged)
@@ -107,7 +106,6 @@ class Logistic:
         return cls(**arrays, intercept=float(state["ranker.intercept"]))
 
 
-_MOST: Final = 200_000
 _BLOCK: Final = 1024  # rows whose columns stay near the processor while they are worked on
 _ARRAYS: Final = ("logged", "fill", "mean", "factor", "coefficients")
 
