@@ -77,9 +77,9 @@ install() {
     say "step 1 of 3: the installer (uv)"
     awk '/^uv==/ { found = 1 } found { print } found && !/\\$/ { exit }' requirements.lock >"$venv/uv.txt"
     "$python" -m pip install --disable-pip-version-check --require-hashes -r "$venv/uv.txt"
-    say "step 2 of 3: $(grep -c '^[a-z].*==' requirements.lock) locked packages (half a minute, longer on a slow line)"
+    say "step 2 of 3: $(grep -c '^[a-z].*==' requirements.lock) locked packages, then compiling them to bytecode (half a minute, longer on a slow line)"
     "$venv/bin/uv" pip install --python "$python" --require-hashes \
-        --build-constraints requirements.lock -r requirements.lock
+        --build-constraints requirements.lock --compile-bytecode -r requirements.lock
     say "step 3 of 3: Tailorbird itself"
     "$venv/bin/uv" pip install --quiet --python "$python" --no-deps --no-build-isolation --editable .
     touch "$stamp"

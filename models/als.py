@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from threading import Lock
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -129,6 +130,9 @@ class ImplicitALS:
 _ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram", "mean_user")
 
 
+_ALONE: Final = Lock()
+
+
 def _confidence(weights: Any, alpha: float) -> Any:
     confident = weights.copy()
     confident.data = (alpha * np.log1p(weights.data)).astype(np.float32)
@@ -140,8 +144,9 @@ def _solved(confidence: Any, config: Config, seed: int) -> Any:
     from threadpoolctl import threadpool_limits
 
     model_type = _library()
-    # Threads of BLAS inside the solver's own ones only get into each other's way.
-    with threadpool_limits(1, "blas"):
+    # Threads of BLAS inside the solver's own ones only get into each other's way. Their limit is the process's own: of
+    # two fits that set it at a time the one would take back what the other has set.
+    with _ALONE, threadpool_limits(1, "blas"):
         model = model_type(
             factors=config.factors,
             iterations=config.iterations,

@@ -21,7 +21,7 @@ from models.training_data import NoHistoryError, Origin, TrainingData
 _BLOCK: Final = 4_000_000
 """Scores of a retriever that are held at once by each of `_AT_ONCE`: 16 MB."""
 _AT_ONCE: Final = 2
-"""Parts of the users that are looked at at a time: numpy lets others work meanwhile."""
+"""Windows, and parts of their users, that are worked on at a time: numpy lets others work meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,21 @@ def lessons(data: TrainingData, stages: Stages, seed: int) -> Lessons:
     """
     assert data.origin is not None
     enough = int(data.occurred_at.min()) + stages.label_days * DAY
-    later = data.cut
-    windows: list[Lessons] = []
-    for _ in range(stages.label_windows):
-        moment = data.origin.before(later, stages.label_days)
-        if windows and moment < enough:
+    moments = [data.cut]
+    while len(moments) <= stages.label_windows:
+        moments.append(data.origin.before(moments[-1], stages.label_days))
+        if len(moments) > 2 and moments[-1] < enough:
+            moments.pop()
             break
-        work = partial(_window, data.origin, moment, later, stages, seed)
-        windows.append(data.origin.once((moment, later, stages, seed), work))
-        later = moment
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        windows = list(pool.map(partial(_known_window, data.origin, stages, seed), moments[1:], moments[:-1]))
     if not sum(len(window.labels) for window in windows):
         raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
     return _joined(windows)
+
+
+def _known_window(origin: Origin, stages: Stages, seed: int, moment: int, later: int) -> Lessons:
+    return origin.once((moment, later, stages, seed), partial(_window, origin, moment, later, stages, seed))
 
 
 def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) -> Lessons:
