@@ -20,13 +20,15 @@ from scipy import sparse
 
 from benchmarks.figures import FOLDER, publish
 from benchmarks.journey import journey
-from models import catalog
+from models import als, catalog
 from models.dataset import Dataset
 from models.ranking import top_k
 
 SEED: Final = 7
 K: Final = 10
 _CHUNK: Final = 512
+_ALS: Final = als.Config()
+"""What the libraries are asked for, too."""
 _RECTOOLS: Final = ("rectools==0.19.0",)
 _SCRIPT: Final = Path(__file__).with_name("models_rectools.py")
 
@@ -61,7 +63,7 @@ def _implicit(counts: Any) -> Taken:
     from implicit.cpu.als import AlternatingLeastSquares
 
     def fit() -> Any:
-        model = AlternatingLeastSquares(factors=64, iterations=15, random_state=SEED)
+        model = AlternatingLeastSquares(factors=_ALS.factors, iterations=_ALS.iterations, random_state=SEED)
         model.fit(counts, show_progress=False)
         return model
 
@@ -96,7 +98,8 @@ def _rectools(counts: Any) -> Taken | None:
     if installed.returncode:
         return None
     sparse.save_npz(folder / "counts.npz", sparse.csr_matrix(counts))
-    command = [str(python), str(_SCRIPT), str(folder / "counts.npz"), str(K), str(SEED)]
+    numbers = map(str, (K, SEED, _ALS.factors, _ALS.iterations))
+    command = [str(python), str(_SCRIPT), str(folder / "counts.npz"), *numbers]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return Taken(**json.loads(done.stdout.splitlines()[-1]))
 

@@ -1,4 +1,4 @@
-"""RecTools' implicit ALS, run by `benchmarks.models` in an environment where it is installed: counts, k, seed."""
+"""RecTools' implicit ALS, run by `benchmarks.models` where it is installed: counts, k, seed, factors and rounds."""
 
 import json
 import sys
@@ -18,10 +18,10 @@ def main() -> None:
     from rectools.models import ImplicitALSWrapperModel
 
     counts: Any = sparse.load_npz(sys.argv[1]).tocoo()
-    k, seed = int(sys.argv[2]), int(sys.argv[3])
+    k, seed, factors, rounds = map(int, sys.argv[2:6])
     rows = pd.DataFrame({Columns.User: counts.row, Columns.Item: counts.col, Columns.Weight: counts.data})
     dataset = Dataset.construct(rows.assign(**{Columns.Datetime: pd.Timestamp("2017-01-01")}))
-    model = ImplicitALSWrapperModel(AlternatingLeastSquares(factors=64, iterations=15, random_state=seed))
+    model = ImplicitALSWrapperModel(AlternatingLeastSquares(factors=factors, iterations=rounds, random_state=seed))
     started = time.perf_counter()
     model.fit(dataset)
     fitted = time.perf_counter()
