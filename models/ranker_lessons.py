@@ -22,6 +22,8 @@ _BLOCK: Final = 4_000_000
 """Scores of a retriever that are held at once by each of `_AT_ONCE`: 16 MB."""
 _AT_ONCE: Final = 2
 """Windows, and parts of their users, that are worked on at a time: numpy lets others work meanwhile."""
+_FEW: Final = 5_000_000
+"""Purchases. With more one window's tables and features take all the memory that there is."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +75,21 @@ def lessons(data: TrainingData, stages: Stages, seed: int) -> Lessons:
     with less history than `label_days`, save the first. Raises NoHistoryError when nobody bought anything.
     """
     assert data.origin is not None
-    enough = int(data.occurred_at.min()) + stages.label_days * DAY
-    moments = [data.cut]
-    while len(moments) <= stages.label_windows:
-        moments.append(data.origin.before(moments[-1], stages.label_days))
-        if len(moments) > 2 and moments[-1] < enough:
-            moments.pop()
-            break
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    moments = _moments(data, data.origin, stages)
+    with ThreadPoolExecutor(_AT_ONCE if len(data.user) <= _FEW else 1) as pool:
         windows = list(pool.map(partial(_known_window, data.origin, stages, seed), moments[1:], moments[:-1]))
     if not sum(len(window.labels) for window in windows):
         raise NoHistoryError("Nobody bought anything in the days to learn from: ingest more data or cut later.")
     return _joined(windows)
+
+
+def _moments(data: TrainingData, origin: Origin, stages: Stages) -> list[int]:
+    """The cut, and before it those that windows begin with, the latest first."""
+    enough = int(data.occurred_at.min()) + stages.label_days * DAY
+    moments = [data.cut, origin.before(data.cut, stages.label_days)]
+    while len(moments) <= stages.label_windows and (moment := origin.before(moments[-1], stages.label_days)) >= enough:
+        moments.append(moment)
+    return moments
 
 
 def _known_window(origin: Origin, stages: Stages, seed: int, moment: int, later: int) -> Lessons:

@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from threadpoolctl import threadpool_info
 
 from models.als import Config, ImplicitALS
 from models.cold_start import NewUsers
@@ -79,6 +81,17 @@ def test_reasons_name_the_category_bought_or_the_nearest_one(model: ImplicitALS)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems' wheels bring their own OpenMP")
+def test_fits_at_a_time_leave_the_threads_of_blas_as_they_were(data: TrainingData) -> None:
+    def threads() -> list[int]:
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    before = threads()
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda seed: ImplicitALS.fit(data, Config(factors=16), seed), (0, 1, 2, 0, 1, 2)))
+    assert threads() == before
+    np.testing.assert_array_equal(fitted[0].item_factors, fitted[3].item_factors)
+
+
 def test_a_system_without_openmp_is_told_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and not to be loaded
     command = [sys.executable, "-c", FIT]
