@@ -24,7 +24,7 @@ class Config(boosted_trees.Config, networks.Config):
 class BlendedRanker:
     """The log-odds are the mean over all boosters and all networks, each of which has learned to say probabilities."""
 
-    space: ClassVar[Mapping[str, Parameter]] = BoostedTrees.space
+    space: ClassVar[Mapping[str, Parameter]] = {**BoostedTrees.space, **Networks.space}
 
     trees: BoostedTrees
     networks: Networks

@@ -4,12 +4,13 @@ import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.recommender import State
+from models.space import Choice, Integer, Parameter
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Networks:
 
     Rows are standardised columns, as `Logistic.standard` makes them.
     """
+
+    space: ClassVar[Mapping[str, Parameter]] = {"hidden": Choice((16, 32, 64)), "epochs": Integer(3, 12)}
 
     count: int
     inward: NDArray[np.float32]
