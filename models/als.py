@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from threading import Lock
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.blas_threads import one_blas_thread
 from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
@@ -130,9 +130,6 @@ class ImplicitALS:
 _ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram", "mean_user")
 
 
-_ALONE: Final = Lock()
-
-
 def _confidence(weights: Any, alpha: float) -> Any:
     confident = weights.copy()
     confident.data = (alpha * np.log1p(weights.data)).astype(np.float32)
@@ -141,12 +138,9 @@ def _confidence(weights: Any, alpha: float) -> Any:
 
 def _solved(confidence: Any, config: Config, seed: int) -> Any:
     """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
-    from threadpoolctl import threadpool_limits
-
     model_type = _library()
-    # Threads of BLAS inside the solver's own ones only get into each other's way. Their limit is the process's own: of
-    # two fits that set it at a time the one would take back what the other has set.
-    with _ALONE, threadpool_limits(1, "blas"):
+    # Threads of BLAS inside the solver's own ones only get into each other's way.
+    with one_blas_thread():
         model = model_type(
             factors=config.factors,
             iterations=config.iterations,

@@ -33,8 +33,7 @@ class BlendedRanker:
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
         """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is a value of its own."""
         trees = BoostedTrees.fit(rows, labels, weights, config, seed)
-        columns = trees.first.standard(rows) if config.networks else np.empty((len(rows), 0), dtype=np.float32)
-        return cls(trees, Networks.fit(columns, labels, weights, config, seed))
+        return cls(trees, Networks.fit(trees.first.standard(rows), labels, weights, config, seed))
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""

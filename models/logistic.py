@@ -45,9 +45,7 @@ class Logistic:
         from sklearn.linear_model import LogisticRegression
         from sklearn.preprocessing import StandardScaler
 
-        if len(rows) > config.rows:
-            some = np.sort(np.random.default_rng(seed).choice(len(rows), config.rows, replace=False))
-            rows, labels, weights = rows[some], labels[some], weights[some]
+        rows, labels, weights = sample(rows, labels, weights, config.rows, seed)
         logged = np.fmin.reduce(rows, axis=0, initial=0) >= 0
         scaled = _logged(rows, logged)
         imputer = SimpleImputer(strategy="median", keep_empty_features=True)
@@ -108,6 +106,14 @@ class Logistic:
 
 _BLOCK: Final = 1024  # rows whose columns stay near the processor while they are worked on
 _ARRAYS: Final = ("logged", "fill", "mean", "factor", "coefficients")
+
+
+def sample(rows: Any, labels: Any, weights: Any, most: int, seed: int) -> tuple[Any, Any, Any]:
+    """At most so many of the rows, with their labels and weights, in their order."""
+    if len(rows) <= most:
+        return rows, labels, weights
+    some = np.sort(np.random.default_rng(seed).choice(len(rows), most, replace=False))
+    return rows[some], labels[some], weights[some]
 
 
 def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:

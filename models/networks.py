@@ -9,6 +9,8 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.blas_threads import one_blas_thread
+from models.logistic import sample
 from models.recommender import State
 from models.space import Choice, Integer, Parameter
 
@@ -49,18 +51,14 @@ class Networks:
 
         Of more than 500,000 rows a sample is learned from.
         """
-        from threadpoolctl import threadpool_limits
-
-        if len(rows) > _MOST:
-            some = np.sort(np.random.default_rng(seed).choice(len(rows), _MOST, replace=False))
-            rows, labels, weights = rows[some], labels[some], weights[some]
+        rows, labels, weights = sample(rows, labels, weights, _MOST, seed)
         rows = _clipped(rows)
 
         def learned(own: int) -> Any:
             return _network(len(rows), config, own).fit(rows, labels, sample_weight=weights)
 
         # Their products are small: two networks at a time are faster than two threads for each product.
-        with warnings.catch_warnings(), threadpool_limits(1, "blas"), ThreadPoolExecutor(_AT_ONCE) as pool:
+        with warnings.catch_warnings(), one_blas_thread(), ThreadPoolExecutor(_AT_ONCE) as pool:
             warnings.simplefilter("ignore")  # a few epochs are meant to be few
             fitted = list(pool.map(learned, range(seed, seed + config.networks)))
         return cls._side_by_side(fitted, rows.shape[1])

@@ -15,15 +15,8 @@ if TYPE_CHECKING:
     from conftest import Shop
 
 MODELS = ("most_popular", "own_frequency", "logistic_regression")
-PLOTS = {
-    "ndcg_spread",
-    "overfit_check",
-    "confusion_matrix",
-    "residuals",
-    "roc_curve",
-    "precision_recall",
-    "calibration",
-}
+PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
+PLOTS |= {"precision_recall", "calibration"}
 CURVE = "learning_curve.png"
 """Of models that are fitted fast enough."""
 FILES = {"per_user.parquet", "summary.json", "tables.csv"}

@@ -80,7 +80,6 @@ def test_reasons_name_the_category_bought_or_the_nearest_one(model: ImplicitALS)
     assert stranger == "Liked by shoppers like you"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems' wheels bring their own OpenMP")
 def test_fits_at_a_time_leave_the_threads_of_blas_as_they_were(data: TrainingData) -> None:
     def threads() -> list[int]:
         return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
@@ -92,6 +91,7 @@ def test_fits_at_a_time_leave_the_threads_of_blas_as_they_were(data: TrainingDat
     np.testing.assert_array_equal(fitted[0].item_factors, fitted[3].item_factors)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' wheels bring their own OpenMP")
 def test_a_system_without_openmp_is_told_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "libgomp.so.1").write_bytes(b"")  # found first, and not to be loaded
     command = [sys.executable, "-c", FIT]
