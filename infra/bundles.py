@@ -1,9 +1,9 @@
-"""Champion bundles: a model as data in a content-addressed folder, every file checked before it is opened."""
+"""Champion bundles: a model as data in a content-addressed folder, signed, and verified before any file is opened."""
 
-import hashlib
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,20 +13,27 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from infra.manifests import FILES, FORMAT, MANIFEST, SIGNATURE, BundleRefusedError, Origin, seal, sha256, verify
 from models.catalog import from_state
-from models.errors import TailorbirdError
 from models.nested_state import part_of, under
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 
-FORMAT = 2
-MANIFEST = "manifest.json"
-FILES = ("arrays.npz", "config.json", "fallback.npz")
+__all__ = [
+    "FILES",
+    "FORMAT",
+    "MANIFEST",
+    "SIGNATURE",
+    "Bundle",
+    "BundleRefusedError",
+    "Origin",
+    "keep",
+    "load",
+    "verify",
+    "write",
+]
+
 _SEGMENTS = "segments."
-
-
-class BundleRefusedError(TailorbirdError):
-    """A bundle whose files are not the ones its manifest was written for."""
 
 
 @dataclass(frozen=True)
@@ -36,59 +43,40 @@ class Bundle:
     model: Recommender
     fallback: NDArray[np.float32]
     """[n_items] what fills a list up when the model has nothing more to say."""
+    available: NDArray[np.bool_]
+    """[n_items] what could be recommended when the model learned, for whoever cannot ask the catalogue."""
     segments: SegmentPopular | None
-    """What people get of whom it has nothing to say at all; None in bundles from before it was kept."""
+    """What people get of whom it has nothing to say at all."""
     manifest: dict[str, Any]
     digest: str
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(
     folder: Path,
     model: Recommender,
     fallback: NDArray[np.float32],
-    origin: dict[str, Any],
+    origin: Origin,
     segments: SegmentPopular | None = None,
+    *,
+    available: NDArray[np.bool_] | None = None,
+    beside: Mapping[str, str] | None = None,
 ) -> str:
-    """Write a model's config and arrays with a manifest of `origin` and file digests; returns the digest.
+    """Write a model's config and arrays into a new folder, with a signed manifest; returns the manifest's digest.
 
-    `segments` are the best sellers `BY_TRAITS` of the same users and items.
+    `segments` are the best sellers `BY_TRAITS` of the same users and items. `available` [n_items] is all of them when
+    it is not said. `beside` are further files, text by name, which are listed and signed like the others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = model.state()
     _write_arrays(folder / "arrays.npz", arrays)
+    offered = np.ones(len(model.items), dtype=np.bool_) if available is None else available
     of_segments: dict[str, Any] = {} if segments is None else under(_SEGMENTS, segments.state())
-    _write_arrays(folder / "fallback.npz", {"scores": fallback} | of_segments)
+    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered} | of_segments)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
-    files = {name: _sha256(folder / name) for name in FILES}
-    manifest = {"format": FORMAT, "kind": model.kind, "files": files, **origin}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
-    return _sha256(folder / MANIFEST)
-
-
-def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
-    """Compare every file with the manifest, and the manifest with `digest`, before anything is deserialised."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise BundleRefusedError(f"{folder} has no {MANIFEST}: it is not a model bundle, or its copy was cut short.")
-    if digest and _sha256(path) != digest:
-        raise BundleRefusedError(f"{path} is not the manifest that was promoted; restore it or promote the model anew.")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_text())
-    except ValueError:
-        raise BundleRefusedError(f"{path} was cut short or damaged; restore it or train the model anew.") from None
-    if manifest.get("format") != FORMAT:
-        raise BundleRefusedError(f"{path} has format {manifest.get('format')}; this version reads format {FORMAT}.")
-    for name in FILES:
-        if not (folder / name).is_file() or _sha256(folder / name) != manifest.get("files", {}).get(name):
-            raise BundleRefusedError(
-                f"{folder / name} does not match its manifest; restore it or train the model anew."
-            )
-    return manifest
+    others = beside or {}
+    for name, text in others.items():
+        (folder / name).write_text(text)
+    return seal(folder, (*FILES, *others), model, origin)
 
 
 def load(folder: Path, digest: str | None = None) -> Bundle:
@@ -96,10 +84,29 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     manifest = verify(folder, digest)
     settings = json.loads((folder / "config.json").read_text())
     model = from_state(manifest["kind"], settings, _arrays(folder / "arrays.npz"))
-    fallback = _arrays(folder / "fallback.npz")
-    state = part_of(_SEGMENTS, fallback)
+    others = _arrays(folder / "fallback.npz")
+    state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
-    return Bundle(model, fallback["scores"], segments, manifest, _sha256(folder / MANIFEST))
+    return Bundle(model, others["scores"], others["available"], segments, manifest, sha256(folder / MANIFEST))
+
+
+def keep(source: Path, root: Path) -> tuple[Path, str]:
+    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays."""
+    manifest = verify(source)
+    digest = sha256(source / MANIFEST)
+    target = root / digest
+    if not target.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
+        for name in (*manifest["files"], MANIFEST, SIGNATURE):
+            shutil.copyfile(source / name, staging / name)
+        shutil.copystat(source, staging)
+        try:
+            staging.replace(target)
+        except OSError:  # another process kept the same bundle first
+            shutil.rmtree(staging)
+    verify(target, digest)
+    return target, digest
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -123,20 +130,3 @@ def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if strange:
         raise BundleRefusedError(f"{path} holds something else than arrays: {', '.join(strange)}. It was not opened.")
     return found
-
-
-def keep(source: Path, root: Path) -> tuple[Path, str]:
-    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays."""
-    verify(source)
-    digest = _sha256(source / MANIFEST)
-    target = root / digest
-    if not target.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
-        shutil.copytree(source, staging, dirs_exist_ok=True)
-        try:
-            staging.replace(target)
-        except OSError:  # another process kept the same bundle first
-            shutil.rmtree(staging)
-    verify(target, digest)
-    return target, digest

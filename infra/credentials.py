@@ -11,8 +11,13 @@ FOLDER = "secrets"
 
 def secret(settings: Settings, name: str) -> str:
     """The secret of that name: TAILORBIRD_SECRET_<NAME> if set, else the one in `var`, made on first use."""
-    given = os.environ.get(f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}")
-    return given or kept_secret(settings.var / FOLDER, name)
+    return _given(name) or kept_secret(settings.var / FOLDER, name)
+
+
+def known_secret(settings: Settings, name: str) -> str | None:
+    """The same secret where it is there and may be read; nothing is made, as a new one would fit nothing."""
+    path = settings.var / FOLDER / name
+    return _given(name) or (path.read_text().strip() if os.access(path, os.R_OK) else None)
 
 
 def kept_secret(folder: Path, name: str) -> str:
@@ -26,6 +31,10 @@ def kept_secret(folder: Path, name: str) -> str:
     if path.stat().st_mode & 0o077:
         path.chmod(0o600)
     return path.read_text().strip()
+
+
+def _given(name: str) -> str | None:
+    return os.environ.get(f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}") or None
 
 
 def _create(path: Path, value: str) -> None:

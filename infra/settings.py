@@ -10,6 +10,7 @@ from models.errors import TailorbirdError
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
+_KEY = "[0-9a-fA-F]{64}"
 
 
 class SettingsRefusedError(TailorbirdError):
@@ -30,6 +31,8 @@ class Settings(BaseSettings):
     memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     """What feature queries may take; beyond it they use the disk."""
     bundles: str = ""
+    signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$")
+    """Whose bundles are opened beside the installation's own: hex digits, several by comma while keys are rotated."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     exported_by: str = ""  # the var folder whose own services the two addresses above belong to

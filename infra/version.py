@@ -1,9 +1,13 @@
 """Which code this is."""
 
 import subprocess
+import sys
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+_TREES = "xgboost-cpu" if sys.platform == "linux" else "xgboost"
+_LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TREES)
 
 
 @cache
@@ -28,3 +32,10 @@ def package_version() -> str:
         return version("tailorbird")
     except PackageNotFoundError:
         return "unknown"
+
+
+@cache
+def libraries() -> dict[str, str]:
+    """The versions of what a model's figures depend on."""
+    own = {"python": sys.version.split()[0], "tailorbird": package_version()}
+    return {name: version(name) for name in _LIBRARIES} | own

@@ -19,13 +19,8 @@ from infra import bundles
 from infra.bulk import array
 from infra.installation import Installation, current
 from infra.schema import items, suppressions, users
-from models import click_prior
-from models.cold_start import NewUsers
+from models.answers import USERS_AT_ONCE, Answers, in_turn
 from models.errors import TailorbirdError
-from models.in_turn import InTurn, Speaker
-from models.most_popular import REASON
-from models.ranking import top_k
-from models.recommender import FoldsInUsers
 from models.training_data import index_of
 from tasks import publish
 from tasks.champion import champion
@@ -33,23 +28,20 @@ from tasks.ledger import hold
 from tasks.newcomers import newcomers
 from tasks.progress import progress
 
-_USERS_AT_ONCE = 256
 _CHUNKS_AT_ONCE = 2
 
 
 @dataclass(frozen=True)
 class _Scoring:
-    """Who speaks, whom it is about and what may be shown."""
+    """Whom it is about, and what they get."""
 
-    speakers: InTurn
-    fallback: NDArray[np.float32]
+    answers: Answers
     eligible: NDArray[np.str_]
-    allowed: NDArray[np.bool_]
     shelf: publish.Shelf
 
     def lists(self) -> Iterator[list[publish.Row]]:
         """The lists of all users, a chunk at a time; the next one is worked out meanwhile."""
-        chunks = (self.eligible[at : at + _USERS_AT_ONCE] for at in range(0, len(self.eligible), _USERS_AT_ONCE))
+        chunks = (self.eligible[at : at + USERS_AT_ONCE] for at in range(0, len(self.eligible), USERS_AT_ONCE))
         with ThreadPoolExecutor(_CHUNKS_AT_ONCE) as pool:
             waiting = deque(pool.submit(self._rows, keys) for keys in islice(chunks, _CHUNKS_AT_ONCE))
             while waiting:
@@ -58,12 +50,8 @@ class _Scoring:
                 yield rows
 
     def _rows(self, keys: NDArray[np.str_]) -> list[publish.Row]:
-        spoken = self.speakers.speak(keys, self.allowed)
-        ranking = top_k(spoken.scores, self.shelf.k, self.allowed, self.fallback)
-        reasons = self.speakers.reasons(keys, spoken, ranking, REASON)
-        shown = self.speakers.models[0].items[ranking.items].tolist()
-        values = zip(keys.tolist(), shown, ranking.scores.tolist(), reasons, strict=True)
-        return [(key, array(ids), array(numbers), array(said)) for key, ids, numbers, said in values]
+        found = self.answers.lists(keys, self.shelf.k)
+        return [(one.key, array(one.items), array(one.scores), array(one.reasons)) for one in found]
 
 
 def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
@@ -85,20 +73,8 @@ def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
     served = json.dumps([*eligible, *sorted(available), new.traits.to_pydict(), clicks], sort_keys=True)
     key = f"v{holder['model_version']}-{k}-{sha256(served.encode()).hexdigest()[:8]}"
     shelf = publish.Shelf(placement, key, holder["model_version"], holder["dataset_version"], k)
-    return _Scoring(_speakers(bundle, new), bundle.fallback, people, allowed, shelf)
-
-
-def _speakers(bundle: bundles.Bundle, new: NewUsers) -> InTurn:
-    """The champion, of newcomers too if it can, and then the best sellers of the user's segment."""
-    speakers: list[Speaker] = [bundle.model]
-    if isinstance(bundle.model, FoldsInUsers) and len(new.keys):
-        folded = bundle.model.with_users(new)
-        by_clicks = bundle.model.kind in click_prior.KINDS
-        speakers.append(click_prior.ClickPrior(folded, new.events, bundle.fallback) if by_clicks else folded)
-    if bundle.segments is not None:
-        speakers.append(bundle.segments)
-        speakers += [bundle.segments.with_users(new)] if len(new.keys) else []
-    return InTurn(tuple(speakers))
+    speakers = in_turn(bundle.model, bundle.segments, bundle.fallback, new)
+    return _Scoring(Answers(speakers, bundle.fallback, allowed), people, shelf)
 
 
 @task(description="The champion's lists for every user with consent, published as one batch.")

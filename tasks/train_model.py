@@ -1,11 +1,9 @@
 """Trains a model: measured on the test weeks, then fitted again on everything, stored as data and read back."""
 
 import json
-import sys
 from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
-from importlib.metadata import version as installed
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import monotonic
@@ -16,6 +14,7 @@ from prefect import task
 
 from infra import bundles
 from infra.installation import Installation, current
+from infra.mlflow_model import mlflow_files
 from infra.registry import MODEL_PATH, NOTE, Registry
 from infra.version import git_commit
 from models import catalog
@@ -32,9 +31,6 @@ from tasks.progress import progress
 from tasks.search.results import best_for
 from tasks.store_evaluation import EVALUATION_PATH, store_evaluation
 from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
-
-_TREES = "xgboost-cpu" if sys.platform == "linux" else "xgboost"
-_LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TREES)
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
@@ -100,11 +96,11 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         whole = _known_at(dataset, dataset.cuts.as_of)
         final = fit(whole)
         advance()
-    origin = {"dataset_version": dataset.version, "seed": seed, "git_commit": git_commit(), "run_id": run_id}
+    origin = bundles.Origin(dataset.version, seed, run_id)
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
-        _store_model(folder / MODEL_PATH, final, popularity(whole), segments, origin)
+        _store_model(folder / MODEL_PATH, final, whole, segments, origin)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
     registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})
@@ -118,11 +114,13 @@ def _known_at(dataset: Dataset, cut: int) -> TrainingData:
 
 
 def _store_model(
-    folder: Path, model: Recommender, fallback: Any, segments: SegmentPopular, origin: dict[str, Any]
+    folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundles.Origin
 ) -> None:
     """Write the bundle, then open it again: what cannot be read back the same is never offered for review."""
-    libraries = {name: installed(name) for name in _LIBRARIES} | {"python": sys.version.split()[0]}
-    digest = bundles.write(folder, model, fallback, origin | {"libraries": libraries}, segments)
+    described = mlflow_files(origin.run_id)
+    digest = bundles.write(
+        folder, model, popularity(data), origin, segments, available=data.available, beside=described
+    )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)
     again = bundles.load(folder, digest).model
     if not np.array_equal(again.scores(probe), model.scores(probe)):

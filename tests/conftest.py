@@ -64,6 +64,15 @@ def installation(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     _forget()
 
 
+@pytest.fixture
+def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `var` of the test's own, where keys are made, and none that the environment gives."""
+    for name in ("SECRET_SIGNING_KEY", "SECRET_PSEUDONYM_KEY", "SIGNING_PUBLIC_KEY"):
+        monkeypatch.delenv(f"TAILORBIRD_{name}", raising=False)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
+    return tmp_path / "var"
+
+
 def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
     name = f"test_{next(_NUMBERS)}"
     _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")

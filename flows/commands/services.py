@@ -112,6 +112,15 @@ def logins() -> None:
         print(f"{page}: {said or 'not ours; use your own login'}")
 
 
+@app.command("signing-key")
+def signing_key() -> None:
+    """The public key of the bundles made here: TAILORBIRD_SIGNING_PUBLIC_KEY of hosts that only serve."""
+    from infra.settings import load
+    from infra.signing import public_key
+
+    print(public_key(load()))
+
+
 def _wait() -> None:
     import signal
 

@@ -1,5 +1,6 @@
 """Makes the bundle in `golden/` anew, for a format that follows: `python -m tests.infra.golden_bundles`."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,9 @@ from models.two_stage import Config, TwoStage
 from tests.models.conftest import CUT, CUTS, make_shop
 
 FOLDER: Final = Path(__file__).with_name("golden")
+EXPECTED: Final = FOLDER / f"format_{bundles.FORMAT}.npz"
+KEY: Final = "5a" * 32
+PUBLIC_KEY: Final = "0d7550754e0800a5d237eef5826035766b9b3e5a15868a940ab289958788e3b0"
 USERS: Final = np.array([0, 1, 2, -1], dtype=np.int32)
 
 
@@ -21,8 +25,10 @@ def main() -> None:
     model = TwoStage.fit(data, Config(trees=6, leaves=4, min_child_weight=1.0), seed=0)
     folder = FOLDER / f"format_{bundles.FORMAT}"
     shutil.rmtree(folder, ignore_errors=True)
-    bundles.write(folder, model, np.arange(len(model.items), dtype=np.float32), {"golden": True})
-    np.savez_compressed(folder / "expected.npz", scores=model.scores(USERS))
+    os.environ["TAILORBIRD_SECRET_SIGNING_KEY"] = KEY
+    fallback = np.arange(len(model.items), dtype=np.float32)
+    bundles.write(folder, model, fallback, bundles.Origin("golden", 0, "golden"))
+    np.savez_compressed(EXPECTED, scores=model.scores(USERS))
 
 
 if __name__ == "__main__":

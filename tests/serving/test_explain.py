@@ -27,18 +27,19 @@ def model() -> LogisticRegression:
 
 
 @pytest.fixture
-def shop(database: str, tmp_path: Path, model: LogisticRegression) -> Engine:
+def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression) -> Engine:  # noqa: ARG001
     """A champion, the catalogue with one item more, and lists for u000, for u001 and for a newcomer."""
-    digest = bundles.write(tmp_path / "bundle", model, np.zeros(len(model.items), dtype=np.float32), {})
+    origin = bundles.Origin("v1", 0, "run")
+    digest = bundles.write(tmp_path / "bundle", model, np.zeros(len(model.items), dtype=np.float32), origin)
     goods = [*model.items.tolist(), "new"]
     people = ["u000", "u001", "newcomer"]
     made = engine(database)
     with made.begin() as connection:
         rows = [{"item_id": g, "title": g, "attributes": {}, "available": True, "batch_id": "b"} for g in goods]
         connection.execute(insert(items), rows)
-        origin = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
+        held = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
         said = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
-        connection.execute(insert(promotions).values(follows=0, model_version=1, **origin, **said))
+        connection.execute(insert(promotions).values(follows=0, model_version=1, **held, **said))
         remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])

@@ -34,8 +34,8 @@ class Stage(NamedTuple):
         fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
         draft = self.here.settings.var / f"draft-{version}"
         segments = SegmentPopular.fit(data, BY_TRAITS, 7)
-        origin = {"dataset_version": self.manifest["version"], "version": version}
-        bundles.write(draft, model, fallback, origin, segments)
+        origin = bundles.Origin(self.manifest["version"], 7, f"run-{version}")
+        bundles.write(draft, model, fallback, origin, segments, available=data.available)
         bundle, digest = bundles.keep(draft, self.here.bundles)
         row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
         row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}

@@ -7,12 +7,12 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import insert
 
+from infra.bundles import Origin
 from infra.installation import Installation
 from infra.schema import promotions, reviews, search_results
 from models import catalog
 from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
-from models.most_popular import MostPopular
 from models.promotion import METRIC
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.champion import champion
@@ -158,7 +158,6 @@ def test_a_trained_model_is_stored_and_read_back(stage: Any, kind: str, tmp_path
     dataset = open_dataset(stage.manifest["version"])
     data = dataset.training_data(dataset.cuts.test_from)
     model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
-    fallback = MostPopular.fit(data, MostPopular.config_type(), 7).popularity
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
-    _store_model(tmp_path / "model", model, fallback, segments, {"dataset_version": dataset.version})
+    _store_model(tmp_path / "model", model, data, segments, Origin(dataset.version, 7, "run"))
     assert (tmp_path / "model" / "manifest.json").is_file()

@@ -1,0 +1,76 @@
+"""Signatures: what the installation makes carries its own, by Ed25519, and only what carries a known one is opened."""
+
+from typing import Final
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from infra.credentials import known_secret, secret
+from infra.settings import Settings
+from models.errors import TailorbirdError
+
+SECRET: Final = "signing-key"  # noqa: S105 - the secret's name
+"""32 random bytes as 64 hex digits: exactly the seed of a private key."""
+
+_NO_KEY: Final = "signed, but no key is known here to compare with"
+
+
+class SigningKeyError(TailorbirdError):
+    """A private key that is none."""
+
+
+class SignatureRefusedError(TailorbirdError):
+    """A signature by nobody who is trusted here, or of other bytes."""
+
+
+def sign(settings: Settings, content: bytes) -> bytes:
+    """The installation's signature of these bytes (64 bytes, RFC 8032); its key is made on first use."""
+    return _private(secret(settings, SECRET)).sign(content)
+
+
+def verify(settings: Settings, content: bytes, signature: bytes) -> None:
+    """Nothing when a trusted key signed exactly these bytes; raises SignatureRefusedError.
+
+    Trusted are the installation's own key, if there is one here, and those of TAILORBIRD_SIGNING_PUBLIC_KEY.
+    """
+    trusted = sorted(_trusted(settings))
+    if not any(_signed(key, content, signature) for key in trusted):
+        known = f"signed by none of the keys that are trusted here ({', '.join(trusted)})" if trusted else _NO_KEY
+        raise SignatureRefusedError(
+            f"{known}. Restore it or make it anew. If another installation of yours made it, and you know how it came "
+            "here, put what `tailorbird signing-key` prints there into TAILORBIRD_SIGNING_PUBLIC_KEY."
+        )
+
+
+def public_key(settings: Settings) -> str:
+    """The installation's public key (64 hex digits), for hosts that only serve; the key is made on first use."""
+    return _public(_private(secret(settings, SECRET)))
+
+
+def _trusted(settings: Settings) -> set[str]:
+    """Public keys in hex. The private one is read where it is, and never made: a new key has signed nothing."""
+    given = {key.strip().lower() for key in settings.signing_public_key.split(",")} - {""}
+    own = known_secret(settings, SECRET)
+    return given | ({_public(_private(own))} if own else set())
+
+
+def _signed(key: str, content: bytes, signature: bytes) -> bool:
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, content)
+    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
+        return False
+    return True
+
+
+def _private(seed: str) -> Ed25519PrivateKey:
+    try:
+        return Ed25519PrivateKey.from_private_bytes(bytes.fromhex(seed))
+    except ValueError:
+        raise SigningKeyError(
+            "The secret signing-key has to be 64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY, or "
+            "restore the file from a backup."
+        ) from None
+
+
+def _public(key: Ed25519PrivateKey) -> str:
+    return key.public_key().public_bytes_raw().hex()
