@@ -20,7 +20,7 @@ EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
 SUMMARY: Final = "summary.json"
 TABLES: Final = "tables.csv"
-FORMAT: Final = 2
+FORMAT: Final = 3
 """Of what is measured and stored; a run of another format is made anew."""
 
 

@@ -27,6 +27,7 @@ from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
+from tasks.measure_costs import measure_costs
 from tasks.progress import progress
 from tasks.search.results import best_for
 from tasks.store_evaluation import EVALUATION_PATH, store_evaluation
@@ -98,12 +99,14 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
         advance()
     origin = bundles.Origin(dataset.version, seed, run_id)
     with TemporaryDirectory() as scratch:
-        folder = Path(scratch)
+        folder, popular = Path(scratch), popularity(whole)
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
         _store_model(folder / MODEL_PATH, final, whole, segments, origin)
+        costs = {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds}
+        summary |= costs | measure_costs(final, popular, folder / MODEL_PATH)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         registry.log_folder(run_id, folder)
-    registry.log(run_id, summary | {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds})
+    registry.log(run_id, summary)
     for point in appraisal.curve:
         registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
 

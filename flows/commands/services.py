@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -110,6 +111,17 @@ def logins() -> None:
     for page, login in known.items():
         said = login if isinstance(login, str) else login and ":".join(login)
         print(f"{page}: {said or 'not ours; use your own login'}")
+
+
+@app.command()
+def verify(folder: Annotated[Path | None, typer.Argument(help="By default the champion's.")] = None) -> None:
+    """Check the signature and every file of a model bundle, and print its folder, so that a server can be given it."""
+    from infra.bundles import verify as check
+    from serving.kept import champion_bundle
+
+    found, digest = (folder, None) if folder else champion_bundle(running.database())
+    check(found, digest)
+    print(found)
 
 
 @app.command("signing-key")

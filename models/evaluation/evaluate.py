@@ -32,12 +32,13 @@ class Evaluation:
 
     per_user: pa.Table
     """`user_key`, `baskets` (in the history), `targets` and each metric as `<metric>_at_<k>`, `roc_auc`, `pr_auc`; the
-    same prefixed `new_`, null without new targets."""
+    same prefixed `new_`, null without new targets. Also `items_at_<k>`, the ids shown, and `fallback_at_<k>`, the share
+    of the places that the fallback filled."""
     summary: dict[str, float]
     """Means of those metrics with the bounds of their intervals (`_low`, `_high`), and `users`; of the lists together
     `coverage_at_<k>` (share of the catalogue shown), `gini_at_<k>`, `distinct_lists`, `fallback_share` (share of
     places filled from the fallback) and the confusion matrix; the same prefixed `new_`. Means also of `warm_` and
-    `cold_` users."""
+    `cold_` users. `nan_scores` counts scores that are no numbers."""
     pairs: Pairs | None = None
 
 
@@ -61,7 +62,7 @@ def evaluate(
     history, wanted = data.history()[users], sparse.csr_array(targets[users])
     goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
-    looks, named = _look(_asked(model, data, users), parts, goals, fallback, k, brief)
+    looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, k, brief)
     catalogue, baskets = (None, None) if brief else (Catalogue.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
@@ -70,9 +71,22 @@ def evaluate(
         summary |= goal.summarise(measured, ranking, baskets, SEED)
         per_user |= {goal.prefix + name: values for name, values in measured.items()}
     arrays = {name: pa.array(values, from_pandas=True) for name, values in per_user.items()}
-    table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays})
+    shown = {} if brief else _shown(looks[0][0], data.items, k)
+    summary |= {} if brief else {"nan_scores": float(nan_scores)}
+    table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays, **shown})
     said = getattr(model, "probabilities", False)
     return Evaluation(table, summary, None if brief else Pairs.of(named, wanted[:USERS], said))
+
+
+def _shown(lists: Ranking, items: NDArray[np.str_], k: int) -> dict[str, Any]:
+    """The columns that say what each user was shown."""
+    filled = lists.items >= 0
+    ids = pa.array(items[lists.items[filled]].tolist(), pa.string())
+    ends = np.concatenate([[0], np.cumsum(filled.sum(axis=1))]).astype(np.int32)
+    return {
+        f"items_at_{k}": pa.ListArray.from_arrays(pa.array(ends), ids),
+        f"fallback_at_{k}": pa.array(lists.from_fallback.mean(axis=1)),
+    }
 
 
 def _asked(model: Recommender, data: TrainingData, users: NDArray[np.int32]) -> Callable[[slice], NDArray[np.float32]]:
@@ -90,10 +104,11 @@ def _look(
     fallback: NDArray[np.float32],
     k: int,
     brief: bool,
-) -> tuple[list[tuple[Ranking, Figures]], Ranking]:
-    """For each goal the lists and how well scores separate; and, of the first `USERS`, what the model names at all."""
+) -> tuple[list[tuple[Ranking, Figures]], Ranking, int]:
+    """For each goal the lists and how well scores separate; of the first `USERS`, what the model names at all; and how
+    many scores are no numbers."""
 
-    def look(part: slice) -> tuple[list[tuple[Ranking, Figures]], Ranking]:
+    def look(part: slice) -> tuple[list[tuple[Ranking, Figures]], Ranking, int]:
         scores = asked(part)
         separation = None if brief else Separation.of(scores)
         ordered = separation.ordered if separation else None
@@ -103,13 +118,14 @@ def _look(
             lists = top_k(scores, k, fallback=fallback, hide=hide, ordered=ordered)
             made.append((lists, separation.against(goal.targets[part], hide) if separation else {}))
         first = slice(0 if brief else max(0, USERS - part.start))
-        return made, top_k(scores[first], DEPTH, ordered=None if ordered is None else ordered[first])
+        named = top_k(scores[first], DEPTH, ordered=None if ordered is None else ordered[first])
+        return made, named, 0 if brief else int(np.isnan(scores).sum())
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         looks = list(pool.map(look, parts))
-    of_goals = [[made[place] for made, _ in looks] for place in range(len(goals))]
+    of_goals = [[made[place] for made, _, _ in looks] for place in range(len(goals))]
     joined = [(_joined([lists for lists, _ in told], k), _stacked([found for _, found in told])) for told in of_goals]
-    return joined, _joined([named for _, named in looks], DEPTH)
+    return joined, _joined([named for _, named, _ in looks], DEPTH), sum(broken for _, _, broken in looks)
 
 
 def _without(wanted: Any, history: Any) -> Any:

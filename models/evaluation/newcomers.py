@@ -36,7 +36,7 @@ def figures_of_newcomers(evaluation: Evaluation) -> dict[str, float]:
     an item is cannot be told from people without history."""
     if not evaluation.per_user.num_rows:
         return {}
-    left_out = (NEW, "novelty_")
+    left_out = (NEW, "novelty_", "long_tail_")
     means = {name for name in evaluation.per_user.column_names if not name.startswith(left_out)} | {"users"}
     names = [name for name in evaluation.summary if name.removesuffix(LOW).removesuffix(HIGH) in means]
     return {NEWCOMER + name: evaluation.summary[name] for name in names}

@@ -11,7 +11,9 @@ from models.columns import CATEGORY_SEPARATOR
 from models.evaluation.bootstrap import Estimate, estimate
 from models.training_data import TrainingData
 
-VARIETY: Final = ("novelty", "diversity")
+VARIETY: Final = ("novelty", "diversity", "long_tail")
+HEAD: Final = 0.2
+"""Share of the catalogue, those with the most buyers, that is not the long tail."""
 SPREAD: Final = ("coverage", "gini")
 
 
@@ -23,26 +25,31 @@ class Catalogue:
     """[n_items] bits: -log2 of the share of users who had the item; what nobody had counts as one user's."""
     levels: NDArray[np.int64]
     """[n_items, depth] a number for each level of the path with all above it; -1 where the path has ended."""
+    tail: NDArray[np.bool_]
+    """[n_items] neither among the `HEAD` with the most buyers nor tied with its last."""
 
     @classmethod
     def of(cls, data: TrainingData) -> Self:
         """As the data know it."""
         holders = np.bincount(data.history().indices, minlength=len(data.items))
-        return cls(-np.log2(np.maximum(holders, 1) / max(1, len(data.users))), _levels(data.item_categories))
+        surprise = -np.log2(np.maximum(holders, 1) / max(1, len(data.users)))
+        return cls(surprise, _levels(data.item_categories), holders < np.quantile(holders, 1 - HEAD))
 
     def variety(self, ranked: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
         """Each of `VARIETY` per list [m] of lists [m, k]; NaN for lists too short to have it.
 
         Novelty is the mean self-information of the items (Zhou et al. 2010; Vargas and Castells 2011). Diversity is
         the mean distance of two items of the list (Ziegler et al. 2005): 1 less the share of the levels of the
-        longer category path that both have in common; an item without a category shares none.
+        longer category path that both have in common; an item without a category shares none. Long tail is the share
+        of the items that are there (Abdollahpouri et al. 2019).
         """
         filled = ranked >= 0
         count = filled.sum(axis=1)
         surprise = np.where(filled, self.surprise[ranked], 0.0).sum(axis=1)
-        apart, pairs = self._apart(ranked), count * (count - 1) / 2
+        rare = (filled & self.tail[ranked]).sum(axis=1)
+        apart, pairs, some = self._apart(ranked), count * (count - 1) / 2, np.where(count > 0, count, np.nan)
         with np.errstate(invalid="ignore"):
-            return {"novelty": surprise / np.where(count > 0, count, np.nan), "diversity": apart / pairs}
+            return {"novelty": surprise / some, "diversity": apart / pairs, "long_tail": rare / some}
 
     def _apart(self, ranked: NDArray[np.int32]) -> NDArray[np.float64]:
         """The sum of the distances of all pairs of each list."""

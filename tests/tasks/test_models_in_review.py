@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import insert
 
+from infra import bundles
 from infra.bundles import Origin
 from infra.installation import Installation
 from infra.schema import promotions, reviews, search_results
@@ -160,4 +161,6 @@ def test_a_trained_model_is_stored_and_read_back(stage: Any, kind: str, tmp_path
     model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
     _store_model(tmp_path / "model", model, data, segments, Origin(dataset.version, 7, "run"))
-    assert (tmp_path / "model" / "manifest.json").is_file()
+    bundle = bundles.load(tmp_path / "model")
+    assert {"MLmodel", "requirements.txt"} <= bundle.manifest["files"].keys()
+    assert np.array_equal(bundle.available, data.available)

@@ -162,3 +162,30 @@ def test_no_targets_give_an_empty_evaluation(data, wanted, popularity) -> None:
     assert evaluation.per_user.num_rows == 0
     assert evaluation.summary["users"] == 0
     assert np.isnan(evaluation.summary["ndcg_at_5"])
+
+
+def test_what_was_shown_is_kept_by_item_id_with_the_share_that_the_fallback_filled(data, wanted, popularity) -> None:
+    oracle = Oracle(data.users, data.items, wanted.toarray())
+    shown = evaluate(oracle, data, wanted, popularity, k=5).per_user
+    targets = wanted.toarray()[np.flatnonzero(wanted.sum(axis=1))]
+    for listed, fallback, mine in zip(
+        shown["items_at_5"].to_pylist(), shown["fallback_at_5"].to_pylist(), targets, strict=True
+    ):
+        known = min(5, int(mine.sum()))
+        assert len(set(listed)) == 5
+        assert set(listed[:known]) <= set(data.items[mine].tolist())
+        assert fallback == pytest.approx(1 - known / 5)
+
+
+def test_scores_that_are_no_numbers_are_counted(data, wanted, popularity) -> None:
+    class Broken(Oracle):
+        def scores(self, users: np.ndarray) -> np.ndarray:
+            scores = super().scores(users)
+            scores[:, 0] = np.nan
+            return scores
+
+    asked = int((wanted.sum(axis=1) > 0).sum())
+    broken = Broken(data.users, data.items, wanted.toarray())
+    assert evaluate(broken, data, wanted, popularity, k=5).summary["nan_scores"] == asked
+    whole = Oracle(data.users, data.items, wanted.toarray())
+    assert evaluate(whole, data, wanted, popularity, k=5).summary["nan_scores"] == 0

@@ -22,6 +22,16 @@ def test_an_item_is_as_new_as_few_users_had_it(catalogue: Catalogue) -> None:
     np.testing.assert_allclose(told, [1.5, 1, np.nan])
 
 
+def test_the_long_tail_is_what_few_users_had() -> None:
+    tail = Catalogue(np.zeros(5), np.zeros((5, 0), dtype=np.int64), np.array([False, True, True, True, True]))
+    told = tail.variety(np.array([[0, 1], [0, -1], [1, 2], [-1, -1]], dtype=np.int32))["long_tail"]
+    np.testing.assert_allclose(told, [0.5, 0, 1, np.nan])
+
+
+def test_a_fifth_of_the_catalogue_is_its_head(catalogue: Catalogue) -> None:
+    assert catalogue.tail.tolist() == [False, True, True, True, True]
+
+
 def test_lists_are_as_diverse_as_their_categories(catalogue: Catalogue) -> None:
     ranked = np.array([[0, 1, 2], [0, 3, -1], [3, -1, -1], [3, 4, 4]], dtype=np.int32)
     told = catalogue.variety(ranked[:3])["diversity"]

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra.endpoints import endpoints
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+CHAMPION = "models:/tailorbird@champion"
+LOAD = """
+import sys, json, mlflow, pandas
+model = mlflow.pyfunc.load_model({uri!r})
+rows = model.predict(pandas.DataFrame(json.loads(sys.argv[1])))
+print("ROWS " + rows.to_json(orient="records"))
+known = model.metadata
+print("SCHEMA " + json.dumps([known.get_input_schema().to_dict(), known.get_output_schema().to_dict()]))
+"""
+
+
+def environment(shop: Shop) -> dict[str, str]:
+    """What somebody needs who asks the installation's MLflow: where it is, the login, and where keys are."""
+    return shop.environment | endpoints(Settings(var=shop.var)).environment | {"TAILORBIRD_VAR": str(shop.var)}
+
+
+@pytest.fixture(scope="module")
+def address(stocked: Shop) -> Iterator[str]:
+    """MLflow's own server of the champion."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local"]
+    path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    process = subprocess.Popen(
+        [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],
+        env=environment(stocked) | path,
+        start_new_session=True,
+    )
+    try:
+        yield _await(process, f"http://127.0.0.1:{port}")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _await(process: subprocess.Popen[bytes], address: str) -> str:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/ping", timeout=2):  # noqa: S310
+                return address
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError("MLflow does not serve the champion; see what it has printed.")
+
+
+def ask(address: str, *rows: dict[str, Any], code: int = 200) -> Any:
+    """What the server says to a question of these rows."""
+    body = json.dumps({"dataframe_records": rows}).encode()
+    request = urllib.request.Request(f"{address}/invocations", body, {"Content-Type": "application/json"})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            status, said = answer.status, json.load(answer)["predictions"]
+    except urllib.error.HTTPError as error:
+        status, said = error.code, json.load(error)
+    assert status == code, said
+    return said
+
+
+def published(shop: Shop, user: str) -> list[str]:
+    return [row["item_id"] for row in shop.json("recommend", user)]
+
+
+def test_mlflow_serves_the_list_that_is_published(stocked: Shop, address: str) -> None:
+    shelf = stocked.json("recommend", "household-0001")
+    rows = ask(address, {"user": "household-0001"})
+    assert [row["item_id"] for row in rows] == [row["item_id"] for row in shelf]
+    assert [row["reason"] for row in rows] == [row["reason"] for row in shelf]
+    assert [row["rank"] for row in rows] == list(range(1, 21))
+    assert {(row["user"], row["placement"]) for row in rows} == {("household-0001", "home")}
+    key = stocked.sql("SELECT user_key FROM recommendations_by_user_id WHERE user_id = 'household-0001' LIMIT 1")[0][0]
+    assert [row["item_id"] for row in ask(address, {"user": key})] == [row["item_id"] for row in shelf]
+
+
+def test_several_are_asked_at_once_each_for_a_list_of_his_own(stocked: Shop, address: str) -> None:
+    one, two = published(stocked, "household-0001"), published(stocked, "household-0002")
+    question = [
+        {"user": "household-0001", "k": 3, "placement": "home", "exclude": [one[0]]},
+        {"user": "household-0002", "k": 5, "placement": "basket", "exclude": []},
+    ]
+    rows = ask(address, *question)
+    assert [row["item_id"] for row in rows] == [*one[1:4], *two[:5]]
+    assert [row["placement"] for row in rows] == ["home"] * 3 + ["basket"] * 5
+
+
+def test_somebody_never_seen_is_answered_and_nonsense_is_refused_in_words(address: str) -> None:
+    assert len(ask(address, {"user": "never seen"})) == 20
+    assert "at least 1; it is 0" in json.dumps(ask(address, {"user": "household-0001", "k": 0}, code=400))
+    assert "user" in json.dumps(ask(address, {"k": 3}, code=400))
+
+
+def test_the_registered_version_has_a_schema_and_loads_in_a_process(stocked: Shop) -> None:
+    shelf = published(stocked, "household-0003")
+    version = stocked.json("status")["champion"]["version"]
+    question = json.dumps({"user": ["household-0003"], "k": [7], "exclude": [shelf[:2]]})
+    command = [sys.executable, "-c", LOAD.format(uri=f"models:/tailorbird/{version}"), question]
+    done = subprocess.run(command, env=environment(stocked), capture_output=True, text=True, check=True)
+    said = dict(line.split(" ", 1) for line in done.stdout.splitlines() if line.startswith(("ROWS", "SCHEMA")))
+    assert [row["item_id"] for row in json.loads(said["ROWS"])] == shelf[2:9]
+    inputs, outputs = json.loads(said["SCHEMA"])
+    assert {column["name"]: column["required"] for column in inputs} == {
+        "user": True,
+        "k": False,
+        "placement": False,
+        "exclude": False,
+    }
+    assert [column["name"] for column in outputs] == list(json.loads(said["ROWS"])[0])
+
+
+def test_what_was_promoted_is_verified_and_named_so_that_it_can_be_served_from_there(stocked: Shop) -> None:
+    folder = Path(stocked.run("verify").strip())
+    assert folder.parent == stocked.var / "bundles"
+    assert stocked.run("verify", str(folder)).strip() == str(folder)
+    (folder / "strange").touch()
+    assert "does not list: strange" in stocked.run("verify", code=1)
+    (folder / "strange").unlink()
+    assert len(bytes.fromhex(stocked.run("signing-key").strip())) == 32
+
+
+def test_the_page_of_the_version_can_read_the_schema(stocked: Shop) -> None:
+    known = environment(stocked)
+    version = stocked.json("status")["champion"]["version"]
+    login = b64encode(f"{known['MLFLOW_TRACKING_USERNAME']}:{known['MLFLOW_TRACKING_PASSWORD']}".encode()).decode()
+    url = f"{known['MLFLOW_TRACKING_URI']}/model-versions/get-artifact?path=MLmodel&name=tailorbird&version={version}"
+    request = urllib.request.Request(url, headers={"Authorization": f"Basic {login}"})  # noqa: S310
+    with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
+        text = answer.read().decode()
+    assert "loader_module: serving.pyfunc" in text
+    assert '"name": "exclude"' in text.replace("\n    ", " ")

@@ -1,0 +1,128 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infra import bundles
+from infra.bundles import MANIFEST, BundleRefusedError
+from infra.identity import pseudonym, pseudonyms
+from models.dataset import Dataset
+from models.most_popular import popularity
+from models.own_frequency import Config, OwnFrequency
+from models.segment_popular import BY_TRAITS, SegmentPopular
+from serving.pyfunc import LoadedModel, QuestionRefusedError, _load_pyfunc
+from tests.models.conftest import CUT, CUTS, make_shop
+
+COLUMNS = ["user", "placement", "rank", "item_id", "score", "reason", "run_id"]
+KEY = "a key"
+GONE = "i41"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
+    """The shop under pseudonyms, with one bag that is not available."""
+    tables = [
+        table.set_column(0, "user_key", pseudonyms(table["user_key"], KEY.encode())) for table in make_shop(seed=1)[:2]
+    ]
+    data = Dataset(CUTS, *tables, make_shop(seed=1).items).training_data(CUT)
+    model, segments = OwnFrequency.fit(data, Config(), 7), SegmentPopular.fit(data, BY_TRAITS, 7)
+    origin = bundles.Origin("v1", 7, "run 1")
+    bundles.write(tmp_path / "b", model, popularity(data), origin, segments, available=data.items != GONE)
+    return tmp_path / "b"
+
+
+@pytest.fixture
+def model(folder: Path, monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", KEY)
+    return _load_pyfunc(str(folder))
+
+
+def ask(model: LoadedModel, **columns: list[Any]) -> pd.DataFrame:
+    return model.predict(pd.DataFrame(columns))
+
+
+def items(model: LoadedModel, **row: Any) -> list[str]:
+    return list(ask(model, **{name: [value] for name, value in row.items()})["item_id"])
+
+
+def test_a_list_is_a_row_an_item_with_the_user_as_asked_and_the_run_it_comes_from(model: LoadedModel) -> None:
+    found = ask(model, user=["u001", "u002"])
+    assert list(found.columns) == COLUMNS
+    assert list(found["user"]) == ["u001"] * 20 + ["u002"] * 20
+    assert list(found["rank"]) == [*range(1, 21)] * 2
+    assert set(found["placement"]) == {"home"}
+    assert set(found["run_id"]) == {"run 1"}
+    assert found["score"].dtype == np.float64
+    assert found.groupby("user")["item_id"].nunique().tolist() == [20, 20]
+    assert found["reason"].str.len().min() > 0
+
+
+def test_a_user_is_known_by_his_own_id_and_by_his_key(model: LoadedModel) -> None:
+    key = pseudonym("u001", KEY.encode())
+    by_key = ask(model, user=[key], k=[5])
+    assert set(by_key["user"]) == {key}
+    assert list(by_key["item_id"]) == items(model, user="u001", k=5) != items(model, user="u002", k=5)
+
+
+def test_each_row_has_its_own_length_placement_and_exclusions(model: LoadedModel) -> None:
+    best = items(model, user="u001", k=6)
+    rows = {"user": ["u001", "u001", "u002"], "k": [2, 4, 9], "placement": ["home", "basket", None]}
+    found = ask(model, **rows, exclude=[[], [best[0], best[2], best[0]], None])
+    assert found.groupby(["user", "placement"], sort=False).size().tolist() == [2, 4, 9]
+    assert list(found["item_id"][:2]) == best[:2]
+    assert list(found["item_id"][2:6]) == [best[1], *best[3:6]]
+    assert list(found["placement"].unique()) == ["home", "basket"]
+
+
+def test_what_was_not_available_is_on_no_list(model: LoadedModel) -> None:
+    found = items(model, user="u001", k=1000)
+    assert len(found) == len(set(found)) == len(model.answers.items) - 1
+    assert GONE not in found
+
+
+def test_whom_the_model_does_not_know_gets_what_is_popular_and_what_it_does_not_know_is_ignored(
+    model: LoadedModel,
+) -> None:
+    popular = ask(model, user=["nobody", "ab" * 32], k=[5, 5])
+    assert set(popular["reason"]) == {"Popular in the last weeks"}
+    assert list(popular["item_id"][:5]) == list(popular["item_id"][5:])
+    assert items(model, user="nobody", k=5, exclude=["never heard of"]) == list(popular["item_id"][:5])
+
+
+def test_a_host_without_the_key_of_pseudonyms_answers_by_user_key_only(folder: Path) -> None:
+    model = _load_pyfunc(str(folder))
+    assert len(items(model, user=pseudonym("u001", KEY.encode()), k=5)) == 5
+    with pytest.raises(QuestionRefusedError, match="TAILORBIRD_SECRET_PSEUDONYM_KEY"):
+        ask(model, user=["u001"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"k": 0}, "at least 1; it is 0"),
+        ({"k": -3}, "at least 1; it is -3"),
+        ({"k": 2.5}, "at least 1; it is 2.5"),
+        ({"k": "many"}, "at least 1; it is 'many'"),
+        ({"exclude": "i01"}, "has to be a list of item ids"),
+        ({"user": ""}, "as text; it is ''"),
+        ({"user": None}, "as text; it is None"),
+        ({"user": 7}, "as text; it is 7"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_words(model: LoadedModel, wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(QuestionRefusedError, match=told):
+        items(model, **({"user": "u001"} | wrong))
+
+
+def test_a_question_without_users_is_refused_and_one_of_no_rows_has_no_answers(model: LoadedModel) -> None:
+    with pytest.raises(QuestionRefusedError, match="no column `user`"):
+        ask(model, k=[3])
+    assert ask(model, user=[]).empty
+
+
+def test_a_folder_that_was_changed_is_not_loaded(folder: Path) -> None:
+    (folder / MANIFEST).write_text((folder / MANIFEST).read_text() + " ")
+    with pytest.raises(BundleRefusedError, match="signed by none of the keys"):
+        _load_pyfunc(str(folder))

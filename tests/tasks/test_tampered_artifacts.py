@@ -1,0 +1,117 @@
+"""Files that are changed between training and a decision, or between a decision and the next lists."""
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import insert, select
+
+from infra import bundles
+from infra.bundles import MANIFEST, BundleRefusedError
+from infra.installation import current
+from infra.manifests import sha256
+from infra.registry import MODEL_PATH, Registry
+from infra.schema import promotions, reviews
+from models import catalog
+from serving.explain import explain
+from serving.pyfunc import _load_pyfunc
+from serving.status import status
+from tasks.decide_review import decide_review
+from tasks.load_dataset import open_dataset
+from tasks.score_users import score_users
+
+
+class Bomb:
+    """Leaves a file when it is unpickled."""
+
+    def __init__(self, sentinel: Path) -> None:
+        self.sentinel = sentinel
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return (Path.write_text, (self.sentinel, "it ran"))
+
+
+def tamper(folder: Path, name: str, sentinel: Path) -> None:
+    """Put code in place of a file, or beside them, and a manifest that vouches for it."""
+    (folder / name).write_bytes(pickle.dumps(Bomb(sentinel)))
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][name] = sha256(folder / name)
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True))
+
+
+def state(stage: Any) -> list[Any]:
+    with stage.here.engine.connect() as connection:
+        held = connection.execute(select(promotions).order_by(promotions.c.promotion_id)).mappings().all()
+        open_reviews = connection.execute(select(reviews.c.model_version, reviews.c.decision)).all()
+    return [list(map(dict, held)), list(map(tuple, open_reviews)), sorted(stage.here.bundles.iterdir())]
+
+
+@pytest.fixture
+def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Version 1 waits for a decision in a registry that is MLflow's store itself, and a champion answers meanwhile."""
+    monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_database)
+    current.cache_clear()
+    stage.promote("most_popular", version=7)
+    registry = Registry(empty_database)
+    run_id = registry.start_run("own_frequency", "a key", {}, {"kind": "own_frequency"})
+    data = open_dataset(stage.manifest["version"]).training_data(stage.manifest["as_of"])
+    model = catalog.model_type("own_frequency").fit(data, catalog.config("own_frequency"), 7)
+    scores = model.scores(data.user[:1])[0]
+    bundles.write(tmp_path / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
+    registry.log_folder(run_id, tmp_path / "draft")
+    registry.finish_run(run_id)
+    version = registry.register(run_id, {})
+    row = {"dataset_version": stage.manifest["version"], "model_version": version, "passed": True, "gate": []}
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(reviews).values(row))
+    return Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
+
+
+def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(
+    stage: Any, artifact: Path, tmp_path: Path
+) -> None:
+    before, sound = state(stage), tmp_path / "sound"
+    shutil.copytree(artifact, sound)
+    for name in ("arrays.npz", "config.json", "fallback.npz", "model.pkl"):
+        tamper(artifact, name, tmp_path / "sentinel")
+        with pytest.raises(BundleRefusedError, match=r"signed by none of the keys .* Restore it or make it anew"):
+            decide_review.fn(1, True, "ann", "fine")
+        assert state(stage) == before
+        shutil.rmtree(artifact)
+        shutil.copytree(sound, artifact)
+    (artifact / "model.pkl").write_bytes(pickle.dumps(Bomb(tmp_path / "sentinel")))
+    with pytest.raises(BundleRefusedError, match=r"does not list: model\.pkl"):
+        decide_review.fn(1, True, "ann", "fine")
+    assert state(stage) == before
+    assert not (tmp_path / "sentinel").exists()
+    shutil.rmtree(artifact)
+    shutil.copytree(sound, artifact)
+    assert decide_review.fn(1, True, "ann", "fine")["decision"] == "approved"
+    assert status(stage.here.engine)["champion"]["version"] == 1
+
+
+@pytest.mark.parametrize("name", ["arrays.npz", "config.json", "fallback.npz", "model.pkl"])
+def test_a_champion_that_was_changed_answers_nobody_and_the_lists_before_stay(
+    stage: Any, name: str, tmp_path: Path
+) -> None:
+    bundle = stage.promote()
+    score_users.fn(k=5)
+    before, champion = status(stage.here.engine), state(stage)
+    tamper(bundle, name, tmp_path / "sentinel")
+    somebody = str(stage.shop.demographics["household_id"][0].as_py())
+    ways: list[Callable[[], Any]] = [
+        lambda: score_users.fn(k=6),
+        lambda: explain(stage.here.engine, somebody, "500001"),
+        lambda: _load_pyfunc(str(bundle)),
+    ]
+    for way in ways:
+        with pytest.raises(BundleRefusedError, match="signed by none of the keys"):
+            way()
+    assert (status(stage.here.engine), state(stage)) == (before, champion)
+    assert not (tmp_path / "sentinel").exists()
