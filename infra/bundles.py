@@ -4,6 +4,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
@@ -98,13 +99,15 @@ def keep(source: Path, root: Path) -> tuple[Path, str]:
     if not target.exists():
         root.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
-        for name in (*manifest["files"], MANIFEST, SIGNATURE):
-            shutil.copyfile(source / name, staging / name)
-        shutil.copystat(source, staging)
         try:
-            staging.replace(target)
-        except OSError:  # another process kept the same bundle first
-            shutil.rmtree(staging)
+            for name in (*manifest["files"], MANIFEST, SIGNATURE):
+                shutil.copyfile(source / name, staging / name)
+            shutil.copystat(source, staging)
+            verify(staging, digest)  # the source may have changed since
+            with suppress(OSError):  # another process kept the same bundle first
+                staging.replace(target)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     verify(target, digest)
     return target, digest
 

@@ -135,11 +135,9 @@ def test_the_registered_version_has_a_schema_and_loads_in_a_process(stocked: Sho
 def test_what_was_promoted_is_verified_and_named_so_that_it_can_be_served_from_there(stocked: Shop) -> None:
     folder = Path(stocked.run("verify").strip())
     assert folder.parent == stocked.var / "bundles"
-    assert stocked.run("verify", str(folder)).strip() == str(folder)
     (folder / "strange").touch()
     assert "does not list: strange" in stocked.run("verify", code=1)
     (folder / "strange").unlink()
-    assert len(bytes.fromhex(stocked.run("signing-key").strip())) == 32
 
 
 def test_the_page_of_the_version_can_read_the_schema(stocked: Shop) -> None:

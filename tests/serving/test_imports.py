@@ -31,6 +31,12 @@ def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
     assert not HEAVY & loaded
 
 
+def test_what_mlflow_serves_needs_mlflow_as_little_as_prefect() -> None:
+    done, loaded = run("import serving.pyfunc")
+    assert done.returncode == 0, done.stderr
+    assert not (HEAVY - {"pandas"}) & loaded
+
+
 def test_the_status_is_told_without_what_is_heavy(installation: Installation) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "status", "--json"]))
     found = json.loads(done.stdout)

@@ -12,7 +12,8 @@ from models.dataset import Dataset
 from models.most_popular import popularity
 from models.own_frequency import Config, OwnFrequency
 from models.segment_popular import BY_TRAITS, SegmentPopular
-from serving.pyfunc import LoadedModel, QuestionRefusedError, _load_pyfunc
+from serving.pyfunc import LoadedModel, _load_pyfunc
+from serving.questions import QuestionRefusedError
 from tests.models.conftest import CUT, CUTS, make_shop
 
 COLUMNS = ["user", "placement", "rank", "item_id", "score", "reason", "run_id"]
