@@ -86,14 +86,13 @@ def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
 
 def _signed(folder: Path) -> bytes:
     """The bytes of the manifest, once it is known who wrote them."""
-    try:
-        content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
-    except OSError as error:
-        missing = Path(str(error.filename)).name
-        raise BundleRefusedError(
-            f"{folder} has no readable {missing}: it is not a model bundle, its copy was cut short, or it is older "
-            "than signatures. Copy it anew, or train and promote the model anew."
-        ) from None
+    for name in (MANIFEST, SIGNATURE):
+        if not (folder / name).is_file():
+            raise BundleRefusedError(
+                f"{folder} has no {name}: it is not a model bundle, its copy was cut short, or it is older than "
+                "signatures. Copy it anew, or train and promote the model anew."
+            )
+    content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
     try:
         signing.verify(load(), content, signature)
     except signing.SignatureRefusedError as error:

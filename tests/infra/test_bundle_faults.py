@@ -1,6 +1,7 @@
 """Bundles that somebody with write access has changed. Each file may be the one; nothing that is in it may run."""
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -132,6 +133,14 @@ def test_a_file_too_many_is_refused(folder: Path, sentinel: Path, name: str, vou
         resign(folder)
     with pytest.raises(BundleRefusedError, match="none of the keys" if vouched else f"does not list: {name}"):
         OPENERS[opened](folder)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(BundleRefusedError, match="anew"):
+        bundles.load(folder)
 
 
 def test_a_folder_in_a_bundle_is_refused(folder: Path) -> None:
