@@ -69,7 +69,8 @@ def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytes
     version = registry.register(run_id, {})
     row = {"dataset_version": stage.manifest["version"], "model_version": version, "passed": True, "gate": []}
     with stage.here.engine.begin() as connection:
-        connection.execute(insert(reviews).values(row))
+        against = connection.execute(select(promotions.c.promotion_id)).scalar_one()
+        connection.execute(insert(reviews).values(row | {"against": against}))
     return Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
 
 
