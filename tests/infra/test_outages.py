@@ -4,7 +4,8 @@ from infra.outages import explain
 
 
 @pytest.mark.parametrize(
-    "said", ["Failed to reach API at http://127.0.0.1:1/api/", "Cannot create flow run. Failed to reach API at http://x."]
+    "said",
+    ["Failed to reach API at http://127.0.0.1:1/api/", "Cannot create flow run. Failed to reach API at http://x."],
 )
 def test_prefect_that_cannot_be_reached_is_said_in_a_sentence(said: str) -> None:
     told = explain(RuntimeError(said))
