@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
-PLOTS |= {"precision_recall", "calibration"}
+PLOTS |= {"precision_recall", "calibration", "feature_importance"}
 CURVE = "learning_curve.png"
 """Of models that are fitted fast enough."""
-FILES = {"per_user.parquet", "summary.json", "tables.csv"}
+FILES = {"per_user.parquet", "summary.json", "tables.csv", "feature_importance.csv"}
 
 
 @pytest.fixture(scope="module")
