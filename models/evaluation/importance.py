@@ -10,7 +10,7 @@ from models.evaluation.evaluate import Evaluation
 from models.recommender import EVERYBODY, Explains, Recommender
 from models.training_data import index_of, words
 
-USERS: Final = 100
+USERS: Final = 50
 """Of so many users what they are shown is looked at: the first by key. Keys are pseudonyms, in an order that means
 nothing."""
 
