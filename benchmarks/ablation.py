@@ -13,10 +13,10 @@ from benchmarks.figures import publish
 from benchmarks.journey import journey
 from models.dataset import Dataset
 from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.metrics import METRIC
 from models.evaluation.paired import gain
 from models.evaluation.summary import NEW
 from models.most_popular import popularity
-from models.promotion import METRIC
 from models.two_stage import Config, TwoStage
 
 SEED = 7

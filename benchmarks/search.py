@@ -23,8 +23,8 @@ from models.columns import USER_KEY
 from models.dataset import Dataset
 from models.evaluation.bootstrap import Estimate, intervals_of_ratios
 from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures as of_users
-from models.promotion import METRIC
 from models.search_folds import FoldData, search_folds
 from models.search_plan import Budget, SearchPlan
 from models.splits import Fold

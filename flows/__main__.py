@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from flows.commands import ingestion, lake, modelling, schedules, services
+from flows.commands import ingestion, lake, modelling, reviewing, schedules, services
 from flows.commands.running import say
 from models.errors import TailorbirdError
 
@@ -13,6 +13,8 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(services.app)
 app.add_typer(ingestion.app)
 app.add_typer(modelling.app)
+app.add_typer(reviewing.app)
+app.add_typer(reviewing.back, name="rollback")
 app.add_typer(lake.app, name="lake")
 app.add_typer(schedules.app, name="schedules")
 

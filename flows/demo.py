@@ -11,7 +11,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import search
 from flows.train import MODELS, train
-from tasks.review_models import REFUSED, WAITS
+from tasks.review_models import UNDECIDED, WAITS
 
 SEARCHED = ["own_frequency"]
 
@@ -44,5 +44,5 @@ def demo(
     if approve and result["status"] == WAITS:
         decide(True, "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
         result["status"] = "approved"
-    batch = None if result["status"] in (WAITS, REFUSED) else score()
+    batch = None if result["status"] in UNDECIDED else score()
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batch": batch}

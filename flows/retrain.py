@@ -11,7 +11,7 @@ from flows.train import MODELS, train
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
 from tasks.report import show
-from tasks.review_models import REFUSED, WAITS
+from tasks.review_models import UNDECIDED
 
 
 @flow
@@ -40,5 +40,5 @@ def retrain(
         search(version, list(due), trials=trials, minutes=minutes, return_state=True)
     train(version, models)
     result = review(version, models)
-    batch = None if result["status"] in (WAITS, REFUSED) else score()
+    batch = None if result["status"] in UNDECIDED else score()
     return {"dataset_version": version, "due": due, "review": result, "batch": batch}

@@ -5,15 +5,18 @@ from typing import Any
 from prefect import flow
 
 from flows.train import MODELS
+from tasks.decide_review import decide_review, promotes_itself
 from tasks.load_dataset import newest_version
 from tasks.report import show, show_ladder
-from tasks.review_models import review_models
+from tasks.review_models import WAITS, review_models
 from tasks.train_model import train_model
 
 
 @flow
 def review(dataset_version: str | None = None, models: list[str] = MODELS) -> dict[str, Any]:
-    """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. Promotes nothing.
+    """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
+
+    With TAILORBIRD_REVIEW=auto what passes is promoted at once, with `never` nothing is promoted by anybody.
 
     Args:
         dataset_version: The data set; by default the newest.
@@ -24,4 +27,9 @@ def review(dataset_version: str | None = None, models: list[str] = MODELS) -> di
     result = review_models(version, run_ids)
     show_ladder(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"])
+    show("gate-by-group", "How groups of people fare", result.get("groups", []))
+    if result["status"] == WAITS and promotes_itself():
+        reason = "It passed the gate, and reviews are automatic (TAILORBIRD_REVIEW=auto)."
+        result |= decide_review(result["model_version"], True, "the gate", reason, via="auto")
+        result["status"] = result["decision"]
     return result

@@ -1,8 +1,9 @@
 """Where the services answer, and what a program needs in its environment to use them."""
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from infra import state
 from infra.credentials import secret
@@ -130,6 +131,8 @@ def _places(settings: Settings) -> dict[str, str]:
     if settings.database_url is not None:
         places["DATABASE_URL"] = settings.database_url.get_secret_value()
     places["EXPORTED_BY"] = places["VAR"]
+    places |= {name.upper(): str(getattr(settings, name)) for name in ("review", "review_days")}
+    places["GATE"] = json.dumps(asdict(settings.gate))
     return {f"TAILORBIRD_{name}": value for name, value in places.items()}
 
 

@@ -20,6 +20,8 @@ NAME = "tailorbird"
 MODEL_PATH = "model"
 """Where a run keeps its bundle."""
 RUN_KEY = "run_key"
+_NEWEST = 50
+"""Versions that are looked at; a person decides about the latest."""
 NOTE = MLFLOW_RUN_NOTE
 """The tag that MLflow shows on top of a run's page, as Markdown."""
 
@@ -161,12 +163,20 @@ class Registry:
         """One registered version."""
         return self._client.get_model_version(NAME, str(version))
 
-    def alias(self, name: str) -> int | None:
-        """The version that an alias (`champion`, `challenger`) points at."""
+    def aliases(self) -> dict[str, int]:
+        """Every alias (`champion`, `challenger`) with the version it points at; none before a model is registered."""
         try:
-            return int(self._client.get_model_version_by_alias(NAME, name).version)
-        except MlflowException:
-            return None
+            model = self._client.get_registered_model(NAME)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+        return {name: int(version) for name, version in model.aliases.items()}
+
+    def tags(self) -> dict[int, dict[str, str]]:
+        """The tags of the newest versions."""
+        found = self._client.search_model_versions(f"name = '{NAME}'", _NEWEST, ["version_number DESC"])
+        return {int(version.version): dict(version.tags) for version in found}
 
     def set_alias(self, name: str, version: int) -> None:
         """Point an alias at a version."""
@@ -174,13 +184,18 @@ class Registry:
 
     def drop_alias(self, name: str) -> None:
         """Take an alias away; nothing happens when it is not there."""
-        if self.alias(name) is not None:
+        if name in self.aliases():
             self._client.delete_registered_model_alias(NAME, name)
 
     def tag_version(self, version: int, tags: Mapping[str, str]) -> None:
         """Set tags on a version, where a reviewer reads them."""
         for key, value in tags.items():
             self._client.set_model_version_tag(NAME, str(version), key, value)
+
+    def untag_version(self, version: int, *names: str) -> None:
+        """Take tags away; nothing happens to those that are not there."""
+        for name in set(names) & set(self.version(version).tags):
+            self._client.delete_model_version_tag(NAME, str(version), name)
 
     def describe(self, version: int, text: str) -> None:
         """The text that MLflow shows on top of a version, as Markdown."""

@@ -208,11 +208,17 @@ reviews = Table(
     Column("model_version", Integer, nullable=False, unique=True),
     Column("passed", Boolean, nullable=False),
     Column("gate", JSONB, nullable=False),
+    Column("groups", JSONB, nullable=False, server_default="[]"),
+    Column("against", BigInteger, nullable=False, server_default="0"),
     _moment("requested_at", now=True),
+    _moment("expires_at"),
     Column("decision", Text),
     Column("reviewer", Text),
     Column("reason", Text),
+    Column("via", Text),
+    Column("overridden", Boolean, nullable=False, server_default="false"),
     _moment("decided_at"),
+    comment="`against` is the promotion that the gate compared with (0: none): no other champion is replaced.",
 )
 
 promotions = Table(
@@ -228,8 +234,14 @@ promotions = Table(
     Column("digest", Text, nullable=False),
     Column("actor", Text, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("via", Text, nullable=False, server_default="command"),
+    Column("gate", JSONB, nullable=False, server_default="[]"),
+    Column("overridden", Boolean, nullable=False, server_default="false"),
+    Column("restores", BigInteger),
     _moment("promoted_at", now=True),
-    comment="Each row replaces the champion it `follows` (0: none): a second row after the same one is refused.",
+    _moment("followed_at"),
+    comment="Each row replaces the champion it `follows` (0: none): a second row after the same one is refused. "
+    "`restores` is the earlier row that a rollback went back to; at `followed_at` MLflow's alias came after.",
 )
 
 recommendation_batches = Table(

@@ -1,6 +1,7 @@
 """How the servers and the worker are started: commands, settings and secrets."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
@@ -75,6 +76,19 @@ def docs_command(settings: Settings, port: int) -> Command:
 
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """The worker that runs every deployment, each run in a process of its own."""
+    worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
+    return _client(settings, endpoints, "worker", worker, {"PREFECT_WORKER_QUERY_SECONDS": "1"})
+
+
+def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
+    """What hears decisions that people make in MLflow. It looks again soon enough not to try a call for minutes."""
+    return _client(
+        settings, endpoints, "reconciler", "flows reconcile --watch", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    )
+
+
+def _client(settings: Settings, endpoints: Endpoints, name: str, module: str, more: Mapping[str, str]) -> Command:
+    """A process of ours that uses all services."""
     public = dict(endpoints.environment)
     secrets = {name: public.pop(name) for name in sorted(public) if name in _SECRET}
     if "TAILORBIRD_DATABASE_URL" in public:
@@ -82,10 +96,10 @@ def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
         public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
         secrets |= _password(database)
     return Command(
-        mark=mark(settings, "worker"),
-        arguments=[*_PYTHON, *f"prefect worker start --pool {POOL} --type process --name tailorbird-up".split()],
-        log=log(settings, "worker"),
-        environment=public | {"PREFECT_WORKER_QUERY_SECONDS": "1", "PYTHONUNBUFFERED": "1"},
+        mark=mark(settings, name),
+        arguments=[*_PYTHON, *module.split()],
+        log=log(settings, name),
+        environment={**public, **more, "PYTHONUNBUFFERED": "1"},
         secrets=secrets,
         folder=settings.home,
     )

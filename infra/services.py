@@ -1,4 +1,4 @@
-"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect and its worker, and Data Docs."""
+"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect, their clients, and Data Docs."""
 
 import contextlib
 import time
@@ -36,10 +36,13 @@ _TITLES = {
     "mlflow": "MLflow",
     "docs": "Data Docs",
     "worker": "The worker",
+    "reconciler": "The reconciler",
 }
 _PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000}
 NEEDED = ("postgres", "prefect", "mlflow")
-"""Without these nothing can run; the worker and Data Docs may be missing."""
+"""Without these nothing can run; the worker, the reconciler and Data Docs may be missing."""
+_CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
+"""Processes that have no address of their own."""
 _LINE_EVERY = 3.0  # seconds between two lines that say what is being waited for
 
 
@@ -54,11 +57,11 @@ def start(settings: Settings, say: Say) -> Endpoints:
 
 
 def stop(settings: Settings, say: Say) -> None:
-    """Stop what `start` started: first the worker, then the servers, PostgreSQL last."""
+    """Stop what `start` started: first the worker and the reconciler, then the servers, PostgreSQL last."""
     with state.locked(settings.var, say):
         known = state.load(settings.var)
-        stopped = [_stop(settings, known, "worker")]
-        if stopped[0]:
+        stopped = [_stop(settings, known, name) for name in _CLIENTS]
+        if "worker" in stopped:
             _report_killed(settings, known)
         with ThreadPoolExecutor() as pool:
             stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow", "docs"])
@@ -133,7 +136,7 @@ class _Startup:
         self._work(now)
         self._await("mlflow", f"{now.mlflow_tracking_uri.rstrip('/')}/health", "MLFLOW_TRACKING_URI")
         self._await("docs", f"{now.docs_page}/health")
-        self._check_worker()
+        self._check_clients()
 
     def _postgres(self) -> URL:
         """The server everything else lives on: the URL that may create databases there."""
@@ -189,16 +192,18 @@ class _Startup:
         return port
 
     def _work(self, now: Endpoints) -> None:
-        """Pool, deployments and worker: the first two only when they differ from what Prefect has."""
+        """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""
         api, home = now.prefect_api_url.rstrip("/"), self.settings.home
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(api, now.environment)
         deploy = deployments.begin(api, now.environment, home, log)
-        command, known = servers.worker_command(self.settings, now), self.known.get("worker")
-        if known is None or not known.alive or known.digest != command.digest:
-            self._clear("worker")
-            _report_killed(self.settings, self.known)
-            self._launch("worker", command, Service("", 0))
+        for name, build in _CLIENTS.items():
+            command, known = build(self.settings, now), self.known.get(name)
+            if known is None or not known.alive or known.digest != command.digest:
+                self._clear(name)
+                if name == "worker":
+                    _report_killed(self.settings, self.known)
+                self._launch(name, command, Service("", 0))
         if deploy is not None:
             self.started.append("deployments")
             self.say("Telling Prefect about the flows in prefect.yaml")
@@ -248,11 +253,12 @@ class _Startup:
             )
             processes.wait_until(ours, running, servers.log(self.settings, name))
 
-    def _check_worker(self) -> None:
-        """It has no address to ask; but one that cannot work has ended by now."""
-        worker = self.known["worker"].running
-        if worker is not None:
-            processes.wait_until(lambda: worker.alive, worker, servers.log(self.settings, "worker"))
+    def _check_clients(self) -> None:
+        """They have no address to ask; but one that cannot work has ended by now."""
+        for name in _CLIENTS:
+            client = self.known[name].running
+            if client is not None:
+                processes.wait_until(partial(getattr, client, "alive"), client, servers.log(self.settings, name))
 
     def _saying(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
         began = last = time.monotonic()

@@ -1,12 +1,15 @@
 """What the environment says: where things are, and what is used instead of being started."""
 
+import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import TailorbirdError
+from models.gate.limits import Limits
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
@@ -30,6 +33,12 @@ class Settings(BaseSettings):
     memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     """What feature queries may take; beyond it they use the disk."""
     bundles: str = ""
+    review: Literal["manual", "auto", "never"] = "manual"
+    """Who promotes what passes the gate: a person, the gate alone, or nobody."""
+    review_days: float = Field(default=7, gt=0)
+    """How long a request for a decision stays open."""
+    gate: Annotated[Limits, NoDecode] = Limits()
+    """As JSON, such as {"group_margin": 0.1}."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     exported_by: str = ""  # the var folder whose own services the two addresses above belong to
@@ -50,6 +59,23 @@ class Settings(BaseSettings):
         """The folder of prefect.yaml and flows/: the one asked for, else here, else the code's own."""
         here = home.expanduser().absolute()
         return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parent.parent
+
+    @field_validator("gate", mode="before")
+    @classmethod
+    def _limits(cls, said: Any) -> Any:
+        """The limits that are said, as values; their types and bounds are checked later."""
+        if not isinstance(said, str):
+            return said
+        try:
+            values = json.loads(said)
+        except ValueError:
+            values = None
+        if not isinstance(values, dict):
+            raise ValueError('write it as JSON, such as {"group_margin": 0.1}')
+        known = [limit.name for limit in fields(Limits)]
+        if unknown := sorted(set(values) - set(known)):
+            raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
+        return values
 
     def model_post_init(self, _context: Any) -> None:
         """The lake and the bundles live in `var` unless told otherwise; a folder is made absolute."""

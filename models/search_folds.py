@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from models.columns import OCCURRED_AT
 from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
+from models.evaluation.metrics import METRIC
 from models.features.rows import DAY
 from models.most_popular import popularity
-from models.promotion import METRIC
 from models.recommender import Recommender
 from models.search_plan import COVERAGE
 from models.splits import Fold

@@ -7,7 +7,7 @@ from hashlib import sha256
 from typing import Any, Final, Literal
 
 from models.errors import TailorbirdError
-from models.promotion import METRIC
+from models.evaluation.metrics import METRIC
 from models.space import Parameter
 
 Method = Literal["tpe", "grid", "random"]

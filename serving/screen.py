@@ -182,7 +182,7 @@ def _next(result: Mapping[str, Any]) -> None:
     _console.print("\nWhat to look at next", style="bold")
     if not result["batch"]:
         version = result["review"]["model_version"]
-        _console.print(f"  {me} decide --approve --version {version} --reason …   then: {me} score")
+        _console.print(f"  {me} decide {version} --approve --reason …   then: {me} score")
     _console.print(f"  {me} recommend USER    one user's list, by your own id")
     _console.print(f"  {me} status            ledger, champion, live batch, services")
     _console.print(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")

@@ -1,14 +1,19 @@
 """Who answers shoppers: the newest row of `promotions`. MLflow's aliases follow it."""
 
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select, update
 
 from infra.registry import Registry
-from infra.schema import promotions, reviews
+from infra.schema import promotions
+from tasks.ledger import hold
+from tasks.reviews import open_reviews
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
 Champion = dict[str, Any]
+
+_ALIASES: Final = "the aliases in MLflow"
 
 
 def champion(connection: Connection) -> Champion | None:
@@ -17,14 +22,49 @@ def champion(connection: Connection) -> Champion | None:
     return dict(row) if row else None
 
 
-def follow(engine: Engine, registry: Registry) -> None:
-    """Let MLflow's aliases say what Postgres says: a crash between the two leaves them apart until the next look."""
-    challenger = registry.alias(CHALLENGER)
-    with engine.connect() as connection:
-        holder = champion(connection)
-        decided = select(reviews.c.decision).where(reviews.c.model_version == challenger)
-        challenger_decided = challenger is not None and connection.execute(decided).scalar()
-    if holder and registry.alias(CHAMPION) != holder["model_version"]:
-        registry.set_alias(CHAMPION, holder["model_version"])
-    if challenger_decided:
+def promotion(connection: Connection, promotion_id: int) -> Champion | None:
+    """A promotion by its id."""
+    found = select(promotions).where(promotions.c.promotion_id == promotion_id)
+    row = connection.execute(found).mappings().first()
+    return dict(row) if row else None
+
+
+def promotion_of(connection: Connection, model_version: int) -> Champion | None:
+    """The newest promotion of a version, None when it never was the champion."""
+    found = select(promotions).where(promotions.c.model_version == model_version)
+    row = connection.execute(found.order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+def follow(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
+    """Let MLflow's aliases say what Postgres says; one process at a time, so that no older state is written last.
+
+    An alias that once followed the champion and now points elsewhere was moved by a person: it is left for
+    `tasks.reconcile` to hear, or `put_back`.
+    """
+    with hold(engine, _ALIASES, wait=True):
+        with engine.connect() as connection:
+            holder = champion(connection)
+            waiting = next((review["model_version"] for review in open_reviews(connection) if review["passed"]), None)
+        aliases = registry.aliases()
+        if holder and aliases.get(CHAMPION) != holder["model_version"] and (put_back or holder["followed_at"] is None):
+            registry.set_alias(CHAMPION, holder["model_version"])
+            aliases[CHAMPION] = holder["model_version"]
+        if holder and aliases.get(CHAMPION) == holder["model_version"] and holder["followed_at"] is None:
+            _mark_followed(engine, holder["promotion_id"])
+        if holder is None and put_back and CHAMPION in aliases:
+            registry.drop_alias(CHAMPION)
+        _point_challenger(registry, aliases.get(CHALLENGER), waiting)
+
+
+def _mark_followed(engine: Engine, promotion_id: int) -> None:
+    mine = promotions.c.promotion_id == promotion_id
+    with engine.begin() as connection:
+        connection.execute(update(promotions).where(mine).values(followed_at=func.now()))
+
+
+def _point_challenger(registry: Registry, now: int | None, waiting: int | None) -> None:
+    if waiting is not None and now != waiting:
+        registry.set_alias(CHALLENGER, waiting)
+    if waiting is None and now is not None:
         registry.drop_alias(CHALLENGER)

@@ -17,6 +17,7 @@ from sqlalchemy.exc import OperationalError
 from infra.bulk import copy
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
+from tasks.ledger import hold
 
 LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
 KEPT_BEFORE_LIVE = 2
@@ -163,18 +164,37 @@ def _await_earlier_readers(engine: Engine) -> None:
         sleep(0.01)
 
 
-def point(connection: Connection, shelf: Shelf, batch_id: int, expected: int | None, counts: dict[str, int]) -> None:
+def point(connection: Connection, placement: str, batch_id: int, expected: int | None, **counts: int) -> None:
     """Compare and set: the placement shows this batch if it still shows the `expected` one."""
     moved = {"batch_id": batch_id, "previous_batch_id": expected, "published_at": func.now()}
     if expected is None:
-        entry = insert(placements).values(placement=shelf.placement, batch_id=batch_id).on_conflict_do_nothing()
+        entry = insert(placements).values(placement=placement, batch_id=batch_id).on_conflict_do_nothing()
         done = connection.execute(entry).rowcount
     else:
-        mine = (placements.c.placement == shelf.placement, placements.c.batch_id == expected)
+        mine = (placements.c.placement == placement, placements.c.batch_id == expected)
         done = connection.execute(update(placements).where(*mine).values(moved)).rowcount
     if done != 1:
-        raise TailorbirdError(f"Another batch was published for {shelf.placement!r} in the meantime; score again.")
+        raise TailorbirdError(f"Another batch was published for {placement!r} in the meantime; score again.")
     _mark(connection, batch_id, status=PUBLISHED, published_at=func.now(), **counts)
+
+
+def go_back(engine: Engine, model_version: int) -> dict[str, int | None]:
+    """Show the last kept lists of a model in every placement; by placement the batch, None where none is kept."""
+    with engine.connect() as connection:
+        names = list(connection.execute(select(placements.c.placement).order_by(placements.c.placement)).scalars())
+    return {name: _go_back(engine, name, model_version) for name in names}
+
+
+def _go_back(engine: Engine, placement: str, model_version: int) -> int | None:
+    batches = recommendation_batches.c
+    kept = (batches.placement == placement, batches.model_version == model_version, batches.status == PUBLISHED)
+    newest = select(batches.batch_id).where(*kept).order_by(batches.published_at.desc()).limit(1)
+    with hold(engine, f"score {placement}", wait=True), engine.begin() as connection:
+        batch_id: int | None = connection.execute(newest).scalar()
+        live = live_batch(connection, placement)
+        if batch_id is not None and batch_id != live:
+            point(connection, placement, batch_id, live)
+    return batch_id
 
 
 def live_batch(connection: Connection, placement: str) -> int | None:

@@ -1,27 +1,29 @@
 """Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
 
-from dataclasses import asdict
-from typing import Any
-
 from prefect import task
-from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert
 
-from infra.installation import Installation, current
+from infra.installation import current
 from infra.registry import Registry
-from infra.schema import reviews
 from infra.version import git_commit
 from models import promotion
-from models.errors import TailorbirdError
+from models.columns import USER_KEY
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.ladder import BASELINES, ladder
-from models.promotion import METRIC, Check, Gate
-from tasks.champion import CHALLENGER, Champion, champion, follow
+from models.evaluation.metrics import METRIC
+from models.gate.check import Check, Gate
+from models.gate.groups import Traits, demographics
+from models.gate.limits import Limits
+from tasks.announce import announce
+from tasks.champion import Champion, champion, follow
+from tasks.load_dataset import open_dataset
+from tasks.reviews import Review, request
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
-Review = dict[str, Any]
+SWITCHED_OFF = "promotion is switched off"
+UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
+"""After these nothing new answers shoppers."""
 
 
 def _rival(registry: Registry, version: str, holder: Champion | None) -> str | None:
@@ -41,14 +43,21 @@ def best_of(evaluations: dict[str, Evaluation]) -> str:
     return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
 
 
-def judge(best: str, rival: str | None, evaluations: dict[str, Evaluation], kinds: dict[str, str]) -> Gate:
+def judge(
+    best: str,
+    rival: str | None,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    traits: Traits | None = None,
+    limits: Limits = Limits(),  # noqa: B008 -- a frozen value
+) -> Gate:
     """The gate's verdict on the best candidate. A champion's own recipe on newer data is not set against itself."""
-    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES and r != best}
+    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
     opponent = evaluations[rival] if rival and rival != best else None
-    gate = promotion.decide(evaluations[best], baselines, opponent, seed=7)
+    gate = promotion.decide(evaluations[best], baselines, opponent, 7, traits, limits)
     if rival == best:
         detail = "The champion's own recipe, learned again from newer data."
-        gate = Gate(gate.passed, (*gate.checks, Check("renews the champion", 0.0, 0.0, True, detail)))
+        gate = Gate(gate.passed, (*gate.checks, Check("renews the champion", 0.0, 0.0, True, detail)), gate.groups)
     return gate
 
 
@@ -70,61 +79,37 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = holder is not None and holder["dataset_version"] != version
-    best, gate = _choose(rival, renewing, evaluations, kinds)
+    best, gate = _choose(rival, renewing, evaluations, kinds, version, here.settings.gate)
     if holder and best == rival and not renewing:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
-    review = _request(here, version, registry.register(best, tags), gate)
-    if review["passed"] and not review["decision"]:
-        registry.set_alias(CHALLENGER, review["model_version"])
+    against = holder["promotion_id"] if holder else 0
+    review = request(here, version, registry.register(best, tags), gate, against)
+    follow(here.engine, registry)
     announce(registry, review)
-    status = review["decision"] or (WAITS if review["passed"] else REFUSED)
-    return {**review, "status": status, "ladder": rows}
+    return {**review, "status": _status(review, here.settings.review), "ladder": rows}
+
+
+def _status(review: Review, mode: str) -> str:
+    if review["decision"]:
+        return str(review["decision"])
+    if not review["passed"]:
+        return REFUSED
+    return SWITCHED_OFF if mode == "never" else WAITS
 
 
 def _choose(
-    rival: str | None, renewing: bool, evaluations: dict[str, Evaluation], kinds: dict[str, str]
+    rival: str | None,
+    renewing: bool,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    version: str,
+    limits: Limits,
 ) -> tuple[str, Gate]:
     """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
     best = best_of(evaluations)
-    gate = judge(best, rival, evaluations, kinds)
+    traits = demographics(open_dataset(version).users, evaluations[best].per_user[USER_KEY])
+    gate = judge(best, rival, evaluations, kinds, traits, limits)
     if rival and renewing and not gate.passed:
-        return rival, judge(rival, rival, evaluations, kinds)
+        return rival, judge(rival, rival, evaluations, kinds, traits, limits)
     return best, gate
-
-
-def _request(here: Installation, version: str, model_version: int, gate: Gate) -> Review:
-    """Write the request for a decision down, once per version; returns it as it stands."""
-    checks = [asdict(check) for check in gate.checks]
-    request = insert(reviews).values(
-        dataset_version=version, model_version=model_version, passed=gate.passed, gate=checks
-    )
-    with here.engine.begin() as connection:
-        connection.execute(request.on_conflict_do_nothing())
-    return review_of(here, model_version)
-
-
-def announce(registry: Registry, review: Review) -> None:
-    """Tell it where reviewers look: tags, and the gate's reasons with the decision as the version's description."""
-    version, decision = review["model_version"], review["decision"]
-    verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
-    if decision:
-        verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
-    checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
-    registry.describe(version, "\n".join([f"Version {version} {verdict}", "", *checks]))
-    tags = {"validation_status": "passed" if review["passed"] else "refused"}
-    registry.tag_version(version, tags | ({"review": decision, "reviewer": review["reviewer"]} if decision else {}))
-
-
-def review_of(here: Installation, model_version: int | None = None) -> Review:
-    """The review of a version, or the newest; says what to do when there is none."""
-    found = select(reviews).order_by(reviews.c.review_id.desc()).limit(1)
-    if model_version is not None:
-        found = found.where(reviews.c.model_version == model_version)
-    with here.engine.connect() as connection:
-        row = connection.execute(found).mappings().first()
-    if row is None:
-        wanted = f"review of version {model_version}" if model_version else "review yet"
-        raise TailorbirdError(f"There is no {wanted}: run `tailorbird review` first.")
-    names = ("review_id", "dataset_version", "model_version", "passed", "gate", "decision", "reviewer", "reason")
-    return {name: row[name] for name in names}

@@ -126,8 +126,8 @@ def _publish(here: Installation, work: _Scoring, batch_id: int, before: int | No
         recommendations = publish.check(connection, batch_id, total, work.shelf.k)
     publish.attach(here.engine, batch_id)
     with here.engine.begin() as connection:
-        counts = {"users": total, "recommendations": recommendations}
-        publish.point(connection, work.shelf, batch_id, before, counts)
+        shelf = work.shelf.placement
+        publish.point(connection, shelf, batch_id, before, users=total, recommendations=recommendations)
 
 
 def _summary(row: dict[str, Any]) -> dict[str, Any]:

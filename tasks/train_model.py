@@ -21,9 +21,9 @@ from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.appraisal import Appraisal
+from models.evaluation.metrics import METRIC
 from models.evaluation.summary import flat
 from models.most_popular import popularity
-from models.promotion import METRIC
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.training_data import TrainingData

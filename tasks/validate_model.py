@@ -16,7 +16,7 @@ from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.cross_validation import folds_of, mean_and_sd, measure
-from models.promotion import METRIC
+from models.evaluation.metrics import METRIC
 from models.recommender import Recommender
 from models.splits import Fold
 from models.training_data import TrainingData

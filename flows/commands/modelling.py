@@ -1,6 +1,5 @@
-"""From data set to published lists: features, search, train, review, decide, score."""
+"""From data set to published lists: features, search, train, score."""
 
-from getpass import getuser
 from typing import Annotated, Any, Literal
 
 import typer
@@ -108,24 +107,6 @@ def validate(
     from flows.train import MODELS
 
     running.finish("validation", run(dataset, model or MODELS, folds, horizon_days), as_json)
-
-
-@app.command()
-def review(dataset: Version = None, as_json: Json = False) -> None:
-    """Compare the models; the best becomes the challenger if it passes the gate."""
-    running.finish("review", running.flow("review")(dataset), as_json)
-
-
-@app.command()
-def decide(
-    approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
-    reason: Annotated[str, typer.Option(help="Why; it is written down.")],
-    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")],
-    version: Annotated[int | None, typer.Option(help="The version in MLflow; by default the newest reviewed.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Approve or reject the challenger."""
-    running.finish("decision", running.flow("decide")(approve, reviewer, reason, version), as_json)
 
 
 @app.command()

@@ -41,6 +41,14 @@ def database() -> Any:
     return engine(database_url(load()))
 
 
+def export() -> None:
+    """Tell this process where the services are, whether they run or not."""
+    from infra import services
+    from infra.settings import load
+
+    services.export(services.endpoints(load()))
+
+
 def connect() -> None:
     """Connect this process with the services. Raises TailorbirdError when one of them does not run."""
     from infra import services

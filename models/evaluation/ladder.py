@@ -6,9 +6,9 @@ from typing import Any, Final
 import numpy as np
 
 from models.evaluation.evaluate import SEED, Evaluation
+from models.evaluation.metrics import METRIC
 from models.evaluation.paired import gain
 from models.evaluation.summary import NEW, flat
-from models.promotion import METRIC
 
 BASELINES: Final = ("most_popular", "segment_popular", "own_frequency")
 """What every model has to beat, in this order."""

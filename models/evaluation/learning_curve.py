@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import Estimate, interval
 from models.evaluation.evaluate import SEED, evaluate
+from models.evaluation.metrics import METRIC
 from models.evaluation.overfit import of_users
 from models.evaluation.paired import figures
 from models.features.tables import FeatureTables
 from models.most_popular import popularity
-from models.promotion import METRIC
 from models.recommender import Recommender
 from models.training_data import NoHistoryError, Origin, T, TrainingData
 

@@ -1,6 +1,6 @@
 """Accuracy of ranked lists per user, over the whole catalogue, never over sampled items."""
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from models.ranking import NOBODY
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
+METRIC: Final = "ndcg_at_10"
+"""The figure that decides."""
 
 
 def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.float64]]:

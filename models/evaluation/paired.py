@@ -9,17 +9,23 @@ from models.evaluation.evaluate import Evaluation
 from models.training_data import index_of, words
 
 
-def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
-    """What `one` has more than the other, per user; users for whom neither has a figure are left out.
+def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The figures of both for each user of `one`, NaN for users of whom neither has any.
 
-    None when the other was not measured on one of the users, or nothing is left.
+    None when the other was not measured on one of the users, or only one of them has a figure, or nobody has.
     """
     at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     if len(at) == 0 or (at < 0).any():
         return None
     mine, its = figures(one, metric), figures(other, metric)[at]
-    found = (mine - its)[np.isfinite(mine) | np.isfinite(its)]
-    return found if len(found) and np.isfinite(found).all() else None
+    known = np.isfinite(mine)
+    return (mine, its) if known.any() and np.array_equal(known, np.isfinite(its)) else None
+
+
+def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
+    """What `one` has more than the other, per user with a figure; None when they cannot be compared."""
+    both = paired(one, other, metric)
+    return None if both is None else (both[0] - both[1])[np.isfinite(both[0])]
 
 
 def gain(one: Evaluation, other: Evaluation, metric: str, seed: int) -> Estimate | None:

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from models.evaluation.ladder import GAIN
+from models.evaluation.metrics import METRIC
 from models.evaluation.summary import COLD, COLD_BASKETS, HIGH, LOW, NEW, NEWCOMER, WARM
-from models.promotion import METRIC
 
 Row = Mapping[str, Any]
 Table = list[dict[str, str]]

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from infra.registry import Registry
 from infra.version import git_commit
-from models.promotion import METRIC
+from models.evaluation.metrics import METRIC
 from tasks.search.plots import plots
 from tasks.search.study import ERROR, RUN, Study
 

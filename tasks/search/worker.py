@@ -9,7 +9,7 @@ from typing import Final
 from optuna.trial import TrialState
 
 from infra import outages
-from models.promotion import METRIC
+from models.evaluation.metrics import METRIC
 from models.search_plan import Budget
 from tasks.search.record import BUSY, TAKEN, Outcome, Record
 from tasks.search.runner import LimitExceededError, OutageError, SettingFailedError, StoppedError, TrialProcess

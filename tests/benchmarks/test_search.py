@@ -3,7 +3,7 @@ import pytest
 
 from benchmarks.search import relative_gain
 from models.evaluation.evaluate import Evaluation
-from models.promotion import METRIC
+from models.evaluation.metrics import METRIC
 
 
 def measured(**figures: float) -> Evaluation:

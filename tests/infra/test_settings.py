@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from infra.settings import Settings, SettingsRefusedError, load
+from models.gate.limits import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -34,6 +35,28 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert (settings.prefect_api_url, settings.mlflow_tracking_uri) == ("http://prefect/api", "http://mlflow")
     assert settings.database_url is not None
     assert settings.database_url.get_secret_value() == "postgresql://me:hidden@db/shop"
+
+
+def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_GATE", '{"group_margin": 0.1, "group_users": 200}')
+    assert load().gate == Limits(group_margin=0.1, group_users=200)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are group_users, group_margin"),
+        ('{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
+        ('{"group_margin": "much"}', "should be a valid number"),
+        ('{"group_margin', "write it as JSON"),
+        ("0.1", "write it as JSON"),
+    ],
+)
+def test_limits_that_cannot_be_held_are_named(monkeypatch: pytest.MonkeyPatch, said: str, told: str) -> None:
+    monkeypatch.setenv("TAILORBIRD_GATE", said)
+    with pytest.raises(SettingsRefusedError, match=told) as refusal:
+        load()
+    assert str(refusal.value).startswith("TAILORBIRD_GATE: ")
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ def shop(database: str, tmp_path: Path, model: LogisticRegression) -> Engine:
         publish.check(connection, batch_id, len(people), LISTED)
     publish.attach(made, batch_id)
     with made.begin() as connection:
-        publish.point(connection, home, batch_id, None, {"users": len(people), "recommendations": 6})
+        publish.point(connection, home.placement, batch_id, None, users=len(people), recommendations=6)
     return made
 
 

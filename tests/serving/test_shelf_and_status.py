@@ -46,7 +46,7 @@ def filled(empty: Engine) -> Engine:
         publish.check(connection, batch_id, 1, 2)
     publish.attach(empty, batch_id)
     with empty.begin() as connection:
-        publish.point(connection, home, batch_id, None, {"users": 1, "recommendations": 2})
+        publish.point(connection, home.placement, batch_id, None, users=1, recommendations=2)
     return empty
 
 

@@ -12,8 +12,8 @@ from infra.schema import promotions, reviews, search_results
 from models import catalog
 from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
+from models.evaluation.metrics import METRIC
 from models.most_popular import MostPopular
-from models.promotion import METRIC
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.champion import champion
 from tasks.decide_review import APPROVED, REJECTED, DecisionRefusedError, _check, _close

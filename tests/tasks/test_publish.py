@@ -59,7 +59,7 @@ def show(store: Engine, run: int, placement: str = "home") -> int:
     with store.begin() as connection:
         before = publish.live_batch(connection, placement)
         counts = {"users": USERS, "recommendations": USERS * K}
-        publish.point(connection, shelf(run, placement), batch_id, before, counts)
+        publish.point(connection, placement, batch_id, before, **counts)
     return batch_id
 
 
@@ -166,9 +166,9 @@ def test_of_two_that_publish_over_the_same_batch_the_second_loses(store: Engine,
     expected = None if first else show(store, 0)
     rivals = [load(store, 1), load(store, 2)]
     with store.begin() as connection:
-        publish.point(connection, shelf(1), rivals[0], expected, {})
+        publish.point(connection, shelf(1).placement, rivals[0], expected)
     with pytest.raises(TailorbirdError, match="Another batch was published for 'home'"), store.begin() as connection:
-        publish.point(connection, shelf(2), rivals[1], expected, {})
+        publish.point(connection, shelf(2).placement, rivals[1], expected)
     assert live(store) == rivals[0]
     assert statuses(store)[rivals[1]] == publish.LOADING
 

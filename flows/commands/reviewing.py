@@ -1,0 +1,56 @@
+"""What a person decides about model versions: review, decide, roll back."""
+
+from getpass import getuser
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+
+app = running.group()
+back = running.group("One step back.")
+
+Who = Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")]
+Why = Annotated[str, typer.Option(help="Why; it is written down.")]
+
+
+@app.command()
+def review(
+    dataset: Annotated[str | None, typer.Option("--dataset", help="A data set; by default the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the models; the best becomes the challenger if it passes the gate."""
+    running.finish("review", running.flow("review")(dataset), as_json)
+
+
+@app.command()
+def decide(
+    approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
+    reason: Why,
+    reviewer: Who,
+    version: Annotated[int | None, typer.Argument(help="In MLflow; by default the newest reviewed.")] = None,
+    override: Annotated[bool, typer.Option("--override", help="Promote it although the gate refused it.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Approve or reject the challenger."""
+    running.finish("decision", running.flow("decide")(approve, reviewer, reason, version, override), as_json)
+
+
+@app.command()
+def reconcile(
+    watch: Annotated[bool, typer.Option(help="Stay, and look again and again; `up` starts this.")] = False,
+    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
+) -> None:
+    """Hear what people set in MLflow: the tag `review`, the alias `champion`; and let it say what is true."""
+    running.connect() if not watch else running.export()
+    from tasks.reconcile import reconcile_once
+    from tasks.reconcile import watch as stay
+
+    stay(every) if watch else [print(line) for line in reconcile_once()]
+
+
+@back.command("model")
+def rollback_model(reason: Why, actor: Who, as_json: Json = False) -> None:
+    """Let the champion before answer again, with its last lists where they are still kept."""
+    running.finish("rollback", running.flow("rollback")(actor, reason), as_json)

@@ -1,0 +1,21 @@
+"""One step back."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.report import show
+from tasks.roll_back_model import roll_back_model
+
+
+@flow
+def rollback(actor: str, reason: str) -> dict[str, Any]:
+    """Let the champion before answer again, with the last lists it made where they are still kept.
+
+    Args:
+        actor: Who goes back; it is written down.
+        reason: Why; it is written down.
+    """
+    result = roll_back_model(actor, reason)
+    show("rollback", f"Version {result['from']} gave way to version {result['to']}", [result])
+    return result

@@ -1,0 +1,42 @@
+"""How much the gate allows. A limit can be set; these are the defaults."""
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a candidate is held to beside being more accurate. The reference is the champion, before the first the most
+    accurate baseline."""
+
+    group_users: int = 50
+    """Groups of fewer people are shown and not judged."""
+    group_margin: float = 0.05
+    """Refused is who is significantly worse for a group by more than this share of the group's own figure."""
+    silent_share: float = 0.5
+    """Largest share of people, of all or of a group, of whom the model has nothing to say but what sells best."""
+    cold_share: float = 0.5
+    """Least share of people with little history whose lists are their own, not the best sellers'."""
+    coverage_share: float = 0.5
+    """Least coverage of the catalogue, as a share of the reference's."""
+    long_tail_share: float = 0.5
+    """Least share of places for rare items, as a share of the reference's."""
+    gini_rise: float = 0.05
+    """Most by which items may be shown more unevenly than by the reference."""
+    overlap: float = 0.02
+    """Least share of a champion's list that stays, on average: with less, something else is probably wrong."""
+    overfit_rise: float = 0.1
+    """Most by which the over-fit gap may be above the largest of a baseline, which only counts."""
+    score_ms: float = 50.0
+    """Longest time for one user's list, in milliseconds of one thread."""
+    artifact_mb: float = 2000.0
+    """Largest model."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for what cannot be held."""
+        shares = [f.name for f in fields(self) if f.name not in {"group_users", "score_ms", "artifact_mb"}]
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share: from 0 to 1")
+        for name in ("group_users", "score_ms", "artifact_mb"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} has to be above 0")

@@ -1,0 +1,23 @@
+"""Tells reviewers where they look: tags and the description of a version in MLflow."""
+
+from infra.registry import Registry
+from tasks.reviews import Review
+
+NOTE = "review_note"
+"""The tag that says why something that a person asked for in MLflow was not done."""
+
+
+def announce(registry: Registry, review: Review, note: str = "") -> None:
+    """Write the gate's reasons and the decision on the version. A `note` says what was asked for in vain."""
+    version, decision = review["model_version"], review["decision"]
+    verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
+    if decision:
+        verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
+    checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
+    lines = [f"**{note}**", ""] if note else []
+    registry.describe(version, "\n".join([*lines, f"Version {version} {verdict}", "", *checks]))
+    tags = {"validation_status": "passed" if review["passed"] else "refused"}
+    tags |= {"review": decision, "reviewer": review["reviewer"]} if decision else {}
+    registry.tag_version(version, tags | ({NOTE: note} if note else {}))
+    if not decision:
+        registry.untag_version(version, "review")

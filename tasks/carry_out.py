@@ -1,0 +1,52 @@
+"""Carries a decision out, whoever made it and wherever it was said: the first one wins."""
+
+from infra.calls import healthy
+from infra.installation import Installation
+from infra.registry import Registry
+from tasks.announce import announce
+from tasks.champion import follow
+from tasks.promote import promote
+from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
+
+
+def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
+    """Approve or reject a reviewed version, by default the newest; returns the review as it is now.
+
+    The same decision twice changes nothing. Raises DecisionRefusedError for a version that the gate refused unless it
+    is overridden, for a changed mind, and when the champion changed since the review. MLflow is told if it answers:
+    else the reconciler does it later.
+    """
+    with here.engine.begin() as connection:
+        expire(connection)
+    review = review_of(here, model_version)
+    _check(review, answer, here.settings.review)
+    if not review["decision"]:
+        if answer.approve:
+            promote(here, registry, review, answer)
+        else:
+            with here.engine.begin() as connection:
+                close(connection, review, answer)
+    decided = review_of(here, int(review["model_version"]))
+    if healthy(f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/health", 5):
+        follow(here.engine, registry)
+        announce(registry, decided)
+    return decided
+
+
+def _check(review: Review, answer: Answer, mode: str) -> None:
+    version, already = review["model_version"], review["decision"]
+    if already:
+        if already != answer.decision:
+            raise DecisionRefusedError(
+                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed."
+            )
+        return
+    if not answer.reason.strip():
+        raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is written down.")
+    if answer.approve and mode == "never":
+        raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
+    if answer.approve and not review["passed"] and not answer.override:
+        failed = "; ".join(f"{check['name']}: {check['detail']}" for check in review["gate"] if not check["passed"])
+        raise DecisionRefusedError(
+            f"The gate refused version {version}. {failed} To promote it all the same, say why with --override."
+        )

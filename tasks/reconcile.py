@@ -1,0 +1,130 @@
+"""Hears what people set in MLflow and lets it say what Postgres says; polled, so that nothing missed is lost."""
+
+from collections.abc import Iterator, Mapping
+from threading import Event
+from typing import Final
+
+from infra.installation import Installation, current
+from infra.outages import explain
+from infra.registry import Registry
+from models.errors import TailorbirdError
+from tasks.announce import NOTE, announce
+from tasks.carry_out import carry_out
+from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
+from tasks.promote import restore
+from tasks.reviews import APPROVED, REJECTED, Answer, expire, review_of, reviews_of
+
+_WORDS: Final = (APPROVED, REJECTED)
+_BY_TAG: Final = "the tag `review` in MLflow"
+_BY_ALIAS: Final = "the alias `champion` in MLflow"
+
+
+def watch(every: float, wake: Event | None = None) -> None:
+    """Reconcile for as long as the process lives, every so many seconds, or sooner when woken."""
+    bell, told = wake or Event(), ""
+    while True:
+        bell.clear()
+        try:
+            for line in reconcile_once():
+                print(line, flush=True)
+            told = ""
+        except Exception as error:
+            reason = explain(error) or f"{type(error).__name__}: {error}"
+            if reason != told:  # an outage is told once
+                print(reason, flush=True)
+            told = reason
+        bell.wait(every)
+
+
+def reconcile_once() -> list[str]:
+    """One look: what is due is rejected, tags and the alias are heard, the aliases follow. Returns what was done."""
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    done = [*_expired(here, registry), *_hear_tags(here, registry), *_hear_alias(here, registry)]
+    follow(here.engine, registry)
+    return done
+
+
+def _expired(here: Installation, registry: Registry) -> Iterator[str]:
+    with here.engine.begin() as connection:
+        versions = expire(connection)
+    for version in versions:
+        announce(registry, review_of(here, version))
+        yield f"Version {version}: nobody decided in time; rejected."
+
+
+def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
+    """`review` = approved or rejected, with `reviewer`, `reason`, and `override` for what the gate refused.
+
+    An alias of that name says the same. A decision that was made before is written on the version again.
+    """
+    tagged, aliases = registry.tags(), registry.aliases()
+    with here.engine.connect() as connection:
+        known = reviews_of(connection, list(tagged))
+    for version, review in known.items():
+        tags = tagged[version]
+        said = {word for word in _WORDS if aliases.get(word) == version or tags.get("review") == word}
+        if review["decision"]:
+            if tags.get("review") != review["decision"]:
+                announce(registry, review)
+        elif said:
+            yield _heard(here, registry, version, _answer(tags, said))
+        for word in said & set(aliases):
+            registry.drop_alias(word)
+
+
+def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
+    """Whoever says both says no."""
+    reason = tags.get("override") or tags.get("reason") or f"Said by {_BY_TAG}."
+    return Answer(said == {APPROVED}, tags.get("reviewer", _BY_TAG), reason, "tag", bool(tags.get("override")))
+
+
+def _heard(here: Installation, registry: Registry, version: int, answer: Answer) -> str:
+    try:
+        carry_out(here, registry, version, answer)
+    except TailorbirdError as error:
+        announce(registry, review_of(here, version), f"Not {answer.decision}: {error}")
+        return f"Version {version} was not {answer.decision}: {error}"
+    return f"Version {version} was {answer.decision} by {answer.reviewer}."
+
+
+def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
+    """An alias that a person moved: promoted if it may be, put back with the reason if not."""
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    moved = registry.aliases().get(CHAMPION)
+    if holder and (holder["followed_at"] is None or moved == holder["model_version"]):
+        return
+    if moved is None:
+        if holder:
+            follow(here.engine, registry, put_back=True)
+            yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
+        return
+    try:
+        _promote_moved(here, registry, holder, moved)
+        yield f"Version {moved} was promoted by {_BY_ALIAS}."
+    except TailorbirdError as error:
+        follow(here.engine, registry, put_back=True)
+        note = f"The alias {CHAMPION} was put back: {error}"
+        _note(here, registry, moved, note)
+        yield f"Version {moved}: {note}"
+
+
+def _promote_moved(here: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
+    """What was promoted before may come back; anything else is a yes to an open request."""
+    answer = Answer(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
+    with here.engine.connect() as connection:
+        earlier = promotion_of(connection, version)
+    if here.settings.review != "never" and holder and earlier:
+        restore(here, holder, earlier, answer)
+        follow(here.engine, registry)
+        return
+    carry_out(here, registry, version, answer)
+
+
+def _note(here: Installation, registry: Registry, version: int, note: str) -> None:
+    try:
+        announce(registry, review_of(here, version), note)
+    except TailorbirdError:  # a version that was never reviewed
+        registry.tag_version(version, {NOTE: note})
+        registry.describe(version, f"**{note}**")
