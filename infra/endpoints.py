@@ -133,6 +133,7 @@ def _places(settings: Settings) -> dict[str, str]:
     places["EXPORTED_BY"] = places["VAR"]
     places |= {name.upper(): str(getattr(settings, name)) for name in ("review", "review_days")}
     places["GATE"] = json.dumps(asdict(settings.gate))
+    places |= {"RECONCILER_PORT": str(settings.reconciler_port or ""), "WEBHOOK_URL": settings.webhook_url or ""}
     return {f"TAILORBIRD_{name}": value for name, value in places.items()}
 
 

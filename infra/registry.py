@@ -187,6 +187,16 @@ class Registry:
         if name in self.aliases():
             self._client.delete_registered_model_alias(NAME, name)
 
+    def ensure_webhook(self, url: str, secret: str) -> None:
+        """Let MLflow call that address whenever somebody sets a tag or an alias of a version."""
+        known = [hook for hook in self._client.list_webhooks() if hook.name == NAME]
+        if any(hook.url == url for hook in known):
+            return
+        for hook in known:
+            self._client.delete_webhook(hook.webhook_id)
+        events: list[Any] = ["model_version_tag.set", "model_version_alias.created", "model_version_alias.deleted"]
+        self._client.create_webhook(NAME, url, events, secret=secret)
+
     def tag_version(self, version: int, tags: Mapping[str, str]) -> None:
         """Set tags on a version, where a reviewer reads them."""
         for key, value in tags.items():

@@ -1,6 +1,7 @@
 """How the servers and the worker are started: commands, settings and secrets."""
 
 import sys
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
         | {
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet(secret(settings, "mlflow-webhooks")),
         },
     )
 
@@ -77,7 +79,7 @@ def docs_command(settings: Settings, port: int) -> Command:
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """The worker that runs every deployment, each run in a process of its own."""
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
-    return _client(settings, endpoints, "worker", worker, {"PREFECT_WORKER_QUERY_SECONDS": "1"})
+    return _client(settings, endpoints, "worker", worker, settings.home, {"PREFECT_WORKER_QUERY_SECONDS": "1"})
 
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
@@ -87,7 +89,9 @@ def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
     )
 
 
-def _client(settings: Settings, endpoints: Endpoints, name: str, module: str, more: Mapping[str, str]) -> Command:
+def _client(
+    settings: Settings, endpoints: Endpoints, name: str, module: str, folder: Path, more: Mapping[str, str]
+) -> Command:
     """A process of ours that uses all services."""
     public = dict(endpoints.environment)
     secrets = {name: public.pop(name) for name in sorted(public) if name in _SECRET}
@@ -101,7 +105,7 @@ def _client(settings: Settings, endpoints: Endpoints, name: str, module: str, mo
         log=log(settings, name),
         environment={**public, **more, "PYTHONUNBUFFERED": "1"},
         secrets=secrets,
-        folder=settings.home,
+        folder=folder,
     )
 
 
@@ -113,6 +117,11 @@ def log(settings: Settings, name: str) -> Path:
 def mark(settings: Settings, name: str) -> str:
     """What tells this installation's processes from those of another one."""
     return f"{settings.var}:{name}"
+
+
+def _fernet(hexadecimal: str) -> str:
+    """A secret in the form that MLflow wants its own encryption key in."""
+    return urlsafe_b64encode(bytes.fromhex(hexadecimal)).decode()
 
 
 def _password(database: URL) -> dict[str, str]:

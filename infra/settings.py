@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     postgres_port: Port | None = None
     prefect_port: Port | None = None
     mlflow_port: Port | None = None
+    reconciler_port: Port | None = None  # where the reconciler listens for MLflow's webhooks; None: nowhere
+    webhook_url: str | None = None  # under which MLflow reaches it, such as https://shop.example/mlflow
     docs_port: PortOrNone | None = None  # 0: serve no Data Docs
     docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
 

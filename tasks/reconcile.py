@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from threading import Event
 from typing import Final
 
+from infra.bell import listen
+from infra.credentials import secret
 from infra.installation import Installation, current
 from infra.outages import explain
 from infra.registry import Registry
@@ -19,12 +21,17 @@ _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"
 
 
-def watch(every: float, wake: Event | None = None) -> None:
-    """Reconcile for as long as the process lives, every so many seconds, or sooner when woken."""
-    bell, told = wake or Event(), ""
+def watch(every: float) -> None:
+    """Reconcile for as long as the process lives, every so many seconds, or sooner when MLflow's webhook wakes it."""
+    here, wake, told = current(), Event(), ""
+    key = secret(here.settings, "webhook")
+    if here.settings.reconciler_port:
+        listen(here.settings.reconciler_port, key, wake)
     while True:
-        bell.clear()
+        wake.clear()
         try:
+            if here.settings.webhook_url:
+                Registry(here.endpoints.mlflow_tracking_uri).ensure_webhook(here.settings.webhook_url, key)
             for line in reconcile_once():
                 print(line, flush=True)
             told = ""
@@ -33,7 +40,7 @@ def watch(every: float, wake: Event | None = None) -> None:
             if reason != told:  # an outage is told once
                 print(reason, flush=True)
             told = reason
-        bell.wait(every)
+        wake.wait(every)
 
 
 def reconcile_once() -> list[str]:

@@ -78,7 +78,7 @@ def flow_files() -> set[str]:
 
 
 def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker() -> None:
-    assert set(SERVICES) == {"postgres", "prefect", "mlflow", "docs", "deploy", "worker"}
+    assert set(SERVICES) == {"postgres", "prefect", "mlflow", "docs", "deploy", "worker", "reconciler"}
     assert SERVICES["worker"]["depends_on"]["deploy"]["condition"] == "service_completed_successfully"
 
 

@@ -14,6 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from mlflow import MlflowClient
+from sqlalchemy import text
+
+from infra import endpoints
+from infra.installation import Installation, current
+from infra.registry import MODEL_PATH, NAME, Registry
+from infra.settings import Settings
+from models.gate.check import Check, Gate
+from tasks.announce import announce
+from tasks.carry_out import carry_out
+from tasks.champion import champion, follow
+from tasks.load_dataset import newest_version, open_dataset
+from tasks.reviews import Answer, request, review_of
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 4 * (os.getpid() % 2_000)
@@ -93,3 +106,88 @@ def stocked(shop: Shop) -> Shop:
     """The demo has run once on the small cut."""
     shop.run("demo", "--approve", "--location", str(shop.data))
     return shop
+
+
+@pytest.fixture
+def here(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """The running installation, as this process sees it."""
+    for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(stocked.var))
+    current.cache_clear()
+    open_dataset.cache_clear()
+    yield current()
+    current.cache_clear()
+    open_dataset.cache_clear()
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where reviews are asked for and decided, on the real servers."""
+
+    here: Installation
+    registry: Registry
+
+    def version(self, kind: str = "own_frequency") -> int:
+        """One more registered version of a model that the demo has trained."""
+        client = MlflowClient(self.here.endpoints.mlflow_tracking_uri)
+        experiment = client.get_experiment_by_name(NAME)
+        assert experiment is not None
+        wanted = f"tags.stage = 'train' and tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+        run = client.search_runs([experiment.experiment_id], wanted)[0]
+        source = f"{run.info.artifact_uri}/{MODEL_PATH}"
+        return int(client.create_model_version(NAME, source, run.info.run_id, await_creation_for=0).version)
+
+    def ask(self, version: int | None = None, passed: bool = True) -> int:
+        """Ask for a decision about a version, as `review` does; returns it."""
+        asked = version or self.version()
+        gate = Gate(passed, (Check("is tall enough", 1.0, 2.0, passed, "It is 1 m tall."),))
+        review = request(self.here, newest_version(), asked, gate, self.champion()["promotion_id"])
+        follow(self.here.engine, self.registry)
+        announce(self.registry, review)
+        return asked
+
+    def champion(self) -> dict[str, Any]:
+        """Who answers now."""
+        with self.here.engine.connect() as connection:
+            holder = champion(connection)
+        assert holder is not None
+        return holder
+
+    def review(self, version: int) -> dict[str, Any]:
+        """The review of a version as it stands."""
+        return review_of(self.here, version)
+
+    def decide(self, version: int, approve: bool = True, reason: str = "a test", override: bool = False) -> None:
+        """Decide, without Prefect's server."""
+        carry_out(self.here, self.registry, version, Answer(approve, "ann", reason, "command", override))
+
+    def tag(self, version: int, **tags: str) -> None:
+        """What a person sets on the page of a version."""
+        self.registry.tag_version(version, tags)
+
+    def write(self, statement: str) -> None:
+        """Change the database."""
+        with self.here.engine.begin() as connection:
+            connection.execute(text(statement))
+
+
+@pytest.fixture
+def desk(here: Installation) -> Iterator[Desk]:
+    """A desk with the demo's champion; what the test decides is undone."""
+    made = Desk(here, Registry(here.endpoints.mlflow_tracking_uri))
+    first = made.champion()
+    versions = set(made.registry.tags())
+    live = "SELECT placement, batch_id FROM placements"
+    with here.engine.connect() as connection:
+        shown = dict(connection.execute(text(live)).tuples().all())
+        last = connection.execute(text("SELECT coalesce(max(review_id), 0) FROM reviews")).scalar()
+    yield made
+    made.write(f"DELETE FROM promotions WHERE promotion_id > {first['promotion_id']}")
+    made.write(f"DELETE FROM reviews WHERE review_id > {last}")
+    for placement, batch_id in shown.items():
+        made.write(f"UPDATE placements SET batch_id = {batch_id} WHERE placement = '{placement}'")
+    follow(here.engine, made.registry, put_back=True)
+    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    for version in set(made.registry.tags()) - versions:
+        client.delete_model_version(NAME, str(version))

@@ -12,39 +12,22 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import delete, text
 
-from infra import endpoints
-from infra.installation import Installation, current
+from infra.installation import Installation
 from infra.registry import Registry
 from infra.schema import search_results
-from infra.settings import Settings
 from models import catalog
 from models.als import ImplicitALS
 from models.search_plan import Budget, Limits, SearchPlan
 from models.space import Choice, within
 from tasks.champion import champion
-from tasks.load_dataset import newest_version, open_dataset
+from tasks.load_dataset import newest_version
 from tasks.search.results import stored_best
 from tasks.search_model import _first, search_model
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from conftest import Shop
 
 PLOTS = {"history.png", "slices.png", "parallel_coordinates.png", "importance.png"}
-
-
-@pytest.fixture
-def here(stocked: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
-    """The running installation, as this process sees it."""
-    for name, value in endpoints.endpoints(Settings(var=stocked.var)).environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("TAILORBIRD_VAR", str(stocked.var))
-    current.cache_clear()
-    open_dataset.cache_clear()
-    yield current()
-    current.cache_clear()
-    open_dataset.cache_clear()
 
 
 def tried(here: Installation, model: str) -> list[Any]:

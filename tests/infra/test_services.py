@@ -289,7 +289,7 @@ def test_data_docs_end_when_they_are_switched_off_and_come_back_where_they_were(
     assert services.reachable(place.settings)["docs"] is True
 
 
-def test_given_services_are_used_and_only_data_docs_and_a_worker_are_started(
+def test_given_services_are_used_and_only_data_docs_and_their_clients_are_started(
     place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = running.database_url.replace("postgresql+psycopg2", "postgres")
@@ -308,8 +308,9 @@ def test_given_services_are_used_and_only_data_docs_and_a_worker_are_started(
         assert [line.rpartition(" on port")[0] or line for line in guest.lines if "is taken" not in line] == [
             "Starting Data Docs",
             "Starting the worker",
+            "Starting the reconciler",
         ]
-        assert list(guest.pids()) == ["docs", "worker"]
+        assert list(guest.pids()) == ["docs", "worker", "reconciler"]
         assert found.database_url == running.database_url
         assert found.prefect_page == running.prefect_page
         assert found.prefect_login is found.mlflow_login is None
@@ -318,7 +319,7 @@ def test_given_services_are_used_and_only_data_docs_and_a_worker_are_started(
         assert guest.lines == ["Everything is already running"]
     finally:
         guest.down()
-    assert guest.lines == ["Stopped: The worker, Data Docs"]
+    assert guest.lines == ["Stopped: The worker, The reconciler, Data Docs"]
     assert all(services.reachable(place.settings).values())
 
 
@@ -356,7 +357,7 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
     processes += [child for process in processes for child in process.children(recursive=True)]
     place.down()
-    assert place.lines == ["Stopped: The worker, Prefect, MLflow, Data Docs, PostgreSQL"]
+    assert place.lines == ["Stopped: The worker, The reconciler, Prefect, MLflow, Data Docs, PostgreSQL"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert services.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
     with pytest.raises(ServicesDownError, match="tailorbird up"):

@@ -1,0 +1,215 @@
+"""Decisions about versions, on the real servers: by command, by tag, by alias, too late, against the gate."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tasks.carry_out import carry_out
+from tasks.champion import CHALLENGER, CHAMPION
+from tasks.reconcile import reconcile_once
+from tasks.reviews import Answer, DecisionRefusedError
+
+if TYPE_CHECKING:
+    from conftest import Desk, Shop
+
+
+def stands(desk: Desk, version: int) -> None:
+    """The table, the alias and the page of the version say the same."""
+    assert desk.champion()["model_version"] == version
+    assert desk.registry.aliases()[CHAMPION] == version
+    assert desk.champion()["followed_at"] is not None
+
+
+def within(seconds: float, happened: Any) -> bool:
+    """Whether it happened in time."""
+    end = time.monotonic() + seconds
+    while not happened() and time.monotonic() < end:
+        time.sleep(0.5)
+    return bool(happened())
+
+
+def test_a_version_that_waits_is_the_challenger(desk: Desk) -> None:
+    version = desk.ask()
+    assert desk.registry.aliases()[CHALLENGER] == version
+    assert "waits for a person" in desk.registry.version(version).description
+    left = desk.review(version)["expires_at"] - desk.review(version)["requested_at"]
+    assert left.days == 7
+
+
+def test_a_yes_by_command_makes_it_the_champion_and_says_who_and_why(stocked: Shop, desk: Desk) -> None:
+    before, version = desk.champion(), desk.ask()
+    said = stocked.json("decide", str(version), "--approve", "--reason", "steadier", "--reviewer", "ann")
+    assert (said["decision"], said["champion"]) == ("approved", version)
+    stands(desk, version)
+    now = desk.champion()
+    assert (now["follows"], now["actor"], now["reason"]) == (before["promotion_id"], "ann", "steadier")
+    assert (now["via"], now["overridden"], now["gate"][0]["name"]) == ("command", False, "is tall enough")
+    page = desk.registry.version(version)
+    assert (page.tags["review"], page.tags["reviewer"]) == ("approved", "ann")
+    assert "approved by ann: steadier" in page.description
+    assert CHALLENGER not in desk.registry.aliases()
+
+
+def test_a_no_by_command_leaves_the_champion_and_is_not_changed_by_a_later_yes(stocked: Shop, desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    stocked.run("decide", str(version), "--reject", "--reason", "too few lists", "--reviewer", "bob")
+    stands(desk, before)
+    assert desk.registry.version(version).tags["review"] == "rejected"
+    said = stocked.run("decide", str(version), "--approve", "--reason", "still", code=1)
+    assert f"Version {version} was rejected by bob; a decision is not changed." in said
+
+
+def test_the_running_reconciler_hears_a_tag_within_a_minute(desk: Desk) -> None:
+    version = desk.ask()
+    desk.tag(version, review="approved", reviewer="cleo", reason="seen on the page")
+    assert within(60, lambda: desk.champion()["model_version"] == version)
+    assert within(10, lambda: desk.registry.aliases()[CHAMPION] == version)
+    stands(desk, version)
+    assert desk.champion()["via"] == "tag"
+    assert desk.champion()["reason"] == "seen on the page"
+    assert desk.champion()["actor"] == "cleo"
+
+
+def test_a_tag_says_no_too_and_an_alias_of_that_name_says_the_same(desk: Desk) -> None:
+    first, second = desk.ask(), desk.ask()
+    desk.tag(first, review="rejected")
+    desk.registry.set_alias("rejected", second)
+    reconcile_once()
+    assert [desk.review(version)["decision"] for version in (first, second)] == ["rejected", "rejected"]
+    assert "rejected" not in desk.registry.aliases()
+
+
+def test_a_yes_by_tag_for_what_the_gate_refused_is_answered_on_the_version(desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask(passed=False)
+    desk.tag(version, review="approved")
+    reconcile_once()
+    stands(desk, before)
+    page = desk.registry.version(version)
+    assert "review" not in page.tags
+    assert "Not approved: The gate refused version" in page.tags["review_note"]
+    assert "is tall enough: It is 1 m tall." in page.description
+    desk.tag(version, review="approved", override="short is fine this week")
+    reconcile_once()
+    stands(desk, version)
+    assert (desk.champion()["overridden"], desk.champion()["reason"]) == (True, "short is fine this week")
+
+
+def test_a_decision_that_was_made_is_put_on_the_version_again_when_somebody_changes_the_tag(desk: Desk) -> None:
+    version = desk.ask()
+    desk.decide(version, approve=False)
+    desk.tag(version, review="approved")
+    reconcile_once()
+    assert desk.registry.version(version).tags["review"] == "rejected"
+    assert desk.champion()["model_version"] != version
+
+
+def test_the_champion_alias_moved_by_hand_to_a_version_that_passed_is_a_yes(desk: Desk) -> None:
+    version = desk.ask()
+    desk.registry.set_alias(CHAMPION, version)
+    reconcile_once()
+    stands(desk, version)
+    assert desk.champion()["via"] == "alias"
+    assert desk.review(version)["decision"] == "approved"
+
+
+def test_an_alias_moved_back_to_an_earlier_champion_restores_it(desk: Desk) -> None:
+    before, version = desk.champion(), desk.ask()
+    desk.decide(version)
+    desk.registry.set_alias(CHAMPION, before["model_version"])
+    reconcile_once()
+    stands(desk, before["model_version"])
+    assert desk.champion()["restores"] == before["promotion_id"]
+
+
+@pytest.mark.parametrize("case", ["refused", "rejected", "never reviewed"])
+def test_an_alias_moved_to_a_version_that_may_not_answer_is_put_back_with_the_reason(desk: Desk, case: str) -> None:
+    before = desk.champion()["model_version"]
+    version = desk.version() if case == "never reviewed" else desk.ask(passed=case != "refused")
+    if case == "rejected":
+        desk.decide(version, approve=False)
+    desk.registry.set_alias(CHAMPION, version)
+    reconcile_once()
+    stands(desk, before)
+    told = {"refused": "The gate refused", "rejected": "was rejected by ann", "never reviewed": "There is no review of"}
+    page = desk.registry.version(version)
+    assert "The alias champion was put back" in page.tags["review_note"]
+    assert told[case] in page.description
+
+
+def test_the_running_reconciler_puts_an_alias_back_within_a_minute(desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask(passed=False)
+    desk.registry.set_alias(CHAMPION, version)
+    assert within(60, lambda: desk.registry.aliases().get(CHAMPION) == before)
+    assert within(10, lambda: "review_note" in desk.registry.version(version).tags)
+
+
+def test_an_alias_that_was_taken_away_comes_back(desk: Desk) -> None:
+    before = desk.champion()["model_version"]
+    desk.registry.drop_alias(CHAMPION)
+    reconcile_once()
+    stands(desk, before)
+
+
+def test_what_nobody_decides_is_rejected_at_its_deadline(desk: Desk) -> None:
+    version = desk.ask()
+    desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {version}")
+    with pytest.raises(DecisionRefusedError, match="was rejected by nobody"):
+        desk.decide(version)
+    late = desk.ask()
+    desk.write(f"UPDATE reviews SET expires_at = now() - interval '1 second' WHERE model_version = {late}")
+    reconcile_once()
+    review = desk.review(late)
+    assert (review["decision"], review["via"]) == ("rejected", "deadline")
+    assert "Nobody decided until 20" in review["reason"]
+    assert desk.registry.version(late).tags["review"] == "rejected"
+    assert CHALLENGER not in desk.registry.aliases()
+
+
+def test_a_refusal_is_overridden_only_on_purpose_and_with_a_reason(stocked: Shop, desk: Desk) -> None:
+    version = desk.ask(passed=False)
+    said = stocked.run("decide", str(version), "--approve", "--reason", "I like it", code=1)
+    assert "is tall enough: It is 1 m tall." in said
+    assert "--override" in said
+    with pytest.raises(DecisionRefusedError, match="Say why"):
+        desk.decide(version, reason="  ", override=True)
+    stocked.run("decide", str(version), "--approve", "--override", "--reason", "a week's trial")
+    stands(desk, version)
+    assert (desk.champion()["overridden"], desk.champion()["reason"]) == (True, "a week's trial")
+
+
+def test_a_version_that_was_held_against_another_champion_is_reviewed_again_first(desk: Desk) -> None:
+    first, second = desk.ask(), desk.ask()
+    desk.decide(first)
+    with pytest.raises(DecisionRefusedError, match=r"held against another champion.*Run `tailorbird review` again"):
+        desk.decide(second)
+    assert desk.review(second)["decision"] is None
+    desk.ask(second)
+    desk.decide(second)
+    stands(desk, second)
+
+
+def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Shop, desk: Desk) -> None:
+    before, live = desk.champion(), stocked.json("status")["batch"]
+    version = desk.ask()
+    desk.decide(version)
+    stocked.run("score")
+    assert stocked.json("status")["batch"]["model_version"] == version
+    said = stocked.json("rollback", "model", "--reason", "complaints", "--actor", "ann")
+    assert (said["from"], said["to"], said["batches"]) == (version, before["model_version"], {"home": live["id"]})
+    stands(desk, before["model_version"])
+    assert desk.champion()["restores"] == before["promotion_id"]
+    assert {row["batch_id"] for row in stocked.json("recommend", "household-0001")} == {live["id"]}
+    said = stocked.run("rollback", "model", "--reason", "more", code=1)
+    assert f"There is no champion before version {before['model_version']}." in said
+
+
+def test_while_reviews_are_switched_off_nobody_promotes(desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    never = replace(desk.here, settings=desk.here.settings.model_copy(update={"review": "never"}))
+    with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
+        carry_out(never, desk.registry, version, Answer(True, "ann", "a test", "command"))
+    stands(desk, before)
