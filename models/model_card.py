@@ -95,11 +95,11 @@ def card(subject: Subject) -> str:
     return _within(f"{verdict(subject.version, subject.gate)}\n\n{body}", room) + end
 
 
-def with_verdict(text: str, sentence: str) -> str:
-    """The card with another verdict on top, once a person has decided."""
+def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
+    """The card with another verdict on top, once a person has decided; where there is no card, `otherwise` follows."""
     _, mark, rest = text.partition("\n## ")
     top = sentence if len(sentence) <= _REASON else f"{sentence[: _REASON - 1]}…"
-    return f"{top}\n{mark}{rest}"[:LONGEST]
+    return f"{top}\n{mark}{rest or otherwise}"[:LONGEST]
 
 
 def _figures(subject: Subject) -> str:

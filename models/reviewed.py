@@ -25,9 +25,10 @@ class Reviewed:
     version: int
     run_id: str
     reference_run_id: str | None
-    """Of whom it was held against; None before a first champion, when the best baseline stands for one."""
-    names: Mapping[str, str]
-    """By run, what each compared model is called; baselines by their kind."""
+    """The champion's on this data set, or None before a first one. Without a champion, and where the version is the
+    champion's own recipe learned again, the best baseline stands for one."""
+    kinds: Mapping[str, str]
+    """By run, the kind of each compared model."""
     evaluations: Mapping[str, Evaluation]
     """By run."""
     dataset_version: str
@@ -41,9 +42,12 @@ class Reviewed:
     @cached_property
     def reference(self) -> str | None:
         """The name of whom it is held against; None when there is nobody."""
-        if self.reference_run_id and self.reference_run_id != self.run_id:
-            return self.names[self.reference_run_id]
-        baselines = {name: figure for name, figure in self._others().items() if name in BASELINES}
+        champion = self.reference_run_id
+        if champion and champion != self.run_id:
+            return self._called(champion)
+        baselines = {
+            name: found.summary.get(METRIC, 0.0) for name, found in self._others().items() if name in BASELINES
+        }
         return max(sorted(baselines), key=lambda name: baselines[name], default=None)
 
     @property
@@ -51,15 +55,16 @@ class Reviewed:
         """The same in a sentence."""
         if self.reference is None:
             return "There is nobody to hold it against."
-        best = "" if self.reference_run_id else ", the best of the baselines, since there is no champion yet"
-        return f"This version is held against {self.reference}{best}."
+        why = "" if self.reference_run_id else ", the best of the baselines, since there is no champion yet"
+        if self.reference_run_id == self.run_id:
+            why = ", the best of the baselines, since it is the champion's own recipe, learned from newer data"
+        return f"This version is held against {self.reference}{why}."
 
     @cached_property
     def compared(self) -> dict[str, Evaluation]:
         """By name, in the order of columns: the version, whom it is held against, the baselines."""
-        first = [self.reference] if self.reference else []
-        names = [*first, *(name for name in BASELINES if name in self._others() and name not in first)]
-        others = {self.names[run]: found for run, found in self.evaluations.items() if run != self.run_id}
+        others, first = self._others(), [self.reference] if self.reference else []
+        names = [*first, *(name for name in BASELINES if name in others and name not in first)]
         return {THIS: self.candidate, **{name: others[name] for name in names}}
 
     @cached_property
@@ -78,6 +83,8 @@ class Reviewed:
         baselines = {name: other for name, other in self.compared.items() if name in BASELINES}
         return {name: told(gain(self.candidate, other, METRIC, SEED), "+") for name, other in baselines.items()}
 
-    def _others(self) -> dict[str, float]:
-        others = {self.names[run]: found for run, found in self.evaluations.items() if run != self.run_id}
-        return {name: found.summary.get(METRIC, 0.0) for name, found in others.items()}
+    def _others(self) -> dict[str, Evaluation]:
+        return {self._called(run): found for run, found in self.evaluations.items() if run != self.run_id}
+
+    def _called(self, run: str) -> str:
+        return f"champion ({self.kinds[run]})" if run == self.reference_run_id else self.kinds[run]

@@ -17,13 +17,13 @@ def measured(mean: float, seed: int) -> Evaluation:
     return Evaluation(table, {"ndcg_at_10": float(values.mean()), "warm_ndcg_at_10": float(values.mean())})
 
 
-NAMES = {"r1": "two_stage", "r2": "most_popular", "r3": "own_frequency", "r4": "als", "r5": "champion (als)"}
+KINDS = {"r1": "two_stage", "r2": "most_popular", "r3": "own_frequency", "r4": "als", "r5": "als"}
 MEANS = {"r1": 0.5, "r2": 0.2, "r3": 0.4, "r4": 0.45, "r5": 0.3}
 FOUND = {run: measured(mean, seed) for seed, (run, mean) in enumerate(MEANS.items())}
 
 
 def reviewed(reference: str | None = None, found: Mapping[str, Evaluation] = FOUND) -> Reviewed:
-    return Reviewed(2, "r1", reference, NAMES, found, "v1", Gate(True, ()))
+    return Reviewed(2, "r1", reference, KINDS, found, "v1", Gate(True, ()))
 
 
 def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
@@ -39,8 +39,16 @@ def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
     assert "own_frequency, the best of the baselines, since there is no champion yet" in found.against
 
 
+def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
+    assert list(reviewed("r3").compared) == [THIS, "champion (own_frequency)", "most_popular"]
+
+
 def test_a_version_is_not_held_against_itself() -> None:
     assert reviewed("r1").reference == "own_frequency"
+    assert "the champion's own recipe, learned from newer data" in reviewed("r1").against
+
+
+def test_alone_it_stands_for_itself() -> None:
     alone = reviewed(None, {"r1": FOUND["r1"]})
     assert alone.reference is None
     assert list(alone.compared) == [THIS]
