@@ -75,7 +75,7 @@ def _number(value: float) -> str:
     """Counts, shares and differences, each as short as it can be read."""
     if value == round(value):
         return f"{value:,.0f}"
-    return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.4f}"
+    return f"{value:,.1f}" if abs(value) >= 1 else f"{value:.4f}"
 
 
 @cache
