@@ -84,9 +84,8 @@ def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
     """What hears decisions that people make in MLflow. It looks again soon enough not to try a call for minutes."""
-    return _client(
-        settings, endpoints, "reconciler", "flows reconcile --watch", {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    )
+    more = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    return _client(settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more)
 
 
 def _client(
