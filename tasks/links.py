@@ -75,4 +75,5 @@ def show_links(links: Mapping[str, str], about: str) -> None:
         return
     for name in (name for name in TEXTS if name in links):
         text = f"{TEXTS[name].removeprefix('the ')}: {about}"
-        create_link_artifact(link=links[name], link_text=text, key=key_of(text), description=text.capitalize())
+        key = key_of(f"{name} {about}")
+        create_link_artifact(link=links[name], link_text=text, key=key, description=text)

@@ -107,7 +107,7 @@ def _subject(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.
         gains=found.gains(),
         summary=mine.summary,
         gate=found.gate,
-        links=links.markdown(ways),
+        links=links.markdown({name: address for name, address in ways.items() if name != links.VERSION}),
     )
 
 

@@ -71,7 +71,7 @@ Gains in NDCG@10: over most_popular +0.2597 (+0.2491 to +0.2703).
 
 
 def test_a_card_says_first_what_was_found_then_what_the_version_is_and_is_not() -> None:
-    text = card(SUBJECT)
+    text = card(SUBJECT).replace("\u2003", "")
     assert text.startswith(GOLDEN)
     assert "\n- For the 120 people with fewer than 5 baskets NDCG@10 is 0.1000, of everybody 0.4393.\n" in text
     end = text.partition("## To decide")[2]
@@ -97,6 +97,7 @@ def test_a_group_that_is_served_worse_is_told() -> None:
 
 def test_with_nobody_to_compare_with_there_are_no_differences_and_no_groups() -> None:
     text = card(replace(SUBJECT, reference=None, gains={}, gate=Gate(True, CHECKS)))
+    text = text.replace("\u2003", "")
     assert "|  | this version |\n| --- | --- |\n| NDCG@10 | 0.4393 (0.4255 to 0.4526) |\n" in text
     assert "## Groups" not in text
     assert "Gains" not in text
