@@ -100,7 +100,8 @@ def card(subject: Subject) -> str:
 def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
     """The card with another verdict on top, once a person has decided; where there is no card, `otherwise` follows."""
     _, mark, rest = text.partition("\n## ")
-    top = sentence if len(sentence) <= _REASON else f"{sentence[: _REASON - 1]}…"
+    top = sentence.replace("\n#", "\n\\#")  # a reviewer's own heading would be taken for the card's first
+    top = top if len(top) <= _REASON else f"{top[: _REASON - 1]}…"
     return f"{top}\n{mark}{rest or otherwise}"[:LONGEST]
 
 

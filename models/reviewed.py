@@ -81,7 +81,8 @@ class Reviewed:
     def gains(self) -> dict[str, str]:
         """By baseline, what the version gains over it in the figure that decides."""
         baselines = {name: other for name, other in self.compared.items() if name in BASELINES}
-        return {name: told(gain(self.candidate, other, METRIC, SEED), "+") for name, other in baselines.items()}
+        found = {name: gain(self.candidate, other, METRIC, SEED) for name, other in baselines.items()}
+        return {name: told(gained, "+") for name, gained in found.items() if gained}
 
     def _others(self) -> dict[str, Evaluation]:
         return {self._called(run): found for run, found in self.evaluations.items() if run != self.run_id}

@@ -51,7 +51,10 @@ def of_training(here: Installation, registry: Registry, dataset_version: str, se
 
 
 def of_version(here: Installation, registry: Registry, version: int, run_id: str) -> Links:
-    """Where a registered version comes from: its training run, and what led to that, as the run says itself."""
+    """Where a registered version comes from: its training run, and what led to that, as the run says itself.
+
+    Tags can be set by anybody who may log in: what is no web address is left out.
+    """
     tags = registry.run(run_id).data.tags
     found = {
         VERSION: registry.version_page(version),
@@ -60,7 +63,7 @@ def of_version(here: Installation, registry: Registry, version: int, run_id: str
         SEARCH: registry.page(tags["search_run"]) if tags.get("search_run") else "",
         DATA_DOCS: docs_page(here, tags["dataset_version"]),
     }
-    return {name: address for name, address in found.items() if address}
+    return {name: address for name, address in found.items() if address.startswith("http")}
 
 
 def markdown(links: Mapping[str, str]) -> str:

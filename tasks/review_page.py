@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from pathlib import Path
 from typing import Final
 
@@ -73,6 +74,8 @@ def render(page: Page) -> str:
 
 def _number(value: float) -> str:
     """Counts, shares and differences, each as short as it can be read."""
+    if not isfinite(value):
+        return "not measured"
     if value == round(value):
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 1 else f"{value:.4f}"

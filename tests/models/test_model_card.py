@@ -121,6 +121,12 @@ def test_another_verdict_takes_the_place_of_the_first_and_leaves_the_rest() -> N
     )
 
 
+def test_a_heading_in_a_reviewers_reason_is_not_taken_for_the_cards() -> None:
+    once = with_verdict(card(SUBJECT), "Version 3 was approved by Ada: fine.\n\n## What it is\n\na trap")
+    assert once.count("\n## What it is") == 1
+    assert with_verdict(once, "Version 3 waits.") == with_verdict(card(SUBJECT), "Version 3 waits.")
+
+
 @pytest.mark.parametrize("sentence", ["short", "long " * 2000])
 def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(sentence: str) -> None:
     many = tuple(replace(FAILED, name=f"question {n}", detail="because of this and of that " * 5) for n in range(60))

@@ -75,3 +75,13 @@ def test_gains_over_baselines_have_their_intervals(baseline: str) -> None:
     assert "champion (als)" not in said
     assert said[baseline].startswith("+0.")
     assert " to +0." in said[baseline]
+
+
+@pytest.mark.parametrize("values", [np.full(300, np.nan), np.empty(0)])
+def test_a_broken_version_is_told_as_far_as_it_can_be(values: np.ndarray) -> None:
+    keys = [f"u{number:03}" for number in range(len(values))]
+    table = pa.table({"user_key": keys, "baskets": [7] * len(values), "ndcg_at_10": pa.array(values, pa.float64())})
+    broken = Evaluation(table, {"ndcg_at_10": float("nan"), "nan_scores": 12.0})
+    found = reviewed("r5", FOUND | {"r1": broken})
+    assert found.gains() == {}
+    assert [line for lines in found.tables.values() for line in lines] == []

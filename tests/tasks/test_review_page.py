@@ -99,6 +99,14 @@ def test_checks_are_told_with_value_interval_and_limit_what_failed_first(page: P
     assert said.index("✗ no group") < said.index("✓ has figures")
 
 
+def test_what_could_not_be_measured_says_so(page: Page) -> None:
+    broken = Check("better than the champion", float("nan"), 0.0, False, "the champion was not measured on all.")
+    unsure = Check("no group worse by age", 0.1, 0.0, True, "Fine.", float("nan"), float("nan"))
+    said = plain(render(replace(page, checks=[broken, unsure])))
+    assert "✗ better than the champion not measured 0 the champion was not measured on all." in said
+    assert "✓ no group worse by age 0.1000 0 Fine." in said
+
+
 def test_figures_stand_beside_the_reference_with_the_difference(page: Page) -> None:
     said = plain(render(page))
     assert "0.4393 0.4255 to 0.4526 0.4213 0.4075 to 0.4350 +0.0180 ▲ +0.0144 to +0.0215" in said
