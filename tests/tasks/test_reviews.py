@@ -1,0 +1,134 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from infra.installation import Installation
+from infra.registry import Registry
+from models.errors import TailorbirdError
+from models.gate.check import Check, Gate, GroupResult
+from tasks.carry_out import _check, carry_out
+from tasks.reviews import (
+    APPROVED,
+    REJECTED,
+    Answer,
+    DecisionRefusedError,
+    close,
+    expire,
+    open_reviews,
+    request,
+    review_of,
+)
+
+YES, NO = Answer(True, "bob", "fine", "form"), Answer(False, "ann", "too few lists", "command")
+
+
+def gate(passed: bool = True, value: float = 1.0) -> Gate:
+    groups = (GroupResult("age", "old", 9, 0.4, 0.4, 0.0, -0.1, 0.1, False, True),)
+    return Gate(passed, (Check("is tall", value, 2.0, passed, "1 m."),), groups)
+
+
+def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:
+    return request(here, "v1", version, gate(**said), 0)
+
+
+def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
+    with pytest.raises(TailorbirdError, match="no review yet: run `tailorbird review`"):
+        review_of(installation)
+    ask(installation, 3)
+    ask(installation, 4)
+    assert review_of(installation)["model_version"] == 4
+    assert review_of(installation, 3)["model_version"] == 3
+    with pytest.raises(TailorbirdError, match="no review of version 9"):
+        review_of(installation, 9)
+
+
+def test_a_request_keeps_the_gate_and_what_could_not_be_measured_is_empty(installation: Installation) -> None:
+    review = ask(installation, 3, value=float("nan"))
+    assert review["gate"][0] | {"low": None, "high": None} == {
+        "name": "is tall", "value": None, "limit": 2.0, "passed": True, "detail": "1 m.", "low": None, "high": None
+    }  # fmt: skip
+    assert review["groups"][0]["trait"] == "age"
+    assert review["expires_at"] - review["requested_at"] == timedelta(days=7)
+
+
+def test_an_open_request_is_renewed_and_a_decided_one_stays(installation: Installation) -> None:
+    first = ask(installation, 3, passed=False)
+    again = ask(installation, 3)
+    assert (first["review_id"], first["passed"], again["passed"]) == (again["review_id"], False, True)
+    with installation.engine.begin() as connection:
+        close(connection, again, NO)
+    assert ask(installation, 3, passed=False)["passed"] is True
+    assert review_of(installation, 3)["decision"] == REJECTED
+
+
+def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
+    review = ask(installation, 3)
+    with installation.engine.begin() as connection:
+        close(connection, review, NO)
+    with pytest.raises(DecisionRefusedError, match="decided or reviewed again"), installation.engine.begin() as late:
+        close(late, review, YES)
+    decided = review_of(installation, 3)
+    assert (decided["decision"], decided["reviewer"], decided["reason"]) == (REJECTED, "ann", "too few lists")
+    assert (decided["via"], decided["overridden"]) == ("command", False)
+
+
+def test_who_decides_about_a_request_that_was_renewed_meanwhile_is_told(installation: Installation) -> None:
+    seen = ask(installation, 3)
+    ask(installation, 3, passed=False)
+    with pytest.raises(DecisionRefusedError, match="reviewed again"), installation.engine.begin() as late:
+        close(late, seen, YES)
+    assert review_of(installation, 3)["decision"] is None
+
+
+def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
+    for version in (3, 4, 5):
+        ask(installation, version)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour' WHERE model_version <> 4"))
+        close(connection, review_of(installation, 5), YES)
+        assert expire(connection) == [3]
+        assert [review["model_version"] for review in open_reviews(connection)] == [4]
+    assert review_of(installation, 3)["reviewer"] == "nobody"
+    assert review_of(installation, 5)["decision"] == APPROVED
+
+
+@pytest.mark.parametrize(
+    ("passed", "already", "answer", "mode", "told"),
+    [
+        (True, None, YES, "manual", None),
+        (False, None, NO, "manual", None),
+        (True, APPROVED, YES, "manual", None),
+        (True, None, NO, "never", None),
+        (True, None, YES, "auto", None),
+        (
+            False,
+            None,
+            YES,
+            "manual",
+            r"The gate refused version 3. is tall: 1 m. To promote it all the same, .*--override",
+        ),
+        (False, None, Answer(True, "bob", "a trial", "form", True), "manual", None),
+        (False, None, Answer(True, "bob", " ", "form", True), "manual", "Say why version 3 is approved"),
+        (True, None, YES, "never", "while TAILORBIRD_REVIEW is `never`"),
+        (True, REJECTED, YES, "manual", "was rejected by ann; a decision is not changed"),
+        (True, APPROVED, NO, "manual", "was approved by ann; a decision is not changed"),
+    ],
+)
+def test_a_decision_is_made_once_and_against_the_gate_only_on_purpose(
+    passed: bool, already: str | None, answer: Answer, mode: str, told: str | None
+) -> None:
+    failed = [{"name": "is tall", "passed": passed, "detail": "1 m."}]
+    review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann", "gate": failed}
+    if told is None:
+        _check(review, answer, mode)
+        return
+    with pytest.raises(DecisionRefusedError, match=told):
+        _check(review, answer, mode)
+
+
+def test_a_no_is_written_down_though_mlflow_is_away(installation: Installation) -> None:
+    ask(installation, 3)
+    decided = carry_out(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, NO)
+    assert (decided["decision"], decided["reviewer"]) == (REJECTED, "ann")
