@@ -129,6 +129,14 @@ class Registry:
         """The address of a run's page."""
         return f"{self.tracking_uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
 
+    def artifact_page(self, run_id: str, path: str) -> str:
+        """The address of a run's page with one of its artifacts open."""
+        return f"{self.page(run_id)}/artifacts/{path}"
+
+    def version_page(self, version: int) -> str:
+        """The address of a registered version's page."""
+        return f"{self.tracking_uri.rstrip('/')}/#/models/{NAME}/versions/{version}"
+
     def settings(self, run_id: str) -> dict[str, Any]:
         """The model's settings that a training run used, as values."""
         return {name: _value(text) for name, text in self.run(run_id).data.params.items()}

@@ -1,7 +1,7 @@
 """What every model promises, so that training, comparing, storing and scoring treat all models alike."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +13,8 @@ from models.training_data import TrainingData
 
 State = dict[str, np.ndarray[Any, Any]]
 """A fitted model as named arrays, none of dtype object, so that it is stored without pickle."""
+EVERYBODY: Final = "everybody"
+"""Stands among the features for what every score begins with."""
 
 
 class Recommender(Protocol):
@@ -88,3 +90,9 @@ class Explains(Recommender, Protocol):
 
     def contributions(self, user: int, item: int) -> dict[str, float]:
         """What each feature adds to the log-odds, the strongest first; empty when it has nothing to say of the pair."""
+
+    def attributions(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+        """The features, and what each adds to the log-odds of n pairs [n, features]; rows of NaN where it has nothing
+        to say. One of the features is `EVERYBODY`."""

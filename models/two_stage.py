@@ -14,7 +14,7 @@ from models.logistic import Logistic
 from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
-from models.recommender import State
+from models.recommender import EVERYBODY, State
 from models.space import Parameter
 from models.training_data import NoHistoryError, TrainingData
 
@@ -87,15 +87,24 @@ class TwoStage:
 
     def contributions(self, user: int, item: int) -> dict[str, float]:
         """What each feature adds to the log-odds of a candidate, the strongest first; empty when it is none."""
-        asked = np.array([user], dtype=np.int32)
-        found = self.candidates.find(asked)
-        at = np.flatnonzero(found.item == item)
-        if not len(at):
-            return {}
-        added = self.ranker.contributions(self.rows.build(asked, found.at(at)))[0]
-        names = (*RankerRows.names(tuple(self.candidates.retrievers)), "everybody")
-        told = {name: float(value) for name, value in zip(names, added, strict=True)}
+        names, (added,) = self.attributions(np.array([user], dtype=np.int32), np.array([item], dtype=np.int32))
+        told = {name: float(value) for name, value in zip(names, added, strict=True) if not np.isnan(value)}
         return dict(sorted(told.items(), key=lambda entry: -abs(entry[1])))
+
+    def attributions(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+        """The same of many pairs [n, features] by these names; NaN for strangers and for what is no candidate."""
+        names = (*RankerRows.names(tuple(self.candidates.retrievers)), EVERYBODY)
+        asked, row = np.unique(users, return_inverse=True)
+        found = self.candidates.find(asked)
+        named, wanted = (r * len(self.items) + i for r, i in ((found.row, found.item), (row, items.astype(np.int64))))
+        known = np.isin(wanted, named) & (users >= 0) & (items >= 0)
+        added = np.full((len(users), len(names)), np.nan, dtype=np.float32)
+        if known.any():
+            rows = self.rows.build(asked, found.at(np.searchsorted(named, wanted[known])))
+            added[known] = self.ranker.contributions(rows)
+        return names, added
 
     def state(self) -> State:
         """The arrays of the retrievers, of the features and of the ranker."""

@@ -75,6 +75,8 @@ def _review(review: Mapping[str, Any]) -> None:
     for check in review["gate"]:
         _console.print(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
     _console.print(f"Version {review['model_version']}: {review['status']}.")
+    if review.get("report"):
+        _console.print(f"Its report: {review['report']}", soft_wrap=True)
 
 
 def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:

@@ -1,6 +1,7 @@
 """Tells reviewers where they look: tags and the description of a version in MLflow."""
 
 from infra.registry import Registry
+from models.model_card import with_verdict
 from tasks.reviews import Review
 
 NOTE = "review_note"
@@ -14,8 +15,9 @@ def announce(registry: Registry, review: Review, note: str = "") -> None:
     if decision:
         verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
     checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
-    lines = [f"**{note}**", ""] if note else []
-    registry.describe(version, "\n".join([*lines, f"Version {version} {verdict}", "", *checks]))
+    top = "\n\n".join([*([f"**{note}**"] if note else []), f"Version {version} {verdict}"])
+    known = registry.version(version).description or ""
+    registry.describe(version, with_verdict(known, top, "\n" + "\n".join(checks)))
     tags = {"validation_status": "passed" if review["passed"] else "refused"}
     tags |= {"review": decision, "reviewer": review["reviewer"]} if decision else {}
     registry.tag_version(version, tags | ({NOTE: note} if note else {}))

@@ -23,11 +23,11 @@ _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "
 
 
 @contextmanager
-def drawn(path: Path, title: str, panels: int = 1, **axis: Any) -> Iterator[Any]:
-    """Axes of one panel, or a list of them, written to `path` in the end."""
+def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: Any) -> Iterator[Any]:
+    """Axes of one panel, or a list of them, written to `path` in the end; `height` is in inches."""
     from matplotlib import pyplot as plt
 
-    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, 4.5), layout="constrained", squeeze=False)
+    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), layout="constrained", squeeze=False)
     figure.suptitle(title)
     for one in axes[0]:
         one.set(**axis)

@@ -32,7 +32,7 @@ def tell(text: str) -> None:
 def show_ladder(version: str, rows: Sequence[Row]) -> None:
     """The tables of models on a data set, and where MLflow shows their runs."""
     for title, table in tables(rows).items():
-        show(_key(title), f"{title}, test weeks of {version}", table)
+        show(key_of(title), f"{title}, test weeks of {version}", table)
     runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
     if runs:
         show("training-runs", f"Runs on {version} in MLflow", runs)
@@ -43,7 +43,7 @@ def show_search(version: str, found: Sequence[Row]) -> None:
     best = [line | {"run": f"[MLflow]({row['page']})"} for line, row in zip(search_table(found), found, strict=True)]
     show("best-settings", f"Best settings on {version}", best)
     for row in found:
-        show(_key(f"tried {row['model']}"), f"Settings of {row['model']} tried on {version}", row["tried"])
+        show(key_of(f"tried {row['model']}"), f"Settings of {row['model']} tried on {version}", row["tried"])
 
 
 def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -58,10 +58,10 @@ def link_docs(entry: Row) -> dict[str, Any]:
     if address and FlowRunContext.get() is not None:
         text = f"{entry['dataset']}: {entry['status']}"
         about = f"Data Docs of {batch_id}"
-        create_link_artifact(link=address, link_text=text, key=_key(f"data docs {batch_id}"), description=about)
+        create_link_artifact(link=address, link_text=text, key=key_of(f"data docs {batch_id}"), description=about)
     return {**entry, "data_docs": address}
 
 
-def _key(text: str) -> str:
+def key_of(text: str) -> str:
     """Prefect takes small letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

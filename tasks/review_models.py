@@ -13,9 +13,11 @@ from models.evaluation.metrics import METRIC
 from models.gate.check import Check, Gate
 from models.gate.groups import Traits, demographics
 from models.gate.limits import Limits
+from models.reviewed import Reviewed
 from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
 from tasks.load_dataset import open_dataset
+from tasks.review_report import tell_reviewers
 from tasks.reviews import Review, request
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
@@ -86,8 +88,10 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     against = holder["promotion_id"] if holder else 0
     review = request(here, version, registry.register(best, tags), gate, against)
     follow(here.engine, registry)
+    told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
+    report = tell_reviewers(here, registry, told)
     announce(registry, review)
-    return {**review, "status": _status(review, here.settings.review), "ladder": rows}
+    return {**review, "status": _status(review, here.settings.review), "ladder": rows, "report": report}
 
 
 def _status(review: Review, mode: str) -> str:

@@ -1,6 +1,7 @@
 """Writes down what was found out about a model: figures, tables and plots, as artifacts of its run."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -12,15 +13,19 @@ import pyarrow.parquet as pq
 from infra.registry import Registry
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.evaluate import Evaluation
+from models.evaluation.importance import Importance
 from models.evaluation.summary import LOW, by_part
 from tasks.plots import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
+from tasks.plots_of_features import plot_importance
 from tasks.plots_of_pairs import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
 
 EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
 SUMMARY: Final = "summary.json"
 TABLES: Final = "tables.csv"
-FORMAT: Final = 3
+IMPORTANCE: Final = "feature_importance"
+"""A table and a plot."""
+FORMAT: Final = 4
 """Of what is measured and stored; a run of another format is made anew."""
 
 
@@ -40,6 +45,10 @@ def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
         plot_overfit(appraisal.overfit, kind, folder / "overfit_check.png")
     if appraisal.curve:
         plot_learning_curve(appraisal.curve, kind, folder / "learning_curve.png")
+    if appraisal.importance:
+        rows = importance_rows(appraisal.importance)
+        pa_csv.write_csv(pa.Table.from_pylist(rows), folder / f"{IMPORTANCE}.csv")
+        plot_importance(appraisal.importance, kind, folder / f"{IMPORTANCE}.png")
     pairs, figures = evaluation.pairs, appraisal.pairs
     if pairs is None or not figures:
         return
@@ -55,6 +64,15 @@ def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
     return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
         {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names
+    ]
+
+
+def importance_rows(found: Sequence[Importance]) -> list[dict[str, Any]]:
+    """A row per feature, the strongest first."""
+    return [
+        {"feature": one.feature, "moves": one.moves.value, "low": one.moves.low, "high": one.moves.high}
+        | {"adds": one.adds}
+        for one in found
     ]
 
 

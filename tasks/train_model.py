@@ -26,6 +26,7 @@ from models.most_popular import popularity
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.training_data import TrainingData
+from tasks.links import TRAINING, markdown, of_training, show_links
 from tasks.load_dataset import open_dataset
 from tasks.measure_costs import measure_costs
 from tasks.progress import progress
@@ -60,6 +61,7 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
     key = run_key(version, kind, found, seed)
     known = registry.finished_run(key)
     if known:
+        show_links({TRAINING: registry.page(known.info.run_id)}, kind)
         return str(known.info.run_id)
     dataset = open_dataset(version)
     tags = {
@@ -70,9 +72,9 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "search_run": searched_by,
         "seed": str(seed),
     }
-    if searched_by:
-        tags[NOTE] = f"Settings found by [a search]({registry.page(searched_by)})."
-    with registry.recorded(kind, key, found, tags) as run_id:
+    origin = of_training(here, registry, version, searched_by)
+    with registry.recorded(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
+        show_links({TRAINING: registry.page(run_id)}, kind)
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
         _train(registry, run_id, dataset, kind, found, seed)
     return run_id

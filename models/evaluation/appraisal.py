@@ -7,6 +7,7 @@ from typing import Self
 from models.dataset import Dataset
 from models.evaluation.bootstrap import Estimate
 from models.evaluation.evaluate import SEED, Evaluation, evaluate
+from models.evaluation.importance import Importance, feature_importance
 from models.evaluation.learning_curve import Point, affordable, learning_curve
 from models.evaluation.newcomers import evaluate_newcomers, figures_of_newcomers
 from models.evaluation.overfit import OverfitCheck, check_overfit, figures_of_lessons
@@ -25,6 +26,7 @@ class Appraisal:
     pairs: dict[str, Estimate]
     overfit: OverfitCheck | None
     curve: list[Point]
+    importance: list[Importance]
 
     @classmethod
     def of(
@@ -51,4 +53,5 @@ class Appraisal:
         summary |= overfit.figures() if overfit else {}
         summary |= figures_of_lessons(fitted, data, seed) if pairs else {}
         curve = learning_curve(fit, fitted, data, targets, affordable(fit_seconds))
-        return cls(replace(evaluation, summary=summary), pairs, overfit, curve)
+        importance = feature_importance(fitted, evaluation, SEED)
+        return cls(replace(evaluation, summary=summary), pairs, overfit, curve, importance)

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra import endpoints
+from infra.calls import ask, basic
 from infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ if TYPE_CHECKING:
 
 MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
-PLOTS |= {"precision_recall", "calibration"}
+PLOTS |= {"precision_recall", "calibration", "feature_importance"}
 CURVE = "learning_curve.png"
 """Of models that are fitted fast enough."""
-FILES = {"per_user.parquet", "summary.json", "tables.csv"}
+FILES = {"per_user.parquet", "summary.json", "tables.csv", "feature_importance.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +51,29 @@ def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], clien
     figures = client.get_run(run_id).data.metrics
     for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
         assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"], name
+
+
+def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data(
+    trained: dict[str, Any], client: MlflowClient, stocked: Shop
+) -> None:
+    here = endpoints.endpoints(Settings(var=stocked.var))
+    tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
+    page, flow_run = tags["prefect_run"].rsplit("/", 1)
+    assert page == f"{here.prefect_page}/runs/flow-run"
+    login = {"Authorization": basic(str(here.prefect_login))}
+    assert ask("GET", f"{here.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
+    assert tags["data_docs"] == f"{here.docs_page}/{trained['dataset_version']}/"
+    assert all(f"({tags[name]})" in tags["mlflow.note.content"] for name in ("prefect_run", "data_docs"))
+
+
+def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], stocked: Shop) -> None:
+    here = endpoints.endpoints(Settings(var=stocked.var))
+    login = {"Authorization": basic(str(here.prefect_login))}
+    wanted = {"artifacts": {"key": {"like_": "training-run-%"}}}
+    found = ask("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
+    shown = {artifact["key"]: artifact["data"] for artifact in found}
+    for kind, run_id in zip(MODELS, trained["runs"], strict=True):
+        assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]
 
 
 def test_a_fast_model_has_a_learning_curve(trained: dict[str, Any], client: MlflowClient) -> None:

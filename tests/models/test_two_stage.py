@@ -135,6 +135,24 @@ def test_what_was_not_a_candidate_has_no_contributions(data: TrainingData) -> No
     assert model.contributions(2, other) == {}
 
 
+@pytest.mark.parametrize("kind", [TwoStage, LogisticRegression])
+def test_many_pairs_are_explained_at_once_as_they_are_one_by_one(kind: type[TwoStage], data: TrainingData) -> None:
+    model = kind.fit(data, kind.config_type(per_retriever=2), seed=0)
+    users = np.array([2, 2, 5, 0, 2], dtype=np.int32)
+    items = np.array([3, 41, 22, 0, 3], dtype=np.int32)
+    names, added = model.attributions(users, items)
+    for row, user, item in zip(added, users.tolist(), items.tolist(), strict=True):
+        told = {} if np.isnan(row).all() else dict(zip(names, row, strict=True))
+        assert told == pytest.approx(model.contributions(user, item), rel=1e-4, abs=1e-6)
+    np.testing.assert_array_equal(added[0], added[4])
+
+
+def test_of_nobody_and_of_no_pair_there_is_nothing_to_explain(model: TwoStage) -> None:
+    nothing = np.empty(0, dtype=np.int32)
+    assert model.attributions(nothing, nothing)[1].shape[0] == 0
+    assert model.contributions(-1, 0) == model.contributions(5, -1) == {}
+
+
 def test_data_of_no_data_set_are_refused(data: TrainingData) -> None:
     with pytest.raises(NoHistoryError, match="give it data of a data set"):
         TwoStage.fit(replace(data, origin=None), Config(), seed=0)

@@ -40,12 +40,14 @@ def stored(stage: Any, tmp_path: Path) -> Any:
     return of
 
 
-@pytest.mark.parametrize(("kind", "more"), [("own_frequency", set()), ("logistic_regression", {"calibration"})])
+@pytest.mark.parametrize(
+    ("kind", "more"), [("own_frequency", set()), ("logistic_regression", {"calibration", "feature_importance"})]
+)
 def test_everything_is_drawn_that_the_model_has_figures_for(stored: Any, kind: str, more: set[str]) -> None:
     appraisal, folder = stored(kind)
     names = {file.name for file in folder.iterdir()}
     few = set() if appraisal.curve else {"learning_curve"}
-    assert names == FILES | {f"{plot}.png" for plot in (PLOTS | more) - few}
+    assert names - {"feature_importance.csv"} == FILES | {f"{plot}.png" for plot in (PLOTS | more) - few}
     assert all(file.read_bytes().startswith(b"\x89PNG") for file in folder.glob("*.png"))
 
 
@@ -58,3 +60,10 @@ def test_figures_are_written_by_user_as_a_summary_and_as_tables(stored: Any) -> 
     assert float(rows["users"]["all users, all items"]) == summary["users"]
     assert rows["ndcg_at_10"]["all users, new items"].startswith(f"{summary['new_ndcg_at_10']:.4f} (")
     assert float(rows["users"]["warm users, all items"]) == summary["warm_users"]
+
+
+def test_the_features_that_a_model_hangs_on_are_a_table(stored: Any) -> None:
+    appraisal, folder = stored("logistic_regression")
+    rows = list(csv.DictReader((folder / "feature_importance.csv").open()))
+    assert [row["feature"] for row in rows] == [one.feature for one in appraisal.importance]
+    assert all(float(row["low"]) <= float(row["moves"]) <= float(row["high"]) for row in rows)

@@ -1,0 +1,128 @@
+"""Tells reviewers what they decide about: a report beside the run, the model card on the version, links."""
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import pyarrow.compute as pc
+
+from infra.bundles import MANIFEST
+from infra.installation import Installation
+from infra.registry import MODEL_PATH, Registry
+from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
+from models.dataset import Dataset
+from models.evaluation.evaluate import Evaluation
+from models.evaluation.shelves import Example, examples
+from models.model_card import Material, Subject, about, card, verdict
+from models.reviewed import ALL_ITEMS, NEW_ITEMS, THIS, Reviewed
+from models.weaknesses import weaknesses
+from tasks import links
+from tasks.load_dataset import open_dataset
+from tasks.plots_of_groups import plot_groups
+from tasks.review_page import Page, Plot, render
+from tasks.store_evaluation import EVALUATION_PATH
+
+FOLDER, REPORT = "review", "report.html"
+_GROUPS: Final = "groups.png"
+_PLOTS: Final = {
+    "calibration": ("Calibration", "Points on the line: of what was said to be bought with 30 %, 30 % was."),
+    "overfit_check": ("Over-fit", "The same people on purchases that the model has learned from and on held-out ones. "
+                      "Some gap is no fault: whoever counts purchases knows the last ones by heart."),
+    "learning_curve": ("Learning curve", "The same people, when the model learns from fewer of all. Models that take "
+                       "long to fit have none."),
+    "ndcg_spread": ("Spread over people", "Is a good mean good for many people, or very good for few?"),
+    "feature_importance": ("What the scores are made of", "How far each feature moves the score of what is shown; in "
+                           "brackets what it adds on average. Not what makes people buy."),
+}  # fmt: skip
+
+
+def tell_reviewers(here: Installation, registry: Registry, found: Reviewed) -> str:
+    """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
+    address in MLflow."""
+    dataset = open_dataset(found.dataset_version)
+    ways = links.of_version(here, registry, found.version, found.run_id)
+    ways[links.REPORT] = registry.artifact_page(found.run_id, f"{FOLDER}/{REPORT}")
+    store_report(registry, found, dataset, ways)
+    registry.describe(found.version, card(_subject(registry, found, dataset, ways)))
+    registry.tag_version(found.version, {name: address for name, address in ways.items() if name != links.VERSION})
+    links.show_links(ways, f"version {found.version}")
+    return ways[links.REPORT]
+
+
+def store_report(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Links) -> None:
+    """Write the page beside what the training run already has, and add it to the run."""
+    with TemporaryDirectory() as scratch:
+        folder = Path(scratch) / FOLDER
+        folder.mkdir()
+        if found.gate.groups:
+            plot_groups(found.gate.groups, found.reference or "before", folder / _GROUPS)
+        page = _page(registry, found, dataset, ways, Path(scratch))
+        (folder / REPORT).write_text(render(page), encoding="utf-8")
+        registry.log_folder(found.run_id, folder, FOLDER)
+
+
+def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Links, scratch: Path) -> Page:
+    run = registry.run(found.run_id)
+    plots = registry.download(found.run_id, EVALUATION_PATH, scratch)
+    manifest = json.loads(registry.download(found.run_id, f"{MODEL_PATH}/{MANIFEST}", scratch).read_text())
+    mine, kind = found.candidate, str(run.data.tags["kind"])
+    reference = found.compared[found.reference] if found.reference else None
+    people = examples(mine, reference, dataset) if reference else []
+    facts = {"data set": found.dataset_version, "git commit": run.data.tags.get("git_commit", ""), "run": found.run_id}
+    return Page(
+        version=found.version,
+        kind=kind,
+        about=about(kind),
+        material=material(dataset, found.dataset_version, mine).sentence,
+        passed=found.gate.passed,
+        verdict=verdict(found.version, found.gate),
+        checks=found.gate.checks,
+        models=list(found.compared),
+        reference=found.reference,
+        against=found.against,
+        figures=found.tables,
+        groups=found.gate.groups,
+        plots=[Plot(title, said, plots / f"{name}.png") for name, (title, said) in _PLOTS.items()],
+        group_plot=Plot("Differences by group", "", scratch / FOLDER / _GROUPS),
+        examples=people,
+        titles=titles(dataset, people),
+        limits=weaknesses(mine.summary, found.gate),
+        facts=facts | {"seed": run.data.tags.get("seed", "")},
+        settings=dict(sorted(run.data.params.items())),
+        libraries=dict(sorted(manifest.get("libraries", {}).items())),
+        links={links.TEXTS[name]: address for name, address in ways.items() if name != links.REPORT},
+    )
+
+
+def _subject(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Links) -> Subject:
+    mine = found.candidate
+    return Subject(
+        version=found.version,
+        kind=str(registry.run(found.run_id).data.tags["kind"]),
+        candidate=THIS,
+        reference=found.reference,
+        material=material(dataset, found.dataset_version, mine),
+        lines=[*found.tables[ALL_ITEMS], *found.tables[NEW_ITEMS]],
+        gains=found.gains(),
+        summary=mine.summary,
+        gate=found.gate,
+        links=links.markdown({name: address for name, address in ways.items() if name != links.VERSION}),
+    )
+
+
+def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Material:
+    """What the version has learned from."""
+    rows, cuts = dataset.interactions, dataset.cuts
+    users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
+    began = int(pc.min(rows[OCCURRED_AT]).as_py() or cuts.test_from)
+    return Material(version, began, cuts.test_from, cuts.as_of, users, items, evaluation.per_user.num_rows)
+
+
+def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:
+    """Of the items that these people were shown or bought."""
+    wanted: Any = {
+        item for one in people for items in (one.candidate.items, one.reference.items, one.bought) for item in items
+    }
+    rows = dataset.items.filter(pc.is_in(dataset.items[ITEM_ID], value_set=pc.cast(sorted(wanted), "string")))
+    return dict(zip(rows[ITEM_ID].to_pylist(), rows[TITLE].to_pylist(), strict=True))

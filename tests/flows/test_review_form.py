@@ -1,0 +1,74 @@
+"""A person decides on Prefect's page, in a real browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from infra.calls import ask, basic
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Desk
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+
+
+@pytest.fixture
+def form(desk: Desk) -> Iterator[Page]:
+    """The form of the `decide` deployment, by somebody who has signed in."""
+    login = str(desk.here.endpoints.prefect_login)
+    api = desk.here.endpoints.prefect_api_url
+    deployment = ask("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic(login)})
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1300, "height": 1500})
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
+        page.goto(f"{desk.here.endpoints.prefect_page}/deployments/deployment/{deployment['id']}/run")
+        page.get_by_text("Who decides; it is written down.").wait_for()
+        yield page
+        browser.close()
+
+
+def decided(desk: Desk, version: int) -> str | None:
+    """The decision, which a run of the worker carries out after the form was sent."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and desk.review(version)["decision"] is None:
+        time.sleep(0.5)
+    return desk.review(version)["decision"]
+
+
+def fill(page: Page, approve: bool, reason: str) -> None:
+    """Sign and send."""
+    if approve:
+        page.locator("input[type=checkbox]").first.evaluate("switch_ => switch_.click()")
+    reviewer, why = page.locator("textarea").all()[:2]
+    reviewer.fill("ann")
+    why.fill(reason)
+    page.get_by_role("button", name="Submit").click()
+
+
+def test_a_yes_in_the_form_promotes_the_version_that_waits(desk: Desk, form: Page) -> None:
+    version = desk.ask()
+    fill(form, approve=True, reason="shelves look right")
+    assert decided(desk, version) == "approved"
+    holder = desk.champion()
+    assert (holder["model_version"], holder["via"]) == (version, "form")
+    assert (holder["actor"], holder["reason"]) == ("ann", "shelves look right")
+    form.get_by_text("Completed").first.wait_for(timeout=60_000)
+
+
+def test_a_no_in_the_form_leaves_the_champion(desk: Desk, form: Page) -> None:
+    before, version = desk.champion()["model_version"], desk.ask()
+    fill(form, approve=False, reason="too much fruit")
+    assert decided(desk, version) == "rejected"
+    assert desk.champion()["model_version"] == before
+    assert desk.review(version)["via"] == "form"
