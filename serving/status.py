@@ -34,7 +34,9 @@ def _challenger(connection: Connection) -> dict[str, Any] | None:
     """The newest version that passed the gate and waits for a person."""
     waiting = select(reviews).where(reviews.c.passed, reviews.c.decision.is_(None))
     row = connection.execute(waiting.order_by(reviews.c.review_id.desc()).limit(1)).mappings().first()
-    return None if row is None else {"version": row["model_version"], "requested_at": row["requested_at"].isoformat()}
+    moments = ("requested_at", "expires_at")
+    said = {name: row[name].isoformat() for name in moments if row[name]} if row else {}
+    return {"version": row["model_version"], **said} if row else None
 
 
 def _batch(connection: Connection, placement: str) -> dict[str, Any] | None:

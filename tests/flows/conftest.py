@@ -71,14 +71,15 @@ class Shop:
         own = {f"TAILORBIRD_{name}_PORT": str(_PORTS + place) for place, name in enumerate(_SERVERS)}
         return kept | own | _WEBHOOKS | {"TAILORBIRD_VAR": str(self.var)}
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen([sys.executable, "-m", "flows", *arguments], env=self.environment, **pipes)  # type: ignore[call-overload]
+        given = self.environment | settings
+        return subprocess.Popen([sys.executable, "-m", "flows", *arguments], env=given, **pipes)  # type: ignore[call-overload]
 
-    def run(self, *arguments: str, code: int = 0) -> str:
+    def run(self, *arguments: str, code: int = 0, **settings: str) -> str:
         """What a command prints; it must end with `code`."""
-        command = self.start(*arguments)
+        command = self.start(*arguments, **settings)
         out, err = command.communicate(timeout=400)
         assert command.returncode == code, f"{arguments}\n{out}\n{err}"
         return out if code == 0 else err

@@ -213,3 +213,17 @@ def test_while_reviews_are_switched_off_nobody_promotes(desk: Desk) -> None:
     with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
         carry_out(never, desk.registry, version, Answer(True, "ann", "a test", "command"))
     stands(desk, before)
+
+
+def test_with_automatic_reviews_what_passes_is_promoted_at_once_and_recorded_as_that(stocked: Shop, desk: Desk) -> None:
+    before = desk.champion()
+    newer = stocked.json("features", "--as-of", "2017-12-17", "--validation-days", "30", "--test-days", "31")["version"]
+    try:
+        said = stocked.run("review", "--dataset", newer, TAILORBIRD_REVIEW="auto")
+        now = desk.champion()
+        assert now["follows"] == before["promotion_id"]
+        assert (now["dataset_version"], now["via"], now["actor"]) == (newer, "auto", "the gate")
+        assert f"Version {now['model_version']}: approved." in said
+        stands(desk, now["model_version"])
+    finally:
+        desk.write(f"DELETE FROM datasets WHERE version = '{newer}'")
