@@ -1,6 +1,8 @@
 """Tells reviewers where they look: tags and the description of a version in MLflow."""
 
-from infra.registry import Registry
+from collections.abc import Mapping
+
+from infra.registry import Registry, VersionGoneError
 from models.model_card import with_verdict
 from tasks.reviews import Review
 
@@ -16,8 +18,11 @@ def announce(registry: Registry, review: Review, note: str = "") -> None:
         verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
     checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
     top = "\n\n".join([*([f"**{note}**"] if note else []), f"Version {version} {verdict}"])
-    known = registry.version(version).description or ""
-    registry.describe(version, with_verdict(known, top, "\n" + "\n".join(checks)))
+    try:
+        known = registry.version(version)
+    except VersionGoneError:
+        return
+    registry.describe(version, with_verdict(known.description or "", top, "\n" + "\n".join(checks)))
     tags = {"validation_status": "passed" if review["passed"] else "refused"}
     tags |= {"review": decision, "reviewer": review["reviewer"]} if decision else {}
     registry.tag_version(version, tags | ({NOTE: note} if note else {}))

@@ -105,7 +105,8 @@ def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
     if moved is None:
         if holder:
             follow(here.engine, registry, put_back=True)
-            yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
+            if CHAMPION in registry.aliases():  # not when the version itself was deleted
+                yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
         return
     try:
         _promote_moved(here, registry, holder, moved)

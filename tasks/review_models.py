@@ -1,9 +1,12 @@
 """Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
 
+from pathlib import Path
+
 from prefect import task
 
+from infra import bundles
 from infra.installation import current
-from infra.registry import Registry
+from infra.registry import Registry, VersionGoneError
 from infra.version import git_commit
 from models import promotion
 from models.columns import USER_KEY
@@ -32,11 +35,19 @@ def _rival(registry: Registry, version: str, holder: Champion | None) -> str | N
     """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks."""
     if holder is None:
         return None
-    run_id = registry.version(holder["model_version"]).run_id
+    run_id = _run_of(registry, holder)
     if holder["dataset_version"] == version:
         return str(run_id)
     settings = registry.settings(str(run_id))
     return str(train_model.fn(version, holder["kind"], settings))
+
+
+def _run_of(registry: Registry, holder: Champion) -> str:
+    """The champion's training run; its bundle still knows it when the version was deleted in MLflow."""
+    try:
+        return str(registry.version(holder["model_version"]).run_id)
+    except VersionGoneError:
+        return str(bundles.verify(Path(holder["bundle"]), holder["digest"])["run_id"])
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
