@@ -6,7 +6,7 @@ from infra.registry import Registry
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
-from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.reviews import DEADLINE, Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
@@ -43,6 +43,7 @@ def _check(review: Review, answer: Answer, mode: str) -> None:
         return
     if not answer.reason.strip():
         raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is written down.")
+            again = " Run `tailorbird review` to ask again." if review.get("via") == DEADLINE else ""
     if answer.approve and mode == "never":
         raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
     if answer.approve and not review["passed"] and not answer.override:

@@ -14,7 +14,7 @@ from tasks.announce import NOTE, announce
 from tasks.carry_out import carry_out
 from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
 from tasks.promote import restore
-from tasks.reviews import APPROVED, REJECTED, Answer, expire, review_of, reviews_of
+from tasks.reviews import APPROVED, NOBODY, REJECTED, Answer, expire, review_of, reviews_of
 
 _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
@@ -70,14 +70,20 @@ def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
         known = reviews_of(connection, list(tagged))
     for version, review in known.items():
         tags = tagged[version]
-        said = {word for word in _WORDS if aliases.get(word) == version or tags.get("review") == word}
+        said = {word for word in _WORDS if aliases.get(word) == version or _says(tags, word)}
         if review["decision"]:
             if tags.get("review") != review["decision"]:
                 announce(registry, review)
         elif said:
             yield _heard(here, registry, version, _answer(tags, said))
-        for word in said & set(aliases):
-            registry.drop_alias(word)
+        for word in said:
+            if aliases.get(word) == version:
+                registry.drop_alias(word)
+
+
+def _says(tags: Mapping[str, str], word: str) -> bool:
+    """Whether a person says it: what the deadline wrote on the version before it was asked about again is no answer."""
+    return tags.get("review") == word and (word, tags.get("reviewer")) != (REJECTED, NOBODY)
 
 
 def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:

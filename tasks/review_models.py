@@ -21,7 +21,7 @@ from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
 from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
-from tasks.reviews import Review, request
+from tasks.reviews import Review, request, review_of
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
 
@@ -37,8 +37,8 @@ def _rival(registry: Registry, version: str, holder: Champion | None) -> str | N
         return None
     run_id = _run_of(registry, holder)
     if holder["dataset_version"] == version:
-        return str(run_id)
-    settings = registry.settings(str(run_id))
+        return run_id
+    settings = registry.settings(run_id)
     return str(train_model.fn(version, holder["kind"], settings))
 
 
@@ -97,10 +97,13 @@ def review_models(version: str, run_ids: list[str]) -> Review:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
-    review = request(here, version, registry.register(best, tags), gate, against)
+    number = registry.register(best, tags)
+    registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
+    review = request(here, version, number, gate, against)
     follow(here.engine, registry)
     told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
     report = tell_reviewers(here, registry, told)
+    review = review_of(here, number)  # somebody may have decided while the report was made
     announce(registry, review)
     return {**review, "status": _status(review, here.settings.review), "ladder": rows, "report": report}
 
