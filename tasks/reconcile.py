@@ -19,6 +19,7 @@ from tasks.reviews import APPROVED, NOBODY, REJECTED, Answer, expire, review_of,
 _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"
+_PUT_BACK: Final = f"The alias {CHAMPION} was put back"
 
 
 def watch(every: float) -> None:
@@ -147,7 +148,7 @@ def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
         follow(here.engine, registry, put_back=True)
         if registry.aliases().get(CHAMPION) == moved:  # somebody else promoted it at the same moment
             return
-        note = f"The alias {CHAMPION} was put back: {error}"
+        note = f"{_PUT_BACK}: {error}"
         _note(here, registry, moved, note)
         yield f"Version {moved}: {note}"
 
@@ -170,4 +171,6 @@ def _note(here: Installation, registry: Registry, version: int, note: str) -> No
         announce(registry, review_of(here, version), note)
     except TailorbirdError:  # a version that was never reviewed
         registry.tag_version(version, {NOTE: note})
-        registry.describe(version, f"**{note}**")
+        words = (registry.version(version).description or "").split("\n\n")
+        others = [part for part in words if part and not part.startswith(f"**{_PUT_BACK}")]
+        registry.describe(version, "\n\n".join([f"**{note}**", *others]))

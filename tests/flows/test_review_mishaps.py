@@ -96,6 +96,18 @@ def test_while_reviews_are_switched_off_an_alias_moved_to_an_earlier_champion_is
     assert desk.champion()["model_version"] == version
 
 
+def test_what_a_person_wrote_on_a_version_stays_below_the_note(desk: Desk) -> None:
+    version = desk.version()
+    desk.registry.describe(version, "Trained by hand.\n\nSee the wiki.")
+    for _ in range(2):
+        desk.registry.set_alias(CHAMPION, version)
+        reconcile_once()
+        assert within(10, lambda: desk.registry.aliases()[CHAMPION] != version)
+    note, *others = desk.registry.version(version).description.split("\n\n")
+    assert note.startswith("**The alias champion was put back: There is no review")
+    assert others == ["Trained by hand.", "See the wiki."]
+
+
 def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(desk: Desk) -> None:
     first, second = desk.ask(), desk.version()
     desk.decide(first)
