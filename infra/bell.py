@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 import time
 from base64 import b64encode
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Final
 HOST: Final = "127.0.0.1"
 PATH: Final = "/mlflow"
 _LONGEST: Final = 1_000_000
+_NUMBER: Final = re.compile("[0-9]{1,12}")
 _SECONDS: Final = 300
 """An older call may be somebody's copy."""
 
@@ -27,7 +29,7 @@ def listen(port: int, secret: str, wake: Event) -> ThreadingHTTPServer:
             self._say(200 if self.path == "/health" else 404)
 
         def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
+            length = _length(self.headers.get("Content-Length") or "0")
             if self.path != PATH or not 0 <= length <= _LONGEST:
                 self._say(404 if self.path != PATH else 413)
                 return
@@ -49,10 +51,15 @@ def listen(port: int, secret: str, wake: Event) -> ThreadingHTTPServer:
     return server
 
 
+def _length(said: str) -> int:
+    """-1 for what is no number."""
+    return int(said) if _NUMBER.fullmatch(said) else -1
+
+
 def _genuine(secret: str, header: Callable[[str], str | None], body: bytes) -> bool:
     """Signed as MLflow does: HMAC-SHA-256 over delivery id, time and body, as in standardwebhooks.com."""
     delivery, moment = header("X-MLflow-Delivery-Id") or "", header("X-MLflow-Timestamp") or ""
-    if not moment.isdigit() or abs(time.time() - int(moment)) > _SECONDS:
+    if not _NUMBER.fullmatch(moment) or abs(time.time() - int(moment)) > _SECONDS:
         return False
     signed = hmac.new(secret.encode(), f"{delivery}.{moment}.".encode() + body, hashlib.sha256).digest()
     expected = f"v1,{b64encode(signed).decode()}"

@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from infra.endpoints import MODEL
+from models.errors import TailorbirdError
 
 NAME = MODEL
 """The experiment and the registered model."""
@@ -26,6 +27,10 @@ _NEWEST = 50
 """Versions that are looked at; a person decides about the latest."""
 NOTE = MLFLOW_RUN_NOTE
 """The tag that MLflow shows on top of a run's page, as Markdown."""
+
+
+class VersionGoneError(TailorbirdError):
+    """A version that somebody deleted in MLflow."""
 
 
 @dataclass(frozen=True)
@@ -162,8 +167,9 @@ class Registry:
         return int(made.version)
 
     def version(self, version: int) -> ModelVersion:
-        """One registered version."""
-        return self._client.get_model_version(NAME, str(version))
+        """One registered version. Raises VersionGoneError when it was deleted."""
+        with _may_be_gone(version):
+            return self._client.get_model_version(NAME, str(version))
 
     def aliases(self) -> dict[str, int]:
         """Every alias (`champion`, `challenger`) with the version it points at; none before a model is registered."""
@@ -181,8 +187,9 @@ class Registry:
         return {int(version.version): dict(version.tags) for version in found}
 
     def set_alias(self, name: str, version: int) -> None:
-        """Point an alias at a version."""
-        self._client.set_registered_model_alias(NAME, name, str(version))
+        """Point an alias at a version. Raises VersionGoneError when it was deleted."""
+        with _may_be_gone(version):
+            self._client.set_registered_model_alias(NAME, name, str(version))
 
     def drop_alias(self, name: str) -> None:
         """Take an alias away; nothing happens when it is not there."""
@@ -212,6 +219,16 @@ class Registry:
     def describe(self, version: int, text: str) -> None:
         """The text that MLflow shows on top of a version, as Markdown."""
         self._client.update_model_version(NAME, str(version), text)
+
+
+@contextmanager
+def _may_be_gone(version: int) -> Iterator[None]:
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise VersionGoneError(f"Version {version} was deleted in MLflow: run `tailorbird review` again.") from None
 
 
 def _value(text: str) -> Any:

@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     """Whose bundles are opened beside the installation's own: hex digits, several by comma while keys are rotated."""
     review: Literal["manual", "auto", "never"] = "manual"
     """Who promotes what passes the gate: a person, the gate alone, or nobody."""
-    review_days: float = Field(default=7, gt=0)
+    review_days: float = Field(default=7, gt=0, le=3650)
     """How long a request for a decision stays open."""
     gate: Annotated[Limits, NoDecode] = Limits()
     """As JSON, such as {"group_margin": 0.1}."""

@@ -1,25 +1,38 @@
 """Tells reviewers where they look: tags and the description of a version in MLflow."""
 
-from infra.registry import Registry
+from collections.abc import Mapping
+
+from infra.registry import Registry, VersionGoneError
 from models.model_card import with_verdict
-from tasks.reviews import Review
+from tasks.reviews import NOBODY, REJECTED, Review
 
 NOTE = "review_note"
 """The tag that says why something that a person asked for in MLflow was not done."""
 
 
 def announce(registry: Registry, review: Review, note: str = "") -> None:
-    """Write the gate's reasons and the decision on the version. A `note` says what was asked for in vain."""
+    """Write the gate's reasons and the decision on the version, unless it was deleted in MLflow.
+
+    A `note` says what was asked for in vain. What a person set meanwhile and nobody has heard yet is left alone.
+    """
     version, decision = review["model_version"], review["decision"]
     verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
     if decision:
         verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
     checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
     top = "\n\n".join([*([f"**{note}**"] if note else []), f"Version {version} {verdict}"])
-    known = registry.version(version).description or ""
-    registry.describe(version, with_verdict(known, top, "\n" + "\n".join(checks)))
+    try:
+        known = registry.version(version)
+    except VersionGoneError:
+        return
+    registry.describe(version, with_verdict(known.description or "", top, "\n" + "\n".join(checks)))
     tags = {"validation_status": "passed" if review["passed"] else "refused"}
     tags |= {"review": decision, "reviewer": review["reviewer"]} if decision else {}
     registry.tag_version(version, tags | ({NOTE: note} if note else {}))
-    if not decision:
-        registry.untag_version(version, "review")
+    registry.untag_version(version, *([] if note else [NOTE]), *([] if decision else _said_before(known.tags, note)))
+
+
+def _said_before(tags: Mapping[str, str], note: str) -> list[str]:
+    """The tags of an earlier word about an open request: one that was answered with a note, or the deadline's."""
+    late = (tags.get("review"), tags.get("reviewer")) == (REJECTED, NOBODY)
+    return ["review", "reviewer"] if late else ["review"] if note else []

@@ -6,7 +6,7 @@ from infra.registry import Registry
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
-from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.reviews import DEADLINE, Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
@@ -33,18 +33,25 @@ def carry_out(here: Installation, registry: Registry, model_version: int | None,
     return decided
 
 
+def permit(mode: str) -> None:
+    """Raises DecisionRefusedError while nothing is promoted by anybody."""
+    if mode == "never":
+        raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
+
+
 def _check(review: Review, answer: Answer, mode: str) -> None:
     version, already = review["model_version"], review["decision"]
     if already:
         if already != answer.decision:
+            again = " Run `tailorbird review` to ask again." if review.get("via") == DEADLINE else ""
             raise DecisionRefusedError(
-                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed."
+                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed.{again}"
             )
         return
     if not answer.reason.strip():
         raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is written down.")
-    if answer.approve and mode == "never":
-        raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
+    if answer.approve:
+        permit(mode)
     if answer.approve and not review["passed"] and not answer.override:
         failed = "; ".join(f"{check['name']}: {check['detail']}" for check in review["gate"] if not check["passed"])
         raise DecisionRefusedError(

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, func, select, update
 
-from infra.registry import Registry
+from infra.registry import Registry, VersionGoneError
 from infra.schema import promotions
 from tasks.ledger import hold
 from tasks.reviews import open_reviews
@@ -48,13 +48,22 @@ def follow(engine: Engine, registry: Registry, *, put_back: bool = False) -> Non
             waiting = next((review["model_version"] for review in open_reviews(connection) if review["passed"]), None)
         aliases = registry.aliases()
         if holder and aliases.get(CHAMPION) != holder["model_version"] and (put_back or holder["followed_at"] is None):
-            registry.set_alias(CHAMPION, holder["model_version"])
-            aliases[CHAMPION] = holder["model_version"]
+            aliases |= _pointed(registry, CHAMPION, holder["model_version"])
         if holder and aliases.get(CHAMPION) == holder["model_version"] and holder["followed_at"] is None:
             _mark_followed(engine, holder["promotion_id"])
         if holder is None and put_back and CHAMPION in aliases:
             registry.drop_alias(CHAMPION)
         _point_challenger(registry, aliases.get(CHALLENGER), waiting)
+
+
+def _pointed(registry: Registry, name: str, version: int) -> dict[str, int]:
+    """Point an alias at a version; nowhere, and nothing is returned, when that was deleted in MLflow."""
+    try:
+        registry.set_alias(name, version)
+    except VersionGoneError:
+        registry.drop_alias(name)
+        return {}
+    return {name: version}
 
 
 def _mark_followed(engine: Engine, promotion_id: int) -> None:
@@ -65,6 +74,6 @@ def _mark_followed(engine: Engine, promotion_id: int) -> None:
 
 def _point_challenger(registry: Registry, now: int | None, waiting: int | None) -> None:
     if waiting is not None and now != waiting:
-        registry.set_alias(CHALLENGER, waiting)
+        _pointed(registry, CHALLENGER, waiting)
     if waiting is None and now is not None:
         registry.drop_alias(CHALLENGER)

@@ -1,6 +1,6 @@
 """Hears what people set in MLflow and lets it say what Postgres says; polled, so that nothing missed is lost."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from threading import Event
 from typing import Final
 
@@ -11,36 +11,56 @@ from infra.outages import explain
 from infra.registry import Registry
 from models.errors import TailorbirdError
 from tasks.announce import NOTE, announce
-from tasks.carry_out import carry_out
+from tasks.carry_out import carry_out, permit
 from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
 from tasks.promote import restore
-from tasks.reviews import APPROVED, REJECTED, Answer, expire, review_of, reviews_of
+from tasks.reviews import APPROVED, NOBODY, REJECTED, Answer, expire, review_of, reviews_of
 
 _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"
+_PUT_BACK: Final = f"The alias {CHAMPION} was put back"
 
 
 def watch(every: float) -> None:
     """Reconcile for as long as the process lives, every so many seconds, or sooner when MLflow's webhook wakes it."""
     here, wake, told = current(), Event(), ""
     key = secret(here.settings, "webhook")
-    if here.settings.reconciler_port:
-        listen(here.settings.reconciler_port, key, wake)
+    for mistake in _mistakes(lambda: _open_ear(here, key, wake)):
+        print(mistake, flush=True)
     while True:
         wake.clear()
-        try:
-            if here.settings.webhook_url:
-                Registry(here.endpoints.mlflow_tracking_uri).ensure_webhook(here.settings.webhook_url, key)
-            for line in reconcile_once():
-                print(line, flush=True)
-            told = ""
-        except Exception as error:
-            reason = explain(error) or f"{type(error).__name__}: {error}"
-            if reason != told:  # an outage is told once
-                print(reason, flush=True)
-            told = reason
+        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _look))
+        if reason and reason != told:  # an outage is told once
+            print(reason, flush=True)
+        told = reason
         wake.wait(every)
+
+
+def _mistakes(*steps: Callable[[], None]) -> list[str]:
+    """What went wrong, in sentences; no step keeps the next from being taken."""
+    found = []
+    for step in steps:
+        try:
+            step()
+        except Exception as error:
+            found.append(explain(error) or f"{type(error).__name__}: {error}")
+    return found
+
+
+def _open_ear(here: Installation, key: str, wake: Event) -> None:
+    if here.settings.reconciler_port:
+        listen(here.settings.reconciler_port, key, wake)
+
+
+def _ask_to_be_woken(here: Installation, key: str) -> None:
+    if here.settings.webhook_url:
+        Registry(here.endpoints.mlflow_tracking_uri).ensure_webhook(here.settings.webhook_url, key)
+
+
+def _look() -> None:
+    for line in reconcile_once():
+        print(line, flush=True)
 
 
 def reconcile_once() -> list[str]:
@@ -70,14 +90,20 @@ def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
         known = reviews_of(connection, list(tagged))
     for version, review in known.items():
         tags = tagged[version]
-        said = {word for word in _WORDS if aliases.get(word) == version or tags.get("review") == word}
+        said = {word for word in _WORDS if aliases.get(word) == version or _says(tags, word)}
         if review["decision"]:
-            if tags.get("review") != review["decision"]:
+            if [tags.get(name, "") for name in ("review", "reviewer")] != [review["decision"], review["reviewer"]]:
                 announce(registry, review)
         elif said:
             yield _heard(here, registry, version, _answer(tags, said))
-        for word in said & set(aliases):
-            registry.drop_alias(word)
+        for word in said:
+            if aliases.get(word) == version:
+                registry.drop_alias(word)
+
+
+def _says(tags: Mapping[str, str], word: str) -> bool:
+    """Whether a person says it: what the deadline wrote on the version before it was asked about again is no answer."""
+    return tags.get("review") == word and (word, tags.get("reviewer")) != (REJECTED, NOBODY)
 
 
 def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
@@ -87,11 +113,16 @@ def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
 
 
 def _heard(here: Installation, registry: Registry, version: int, answer: Answer) -> str:
+    """What is wrong with a version is told on it, whatever it is: others are heard all the same."""
     try:
         carry_out(here, registry, version, answer)
-    except TailorbirdError as error:
-        announce(registry, review_of(here, version), f"Not {answer.decision}: {error}")
-        return f"Version {version} was not {answer.decision}: {error}"
+    except Exception as error:
+        if explain(error):
+            raise
+        review = review_of(here, version)
+        if review["decision"] != answer.decision:
+            announce(registry, review, f"Not {answer.decision}: {error}")
+            return f"Version {version} was not {answer.decision}: {error}"
     return f"Version {version} was {answer.decision} by {answer.reviewer}."
 
 
@@ -105,14 +136,19 @@ def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
     if moved is None:
         if holder:
             follow(here.engine, registry, put_back=True)
-            yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
+            if CHAMPION in registry.aliases():  # not when the version itself was deleted
+                yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
         return
     try:
         _promote_moved(here, registry, holder, moved)
         yield f"Version {moved} was promoted by {_BY_ALIAS}."
-    except TailorbirdError as error:
+    except Exception as error:
+        if explain(error):
+            raise
         follow(here.engine, registry, put_back=True)
-        note = f"The alias {CHAMPION} was put back: {error}"
+        if registry.aliases().get(CHAMPION) == moved:  # somebody else promoted it at the same moment
+            return
+        note = f"{_PUT_BACK}: {error}"
         _note(here, registry, moved, note)
         yield f"Version {moved}: {note}"
 
@@ -122,7 +158,8 @@ def _promote_moved(here: Installation, registry: Registry, holder: Champion | No
     answer = Answer(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
     with here.engine.connect() as connection:
         earlier = promotion_of(connection, version)
-    if here.settings.review != "never" and holder and earlier:
+    if holder and earlier:
+        permit(here.settings.review)
         restore(here, holder, earlier, answer)
         follow(here.engine, registry)
         return
@@ -134,4 +171,6 @@ def _note(here: Installation, registry: Registry, version: int, note: str) -> No
         announce(registry, review_of(here, version), note)
     except TailorbirdError:  # a version that was never reviewed
         registry.tag_version(version, {NOTE: note})
-        registry.describe(version, f"**{note}**")
+        words = (registry.version(version).description or "").split("\n\n")
+        others = [part for part in words if part and not part.startswith(f"**{_PUT_BACK}")]
+        registry.describe(version, "\n\n".join([f"**{note}**", *others]))

@@ -1,9 +1,12 @@
 """Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
 
+from pathlib import Path
+
 from prefect import task
 
+from infra import bundles
 from infra.installation import current
-from infra.registry import Registry
+from infra.registry import Registry, VersionGoneError
 from infra.version import git_commit
 from models import promotion
 from models.columns import USER_KEY
@@ -18,7 +21,7 @@ from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
 from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
-from tasks.reviews import Review, request
+from tasks.reviews import Review, request, review_of
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
 
@@ -32,11 +35,19 @@ def _rival(registry: Registry, version: str, holder: Champion | None) -> str | N
     """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks."""
     if holder is None:
         return None
-    run_id = registry.version(holder["model_version"]).run_id
+    run_id = _run_of(registry, holder)
     if holder["dataset_version"] == version:
-        return str(run_id)
-    settings = registry.settings(str(run_id))
+        return run_id
+    settings = registry.settings(run_id)
     return str(train_model.fn(version, holder["kind"], settings))
+
+
+def _run_of(registry: Registry, holder: Champion) -> str:
+    """The champion's training run; its bundle still knows it when the version was deleted in MLflow."""
+    try:
+        return str(registry.version(holder["model_version"]).run_id)
+    except VersionGoneError:
+        return str(bundles.verify(Path(holder["bundle"]), holder["digest"])["run_id"])
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
@@ -86,10 +97,13 @@ def review_models(version: str, run_ids: list[str]) -> Review:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
-    review = request(here, version, registry.register(best, tags), gate, against)
+    number = registry.register(best, tags)
+    registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
+    review = request(here, version, number, gate, against)
     follow(here.engine, registry)
     told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
     report = tell_reviewers(here, registry, told)
+    review = review_of(here, number)  # somebody may have decided while the report was made
     announce(registry, review)
     return {**review, "status": _status(review, here.settings.review), "ladder": rows, "report": report}
 

@@ -15,8 +15,12 @@ from models.gate.check import Gate
 
 APPROVED: Final = "approved"
 REJECTED: Final = "rejected"
+NOBODY: Final = "nobody"
+"""Who rejects what was not decided in time."""
 Review = dict[str, Any]
 
+DEADLINE: Final = "deadline"
+_DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
 _NAMES: Final = tuple(column.name for column in reviews.c)
 
 
@@ -45,7 +49,8 @@ class Answer:
 def request(here: Installation, dataset_version: str, model_version: int, gate: Gate, against: int) -> Review:
     """Ask for a decision about a version that was held against the champion of the promotion `against` (0: none).
 
-    One that is still open is asked anew; one that was decided stays as it is. Returns it as it stands.
+    One that is still open, or that nobody decided in time, is asked anew; one that a person decided stays as it is.
+    Returns it as it stands.
     """
     expires = func.now() + text("make_interval(secs => :seconds)").bindparams(
         seconds=here.settings.review_days * 86_400
@@ -60,8 +65,9 @@ def request(here: Installation, dataset_version: str, model_version: int, gate: 
         "expires_at": expires,
     }
     entry = insert(reviews).values(model_version=model_version, **asked)
+    undecided = reviews.c.decision.is_(None) | (reviews.c.via == DEADLINE)
     again = entry.on_conflict_do_update(
-        index_elements=[reviews.c.model_version], set_=asked, where=reviews.c.decision.is_(None)
+        index_elements=[reviews.c.model_version], set_=asked | dict.fromkeys(_DECIDED), where=undecided
     )
     with here.engine.begin() as connection:
         connection.execute(again)
@@ -107,7 +113,7 @@ def expire(connection: Connection) -> list[int]:
     """Reject what nobody decided in time; returns the versions."""
     late = (reviews.c.decision.is_(None), reviews.c.expires_at < func.now())
     reason = func.concat("Nobody decided until ", func.to_char(reviews.c.expires_at, "YYYY-MM-DD HH24:MI TZ"), ".")
-    made = {"decision": REJECTED, "reviewer": "nobody", "reason": reason, "via": "deadline", "decided_at": func.now()}
+    made = {"decision": REJECTED, "reviewer": NOBODY, "reason": reason, "via": DEADLINE, "decided_at": func.now()}
     closed = update(reviews).where(*late).values(made).returning(reviews.c.model_version)
     return list(connection.execute(closed).scalars())
 

@@ -25,9 +25,9 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     holder, earlier = _pair(here)
     restore(here, holder, earlier, Answer(True, actor, reason, "rollback"))
+    batches = publish.go_back(here.engine, earlier["model_version"])
     if healthy(f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/health", 5):
         follow(here.engine, registry)
-    batches = publish.go_back(here.engine, earlier["model_version"])
     return {"from": holder["model_version"], "to": earlier["model_version"], "batches": batches}
 
 

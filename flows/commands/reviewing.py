@@ -13,6 +13,7 @@ back = running.group("One step back.")
 
 Who = Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")]
 Why = Annotated[str, typer.Option(help="Why; it is written down.")]
+_MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 
 
 @app.command()
@@ -34,7 +35,8 @@ def decide(
     as_json: Json = False,
 ) -> None:
     """Approve or reject the challenger."""
-    running.finish("decision", running.flow("decide")(approve, reviewer, reason, version, override), as_json)
+    carry = running.flow("decide", *([] if approve else _MLFLOW))
+    running.finish("decision", carry(approve, reviewer, reason, version, override), as_json)
 
 
 @app.command()
@@ -53,4 +55,4 @@ def reconcile(
 @back.command("model")
 def rollback_model(reason: Why, actor: Who, as_json: Json = False) -> None:
     """Let the champion before answer again, with its last lists where they are still kept."""
-    running.finish("rollback", running.flow("rollback")(actor, reason), as_json)
+    running.finish("rollback", running.flow("rollback", *_MLFLOW)(actor, reason), as_json)

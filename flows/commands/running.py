@@ -49,23 +49,24 @@ def export() -> None:
     services.export(services.endpoints(load()))
 
 
-def connect() -> None:
-    """Connect this process with the services. Raises TailorbirdError when one of them does not run."""
+def connect(*spared: str) -> None:
+    """Connect this process with the services. Raises TailorbirdError when one that is not `spared` does not run."""
     from infra import services
     from infra.settings import load
 
     settings = load()
     services.export(services.endpoints(settings))
-    down = [name for name, up in services.reachable(settings).items() if not up and name in services.NEEDED]
+    needed = set(services.NEEDED) - set(spared)
+    down = [name for name, up in services.reachable(settings).items() if not up and name in needed]
     if down:
         raise TailorbirdError(f"Not reachable: {', '.join(down)}. Start the services with: tailorbird up")
 
 
-def flow(name: str) -> Any:
-    """The flow of that name, with this process connected to the services that run."""
+def flow(name: str, *spared: str) -> Any:
+    """The flow of that name, with this process connected to the services that run; it can do without the `spared`."""
     from importlib import import_module
 
-    connect()
+    connect(*spared)
     # Errors are told once, by `main`; the run's page has them all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return getattr(import_module(f"flows.{name}"), name)

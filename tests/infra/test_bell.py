@@ -55,6 +55,8 @@ def test_a_call_that_mlflow_signed_wakes(address: str, wake: Event) -> None:
         signed(moment=-1000),
         signed(moment=1000),
         signed() | {"Timestamp": "soon"},
+        signed() | {"Timestamp": "²"},
+        signed() | {"Timestamp": "9" * 5000},
         signed() | {"Delivery_Id": "d2"},
     ],
 )
@@ -67,3 +69,9 @@ def test_it_says_that_it_is_well_and_knows_no_other_page(address: str) -> None:
     assert call(f"{address}/health", "") == 200
     assert call(f"{address}/", "") == 404
     assert call(f"{address}/other", **signed()) == 404
+
+
+def test_a_length_that_is_none_is_refused(address: str) -> None:
+    request = urllib.request.Request(f"{address}/mlflow", BODY.encode(), {"Content-Length": "many"})  # noqa: S310
+    with pytest.raises(urllib.error.HTTPError, match="413"):
+        urllib.request.urlopen(request, timeout=5)  # noqa: S310 -- loopback

@@ -97,3 +97,10 @@ def test_the_code_is_found_from_any_folder_and_a_clone_in_the_current_one_comes_
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load().lake = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("days", ["0", "inf", "nan", "4000"])
+def test_a_deadline_that_no_calendar_knows_is_refused(monkeypatch: pytest.MonkeyPatch, days: str) -> None:
+    monkeypatch.setenv("TAILORBIRD_REVIEW_DAYS", days)
+    with pytest.raises(SettingsRefusedError, match=r"TAILORBIRD_REVIEW_DAYS: .* Correct it or unset it"):
+        load()

@@ -63,6 +63,15 @@ def test_an_open_request_is_renewed_and_a_decided_one_stays(installation: Instal
     assert review_of(installation, 3)["decision"] == REJECTED
 
 
+def test_what_nobody_decided_in_time_is_asked_anew(installation: Installation) -> None:
+    ask(installation, 3)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour'"))
+        expire(connection)
+    again = ask(installation, 3)
+    assert [again[name] for name in ("decision", "reviewer", "reason", "via", "decided_at")] == [None] * 5
+
+
 def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
     review = ask(installation, 3)
     with installation.engine.begin() as connection:
