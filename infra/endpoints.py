@@ -15,6 +15,8 @@ from models.errors import TailorbirdError
 USER = "tailorbird"
 """Who logs in to the pages."""
 DATABASE = "tailorbird"
+MODEL = "tailorbird"
+"""The experiment and the registered model in MLflow."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",

@@ -15,9 +15,10 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from infra.endpoints import MODEL
 from models.errors import TailorbirdError
 
-NAME = "tailorbird"
+NAME = MODEL
 """The experiment and the registered model."""
 MODEL_PATH = "model"
 """Where a run keeps its bundle."""

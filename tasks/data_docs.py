@@ -14,7 +14,9 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
 from infra.data_docs import PAGE, About, prune, replaced
+from infra.endpoints import MODEL
 from infra.installation import current
+from tasks.report import flow_run_page
 
 _TEMPLATE = "data_docs.j2"
 _LONGEST = 200
@@ -64,6 +66,7 @@ def render(judgement: Judgement, about: About) -> str:
         suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
     page = view.env.get_template(_TEMPLATE)
     text: str = page.render(
+        links=_links(about.dataset),
         about=asdict(about),
         findings=judgement.findings,
         meanings=judgement.meanings,
@@ -71,6 +74,14 @@ def render(judgement: Judgement, about: About) -> str:
         suites=suites,
     )
     return text
+
+
+def _links(dataset: str) -> dict[str, str]:
+    """Where the batch came from, and where one finds what was made of a data set."""
+    here = current()
+    run, models = flow_run_page(here), f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/#/models/{MODEL}"
+    found = {"The Prefect run that made it": run} if run else {}
+    return found | ({"Models in MLflow (each says its data set)": models} if dataset == "dataset" else {})
 
 
 def _tame(result: Any) -> None:

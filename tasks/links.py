@@ -5,12 +5,11 @@ from typing import Final
 
 from prefect.artifacts import create_link_artifact
 from prefect.context import FlowRunContext
-from prefect.runtime import flow_run
 
 from infra import data_docs
 from infra.installation import Installation
 from infra.registry import Registry
-from tasks.report import key_of
+from tasks.report import flow_run_page, key_of
 
 Links = dict[str, str]
 """Addresses by name, which is a tag in MLflow too."""
@@ -25,12 +24,6 @@ TEXTS: Final = {
     DATA_DOCS: "the data set's Data Docs",
 }
 """What each leads to."""
-
-
-def flow_run_page(here: Installation) -> str:
-    """The page of the Prefect flow run that this is part of; empty outside of one."""
-    run_id = flow_run.get_id()
-    return f"{here.endpoints.prefect_page}/runs/flow-run/{run_id}" if run_id else ""
 
 
 def docs_page(here: Installation, batch_id: str) -> str:

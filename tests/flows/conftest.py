@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -89,7 +89,9 @@ class Shop:
         time.sleep(after)
         running = state.load(self.var)[server].running
         assert running is not None
-        os.kill(running.pid, signal.SIGKILL)
+        first = psutil.Process(running.pid)
+        for process in [first, *first.children(recursive=True)]:  # MLflow's child goes on serving alone
+            process.kill()
 
     def json(self, *arguments: str) -> Any:
         """What a command prints as JSON."""

@@ -17,9 +17,11 @@ PROMISES = Promises(
 HOSTILE = "<script>alert(1)</script>" + "x" * 10_000
 
 
-def page(here: Installation, batch_id: str, event_type: str = "view", quarantined: float = 0.1) -> str:
+def page(
+    here: Installation, batch_id: str, event_type: str = "view", quarantined: float = 0.1, dataset: str = "events"
+) -> str:
     rows = pa.table({"item_id": ["a", "b"], "event_type": [event_type] * 2})
-    judge(batch_id, "events", PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
+    judge(batch_id, dataset, PROMISES, rows, {"rows": 2, "quarantined_share": quarantined, "days": None})
     return (place(here.settings.var) / name(batch_id) / PAGE).read_text()
 
 
@@ -52,6 +54,17 @@ def test_what_a_file_holds_does_not_run_and_does_not_fill_the_page(installation:
     assert "&lt;script&gt;alert(1)" in text
     assert "<i>odd" not in text
     assert len(text) < 60_000
+
+
+def test_the_page_of_a_data_set_leads_to_the_models_and_to_the_run_that_made_it(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "1f0c")
+    text = page(installation, "v7", dataset="dataset")
+    here = installation.endpoints
+    assert f'<a href="{here.mlflow_tracking_uri}/#/models/tailorbird">' in text
+    assert f'<a href="{here.prefect_page}/runs/flow-run/1f0c">' in text
+    assert "models/tailorbird" not in page(installation, "shop-events-1")
 
 
 def test_only_the_newest_pages_are_kept(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
