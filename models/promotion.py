@@ -50,7 +50,7 @@ def decide(
     (not the whole interval below zero); before the first champion, the best baseline stands for it in all else.
     Baselines are named by their model kind, the candidate may be among them. `traits` are of the candidate's users.
     """
-    checks = soundness(candidate, metric)
+    checks = soundness(candidate, metric, limits)
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
     if not all(check.passed for check in checks):
         return Gate(False, tuple(checks))

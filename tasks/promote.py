@@ -47,14 +47,13 @@ def promote(here: Installation, registry: Registry, review: Review, answer: Answ
         _enter(connection, row, answer)
 
 
-def restore(here: Installation, holder: Champion, earlier: Champion, answer: Answer) -> None:
+def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Answer) -> None:
     """Let an earlier promotion's bundle answer again, in place of `holder`. Raises BundleRefusedError or
     DecisionRefusedError."""
     bundles.verify(Path(earlier["bundle"]), earlier["digest"])
     row = {name: earlier[name] for name in _COPIED}
     root = earlier["restores"] or earlier["promotion_id"]
-    with here.engine.begin() as connection:
-        _enter(connection, row | {"follows": holder["promotion_id"], "restores": root}, answer)
+    _enter(connection, row | {"follows": holder["promotion_id"], "restores": root}, answer)
 
 
 def _expect(holder: Champion | None, review: Review) -> None:

@@ -17,7 +17,6 @@ from sqlalchemy.exc import OperationalError
 from infra.bulk import copy
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
-from tasks.ledger import hold
 
 LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
 KEPT_BEFORE_LIVE = 2
@@ -178,22 +177,24 @@ def point(connection: Connection, placement: str, batch_id: int, expected: int |
     _mark(connection, batch_id, status=PUBLISHED, published_at=func.now(), **counts)
 
 
-def go_back(engine: Engine, model_version: int) -> dict[str, int | None]:
-    """Show the last kept lists of a model in every placement; by placement the batch, None where none is kept."""
+def shown(engine: Engine) -> list[str]:
+    """The placements that have lists."""
     with engine.connect() as connection:
-        names = list(connection.execute(select(placements.c.placement).order_by(placements.c.placement)).scalars())
-    return {name: _go_back(engine, name, model_version) for name in names}
+        return list(connection.execute(select(placements.c.placement).order_by(placements.c.placement)).scalars())
 
 
-def _go_back(engine: Engine, placement: str, model_version: int) -> int | None:
+def go_back(connection: Connection, placement: str, model_version: int) -> int | None:
+    """Show the last kept lists of a model; returns the batch, None where none is kept.
+
+    Call under the placement's lock.
+    """
     batches = recommendation_batches.c
     kept = (batches.placement == placement, batches.model_version == model_version, batches.status == PUBLISHED)
     newest = select(batches.batch_id).where(*kept).order_by(batches.published_at.desc()).limit(1)
-    with hold(engine, f"score {placement}", wait=True), engine.begin() as connection:
-        batch_id: int | None = connection.execute(newest).scalar()
-        live = live_batch(connection, placement)
-        if batch_id is not None and batch_id != live:
-            point(connection, placement, batch_id, live)
+    batch_id: int | None = connection.execute(newest).scalar()
+    live = live_batch(connection, placement)
+    if batch_id is not None and batch_id != live:
+        point(connection, placement, batch_id, live)
     return batch_id
 
 

@@ -160,7 +160,8 @@ def _promote_moved(here: Installation, registry: Registry, holder: Champion | No
         earlier = promotion_of(connection, version)
     if holder and earlier:
         permit(here.settings.review)
-        restore(here, holder, earlier, answer)
+        with here.engine.begin() as connection:
+            restore(connection, holder, earlier, answer)
         follow(here.engine, registry)
         return
     carry_out(here, registry, version, answer)

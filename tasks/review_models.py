@@ -21,7 +21,7 @@ from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
 from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
-from tasks.reviews import Review, request, review_of
+from tasks.reviews import APPROVED, Review, request, review_of
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
 
@@ -105,10 +105,13 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     report = tell_reviewers(here, registry, told)
     review = review_of(here, number)  # somebody may have decided while the report was made
     announce(registry, review)
-    return {**review, "status": _status(review, here.settings.review), "ladder": rows, "report": report}
+    status = _status(review, holder, here.settings.review)
+    return {**review, "status": status, "ladder": rows, "report": report}
 
 
-def _status(review: Review, mode: str) -> str:
+def _status(review: Review, holder: Champion | None, mode: str) -> str:
+    if review["decision"] == APPROVED and holder and holder["promotion_id"] > review["against"]:
+        return f"approved before, and version {holder['model_version']} answers now"
     if review["decision"]:
         return str(review["decision"])
     if not review["passed"]:

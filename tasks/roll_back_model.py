@@ -1,5 +1,6 @@
 """Goes back to the champion before, in one step, and to the last lists that it made where they are still kept."""
 
+from contextlib import ExitStack
 from typing import Any
 
 from prefect import task
@@ -10,6 +11,7 @@ from infra.registry import Registry
 from models.errors import TailorbirdError
 from tasks import publish
 from tasks.champion import Champion, champion, follow, promotion
+from tasks.ledger import hold
 from tasks.promote import restore
 from tasks.reviews import Answer
 
@@ -22,13 +24,24 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     DecisionRefusedError when another version was promoted meanwhile.
     """
     here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
     holder, earlier = _pair(here)
-    restore(here, holder, earlier, Answer(True, actor, reason, "rollback"))
-    batches = publish.go_back(here.engine, earlier["model_version"])
+    batches = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
     if healthy(f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/health", 5):
-        follow(here.engine, registry)
-    return {"from": holder["model_version"], "to": earlier["model_version"], "batches": batches}
+        follow(here.engine, Registry(here.endpoints.mlflow_tracking_uri))
+    bare = [placement for placement, batch in batches.items() if batch is None]
+    told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
+    return {"from": holder["model_version"], "to": earlier["model_version"], "batches": batches, "next": told}
+
+
+def _go_back(here: Installation, holder: Champion, earlier: Champion, answer: Answer) -> dict[str, int | None]:
+    """In one transaction, so that after a kill the same command does not go one champion further."""
+    names = publish.shown(here.engine)
+    with ExitStack() as held:
+        for name in names:
+            held.enter_context(hold(here.engine, f"score {name}", wait=True))
+        with here.engine.begin() as connection:
+            restore(connection, holder, earlier, answer)
+            return {name: publish.go_back(connection, name, earlier["model_version"]) for name in names}
 
 
 def _pair(here: Installation) -> tuple[Champion, Champion]:

@@ -8,6 +8,8 @@ class Limits:
     """What a candidate is held to beside being more accurate. The reference is the champion, before the first the most
     accurate baseline."""
 
+    users: int = 30
+    """Fewest people that a decision may rest on: intervals of fewer are no intervals."""
     group_users: int = 50
     """Groups of fewer people are shown and not judged."""
     group_margin: float = 0.05
@@ -33,10 +35,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         """Raise ValueError for what cannot be held."""
-        shares = [f.name for f in fields(self) if f.name not in {"group_users", "score_ms", "artifact_mb"}]
-        for name in shares:
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a share: from 0 to 1")
-        for name in ("group_users", "score_ms", "artifact_mb"):
-            if not getattr(self, name) > 0:
+        amounts = {"users", "group_users", "score_ms", "artifact_mb"}
+        for name in (field.name for field in fields(self)):
+            if name in amounts and not getattr(self, name) > 0:
                 raise ValueError(f"{name} has to be above 0")
+            if name not in amounts and not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is a share: from 0 to 1")

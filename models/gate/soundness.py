@@ -15,19 +15,18 @@ _FEWEST = 10
 """Of fewer people, all may be strangers to a sound model."""
 
 
-def soundness(candidate: Evaluation, metric: str) -> list[Check]:
-    """Figures for everybody, scores that are numbers, and not one list for all."""
-    return [_has_figures(candidate, metric), _has_scores(candidate), _is_personal(candidate)]
+def soundness(candidate: Evaluation, metric: str, limits: Limits) -> list[Check]:
+    """Figures for everybody and for enough people, scores that are numbers, and not one list for all."""
+    return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
 
 
-def _has_figures(candidate: Evaluation, metric: str) -> Check:
+def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
     values = figures(candidate, metric)
     sound = int(np.isfinite(values).sum())
-    passed = 0 < sound == len(values)
     detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
-    if not len(values):
-        detail = "No user was evaluated: hold out weeks in which known users bought something."
-    return Check("has figures", float(sound), float(len(values)), passed, detail)
+    if len(values) < least:
+        detail += f" It takes {least} to decide: hold out weeks in which more known users bought something."
+    return Check("has figures", float(sound), float(max(least, len(values))), least <= sound == len(values), detail)
 
 
 def _has_scores(candidate: Evaluation) -> Check:

@@ -45,7 +45,7 @@ def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("said", "told"),
     [
-        ('{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are group_users, group_margin"),
+        ('{"group_mrgin": 0.1}', "there is no limit group_mrgin; there are users, group_users, group_margin"),
         ('{"group_margin": 2}', "group_margin is a share: from 0 to 1"),
         ('{"group_margin": "much"}', "should be a valid number"),
         ('{"group_margin', "write it as JSON"),

@@ -72,6 +72,14 @@ def test_figures_that_are_missing_refuse_the_candidate(broken: np.ndarray) -> No
     assert len(gate.checks) == 3
 
 
+def test_a_decision_does_not_rest_on_a_handful_of_people() -> None:
+    few = measured(np.linspace(0.8, 0.9, 29))
+    gate = decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0)
+    assert failed(gate) == ["has figures"]
+    assert "It takes 30 to decide" in gate.checks[0].detail
+    assert decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0, limits=Limits(users=2)).passed
+
+
 def test_one_list_for_everybody_is_refused_whatever_its_figures() -> None:
     gate = decide(measured(np.full(USERS, 0.9), distinct_lists=1.0), {"most_popular": around(0.1, 1)}, None, seed=0)
     assert failed(gate) == ["is personal"]
