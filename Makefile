@@ -12,7 +12,7 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests and PostgreSQL at random moments, 64 times and more"
+	@echo "make faults  kill ingests and PostgreSQL at random moments, 64 times and more; a hundred races of decisions"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -43,6 +43,7 @@ SEED ?= 1
 
 faults: $(READY)
 	$(BIN)/pytest tests/faults/storm -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
+	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py -q $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo

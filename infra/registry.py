@@ -2,10 +2,10 @@
 
 import time
 from ast import literal_eval
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -189,7 +189,7 @@ class Registry:
     def set_alias(self, name: str, version: int) -> None:
         """Point an alias at a version. Raises VersionGoneError when it was deleted."""
         with _may_be_gone(version):
-            self._client.set_registered_model_alias(NAME, name, str(version))
+            _insist(partial(self._client.set_registered_model_alias, NAME, name, str(version)))
 
     def drop_alias(self, name: str) -> None:
         """Take an alias away; nothing happens when it is not there."""
@@ -209,7 +209,7 @@ class Registry:
     def tag_version(self, version: int, tags: Mapping[str, str]) -> None:
         """Set tags on a version, where a reviewer reads them."""
         for key, value in tags.items():
-            self._client.set_model_version_tag(NAME, str(version), key, value)
+            _insist(partial(self._client.set_model_version_tag, NAME, str(version), key, value))
 
     def untag_version(self, version: int, *names: str) -> None:
         """Take tags away; nothing happens to those that are not there."""
@@ -219,6 +219,16 @@ class Registry:
     def describe(self, version: int, text: str) -> None:
         """The text that MLflow shows on top of a version, as Markdown."""
         self._client.update_model_version(NAME, str(version), text)
+
+
+def _insist(call: Callable[[], object]) -> None:
+    """MLflow looks, then writes: of two who set the same thing at once one is refused, but not the next time."""
+    try:
+        call()
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        call()
 
 
 @contextmanager

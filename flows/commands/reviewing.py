@@ -19,10 +19,14 @@ _MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 @app.command()
 def review(
     dataset: Annotated[str | None, typer.Option("--dataset", help="A data set; by default the newest.")] = None,
+    model: Annotated[list[str] | None, typer.Option(help="Compare this model; may be given several times.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare the models; the best becomes the challenger if it passes the gate."""
-    running.finish("review", running.flow("review")(dataset), as_json)
+    run = running.flow("review")
+    from flows.train import MODELS
+
+    running.finish("review", run(dataset, model or MODELS), as_json)
 
 
 @app.command()
