@@ -15,6 +15,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
+from infra.calls import healthy
 from infra.endpoints import MODEL
 from models.errors import TailorbirdError
 
@@ -38,6 +39,11 @@ class Registry:
     """Runs and model versions on one MLflow server."""
 
     tracking_uri: str
+
+    @property
+    def answers(self) -> bool:
+        """Whether MLflow is there now: the client itself would try for minutes."""
+        return healthy(f"{self.tracking_uri.rstrip('/')}/health", 5)
 
     @cached_property
     def _client(self) -> MlflowClient:

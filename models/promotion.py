@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import Estimate, intervals
+from models.evaluation.bootstrap import Estimate, estimates
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import paired
@@ -110,11 +110,7 @@ def _estimates(
     columns = {question.name: question.both[0] - question.both[1] for question in asked if question.both}
     if both is not None:
         columns |= {_title(group): np.where(group.members, both[0] - both[1], np.nan) for group in groups}
-    if not columns:
-        return {}
-    values = np.column_stack(list(columns.values()))
-    rows = zip(np.nanmean(values, axis=0).tolist(), *intervals(values, seed).tolist(), strict=True)
-    return {name: Estimate(*row) for name, row in zip(columns, rows, strict=True)}
+    return estimates(columns, seed)
 
 
 def _title(group: Group) -> str:

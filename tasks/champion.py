@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 
 from infra.registry import Registry, VersionGoneError
 from infra.schema import promotions
@@ -18,21 +18,22 @@ _ALIASES: Final = "the aliases in MLflow"
 
 def champion(connection: Connection) -> Champion | None:
     """The newest promotion, or None before the first."""
-    row = connection.execute(select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().first()
-    return dict(row) if row else None
+    return _newest(connection)
 
 
 def promotion(connection: Connection, promotion_id: int) -> Champion | None:
     """A promotion by its id."""
-    found = select(promotions).where(promotions.c.promotion_id == promotion_id)
-    row = connection.execute(found).mappings().first()
-    return dict(row) if row else None
+    return _newest(connection, promotions.c.promotion_id == promotion_id)
 
 
 def promotion_of(connection: Connection, model_version: int) -> Champion | None:
     """The newest promotion of a version, None when it never was the champion."""
-    found = select(promotions).where(promotions.c.model_version == model_version)
-    row = connection.execute(found.order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().first()
+    return _newest(connection, promotions.c.model_version == model_version)
+
+
+def _newest(connection: Connection, *such: ColumnElement[bool]) -> Champion | None:
+    found = select(promotions).where(*such).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(found).mappings().first()
     return dict(row) if row else None
 
 

@@ -7,18 +7,17 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.answers import USERS_AT_ONCE
 from models.ranking import top_k
 from models.recommender import Recommender
 
-_USERS: Final = 256
-"""As many as batch scoring asks for at once."""
 _K: Final = 20
 
 
 def measure_costs(model: Recommender, fallback: NDArray[np.float32], folder: Path) -> dict[str, float]:
     """`score_ms`, milliseconds per user of making lists as batch scoring does, and `artifact_mb`, the size of the
     stored model in `folder`."""
-    users = np.arange(min(_USERS, len(model.users)), dtype=np.int32)
+    users = np.arange(min(USERS_AT_ONCE, len(model.users)), dtype=np.int32)
     began = perf_counter()
     top_k(model.scores(users), _K, fallback=fallback)
     spent = perf_counter() - began

@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect import task
 
-from infra.calls import healthy
 from infra.installation import Installation, current
 from infra.registry import Registry
 from models.errors import TailorbirdError
@@ -26,8 +25,9 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     here = current()
     holder, earlier = _pair(here)
     batches = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
-    if healthy(f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/health", 5):
-        follow(here.engine, Registry(here.endpoints.mlflow_tracking_uri))
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    if registry.answers:
+        follow(here.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
     return {"from": holder["model_version"], "to": earlier["model_version"], "batches": batches, "next": told}

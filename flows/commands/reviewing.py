@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import running
+from flows.commands.modelling import Version
 from flows.commands.running import Json
 
 app = running.group()
@@ -18,7 +19,7 @@ _MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 
 @app.command()
 def review(
-    dataset: Annotated[str | None, typer.Option("--dataset", help="A data set; by default the newest.")] = None,
+    dataset: Version = None,
     model: Annotated[list[str] | None, typer.Option(help="Compare this model; may be given several times.")] = None,
     as_json: Json = False,
 ) -> None:

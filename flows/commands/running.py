@@ -54,8 +54,8 @@ def connect(*spared: str) -> None:
     from infra import services
     from infra.settings import load
 
+    export()
     settings = load()
-    services.export(services.endpoints(settings))
     needed = set(services.NEEDED) - set(spared)
     down = [name for name, up in services.reachable(settings).items() if not up and name in needed]
     if down:

@@ -1,7 +1,7 @@
 """How sure a figure is: users are drawn anew with replacement, for others like them might have come."""
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -44,6 +44,15 @@ def intervals(values: Floats, seed: int) -> Floats:
     """
     known = ~np.isnan(values)
     return intervals_of_ratios(np.where(known, values, 0.0), known.astype(np.float64), seed)
+
+
+def estimates(columns: Mapping[str, Floats], seed: int) -> dict[str, Estimate]:
+    """The mean of each column [n_users] over users who have a figure there, and its interval, all by the same draws."""
+    if not columns:
+        return {}
+    values = np.column_stack(list(columns.values()))
+    rows = zip(np.nanmean(values, axis=0).tolist(), *intervals(values, seed).tolist(), strict=True)
+    return {name: Estimate(*row) for name, row in zip(columns, rows, strict=True)}
 
 
 def intervals_of_ratios(above: Floats, below: Floats, seed: int) -> Floats:

@@ -20,6 +20,8 @@ from models.ranking import Ranking, top_k
 from models.recommender import Recommender
 from models.training_data import TrainingData, index_of
 
+LISTS: Final = "items_at_10"
+"""The column of `Evaluation.per_user` that holds the lists of ten places."""
 SEED: Final = 7
 """Of the intervals."""
 _AT_ONCE: Final = 2

@@ -1,11 +1,10 @@
 """What a model gains over another in many figures at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.evaluation.bootstrap import Estimate, intervals
+from models.evaluation.bootstrap import Estimate, estimates
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import paired
@@ -17,7 +16,7 @@ def gains(one: Evaluation, other: Evaluation, names: Sequence[str], seed: int) -
     users (paired). None where they cannot be compared."""
     singly = [name for name in names if name in one.per_user.column_names and name in other.per_user.column_names]
     both = {name: paired(one, other, name) for name in singly}
-    gained = _estimates({name: figures[0] - figures[1] for name, figures in both.items() if figures}, seed)
+    gained = estimates({name: figures[0] - figures[1] for name, figures in both.items() if figures}, seed)
     return {name: gained.get(name) if name in singly else _together(one, other, name) for name in names}
 
 
@@ -36,16 +35,7 @@ def _by_baskets(one: Evaluation, other: Evaluation, seed: int) -> dict[str, Esti
         return {}
     few, gained = one.per_user["baskets"].to_numpy() < COLD_BASKETS, both[0] - both[1]
     parts = {WARM: np.where(few, np.nan, gained), COLD: np.where(few, gained, np.nan)}
-    return dict(_estimates({part: values for part, values in parts.items() if np.isfinite(values).any()}, seed))
-
-
-def _estimates(columns: Mapping[str, NDArray[np.float64]], seed: int) -> dict[str, Estimate]:
-    """The means over the users who have a figure."""
-    if not columns:
-        return {}
-    values = np.column_stack(list(columns.values()))
-    rows = zip(np.nanmean(values, axis=0).tolist(), *intervals(values, seed).tolist(), strict=True)
-    return {name: Estimate(*row) for name, row in zip(columns, rows, strict=True)}
+    return dict(estimates({part: values for part, values in parts.items() if np.isfinite(values).any()}, seed))
 
 
 def _together(one: Evaluation, other: Evaluation, name: str) -> Estimate | None:

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 
 from models.columns import ITEM_ID, OCCURRED_AT, RECEIVED_AT, USER_KEY
 from models.dataset import Dataset
-from models.evaluation.evaluate import Evaluation
+from models.evaluation.evaluate import LISTS, Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures
 from models.training_data import index_of, words
 
 USERS: Final = 10
-_SHOWN: Final = "items_at_10"
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class Example:
 def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: int = USERS) -> list[Example]:
     """`n` users by a rule: all are put in order of what the candidate gains over the reference in NDCG, and taken is
     who stands in the middle of each n-th part. So the losses come first, and are as many as there are in truth."""
-    if _SHOWN not in candidate.per_user.column_names or _SHOWN not in reference.per_user.column_names:
+    if LISTS not in candidate.per_user.column_names or LISTS not in reference.per_user.column_names:
         return []
     at = index_of(words(reference.per_user[USER_KEY]), candidate.per_user[USER_KEY])
     both = np.flatnonzero(at >= 0)
@@ -61,8 +60,8 @@ def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: 
         Example(
             mine[USER_KEY],
             int(mine["baskets"]),
-            Shelf(mine[_SHOWN], mine[METRIC]),
-            Shelf(its[_SHOWN], its[METRIC]),
+            Shelf(mine[LISTS], mine[METRIC]),
+            Shelf(its[LISTS], its[METRIC]),
             bought.get(mine[USER_KEY], []),
             frozenset(had.get(mine[USER_KEY], [])),
         )

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
-from models.evaluation.evaluate import Evaluation
+from models.evaluation.evaluate import LISTS, Evaluation
 from models.evaluation.paired import figures
 from models.evaluation.summary import COLD_BASKETS
 from models.gate.check import Check, at_least, at_most
@@ -16,7 +16,6 @@ from models.gate.limits import Limits
 from models.gate.soundness import FALLBACK
 from models.training_data import index_of, words
 
-LISTS: Final = "items_at_10"
 _FEWEST: Final = 10
 """A share of fewer people with little history says nothing."""
 
