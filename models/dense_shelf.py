@@ -6,11 +6,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.score_keys import candidates, keys
+from models.score_keys import NONE, candidates, keys
 from models.shelf import Fetched
 
-_CELLS: Final = 1_000_000
-# Scores handled at once: their keys, 8 MB, stay near the processor.
+_CELLS: Final = 250_000
+# Scores handled at once: 1 MB stays near the processor.
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,15 +29,31 @@ class DenseSource:
         step = max(1, _CELLS // width)
         for start in range(0, len(rows), step):
             block = slice(start, start + step)
-            ranked = keys(self._scores(rows[block]), self.items)
-            if n < width:
-                ranked = np.partition(ranked, n - 1, axis=1)[:, :n]
-            found[block] = np.sort(ranked, axis=1)
+            scores = self._scores(rows[block])
+            found[block] = np.sort(_best(scores, self.items, n) if n < width else keys(scores, self.items), axis=1)
         return candidates(found)
 
     def _scores(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         scores = self.scores[rows]
         return scores if len(self.items) == scores.shape[1] else np.take(scores, self.items, axis=1)
+
+
+def _best(scores: NDArray[np.float32], items: NDArray[np.int32], n: int) -> NDArray[np.uint64]:
+    """[r, n] the keys of the best, in any order, n < len(items)."""
+    falling = np.where(scores > -np.inf, -scores, np.float32(np.inf))
+    least = np.partition(falling, n - 1, axis=1)[:, n - 1, None]
+    chosen = (falling <= least) & (falling < np.inf)
+    count = np.count_nonzero(chosen, axis=1)
+    found = np.empty((len(scores), n), dtype=np.uint64)
+    # Only what may be among the best needs keys, unless so much ties with the last of them that it is half of a row.
+    tied = count > max(2 * n, scores.shape[1] // 2)
+    found[tied] = np.partition(keys(scores[tied], items), n - 1, axis=1)[:, :n]
+    chosen, count = chosen[~tied], count[~tied]
+    row, column = np.nonzero(chosen)
+    wide = np.full((len(count), max(n, int(count.max(initial=0)))), NONE)
+    wide[np.arange(wide.shape[1]) < count[:, None]] = keys(scores[~tied][row, column], items[column])
+    found[~tied] = np.partition(wide, n - 1, axis=1)[:, :n]
+    return found
 
 
 @dataclass(frozen=True, eq=False)
