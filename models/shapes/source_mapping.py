@@ -2,12 +2,12 @@
 
 from datetime import UTC, date, datetime
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from pydantic.fields import FieldInfo
 
 from models.errors import TailorbirdError
+from models.form_faults import faults
 from models.shapes.cleaning import Spelling
 from models.shapes.limits import Limits
 from models.shapes.traffic import Traffic
@@ -94,33 +94,10 @@ class SourceMapping(BaseModel):
 M = TypeVar("M", bound=SourceMapping)
 
 
-def _fields(model: type[BaseModel]) -> dict[Any, FieldInfo]:
-    """The keys of a table, as they are written."""
-    return {field.alias or name: field for name, field in model.model_fields.items()}
-
-
-def _table(model: type[BaseModel], place: tuple[Any, ...]) -> type[BaseModel]:
-    """The model of the table at this place of a mapping file."""
-    for key in place:
-        said = _fields(model)[key].annotation
-        model = next(kind for kind in (said, *get_args(said)) if isinstance(kind, type) and issubclass(kind, BaseModel))
-    return model
-
-
-def _fault(model: type[BaseModel], error: Any) -> str:
-    """One fault as a person reads it: where, what, and what would be right."""
-    where, message = ".".join(map(str, error["loc"])), error["msg"].removeprefix("Value error, ")
-    if error["type"] == "missing":
-        message = "it is missing; add it"
-    if error["type"] == "extra_forbidden":
-        message = f"there is no such key; the keys here are {', '.join(_fields(_table(model, error['loc'][:-1])))}"
-    return f"{where}: {message}" if where else message
-
-
 def parsed(model: type[M], content: dict[str, Any], name: str) -> M:
     """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once."""
     try:
         return model.model_validate({"name": name, **content})
     except ValidationError as error:
-        faults = "; ".join(_fault(model, fault) for fault in error.errors())
-        raise MappingError(f"The mapping {name!r} cannot be used: {faults}.") from error
+        told = "; ".join(faults(model, error))
+        raise MappingError(f"The mapping {name!r} cannot be used: {told}.") from error
