@@ -323,6 +323,14 @@ def test_a_pin_keeps_its_place_and_moves_up_in_a_list_that_is_too_short_for_it()
     assert short.short.tolist() == [True]
 
 
+def test_caps_hold_for_pins_too_and_count_them() -> None:
+    scores = np.arange(6, 0, -1).astype(np.float32)[None]
+    cap = models.caps.Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
+    rules = everything(6, 5, pins=((0, 3), (1, 2), (2, 1)), caps=(cap,))
+    selected = select(DenseShelf(scores), 1, rules)
+    assert selected.items.tolist() == [[3, 2, 4, 5, -1]]
+
+
 def test_promoted_places_hold_the_best_promoted_and_go_to_others_when_there_is_none() -> None:
     scores = np.array([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]], dtype=np.float32)
     promoted = np.isin(np.arange(6), [3, 5])
