@@ -44,5 +44,5 @@ def demo(
     if approve and result["status"] == WAITS:
         decide(True, "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
         result["status"] = "approved"
-    batch = None if result["status"] in UNDECIDED else score()
-    return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batch": batch}
+    batches = [] if result["status"] in UNDECIDED else score()
+    return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}

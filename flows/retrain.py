@@ -40,5 +40,5 @@ def retrain(
         search(version, list(due), trials=trials, minutes=minutes, return_state=True)
     train(version, models)
     result = review(version, models)
-    batch = None if result["status"] in UNDECIDED else score()
-    return {"dataset_version": version, "due": due, "review": result, "batch": batch}
+    batches = [] if result["status"] in UNDECIDED else score()
+    return {"dataset_version": version, "due": due, "review": result, "batches": batches}

@@ -4,18 +4,19 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.report import show
-from tasks.score_users import score_users
+from tasks.report_batches import report_batches
+from tasks.score_placement import placements_to_score, score_placement
 
 
 @flow
-def score(placement: str = "home", k: int = 20) -> dict[str, Any]:
-    """Score every user with consent by the champion and publish the lists in Postgres, whole or not at all.
+def score(placements: list[str] | None = None, k: int | None = None) -> list[dict[str, Any]]:
+    """Make the lists of placements by the champion and publish each in Postgres, whole or not at all.
 
     Args:
-        placement: Where the lists are shown; each placement has its own batches.
-        k: Length of each list.
+        placements: Where lists are shown; by default all placements there are.
+        k: Length of the lists, in place of what each placement says.
     """
-    batch = score_users(placement, k)
-    show("batch", f"Recommendations for {placement}", [batch])
-    return batch
+    # One that is refused keeps none of the others from being published.
+    states = [score_placement(name, k, return_state=True) for name in placements_to_score(placements)]
+    report_batches([state.result() for state in states if state.is_completed()])
+    return [state.result() for state in states]

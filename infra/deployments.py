@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from infra.calls import ask, basic
+from infra.endpoints import Endpoints
 from infra.processes import tail
 from infra.servers import POOL
 from models.errors import TailorbirdError
@@ -62,6 +63,24 @@ def finish(deploy: "subprocess.Popen[bytes]", api: str, environment: Mapping[str
     headers, value = authorization(environment), {"value": fingerprint(home)}
     if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
         ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
+
+
+def run(endpoints: Endpoints, name: str, key: str, parameters: Mapping[str, Any]) -> bool:
+    """Start a deployment, once for each key however often it is asked; False when that was done before."""
+    api, headers = endpoints.prefect_api_url.rstrip("/"), authorization(endpoints.environment)
+    found = ask("GET", f"{api}/deployments/name/{name}/{name}", headers)
+    if found is None:  # nothing was deployed yet
+        return False
+    chosen = {"deployment_id": {"any_": [found["id"]]}, "idempotency_key": {"any_": [key]}}
+    if ask("POST", f"{api}/flow_runs/count", headers, {"flow_runs": chosen}):
+        return False
+    ask(
+        "POST",
+        f"{api}/deployments/{found['id']}/create_flow_run",
+        headers,
+        {"idempotency_key": key, "parameters": parameters},
+    )
+    return True
 
 
 def report_killed(api: str, environment: Mapping[str, str]) -> None:

@@ -95,6 +95,16 @@ suppressions = Table(
     comment="Users whose rows are counted and dropped before anything is stored.",
 )
 
+exclusions = Table(
+    "exclusions",
+    metadata,
+    Column("user_key", Text, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("value", Text, primary_key=True),
+    _moment("since", now=True),
+    comment="What single users are never shown: an item, a brand, or a category with all below it.",
+)
+
 LEDGER = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 """The ledger's counts; `read` is the sum of the others, for every batch."""
 
@@ -249,12 +259,17 @@ recommendation_batches = Table(
     metadata,
     Column("batch_id", BigInteger, Identity(), primary_key=True),
     Column("placement", Text, nullable=False),
+    Column("about", Text, nullable=False, server_default="user"),
     Column("run_key", Text, nullable=False),
     Column("model_version", Integer, nullable=False),
     Column("dataset_version", Text, nullable=False),
+    Column("k", Integer, nullable=False, server_default="20"),
     Column("status", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("users", BigInteger, nullable=False, server_default="0"),
     Column("recommendations", BigInteger, nullable=False, server_default="0"),
+    Column("summary", JSONB, nullable=False, server_default="{}"),
+    Column("detail", Text),
     _moment("created_at", now=True),
     _moment("published_at"),
     UniqueConstraint("placement", "run_key"),
@@ -264,13 +279,31 @@ recommendations = Table(
     "recommendations",
     metadata,
     Column("batch_id", BigInteger, primary_key=True),
-    Column("user_key", Text, primary_key=True),
-    Column("item_ids", ARRAY(Text), nullable=False),
+    Column("subject", Text, primary_key=True),
+    Column("items", ARRAY(Integer), nullable=False),
     Column("scores", ARRAY(REAL), nullable=False),
-    Column("reasons", ARRAY(Text), nullable=False),
+    Column("reasons", ARRAY(Integer), nullable=False),
+    Column("short", Text),
     postgresql_partition_by="LIST (batch_id)",
-    comment="One row per user and batch; the view current_recommendations gives one row per rank.",
+    comment="One list per user_key (or item_id, in placements about items) and batch, as codes of the batch's own "
+    "tables of words; the views current_recommendations and current_item_recommendations give one row per rank.",
 )
+
+
+def _words(name: str, word: str) -> Table:
+    """What the codes in a batch's lists stand for."""
+    return Table(
+        name,
+        metadata,
+        Column("batch_id", BigInteger, primary_key=True),
+        Column("code", Integer, primary_key=True),
+        Column(word, Text, nullable=False),
+        postgresql_partition_by="LIST (batch_id)",
+    )
+
+
+batch_items = _words("batch_items", "item_id")
+batch_reasons = _words("batch_reasons", "reason")
 
 placements = Table(
     "placements",
@@ -279,5 +312,8 @@ placements = Table(
     Column("batch_id", BigInteger, nullable=False),
     Column("previous_batch_id", BigInteger),
     _moment("published_at", now=True),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("moved_by", Text),
+    _moment("checked_at", now=True),
     comment="The batch that readers see: publishing moves this pointer and nothing else.",
 )

@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import URL, make_url
 
-from infra import database, deployments, ports, processes, roles, servers, state
+from infra import database, deployments, placements, ports, processes, roles, servers, state
 from infra.calls import answers, healthy, speaks_postgres
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
@@ -48,6 +48,7 @@ _LINE_EVERY = 3.0  # seconds between two lines that say what is being waited for
 
 def start(settings: Settings, say: Say) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
+    placements.configured(settings)  # a mistake in it is told now, and not by the first run at night
     with state.locked(settings.var, say):
         startup = _Startup(settings, say)
         startup.run()

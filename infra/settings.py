@@ -34,6 +34,8 @@ class Settings(BaseSettings):
     memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
     """What feature queries may take; beyond it they use the disk."""
     bundles: str = ""
+    placements: str = ""
+    """A file that says where lists are shown; by default the one that comes along."""
     signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$")
     """Whose bundles are opened beside the installation's own: hex digits, several by comma while keys are rotated."""
     review: Literal["manual", "auto", "never"] = "manual"

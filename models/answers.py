@@ -1,21 +1,34 @@
 """What people get to see of a champion: the one way from scores to lists, whoever asks."""
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.ahead import ahead
 from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
+from models.lists import Lists
 from models.most_popular import REASON
-from models.ranking import NOBODY, top_k
+from models.ranking import NOBODY
 from models.recommender import FoldsInUsers, Recommender
+from models.retrieval import Factored
 from models.segment_popular import SegmentPopular
+from models.selection import select
+from models.shelf import Shelf
+from models.shelf_rules import ShelfRules
+from models.speaking import reasons_of, shelf_of
+from models.training_data import index_of
 
-USERS_AT_ONCE = 256
+USERS_AT_ONCE: Final = 256
 """So many rows of scores are held in memory at a time."""
+_PRODUCTS_AT_ONCE: Final = 8192
+"""Users of a model whose scores are products of vectors: of these no row of scores is held."""
+DUE: Final = "no more of what was bought is due"
+RULES: Final = "the rules leave no more items"
 
 
 class Listed(NamedTuple):
@@ -25,6 +38,66 @@ class Listed(NamedTuple):
     items: list[str]
     scores: list[float]
     reasons: list[str]
+
+
+class _Asked(NamedTuple):
+    """About whom a speaker is asked: m users, and what is hidden from each or due."""
+
+    rows: NDArray[np.int64]
+    """[m] positions among all who are asked about."""
+    keys: NDArray[np.str_]
+    users: NDArray[np.int32]
+    """[m] positions in the speaker."""
+    hidden: Any
+    """CSR, m x n_items."""
+    due: Any
+
+    def at(self, some: NDArray[np.int64]) -> Self:
+        """Some of a part."""
+        if len(some) == len(self.rows):
+            return self
+        pairs = (None if matrix is None else matrix[some] for matrix in (self.hidden, self.due))
+        return type(self)(self.rows[some], self.keys[some], self.users[some], *pairs)
+
+
+class _Everybody(NamedTuple):
+    """All whom a speaker knows, by their rows among the keys."""
+
+    keys: NDArray[np.str_]
+    rows: NDArray[np.int64]
+    users: NDArray[np.int32]
+    hidden: Any
+    """CSR of all keys, as `due`."""
+    due: Any
+
+    def chunk(self, some: slice) -> _Asked:
+        """A few of them: no more is held of anybody else."""
+        rows = self.rows[some]
+        pairs = (None if matrix is None else matrix[rows] for matrix in (self.hidden, self.due))
+        return _Asked(rows, self.keys[rows], self.users[some], *pairs)
+
+
+class Ranked(NamedTuple):
+    """Lists of m users, with the reasons as they were said."""
+
+    rows: NDArray[np.int64]
+    """[m] positions among the users that were asked about."""
+    keys: NDArray[np.str_]
+    items: NDArray[np.int32]
+    """[m, k] best first, -1 at the end of lists that are shorter."""
+    scores: NDArray[np.float32]
+    reasons: NDArray[np.int32]
+    """[m, k] positions in `texts`; -1 where there is no item."""
+    texts: list[str]
+    short: NDArray[np.str_]
+
+    def coded(self, codes: Callable[[list[str]], NDArray[np.int32]]) -> Lists:
+        """The lists with the codes that the texts have elsewhere."""
+        used, place = np.unique(self.reasons, return_inverse=True)
+        said = used >= 0
+        code = np.full(len(used), NOBODY, dtype=np.int32)
+        code[said] = codes([self.texts[position] for position in used[said].tolist()])
+        return Lists(self.rows, self.keys, self.items, self.scores, code[place].reshape(self.reasons.shape), self.short)
 
 
 def in_turn(
@@ -44,28 +117,68 @@ def in_turn(
 
 @dataclass(frozen=True)
 class Answers:
-    """Who speaks, what may be shown, and what fills a list up."""
+    """Who speaks, by which rules lists are made, and what fills a list up."""
 
     speakers: InTurn
     fallback: NDArray[np.float32]
     """[n_items]"""
-    allowed: NDArray[np.bool_]
-    """[n_items]"""
+    rules: ShelfRules
 
     @property
     def items(self) -> NDArray[np.str_]:
         """Item ids, by position."""
         return self.speakers.models[0].items
 
+    def of_everybody(self, keys: NDArray[np.str_], hidden: Any = None, due: Any = None) -> Iterator[Ranked]:
+        """The lists of many users (sorted keys), a chunk at a time, in whatever order; the next one is worked out
+        meanwhile. Memory is bounded by a chunk.
+
+        `hidden` (boolean CSR, users x items) keeps items from single users; with `due` nothing else is listed.
+        """
+        rest = np.arange(len(keys))
+        for speaker in (*self.speakers.models, None):
+            left_over = keys if len(rest) == len(keys) else keys[rest]
+            users = np.full(len(rest), NOBODY, np.int32) if speaker is None else index_of(speaker.users, left_over)
+            knows = np.full(len(rest), speaker is None) | (users >= 0)
+            silent = [rest[~knows]]
+            for ranked, left in self._by(speaker, _Everybody(keys, rest[knows], users[knows], hidden, due)):
+                silent.append(left)
+                if len(ranked.keys):
+                    yield ranked
+            rest = np.sort(np.concatenate(silent))
+
+    def _by(self, speaker: Speaker | None, everybody: _Everybody) -> Iterator[tuple[Ranked, NDArray[np.int64]]]:
+        """What one speaker has to say of users, and of whom it has nothing to say."""
+        light = speaker is None or isinstance(speaker, Factored)
+        size, threads = (_PRODUCTS_AT_ONCE, 1) if light else (USERS_AT_ONCE, 2)
+
+        def chunk(start: int) -> tuple[Ranked, NDArray[np.int64]]:
+            asked = everybody.chunk(slice(start, start + size))
+            spoken, shelf = shelf_of(speaker, asked.users, self.rules.allowed, asked.due, self.fallback)
+            if speaker is None:  # an empty list is an answer too: nobody else is asked
+                spoken[:] = True
+            rows = np.flatnonzero(spoken)
+            return self._ranked(speaker, shelf(rows), asked.at(rows)), asked.rows[~spoken]
+
+        yield from ahead(chunk, range(0, len(everybody.rows), size), threads)
+
+    def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
+        fallback = self.fallback if asked.due is None else None
+        chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
+        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON)
+        why = np.where((chosen.items >= 0).all(axis=1), "", RULES if asked.due is None else DUE)
+        return Ranked(asked.rows, asked.keys, chosen.items, chosen.scores, reasons, texts, why)
+
     def lists(self, keys: NDArray[np.str_], k: int, hide: Any = None) -> list[Listed]:
-        """The best `k` of each user; fewer where fewer items are allowed. Memory is users x items: call with chunks.
+        """The best `k` of each user; fewer where fewer items are allowed.
 
         `hide` (CSR, users x items) keeps items from single users; their lists move up.
         """
-        spoken = self.speakers.speak(keys, self.allowed)
-        ranking = top_k(spoken.scores, k, self.allowed, self.fallback, hide)
-        reasons = self.speakers.reasons(keys, spoken, ranking, REASON)
-        shown, scores = self.items[ranking.items].tolist(), ranking.scores.tolist()
-        lengths = (ranking.items != NOBODY).sum(axis=1).tolist()
-        rows = zip(keys.tolist(), shown, scores, reasons, lengths, strict=True)
-        return [Listed(key, ids[:n], numbers[:n], said[:n]) for key, ids, numbers, said, n in rows]
+        plain = replace(self, rules=ShelfRules.plain(k, self.rules.allowed))
+        found: dict[int, Listed] = {}
+        for ranked in plain.of_everybody(keys, hide):
+            lengths, texts = (ranked.items >= 0).sum(axis=1).tolist(), np.array([*ranked.texts, ""], dtype=object)
+            shown = self.items[ranked.items].tolist(), ranked.scores.tolist(), texts[ranked.reasons].tolist()
+            rows = zip(ranked.rows.tolist(), ranked.keys.tolist(), lengths, *shown, strict=True)
+            found |= {row: Listed(key, ids[:n], said[:n], why[:n]) for row, key, n, ids, said, why in rows}
+        return [found[row] for row in range(len(keys))]

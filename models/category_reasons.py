@@ -59,20 +59,28 @@ class CategoryReasons:
 
         `otherwise` is said where neither is known, as of strangers (a user of -1).
         """
+        codes, texts = self.coded(users, items, otherwise, item_factors)
+        return [texts[code] for code in codes.tolist()]
+
+    def coded(
+        self,
+        users: NDArray[np.int32],
+        items: NDArray[np.int32],
+        otherwise: str,
+        item_factors: NDArray[np.float32] | None = None,
+    ) -> tuple[NDArray[np.int32], list[str]]:
+        """The same as positions among the sentences, and the sentences: two a category, and `otherwise`."""
         theirs = np.full((len(users), self.favourites.shape[1]), NONE, dtype=np.int32)
         theirs[users >= 0] = self.favourites[users[users >= 0]]
         own = self.item_category[items]
         known = (theirs == own[:, None]).any(axis=1) & (own != NONE)
-        nearest = self._nearest(theirs, items, item_factors)
-        reasons = []
-        for category, bought, other in zip(own, known, nearest, strict=True):
-            if bought:
-                reasons.append(f"Because you {self.verb} {self.categories[category]}")
-            elif other != NONE:
-                reasons.append(f"Goes with the {self.categories[other]} you {self.verb}")
-            else:
-                reasons.append(otherwise)
-        return reasons
+        n, names = len(self.categories), self.categories.tolist()
+        codes = np.where(known, own, 2 * n).astype(np.int32)
+        others = np.flatnonzero(~known)
+        nearest = self._nearest(theirs[others], items[others], item_factors)
+        codes[others[nearest != NONE]] = n + nearest[nearest != NONE]
+        bought = [f"Because you {self.verb} {name}" for name in names]
+        return codes, [*bought, *(f"Goes with the {name} you {self.verb}" for name in names), otherwise]
 
     def _nearest(
         self, theirs: NDArray[np.int32], items: NDArray[np.int32], item_factors: NDArray[np.float32] | None

@@ -1,5 +1,6 @@
 """How often items are found together in users' histories, as sparse item-by-item matrices."""
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
@@ -46,13 +47,19 @@ def as_sets(weights: Any, neighbours: int, source: NDArray[np.float32], target: 
     some = strongest(weights, _SET_SIZE)
     by_item = sparse.csr_array((some @ sparse.diags_array(source)).T)
     by_user = sparse.csr_array(some @ sparse.diags_array(target))
-    work = np.concatenate([[0], np.cumsum(by_item.astype(bool) @ np.diff(some.indptr))])
-    kept, start = [], 0
+    kept = [strongest(without_self(part, start), neighbours) for start, part in blocks(by_item, by_user)]
+    return sparse.vstack(kept, format="csr", dtype=np.float32)
+
+
+def blocks(by_item: Any, by_set: Any) -> Iterator[tuple[int, Any]]:
+    """The product of two CSR matrices, items x sets and sets x items, a block of rows at a time, each with its first
+    row: as many as are worked out by a bounded number of multiplications."""
+    work = np.concatenate([[0], np.cumsum(by_item.astype(bool) @ np.diff(by_set.indptr))])
+    start = 0
     while start < by_item.shape[0]:
         end = max(start + 1, int(np.searchsorted(work, work[start] + _PRODUCTS, side="right")) - 1)
-        kept.append(strongest(without_self(by_item[start:end] @ by_user, start), neighbours))
+        yield start, sparse.csr_array(by_item[start:end] @ by_set)
         start = end
-    return sparse.vstack(kept, format="csr", dtype=np.float32)
 
 
 def without_self(matrix: Any, start: int = 0) -> Any:

@@ -16,6 +16,7 @@ from infra.credentials import known_secret
 from infra.identity import pseudonym
 from infra.settings import load
 from models.answers import USERS_AT_ONCE, Answers, Listed, in_turn
+from models.shelf_rules import ShelfRules
 from models.training_data import index_of
 from serving.questions import Question, QuestionRefusedError, questions
 
@@ -86,5 +87,5 @@ def _load_pyfunc(path: str) -> LoadedModel:
     bundle = bundles.load(Path(path))
     speakers = in_turn(bundle.model, bundle.segments, bundle.fallback)
     key = known_secret(load(), "pseudonym-key")
-    answers = Answers(speakers, bundle.fallback, bundle.available)
+    answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available))
     return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)

@@ -28,8 +28,8 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
 
     _ledger(result["ledger"])
     _review(result["review"])
-    if result["batch"]:
-        _batch(result["batch"])
+    if result["batches"]:
+        _batches(result["batches"])
         database = engine(endpoints.database_url)
         user = somebody(database)
         if user:
@@ -99,13 +99,25 @@ def _retrain(value: Mapping[str, Any]) -> None:
     for model, reason in value["due"].items():
         _console.print(f"A search of {model} was due: {reason}.")
     _review(value["review"])
-    if value["batch"]:
-        _batch(value["batch"])
+    if value["batches"]:
+        _batches(value["batches"])
 
 
-def _batch(batch: Mapping[str, Any]) -> None:
-    names = ("batch_id", "placement", "model_version", "users", "recommendations", "status")
-    _table("Published recommendations", [batch], dict(zip(names, names, strict=True)))
+def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
+    """What was published, why lists are shorter than they should be, and what a placement's rules fail to name."""
+    names = {"placement": "placement", "batch_id": "batch", "model_version": "version", "users": "lists"}
+    names |= {
+        "recommendations": "recommendations",
+        "coverage": "coverage",
+        "kept_from_before": "kept",
+        "status": "status",
+    }
+    _table("Published lists", [{**batch, **batch["summary"]} for batch in batches], names)
+    for batch in batches:
+        for why, count in batch["summary"].get("short", {}).items():
+            _console.print(f"{batch['placement']}: {count:,} lists are shorter than asked for; {why}.")
+        for note in batch["summary"].get("notes", []):
+            _console.print(f"{batch['placement']}: {note}")
 
 
 def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -114,6 +126,18 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
         _console.print(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
         return
     _table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
+
+
+def together(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What goes well with a product or a basket."""
+    if not rows:
+        _console.print(
+            "Nothing is known to go with it: too few baskets have it. Or run `tailorbird score goes-well-with`."
+        )
+        return
+    _table(
+        "Goes well with it", rows, {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"}
+    )
 
 
 def explanation(found: Mapping[str, Any], most: int = 12) -> None:
@@ -137,7 +161,7 @@ def status(found: Mapping[str, Any]) -> None:
     if not found["services"]["postgres"]:
         _console.print("Start the services with `tailorbird up` to see the rest.")
         return
-    for name in ("ledger", "champion", "challenger", "batch"):
+    for name in ("ledger", "champion", "challenger"):
         value = found[name]
         said = (
             "none yet" if value is None else ", ".join(f"{k} {_number(v)}" for k, v in value.items() if k != "metrics")
@@ -146,6 +170,16 @@ def status(found: Mapping[str, Any]) -> None:
     if found["champion"]:
         figures = found["champion"]["metrics"]
         _console.print("  " + ", ".join(f"{label} {_number(figures.get(name))}" for name, label in _FIGURES.items()))
+    for shown in found["placements"]:
+        _console.print(_placement(shown))
+
+
+def _placement(shown: Mapping[str, Any]) -> str:
+    said = f"{shown['placement']}: {shown['state']}"
+    if shown.get("batch_id") is None:
+        return said
+    said += f", batch {shown['batch_id']}, version {shown['model_version']}, {shown['lists']:,} lists"
+    return f"{said}; rolled back by {shown['moved_by']}" if shown["moved_by"] else said
 
 
 _BOOKS = {
@@ -182,7 +216,7 @@ def pages(endpoints: Any) -> None:
 def _next(result: Mapping[str, Any]) -> None:
     me = _program()
     _console.print("\nWhat to look at next", style="bold")
-    if not result["batch"]:
+    if not result["batches"]:
         version = result["review"]["model_version"]
         _console.print(f"  {me} decide {version} --approve --reason …   then: {me} score")
     _console.print(f"  {me} recommend USER    one user's list, by your own id")
@@ -204,8 +238,8 @@ def result(kind: str, value: Any) -> None:
         _table("Batch", [{"what": n, "said": str(v)} for n, v in value.items()], {"what": "", "said": ""})
     elif kind == "review":
         _review(value)
-    elif kind == "batch":
-        _batch(value)
+    elif kind == "batches":
+        _batches(value)
     elif kind == "search":
         _search(value)
     elif kind == "retrain":

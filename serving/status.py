@@ -15,7 +15,25 @@ def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
             "champion": _champion(connection),
             "challenger": _challenger(connection),
             "batch": _batch(connection, placement),
+            "placements": _placements(connection),
         }
+
+
+_LISTS = """
+    SELECT shown.placement, shown.batch_id, batch.model_version, batch.users AS lists, batch.recommendations,
+        shown.published_at, shown.checked_at, shown.moved_by,
+        extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
+    FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id) ORDER BY shown.placement
+"""
+
+
+def _placements(connection: Connection) -> list[dict[str, Any]]:
+    """What each placement shows; `hours` since it was last made, or found to be what would be made."""
+    rows = [dict(row) for row in connection.execute(text(_LISTS)).mappings()]
+    for row in rows:
+        row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
+        row["hours"] = round(float(row["hours"]), 2)
+    return rows
 
 
 def _ledger(connection: Connection) -> dict[str, int]:

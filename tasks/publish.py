@@ -1,35 +1,36 @@
-"""Publishes a batch of recommendations whole: readers see the old batch or the new one, never a mixture.
+"""Publishes a batch of lists whole: readers see the old batch or the new one, never a mixture.
 
-Stage → commit the empty table → COPY → key and checks → attach → compare-and-set the pointer. Each step can be
-repeated: a killed run leaves a table that nobody reads, and the next run starts it over.
+Stage → commit the empty tables → COPY → keys and checks → attach → compare-and-set the pointer. Each step can be
+repeated: a killed run leaves tables that nobody reads, and the next run starts them over. A run that was taken for dead
+and comes back is refused by its fence.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from time import sleep
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Final, NamedTuple
 
-from psycopg2.errors import LockNotAvailable
 from sqlalchemy import Connection, Engine, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import OperationalError
 
-from infra.bulk import copy
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
+from tasks import batch_tables
+from tasks.ledger import BatchBusyError, hold
 
-LOADING, PUBLISHED, RETIRED = "loading", "published", "retired"
-KEPT_BEFORE_LIVE = 2
+LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
+PUBLISHED, RETIRED, REFUSED = "published", "retired", "refused"
+KEPT_BEFORE_LIVE: Final = 2
 """Batches kept behind the live one, to go back to."""
-_TRIES = 25
-_LOOKS = 300
+_FENCE: Final = text("SELECT nextval('recommendation_fence')")
+_AGREED: Final = """
+    SELECT FROM users WHERE users.user_key = shelf.subject AND users.consent
+    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject)
+"""
+_batches = recommendation_batches.c
 
-Row = Sequence[Any]
-"""user_key, item_ids, scores and reasons; the last three as array literals."""
 
-
-class BatchUnsoundError(TailorbirdError):
-    """A batch that broke its checks; readers keep the one before."""
+class OvertakenError(TailorbirdError):
+    """Another run has published, or has taken this batch over, in the meantime."""
 
 
 @dataclass(frozen=True)
@@ -41,161 +42,104 @@ class Shelf:
     model_version: int
     dataset_version: str
     k: int
+    about: str = "user"
 
 
-def _table(batch_id: int) -> str:
-    return f"recommendations_{batch_id}"
+def lock(placement: str) -> str:
+    """What a run holds while it works on a placement."""
+    return f"score {placement}"
 
 
-def batch_of(connection: Connection, shelf: Shelf) -> dict[str, Any]:
-    """The ledger row of the batch, entered when it is new."""
-    entry = {name: value for name, value in vars(shelf).items() if name != "k"} | {"status": LOADING}
-    connection.execute(insert(recommendation_batches).values(entry).on_conflict_do_nothing())
-    mine = (recommendation_batches.c.placement == shelf.placement, recommendation_batches.c.run_key == shelf.run_key)
-    return dict(connection.execute(select(recommendation_batches).where(*mine)).mappings().one())
+class Claim(NamedTuple):
+    """A run's hold on a batch: of two runs that work on it, the later one has the greater fence and the say."""
+
+    batch_id: int
+    fence: int
+
+
+def claim(connection: Connection, shelf: Shelf) -> Claim:
+    """The batch of that key, entered in the ledger when it is new; whoever worked on it before is fenced off."""
+    fence = connection.execute(_FENCE).scalar_one()
+    entry = asdict(shelf) | {"status": LOADING, "fence": fence}
+    entered = insert(recommendation_batches).values(entry)
+    taken_over = entered.on_conflict_do_update(index_elements=["placement", "run_key"], set_={"fence": fence})
+    return Claim(connection.execute(taken_over.returning(_batches.batch_id)).scalar_one(), fence)
 
 
 def batch_row(connection: Connection, batch_id: int) -> dict[str, Any]:
     """A batch's row in the ledger of batches."""
-    mine = recommendation_batches.c.batch_id == batch_id
-    return dict(connection.execute(select(recommendation_batches).where(mine)).mappings().one())
+    found = select(recommendation_batches).where(_batches.batch_id == batch_id)
+    return dict(connection.execute(found).mappings().one())
 
 
-def stage(engine: Engine, batch_id: int) -> None:
-    """Make the empty table of a batch. Committed before it is filled: what a crash leaves can then be dropped."""
-    if not any(_release(engine, batch_id) for _ in range(_TRIES)):
+def batch_of(connection: Connection, placement: str, run_key: str) -> dict[str, Any] | None:
+    """The row of the batch of that key, None where there is none."""
+    found = select(recommendation_batches).where(_batches.placement == placement, _batches.run_key == run_key)
+    row = connection.execute(found).mappings().first()
+    return dict(row) if row else None
+
+
+def mark(connection: Connection, mine: Claim, **values: Any) -> None:
+    """Write down how far a batch is; raises OvertakenError when another run has it now."""
+    own = (_batches.batch_id == mine.batch_id, _batches.fence == mine.fence)
+    if connection.execute(update(recommendation_batches).where(*own).values(values)).rowcount != 1:
+        raise OvertakenError(f"Another run has taken batch {mine.batch_id} over; this one leaves it to that.")
+
+
+def stage(engine: Engine, mine: Claim) -> None:
+    """Make the empty tables of a batch, over whatever an earlier run has left of it."""
+    if not batch_tables.drop(engine, mine.batch_id):
         raise TailorbirdError("A long-running query reads the recommendations; end it, then score again.")
     with engine.begin() as connection:
-        connection.execute(text(f"CREATE TABLE {_table(batch_id)} (LIKE recommendations)"))
-        _mark(connection, batch_id, status=LOADING)
+        mark(connection, mine, status=LOADING, detail=None)
+        batch_tables.create(connection, mine.batch_id)
 
 
-def _mark(connection: Connection, batch_id: int, **values: Any) -> None:
-    mine = recommendation_batches.c.batch_id == batch_id
-    connection.execute(update(recommendation_batches).where(mine).values(values))
-
-
-def _release(engine: Engine, batch_id: int) -> bool:
-    """Drop a batch's table and retire the batch; False when a reader was in the way.
-
-    Readers that come later wait behind this: so it gives up quickly, and whoever waits is served between two tries.
-    """
-    try:
-        with engine.begin() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = '200ms'"))
-            _drop(connection, batch_id)
-            _mark(connection, batch_id, status=RETIRED)
-    except OperationalError as error:
-        if not isinstance(error.orig, LockNotAvailable):
-            raise
-        return False
-    return True
-
-
-def _drop(connection: Connection, batch_id: int) -> None:
-    """Take a batch's table out of the readers' parent, if it was attached, and drop it."""
-    table = _table(batch_id)
-    attached = text("SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass(:table)")
-    if connection.execute(attached, {"table": table}).first():
-        connection.execute(text(f"ALTER TABLE recommendations DETACH PARTITION {table}"))
-    connection.execute(text(f"DROP TABLE IF EXISTS {table}"))
-
-
-def load(connection: Connection, batch_id: int, rows: Iterable[Row]) -> int:
-    """COPY rows into the staged table; returns how many users they were."""
-    names = ("batch_id", "user_key", "item_ids", "scores", "reasons")
-    return copy(connection, _table(batch_id), names, ((batch_id, *row) for row in rows))
-
-
-def check(connection: Connection, batch_id: int, users: int, k: int) -> int:
-    """Add the key and look at every list; returns the number of recommendations. Raises BatchUnsoundError."""
-    table = _table(batch_id)
-    connection.execute(text(f"ALTER TABLE {table} ADD PRIMARY KEY (batch_id, user_key)"))
-    connection.execute(text(f"ALTER TABLE {table} ADD CONSTRAINT {table}_batch CHECK (batch_id = {batch_id})"))
-    found = connection.execute(
-        text(f"""
-            SELECT count(*) AS users, coalesce(sum(cardinality(item_ids)), 0) AS recommendations,
-                   count(*) FILTER (WHERE cardinality(item_ids) <> :k) AS short,
-                   count(*) FILTER (WHERE cardinality(item_ids) <> (SELECT count(DISTINCT i) FROM unnest(item_ids) i))
-                       AS repeated,
-                   count(*) FILTER (WHERE 'NaN' = ANY (scores) OR cardinality(scores) <> cardinality(item_ids)
-                                    OR cardinality(reasons) <> cardinality(item_ids)) AS unscored,
-                   (SELECT count(*) FROM (SELECT DISTINCT unnest(item_ids) AS item_id FROM {table}) shown
-                    LEFT JOIN items USING (item_id) WHERE items.available IS NOT TRUE) AS unavailable
-            FROM {table}
-        """),
-        {"k": k},
-    ).one()
-    faults = {name: getattr(found, name) for name in ("short", "repeated", "unscored", "unavailable")}
-    if found.users != users or any(faults.values()):
-        raise BatchUnsoundError(
-            f"Batch {batch_id} was not published: {found.users} of {users} users; lists too short, with repeats or "
-            f"without scores or reasons, and items that are not available: {faults}. Readers keep the batch before."
-        )
-    return int(found.recommendations)
-
-
-def attach(engine: Engine, batch_id: int) -> None:
-    """Make the batch's table part of what readers read; the pointer does not name it yet."""
+def attach(engine: Engine, mine: Claim) -> None:
+    """Make the batch's tables part of what readers read; the pointer does not name them yet."""
     with engine.begin() as connection:
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-        statement = f"ALTER TABLE recommendations ATTACH PARTITION {_table(batch_id)} FOR VALUES IN ({batch_id})"
-        connection.execute(text(statement))
-    _await_earlier_readers(engine)
+        mark(connection, mine, status=ATTACHED)
+        batch_tables.attach(connection, mine.batch_id)
+    batch_tables.await_earlier_readers(engine)
 
 
-def _await_earlier_readers(engine: Engine) -> None:
-    """Wait, for seconds at most, for statements that were planned before a batch was attached.
+def point(connection: Connection, placement: str, mine: Claim, expected: int | None) -> None:
+    """Compare and set: the placement shows this batch if it still shows the `expected` one and nobody was later.
 
-    Their plan does not know the batch, but they may take their snapshot after the pointer names it: they would read
-    nothing at all. Nobody waits for us meanwhile.
+    Who withdrew consent or was suppressed since the lists were made is taken out first. Raises OvertakenError.
     """
-    with engine.connect() as connection:
-        attached = connection.execute(select(func.clock_timestamp())).scalar_one()
-    earlier = text(
-        "SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE relation = 'recommendations'::regclass "
-        "AND state = 'active' AND query_start < :attached AND pid <> pg_backend_pid() LIMIT 1"
-    )
-    for _ in range(_LOOKS):
-        with engine.connect() as connection:
-            if connection.execute(earlier, {"attached": attached}).first() is None:
-                return
-        sleep(0.01)
+    row = batch_row(connection, mine.batch_id)
+    gone = _without_consent(connection, row)
+    mark(connection, mine, status=PUBLISHED, published_at=func.now(), users=row["users"] - gone)
+    moved = {"batch_id": mine.batch_id, "fence": mine.fence, "published_at": func.now(), "checked_at": func.now()}
+    _move(connection, placement, expected, moved | {"previous_batch_id": expected, "moved_by": None}, mine.fence)
 
 
-def point(connection: Connection, placement: str, batch_id: int, expected: int | None, **counts: int) -> None:
-    """Compare and set: the placement shows this batch if it still shows the `expected` one."""
-    moved = {"batch_id": batch_id, "previous_batch_id": expected, "published_at": func.now()}
+def _without_consent(connection: Connection, row: dict[str, Any]) -> int:
+    return batch_tables.erase(connection, row["batch_id"], _AGREED) if row["about"] == "user" else 0
+
+
+def _move(connection: Connection, placement: str, expected: int | None, moved: dict[str, Any], fence: int) -> None:
     if expected is None:
-        entry = insert(placements).values(placement=placement, batch_id=batch_id).on_conflict_do_nothing()
+        entry = insert(placements).values(placement=placement, **moved).on_conflict_do_nothing()
         done = connection.execute(entry).rowcount
     else:
-        mine = (placements.c.placement == placement, placements.c.batch_id == expected)
+        mine = (placements.c.placement == placement, placements.c.batch_id == expected, placements.c.fence < fence)
         done = connection.execute(update(placements).where(*mine).values(moved)).rowcount
     if done != 1:
-        raise TailorbirdError(f"Another batch was published for {placement!r} in the meantime; score again.")
-    _mark(connection, batch_id, status=PUBLISHED, published_at=func.now(), **counts)
+        raise OvertakenError(f"Another batch was published for {placement!r} in the meantime; score again.")
+
+
+def confirm(connection: Connection, placement: str) -> None:
+    """The live batch was looked at and is still what would be published: it is as fresh as a new one."""
+    mine = placements.c.placement == placement
+    connection.execute(update(placements).where(mine).values(checked_at=func.now()))
 
 
 def shown(engine: Engine) -> list[str]:
     """The placements that have lists."""
     with engine.connect() as connection:
         return list(connection.execute(select(placements.c.placement).order_by(placements.c.placement)).scalars())
-
-
-def go_back(connection: Connection, placement: str, model_version: int) -> int | None:
-    """Show the last kept lists of a model; returns the batch, None where none is kept.
-
-    Call under the placement's lock.
-    """
-    batches = recommendation_batches.c
-    kept = (batches.placement == placement, batches.model_version == model_version, batches.status == PUBLISHED)
-    newest = select(batches.batch_id).where(*kept).order_by(batches.published_at.desc()).limit(1)
-    batch_id: int | None = connection.execute(newest).scalar()
-    live = live_batch(connection, placement)
-    if batch_id is not None and batch_id != live:
-        point(connection, placement, batch_id, live)
-    return batch_id
 
 
 def live_batch(connection: Connection, placement: str) -> int | None:
@@ -205,15 +149,51 @@ def live_batch(connection: Connection, placement: str) -> int | None:
     return batch_id
 
 
+def kept(connection: Connection, placement: str, *such: Any) -> list[int]:
+    """The batches of a placement that could be shown, the latest made first."""
+    mine = (_batches.placement == placement, _batches.status == PUBLISHED, *such)
+    return list(connection.execute(select(_batches.batch_id).where(*mine).order_by(_batches.batch_id.desc())).scalars())
+
+
+def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str) -> None:
+    """Show a kept batch again, without those who have left since. Call under the placement's lock."""
+    live = live_batch(connection, placement)
+    if batch_id == live:
+        return
+    gone = _without_consent(connection, batch_row(connection, batch_id))
+    counted = update(recommendation_batches).where(_batches.batch_id == batch_id)
+    connection.execute(counted.values(users=_batches.users - gone))
+    fence = connection.execute(_FENCE).scalar_one()
+    moved = {"batch_id": batch_id, "previous_batch_id": live, "fence": fence, "moved_by": moved_by}
+    _move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)
+
+
 def retire(engine: Engine, placement: str) -> list[int]:
     """Drop what is older than the batches kept behind the live one, and what killed runs left; returns the dropped.
 
     Call under the placement's lock. What a reader still holds is left for the next time.
     """
-    batches = recommendation_batches.c
-    mine = select(batches.batch_id).where(batches.placement == placement)
-    newest = mine.where(batches.status == PUBLISHED).order_by(batches.published_at.desc())
+    with engine.begin() as connection:
+        live = live_batch(connection, placement)
+        older = [batch_id for batch_id in kept(connection, placement) if batch_id != live]
+        keep = {live, *older[:KEPT_BEFORE_LIVE]}
+        others = (_batches.placement == placement, _batches.batch_id.not_in([one for one in keep if one is not None]))
+        # Nobody may go back to a batch from now on: its tables may be dropped, or be gone already.
+        over = update(recommendation_batches).where(*others, _batches.status.not_in((RETIRED, REFUSED)))
+        connection.execute(over.values(status=RETIRED))
+        known = connection.execute(select(_batches.batch_id).where(*others)).scalars().all()
+        left = sorted(batch_tables.existing(connection) & set(known))
+    return [batch_id for batch_id in left if batch_tables.drop(engine, batch_id)]
+
+
+def sweep(engine: Engine) -> list[int]:
+    """Drop what crashes have left of placements that nobody works on now; returns the dropped batches."""
     with engine.connect() as connection:
-        old = list(connection.execute(newest.offset(KEPT_BEFORE_LIVE + 1)).scalars())
-        left = list(connection.execute(mine.where(batches.status == LOADING)).scalars())
-    return [batch_id for batch_id in (*left, *old) if _release(engine, batch_id)]
+        names = connection.execute(select(_batches.placement).distinct().order_by(_batches.placement)).scalars().all()
+        known = set(connection.execute(select(_batches.batch_id)).scalars())
+        strangers = batch_tables.existing(connection) - known
+    dropped = [batch_id for batch_id in sorted(strangers) if batch_tables.drop(engine, batch_id)]
+    for name in names:
+        with suppress(BatchBusyError), hold(engine, lock(name)):
+            dropped += retire(engine, name)
+    return dropped

@@ -11,6 +11,7 @@ from infra.outages import explain
 from infra.registry import Registry
 from models.errors import TailorbirdError
 from tasks.announce import NOTE, announce
+from tasks.ask_for_lists import ask_for_lists
 from tasks.carry_out import carry_out, permit
 from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
 from tasks.promote import restore
@@ -69,7 +70,8 @@ def reconcile_once() -> list[str]:
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     done = [*_expired(here, registry), *_hear_tags(here, registry), *_hear_alias(here, registry)]
     follow(here.engine, registry)
-    return done
+    asked = ask_for_lists(here)
+    return [*done, asked] if asked else done
 
 
 def _expired(here: Installation, registry: Registry) -> Iterator[str]:

@@ -4,9 +4,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from prefect import task
+from sqlalchemy import Connection
 
 from infra.installation import Installation, current
 from infra.registry import Registry
+from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
 from tasks import publish
 from tasks.champion import Champion, champion, follow, promotion
@@ -38,10 +40,20 @@ def _go_back(here: Installation, holder: Champion, earlier: Champion, answer: An
     names = publish.shown(here.engine)
     with ExitStack() as held:
         for name in names:
-            held.enter_context(hold(here.engine, f"score {name}", wait=True))
+            held.enter_context(hold(here.engine, publish.lock(name), wait=True))
         with here.engine.begin() as connection:
             restore(connection, holder, earlier, answer)
-            return {name: publish.go_back(connection, name, earlier["model_version"]) for name in names}
+            who = f"{answer.reviewer}: {answer.reason}"
+            return {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
+
+
+def _last_lists(connection: Connection, placement: str, version: int, who: str) -> int | None:
+    """Show the last kept lists of a model; returns their batch, None where none is kept."""
+    there = publish.kept(connection, placement, recommendation_batches.c.model_version == version)
+    if not there:
+        return None
+    publish.go_back(connection, placement, there[0], who)
+    return there[0]
 
 
 def _pair(here: Installation) -> tuple[Champion, Champion]:

@@ -1,111 +1,169 @@
-"""Scores every user with consent, by the champion as far as it can speak of him, and publishes the lists."""
+"""Scores every user with consent for a placement, by the champion as far as it can speak of them."""
 
 import json
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from prefect import task
 from sqlalchemy import select
 
 from infra import bundles
-from infra.bulk import array
-from infra.installation import Installation, current
-from infra.schema import items, suppressions, users
-from models.answers import USERS_AT_ONCE, Answers, in_turn
+from infra.bulk import read_table
+from infra.installation import Installation
+from infra.schema import exclusions, segments, suppressions, users
+from models.answers import Answers, in_turn
+from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
-from models.training_data import index_of
+from models.lists import Lists
+from models.placement import Placement
+from models.placement_rules import EVER
+from models.shelf_notes import notes
+from models.shelf_rules import Catalogue, ShelfRules
+from models.training_data import index_of, words
 from tasks import publish
-from tasks.champion import champion
-from tasks.ledger import hold
+from tasks.catalogue_of import catalogue_of
+from tasks.champion import Champion, champion
+from tasks.check_lists import Segments
+from tasks.histories import due, hidden
 from tasks.newcomers import newcomers
-from tasks.progress import progress
-
-_CHUNKS_AT_ONCE = 2
+from tasks.publish_lists import Words, Work
 
 
-@dataclass(frozen=True)
-class _Scoring:
-    """Whom it is about, and what they get."""
+def user_lists(here: Installation, name: str, placement: Placement) -> Work:
+    """What every user with consent is to get at a placement, before anything is scored."""
+    holder = champion_of(here)
+    bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
+    people = _people(here)
+    catalogue = catalogue_of(here, bundle.model.items, placement)
+    rules = ShelfRules.of(placement, catalogue)
+    check_length(name, placement.k, rules)
+    new = newcomers(here, people, bundle.model.users, bundle.model.items)
+    kept_out, wanted = _per_user(here, placement, people, catalogue)
+    answers = Answers(in_turn(bundle.model, bundle.segments, bundle.fallback, new), bundle.fallback, rules)
+    clicks = [new.events.indptr, new.events.indices, new.events.data]
+    pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
+    made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
-    answers: Answers
-    eligible: NDArray[np.str_]
-    shelf: publish.Shelf
+    def lists(said: Words) -> Iterator[Lists]:
+        for part in answers.of_everybody(people, kept_out, wanted):
+            yield part.coded(said.codes)
 
-    def lists(self) -> Iterator[list[publish.Row]]:
-        """The lists of all users, a chunk at a time; the next one is worked out meanwhile."""
-        chunks = (self.eligible[at : at + USERS_AT_ONCE] for at in range(0, len(self.eligible), USERS_AT_ONCE))
-        with ThreadPoolExecutor(_CHUNKS_AT_ONCE) as pool:
-            waiting = deque(pool.submit(self._rows, keys) for keys in islice(chunks, _CHUNKS_AT_ONCE))
-            while waiting:
-                rows = waiting.popleft().result()
-                waiting.extend(pool.submit(self._rows, keys) for keys in islice(chunks, 1))
-                yield rows
+    return Work(
+        placement,
+        publish.Shelf(
+            name,
+            f"v{holder['model_version']}-{placement.k}-{made_from}",
+            holder["model_version"],
+            holder["dataset_version"],
+            placement.k,
+        ),
+        people,
+        bundle.model.items,
+        rules.allowed,
+        lists,
+        _segments(here, holder["dataset_version"], people),
+        notes(placement, catalogue),
+    )
 
-    def _rows(self, keys: NDArray[np.str_]) -> list[publish.Row]:
-        found = self.answers.lists(keys, self.shelf.k)
-        return [(one.key, array(one.items), array(one.scores), array(one.reasons)) for one in found]
 
-
-def _prepare(here: Installation, placement: str, k: int) -> _Scoring:
+def champion_of(here: Installation) -> Champion:
+    """Who answers; raises TailorbirdError before the first promotion."""
     with here.engine.connect() as connection:
         holder = champion(connection)
-        if holder is None:
-            raise TailorbirdError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
-        gone = select(suppressions.c.user_key)
-        agreed = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
-        eligible = connection.execute(agreed.order_by(users.c.user_key)).scalars().all()
-        available = connection.execute(select(items.c.item_id).where(items.c.available)).scalars().all()
-    bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
-    allowed = index_of(np.array(sorted(available), dtype=np.str_), bundle.model.items) >= 0
-    if k > allowed.sum():
-        raise TailorbirdError(f"Only {allowed.sum()} items can be recommended: ask for lists of at most that length.")
-    people = np.array(eligible, dtype=np.str_)
-    new = newcomers(here, people, bundle.model.users, bundle.model.items)
-    clicks = [part.tolist() for part in (new.events.indptr, new.events.indices, new.events.data)]
-    served = json.dumps([*eligible, *sorted(available), new.traits.to_pydict(), clicks], sort_keys=True)
-    key = f"v{holder['model_version']}-{k}-{sha256(served.encode()).hexdigest()[:8]}"
-    shelf = publish.Shelf(placement, key, holder["model_version"], holder["dataset_version"], k)
-    speakers = in_turn(bundle.model, bundle.segments, bundle.fallback, new)
-    return _Scoring(Answers(speakers, bundle.fallback, allowed), people, shelf)
+    if holder is None:
+        raise TailorbirdError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
+    return holder
 
 
-@task(description="The champion's lists for every user with consent, published as one batch.")
-def score_users(placement: str = "home", k: int = 20) -> dict[str, Any]:
-    """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new."""
-    here = current()
-    with hold(here.engine, f"score {placement}"):
-        work = _prepare(here, placement, k)
-        with here.engine.begin() as connection:
-            batch = publish.batch_of(connection, work.shelf)
-            before = publish.live_batch(connection, placement)
-        if batch["batch_id"] != before:
-            _publish(here, work, batch["batch_id"], before)
-        publish.retire(here.engine, placement)
-        with here.engine.connect() as connection:
-            return _summary(publish.batch_row(connection, batch["batch_id"]))
+def check_length(name: str, k: int, rules: ShelfRules) -> None:
+    """Raises TailorbirdError when nobody's list could be full."""
+    if k > rules.allowed.sum():
+        raise TailorbirdError(
+            f"Only {rules.allowed.sum()} items can be recommended at {name!r}: ask for lists of at most that "
+            "length, or loosen its rules."
+        )
 
 
-def _publish(here: Installation, work: _Scoring, batch_id: int, before: int | None) -> None:
-    publish.stage(here.engine, batch_id)
-    total = len(work.eligible)
-    with progress("score users", total) as advance, here.engine.begin() as connection:
-        for rows in work.lists():
-            advance(publish.load(connection, batch_id, rows))
-        recommendations = publish.check(connection, batch_id, total, work.shelf.k)
-    publish.attach(here.engine, batch_id)
-    with here.engine.begin() as connection:
-        shelf = work.shelf.placement
-        publish.point(connection, shelf, batch_id, before, users=total, recommendations=recommendations)
+def digest(placement: Placement, *made_from: Any) -> str:
+    """A short name of everything that lists are made from."""
+    found = sha256(placement.model_dump_json().encode())
+    for part in made_from:
+        if isinstance(part, ShelfRules):
+            for array in (part.allowed, part.boost, part.promoted, *(cap.group for cap in part.caps)):
+                found.update(_bytes(array))
+        elif isinstance(part, np.ndarray):
+            found.update(_bytes(part))
+        else:
+            found.update(json.dumps(part, sort_keys=True, default=str).encode())
+    return found.hexdigest()[:12]
 
 
-def _summary(row: dict[str, Any]) -> dict[str, Any]:
-    names = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations")
-    return {name: row[name] for name in names}
+def _bytes(array: NDArray[Any]) -> Any:
+    """What an array is made of, without a copy: keys of a million users are hundreds of MB."""
+    return np.ascontiguousarray(array).view(np.uint8)
+
+
+def _people(here: Installation) -> NDArray[np.str_]:
+    """The users with consent, sorted."""
+    gone = select(suppressions.c.user_key)
+    agreed = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
+    with here.engine.connect() as connection:
+        found = read_table(connection, agreed, {USER_KEY: pa.string()})[USER_KEY]
+    return np.sort(words(found))
+
+
+def _segments(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
+    """The segment by purchases that each of the users is in, if any."""
+    kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
+    mine = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
+    with here.engine.connect() as connection:
+        found = read_table(connection, mine, kinds)
+    names, code = np.unique(words(found["rfm"]), return_inverse=True)
+    of_user = np.full(len(people), len(names))
+    row = index_of(people, found[USER_KEY])
+    of_user[row[row >= 0]] = code[row >= 0]
+    return Segments([*names.tolist(), "none"], of_user)
+
+
+def _per_user(
+    here: Installation, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
+) -> tuple[Any, Any]:
+    """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
+    windows: dict[str, float | str] = dict(placement.rules.hide)
+    if placement.policy == "discover":
+        windows[PURCHASE] = EVER
+    parts = [hidden(here, people, catalogue.items, windows), _excluded(here, people, catalogue)]
+    said = [part for part in parts if part is not None]
+    kept_out = None if not said else said[0] if len(said) == 1 else (said[0] + said[1]).astype(bool)
+    return kept_out, due(here, people, catalogue.items) if placement.policy == "again" else None
+
+
+def _excluded(here: Installation, people: NDArray[np.str_], catalogue: Catalogue) -> Any:
+    """Boolean CSR of what single users are never shown, None when nobody said so."""
+    from scipy import sparse
+
+    with here.engine.connect() as connection:
+        said = connection.execute(select(exclusions.c.user_key, exclusions.c.kind, exclusions.c.value)).all()
+    if not said:
+        return None
+    row = index_of(people, pa.array([one.user_key for one in said], pa.string()))
+    items = [np.flatnonzero(_meant(one.kind, one.value, catalogue)) for one in said]
+    known = [(user, meant) for user, meant in zip(row.tolist(), items, strict=True) if user >= 0]
+    if not known:
+        return None
+    user = np.repeat([user for user, _ in known], [len(meant) for _, meant in known])
+    item = np.concatenate([meant for _, meant in known])
+    pairs = sparse.csr_array((np.ones(len(item), dtype=bool), (user, item)), shape=(len(people), len(catalogue.items)))
+    pairs.sum_duplicates()
+    return pairs
+
+
+def _meant(kind: str, value: str, catalogue: Catalogue) -> NDArray[np.bool_]:
+    if kind == "category":
+        return catalogue.below(value)
+    found: NDArray[np.bool_] = (catalogue.items if kind == "item" else catalogue.brand) == value
+    return found

@@ -110,9 +110,13 @@ def validate(
 
 
 @app.command()
-def score(placement: str = "home", k: Annotated[int, typer.Option(min=1)] = 20, as_json: Json = False) -> None:
-    """Score every user by the champion and publish the lists."""
-    running.finish("batch", running.flow("score")(placement, k), as_json)
+def score(
+    placement: Annotated[list[str] | None, typer.Argument(help="Where lists are shown; by default everywhere.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, help="Length of the lists, if not as configured.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make the lists of placements by the champion and publish each whole or not at all."""
+    running.finish("batches", running.flow("score")(placement or None, k), as_json)
 
 
 def _day(text: str | None) -> Any:

@@ -61,3 +61,10 @@ def reconcile(
 def rollback_model(reason: Why, actor: Who, as_json: Json = False) -> None:
     """Let the champion before answer again, with its last lists where they are still kept."""
     running.finish("rollback", running.flow("rollback", *_MLFLOW)(actor, reason), as_json)
+
+
+@back.command("recommendations")
+def rollback_recommendations(placement: str, reason: Why, actor: Who, as_json: Json = False) -> None:
+    """Show a placement's lists before the live ones again; who withdrew consent since is taken out of them first."""
+    back_to = running.flow("rollback_lists", *_MLFLOW)(placement, actor, reason)
+    running.finish("rollback", back_to, as_json)

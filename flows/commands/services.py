@@ -59,11 +59,13 @@ def status(as_json: Json = False) -> None:
     from serving import screen
 
     services = reachable(load())
-    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch"))
+    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements"))
     if services["postgres"]:
+        from serving.freshness import judged
         from serving.status import status as look
 
         found = look(running.database())
+        found["placements"] = judged(found["placements"], load())
     found["services"] = services
     print(json.dumps(found)) if as_json else screen.status(found)
 
@@ -76,6 +78,21 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
 
     rows = shelf(running.database(), user, placement)
     print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
+
+
+@app.command("goes-with")
+def goes_with(
+    items: Annotated[list[str], typer.Argument(help="A product, or all of a basket.")],
+    user: Annotated[str | None, typer.Option(help="Rank them for this user.")] = None,
+    k: Annotated[int, typer.Option(min=1)] = 10,
+    as_json: Json = False,
+) -> None:
+    """What goes well with a product or a basket, by your own ids."""
+    from serving import screen
+    from serving.together import together
+
+    rows = together(running.database(), items, user, k)
+    print(json.dumps(rows)) if as_json else screen.together(rows)
 
 
 @app.command()

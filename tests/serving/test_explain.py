@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import Engine, delete, insert, update
 
 from infra import bundles
-from infra.bulk import array
 from infra.database import engine
 from infra.identity import remember
 from infra.schema import items, placements, promotions, suppressions, users
@@ -16,6 +15,7 @@ from serving.explain import NothingPublishedError, UnknownItemError, explain
 from serving.shelf import UnknownUserError
 from tasks import publish
 from tests.models.conftest import CUT, CUTS, make_shop
+from tests.published import published
 
 LISTED = 2
 
@@ -43,17 +43,9 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
         remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])
-        home = publish.Shelf("home", "run", 1, "v1", LISTED)
-        batch_id = publish.batch_of(connection, home)["batch_id"]
-    publish.stage(made, batch_id)
-    with made.begin() as connection:
-        best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
-        lists = [(name, array(best), array([0.9, 0.8]), array(["why", "so"])) for name in people]
-        publish.load(connection, batch_id, lists)
-        publish.check(connection, batch_id, len(people), LISTED)
-    publish.attach(made, batch_id)
-    with made.begin() as connection:
-        publish.point(connection, home.placement, batch_id, None, users=len(people), recommendations=6)
+    best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
+    lists = {key: [(str(best[0]), 0.9, "why"), (str(best[1]), 0.8, "so")] for key in people}
+    published(made, lists, publish.Shelf("home", "run", 1, "v1", LISTED))
     return made
 
 

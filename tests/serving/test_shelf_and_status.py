@@ -5,13 +5,13 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, insert, update
 
-from infra.bulk import array
 from infra.database import engine
 from infra.identity import remember
 from infra.schema import ingest_batches, items, promotions, reviews, suppressions, users
 from serving.shelf import UnknownUserError, shelf, somebody
 from serving.status import status
 from tasks import publish
+from tests.published import published
 
 
 @pytest.fixture
@@ -38,21 +38,14 @@ def filled(empty: Engine) -> Engine:
         remember(connection, pa.table({"user_id": ["raw", "listless"], "user_key": ["key", "other"]}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("key", "other")])
-        home = publish.Shelf("home", "run", 4, "v1", 2)
-        batch_id = publish.batch_of(connection, home)["batch_id"]
-    publish.stage(empty, batch_id)
-    with empty.begin() as connection:
-        publish.load(connection, batch_id, [("key", array(["i1", "i0"]), array([2.5, 1.5]), array(["why", "so"]))])
-        publish.check(connection, batch_id, 1, 2)
-    publish.attach(empty, batch_id)
-    with empty.begin() as connection:
-        publish.point(connection, home.placement, batch_id, None, users=1, recommendations=2)
+    home = publish.Shelf("home", "run", 4, "v1", 2)
+    published(empty, {"key": [("i1", 2.5, "why"), ("i0", 1.5, "so")]}, home)
     return empty
 
 
 def test_an_empty_installation_has_a_status(empty: Engine) -> None:
     zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
-    assert status(empty) == {"ledger": zeros, "champion": None, "challenger": None, "batch": None}
+    assert status(empty) == {"ledger": zeros, "champion": None, "challenger": None, "batch": None, "placements": []}
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:

@@ -17,7 +17,7 @@ from models.ranking import top_k
 from serving.shelf import shelf
 from serving.status import status
 from tasks.ingest_segment import ingest_segment
-from tasks.score_users import score_users
+from tasks.score_placement import score_placement
 from tests.tasks.test_ingest_segment import call, viewed, write
 
 ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")
@@ -38,7 +38,7 @@ def key_of(stage: Any, position: int) -> str:
 @pytest.mark.parametrize("kind", ["most_popular", "own_frequency"])
 def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage: Any, kind: str) -> None:
     stage.promote(kind)
-    batch = score_users.fn(k=20)
+    batch = score_placement.fn(k=20)
     assert (batch["users"], batch["recommendations"], batch["status"]) == (30, 600, "published")
     found = shown(stage)
     assert len(found) == 30
@@ -47,22 +47,22 @@ def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage
 
 def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
     stage.promote()
-    first = score_users.fn(k=5)
-    assert score_users.fn(k=5) == first
-    assert score_users.fn(k=6)["batch_id"] != first["batch_id"]
+    first = score_placement.fn(k=5)
+    assert score_placement.fn(k=5) == first
+    assert score_placement.fn(k=6)["batch_id"] != first["batch_id"]
     with stage.here.engine.connect() as connection:
         assert len(connection.execute(select(recommendation_batches)).all()) == 2
 
 
 def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
     stage.promote()
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     left, withdrew = key_of(stage, 0), key_of(stage, 1)
     assert {left, withdrew} <= shown(stage).keys()
     with stage.here.engine.begin() as connection:
         connection.execute(insert(suppressions).values(user_key=left, reason="left"))
         connection.execute(update(users).where(users.c.user_key == withdrew).values(consent=False))
-    assert score_users.fn(k=5)["users"] == 28
+    assert score_placement.fn(k=5)["users"] == 28
     assert not {left, withdrew} & shown(stage).keys()
 
 
@@ -88,14 +88,14 @@ def reasons(stage: Any, key: str) -> list[str]:
 def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
     stage.promote()
     joins(stage, "new here")
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     assert reasons(stage, "new here") == ["Popular in the last weeks"] * 5
 
 
 def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any) -> None:
     bundle = stage.promote()
     joins(stage, "new here", age="age 1", income="income 2")
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     assert reasons(stage, "new here") == ["Popular with shoppers like you"] * 5
     segments = bundles.load(bundle).segments
     assert segments is not None
@@ -119,7 +119,7 @@ def best(speaker: Any) -> set[str]:
 def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:
     bundle = bundles.load(stage.promote("als"))
     ann = clicks(stage, tmp_path, "500006", "500007", "500006")
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     assert all("you looked at" in reason for reason in reasons(stage, ann))
     model, _ = new_in(bundle, ann, "500006", "500007", "500006")
     assert shown(stage)[ann] == best(model)
@@ -131,7 +131,7 @@ def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_
 ) -> None:
     bundle = bundles.load(stage.promote(kind))
     ann = clicks(stage, tmp_path, "500006", "500007", "500006")
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     model, new = new_in(bundle, ann, "500006", "500007", "500006")
     assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
 
@@ -140,54 +140,54 @@ def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path
     stage.promote("als")
     clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
     ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
 
 
 def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
     stage.promote("als")
     clicks(stage, tmp_path, "500006")
-    first = score_users.fn(k=5)["batch_id"]
-    assert score_users.fn(k=5)["batch_id"] == first
+    first = score_placement.fn(k=5)["batch_id"]
+    assert score_placement.fn(k=5)["batch_id"] == first
     clicks(stage, tmp_path, "500006", "500050")
-    assert score_users.fn(k=5)["batch_id"] != first
+    assert score_placement.fn(k=5)["batch_id"] != first
 
 
 def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
     stage.promote()
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     gone = next(iter(shown(stage)[key_of(stage, 0)]))
     with stage.here.engine.begin() as connection:
         connection.execute(update(items).where(items.c.item_id == gone).values(available=False))
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     assert all(gone not in chosen for chosen in shown(stage).values())
 
 
 def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
     stage.promote()
     with pytest.raises(TailorbirdError, match="Only 60 items can be recommended"):
-        score_users.fn(k=61)
-    assert score_users.fn(k=60)["recommendations"] == 30 * 60
+        score_placement.fn(k=61)
+    assert score_placement.fn(k=60)["recommendations"] == 30 * 60
 
 
 @pytest.mark.usefixtures("stage")
 def test_without_a_champion_it_says_what_to_do() -> None:
     with pytest.raises(TailorbirdError, match="run `tailorbird review`"):
-        score_users.fn()
+        score_placement.fn()
 
 
 def test_a_damaged_champion_publishes_nothing_and_the_batch_before_stays(stage: Any) -> None:
     bundle = stage.promote()
-    before = score_users.fn(k=5)["batch_id"]
+    before = score_placement.fn(k=5)["batch_id"]
     (bundle / "config.json").write_text("{}")
     with pytest.raises(BundleRefusedError):
-        score_users.fn(k=6)
+        score_placement.fn(k=6)
     assert status(stage.here.engine)["batch"]["id"] == before
 
 
 def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> None:
     stage.promote(version=1)
-    batch = score_users.fn(k=5)
+    batch = score_placement.fn(k=5)
     rows = shelf(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["batch_id"] for row in rows} == {batch["batch_id"]}

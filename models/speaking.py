@@ -1,0 +1,123 @@
+"""How each kind of model is asked for candidates and for reasons, in the cheapest way that it offers."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.dense_shelf import DenseShelf
+from models.in_turn import Speaker
+from models.ranking import NOBODY
+from models.retrieval import Factored, PairShelf, ProductShelf
+from models.selection import Selected
+from models.shelf import Shelf
+
+Rows = NDArray[np.int64]
+
+
+@runtime_checkable
+class RanksPairs(Protocol):
+    """A model that names the few items it has anything to say about."""
+
+    def ranked(self, users: NDArray[np.int32]) -> tuple[Rows, Rows, NDArray[np.float32]]:
+        """Pairs in order of row and item: row among the `users`, item and score."""
+
+
+@runtime_checkable
+class ReasonsInCodes(Protocol):
+    """A model of few different reasons: a number a pair is cheaper than a sentence a pair."""
+
+    def reason_codes(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], Sequence[str]]:
+        """[n] positions among the sentences, and the sentences."""
+
+
+def shelf_of(
+    speaker: Speaker | None,
+    users: NDArray[np.int32],
+    allowed: NDArray[np.bool_],
+    due: Any = None,
+    fallback: NDArray[np.float32] | None = None,
+) -> tuple[NDArray[np.bool_], Callable[[Rows], Shelf]]:
+    """[m] of which of the users (positions in the speaker) it names anything `allowed`; and candidates of some of them.
+
+    With `due` (boolean CSR, m x n_items) nothing else is a candidate; nobody (None) then speaks by the `fallback`.
+    """
+    if due is not None:
+        return _of_pairs(len(users), *_due(speaker, users, due, fallback), allowed)
+    if speaker is None:
+        nothing = np.empty(0, dtype=np.int64)
+        return _of_pairs(len(users), nothing, nothing, np.empty(0, dtype=np.float32), allowed)
+    if isinstance(speaker, RanksPairs):
+        return _of_pairs(len(users), *speaker.ranked(users), allowed)
+    if isinstance(speaker, Factored):
+        queries, vectors = speaker.queries(users), speaker.item_vectors
+        return np.asarray(~np.isnan(queries).any(axis=1)), lambda rows: ProductShelf(vectors, queries[rows])
+    scores = speaker.scores(users)
+    spoken = np.asarray(((scores > -np.inf) & allowed).any(axis=1))
+    return spoken, lambda rows: DenseShelf(scores if len(rows) == len(scores) else scores[rows])
+
+
+def _of_pairs(
+    m: int, row: Rows, item: Rows, score: NDArray[np.float32], allowed: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], Callable[[Rows], Shelf]]:
+    said = (score > -np.inf) & allowed[item]
+    row, item, score = row[said], item[said], score[said]
+    spoken = np.zeros(m, dtype=bool)
+    spoken[row] = True
+
+    def shelf(rows: Rows) -> Shelf:
+        place = np.full(m, NOBODY)
+        place[rows] = np.arange(len(rows))
+        mine = place[row] != NOBODY
+        return PairShelf.of(len(rows), place[row[mine]], item[mine], score[mine])
+
+    return spoken, shelf
+
+
+def _due(
+    speaker: Speaker | None, users: NDArray[np.int32], due: Any, fallback: NDArray[np.float32] | None
+) -> tuple[Rows, Rows, NDArray[np.float32]]:
+    """The pairs that are due, in order of row and item, and what the speaker says of each; -inf for nothing."""
+    row, item = (part.astype(np.int64) for part in due.tocoo().coords)
+    if speaker is None:
+        score = np.full(len(row), -np.inf, dtype=np.float32) if fallback is None else fallback[item]
+    elif isinstance(speaker, RanksPairs):
+        score = _found((row, item), speaker.ranked(users), due.shape[1])
+    elif isinstance(speaker, Factored):
+        queries = speaker.queries(users)
+        score = np.nan_to_num(np.einsum("nd,nd->n", queries[row], speaker.item_vectors[item]), nan=-np.inf)
+    else:
+        score = speaker.scores(users)[row, item]
+    return row, item, score.astype(np.float32)
+
+
+def _found(pairs: tuple[Rows, Rows], ranked: Any, n_items: int) -> NDArray[np.float32]:
+    wanted = pairs[0] * n_items + pairs[1]
+    named = ranked[0].astype(np.int64) * n_items + ranked[1]
+    order = np.argsort(named)
+    place = np.minimum(np.searchsorted(named[order], wanted), max(0, len(named) - 1))
+    if not len(named):
+        return np.full(len(wanted), -np.inf, dtype=np.float32)
+    hit = named[order[place]] == wanted
+    return np.where(hit, ranked[2][order[place]], np.float32(-np.inf))
+
+
+def reasons_of(
+    speaker: Speaker | None, users: NDArray[np.int32], chosen: Selected, otherwise: str
+) -> tuple[NDArray[np.int32], list[str]]:
+    """[m, k] positions among the sentences, -1 where there is no item; `otherwise` for what filled a list up."""
+    reasons = np.where(chosen.items >= 0, 0, NOBODY).astype(np.int32)
+    row, place = np.nonzero((chosen.items >= 0) & ~chosen.from_fallback)
+    if speaker is None or not len(row):
+        return reasons, [otherwise]
+    pairs = users[row], chosen.items[row, place]
+    if isinstance(speaker, ReasonsInCodes):
+        codes, texts = speaker.reason_codes(*pairs)
+        reasons[row, place] = codes + 1
+        return reasons, [otherwise, *texts]
+    code: dict[str, int] = {otherwise: 0}
+    reasons[row, place] = [code.setdefault(said, len(code)) for said in speaker.reasons(*pairs)]
+    return reasons, list(code)

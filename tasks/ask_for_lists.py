@@ -1,0 +1,40 @@
+"""After a promotion: starts the deployment that makes the champion's lists, once, where nobody else made them."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from infra import deployments, placements
+from infra.installation import Installation
+from infra.schema import placements as shown
+from infra.schema import recommendation_batches
+from tasks.champion import champion
+
+_GRACE: Final = timedelta(seconds=30)
+"""Whoever promotes by a command may be about to score by a command: two at once would do the same work twice."""
+
+
+def ask_for_lists(here: Installation) -> str | None:
+    """Start `score` when placements do not show the champion's lists; returns what was done, None for nothing.
+
+    Lists that a person has taken back are left as they are.
+    """
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+        version = recommendation_batches.c.model_version
+        live = select(shown.c.placement, version, shown.c.moved_by).join_from(
+            shown, recommendation_batches, shown.c.batch_id == recommendation_batches.c.batch_id
+        )
+        rows = {row.placement: row for row in connection.execute(live)}
+    if holder is None or datetime.now(UTC) - holder["promoted_at"] < _GRACE:
+        return None
+    names = [
+        name
+        for name in placements.configured(here.settings)
+        if name not in rows or (rows[name].model_version != holder["model_version"] and not rows[name].moved_by)
+    ]
+    key = f"lists of promotion {holder['promotion_id']}"
+    if not names or not deployments.run(here.endpoints, "score", key, {"placements": names}):
+        return None
+    return f"Lists of version {holder['model_version']} are being made for {', '.join(names)}."

@@ -1,0 +1,42 @@
+"""The catalogue as rules look at it."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import select
+
+from infra.bulk import read_table
+from infra.installation import Installation
+from infra.schema import items as goods
+from models import columns
+from models.placement import Placement
+from models.shelf_rules import Catalogue
+from models.training_data import index_of, words
+from tasks.histories import ages
+
+_KINDS = {
+    columns.ITEM_ID: pa.string(),
+    columns.CATEGORY: pa.string(),
+    columns.BRAND: pa.string(),
+    columns.PRICE: pa.float64(),
+    columns.AVAILABLE: pa.bool_(),
+}
+
+
+def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placement) -> Catalogue:
+    """What is known now of these items (sorted); one that the catalogue does not know is not available."""
+    with here.engine.connect() as connection:
+        rows = read_table(connection, select(*(goods.c[name] for name in _KINDS)), _KINDS)
+    at = index_of(words(rows[columns.ITEM_ID]), items)
+    found = rows.take(pa.array(at, mask=at < 0))
+    price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
+    available = np.array(found[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
+    unknown = np.full(len(items), np.nan)
+    return Catalogue(
+        items=items,
+        category=words(found[columns.CATEGORY]),
+        brand=words(found[columns.BRAND]),
+        price=price,
+        age_days=ages(here, items) if placement.rules.lifetime_days else unknown,
+        available=available,
+    )

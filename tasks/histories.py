@@ -1,0 +1,126 @@
+"""Reads from the lake what lists depend on: what is hidden from whom or due again, and how long items are around.
+
+Only pairs come out of the engine, which spills what does not fit into its share of memory.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from infra.installation import Installation
+from models import columns
+from models.placement_rules import EVER
+from models.sql import texts
+from tasks.dataset_events import OWNER, SAID
+from tasks.dataset_known import known_now
+
+_MEMORY: Final = "1GB"
+_BATCH_ROWS: Final = 1_000_000
+_DAY: Final = 86_400
+_NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
+_TAKEN_BACK: Final = f"""
+    CREATE TABLE taken_back AS
+    SELECT DISTINCT session_id, said.item_id FROM {SAID}
+    WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
+"""
+_DONE: Final = f"""
+    FROM {SAID}
+    JOIN people ON people.user_key = {OWNER}
+    JOIN goods ON goods.item_id = said.item_id
+    WHERE ({{which}}) AND NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
+        SELECT FROM taken_back AS piece WHERE piece.session_id = said.session_id
+        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))
+"""
+_HIDDEN: Final = f'SELECT DISTINCT people.code AS "user", goods.code AS item {_DONE} ORDER BY 1, 2'
+_BASKET: Final = "coalesce(said.session_id, occurred_at::VARCHAR)"
+_DUE: Final = f"""
+    SELECT people.code AS "user", goods.code AS item {_DONE} GROUP BY 1, 2
+    HAVING count(DISTINCT {_BASKET}) = 1 OR $now - epoch(max(occurred_at)) >= greatest(
+        {_DAY}, (epoch(max(occurred_at)) - epoch(min(occurred_at))) / (count(DISTINCT {_BASKET}) - 1))
+    ORDER BY 1, 2
+"""
+_FIRST_SEEN: Final = f"SELECT said.item_id, epoch(min(occurred_at)) AS first_at FROM {SAID} GROUP BY 1"
+
+
+def hidden(
+    here: Installation, users: NDArray[np.str_], items: NDArray[np.str_], windows: Mapping[str, float | str]
+) -> Any:
+    """Boolean CSR, users x items: what a user did to an item, by the type of event, in so many days up to the newest
+    event there is, or ever. None without windows or events. Purchases that were taken back did not happen."""
+    with _engine(here, bool(windows)) as connection:
+        if connection is None:
+            return None
+        which = " OR ".join(
+            f"event_type = '{name}'" + ("" if days == EVER else f" AND epoch(occurred_at) >= $now - {days} * {_DAY}")
+            for name, days in sorted(windows.items())
+        )
+        return _pairs(connection, here, _HIDDEN.format(which=which), users, items)
+
+
+def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) -> Any:
+    """Boolean CSR, users x items: what was bought, and not so lately that it is not needed yet.
+
+    It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
+    what was bought once has no usual time between, and is due.
+    """
+    with _engine(here, True) as connection:
+        if connection is None:
+            return sparse.csr_array((len(users), len(items)), dtype=bool)
+        bought = f"event_type = '{columns.PURCHASE}'"
+        return _pairs(connection, here, _DUE.format(which=bought), users, items)
+
+
+def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
+    """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
+    with _engine(here, True) as connection:
+        if connection is None:
+            return np.full(len(items), np.nan)
+        files = {"files": here.lake.event_files()}
+        now = connection.sql(_NEWEST, params=files).fetchall()[0][0]
+        seen = dict(connection.sql(_FIRST_SEEN, params=files).fetchall())
+    first = np.array([seen.get(item, np.nan) for item in items.tolist()], dtype=np.float64)
+    days: NDArray[np.float64] = (float(now or 0) - first) / _DAY
+    return days
+
+
+def _pairs(
+    connection: Any, here: Installation, statement: str, users: NDArray[np.str_], items: NDArray[np.str_]
+) -> Any:
+    """What a query gives in order of user and item, as CSR."""
+    for name, column, words in (("people", "user_key", users), ("goods", "item_id", items)):
+        codes = np.arange(len(words), dtype=np.int32)
+        connection.register(name, pa.table({column: pa.array(words.tolist(), pa.string()), "code": codes}))
+    ask: dict[str, Any] = {"files": here.lake.event_files()}
+    connection.execute(_TAKEN_BACK, ask)
+    if "$now" in statement:
+        ask["now"] = connection.sql(_NEWEST, params=ask).fetchall()[0][0] or 0
+    counts, item = np.zeros(len(users) + 1, dtype=np.int64), []
+    for batch in connection.sql(statement, params=ask).to_arrow_reader(_BATCH_ROWS):
+        counts[1:] += np.bincount(batch["user"].to_numpy(), minlength=len(users))
+        item.append(batch["item"].to_numpy().astype(np.int32))
+    whole = np.concatenate(item) if item else np.empty(0, dtype=np.int32)
+    pairs = (np.ones(len(whole), dtype=bool), whole, np.cumsum(counts))
+    return sparse.csr_array(pairs, shape=(len(users), len(items)))
+
+
+@contextmanager
+def _engine(here: Installation, wanted: bool) -> Iterator[Any]:
+    """An engine that knows devices and batches; None when there are no events to ask about."""
+    if not wanted or not here.lake.event_files():
+        yield None
+        return
+    known = known_now(here)
+    here.settings.var.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(f"SET temp_directory = {texts([str(here.settings.var / 'spill')])[1:-1]}")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        for name, rows in (("aliases", known.aliases), ("batches", known.batches)):
+            connection.register(name, rows)
+        yield connection

@@ -1,0 +1,37 @@
+"""Shows the lists before again, without those who have left since."""
+
+from typing import Any
+
+from prefect import task
+
+from infra.installation import current
+from infra.schema import recommendation_batches
+from models.errors import TailorbirdError
+from tasks import publish
+from tasks.ledger import hold
+
+
+@task(description="Show a placement's lists before the live ones again.")
+def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
+    """Point the placement at the kept batch before the live one; consent and suppressions are applied to it first.
+
+    Raises TailorbirdError when nothing is kept to go back to, and BatchBusyError while lists are being made.
+    """
+    engine = current().engine
+    if not reason.strip():
+        raise TailorbirdError("Say why the lists are taken back: the reason is written down.")
+    with hold(engine, publish.lock(placement)), engine.begin() as connection:
+        live = publish.live_batch(connection, placement)
+        if live is None:
+            shown = ", ".join(publish.shown(engine)) or "none"
+            raise TailorbirdError(f"Nothing is published in {placement!r}; placements with lists: {shown}.")
+        earlier = publish.kept(connection, placement, recommendation_batches.c.batch_id < live)
+        if not earlier:
+            raise TailorbirdError(
+                f"No batch before {live} is kept for {placement!r}: `tailorbird score` makes new lists."
+            )
+        publish.go_back(connection, placement, earlier[0], f"{actor}: {reason}")
+        row = publish.batch_row(connection, earlier[0])
+    told = "The next `tailorbird score` publishes the champion's lists again: mend what was wrong with them first."
+    names = ("placement", "batch_id", "model_version", "users")
+    return {"from": live} | {name: row[name] for name in names} | {"next": told}

@@ -1,0 +1,43 @@
+"""Makes and publishes the lists of one placement."""
+
+from typing import Any
+
+from prefect import task
+
+from infra import placements
+from infra.installation import current
+from models.errors import TailorbirdError
+from tasks import publish
+from tasks.publish_lists import publish_lists
+from tasks.score_items import item_lists
+from tasks.score_users import user_lists
+
+_SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")
+
+
+@task(description="The lists of a placement, published as one batch.")
+def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
+    """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.
+
+    `k` is the length of the lists where it is not what the placement says. Raises PlacementError for one that there is
+    not, and what `publish_lists` raises.
+    """
+    here = current()
+    placement = placements.one(here.settings, name)
+    if k is not None:
+        placement = placement.model_copy(update={"k": k})
+    make = user_lists if placement.about == "user" else item_lists
+    batch = publish_lists(here, lambda: make(here, name, placement), name)
+    return {column: batch[column] for column in _SHOWN}
+
+
+def placements_to_score(names: list[str] | None) -> list[str]:
+    """The named placements, or all; raises PlacementError before anything is scored."""
+    here = current()
+    there = placements.configured(here.settings)
+    for name in names or ():
+        placements.one(here.settings, name)
+    if names is not None and not names:
+        raise TailorbirdError(f"Name a placement: {', '.join(there)}.")
+    publish.sweep(here.engine)
+    return names or list(there)

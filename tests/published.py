@@ -1,0 +1,76 @@
+"""Lists of a test's own, taken to readers by the steps that scoring takes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, text
+
+from infra.binary_copy import copy_binary, encoded
+from models.lists import Lists
+from tasks import batch_tables, publish
+
+Said = Sequence[tuple[str, float, str]]
+"""Item, score and reason, best first."""
+_COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
+
+
+def shelf(
+    run: str = "run", placement: str = "home", version: int = 1, k: int = 3, about: str = "user"
+) -> publish.Shelf:
+    return publish.Shelf(placement, run, version, "v1", k, about)
+
+
+def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str]]:
+    """The lists as codes; the items and the reasons that these stand for."""
+    items = sorted({item for said in lists.values() for item, _, _ in said})
+    reasons = sorted({reason for said in lists.values() for _, _, reason in said})
+    filled: Any = [[*((items.index(i), s, reasons.index(r)) for i, s, r in said)] for said in lists.values()]
+    filled = [said + [(-1, -np.inf, -1)] * (k - len(said)) for said in filled]
+    columns = np.array(filled, dtype=object).reshape(len(lists), k, 3)
+    short = np.array(["" if len(said) == k else "nothing more" for said in lists.values()], dtype=np.str_)
+    numbers = [columns[:, :, at].astype(kind) for at, kind in ((0, np.int32), (1, np.float32), (2, np.int32))]
+    return Lists(np.arange(len(lists)), np.array(list(lists), dtype=np.str_), *numbers, short), items, reasons
+
+
+def loaded(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf) -> publish.Claim:
+    """All steps up to the pointer."""
+    with engine.begin() as connection:
+        mine = publish.claim(connection, about)
+    publish.stage(engine, mine)
+    rows, items, reasons = coded(lists, about.k)
+    with engine.begin() as connection:
+        target = batch_tables.part("recommendations", mine.batch_id)
+        copy_binary(connection, target, _COLUMNS, encoded(mine.batch_id, rows))
+        for table, words in (("batch_items", items), ("batch_reasons", reasons)):
+            batch_tables.write_words(connection, mine.batch_id, table, enumerate(words))
+        batch_tables.key(connection, mine.batch_id)
+        counts = {"users": len(lists), "recommendations": sum(len(said) for said in lists.values())}
+        publish.mark(connection, mine, status=publish.CHECKED, **counts)
+    publish.attach(engine, mine)
+    return mine
+
+
+def published(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf | None = None) -> int:
+    """The batch that readers see then."""
+    wanted = about or shelf(k=max(len(said) for said in lists.values()))
+    mine = loaded(engine, lists, wanted)
+    with engine.begin() as connection:
+        publish.point(connection, wanted.placement, mine, publish.live_batch(connection, wanted.placement))
+    return mine.batch_id
+
+
+def tables(engine: Engine) -> set[int]:
+    """The batches that have tables."""
+    with engine.connect() as connection:
+        return batch_tables.existing(connection)
+
+
+def bytes_of_lists(engine: Engine) -> int:
+    """What all tables of batches take on the disk."""
+    sizes = text(
+        "SELECT coalesce(sum(pg_total_relation_size(oid)), 0) FROM pg_class WHERE relkind = 'r' "
+        "AND relname ~ '^(recommendations|batch_items|batch_reasons)_[0-9]+$'"
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(sizes).scalar_one())
