@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -12,9 +13,11 @@ from models.blas_threads import one_blas_thread
 from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
+from models.naming import Among, Named, best_by_scores
 from models.profiles import baskets
 from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
+from models.top_n import products
 from models.training_data import TrainingData
 
 
@@ -87,12 +90,40 @@ class ImplicitALS:
             why=CategoryReasons.fit(data, item_factors),
         )
 
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """[n_items, factors]"""
+        return self.item_factors
+
+    @cached_property
+    def _told(self) -> NDArray[np.bool_]:
+        """[n_users] of whom anything is known."""
+        told: NDArray[np.bool_] = np.any(self.user_factors, axis=1)
+        return told
+
+    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, factors] the users' factors; NaN for strangers, and where nothing is known."""
+        known = (users >= 0) & self._told[users]
+        return np.where(known[:, None], self.user_factors[users], np.float32(np.nan))
+
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Products of the factors; -inf for strangers."""
-        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
-        factors = self.user_factors[users]
-        known = (users >= 0) & np.any(factors, axis=1)
-        scores[known] = factors[known] @ self.item_factors.T
+        return self._products(users, self.item_factors)
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best of each user."""
+        vectors = self.item_factors[among.items]
+        return best_by_scores(lambda some: self._products(some, vectors), users, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs."""
+        known = (users >= 0) & self._told[users]
+        return products(self.user_factors, self.item_factors, np.where(known, users, -1), items)
+
+    def _products(self, users: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores = np.full((len(users), len(vectors)), -np.inf, dtype=np.float32)
+        known = (users >= 0) & self._told[users]
+        scores[known] = self.user_factors[users[known]] @ vectors.T
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
@@ -83,6 +84,19 @@ class LightFMHybrid:
             mean_user=user_factors.mean(axis=0, dtype=np.float32),
             mean_item=item_factors[data.item].mean(axis=0, dtype=np.float32),
         )
+
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """[n_items, components + 2] factors, bias, and a 1 that takes the user's bias."""
+        ones = np.ones(len(self.items), dtype=np.float32)
+        return np.column_stack([self.item_factors, self.item_biases, ones])
+
+    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, components + 2] factors, a 1 that takes the item's bias, and bias; NaN where nothing is known."""
+        known = (users >= 0) & (self.user_biases[users] > -np.inf)
+        ones = np.ones(len(users), dtype=np.float32)
+        vectors = np.column_stack([self.user_factors[users], ones, self.user_biases[users]])
+        return np.where(known[:, None], vectors, np.float32(np.nan))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Products of the factors plus both biases; -inf for strangers."""
