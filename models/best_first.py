@@ -60,7 +60,8 @@ class OfModel:
         """The `n` best of each group."""
         found = [_of_part(source, size, by, rows, min(n, size)) for source, size, by in self.parts]
         if len(found) == 1 and self.parts[0][2] == 1:
-            return found[0]
+            # A source has its own order right, ties and all.
+            return found[0]._replace(beyond=np.full(len(rows), np.nan, dtype=np.float32))
         # Factors may make equals of different scores, so that even one group is put in order again.
         merged = np.sort(np.concatenate([keys(part.scores, part.items) for part in found], axis=1), axis=1)
         ended = np.logical_and.reduce([part.ended for part in found])

@@ -1,40 +1,18 @@
 """Shelves: who ranks some items for the users of a chunk, fast, and without a row of the whole catalogue for each."""
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Protocol, Self, runtime_checkable
+from typing import Any, Final, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.csr_entries import entries
 from models.ranking import NOBODY
+from models.shelf import Fetched, Source
 from models.top_n import NOWHERE, Best, best_products, best_scores
 
 _BLOCK: Final = 4_000_000
 """Scores of pairs that are laid out at once: 16 MB."""
-
-
-class Fetched(NamedTuple):
-    """The n best items of r rows, best first, ties by item position."""
-
-    items: NDArray[np.int32]
-    """[r, n] item positions; -1 where there are no more."""
-    scores: NDArray[np.float32]
-    """[r, n]; -inf there."""
-
-
-class Source(Protocol):
-    """Ranked candidates of the m users of one chunk."""
-
-    def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
-        """The n best of those rows of the chunk."""
-
-
-class Shelf(Protocol):
-    """Sources among some items."""
-
-    def among(self, items: NDArray[np.int32]) -> Source:
-        """Candidates only from these, which are ascending positions."""
 
 
 @runtime_checkable

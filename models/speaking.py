@@ -6,10 +6,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from models.dense_shelf import DenseShelf
 from models.in_turn import Speaker
 from models.ranking import NOBODY
-from models.retrieval import Factored, PairShelf, ProductShelf
+from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected
 from models.shelf import Shelf
 

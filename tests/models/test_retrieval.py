@@ -13,7 +13,8 @@ from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
 from models.ranking import top_k
 from models.recommender import Recommender
-from models.retrieval import DenseShelf, Factored, Fetched, PairShelf, ProductShelf, Shelf
+from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
+from models.shelf import Fetched, Shelf
 from models.training_data import TrainingData
 
 # Few distinct values, so that ties, silence and NaN are common.
@@ -113,3 +114,46 @@ def test_models_of_factors_rank_by_products_as_by_scores(kind: type[Recommender]
 
 def test_who_scores_otherwise_is_not_taken_for_a_model_of_factors(data: TrainingData) -> None:
     assert not isinstance(MostPopular.fit(data, MostPopular.config_type(), 0), Factored)
+
+
+SCORES = st.sampled_from([-np.inf, np.nan, -1e30, -1.0, -1e-45, -0.0, 0.0, 1e-45, 0.5, 0.5000001, 2.0, 1e30]).map(
+    np.float32
+)
+
+
+@st.composite
+def cases(draw):
+    m, n = draw(st.integers(1, 4)), draw(st.integers(1, 12))
+    scores = draw(hnp.arrays(np.float32, (m, n), elements=SCORES))
+    among = np.array(sorted(draw(st.sets(st.integers(0, n - 1), min_size=1))), dtype=np.int32)
+    rows = np.array(draw(st.permutations(range(m)))[: draw(st.integers(0, m))], dtype=np.int64)
+    return scores, among, rows, draw(st.integers(1, len(among)))
+
+
+def brute_force(scores, among, n):
+    may = [item for item in among.tolist() if scores[item] > -np.inf]
+    best = sorted(may, key=lambda item: (-scores[item], item))[:n]
+    missing = n - len(best)
+    return [*best, *[-1] * missing], [*scores[best].tolist(), *[-np.inf] * missing]
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(cases())
+def test_of_extreme_scores_the_best_come_first_and_ties_in_order_of_position(case) -> None:
+    scores, among, rows, n = case
+    fetched = DenseShelf(scores).among(among).fetch(rows, n)
+    assert (fetched.items.dtype, fetched.scores.dtype) == (np.int32, np.float32)
+    assert fetched.items.shape == fetched.scores.shape == (len(rows), n)
+    for at, row in enumerate(rows):
+        items, values = brute_force(scores[row], among, n)
+        assert fetched.items[at].tolist() == items
+        assert fetched.scores[at].tolist() == values
+
+
+def test_asking_for_more_goes_on_where_less_ended() -> None:
+    scores = np.random.default_rng(0).integers(0, 50, (3, 1000)).astype(np.float32)
+    source = DenseShelf(scores).among(np.arange(0, 1000, 2, dtype=np.int32))
+    less, more = (source.fetch(np.array([2, 0]), n) for n in (10, 500))
+    np.testing.assert_array_equal(less.items, more.items[:, :10])
+    np.testing.assert_array_equal(less.scores, more.scores[:, :10])
+    assert (np.sort(more.items, axis=1) == np.arange(0, 1000, 2)).all()

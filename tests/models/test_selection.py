@@ -14,8 +14,8 @@ from scipy import sparse
 import models.caps
 import models.filling
 import models.kept_out
-from models.dense_shelf import DenseShelf
 from models.placement import placements
+from models.retrieval import DenseShelf
 from models.selection import Selected, select
 from models.shelf import Fetched, Shelf, Source
 from models.shelf_rules import Catalogue, ShelfRules
@@ -278,28 +278,6 @@ def test_of_many_users_under_caps_a_few_tell_how_deep_the_others_have_to_look() 
     assert (selected.items < 500).sum(axis=1).tolist() == [5] * m
     assert sum(len(rows) for rows, _ in shelf.asked) < 1.5 * m
     assert max(depth for _, depth in shelf.asked) < 1000
-
-
-class Careless:
-    """A shelf of one user that gives, of equals that it cannot all give, those that stand last."""
-
-    def __init__(self, scores: Any) -> None:
-        self.scores = scores
-
-    def among(self, items: Any) -> Source:
-        assert len(items) == len(self.scores)
-        return self
-
-    def fetch(self, rows: Any, n: int) -> Fetched:
-        assert rows.tolist() == [0]
-        given = np.lexsort((-np.arange(len(self.scores)), -self.scores))[:n]
-        best = given[np.lexsort((given, -self.scores[given]))]
-        return Fetched(best[None].astype(np.int32), self.scores[None, best])
-
-
-def test_a_tie_at_the_end_is_looked_into_so_that_the_source_does_not_decide_it() -> None:
-    scores = (np.arange(100) < 60).astype(np.float32)
-    assert select(Careless(scores), 1, everything(100, 3)).items.tolist() == [[0, 1, 2]]
 
 
 def test_a_boost_lifts_whatever_the_sign_of_scores() -> None:
