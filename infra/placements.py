@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from infra.settings import Settings
 from models.placement import Placement, PlacementError, placements
@@ -12,19 +12,24 @@ _SHIPPED: Final = Path(__file__).with_suffix(".toml")
 
 def configured(settings: Settings) -> dict[str, Placement]:
     """All placements by name; raises PlacementError, with what to mend, for a file that cannot be used."""
+    return placements(_content(settings))
+
+
+def one(settings: Settings, name: str, k: int | None = None) -> Placement:
+    """The placement of that name, with lists of length `k` in place of its own; raises PlacementError with the names
+    there are, or with the rules that such lists have no room for."""
+    content = _content(settings)
+    there = placements(content)
+    if name not in there:
+        raise PlacementError(f"There is no placement {name!r}; there are {', '.join(there)}.")
+    return there[name] if k is None else placements({name: content[name] | {"k": k}})[name]
+
+
+def _content(settings: Settings) -> dict[str, Any]:
     path = Path(settings.placements).expanduser() if settings.placements else _SHIPPED
     if not path.is_file():
         raise PlacementError(f"There is no file {path}: correct TAILORBIRD_PLACEMENTS, or unset it.")
     try:
-        content = tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlacementError(f"The placements in {path} are not valid TOML: {error}.") from error
-    return placements(content)
-
-
-def one(settings: Settings, name: str) -> Placement:
-    """The placement of that name; raises PlacementError with the names there are."""
-    there = configured(settings)
-    if name not in there:
-        raise PlacementError(f"There is no placement {name!r}; there are {', '.join(there)}.")
-    return there[name]

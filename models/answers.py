@@ -11,7 +11,7 @@ from models.ahead import ahead
 from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
-from models.lists import Lists
+from models.lists import PICKED, Lists
 from models.most_popular import REASON
 from models.ranking import NOBODY
 from models.recommender import FoldsInUsers, Recommender
@@ -165,9 +165,10 @@ class Answers:
     def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
         fallback = self.fallback if asked.due is None else None
         chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
-        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON)
+        # What was due is the only candidate then: all else that is listed was pinned.
+        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON if asked.due is None else PICKED)
         why = np.where((chosen.items >= 0).all(axis=1), "", RULES if asked.due is None else DUE)
-        return Ranked(asked.rows, asked.keys, chosen.items, chosen.scores, reasons, texts, why)
+        return Ranked(asked.rows, asked.keys, chosen.items, chosen.stated, reasons, texts, why)
 
     def lists(self, keys: NDArray[np.str_], k: int, hide: Any = None) -> list[Listed]:
         """The best `k` of each user; fewer where fewer items are allowed.

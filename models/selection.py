@@ -33,6 +33,17 @@ class Selected(NamedTuple):
     short: NDArray[np.bool_]
     """[m] true where the list has fewer than k items."""
 
+    @property
+    def picked(self) -> NDArray[np.bool_]:
+        """[m, k] pins of which nobody has anything to say."""
+        found: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > _NOTHING)
+        return found
+
+    @property
+    def stated(self) -> NDArray[np.float32]:
+        """[m, k] the scores as they are published: 0 for what is only `picked`."""
+        return np.where(self.picked, np.float32(0), self.scores)
+
 
 def select(
     shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: NDArray[np.float32] | None = None

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 
 from infra import bundles
 from models.bought_together import for_user, with_basket
@@ -23,6 +23,12 @@ _TOGETHER: Final = text(
 )
 
 
+_AGREED: Final = text(
+    "SELECT FROM users WHERE user_key = :key AND consent "
+    "AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)"
+)
+
+
 class UnknownProductError(TailorbirdError):
     """A product that no catalogue names."""
 
@@ -30,7 +36,8 @@ class UnknownProductError(TailorbirdError):
 def together(
     engine: Engine, items: list[str], user_id: str | None = None, k: int = 10, placement: str = PLACEMENT
 ) -> list[dict[str, Any]]:
-    """The `k` items that go best with all of `items`, from their published lists, best first; re-ranked for a user.
+    """The `k` items that go best with all of `items`, from their published lists, best first; re-ranked for a user who
+    agreed to that.
 
     Raises UnknownProductError, UnknownUserError for a user id, and NothingPromotedError.
     """
@@ -41,7 +48,7 @@ def together(
                 f"No catalogue names {', '.join(missing)}. Check the ids, or ingest the catalogue."
             )
         rows = connection.execute(_TOGETHER, {"placement": placement, "items": items}).mappings().all()
-        key = known_key(connection, user_id) if user_id is not None else None
+        key = _agreed(connection, user_id) if user_id is not None else None
     found = {row["item_id"]: row for row in rows}
     names = np.array(sorted(found), dtype=np.str_)
     lifts = np.ones((len(items), len(names)), dtype=np.float32)
@@ -55,6 +62,12 @@ def together(
         said = {name: item[name] for name in ("item_id", "title", "price")}
         shown.append({"rank": rank, **said, "fit": round(float(fit[at]), 4)})
     return shown
+
+
+def _agreed(connection: Connection, user_id: str) -> str | None:
+    """The user's pseudonym; None without consent, or when the user has left."""
+    key = known_key(connection, user_id)
+    return key if connection.execute(_AGREED, {"key": key}).first() is not None else None
 
 
 def _liked(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:

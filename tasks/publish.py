@@ -150,9 +150,10 @@ def live_batch(connection: Connection, placement: str) -> int | None:
 
 
 def kept(connection: Connection, placement: str, *such: Any) -> list[int]:
-    """The batches of a placement that could be shown, the latest made first."""
+    """The batches of a placement that could be shown, the latest published first."""
     mine = (_batches.placement == placement, _batches.status == PUBLISHED, *such)
-    return list(connection.execute(select(_batches.batch_id).where(*mine).order_by(_batches.batch_id.desc())).scalars())
+    latest = (_batches.published_at.desc(), _batches.batch_id.desc())
+    return list(connection.execute(select(_batches.batch_id).where(*mine).order_by(*latest)).scalars())
 
 
 def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str) -> None:

@@ -25,7 +25,8 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
         if live is None:
             shown = ", ".join(publish.shown(engine)) or "none"
             raise TailorbirdError(f"Nothing is published in {placement!r}; placements with lists: {shown}.")
-        earlier = publish.kept(connection, placement, recommendation_batches.c.batch_id < live)
+        shown_at = publish.batch_row(connection, live)["published_at"]
+        earlier = publish.kept(connection, placement, recommendation_batches.c.published_at < shown_at)
         if not earlier:
             raise TailorbirdError(
                 f"No batch before {live} is kept for {placement!r}: `tailorbird score` makes new lists."

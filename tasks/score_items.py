@@ -11,7 +11,7 @@ from infra.installation import Installation
 from models.ahead import ahead
 from models.alike import Alike
 from models.bought_together import BoughtTogether
-from models.lists import Lists
+from models.lists import PICKED, Lists
 from models.placement import Placement
 from models.ranking import NOBODY
 from models.retrieval import PairShelf, ProductShelf
@@ -31,8 +31,8 @@ _AT_ONCE: Final = 8192
 _SEED: Final = 7
 _FEW: Final = {"likeness": "too few items are known to be like it", "baskets": "too little is bought together with it"}
 Rows = NDArray[np.int64]
-Reasons = Callable[[Selected], tuple[NDArray[np.int32], list[str]]]
-"""[m, k] positions among sentences, and the sentences."""
+Reasons = Callable[[NDArray[np.int32], NDArray[np.float32]], tuple[NDArray[np.int32], list[str]]]
+"""Of items [m, k] and what was found of them, before boosts: positions among sentences [m, k], and the sentences."""
 
 
 def item_lists(here: Installation, name: str, placement: Placement) -> Work:
@@ -63,7 +63,9 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
             return rows, select(shelf_of(rows), len(rows), rules, itself, None)
 
         for rows, chosen in ahead(chunk, range(0, len(data.items), _AT_ONCE), 1):
-            yield _coded(rows, data.items[rows], chosen, reasons(chosen), words, _FEW[str(placement.by)])
+            found = chosen.stated / rules.boost[chosen.items]
+            said = reasons(chosen.items, found)
+            yield _coded(rows, data.items[rows], chosen, said, words, _FEW[str(placement.by)])
 
     everybody = Segments(["all items"], np.zeros(len(data.items), dtype=np.int64))
     return Work(placement, shelf, data.items, data.items, rules.allowed, lists, everybody, notes(placement, catalogue))
@@ -78,9 +80,9 @@ def _data(here: Installation, version: str) -> TrainingData:
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
     alike = Alike.fit(data, _SEED)
 
-    def reasons(chosen: Selected) -> tuple[NDArray[np.int32], list[str]]:
-        codes, texts = alike.reasons(np.maximum(chosen.items, 0).ravel())
-        return codes.reshape(chosen.items.shape), texts
+    def reasons(items: NDArray[np.int32], _found: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[str]]:
+        codes, texts = alike.reasons(np.maximum(items, 0).ravel())
+        return codes.reshape(items.shape), texts
 
     return lambda rows: ProductShelf(alike.vectors, alike.vectors[rows]), reasons
 
@@ -93,8 +95,8 @@ def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
         row, item = pairs.coords
         return PairShelf.of(len(rows), row, item, pairs.data)
 
-    def reasons(chosen: Selected) -> tuple[NDArray[np.int32], list[str]]:
-        tenths = np.where(chosen.items >= 0, np.round(chosen.scores * 10), 0).astype(np.int64)
+    def reasons(items: NDArray[np.int32], found: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[str]]:
+        tenths = np.where(items >= 0, np.round(found * 10), 0).astype(np.int64)
         different, place = np.unique(tenths, return_inverse=True)
         texts = [f"Bought together {value / 10:.1f} times as often as by chance" for value in different.tolist()]
         return place.reshape(tenths.shape).astype(np.int32), texts
@@ -110,9 +112,7 @@ def _coded(
     words: Words,
     few: str,
 ) -> Lists:
-    code = words.codes(said[1])
+    picked, code = words.codes([PICKED])[0], words.codes(said[1])
     listed = chosen.items >= 0
-    short = np.where(listed.all(axis=1), "", few)
-    return Lists(
-        rows, subjects, chosen.items, chosen.scores, np.where(listed, code[said[0]], NOBODY).astype(np.int32), short
-    )
+    reason = np.where(chosen.picked, picked, np.where(listed, code[said[0]], NOBODY)).astype(np.int32)
+    return Lists(rows, subjects, chosen.items, chosen.stated, reason, np.where(listed.all(axis=1), "", few))

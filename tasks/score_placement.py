@@ -20,12 +20,10 @@ def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.
 
     `k` is the length of the lists where it is not what the placement says. Raises PlacementError for one that there is
-    not, and what `publish_lists` raises.
+    not or that has no room for its rules, and what `publish_lists` raises.
     """
     here = current()
-    placement = placements.one(here.settings, name)
-    if k is not None:
-        placement = placement.model_copy(update={"k": k})
+    placement = placements.one(here.settings, name, k)
     make = user_lists if placement.about == "user" else item_lists
     batch = publish_lists(here, lambda: make(here, name, placement), name)
     return {column: batch[column] for column in _SHOWN}

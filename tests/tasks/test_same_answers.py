@@ -5,7 +5,7 @@ import pytest
 from sqlalchemy import text
 
 from serving.pyfunc import _load_pyfunc
-from tasks.score_users import score_users
+from tasks.score_placement import score_placement
 
 LISTS = text("SELECT user_id, item_id, score, reason FROM recommendations_by_user_id ORDER BY user_id, rank")
 
@@ -13,7 +13,7 @@ LISTS = text("SELECT user_id, item_id, score, reason FROM recommendations_by_use
 @pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "two_stage"])
 def test_the_model_alone_answers_every_user_as_the_published_lists_do(stage: Any, kind: str) -> None:
     model = _load_pyfunc(str(stage.promote(kind)))
-    score_users.fn(k=12)
+    score_placement.fn(k=12)
     with stage.here.engine.connect() as connection:
         published = pd.DataFrame(connection.execute(LISTS).mappings().all())
     users = list(published["user_id"].unique())

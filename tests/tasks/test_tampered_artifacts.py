@@ -23,7 +23,7 @@ from serving.pyfunc import _load_pyfunc
 from serving.status import status
 from tasks.decide_review import decide_review
 from tasks.load_dataset import open_dataset
-from tasks.score_users import score_users
+from tasks.score_placement import score_placement
 
 
 class Bomb:
@@ -102,12 +102,12 @@ def test_a_champion_that_was_changed_answers_nobody_and_the_lists_before_stay(
     stage: Any, name: str, tmp_path: Path
 ) -> None:
     bundle = stage.promote()
-    score_users.fn(k=5)
+    score_placement.fn(k=5)
     before, champion = status(stage.here.engine), state(stage)
     tamper(bundle, name, tmp_path / "sentinel")
     somebody = str(stage.shop.demographics["household_id"][0].as_py())
     ways: list[Callable[[], Any]] = [
-        lambda: score_users.fn(k=6),
+        lambda: score_placement.fn(k=6),
         lambda: explain(stage.here.engine, somebody, "500001"),
         lambda: _load_pyfunc(str(bundle)),
     ]

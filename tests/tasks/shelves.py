@@ -1,0 +1,82 @@
+"""What the tests of placements share: a file of placements, what was bought, and what readers see."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pytest
+from sqlalchemy import text
+
+from infra.installation import current
+
+Place = Callable[[str], None]
+
+
+def placing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Makes a text the placements of this installation."""
+
+    def place(content: str) -> None:
+        (folder / "placements.toml").write_text(content)
+        monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "placements.toml"))
+        current.cache_clear()
+
+    return place
+
+
+class Entry(NamedTuple):
+    """A line of somebody's list."""
+
+    item: str
+    reason: str
+    brand: str | None
+    category: str | None
+    price: float | None
+
+
+def lists(stage: Any, placement: str = "home", about: str = "user_key") -> dict[str, list[Entry]]:
+    """What readers see, best first."""
+    view = "current_recommendations" if about == "user_key" else "current_item_recommendations"
+    asked = text(f"SELECT * FROM {view} WHERE placement = :placement ORDER BY {about}, rank")
+    found: dict[str, list[Entry]] = {}
+    with stage.here.engine.connect() as connection:
+        for row in connection.execute(asked, {"placement": placement}).mappings():
+            line = (row["item_id"], row["reason"], row["brand"], row["category"], row["price"])
+            found.setdefault(row[about], []).append(Entry(*line))
+    return found
+
+
+def items_of(shown: dict[str, list[Entry]]) -> dict[str, set[str]]:
+    return {whose: {entry.item for entry in entries} for whose, entries in shown.items()}
+
+
+def why_short(stage: Any) -> dict[str, str | None]:
+    """What is said of the length of each list at home."""
+    live = "SELECT subject, short FROM recommendations JOIN placements USING (batch_id)"
+    asked = text(f"{live} WHERE placements.placement = 'home'")
+    with stage.here.engine.connect() as connection:
+        return {row.subject: row.short for row in connection.execute(asked)}
+
+
+def purchases(stage: Any) -> dict[str, dict[str, list[Any]]]:
+    """When each user bought each item, by baskets, as the lake has it."""
+    statement = """
+        SELECT user_key, item_id, list(DISTINCT occurred_at ORDER BY occurred_at) FROM read_parquet($files)
+        WHERE event_type = 'purchase' GROUP BY ALL
+    """
+    found: dict[str, dict[str, list[Any]]] = {}
+    for user, item, moments in duckdb.execute(statement, {"files": stage.here.lake.event_files()}).fetchall():
+        found.setdefault(user, {})[item] = moments
+    return found
+
+
+def due_now(bought: dict[str, dict[str, list[Any]]]) -> dict[str, set[str]]:
+    """What is due of it, worked out one user and item after the other."""
+    now = max(moments[-1] for items in bought.values() for moments in items.values())
+
+    def is_due(moments: list[Any]) -> bool:
+        usual = (moments[-1] - moments[0]) / max(1, len(moments) - 1)
+        return len(moments) == 1 or now - moments[-1] >= max(timedelta(days=1), usual)
+
+    return {user: {item for item, moments in items.items() if is_due(moments)} for user, items in bought.items()}

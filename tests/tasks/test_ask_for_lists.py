@@ -1,0 +1,129 @@
+"""After a promotion the lists are asked for once, of a Prefect that only writes down what it is asked."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, insert, text
+
+from infra.installation import Installation
+from infra.schema import promotions
+from tasks import publish
+from tasks.ask_for_lists import ask_for_lists
+from tests.published import published, shelf
+
+ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
+
+
+class Prefect(ThreadingHTTPServer):
+    """Knows one deployment, and the runs that it was asked for."""
+
+    deployed = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Desk)
+        self.runs: list[dict[str, Any]] = []
+
+    def answer(self, path: str, said: Any) -> Any:
+        if path == "/api/deployments/name/score/score":
+            return {"id": "d1"} if self.deployed else None
+        if path == "/api/flow_runs/count":
+            keys = said["flow_runs"]["idempotency_key"]["any_"]
+            return sum(run["idempotency_key"] in keys for run in self.runs)
+        assert path == "/api/deployments/d1/create_flow_run"
+        self.runs.append(said)
+        return {}
+
+
+class _Desk(BaseHTTPRequestHandler):
+    server: Prefect
+
+    def do_GET(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        found = self.server.answer(self.path, json.loads(self.rfile.read(length) or "null"))
+        self.send_response(404 if found is None else 200)
+        self.end_headers()
+        self.wfile.write(json.dumps(found).encode())
+
+    do_POST = do_GET  # noqa: N815 - names of the library
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def prefect() -> Iterator[Prefect]:
+    with Prefect() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def here(installation: Installation, prefect: Prefect) -> Installation:
+    """An installation whose Prefect that is."""
+    api = f"http://127.0.0.1:{prefect.server_port}/api"
+    return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=api))
+
+
+def promote(here: Installation, version: int, minutes: float = 5) -> None:
+    row = {"follows": version - 1, "model_version": version, "kind": "als", "metrics": {}, "dataset_version": "v1"}
+    row |= {"bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+    row["promoted_at"] = datetime.now(UTC) - timedelta(minutes=minutes)
+    with here.engine.begin() as connection:
+        connection.execute(insert(promotions).values(row))
+
+
+def show(store: Engine, version: int, *names: str) -> None:
+    for name in names:
+        published(store, {"ann": [("i1", 1.0, "a")]}, shelf(f"v{version}", name, version, 1))
+
+
+def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation, prefect: Prefect) -> None:
+    promote(here, 1)
+    assert ask_for_lists(here) == f"Lists of version 1 are being made for {', '.join(ALL)}."
+    assert ask_for_lists(here) is None
+    (run,) = prefect.runs
+    assert run["parameters"] == {"placements": ALL}
+    promote(here, 2)
+    assert ask_for_lists(here)
+    assert len(prefect.runs) == 2
+
+
+def test_only_placements_without_the_champions_lists_are_asked_for(here: Installation, prefect: Prefect) -> None:
+    promote(here, 1)
+    promote(here, 2)
+    show(here.engine, 2, "home", "email", "similar-items")
+    show(here.engine, 1, "buy-again")
+    ask_for_lists(here)
+    assert prefect.runs[0]["parameters"] == {"placements": ["buy-again", "goes-well-with"]}
+
+
+def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, prefect: Prefect) -> None:
+    promote(here, 2)
+    show(here.engine, 1, *ALL)
+    show(here.engine, 2, *ALL)
+    with here.engine.begin() as connection:
+        first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
+        publish.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
+    assert ask_for_lists(here) is None
+    assert prefect.runs == []
+
+
+def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Prefect) -> None:
+    promote(here, 1, minutes=0.1)
+    assert ask_for_lists(here) is None
+    assert prefect.runs == []
+
+
+def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installation, prefect: Prefect) -> None:
+    assert ask_for_lists(here) is None
+    promote(here, 1)
+    prefect.deployed = False
+    assert ask_for_lists(here) is None
+    assert prefect.runs == []
