@@ -94,7 +94,7 @@ def upgrade() -> None:
     for table in op.get_bind().execute(sa.text(_KEPT)).scalars().all():
         old = f"earlier_{table.rpartition('_')[2]}"
         op.execute(f"ALTER TABLE {table} RENAME TO {old}")
-        op.execute(f"ALTER TABLE {old} DROP CONSTRAINT IF EXISTS {table}_pkey CASCADE")
+        op.execute(f"ALTER INDEX IF EXISTS {table}_pkey RENAME TO {old}_pkey")
         op.execute(_TRANSLATED.format(table=table, old=old, batch_id=int(table.rpartition("_")[2])))
     op.drop_table("earlier")
     op.execute(_VIEWS)

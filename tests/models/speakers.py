@@ -1,0 +1,50 @@
+"""Speakers that offer what a cheaper way of asking needs, beside what every speaker says."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.in_turn import Speaker
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Only what every speaker has to say, of whoever it is made of."""
+
+    of: Speaker
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        return self.of.users
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        return self.of.items
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        return self.of.scores(users)
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        return self.of.reasons(users, items)
+
+
+class InPairs(Plain):
+    """Names the pairs it has anything to say about."""
+
+    def ranked(self, users: NDArray[np.int32]) -> tuple[Any, Any, Any]:
+        scores = self.of.scores(users)
+        row, item = np.nonzero(scores > -np.inf)
+        return row, item, scores[row, item]
+
+
+class InCodes(Plain):
+    """Says its reasons as codes of sentences."""
+
+    def reason_codes(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], Sequence[str]]:
+        texts, codes = np.unique(self.of.reasons(users, items), return_inverse=True)
+        return codes.astype(np.int32), texts.tolist()

@@ -1,0 +1,40 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.settings import Settings
+from models.placement import PlacementError
+from serving.freshness import FRESH, NEVER, judged
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "placements.toml").write_text("[home]\nfresh_hours = 24\n[email]\nfresh_hours = 1.5\n[new]\n")
+    return Settings(placements=str(tmp_path / "placements.toml"))
+
+
+def shown(placement: str, hours: float) -> dict[str, Any]:
+    return {"placement": placement, "batch_id": 1, "hours": hours}
+
+
+def test_lists_are_fresh_for_as_long_as_their_placement_says(settings: Settings) -> None:
+    found = judged([shown("home", 24), shown("email", 1.6)], settings)
+    assert [row["state"] for row in found] == [
+        FRESH,
+        "stale: 2 hours old, 1.5 are allowed; run `tailorbird score email`",
+        NEVER,
+    ]
+    assert [row["placement"] for row in found] == ["home", "email", "new"]
+
+
+def test_lists_of_a_placement_that_was_taken_out_of_the_file_are_told_apart(settings: Settings) -> None:
+    (old, *missing) = judged([shown("old", 1)], settings)
+    assert old["state"] == "no longer configured; its last lists stay"
+    assert [(row["placement"], row["state"]) for row in missing] == [(n, NEVER) for n in ("home", "email", "new")]
+
+
+def test_a_file_that_cannot_be_used_is_told(settings: Settings) -> None:
+    Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
+    with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
+        judged([], settings)
