@@ -5,6 +5,7 @@ from sqlalchemy import (
     REAL,
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Float,
@@ -102,6 +103,7 @@ exclusions = Table(
     Column("kind", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     _moment("since", now=True),
+    CheckConstraint("kind IN ('item', 'brand', 'category')", name="ck_exclusions_kind"),
     comment="What single users are never shown: an item, a brand, or a category with all below it.",
 )
 

@@ -45,7 +45,8 @@ def fill(connection: Connection) -> None:
         connection.execute(
             text(
                 "INSERT INTO recommendation_batches (placement, run_key, model_version, dataset_version, status, "
-                "users, recommendations, published_at) VALUES (:placement, :run, :version, 'v1', 'published', 1, 1, now())"
+                "users, recommendations, published_at) "
+                "VALUES (:placement, :run, :version, 'v1', 'published', 1, 1, now())"
             ),
             {"placement": placement, "run": f"run {batch_id}", "version": batch_id},
         )

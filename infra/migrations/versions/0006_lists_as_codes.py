@@ -141,6 +141,7 @@ def _tables() -> None:
         sa.Column("value", sa.Text(), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), server_default=sa.text("now()"), nullable=False),
         sa.PrimaryKeyConstraint("user_key", "kind", "value", name=op.f("pk_exclusions")),
+        sa.CheckConstraint("kind IN ('item', 'brand', 'category')", name=op.f("ck_exclusions_kind")),
         comment="What single users are never shown: an item, a brand, or a category with all below it.",
     )
 
