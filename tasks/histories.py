@@ -34,7 +34,7 @@ _DONE: Final = f"""
     JOIN people ON people.user_key = {OWNER}
     JOIN goods ON goods.item_id = said.item_id
     WHERE ({{which}}) AND NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
-        SELECT FROM taken_back AS piece WHERE piece.session_id = said.session_id
+        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
         AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))
 """
 _HIDDEN: Final = f'SELECT DISTINCT people.code AS "user", goods.code AS item {_DONE} ORDER BY 1, 2'
