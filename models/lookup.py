@@ -34,7 +34,7 @@ class Lookup:
         if len(self.code):
             wanted = rows.astype(np.int64) * self.width + columns
             place = np.minimum(np.searchsorted(self.code, wanted), len(self.code) - 1)
-            known = self.code[place] == wanted
+            known = np.flatnonzero(self.code[place] == wanted)
             found[known] = self.values[place[known]]
         return found
 
