@@ -90,7 +90,8 @@ class ContentBased:
         asked, row = np.unique(users, return_inverse=True)
         profile = self._profiles(asked)
         words = entries(self.vectors.indptr, items)
-        shared = self.vectors.data[words.at] * profile[row[words.row], self.vectors.indices[words.at]]
+        at = row[words.row] * profile.shape[1] + self.vectors.indices.take(words.at)
+        shared = self.vectors.data.take(words.at) * profile.ravel().take(at)
         described = np.diff(self.vectors.indptr)[items] > 0
         told = np.any(profile, axis=1)[row] & described
         cosines = np.bincount(words.row, shared, minlength=len(items)).astype(np.float32)

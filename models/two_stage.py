@@ -15,12 +15,13 @@ from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import EVERYBODY, State
-from models.side_by_side import side_by_side
+from models.side_by_side import processors, side_by_side
 from models.space import Parameter
 from models.training_data import NoHistoryError, TrainingData
 
 _PART: Final = 256
-# Users that a thread takes at a time.
+_FEWEST: Final = 32
+# Users that a thread takes at a time, and that it is worth starting one for.
 _BLOCK: Final = 8192
 # Candidates whose features stay near the processor while they are worked on.
 
@@ -88,7 +89,8 @@ class TwoStage:
         Memory is bounded by users x candidates, whatever the size of the catalogue. Users are worked on in parts,
         side by side.
         """
-        parts = [slice(start, start + _PART) for start in range(0, max(1, len(users)), _PART)]
+        size = max(_FEWEST, min(_PART, -(-len(users) // processors())))
+        parts = [slice(start, start + size) for start in range(0, max(1, len(users)), size)]
         ranked = side_by_side(lambda part: self._ranked(users[part]), parts)
         row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
         return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
