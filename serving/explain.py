@@ -75,7 +75,7 @@ def _asked(engine: Engine, user_id: str, item_id: str, placement: str) -> _Asked
         agreed = select(users.c.user_key).where(users.c.user_key == key, users.c.consent, users.c.user_key.not_in(gone))
         may = connection.execute(agreed).first() is not None
         on_sale = connection.execute(select(items.c.item_id).where(items.c.available)).scalars().all()
-        ruled_out = _rule(connection, key, item, placement)
+        ruled_out = _rule(connection, key, dict(item), placement)
     model = bundles.load(Path(promoted["bundle"]), promoted["digest"]).model
     return _Asked(
         key, may, item["title"], item["available"], sorted(on_sale), ruled_out, model, promoted["model_version"]
@@ -97,9 +97,11 @@ def _rule(connection: Connection, key: str, item: Mapping[str, Any], placement: 
 
 def _alone(item: Mapping[str, Any]) -> Catalogue:
     """A catalogue of one item, which is available."""
-    names = [np.array([item[name] or ""], dtype=np.str_) for name in ("item_id", "category", "brand")]
-    price = np.nan if item["price"] is None else item["price"]
-    return Catalogue(*names, np.array([price], dtype=np.float64), np.array([np.nan]), np.array([True]))
+    item_id, category, brand = (
+        np.array([item[name] or ""], dtype=np.str_) for name in ("item_id", "category", "brand")
+    )
+    price = np.array([np.nan if item["price"] is None else item["price"]], dtype=np.float64)
+    return Catalogue(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
 
 
 def _absence(asked: _Asked, item_id: str, length: int) -> str:
