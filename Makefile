@@ -53,6 +53,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.ablation
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gate
+	$(BIN)/python -m benchmarks.score
 
 # Names, versions and hashes only: where packages come from is the machine's business, not the project's.
 # Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.

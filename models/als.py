@@ -130,6 +130,10 @@ class ImplicitALS:
         """The item's category if the user buys it, else the user's category nearest to the item."""
         return self.why.told(users, items, UNNAMED, self.item_factors)
 
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        """The same as positions among the sentences, and the sentences."""
+        return self.why.coded(users, items, UNNAMED, self.item_factors)
+
     def with_users(self, users: NewUsers) -> Self:
         """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
@@ -20,13 +21,13 @@ from models.segment_popular import SegmentPopular
 from models.selection import select
 from models.shelf import Shelf
 from models.shelf_rules import ShelfRules
-from models.speaking import reasons_of, shelf_of
+from models.speaking import RanksPairs, reasons_of, shelf_of
 from models.training_data import index_of
 
 USERS_AT_ONCE: Final = 256
 """So many rows of scores are held in memory at a time."""
-_PRODUCTS_AT_ONCE: Final = 8192
-"""Users of a model whose scores are products of vectors: of these no row of scores is held."""
+_AT_ONCE: Final = (((NoneType, Factored), (8192, 1)), (RanksPairs, (2048, 1)))
+"""Users and threads for models of which no rows of scores are held, and which use all processors themselves."""
 DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
 
@@ -149,8 +150,7 @@ class Answers:
 
     def _by(self, speaker: Speaker | None, everybody: _Everybody) -> Iterator[tuple[Ranked, NDArray[np.int64]]]:
         """What one speaker has to say of users, and of whom it has nothing to say."""
-        light = speaker is None or isinstance(speaker, Factored)
-        size, threads = (_PRODUCTS_AT_ONCE, 1) if light else (USERS_AT_ONCE, 2)
+        size, threads = next((how for kind, how in _AT_ONCE if isinstance(speaker, kind)), (USERS_AT_ONCE, 2))
 
         def chunk(start: int) -> tuple[Ranked, NDArray[np.int64]]:
             asked = everybody.chunk(slice(start, start + size))

@@ -37,9 +37,11 @@ class BlendedRanker:
 
     def probabilities(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
-        odds = self.trees.log_odds(rows)
+        first = self.trees.first
+        standard = first.standard(rows)
+        odds = self.trees.corrected(first.log_odds_of(standard), rows)
         if self.networks.count:
-            odds += self._say() * (self.networks.log_odds(self.trees.first.standard(rows)) - odds)
+            odds += self._say() * (self.networks.log_odds(standard) - odds)
         return sigmoid(odds)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:

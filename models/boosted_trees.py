@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import count, takewhile
 from typing import Any, ClassVar, Final, Self
 
@@ -12,6 +13,7 @@ from models import logistic
 from models.logistic import Logistic
 from models.recommender import State
 from models.space import Float, Integer, Parameter
+from models.whole_rows import for_whole_rows, twice
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,18 @@ class BoostedTrees:
 
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
-        corrected = [booster.inplace_predict(rows, predict_type="margin") for booster in self.boosters]
-        odds: NDArray[np.float32] = self.first.log_odds(rows) + np.mean(corrected, axis=0)
+        return self.corrected(self.first.log_odds(rows), rows)
+
+    def corrected(self, first: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] what becomes of the regression's log-odds of the rows."""
+        whole = twice(rows)
+        said = [booster.inplace_predict(whole, predict_type="margin") for booster in self._for_whole_rows]
+        odds: NDArray[np.float32] = first + np.mean(said, axis=0)
         return odds
+
+    @cached_property
+    def _for_whole_rows(self) -> tuple[Any, ...]:
+        return tuple(for_whole_rows(booster) for booster in self.boosters)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column adds to the log-odds, last what everybody begins with.

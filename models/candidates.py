@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple, Self
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,28 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.content_based import ContentBased
+from models.csr_entries import entries
 from models.most_popular import MostPopular, popularity
+from models.naming import Among, Named
 from models.nested_state import part_of, under
 from models.own_frequency import OwnFrequency
-from models.ranking import NOBODY, places, top_k
+from models.ranking import NOBODY
 from models.recommender import Recommender, State
 from models.training_data import TrainingData
 
-RETRIEVERS: Final[Mapping[str, type[Recommender]]] = {
+
+class Retriever(Recommender, Protocol):
+    """A model that names candidates without scoring the whole catalogue."""
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best of each user, ties by position: some of those `among` which candidates are
+        sought and which are not hidden from him, or, from a model of what he buys again, of his own."""
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] what `scores` says of pairs."""
+
+
+RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
     model.kind: model for model in (OwnFrequency, ImplicitALS, ContentBased, MostPopular)
 }
 """The models that can be retrievers, by kind."""
@@ -32,7 +47,7 @@ class Found(NamedTuple):
     scores: NDArray[np.float32]
     """[n, retrievers] what each retriever says of the pair; NaN where it has nothing to say."""
 
-    def at(self, rows: NDArray[Any]) -> "Found":
+    def at(self, rows: NDArray[Any] | slice) -> "Found":
         """Some of them."""
         return Found(self.row[rows], self.item[rows], self.scores[rows])
 
@@ -45,7 +60,7 @@ class Candidates:
     everything else out.
     """
 
-    retrievers: Mapping[str, Recommender]
+    retrievers: Mapping[str, Retriever]
     per_retriever: int
     history: Any
     """Boolean CSR, users x items."""
@@ -61,27 +76,26 @@ class Candidates:
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
     def find(self, users: NDArray[np.int32]) -> Found:
-        """The union of what the retrievers name. Memory is about m x n_items x 4 bytes a retriever."""
-        own = self.history[np.maximum(users, 0)]
-        scored = [model.scores(users) for model in self.retrievers.values()]
-        named = [self._named(own, kind, scores) for kind, scores in zip(self.retrievers, scored, strict=True)]
-        row, item = np.divmod(np.unique(np.concatenate(named)), own.shape[1])
-        said = np.column_stack([scores[row, item] for scores in scored])
+        """The union of what the retrievers name; nothing for strangers. Memory is bounded by m x candidates."""
+        n, among = self.history.shape[1], self._among(users)
+        named = [model.named(users, among, self.per_retriever) for model in self.retrievers.values()]
+        row, item = np.divmod(np.unique(np.concatenate([one.row * n + one.item for one in named])), n)
+        said = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
         said[np.isinf(said)] = np.nan
         return Found(row, item, said)
 
-    def _named(self, own: Any, kind: str, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Codes (row x n_items + item) of the best by these scores: of the user's own items, or of the others."""
-        row, n = np.arange(len(scores))[:, None], own.shape[1]
-        if kind == OwnFrequency.kind:
-            row, item = own.nonzero()
-            best = np.lexsort((item, -scores[row, item], row))
-            kept = best[places(row) < self.per_retriever]
-            mine: NDArray[np.int64] = row[kept].astype(np.int64) * n + item[kept]
-            return mine
-        ranked = top_k(scores[:, self.shelf], self.per_retriever, hide=own[:, self.shelf]).items
-        others: NDArray[np.int64] = (row * n + self.shelf[ranked])[ranked != NOBODY]
-        return others
+    def _among(self, users: NDArray[np.int32]) -> Among:
+        """The shelf, on which what a user has bought is hidden from him."""
+        own = entries(self.history.indptr, users)
+        place = self._place[self.history.indices[own.at]]
+        return Among(self.shelf, own.row[place != NOBODY], place[place != NOBODY])
+
+    @cached_property
+    def _place(self) -> NDArray[np.int64]:
+        """[n_items] where each stands on the shelf; -1 elsewhere."""
+        place = np.full(self.history.shape[1], NOBODY)
+        place[self.shelf] = np.arange(len(self.shelf))
+        return place
 
     def bought(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[m] for each pair whether it is in the history; a stranger (-1) has none."""

@@ -12,8 +12,10 @@ from scipy import sparse
 from models.category_reasons import LOOKED_AT, CategoryReasons, unit
 from models.cold_start import Extended, NewUsers
 from models.columns import TITLE
+from models.csr_entries import entries
 from models.item_vectors import ItemVectors, Weights
-from models.profiles import baskets
+from models.naming import Among, Named, best_by_scores
+from models.profiles import baskets, rows
 from models.recommender import State
 from models.space import Float, Parameter
 from models.sparse_state import parts, whole
@@ -76,13 +78,35 @@ class ContentBased:
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Cosines, 0 to 1; -inf for strangers, and where nothing is known of the user's items or of the item."""
-        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
-        row = np.flatnonzero(users >= 0)
-        profile = unit((self.baskets[users[row]] @ self.vectors).toarray())
-        told = profile.any(axis=1)
-        described = np.diff(self.vectors.indptr) > 0
-        scores[row[told]] = np.where(described, (self.vectors @ profile[told].T).T, np.float32(-np.inf))
-        return scores
+        return self._cosines(users, self.vectors)
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best of each user."""
+        vectors = self.vectors[among.items]
+        return best_by_scores(lambda some: self._cosines(some, vectors), users, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""
+        asked, row = np.unique(users, return_inverse=True)
+        profile = self._profiles(asked)
+        words = entries(self.vectors.indptr, items)
+        at = row[words.row] * profile.shape[1] + self.vectors.indices.take(words.at)
+        shared = self.vectors.data.take(words.at) * profile.ravel().take(at)
+        described = np.diff(self.vectors.indptr)[items] > 0
+        told = np.any(profile, axis=1)[row] & described
+        cosines = np.bincount(words.row, shared, minlength=len(items)).astype(np.float32)
+        return np.where(told, cosines, np.float32(-np.inf))
+
+    def _cosines(self, users: NDArray[np.int32], vectors: Any) -> NDArray[np.float32]:
+        profile = self._profiles(users)
+        told, described = profile.any(axis=1), np.diff(vectors.indptr) > 0
+        cosines = np.ascontiguousarray((vectors @ profile.T).T)
+        cosines[~told], cosines[:, ~described] = -np.inf, -np.inf
+        return cosines
+
+    def _profiles(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, words and tags] of length 1; all zeros for strangers, and where nothing is known of the user's items."""
+        return unit((rows(self.baskets, users) @ self.vectors).toarray())
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """The item's category if the user buys it, else that it is alike."""

@@ -1,6 +1,6 @@
 """Logistic regression on the same rows: what the boosted trees have to beat."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
@@ -68,14 +68,19 @@ class Logistic:
 
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
+        blocks = (rows[start : start + _BLOCK] for start in range(0, max(1, len(rows)), _BLOCK))
+        return np.concatenate([self.log_odds_of(self.standard(block)) for block in blocks])
+
+    def log_odds_of(self, standard: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] of each row that `standard` has made [n, 2 f]."""
         # A product of matrices rounds by how many rows there are; a sum by row does not.
-        added = [(self._standard(part) * self.coefficients).sum(axis=1) for part in _blocks(rows)]
-        return np.concatenate(added) + np.float32(self.intercept)
+        odds: NDArray[np.float32] = np.einsum("ij,j->i", standard, self.coefficients)
+        return odds + np.float32(self.intercept)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] what each column, with its flag, adds to the log-odds; last what everybody begins with."""
         begins = np.full((len(rows), 1), self.intercept, dtype=np.float32)
-        return self.by_column(np.hstack([self._standard(rows) * self.coefficients, begins]))
+        return self.by_column(np.hstack([self.standard(rows) * self.coefficients, begins]))
 
     def by_column(self, added: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, f + 1] of what columns, their flags and the beginning add [n, 2 f + 1]: each column with its flag."""
@@ -84,13 +89,17 @@ class Logistic:
 
     def standard(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n, 2 f] columns and flags, each of mean 0 and deviation 1 in what was learned from."""
-        return np.concatenate([self._standard(part) for part in _blocks(rows)])
-
-    def _standard(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        scaled = _logged(rows, self.logged)
-        missing = np.isnan(scaled)
-        filled: NDArray[np.float32] = np.hstack([np.where(missing, self.fill, scaled), missing])
-        return (filled - self.mean) * self.factor
+        f, made = len(self.logged), np.empty((len(rows), len(self.mean)), dtype=np.float32)
+        there, gone = ((np.float32(flag) - self.mean[f:]) * self.factor[f:] for flag in (0, 1))
+        for start in range(0, len(rows), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            scaled = _logged(rows[block], self.logged)
+            missing = np.isnan(scaled)
+            filled = np.where(missing, self.fill, scaled)
+            filled -= self.mean[:f]
+            np.multiply(filled, self.factor[:f], out=made[block, :f])
+            made[block, f:] = np.where(missing, gone, there)
+        return made
 
     def state(self) -> State:
         """All arrays."""
@@ -116,10 +125,6 @@ def sample(rows: Any, labels: Any, weights: Any, most: int, seed: int) -> tuple[
     return rows[some], labels[some], weights[some]
 
 
-def _blocks(rows: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-    return (rows[start : start + _BLOCK] for start in range(0, max(1, len(rows)), _BLOCK))
-
-
 def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:
     """The probabilities of these log-odds."""
     said: NDArray[np.float32] = (1 / (1 + np.exp(-odds))).astype(np.float32)
@@ -127,5 +132,7 @@ def sigmoid(odds: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _logged(rows: NDArray[np.float32], logged: NDArray[np.bool_]) -> NDArray[np.float32]:
-    made: NDArray[np.float32] = np.where(logged, np.log1p(np.maximum(rows, 0)), rows)
+    made = np.maximum(rows, 0)
+    np.log1p(made, out=made)
+    np.copyto(made, rows, where=~logged)
     return made

@@ -34,8 +34,8 @@ class Lookup:
         if len(self.code):
             wanted = rows.astype(np.int64) * self.width + columns
             place = np.minimum(np.searchsorted(self.code, wanted), len(self.code) - 1)
-            known = self.code[place] == wanted
-            found[known] = self.values[place[known]]
+            known = np.flatnonzero(self.code.take(place) == wanted)
+            found[known] = self.values.take(place.take(known), axis=0)
         return found
 
     def state(self, name: str) -> State:

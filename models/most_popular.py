@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.naming import Among, Named, best_of_one_order
 from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import TrainingData
@@ -66,6 +67,14 @@ class MostPopular:
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same row for everybody; -inf for strangers."""
         return np.where((users >= 0)[:, None], self.popularity, np.float32(-np.inf))
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best: one order, in which each user leaves out what is hidden from him."""
+        return best_of_one_order(self.popularity[among.items], users >= 0, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs."""
+        return np.where(users >= 0, self.popularity[items], np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
         """One constant sentence, also right for places filled from the fallback."""

@@ -87,11 +87,14 @@ class Networks:
         """[n] of each row, the same whatever rows stand beside it: products are always taken of `_BLOCK` rows."""
         odds = np.empty(len(rows), dtype=np.float32)
         block = np.zeros((_BLOCK, self.inward.shape[0]), dtype=np.float32)
+        units = np.empty((_BLOCK, self.inward.shape[1]), dtype=np.float32)
         for start in range(0, len(rows), _BLOCK):
             part = rows[start : start + _BLOCK]
-            block[: len(part)] = _clipped(part)
-            units = np.maximum(block @ self.inward + self.bends, 0)
-            odds[start : start + _BLOCK] = (units * self.outward).sum(axis=1)[: len(part)]
+            np.clip(part, -_FARTHEST, _FARTHEST, out=block[: len(part)])
+            np.matmul(block, self.inward, out=units)
+            units += self.bends
+            np.maximum(units, 0, out=units)
+            odds[start : start + _BLOCK] = np.einsum("ij,j->i", units, self.outward)[: len(part)]
         return odds + np.float32(self.intercept)
 
     def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -8,9 +8,13 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.csr_entries import entries
 from models.features.rows import DAY
+from models.lookup import Lookup
 from models.most_popular import decay
+from models.naming import Among, Named
 from models.recommender import State
+from models.retrieval import PairShelf
 from models.rhythm import how_often
 from models.space import Float, Parameter
 from models.training_data import TrainingData
@@ -94,6 +98,20 @@ class OwnFrequency:
                 own = slice(self.indptr[user], self.indptr[user + 1])
                 scores[row, self.item[own]] = self.weight[own]
         return scores
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:  # noqa: ARG002 - his own are his own
+        """The n of the user's own items that score best."""
+        known = np.flatnonzero(users >= 0)
+        own = PairShelf(self.indptr, self.item, self.weight).fetch(users[known].astype(np.int64), n)
+        row, item = Named.of(own.items)
+        return Named(known[row], item)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs."""
+        asked, row = np.unique(users, return_inverse=True)
+        own, width = entries(self.indptr, asked), len(self.items)
+        baskets = Lookup(width, own.row * width + self.item[own.at], self.weight[own.at, None])
+        return baskets.find(row, items, otherwise=-np.inf)[:, 0]
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """How often the user buys the item and when last (day in UTC, with the year when long ago)."""

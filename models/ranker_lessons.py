@@ -16,10 +16,11 @@ from models.features.rows import DAY
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.ranker_rows import RankerRows
+from models.side_by_side import alone
 from models.training_data import NoHistoryError, Origin, TrainingData
 
-_BLOCK: Final = 4_000_000
-"""Scores of a retriever that are held at once by each of `_AT_ONCE`: 16 MB."""
+_PART: Final = 256
+"""Users whose candidates are found at once by each of `_AT_ONCE`."""
 _AT_ONCE: Final = 2
 """Windows, and parts of their users, that are worked on at a time: numpy lets others work meanwhile."""
 _FEW: Final = 5_000_000
@@ -107,7 +108,7 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     (candidates, features), n = first_stage(past, stages, seed, keep=False), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
     parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
-    for users, found in _found(candidates, buyers, n):
+    for users, found in _found(candidates, buyers):
         labels = np.isin(users[found.row].astype(np.int64) * n + found.item, wanted)
         kept = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
         rows = features.build(users, found.at(kept))
@@ -116,10 +117,10 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     return _joined(parts)
 
 
-def _found(candidates: Candidates, users: NDArray[np.int32], n_items: int) -> Iterator[tuple[NDArray[np.int32], Found]]:
+def _found(candidates: Candidates, users: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int32], Found]]:
     """The candidates of the users, part by part in their order."""
-    parts = np.array_split(users, max(1, -(-len(users) * n_items // _BLOCK)))
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    parts = [users[start : start + _PART] for start in range(0, len(users), _PART)]
+    with ThreadPoolExecutor(_AT_ONCE, initializer=alone) as pool:
         yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 
 

@@ -72,15 +72,14 @@ class RankerRows:
     def build(self, users: NDArray[np.int32], found: Found) -> NDArray[np.float32]:
         """[n, features] in order of `names`, NaN where something is not known."""
         user, item = users[found.row], found.item
-        return np.column_stack(
-            [
-                found.scores,
-                self.categories.find(user, self.category[item], otherwise=0.0),
-                self.items[item],
-                self.pairs.find(user, item),
-                self.users[user],
-            ]
+        parts = (
+            found.scores,
+            self.categories.find(user, self.category[item], otherwise=0.0),
+            self.items.take(item, axis=0),
+            self.pairs.find(user, item),
+            self.users.take(user, axis=0),
         )
+        return np.concatenate(parts, axis=1)
 
     @staticmethod
     def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,29 @@ from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import EVERYBODY, State
+from models.side_by_side import processors, side_by_side
 from models.space import Parameter
 from models.training_data import NoHistoryError, TrainingData
+
+_PART: Final = 256
+_FEWEST: Final = 32
+# Users that a thread takes at a time, and that it is worth starting one for.
+_BLOCK: Final = 8192
+# Candidates whose features stay near the processor while they are worked on.
 
 
 @dataclass(frozen=True)
 class Config(blended_ranker.Config, Stages):
     """Settings of TwoStage."""
+
+
+class Ranked(NamedTuple):
+    """n pairs, in order of user and item, none of them twice."""
+
+    row: NDArray[np.int64]
+    """[n] position among the users that were asked."""
+    item: NDArray[np.int32]
+    score: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -63,11 +79,29 @@ class TwoStage:
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Probabilities of the candidates; -inf elsewhere and for strangers."""
         scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
-        known = np.flatnonzero(users >= 0)
-        if len(known):
-            found = self.candidates.find(users[known])
-            scores[known[found.row], found.item] = self.ranker.probabilities(self.rows.build(users[known], found))
+        ranked = self.ranked(users)
+        scores[ranked.row, ranked.item] = ranked.score
         return scores
+
+    def ranked(self, users: NDArray[np.int32]) -> Ranked:
+        """The candidates of each user and how likely he buys them; none of strangers.
+
+        Memory is bounded by users x candidates, whatever the size of the catalogue. Users are worked on in parts,
+        side by side.
+        """
+        size = max(_FEWEST, min(_PART, -(-len(users) // processors())))
+        parts = [slice(start, start + size) for start in range(0, max(1, len(users)), size)]
+        ranked = side_by_side(lambda part: self._ranked(users[part]), parts)
+        row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
+        return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
+
+    def _ranked(self, users: NDArray[np.int32]) -> Ranked:
+        found = self.candidates.find(users)
+        score = np.empty(len(found.row), dtype=np.float32)
+        for start in range(0, len(score), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            score[block] = self.ranker.probabilities(self.rows.build(users, found.at(block)))
+        return Ranked(found.row, found.item.astype(np.int32), score)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Of what was bought before its own frequency; of the rest what the first retriever of news says."""

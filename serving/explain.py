@@ -1,16 +1,21 @@
 """Why an item stands where it does on a user's list, or which rule keeps it away."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, select
+from sqlalchemy import Connection, Engine, select
 
 from infra import bundles
-from infra.schema import items, placements, promotions, recommendation_batches, suppressions, users
+from infra.placements import configured
+from infra.schema import exclusions, items, placements, promotions, recommendation_batches, suppressions, users
+from infra.settings import load
 from models.errors import TailorbirdError
+from models.placement import Placement
 from models.recommender import Explains, Recommender
+from models.shelf_catalogue import Catalogue
 from models.training_data import index_of
 from serving.shelf import known_key, shelf
 
@@ -33,6 +38,8 @@ class _Asked:
     available: bool
     on_sale: list[str]
     """All items that can be recommended, sorted."""
+    ruled_out: str | None
+    """The rule of the placement that keeps the item from the user, as far as the item alone tells."""
     model: Recommender
     version: int
 
@@ -68,8 +75,33 @@ def _asked(engine: Engine, user_id: str, item_id: str, placement: str) -> _Asked
         agreed = select(users.c.user_key).where(users.c.user_key == key, users.c.consent, users.c.user_key.not_in(gone))
         may = connection.execute(agreed).first() is not None
         on_sale = connection.execute(select(items.c.item_id).where(items.c.available)).scalars().all()
+        ruled_out = _rule(connection, key, dict(item), placement)
     model = bundles.load(Path(promoted["bundle"]), promoted["digest"]).model
-    return _Asked(key, may, item["title"], item["available"], sorted(on_sale), model, promoted["model_version"])
+    return _Asked(
+        key, may, item["title"], item["available"], sorted(on_sale), ruled_out, model, promoted["model_version"]
+    )
+
+
+def _rule(connection: Connection, key: str, item: Mapping[str, Any], placement: str) -> str | None:
+    """What `include`, `exclude` or the user's own exclusions say of an item."""
+    rules = configured(load()).get(placement, Placement()).rules
+    one = _alone(item)
+    if not one.allowed(rules)[0]:
+        return f"The rules of {placement!r} leave the item out: see `include` and `exclude`."
+    said = select(exclusions.c.kind, exclusions.c.value).where(exclusions.c.user_key == key)
+    for kind, value in connection.execute(said):
+        if one.below(value)[0] if kind == "category" else value == item["item_id" if kind == "item" else kind]:
+            return f"The user is never shown the {kind} {value!r}."
+    return None
+
+
+def _alone(item: Mapping[str, Any]) -> Catalogue:
+    """A catalogue of one item, which is available."""
+    item_id, category, brand = (
+        np.array([item[name] or ""], dtype=np.str_) for name in ("item_id", "category", "brand")
+    )
+    price = np.array([np.nan if item["price"] is None else item["price"]], dtype=np.float64)
+    return Catalogue(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
 
 
 def _absence(asked: _Asked, item_id: str, length: int) -> str:
@@ -79,6 +111,8 @@ def _absence(asked: _Asked, item_id: str, length: int) -> str:
         return "No list is made for this user: there is no consent, or the user was erased."
     if not asked.available:
         return "The item is not available."
+    if asked.ruled_out:
+        return asked.ruled_out
     if not length:
         return "The user's list is not published yet: run `tailorbird score`."
     if item < 0:
@@ -90,7 +124,10 @@ def _absence(asked: _Asked, item_id: str, length: int) -> str:
         return "The model has nothing to say about the item for this user: it is not among the candidates."
     allowed = index_of(np.array(asked.on_sale, dtype=np.str_), asked.model.items) >= 0
     better = (scores > scores[item]) | ((scores == scores[item]) & (np.arange(len(scores)) < item))
-    return f"It would stand at place {int((better & allowed).sum()) + 1:,}, and the list has {length}."
+    place = int((better & allowed).sum()) + 1
+    if place <= length:
+        return f"By its score alone it would stand at place {place}: what the user did lately, or a cap, keeps it off."
+    return f"It would stand at place {place:,}, and the list has {length}."
 
 
 def _positions(asked: _Asked, item_id: str) -> tuple[int, int]:

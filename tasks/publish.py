@@ -112,14 +112,15 @@ def point(connection: Connection, placement: str, mine: Claim, expected: int | N
     gone = _without_consent(connection, row)
     mark(connection, mine, status=PUBLISHED, published_at=func.now(), users=row["users"] - gone)
     moved = {"batch_id": mine.batch_id, "fence": mine.fence, "published_at": func.now(), "checked_at": func.now()}
-    _move(connection, placement, expected, moved | {"previous_batch_id": expected, "moved_by": None}, mine.fence)
+    move(connection, placement, expected, moved | {"previous_batch_id": expected, "moved_by": None}, mine.fence)
 
 
 def _without_consent(connection: Connection, row: dict[str, Any]) -> int:
     return batch_tables.erase(connection, row["batch_id"], _AGREED) if row["about"] == "user" else 0
 
 
-def _move(connection: Connection, placement: str, expected: int | None, moved: dict[str, Any], fence: int) -> None:
+def move(connection: Connection, placement: str, expected: int | None, moved: dict[str, Any], fence: int) -> None:
+    """The compare and set itself; raises OvertakenError."""
     if expected is None:
         entry = insert(placements).values(placement=placement, **moved).on_conflict_do_nothing()
         done = connection.execute(entry).rowcount
@@ -166,7 +167,7 @@ def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str
     connection.execute(counted.values(users=_batches.users - gone))
     fence = connection.execute(_FENCE).scalar_one()
     moved = {"batch_id": batch_id, "previous_batch_id": live, "fence": fence, "moved_by": moved_by}
-    _move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)
+    move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)
 
 
 def retire(engine: Engine, placement: str) -> list[int]:

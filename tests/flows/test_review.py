@@ -200,7 +200,7 @@ def test_a_rollback_returns_to_the_champion_before_and_to_its_lists(stocked: Sho
     stocked.run("score")
     assert stocked.json("status")["batch"]["model_version"] == version
     said = stocked.json("rollback", "model", "--reason", "complaints", "--actor", "ann")
-    assert (said["from"], said["to"], said["batches"]) == (version, before["model_version"], {"home": live["id"]})
+    assert (said["from"], said["to"], said["batches"]["home"]) == (version, before["model_version"], live["id"])
     stands(desk, before["model_version"])
     assert desk.champion()["restores"] == before["promotion_id"]
     assert {row["batch_id"] for row in stocked.json("recommend", "household-0001")} == {live["id"]}

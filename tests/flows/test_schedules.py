@@ -20,7 +20,7 @@ from infra.settings import load
 if TYPE_CHECKING:
     from conftest import Shop
 
-WEEKLY = "compact-weekly"
+WEEKLY, NIGHTLY = "compact-weekly", "score-nightly"
 GIVEN = {"mapping": "segment"}
 
 
@@ -34,7 +34,7 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
     monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
     yield endpoints(load())
     for row in schedules.listed():
-        if row["slug"] != WEEKLY:
+        if row["slug"] not in {WEEKLY, NIGHTLY}:
             schedules.remove(row["slug"])
 
 
@@ -50,6 +50,12 @@ def of(slug: str) -> dict[str, Any]:
 def test_every_installation_compacts_its_lake_once_a_week() -> None:
     row = of(WEEKLY)
     assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("compact", "30 3 * * 0", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
+def test_every_installation_makes_its_lists_anew_every_night() -> None:
+    row = of(NIGHTLY)
+    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("score", "30 4 * * *", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
@@ -72,7 +78,7 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
         assert (rows["nightly"]["next_run"] is not None) == active
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
-    assert [row["slug"] for row in schedules.listed()] == [WEEKLY]
+    assert [row["slug"] for row in schedules.listed()] == [WEEKLY, NIGHTLY]
     assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {WEEKLY}"):
         schedules.pause("nightly")
@@ -114,7 +120,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
 def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=said):
         schedules.put(*asked)
-    assert [row["slug"] for row in schedules.listed()] == [WEEKLY]
+    assert [row["slug"] for row in schedules.listed()] == [WEEKLY, NIGHTLY]
 
 
 @pytest.mark.usefixtures("here")

@@ -41,7 +41,8 @@ def test_scores_are_float32_and_one_row_per_user_asked(model: Recommender) -> No
     scores = model.scores(np.array([5, 0, 5], dtype=np.int32))
     assert scores.dtype == np.float32
     assert scores.shape == (3, len(model.items))
-    np.testing.assert_array_equal(scores[0], scores[2])
+    # Some processors' products of matrices are rounded by the place of a row in them.
+    np.testing.assert_allclose(scores[0], scores[2], rtol=1e-5)
 
 
 def test_scores_are_never_nan_or_plus_infinity_and_say_something_of_every_user(model: Recommender) -> None:

@@ -81,7 +81,7 @@ def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_
     assert len(longer.items) == len(before.items) + 3
     assert longer.items.tolist() == sorted(longer.items.tolist())
     known = np.flatnonzero(np.isin(longer.items, before.items))
-    np.testing.assert_allclose(scores_of(longer)[:, known], scores_of(before), rtol=1e-5)
+    np.testing.assert_allclose(scores_of(longer)[:, known], scores_of(before), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])

@@ -37,6 +37,28 @@ def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) 
     assert np.isfinite(scores).sum() == len(named.row)
 
 
+def test_what_is_ranked_is_what_is_scored_whatever_the_parts(
+    model: TwoStage, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = np.append(np.arange(len(data.users)), [-1, 3]).astype(np.int32)
+    ranked, scores = model.ranked(users), model.scores(users)
+    np.testing.assert_array_equal(scores[ranked.row, ranked.item], ranked.score)
+    assert len(ranked.row) == np.isfinite(scores).sum()
+    assert (np.diff(ranked.row * len(data.items) + ranked.item) > 0).all()
+    monkeypatch.setattr("models.two_stage._PART", 7)
+    monkeypatch.setattr("models.two_stage._FEWEST", 5)
+    monkeypatch.setattr("models.two_stage._BLOCK", 50)
+    in_parts = model.ranked(users)
+    np.testing.assert_array_equal(in_parts.row, ranked.row)
+    np.testing.assert_array_equal(in_parts.item, ranked.item)
+    np.testing.assert_allclose(in_parts.score, ranked.score, rtol=1e-5)
+
+
+def test_of_strangers_alone_nothing_is_ranked(model: TwoStage) -> None:
+    for users in ([-1, -1], []):
+        assert [len(part) for part in model.ranked(np.array(users, dtype=np.int32))] == [0, 0, 0]
+
+
 def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: TrainingData) -> None:
     assert data.origin is not None
     assert data.origin.before(data.cut, 31) == CUTS["validation_from"]

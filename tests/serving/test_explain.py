@@ -8,7 +8,7 @@ from sqlalchemy import Engine, delete, insert, update
 from infra import bundles
 from infra.database import engine
 from infra.identity import remember
-from infra.schema import items, placements, promotions, suppressions, users
+from infra.schema import exclusions, items, placements, promotions, suppressions, users
 from models.dataset import Dataset
 from models.two_stage import LogisticRegression, RegressionConfig
 from serving.explain import NothingPublishedError, UnknownItemError, explain
@@ -79,6 +79,24 @@ def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Eng
     assert "not among the candidates" in explain(shop, "raw u000", other)["why"]
     assert "does not know the item" in explain(shop, "raw u000", "new")["why"]
     assert "has not learned from the user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
+
+
+def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
+    shop: Engine, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = ranked(model)[0], ranked(model)[4]
+    own = tmp_path / "placements.toml"
+    own.write_text(f'[home]\nrules.exclude = {{ items = ["{later}"] }}\n')
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(own))
+    assert explain(shop, "raw u000", later)["why"].startswith("The rules of 'home' leave the item out")
+    monkeypatch.delenv("TAILORBIRD_PLACEMENTS")
+    with shop.begin() as connection:
+        connection.execute(insert(exclusions).values(user_key="u000", kind="item", value=later))
+    assert explain(shop, "raw u000", later)["why"] == f"The user is never shown the item {later!r}."
+    with shop.begin() as connection:
+        connection.execute(delete(placements))
+    published(shop, {"u000": [(ranked(model)[1], 0.8, "so")]}, publish.Shelf("home", "other", 1, "v1", 1))
+    assert explain(shop, "raw u000", first)["why"].startswith("By its score alone it would stand at place 1")
 
 
 def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:

@@ -1,0 +1,16 @@
+import numpy as np
+
+from benchmarks.score_two_stage import two_stage_users_per_s, with_candidates
+from benchmarks.two_stage_shop import two_stage
+
+
+def test_the_made_up_shop_is_ranked_with_as_many_candidates_as_were_asked_for() -> None:
+    model = with_candidates(two_stage(400, 60, 8, 10, seed=0), 60)
+    ranked = model.ranked(np.arange(60, dtype=np.int32))
+    assert 60 * 60 <= len(ranked.row) < 60 * 80
+    assert ((ranked.score > 0) & (ranked.score < 1)).all()
+    assert len(np.unique(ranked.score)) > 1000
+
+
+def test_its_speed_is_a_number() -> None:
+    assert two_stage_users_per_s(items=400, users=60, candidates=60, dims=8) > 0
