@@ -1,5 +1,6 @@
 """Placements from their file to what readers see."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import insert, select, text, update
 
 from infra.schema import exclusions, items, placements
 from models.answers import DUE, RULES
+from models.errors import TailorbirdError
 from models.lists import PICKED
 from models.placement import PlacementError
 from tasks.score_placement import placements_to_score, score_placement
@@ -208,3 +210,27 @@ def test_a_summary_says_what_was_kept_from_before_and_by_segment(stage: Any, pla
     assert 0 < summary["kept_from_before"] < 1
     assert sum(row["lists"] for row in summary["segments"]) == 30
     assert all(row["full"] == row["lists"] for row in summary["segments"])
+
+
+def test_what_was_bought_lately_is_hidden_for_so_long(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 20\nrules.hide = { purchase = 60 }")
+    score_placement.fn()
+    bought = purchases(stage)
+    now = max(moments[-1] for mine in bought.values() for moments in mine.values())
+    lately = {
+        user: {item for item, moments in mine.items() if now - moments[-1] <= timedelta(days=60)}
+        for user, mine in bought.items()
+    }
+    chosen = items_of(lists(stage))
+    assert not any(items & lately[user] for user, items in chosen.items())
+    assert any(items & bought[user].keys() for user, items in chosen.items())
+
+
+def test_items_that_were_around_for_too_long_are_left_out(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 5\nrules.lifetime_days = 3")
+    with pytest.raises(TailorbirdError, match=r"Only 0 items can be recommended at 'home'.*or loosen its rules"):
+        score_placement.fn()
+    place("[home]\nk = 5\nrules.lifetime_days = 1000")
+    assert score_placement.fn()["recommendations"] == 30 * 5
