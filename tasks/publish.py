@@ -163,8 +163,11 @@ def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str
     if batch_id == live:
         return
     gone = _without_consent(connection, batch_row(connection, batch_id))
-    counted = update(recommendation_batches).where(_batches.batch_id == batch_id)
-    connection.execute(counted.values(users=_batches.users - gone))
+    for one, values in (
+        (batch_id, {"users": _batches.users - gone, "detail": None}),
+        (live, {"detail": f"taken back by {moved_by}"}),
+    ):
+        connection.execute(update(recommendation_batches).where(_batches.batch_id == one).values(values))
     fence = connection.execute(_FENCE).scalar_one()
     moved = {"batch_id": batch_id, "previous_batch_id": live, "fence": fence, "moved_by": moved_by}
     move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)

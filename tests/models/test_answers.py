@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models import answers
+from models import answers, catalog
 from models.als import ImplicitALS
 from models.answers import DUE, RULES, Answers, Ranked
 from models.in_turn import InTurn
@@ -67,17 +67,16 @@ def test_lists_are_those_of_asking_one_user_after_the_other(own: OwnFrequency, d
         assert by_key(made.of_everybody(np.array([key])))[key] == together[key]
 
 
-@pytest.mark.parametrize("kind", [OwnFrequency, ImplicitALS])
+@pytest.mark.parametrize("kind", ["own_frequency", "als", "most_popular", "two_stage"])
 def test_lists_are_the_same_whatever_the_size_of_a_chunk(
-    data: TrainingData, kind: Any, monkeypatch: pytest.MonkeyPatch
+    data: TrainingData, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = kind.fit(data, kind.config_type(), 0)
+    model = catalog.model_type(kind).fit(data, catalog.config(kind), 0)
     keys = crowd(data, "a", "stranger", "zoe")
     hide = sparse.csr_array(np.arange(len(keys) * len(data.items)).reshape(len(keys), -1) % 7 == 0)
     whole = by_key(asking(data, model).of_everybody(keys, hide))
     for size in (1, 7, 60):
-        monkeypatch.setattr(answers, "USERS_AT_ONCE", size)
-        monkeypatch.setattr(answers, "_PRODUCTS_AT_ONCE", size)
+        monkeypatch.setattr(answers, "_AT_ONCE", ((object, (size, 2)),))
         found = by_key(asking(data, model).of_everybody(keys, hide))
         assert {key: (said[0], said[2]) for key, said in found.items()} == {
             key: (said[0], said[2]) for key, said in whole.items()

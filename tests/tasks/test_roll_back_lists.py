@@ -85,15 +85,25 @@ def test_before_is_what_readers_saw_before_though_its_batch_was_made_later(store
     assert {item for _, item in seen(store)} == {"b"}
 
 
-def test_lists_made_after_a_rollback_follow_what_was_shown(store: Engine) -> None:
-    show(store, "old")
+def test_what_was_taken_back_once_is_not_gone_back_to(store: Engine) -> None:
+    first = show(store, "old")
     bad = show(store, "bad")
     back()
     show(store, "mended")
     with store.connect() as connection:
         row = connection.execute(select(placements)).mappings().one()
-    assert row["moved_by"] is None
-    assert row["previous_batch_id"] != bad
+        assert publish.batch_row(connection, bad)["detail"] == "taken back by ann: the new ones are odd"
+    assert (row["moved_by"], row["previous_batch_id"]) == (None, first)
+    assert back()["batch_id"] == first
+
+
+def test_what_was_taken_back_and_made_again_is_as_good_as_any(store: Engine) -> None:
+    show(store, "old")
+    show(store, "once bad")
+    back()
+    again = show(store, "once bad")
+    show(store, "newest")
+    assert back()["batch_id"] == again
 
 
 def test_lists_about_items_come_back_whole(store: Engine) -> None:
