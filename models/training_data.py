@@ -113,6 +113,8 @@ class TrainingData:
 
 def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
     """Position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 where it is not there."""
+    if keys is vocabulary:
+        return np.arange(len(vocabulary), dtype=np.int32)
     found = pc.index_in(_text(keys), value_set=_text(vocabulary))
     return np.asarray(pc.fill_null(found, -1), dtype=np.int32)
 
