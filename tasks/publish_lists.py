@@ -62,12 +62,12 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
     with _alone(here, placement) as still_mine:
         work = prepare()
         with here.engine.begin() as connection:
-            found = publish.batch_of(connection, placement, work.shelf.run_key)
-            before = publish.live_batch(connection, placement)
-            if found and found["batch_id"] == before:
-                publish.confirm(connection, placement)
-                return found
+            # First of all: whoever was about to publish this batch has done it now, or never will.
             mine = publish.claim(connection, work.shelf)
+            before = publish.live_batch(connection, placement)
+            if mine.batch_id == before:
+                publish.confirm(connection, placement)
+                return publish.batch_row(connection, mine.batch_id)
         _make(here, work, mine, before)
         publish.attach(here.engine, mine)
         still_mine()
@@ -98,7 +98,7 @@ def _make(here: Installation, work: Work, mine: publish.Claim, before: int | Non
         with here.engine.begin() as connection:
             _load(connection, work, mine.batch_id, looks, words)
             _write_words(connection, work, mine.batch_id, looks, words)
-            batch_tables.key(connection, mine.batch_id)
+            batch_tables.analyze(connection, mine.batch_id)
             summary = _checked(connection, work, mine.batch_id, before, looks)
             counts = {"users": looks.rows.num_rows, "recommendations": int(looks.shown.sum())}
             publish.mark(connection, mine, status=publish.CHECKED, summary=summary, **counts)
