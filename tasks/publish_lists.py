@@ -62,12 +62,15 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
     with _alone(here, placement) as still_mine:
         work = prepare()
         with here.engine.begin() as connection:
-            # First of all: whoever was about to publish this batch has done it now, or never will.
-            mine = publish.claim(connection, work.shelf)
-            before = publish.live_batch(connection, placement)
-            if mine.batch_id == before:
+            found = _live(connection, work.shelf)
+            if found is None:
+                mine = publish.claim(connection, work.shelf)
+                # Once more: whoever was about to publish this batch has done it by now, or never will.
+                found = _live(connection, work.shelf)
+            if found is not None:
                 publish.confirm(connection, placement)
-                return publish.batch_row(connection, mine.batch_id)
+                return found
+            before = publish.live_batch(connection, placement)
         _make(here, work, mine, before)
         publish.attach(here.engine, mine)
         still_mine()
@@ -76,6 +79,12 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
         publish.retire(here.engine, placement)
         with here.engine.connect() as connection:
             return publish.batch_row(connection, mine.batch_id)
+
+
+def _live(connection: Connection, shelf: publish.Shelf) -> dict[str, Any] | None:
+    """The batch of that key, if readers see it now."""
+    found = publish.batch_of(connection, shelf.placement, shelf.run_key)
+    return found if found and found["batch_id"] == publish.live_batch(connection, shelf.placement) else None
 
 
 @contextmanager
