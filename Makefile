@@ -12,7 +12,7 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests and PostgreSQL at random moments, 64 times and more; a hundred races of decisions"
+	@echo "make faults  kill ingests (64 times), publishing (200) and PostgreSQL at any moment; a hundred races of decisions"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -37,12 +37,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# KILLS and SEED choose another storm; a failure tells the seed of its round.
+# KILLS (of ingests), PUBLISH_KILLS and SEED choose another storm; a failure tells the seed of its round.
 KILLS ?= 64
+PUBLISH_KILLS ?= 200
 SEED ?= 1
 
 faults: $(READY)
-	$(BIN)/pytest tests/faults/storm -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/pytest tests/faults/storm/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/pytest tests/faults/storm/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py -q $(ARGS)
 
 bench: $(READY)

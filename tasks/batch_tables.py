@@ -4,12 +4,13 @@ They are made and committed empty, filled, attached to what readers read, and dr
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from time import sleep
 from typing import Any, Final
 
 from psycopg2.errors import LockNotAvailable, QueryCanceled
 from sqlalchemy import Connection, Engine, func, select, text
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from infra.bulk import copy
 
@@ -43,9 +44,16 @@ def part(parent: str, batch_id: int) -> str:
 
 
 def create(connection: Connection, batch_id: int) -> None:
-    """Make the empty tables. Commit before they are filled: what a crash leaves can then be dropped."""
-    for parent in PARENTS:
-        connection.execute(text(f"CREATE TABLE {part(parent, batch_id)} (LIKE {parent} INCLUDING DEFAULTS)"))
+    """Make the empty tables, with their keys and the checks that let them be attached without being read again.
+
+    Commit before they are filled: what a crash leaves can then be dropped. A key that is made later is a new file, and
+    PostgreSQL does not delete the files of what was not committed when it crashed.
+    """
+    for parent, column in PARENTS.items():
+        name = part(parent, batch_id)
+        connection.execute(text(f"CREATE TABLE {name} (LIKE {parent} INCLUDING DEFAULTS)"))
+        connection.execute(text(f"ALTER TABLE {name} ADD PRIMARY KEY (batch_id, {column})"))
+        connection.execute(text(f"ALTER TABLE {name} ADD CONSTRAINT {name}_batch CHECK (batch_id = {batch_id})"))
 
 
 def write_words(connection: Connection, batch_id: int, table: str, words: Iterable[tuple[int, str]]) -> None:
@@ -54,13 +62,10 @@ def write_words(connection: Connection, batch_id: int, table: str, words: Iterab
     copy(connection, part(table, batch_id), names, ((batch_id, *word) for word in words))
 
 
-def key(connection: Connection, batch_id: int) -> None:
-    """Give the full tables their keys, and the checks that let them be attached without being read again."""
-    for parent, column in PARENTS.items():
-        name = part(parent, batch_id)
-        connection.execute(text(f"ALTER TABLE {name} ADD PRIMARY KEY (batch_id, {column})"))
-        connection.execute(text(f"ALTER TABLE {name} ADD CONSTRAINT {name}_batch CHECK (batch_id = {batch_id})"))
-        connection.execute(text(f"ANALYZE {name}"))
+def analyze(connection: Connection, batch_id: int) -> None:
+    """Let PostgreSQL know what is in the full tables."""
+    for parent in PARENTS:
+        connection.execute(text(f"ANALYZE {part(parent, batch_id)}"))
 
 
 def attach(connection: Connection, batch_id: int) -> None:
@@ -103,7 +108,8 @@ def drop(engine: Engine, batch_id: int) -> bool:
                     _detach(connection, part(parent, batch_id))
                     connection.execute(text(f"DROP TABLE IF EXISTS {part(parent, batch_id)}"))
             finally:
-                connection.execute(text("RESET statement_timeout"))
+                with suppress(OperationalError, PendingRollbackError):  # a lost connection: what it was lost in is told
+                    connection.execute(text("RESET statement_timeout"))
     except OperationalError as error:
         if not isinstance(error.orig, LockNotAvailable | QueryCanceled):
             raise

@@ -1,6 +1,6 @@
 """Publishes a batch of lists whole: readers see the old batch or the new one, never a mixture.
 
-Stage → commit the empty tables → COPY → keys and checks → attach → compare-and-set the pointer. Each step can be
+Stage → commit the empty tables and their keys → COPY → checks → attach → compare-and-set the pointer. Each step can be
 repeated: a killed run leaves tables that nobody reads, and the next run starts them over. A run that was taken for dead
 and comes back is refused by its fence.
 """
@@ -88,10 +88,13 @@ def mark(connection: Connection, mine: Claim, **values: Any) -> None:
 
 def stage(engine: Engine, mine: Claim) -> None:
     """Make the empty tables of a batch, over whatever an earlier run has left of it."""
+    with engine.begin() as connection:
+        # A batch that was kept is none to go back to from now on: its tables are about to go.
+        mark(connection, mine, status=LOADING, detail=None)
     if not batch_tables.drop(engine, mine.batch_id):
         raise TailorbirdError("A long-running query reads the recommendations; end it, then score again.")
     with engine.begin() as connection:
-        mark(connection, mine, status=LOADING, detail=None)
+        mark(connection, mine, status=LOADING)
         batch_tables.create(connection, mine.batch_id)
 
 
@@ -195,8 +198,9 @@ def sweep(engine: Engine) -> list[int]:
     """Drop what crashes have left of placements that nobody works on now; returns the dropped batches."""
     with engine.connect() as connection:
         names = connection.execute(select(_batches.placement).distinct().order_by(_batches.placement)).scalars().all()
-        known = set(connection.execute(select(_batches.batch_id)).scalars())
-        strangers = batch_tables.existing(connection) - known
+        # In this order: a batch that is begun in between has no tables yet, rather than no row.
+        there = batch_tables.existing(connection)
+        strangers = there - set(connection.execute(select(_batches.batch_id)).scalars())
     dropped = [batch_id for batch_id in sorted(strangers) if batch_tables.drop(engine, batch_id)]
     for name in names:
         with suppress(BatchBusyError), hold(engine, lock(name)):

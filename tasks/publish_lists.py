@@ -62,12 +62,15 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
     with _alone(here, placement) as still_mine:
         work = prepare()
         with here.engine.begin() as connection:
-            found = publish.batch_of(connection, placement, work.shelf.run_key)
-            before = publish.live_batch(connection, placement)
-            if found and found["batch_id"] == before:
+            found = _live(connection, work.shelf)
+            if found is None:
+                mine = publish.claim(connection, work.shelf)
+                # Once more: whoever was about to publish this batch has done it by now, or never will.
+                found = _live(connection, work.shelf)
+            if found is not None:
                 publish.confirm(connection, placement)
                 return found
-            mine = publish.claim(connection, work.shelf)
+            before = publish.live_batch(connection, placement)
         _make(here, work, mine, before)
         publish.attach(here.engine, mine)
         still_mine()
@@ -76,6 +79,12 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
         publish.retire(here.engine, placement)
         with here.engine.connect() as connection:
             return publish.batch_row(connection, mine.batch_id)
+
+
+def _live(connection: Connection, shelf: publish.Shelf) -> dict[str, Any] | None:
+    """The batch of that key, if readers see it now."""
+    found = publish.batch_of(connection, shelf.placement, shelf.run_key)
+    return found if found and found["batch_id"] == publish.live_batch(connection, shelf.placement) else None
 
 
 @contextmanager
@@ -98,7 +107,7 @@ def _make(here: Installation, work: Work, mine: publish.Claim, before: int | Non
         with here.engine.begin() as connection:
             _load(connection, work, mine.batch_id, looks, words)
             _write_words(connection, work, mine.batch_id, looks, words)
-            batch_tables.key(connection, mine.batch_id)
+            batch_tables.analyze(connection, mine.batch_id)
             summary = _checked(connection, work, mine.batch_id, before, looks)
             counts = {"users": looks.rows.num_rows, "recommendations": int(looks.shown.sum())}
             publish.mark(connection, mine, status=publish.CHECKED, summary=summary, **counts)

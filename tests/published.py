@@ -44,7 +44,7 @@ def loaded(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf) -> p
         copy_binary(connection, target, _COLUMNS, encoded(mine.batch_id, rows))
         for table, words in (("batch_items", items), ("batch_reasons", reasons)):
             batch_tables.write_words(connection, mine.batch_id, table, enumerate(words))
-        batch_tables.key(connection, mine.batch_id)
+        batch_tables.analyze(connection, mine.batch_id)
         counts = {"users": len(lists), "recommendations": sum(len(said) for said in lists.values())}
         publish.mark(connection, mine, status=publish.CHECKED, **counts)
     publish.attach(engine, mine)

@@ -4,10 +4,12 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, select, text, update
+from sqlalchemy import Engine, TextClause, create_engine, event, insert, select, text, update
+from sqlalchemy.exc import OperationalError
 
 from infra.database import engine
 from infra.schema import identities, items, placements, recommendation_batches, suppressions, users
+from models.errors import TailorbirdError
 from tasks import batch_tables, publish
 from tests.published import Said, bytes_of_lists, loaded, published, shelf, tables
 
@@ -282,6 +284,25 @@ def _interrupt_a_detach(store: Engine, batch_id: int) -> None:
             connection.execute(text("RESET statement_timeout"))
 
 
+def test_a_database_that_goes_while_a_batch_is_dropped_is_told_of(store: Engine) -> None:
+    batch_id = loaded(store, LISTS, shelf("to be dropped")).batch_id
+    end = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%DETACH%CONCURRENTLY'")
+    with store.connect() as reader, ThreadPoolExecutor() as pool:
+        reader.execute(text("SELECT FROM recommendations")).all()
+        dropping = pool.submit(batch_tables.drop, store, batch_id)
+        while not ended(store, end):
+            sleep(0.01)
+        with pytest.raises(OperationalError):
+            dropping.result()
+    assert publish.sweep(store) == [batch_id]
+
+
+def ended(store: Engine, end: TextClause) -> bool:
+    """Whether the statement found somebody to end."""
+    with store.connect() as connection:
+        return bool(connection.execute(end).all())
+
+
 def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
     from tasks.ledger import hold
 
@@ -289,6 +310,53 @@ def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
     with hold(store, publish.lock("home")):
         assert publish.sweep(store) == []
     assert tables(store) == {mine.batch_id}
+
+
+def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: Engine) -> None:
+    from tasks.ledger import hold
+
+    begun: list[int] = []
+
+    def begin(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "pg_class" in statement and not begun:
+            with other.begin() as connection:
+                mine = publish.claim(connection, shelf("begun", "basket"))
+            begun.append(mine.batch_id)
+            publish.stage(other, mine)
+
+    other = create_engine(store.url)
+    show(store, 0)
+    with hold(other, publish.lock("basket")):
+        event.listen(store, "before_cursor_execute", begin)
+        assert publish.sweep(store) == []
+    other.dispose()
+    assert begun[0] in tables(store)
+
+
+def test_a_kept_batch_that_is_being_made_anew_is_none_to_go_back_to(
+    store: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch_tables, "_PATIENCE", "300ms")
+    first, _ = show(store, 0), show(store, 1)
+    with store.begin() as connection:
+        mine = publish.claim(connection, shelf("run 0", version=0))
+    with store.connect() as reader:
+        reader.execute(SHOWN).all()
+        with pytest.raises(TailorbirdError, match="A long-running query reads the recommendations"):
+            publish.stage(store, mine)
+    with store.connect() as connection:
+        assert first not in publish.kept(connection, "home")
+    assert show(store, 0) == first == live(store)
+    assert seen(store) == LISTS.keys()
+
+
+def test_a_run_that_was_taken_for_dead_leaves_the_tables_of_its_successor_alone(store: Engine) -> None:
+    with store.begin() as connection:
+        late = publish.claim(connection, shelf("the same"))
+    mine = loaded(store, LISTS, shelf("the same"))
+    with pytest.raises(publish.OvertakenError):
+        publish.stage(store, late)
+    assert mine.batch_id in tables(store)
 
 
 def test_an_earlier_batch_can_be_published_again(store: Engine) -> None:

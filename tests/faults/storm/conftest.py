@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from infra.lake import Lake
 from infra.schema import LEDGER
 from models.sql import query, texts
 
+TASKS = ("ingest_items", "ingest_users", "ingest_events", "ingest_segment", "replay_quarantine", "compact_lake")
+PRELOADED = [*(f"tasks.{task}" for task in TASKS), "infra.outages", "tests.faults.storm.shelves"]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
 PROGRAM = """
 import json, os
@@ -83,6 +86,13 @@ class Run:
     def alive(self) -> bool:
         return bool(self._process.is_alive())
 
+    def stopped(self) -> bool:
+        """Whether it has come to where it was to stop."""
+        return self._outcome.with_suffix(".stopped").exists()
+
+    def go_on(self) -> None:
+        self._outcome.with_suffix(".go").touch()
+
     def kill(self) -> bool:
         """Whether the process was still at it."""
         self._process.kill()
@@ -115,6 +125,10 @@ class Site:
         }
         self.programs |= {"replay": self._program("replay", REPLAY), "compact": self._program("compact", COMPACT)}
         self.context = multiprocessing.get_context("forkserver")
+
+    def add(self, job: str, body: str) -> None:
+        """One more job that can be started."""
+        self.programs[job] = self._program(job, body)
 
     def _program(self, job: str, body: str) -> str:
         closed = "http://127.0.0.1:9"
@@ -182,6 +196,13 @@ def administer(server: EmbeddedPostgres, statement: str) -> None:
     engine.dispose()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def ready() -> None:
+    """Processes begin with all imports done, so that they are killed at work and not while they start."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of the storm's own, always on the same port."""
@@ -203,3 +224,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 def found_site(server: EmbeddedPostgres, export: Any) -> Callable[[str, Path], Site]:
     """Makes an installation in which everything of the export can be taken in."""
     return lambda name, folder: Site(server, name, folder, export.jobs)
+
+
+@pytest.fixture(scope="module")
+def found_empty_site(server: EmbeddedPostgres) -> Callable[[str, Path], Site]:
+    """Makes an installation into which nothing comes."""
+    return lambda name, folder: Site(server, name, folder, {})

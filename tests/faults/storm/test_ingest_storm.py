@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -23,7 +22,6 @@ KILLS_IN_SHORT, KILLS_A_ROUND, TURNS_A_ROUND = 6, 8, 10
 """What came in cannot be killed any more: then the next installation is better."""
 LONG = ("table", "overlap", "dirty", "calls", "more")
 JOBS = ("people", *LONG, "late")
-OTHER_TASKS = ("tasks.replay_quarantine", "tasks.compact_lake", "infra.outages")
 
 
 class Storm:
@@ -118,16 +116,10 @@ class Storm:
 
 @pytest.fixture(scope="module")
 def calm(
-    found_site: Callable[[str, Path], Site], export: Any, tmp_path_factory: pytest.TempPathFactory
+    found_site: Callable[[str, Path], Site], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """What is there when nothing is killed, and how long each job takes."""
-    context = multiprocessing.get_context("forkserver")
-    # With all imports done, so that processes are killed at work and not while they start.
-    context.set_forkserver_preload([*(f"tasks.{task}" for task, _, _ in export.jobs.values()), *OTHER_TASKS])
     site = found_site("calm", tmp_path_factory.mktemp("calm"))
-    first = context.Process(target=int)
-    first.start()
-    first.join()
     spans = {}
     for job in ["catalogue", *JOBS, "replay"]:
         began = time.monotonic()

@@ -1,0 +1,103 @@
+"""Lists without a model, published by the steps that scoring takes; whoever publishes may be stopped at each."""
+
+import re
+import time
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, event
+
+from infra.installation import current
+from models.lists import Lists
+from models.placement import Placement
+from tasks import publish
+from tasks.check_lists import Segments
+from tasks.publish_lists import Words, Work, publish_lists
+
+USERS, K, ITEMS, CHUNK = 240, 5, 40, 30
+BREATH = 0.01
+"""Seconds that a chunk of lists takes to make."""
+COPY, DROP = "in the middle of COPY", "drop"
+STEPS = {
+    "claim": "^INSERT INTO recommendation_batches",
+    "stage": "^CREATE TABLE batch_items",
+    "keys": "^ALTER TABLE batch_items_[0-9]+ ADD PRIMARY KEY",
+    COPY: "nothing that SQLAlchemy sees",
+    "check": r"SELECT count\(\*\) AS lists",
+    "attach": "^ALTER TABLE recommendations ATTACH",
+    "between attach and point": "JOIN pg_locks",
+    "point": "^(INSERT INTO|UPDATE) placements",
+    "pointed": "^UPDATE recommendation_batches SET status=.* NOT IN",
+    "retire": "^ALTER TABLE recommendations DETACH",
+    DROP: "^DROP TABLE IF EXISTS recommendations",
+}
+"""What a process has just told the database, and maybe not committed, when it is stopped at a step."""
+
+
+@cache
+def whole(number: int) -> frozenset[tuple[str, int, str, float]]:
+    """What readers see of a run's batch: user, rank, item and score."""
+    users = [(f"u{user:03}", user) for user in range(USERS)]
+    return frozenset(
+        (name, rank + 1, f"i{(user + number + rank) % ITEMS}", float(number * K + K - rank))
+        for name, user in users
+        for rank in range(K)
+    )
+
+
+def publish_run(number: int, step: str | None, outcome: str) -> None:
+    """Publish the lists of that run; stops at the step, if one is said, until it is told to go on."""
+    here = current()
+    stop = Stop(step, Path(outcome))
+    event.listen(Engine, "after_cursor_execute", stop.after)
+    publish_lists(here, lambda: work(number, stop), "home")
+
+
+def work(number: int, stop: "Stop") -> Work:
+    """Lists that nothing but the number of their run tells apart."""
+    users = np.array([f"u{user:03}" for user in range(USERS)])
+    items = np.array([f"i{item}" for item in range(ITEMS)])
+
+    def lists(said: Words) -> Iterator[Lists]:
+        why = said.codes(["because"])[0]
+        for first in range(0, USERS, CHUNK):
+            time.sleep(BREATH)
+            if first == USERS // 2:
+                stop.at(COPY)
+            rows, ranks = np.arange(first, first + CHUNK), np.arange(K)
+            listed = (rows[:, None] + number + ranks) % ITEMS
+            scores = np.broadcast_to(number * K + K - ranks, listed.shape)
+            reasons = np.full(listed.shape, why, dtype=np.int32)
+            short = np.full(CHUNK, "")
+            yield Lists(rows, users[rows], listed.astype(np.int32), scores.astype(np.float32), reasons, short)
+
+    return Work(
+        Placement(k=K),
+        publish.Shelf("home", f"run {number}", number, "v1", K),
+        users,
+        items,
+        np.ones(ITEMS, dtype=bool),
+        lists,
+        Segments(["all"], np.zeros(USERS, dtype=np.int64)),
+    )
+
+
+class Stop:
+    """Where a process stops."""
+
+    def __init__(self, step: str | None, outcome: Path) -> None:
+        self.step, self.there, self.go = step, outcome.with_suffix(".stopped"), outcome.with_suffix(".go")
+
+    def after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if self.step and re.search(STEPS[self.step], statement.strip(), re.DOTALL):
+            self.at(self.step)
+
+    def at(self, step: str) -> None:
+        """Stop there, once."""
+        if step == self.step and not self.there.exists():
+            self.there.touch()
+            while not self.go.exists():
+                time.sleep(0.005)
