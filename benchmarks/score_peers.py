@@ -10,6 +10,7 @@ from psycopg2.extras import execute_values
 from scipy import sparse
 
 from benchmarks.score_shop import DIMENSIONS, ITEMS, K, seen_by
+from models.blas_threads import one_blas_thread
 
 _BLOCKS: Final = (128, 512, 2048)
 _TIMED: Final = 40_960
@@ -40,7 +41,8 @@ def implicit_seconds(url: str, users: NDArray[np.float32], items: NDArray[np.flo
     model.user_factors, model.item_factors = users, items
     pairs = [np.concatenate(part) for part in zip(*seen_by(len(users), seed), strict=True)]
     seen = sparse.csr_matrix((np.ones(len(pairs[0]), dtype=np.float32), tuple(pairs)), shape=(len(users), ITEMS))
-    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
+    # One thread for BLAS, as the library asks for: it works on users side by side itself.
+    with one_blas_thread(), psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(_TABLE)
         started = time.perf_counter()
         for start in range(0, len(users), 8192):
