@@ -20,12 +20,11 @@ from models.shelf import Shelf
 from models.shelf_notes import notes
 from models.shelf_rules import ShelfRules
 from models.training_data import TrainingData
-from tasks import publish
 from tasks.catalogue_of import catalogue_of
 from tasks.check_lists import Segments
 from tasks.load_dataset import open_dataset, stored_manifest
 from tasks.publish_lists import Words, Work
-from tasks.score_users import champion_of, check_length, digest
+from tasks.score_users import champion_of, check_length, digest, shelf_of
 
 _AT_ONCE: Final = 8192
 _SEED: Final = 7
@@ -42,25 +41,17 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
     catalogue = catalogue_of(here, data.items, placement)
     rules = ShelfRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
-    version, made_from = holder["model_version"], digest(placement, rules, holder["dataset_version"])
-    shelf = publish.Shelf(
-        name,
-        f"v{version}-{placement.k}-{made_from}",
-        version,
-        holder["dataset_version"],
-        placement.k,
-        "item",
-    )
+    shelf = shelf_of(name, placement, holder, digest(placement, rules, holder["dataset_version"]))
 
     def lists(words: Words) -> Iterator[Lists]:
-        shelf_of, reasons = (_alike if placement.by == "likeness" else _together)(data)
+        ranked_by, reasons = (_alike if placement.by == "likeness" else _together)(data)
 
         def chunk(start: int) -> tuple[Rows, Selected]:
             rows = np.arange(start, min(start + _AT_ONCE, len(data.items)))
             itself = sparse.csr_array(
                 (np.ones(len(rows), dtype=bool), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(data.items))
             )
-            return rows, select(shelf_of(rows), len(rows), rules, itself, None)
+            return rows, select(ranked_by(rows), len(rows), rules, itself, None)
 
         for rows, chosen in ahead(chunk, range(0, len(data.items), _AT_ONCE), 1):
             found = chosen.stated / rules.boost[chosen.items]

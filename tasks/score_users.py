@@ -54,22 +54,17 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
         for part in answers.of_everybody(people, kept_out, wanted):
             yield part.coded(said.codes)
 
-    return Work(
-        placement,
-        publish.Shelf(
-            name,
-            f"v{holder['model_version']}-{placement.k}-{made_from}",
-            holder["model_version"],
-            holder["dataset_version"],
-            placement.k,
-        ),
-        people,
-        bundle.model.items,
-        rules.allowed,
-        lists,
-        _segments(here, holder["dataset_version"], people),
-        notes(placement, catalogue),
-    )
+    shelf = shelf_of(name, placement, holder, made_from)
+    groups = _segments(here, holder["dataset_version"], people)
+    told = notes(placement, catalogue)
+    return Work(placement, shelf, people, bundle.model.items, rules.allowed, lists, groups, told)
+
+
+def shelf_of(name: str, placement: Placement, holder: Champion, made_from: str) -> publish.Shelf:
+    """What a batch is for; the same champion, length and `made_from` are the same batch."""
+    version, k = holder["model_version"], placement.k
+    key = f"v{version}-{k}-{made_from}"
+    return publish.Shelf(name, key, version, holder["dataset_version"], k, placement.about)
 
 
 def champion_of(here: Installation) -> Champion:
