@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg2.errors import UniqueViolation
 from sqlalchemy import Connection
 
 from infra.binary_copy import copy_binary, encoded
@@ -131,7 +132,11 @@ def _load(connection: Connection, work: Work, batch_id: int, looks: Looks, words
                 advance(len(lists.subjects), note=f"{rate:,.0f}/s, {(total - done) / rate:,.0f} s left")
                 yield from encoded(batch_id, looks.see(lists))
 
-        copy_binary(connection, batch_tables.part("recommendations", batch_id), _COLUMNS, pieces())
+        try:
+            copy_binary(connection, batch_tables.part("recommendations", batch_id), _COLUMNS, pieces())
+        except UniqueViolation:
+            told = f"Batch {batch_id} of {work.shelf.placement} was not published: somebody has two lists."
+            raise BatchUnsoundError(f"{told} Readers keep the batch before.") from None
 
 
 def _write_words(connection: Connection, work: Work, batch_id: int, looks: Looks, words: Words) -> None:
