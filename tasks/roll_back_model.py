@@ -44,9 +44,8 @@ def _go_back(here: Installation, holder: Champion, earlier: Champion, answer: An
 
 
 def _last_lists(connection: Connection, placement: str, version: int, who: str) -> int | None:
-    """Show the last kept lists of a model that nobody took back; returns their batch, None where none is kept."""
-    batches = recommendation_batches.c
-    there = publish.kept(connection, placement, batches.model_version == version, batches.detail.is_(None))
+    """Show the last sound lists of a model; returns their batch, None where none is kept."""
+    there = publish.sound(connection, placement, recommendation_batches.c.model_version == version)
     if not there:
         return None
     publish.go_back(connection, placement, there[0], who)

@@ -38,6 +38,8 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     holder = champion_of(here)
     bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
     people = _people(here)
+    if not len(people):
+        raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
     if np.array_equal(people, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         people = bundle.model.users
     catalogue = catalogue_of(here, bundle.model.items, placement)
