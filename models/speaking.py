@@ -12,6 +12,7 @@ from models.ranking import NOBODY
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected
 from models.shelf import Shelf
+from models.top_n import products
 
 Rows = NDArray[np.int64]
 
@@ -87,8 +88,7 @@ def _due(
     elif isinstance(speaker, RanksPairs):
         score = _found((row, item), speaker.ranked(users), due.shape[1])
     elif isinstance(speaker, Factored):
-        queries = speaker.queries(users)
-        score = np.nan_to_num(np.einsum("nd,nd->n", queries[row], speaker.item_vectors[item]), nan=-np.inf)
+        score = np.nan_to_num(products(speaker.queries(users), speaker.item_vectors, row, item), nan=-np.inf)
     else:
         score = speaker.scores(users)[row, item]
     return row, item, score.astype(np.float32)
