@@ -1,15 +1,13 @@
 """Publishes recommendations."""
 
-from typing import Any
-
 from prefect import flow
 
-from tasks.report_batches import report_batches
+from tasks.report_batches import Batch, report_batches
 from tasks.score_placement import placements_to_score, score_placement
 
 
 @flow
-def score(placements: list[str] | None = None, k: int | None = None) -> list[dict[str, Any]]:
+def score(placements: list[str] | None = None, k: int | None = None) -> list[Batch]:
     """Make the lists of placements by the champion and publish each in Postgres, whole or not at all.
 
     Args:
@@ -18,5 +16,4 @@ def score(placements: list[str] | None = None, k: int | None = None) -> list[dic
     """
     # One that is refused keeps none of the others from being published.
     states = [score_placement(name, k, return_state=True) for name in placements_to_score(placements)]
-    report_batches([state.result() for state in states if state.is_completed()])
-    return [state.result() for state in states]
+    return report_batches([state.result(raise_on_failure=False) for state in states])

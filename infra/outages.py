@@ -15,6 +15,8 @@ _MLFLOW = "mlflow.exceptions.MlflowException"
 _OPTUNA = "optuna.exceptions.StorageInternalError"
 _NO_PREFECT = "Failed to reach API at "
 """What Prefect's own RuntimeError says when its first call fails."""
+_NO_ANSWER = "urllib.error.URLError"
+"""When Prefect is asked without its client; a refusal of it is another kind."""
 _NO_TABLE = "psycopg2.errors.UndefinedTable"
 
 
@@ -27,6 +29,8 @@ def explain(error: BaseException) -> str | None:
         return None  # MLflow answered; what it answered is worth a traceback
     if _OPTUNA in names:  # around what its storage was told, which may be an outage or not
         return explain(error.__cause__) if error.__cause__ else None
+    if names[0] == _NO_ANSWER:
+        return f"Prefect cannot be reached ({getattr(error, 'reason', '')}). {_AGAIN}"
     if isinstance(error, RuntimeError) and _NO_PREFECT in str(error):
         return f"Prefect cannot be reached. {_AGAIN}"
     for name in names:

@@ -31,5 +31,7 @@ def _content(settings: Settings) -> dict[str, Any]:
         raise PlacementError(f"There is no file {path}: correct TAILORBIRD_PLACEMENTS, or unset it.")
     try:
         return tomllib.loads(path.read_text())
+    except OSError as error:
+        raise PlacementError(f"The placements in {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise PlacementError(f"The placements in {path} are not valid TOML: {error}.") from error

@@ -51,6 +51,8 @@ class Alike:
 
 def _reduced(words: Any, dimensions: int, seed: int) -> NDArray[np.float32]:
     """[n, d] where there are more words than dimensions, else the words themselves."""
+    if not words.shape[1]:  # nothing is known of any item; products of vectors of length 0 would be ties of all
+        return np.zeros((words.shape[0], 1), dtype=np.float32)
     if min(words.shape) <= dimensions:
         return np.asarray(sparse.csr_array(words).toarray(), dtype=np.float32)
     reader = TruncatedSVD(dimensions, random_state=seed)

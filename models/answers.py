@@ -12,7 +12,7 @@ from models.ahead import ahead
 from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
-from models.lists import PICKED, Lists
+from models.lists import Lists
 from models.most_popular import REASON
 from models.ranking import NOBODY
 from models.recommender import FoldsInUsers, Recommender
@@ -30,6 +30,8 @@ _AT_ONCE: Final = (((NoneType, Factored), (8192, 1)), (RanksPairs, (2048, 1)))
 """Users and threads for models of which no rows of scores are held, and which use all processors themselves."""
 DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
+BOUGHT: Final = "You bought this before"
+"""The reason of what is due and the model says nothing about, such as what was bought since it learned."""
 
 
 class Listed(NamedTuple):
@@ -163,12 +165,16 @@ class Answers:
         yield from ahead(chunk, range(0, len(everybody.rows), size), threads)
 
     def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
-        fallback = self.fallback if asked.due is None else None
+        fallback = self.fallback if asked.due is None else self._rest_of_due(asked)
         chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
-        # What was due is the only candidate then: all else that is listed was pinned.
-        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON if asked.due is None else PICKED)
+        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON if asked.due is None else BOUGHT)
         why = np.where((chosen.items >= 0).all(axis=1), "", RULES if asked.due is None else DUE)
         return Ranked(asked.rows, asked.keys, chosen.items, chosen.stated, reasons, texts, why)
+
+    def _rest_of_due(self, asked: _Asked) -> Shelf:
+        """All that is due, best sellers first: for what the speaker says nothing about."""
+        shelf = shelf_of(None, asked.users, self.rules.allowed, asked.due, self.fallback)[1]
+        return shelf(np.arange(len(asked.rows)))
 
     def lists(self, keys: NDArray[np.str_], k: int, hide: Any = None) -> list[Listed]:
         """The best `k` of each user; fewer where fewer items are allowed.

@@ -18,6 +18,7 @@ from models.shelf import Shelf as Shelf
 from models.shelf import Source as Source
 from models.shelf_rules import ShelfRules
 
+Fallback = NDArray[np.float32] | Shelf
 _NOTHING = np.float32(-np.inf)
 
 
@@ -45,14 +46,13 @@ class Selected(NamedTuple):
         return np.where(self.picked, np.float32(0), self.scores)
 
 
-def select(
-    shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: NDArray[np.float32] | None = None
-) -> Selected:
+def select(shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: Fallback | None = None) -> Selected:
     """The lists of the `m` users whom the shelf speaks of.
 
     `hide` (CSR of bool, m x n_items) keeps items from single users. `fallback` [n_items] ranks what the model says
-    nothing about, its -inf and NaN last; without it such items are not shown, unless they are pinned. The lists do not
-    depend on who else is in the chunk. Memory grows with m x (k + what is hidden), never with m x n_items.
+    nothing about, its -inf and NaN last; or a shelf does, for each user apart. Without it such items are not shown,
+    unless they are pinned. The lists do not depend on who else is in the chunk. Memory grows with m x (k + what is
+    hidden), never with m x n_items.
     """
     lists = Lists(
         np.full((m, rules.k), NOBODY, dtype=np.int32),
@@ -70,7 +70,8 @@ def select(
         lists.fill(OfModel.of(shelf, groups), places, fallback=False)
         if fallback is not None and (lists.items[:, places] < 0).any():
             # What the model ranked and did not place is hidden, or capped for good: it cannot come back here.
-            lists.fill(OfFallback.of(fallback, groups), places, fallback=True)
+            rest = OfFallback.of(fallback, groups) if isinstance(fallback, np.ndarray) else OfModel.of(fallback, groups)
+            lists.fill(rest, places, fallback=True)
     return _closed_up(lists)
 
 
@@ -83,12 +84,13 @@ def _without_zeros(hide: Any) -> Any:
     return hide
 
 
-def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: NDArray[np.float32] | None) -> None:
+def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: Fallback | None) -> None:
     """Put pins in their places, for everybody who may have them."""
     pins = [(place, item) for place, item in rules.pins if rules.allowed[item]]
     if not pins or not len(lists.items):
         return
     everybody = np.arange(len(lists.items))
+    ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, _NOTHING)
     wanted = np.broadcast_to(np.array([item for _, item in pins], dtype=np.int32), (len(everybody), len(pins)))
     usable = ~lists.kept_out(everybody, wanted)
     fetched = shelf.among(rules.pinned).fetch(everybody, len(rules.pinned))
@@ -97,7 +99,7 @@ def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: NDArray[np.flo
         lists.items[may, place] = item
         said = np.where(fetched.items[may] == item, fetched.scores[may], _NOTHING).max(axis=1)
         silent = ~(said > _NOTHING)
-        otherwise = _NOTHING if fallback is None or np.isnan(fallback[item]) else fallback[item]
+        otherwise = _NOTHING if np.isnan(ranks[item]) else ranks[item]
         lists.scores[may, place] = np.where(silent, otherwise, boosted(said, rules.boost[item]))
         lists.from_fallback[may, place] = silent
 

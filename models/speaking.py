@@ -7,10 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.in_turn import Speaker
+from models.lists import PICKED
 from models.ranking import NOBODY
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected
 from models.shelf import Shelf
+from models.top_n import products
 
 Rows = NDArray[np.int64]
 
@@ -86,8 +88,7 @@ def _due(
     elif isinstance(speaker, RanksPairs):
         score = _found((row, item), speaker.ranked(users), due.shape[1])
     elif isinstance(speaker, Factored):
-        queries = speaker.queries(users)
-        score = np.nan_to_num(np.einsum("nd,nd->n", queries[row], speaker.item_vectors[item]), nan=-np.inf)
+        score = np.nan_to_num(products(speaker.queries(users), speaker.item_vectors, row, item), nan=-np.inf)
     else:
         score = speaker.scores(users)[row, item]
     return row, item, score.astype(np.float32)
@@ -108,15 +109,15 @@ def reasons_of(
     speaker: Speaker | None, users: NDArray[np.int32], chosen: Selected, otherwise: str
 ) -> tuple[NDArray[np.int32], list[str]]:
     """[m, k] positions among the sentences, -1 where there is no item; `otherwise` for what filled a list up."""
-    reasons = np.where(chosen.items >= 0, 0, NOBODY).astype(np.int32)
+    reasons = np.where(chosen.picked, 1, np.where(chosen.items >= 0, 0, NOBODY)).astype(np.int32)
     row, place = np.nonzero((chosen.items >= 0) & ~chosen.from_fallback)
     if speaker is None or not len(row):
-        return reasons, [otherwise]
+        return reasons, [otherwise, PICKED]
     pairs = users[row], chosen.items[row, place]
     if isinstance(speaker, ReasonsInCodes):
         codes, texts = speaker.reason_codes(*pairs)
-        reasons[row, place] = codes + 1
-        return reasons, [otherwise, *texts]
-    code: dict[str, int] = {otherwise: 0}
+        reasons[row, place] = codes + 2
+        return reasons, [otherwise, PICKED, *texts]
+    code: dict[str, int] = {otherwise: 0, PICKED: 1}
     reasons[row, place] = [code.setdefault(said, len(code)) for said in speaker.reasons(*pairs)]
     return reasons, list(code)

@@ -71,6 +71,9 @@ def _asked(engine: Engine, user_id: str, item_id: str, placement: str) -> _Asked
         promoted = connection.execute(behind.order_by(promotions.c.promotion_id.desc()).limit(1)).mappings().first()
         if promoted is None:
             raise NothingPublishedError(f"Nothing is published in {placement!r}: run `tailorbird score` first.")
+        about = select(recommendation_batches.c.about).where(recommendation_batches.c.batch_id == batch)
+        if connection.execute(about).scalar() != "user":
+            raise NothingPublishedError(f"The lists of {placement!r} are about items; no user has one.")
         gone = select(suppressions.c.user_key)
         agreed = select(users.c.user_key).where(users.c.user_key == key, users.c.consent, users.c.user_key.not_in(gone))
         may = connection.execute(agreed).first() is not None

@@ -175,7 +175,7 @@ def status(found: Mapping[str, Any]) -> None:
 
 
 def _placement(shown: Mapping[str, Any]) -> str:
-    said = f"{shown['placement']}: {shown['state']}"
+    said = f"{shown['placement']}: {shown.get('state', 'not known whether fresh')}"
     if shown.get("batch_id") is None:
         return said
     said += f", batch {shown['batch_id']}, version {shown['model_version']}, {shown['lists']:,} lists"

@@ -1,7 +1,7 @@
 """After a promotion: starts the deployment that makes the champion's lists, once, where nobody else made them."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import select
 
@@ -9,7 +9,7 @@ from infra import deployments, placements
 from infra.installation import Installation
 from infra.schema import placements as shown
 from infra.schema import recommendation_batches
-from tasks.champion import champion
+from tasks.champion import Champion, champion
 
 _GRACE: Final = timedelta(seconds=30)
 """Whoever promotes by a command may be about to score by a command: two at once would do the same work twice."""
@@ -18,23 +18,25 @@ _GRACE: Final = timedelta(seconds=30)
 def ask_for_lists(here: Installation) -> str | None:
     """Start `score` when placements do not show the champion's lists; returns what was done, None for nothing.
 
-    Lists that a person has taken back are left as they are.
+    Lists that a person has taken back since the promotion are left as they are.
     """
     with here.engine.connect() as connection:
         holder = champion(connection)
         version = recommendation_batches.c.model_version
-        live = select(shown.c.placement, version, shown.c.moved_by).join_from(
+        live = select(shown.c.placement, version, shown.c.moved_by, shown.c.published_at).join_from(
             shown, recommendation_batches, shown.c.batch_id == recommendation_batches.c.batch_id
         )
         rows = {row.placement: row for row in connection.execute(live)}
     if holder is None or datetime.now(UTC) - holder["promoted_at"] < _GRACE:
         return None
-    names = [
-        name
-        for name in placements.configured(here.settings)
-        if name not in rows or (rows[name].model_version != holder["model_version"] and not rows[name].moved_by)
-    ]
+    names = [name for name in placements.configured(here.settings) if name not in rows or _due(rows[name], holder)]
     key = f"lists of promotion {holder['promotion_id']}"
     if not names or not deployments.run(here.endpoints, "score", key, {"placements": names}):
         return None
     return f"Lists of version {holder['model_version']} are being made for {', '.join(names)}."
+
+
+def _due(row: Any, holder: Champion) -> bool:
+    """Whether a placement shows another model's lists, and nobody has gone back to them since the promotion."""
+    taken_back = row.moved_by is not None and row.published_at >= holder["promoted_at"]
+    return row.model_version != holder["model_version"] and not taken_back

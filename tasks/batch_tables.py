@@ -30,7 +30,9 @@ _PENDING = text(
 )
 _READING = text(
     "SELECT 1 FROM pg_stat_activity JOIN pg_locks USING (pid) WHERE relation = 'recommendations'::regclass "
-    "AND state = 'active' AND query_start < :attached AND pid <> pg_backend_pid() LIMIT 1"
+    # Of other roles' sessions neither may be known.
+    "AND coalesce(state, 'active') = 'active' AND coalesce(query_start, '-infinity') < :attached "
+    "AND pid <> pg_backend_pid() LIMIT 1"
 )
 _ALL = text(
     "SELECT (regexp_match(relname, '^(recommendations|batch_items|batch_reasons)_([0-9]+)$'))[2]::bigint AS batch_id "

@@ -41,33 +41,37 @@ class Batch:
 
 
 @contextmanager
-def hold(engine: Engine, name: str, *, wait: bool = False) -> Iterator[Callable[[], None]]:
-    """Keep something to oneself. The lock belongs to a connection: a killed process cannot keep it.
+def hold(engine: Engine, *names: str, wait: bool = False) -> Iterator[Callable[[], None]]:
+    """Keep something to oneself. The locks belong to one connection: a killed process cannot keep them.
 
     Raises BatchBusyError when another run has it, unless told to `wait`. Gives a check that raises OperationalError
     when the connection, and with it the lock, was lost: all other connections are replaced in silence.
     """
-    key = func.hashtextextended(name, 0)
     with engine.connect() as connection:
-        taken = connection.execute(select(func.pg_advisory_lock(key) if wait else func.pg_try_advisory_lock(key)))
-        if taken.scalar() is False:
-            raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
-        connection.commit()
+        held: list[Any] = []
 
         def confirm() -> None:
             connection.execute(select(1))
             connection.commit()
 
         try:
+            for name in names:
+                key = func.hashtextextended(name, 0)
+                take = func.pg_advisory_lock(key) if wait else func.pg_try_advisory_lock(key)
+                if connection.execute(select(take)).scalar() is False:
+                    raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
+                connection.commit()
+                held.append(key)
             yield confirm
         finally:
-            _release(connection, key)
+            _release(connection, held)
 
 
-def _release(connection: Connection, key: Any) -> None:
-    """Give a lock back. One whose connection was lost is free already, and whatever ended the work is told."""
+def _release(connection: Connection, held: list[Any]) -> None:
+    """Give locks back. Those whose connection was lost are free already, and whatever ended the work is told."""
     with suppress(OperationalError, PendingRollbackError):
-        connection.execute(select(func.pg_advisory_unlock(key)))
+        for key in held:
+            connection.execute(select(func.pg_advisory_unlock(key)))
         connection.commit()
 
 

@@ -160,6 +160,14 @@ def kept(connection: Connection, placement: str, *such: Any) -> list[int]:
     return list(connection.execute(select(_batches.batch_id).where(*mine).order_by(*latest)).scalars())
 
 
+def sound(connection: Connection, placement: str, *such: Any) -> list[int]:
+    """Those of them to go back to: nobody took them back, and they are about what the live one is about."""
+    live = select(placements.c.batch_id).where(placements.c.placement == placement).scalar_subquery()
+    about = select(_batches.about).where(_batches.batch_id == live).scalar_subquery()
+    # What was taken back once is in the ledger with the reason, and not shown again before it is made anew.
+    return kept(connection, placement, _batches.detail.is_(None), _batches.about == about, *such)
+
+
 def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str) -> None:
     """Show a kept batch again, without those who have left since. Call under the placement's lock."""
     live = live_batch(connection, placement)

@@ -31,7 +31,7 @@ def watch(every: float) -> None:
         print(mistake, flush=True)
     while True:
         wake.clear()
-        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _look))
+        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _hear, _ask_for_lists))
         if reason and reason != told:  # an outage is told once
             print(reason, flush=True)
         told = reason
@@ -59,19 +59,30 @@ def _ask_to_be_woken(here: Installation, key: str) -> None:
         Registry(here.endpoints.mlflow_tracking_uri).ensure_webhook(here.settings.webhook_url, key)
 
 
-def _look() -> None:
+def look() -> None:
+    """One look, told as it happens."""
+    _hear()
+    _ask_for_lists()
+
+
+def _hear() -> None:
     for line in reconcile_once():
         print(line, flush=True)
 
 
+def _ask_for_lists() -> None:
+    asked = ask_for_lists(current())
+    if asked:
+        print(asked, flush=True)
+
+
 def reconcile_once() -> list[str]:
-    """One look: what is due is rejected, tags and the alias are heard, the aliases follow. Returns what was done."""
+    """What is due is rejected, tags and the alias are heard, the aliases follow. Returns what was done."""
     here = current()
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     done = [*_expired(here, registry), *_hear_tags(here, registry), *_hear_alias(here, registry)]
     follow(here.engine, registry)
-    asked = ask_for_lists(here)
-    return [*done, asked] if asked else done
+    return done
 
 
 def _expired(here: Installation, registry: Registry) -> Iterator[str]:

@@ -3,18 +3,28 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from models.errors import TailorbirdError
 from tasks.report import show
 
 Batch = Mapping[str, Any]
 
 
-def report_batches(batches: Sequence[Batch]) -> None:
-    """A table of the batches, and for each one of its lists by segment."""
+def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
+    """A table of the batches, and for each one of its lists by segment. Raises what kept others from being made, all
+    of it at once where it can be mended."""
+    batches = [one for one in made if not isinstance(one, Exception)]
+    refused = [one for one in made if isinstance(one, Exception)]
     show("batches", "Published lists", [_line(batch) for batch in batches])
     for batch in batches:
         rows = batch["summary"].get("segments", [])
         if len(rows) > 1:
             show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows)
+    for defect in (error for error in refused if not isinstance(error, TailorbirdError)):
+        raise defect
+    if refused:
+        done = ", ".join(batch["placement"] for batch in batches) or "none"
+        raise TailorbirdError(f"{' '.join(map(str, refused))} Placements with the champion's lists: {done}.")
+    return batches
 
 
 def _line(batch: Batch) -> dict[str, Any]:

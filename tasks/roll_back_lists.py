@@ -25,10 +25,8 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
         if live is None:
             shown = ", ".join(publish.shown(engine)) or "none"
             raise TailorbirdError(f"Nothing is published in {placement!r}; placements with lists: {shown}.")
-        batches, shown_at = recommendation_batches.c, publish.batch_row(connection, live)["published_at"]
-        # What was taken back once is in the ledger with the reason, and not shown again before it is made anew.
-        before = (batches.published_at < shown_at, batches.detail.is_(None))
-        earlier = publish.kept(connection, placement, *before)
+        shown_at = publish.batch_row(connection, live)["published_at"]
+        earlier = publish.sound(connection, placement, recommendation_batches.c.published_at < shown_at)
         if not earlier:
             raise TailorbirdError(
                 f"No batch before {live} is kept for {placement!r}: `tailorbird score` makes new lists."

@@ -1,6 +1,5 @@
 """Goes back to the champion before, in one step, and to the last lists that it made where they are still kept."""
 
-from contextlib import ExitStack
 from typing import Any
 
 from prefect import task
@@ -38,18 +37,15 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
 def _go_back(here: Installation, holder: Champion, earlier: Champion, answer: Answer) -> dict[str, int | None]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
     names = publish.shown(here.engine)
-    with ExitStack() as held:
-        for name in names:
-            held.enter_context(hold(here.engine, publish.lock(name), wait=True))
-        with here.engine.begin() as connection:
-            restore(connection, holder, earlier, answer)
-            who = f"{answer.reviewer}: {answer.reason}"
-            return {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
+    with hold(here.engine, *map(publish.lock, names), wait=True), here.engine.begin() as connection:
+        restore(connection, holder, earlier, answer)
+        who = f"{answer.reviewer}: {answer.reason}"
+        return {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
 
 
 def _last_lists(connection: Connection, placement: str, version: int, who: str) -> int | None:
-    """Show the last kept lists of a model; returns their batch, None where none is kept."""
-    there = publish.kept(connection, placement, recommendation_batches.c.model_version == version)
+    """Show the last sound lists of a model; returns their batch, None where none is kept."""
+    there = publish.sound(connection, placement, recommendation_batches.c.model_version == version)
     if not there:
         return None
     publish.go_back(connection, placement, there[0], who)

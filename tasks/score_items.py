@@ -22,7 +22,7 @@ from models.shelf_rules import ShelfRules
 from models.training_data import TrainingData
 from tasks.catalogue_of import catalogue_of
 from tasks.check_lists import Segments
-from tasks.load_dataset import open_dataset, stored_manifest
+from tasks.load_dataset import manifest_of, open_dataset
 from tasks.publish_lists import Words, Work
 from tasks.score_users import champion_of, check_length, digest, shelf_of
 
@@ -63,9 +63,7 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
 
 
 def _data(here: Installation, version: str) -> TrainingData:
-    manifest = stored_manifest(here, version)
-    assert manifest is not None
-    return open_dataset(version).training_data(manifest["as_of"])
+    return open_dataset(version).training_data(manifest_of(here, version)["as_of"])
 
 
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:

@@ -38,6 +38,8 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     holder = champion_of(here)
     bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
     people = _people(here)
+    if not len(people):
+        raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
     if np.array_equal(people, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         people = bundle.model.users
     catalogue = catalogue_of(here, bundle.model.items, placement)
@@ -148,12 +150,14 @@ def _excluded(here: Installation, people: NDArray[np.str_], catalogue: Catalogue
     if not said:
         return None
     row = index_of(people, pa.array([one.user_key for one in said], pa.string()))
-    items = [np.flatnonzero(_meant(one.kind, one.value, catalogue)) for one in said]
-    known = [(user, meant) for user, meant in zip(row.tolist(), items, strict=True) if user >= 0]
+    different = {(one.kind, one.value) for one in said}
+    meant = {what: np.flatnonzero(_meant(*what, catalogue)) for what in different}
+    items = [meant[one.kind, one.value] for one in said]
+    known = [(user, some) for user, some in zip(row.tolist(), items, strict=True) if user >= 0]
     if not known:
         return None
-    user = np.repeat([user for user, _ in known], [len(meant) for _, meant in known])
-    item = np.concatenate([meant for _, meant in known])
+    user = np.repeat([user for user, _ in known], [len(some) for _, some in known])
+    item = np.concatenate([some for _, some in known])
     pairs = sparse.csr_array((np.ones(len(item), dtype=bool), (user, item)), shape=(len(people), len(catalogue.items)))
     pairs.sum_duplicates()
     return pairs

@@ -116,7 +116,7 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Make the lists of placements by the champion and publish each whole or not at all."""
-    running.finish("batches", running.flow("score")(placement or None, k), as_json)
+    running.finish("batches", running.flow("score", "mlflow")(placement or None, k), as_json)
 
 
 def _day(text: str | None) -> Any:

@@ -51,10 +51,10 @@ def reconcile(
 ) -> None:
     """Hear what people set in MLflow: the tag `review`, the alias `champion`; and let it say what is true."""
     running.connect() if not watch else running.export()
-    from tasks.reconcile import reconcile_once
+    from tasks.reconcile import look
     from tasks.reconcile import watch as stay
 
-    stay(every) if watch else [print(line) for line in reconcile_once()]
+    stay(every) if watch else look()
 
 
 @back.command("model")

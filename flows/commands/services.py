@@ -56,18 +56,24 @@ def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
     from infra.services import reachable
     from infra.settings import load
+    from models.errors import TailorbirdError
     from serving import screen
 
-    services = reachable(load())
+    services, mistake = reachable(load()), None
     found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements"))
     if services["postgres"]:
         from serving.freshness import judged
         from serving.status import status as look
 
         found = look(running.database())
-        found["placements"] = judged(found["placements"], load())
+        try:
+            found["placements"] = judged(found["placements"], load())
+        except TailorbirdError as error:  # all the rest is told first
+            mistake = error
     found["services"] = services
     print(json.dumps(found)) if as_json else screen.status(found)
+    if mistake:
+        raise mistake
 
 
 @app.command()

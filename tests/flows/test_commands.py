@@ -31,3 +31,10 @@ def said(*arguments: str, var: Path) -> str:
 )
 def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], message: str, tmp_path: Path) -> None:
     assert message in said("ingest", *arguments, var=tmp_path)
+
+
+def test_lists_are_made_without_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    for name, path in (("PREFECT_API_URL", "/api"), ("MLFLOW_TRACKING_URI", "")):
+        monkeypatch.setenv(name, f"http://127.0.0.1:9{path}")
+    assert "Not reachable: postgres, prefect. Start" in said("score", var=tmp_path)

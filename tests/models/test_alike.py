@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.alike import Alike
+from models.retrieval import ProductShelf
 from models.training_data import TrainingData
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]
@@ -51,3 +52,13 @@ def test_a_reason_names_the_category_where_there_is_one(small) -> None:
     codes, texts = alike.reasons(np.array([0, 4, 2], np.int32))
     said = [texts[code] for code in codes.tolist()]
     assert [text.lower() for text in said] == ["similar, in tea", "similar", "similar, in garden"]
+
+
+def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
+    bare = shop(small)
+    rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))
+    nothing = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
+    vectors = Alike.fit(replace(bare, **nothing), 7).vectors
+    everything = np.arange(len(TITLES))
+    found = ProductShelf(vectors, vectors).among(everything.astype(np.int32)).fetch(everything, 3)
+    assert (found.items == -1).all()

@@ -8,7 +8,7 @@ from scipy import sparse
 
 from models import answers, catalog
 from models.als import ImplicitALS
-from models.answers import DUE, RULES, Answers, Ranked
+from models.answers import BOUGHT, DUE, RULES, Answers, Ranked
 from models.in_turn import InTurn
 from models.lists import PICKED
 from models.most_popular import REASON, MostPopular, popularity
@@ -115,6 +115,20 @@ def test_again_lists_what_is_due_and_nothing_else_and_says_why_lists_are_short(d
     assert set(found["stranger"][0]) == {0, 1}
     assert {said[3] for said in found.values()} == {DUE}
     assert {len(said[0]) for key, said in found.items() if key not in ("u003", "stranger")} == {0}
+
+
+def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_it(
+    own: OwnFrequency, data: TrainingData
+) -> None:
+    keys, bought = np.array(["stranger", "u003"]), data.history().toarray()[3]
+    since = np.flatnonzero(~bought)[:2].tolist()
+    due = np.array([bought & False, bought])
+    due[:, since] = True
+    found = by_key(asking(data, own, k=30).of_everybody(keys, None, sparse.csr_array(due)))
+    assert set(found["stranger"][0]) == set(found["u003"][0][-2:]) == {*since}
+    assert set(found["u003"][0][:-2]) == {*np.flatnonzero(bought).tolist()}
+    assert set(found["stranger"][2]) == set(found["u003"][2][-2:]) == {BOUGHT}
+    assert BOUGHT not in found["u003"][2][:-2]
 
 
 def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_number(

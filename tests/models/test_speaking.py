@@ -9,6 +9,7 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.in_turn import Speaker
+from models.lists import PICKED
 from models.own_frequency import OwnFrequency
 from models.selection import Selected, select
 from models.shelf_rules import ShelfRules
@@ -115,4 +116,4 @@ def test_reasons_in_codes_are_the_reasons_in_words(
 def test_without_a_speaker_everything_was_filled_up(data: TrainingData) -> None:
     chosen = asked(None, every_second(data))[1]
     codes, texts = reasons_of(None, USERS, chosen, "Filled up")
-    assert (texts, set(codes.ravel().tolist())) == (["Filled up"], {-1})
+    assert (texts, set(codes.ravel().tolist())) == (["Filled up", PICKED], {-1})

@@ -120,3 +120,9 @@ def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
         connection.execute(delete(placements))
     with pytest.raises(NothingPublishedError):
         explain(shop, "raw u000", ranked(model)[0])
+
+
+def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
+    published(shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, publish.Shelf("alike", "run", 1, "v1", 1, "item"))
+    with pytest.raises(NothingPublishedError, match="The lists of 'alike' are about items"):
+        explain(shop, "raw u000", ranked(model)[0], "alike")

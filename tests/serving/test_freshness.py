@@ -3,9 +3,12 @@ from typing import Any
 
 import pytest
 
+from flows.commands.services import status
+from infra.installation import Installation
 from infra.settings import Settings
 from models.placement import PlacementError
 from serving.freshness import FRESH, NEVER, judged
+from tests.published import published
 
 
 @pytest.fixture
@@ -38,3 +41,15 @@ def test_a_file_that_cannot_be_used_is_told(settings: Settings) -> None:
     Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
     with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
         judged([], settings)
+
+
+def test_the_rest_of_the_status_is_told_all_the_same(
+    settings: Settings, installation: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(settings.placements).write_text("[home]\nfresh_hours = 0\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", settings.placements)
+    monkeypatch.setattr("infra.services.reachable", lambda _: {"postgres": True})
+    published(installation.engine, {"ann": [("i1", 1.0, "a")]})
+    with pytest.raises(PlacementError, match=r"home\.fresh_hours"):
+        status()
+    assert "home: not known whether fresh, batch" in capsys.readouterr().out

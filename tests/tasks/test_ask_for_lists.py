@@ -115,6 +115,18 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, 
     assert prefect.runs == []
 
 
+def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Installation, prefect: Prefect) -> None:
+    show(here.engine, 1, *ALL)
+    show(here.engine, 2, *ALL)
+    with here.engine.begin() as connection:
+        first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
+        publish.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1")
+        connection.execute(text("UPDATE placements SET published_at = published_at - interval '1 hour'"))
+    promote(here, 3)
+    ask_for_lists(here)
+    assert prefect.runs[0]["parameters"] == {"placements": ALL}
+
+
 def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Prefect) -> None:
     promote(here, 1, minutes=0.1)
     assert ask_for_lists(here) is None

@@ -115,6 +115,13 @@ def test_lists_about_items_come_back_whole(store: Engine) -> None:
     assert (found["batch_id"], found["users"]) == (first, 3)
 
 
+def test_lists_of_users_never_come_back_as_lists_about_items(store: Engine) -> None:
+    first = show(store, "old")
+    show(store, "alike", about="item")
+    show(store, "new")
+    assert back()["batch_id"] == first
+
+
 def test_other_placements_stay(store: Engine) -> None:
     show(store, "old")
     show(store, "new")

@@ -194,3 +194,11 @@ def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> No
     assert rows[0]["reason"].startswith("You buy this about every ")
     assert all(row["title"] and row["reason"] and row["model_version"] == 1 for row in rows)
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+
+
+def test_without_anybody_who_agreed_that_is_told(stage: Any) -> None:
+    stage.promote()
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(users).values(consent=False))
+    with pytest.raises(TailorbirdError, match="nobody to make lists for"):
+        score_placement.fn()

@@ -9,39 +9,50 @@ down_revision = "0005"
 
 _WORDS = (("batch_items", "item_id"), ("batch_reasons", "reason"))
 
-_VIEWS = """
-CREATE VIEW current_recommendations AS
-SELECT placement.placement, shelf.subject AS user_key, entry.rank::int AS rank, named.item_id, item.title,
-       item.category, item.brand, item.price, item.currency, entry.score, said.reason, batch.model_version,
-       batch.batch_id
+_SHOWN = """entry.rank::int AS rank, named.item_id, item.title, item.category, item.brand, item.price, item.currency,
+       entry.score, said.reason, batch.model_version, batch.batch_id"""
+
+_BATCHES = """
 FROM placements AS placement
 JOIN recommendation_batches AS batch ON batch.batch_id = placement.batch_id
 JOIN recommendations AS shelf ON shelf.batch_id = placement.batch_id
+"""
+
+_ENTRIES = """
 CROSS JOIN LATERAL unnest(shelf.items, shelf.scores, shelf.reasons) WITH ORDINALITY AS entry (code, score, why, rank)
 JOIN batch_items AS named ON named.batch_id = placement.batch_id AND named.code = entry.code
 LEFT JOIN batch_reasons AS said ON said.batch_id = placement.batch_id AND said.code = entry.why
 LEFT JOIN items AS item ON item.item_id = named.item_id
-JOIN users ON users.user_key = shelf.subject AND users.consent
+"""
+
+_AGREED = """
 WHERE batch.about = 'user'
-  AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject);
+  AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject)
+"""
+
+# PostgreSQL looks for the best order among 8 tables at most (join_collapse_limit), the first ones here: whose lists are
+# asked for is said there. A view of a view would have one user's lists sought after those of everybody were joined.
+_VIEWS = f"""
+CREATE VIEW current_recommendations AS
+SELECT placement.placement, shelf.subject AS user_key, {_SHOWN}
+{_BATCHES}
+JOIN users ON users.user_key = shelf.subject AND users.consent
+{_ENTRIES}
+{_AGREED};
 
 CREATE VIEW current_item_recommendations AS
-SELECT placement.placement, shelf.subject AS for_item_id, entry.rank::int AS rank, named.item_id, item.title,
-       item.category, item.brand, item.price, item.currency, entry.score, said.reason, batch.model_version,
-       batch.batch_id
-FROM placements AS placement
-JOIN recommendation_batches AS batch ON batch.batch_id = placement.batch_id
-JOIN recommendations AS shelf ON shelf.batch_id = placement.batch_id
-CROSS JOIN LATERAL unnest(shelf.items, shelf.scores, shelf.reasons) WITH ORDINALITY AS entry (code, score, why, rank)
-JOIN batch_items AS named ON named.batch_id = placement.batch_id AND named.code = entry.code
-LEFT JOIN batch_reasons AS said ON said.batch_id = placement.batch_id AND said.code = entry.why
-LEFT JOIN items AS item ON item.item_id = named.item_id
+SELECT placement.placement, shelf.subject AS for_item_id, {_SHOWN}
+{_BATCHES}
+{_ENTRIES}
 WHERE batch.about = 'item';
 
 CREATE VIEW recommendations_by_user_id AS
-SELECT identities.user_id, current.*
-FROM identity.users AS identities
-JOIN current_recommendations AS current USING (user_key)
+SELECT identities.user_id, placement.placement, shelf.subject AS user_key, {_SHOWN}
+{_BATCHES}
+JOIN identity.users AS identities ON identities.user_key = shelf.subject
+JOIN users ON users.user_key = shelf.subject AND users.consent
+{_ENTRIES}
+{_AGREED}
 """
 
 _BEFORE = """
