@@ -9,7 +9,9 @@ from infra import deployments, placements
 from infra.installation import Installation
 from infra.schema import placements as shown
 from infra.schema import recommendation_batches
+from tasks import publish
 from tasks.champion import Champion, champion
+from tasks.ledger import busy
 
 _GRACE: Final = timedelta(seconds=30)
 """Whoever promotes by a command may be about to score by a command: two at once would do the same work twice."""
@@ -31,6 +33,8 @@ def ask_for_lists(here: Installation) -> str | None:
         return None
     names = [name for name in placements.configured(here.settings) if name not in rows or _due(rows[name], holder)]
     key = f"lists of promotion {holder['promotion_id']}"
+    if any(busy(here.engine, publish.lock(name)) for name in placements.configured(here.settings)):
+        return None  # somebody makes lists already: what is left to make then is seen at the next look
     if not names or not deployments.run(here.endpoints, "score", key, {"placements": names}):
         return None
     return f"Lists of version {holder['model_version']} are being made for {', '.join(names)}."

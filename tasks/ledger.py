@@ -67,6 +67,13 @@ def hold(engine: Engine, *names: str, wait: bool = False) -> Iterator[Callable[[
             _release(connection, held)
 
 
+def busy(engine: Engine, name: str) -> bool:
+    """Whether somebody keeps it to himself right now."""
+    free = select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
+    with engine.connect() as connection:
+        return connection.execute(free).scalar() is False
+
+
 def _release(connection: Connection, held: list[Any]) -> None:
     """Give locks back. Those whose connection was lost are free already, and whatever ended the work is told."""
     with suppress(OperationalError, PendingRollbackError):

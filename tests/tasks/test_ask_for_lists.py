@@ -15,6 +15,7 @@ from infra.installation import Installation
 from infra.schema import promotions
 from tasks import publish
 from tasks.ask_for_lists import ask_for_lists
+from tasks.ledger import hold
 from tests.published import published, shelf
 
 ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
@@ -139,3 +140,11 @@ def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installat
     prefect.deployed = False
     assert ask_for_lists(here) is None
     assert prefect.runs == []
+
+
+def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Prefect) -> None:
+    promote(here, 1)
+    with hold(here.engine, publish.lock("email")):
+        assert ask_for_lists(here) is None
+    assert prefect.runs == []
+    assert ask_for_lists(here)
