@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from models.in_turn import Speaker
 from models.lists import PICKED
+from models.lookup import Lookup
 from models.ranking import NOBODY
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected
@@ -86,23 +87,13 @@ def _due(
     if speaker is None:
         score = np.full(len(row), -np.inf, dtype=np.float32) if fallback is None else fallback[item]
     elif isinstance(speaker, RanksPairs):
-        score = _found((row, item), speaker.ranked(users), due.shape[1])
+        said_row, said_item, said = speaker.ranked(users)
+        score = Lookup.of(said_row, said_item, due.shape[1], said[:, None]).find(row, item, -np.inf)[:, 0]
     elif isinstance(speaker, Factored):
         score = np.nan_to_num(products(speaker.queries(users), speaker.item_vectors, row, item), nan=-np.inf)
     else:
         score = speaker.scores(users)[row, item]
     return row, item, score.astype(np.float32)
-
-
-def _found(pairs: tuple[Rows, Rows], ranked: Any, n_items: int) -> NDArray[np.float32]:
-    wanted = pairs[0] * n_items + pairs[1]
-    named = ranked[0].astype(np.int64) * n_items + ranked[1]
-    order = np.argsort(named)
-    place = np.minimum(np.searchsorted(named[order], wanted), max(0, len(named) - 1))
-    if not len(named):
-        return np.full(len(wanted), -np.inf, dtype=np.float32)
-    hit = named[order[place]] == wanted
-    return np.where(hit, ranked[2][order[place]], np.float32(-np.inf))
 
 
 def reasons_of(

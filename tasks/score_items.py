@@ -10,6 +10,7 @@ from scipy import sparse
 from infra.installation import Installation
 from models.ahead import ahead
 from models.alike import Alike
+from models.answers import Ranked
 from models.bought_together import BoughtTogether
 from models.lists import PICKED, Lists
 from models.placement import Placement
@@ -56,7 +57,7 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
         for rows, chosen in ahead(chunk, range(0, len(data.items), _AT_ONCE), 1):
             found = chosen.stated / rules.boost[chosen.items]
             said = reasons(chosen.items, found)
-            yield _coded(rows, data.items[rows], chosen, said, words, _FEW[str(placement.by)])
+            yield _ranked(rows, data.items[rows], chosen, said, _FEW[str(placement.by)]).coded(words.codes)
 
     everybody = Segments(["all items"], np.zeros(len(data.items), dtype=np.int64))
     return Work(placement, shelf, data.items, data.items, rules.allowed, lists, everybody, notes(placement, catalogue))
@@ -93,15 +94,10 @@ def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
     return shelf, reasons
 
 
-def _coded(
-    rows: Rows,
-    subjects: NDArray[np.str_],
-    chosen: Selected,
-    said: tuple[NDArray[np.int32], list[str]],
-    words: Words,
-    few: str,
-) -> Lists:
-    picked, code = words.codes([PICKED])[0], words.codes(said[1])
-    listed = chosen.items >= 0
-    reason = np.where(chosen.picked, picked, np.where(listed, code[said[0]], NOBODY)).astype(np.int32)
-    return Lists(rows, subjects, chosen.items, chosen.stated, reason, np.where(listed.all(axis=1), "", few))
+def _ranked(
+    rows: Rows, subjects: NDArray[np.str_], chosen: Selected, said: tuple[NDArray[np.int32], list[str]], few: str
+) -> Ranked:
+    listed, texts = chosen.items >= 0, [PICKED, *said[1]]
+    reasons = np.where(chosen.picked, 0, np.where(listed, said[0] + 1, NOBODY)).astype(np.int32)
+    short = np.where(listed.all(axis=1), "", few)
+    return Ranked(rows, subjects, chosen.items, chosen.stated, reasons, texts, short)
