@@ -29,7 +29,8 @@ metadata = MetaData(
 )
 
 
-def _moment(name: str, *, now: bool = False) -> Column[object]:
+def moment(name: str, *, now: bool = False) -> Column[object]:
+    """A point in time; by default none, or with `now` that of the insert."""
     default = func.now() if now else None
     return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
 
@@ -73,8 +74,8 @@ users = Table(
     Column("consent_source", Text, nullable=False),
     Column("batch_id", Text, nullable=False),
     _times(),
-    _moment("consent_at"),
-    _moment("refused_at"),
+    moment("consent_at"),
+    moment("refused_at"),
 )
 
 aliases = Table(
@@ -82,7 +83,7 @@ aliases = Table(
     metadata,
     Column("anonymous_key", Text, primary_key=True),
     Column("user_key", Text, primary_key=True),
-    _moment("occurred_at"),
+    moment("occurred_at"),
     Column("batch_id", Text, nullable=False),
     comment="Which device turned out to be whose, the latest counts: data sets join what it did to the user.",
 )
@@ -92,7 +93,7 @@ suppressions = Table(
     metadata,
     Column("user_key", Text, primary_key=True),
     Column("reason", Text, nullable=False),
-    _moment("since", now=True),
+    moment("since", now=True),
     comment="Users whose rows are counted and dropped before anything is stored.",
 )
 
@@ -102,7 +103,7 @@ exclusions = Table(
     Column("user_key", Text, primary_key=True),
     Column("kind", Text, primary_key=True),
     Column("value", Text, primary_key=True),
-    _moment("since", now=True),
+    moment("since", now=True),
     CheckConstraint("kind IN ('item', 'brand', 'category')", name="ck_exclusions_kind"),
     comment="What single users are never shown: an item, a brand, or a category with all below it.",
 )
@@ -127,9 +128,9 @@ ingest_batches = Table(
     Column("consent", Text, nullable=False),
     Column("quality", JSONB),
     Column("detail", Text),
-    _moment("started_at", now=True),
-    _moment("finished_at"),
-    _moment("late_before"),
+    moment("started_at", now=True),
+    moment("finished_at"),
+    moment("late_before"),
     Column("late", BigInteger, nullable=False, server_default="0"),
     Column("request", JSONB, nullable=False, server_default="{}"),
 )
@@ -143,7 +144,7 @@ ingest_updates = Table(
     Column("key", Text, primary_key=True),
     Column("said", JSONB, nullable=False),
     _times("times"),
-    _moment("said_at"),
+    moment("said_at"),
     comment="What a batch on its way in says of items, users and devices; it counts once the batch is committed.",
 )
 
@@ -165,8 +166,8 @@ quarantine = Table(
     Column("chunk", Integer, nullable=False),
     Column("rule_ids", ARRAY(Text), nullable=False),
     Column("payload", JSONB, nullable=False),
-    _moment("first_seen", now=True),
-    _moment("replayed_at"),
+    moment("first_seen", now=True),
+    moment("replayed_at"),
 )
 
 datasets = Table(
@@ -174,7 +175,7 @@ datasets = Table(
     metadata,
     Column("version", Text, primary_key=True),
     Column("manifest", JSONB, nullable=False),
-    _moment("created_at", now=True),
+    moment("created_at", now=True),
 )
 
 segments = Table(
@@ -208,7 +209,7 @@ search_results = Table(
     Column("ndcg_10", Float, nullable=False),
     Column("trials", Integer, nullable=False),
     Column("run_id", Text),
-    _moment("finished_at", now=True),
+    moment("finished_at", now=True),
     Column("drift", Float),
 )
 
@@ -222,14 +223,14 @@ reviews = Table(
     Column("gate", JSONB, nullable=False),
     Column("groups", JSONB, nullable=False, server_default="[]"),
     Column("against", BigInteger, nullable=False, server_default="0"),
-    _moment("requested_at", now=True),
-    _moment("expires_at"),
+    moment("requested_at", now=True),
+    moment("expires_at"),
     Column("decision", Text),
     Column("reviewer", Text),
     Column("reason", Text),
     Column("via", Text),
     Column("overridden", Boolean, nullable=False, server_default="false"),
-    _moment("decided_at"),
+    moment("decided_at"),
     comment="`against` is the promotion that the gate compared with (0: none): no other champion is replaced.",
 )
 
@@ -250,8 +251,8 @@ promotions = Table(
     Column("gate", JSONB, nullable=False, server_default="[]"),
     Column("overridden", Boolean, nullable=False, server_default="false"),
     Column("restores", BigInteger),
-    _moment("promoted_at", now=True),
-    _moment("followed_at"),
+    moment("promoted_at", now=True),
+    moment("followed_at"),
     comment="Each row replaces the champion it `follows` (0: none): a second row after the same one is refused. "
     "`restores` is the earlier row that a rollback went back to; at `followed_at` MLflow's alias came after.",
 )
@@ -272,8 +273,8 @@ recommendation_batches = Table(
     Column("recommendations", BigInteger, nullable=False, server_default="0"),
     Column("summary", JSONB, nullable=False, server_default="{}"),
     Column("detail", Text),
-    _moment("created_at", now=True),
-    _moment("published_at"),
+    moment("created_at", now=True),
+    moment("published_at"),
     UniqueConstraint("placement", "run_key"),
 )
 
@@ -313,9 +314,9 @@ placements = Table(
     Column("placement", Text, primary_key=True),
     Column("batch_id", BigInteger, nullable=False),
     Column("previous_batch_id", BigInteger),
-    _moment("published_at", now=True),
+    moment("published_at", now=True),
     Column("fence", BigInteger, nullable=False, server_default="0"),
     Column("moved_by", Text),
-    _moment("checked_at", now=True),
+    moment("checked_at", now=True),
     comment="The batch that readers see: publishing moves this pointer and nothing else.",
 )

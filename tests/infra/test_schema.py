@@ -6,7 +6,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
 from infra.database import engine
-from infra.schema import LEDGER, ingest_batches, ingest_chunks, metadata
+from infra.monitoring_schema import metadata
+from infra.schema import LEDGER, ingest_batches, ingest_chunks
 
 
 @pytest.fixture
