@@ -83,7 +83,8 @@ retrain_requests = Table(
     Column("steps", JSONB, nullable=False, server_default="{}"),
     CheckConstraint("origin IN ('drift', 'schedule', 'person')", name="ck_retrain_requests_origin"),
     CheckConstraint("status IN ('requested', 'running', 'done', 'failed')", name="ck_retrain_requests_status"),
-    comment="Retraining that was asked for: one is open at a time, and whoever works on it holds a lease and its fence.",
+    comment="Retraining that was asked for: one is open at a time, and whoever works on it holds a lease and its "
+    "fence.",
 )
 Index(
     "one_open_retrain_request",
