@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation
 from infra.schema import datasets, search_results
-from models.drift import shift
+from models.drift.shift import shift
 from models.search_plan import same_shape
 from tasks.load_dataset import manifest_of, open_dataset
 

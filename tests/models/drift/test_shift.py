@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.drift import STEADY, distance, shift
+from models.drift.shift import STEADY, distance, shift
 from models.features.tables import TABLES
 
 RANDOM = np.random.default_rng(3)

@@ -1,0 +1,160 @@
+"""Cuts events into windows of equal length, and counts each against the time before it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.drift import moments
+from models.drift.events import DAY, INTERACTIONS, NOTHING, Events, Floats, Goods, Ints
+from models.drift.features import features
+from models.drift.layout import BINS, PLACE, Sums
+from models.drift.moments import Before, Edges, Moments
+
+_BEFORE_DAYS: Final = 28
+_AGES: Final = 9
+_ANCHORS: Final = 2_000
+_LEARNT_FROM: Final = 8
+"""Windows whose users give the bins of features."""
+
+
+def windows_before(window_days: int) -> int:
+    """How many windows make up the time that one is held against: four weeks, and at least four windows."""
+    return max(4, round(_BEFORE_DAYS / window_days))
+
+
+def ages(window_days: int) -> int:
+    """How many ages of a champion are told apart, in windows. Items and users become unknown to it all the time: what
+    came earlier than its last age ago is taken for known, lest it is new for ever."""
+    return min(_AGES, windows_before(window_days) + 1)
+
+
+@dataclass
+class History:
+    """Windows 0 … n - 1, one after the other; those from `cut` on were not known to the champion."""
+
+    events: Events
+    goods: Goods
+    start: int
+    """When window 0 begins."""
+    window_days: int
+    cut: int
+    """The first window after what the champion has learned from."""
+    n_users: int
+    edges: Edges = field(default_factory=dict)
+    """Of a calibration; without it they are found here."""
+    _base: dict[int, Floats] = field(default_factory=dict)
+    _counts: dict[int, Ints] = field(default_factory=dict)
+    _tastes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.edges = self.edges or self._edges()
+
+    def span(self, window: int) -> tuple[int, int]:
+        """When it begins and ends."""
+        begin = self.start + window * self.window_days * DAY
+        return begin, begin + self.window_days * DAY
+
+    def weekday(self, window: int) -> int:
+        """What it is compared with: windows of whole weeks with each other, others with those of the same weekday."""
+        return 0 if self.window_days % 7 == 0 else (self.span(window)[0] // DAY) % 7
+
+    def cut_out(self, window: int) -> Events:
+        """The events of a window."""
+        return self.events.between(*self.span(window))
+
+    def counted(self, window: int, end: int | None = None) -> Moments:
+        """The counts of a window by user; the champion knew the windows before `end`, by default all before it."""
+        before = self._before(window, window if end is None else end)
+        return moments.moments(self.cut_out(window), self.goods, before, self.edges)
+
+    def sums(self, window: int, end: int) -> Sums:
+        """The counts of a window over its users."""
+        if window not in self._base:
+            self._base[window] = self.counted(window).sums
+        if end == window:
+            return Sums(self._base[window])
+        found = self._base[window].copy()
+        other = moments.aged(self.cut_out(window), self.goods, self._before(window, end))
+        for name in ("popularity", "new items", "new users", "likeness", "anchors"):
+            found[PLACE[name]] = other[PLACE[name]]
+        return Sums(found)
+
+    def usual(self, end: int) -> Sums:
+        """The counts of the time before a window, which those of others are held against."""
+        total = np.sum([self.sums(window, window).values for window in self._reference(end)], axis=0)
+        counts = self._popular(end)
+        decile = moments.deciles(counts)
+        seen = decile >= 0
+        total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
+        return Sums(total)
+
+    def _reference(self, end: int) -> range:
+        return range(max(0, end - windows_before(self.window_days)), end)
+
+    def _before(self, window: int, end: int) -> Before:
+        cut = self.span(max(end, window + 1 - ages(self.window_days)))[0]
+        return Before(
+            cut,
+            moments.deciles(self._popular(end)),
+            self._anchor,
+            moments.unit(np.sum([self._none, *(self._taste(j) for j in self._reference(end))], axis=0)),
+            self._log_prices,
+        )
+
+    def _popular(self, end: int) -> Ints:
+        counts = [self._interactions(j) for j in self._reference(end)]
+        total: Ints = np.sum(counts or [np.zeros(len(self.goods), dtype=np.int64)], axis=0)
+        return total
+
+    def _interactions(self, window: int) -> Ints:
+        if window not in self._counts:
+            acts = self._acts(*self.span(window))
+            self._counts[window] = np.bincount(acts.item, minlength=len(self.goods))
+        return self._counts[window]
+
+    def _taste(self, window: int) -> NDArray[np.float32]:
+        if window not in self._tastes:
+            acts = self._acts(*self.span(window))
+            self._tastes[window] = moments.tastes(acts, self.goods, self._anchor, len(self._none))
+        return self._tastes[window]
+
+    def _acts(self, begin: int, end: int) -> Events:
+        found = self.events.between(begin, end)
+        return found.such(INTERACTIONS[found.kind])
+
+    @cached_property
+    def _none(self) -> NDArray[np.float32]:
+        return np.zeros((int(self._anchor.max(initial=-1)) + 1, self.goods.vectors.shape[1]), dtype=np.float32)
+
+    @cached_property
+    def _anchor(self) -> Ints:
+        """Those who were active in most windows before the cut, by their place: their taste is known."""
+        active = np.zeros(self.n_users, dtype=np.int64)
+        for window in range(max(0, self.cut)):
+            active[np.unique(self._acts(*self.span(window)).user)] += 1
+        most = np.argsort(-active, kind="stable")[:_ANCHORS]
+        chosen = most[active[most] > 1]
+        found = np.full(self.n_users, NOTHING, dtype=np.int64)
+        found[chosen] = np.arange(len(chosen))
+        return found
+
+    @cached_property
+    def _log_prices(self) -> Floats:
+        known = self.events.between(self.start, self.span(self.cut)[0])
+        return moments.log_prices(known, len(self.goods))
+
+    def _edges(self) -> Edges:
+        """Bins of the features, by the users of the last windows before the cut."""
+        found = [self._features(window) for window in range(max(0, self.cut - _LEARNT_FROM), self.cut)]
+        return moments.edges_of({name: np.concatenate([one[name] for one in found]) for name in found[0]})
+
+    def _features(self, window: int) -> dict[str, Floats]:
+        return features(self._acts(*self.span(window)), self.goods)[1]
+
+    def calibrating(self) -> Iterator[int]:
+        """The windows before the cut that have a whole time before them, also for a champion of the last age."""
+        yield from range(2 * windows_before(self.window_days), self.cut)
