@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -16,11 +15,9 @@ from scipy import sparse
 from infra.installation import Installation
 from models import columns
 from models.placement_rules import EVER
-from models.sql import texts
 from tasks.dataset_events import OWNER, SAID
-from tasks.dataset_known import known_now
+from tasks.lake_engine import lake_engine
 
-_MEMORY: Final = "1GB"
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
 _NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
@@ -115,12 +112,5 @@ def _engine(here: Installation, wanted: bool) -> Iterator[Any]:
     if not wanted or not here.lake.event_files():
         yield None
         return
-    known = known_now(here)
-    here.settings.var.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(f"SET temp_directory = {texts([str(here.settings.var / 'spill')])[1:-1]}")
-        connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        for name, rows in (("aliases", known.aliases), ("batches", known.batches)):
-            connection.register(name, rows)
+    with lake_engine(here) as (connection, _):
         yield connection
