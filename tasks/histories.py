@@ -24,18 +24,20 @@ _MEMORY: Final = "1GB"
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
 _NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
-_TAKEN_BACK: Final = f"""
+TAKEN_BACK: Final = f"""
     CREATE TABLE taken_back AS
     SELECT DISTINCT session_id, said.item_id FROM {SAID}
     WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
 """
+LASTED: Final = f"""NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
+        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
+        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))"""
+"""SQL: it was not taken back, as `TAKEN_BACK` knows."""
 _DONE: Final = f"""
     FROM {SAID}
     JOIN people ON people.user_key = {OWNER}
     JOIN goods ON goods.item_id = said.item_id
-    WHERE ({{which}}) AND NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
-        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
-        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))
+    WHERE ({{which}}) AND {LASTED}
 """
 _HIDDEN: Final = f'SELECT DISTINCT people.code AS "user", goods.code AS item {_DONE} ORDER BY 1, 2'
 _BASKET: Final = "coalesce(said.session_id, occurred_at::VARCHAR)"
@@ -53,7 +55,7 @@ def hidden(
 ) -> Any:
     """Boolean CSR, users x items: what a user did to an item, by the type of event, in so many days up to the newest
     event there is, or ever. None without windows or events. Purchases that were taken back did not happen."""
-    with _engine(here, bool(windows)) as connection:
+    with lake_engine(here, bool(windows)) as connection:
         if connection is None:
             return None
         which = " OR ".join(
@@ -69,7 +71,7 @@ def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) ->
     It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
     what was bought once has no usual time between, and is due.
     """
-    with _engine(here, True) as connection:
+    with lake_engine(here, True) as connection:
         if connection is None:
             return sparse.csr_array((len(users), len(items)), dtype=bool)
         bought = f"event_type = '{columns.PURCHASE}'"
@@ -78,7 +80,7 @@ def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) ->
 
 def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
     """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
-    with _engine(here, True) as connection:
+    with lake_engine(here, True) as connection:
         if connection is None:
             return np.full(len(items), np.nan)
         files = {"files": here.lake.event_files()}
@@ -97,7 +99,7 @@ def _pairs(
         codes = np.arange(len(words), dtype=np.int32)
         connection.register(name, pa.table({column: pa.array(words.tolist(), pa.string()), "code": codes}))
     ask: dict[str, Any] = {"files": here.lake.event_files()}
-    connection.execute(_TAKEN_BACK, ask)
+    connection.execute(TAKEN_BACK, ask)
     if "$now" in statement:
         ask["now"] = connection.sql(_NEWEST, params=ask).fetchall()[0][0] or 0
     counts, item = np.zeros(len(users) + 1, dtype=np.int64), []
@@ -110,7 +112,7 @@ def _pairs(
 
 
 @contextmanager
-def _engine(here: Installation, wanted: bool) -> Iterator[Any]:
+def lake_engine(here: Installation, wanted: bool) -> Iterator[Any]:
     """An engine that knows devices and batches; None when there are no events to ask about."""
     if not wanted or not here.lake.event_files():
         yield None

@@ -13,7 +13,7 @@ from infra.schema import suppressions, users
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks import publish, published_lists
 from tasks.published_lists import models_during, shown_during
-from tests.published import Said, published, shelf
+from tests.published import Said, published, put_back, shelf
 
 NAMES = [f"u{n}" for n in range(6)]
 NOW = time.time()
@@ -39,21 +39,14 @@ def lists(*items: str, names: list[str] = NAMES) -> dict[str, Said]:
 def show(store: Engine, shown: dict[str, Said], ago: float, run: str = "run", **about: Any) -> int:
     """Publish lists, and say that it was so many days ago."""
     batch_id = published(store, shown, shelf(run, k=2, **about))
-    _put_back(store, ago)
+    put_back(store, day(ago))
     return batch_id
 
 
 def go_back(store: Engine, batch_id: int, ago: float) -> None:
     with store.begin() as connection:
         publish.go_back(connection, "home", batch_id, "ann: a test")
-    _put_back(store, ago)
-
-
-def _put_back(store: Engine, ago: float) -> None:
-    latest = select(showings.c.showing_id).order_by(showings.c.showing_id.desc()).limit(1).scalar_subquery()
-    then = text(f"to_timestamp({day(ago)})")
-    with store.begin() as connection:
-        connection.execute(update(showings).where(showings.c.showing_id == latest).values(published_at=then))
+    put_back(store, day(ago))
 
 
 def seen(store: Engine, start: float, end: float, placement: str = "home") -> dict[str, list[Any]]:
