@@ -114,3 +114,20 @@ published_lists = Table(
     Column("items", ARRAY(Text), nullable=False),
     comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
 )
+
+audit_reports = Table(
+    "audit_reports",
+    metadata,
+    Column("audit_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("window_from", DateTime(timezone=True), nullable=False),
+    Column("window_to", DateTime(timezone=True), nullable=False),
+    Column("model_versions", ARRAY(Integer), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("page", Text),
+    moment("created_at", now=True),
+    CheckConstraint("status IN ('within margin', 'beyond margin', 'not judged')", name="ck_audit_reports_status"),
+    comment="One row an audit of what was served: figures by group of people, exposure, and whether a group is served "
+    "worse than everybody else. The view audit_groups has a row for each figure of each group.",
+)

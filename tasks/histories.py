@@ -17,13 +17,14 @@ from infra.installation import Installation
 from models import columns
 from models.placement_rules import EVER
 from models.sql import texts
-from tasks.dataset_events import OWNER, SAID
+from tasks.dataset_events import OWNER, SAID, Known
 from tasks.dataset_known import known_now
 
 _MEMORY: Final = "1GB"
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
-_NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
+NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
+"""SQL: the time of the newest event."""
 TAKEN_BACK: Final = f"""
     CREATE TABLE taken_back AS
     SELECT DISTINCT session_id, said.item_id FROM {SAID}
@@ -84,7 +85,7 @@ def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
         if connection is None:
             return np.full(len(items), np.nan)
         files = {"files": here.lake.event_files()}
-        now = connection.sql(_NEWEST, params=files).fetchall()[0][0]
+        now = connection.sql(NEWEST, params=files).fetchall()[0][0]
         seen = dict(connection.sql(_FIRST_SEEN, params=files).fetchall())
     first = np.array([seen.get(item, np.nan) for item in items.tolist()], dtype=np.float64)
     days: NDArray[np.float64] = (float(now or 0) - first) / _DAY
@@ -101,7 +102,7 @@ def _pairs(
     ask: dict[str, Any] = {"files": here.lake.event_files()}
     connection.execute(TAKEN_BACK, ask)
     if "$now" in statement:
-        ask["now"] = connection.sql(_NEWEST, params=ask).fetchall()[0][0] or 0
+        ask["now"] = connection.sql(NEWEST, params=ask).fetchall()[0][0] or 0
     counts, item = np.zeros(len(users) + 1, dtype=np.int64), []
     for batch in connection.sql(statement, params=ask).to_arrow_reader(_BATCH_ROWS):
         counts[1:] += np.bincount(batch["user"].to_numpy(), minlength=len(users))
@@ -112,12 +113,12 @@ def _pairs(
 
 
 @contextmanager
-def lake_engine(here: Installation, wanted: bool) -> Iterator[Any]:
-    """An engine that knows devices and batches; None when there are no events to ask about."""
+def lake_engine(here: Installation, wanted: bool = True, known: Known | None = None) -> Iterator[Any]:
+    """An engine that knows devices and batches, of `known` or as they stand; None without events to ask about."""
     if not wanted or not here.lake.event_files():
         yield None
         return
-    known = known_now(here)
+    known = known or known_now(here)
     here.settings.var.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")

@@ -59,7 +59,7 @@ def _done(
     here: Installation, keys: NDArray[np.str_], kinds: Sequence[str], start: float, end: float
 ) -> tuple[pa.Table, list[str]]:
     """What these users did in the window, and what most people did before it."""
-    with lake_engine(here, True) as connection:
+    with lake_engine(here) as connection:
         if connection is None:
             return _NOTHING, []
         people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}
