@@ -94,13 +94,40 @@ Index(
     _table=retrain_requests,
 )
 
+showings = Table(
+    "showings",
+    metadata,
+    Column("showing_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    moment("published_at", now=True),
+    comment="Every time a placement's pointer moved: what it moved to was shown until the next row of the placement. "
+    "A batch that is shown again after another one has a row for each time.",
+)
+Index("showings_of_a_placement", showings.c.placement, showings.c.published_at)
+
 published_lists = Table(
     "published_lists",
     metadata,
-    Column("batch_id", BigInteger, primary_key=True),
+    Column("showing_id", ForeignKey("showings.showing_id", ondelete="CASCADE"), primary_key=True),
     Column("subject", Text, primary_key=True),
-    Column("placement", Text, nullable=False),
     Column("items", ARRAY(Text), nullable=False),
-    moment("published_at", now=True),
     comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
+)
+
+audit_reports = Table(
+    "audit_reports",
+    metadata,
+    Column("audit_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("window_from", DateTime(timezone=True), nullable=False),
+    Column("window_to", DateTime(timezone=True), nullable=False),
+    Column("model_versions", ARRAY(Integer), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("page", Text),
+    moment("created_at", now=True),
+    CheckConstraint("status IN ('within margin', 'beyond margin', 'not judged')", name="ck_audit_reports_status"),
+    comment="One row an audit of what was served: figures by group of people, exposure, and whether a group is served "
+    "worse than everybody else. The view audit_groups has a row for each figure of each group.",
 )

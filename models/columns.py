@@ -39,6 +39,11 @@ SCORE: Final = "score"
 REASON: Final = "reason"
 MODEL_VERSION: Final = "model_version"
 
+ITEMS: Final = "items"
+"""A list, best first."""
+SHOWN_FROM: Final = "shown_from"
+SHOWN_UNTIL: Final = "shown_until"
+
 AS_OF: Final = "as_of"
 
 PURCHASE: Final = "purchase"

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
 from typing import Any
 
@@ -120,6 +120,16 @@ def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
             _console.print(f"{batch['placement']}: {note}")
 
 
+def _audit(found: Mapping[str, Any]) -> None:
+    """The groups, the verdict, and where the page is."""
+    if found["groups"]:
+        title = f"What was served at {found['placement']}, {found['window']}"
+        _table(title, found["groups"], {name: name for name in found["groups"][0]})
+    _console.print(f"{found['status']}: {found['verdict']}")
+    if found.get("page"):
+        _console.print(f"The whole audit: {found['page']}", soft_wrap=True)
+
+
 def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """One user's recommendations with titles and reasons."""
     if not rows:
@@ -232,18 +242,10 @@ def _program() -> str:
 
 def result(kind: str, value: Any) -> None:
     """What a single command has done."""
-    if kind == "ledger":
-        _ledger(value)
+    if kind in _RESULTS:
+        _RESULTS[kind](value)
     elif kind == "ledger_entry":
         _table("Batch", [{"what": n, "said": str(v)} for n, v in value.items()], {"what": "", "said": ""})
-    elif kind == "review":
-        _review(value)
-    elif kind == "batches":
-        _batches(value)
-    elif kind == "search":
-        _search(value)
-    elif kind == "retrain":
-        _retrain(value)
     elif kind == "validation":
         _folds(value["models"])
     elif kind == "runs":
@@ -252,3 +254,13 @@ def result(kind: str, value: Any) -> None:
     else:
         for row in value if isinstance(value, list) else [value]:
             _console.print(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
+
+
+_RESULTS: dict[str, Callable[[Any], None]] = {
+    "ledger": _ledger,
+    "review": _review,
+    "batches": _batches,
+    "search": _search,
+    "retrain": _retrain,
+    "audit": _audit,
+}

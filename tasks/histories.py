@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -15,24 +16,29 @@ from scipy import sparse
 from infra.installation import Installation
 from models import columns
 from models.placement_rules import EVER
-from tasks.dataset_events import OWNER, SAID
-from tasks.lake_engine import lake_engine
+from models.sql import texts
+from tasks.dataset_events import OWNER, SAID, Known
+from tasks.dataset_known import known_now
 
+_MEMORY: Final = "1GB"
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
-_NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
-_TAKEN_BACK: Final = f"""
+NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
+"""SQL: the time of the newest event."""
+TAKEN_BACK: Final = f"""
     CREATE TABLE taken_back AS
     SELECT DISTINCT session_id, said.item_id FROM {SAID}
     WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
 """
+LASTED: Final = f"""NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
+        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
+        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))"""
+"""SQL: it was not taken back, as `TAKEN_BACK` knows."""
 _DONE: Final = f"""
     FROM {SAID}
     JOIN people ON people.user_key = {OWNER}
     JOIN goods ON goods.item_id = said.item_id
-    WHERE ({{which}}) AND NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
-        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
-        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))
+    WHERE ({{which}}) AND {LASTED}
 """
 _HIDDEN: Final = f'SELECT DISTINCT people.code AS "user", goods.code AS item {_DONE} ORDER BY 1, 2'
 _BASKET: Final = "coalesce(said.session_id, occurred_at::VARCHAR)"
@@ -50,7 +56,7 @@ def hidden(
 ) -> Any:
     """Boolean CSR, users x items: what a user did to an item, by the type of event, in so many days up to the newest
     event there is, or ever. None without windows or events. Purchases that were taken back did not happen."""
-    with _engine(here, bool(windows)) as connection:
+    with lake_engine(here, bool(windows)) as connection:
         if connection is None:
             return None
         which = " OR ".join(
@@ -66,7 +72,7 @@ def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) ->
     It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
     what was bought once has no usual time between, and is due.
     """
-    with _engine(here, True) as connection:
+    with lake_engine(here, True) as connection:
         if connection is None:
             return sparse.csr_array((len(users), len(items)), dtype=bool)
         bought = f"event_type = '{columns.PURCHASE}'"
@@ -75,11 +81,11 @@ def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) ->
 
 def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
     """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
-    with _engine(here, True) as connection:
+    with lake_engine(here, True) as connection:
         if connection is None:
             return np.full(len(items), np.nan)
         files = {"files": here.lake.event_files()}
-        now = connection.sql(_NEWEST, params=files).fetchall()[0][0]
+        now = connection.sql(NEWEST, params=files).fetchall()[0][0]
         seen = dict(connection.sql(_FIRST_SEEN, params=files).fetchall())
     first = np.array([seen.get(item, np.nan) for item in items.tolist()], dtype=np.float64)
     days: NDArray[np.float64] = (float(now or 0) - first) / _DAY
@@ -94,9 +100,9 @@ def _pairs(
         codes = np.arange(len(words), dtype=np.int32)
         connection.register(name, pa.table({column: pa.array(words.tolist(), pa.string()), "code": codes}))
     ask: dict[str, Any] = {"files": here.lake.event_files()}
-    connection.execute(_TAKEN_BACK, ask)
+    connection.execute(TAKEN_BACK, ask)
     if "$now" in statement:
-        ask["now"] = connection.sql(_NEWEST, params=ask).fetchall()[0][0] or 0
+        ask["now"] = connection.sql(NEWEST, params=ask).fetchall()[0][0] or 0
     counts, item = np.zeros(len(users) + 1, dtype=np.int64), []
     for batch in connection.sql(statement, params=ask).to_arrow_reader(_BATCH_ROWS):
         counts[1:] += np.bincount(batch["user"].to_numpy(), minlength=len(users))
@@ -107,10 +113,17 @@ def _pairs(
 
 
 @contextmanager
-def _engine(here: Installation, wanted: bool) -> Iterator[Any]:
-    """An engine that knows devices and batches; None when there are no events to ask about."""
+def lake_engine(here: Installation, wanted: bool = True, known: Known | None = None) -> Iterator[Any]:
+    """An engine that knows devices and batches, of `known` or as they stand; None without events to ask about."""
     if not wanted or not here.lake.event_files():
         yield None
         return
-    with lake_engine(here) as (connection, _):
+    known = known or known_now(here)
+    here.settings.var.mkdir(parents=True, exist_ok=True)
+    with duckdb.connect() as connection:
+        connection.execute(f"SET memory_limit = '{_MEMORY}'")
+        connection.execute(f"SET temp_directory = {texts([str(here.settings.var / 'spill')])[1:-1]}")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        for name, rows in (("aliases", known.aliases), ("batches", known.batches)):
+            connection.register(name, rows)
         yield connection

@@ -14,7 +14,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
-from tasks import batch_tables
+from tasks import batch_tables, published_lists
+from tasks.consent import AGREED
 from tasks.ledger import BatchBusyError, hold
 
 LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
@@ -22,10 +23,6 @@ PUBLISHED, RETIRED, REFUSED = "published", "retired", "refused"
 KEPT_BEFORE_LIVE: Final = 2
 """Batches kept behind the live one, to go back to."""
 _FENCE: Final = text("SELECT nextval('recommendation_fence')")
-_AGREED: Final = """
-    SELECT FROM users WHERE users.user_key = shelf.subject AND users.consent
-    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject)
-"""
 _batches = recommendation_batches.c
 
 
@@ -116,10 +113,11 @@ def point(connection: Connection, placement: str, mine: Claim, expected: int | N
     mark(connection, mine, status=PUBLISHED, published_at=func.now(), users=row["users"] - gone)
     moved = {"batch_id": mine.batch_id, "fence": mine.fence, "published_at": func.now(), "checked_at": func.now()}
     move(connection, placement, expected, moved | {"previous_batch_id": expected, "moved_by": None}, mine.fence)
+    published_lists.keep(connection, placement, mine.batch_id, row["about"])
 
 
 def _without_consent(connection: Connection, row: dict[str, Any]) -> int:
-    return batch_tables.erase(connection, row["batch_id"], _AGREED) if row["about"] == "user" else 0
+    return batch_tables.erase(connection, row["batch_id"], AGREED) if row["about"] == "user" else 0
 
 
 def move(connection: Connection, placement: str, expected: int | None, moved: dict[str, Any], fence: int) -> None:
@@ -173,7 +171,8 @@ def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str
     live = live_batch(connection, placement)
     if batch_id == live:
         return
-    gone = _without_consent(connection, batch_row(connection, batch_id))
+    row = batch_row(connection, batch_id)
+    gone = _without_consent(connection, row)
     for one, values in (
         (batch_id, {"users": _batches.users - gone, "detail": None}),
         (live, {"detail": f"taken back by {moved_by}"}),
@@ -182,6 +181,7 @@ def go_back(connection: Connection, placement: str, batch_id: int, moved_by: str
     fence = connection.execute(_FENCE).scalar_one()
     moved = {"batch_id": batch_id, "previous_batch_id": live, "fence": fence, "moved_by": moved_by}
     move(connection, placement, live, moved | {"published_at": func.now(), "checked_at": func.now()}, fence)
+    published_lists.keep(connection, placement, batch_id, row["about"])
 
 
 def retire(engine: Engine, placement: str) -> list[int]:
@@ -199,6 +199,8 @@ def retire(engine: Engine, placement: str) -> list[int]:
         connection.execute(over.values(status=RETIRED))
         known = connection.execute(select(_batches.batch_id).where(*others)).scalars().all()
         left = sorted(batch_tables.existing(connection) & set(known))
+        # Here too, for a placement that was given up: nothing is published there any more.
+        published_lists.forget(connection, placement)
     return [batch_id for batch_id in left if batch_tables.drop(engine, batch_id)]
 
 

@@ -68,7 +68,7 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML: whatever titles, settings and groups are called, it is text and nothing else."""
-    text: str = _environment().get_template(_TEMPLATE).render(page=page, told=told, number=_number, most=BOUGHT)
+    text: str = environment().get_template(_TEMPLATE).render(page=page, told=told, number=_number, most=BOUGHT)
     return text
 
 
@@ -82,6 +82,7 @@ def _number(value: float) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where templates are found; whatever is filled in is text, and what is missing is an error."""
     folder = FileSystemLoader(Path(__file__).parent)
     return Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

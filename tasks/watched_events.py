@@ -17,9 +17,11 @@ from infra.installation import Installation
 from models import columns
 from models.drift.events import DAY, NOTHING, Events, Goods, Ints, gaps
 from models.drift.windows import LENGTHS
+from models.errors import TailorbirdError
 from models.training_data import words
 from tasks.dataset_events import OWNER, SAID
-from tasks.lake_engine import lake_engine
+from tasks.dataset_known import known_now
+from tasks.histories import lake_engine
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
@@ -98,7 +100,8 @@ class Watching:
 
         `vectors` gives those of items [n, d], by their ids and categories.
         """
-        share = min(1.0, most / max(1, self._ask(_COUNT, start=start)[0]))
+        count: int = self._ask(_COUNT, start=start)[0]
+        share = min(1.0, most / max(1, count))
         self._connection.execute(_PEOPLE, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
         for statement in (_SINCE, _PEOPLE_SINCE):
             self._connection.execute(statement, self._files)
@@ -109,11 +112,11 @@ class Watching:
         category = self._categories(items)
         return Watched(events, Goods(_codes(category), vectors(items, category)), users, items, share)
 
-    def _ask(self, statement: str, **values: Any) -> tuple[Any, ...]:
+    def _ask(self, statement: str, **values: Any) -> Any:
         return self._connection.execute(statement, self._files | values).fetchall()[0]
 
     def _names(self, table: str, key: str) -> NDArray[np.str_]:
-        found = self._connection.execute(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
+        found: pa.Table = self._connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
         return words(found[key])
 
     def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
@@ -126,8 +129,11 @@ class Watching:
 
 @contextmanager
 def watching(here: Installation) -> Iterator[Watching]:
-    """The lake, for as long as the block."""
-    with lake_engine(here) as (connection, known):
+    """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
+    known = known_now(here)
+    with lake_engine(here, known=known) as connection:
+        if connection is None:
+            raise TailorbirdError("There are no events yet: run `tailorbird ingest` first.")
         connection.register("users", known.users.select([columns.USER_KEY]))
         yield Watching(here, connection, known.items)
 

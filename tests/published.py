@@ -60,6 +60,13 @@ def published(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf | 
     return mine.batch_id
 
 
+def put_back(engine: Engine, moment: float) -> None:
+    """Say that what was shown last is shown since then, in epoch seconds."""
+    latest = "showing_id = (SELECT max(showing_id) FROM showings)"
+    with engine.begin() as connection:
+        connection.execute(text(f"UPDATE showings SET published_at = to_timestamp(:m) WHERE {latest}"), {"m": moment})
+
+
 def tables(engine: Engine) -> set[int]:
     """The batches that have tables."""
     with engine.connect() as connection:

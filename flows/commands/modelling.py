@@ -1,4 +1,4 @@
-"""From data set to published lists: features, search, train, score."""
+"""From data set to published lists, and what came of them: features, search, train, score, audit."""
 
 from typing import Annotated, Any, Literal
 
@@ -117,6 +117,16 @@ def score(
 ) -> None:
     """Make the lists of placements by the champion and publish each whole or not at all."""
     running.finish("batches", running.flow("score", "mlflow")(placement or None, k), as_json)
+
+
+@app.command()
+def audit(
+    placement: Annotated[str, typer.Option(help="Where the lists were shown.")] = "home",
+    days: Annotated[float, typer.Option(help="How far back to look, from the newest event.")] = 28,
+    as_json: Json = False,
+) -> None:
+    """Hold what was shown against what came of it: is a group of people served worse, and who gets the places?"""
+    running.finish("audit", running.flow("audit")(placement, days), as_json)
 
 
 def _day(text: str | None) -> Any:

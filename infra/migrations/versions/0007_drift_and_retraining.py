@@ -21,16 +21,7 @@ def upgrade() -> None:
     _calibrations()
     _reports()
     _requests()
-    op.create_table(
-        "published_lists",
-        sa.Column("batch_id", sa.BigInteger(), nullable=False),
-        sa.Column("subject", sa.Text(), nullable=False),
-        sa.Column("placement", sa.Text(), nullable=False),
-        sa.Column("items", sa.ARRAY(sa.Text()), nullable=False),
-        _moment("published_at", now=True),
-        sa.PrimaryKeyConstraint("batch_id", "subject", name=op.f("pk_published_lists")),
-        comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
-    )
+    _lists()
     op.execute(_SIGNALS)
 
 
@@ -122,9 +113,34 @@ def _requests() -> None:
     )
 
 
+def _lists() -> None:
+    op.create_table(
+        "showings",
+        _id("showing_id"),
+        sa.Column("placement", sa.Text(), nullable=False),
+        sa.Column("batch_id", sa.BigInteger(), nullable=False),
+        _moment("published_at", now=True),
+        sa.PrimaryKeyConstraint("showing_id", name=op.f("pk_showings")),
+        comment="Every time a placement's pointer moved: what it moved to was shown until the next row of the "
+        "placement. A batch that is shown again after another one has a row for each time.",
+    )
+    op.create_index("showings_of_a_placement", "showings", ["placement", "published_at"])
+    op.create_table(
+        "published_lists",
+        sa.Column("showing_id", sa.BigInteger(), nullable=False),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("items", sa.ARRAY(sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["showing_id"], ["showings.showing_id"], name=op.f("fk_published_lists_showing_id"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("showing_id", "subject", name=op.f("pk_published_lists")),
+        comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
+    )
+
+
 def downgrade() -> None:
     op.execute("DROP VIEW drift_signals")
-    for table in ("published_lists", "retrain_requests", "drift_reports", "drift_calibrations"):
+    for table in ("published_lists", "showings", "retrain_requests", "drift_reports", "drift_calibrations"):
         op.drop_table(table)
 
 

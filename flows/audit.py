@@ -1,0 +1,20 @@
+"""Audits what was served."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.audit_lists import audit_lists
+from tasks.missed_slots import drop_missed_slots
+
+
+@flow
+def audit(placement: str = "home", days: float = 28) -> dict[str, Any]:
+    """Look at the lists that people were really shown: is a group served worse, and who gets the places?
+
+    Args:
+        placement: Where the lists were shown; they have to be lists for users.
+        days: How far back to look, from the newest event.
+    """
+    drop_missed_slots()
+    return audit_lists(placement, days)

@@ -1,0 +1,36 @@
+"""Do lists have the categories that their user buys, in the same proportions?"""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+ALPHA: Final = 0.01
+"""How much of the history is mixed into the list, so that a category that the list lacks is no infinite fault."""
+
+
+def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArray[np.float64]:
+    """[m] Kullback-Leibler divergence, in nats, of the categories of a user's lists from those of the history.
+
+    `bought` and `shown` are CSR [m, n], `category` [n]. With p of the history and q of the lists it is the sum of
+    p log(p / q'), q' = (1 - alpha) q + alpha p (Steck 2018): 0 when both are alike. Items of unknown category are left
+    out; NaN for users without any of the others in either.
+    """
+    known = category != ""
+    names, code = np.unique(category[known], return_inverse=True)
+    at = np.flatnonzero(known)
+    of_item = sparse.csr_array((np.ones(len(at)), (at, code)), shape=(len(category), len(names)))
+    p, q = (_shares(pairs, of_item) for pairs in (bought, shown))
+    mixed = (1 - ALPHA) * q + ALPHA * p
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[np.float64] = np.where(p == 0, 0.0, p * np.log(p / mixed)).sum(axis=1)
+    return found
+
+
+def _shares(pairs: Any, of_item: Any) -> NDArray[np.float64]:
+    """[m, n_categories] rows sum to 1; NaN for who has nothing."""
+    counts = (pairs.astype(np.float64) @ of_item).toarray()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares: NDArray[np.float64] = counts / counts.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,131 @@
+"""Accuracy as it came true: what people did while lists were shown to them, and what best sellers would have met.
+
+Every act is held against the list that its user had at that moment, and against one list for everybody, the control.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+K: Final = 10
+"""Places of a list that count."""
+Floats = NDArray[np.float64]
+
+
+class Shown(NamedTuple):
+    """Lists with the times of their showing, m in all; those of one user do not overlap."""
+
+    user: NDArray[np.int64]
+    """[m] codes from 0 on, without gaps."""
+    items: NDArray[np.int64]
+    """[m, k] codes of items, best first, -1 in places without one."""
+    since: Floats
+    """[m] epoch seconds."""
+    until: Floats
+    """[m] epoch seconds, at which it is not shown any more."""
+
+
+class Acts(NamedTuple):
+    """What users did, n acts, such as purchases; in codes of `Shown`."""
+
+    user: NDArray[np.int64]
+    item: NDArray[np.int64]
+    at: Floats
+    """[n] epoch seconds."""
+
+
+class PerUser(NamedTuple):
+    """[n_users] each; sums over users give the figures, so that users can be drawn anew.
+
+    Recall is the sum of `hits` by that of `targets`, hit rate that of `hit` by `acted`, NDCG that of `ndcg` by `acted`.
+    Whoever did nothing while something was shown to him is 0 in all of them.
+    """
+
+    targets: Floats
+    """Different items acted on, at most as many as a list has places."""
+    acted: Floats
+    """1 for whoever has targets."""
+    hits: Floats
+    """Different items that were among the first `K` of the list at the time, at most `targets`."""
+    hit: Floats
+    """1 for whoever has hits."""
+    ndcg: Floats
+    """0 to 1."""
+    control_hits: Floats
+    control_hit: Floats
+    control_ndcg: Floats
+
+
+def realised(shown: Shown, acts: Acts, control: NDArray[np.int64]) -> PerUser:
+    """How well the lists foresaw the acts, user by user, beside `control`, item codes best first.
+
+    Acts of a time at which the user had no list do not count. An item that a user acted on several times counts once,
+    at the best place it had; over several lists NDCG (Järvelin & Kekäläinen 2002) may then have two items in the same
+    place, and is 1 at most. The control is as long as the lists are.
+    """
+    n_users = int(shown.user.max(initial=-1)) + 1
+    k = min(K, shown.items.shape[1])
+    row = _list_of(shown, acts)
+    known = row >= 0
+    user, item = acts.user[known], acts.item[known]
+    gains = _gains(shown.items[row[known], :k], item)
+    against = _gains(np.broadcast_to(_first(control, k), (len(item), k)), item)
+    of_pair, pair = _pairs(user, item)
+    bought = np.bincount(of_pair, minlength=n_users)
+    targets = np.minimum(bought, k).astype(np.float64)
+    mine, its = (_scored(_best(gain, pair), of_pair, targets) for gain in (gains, against))
+    return PerUser(targets, (targets > 0).astype(np.float64), *mine, *its)
+
+
+def _list_of(shown: Shown, acts: Acts) -> NDArray[np.int64]:
+    """[n] the row of the list that the user had when acting; -1 for none."""
+    order = np.lexsort((shown.since, shown.user))
+    moments = np.unique(np.concatenate([shown.since, acts.at]))
+    start = shown.user[order] * len(moments) + np.searchsorted(moments, shown.since[order])
+    wanted = acts.user * len(moments) + np.searchsorted(moments, acts.at)
+    last = np.searchsorted(start, wanted, side="right") - 1
+    row: NDArray[np.int64] = np.append(order, -1)[last]  # the last is for those before all lists
+    theirs = (row >= 0) & (shown.user[row] == acts.user) & (acts.at < shown.until[row]) if len(order) else row >= 0
+    return np.where(theirs, row, -1)
+
+
+def _first(control: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    filled = np.full(k, -1, dtype=np.int64)
+    filled[: len(control[:k])] = control[:k]
+    return filled
+
+
+def _gains(lists: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
+    """[n] what finding an item in its place of a list [n, k] is worth; 0 where it is not on it."""
+    found = (lists == item[:, None]) & (lists >= 0)
+    gain: Floats = (found * _discounts(lists.shape[1])).max(axis=1, initial=0.0)
+    return gain
+
+
+def _discounts(k: int) -> Floats:
+    discount: Floats = 1 / np.log2(np.arange(2, k + 2))
+    return discount
+
+
+def _pairs(user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The user of each different pair of user and item, and which pair each act is of."""
+    width = int(item.max(initial=0)) + 1
+    pairs, of_act = np.unique(user * width + item, return_inverse=True)
+    return pairs // width, of_act
+
+
+def _best(gain: Floats, pair: NDArray[np.int64]) -> Floats:
+    found = np.zeros(int(pair.max(initial=-1)) + 1)
+    np.maximum.at(found, pair, gain)
+    return found
+
+
+def _scored(gain: Floats, user: NDArray[np.int64], targets: Floats) -> tuple[Floats, Floats, Floats]:
+    """Hits, whether there are any, and NDCG by user, of the gains of pairs."""
+    n = len(targets)
+    hits = np.minimum(np.bincount(user, gain > 0, minlength=n), targets)
+    ideal = np.concatenate([[0.0], np.cumsum(_discounts(K))])[targets.astype(np.int64)]
+    reached = np.bincount(user, gain, minlength=n)
+    ndcg = np.divide(reached, ideal, out=np.zeros(n), where=ideal > 0)
+    return hits, (hits > 0).astype(np.float64), np.minimum(ndcg, 1.0)

@@ -1,0 +1,145 @@
+"""An audit on the real servers: the page in MLflow, the row in SQL, the table and the event in Prefect."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.installation import Installation
+from infra.registry import Registry
+from tasks.audit_alert import EVENT
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+LIMITS = '{"group_users": 20}'
+"""The small cut has groups of few people."""
+
+
+@pytest.fixture
+def shown(here: Installation) -> Iterator[Callable[[str], None]]:
+    """Says since when the demo's lists are shown at home. Half of the people are in team a; all of it is undone."""
+    kept = ("showings", "published_lists", "users")
+    for name in kept:
+        write(here, f"CREATE TABLE kept_{name} AS SELECT * FROM {name}")
+    team = """jsonb_build_object('team', CASE WHEN md5(user_key) < '8' THEN 'a' ELSE 'b' END)"""
+    write(here, f"UPDATE users SET attributes = attributes || {team}")
+    yield lambda moment: write(here, f"UPDATE showings SET published_at = '{moment}' WHERE placement = 'home'")
+    for table, column in (("showings", "published_at"), ("users", "attributes")):
+        key = "showing_id" if table == "showings" else "user_key"
+        write(
+            here, f"UPDATE {table} SET {column} = was.{column} FROM kept_{table} AS was WHERE was.{key} = {table}.{key}"
+        )
+    same = "was.showing_id = published_lists.showing_id AND was.subject = published_lists.subject"
+    write(here, f"UPDATE published_lists SET items = was.items FROM kept_published_lists AS was WHERE {same}")
+    for name in kept:
+        write(here, f"DROP TABLE kept_{name}")
+
+
+def write(here: Installation, statement: str) -> None:
+    with here.engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def page(here: Installation, address: str, folder: Path) -> str:
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    run_id = address.split("/runs/")[1].split("/")[0]
+    assert registry.run(run_id).data.tags["stage"] == "audit"
+    assert address == registry.artifact_page(run_id, "audit/audit.html")
+    return registry.download(run_id, "audit/audit.html", folder).read_text(encoding="utf-8")
+
+
+def test_lists_of_data_of_the_past_are_audited_without_outcomes(
+    stocked: Shop, here: Installation, tmp_path: Path
+) -> None:
+    found = stocked.json("audit")
+    assert (found["status"], found["placement"]) == ("not judged", "home")
+    assert found["users"] == int(stocked.sql("SELECT count(*) FROM users WHERE consent")[0][0])
+    everybody = found["groups"][0]
+    assert (everybody["group"], everybody["bought"], everybody["NDCG@10"]) == ("everybody", 0, "-")
+    assert float(everybody["popularity lift"].split()[0]) != 0
+    assert "nothing can be said of accuracy" in page(here, found["page"], tmp_path)
+    assert "household-" not in page(here, found["page"], tmp_path)
+
+
+def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
+    stocked: Shop, here: Installation, shown: Any, tmp_path: Path
+) -> None:
+    shown("2017-12-10")
+    found = stocked.json("audit", "--days", "28")
+    everybody = found["groups"][0]
+    assert everybody["bought"] > 50
+    assert float(everybody["NDCG@10"].split()[0]) > 0.2  # the lists were made after these purchases
+    (row,) = stocked.sql(
+        "SELECT placement, status, model_versions, page, window_to::date FROM audit_reports "
+        f"WHERE audit_id = {found['audit_id']}"
+    )
+    assert row[:4] == ["home", found["status"], "{1}", found["page"]]
+    assert row[4] in {"2017-12-31", "2018-01-01"}
+    ((ndcg, low, high),) = stocked.sql(
+        "SELECT value, low, high FROM audit_groups WHERE figure = 'ndcg' AND \"group\" = 'everybody' "
+        f"AND audit_id = {found['audit_id']}"
+    )
+    assert float(low) < float(ndcg) < float(high)
+    assert f"{float(ndcg):.4f}" in page(here, found["page"], tmp_path)
+    api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
+    told = ask("POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}})
+    assert f"({found['page']})" in told[0]["data"]
+    assert "The whole audit" in stocked.run("audit")
+
+
+def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
+    stocked: Shop, here: Installation, shown: Any
+) -> None:
+    shown("2017-12-10")
+    fair = json.loads(stocked.run("audit", "--json", TAILORBIRD_GATE=LIMITS))
+    judged = "SELECT figures -> 'beside' FROM audit_reports WHERE audit_id = "
+    teams = [g for g in json.loads(stocked.sql(f"{judged}{fair['audit_id']}")[0][0]) if g["trait"] == "team"]
+    assert [(group["value"], group["judged"], group["passed"]) for group in teams] == [
+        ("a", True, True),
+        ("b", True, True),
+    ]
+    in_a = "SELECT user_key FROM users WHERE attributes ->> 'team' = 'a'"
+    write(here, f"UPDATE published_lists SET items = ARRAY['nothing that anybody buys'] WHERE subject IN ({in_a})")
+    unfair = json.loads(stocked.run("audit", "--json", TAILORBIRD_GATE=LIMITS))
+    assert unfair["status"] == "beyond margin"
+    assert "team a" in unfair["verdict"]
+    event = event_of(here, unfair["audit_id"])
+    assert event["payload"]["page"] == unfair["page"]
+    (named,) = [group for group in event["payload"]["groups"] if group["trait"] == "team"]
+    assert (named["value"], named["mean"]) == ("a", 0)
+    assert named["difference"] < named["high"] < named["margin"]
+
+
+def event_of(here: Installation, audit_id: int) -> Any:
+    """What Prefect has heard of an audit; it stores events a moment after it took them."""
+    api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
+    about = {"event": {"name": [EVENT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
+    for _ in range(40):
+        if found := ask("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
+            return found[0]
+        time.sleep(0.25)
+    raise AssertionError("Prefect has heard nothing.")
+
+
+@pytest.mark.usefixtures("shown")
+def test_before_anything_was_shown_there_it_says_so(stocked: Shop, here: Installation) -> None:
+    write(here, "UPDATE showings SET published_at = 'infinity' WHERE placement = 'email'")
+    found = stocked.json("audit", "--placement", "email")
+    assert found["status"] == "nothing to audit"
+    assert "Nothing was shown to users at 'email'" in found["verdict"]
+    assert "page" not in found
+    assert "Nothing was shown" in stocked.run("audit", "--placement", "email")
+
+
+def test_lists_about_items_and_unknown_placements_are_refused_in_words(stocked: Shop) -> None:
+    assert "about items" in stocked.run("audit", "--placement", "similar-items", code=1)
+    assert "There is no placement 'attic'" in stocked.run("audit", "--placement", "attic", code=1)
+    assert "Traceback" not in stocked.run("audit", "--days", "0", code=1)
