@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from prefect import State
+from prefect.runtime import flow_run
 
 from infra import flow_runs
 from infra.installation import Installation, current
@@ -113,10 +114,11 @@ def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
 
 
 def _page(here: Installation, state: State[Any]) -> str:
+    """Of the flow that was called, or of the task."""
     details = state.state_details
-    if details.task_run_id:
-        return flow_runs.task_page(here.endpoints, str(details.task_run_id))
-    return flow_runs.page(here.endpoints, str(details.flow_run_id)) if details.flow_run_id else ""
+    if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
+        return flow_runs.page(here.endpoints, str(details.flow_run_id))
+    return flow_runs.task_page(here.endpoints, str(details.task_run_id)) if details.task_run_id else ""
 
 
 def _markdown(pages: Mapping[str, str]) -> str:
