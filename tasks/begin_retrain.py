@@ -31,7 +31,7 @@ class Start:
 
 def begin(here: Installation, request_id: int | None, despite_feed: bool) -> Start:
     """Claim the request, or a new one when none is given. Nothing is trained from a feed that is known to be broken."""
-    asked = request_id or _ask(here)
+    asked = _ask(here) if request_id is None else request_id
     mine = None if isinstance(asked, Request) else claim(here.engine, asked, flow_run.get_id(), _lease(here))
     if mine is None:
         return _taken(here, asked.request_id if isinstance(asked, Request) else asked)

@@ -20,7 +20,8 @@ from infra.settings import load
 if TYPE_CHECKING:
     from conftest import Shop
 
-WEEKLY, NIGHTLY = "compact-weekly", "score-nightly"
+WEEKLY, RETRAIN, NIGHTLY = "compact-weekly", "retrain-weekly", "score-nightly"
+OURS = [WEEKLY, RETRAIN, NIGHTLY]
 GIVEN = {"mapping": "segment"}
 
 
@@ -34,7 +35,7 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
     monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
     yield endpoints(load())
     for row in schedules.listed():
-        if row["slug"] not in {WEEKLY, NIGHTLY}:
+        if row["slug"] not in OURS:
             schedules.remove(row["slug"])
 
 
@@ -59,6 +60,12 @@ def test_every_installation_makes_its_lists_anew_every_night() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_every_installation_retrains_once_a_week() -> None:
+    row = of(RETRAIN)
+    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("retrain", "30 5 * * 0", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
     schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
@@ -78,7 +85,7 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
         assert (rows["nightly"]["next_run"] is not None) == active
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
-    assert [row["slug"] for row in schedules.listed()] == [WEEKLY, NIGHTLY]
+    assert [row["slug"] for row in schedules.listed()] == OURS
     assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {WEEKLY}"):
         schedules.pause("nightly")
@@ -120,7 +127,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
 def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=said):
         schedules.put(*asked)
-    assert [row["slug"] for row in schedules.listed()] == [WEEKLY, NIGHTLY]
+    assert [row["slug"] for row in schedules.listed()] == OURS
 
 
 @pytest.mark.usefixtures("here")
