@@ -10,35 +10,47 @@ from flows.search import SEARCHED, search
 from flows.train import MODELS, train
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
+from tasks.missed_slots import drop_missed_slots
 from tasks.report import show
+from tasks.retraining import retraining
 from tasks.review_models import UNDECIDED
 
 
 @flow
 def retrain(
+    request: int | None = None,
     models: list[str] = MODELS,
     searched: list[str] = SEARCHED,
     trials: int | None = 20,
     minutes: float | None = 60,
     max_age_days: float = 30,
+    despite_feed: bool = False,
 ) -> dict[str, Any]:
     """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
     nobody has to decide.
 
+    One run retrains at a time; another one ends at once and says which run that is.
+
     Args:
+        request: Leave it empty. What asked for this run (drift, or the reconciler) gives its request.
         models: Kinds of model to train and compare.
         searched: Kinds of model whose settings are searched anew when they are old or users have moved.
         trials: How many settings a search tries of each model.
         minutes: How long searches may take together.
         max_age_days: How old a search may be.
+        despite_feed: Retrain though the newest drift report says that the feed is broken.
     """
-    manifest = build_dataset(*later_split())
-    version = manifest["version"]
-    due = find_due_searches(version, searched, max_age_days)
-    show("due-searches", f"Searches that are due on {version}", [{"model": m, "reason": r} for m, r in due.items()])
-    if due:  # one that finds nothing is a failed run on the page; what was known before is good enough to train
-        search(version, list(due), trials=trials, minutes=minutes, return_state=True)
-    train(version, models)
-    result = review(version, models)
-    batches = [] if result["status"] in UNDECIDED else score()
-    return {"dataset_version": version, "due": due, "review": result, "batches": batches}
+    drop_missed_slots()
+    with retraining(request, despite_feed) as work:
+        if work.idle:
+            return work.result()
+        version = work.step("features", build_dataset(*later_split(), return_state=True))["version"]
+        due = find_due_searches(version, searched, max_age_days)
+        show("due-searches", f"Searches that are due on {version}", [{"model": m, "reason": r} for m, r in due.items()])
+        if due:  # one that finds nothing is a failed run on the page; what was known before is good enough to train
+            found = search(version, list(due), trials=trials, minutes=minutes, return_state=True)
+            work.step("search", found, needed=False)
+        work.step("train", train(version, models, return_state=True))
+        result = work.step("review", review(version, models, return_state=True))
+        batches = [] if result["status"] in UNDECIDED else work.step("score", score(return_state=True))
+        return work.result(result, dataset_version=version, due=due, batches=batches)

@@ -57,6 +57,14 @@ def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None) -> 
         raise
 
 
+def text_of(url: str, seconds: float = 5) -> str:
+    """What an address of the web says. Raises OSError when it does not."""
+    if not url.startswith(("http://", "https://")):
+        raise OSError(f"{url} is no address of the web; write one as http://127.0.0.1:8000/metrics")
+    with _opener(url).open(url, timeout=seconds) as answer:
+        return str(answer.read().decode(errors="replace"))
+
+
 def basic(login: str) -> str:
     """The header value for user:password."""
     return f"Basic {b64encode(login.encode()).decode()}"

@@ -17,6 +17,8 @@ USER = "tailorbird"
 DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
+_GIVEN = ("review", "review_days", "retrain_lease_seconds", "metrics_url", "serving_p99_ms", "serving_error_share")
+"""Settings that the worker and the reconciler have to know as `up` was told them."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -133,7 +135,7 @@ def _places(settings: Settings) -> dict[str, str]:
     if settings.database_url is not None:
         places["DATABASE_URL"] = settings.database_url.get_secret_value()
     places["EXPORTED_BY"] = places["VAR"]
-    places |= {name.upper(): str(getattr(settings, name)) for name in ("review", "review_days")}
+    places |= {name.upper(): str(getattr(settings, name)) for name in _GIVEN}
     places["GATE"] = json.dumps(asdict(settings.gate))
     places |= {"RECONCILER_PORT": str(settings.reconciler_port or ""), "WEBHOOK_URL": settings.webhook_url or ""}
     return {f"TAILORBIRD_{name}": value for name, value in places.items()}
@@ -141,6 +143,7 @@ def _places(settings: Settings) -> dict[str, str]:
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:
     environment = {"PREFECT_API_URL": url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = "60"  # who does not say for minutes that it lives is dead
     if settings.prefect_api_url is not None:
         return environment
     # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.

@@ -9,7 +9,18 @@ from functools import partial
 
 from sqlalchemy import URL, make_url
 
-from infra import database, deployments, placements, ports, processes, roles, servers, state
+from infra import (
+    alert_addresses,
+    automations,
+    database,
+    deployments,
+    placements,
+    ports,
+    processes,
+    roles,
+    servers,
+    state,
+)
 from infra.calls import answers, healthy, speaks_postgres
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
@@ -49,6 +60,7 @@ _LINE_EVERY = 3.0  # seconds between two lines that say what is being waited for
 def start(settings: Settings, say: Say) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
     placements.configured(settings)  # a mistake in it is told now, and not by the first run at night
+    alert_addresses.addresses(settings)
     with state.locked(settings.var, say):
         startup = _Startup(settings, say)
         startup.run()
@@ -209,6 +221,9 @@ class _Startup:
             self.started.append("deployments")
             self.say("Telling Prefect about the flows in prefect.yaml")
             deployments.finish(deploy, api, now.environment, home, log)
+        if automations.ensure(now, self.settings):
+            self.started.append("automations")
+            self.say("Telling Prefect what starts by itself and who is told of what")
 
     def _clear(self, name: str) -> None:
         """Before a start: end the old process, and what a killed one left behind."""

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     """Who promotes what passes the gate: a person, the gate alone, or nobody."""
     review_days: float = Field(default=7, gt=0, le=3650)
     """How long a request for a decision stays open."""
+    retrain_lease_seconds: float = Field(default=120, ge=1, le=86_400)
+    """How long a retraining may be silent before another run takes its request."""
     gate: Annotated[Limits, NoDecode] = Limits()
     """As JSON, such as {"group_margin": 0.1}."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
@@ -52,6 +54,12 @@ class Settings(BaseSettings):
     mlflow_port: Port | None = None
     reconciler_port: Port | None = None  # where the reconciler listens for MLflow's webhooks; None: nowhere
     webhook_url: str | None = None  # under which MLflow reaches it, such as https://shop.example/mlflow
+    alerts: SecretStr = SecretStr("")
+    """Where alerts go, by comma: Prefect's notification blocks (`block:slack-webhook/ops`) or Apprise addresses."""
+    metrics_url: str = ""
+    """Where serving tells its Prometheus metrics, such as http://127.0.0.1:8000/metrics; several by comma."""
+    serving_p99_ms: float = Field(default=250, gt=0)
+    serving_error_share: float = Field(default=0.01, ge=0, le=1)
     docs_port: PortOrNone | None = None  # 0: serve no Data Docs
     docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
 

@@ -98,7 +98,9 @@ def _search(found: Sequence[Mapping[str, Any]]) -> None:
 def _retrain(value: Mapping[str, Any]) -> None:
     for model, reason in value["due"].items():
         _console.print(f"A search of {model} was due: {reason}.")
-    _review(value["review"])
+    if value["review"]:
+        _review(value["review"])
+    _console.print(value["says"], soft_wrap=True)
     if value["batches"]:
         _batches(value["batches"])
 

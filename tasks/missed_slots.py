@@ -11,7 +11,15 @@ def drop_missed_slots() -> None:
     Prefect would run every one of them, one after the other. Runs that a person started are left alone, as they may
     have other parameters; and in a run that no schedule started, nothing happens.
     """
+    schedule, context = schedule_of_run(), FlowRunContext.get()
+    if schedule and context and context.flow_run:
+        schedules.drop_missed(str(context.flow_run.deployment_id), schedule)
+
+
+def schedule_of_run() -> str | None:
+    """The id of the schedule that started this run; None when something else did."""
     context = FlowRunContext.get()
     run = context.flow_run if context else None
-    if run is not None and run.created_by is not None and run.created_by.type == "SCHEDULE":
-        schedules.drop_missed(str(run.deployment_id), str(run.created_by.id))
+    if run is None or run.created_by is None or run.created_by.type != "SCHEDULE":
+        return None
+    return str(run.created_by.id)

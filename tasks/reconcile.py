@@ -1,9 +1,11 @@
 """Hears what people set in MLflow and lets it say what Postgres says; polled, so that nothing missed is lost."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from threading import Event
 from typing import Final
 
+from infra import events
 from infra.bell import listen
 from infra.credentials import secret
 from infra.installation import Installation, current
@@ -12,10 +14,13 @@ from infra.registry import Registry
 from models.errors import TailorbirdError
 from tasks.announce import NOTE, announce
 from tasks.ask_for_lists import ask_for_lists
+from tasks.ask_for_retrain import ask_for_retrain
 from tasks.carry_out import carry_out, permit
 from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
 from tasks.promote import restore
 from tasks.reviews import APPROVED, NOBODY, REJECTED, Answer, expire, review_of, reviews_of
+from tasks.serving_metrics import tell_slow_serving
+from tasks.tell_stale_lists import tell_stale_lists
 
 _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
@@ -31,7 +36,7 @@ def watch(every: float) -> None:
         print(mistake, flush=True)
     while True:
         wake.clear()
-        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _hear, _ask_for_lists))
+        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _hear, *_CARE))
         if reason and reason != told:  # an outage is told once
             print(reason, flush=True)
         told = reason
@@ -62,7 +67,8 @@ def _ask_to_be_woken(here: Installation, key: str) -> None:
 def look() -> None:
     """One look, told as it happens."""
     _hear()
-    _ask_for_lists()
+    for care in _CARE:
+        care()
 
 
 def _hear() -> None:
@@ -70,10 +76,16 @@ def _hear() -> None:
         print(line, flush=True)
 
 
-def _ask_for_lists() -> None:
-    asked = ask_for_lists(current())
-    if asked:
-        print(asked, flush=True)
+def _told(step: Callable[[Installation], str | None]) -> None:
+    said = step(current())
+    if said:
+        print(said, flush=True)
+
+
+_CARE: Final = tuple(
+    partial(_told, step) for step in (ask_for_lists, ask_for_retrain, tell_stale_lists, tell_slow_serving)
+)
+"""What nobody asks for: looked after whenever there is a look."""
 
 
 def reconcile_once() -> list[str]:
@@ -89,8 +101,15 @@ def _expired(here: Installation, registry: Registry) -> Iterator[str]:
     with here.engine.begin() as connection:
         versions = expire(connection)
     for version in versions:
+        said = f"Version {version}: nobody decided in time; rejected."
+        _alert(here, registry, version, said)
         announce(registry, review_of(here, version))
-        yield f"Version {version}: nobody decided in time; rejected."
+        yield said
+
+
+def _alert(here: Installation, registry: Registry, version: int, reason: str) -> None:
+    said = {"reason": f"{reason} `tailorbird review` asks again.", "page": registry.version_page(version)}
+    events.tell(here.endpoints, events.EXPIRED_REVIEW, f"tailorbird.model-version.{version}", said)
 
 
 def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:

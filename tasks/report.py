@@ -9,7 +9,7 @@ from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.runtime import flow_run
 
-from infra import data_docs
+from infra import data_docs, flow_runs
 from infra.installation import Installation, current
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
@@ -21,7 +21,7 @@ Row = Mapping[str, Any]
 def flow_run_page(here: Installation) -> str:
     """The page of the Prefect flow run that this is part of; empty outside of one."""
     run_id = flow_run.get_id()
-    return f"{here.endpoints.prefect_page}/runs/flow-run/{run_id}" if run_id else ""
+    return flow_runs.page(here.endpoints, run_id) if run_id else ""
 
 
 def show(key: str, title: str, rows: Iterable[Row]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from prefect import task
 
-from infra import bundles
-from infra.installation import current
+from infra import bundles, events
+from infra.installation import Installation, current
 from infra.registry import Registry, VersionGoneError
 from infra.version import git_commit
 from models import promotion
@@ -106,7 +106,16 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     review = review_of(here, number)  # somebody may have decided while the report was made
     announce(registry, review)
     status = _status(review, holder, here.settings.review)
+    if status == REFUSED:
+        _alert(here, review, report)
     return {**review, "status": status, "ladder": rows, "report": report}
+
+
+def _alert(here: Installation, review: Review, report: str) -> None:
+    failed = "; ".join(check["name"] for check in review["gate"] if not check["passed"])
+    version = review["model_version"]
+    said = {"reason": f"Version {version} was refused by the gate: {failed}. The champion stays.", "page": report}
+    events.tell(here.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
 
 
 def _status(review: Review, holder: Champion | None, mode: str) -> str:

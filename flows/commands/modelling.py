@@ -85,13 +85,15 @@ def retrain(
     model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
     minutes: Annotated[float, typer.Option(help="How long searches may take, where they are due.")] = 60,
     max_age_days: Annotated[float, typer.Option(help="How old a search may be.")] = 30,
+    despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
     as_json: Json = False,
 ) -> None:
     """Learn again from the newest events: features, searches that are due, train, review."""
     run = running.flow("retrain")
     from flows.train import MODELS
 
-    running.finish("retrain", run(models=model or MODELS, minutes=minutes, max_age_days=max_age_days), as_json)
+    chosen = {"minutes": minutes, "max_age_days": max_age_days, "despite_feed": despite_feed}
+    running.finish("retrain", run(models=model or MODELS, **chosen), as_json)
 
 
 @app.command()

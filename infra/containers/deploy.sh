@@ -1,5 +1,6 @@
 #!/bin/sh
-# The one-shot `deploy` service: brings the schema up to date, then tells Prefect what prefect.yaml says.
+# The one-shot `deploy` service: brings the schema up to date, then tells Prefect what prefect.yaml says, what starts by
+# itself and who is told of what.
 # Repeating it changes nothing.
 set -eu
 
@@ -14,3 +15,9 @@ PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
 env -u TAILORBIRD_HOME prefect --no-prompt deploy --all
+python - <<'PY'
+from infra import automations, endpoints, settings
+
+given = settings.load()
+automations.ensure(endpoints.endpoints(given), given)
+PY

@@ -20,7 +20,9 @@ from infra.settings import load
 if TYPE_CHECKING:
     from conftest import Shop
 
-WEEKLY, NIGHTLY, MONTHLY = "compact-weekly", "score-nightly", "audit-monthly"
+MONTHLY, WEEKLY, DAILY, RETRAIN = "audit-monthly", "compact-weekly", "monitor-daily", "retrain-weekly"
+NIGHTLY = "score-nightly"
+OURS = [MONTHLY, WEEKLY, DAILY, RETRAIN, NIGHTLY]
 GIVEN = {"mapping": "segment"}
 
 
@@ -34,7 +36,7 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
     monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
     yield endpoints(load())
     for row in schedules.listed():
-        if row["slug"] not in {WEEKLY, NIGHTLY, MONTHLY}:
+        if row["slug"] not in OURS:
             schedules.remove(row["slug"])
 
 
@@ -65,6 +67,18 @@ def test_every_installation_audits_what_it_has_shown_once_a_month() -> None:
 
 
 @pytest.mark.usefixtures("here")
+def test_every_installation_looks_for_drift_once_a_day() -> None:
+    row = of(DAILY)
+    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("monitor", "15 5 * * *", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
+def test_every_installation_retrains_once_a_week() -> None:
+    row = of(RETRAIN)
+    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("retrain", "30 5 * * 0", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
     schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
@@ -84,7 +98,7 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
         assert (rows["nightly"]["next_run"] is not None) == active
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
-    assert [row["slug"] for row in schedules.listed()] == [MONTHLY, WEEKLY, NIGHTLY]
+    assert [row["slug"] for row in schedules.listed()] == OURS
     assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {MONTHLY}"):
         schedules.pause("nightly")
@@ -126,7 +140,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
 def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=said):
         schedules.put(*asked)
-    assert [row["slug"] for row in schedules.listed()] == [MONTHLY, WEEKLY, NIGHTLY]
+    assert [row["slug"] for row in schedules.listed()] == OURS
 
 
 @pytest.mark.usefixtures("here")

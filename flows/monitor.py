@@ -1,0 +1,23 @@
+"""Looks for drift."""
+
+from typing import Any
+
+from prefect import flow
+
+from tasks.missed_slots import drop_missed_slots
+from tasks.watch_drift import watch_drift
+
+
+@flow
+def monitor(accept: str = "", accepted_by: str = "") -> list[dict[str, Any]]:
+    """Hold what has happened since the champion has learned against what is usual, window by window.
+
+    What is usual is learned first where that was not done yet. Where drift is more than chance, and it is time, a
+    retraining is asked for; a broken feed blocks and alerts instead.
+
+    Args:
+        accept: Why what is seen now is usual from now on: everything is learned anew from the newest windows.
+        accepted_by: Who says so; it is written down.
+    """
+    drop_missed_slots()
+    return watch_drift(accept, accepted_by)

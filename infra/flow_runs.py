@@ -1,0 +1,48 @@
+"""Looks flow runs up in Prefect, without its client."""
+
+from typing import Any, Final
+
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import Endpoints
+
+OVER: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+"""Types of states after which nothing comes."""
+CANCELLED: Final = ("CANCELLED", "CANCELLING")
+"""What a person does to a run on its page."""
+
+
+def of_id(endpoints: Endpoints, run_id: str) -> dict[str, Any] | None:
+    """The run as Prefect tells it; None when it knows none, such as one that was deleted."""
+    found: dict[str, Any] | None = ask("GET", f"{_api(endpoints)}/flow_runs/{run_id}", _login(endpoints))
+    return found
+
+
+def of_key(endpoints: Endpoints, key: str) -> dict[str, Any] | None:
+    """The run that was asked for under an idempotency key."""
+    chosen = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
+    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
+    return found[0] if found else None
+
+
+def state_of(run: dict[str, Any] | None) -> str:
+    """The type of its state; empty for no run."""
+    return str(((run or {}).get("state") or {}).get("type") or "")
+
+
+def page(endpoints: Endpoints, run_id: str) -> str:
+    """Where a person looks at a run."""
+    return f"{endpoints.prefect_page}/runs/flow-run/{run_id}"
+
+
+def task_page(endpoints: Endpoints, run_id: str) -> str:
+    """Where a person looks at the run of a task."""
+    return f"{endpoints.prefect_page}/runs/task-run/{run_id}"
+
+
+def _api(endpoints: Endpoints) -> str:
+    return endpoints.prefect_api_url.rstrip("/")
+
+
+def _login(endpoints: Endpoints) -> dict[str, str]:
+    return authorization(endpoints.environment)

@@ -1,0 +1,60 @@
+"""Starts the retraining that was asked for where its event was lost, its run died, or nobody was there to run it."""
+
+from typing import Any, Final
+
+from infra import deployments, events, flow_runs
+from infra.installation import Installation
+from tasks.retrain_requests import Request, give_up, unattended
+
+ATTEMPTS: Final = 3
+"""How often a request is worked on, and how many runs are started for each time, before it is given up."""
+_GRACE: Final = 20
+"""Seconds that the event has to start a run: it takes about ten."""
+
+
+def ask_for_retrain(here: Installation) -> str | None:
+    """Start `retrain` for a request that nobody works on; returns what was done, None for nothing.
+
+    A run that comes too many ends at once, as only one can claim the request. Of a run that was lost, the next one has
+    the parameters. A run that a person cancelled is not started again.
+    """
+    with here.engine.connect() as connection:
+        request = unattended(connection, _GRACE)
+    if request is None:
+        return None
+    last = flow_runs.of_id(here.endpoints, request.flow_run) if request.flow_run else None
+    if flow_runs.state_of(last) in flow_runs.CANCELLED:
+        return _close(here, request, "a person cancelled its run", alert=False)
+    if request.fence >= ATTEMPTS:
+        return _close(here, request, f"given up after {ATTEMPTS} attempts: each of its runs was lost")
+    return _start(here, request, (last or {}).get("parameters") or {})
+
+
+def _start(here: Installation, request: Request, parameters: dict[str, Any]) -> str | None:
+    """One more run, unless one is on its way."""
+    for number in range(1, ATTEMPTS + 1):
+        key = f"retrain request {request.request_id}, attempt {request.fence + 1}, run {number}"
+        state = flow_runs.state_of(flow_runs.of_key(here.endpoints, key))
+        if not state:
+            given = {**parameters, "request": request.request_id}
+            started = deployments.run(here.endpoints, "retrain", key, given)
+            return f"Retrain request {request.request_id}: a run was started." if started else None
+        if state not in flow_runs.OVER:
+            return None
+    return _close(here, request, f"given up: {ATTEMPTS} runs ended before they began to work on it")
+
+
+def _close(here: Installation, request: Request, outcome: str, alert: bool = True) -> str | None:
+    with here.engine.begin() as connection:
+        if not give_up(connection, request, outcome):
+            return None  # a run has claimed it just now
+    if alert:
+        reason = f"Retrain request {request.request_id} ({request.origin}: {request.reason}) was {outcome}."
+        page = (
+            flow_runs.page(here.endpoints, request.flow_run)
+            if request.flow_run
+            else f"{here.endpoints.prefect_page}/runs"
+        )
+        said = {"request": request.request_id, "reason": reason, "page": page}
+        events.tell(here.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
+    return f"Retrain request {request.request_id} is over: {outcome}."

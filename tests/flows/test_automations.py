@@ -1,0 +1,183 @@
+"""What starts by itself and who is told of what, in the real Prefect: alerts arrive, and `up` makes everything once."""
+
+from __future__ import annotations
+
+import socketserver
+import time
+from collections.abc import Callable, Iterator
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra import deployments, events
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import Endpoints, endpoints
+from infra.settings import Settings
+from tests.ear import Ear
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+OURS = "tailorbird:"
+FAILED = "Tailorbird: score failed"
+EVENTS = {
+    events.DRIFT: "drift was detected",
+    events.BROKEN_FEED: "feed of events is broken",
+    events.LOW_ACCURACY: "below its band",
+    events.SLOW_SERVING: "serving is slow",
+    events.EXPIRED_REVIEW: "nobody decided",
+    events.STALE_LISTS: "stale",
+    events.GATE_REFUSED: "the gate refused",
+    events.AUDIT: "beyond its margin",
+    events.GIVEN_UP: "given up",
+}
+
+
+class Post(socketserver.ThreadingTCPServer):
+    """An SMTP server as small as it can be; what came is in `mails`."""
+
+    allow_reuse_address = daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Clerk)
+        self.mails: list[str] = []
+
+
+class _Clerk(socketserver.StreamRequestHandler):
+    server: Post
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 here\r\n")
+        while line := self.rfile.readline().strip().upper():
+            if line == b"DATA":
+                self.wfile.write(b"354 go on\r\n")
+                lines = iter(self.rfile.readline, b".\r\n")
+                self.server.mails.append(b"".join(lines).decode())
+            self.wfile.write(b"221 bye\r\n" if line == b"QUIT" else b"250 good\r\n")
+
+
+@pytest.fixture
+def here(shop: Shop) -> Endpoints:
+    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    return endpoints(Settings(var=shop.var, **nothing))
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    with Ear() as heard:
+        yield heard
+
+
+@pytest.fixture
+def post() -> Iterator[Post]:
+    with Post() as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def told(shop: Shop, ear: Ear, post: Post) -> Iterator[Ear]:
+    """Alerts go to a web hook and by mail; afterwards to nobody."""
+    mail = f"mailto://127.0.0.1:{post.server_address[1]}?from=shop@example.com&to=ops@example.com&mode=insecure"
+    shop.run("up", TAILORBIRD_ALERTS=f"{ear.url.replace('http', 'json')}/alerts,{mail}")
+    yield ear
+    shop.run("up")
+
+
+def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    return ask(method, here.prefect_api_url + path, authorization(here.environment), body)
+
+
+def automations(here: Endpoints) -> dict[str, dict[str, Any]]:
+    """Ours by slug; a second one of the same is a mistake."""
+    found = [row for row in prefect(here, "POST", "/automations/filter", {"limit": 200}) if row["tags"]]
+    by_slug = {tag.removeprefix(OURS): row for row in found for tag in row["tags"] if tag.startswith(OURS)}
+    assert len(by_slug) == len(found)
+    return by_slug
+
+
+def wait_for(seen: Callable[[], Any], seconds: float = 30) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := seen()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+def test_up_makes_each_automation_once_and_those_without_an_address_say_what_to_do(shop: Shop, here: Endpoints) -> None:
+    before = automations(here)
+    assert {"retrain", "dead-runs", "drift", "run-failed", "run-late", "retrain-given-up"} <= set(before)
+    assert all(row["name"].startswith("Tailorbird: ") and row["enabled"] for row in before.values())
+    assert before["drift"]["actions"] == [{"type": "do-nothing"}]
+    assert "TAILORBIRD_ALERTS" in before["drift"]["description"]
+    assert "Everything is already running" in shop.start("up").communicate(timeout=60)[1]
+    assert automations(here) == before
+
+
+def test_what_a_person_switched_off_stays_off_and_what_is_no_longer_defined_goes(shop: Shop, here: Endpoints) -> None:
+    before = automations(here)
+    stale = before["lists-stale"]
+    path = f"/automations/{stale['id']}"
+    names = ("name", "description", "trigger", "actions")
+    older = {name: stale[name] for name in names} | {"tags": [stale["tags"][0], "definition:older"], "enabled": False}
+    prefect(here, "PUT", path, older | {"name": "Tailorbird: an older name"})
+    gone = {name: stale[name] for name in names} | {"tags": [f"{OURS}gone"], "name": "Tailorbird: gone"}
+    prefect(here, "POST", "/automations/", gone)
+    own = prefect(here, "POST", "/automations/", gone | {"tags": [], "name": "a person's own"})
+    shop.run("up")
+    after = automations(here)
+    assert set(after) == set(before)
+    assert (after["lists-stale"]["id"], after["lists-stale"]["name"]) == (stale["id"], stale["name"])
+    assert not after["lists-stale"]["enabled"]
+    assert prefect(here, "GET", f"/automations/{own['id']}")["name"] == "a person's own"
+    prefect(here, "DELETE", f"/automations/{own['id']}")
+    prefect(here, "PATCH", path, {"enabled": True})
+
+
+def test_every_alert_arrives_in_words_with_a_link(shop: Shop, told: Ear, here: Endpoints, post: Post) -> None:
+    for number, name in enumerate(EVENTS):
+        reason, page = f"what happened, {number}", f"http://page.example/{number}"
+        said = {"request": 999_999, "reason": reason, "page": page}
+        events.emit(here, name, f"tailorbird.test.{number}", said)
+    wait_for(lambda: len(told.heard) >= len(EVENTS))
+    heard = {said["title"]: said["message"] for _, said in told.heard}
+    for number, words in enumerate(EVENTS.values()):
+        [message] = [message for title, message in heard.items() if words in title]
+        assert f"what happened, {number}" in message
+        assert f"http://page.example/{number}" in message
+    wait_for(lambda: len(post.mails) >= len(EVENTS))
+    assert any("Subject: Tailorbird: recommendations are stale" in mail for mail in post.mails)
+    assert all("mailto://" not in log.read_text() for log in (shop.var / "log").glob("*.log"))
+
+
+def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> None:
+    assert deployments.run(here, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
+    [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
+    assert f"{here.prefect_page}/runs/flow-run/" in said["message"]
+
+
+def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, here: Endpoints) -> None:
+    before = automations(here)
+    said = shop.run("up", code=1, TAILORBIRD_ALERTS="block:slack-webhook/ops-of-nobody")
+    assert "Prefect has no block slack-webhook/ops-of-nobody" in said
+    assert "entry 1 cannot be read" in shop.run("up", code=1, TAILORBIRD_ALERTS="https://hunter2.example/")
+    assert automations(here) == before
+
+
+def test_a_run_that_does_not_say_any_more_that_it_lives_is_marked_as_crashed(shop: Shop, here: Endpoints) -> None:
+    dead = automations(here)["dead-runs"]
+    names = ("name", "description", "actions", "enabled")
+    soon = {name: dead[name] for name in names} | {"trigger": {**dead["trigger"], "within": 10}}
+    prefect(here, "PUT", f"/automations/{dead['id']}", soon | {"tags": [dead["tags"][0], "definition:of a test"]})
+    flow = prefect(here, "POST", "/flows/", {"name": "compact"})
+    run = prefect(here, "POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    resource = {"prefect.resource.id": f"prefect.flow.{flow['id']}", "prefect.resource.role": "flow"}
+    related = [resource | {"prefect.resource.name": "compact"}]
+    time.sleep(1)  # until Prefect has heard of the changed automation
+    events.emit(here, "prefect.flow-run.heartbeat", f"prefect.flow-run.{run['id']}", {}, related)
+    wait_for(lambda: prefect(here, "GET", f"/flow_runs/{run['id']}")["state"]["type"] == "CRASHED", 60)
+    shop.run("up")
+    assert automations(here)["dead-runs"]["trigger"]["within"] == 300

@@ -1,0 +1,231 @@
+"""Retraining that is asked for, on the real servers: by an event, by the poll, after a crash, and by two at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from sqlalchemy import text
+
+from infra import events, state
+from infra.calls import ask as call
+from infra.deployments import authorization
+from infra.installation import Installation
+from tasks.retrain_requests import Request, ask, of_id
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+QUICK = {"models": ["most_popular", "own_frequency"], "searched": []}
+
+
+@pytest.fixture(scope="module")
+def ready(stocked: Shop) -> Iterator[Shop]:
+    """With a lease that is soon over."""
+    stocked.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
+    yield stocked
+    stocked.run("up")
+
+
+@pytest.fixture
+def quick(ready: Shop, here: Installation) -> Iterator[Installation]:
+    """Runs of `retrain` take seconds, and nothing is open when the test begins."""
+    assert here.settings.var == ready.var
+    deployment = prefect(here, "GET", "/deployments/name/retrain/retrain")
+    prefect(here, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
+    write(here, "UPDATE retrain_requests SET status = 'failed' WHERE status IN ('requested', 'running')")
+    yield here
+    prefect(here, "PATCH", f"/deployments/{deployment['id']}", {"parameters": deployment["parameters"]})
+
+
+def prefect(here: Installation, method: str, path: str, body: Any = None) -> Any:
+    endpoints = here.endpoints
+    return call(method, endpoints.prefect_api_url + path, authorization(endpoints.environment), body)
+
+
+def write(here: Installation, statement: str) -> None:
+    with here.engine.begin() as connection:
+        connection.execute(text(statement))
+
+
+def asked(here: Installation) -> int:
+    with here.engine.begin() as connection:
+        made = ask(connection, "drift", "baskets have moved")
+    assert made is not None
+    return made.request_id
+
+
+def detected(here: Installation, request_id: int) -> bool:
+    payload = {"request": request_id, "reason": "baskets have moved"}
+    return events.tell(here.endpoints, events.DRIFT, events.request_resource(request_id), payload)
+
+
+def overdue(here: Installation) -> None:
+    """As if the request had waited for its event's run."""
+    write(here, "UPDATE retrain_requests SET requested_at = now() - interval '1 minute'")
+
+
+def until(here: Installation, request_id: int, right: Callable[[Request], bool], seconds: float) -> Request:
+    deadline = time.monotonic() + seconds
+    while True:
+        with here.engine.connect() as connection:
+            found = of_id(connection, request_id)
+        if right(found):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
+
+
+def done(here: Installation, request_id: int, seconds: float = 60) -> Request:
+    return until(here, request_id, lambda found: found.status == "done", seconds)
+
+
+def run_of(here: Installation, run_id: str | None) -> dict[str, Any]:
+    return dict(prefect(here, "GET", f"/flow_runs/{run_id}"))
+
+
+def table_of(here: Installation, run_id: str) -> dict[str, Any]:
+    chosen = {"artifacts": {"flow_run_id": {"any_": [run_id]}, "key": {"any_": ["retraining"]}}}
+    [found] = prefect(here, "POST", "/artifacts/filter", chosen)
+    return dict(found)
+
+
+def test_a_detection_starts_a_run_within_seconds_that_says_where_each_step_is(quick: Installation) -> None:
+    before, request_id = time.monotonic(), asked(quick)
+    assert detected(quick, request_id)
+    began = until(quick, request_id, lambda found: found.status == "running", 15)
+    assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
+    assert time.monotonic() - before < 15
+    found = done(quick, request_id)
+    assert found.outcome == "kept"
+    pages = quick.endpoints.prefect_page
+    assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(found.steps)
+    assert found.steps["features"].startswith(f"{pages}/runs/task-run/")
+    assert all(found.steps[name].startswith(f"{pages}/runs/flow-run/") for name in ("train", "review", "score"))
+    table = table_of(quick, str(found.flow_run))
+    assert "the champion; it stays" in table["description"]
+    assert all(page in table["data"] for page in found.steps.values())
+    for step in ("train", "review", "score"):
+        assert run_of(quick, found.steps[step].rpartition("/")[2])["state"]["type"] == "COMPLETED"
+
+
+def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_once(quick: Installation) -> None:
+    barrier = Barrier(2)
+
+    def detect(_: int) -> Request | None:
+        barrier.wait()
+        with quick.engine.begin() as connection:
+            return ask(connection, "drift", "baskets have moved")
+
+    with ThreadPoolExecutor(2) as pool:
+        [made] = [found for found in pool.map(detect, range(2)) if found]
+    detected(quick, made.request_id)
+    detected(quick, made.request_id)
+    found = done(quick, made.request_id)
+    assert found.fence == 1
+    other = until_two_runs(quick, made.request_id, str(found.flow_run))
+    assert "Nothing was trained here" in table_of(quick, other)["description"]
+    assert f"retrain request {made.request_id} (drift: baskets have moved)" in table_of(quick, other)["description"]
+
+
+def until_two_runs(here: Installation, request_id: int, first: str) -> str:
+    """The other run of a request, when it has completed."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        for seen in prefect(here, "POST", "/flow_runs/filter", {"sort": "START_TIME_DESC"}):
+            mine = seen["parameters"].get("request") == request_id and seen["id"] != first
+            if mine and seen["state"]["type"] == "COMPLETED":
+                return str(seen["id"])
+        time.sleep(0.2)
+    raise AssertionError("there was no second run that completed")
+
+
+def test_a_request_whose_event_was_lost_is_started_by_the_poll(quick: Installation) -> None:
+    request_id = asked(quick)
+    overdue(quick)
+    assert done(quick, request_id).fence == 1
+
+
+def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
+    ready: Shop, quick: Installation
+) -> None:
+    ready.kill("prefect")
+    request_id = asked(quick)
+    assert not detected(quick, request_id)
+    ready.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS="6")
+    overdue(quick)
+    assert done(quick, request_id, 90).fence == 1
+
+
+def test_a_run_that_was_killed_is_followed_by_another(ready: Shop, quick: Installation) -> None:
+    request_id = asked(quick)
+    detected(quick, request_id)
+    lost = until(quick, request_id, lambda found: found.status == "running", 30)
+    kill_run(ready, str(lost.flow_run))
+    found = done(quick, request_id, 90)
+    assert found.fence == 2
+    assert found.flow_run != lost.flow_run
+    assert run_of(quick, lost.flow_run)["state"]["type"] == "CRASHED"
+    assert run_of(quick, found.flow_run)["parameters"] == {**QUICK, "request": request_id}
+
+
+def kill_run(shop: Shop, run_id: str) -> None:
+    """End the process of a flow run, and all that it has started."""
+    worker = state.load(shop.var)["worker"].running
+    assert worker is not None
+    mine = [p for p in psutil.Process(worker.pid).children(recursive=True) if run_id in str(p.environ())]
+    assert mine
+    for process in mine:
+        process.kill()
+
+
+def test_a_command_that_comes_while_a_run_works_says_which_and_trains_nothing(ready: Shop, quick: Installation) -> None:
+    request_id = asked(quick)
+    detected(quick, request_id)
+    found = until(quick, request_id, lambda found: found.status == "running", 30)
+    taken = "UPDATE retrain_requests SET fence = 99, leased_until = now() + interval '1 hour'"
+    write(quick, f"{taken} WHERE status = 'running'")
+    said = ready.run("retrain", "--model", "most_popular")
+    assert "Nothing was trained here: another run works on" in said
+    assert f"runs/flow-run/{found.flow_run}" in said
+    deadline = time.monotonic() + 30
+    while (ended := run_of(quick, found.flow_run)["state"])["type"] == "RUNNING":
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert ended["type"] == "FAILED"  # somebody else has the request: it was superseded
+    assert "was superseded" in ended["message"]
+
+
+def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_to(
+    ready: Shop, quick: Installation
+) -> None:
+    write(quick, BROKEN)
+    try:
+        refused = ready.json("retrain", "--model", "most_popular")
+        assert (refused["review"], refused["outcome"]) == (None, "blocked: the feed is broken (no events for a day)")
+        models = ("--model", "most_popular", "--model", "own_frequency")
+        forced = ready.json("retrain", *models, "--despite-feed", "--minutes", "0.01")
+        assert forced["review"] is not None
+    finally:
+        write(quick, "DELETE FROM drift_reports; DELETE FROM drift_calibrations")
+    with quick.engine.connect() as connection:
+        blocked, worked = of_id(connection, refused["request"]), of_id(connection, forced["request"])
+    assert (blocked.status, blocked.origin, worked.status) == ("failed", "person", "done")
+
+
+BROKEN = """
+WITH usual AS (
+  INSERT INTO drift_calibrations (promotion_id, model_version, window_days, windows, reference_from, reference_to,
+    calibration, made_by, reason)
+  VALUES (1, 1, 7, 8, now() - interval '9 weeks', now() - interval '1 week', '{}', 'a test', 'a test')
+  RETURNING calibration_id)
+INSERT INTO drift_reports (calibration_id, promotion_id, model_version, window_from, window_to, verdict, joint_limit,
+  drivers, signals, feed, decision, reasons)
+SELECT calibration_id, 1, 1, now() - interval '1 week', now(), 'broken', 1, '{}', '{}', '{}', 'blocked',
+  '{no events for a day}' FROM usual
+"""
