@@ -136,7 +136,7 @@ def _places(settings: Settings) -> dict[str, str]:
         places["DATABASE_URL"] = settings.database_url.get_secret_value()
     places["EXPORTED_BY"] = places["VAR"]
     places |= {name.upper(): str(getattr(settings, name)) for name in _GIVEN}
-    places["GATE"] = json.dumps(asdict(settings.gate))
+    places |= {name.upper(): json.dumps(asdict(getattr(settings, name))) for name in ("gate", "monitor")}
     places |= {"RECONCILER_PORT": str(settings.reconciler_port or ""), "WEBHOOK_URL": settings.webhook_url or ""}
     return {f"TAILORBIRD_{name}": value for name, value in places.items()}
 

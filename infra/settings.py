@@ -5,9 +5,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from models.drift.watch import Watch
 from models.errors import TailorbirdError
 from models.gate.limits import Limits
 
@@ -46,6 +47,8 @@ class Settings(BaseSettings):
     """How long a retraining may be silent before another run takes its request."""
     gate: Annotated[Limits, NoDecode] = Limits()
     """As JSON, such as {"group_margin": 0.1}."""
+    monitor: Annotated[Watch, NoDecode] = Watch()
+    """As JSON, such as {"days_between_false_retrains": 182}."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
     exported_by: str = ""  # the var folder whose own services the two addresses above belong to
@@ -75,19 +78,20 @@ class Settings(BaseSettings):
         here = home.expanduser().absolute()
         return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parent.parent
 
-    @field_validator("gate", mode="before")
+    @field_validator("gate", "monitor", mode="before")
     @classmethod
-    def _limits(cls, said: Any) -> Any:
+    def _limits(cls, said: Any, about: ValidationInfo) -> Any:
         """The limits that are said, as values; their types and bounds are checked later."""
         if not isinstance(said, str):
             return said
+        kind: Any = Limits if about.field_name == "gate" else Watch
+        known = [limit.name for limit in fields(kind)]
         try:
             values = json.loads(said)
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise ValueError('write it as JSON, such as {"group_margin": 0.1}')
-        known = [limit.name for limit in fields(Limits)]
+            raise ValueError(f'write it as JSON, such as {{"{known[0]}": {getattr(kind, known[0])}}}')
         if unknown := sorted(set(values) - set(known)):
             raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
         return values

@@ -242,6 +242,29 @@ def _program() -> str:
     return "tailorbird" if which("tailorbird") else min(os.path.relpath(sys.argv[0]), sys.argv[0], key=len)
 
 
+def _drift(value: Mapping[str, Any]) -> None:
+    """What is usual, the latest windows, and why the newest was decided as it was."""
+    usual, windows = value["usual"], value["windows"]
+    _console.print(
+        f"Usual is what {usual['windows']} windows of {usual['window_days']} days up to {usual['reference_to'][:10]} were "
+        f"like ({usual['reason']}). Version {usual['model_version']} is watched."
+        if usual
+        else "Nothing was learned yet of what is usual."
+    )
+    if not windows:
+        _console.print("No window is over since then.")
+        return
+    lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
+    lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
+    shown = ("days", "verdict", "joint", "joint_limit", "drivers", "decision", "request_id")
+    names = {name: name.replace("_", " ") for name in shown}
+    _table("Windows, the latest first", lines, names)
+    for reason in windows[0]["reasons"]:
+        _console.print(reason)
+    if windows[0]["page"]:
+        _console.print(f"The report: {windows[0]['page']}", soft_wrap=True)
+
+
 def result(kind: str, value: Any) -> None:
     """What a single command has done."""
     if kind in _RESULTS:
@@ -265,4 +288,5 @@ _RESULTS: dict[str, Callable[[Any], None]] = {
     "search": _search,
     "retrain": _retrain,
     "audit": _audit,
+    "drift": _drift,
 }

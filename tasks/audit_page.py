@@ -63,9 +63,9 @@ def rows(found: Audit) -> list[dict[str, Any]]:
 def markdown(page: AuditPage, address: str) -> str:
     """The verdict, the table of groups, and where the page is."""
     table = rows(page.found)
-    lines = [" | ".join(map(_cell, row.values())) for row in table]
+    lines = [" | ".join(map(cell, row.values())) for row in table]
     head = [" | ".join(table[0]), " | ".join("---" for _ in table[0])]
-    told = f"**{page.found.status}**: {_cell(page.found.verdict)}"
+    told = f"**{page.found.status}**: {cell(page.found.verdict)}"
     about = f"# What was served at {page.placement}, {page.span}"
     return "\n".join(
         [about, "", told, "", f"[The whole audit]({address})", "", *(f"| {line} |" for line in [*head, *lines])]
@@ -82,8 +82,8 @@ def _said(figure: Estimate | None) -> str:
     return "-" if figure is None else f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
 
 
-def _cell(value: Any) -> str:
-    """Traits and groups come from data: what would end a cell, or be more than text, is not one."""
+def cell(value: Any) -> str:
+    """A value in a table of Markdown. Names come from data: what would end a cell, or be more than text, does neither."""
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return "".join(f"\\{sign}" if sign in "|\\`*_[]<>!" else sign for sign in text.replace("\n", " "))
 

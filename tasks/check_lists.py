@@ -33,6 +33,7 @@ class Looks:
     """[n] the item codes that may be shown."""
     _counts: list[pa.Table] = field(default_factory=list)
     _rows: list[NDArray[np.int64]] = field(default_factory=list)
+    _best: list[NDArray[np.float32]] = field(default_factory=list)
     _shown: NDArray[np.int64] = field(init=False)
     short: dict[str, int] = field(default_factory=dict)
     """Lists that are shorter than asked for, by what is said of it."""
@@ -44,6 +45,7 @@ class Looks:
         """Look at lists, and hand them on."""
         self._counts.append(pa.table({**looked_at(lists, self.allowed), "length": lists.lengths}))
         self._rows.append(lists.rows)
+        self._best.append(lists.scores[lists.lengths > 0, 0])
         listed = lists.items[(lists.items >= 0) & (lists.items < len(self._shown))]
         self._shown += np.bincount(listed, minlength=len(self._shown))
         for why, times in zip(*np.unique(lists.short[lists.short != ""], return_counts=True), strict=True):
@@ -59,6 +61,13 @@ class Looks:
     def whose(self) -> NDArray[np.int64]:
         """Whose lists they are: positions among those who are to have one, in order of the rows."""
         return np.concatenate([np.empty(0, dtype=np.int64), *self._rows])
+
+    @property
+    def scores(self) -> list[float]:
+        """The tenths of the scores in first places, from the least to the greatest; empty without any."""
+        best = np.concatenate([np.empty(0, dtype=np.float32), *self._best])
+        known = best[np.isfinite(best)]
+        return [float(f"{score:.6g}") for score in np.quantile(known, np.linspace(0, 1, 11))] if len(known) else []
 
     @property
     def shown(self) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from infra.binary_copy import copy_binary, encoded
 from infra.installation import Installation
+from models.evaluation.variety import concentration
 from models.lists import Lists
 from models.placement import Placement
 from tasks import batch_tables, publish
@@ -153,8 +154,11 @@ def _checked(connection: Connection, work: Work, batch_id: int, before: int | No
     check_lists(
         connection, batch_id, work.shelf.placement, looks, len(work.subjects), (kept.share, work.placement.overlap)
     )
+    shown = looks.shown[work.allowed].astype(np.float64)
     return {
         "coverage": round(float((looks.shown > 0).sum() / max(1, work.allowed.sum())), 4),
+        "gini": round(float(concentration(shown[None], len(shown))[0]), 4),
+        "scores": looks.scores,
         "kept_from_before": round(float(kept.share.mean()), 4) if len(kept.share) else None,
         "short": looks.short,
         "notes": work.notes,

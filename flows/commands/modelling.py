@@ -1,5 +1,6 @@
 """From data set to published lists, and what came of them: features, search, train, score, audit."""
 
+from getpass import getuser
 from typing import Annotated, Any, Literal
 
 import typer
@@ -129,6 +130,26 @@ def audit(
 ) -> None:
     """Hold what was shown against what came of it: is a group of people served worse, and who gets the places?"""
     running.finish("audit", running.flow("audit")(placement, days), as_json)
+
+
+@app.command()
+def monitor(
+    accept: Annotated[
+        str | None, typer.Option(help="Why what is seen now is usual from now on; learns it anew.")
+    ] = None,
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who says so; it is written down.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Only show the windows that were looked at.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Look for drift: hold every window that is over against what is usual; ask for retraining where it is called for.
+
+    The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
+    """
+    if not history:
+        running.flow("monitor")(accept or "", reviewer if accept else "")
+    from serving.drift import drift
+
+    running.finish("drift", drift(running.database()), as_json)
 
 
 def _day(text: str | None) -> Any:

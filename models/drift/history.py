@@ -85,32 +85,35 @@ class History:
 
     def usual(self, end: int) -> Sums:
         """The counts of the time before a window, which those of others are held against."""
-        total = np.sum([self.sums(window, window).values for window in self._reference(end)], axis=0)
-        counts = self._popular(end)
+        total = np.sum([self.sums(window, window).values for window in self.reference(end)], axis=0)
+        counts = self.popular(end)
         decile = moments.deciles(counts)
         seen = decile >= 0
         total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
         return Sums(total)
 
-    def _reference(self, end: int) -> range:
+    def reference(self, end: int) -> range:
+        """The windows of the time before one."""
         return range(max(0, end - windows_before(self.window_days)), end)
 
     def _before(self, window: int, end: int) -> Before:
         cut = self.span(max(end, window + 1 - ages(self.window_days)))[0]
         return Before(
             cut,
-            moments.deciles(self._popular(end)),
+            moments.deciles(self.popular(end)),
             self._anchor,
-            moments.unit(np.sum([self._none, *(self._taste(j) for j in self._reference(end))], axis=0)),
+            moments.unit(np.sum([self._none, *(self._taste(j) for j in self.reference(end))], axis=0)),
             self._log_prices,
         )
 
-    def _popular(self, end: int) -> Ints:
-        counts = [self._interactions(j) for j in self._reference(end)]
+    def popular(self, end: int) -> Ints:
+        """[n_items] interactions with each item in the time before a window."""
+        counts = [self.interactions(j) for j in self.reference(end)]
         total: Ints = np.sum(counts or [np.zeros(len(self.goods), dtype=np.int64)], axis=0)
         return total
 
-    def _interactions(self, window: int) -> Ints:
+    def interactions(self, window: int) -> Ints:
+        """[n_items] interactions with each item in a window."""
         if window not in self._counts:
             acts = self._acts(*self.span(window))
             self._counts[window] = np.bincount(acts.item, minlength=len(self.goods))

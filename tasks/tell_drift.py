@@ -1,0 +1,128 @@
+"""Tells people of a window: its report in MLflow, with plots, and the short form on the Prefect run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+from sqlalchemy import select
+
+from infra.installation import Installation
+from infra.registry import Registry
+from infra.schema import items as goods
+from infra.schema import segments
+from models.drift.history import History
+from models.drift.moved import by_segment, distributions, items_moved
+from tasks import drift_reports
+from tasks.drift_calibrations import Stored
+from tasks.drift_page import DriftPage, markdown, render
+from tasks.drift_reports import Report, reports_of
+from tasks.plots_of_drift import plot_distributions, plot_signals
+from tasks.report import flow_run_page, key_of
+from tasks.review_page import Plot
+from tasks.watched_events import Watched
+
+_FILE: Final = "drift.html"
+_SIGNALS: Final = (
+    "signals.png",
+    "Signals over time",
+    "Grey: what was learned from. Blue: since then. Dashed: the band. Red: out of it.",
+)
+_MOVED: Final = ("moved.png", "Distributions that moved", "Those behind the signals that left their bands.")
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a page is made from, beside its report."""
+
+    stored: Stored
+    history: History
+    watched: Watched
+    window: int
+
+
+def tell(here: Installation, told: Told, report: Report) -> Report:
+    """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    with here.engine.connect() as connection:
+        known = reports_of(connection, told.stored)
+    address = None
+    if registry.answers:
+        address = _stored_in_mlflow(here, registry, told, known)
+        with here.engine.begin() as connection:
+            report = drift_reports.change(connection, report["report_id"], page=address)
+    if FlowRunContext.get() is not None:
+        day = f"{report['window_to']:%Y-%m-%d}"
+        about = f"Drift in the window up to {day}"
+        create_markdown_artifact(markdown(report, address), key=key_of(f"drift {day}"), description=about)
+    return report
+
+
+def _stored_in_mlflow(here: Installation, registry: Registry, told: Told, known: Sequence[Report]) -> str:
+    report = known[-1]
+    tags = {"stage": "monitor", "verdict": report["verdict"], "decision": report["decision"]}
+    tags |= {"model_version": str(report["model_version"])}
+    name = f"drift {report['window_from']:%Y-%m-%d} to {report['window_to']:%Y-%m-%d}"
+    with (
+        TemporaryDirectory() as scratch,
+        registry.recorded(name, f"drift report {report['report_id']}", {}, tags) as run_id,
+    ):
+        folder = Path(scratch)
+        page = _page(here, told, known, folder)
+        (folder / _FILE).write_text(render(page))
+        registry.log_folder(run_id, folder)
+        figures = {
+            key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"] if s["value"] is not None
+        }
+        registry.log(run_id, figures | {"joint": report["joint"], "joint_limit": report["joint_limit"]})
+    return registry.artifact_page(run_id, _FILE)
+
+
+def _page(here: Installation, told: Told, known: Sequence[Report], folder: Path) -> DriftPage:
+    report, history, window = known[-1], told.history, told.window
+    now, usual = history.sums(window, history.cut), history.usual(history.cut)
+    moved = distributions(report["drivers"], now, usual, history.edges)
+    plot_signals(told.stored.calibration.past, known, folder / _SIGNALS[0])
+    if moved:
+        plot_distributions(moved, folder / _MOVED[0])
+    plots = [Plot(title, about, folder / name) for name, title, about in (_SIGNALS, _MOVED)]
+    rows = _segments(here, told, report) if report["drivers"] else []
+    links = {"the Prefect run": flow_run_page(here)} if flow_run_page(here) else {}
+    names = list(rows[0]["moved"]) if rows else []
+    return DriftPage(report, told.stored.calibration, plots, names, rows, _items(here, told), links)
+
+
+def _segments(here: Installation, told: Told, report: Report) -> list[dict[str, Any]]:
+    """By the segments of the newest data set that knows any."""
+    newest = select(segments.c.dataset_version).order_by(segments.c.dataset_version.desc()).limit(1).scalar_subquery()
+    with here.engine.connect() as connection:
+        rows = connection.execute(
+            select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == newest)
+        )
+        of_user = dict(rows.tuples().all())
+    segment = np.array([of_user.get(key, "") for key in told.watched.users.tolist()], dtype=np.str_)
+    history = told.history
+    before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
+    now = history.counted(told.window, history.cut)
+    return by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
+
+
+def _items(here: Installation, told: Told) -> dict[str, list[dict[str, Any]]]:
+    history = told.history
+    gained, lost, change = items_moved(history.interactions(told.window), history.popular(history.cut))
+    ids = told.watched.items[np.concatenate([gained, lost])].tolist()
+    with here.engine.connect() as connection:
+        found = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
+        titles = {item: title or item for item, title in found.tuples()}
+
+    def named(codes: Any) -> list[dict[str, Any]]:
+        names = told.watched.items[codes].tolist()
+        return [
+            {"title": titles.get(item, item), "change": change[code]} for item, code in zip(names, codes, strict=True)
+        ]
+
+    return {"Gained most": named(gained), "Lost most": named(lost)}
