@@ -245,11 +245,13 @@ def _program() -> str:
 def _drift(value: Mapping[str, Any]) -> None:
     """What is usual, the latest windows, and why the newest was decided as it was."""
     usual, windows = value["usual"], value["windows"]
+    if usual is None:
+        _console.print("Nothing was learned yet of what is usual.")
+        return
+    length, until = usual["window_days"], usual["reference_to"][:10]
     _console.print(
-        f"Usual is what {usual['windows']} windows of {usual['window_days']} days up to {usual['reference_to'][:10]} were "
-        f"like ({usual['reason']}). Version {usual['model_version']} is watched."
-        if usual
-        else "Nothing was learned yet of what is usual."
+        f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "
+        f"Version {usual['model_version']} is watched."
     )
     if not windows:
         _console.print("No window is over since then.")

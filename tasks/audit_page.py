@@ -83,7 +83,7 @@ def _said(figure: Estimate | None) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in a table of Markdown. Names come from data: what would end a cell, or be more than text, does neither."""
+    """A value in a table of Markdown. Names come from data: nothing in them ends a cell or is more than text."""
     text = f"{value:,}" if isinstance(value, int) else str(value)
     return "".join(f"\\{sign}" if sign in "|\\`*_[]<>!" else sign for sign in text.replace("\n", " "))
 

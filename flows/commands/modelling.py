@@ -134,10 +134,8 @@ def audit(
 
 @app.command()
 def monitor(
-    accept: Annotated[
-        str | None, typer.Option(help="Why what is seen now is usual from now on; learns it anew.")
-    ] = None,
-    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who says so; it is written down.")] = "",
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who accepts; it is written down.")],
+    accept: Annotated[str, typer.Option(help="Why what is seen now is usual from now on; learns it anew.")] = "",
     history: Annotated[bool, typer.Option("--history", help="Only show the windows that were looked at.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -146,7 +144,7 @@ def monitor(
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """
     if not history:
-        running.flow("monitor")(accept or "", reviewer if accept else "")
+        running.flow("monitor")(accept, reviewer if accept else "")
     from serving.drift import drift
 
     running.finish("drift", drift(running.database()), as_json)
