@@ -123,10 +123,11 @@ def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _audit(found: Mapping[str, Any]) -> None:
-    """The groups, the verdict, and where the page is."""
+    """The groups without their intervals, the verdict, and where the page with everything is."""
     if found["groups"]:
         title = f"What was served at {found['placement']}, {found['window']}"
-        _table(title, found["groups"], {name: name for name in found["groups"][0]})
+        rows = [{name: str(said).split(" (")[0] for name, said in row.items()} for row in found["groups"]]
+        _table(title, rows, {name: name for name in rows[0]})
     _console.print(f"{found['status']}: {found['verdict']}")
     if found.get("page"):
         _console.print(f"The whole audit: {found['page']}", soft_wrap=True)

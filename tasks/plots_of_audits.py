@@ -26,9 +26,9 @@ def plot_accuracy(found: Audit, path: Path) -> None:
     with _rows(path, title, groups, "NDCG@10, 95 % interval") as axes:
         rows = [(row, group, (group.trait, group.value) in beyond) for row, group in enumerate(groups)]
         for label, colour, some in (
-            ("lists that were shown", ALL, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if not worse]),
+            ("as shown", ALL, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if not worse]),
             ("beyond the margin", _WORSE, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if worse]),
-            ("best sellers for everybody", QUIET, [(row + 0.15, g.figures["control_ndcg"]) for row, g, _ in rows]),
+            ("best sellers instead", QUIET, [(row + 0.15, g.figures["control_ndcg"]) for row, g, _ in rows]),
         ):
             _points(axes, some, label, colour)
         axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False, fontsize="small")

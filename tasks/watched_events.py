@@ -53,14 +53,14 @@ _PEOPLE_SINCE: Final = f"""
 """
 _ROWS: Final = f"""
     SELECT people.code AS "user", goods.code AS item, (list_position($kinds, event_type) - 1)::TINYINT AS kind,
-        epoch(occurred_at)::BIGINT AS at, coalesce((hash(said.session_id) >> 1)::BIGINT, {NOTHING}) AS session,
+        epoch(occurred_at)::BIGINT AS "at", coalesce((hash(said.session_id) >> 1)::BIGINT, {NOTHING}) AS session,
         quantity::DOUBLE AS quantity, value::DOUBLE AS value, said.currency IS NOT NULL AS currency,
         coalesce(position, 0)::SMALLINT AS position, recommendation_id IS NOT NULL AS listed,
         arrivals.since AS user_since, goods.since AS item_since
     FROM {SAID} JOIN people ON people.user_key = {OWNER} JOIN goods ON goods.item_id = said.item_id
     JOIN arrivals ON arrivals.user_key = people.user_key
     WHERE event_type <> '{columns.REFUND}' AND epoch(occurred_at) >= $start AND epoch(occurred_at) < $end
-    ORDER BY at
+    ORDER BY "at"
 """
 
 

@@ -109,7 +109,7 @@ def sentence(found: Sequence[Beside], limits: Limits) -> str:
         return f"No group has {limits.group_users} people who bought something to judge by."
     worst = min(judged, key=lambda group: group.high - group.margin)
     told = (
-        f"{worst.trait} {worst.value} ({worst.people:,} people) fares worst: NDCG@10 {worst.mean:.4f}, everybody else "
+        f"Worst off: {worst.trait} {worst.value} ({worst.people:,} people), NDCG@10 {worst.mean:.4f}, everybody else "
         f"{worst.others:.4f}, difference {worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f}), margin "
         f"{worst.margin:+.4f}"
     )
