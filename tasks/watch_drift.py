@@ -44,7 +44,7 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> list[Report]:
     holder = champion_of(here)
     with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
         stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
-        return [] if learned and accept else _look(here, lake, holder, stored)
+        return [] if learned and accept else _look(here, lake, stored)
 
 
 def _calibrated(
@@ -60,12 +60,12 @@ def _calibrated(
     if stored and accept:
         cut = stored.window(stored.complete(span[1] if span else 0))[0]
         by, why = accepted_by or "somebody", accept
-    found, history = usual(here, lake, holder, cut)
+    found, history = usual(here, lake, cut)
     with here.engine.begin() as connection:
         return drift_calibrations.store(connection, holder, found, history, by, why), True
 
 
-def _look(here: Installation, lake: Watching, holder: Champion, stored: Stored) -> list[Report]:
+def _look(here: Installation, lake: Watching, stored: Stored) -> list[Report]:
     """Every window that is over and was not looked at yet, one after the other: decisions rest on those before."""
     with here.engine.connect() as connection:
         done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
@@ -79,7 +79,7 @@ def _look(here: Installation, lake: Watching, holder: Champion, stored: Stored) 
         return []
     windows = (stored.cut, stored.calibration.window_days, _before(stored, lake))
     end = stored.window(numbers[-1])[1]
-    history, watched = opened(here, lake, holder, windows, end, stored.calibration.edges)
+    history, watched = opened(here, lake, windows, end, stored.calibration.edges)
     found = []
     for number in numbers:
         checks = ledger if number == numbers[-1] else []

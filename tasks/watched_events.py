@@ -3,7 +3,7 @@
 Users are sampled, with all that they did, and never events: the events of a user resemble each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from infra.installation import Installation
 from models import columns
 from models.drift.events import DAY, NOTHING, Events, Goods, Ints, gaps
+from models.drift.tastes import item_vectors
 from models.drift.windows import LENGTHS
 from models.errors import TailorbirdError
 from models.training_data import words
@@ -38,17 +39,17 @@ _ACTIVE: Final = f"""
 """
 _COUNT: Final = f"SELECT count(*) {_FROM} AND epoch(occurred_at) >= $start"
 _PEOPLE: Final = """
-    CREATE TABLE people AS
+    CREATE OR REPLACE TABLE people AS
     SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code
     FROM users WHERE hash(user_key) % $parts < $part
 """
 _SINCE: Final = f"""
-    CREATE TABLE goods AS
+    CREATE OR REPLACE TABLE goods AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code, since
     FROM (SELECT said.item_id, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1)
 """
 _PEOPLE_SINCE: Final = f"""
-    CREATE TABLE arrivals AS
+    CREATE OR REPLACE TABLE arrivals AS
     SELECT users.user_key, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1
 """
 _ROWS: Final = f"""
@@ -95,11 +96,8 @@ class Watching:
         found = {length: self._ask(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
         return {length: float(users or 0) for length, users in found.items()}
 
-    def read(self, start: int, end: int, most: int, vectors: Callable[[Any, Any], NDArray[np.float32]]) -> Watched:
-        """The events in [start, end) of as many users as make up `most` events.
-
-        `vectors` gives those of items [n, d], by their ids and categories.
-        """
+    def read(self, start: int, end: int, most: int) -> Watched:
+        """The events in [start, end) of as many users as make up `most` events."""
         count: int = self._ask(_COUNT, start=start)[0]
         share = min(1.0, most / max(1, count))
         self._connection.execute(_PEOPLE, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
@@ -110,7 +108,7 @@ class Watching:
         events = _events(found.to_arrow_table())
         users, items = (self._names(table, key) for table, key in (("people", "user_key"), ("goods", "item_id")))
         category = self._categories(items)
-        return Watched(events, Goods(_codes(category), vectors(items, category)), users, items, share)
+        return Watched(events, Goods(_top(category), item_vectors(items, category)), users, items, share)
 
     def _ask(self, statement: str, **values: Any) -> Any:
         return self._connection.execute(statement, self._files | values).fetchall()[0]
@@ -120,11 +118,10 @@ class Watching:
         return words(found[key])
 
     def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
-        """[n] the top-level categories; empty where nothing is known."""
-        names = self._catalogue[columns.CATEGORY].to_pylist()
-        top = [(name or "").split(columns.CATEGORY_SEPARATOR)[0] for name in names]
-        known = dict(zip(self._catalogue[columns.ITEM_ID].to_pylist(), top, strict=True))
-        return np.array([known.get(item, "") for item in items.tolist()], dtype=np.str_)
+        """[n] the paths of their categories; empty where nothing is known."""
+        paths = [self._catalogue[name].to_pylist() for name in (columns.ITEM_ID, columns.CATEGORY)]
+        known = dict(zip(*paths, strict=True))
+        return np.array([known.get(item) or "" for item in items.tolist()], dtype=np.str_)
 
 
 @contextmanager
@@ -147,7 +144,9 @@ def _events(rows: pa.Table) -> Events:
     return Events(**told)
 
 
-def _codes(category: NDArray[np.str_]) -> Ints:
-    names, codes = np.unique(category, return_inverse=True)
+def _top(category: NDArray[np.str_]) -> Ints:
+    """Codes of the top-level categories."""
+    tops = [path.split(columns.CATEGORY_SEPARATOR)[0] for path in category.tolist()]
+    names, codes = np.unique(np.array(tops, dtype=np.str_), return_inverse=True)
     found: Ints = np.where(names[codes] == "", NOTHING, codes)
     return found

@@ -1,17 +1,11 @@
 """A champion's history in windows, from the lake, and what is usual in it."""
 
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from infra import bundles
 from infra.installation import Installation
 from models.drift.calibration import Calibration, calibrate
 from models.drift.events import DAY
 from models.drift.history import History
-from models.drift.tastes import item_vectors
 from models.drift.windows import choose, kept
 from tasks.champion import Champion
 from tasks.load_dataset import manifest_of
@@ -25,20 +19,19 @@ def learned_until(here: Installation, holder: Champion) -> int:
     return int(manifest_of(here, holder["dataset_version"])["as_of"])
 
 
-def usual(here: Installation, lake: Watching, holder: Champion, cut: int) -> tuple[Calibration, History]:
+def usual(here: Installation, lake: Watching, cut: int) -> tuple[Calibration, History]:
     """Learn from the windows before a cut what is usual. Raises TooLittleHistoryError."""
     watch, span = here.settings.monitor, lake.span()
     days = (cut - span[0]) // DAY if span else 0
     length = watch.window_days or choose(days, lake.active(cut), watch.least_users)
     before = kept(days, length)
-    history, _ = opened(here, lake, holder, (cut, length, before), cut)
+    history, _ = opened(here, lake, (cut, length, before), cut)
     return calibrate(history, watch.days_between_false_retrains / length, _SEED), history
 
 
 def opened(
     here: Installation,
     lake: Watching,
-    holder: Champion,
     windows: tuple[int, int, int],
     end: int,
     edges: Any = None,
@@ -46,11 +39,6 @@ def opened(
     """The windows before a cut and those after it up to `end`: `windows` are the cut, their length in days, and how
     many there are before it."""
     cut, length, before = windows
-    model = bundles.load(Path(holder["bundle"]), holder["digest"]).model
-
-    def vectors(items: NDArray[np.str_], category: NDArray[np.str_]) -> NDArray[np.float32]:
-        return item_vectors(model, items, category)
-
     start = cut - before * length * DAY
-    found = lake.read(start, end, here.settings.monitor.sampled_events, vectors)
+    found = lake.read(start, end, here.settings.monitor.sampled_events)
     return History(found.events, found.goods, start, length, before, len(found.users), edges or {}), found

@@ -66,7 +66,7 @@ class Goods:
     category: Ints
     """[n] codes of their top-level categories, `NOTHING` where it is not known."""
     vectors: NDArray[np.float32]
-    """[n, d] what the champion thinks of them: factors, or their categories."""
+    """[n, d] in which items are alike that people turn to for the same reasons."""
 
     def __len__(self) -> int:
         """How many there are."""
