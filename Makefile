@@ -56,6 +56,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.search
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.score
+	$(BIN)/python -m benchmarks.drift
 
 # Names, versions and hashes only: where packages come from is the machine's business, not the project's.
 # Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.

@@ -1,6 +1,7 @@
 """Cuts events into windows of equal length, and counts each against the time before it."""
 
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Final
@@ -91,6 +92,17 @@ class History:
         seen = decile >= 0
         total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
         return Sums(total)
+
+    def followed_by(self, events: Events) -> "History":
+        """The same past with other events after the cut, so that what was calibrated once can be held against many
+        futures without counting the past again."""
+        self.usual(self.cut)  # both while the past is there
+        self._before(self.cut, self.cut)
+        found = copy(self)
+        found.events = events
+        for name in ("_base", "_counts", "_tastes"):
+            setattr(found, name, {window: known for window, known in vars(self)[name].items() if window < self.cut})
+        return found
 
     def reference(self, end: int) -> range:
         """The windows of the time before one."""

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.drift.events import BOUGHT, CLICKED, INTERACTIONS, NOTHING, SHOWN, Events, Floats, Goods, Ints
 from models.drift.features import FEATURES, features
@@ -84,8 +85,9 @@ def aged(events: Events, goods: Goods, before: Before) -> Floats:
 def tastes(acts: Events, goods: Goods, anchor: Ints, anchors: int) -> NDArray[np.float32]:
     """[anchors, d] sums of the vectors of the items that each anchor cared for."""
     mine = acts.such(anchor[acts.user] != NOTHING)
-    found = np.zeros((anchors, goods.vectors.shape[1]), dtype=np.float32)
-    np.add.at(found, anchor[mine.user], goods.vectors[mine.item])
+    pairs = (np.ones(len(mine.at), dtype=np.float32), (anchor[mine.user], mine.item))
+    times = sparse.csr_array(pairs, shape=(anchors, len(goods)))
+    found: NDArray[np.float32] = times @ goods.vectors
     return found
 
 
@@ -107,12 +109,10 @@ def _count(table: Floats, name: str, place: Ints, which: NDArray[np.bool_] | Non
     kept = np.ones(len(place), dtype=np.bool_) if which is None else which
     if column is not None:
         kept = kept & (column != NOTHING)
-    at = PLACE[name].start + (0 if column is None else column[kept])
-    cell = place[kept] * WIDTH + at
-    if len(table) == 1:
-        table += np.bincount(cell, minlength=WIDTH)
-    else:  # far more cells than events
-        np.add.at(table.reshape(-1), cell, 1)
+    mine = table[:, PLACE[name]]
+    width = mine.shape[1]
+    cell = place[kept] * width + (0 if column is None else column[kept])
+    mine += np.bincount(cell, minlength=mine.size).reshape(mine.shape)
 
 
 def _against_before(table: Floats, place: Ints, acts: Events, goods: Goods, before: Before) -> None:
@@ -127,7 +127,7 @@ def _against_before(table: Floats, place: Ints, acts: Events, goods: Goods, befo
     both = taste[at].any(axis=1) & before.taste[at].any(axis=1)
     _count(table, "anchors", rows, both)
     alike = (taste * before.taste).sum(axis=1)[at[both]]
-    np.add.at(table, (rows[both], PLACE["likeness"].start), alike)
+    table[:, PLACE["likeness"].start] += np.bincount(rows[both], alike, len(table))
 
 
 def _lists(table: Floats, place: Ints, events: Events) -> None:

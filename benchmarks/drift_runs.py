@@ -1,0 +1,68 @@
+"""Lets the monitors see streams: stationary windows, and the same shop after each shift."""
+
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from typing import Final
+
+from benchmarks.drift_delays import WINDOWS
+from benchmarks.drift_ours import KNOWN, Course, Monitor
+from benchmarks.drift_peer import Verdicts, verdicts
+from benchmarks.drift_shifts import SHIFTS
+from benchmarks.drift_shop import Shop
+from benchmarks.drift_streams import Stream, joined
+from models.drift.events import Events
+
+SEED: Final = 7
+STATIONARY: Final = "stationary"
+DAYS: Final = 60
+"""Stationary windows of a stream."""
+AGE: Final = 7
+"""Days that a champion has served when a shift begins."""
+_PROCESSES: Final = 2
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Of one stream: its stationary windows, and those after each shift by name."""
+
+    ours: Mapping[str, Course]
+    theirs: Mapping[str, Verdicts]
+    """Empty where Evidently was not asked."""
+
+
+def seen(streams: int, peers: int) -> Iterator[Seen]:
+    """What was seen of so many streams, of the first ones by Evidently, too."""
+    _shop()  # processes share it
+    with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("fork")) as pool:
+        for seed, one in enumerate(pool.map(_seen, range(streams), [seed < peers for seed in range(streams)])):
+            print(f"stream {seed + 1} of {streams}", file=sys.stderr)
+            yield one
+
+
+@cache
+def _shop() -> Shop:
+    return Shop.made(SEED)
+
+
+def _seen(seed: int, peer: bool) -> Seen:
+    stream = Stream(_shop(), seed, KNOWN)
+    monitor = Monitor.learnt(_shop(), stream)
+    courses = _courses(stream)
+    ours = {
+        name: monitor.course(joined(days), range(start, start + len(days))) for name, (start, days) in courses.items()
+    }
+    days = {name: days for name, (_, days) in courses.items()}
+    return Seen(ours, verdicts(_shop(), stream, monitor.before, days) if peer else {})
+
+
+def _courses(stream: Stream) -> dict[str, tuple[int, list[Events]]]:
+    """The first window and the days of each course."""
+    began = KNOWN + AGE
+    found = {STATIONARY: (KNOWN, [stream.day(KNOWN + day) for day in range(DAYS)])}
+    for name, shift in SHIFTS.items():
+        found[name] = (began, [stream.day(began + day, shift, began) for day in range(WINDOWS)])
+    return found
