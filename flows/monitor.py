@@ -9,7 +9,7 @@ from tasks.watch_drift import watch_drift
 
 
 @flow
-def monitor(accept: str = "", accepted_by: str = "") -> list[dict[str, Any]]:
+def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """Hold what has happened since the champion has learned against what is usual, window by window.
 
     What is usual is learned first where that was not done yet. Where drift is more than chance, and it is time, a
@@ -20,4 +20,5 @@ def monitor(accept: str = "", accepted_by: str = "") -> list[dict[str, Any]]:
         accepted_by: Who says so; it is written down.
     """
     drop_missed_slots()
-    return watch_drift(accept, accepted_by)
+    seen: dict[str, Any] = watch_drift(accept, accepted_by)
+    return seen

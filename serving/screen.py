@@ -247,7 +247,7 @@ def _drift(value: Mapping[str, Any]) -> None:
     """What is usual, the latest windows, and why the newest was decided as it was."""
     usual, windows = value["usual"], value["windows"]
     if usual is None:
-        _console.print("Nothing was learned yet of what is usual.")
+        _console.print(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
         return
     length, until = usual["window_days"], usual["reference_to"][:10]
     _console.print(

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from models.drift.calibration import Calibration
@@ -31,8 +32,9 @@ class DriftPage:
 
     @property
     def span(self) -> str:
-        """The days of the window."""
-        return f"{self.report['window_from']:%-d %B %Y} to {self.report['window_to']:%-d %B %Y}"
+        """The first and the last day of the window."""
+        last = self.report["window_to"] - timedelta(days=1)
+        return f"{self.report['window_from']:%-d %B %Y} to {last:%-d %B %Y}"
 
     @property
     def title(self) -> str:

@@ -13,6 +13,7 @@ from infra.outages import explain
 from infra.registry import Registry
 from models.errors import TailorbirdError
 from tasks.announce import NOTE, announce
+from tasks.ask_for_calibration import ask_for_calibration
 from tasks.ask_for_lists import ask_for_lists
 from tasks.ask_for_retrain import ask_for_retrain
 from tasks.carry_out import carry_out, permit
@@ -83,7 +84,8 @@ def _told(step: Callable[[Installation], str | None]) -> None:
 
 
 _CARE: Final = tuple(
-    partial(_told, step) for step in (ask_for_lists, ask_for_retrain, tell_stale_lists, tell_slow_serving)
+    partial(_told, step)
+    for step in (ask_for_lists, ask_for_calibration, ask_for_retrain, tell_stale_lists, tell_slow_serving)
 )
 """What nobody asks for: looked after whenever there is a look."""
 

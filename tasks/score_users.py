@@ -33,6 +33,10 @@ from tasks.newcomers import newcomers
 from tasks.publish_lists import Words, Work
 
 
+class NobodyAnswersError(TailorbirdError):
+    """There is no champion."""
+
+
 def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
     holder = champion_of(here)
@@ -70,11 +74,11 @@ def shelf_of(name: str, placement: Placement, holder: Champion, made_from: str) 
 
 
 def champion_of(here: Installation) -> Champion:
-    """Who answers; raises TailorbirdError before the first promotion."""
+    """Who answers; raises NobodyAnswersError before the first promotion."""
     with here.engine.connect() as connection:
         holder = champion(connection)
     if holder is None:
-        raise TailorbirdError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
+        raise NobodyAnswersError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
     return holder
 
 

@@ -8,6 +8,7 @@ from prefect import task
 
 from infra import events
 from infra.installation import Installation, current
+from models.drift.calibration import TooLittleHistoryError
 from models.drift.decision import Situation, decide
 from models.drift.events import BOUGHT, CLICKED, DAY
 from models.drift.feed import FeedCheck, check_feed
@@ -21,10 +22,11 @@ from tasks.drift_calibrations import Stored, calibration_of
 from tasks.drift_reports import Looked, Report, earlier, newest_report, reports_of, retrains
 from tasks.ledger import hold
 from tasks.report import flow_run_page
-from tasks.score_users import champion_of
+from tasks.report import tell as say
+from tasks.score_users import NobodyAnswersError, champion_of
 from tasks.tell_drift import Told, tell
 from tasks.watch_feed import check_ledger
-from tasks.watch_served import past_values, served_in
+from tasks.watch_served import past_values, served_in, serving_seen
 from tasks.watched_events import Watched, Watching, watching
 from tasks.watched_history import learned_until, opened, usual
 
@@ -34,17 +36,20 @@ _LOCK: Final = "drift"
 
 
 @task(description="Windows that are over, held against what is usual; asks for retraining where that is called for.")
-def watch_drift(accept: str = "", accepted_by: str = "") -> list[Report]:
-    """The reports of this run, the latest window last; empty while nothing new is over.
+def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
+    """`reports` of this run, the latest window last, none while nothing new is over; and a `note` of why drift cannot
+    be watched yet: before the first promotion, and while there is too little history to learn from.
 
-    `accept` is why the newest windows are usual from now on. Raises TailorbirdError before the first promotion, and
-    while there is too little history to learn from.
+    `accept` is why the newest windows are usual from now on.
     """
     here = current()
-    holder = champion_of(here)
-    with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
-        stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
-        return [] if learned and accept else _look(here, lake, stored)
+    try:
+        with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
+            stored, learned = _calibrated(here, lake, champion_of(here), accept, accepted_by)
+            return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
+    except (NobodyAnswersError, TooLittleHistoryError) as why:
+        say(str(why))
+        return {"reports": [], "note": str(why)}
 
 
 def _calibrated(
@@ -109,6 +114,7 @@ def _one(
     served = served_in(here, begin, end)
     with here.engine.connect() as connection:
         others = see(served, past_values(connection, begin), stored.calibration.limit)
+        others += serving_seen(here) if newest else []
         before, known = earlier(reports_of(connection, stored)), retrains(connection)
     counts = history.sums(window, window).values
     usual_counts = np.stack([history.sums(j, j).values for j in history.reference(history.cut)])

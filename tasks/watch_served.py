@@ -8,7 +8,9 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, text
 
 from infra.installation import Installation
+from models.drift.judgement import Seen
 from tasks.realised_accuracy import realised_accuracy
+from tasks.serving_metrics import serving_now
 
 PLACEMENT: Final = "home"
 _FEWEST: Final = 50
@@ -35,6 +37,18 @@ def served_in(here: Installation, start: int, end: int) -> dict[str, float]:
     with here.engine.connect() as connection:
         lists = _lists(connection, end)
     return lists | _realised(here, start, end)
+
+
+def serving_seen(here: Installation) -> list[Seen]:
+    """How fast and how well answers are given now, where servers tell: shown beside their limits, which alert by
+    themselves, and no sign of drift."""
+    now = serving_now(here)
+    if now is None:
+        return []
+    limits = {"p99_ms": here.settings.serving_p99_ms, "error_share": here.settings.serving_error_share}
+    about = {"p99_ms": "milliseconds in which 99 of 100 answers come", "error_share": "answers that are errors"}
+    names = {"p99_ms": "serving latency", "error_share": "serving errors"}
+    return [Seen(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
 
 
 def past_values(connection: Connection, start: int) -> dict[str, list[float]]:

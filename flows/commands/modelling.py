@@ -143,11 +143,10 @@ def monitor(
 
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """
-    if not history:
-        running.flow("monitor")(accept, reviewer if accept else "")
+    note = "" if history else running.flow("monitor")(accept, reviewer if accept else "")["note"]
     from serving.drift import drift
 
-    running.finish("drift", drift(running.database()), as_json)
+    running.finish("drift", drift(running.database()) | {"note": note}, as_json)
 
 
 def _day(text: str | None) -> Any:

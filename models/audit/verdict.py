@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.audit.material import Material
 from models.evaluation.bootstrap import LEVEL, Estimate, Floats, draws
-from models.gate.groups import Group
+from models.gate.groups import UNKNOWN, Group
 from models.gate.limits import Limits
 
 Status = Literal["within margin", "beyond margin", "not judged"]
@@ -55,7 +55,8 @@ def beside_others(material: Material, limits: Limits, seed: int) -> list[Beside]
         return []
     members = np.column_stack([group.members for group in groups])
     few = np.minimum(members.sum(axis=0), (~members).sum(axis=0))
-    judged = few >= limits.group_users
+    # Nobody can do anything about people of whom nothing is known, but ask them.
+    judged = (few >= limits.group_users) & np.array([group.value != UNKNOWN for group in groups])
     found = _estimates(came.ndcg[here], members, judged, seed)
     control = _apart(np.ones((1, len(members))), came.control_ndcg[here], members)[0].tolist()
     rows = zip(groups, found, control, judged.tolist(), strict=True)

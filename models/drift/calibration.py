@@ -16,6 +16,8 @@ from models.drift.signals import NAMES, values
 from models.errors import TailorbirdError
 
 LEAST_WINDOWS: Final = 30
+_LEAST_SCALE: Final = 0.002
+"""Of all signals, which are shares and the like: what has never varied may still vary by so much."""
 _DRAWS: Final = 100
 """How often the users of each window are drawn again."""
 
@@ -108,7 +110,7 @@ def _smooth(errors: Floats, noise: Floats) -> Floats:
 def _counting(bands: Bands, counted: Any, noise: Floats) -> Bands:
     """Bands with no scale for what is not counted, and none smaller than what chance alone gives."""
     chance = np.sqrt((noise**2).mean(axis=(0, 1)))
-    scale = np.where(counted, np.maximum(bands.scale, np.maximum(chance, 1e-9)), np.nan)
+    scale = np.where(counted, np.maximum(bands.scale, np.maximum(chance, _LEAST_SCALE)), np.nan)
     return Bands(bands.level, scale, bands.looked_back)
 
 

@@ -47,6 +47,15 @@ def test_a_group_that_is_served_worse_is_named_with_its_figures() -> None:
     assert f"{group.difference:+.4f}" in sentence(found, LIMITS)
 
 
+def test_people_of_whom_nothing_is_known_are_shown_and_not_judged() -> None:
+    ndcg = np.append(np.full(300, 0.1), np.full(300, 0.6))
+    traits = {"age": np.repeat(["unknown", "old", "young"], [300, 150, 150])}
+    found = {group.value: group for group in beside_others(looked_at(ndcg, traits), LIMITS, 7)}
+    assert not found["unknown"].judged
+    assert found["unknown"].difference == pytest.approx(-0.5)
+    assert status(list(found.values())) == "within margin"
+
+
 def test_noise_in_forty_groups_is_rarely_taken_for_a_group_that_is_served_worse() -> None:
     alarms = 0
     for seed in range(40):

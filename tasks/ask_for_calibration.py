@@ -1,0 +1,25 @@
+"""After a promotion: starts the monitor once, so that what is usual is learned before anything new has happened."""
+
+from sqlalchemy import select
+
+from infra import deployments
+from infra.installation import Installation
+from infra.monitoring_schema import drift_calibrations
+from tasks.champion import champion
+
+
+def ask_for_calibration(here: Installation) -> str | None:
+    """Start `monitor` when the champion has no calibration, once a promotion; returns what was done, None for nothing.
+
+    Where there is too little history for one the daily run tries again.
+    """
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+        known = drift_calibrations.c.promotion_id == (holder["promotion_id"] if holder else 0)
+        done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
+    if holder is None or done is not None:
+        return None
+    key = f"calibration of promotion {holder['promotion_id']}"
+    if not deployments.run(here.endpoints, "monitor", key, {}):
+        return None
+    return f"What is usual is being learned for version {holder['model_version']}."
