@@ -1,7 +1,7 @@
 """Looks for drift: what is usual is learned once a champion, then every window that is over is held against it."""
 
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from prefect import task
