@@ -11,7 +11,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 from sqlalchemy import insert
 
-from infra import placements
+from infra import events, placements
 from infra.installation import Installation, current
 from infra.monitoring_schema import audit_reports
 from infra.registry import NOTE, Registry
@@ -19,7 +19,6 @@ from infra.version import git_commit
 from models.audit.audit import Audit, audited
 from models.audit.verdict import BEYOND
 from models.errors import TailorbirdError
-from tasks.audit_alert import alert_beyond_margin
 from tasks.audit_material import NothingToAuditError, Seen, seen
 from tasks.audit_page import AuditPage, markdown, render, rows
 from tasks.links import PREFECT_RUN, TEXTS
@@ -56,7 +55,7 @@ def audit_lists(placement: str, days: float) -> dict[str, Any]:
     if found.status == BEYOND:
         beyond = [asdict(group) for group in found.beside if not group.passed]
         said = {"placement": placement, "verdict": found.verdict, "page": address, "groups": beyond}
-        alert_beyond_margin(here, audit_id, said)
+        events.tell(here.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
     head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
     return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
 

@@ -12,9 +12,9 @@ import pytest
 
 from infra.calls import ask
 from infra.deployments import authorization
+from infra.events import AUDIT
 from infra.installation import Installation
 from infra.registry import Registry
-from tasks.audit_alert import EVENT
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -121,7 +121,7 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
 def event_of(here: Installation, audit_id: int) -> Any:
     """What Prefect has heard of an audit; it stores events a moment after it took them."""
     api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
-    about = {"event": {"name": [EVENT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
+    about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
     for _ in range(40):
         if found := ask("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
             return found[0]
