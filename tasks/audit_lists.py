@@ -54,7 +54,7 @@ def audit_lists(placement: str, days: float) -> dict[str, Any]:
     _told(page, address)
     if found.status == BEYOND:
         beyond = [asdict(group) for group in found.beside if not group.passed]
-        said = {"placement": placement, "verdict": found.verdict, "page": address, "groups": beyond}
+        said = {"placement": placement, "reason": found.verdict, "page": address, "groups": beyond}
         events.tell(here.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
     head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
     return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
