@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from prefect.runtime import flow_run
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from infra import flow_runs
 from infra.installation import Installation
-from infra.monitoring_schema import drift_reports
+from infra.monitoring_schema import drift_calibrations, drift_reports
 from tasks.missed_slots import schedule_of_run
 from tasks.retrain_claims import Claim, claim, finish
 from tasks.retrain_requests import FAILED, REQUESTED, RUNNING, Request, ask, of_id, open_request
@@ -71,10 +71,13 @@ def _taken(here: Installation, request_id: int) -> Start:
 
 
 def _broken_feed(here: Installation) -> str:
-    """What the newest report of the drift monitor says against the feed; empty when it says nothing."""
-    newest = (
-        select(drift_reports.c.verdict, drift_reports.c.reasons).order_by(drift_reports.c.report_id.desc()).limit(1)
-    )
+    """What the newest report of the drift monitor says against the feed; empty when it says nothing.
+
+    Reports of before somebody said that what is seen now is usual do not count.
+    """
+    usual = select(func.max(drift_calibrations.c.calibration_id)).scalar_subquery()
+    mine = select(drift_reports.c.verdict, drift_reports.c.reasons).where(drift_reports.c.calibration_id == usual)
+    newest = mine.order_by(drift_reports.c.report_id.desc()).limit(1)
     with here.engine.connect() as connection:
         row = connection.execute(newest).first()
     if row is None or row.verdict != "broken":
