@@ -20,7 +20,7 @@ SEED: Final = 7
 STATIONARY: Final = "stationary"
 DAYS: Final = 60
 """Stationary windows of a stream."""
-AGE: Final = 7
+AGE: Final = 14
 """Days that a champion has served when a shift begins."""
 _PROCESSES: Final = 2
 

@@ -17,7 +17,7 @@ from models.drift.moments import deciles
 
 ROWS: Final = 20_000
 """Most rows of a table; of more, so many are drawn at random."""
-NEW_DAYS: Final = ages(1) - 1
+NEW_DAYS: Final = ages(1)[-1]
 """How long users and items are new, on both sides of the comparison."""
 
 

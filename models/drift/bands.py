@@ -27,12 +27,20 @@ class Bands:
     """[n_ages, n] standard deviations of a window from the level of those before it."""
     looked_back: Ints
     """[n] how many windows make up the level."""
+    ages: Ints
+    """[n_ages] in windows, rising."""
 
-    def deviations(self, values: Floats, weekday: int, age: int) -> Floats:
-        """[..., n] how many standard deviations off the values of a window are."""
-        age = min(age, len(self.scale) - 1)
-        found: Floats = (values - self.level[weekday, age]) / self.scale[age]
-        return found
+    def of(self, weekday: int, age: int) -> tuple[Floats, Floats]:
+        """[n] level and scale for a champion of an age; of greater ages as of the greatest."""
+        age = min(age, int(self.ages[-1]))
+        above = int(np.searchsorted(self.ages, age))
+        below = max(0, above - 1) if self.ages[above] != age else above
+        span = self.ages[above] - self.ages[below]
+        part = (age - self.ages[below]) / span if span else 0.0
+        level, scale = (
+            known[below] + part * (known[above] - known[below]) for known in (self.level[weekday], self.scale)
+        )
+        return level, scale
 
 
 def residuals(values: Floats, weekdays: Sequence[int], looked_back: int) -> Floats:
@@ -49,7 +57,7 @@ def residuals(values: Floats, weekdays: Sequence[int], looked_back: int) -> Floa
     return found
 
 
-def fit(values: Floats, weekdays: Sequence[int]) -> tuple[Bands, Floats]:
+def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> tuple[Bands, Floats]:
     """The bands of values [windows, n_ages, n], and the residuals [windows, n] at age 0 by which they were found.
 
     The scale of foretelling a window from those before covers slow trends: they are usual.
@@ -65,7 +73,7 @@ def fit(values: Floats, weekdays: Sequence[int]) -> tuple[Bands, Floats]:
         mine = values[np.asarray(weekdays) == day]
         for signal, back in enumerate(looked_back):
             level[day, :, signal] = _mean(mine[-back:, :, signal])
-    return Bands(level, _deviation(chosen), looked_back), _tamed(chosen)[:, 0]
+    return Bands(level, _deviation(chosen), looked_back, np.array(ages)), _tamed(chosen)[:, 0]
 
 
 def _mean(values: Floats) -> Floats:

@@ -1,7 +1,7 @@
 """Learns from a shop's own stationary history what is usual, at a rate of false requests that somebody chose."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -47,7 +47,7 @@ class Calibration:
         """Plain values that JSON can hold."""
         plain = {name: getattr(self, name) for name in ("window_days", "windows", "between", "limit", "false_alarms")}
         bands = {"level": listed(self.bands.level), "scale": listed(self.bands.scale)}
-        bands |= {"looked_back": self.bands.looked_back.tolist()}
+        bands |= {"looked_back": self.bands.looked_back.tolist(), "ages": self.bands.ages.tolist()}
         return plain | {"signals": list(NAMES), "bands": bands, "edges": self.edges, "past": dict(self.past)}
 
     @classmethod
@@ -55,7 +55,7 @@ class Calibration:
         """What gave these plain values."""
         plain = {name: said[name] for name in ("window_days", "windows", "between", "limit", "false_alarms")}
         level, scale = (np.array(said["bands"][name], dtype=np.float64) for name in ("level", "scale"))
-        bands = Bands(level, scale, np.array(said["bands"]["looked_back"]))
+        bands = Bands(level, scale, *(np.array(said["bands"][name]) for name in ("looked_back", "ages")))
         return cls(**plain, bands=bands, edges=said["edges"], past=said["past"])
 
 
@@ -69,21 +69,22 @@ def calibrate(history: History, between: float, seed: int) -> Calibration:
     if len(windows) < LEAST_WINDOWS:
         raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
     table = np.stack([_aged(history, window) for window in windows])
-    bands, errors = fit(table, [history.weekday(window) for window in windows])
+    bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
     random = np.random.default_rng(seed)
     noise = np.stack([_drawn_again(history, window, random) for window in windows])
     draws = _smooth(errors, noise)
     counted = np.isfinite(errors).sum(axis=0) >= LEAST_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
     draws[:, ~counted] = 0.0
-    bands = _counting(bands, counted, noise)
-    high, often = limit(draws, bands, len(windows), between, seed)
+    least = np.maximum(np.sqrt((noise**2).mean(axis=(0, 1))), _LEAST_SCALE)
+    bands = replace(bands, scale=np.where(counted, np.maximum(bands.scale, least), np.nan))
+    high, often = limit(draws, bands, least, len(windows), between, seed)
     past = {name: listed(table[:, 0, place]) for place, name in enumerate(NAMES)}
     return Calibration(history.window_days, len(windows), between, high, often, bands, history.edges, past)
 
 
 def _aged(history: History, window: int) -> Floats:
     """[n_ages, n] the signals of a window for champions that learned so many windows ago."""
-    ends = [window - age for age in range(ages(history.window_days))]
+    ends = [window - age for age in ages(history.window_days)]
     return np.stack([values(history.sums(window, end), history.usual(end)) for end in ends])
 
 
@@ -105,13 +106,6 @@ def _smooth(errors: Floats, noise: Floats) -> Floats:
         kept = np.sqrt(np.clip(1 - chance / seen, 0, 1))
     draws: Floats = (np.nan_to_num(kept) * known)[:, None, :] + noise
     return draws.reshape(-1, draws.shape[-1])
-
-
-def _counting(bands: Bands, counted: Any, noise: Floats) -> Bands:
-    """Bands with no scale for what is not counted, and none smaller than what chance alone gives."""
-    chance = np.sqrt((noise**2).mean(axis=(0, 1)))
-    scale = np.where(counted, np.maximum(bands.scale, np.maximum(chance, _LEAST_SCALE)), np.nan)
-    return Bands(bands.level, scale, bands.looked_back)
 
 
 def listed(values: Floats) -> Any:

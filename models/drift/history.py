@@ -16,7 +16,7 @@ from models.drift.layout import BINS, PLACE, Sums
 from models.drift.moments import Before, Edges, Moments
 
 _BEFORE_DAYS: Final = 28
-_AGES: Final = 9
+_AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
 _ANCHORS: Final = 2_000
 _LEARNT_FROM: Final = 8
 """Windows whose users give the bins of features."""
@@ -27,10 +27,13 @@ def windows_before(window_days: int) -> int:
     return max(4, round(_BEFORE_DAYS / window_days))
 
 
-def ages(window_days: int) -> int:
-    """How many ages of a champion are told apart, in windows. Items and users become unknown to it all the time: what
-    came earlier than its last age ago is taken for known, lest it is new for ever."""
-    return min(_AGES, windows_before(window_days) + 1)
+def ages(window_days: int) -> list[int]:
+    """The ages of a champion, in windows, for which it is learned what is usual; between them it lies between.
+
+    Items and users become unknown to a champion all the time. What came earlier than four weeks ago is taken for known,
+    lest it is new for ever.
+    """
+    return [age for age in _AGES if age <= windows_before(window_days)]
 
 
 @dataclass
@@ -109,7 +112,7 @@ class History:
         return range(max(0, end - windows_before(self.window_days)), end)
 
     def _before(self, window: int, end: int) -> Before:
-        cut = self.span(max(end, window + 1 - ages(self.window_days)))[0]
+        cut = self.span(max(end, window - windows_before(self.window_days)))[0]
         return Before(
             cut,
             moments.deciles(self.popular(end)),

@@ -20,41 +20,39 @@ _RUNS: Final = 400
 _WINDOWS: Final = 3
 """Windows of a run, by those that are to lie between two false requests."""
 _STEPS: Final = 30
-_CAUTION: Final = 1.5
-"""Windows resemble their neighbours, and are all held against the same time before: chance alone, which is what can be
-drawn, asks too rarely by so much."""
 
 
-def limit(draws: Floats, bands: Bands, windows: int, between: float, seed: int) -> tuple[float, float]:
+def limit(draws: Floats, bands: Bands, least: Floats, windows: int, between: float, seed: int) -> tuple[float, float]:
     """The limit of the joint statistic, and in which share of stationary windows it is left.
 
-    `draws` [d, n] are deviations of stationary windows from their level, signals together; `windows` is how many the
-    bands were made from, `between` how many are to pass between two false requests, on average. Each run makes its
-    bands anew from as many drawn windows as there were, so that their errors are part of it.
+    `draws` [d, n] are deviations of stationary windows from their level, signals together; `least` [n] is the smallest
+    scale that there may be; `windows` is how many the bands were made from, `between` how many are to pass between two
+    false requests, on average. Each run makes its bands anew from as many drawn windows as there were, so that their
+    errors are part of it.
     """
     random = np.random.default_rng(seed)
     length = int(np.ceil(_WINDOWS * between)) + LATEST
-    joint = np.stack([_run(random, draws, bands, windows, length) for _ in range(_RUNS)])
+    joint = np.stack([_run(random, draws, (bands, least), windows, length) for _ in range(_RUNS)])
     low, high = 0.0, float(joint.max())
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if requests(joint > middle).sum() * between * _CAUTION > joint.size:
+        if requests(joint > middle).sum() * between > joint.size:
             low = middle
         else:
             high = middle
     return high, float((joint > high).mean())
 
 
-def _run(random: np.random.Generator, draws: Floats, bands: Bands, windows: int, length: int) -> Floats:
+def _run(random: np.random.Generator, draws: Floats, made: tuple[Bands, Floats], windows: int, length: int) -> Floats:
     """[length] the joint statistic of stationary windows, by bands from others."""
+    bands, least = made
     learnt = draws[random.integers(len(draws), size=windows)]
     backs = np.minimum(bands.looked_back, windows)
     sums = np.cumsum(learnt, axis=0)
     level = np.take_along_axis(sums, backs[None] - 1, axis=0)[0] / backs
-    scale = np.sqrt((learnt**2).mean(axis=0) * (1 + 1 / backs))
+    scale = np.maximum(np.sqrt((learnt**2).mean(axis=0) * (1 + 1 / backs)), least)
     seen = draws[random.integers(len(draws), size=length)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = oriented((seen - level) / scale).max(axis=1)
+    found: Floats = oriented((seen - level) / scale).max(axis=1)
     return found
 
 

@@ -55,10 +55,9 @@ class Judgement:
 def judge(calibration: Calibration, history: History, window: int, others: Sequence[Seen] = ()) -> Judgement:
     """Hold a window after the cut against the calibration; `others` are signals that are not made of its events."""
     now = values(history.sums(window, history.cut), history.usual(history.cut))
-    weekday, age = history.weekday(window), min(window - history.cut, len(calibration.bands.scale) - 1)
-    deviations = calibration.bands.deviations(now, weekday, age)
+    level, scale = calibration.bands.of(history.weekday(window), window - history.cut)
+    deviations = (now - level) / scale
     far = oriented(deviations)
-    level, scale = calibration.bands.level[weekday, age], calibration.bands.scale[age]
     seen = []
     for place, signal in enumerate(SIGNALS):
         counted = bool(np.isfinite(deviations[place]))

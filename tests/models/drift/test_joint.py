@@ -29,11 +29,30 @@ def test_the_limit_asks_about_as_rarely_as_was_chosen() -> None:
     bands, errors = fit(table, [0] * 60)
     draws = np.nan_to_num(errors)[np.isfinite(errors).all(axis=1)]
     draws = np.concatenate([draws + 0.0, random.normal(size=(4_000, N))])
-    high, often = limit(draws, bands, 60, 91, 7)
+    high, often = limit(draws, bands, np.full(N, 0.01), 60, 91, 7)
     fresh = np.abs(random.normal(size=(200_000, N))).max(axis=1)
     assert 0.01 < (fresh > high).mean() < 0.08
     assert 91 < 200_000 / requests(fresh > high).sum() < 400
     assert 0.01 < often < 0.08
+
+
+def test_a_signal_that_hardly_ever_stirs_does_not_make_the_limit_endless() -> None:
+    random = np.random.default_rng(5)
+    table = random.normal(size=(60, 1, N))
+    bands, _ = fit(table, [0] * 60)
+    draws = random.normal(size=(4_000, N))
+    draws[:, 0] = np.where(random.random(4_000) < 0.02, 5.0, 0.0)
+    assert limit(draws, bands, np.full(N, 0.5), 60, 91, 7)[0] < 12
+
+
+def test_between_two_ages_that_were_learned_lies_what_is_between() -> None:
+    table = np.random.default_rng(5).normal(size=(60, 3, 2)) + np.array([0.0, 10.0, 30.0])[None, :, None]
+    bands, _ = fit(table, [0] * 60, [0, 2, 6])
+    levels = [bands.of(0, age)[0] for age in (0, 1, 2, 4, 6, 50)]
+    assert np.allclose(levels[1], (levels[0] + levels[2]) / 2)
+    assert np.allclose(levels[3], (levels[2] + levels[4]) / 2)
+    assert np.array_equal(levels[4], levels[5])
+    assert np.array_equal(bands.of(0, 2)[1], bands.scale[1])
 
 
 def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> None:
