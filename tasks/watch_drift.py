@@ -44,8 +44,9 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """
     here = current()
     try:
+        holder = champion_of(here)
         with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
-            stored, learned = _calibrated(here, lake, champion_of(here), accept, accepted_by)
+            stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
             return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
     except (NobodyAnswersError, TooLittleHistoryError) as why:
         say(str(why))
