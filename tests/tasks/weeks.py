@@ -117,7 +117,7 @@ class Weekly:
 
 
 def _week(week: Week) -> pa.Table:
-    random = np.random.default_rng(100 + week.number)
+    random = np.random.default_rng(200 + week.number)
     person = np.repeat(np.arange(week.people), random.poisson(week.visits, week.people))
     minute = random.choice(7, len(person), p=_DAYS) * 1_440 + random.integers(480, 1_320, len(person))
     visit = np.repeat(np.arange(len(person)), 1 + random.poisson(2.0, len(person)))
