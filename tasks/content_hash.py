@@ -25,14 +25,15 @@ def content_hash(connection: duckdb.DuckDBPyConnection, rows: str, keys: Sequenc
         for name, kind in kinds.items()
         if _quoted(name) not in summed
     ]
-    weight = f"1 + hash({', '.join(map(_quoted, keys)) or '0'}) / 2.0::DOUBLE ** 64"
+    named = [_quoted(key) for key in keys if key in kinds]  # an empty table may have lost its columns
+    weight = f"1 + hash({', '.join(named) or '0'}) / 2.0::DOUBLE ** 64"
     sums = "".join(f", sum(coalesce({name}::DOUBLE, -1) * weight)" for name in summed)
     count, total, *numbers = connection.execute(
         f"""
         SELECT count(*), sum(hash({", ".join(exact)})::HUGEINT){sums} FROM (SELECT *, {weight} AS weight FROM {rows})
         """
     ).fetchall()[0]
-    if not count:  # an empty table may have lost its columns
+    if not count:
         return hashlib.sha256(b"").hexdigest()
     said = [str(count), str(total), *(f"{value:.6e}" for value in numbers)]
     return hashlib.sha256(json.dumps([list(kinds), *said]).encode()).hexdigest()

@@ -9,11 +9,13 @@ import pyarrow as pa
 from prefect import task
 
 from expectations import contract
-from infra.installation import current
+from infra.installation import Installation, current
 from models import columns
+from models.errors import TailorbirdError
 from models.shapes import tabular
 from models.shapes.mapping import EventsMapping, Mapping
 from models.sql import query
+from tasks import ledger
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
@@ -60,16 +62,28 @@ def checked(path: Path, address: str, part: Any) -> int:
     return rows
 
 
+def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:
+    """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
+    with here.engine.begin() as connection:
+        ledger.open_batch(connection, batch)
+        ledger.refuse_batch(connection, batch.batch_id, [], why)
+
+
 @task(description="Events of one file: into the lake, into quarantine, or counted; every row once.")
 def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's events; returns the batch's line in the ledger.
 
-    The same file again changes nothing; after a crash it goes on where it stopped. Raises BatchRefusedError when the
-    batch as a whole is not what its suite expects: then nothing of it stays.
+    The same file again changes nothing; after a crash it goes on where it stopped. Raises ContractBrokenError when the
+    file lacks what is needed, and BatchRefusedError when the batch as a whole is not what its suite expects: then
+    nothing of it stays, but that the ledger says so.
     """
     here, known = current(), tables(mapping, overrides)
     part = part_of(known, "events")
     with places.fetched(file, here.settings.var) as path:
-        rows = checked(path, file, part)
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
+        try:
+            rows = checked(path, file, part)
+        except TailorbirdError as error:
+            turned_away(here, batch, str(error))
+            raise
         return ingest_batch(here, known, batch, lambda intake: parts_of(intake, known, path), rows)

@@ -36,23 +36,29 @@ _MOVED: Final = ("moved.png", "Distributions that moved", "Those behind the sign
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a page is made from, beside its report."""
+class Window:
+    """A window after the cut, and all that is known of it."""
 
     stored: Stored
     history: History
     watched: Watched
-    window: int
+    number: int
+    """From 0 on after the cut."""
+
+    @property
+    def place(self) -> int:
+        """Its place in the history."""
+        return self.history.cut + self.number
 
 
-def tell(here: Installation, told: Told, report: Report) -> Report:
+def tell(here: Installation, window: Window, report: Report) -> Report:
     """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     with here.engine.connect() as connection:
-        known = reports_of(connection, told.stored)
+        known = reports_of(connection, window.stored)
     address = None
     if registry.answers:
-        address = _stored_in_mlflow(here, registry, told, known)
+        address = _stored_in_mlflow(here, registry, window, known)
         with here.engine.begin() as connection:
             report = drift_reports.change(connection, report["report_id"], page=address)
     if FlowRunContext.get() is not None:
@@ -62,7 +68,7 @@ def tell(here: Installation, told: Told, report: Report) -> Report:
     return report
 
 
-def _stored_in_mlflow(here: Installation, registry: Registry, told: Told, known: Sequence[Report]) -> str:
+def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, known: Sequence[Report]) -> str:
     report = known[-1]
     tags = {"stage": "monitor", "verdict": report["verdict"], "decision": report["decision"]}
     tags |= {"model_version": str(report["model_version"])}
@@ -72,7 +78,7 @@ def _stored_in_mlflow(here: Installation, registry: Registry, told: Told, known:
         registry.recorded(name, f"drift report {report['report_id']}", {}, tags) as run_id,
     ):
         folder = Path(scratch)
-        page = _page(here, told, known, folder)
+        page = _page(here, window, known, folder)
         (folder / _FILE).write_text(render(page))
         registry.log_folder(run_id, folder)
         figures = {
@@ -82,21 +88,21 @@ def _stored_in_mlflow(here: Installation, registry: Registry, told: Told, known:
     return registry.artifact_page(run_id, _FILE)
 
 
-def _page(here: Installation, told: Told, known: Sequence[Report], folder: Path) -> DriftPage:
-    report, history, window = known[-1], told.history, told.window
-    now, usual = history.sums(window, history.cut), history.usual(history.cut)
+def _page(here: Installation, window: Window, known: Sequence[Report], folder: Path) -> DriftPage:
+    report, history = known[-1], window.history
+    now, usual = history.sums(window.place, history.cut), history.usual(history.cut)
     moved = distributions(report["drivers"], now, usual, history.edges)
-    plot_signals(told.stored.calibration.past, known, folder / _SIGNALS[0])
+    plot_signals(window.stored.calibration.past, known, folder / _SIGNALS[0])
     if moved:
         plot_distributions(moved, folder / _MOVED[0])
     plots = [Plot(title, about, folder / name) for name, title, about in (_SIGNALS, _MOVED)]
-    rows = _segments(here, told, report) if report["drivers"] else []
+    rows = _segments(here, window, report) if report["drivers"] else []
     links = {"the Prefect run": flow_run_page(here)} if flow_run_page(here) else {}
     names = list(rows[0]["moved"]) if rows else []
-    return DriftPage(report, told.stored.calibration, plots, names, rows, _items(here, told), links)
+    return DriftPage(report, window.stored.calibration, plots, names, rows, _items(here, window), links)
 
 
-def _segments(here: Installation, told: Told, report: Report) -> list[dict[str, Any]]:
+def _segments(here: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
     """By the segments of the newest data set that knows any."""
     newest = select(segments.c.dataset_version).order_by(segments.c.dataset_version.desc()).limit(1).scalar_subquery()
     with here.engine.connect() as connection:
@@ -104,23 +110,23 @@ def _segments(here: Installation, told: Told, report: Report) -> list[dict[str, 
             select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == newest)
         )
         of_user = dict(rows.tuples().all())
-    segment = np.array([of_user.get(key, "") for key in told.watched.users.tolist()], dtype=np.str_)
-    history = told.history
+    segment = np.array([of_user.get(key, "") for key in window.watched.users.tolist()], dtype=np.str_)
+    history = window.history
     before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
-    now = history.counted(told.window, history.cut)
+    now = history.counted(window.place, history.cut)
     return by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
 
 
-def _items(here: Installation, told: Told) -> dict[str, list[dict[str, Any]]]:
-    history = told.history
-    gained, lost, change = items_moved(history.interactions(told.window), history.popular(history.cut))
-    ids = told.watched.items[np.concatenate([gained, lost])].tolist()
+def _items(here: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
+    history = window.history
+    gained, lost, change = items_moved(history.interactions(window.place), history.popular(history.cut))
+    ids = window.watched.items[np.concatenate([gained, lost])].tolist()
     with here.engine.connect() as connection:
         found = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
         titles = {item: title or item for item, title in found.tuples()}
 
     def named(codes: Any) -> list[dict[str, Any]]:
-        names = told.watched.items[codes].tolist()
+        names = window.watched.items[codes].tolist()
         return [
             {"title": titles.get(item, item), "change": change[code]} for item, code in zip(names, codes, strict=True)
         ]

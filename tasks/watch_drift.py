@@ -1,37 +1,27 @@
 """Looks for drift: what is usual is learned once a champion, then every window that is over is held against it."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
-import numpy as np
 from prefect import task
 
-from infra import events
 from infra.installation import Installation, current
 from models.drift.calibration import TooLittleHistoryError
-from models.drift.decision import Situation, decide
-from models.drift.events import BOUGHT, CLICKED, DAY
-from models.drift.feed import FeedCheck, check_feed
-from models.drift.history import History
-from models.drift.judgement import judge
-from models.drift.served import see
+from models.drift.events import DAY
 from models.drift.windows import kept
-from tasks import drift_calibrations, drift_reports
+from tasks import drift_calibrations
 from tasks.champion import Champion
 from tasks.drift_calibrations import Stored, calibration_of
-from tasks.drift_reports import Looked, Report, earlier, newest_report, reports_of, retrains
+from tasks.drift_reports import Report, newest_report, reports_of
 from tasks.ledger import hold
-from tasks.report import flow_run_page
+from tasks.look_at_window import look_at_window
 from tasks.report import tell as say
 from tasks.score_users import NobodyAnswersError, champion_of
-from tasks.tell_drift import Told, tell
+from tasks.tell_drift import Window
+from tasks.tell_of_drift import tell_of_broken_feed
 from tasks.watch_feed import check_ledger
-from tasks.watch_served import past_values, served_in, serving_seen
-from tasks.watched_events import Watched, Watching, watching
+from tasks.watched_events import Watching, watching
 from tasks.watched_history import learned_until, opened, usual
 
-_THIN_USERS: Final = 30
-"""Active users in a window, below which nothing is said of it."""
 _LOCK: Final = "drift"
 
 
@@ -44,8 +34,9 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """
     here = current()
     try:
+        holder = champion_of(here)
         with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
-            stored, learned = _calibrated(here, lake, champion_of(here), accept, accepted_by)
+            stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
             return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
     except (NobodyAnswersError, TooLittleHistoryError) as why:
         say(str(why))
@@ -80,16 +71,17 @@ def _look(here: Installation, lake: Watching, stored: Stored) -> list[Report]:
     numbers = [n for n in range(stored.complete(newest)) if stored.window(n)[1] not in done]
     ledger = check_ledger(here.engine, last["created_at"] if last else None)
     if not numbers:
-        _tell_broken(here, [check for check in ledger if not check.passed], "before a window is over")
+        tell_of_broken_feed(here, ledger)
         return []
     windows = (stored.cut, stored.calibration.window_days, _before(stored, lake))
     end = stored.window(numbers[-1])[1]
     history, watched = opened(here, lake, windows, end, stored.calibration.edges)
     found = []
     for number in numbers:
-        checks = ledger if number == numbers[-1] else []
-        found += _one(here, stored, history, watched, number, checks, newest=number == numbers[-1])
-    return found
+        last_one = number == numbers[-1]
+        window = Window(stored, history, watched, number)
+        found.append(look_at_window(here, window, ledger if last_one else [], newest=last_one))
+    return [report for report in found if report is not None]
 
 
 def _before(stored: Stored, lake: Watching) -> int:
@@ -97,80 +89,3 @@ def _before(stored: Stored, lake: Watching) -> int:
     span = lake.span()
     length = stored.calibration.window_days
     return kept((stored.cut - (span[0] if span else stored.cut)) // DAY, length)
-
-
-def _one(
-    here: Installation,
-    stored: Stored,
-    history: History,
-    watched: Watched,
-    number: int,
-    ledger: list[FeedCheck],
-    *,
-    newest: bool,
-) -> list[Report]:
-    """Look at a window, store what was seen and decided, and tell people; nothing when another run was faster."""
-    window, (begin, end) = history.cut + number, stored.window(number)
-    served = served_in(here, begin, end)
-    with here.engine.connect() as connection:
-        others = see(served, past_values(connection, begin), stored.calibration.limit)
-        others += serving_seen(here) if newest else []
-        before, known = earlier(reports_of(connection, stored)), retrains(connection)
-    counts = history.sums(window, window).values
-    usual_counts = np.stack([history.sums(j, j).values for j in history.reference(history.cut)])
-    feed = [*check_feed(counts, usual_counts, _days(history, window)), *ledger]
-    situation = Situation(
-        judge(stored.calibration, history, window, others),
-        feed,
-        _thin(history, window),
-        before,
-        newest,
-        _labelled(history, window) / watched.share,
-        known,
-    )
-    looked = Looked(stored, number, situation, decide(situation, here.settings.monitor, datetime.now(UTC)))
-    with here.engine.begin() as connection:
-        report = drift_reports.store(connection, looked)
-    if report is None:
-        return []
-    _tell_prefect(here, report)
-    return [tell(here, Told(stored, history, watched, window), report)]
-
-
-def _days(history: History, window: int) -> tuple[int, int]:
-    """On how many days of the window there are events, and on how many of those before at least."""
-    counts = [len(np.unique(history.cut_out(j).at // DAY)) for j in (window, *history.reference(history.cut))]
-    return counts[0], min(counts[1:])
-
-
-def _thin(history: History, window: int) -> str:
-    users = float(history.sums(window, window)["users"])
-    return "" if users >= _THIN_USERS else f"{users:.0f} active users in the window: too few to judge it."
-
-
-def _labelled(history: History, window: int) -> float:
-    """Purchases since the cut; clicks in a shop that sells nothing."""
-    types = sum(history.sums(j, j)["types"] for j in range(history.cut, window + 1))
-    found = np.asarray(types)
-    return float(found[BOUGHT] or found[CLICKED])
-
-
-def _tell_prefect(here: Installation, report: Report) -> None:
-    """Events that start a retraining or send an alert; what Prefect does not hear now is found by the reconciler."""
-    about, page = {"page": flow_run_page(here)}, f"tailorbird.drift-report.{report['report_id']}"
-    why = " ".join(report["reasons"])
-    if report["request_id"] is not None:
-        resource = events.request_resource(report["request_id"])
-        events.tell(here.endpoints, events.DRIFT, resource, about | {"request": report["request_id"], "reason": why})
-    if report["decision"] == "blocked":
-        events.tell(here.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
-    low = [name for name in report["drivers"] if name.startswith("realised")]
-    if low and report["verdict"] != "broken":
-        told = f"{' and '.join(low)} of the lists that people had: below what is usual."
-        events.tell(here.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
-
-
-def _tell_broken(here: Installation, failed: list[FeedCheck], when: str) -> None:
-    if failed:
-        reason = f"The feed is broken, {when}: " + " ".join(f"{check.check}: {check.detail}." for check in failed)
-        events.tell(here.endpoints, events.BROKEN_FEED, "tailorbird.feed", {"reason": reason, "page": ""})

@@ -54,7 +54,8 @@ _PEOPLE_SINCE: Final = f"""
 """
 _ROWS: Final = f"""
     SELECT people.code AS "user", goods.code AS item, (list_position($kinds, event_type) - 1)::TINYINT AS kind,
-        epoch(occurred_at)::BIGINT AS "at", coalesce((hash(said.session_id) >> 1)::BIGINT, {NOTHING}) AS session,
+        epoch(occurred_at)::BIGINT AS "at",
+        CASE WHEN said.session_id IS NULL THEN {NOTHING} ELSE (hash(said.session_id) >> 1)::BIGINT END AS session,
         quantity::DOUBLE AS quantity, value::DOUBLE AS value, said.currency IS NOT NULL AS currency,
         coalesce(position, 0)::SMALLINT AS position, recommendation_id IS NOT NULL AS listed,
         arrivals.since AS user_since, goods.since AS item_since

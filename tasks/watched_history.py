@@ -6,7 +6,7 @@ from infra.installation import Installation
 from models.drift.calibration import Calibration, calibrate
 from models.drift.events import DAY
 from models.drift.history import History
-from models.drift.windows import choose, kept
+from models.drift.windows import check, choose, kept
 from tasks.champion import Champion
 from tasks.load_dataset import manifest_of
 from tasks.watched_events import Watched, Watching
@@ -24,6 +24,7 @@ def usual(here: Installation, lake: Watching, cut: int) -> tuple[Calibration, Hi
     watch, span = here.settings.monitor, lake.span()
     days = (cut - span[0]) // DAY if span else 0
     length = watch.window_days or choose(days, lake.active(cut), watch.least_users)
+    check(days, length)
     before = kept(days, length)
     history, _ = opened(here, lake, (cut, length, before), cut)
     return calibrate(history, watch.days_between_false_retrains / length, _SEED), history

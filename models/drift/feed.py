@@ -18,7 +18,9 @@ _ODD: Final = 0.02
 _LESS, _MORE = 0.5, 3.0
 """A window with less than half or more than three times the usual events, where they vary little."""
 _VANISHED: Final = 50
-"""A type of event of which so many were expected and none came is no longer sent."""
+_LEFT: Final = 0.05
+"""A type of event of which so many were expected is no longer sent when hardly any came beside the fewest before: those
+came before it began."""
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,10 @@ def _shares(check: str, about: str, parts: Sequence[Floats], wholes: Sequence[Fl
 
 
 def _vanished(now: Sums, usual: Sums) -> list[FeedCheck]:
-    expected = usual["types"].mean(axis=0)
+    expected, least = usual["types"].mean(axis=0), usual["types"].min(axis=0)
     checks = []
     for place in np.flatnonzero(expected >= _VANISHED):
         count, name = float(now["types"][place]), EVENT_TYPES[place]
         told = f"{count:,.0f} events of type {name}, usually {expected[place]:,.0f}"
-        checks.append(within(f"type: {name}", count, 1.0, None, told))
+        checks.append(within(f"type: {name}", count, max(1.0, _LEFT * float(least[place])), None, told))
     return checks

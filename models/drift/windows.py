@@ -22,6 +22,19 @@ def kept(days: int, window_days: int) -> int:
     return min(days // window_days, _MOST + 2 * windows_before(window_days))
 
 
+def check(days: int, window_days: int) -> None:
+    """Raises TooLittleHistoryError when so many days are too few for windows of a length that somebody chose."""
+    if days // window_days < needed(window_days):
+        raise _too_little(days, window_days * needed(window_days), f" in windows of {window_days} days")
+
+
+def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
+    return TooLittleHistoryError(
+        f"There are {max(0, days)} days of events before the champion's cut, and what is usual is learned from {least} "
+        f"days at least{how}: drift is watched once there are as many."
+    )
+
+
 def choose(days: int, users: Mapping[int, float], least_users: float) -> int:
     """The shortest length whose windows have enough active users; `users` are their mean number by length, `days` is
     how long the history is. Where none has enough, the longest that there is history for.
@@ -30,10 +43,6 @@ def choose(days: int, users: Mapping[int, float], least_users: float) -> int:
     """
     possible = [length for length in LENGTHS if days // length >= needed(length)]
     if not possible:
-        shortest = min(length * needed(length) for length in LENGTHS)
-        raise TooLittleHistoryError(
-            f"There are {days} days of events before the champion's cut, and what is usual is learned from {shortest} "
-            "days at least: drift is watched once there are as many."
-        )
+        raise _too_little(days, min(length * needed(length) for length in LENGTHS))
     enough = [length for length in possible if users.get(length, 0.0) >= least_users]
     return min(enough) if enough else max(possible)

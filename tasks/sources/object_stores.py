@@ -4,14 +4,16 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pyarrow import fs
 
 from models.errors import TailorbirdError
-from tasks.progress import Advance, progress
 from tasks.sources.patterns import Segments, begin, hidden, step, takes
 from tasks.sources.store_errors import StoreError, credentials, told
+
+if TYPE_CHECKING:
+    from tasks.progress import Advance
 
 SCHEMES: Final = ("s3", "gs", "abfs", "abfss")
 _BLOCK_BYTES: Final = 8 << 20
@@ -76,7 +78,9 @@ def download(address: str, path: Path) -> None:
         raise StoreError(f"{address} changed while it was fetched. Run the command again.")
 
 
-def _shown(name: str, size: int) -> AbstractContextManager[Advance]:
+def _shown(name: str, size: int) -> "AbstractContextManager[Advance]":
+    from tasks.progress import progress  # and with it Prefect, which a command must not import before it is connected
+
     return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(_unseen)
 
 

@@ -31,7 +31,7 @@ from tasks.load_dataset import newest_version, open_dataset
 from tasks.reviews import Answer, request, review_of
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
-_PORTS = 21_000 + 4 * (os.getpid() % 2_000)
+_PORTS = 21_000 + 8 * (os.getpid() % 1_000)
 """Of this session alone: tests of services in another process look for free ones from the usual numbers on."""
 _WEBHOOKS = {
     "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "http,https",
@@ -63,12 +63,13 @@ class Shop:
 
     var: Path
     data: Path
+    ports: int = _PORTS
 
     @property
     def environment(self) -> dict[str, str]:
         """Of the command line: nothing but where its files are."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
-        own = {f"TAILORBIRD_{name}_PORT": str(_PORTS + place) for place, name in enumerate(_SERVERS)}
+        own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
         return kept | own | _WEBHOOKS | {"TAILORBIRD_VAR": str(self.var)}
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
@@ -117,6 +118,13 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     shop.run("up")
     yield shop
     shop.run("down")
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """A shop beside the one of the session, with nothing in it; whoever wants it starts and stops it."""
+    folder = tmp_path_factory.mktemp("another")
+    return Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
 
 
 @pytest.fixture(scope="session")

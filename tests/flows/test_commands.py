@@ -33,6 +33,14 @@ def test_a_mistake_in_what_to_ingest_is_told_at_once(arguments: list[str], messa
     assert message in said("ingest", *arguments, var=tmp_path)
 
 
+def test_what_to_ingest_is_looked_at_before_prefect_is_imported() -> None:
+    """It reads where its server is when it is imported: too early, and the run is on a server of its own."""
+    look = "from flows.commands.ingestion import _request as r; r('complete_journey', ['s3://a/b'], {})"
+    command = [sys.executable, "-c", f"import sys; {look}; print('prefect' in sys.modules)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[2])
+    assert done.stdout == "False\n"
+
+
 def test_lists_are_made_without_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
     for name, path in (("PREFECT_API_URL", "/api"), ("MLFLOW_TRACKING_URI", "")):

@@ -42,3 +42,9 @@ def test_what_sums_lose_in_their_last_digits_does_not_matter_where_rows_have_key
 
 def test_an_empty_table_is_empty_whatever_its_columns() -> None:
     assert digest(f"{ROWS} WHERE false") == digest("(SELECT 1 AS nothing WHERE false)")
+
+
+def test_an_empty_table_that_has_lost_its_columns_has_the_digest_of_an_empty_one() -> None:
+    lost, empty = "(SELECT 1 AS nothing WHERE false)", "(SELECT 1 AS user_key, 1.5 AS label WHERE false)"
+    with duckdb.connect() as connection:
+        assert content_hash(connection, lost, ("user_key",)) == content_hash(connection, empty, ("user_key",))

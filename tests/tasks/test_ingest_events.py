@@ -120,13 +120,19 @@ def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
     assert not [household for household in households if household in str(said)]
 
 
-def test_a_broken_contract_stores_nothing(installation: Installation, shop: Any, ingest: Ingest) -> None:
-    before = rows_of(installation, ingest_batches)
+def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
     shop.write(transactions=shop.transactions.drop_columns(["sales_value"]))
     with pytest.raises(ContractBrokenError, match="sales_value"):
         ingest()
-    assert rows_of(installation, ingest_batches) == before
+    refused = select(ingest_batches.c.status, ingest_batches.c.detail).where(ingest_batches.c.dataset == "events")
+    with installation.engine.connect() as connection:
+        [(status, why)] = connection.execute(refused)
+    assert (status, "column 'sales_value' is missing" in why) == ("refused", True)
     assert installation.lake.events() is None
+    shop.write(transactions=shop.transactions)
+    assert ingest()["status"] == "committed"
 
 
 def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(

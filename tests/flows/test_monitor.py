@@ -1,0 +1,207 @@
+"""From drifted weeks to a new champion, and from a click on a list to the next model, on real servers of their own."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from mlflow import MlflowClient
+
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import Endpoints, endpoints
+from infra.registry import NAME, Registry
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+CUT, WEEK = datetime(2017, 11, 6), timedelta(days=7)
+QUICK = {"models": ["most_popular", "own_frequency"], "searched": []}
+CHOSEN = [word for model in QUICK["models"] for word in ("--model", model)]
+SETTINGS = {"TAILORBIRD_MONITOR": '{"window_days": 7}', "TAILORBIRD_REVIEW": "auto"}
+
+
+@pytest.fixture(scope="module")
+def base(another: Shop) -> Iterator[Shop]:
+    """The demo's shop up to November with a champion; retraining takes seconds, and the gate decides alone."""
+    file = another.data / "transactions.parquet"
+    rows = pq.read_table(file)
+    pq.write_table(rows.filter(pc.less(rows["transaction_timestamp"], CUT)), file)
+    try:
+        another.run("up", **SETTINGS)
+        another.run("ingest", "complete_journey", str(another.data))
+        another.run("features", "--as-of", f"{CUT:%Y-%m-%d}", "--validation-days", "14", "--test-days", "14")
+        another.run("train", *CHOSEN)
+        another.run("review", *CHOSEN, **SETTINGS)
+        another.run("score")
+        deployment = prefect(another, "GET", "/deployments/name/retrain/retrain")
+        prefect(another, "PATCH", f"/deployments/{deployment['id']}", {"parameters": QUICK})
+        yield another
+    finally:
+        another.run("down")
+
+
+def servers(shop: Shop) -> Endpoints:
+    return endpoints(Settings(var=shop.var, database_url=None, prefect_api_url=None, mlflow_tracking_uri=None))
+
+
+def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
+    here = servers(shop)
+    return ask(method, here.prefect_api_url + path, authorization(here.environment), body)
+
+
+def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:
+    """The weeks after the cut, in which everybody buys other goods at their prices; and the first row after them."""
+    at = rows["transaction_timestamp"]
+    mine = rows.filter(pc.and_(pc.greater_equal(at, CUT), pc.less(at, CUT + weeks * WEEK)))
+    price = prices(pq.read_table(shop.data / "transactions.parquet"))
+    products = np.array(sorted(price))
+    other = dict(zip(products.tolist(), np.random.default_rng(7).permutation(products).tolist(), strict=True))
+    lines = mine.to_pylist()
+    for row in lines:
+        bought = row["product_id"]
+        if bought in other:
+            paid = row["sales_value"] * price[other[bought]] / price[bought]
+            row |= {"product_id": other[bought], "sales_value": round(paid, 2)}
+    lines.append(lines[0] | {"basket_id": 1, "transaction_timestamp": CUT + weeks * WEEK})
+    folder = shop.data.parent / f"drifted-{weeks}"
+    folder.mkdir()
+    pq.write_table(pa.Table.from_pylist(lines, schema=mine.schema), folder / "transactions.parquet")
+    return folder / "transactions.parquet"
+
+
+def prices(rows: pa.Table) -> dict[int, float]:
+    """What a piece of each product costs."""
+    sold = rows.filter(pc.and_(pc.greater(rows["quantity"], 0), pc.greater(rows["sales_value"], 0)))
+    sold = sold.append_column("price", pc.divide(sold["sales_value"], pc.cast(sold["quantity"], "float64")))
+    means = sold.group_by("product_id").aggregate([("price", "mean")])
+    return dict(zip(means["product_id"].to_pylist(), means["price_mean"].to_pylist(), strict=True))
+
+
+def until_over(shop: Shop, request: int, seconds: float = 240) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while True:
+        [[row]] = shop.sql(f"SELECT to_json(r) FROM retrain_requests r WHERE request_id = {request}")
+        found: dict[str, Any] = json.loads(row)
+        if found["status"] in ("done", "failed"):
+            return found
+        assert time.monotonic() < deadline, found
+        time.sleep(1)
+
+
+@pytest.fixture(scope="module")
+def retrained(base: Shop, cut: Callable[[Path, int, int], Path]) -> dict[str, Any]:
+    """Drifted weeks came in, the monitor looked, and the retraining that it asked for is over."""
+    rows = pq.read_table(cut(base.data.parent / "whole", 1, 120) / "transactions.parquet")
+    base.run("ingest", "complete_journey", str(drifted(base, rows, 3)))
+    seen = json.loads(base.run("monitor", "--json", **SETTINGS))
+    newest = seen["windows"][0]
+    assert newest["decision"] == "retrain", seen
+    return {"seen": seen, "request": until_over(base, newest["request_id"])}
+
+
+def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retrained: dict[str, Any]) -> None:
+    seen, request = retrained["seen"], retrained["request"]
+    assert (seen["usual"]["window_days"], seen["usual"]["reference_to"][:10]) == (7, f"{CUT:%Y-%m-%d}")
+    assert [window["verdict"] for window in seen["windows"]] == ["violated"] * 3
+    assert [window["decision"] for window in seen["windows"]] == ["retrain", "none", "none"]
+    assert {"popularity", "taste"} & set(seen["windows"][0]["drivers"])
+    assert (request["origin"], request["status"], request["outcome"]) == ("drift", "done", "promoted")
+    assert {"features", "train", "review", "score"} <= set(request["steps"])
+    chosen = {"deployments": {"name": {"any_": ["retrain"]}}}
+    runs = prefect(base, "POST", "/flow_runs/filter", chosen)
+    [run] = [run for run in runs if run["created_by"]["type"] == "AUTOMATION"]
+    asked, made, started = map(datetime.fromisoformat, (request["requested_at"], run["created"], request["started_at"]))
+    assert made - asked < timedelta(seconds=15)
+    assert started - asked < timedelta(seconds=90)  # its process starts beside other tests here
+    assert run["parameters"]["request"] == request["request_id"]
+
+
+@pytest.fixture
+def signed_in(base: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's client in this process knows the login."""
+    for name, value in servers(base).environment.items():
+        if name.startswith("MLFLOW_"):
+            monkeypatch.setenv(name, value)
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_each_window_can_be_read_of_in_mlflow_in_prefect_and_by_sql(
+    base: Shop, retrained: dict[str, Any], tmp_path: Path
+) -> None:
+    for window in retrained["seen"]["windows"]:
+        run_id = window["page"].split("/runs/")[1].split("/")[0]
+        page = Registry(servers(base).mlflow_tracking_uri).download(run_id, "drift.html", tmp_path)
+        assert "More has changed than chance explains." in page.read_text(encoding="utf-8")
+    told = prefect(base, "POST", "/artifacts/filter", {"artifacts": {"key": {"any_": ["drift-2017-11-27"]}}})
+    assert "**More has changed than chance explains.**" in told[0]["data"]
+    [[signals, windows]] = base.sql("SELECT count(*), count(DISTINCT window_to) FROM drift_signals")
+    assert (int(signals) > 60, windows) == (True, "3")
+
+
+def test_the_next_look_finds_nothing_new_and_the_new_champion_has_its_own_usual(
+    base: Shop, retrained: dict[str, Any]
+) -> None:
+    before = retrained["seen"]
+    again = json.loads(base.run("monitor", "--json", **SETTINGS))
+    assert again["windows"] == before["windows"]
+    assert again["usual"]["model_version"] != before["usual"]["model_version"]
+    assert again["usual"]["calibration_id"] > before["usual"]["calibration_id"]
+    assert base.sql("SELECT count(*) FROM retrain_requests") == [["1"]]
+
+
+FEEDBACK = """
+consent = "given"
+consent_note = "a test"
+location = "."
+[events]
+file = "shown.csv"
+event_id = "id"
+user_id = "who"
+item_id = "item"
+occurred_at = "at"
+event_type = "what"
+recommendation_id = "list"
+position = "position"
+placement = "placement"
+"""
+
+
+@pytest.mark.usefixtures("signed_in")
+def test_a_click_on_what_was_served_is_a_positive_of_the_next_data_set_and_a_model_learns_from_it(
+    base: Shop, retrained: dict[str, Any], tmp_path: Path
+) -> None:
+    assert retrained["request"]["status"] == "done"
+    [[user, item, rank, shown]] = base.sql(
+        "SELECT user_id, item_id, rank, batch_id FROM recommendations_by_user_id WHERE placement = 'home' LIMIT 1"
+    )
+    (tmp_path / "feedback.toml").write_text(FEEDBACK)
+    lines = ["id,who,item,at,what,list,position,placement"]
+    for number, what in enumerate(("impression", "click")):
+        at = f"2017-11-07T10:00:0{number}"
+        lines.append(f"seen-{number},{user},{item},{at},{what},{shown},{rank},home")
+    (tmp_path / "shown.csv").write_text("\n".join(lines) + "\n")
+    base.run("ingest", str(tmp_path / "feedback.toml"), str(tmp_path / "shown.csv"))
+    built = base.json(
+        "features", "--validation-days", "7", "--test-days", "7", "--label", "click", "--horizon-days", "1"
+    )
+    files = sorted((base.var / "lake").rglob("*.parquet"))
+    mine = [file for file in files if built["version"] in str(file) and "impressions" in str(file)]
+    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in mine]).to_pylist()
+    [positive] = [row for row in rows if row["recommendation_id"] == shown]
+    assert (positive["item_id"], str(positive["position"]), positive["label"]) == (item, rank, 1)
+    base.run("train", *CHOSEN)
+    client = MlflowClient(servers(base).mlflow_tracking_uri)
+    base.run("review", *CHOSEN, **SETTINGS)
+    newest = max(client.search_model_versions(f"name = '{NAME}'"), key=lambda version: int(version.version))
+    assert client.get_run(newest.run_id).data.tags["dataset_version"] == built["version"]
