@@ -46,6 +46,7 @@ def theirs(streams: Sequence[Seen]) -> dict[str, float]:
         "equal_rate_false_alarm_rate": float(np.mean([_above(one.ours[STATIONARY], limit) for one in streams])),
         "worst_delay_at_equal_rate": worst(equal),
         "evidently_worst_delay": worst(found),
+        "evidently_dataset_worst_delay": worst(whole),
     }
     figures |= _listed("evidently_", found)
     figures |= {f"evidently_dataset_power_{shift}": one.power for shift, one in whole.items()}
