@@ -35,7 +35,9 @@ def main() -> None:
         installed()
     found = list(seen(asked.streams, 0 if asked.ours else PEER_STREAMS))
     show(found)
-    publish("drift", {**figures(found), "seconds": time.perf_counter() - started}, SEED)
+    whole = asked.streams == STREAMS and not asked.ours
+    name = "drift" if whole else f"drift-{asked.streams}"
+    publish(name, {**figures(found), "seconds": time.perf_counter() - started}, SEED)
 
 
 def figures(streams: Sequence[Seen]) -> dict[str, float]:
