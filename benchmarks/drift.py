@@ -53,7 +53,7 @@ def show(streams: Sequence[Seen]) -> None:
     for name in ("shift", "power", "delay", "found by"):
         table.add_column(name, justify="left" if name in ("shift", "found by") else "right")
     if both:
-        for name in ("delay at equal rate", "Evidently: power", "delay", "dataset", "found by"):
+        for name in ("at their rate", "Evidently: power", "delay", "found by", "at a table's rate", "a whole table"):
             table.add_column(name, justify="left" if name == "found by" else "right")
     for shift in SHIFTS:
         cells = [f"{said[f'power_{shift}']:.0%}", _windows(said[f"delay_{shift}"]), drift_figures.way(streams, shift)]
@@ -63,9 +63,12 @@ def show(streams: Sequence[Seen]) -> None:
 
 
 def _theirs(said: Mapping[str, float], shift: str, both: Sequence[Seen]) -> list[str]:
-    delays = [_windows(said[f"{name}_{shift}"]) for name in ("equal_rate_delay", "evidently_delay")]
-    powers = [f"{said[f'{name}_{shift}']:.0%}" for name in ("evidently_power", "evidently_dataset_power")]
-    return [delays[0], powers[0], delays[1], powers[1], drift_figures.their_way(both, shift)]
+    ours, theirs, seldom, whole = (
+        _windows(said[f"{name}_delay_{shift}"])
+        for name in ("equal_rate", "evidently", "dataset_rate", "evidently_dataset")
+    )
+    power = f"{said[f'evidently_power_{shift}']:.0%}"
+    return [ours, power, theirs, drift_figures.their_way(both, shift), seldom, whole]
 
 
 def _windows(delay: float) -> str:
@@ -83,7 +86,10 @@ def _calm(said: Mapping[str, float]) -> None:
         f"Evidently, in {said['evidently_stationary_windows']:,.0f} of them: any column in "
         f"{said['evidently_false_alarm_rate']:.2%}, a whole table in {said['evidently_dataset_alarm_rate']:.2%}."
     )
-    print(f"Ours at equal rate: single windows above {said['equal_rate_limit']:.2f}.")
+    print(
+        f"Ours at their rate: single windows above {said['equal_rate_limit']:.2f}; at that of a whole table, "
+        f"{said['dataset_rate_limit']:.2f}. Delays beside each other are at equal rates."
+    )
     if not said["evidently_false_alarm_rate"]:
         print("Evidently had no false alarm: ours may not have one either, its limit is its largest stationary value.")
 
