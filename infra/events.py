@@ -48,15 +48,9 @@ def emit(
     ask("POST", f"{endpoints.prefect_api_url.rstrip('/')}/events", authorization(endpoints.environment), [event])
 
 
-def tell(
-    endpoints: Endpoints,
-    name: str,
-    resource_id: str,
-    payload: Mapping[str, Any],
-    related: Sequence[Mapping[str, str]] = (),
-) -> bool:
+def tell(endpoints: Endpoints, name: str, resource_id: str, payload: Mapping[str, Any]) -> bool:
     """The same for whoever has done his work already, after his commit: False when Prefect did not take it."""
     with suppress(OSError):
-        emit(endpoints, name, resource_id, payload, related)
+        emit(endpoints, name, resource_id, payload)
         return True
     return False

@@ -11,12 +11,14 @@ from infra.installation import Installation
 from infra.monitoring_schema import drift_calibrations, drift_reports
 from tasks.missed_slots import schedule_of_run
 from tasks.retrain_claims import Claim, claim, finish
-from tasks.retrain_requests import FAILED, REQUESTED, RUNNING, Request, ask, of_id, open_request
+from tasks.retrain_requests import FAILED, REQUESTED, RUNNING, Origin, Request, ask, of_id, open_request
 
 _MEND: Final = (
     "Nothing was trained. Mend what brings the events and let the monitor look again; or retrain all the same with "
     "`tailorbird retrain --despite-feed` (`despite_feed` in the form)."
 )
+
+_REASONS: Final[dict[Origin, str]] = {"schedule": "its time had come", "person": "a person started it"}
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ def begin(here: Installation, request_id: int | None, despite_feed: bool) -> Sta
 
 def _ask(here: Installation) -> int | Request:
     """A request of this run's own, or the one that is open already."""
-    origin, reason = ("schedule", "its time had come") if schedule_of_run() else ("person", "a person started it")
+    origin: Origin = "schedule" if schedule_of_run() else "person"
     with here.engine.begin() as connection:
-        made = ask(connection, "schedule" if origin == "schedule" else "person", reason)
+        made = ask(connection, origin, _REASONS[origin])
         found = made or open_request(connection)
     if found is None:  # it was closed between the two
         return _ask(here)

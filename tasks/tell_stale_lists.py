@@ -26,14 +26,16 @@ def tell_stale_lists(here: Installation, told: Told = _TOLD) -> str | None:
     new = [name for name in stale if not told.lately(name, _DAY)]
     for name in new:
         if events.tell(
-            here.endpoints, events.STALE_LISTS, f"tailorbird.placement.{name}", _said(here, name, ages[name])
+            here.endpoints,
+            events.STALE_LISTS,
+            f"tailorbird.placement.{name}",
+            _said(here, name, ages[name], limits[name]),
         ):
             told.note(name)
     return f"The lists of {', '.join(new)} are stale." if new else None
 
 
-def _said(here: Installation, name: str, hours: float) -> dict[str, str]:
-    limit = configured(here.settings)[name].fresh_hours
+def _said(here: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
     reason = (
         f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. `tailorbird score {name}` makes new."
     )

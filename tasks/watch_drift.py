@@ -6,8 +6,6 @@ from prefect import task
 
 from infra.installation import Installation, current
 from models.drift.calibration import TooLittleHistoryError
-from models.drift.events import DAY
-from models.drift.windows import kept
 from tasks import drift_calibrations
 from tasks.champion import Champion
 from tasks.drift_calibrations import Stored, calibration_of
@@ -52,9 +50,8 @@ def _calibrated(
     if stored and not accept:
         return stored, False
     cut, by, why = learned_until(here, holder), "tailorbird", "a new champion"
-    span = lake.span()
     if stored and accept:
-        cut = stored.window(stored.complete(span[1] if span else 0))[0]
+        cut = stored.window(stored.complete(lake.span[1]))[0]
         by, why = accepted_by or "somebody", accept
     found, history = usual(here, lake, cut)
     with here.engine.begin() as connection:
@@ -66,26 +63,16 @@ def _look(here: Installation, lake: Watching, stored: Stored) -> list[Report]:
     with here.engine.connect() as connection:
         done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
         last = newest_report(connection)
-    span = lake.span()
-    newest = span[1] if span else 0
-    numbers = [n for n in range(stored.complete(newest)) if stored.window(n)[1] not in done]
+    numbers = [n for n in range(stored.complete(lake.span[1])) if stored.window(n)[1] not in done]
     ledger = check_ledger(here.engine, last["created_at"] if last else None)
     if not numbers:
         tell_of_broken_feed(here, ledger)
         return []
-    windows = (stored.cut, stored.calibration.window_days, _before(stored, lake))
-    end = stored.window(numbers[-1])[1]
-    history, watched = opened(here, lake, windows, end, stored.calibration.edges)
+    end, calibration = stored.window(numbers[-1])[1], stored.calibration
+    history, watched = opened(here, lake, stored.cut, calibration.window_days, end, calibration.edges)
     found = []
     for number in numbers:
         last_one = number == numbers[-1]
         window = Window(stored, history, watched, number)
         found.append(look_at_window(here, window, ledger if last_one else [], newest=last_one))
     return [report for report in found if report is not None]
-
-
-def _before(stored: Stored, lake: Watching) -> int:
-    """As many windows before the cut as the calibration has looked at, and the time before them."""
-    span = lake.span()
-    length = stored.calibration.window_days
-    return kept((stored.cut - (span[0] if span else stored.cut)) // DAY, length)

@@ -6,6 +6,7 @@ Users are sampled, with all that they did, and never events: the events of a use
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import duckdb
@@ -86,10 +87,11 @@ class Watching:
         self._connection = connection
         self._catalogue = catalogue
 
-    def span(self) -> tuple[int, int] | None:
-        """When the first and the newest event were (epoch s); None without any."""
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """When the first and the newest event were (epoch s); 0 without any."""
         first, last = self._ask(_SPAN)
-        return None if first is None else (int(first), int(last))
+        return int(first or 0), int(last or 0)
 
     def active(self, cut: int) -> dict[int, float]:
         """The mean number of active users in the windows right before a cut, by their length in days."""
@@ -105,7 +107,7 @@ class Watching:
         for statement in (_SINCE, _PEOPLE_SINCE):
             self._connection.execute(statement, self._files)
         kinds = list(columns.EVENT_TYPES)
-        found = self._connection.execute(_ROWS, self._files | {"kinds": kinds, "start": start, "end": end})
+        found = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
         events = _events(found.to_arrow_table())
         users, items = (self._names(table, key) for table, key in (("people", "user_key"), ("goods", "item_id")))
         category = self._categories(items)

@@ -21,25 +21,24 @@ def learned_until(here: Installation, holder: Champion) -> int:
 
 def usual(here: Installation, lake: Watching, cut: int) -> tuple[Calibration, History]:
     """Learn from the windows before a cut what is usual. Raises TooLittleHistoryError."""
-    watch, span = here.settings.monitor, lake.span()
-    days = (cut - span[0]) // DAY if span else 0
+    watch, days = here.settings.monitor, _days(lake, cut)
     length = watch.window_days or choose(days, lake.active(cut), watch.least_users)
     check(days, length)
-    before = kept(days, length)
-    history, _ = opened(here, lake, (cut, length, before), cut)
+    history, _ = opened(here, lake, cut, length, cut)
     return calibrate(history, watch.days_between_false_retrains / length, _SEED), history
 
 
 def opened(
-    here: Installation,
-    lake: Watching,
-    windows: tuple[int, int, int],
-    end: int,
-    edges: Any = None,
+    here: Installation, lake: Watching, cut: int, length: int, end: int, edges: Any = None
 ) -> tuple[History, Watched]:
-    """The windows before a cut and those after it up to `end`: `windows` are the cut, their length in days, and how
-    many there are before it."""
-    cut, length, before = windows
+    """The windows before a cut that are learned from, and those after it up to `end`, of `length` days each."""
+    before = kept(_days(lake, cut), length)
     start = cut - before * length * DAY
     found = lake.read(start, end, here.settings.monitor.sampled_events)
     return History(found.events, found.goods, start, length, before, len(found.users), edges or {}), found
+
+
+def _days(lake: Watching, cut: int) -> int:
+    """How long the history before a cut is; nothing where there are no events."""
+    first = lake.span[0]
+    return (cut - first) // DAY if first else 0

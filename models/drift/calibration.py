@@ -68,10 +68,10 @@ def calibrate(history: History, between: float, seed: int) -> Calibration:
     windows = list(history.calibrating())
     if len(windows) < LEAST_WINDOWS:
         raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
-    table = np.stack([_aged(history, window) for window in windows])
-    bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
     random = np.random.default_rng(seed)
     noise = np.stack([_drawn_again(history, window, random) for window in windows])
+    table = np.stack([_aged(history, window) for window in windows])
+    bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
     draws = _smooth(errors, noise)
     counted = np.isfinite(errors).sum(axis=0) >= LEAST_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
     draws[:, ~counted] = 0.0

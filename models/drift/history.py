@@ -53,6 +53,9 @@ class History:
     _base: dict[int, Floats] = field(default_factory=dict)
     _counts: dict[int, Ints] = field(default_factory=dict)
     _tastes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    _usual: dict[int, Floats] = field(default_factory=dict)
+    _held: dict[int, tuple[Ints, NDArray[np.float32]]] = field(default_factory=dict)
+    """By the end of a time before: the tenths of items by popularity, and the tastes of anchors."""
 
     def __post_init__(self) -> None:
         self.edges = self.edges or self._edges()
@@ -73,12 +76,15 @@ class History:
     def counted(self, window: int, end: int | None = None) -> Moments:
         """The counts of a window by user; the champion knew the windows before `end`, by default all before it."""
         before = self._before(window, window if end is None else end)
-        return moments.moments(self.cut_out(window), self.goods, before, self.edges)
+        found = moments.moments(self.cut_out(window), self.goods, before, self.edges)
+        if end is None:
+            self._base.setdefault(window, found.sums)
+        return found
 
     def sums(self, window: int, end: int) -> Sums:
         """The counts of a window over its users."""
         if window not in self._base:
-            self._base[window] = self.counted(window).sums
+            self.counted(window)
         if end == window:
             return Sums(self._base[window])
         found = self._base[window].copy()
@@ -89,12 +95,13 @@ class History:
 
     def usual(self, end: int) -> Sums:
         """The counts of the time before a window, which those of others are held against."""
-        total = np.sum([self.sums(window, window).values for window in self.reference(end)], axis=0)
-        counts = self.popular(end)
-        decile = moments.deciles(counts)
-        seen = decile >= 0
-        total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
-        return Sums(total)
+        if end not in self._usual:
+            total = np.sum([self.sums(window, window).values for window in self.reference(end)], axis=0)
+            counts, decile = self.popular(end), self._known(end)[0]
+            seen = decile >= 0
+            total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
+            self._usual[end] = total
+        return Sums(self._usual[end])
 
     def followed_by(self, events: Events) -> "History":
         """The same past with other events after the cut, so that what was calibrated once can be held against many
@@ -103,8 +110,9 @@ class History:
         self._before(self.cut, self.cut)
         found = copy(self)
         found.events = events
-        for name in ("_base", "_counts", "_tastes"):
-            setattr(found, name, {window: known for window, known in vars(self)[name].items() if window < self.cut})
+        for name, last in (("_base", 1), ("_counts", 1), ("_tastes", 1), ("_usual", 0), ("_held", 0)):
+            kept = {place: known for place, known in vars(self)[name].items() if place <= self.cut - last}
+            setattr(found, name, kept)
         return found
 
     def reference(self, end: int) -> range:
@@ -113,13 +121,15 @@ class History:
 
     def _before(self, window: int, end: int) -> Before:
         cut = self.span(max(end, window - windows_before(self.window_days)))[0]
-        return Before(
-            cut,
-            moments.deciles(self.popular(end)),
-            self._anchor,
-            moments.unit(np.sum([self._none, *(self._taste(j) for j in self.reference(end))], axis=0)),
-            self._log_prices,
-        )
+        decile, taste = self._known(end)
+        return Before(cut, decile, self._anchor, taste, self._log_prices)
+
+    def _known(self, end: int) -> tuple[Ints, NDArray[np.float32]]:
+        """What is known at the end of a time before, whichever window is held against it."""
+        if end not in self._held:
+            taste = np.sum([self._none, *(self._taste(j) for j in self.reference(end))], axis=0)
+            self._held[end] = (moments.deciles(self.popular(end)), moments.unit(taste))
+        return self._held[end]
 
     def popular(self, end: int) -> Ints:
         """[n_items] interactions with each item in the time before a window."""
