@@ -61,7 +61,7 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
             yield part.coded(said.codes)
 
     shelf = shelf_of(name, placement, holder, made_from)
-    groups = _segments(here, holder["dataset_version"], people)
+    groups = segments_of(here, holder["dataset_version"], people)
     told = notes(placement, catalogue)
     return Work(placement, shelf, people, bundle.model.items, rules.allowed, lists, groups, told)
 
@@ -119,8 +119,8 @@ def _people(here: Installation) -> NDArray[np.str_]:
     return np.sort(words(found))
 
 
-def _segments(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
-    """The segment by purchases that each of the users is in, if any."""
+def segments_of(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
+    """The segment by purchases that each of the users is in, by a data set; the last name is for those without any."""
     kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
     mine = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
     with here.engine.connect() as connection:

@@ -14,16 +14,17 @@ from sqlalchemy import select
 from infra.installation import Installation
 from infra.registry import Registry
 from infra.schema import items as goods
-from infra.schema import segments
 from models.drift.history import History
 from models.drift.moved import by_segment, distributions, items_moved
 from tasks import drift_reports
+from tasks.champion import promotion
 from tasks.drift_calibrations import Stored
 from tasks.drift_page import DriftPage, markdown, render
 from tasks.drift_reports import Report, reports_of
 from tasks.plots_of_drift import plot_distributions, plot_signals
 from tasks.report import flow_run_page, key_of
 from tasks.review_page import Plot
+from tasks.score_users import segments_of
 from tasks.watched_events import Watched
 
 _FILE: Final = "drift.html"
@@ -103,14 +104,12 @@ def _page(here: Installation, window: Window, known: Sequence[Report], folder: P
 
 
 def _segments(here: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
-    """By the segments of the newest data set that knows any."""
-    newest = select(segments.c.dataset_version).order_by(segments.c.dataset_version.desc()).limit(1).scalar_subquery()
+    """By the segments of the champion's data set."""
     with here.engine.connect() as connection:
-        rows = connection.execute(
-            select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == newest)
-        )
-        of_user = dict(rows.tuples().all())
-    segment = np.array([of_user.get(key, "") for key in window.watched.users.tolist()], dtype=np.str_)
+        holder = promotion(connection, window.stored.promotion_id)
+    assert holder is not None  # promotions are never deleted
+    known = segments_of(here, holder["dataset_version"], window.watched.users)
+    segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
     history = window.history
     before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
     now = history.counted(window.place, history.cut)
