@@ -1,9 +1,12 @@
 """A small web server that writes down what it is told, in the place of Prefect or of whoever gets alerts."""
 
 import json
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
+
+from infra.installation import Installation
 
 
 class Ear(ThreadingHTTPServer):
@@ -26,9 +29,35 @@ class Ear(ThreadingHTTPServer):
         """Where it hears."""
         return f"http://127.0.0.1:{self.server_port}"
 
+    def answer(self, _path: str, _said: Any) -> tuple[int, Any]:
+        """Status and body; by default it is heard, and nothing said."""
+        return 204, None
+
     def events(self) -> list[dict[str, Any]]:
         """Those that were emitted to Prefect."""
         return [event for path, said in self.heard if path.endswith("/events") for event in said]
+
+
+class Prefect(Ear):
+    """Knows one deployment as long as it is `deployed`, and the runs that it was asked for."""
+
+    deployed = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runs: list[dict[str, Any]] = []
+
+    def found(self, path: str, said: Any) -> Any:
+        """What there is under a path; None for nothing."""
+        raise NotImplementedError
+
+    def answer(self, path: str, said: Any) -> tuple[int, Any]:
+        found = self.found(path, said)
+        return 404 if found is None else 200, found
+
+    def installed(self, installation: Installation) -> Installation:
+        """An installation whose Prefect this is."""
+        return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=f"{self.url}/api"))
 
 
 class _Desk(BaseHTTPRequestHandler):
@@ -36,9 +65,15 @@ class _Desk(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        self.server.heard.append((self.path, json.loads(self.rfile.read(length) or "null")))
-        self.send_response(204)
+        said = json.loads(self.rfile.read(length) or "null")
+        self.server.heard.append((self.path, said))
+        status, body = self.server.answer(self.path, said)
+        self.send_response(status)
         self.end_headers()
+        if status != 204:
+            self.wfile.write(json.dumps(body).encode())
+
+    do_GET = do_POST  # noqa: N815 - names of the library
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""

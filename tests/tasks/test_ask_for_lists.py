@@ -1,11 +1,7 @@
 """After a promotion the lists are asked for once, of a Prefect that only writes down what it is asked."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -16,21 +12,16 @@ from infra.schema import promotions
 from tasks import publish
 from tasks.ask_for_lists import ask_for_lists
 from tasks.ledger import hold
+from tests.ear import Prefect
 from tests.published import published, shelf
 
 ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
 
 
-class Prefect(ThreadingHTTPServer):
+class Desk(Prefect):
     """Knows one deployment, and the runs that it was asked for."""
 
-    deployed = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
-        self.runs: list[dict[str, Any]] = []
-
-    def answer(self, path: str, said: Any) -> Any:
+    def found(self, path: str, said: Any) -> Any:
         if path == "/api/deployments/name/score/score":
             return {"id": "d1"} if self.deployed else None
         if path == "/api/flow_runs/count":
@@ -41,35 +32,16 @@ class Prefect(ThreadingHTTPServer):
         return {}
 
 
-class _Desk(BaseHTTPRequestHandler):
-    server: Prefect
-
-    def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        found = self.server.answer(self.path, json.loads(self.rfile.read(length) or "null"))
-        self.send_response(404 if found is None else 200)
-        self.end_headers()
-        self.wfile.write(json.dumps(found).encode())
-
-    do_POST = do_GET  # noqa: N815 - names of the library
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def prefect() -> Iterator[Prefect]:
-    with Prefect() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+def prefect() -> Iterator[Desk]:
+    with Desk() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
-def here(installation: Installation, prefect: Prefect) -> Installation:
+def here(installation: Installation, prefect: Desk) -> Installation:
     """An installation whose Prefect that is."""
-    api = f"http://127.0.0.1:{prefect.server_port}/api"
-    return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=api))
+    return prefect.installed(installation)
 
 
 def promote(here: Installation, version: int, minutes: float = 5) -> None:
@@ -85,7 +57,7 @@ def show(store: Engine, version: int, *names: str) -> None:
         published(store, {"ann": [("i1", 1.0, "a")]}, shelf(f"v{version}", name, version, 1))
 
 
-def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation, prefect: Prefect) -> None:
+def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
     assert ask_for_lists(here) == f"Lists of version 1 are being made for {', '.join(ALL)}."
     assert ask_for_lists(here) is None
@@ -96,7 +68,7 @@ def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation,
     assert len(prefect.runs) == 2
 
 
-def test_only_placements_without_the_champions_lists_are_asked_for(here: Installation, prefect: Prefect) -> None:
+def test_only_placements_without_the_champions_lists_are_asked_for(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
     promote(here, 2)
     show(here.engine, 2, "home", "email", "similar-items")
@@ -105,7 +77,7 @@ def test_only_placements_without_the_champions_lists_are_asked_for(here: Install
     assert prefect.runs[0]["parameters"] == {"placements": ["buy-again", "goes-well-with"]}
 
 
-def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, prefect: Prefect) -> None:
+def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, prefect: Desk) -> None:
     promote(here, 2)
     show(here.engine, 1, *ALL)
     show(here.engine, 2, *ALL)
@@ -116,7 +88,7 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, 
     assert prefect.runs == []
 
 
-def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Installation, prefect: Prefect) -> None:
+def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Installation, prefect: Desk) -> None:
     show(here.engine, 1, *ALL)
     show(here.engine, 2, *ALL)
     with here.engine.begin() as connection:
@@ -128,13 +100,13 @@ def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Ins
     assert prefect.runs[0]["parameters"] == {"placements": ALL}
 
 
-def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Prefect) -> None:
+def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Desk) -> None:
     promote(here, 1, minutes=0.1)
     assert ask_for_lists(here) is None
     assert prefect.runs == []
 
 
-def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installation, prefect: Prefect) -> None:
+def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installation, prefect: Desk) -> None:
     assert ask_for_lists(here) is None
     promote(here, 1)
     prefect.deployed = False
@@ -142,7 +114,7 @@ def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installat
     assert prefect.runs == []
 
 
-def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Prefect) -> None:
+def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
     with hold(here.engine, publish.lock("email")):
         assert ask_for_lists(here) is None

@@ -1,10 +1,6 @@
 """What was asked for and nobody works on is started, of a Prefect that only writes down what it is asked."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -15,23 +11,16 @@ from infra.installation import Installation
 from tasks.ask_for_retrain import ask_for_retrain
 from tasks.retrain_claims import claim, finish
 from tasks.retrain_requests import KEPT, Request, ask, of_id
+from tests.ear import Prefect
 
 
-class Prefect(ThreadingHTTPServer):
+class Desk(Prefect):
     """Knows one deployment, the runs that it was asked for, and the events that it was told."""
 
-    deployed = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Desk)
-        self.runs: list[dict[str, Any]] = []
-        self.events: list[dict[str, Any]] = []
-
-    def answer(self, path: str, said: Any) -> Any:
+    def found(self, path: str, said: Any) -> Any:
         if path == "/api/deployments/name/retrain/retrain":
             return {"id": "d1"} if self.deployed else None
         if path == "/api/events":
-            self.events += said
             return {}
         if path.startswith("/api/flow_runs/run-"):
             return next((run for run in self.runs if run["id"] == path.rpartition("/")[2]), None)
@@ -43,34 +32,16 @@ class Prefect(ThreadingHTTPServer):
         return len(found) if path.endswith("/count") else found
 
 
-class _Desk(BaseHTTPRequestHandler):
-    server: Prefect
-
-    def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        found = self.server.answer(self.path, json.loads(self.rfile.read(length) or "null"))
-        self.send_response(404 if found is None else 200)
-        self.end_headers()
-        self.wfile.write(json.dumps(found).encode())
-
-    do_POST = do_GET  # noqa: N815 - names of the library
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
 @pytest.fixture
-def prefect() -> Iterator[Prefect]:
-    with Prefect() as server:
-        Thread(target=server.serve_forever, daemon=True).start()
+def prefect() -> Iterator[Desk]:
+    with Desk() as server:
         yield server
-        server.shutdown()
 
 
 @pytest.fixture
-def here(installation: Installation, prefect: Prefect) -> Installation:
-    api = f"http://127.0.0.1:{prefect.server_port}/api"
-    return replace(installation, endpoints=replace(installation.endpoints, prefect_api_url=api))
+def here(installation: Installation, prefect: Desk) -> Installation:
+    """An installation whose Prefect that is."""
+    return prefect.installed(installation)
 
 
 @pytest.fixture
@@ -88,7 +59,7 @@ def found(here: Installation, request_id: int) -> Request:
         return of_id(connection, request_id)
 
 
-def lose(here: Installation, prefect: Prefect, request_id: int, state: str = "CRASHED") -> None:
+def lose(here: Installation, prefect: Desk, request_id: int, state: str = "CRASHED") -> None:
     """The newest run has begun, and is gone."""
     run = prefect.runs[-1]
     assert claim(here.engine, request_id, run["id"])
@@ -97,7 +68,7 @@ def lose(here: Installation, prefect: Prefect, request_id: int, state: str = "CR
         connection.execute(text("UPDATE retrain_requests SET leased_until = now() - interval '1 second'"))
 
 
-def test_a_request_has_time_to_be_started_by_its_event(here: Installation, prefect: Prefect) -> None:
+def test_a_request_has_time_to_be_started_by_its_event(here: Installation, prefect: Desk) -> None:
     assert ask_for_retrain(here) is None
     with here.engine.begin() as connection:
         ask(connection, "drift", "baskets have moved")
@@ -105,7 +76,7 @@ def test_a_request_has_time_to_be_started_by_its_event(here: Installation, prefe
     assert prefect.runs == []
 
 
-def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Prefect, request_id: int) -> None:
+def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Desk, request_id: int) -> None:
     assert ask_for_retrain(here) == f"Retrain request {request_id}: a run was started."
     assert ask_for_retrain(here) is None
     [run] = prefect.runs
@@ -119,7 +90,7 @@ def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Pref
 
 
 def test_a_lost_run_is_followed_by_one_with_its_parameters_and_the_third_is_the_last(
-    here: Installation, prefect: Prefect, request_id: int
+    here: Installation, prefect: Desk, request_id: int
 ) -> None:
     ask_for_retrain(here)
     prefect.runs[0]["parameters"]["models"] = ["als"]
@@ -133,34 +104,32 @@ def test_a_lost_run_is_followed_by_one_with_its_parameters_and_the_third_is_the_
     assert said is not None
     assert "given up after 3 attempts" in said
     assert (found(here, request_id).status, found(here, request_id).fence) == ("failed", 3)
-    [event] = prefect.events
+    [event] = prefect.events()
     assert (event["event"], event["payload"]["request"]) == (events.GIVEN_UP, request_id)
     assert "baskets have moved" in event["payload"]["reason"]
     assert event["payload"]["page"].endswith("/runs/flow-run/run-3")
     assert ask_for_retrain(here) is None
 
 
-def test_runs_that_end_before_they_begin_are_given_up_too(
-    here: Installation, prefect: Prefect, request_id: int
-) -> None:
+def test_runs_that_end_before_they_begin_are_given_up_too(here: Installation, prefect: Desk, request_id: int) -> None:
     for _ in range(3):
         ask_for_retrain(here)
         prefect.runs[-1]["state"] = {"type": "FAILED"}
     assert "3 runs ended before they began" in str(ask_for_retrain(here))
-    assert (len(prefect.runs), len(prefect.events), found(here, request_id).status) == (3, 1, "failed")
+    assert (len(prefect.runs), len(prefect.events()), found(here, request_id).status) == (3, 1, "failed")
 
 
 def test_a_run_that_a_person_cancelled_is_not_started_again_and_alerts_nobody(
-    here: Installation, prefect: Prefect, request_id: int
+    here: Installation, prefect: Desk, request_id: int
 ) -> None:
     ask_for_retrain(here)
     lose(here, prefect, request_id, "CANCELLED")
     assert ask_for_retrain(here) == f"Retrain request {request_id} is over: a person cancelled its run."
-    assert (len(prefect.runs), prefect.events, found(here, request_id).status) == (1, [], "failed")
+    assert (len(prefect.runs), prefect.events(), found(here, request_id).status) == (1, [], "failed")
 
 
 @pytest.mark.usefixtures("request_id")
-def test_before_the_first_deploy_a_request_waits(here: Installation, prefect: Prefect) -> None:
+def test_before_the_first_deploy_a_request_waits(here: Installation, prefect: Desk) -> None:
     prefect.deployed = False
     assert ask_for_retrain(here) is None
     prefect.deployed = True
