@@ -1,5 +1,6 @@
 """Audits what was served."""
 
+from datetime import date
 from typing import Any
 
 from prefect import flow
@@ -9,12 +10,13 @@ from tasks.missed_slots import drop_missed_slots
 
 
 @flow
-def audit(placement: str = "home", days: float = 28) -> dict[str, Any]:
+def audit(placement: str = "home", days: float = 28, as_of: date | None = None) -> dict[str, Any]:
     """Look at the lists that people were really shown: is a group served worse, and who gets the places?
 
     Args:
         placement: Where the lists were shown; they have to be lists for users.
-        days: How far back to look, from the newest event.
+        days: How far back to look.
+        as_of: The day it ends before, in UTC; by default with the newest event.
     """
     drop_missed_slots()
-    return audit_lists(placement, days)
+    return audit_lists(placement, days, as_of)

@@ -1,7 +1,7 @@
 """Audits what was served: by group of people, by popularity, by category and brand; stored, drawn and told."""
 
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -32,11 +32,11 @@ _SEED: Final = 7
 
 
 @task(description="Hold what was served against what came of it, by group of people.")
-def audit_lists(placement: str, days: float) -> dict[str, Any]:
-    """Audit what a placement showed users in the last days; returns the verdict, the groups and where the page is.
+def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[str, Any]:
+    """Audit what a placement showed users in the last days, or in those before a day.
 
-    Where nothing was shown or bought yet it says so in a sentence. Raises TailorbirdError for a placement that there
-    is not, or whose lists are about items.
+    Returns the verdict, the groups and where the page is; where nothing was shown or bought yet it says so in a
+    sentence. Raises TailorbirdError for a placement that there is not, or whose lists are about items.
     """
     here = current()
     if days <= 0:
@@ -44,7 +44,7 @@ def audit_lists(placement: str, days: float) -> dict[str, Any]:
     if placements.one(here.settings, placement).about != "user":
         raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
     try:
-        looked = seen(here, placement, days)
+        looked = seen(here, placement, days, as_of)
     except NothingToAuditError as reason:
         tell(str(reason))
         return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}

@@ -1,5 +1,6 @@
 """Reads what an audit looks at: lists that were shown of late, what came of them, and what was bought before."""
 
+from datetime import UTC, date, datetime, time
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -50,14 +51,14 @@ class Seen(NamedTuple):
     """Of the models whose lists these are."""
 
 
-def seen(here: Installation, placement: str, days: float) -> Seen:
+def seen(here: Installation, placement: str, days: float, as_of: date | None) -> Seen:
     """What was shown at a placement in the last `days` up to the newest event.
 
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
-    has come of it. Raises NothingToAuditError.
+    has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
     """
     known = known_now(here)
-    start, end, lists = _window(here, known, placement, days)
+    start, end, lists = _window(here, known, placement, days, as_of)
     keys = np.unique(words(lists[USER_KEY]))
     sold = _sold(known.items, lists)
     ids = words(sold[ITEM_ID])
@@ -75,21 +76,31 @@ def seen(here: Installation, placement: str, days: float) -> Seen:
         return Seen(material, start, end, models_during(connection, placement, start, end))
 
 
-def _window(here: Installation, known: Known, placement: str, days: float) -> tuple[float, float, pa.Table]:
+def _window(
+    here: Installation, known: Known, placement: str, days: float, as_of: date | None
+) -> tuple[float, float, pa.Table]:
     """From when to when, and the lists that were shown then."""
+    ends = [datetime.combine(as_of, time(), UTC).timestamp()] if as_of else _ends(here, known)
+    with here.engine.connect() as connection:
+        for end in ends:
+            lists = shown_during(connection, placement, end - days * _DAY, end)
+            if lists.num_rows:
+                return end - days * _DAY, end, lists
+    span = f"{days:g} days before {as_of}" if as_of else f"last {days:g} days"
+    raise NothingToAuditError(
+        f"Nothing was shown to users at {placement!r} in the {span}: publish lists with "
+        "`tailorbird score`, and audit them once people have seen them."
+    )
+
+
+def _ends(here: Installation, known: Known) -> tuple[float, float]:
+    """The newest event, and now."""
     with lake_engine(here, known=known) as engine:
         files = {"files": here.lake.event_files()}
         newest = engine.sql(NEWEST, params=files).fetchall()[0][0] if engine else None
     with here.engine.connect() as connection:
         now = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
-        for end in (min(float(newest or now), now), now):
-            lists = shown_during(connection, placement, end - days * _DAY, end)
-            if lists.num_rows:
-                return end - days * _DAY, end, lists
-    raise NothingToAuditError(
-        f"Nothing was shown to users at {placement!r} in the last {days:g} days: publish lists with "
-        "`tailorbird score`, and audit them once people have seen them."
-    )
+    return min(float(newest or now), now), now
 
 
 def _sold(items: pa.Table, lists: pa.Table) -> pa.Table:

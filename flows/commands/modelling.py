@@ -125,11 +125,12 @@ def score(
 @app.command()
 def audit(
     placement: Annotated[str, typer.Option(help="Where the lists were shown.")] = "home",
-    days: Annotated[float, typer.Option(help="How far back to look, from the newest event.")] = 28,
+    days: Annotated[float, typer.Option(help="How far back to look.")] = 28,
+    as_of: Annotated[str | None, typer.Option(help="The day it ends before; by default with the newest event.")] = None,
     as_json: Json = False,
 ) -> None:
     """Hold what was shown against what came of it: is a group of people served worse, and who gets the places?"""
-    running.finish("audit", running.flow("audit")(placement, days), as_json)
+    running.finish("audit", running.flow("audit")(placement, days, _day(as_of)), as_json)
 
 
 @app.command()
