@@ -160,6 +160,29 @@ def test_the_next_look_finds_nothing_new_and_the_new_champion_has_its_own_usual(
     assert base.sql("SELECT count(*) FROM retrain_requests") == [["1"]]
 
 
+def test_a_feed_in_another_unit_blocks_and_alerts_and_retrains_nothing(base: Shop, retrained: dict[str, Any]) -> None:
+    assert retrained["request"]["outcome"] == "promoted"
+    rows = pq.read_table(base.data.parent / "whole" / "transactions.parquet")
+    at, begin = rows["transaction_timestamp"], CUT + 3 * WEEK
+    week = rows.filter(pc.and_(pc.greater(at, begin), pc.less(at, begin + WEEK + timedelta(days=1))))
+    value = pc.multiply(week["sales_value"], 100.0)
+    folder = base.data.parent / "cents"
+    folder.mkdir()
+    cents = week.set_column(week.schema.get_field_index("sales_value"), "sales_value", value)
+    pq.write_table(cents, folder / "transactions.parquet")
+    base.run("ingest", "complete_journey", str(folder / "transactions.parquet"))
+    newest = json.loads(base.run("monitor", "--json", **SETTINGS))["windows"][0]
+    assert (newest["verdict"], newest["decision"]) == ("broken", "blocked")
+    assert any("odd prices" in reason for reason in newest["reasons"])
+    about = {"event": {"name": ["tailorbird.feed.broken"]}}
+    deadline = time.monotonic() + 20
+    while not (told := prefect(base, "POST", "/events/filter", {"filter": about})["events"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+    assert "odd prices" in told[0]["payload"]["reason"]
+    assert base.sql("SELECT count(*) FROM retrain_requests WHERE origin = 'drift'") == [["1"]]
+
+
 FEEDBACK = """
 consent = "given"
 consent_note = "a test"
