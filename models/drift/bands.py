@@ -15,6 +15,8 @@ _OUTLIER: Final = 4.0
 """A window further off than so many standard deviations (by the median) counts as so far and no further: a holiday
 must not make everything else look usual."""
 _TO_SD: Final = 1.4826
+_USUAL: Final = 0.9
+"""The share of windows of which none is an outlier: what mostly is near nought, as new items are, may be usual."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,11 @@ def _mean(values: Floats) -> Floats:
 
 
 def _tamed(errors: Floats) -> Floats:
-    """Errors, none further off than an outlier may be."""
+    """Errors, none further off than an outlier may be; outliers are rare."""
     far = np.sort(np.where(np.isfinite(errors), np.abs(errors), np.inf), axis=0)  # those that are not known come last
-    middle = np.isfinite(errors).sum(axis=0, keepdims=True) // 2
-    most = _OUTLIER * _TO_SD * np.take_along_axis(far, middle, axis=0)[0]
+    known = np.isfinite(errors).sum(axis=0, keepdims=True)
+    middle, usual = (np.take_along_axis(far, (known * part).astype(np.int64), axis=0)[0] for part in (0.5, _USUAL))
+    most = np.maximum(_OUTLIER * _TO_SD * middle, usual)
     found: Floats = np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
     return found
 

@@ -64,6 +64,14 @@ def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> Non
     assert bands.looked_back[1] == LOOKED_BACK[0]
 
 
+def test_what_stirs_on_some_weekdays_only_is_usual() -> None:
+    random = np.random.default_rng(5)
+    weekday = np.arange(84) % 7
+    launches = np.abs(random.normal(size=84)) * 0.0001 + (weekday > 4) * (random.random(84) < 0.5) * 0.05
+    bands, _ = fit(launches[:, None, None], weekday.tolist())
+    assert bands.scale[0, 0] > 0.01
+
+
 def test_windows_are_foretold_by_those_of_the_same_weekday() -> None:
     weekday = [n % 7 for n in range(70)]
     busy = np.array([5.0 if day == 5 else 1.0 for day in weekday])[:, None, None]
