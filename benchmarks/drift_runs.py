@@ -17,6 +17,8 @@ from benchmarks.drift_streams import Stream, joined
 from models.drift.events import Events
 
 SEED: Final = 7
+FIRST: Final = 100
+"""Streams before this one were looked at while the monitor was made."""
 STATIONARY: Final = "stationary"
 DAYS: Final = 60
 """Stationary windows of a stream."""
@@ -38,8 +40,10 @@ def seen(streams: int, peers: int) -> Iterator[Seen]:
     """What was seen of so many streams, of the first ones by Evidently, too."""
     _shop()  # processes share it
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("fork")) as pool:
-        for seed, one in enumerate(pool.map(_seen, range(streams), [seed < peers for seed in range(streams)])):
-            print(f"stream {seed + 1} of {streams}", file=sys.stderr)
+        numbers = range(streams)
+        found = pool.map(_seen, [FIRST + number for number in numbers], [number < peers for number in numbers])
+        for number, one in enumerate(found):
+            print(f"stream {number + 1} of {streams}", file=sys.stderr)
             yield one
 
 

@@ -20,6 +20,9 @@ _RUNS: Final = 400
 _WINDOWS: Final = 3
 """Windows of a run, by those that are to lie between two false requests."""
 _STEPS: Final = 30
+_CAUTION: Final = 1.25
+"""So many times fewer requests than were chosen: windows after a cut are held against the same time before it, so that
+they leave their bands together more often than draws do."""
 
 
 def limit(draws: Floats, bands: Bands, least: Floats, windows: int, between: float, seed: int) -> tuple[float, float]:
@@ -27,8 +30,8 @@ def limit(draws: Floats, bands: Bands, least: Floats, windows: int, between: flo
 
     `draws` [d, n] are deviations of stationary windows from their level, signals together; `least` [n] is the smallest
     scale that there may be; `windows` is how many the bands were made from, `between` how many are to pass between two
-    false requests, on average. Each run makes its bands anew from as many drawn windows as there were, so that their
-    errors are part of it.
+    false requests, on average; it is wide enough for `_CAUTION` times as many. Each run makes its bands anew from as
+    many drawn windows as there were, so that their errors are part of it.
     """
     random = np.random.default_rng(seed)
     length = int(np.ceil(_WINDOWS * between)) + LATEST
@@ -36,7 +39,7 @@ def limit(draws: Floats, bands: Bands, least: Floats, windows: int, between: flo
     low, high = 0.0, float(joint.max())
     for _ in range(_STEPS):
         middle = (low + high) / 2
-        if requests(joint > middle).sum() * between > joint.size:
+        if requests(joint > middle).sum() * between * _CAUTION > joint.size:
             low = middle
         else:
             high = middle
