@@ -51,7 +51,7 @@ class Seen(NamedTuple):
     """Of the models whose lists these are."""
 
 
-def seen(here: Installation, placement: str, days: float, as_of: date | None) -> Seen:
+def seen(here: Installation, placement: str, days: float, as_of: date | None = None) -> Seen:
     """What was shown at a placement in the last `days` up to the newest event.
 
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
