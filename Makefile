@@ -29,7 +29,7 @@ up down: $(READY)
 	@$(BIN)/tailorbird $@
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from infra.deployments import authorization
 from infra.events import AUDIT
 from infra.installation import Installation
 from infra.registry import Registry
+from models.errors import TailorbirdError
+from tasks.audit_lists import audit_lists
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -140,16 +143,21 @@ def event_of(here: Installation, audit_id: int) -> Any:
 @pytest.mark.usefixtures("shown")
 def test_before_anything_was_shown_there_it_says_so(stocked: Shop, here: Installation) -> None:
     write(here, "UPDATE showings SET published_at = 'infinity' WHERE placement = 'email'")
-    found = stocked.json("audit", "--placement", "email")
+    found = audit_lists.fn("email", 28)
     assert found["status"] == "nothing to audit"
-    assert "Nothing was shown to users at 'email'" in found["verdict"]
     assert "page" not in found
-    assert "Nothing was shown" in stocked.run("audit", "--placement", "email")
+    assert "Nothing was shown to users at 'email'" in stocked.run("audit", "--placement", "email")
 
 
-def test_lists_about_items_and_unknown_placements_are_refused_in_words(stocked: Shop) -> None:
-    assert "about items" in stocked.run("audit", "--placement", "similar-items", code=1)
-    assert "There is no placement 'attic'" in stocked.run("audit", "--placement", "attic", code=1)
-    assert "Traceback" not in stocked.run("audit", "--days", "0", code=1)
-    assert "write it as 2017-12-31" in stocked.run("audit", "--as-of", "Christmas", code=1)
-    assert "in the 28 days before 2001-01-01" in stocked.run("audit", "--as-of", "2001-01-01")
+@pytest.mark.usefixtures("here")
+def test_what_cannot_be_audited_is_refused_in_words(stocked: Shop) -> None:
+    with pytest.raises(TailorbirdError, match="about items"):
+        audit_lists.fn("similar-items", 28)
+    with pytest.raises(TailorbirdError, match="There is no placement 'attic'"):
+        audit_lists.fn("attic", 28)
+    with pytest.raises(TailorbirdError, match="0 days are none"):
+        audit_lists.fn("home", 0)
+    assert "in the 28 days before 2001-01-01" in audit_lists.fn("home", 28, date(2001, 1, 1))["verdict"]
+    said = stocked.run("audit", "--as-of", "Christmas", code=1)
+    assert "write it as 2017-12-31" in said
+    assert "Traceback" not in said

@@ -146,7 +146,7 @@ def test_a_demo_killed_at_any_moment_ends_well_when_it_is_run_again(
 ) -> None:
     data = cut(tmp_path / "other", 121, 200)
     moments = random.Random(1)  # noqa: S311 - the same moments every time
-    for _ in range(3):
+    for _ in range(2):
         demo = stocked.start("demo", "--approve", "--location", str(data))
         time.sleep(moments.uniform(2, 14))
         demo.kill()
