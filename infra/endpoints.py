@@ -143,7 +143,6 @@ def _places(settings: Settings) -> dict[str, str]:
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:
     environment = {"PREFECT_API_URL": url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
-    environment["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = "60"  # who does not say for minutes that it lives is dead
     if settings.prefect_api_url is not None:
         return environment
     # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.

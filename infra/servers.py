@@ -79,7 +79,9 @@ def docs_command(settings: Settings, port: int) -> Command:
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """The worker that runs every deployment, each run in a process of its own."""
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
-    return _client(settings, endpoints, "worker", worker, settings.home, {"PREFECT_WORKER_QUERY_SECONDS": "1"})
+    # A run that is silent for minutes is dead. Commands are: each of their flows would end a second later.
+    more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
+    return _client(settings, endpoints, "worker", worker, settings.home, more)
 
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
