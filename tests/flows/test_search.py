@@ -53,7 +53,7 @@ def fitting(version: str) -> list[psutil.Process]:
 
 
 def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: Installation) -> None:
-    options = ("search", "--model", "als", "--trials", "4")
+    options = ("search", "--model", "als", "--trials", "7")
     killed = stocked.start(*options)
     try:
         while not tried(here, "als"):
@@ -63,11 +63,11 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: I
         killed.kill()
         killed.communicate()
     (found,) = stocked.json(*options)
-    assert (found["trials"], len(found["tried"]), len(tried(here, "als"))) == (4, 4, 4)
+    assert (found["trials"], len(found["tried"]), len(tried(here, "als"))) == (7, 7, 7)
     assert not fitting(found["dataset_version"])
 
     runs = [run for run in runs_under(here, found["run_id"]) if run.info.status == "FINISHED"]
-    assert len(runs) == 4
+    assert len(runs) == 7
     best = max(
         (run for run in runs if run.data.tags["state"] == "COMPLETE"),
         key=lambda run: run.data.metrics["mean_ndcg_at_10"],
