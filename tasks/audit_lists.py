@@ -28,6 +28,7 @@ from tasks.review_page import Plot
 
 FOLDER, REPORT = "audit", "audit.html"
 NOTHING: Final = "nothing to audit"
+_MOST_DAYS: Final = 36_525
 _SEED: Final = 7
 
 
@@ -39,8 +40,8 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[
     sentence. Raises TailorbirdError for a placement that there is not, or whose lists are about items.
     """
     here = current()
-    if days <= 0:
-        raise TailorbirdError(f"An audit needs a span of time: {days:g} days are none.")
+    if not 0 < days <= _MOST_DAYS:
+        raise TailorbirdError(f"An audit looks back on up to {_MOST_DAYS:,} days, not on {days:g}.")
     if placements.one(here.settings, placement).about != "user":
         raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
     try:
