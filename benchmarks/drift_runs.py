@@ -17,7 +17,7 @@ from benchmarks.drift_streams import Stream, joined
 from models.drift.events import Events
 
 SEED: Final = 7
-FIRST: Final = 100
+_FIRST: Final = 100
 """Streams before this one were looked at while the monitor was made."""
 STATIONARY: Final = "stationary"
 DAYS: Final = 60
@@ -41,7 +41,7 @@ def seen(streams: int, peers: int) -> Iterator[Seen]:
     _shop()  # processes share it
     with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("fork")) as pool:
         numbers = range(streams)
-        found = pool.map(_seen, [FIRST + number for number in numbers], [number < peers for number in numbers])
+        found = pool.map(_seen, [_FIRST + number for number in numbers], [number < peers for number in numbers])
         for number, one in enumerate(found):
             print(f"stream {number + 1} of {streams}", file=sys.stderr)
             yield one

@@ -79,7 +79,8 @@ def docs_command(settings: Settings, port: int) -> Command:
 def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     """The worker that runs every deployment, each run in a process of its own."""
     worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
-    # A run that is silent for minutes is dead. Commands are: each of their flows would end a second later.
+    # Runs of the worker say that they live, and one that is silent for minutes is dead. Runs of commands do not say it,
+    # since Prefect lets every flow that does wait for up to a second at its end.
     more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
     return _client(settings, endpoints, "worker", worker, settings.home, more)
 

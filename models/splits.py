@@ -114,10 +114,10 @@ def split(events: nw.LazyFrame[Any], config: SplitConfig) -> Cuts:
 
 def _cuts(events: nw.LazyFrame[Any], latest: int, config: SplitConfig) -> Cuts:
     if config.by == "share":
-        return by_share(events, config.shares, latest + 1 if config.as_of is None else _midnight(config.as_of))
+        return by_share(events, config.shares, latest + 1 if config.as_of is None else midnight(config.as_of))
     if config.by == "days":
         return by_days(latest, config.as_of, config.validation_days, config.test_days)
-    return Cuts(*(_midnight(getattr(config, name)) for name in _DATES))
+    return Cuts(*(midnight(getattr(config, name)) for name in _DATES))
 
 
 def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_of: int) -> Cuts:
@@ -143,7 +143,7 @@ def by_share(events: nw.LazyFrame[Any], shares: tuple[float, float, float], as_o
 def by_days(latest: int, as_of: date | None, validation_days: int, test_days: int) -> Cuts:
     """Cuts that end as the day `as_of` begins (UTC), by default the day of the `latest` event (epoch s)."""
     _check_days(validation_days, test_days)
-    end = latest // _DAY * _DAY if as_of is None else _midnight(as_of)
+    end = latest // _DAY * _DAY if as_of is None else midnight(as_of)
     return Cuts(end - (test_days + validation_days) * _DAY, end - test_days * _DAY, end)
 
 
@@ -211,7 +211,8 @@ def _check_dates(*dates: date | None) -> None:
         raise SplitError(f"Dates out of order: {' < '.join(_DATES)} must hold, not {', '.join(map(str, given))}.")
 
 
-def _midnight(day: date) -> int:
+def midnight(day: date) -> int:
+    """When a day begins in UTC (epoch s)."""
     return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp())
 
 

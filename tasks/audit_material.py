@@ -1,6 +1,6 @@
 """Reads what an audit looks at: lists that were shown of late, what came of them, and what was bought before."""
 
-from datetime import UTC, date, datetime, time
+from datetime import date
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ from models.columns import (
 from models.errors import TailorbirdError
 from models.gate.groups import demographics
 from models.realised import K, PerUser
+from models.splits import midnight
 from models.training_data import index_of, words
 from tasks.bought_before import bought_before
 from tasks.dataset_events import Known
@@ -80,7 +81,7 @@ def _window(
     here: Installation, known: Known, placement: str, days: float, as_of: date | None
 ) -> tuple[float, float, pa.Table]:
     """From when to when, and the lists that were shown then."""
-    ends = [datetime.combine(as_of, time(), UTC).timestamp()] if as_of else _ends(here, known)
+    ends = (float(midnight(as_of)),) if as_of else _ends(here, known)
     with here.engine.connect() as connection:
         for end in ends:
             lists = shown_during(connection, placement, end - days * _DAY, end)
