@@ -186,8 +186,12 @@ class EmbeddedPostgres:
                 processes.wait_until(partial(self._answers, running), running, self.log, 60)
                 return running
             except processes.ProcessFailedError:
+                said = processes.tail(self.log, 3)
+                if "TCP/IP sockets" in said and self.port is None:
+                    # Another program, often a server like this one, was quicker to take the port.
+                    return self._run(programs, ports.free(port + 1))
                 # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
-                if "shared memory block" not in processes.tail(self.log, 3):
+                if "shared memory block" not in said:
                     raise
                 time.sleep(0.25)
         raise PostgresFailedError(f"PostgreSQL does not start; see {self.log}")

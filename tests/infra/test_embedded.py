@@ -4,8 +4,10 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +112,26 @@ def test_a_taken_port_is_passed_over(server: EmbeddedPostgres) -> None:
         server.start(preferred_port=taken)
         assert f":{taken}/" not in server.url()
         assert query(server.url(), "SELECT 1") == [(1,)]
+
+
+def test_servers_that_start_at_the_same_time_do_not_end_over_a_port(tmp_path: Path) -> None:
+    servers = [EmbeddedPostgres(tmp_path / name) for name in ("one", "two")]
+    try:
+        for server in servers:  # what takes long is done before
+            server.start()
+            server.stop()
+        together = threading.Barrier(len(servers))
+
+        def start(server: EmbeddedPostgres) -> int:
+            together.wait()
+            server.start(preferred_port=17_500)
+            return make_url(server.url()).port or 0
+
+        with ThreadPoolExecutor() as pool:
+            assert len(set(pool.map(start, servers))) == len(servers)
+    finally:
+        for server in servers:
+            server.destroy()
 
 
 def test_a_taken_port_that_was_asked_for_is_refused_with_advice(tmp_path: Path) -> None:
