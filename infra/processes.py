@@ -84,11 +84,11 @@ def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals =
     process = _find(running)
     if process is not None:
         _signal(process, by)
-        psutil.wait_procs([process], timeout=grace)
+        _await_end([process], grace)
     end_strays(mark)
     if process is not None and _find(running) is not None:
         _signal(process, signal.SIGKILL)
-        psutil.wait_procs([process], timeout=5)
+        _await_end([process], 5)
     return process is not None
 
 
@@ -97,7 +97,7 @@ def end_strays(mark: str) -> None:
     strays = [p for p in psutil.process_iter() if p.pid != os.getpid() and _mark(p) == mark]
     for process in strays:
         _signal(process, signal.SIGKILL)
-    psutil.wait_procs(strays, timeout=5)
+    _await_end(strays, 5)
 
 
 def wait_until(ready: Callable[[], bool], running: Running, log: Path, seconds: float = 120) -> None:
@@ -133,9 +133,23 @@ def _find(running: Running) -> psutil.Process | None:
     try:
         process = psutil.Process(running.pid)
         same = abs(process.create_time() - running.created) < _CLOCK_STEP
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if same and _lives(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _await_end(ending: Sequence[psutil.Process], seconds: float) -> None:
+    """A zombie has ended: the machine's first process, whose child it is by now, may take seconds to notice."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and any(map(_lives, ending)):
+        time.sleep(0.02)
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:

@@ -88,6 +88,17 @@ def test_children_of_a_killed_process_are_ended_too_and_nobody_elses(run: Run, t
     assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
 
 
+def test_one_that_nobody_has_cleared_away_yet_has_ended(run: Run) -> None:
+    parent, log = run(PARENT)
+    wait_ready(parent, log)
+    (child,) = psutil.Process(parent.pid).children()
+    began = time.monotonic()
+    assert processes.stop(Running(child.pid, child.create_time()), "of another", grace=60)
+    assert time.monotonic() - began < 30
+    assert child.status() == psutil.STATUS_ZOMBIE
+    assert parent.alive
+
+
 def test_a_process_that_ends_while_starting_is_reported_with_the_end_of_its_log(run: Run) -> None:
     running, log = run("raise SystemExit('no such table')")
     with pytest.raises(ProcessFailedError, match=r"ended while starting.*it\.log:\n    no such table"):
