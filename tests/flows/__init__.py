@@ -1,0 +1,1 @@
+"""Flows on the real servers, by the command line."""
