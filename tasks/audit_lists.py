@@ -1,7 +1,7 @@
 """Audits what was served: by group of people, by popularity, by category and brand; stored, drawn and told."""
 
 from dataclasses import asdict
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -21,6 +21,7 @@ from models.audit.verdict import BEYOND
 from models.errors import TailorbirdError
 from tasks.audit_material import NothingToAuditError, Seen, seen
 from tasks.audit_page import AuditPage, markdown, render, rows
+from tasks.drift_calibrations import moment
 from tasks.links import PREFECT_RUN, TEXTS
 from tasks.plots_of_audits import PLOTS, plot_audit
 from tasks.report import flow_run_page, key_of, tell
@@ -65,7 +66,7 @@ def _published(here: Installation, placement: str, looked: Seen, found: Audit) -
     """The page in a run of its own; its address."""
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     key = f"audit {placement} {looked.start:.0f} {looked.end:.0f}"
-    settings = {"placement": placement, "from": _moment(looked.start), "to": _moment(looked.end), "seed": _SEED}
+    settings = {"placement": placement, "from": moment(looked.start), "to": moment(looked.end), "seed": _SEED}
     flow_run = flow_run_page(here)
     tags = {"stage": "audit", "status": found.status, "git_commit": git_commit(), NOTE: found.verdict}
     tags |= {PREFECT_RUN: flow_run} if flow_run else {}
@@ -95,8 +96,8 @@ def _published(here: Installation, placement: str, looked: Seen, found: Audit) -
 def _stored(here: Installation, page: AuditPage, address: str) -> int:
     row = {
         "placement": page.placement,
-        "window_from": _moment(page.start),
-        "window_to": _moment(page.end),
+        "window_from": moment(page.start),
+        "window_to": moment(page.end),
         "model_versions": list(page.versions),
         "status": page.found.status,
         "figures": page.found.as_dict(),
@@ -113,7 +114,3 @@ def _told(page: AuditPage, address: str) -> None:
     if FlowRunContext.get() is not None:
         about = f"{page.found.status}: what was served at {page.placement}"
         create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)
-
-
-def _moment(seconds: float) -> datetime:
-    return datetime.fromtimestamp(seconds, UTC)

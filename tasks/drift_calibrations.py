@@ -60,7 +60,7 @@ def store(
     return _stored(connection.execute(insert(table).values(row).returning(table)).mappings().one())
 
 
-def moment(seconds: int) -> datetime:
+def moment(seconds: float) -> datetime:
     """Epoch seconds as a time."""
     return datetime.fromtimestamp(seconds, UTC)
 

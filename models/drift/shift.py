@@ -6,6 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.drift.signals import distance
+
 STEADY: Final = (
     "recency_days",
     "basket_value",
@@ -22,20 +24,19 @@ _BINS: Final = 10
 
 def shift(then: pa.Table, now: pa.Table) -> float:
     """The mean distance of the `STEADY` features of users: 0 nothing moved, 1 no value of now was there then."""
-    return float(np.mean([distance(_values(then, name), _values(now, name)) for name in STEADY]))
+    return float(np.mean([moved(_values(then, name), _values(now, name)) for name in STEADY]))
 
 
-def distance(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
-    """Total variation between the shares of users in each tenth of what was there then; NaN, nothing known, is a bin
-    of its own."""
+def moved(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
+    """The distance over tenths of what was there then; NaN, nothing known, is a bin of its own."""
     known = then[~np.isnan(then)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
-    return float(np.abs(_shares(then, edges) - _shares(now, edges)).sum() / 2)
+    return float(distance(_counts(now, edges), _counts(then, edges)))
 
 
-def _shares(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
+def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:
     bins = np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
-    return np.bincount(bins, minlength=len(edges) + 2) / max(1, len(values))
+    return np.bincount(bins, minlength=len(edges) + 2).astype(np.float64)
 
 
 def _values(table: pa.Table, name: str) -> NDArray[np.float64]:
