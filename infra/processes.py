@@ -139,15 +139,16 @@ def _find(running: Running) -> psutil.Process | None:
 
 
 def _await_end(ending: Sequence[psutil.Process], seconds: float) -> None:
-    """A zombie has ended: the machine's first process, whose child it is by now, may take seconds to notice."""
     until = time.monotonic() + seconds
     while time.monotonic() < until and any(map(_lives, ending)):
         time.sleep(0.02)
 
 
 def _lives(process: psutil.Process) -> bool:
+    """A zombie has ended: the machine's first process, whose child it is by now, may take seconds to notice. But while
+    it has threads left, it holds its port."""
     try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
     except psutil.NoSuchProcess:
         return False
 

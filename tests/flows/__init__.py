@@ -1,1 +1,0 @@
-"""Flows on the real servers, by the command line."""
