@@ -3,6 +3,7 @@
 What a test sees is a process of its own with its own environment, output and exit code, as from `python -m flows`.
 """
 
+import gc
 import json
 import os
 import signal
@@ -53,6 +54,7 @@ def _serve(channel: socket.socket) -> None:
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     for path in sorted(_FLOWS.glob("[a-z]*.py")):
         import_module(f"flows.{path.stem}")
+    gc.freeze()  # what is there is shared with the commands: looking for garbage would copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         request, fds, _, _ = socket.recv_fds(channel, 1 << 17, 3)
