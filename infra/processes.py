@@ -148,7 +148,7 @@ def _lives(process: psutil.Process) -> bool:
     """A zombie has ended: the machine's first process, whose child it is by now, may take seconds to notice. But while
     it has threads left, it holds its port."""
     try:
-        return process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1)
+        return bool(process.is_running() and (process.status() != psutil.STATUS_ZOMBIE or process.num_threads() > 1))
     except psutil.NoSuchProcess:
         return False
 

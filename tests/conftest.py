@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import create_engine, text
+from xdist.scheduler import LoadFileScheduling
 
 from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
@@ -22,14 +23,28 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _TEMPLATE = "migrated"
+_WITHOUT_THE_SHOP = ("test_commands.py", "test_lake.py", "test_monitor.py")
+"""Tests of flows that start what they need themselves."""
 _NUMBERS = count(1)
 # Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files first, in the order of their names, so that neither of two workers is left with one at the end."""
-    items.sort(key=lambda item: "flows" not in item.path.parts)
+    """What shares the running shop first, then the other long files: neither worker is left with one at the end."""
+    items.sort(key=lambda item: ("flows" not in item.path.parts, item.path.name in _WITHOUT_THE_SHOP))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:
+    """A worker runs whole files, and one of them all that share the running shop, so that it is stocked once."""
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = Path(super()._split_scope(nodeid))
+            shared = file.parent.name == "flows" and file.name not in _WITHOUT_THE_SHOP
+            return "the running shop" if shared else str(file)
+
+    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

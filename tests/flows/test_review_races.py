@@ -117,6 +117,7 @@ def test_yes_and_no_at_once_are_one_decision(desk: Desk) -> None:
         assert (settled(desk)["model_version"] == version) == (decided == "approved")
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("server", ["mlflow", "prefect"])
 def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_new(
     stocked: Shop, desk: Desk, server: str
