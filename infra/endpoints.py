@@ -17,7 +17,10 @@ USER = "tailorbird"
 DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
-_GIVEN = ("review", "review_days", "retrain_lease_seconds", "metrics_url", "serving_p99_ms", "serving_error_share")
+_GIVEN = (
+    *("review", "review_days", "retrain_lease_seconds", "metrics_url", "serving_p99_ms", "serving_error_share"),
+    *("prefect_page", "mlflow_page"),
+)
 """Settings that the worker and the reconciler have to know as `up` was told them."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -43,6 +46,7 @@ class Endpoints:
 
     prefect_api_url: str
     prefect_page: str
+    mlflow_page: str
     mlflow_tracking_uri: str = field(repr=False)
     database_url: str = field(repr=False)
     environment: Mapping[str, str] = field(repr=False)
@@ -61,7 +65,8 @@ def endpoints(settings: Settings) -> Endpoints:
     docs = docs_page(settings, known)
     return Endpoints(
         prefect_api_url=prefect,
-        prefect_page=prefect.rstrip("/").removesuffix("/api"),
+        prefect_page=settings.prefect_page.rstrip("/") or prefect.rstrip("/").removesuffix("/api"),
+        mlflow_page=mlflow_page(settings, mlflow),
         mlflow_tracking_uri=mlflow,
         database_url=database_url(settings),
         environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
@@ -95,6 +100,11 @@ def database_url(settings: Settings) -> str:
     if server.running() is None:
         raise ServicesDownError("The database is not running. Start the services with: tailorbird up")
     return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
+
+
+def mlflow_page(settings: Settings, tracking_uri: str) -> str:
+    """Where people open MLflow: where programs reach it, unless told otherwise."""
+    return settings.mlflow_page.rstrip("/") or tracking_uri.rstrip("/")
 
 
 def prefect_login(settings: Settings) -> str:

@@ -16,7 +16,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from infra.calls import healthy
-from infra.endpoints import MODEL
+from infra.endpoints import MODEL, mlflow_page
+from infra.settings import load
 from models.errors import TailorbirdError
 
 NAME = MODEL
@@ -44,6 +45,10 @@ class Registry:
     def answers(self) -> bool:
         """Whether MLflow is there now: the client itself would try for minutes."""
         return healthy(f"{self.tracking_uri.rstrip('/')}/health", 5)
+
+    @cached_property
+    def _pages(self) -> str:
+        return mlflow_page(load(), self.tracking_uri)
 
     @cached_property
     def _client(self) -> MlflowClient:
@@ -140,7 +145,7 @@ class Registry:
 
     def page(self, run_id: str) -> str:
         """The address of a run's page."""
-        return f"{self.tracking_uri.rstrip('/')}/#/experiments/{self._experiment}/runs/{run_id}"
+        return f"{self._pages}/#/experiments/{self._experiment}/runs/{run_id}"
 
     def artifact_page(self, run_id: str, path: str) -> str:
         """The address of a run's page with one of its artifacts open."""
@@ -148,7 +153,7 @@ class Registry:
 
     def version_page(self, version: int) -> str:
         """The address of a registered version's page."""
-        return f"{self.tracking_uri.rstrip('/')}/#/models/{NAME}/versions/{version}"
+        return f"{self._pages}/#/models/{NAME}/versions/{version}"
 
     def settings(self, run_id: str) -> dict[str, Any]:
         """The model's settings that a training run used, as values."""

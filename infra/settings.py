@@ -51,6 +51,9 @@ class Settings(BaseSettings):
     """As JSON, such as {"days_between_false_retrains": 182}."""
     prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
     mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
+    prefect_page: str = ""
+    mlflow_page: str = ""
+    """Where people open the pages, when it is not where programs reach them: links in alerts and reports lead there."""
     exported_by: str = ""  # the var folder whose own services the two addresses above belong to
     postgres_port: Port | None = None
     prefect_port: Port | None = None

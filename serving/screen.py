@@ -219,7 +219,7 @@ def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def pages(endpoints: Any) -> None:
     """Where the pages are, and how to sign in to them."""
     _console.print(f"\nPrefect   {endpoints.prefect_page}", soft_wrap=True)
-    _console.print(f"MLflow    {endpoints.mlflow_tracking_uri}", soft_wrap=True)
+    _console.print(f"MLflow    {endpoints.mlflow_page}", soft_wrap=True)
     if endpoints.docs_page:
         _console.print(f"Data Docs {endpoints.docs_page}/", soft_wrap=True)
     if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:

@@ -79,7 +79,7 @@ def render(judgement: Judgement, about: About) -> str:
 def _links(dataset: str) -> dict[str, str]:
     """Where the batch came from, and where one finds what was made of a data set."""
     here = current()
-    run, models = flow_run_page(here), f"{here.endpoints.mlflow_tracking_uri.rstrip('/')}/#/models/{MODEL}"
+    run, models = flow_run_page(here), f"{here.endpoints.mlflow_page}/#/models/{MODEL}"
     found = {"The Prefect run that made it": run} if run else {}
     return found | ({"Models in MLflow (each says its data set)": models} if dataset == "dataset" else {})
 

@@ -8,7 +8,7 @@ from infra.endpoints import Endpoints
 
 
 def endpoints(page: str = "") -> Endpoints:
-    return Endpoints("", "", "", "", {}, docs_page=page)
+    return Endpoints("", "", "", "", "", {}, docs_page=page)
 
 
 def publish(var: Path, batch_id: str, minute: int = 0, text: str = "page") -> None:

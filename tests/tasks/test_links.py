@@ -52,5 +52,20 @@ def test_links_are_told_in_one_line_in_an_order_of_their_own() -> None:
     assert markdown({}) == ""
 
 
-def test_a_version_has_an_address() -> None:
+def test_a_version_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Registry("http://mlflow:5000/").version_page(3) == "http://mlflow:5000/#/models/tailorbird/versions/3"
+    monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", "https://mlflow.shop.example/")
+    assert (
+        Registry("http://mlflow:5000/").version_page(3) == "https://mlflow.shop.example/#/models/tailorbird/versions/3"
+    )
+
+
+@pytest.mark.usefixtures("installation")
+def test_links_lead_where_people_open_the_pages_which_may_not_be_where_programs_reach_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_PREFECT_PAGE", "https://prefect.shop.example/")
+    monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "0b6e")
+    current.cache_clear()
+    assert flow_run_page(current()) == "https://prefect.shop.example/runs/flow-run/0b6e"
+    assert current().endpoints.prefect_api_url == "http://127.0.0.1:9/api"
