@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
@@ -65,8 +66,8 @@ def endpoints(settings: Settings) -> Endpoints:
     docs = docs_page(settings, known)
     return Endpoints(
         prefect_api_url=prefect,
-        prefect_page=settings.prefect_page.rstrip("/") or prefect.rstrip("/").removesuffix("/api"),
-        mlflow_page=mlflow_page(settings, mlflow),
+        prefect_page=page_of(prefect.rstrip("/").removesuffix("/api"), settings.prefect_page),
+        mlflow_page=page_of(mlflow, settings.mlflow_page),
         mlflow_tracking_uri=mlflow,
         database_url=database_url(settings),
         environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
@@ -102,9 +103,9 @@ def database_url(settings: Settings) -> str:
     return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
 
 
-def mlflow_page(settings: Settings, tracking_uri: str) -> str:
-    """Where people open MLflow: where programs reach it, unless told otherwise."""
-    return settings.mlflow_page.rstrip("/") or tracking_uri.rstrip("/")
+def page_of(address: str, told: str) -> str:
+    """Where people open what programs reach at an address: there, without its password, unless told otherwise."""
+    return told.rstrip("/") or re.sub("//[^/@]*@", "//", address.rstrip("/"))
 
 
 def prefect_login(settings: Settings) -> str:

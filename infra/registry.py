@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from infra.calls import healthy
-from infra.endpoints import MODEL, mlflow_page
+from infra.endpoints import MODEL, page_of
 from infra.settings import load
 from models.errors import TailorbirdError
 
@@ -48,7 +48,7 @@ class Registry:
 
     @cached_property
     def _pages(self) -> str:
-        return mlflow_page(load(), self.tracking_uri)
+        return page_of(self.tracking_uri, load().mlflow_page)
 
     @cached_property
     def _client(self) -> MlflowClient:

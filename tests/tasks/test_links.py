@@ -54,6 +54,7 @@ def test_links_are_told_in_one_line_in_an_order_of_their_own() -> None:
 
 def test_a_version_has_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Registry("http://mlflow:5000/").version_page(3) == "http://mlflow:5000/#/models/tailorbird/versions/3"
+    assert Registry("http://ann:hunter2@mlflow:5000").version_page(3).startswith("http://mlflow:5000/#/")
     monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", "https://mlflow.shop.example/")
     assert (
         Registry("http://mlflow:5000/").version_page(3) == "https://mlflow.shop.example/#/models/tailorbird/versions/3"
