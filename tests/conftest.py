@@ -25,6 +25,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = ("test_commands.py", "test_lake.py", "test_monitor.py")
 """Tests of flows that start what they need themselves."""
+_LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py")
+"""They leave the shop with a version that waits for a decision, and with events that make other data sets."""
 _NUMBERS = count(1)
 # Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
@@ -32,7 +34,12 @@ _CLOSED = "http://127.0.0.1:9"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What shares the running shop first, then the other long files: neither worker is left with one at the end."""
-    items.sort(key=lambda item: ("flows" not in item.path.parts, item.path.name in _WITHOUT_THE_SHOP))
+
+    def place(item: pytest.Item) -> tuple[bool, bool, int]:
+        late = _LATE.index(item.path.name) if item.path.name in _LATE else -1
+        return "flows" not in item.path.parts, item.path.name in _WITHOUT_THE_SHOP, late
+
+    items.sort(key=place)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileScheduling:

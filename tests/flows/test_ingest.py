@@ -35,7 +35,7 @@ category = ["kind"]
 
 def viewed(first: int, number: int = 40) -> bytes:
     calls = [
-        {"type": "track", "messageId": f"m{n}", "userId": f"user{n % 9}", "timestamp": f"2017-06-01T10:{n % 60:02}:00Z"}
+        {"type": "track", "messageId": f"m{n}", "userId": f"user{n % 9}", "timestamp": f"2024-06-01T10:{n % 60:02}:00Z"}
         | {"event": "Product Viewed", "properties": {"product_id": f"p{n % 7}", "name": "Cup"}, "context": AGREED}
         for n in range(first, first + number)
     ]
@@ -44,17 +44,17 @@ def viewed(first: int, number: int = 40) -> bytes:
 
 @pytest.fixture
 def export(tmp_path: Path) -> Path:
-    (tmp_path / "2017").mkdir()
+    (tmp_path / "2024").mkdir()
     for name, first in (("a.jsonl", 0), ("c.jsonl", 100)):
-        (tmp_path / "2017" / name).write_bytes(viewed(first))
+        (tmp_path / "2024" / name).write_bytes(viewed(first))
     return tmp_path
 
 
 def test_a_file_that_is_refused_does_not_stop_the_others_and_is_named(shop: Shop, export: Path) -> None:
-    (export / "2017" / "b.jsonl.gz").write_bytes(gzip.compress(viewed(50))[:200])
+    (export / "2024" / "b.jsonl.gz").write_bytes(gzip.compress(viewed(50))[:200])
     told = shop.run("ingest", "refusing", str(export), "--mapping", "segment", code=1)
     assert "1 of 3 files were not taken in" in told
-    assert f"{export}/2017/b.jsonl.gz: " in told
+    assert f"{export}/2024/b.jsonl.gz: " in told
     assert "cannot be read to its end" in told
     assert "The other 2 were taken in" in told
     batches = shop.json("ledger", "--source", "refusing")
@@ -65,7 +65,7 @@ def tables(folder: Path) -> str:
     (folder / "mine.toml").write_text(MAPPING)
     (folder / "things.csv").write_text("what,title,kind\n" + "".join(f"t{n},Thing {n},Cups\n" for n in range(30)))
     for month in (1, 2):
-        visits = "".join(f"v{n},t{n},2017-{month:02}-03 10:00:00\n" for n in range(30))
+        visits = "".join(f"v{n},t{n},2024-{month:02}-03 10:00:00\n" for n in range(30))
         (folder / f"visits-{month}.csv").write_text("who,what,at\n" + visits)
     return str(folder / "mine.toml")
 
@@ -73,7 +73,7 @@ def tables(folder: Path) -> str:
 def test_several_files_of_a_part_are_several_batches_in_the_window_that_is_asked_for(
     shop: Shop, tmp_path: Path
 ) -> None:
-    window = ("--from", "2017-01-15", "--to", "2017-02-28")
+    window = ("--from", "2024-01-15", "--to", "2024-02-28")
     lines = shop.json("ingest", "visits", str(tmp_path), "--mapping", tables(tmp_path), *window)
     assert [Path(line["file"]).name for line in lines] == ["things.csv", "visits-1.csv", "visits-2.csv"]
     assert [(line["read"], line["accepted"]) for line in lines[1:]] == [(30, 0), (30, 30)]
@@ -91,7 +91,7 @@ def test_a_part_without_a_file_is_skipped_and_that_is_said(shop: Shop, tmp_path:
 
 
 def test_a_schedule_keeps_what_was_asked_for(shop: Shop, export: Path) -> None:
-    asked = ("--consent", "opt-out", "--from", "2017-01-01", "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
+    asked = ("--consent", "opt-out", "--from", "2024-01-01", "--cron", "0 3 * * *", "--zone", "Europe/Berlin")
     shop.run("ingest", "Web Shop", str(export), "--mapping", "segment", *asked)
     kept: list[dict[str, Any]] = [row for row in shop.json("schedules", "list") if row["slug"] == "ingest-web-shop"]
     assert [(row["deployment"], row["cron"], row["zone"]) for row in kept] == [("ingest", "0 3 * * *", "Europe/Berlin")]
@@ -100,6 +100,6 @@ def test_a_schedule_keeps_what_was_asked_for(shop: Shop, export: Path) -> None:
         "paths": [str(export)],
         "source": "Web Shop",
         "consent": "opt-out",
-        "begin": "2017-01-01",
+        "begin": "2024-01-01",
     }
     shop.run("schedules", "remove", "ingest-web-shop")
