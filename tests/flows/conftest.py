@@ -124,7 +124,7 @@ def cut() -> Callable[[Path, int, int], Path]:
     return cut_shop
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Everything runs; nothing was ingested yet."""
     folder = tmp_path_factory.mktemp("shop")
@@ -141,7 +141,7 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     return Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def stocked(shop: Shop) -> Shop:
     """The demo has run once on the small cut."""
     shop.run("demo", "--approve", "--location", str(shop.data))
