@@ -19,8 +19,14 @@ DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
 _GIVEN = (
-    *("review", "review_days", "retrain_lease_seconds", "metrics_url", "serving_p99_ms", "serving_error_share"),
-    *("prefect_page", "mlflow_page"),
+    "review",
+    "review_days",
+    "retrain_lease_seconds",
+    "metrics_url",
+    "serving_p99_ms",
+    "serving_error_share",
+    "prefect_page",
+    "mlflow_page",
 )
 """Settings that the worker and the reconciler have to know as `up` was told them."""
 QUIET = {

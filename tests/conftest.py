@@ -18,10 +18,6 @@ from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation, current
 
-if "PYTEST_XDIST_WORKER" in os.environ:
-    # Each worker has one core, and so have the commands it starts: threads that wait for theirs only spin.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = ("test_commands.py", "test_lake.py", "test_monitor.py")
 """Tests of flows that start what they need themselves."""

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.drift.signals import distance
+from models.drift import signals
 
 STEADY: Final = (
     "recency_days",
@@ -24,14 +24,14 @@ _BINS: Final = 10
 
 def shift(then: pa.Table, now: pa.Table) -> float:
     """The mean distance of the `STEADY` features of users: 0 nothing moved, 1 no value of now was there then."""
-    return float(np.mean([moved(_values(then, name), _values(now, name)) for name in STEADY]))
+    return float(np.mean([distance(_values(then, name), _values(now, name)) for name in STEADY]))
 
 
-def moved(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
+def distance(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:
     """The distance over tenths of what was there then; NaN, nothing known, is a bin of its own."""
     known = then[~np.isnan(then)]
     edges = np.unique(np.quantile(known, np.linspace(0, 1, _BINS + 1)[1:-1])) if len(known) else np.empty(0)
-    return float(distance(_counts(now, edges), _counts(then, edges)))
+    return float(signals.distance(_counts(now, edges), _counts(then, edges)))
 
 
 def _counts(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.float64]:

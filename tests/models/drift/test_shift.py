@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.drift.shift import STEADY, moved, shift
+from models.drift.shift import STEADY, distance, shift
 from models.features.tables import TABLES
 
 RANDOM = np.random.default_rng(3)
@@ -10,27 +10,27 @@ THEN = RANDOM.normal(size=20_000)
 
 
 def test_what_stays_as_it_is_has_not_moved() -> None:
-    assert moved(THEN, THEN) == 0
-    assert moved(THEN, RANDOM.normal(size=20_000)) < 0.02
+    assert distance(THEN, THEN) == 0
+    assert distance(THEN, RANDOM.normal(size=20_000)) < 0.02
 
 
 def test_what_was_never_there_has_moved_as_far_as_can_be() -> None:
-    assert moved(THEN[THEN < 0], THEN[THEN > 0] + 1) == pytest.approx(0.9)  # the last tenth has no upper end
+    assert distance(THEN[THEN < 0], THEN[THEN > 0] + 1) == pytest.approx(0.9)  # the last tenth has no upper end
 
 
 def test_a_tenth_of_the_users_elsewhere_is_a_tenth() -> None:
-    tenth_elsewhere = np.where(RANDOM.random(20_000) < 0.1, 100.0, THEN)
-    assert moved(THEN, tenth_elsewhere) == pytest.approx(0.09, abs=0.01)
+    moved = np.where(RANDOM.random(20_000) < 0.1, 100.0, THEN)
+    assert distance(THEN, moved) == pytest.approx(0.09, abs=0.01)
 
 
 def test_what_is_not_known_any_more_has_moved() -> None:
-    assert moved(THEN, np.full(10, np.nan)) == 1
-    assert moved(np.full(10, np.nan), np.full(5, np.nan)) == 0
+    assert distance(THEN, np.full(10, np.nan)) == 1
+    assert distance(np.full(10, np.nan), np.full(5, np.nan)) == 0
 
 
 def test_values_that_are_all_alike_are_compared_too() -> None:
-    assert moved(np.ones(10), np.ones(5)) == 0
-    assert moved(np.ones(10), np.zeros(5)) == 1
+    assert distance(np.ones(10), np.ones(5)) == 0
+    assert distance(np.ones(10), np.zeros(5)) == 1
 
 
 def test_users_have_moved_by_the_mean_of_their_steady_features() -> None:
