@@ -1,12 +1,13 @@
 """Champion bundles: a model as data in a content-addressed folder, signed, and verified before any file is opened."""
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
@@ -14,7 +15,19 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from infra.manifests import FILES, FORMAT, MANIFEST, SIGNATURE, BundleRefusedError, Origin, seal, sha256, verify
+from infra.manifests import (
+    FILES,
+    FORMAT,
+    MANIFEST,
+    SIGNATURE,
+    BundleRefusedError,
+    Origin,
+    read_signed,
+    seal,
+    verified,
+    verify,
+)
+from infra.regular_files import open_regular, opened_folder
 from models.catalog import from_state
 from models.nested_state import part_of, under
 from models.recommender import Recommender
@@ -81,35 +94,47 @@ def write(
 
 
 def load(folder: Path, digest: str | None = None) -> Bundle:
-    """Verify a bundle and open it. Arrays are read without pickle."""
-    manifest = verify(folder, digest)
-    settings = json.loads((folder / "config.json").read_text())
-    model = from_state(manifest["kind"], settings, _arrays(folder / "arrays.npz"))
-    others = _arrays(folder / "fallback.npz")
+    """Verify a bundle and open it; what was hashed is what is read, without pickle. Raises BundleRefusedError."""
+    with verified(folder, digest) as bundle:
+        manifest, files = bundle.manifest, bundle.files
+        settings = json.load(files["config.json"])
+        model = from_state(manifest.content["kind"], settings, _arrays(folder, files, "arrays.npz"))
+        others = _arrays(folder, files, "fallback.npz")
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
-    return Bundle(model, others["scores"], others["available"], segments, manifest, sha256(folder / MANIFEST))
+    return Bundle(model, others["scores"], others["available"], segments, manifest.content, manifest.digest)
 
 
-def keep(source: Path, root: Path) -> tuple[Path, str]:
-    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays."""
-    manifest = verify(source)
-    digest = sha256(source / MANIFEST)
-    target = root / digest
+def keep(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:
+    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays.
+
+    `digest` is the manifest that is expected. The copy can be read by its owner alone. Raises BundleRefusedError.
+    """
+    manifest = read_signed(source, digest)
+    target = root / manifest.digest
     if not target.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
-        try:
-            for name in (*manifest["files"], MANIFEST, SIGNATURE):
-                shutil.copyfile(source / name, staging / name)
-            shutil.copystat(source, staging)
-            verify(staging, digest)  # the source may have changed since
-            with suppress(OSError):  # another process kept the same bundle first
-                staging.replace(target)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-    verify(target, digest)
-    return target, digest
+        with verified(source, manifest.digest) as bundle:
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
+            try:
+                _copy(source, bundle.files, staging)
+                verify(staging, manifest.digest)  # the source may have changed since
+                with suppress(OSError):  # another process kept the same bundle first
+                    staging.replace(target)
+            finally:
+                shutil.rmtree(staging, ignore_errors=True)
+    verify(target, manifest.digest)
+    return target, manifest.digest
+
+
+def _copy(source: Path, files: Mapping[str, BufferedReader], target: Path) -> None:
+    """Write the open files, and manifest and signature of their folder, into a new folder."""
+    with ExitStack() as stack:
+        folder = stack.enter_context(opened_folder(source))
+        signed = {name: stack.enter_context(open_regular(folder, name)) for name in (MANIFEST, SIGNATURE)}
+        for name, file in {**files, **signed}.items():
+            with os.fdopen(os.open(target / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as copy:
+                shutil.copyfileobj(file, copy)
 
 
 def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
@@ -122,14 +147,16 @@ def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
             archive.writestr(member, file.getbuffer(), ZIP_DEFLATED, compresslevel=1)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+def _arrays(folder: Path, files: Mapping[str, BufferedReader], name: str) -> dict[str, np.ndarray[Any, Any]]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with np.load(files[name], allow_pickle=False) as arrays:
             found: dict[str, Any] = dict(arrays)
     except (ValueError, BadZipFile):
         found = {"all of it": None}
     # NumPy hands out members that are no arrays as they are.
-    strange = sorted(name for name, value in found.items() if not isinstance(value, np.ndarray))
+    strange = sorted(member for member, value in found.items() if not isinstance(value, np.ndarray))
     if strange:
-        raise BundleRefusedError(f"{path} holds something else than arrays: {', '.join(strange)}. It was not opened.")
+        raise BundleRefusedError(
+            f"{folder / name} holds something else than arrays: {', '.join(strange)}. It was not opened."
+        )
     return found

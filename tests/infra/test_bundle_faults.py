@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infra import bundles
+from infra import bundles, manifests
 from infra.bundles import FILES, MANIFEST, SIGNATURE, BundleRefusedError, Origin
 from infra.manifests import sha256
 from infra.settings import Settings, load
@@ -93,7 +93,7 @@ def test_a_file_that_is_cut_short_or_missing_is_found(folder: Path, name: str, l
     (folder / name).unlink()
     if left is not None:
         (folder / name).write_bytes(content[: int(len(content) * left)])
-    with pytest.raises(BundleRefusedError, match=r"anew"):
+    with pytest.raises(BundleRefusedError, match=r"Restore it|again"):
         bundles.load(folder)
 
 
@@ -106,7 +106,7 @@ def test_a_file_of_another_sound_bundle_is_found(folder: Path, tmp_path: Path, n
 
 def test_a_sound_bundle_of_another_model_is_not_the_one_that_was_promoted(folder: Path, tmp_path: Path) -> None:
     promoted = sha256(folder / MANIFEST)
-    with pytest.raises(BundleRefusedError, match="not the manifest that was promoted"):
+    with pytest.raises(BundleRefusedError, match="another bundle than the recorded one"):
         bundles.load(make(tmp_path / "other", half_life=3.0), promoted)
 
 
@@ -139,8 +139,66 @@ def test_a_file_too_many_is_refused(folder: Path, sentinel: Path, name: str, vou
 def test_a_pipe_in_place_of_a_file_is_not_waited_for(folder: Path, name: str) -> None:
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(BundleRefusedError, match="anew"):
+    with pytest.raises(BundleRefusedError, match="again"):
         bundles.load(folder)
+
+
+@pytest.mark.parametrize("opened", OPENERS)
+@pytest.mark.parametrize("name", EVERY)
+def test_a_link_in_place_of_a_file_is_refused_even_to_identical_bytes(
+    folder: Path, tmp_path: Path, name: str, opened: str
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    (folder / name).rename(elsewhere)
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(BundleRefusedError, match="regular file"):
+        OPENERS[opened](folder)
+    (folder / name).unlink()
+    os.link(elsewhere, folder / name)  # a second name of the same file is a regular file
+    OPENERS[opened](folder)
+
+
+@pytest.mark.parametrize("opened", OPENERS)
+def test_the_folder_itself_may_be_reached_through_a_link(folder: Path, tmp_path: Path, opened: str) -> None:
+    (tmp_path / "link").symlink_to(folder)
+    OPENERS[opened](tmp_path / "link")
+
+
+def test_a_file_that_is_replaced_after_it_was_verified_is_not_the_one_that_is_read(folder: Path) -> None:
+    sound = (folder / "config.json").read_bytes()
+    with manifests.verified(folder) as bundle:
+        (folder / "other").write_text("{}")
+        (folder / "other").replace(folder / "config.json")
+        assert bundle.files["config.json"].read() == sound
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", "/etc/hostname", "code/x.py", "..", ".", "", "a\\b", MANIFEST])
+def test_a_manifest_names_files_of_its_own_folder_only_whoever_signed_it(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "elsewhere").write_text("x")
+    manifest = json.loads((folder / MANIFEST).read_bytes())
+    manifest["files"][name] = sha256(tmp_path / "elsewhere")
+    content = json.dumps(manifest).encode()
+    (folder / MANIFEST).write_bytes(content)
+    (folder / SIGNATURE).write_bytes(sign(load(), content))
+    for opened in OPENERS.values():
+        with pytest.raises(BundleRefusedError, match=r"only names of files of the folder|is no manifest"):
+            opened(folder)
+
+
+@pytest.mark.parametrize("packed", ["code", "link", "pipe"])
+def test_the_unsigned_file_that_mlflow_adds_may_hold_only_name_and_version(folder: Path, packed: str) -> None:
+    added = folder / "registered_model_meta"
+    if packed == "code":
+        added.write_text("model_name: !!python/object/apply:os.system [id]\n")
+    elif packed == "link":
+        added.symlink_to(folder / "config.json")
+    else:
+        os.mkfifo(added)
+    for opened in OPENERS.values():
+        with pytest.raises(BundleRefusedError, match="registered_model_meta"):
+            opened(folder)
 
 
 def test_a_folder_in_a_bundle_is_refused(folder: Path) -> None:
@@ -177,7 +235,7 @@ def test_a_bundle_of_another_installation_is_opened_once_its_key_is_trusted(
 def test_a_manifest_that_says_nothing_useful_is_refused_whoever_signed_it(folder: Path, content: str) -> None:
     (folder / MANIFEST).write_text(content)
     (folder / SIGNATURE).write_bytes(sign(load(), content.encode()))
-    with pytest.raises(BundleRefusedError, match="is no manifest; train the model anew"):
+    with pytest.raises(BundleRefusedError, match="is no manifest; train the model again"):
         bundles.load(folder)
 
 
