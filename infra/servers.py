@@ -18,6 +18,7 @@ HOST = "127.0.0.1"
 _SECRET = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parent.parent
+_BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
 
 
 def prefect_command(settings: Settings, database: URL, port: int) -> Command:
@@ -70,7 +71,7 @@ def docs_command(settings: Settings, port: int) -> Command:
     serving = f"uvicorn --factory serving.data_docs:app --host {HOST} --port {port} --workers 1 --no-access-log".split()
     return Command(
         mark=mark(settings, "docs"),
-        arguments=[*_PYTHON, *serving, "--app-dir", str(_CODE), "--timeout-graceful-shutdown", "2"],
+        arguments=[*_PYTHON, *serving, *_BOUNDED, "--app-dir", str(_CODE), "--timeout-graceful-shutdown", "2"],
         log=log(settings, "docs"),
         environment={"TAILORBIRD_VAR": str(settings.var)},
     )

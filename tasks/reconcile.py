@@ -6,11 +6,11 @@ from threading import Event
 from typing import Final
 
 from infra import events
-from infra.bell import listen
 from infra.credentials import secret
 from infra.installation import Installation, current
 from infra.outages import explain
 from infra.registry import Registry
+from infra.webhook_listener import listen
 from models.errors import TailorbirdError
 from tasks.announce import NOTE, announce
 from tasks.ask_for_calibration import ask_for_calibration

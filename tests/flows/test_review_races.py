@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
-from infra.bell import listen
 from infra.registry import NAME
+from infra.webhook_listener import listen
 from models.errors import TailorbirdError
 from tasks.champion import CHAMPION, follow
 from tasks.promote import restore

@@ -1,26 +1,34 @@
 """The real server on a free port, as `up` starts it."""
 
+import asyncio
 import http.client
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psutil
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
 from infra import data_docs, ports, servers
 from infra.calls import basic, healthy
 from infra.data_docs import About
 from infra.endpoints import docs_login
 from infra.settings import Settings
+from serving import bounded_http
+from serving.bounded_http import CONNECTIONS
 
 
 class Site:
     """A running server and what it answers."""
 
-    def __init__(self, settings: Settings, port: int) -> None:
-        self.var, self.port, self.login = settings.var, port, docs_login(settings)
+    def __init__(self, settings: Settings, port: int, pid: int) -> None:
+        self.var, self.port, self.login, self.pid = settings.var, port, docs_login(settings), pid
 
     def get(self, path: str, login: str | None = None, method: str = "GET") -> tuple[int, str]:
         """Status and text. The path goes out as it is: clients of the usual kind take `..` out of it."""
@@ -45,7 +53,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         while not healthy(f"http://127.0.0.1:{port}/health"):
             assert process.poll() is None
             time.sleep(0.05)
-        yield Site(settings, port)
+        yield Site(settings, port, process.pid)
     finally:
         process.terminate()
         process.wait(timeout=10)
@@ -124,3 +132,35 @@ def test_nothing_can_be_written(site: Site, method: str) -> None:
 
 def test_whether_it_runs_may_be_asked_without_a_login(site: Site) -> None:
     assert site.get("/health", "") == (200, "ok")
+
+
+def test_clients_that_send_no_request_are_closed_and_keep_nobody_out(site: Site) -> None:
+    with ExitStack() as stack:
+        place = ("127.0.0.1", site.port)
+        clients = [stack.enter_context(socket.create_connection(place, timeout=10)) for _ in range(300)]
+        for client in clients:
+            with suppress(OSError):  # the server may have closed it already
+                client.sendall(b"GET / HTTP/1.1\r\n")
+        assert site.get("/")[0] == 200
+        held = [c for c in psutil.Process(site.pid).net_connections("tcp") if c.status == psutil.CONN_ESTABLISHED]
+        assert len(held) <= CONNECTIONS
+
+
+def test_a_connection_without_a_request_is_closed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded_http, "SECONDS", 0.0)
+
+    async def silence() -> bytes:
+        config = uvicorn.Config(lambda *_: None)
+        server = await asyncio.get_running_loop().create_server(
+            lambda: bounded_http.BoundedProtocol(config, ServerState(), {}), "127.0.0.1", 0
+        )
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            try:
+                return await asyncio.wait_for(reader.read(), 10)
+            except ConnectionResetError:
+                return b""
+            finally:
+                writer.close()
+
+    assert asyncio.run(silence()) == b""
