@@ -6,10 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from serving.console import formatted, line, table
 
-_console = Console(width=None if sys.stdout.isatty() else 120)
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
     "recall_at_10": "recall@10",
@@ -38,69 +36,52 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
     _next(result)
 
 
-def _number(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4f}"
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return "" if value is None else str(value)
-
-
-def _table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
-    for label in names.values():
-        table.add_column(label, overflow="fold")
-    for row in rows:
-        table.add_row(*(_number(row.get(name)) for name in names))
-    _console.print(table)
-
-
 def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
     rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
     names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
-    _table("What became of every row", rows, dict(zip(names, names, strict=True)))
+    table("What became of every row", rows, dict(zip(names, names, strict=True)))
     for consent in sorted({row["consent"] for row in rows}):
-        _console.print(f"consent: {consent}", style="dim")
+        line(f"consent: {consent}", "dim")
 
 
 def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:
     from models.evaluation.tables import tables
 
-    for title, table in tables(rows).items():
-        _table(title, table, {name: name for name in table[0]})
+    for title, lines in tables(rows).items():
+        table(title, lines, {name: name for name in lines[0]})
 
 
 def _review(review: Mapping[str, Any]) -> None:
     _ladder(review["ladder"])
     for check in review["gate"]:
-        _console.print(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
-    _console.print(f"Version {review['model_version']}: {review['status']}.")
+        line(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
+    line(f"Version {review['model_version']}: {review['status']}.")
     if review.get("report"):
-        _console.print(f"Its report: {review['report']}", soft_wrap=True)
+        line(f"Its report: {review['report']}", wrap=False)
 
 
 def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     from models.evaluation.cross_validation import folds_table, folds_title
 
-    table = folds_table(models)
-    _table(folds_title(models), table, {name: name for name in table[0]})
+    lines = folds_table(models)
+    table(folds_title(models), lines, {name: name for name in lines[0]})
 
 
 def _search(found: Sequence[Mapping[str, Any]]) -> None:
     from models.search_plan import search_table
 
-    table = search_table(found)
-    _table("Best settings found", table, {name: name for name in table[0]})
+    lines = search_table(found)
+    table("Best settings found", lines, {name: name for name in lines[0]})
     for row in found:
-        _console.print(f"{row['model']}: all that was tried is in {row['page']}", soft_wrap=True)
+        line(f"{row['model']}: all that was tried is in {row['page']}", wrap=False)
 
 
 def _retrain(value: Mapping[str, Any]) -> None:
     for model, reason in value["due"].items():
-        _console.print(f"A search of {model} was due: {reason}.")
+        line(f"A search of {model} was due: {reason}.")
     if value["review"]:
         _review(value["review"])
-    _console.print(value["says"], soft_wrap=True)
+    line(value["says"], wrap=False)
     if value["batches"]:
         _batches(value["batches"])
 
@@ -114,12 +95,12 @@ def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
         "kept_from_before": "kept",
         "status": "status",
     }
-    _table("Published lists", [{**batch, **batch["summary"]} for batch in batches], names)
+    table("Published lists", [{**batch, **batch["summary"]} for batch in batches], names)
     for batch in batches:
         for why, count in batch["summary"].get("short", {}).items():
-            _console.print(f"{batch['placement']}: {count:,} lists are shorter than asked for; {why}.")
+            line(f"{batch['placement']}: {count:,} lists are shorter than asked for; {why}.")
         for note in batch["summary"].get("notes", []):
-            _console.print(f"{batch['placement']}: {note}")
+            line(f"{batch['placement']}: {note}")
 
 
 def _audit(found: Mapping[str, Any]) -> None:
@@ -127,72 +108,68 @@ def _audit(found: Mapping[str, Any]) -> None:
     if found["groups"]:
         title = f"What was served at {found['placement']}, {found['window']}"
         rows = [{name: str(said).split(" (")[0] for name, said in row.items()} for row in found["groups"]]
-        _table(title, rows, {name: name for name in rows[0]})
-    _console.print(f"{found['status']}: {found['verdict']}")
+        table(title, rows, {name: name for name in rows[0]})
+    line(f"{found['status']}: {found['verdict']}")
     if found.get("page"):
-        _console.print(f"The whole audit: {found['page']}", soft_wrap=True)
+        line(f"The whole audit: {found['page']}", wrap=False)
 
 
 def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """One user's recommendations with titles and reasons."""
     if not rows:
-        _console.print(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
+        line(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
         return
-    _table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
+    table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
 
 
 def together(rows: Sequence[Mapping[str, Any]]) -> None:
     """What goes well with a product or a basket."""
     if not rows:
-        _console.print(
-            "Nothing is known to go with it: too few baskets have it. Or run `tailorbird score goes-well-with`."
-        )
+        line("Nothing is known to go with it: too few baskets have it. Or run `tailorbird score goes-well-with`.")
         return
-    _table(
+    table(
         "Goes well with it", rows, {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"}
     )
 
 
 def explanation(found: Mapping[str, Any], most: int = 12) -> None:
     """Why an item is where it is, and the strongest of what the score is made of."""
-    _console.print(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
+    line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
     if found.get("reason"):
-        _console.print(f"The user is told: {found['reason']}")
+        line(f"The user is told: {found['reason']}")
     added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
     if added:
         title = f"What the score is made of (log-odds, version {found['model_version']})"
-        _table(title, added[:most], {"feature": "feature", "adds": "adds"})
+        table(title, added[:most], {"feature": "feature", "adds": "adds"})
         if len(added) > most:
             rest = sum(row["adds"] for row in added[most:])
-            _console.print(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
+            line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
 
 
 def status(found: Mapping[str, Any]) -> None:
     """Where things stand, one line each."""
     for name, up in found["services"].items():
-        _console.print(f"{'●' if up else '○'} {name}: {'reachable' if up else 'not reachable'}")
+        line(f"{'●' if up else '○'} {name}: {'reachable' if up else 'not reachable'}")
     if not found["services"]["postgres"]:
-        _console.print("Start the services with `tailorbird up` to see the rest.")
+        line("Start the services with `tailorbird up` to see the rest.")
         return
     for name in ("ledger", "champion", "challenger"):
         value = found[name]
-        said = (
-            "none yet" if value is None else ", ".join(f"{k} {_number(v)}" for k, v in value.items() if k != "metrics")
-        )
-        _console.print(f"{name}: {said}")
+        shown = {key: formatted(entry) for key, entry in (value or {}).items() if key != "metrics"}
+        line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
     if found["champion"]:
         figures = found["champion"]["metrics"]
-        _console.print("  " + ", ".join(f"{label} {_number(figures.get(name))}" for name, label in _FIGURES.items()))
-    for shown in found["placements"]:
-        _console.print(_placement(shown))
+        line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
+    for placement in found["placements"]:
+        line(_placement(placement))
 
 
-def _placement(shown: Mapping[str, Any]) -> str:
-    said = f"{shown['placement']}: {shown.get('state', 'not known whether fresh')}"
-    if shown.get("batch_id") is None:
-        return said
-    said += f", batch {shown['batch_id']}, version {shown['model_version']}, {shown['lists']:,} lists"
-    return f"{said}; rolled back by {shown['moved_by']}" if shown["moved_by"] else said
+def _placement(row: Mapping[str, Any]) -> str:
+    summary = f"{row['placement']}: {row.get('state', 'not known whether fresh')}"
+    if row.get("batch_id") is None:
+        return summary
+    summary += f", batch {row['batch_id']}, version {row['model_version']}, {row['lists']:,} lists"
+    return f"{summary}; rolled back by {row['moved_by']}" if row["moved_by"] else summary
 
 
 _BOOKS = {
@@ -211,31 +188,33 @@ def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The ledger or the quarantine."""
     title, names = _BOOKS[kind]
     if rows:
-        _table(title, rows, dict(zip(names, names, strict=True)))
+        table(title, rows, dict(zip(names, names, strict=True)))
     else:
-        _console.print("Nothing is there.")
+        line("Nothing is there.")
 
 
 def pages(endpoints: Any) -> None:
     """Where the pages are, and how to sign in to them."""
-    _console.print(f"\nPrefect   {endpoints.prefect_page}", soft_wrap=True)
-    _console.print(f"MLflow    {endpoints.mlflow_page}", soft_wrap=True)
+    line()
+    line(f"Prefect   {endpoints.prefect_page}", wrap=False)
+    line(f"MLflow    {endpoints.mlflow_page}", wrap=False)
     if endpoints.docs_page:
-        _console.print(f"Data Docs {endpoints.docs_page}/", soft_wrap=True)
+        line(f"Data Docs {endpoints.docs_page}/", wrap=False)
     if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
-        _console.print(f"Sign in as [bold]tailorbird[/]; `{_program()} logins` shows the passwords.")
+        line(f"Sign in as tailorbird; `{_program()} logins` shows the passwords.")
 
 
 def _next(result: Mapping[str, Any]) -> None:
     me = _program()
-    _console.print("\nWhat to look at next", style="bold")
+    line()
+    line("What to look at next", "bold")
     if not result["batches"]:
         version = result["review"]["model_version"]
-        _console.print(f"  {me} decide {version} --approve --reason …   then: {me} score")
-    _console.print(f"  {me} recommend USER    one user's list, by your own id")
-    _console.print(f"  {me} status            ledger, champion, live batch, services")
-    _console.print(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
-    _console.print(f"  {me} down              stop the services; the data stays in ./var")
+        line(f"  {me} decide {version} --approve --reason …   then: {me} score")
+    line(f"  {me} recommend USER    one user's list, by your own id")
+    line(f"  {me} status            ledger, champion, live batch, services")
+    line(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
+    line(f"  {me} down              stop the services; the data stays in ./var")
 
 
 def _program() -> str:
@@ -247,25 +226,25 @@ def _drift(value: Mapping[str, Any]) -> None:
     """What is usual, the latest windows, and why the newest was decided as it was."""
     usual, windows = value["usual"], value["windows"]
     if usual is None:
-        _console.print(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
+        line(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
         return
     length, until = usual["window_days"], usual["reference_to"][:10]
-    _console.print(
+    line(
         f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "
         f"Version {usual['model_version']} is watched."
     )
     if not windows:
-        _console.print("No window is over since then.")
+        line("No window is over since then.")
         return
     lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
     lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
     shown = ("days", "verdict", "joint", "joint_limit", "drivers", "decision", "request_id")
     names = {name: name.replace("_", " ") for name in shown}
-    _table("Windows, the latest first", lines, names)
+    table("Windows, the latest first", lines, names)
     for reason in windows[0]["reasons"]:
-        _console.print(reason)
+        line(reason)
     if windows[0]["page"]:
-        _console.print(f"The report: {windows[0]['page']}", soft_wrap=True)
+        line(f"The report: {windows[0]['page']}", wrap=False)
 
 
 def result(kind: str, value: Any) -> None:
@@ -273,15 +252,15 @@ def result(kind: str, value: Any) -> None:
     if kind in _RESULTS:
         _RESULTS[kind](value)
     elif kind == "ledger_entry":
-        _table("Batch", [{"what": n, "said": str(v)} for n, v in value.items()], {"what": "", "said": ""})
+        table("Batch", [{"name": n, "value": str(v)} for n, v in value.items()], {"name": "", "value": ""})
     elif kind == "validation":
         _folds(value["models"])
     elif kind == "runs":
         _ladder(value["ladder"])
-        _console.print(f"{len(value['runs'])} runs in MLflow; compare them with `tailorbird review`.")
+        line(f"{len(value['runs'])} runs in MLflow; compare them with `tailorbird review`.")
     else:
         for row in value if isinstance(value, list) else [value]:
-            _console.print(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
+            line(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
 
 
 _RESULTS: dict[str, Callable[[Any], None]] = {

@@ -8,6 +8,7 @@ from prefect import get_run_logger, task
 from prefect.exceptions import MissingContextError
 
 from models.errors import TailorbirdError
+from models.escaping import for_terminal
 from tasks.sources.mappings import read
 from tasks.sources.parts import files_of
 from tasks.sources.store_errors import StoreUnreachableError
@@ -44,14 +45,14 @@ def list_files(
 def refuse(refused: Mapping[str, str], taken: int) -> None:
     """Raises FilesRefusedError when there are any: each file, and why."""
     if refused:
-        reasons = "\n".join(f"  {file}: {reason}" for file, reason in refused.items())
+        reasons = "\n".join(f"  {for_terminal(file)}: {for_terminal(reason)}" for file, reason in refused.items())
         rest = f"The other {taken} were taken in and stay." if taken else "No file was taken in."
         raise FilesRefusedError(f"{len(refused)} of {len(refused) + taken} files were not taken in:\n{reasons}\n{rest}")
 
 
 def _say(line: str) -> None:
     """To the terminal and to the run's page."""
-    print(f"  {line}", file=sys.stderr, flush=True)
+    print(f"  {for_terminal(line)}", file=sys.stderr, flush=True)
     try:
         get_run_logger().info(line)
     except MissingContextError:

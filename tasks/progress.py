@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from infra import outages
+from models.escaping import for_terminal
 
 _SECONDS_BETWEEN = 2.0
 
@@ -22,6 +23,7 @@ Advance = Callable[..., None]
 @contextmanager
 def progress(what: str, total: int) -> Iterator[Advance]:
     """Show work of `total` steps; yields the function that moves it on."""
+    what = for_terminal(what)
     shown = _terminal if sys.stderr.isatty() else _lines
     artifact = _artifact(what)
     done, last = 0, time.monotonic()
@@ -30,6 +32,7 @@ def progress(what: str, total: int) -> Iterator[Advance]:
         def advance(steps: int = 1, note: str = "") -> None:
             nonlocal done, last
             done += steps
+            note = for_terminal(note)
             show(done, note)
             if artifact and time.monotonic() - last > _SECONDS_BETWEEN:
                 last = time.monotonic()
@@ -60,11 +63,11 @@ def _artifact(what: str) -> UUID | None:
 def _terminal(what: str, total: int) -> Iterator[Callable[[int, str], None]]:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total, note="")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from models.errors import TailorbirdError
+from models.escaping import for_terminal
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
@@ -18,8 +19,8 @@ def group(about: str | None = None) -> typer.Typer:
 
 
 def say(line: str) -> None:
-    """A line for the person, not for the program that reads the output."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a message to the person, not to the program that reads the output; it may have several lines."""
+    print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
 
 
 def start() -> Any:

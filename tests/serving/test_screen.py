@@ -1,0 +1,73 @@
+import io
+import re
+import sys
+
+import pytest
+
+from serving import screen
+
+HOSTILE = "Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\r\b\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
+SHOWN = (
+    r"Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\x0d\x08\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
+)
+STYLES = re.compile(r"\x1b\[[0-9;]*m")
+ENTRY = {"read": 1, "accepted": 0, "quarantined": 1, "duplicate": 0, "suppressed": 0, "routed": 0}
+BATCH = {"batch_id": HOSTILE, "dataset": HOSTILE, "status": HOSTILE, "detail": HOSTILE, "consent": HOSTILE} | ENTRY
+LISTS = {"placement": HOSTILE, "batch_id": HOSTILE, "model_version": 1, "users": 1, "recommendations": 1}
+WINDOW = {"window_from": "2026-01-01", "window_to": "2026-01-08", "verdict": HOSTILE, "joint": 1.0, "joint_limit": 2.0}
+PRODUCED = {
+    "recommend": lambda: screen.shelf(HOSTILE, [{"rank": 1, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]),
+    "recommend nothing": lambda: screen.shelf(HOSTILE, []),
+    "goes-with": lambda: screen.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
+    "explain": lambda: screen.explanation(
+        {"title": HOSTILE, "user": HOSTILE, "why": HOSTILE, "reason": HOSTILE, "model_version": 1}
+        | {"contributions": {HOSTILE: 0.5} | dict.fromkeys(map(str, range(20)), 0.1)}
+    ),
+    "status": lambda: screen.status(
+        {"services": {"postgres": True, HOSTILE: False}, "ledger": {HOSTILE: HOSTILE}, "champion": None}
+        | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
+    ),
+    "ledger": lambda: screen.books("books", [BATCH]),
+    "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | {"location": HOSTILE, "rules": {HOSTILE: 1}}),
+    "quarantine show": lambda: screen.books("rows", [{"row_number": 1, "payload": {"item_id": HOSTILE}}]),
+    "schedules list": lambda: screen.books("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
+    "ingest": lambda: screen.result("ledger", [BATCH | {"file": HOSTILE}, BATCH | {"file": HOSTILE}]),
+    "score": lambda: screen.result(
+        "batches", [LISTS | {"status": HOSTILE, "summary": {"short": {HOSTILE: 1}, "notes": [HOSTILE]}}]
+    ),
+    "audit": lambda: screen.result(
+        "audit", {"groups": [{HOSTILE: HOSTILE}], "placement": HOSTILE, "window": "", "status": "", "verdict": HOSTILE}
+    ),
+    "drift": lambda: screen.result(
+        "drift",
+        {"usual": {"window_days": 7, "windows": 9, "reference_to": "2026-01-01", "reason": HOSTILE, "model_version": 1}}
+        | {
+            "windows": [
+                WINDOW | {"drivers": [HOSTILE], "decision": "", "request_id": 1, "reasons": [HOSTILE], "page": ""}
+            ]
+        },
+    ),
+    "any other result": lambda: screen.result("decision", {HOSTILE: HOSTILE}),
+}
+
+
+@pytest.mark.parametrize("command", PRODUCED)
+@pytest.mark.parametrize("terminal", [False, True])
+def test_data_are_shown_as_they_stand_and_never_obeyed(
+    command: str, terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    out.isatty = lambda: terminal  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "20000")
+    monkeypatch.setattr("serving.console._WIDTH", 20_000)
+    PRODUCED[command]()
+    written = STYLES.sub("", out.getvalue()).replace(r"\r", r"\x0d")
+    assert SHOWN in written
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", written)
+
+
+def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.shelf("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
+    assert len(capsys.readouterr().out) < 20_000
