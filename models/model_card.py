@@ -4,10 +4,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from html import escape
 from typing import Final
 
 from models.catalog import model_type
+from models.escaping import for_markdown
 from models.evaluation.comparison import Line, told
 from models.evaluation.summary import NEW
 from models.gate.check import Gate
@@ -17,7 +17,6 @@ LONGEST: Final = 5000
 """Characters that MLflow keeps of a description."""
 _MAIN: Final = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "long_tail_at_10")
 _REASON: Final = 600
-_MARKS: Final = str.maketrans({mark: f"\\{mark}" for mark in "[]`|*"})
 _GAP: Final = "\u2003"
 """Keeps columns apart: MLflow draws tables without any space between them."""
 _CUT: Final = "\n\n… the rest is in the report."
@@ -89,12 +88,12 @@ def card(subject: Subject) -> str:
         "Figures": _figures(subject),
         "Groups": _groups(subject.gate),
         "The gate": _checks(subject.gate),
-        "Limits": "\n".join(f"- {_plain(sentence)}" for sentence in weaknesses(subject.summary, subject.gate)),
+        "Limits": "\n".join(f"- {for_markdown(sentence)}" for sentence in weaknesses(subject.summary, subject.gate)),
     }
     body = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items() if text)
     end = f"\n\n## To decide\n\n{_how(subject.version)}\n\n{subject.links}".rstrip()
     room = LONGEST - len(end) - _REASON
-    return _within(f"{verdict(subject.version, subject.gate)}\n\n{body}", room) + end
+    return _within(f"{for_markdown(verdict(subject.version, subject.gate))}\n\n{body}", room) + end
 
 
 def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
@@ -128,14 +127,16 @@ def _groups(gate: Gate) -> str:
     refused = sum(not group.passed for group in judged)
     found = f"{worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f})"
     share = "None is served significantly worse." if not refused else f"**Served worse: {refused}.**"
-    who = f"{_plain(f'{worst.trait} {worst.value}')} ({worst.users:,} people)"
+    who = f"{for_markdown(f'{worst.trait} {worst.value}')} ({worst.users:,} people)"
     return f"{len(judged)} groups of people were judged. {share} The worst off is {who}: {found}."
 
 
 def _checks(gate: Gate) -> str:
     """What failed with its sentence; what did not by name."""
-    failed = [f"- ✗ **{_plain(check.name)}**: {_plain(check.detail)}" for check in gate.checks if not check.passed]
-    passed = ", ".join(_plain(check.name) for check in gate.checks if check.passed)
+    failed = [
+        f"- ✗ **{for_markdown(check.name)}**: {for_markdown(check.detail)}" for check in gate.checks if not check.passed
+    ]
+    passed = ", ".join(for_markdown(check.name) for check in gate.checks if check.passed)
     return "\n".join([*failed, *([f"- ✓ {passed}"] if passed else [])])
 
 
@@ -144,11 +145,6 @@ def _how(version: int) -> str:
         f"`tailorbird decide {version} --approve --reason …` or `--reject`; or the deployment `decide` in Prefect; or "
         "here: the tag `review` with `approved` or `rejected`, or the alias `champion` on this version."
     )
-
-
-def _plain(text: str) -> str:
-    """Names of groups come from data: they are no Markdown."""
-    return escape(" ".join(text.split()), quote=False).translate(_MARKS)
 
 
 def _within(text: str, room: int) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from infra.registry import Registry, VersionGoneError
+from models.escaping import for_markdown
 from models.model_card import with_verdict
 from tasks.reviews import NOBODY, REJECTED, Review
 
@@ -18,8 +19,11 @@ def announce(registry: Registry, review: Review, note: str = "") -> None:
     version, decision = review["model_version"], review["decision"]
     verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
     if decision:
-        verdict = f"was {decision} by {review['reviewer']}: {review['reason']}"
-    checks = [f"- {'✓' if check['passed'] else '✗'} **{check['name']}**: {check['detail']}" for check in review["gate"]]
+        verdict = f"was {decision} by {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}"
+    checks = [
+        f"- {'✓' if check['passed'] else '✗'} **{for_markdown(check['name'])}**: {for_markdown(check['detail'])}"
+        for check in review["gate"]
+    ]
     top = "\n\n".join([*([f"**{note}**"] if note else []), f"Version {version} {verdict}"])
     try:
         known = registry.version(version)

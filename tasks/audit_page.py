@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from models.audit.audit import Audit
 from models.audit.by_group import OfGroup
+from models.escaping import for_markdown
 from models.evaluation.bootstrap import Estimate
 from models.gate.limits import Limits
 from tasks.review_page import Plot, environment
@@ -66,7 +67,7 @@ def markdown(page: AuditPage, address: str) -> str:
     lines = [" | ".join(map(cell, row.values())) for row in table]
     head = [" | ".join(table[0]), " | ".join("---" for _ in table[0])]
     told = f"**{page.found.status}**: {cell(page.found.verdict)}"
-    about = f"# What was served at {page.placement}, {page.span}"
+    about = f"# What was served at {cell(page.placement)}, {page.span}"
     return "\n".join(
         [about, "", told, "", f"[The whole audit]({address})", "", *(f"| {line} |" for line in [*head, *lines])]
     )
@@ -83,9 +84,8 @@ def _said(figure: Estimate | None) -> str:
 
 
 def cell(value: Any) -> str:
-    """A value in a table of Markdown. Names come from data: nothing in them ends a cell or is more than text."""
-    text = f"{value:,}" if isinstance(value, int) else str(value)
-    return "".join(f"\\{sign}" if sign in "|\\`*_[]<>!" else sign for sign in text.replace("\n", " "))
+    """Return a value as a cell of a Markdown table: whatever it holds, it is text."""
+    return f"{value:,}" if isinstance(value, int) else for_markdown(str(value))
 
 
 def _day(moment: float) -> str:

@@ -16,6 +16,8 @@ from models.evaluation.overfit import OverfitCheck
 from models.evaluation.summary import HIGH, LOW
 
 mpl.use("agg")
+# Names come from data: between two dollars matplotlib would read a formula, and fail at a wrong one.
+mpl.rcParams["text.parse_math"] = False
 
 ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
 _SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")

@@ -8,9 +8,9 @@ import numpy as np
 
 from models.audit.audit import Audit
 from models.audit.by_group import OfGroup
+from models.escaping import for_plot
 from models.evaluation.bootstrap import Estimate
 from tasks.plots import ALL, NEW, QUIET, bars, drawn
-from tasks.plots_of_groups import literal
 
 _WORSE: Final = "tab:red"
 _MOST: Final = 40
@@ -117,7 +117,7 @@ def _rows(path: Path, title: str, groups: Sequence[OfGroup], label: str) -> Any:
 
 
 def _named(groups: Sequence[OfGroup]) -> dict[str, Any]:
-    names = [literal(f"{group.trait}: {group.value}" if group.trait else group.value) for group in groups]
+    names = [for_plot(f"{group.trait}: {group.value}" if group.trait else group.value) for group in groups]
     told = [f"{name} ({group.users:,})" for name, group in zip(names, groups, strict=True)]
     return {"yticks": range(len(groups)), "yticklabels": told, "ylim": (len(groups) - 0.5, -0.5)}
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.drift.moved import Distribution
+from models.escaping import for_plot
 from tasks.plots import ALL, NEW, QUIET, drawn
 
 _LEFT: Final = "tab:red"
@@ -63,6 +64,6 @@ def plot_distributions(moved: Sequence[Distribution], path: Path) -> None:
             place = np.arange(len(one.bins))
             axis.bar(place - 0.2, one.then, 0.38, color=QUIET, label="before")
             axis.bar(place + 0.2, one.now, 0.38, color=NEW, label="now")
-            axis.set_xticks(place, one.bins, rotation=45, ha="right", fontsize=7)
-            axis.set(title=one.about, ylabel="share")
+            axis.set_xticks(place, [for_plot(str(name)) for name in one.bins], rotation=45, ha="right", fontsize=7)
+            axis.set(title=for_plot(one.about, 100), ylabel="share")
             axis.legend()

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from models.escaping import for_plot
 from models.evaluation.importance import USERS, Importance
 from tasks.plots import ALL, bars, drawn
 
@@ -20,7 +21,7 @@ def plot_importance(found: Sequence[Importance], kind: str, path: Path) -> None:
     axis = f"mean of |log-odds added| over the first 10 places of up to {USERS} users, 95 % interval"
     with drawn(path, title, height=1.4 + 0.25 * len(first), xlabel=axis) as axes:
         axes.barh(np.arange(len(first)), values, xerr=reach, capsize=3, color=ALL)
-        labels = [f"{one.feature} ({one.adds:+.2f})" for one in first]
+        labels = [f"{for_plot(one.feature)} ({one.adds:+.2f})" for one in first]
         axes.set_yticks(range(len(first)), labels)
         axes.invert_yaxis()
         axes.set_ylabel("feature (mean of what it adds)")

@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from textwrap import shorten
 from typing import Any, Final
 
 import numpy as np
 
+from models.escaping import for_plot
 from models.evaluation.bootstrap import Estimate
 from models.gate.check import GroupResult
 from tasks.plots import ALL, QUIET, bars, drawn
 
-_LONGEST: Final = 50
 _REFUSED: Final = "tab:red"
 _KINDS: Final = (
     ("judged", ALL, lambda group: group.judged and group.passed),
@@ -22,14 +21,14 @@ _KINDS: Final = (
 
 def plot_groups(groups: Sequence[GroupResult], reference: str, path: Path) -> None:
     """The differences to the reference with their intervals, a row for each group, by trait."""
-    title = f"NDCG@10 by group: difference to {literal(reference)}"
+    title = f"NDCG@10 by group: difference to {for_plot(reference)}"
     with drawn(path, title, height=1.6 + 0.27 * len(groups), xlabel="difference a user, 95 % interval") as axes:
         for label, colour, belongs in _KINDS:
             some = [(row, group) for row, group in enumerate(groups) if belongs(group)]
             if some:
                 _draw(axes, some, label, colour)
         axes.axvline(0, color=QUIET, ls="--")
-        names = [literal(f"{group.trait}: {group.value} ({group.users:,})") for group in groups]
+        names = [for_plot(f"{group.trait}: {group.value} ({group.users:,})") for group in groups]
         axes.set_yticks(range(len(groups)), names)
         axes.set_ylim(len(groups) - 0.5, -0.5)
         _divide(axes, groups)
@@ -47,8 +46,3 @@ def _divide(axes: Any, groups: Sequence[GroupResult]) -> None:
     for row in range(1, len(groups)):
         if groups[row].trait != groups[row - 1].trait:
             axes.axhline(row - 0.5, color=QUIET, linewidth=0.6)
-
-
-def literal(text: str) -> str:
-    """Names come from data: long ones leave no room, and between dollars they would be formulas, perhaps wrong ones."""
-    return shorten(text, _LONGEST, placeholder=" …").replace("$", r"\$")

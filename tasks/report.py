@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_table_artifact
@@ -11,11 +11,14 @@ from prefect.runtime import flow_run
 
 from infra import data_docs, flow_runs
 from infra.installation import Installation, current
+from models.escaping import for_markdown
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
 from models.search_plan import search_table
 
 Row = Mapping[str, Any]
+_LINK: Final = re.compile(r"\[([^\[\]]*)\]\(([^()\s]*)\)")
+_NO_ADDRESS: Final = frozenset(" \t\n\r<>()[]`\"'\\|")
 
 
 def flow_run_page(here: Installation) -> str:
@@ -27,7 +30,31 @@ def flow_run_page(here: Installation) -> str:
 def show(key: str, title: str, rows: Iterable[Row]) -> None:
     """Put a table on the page of the flow run; outside of one nothing happens."""
     if FlowRunContext.get() is not None:
-        create_table_artifact(table=[dict(row) for row in rows], key=key, description=title)
+        pages = own_pages(current())
+        table = [{name: _cell(value, pages) for name, value in row.items()} for row in rows]
+        create_table_artifact(table=table, key=key, description=for_markdown(title))
+
+
+def own_pages(here: Installation) -> tuple[str, ...]:
+    """Return where the pages of this installation are: links to them are no strangers' text."""
+    pages = (here.endpoints.prefect_page, here.endpoints.mlflow_page, here.endpoints.docs_page)
+    return tuple(page.rstrip("/") for page in pages if page)
+
+
+def _cell(value: Any, pages: tuple[str, ...]) -> Any:
+    """Return a value for a table on Prefect's page, which reads each text as Markdown, with pictures and links."""
+    if isinstance(value, Mapping):
+        return {for_markdown(str(name)): _cell(entry, pages) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_cell(entry, pages) for entry in value]
+    if not isinstance(value, str):
+        return value
+    link = _LINK.fullmatch(value)
+    text, address = link.groups() if link else ("", value)
+    own = any(address == page or address.startswith((f"{page}/", f"{page}?")) for page in pages)
+    if not own or set(address) & _NO_ADDRESS:
+        return for_markdown(value)
+    return f"[{for_markdown(text)}]({address})" if link else address
 
 
 def tell(text: str) -> None:
@@ -63,9 +90,11 @@ def link_docs(entry: Row) -> dict[str, Any]:
     here, batch_id = current(), str(entry["batch_id"])
     address = data_docs.address(here.settings.var, here.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
-        text = f"{entry['dataset']}: {entry['status']}"
+        text = for_markdown(f"{entry['dataset']}: {entry['status']}")
         about = f"Data Docs of {batch_id}"
-        create_link_artifact(link=address, link_text=text, key=key_of(f"data docs {batch_id}"), description=about)
+        create_link_artifact(
+            link=address, link_text=text, key=key_of(f"data docs {batch_id}"), description=for_markdown(about)
+        )
     return {**entry, "data_docs": address}
 
 
