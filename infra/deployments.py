@@ -87,12 +87,17 @@ def report_killed(api: str, environment: Mapping[str, str]) -> None:
     """Mark the runs of a worker that is gone as crashed: as `Running` they would hold up the next ones for minutes."""
     headers = authorization(environment)
     unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "The worker was stopped while this ran."}
     chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": unfinished}
     while runs := ask("POST", f"{api}/flow_runs/filter", headers, chosen):
         for run in runs:
-            ask("POST", f"{api}/flow_runs/{run['id']}/set_state", headers, {"state": crashed, "force": True})
+            mark_crashed(api, environment, run["id"], "The worker was stopped while this ran.")
         chosen = {"flow_runs": {**unfinished, "parent_flow_run_id": {"any_": [run["id"] for run in runs]}}}
+
+
+def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message: str) -> None:
+    """Set a run's state to crashed, whatever it was: its process is gone."""
+    state = {"type": "CRASHED", "name": "Crashed", "message": message}
+    ask("POST", f"{api}/flow_runs/{run_id}/set_state", authorization(environment), {"state": state, "force": True})
 
 
 def fingerprint(home: Path) -> str:

@@ -3,9 +3,10 @@
 from typing import Any, Final
 
 from infra.calls import ask
-from infra.deployments import authorization
+from infra.deployments import authorization, mark_crashed
 from infra.endpoints import Endpoints
 
+RUNNING: Final = "RUNNING"
 OVER: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 """Types of states after which nothing comes."""
 CANCELLED: Final = ("CANCELLED", "CANCELLING")
@@ -23,6 +24,20 @@ def of_key(endpoints: Endpoints, key: str) -> dict[str, Any] | None:
     chosen = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
     found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
     return found[0] if found else None
+
+
+def latest(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
+    """Return the run of a deployment that started last; None when none has started."""
+    started = {"state": {"type": {"any_": [RUNNING, *OVER, "CANCELLING"]}}, "start_time": {"is_null_": False}}
+    chosen = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": started}
+    chosen |= {"sort": "START_TIME_DESC", "limit": 1}
+    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
+    return found[0] if found else None
+
+
+def crash(endpoints: Endpoints, run_id: str, message: str) -> None:
+    """Mark a run whose process is gone as crashed: as `Running` it holds up the next one."""
+    mark_crashed(_api(endpoints), endpoints.environment, run_id, message)
 
 
 def state_of(run: dict[str, Any] | None) -> str:

@@ -10,20 +10,27 @@ FRESH: Final = "fresh"
 NEVER: Final = "no lists yet"
 
 
-def judged(shown: Iterable[Mapping[str, Any]], settings: Settings) -> list[dict[str, Any]]:
-    """What is shown with its `state`: fresh, stale, or no longer configured; and placements without lists.
+def judged(
+    shown: Iterable[Mapping[str, Any]], settings: Settings, champion_version: int | None = None
+) -> list[dict[str, Any]]:
+    """Return each placement with its `state`: fresh, stale, of another champion, not configured, or without lists.
 
     Raises PlacementError for a configuration that cannot be used.
     """
     there = configured(settings)
     rows = {row["placement"]: dict(row) for row in shown}
     for name, row in rows.items():
-        limit = there[name].fresh_hours if name in there else None
-        if limit is None:
-            row["state"] = "no longer configured; its last lists stay"
-        elif row["hours"] > limit:
-            row["state"] = f"stale: {row['hours']:.0f} hours old, {limit:g} are allowed; run `tailorbird score {name}`"
-        else:
-            row["state"] = FRESH
+        row["state"] = _state(row, there[name].fresh_hours if name in there else None, champion_version)
     missing = [{"placement": name, "batch_id": None, "state": NEVER} for name in there if name not in rows]
     return [*rows.values(), *missing]
+
+
+def _state(row: Mapping[str, Any], limit: float | None, champion_version: int | None) -> str:
+    command = f"run `tailorbird score {row['placement']}`"
+    if limit is None:
+        return "no longer configured; its last lists stay"
+    if champion_version is not None and row["model_version"] != champion_version:
+        return f"made by version {row['model_version']}, but version {champion_version} is the champion; {command}"
+    if row["hours"] > limit:
+        return f"stale: {row['hours']:.0f} hours old, {limit:g} are allowed; {command}"
+    return FRESH

@@ -2,8 +2,9 @@
 
 from typing import Any, Final
 
-from infra import deployments, events, flow_runs
+from infra import events, flow_runs
 from infra.installation import Installation
+from infra.run_attempts import MOST, Attempt, start_next_run
 from tasks.retrain_requests import Request, give_up, unattended
 
 ATTEMPTS: Final = 3
@@ -31,17 +32,17 @@ def ask_for_retrain(here: Installation) -> str | None:
 
 
 def _start(here: Installation, request: Request, parameters: dict[str, Any]) -> str | None:
-    """One more run, unless one is on its way."""
-    for number in range(1, ATTEMPTS + 1):
-        key = f"retrain request {request.request_id}, attempt {request.fence + 1}, run {number}"
-        state = flow_runs.state_of(flow_runs.of_key(here.endpoints, key))
-        if not state:
-            given = {**parameters, "request": request.request_id}
-            started = deployments.run(here.endpoints, "retrain", key, given)
-            return f"Retrain request {request.request_id}: a run was started." if started else None
-        if state not in flow_runs.OVER:
-            return None
-    return _close(here, request, f"given up: {ATTEMPTS} runs ended before they began to work on it")
+    """Start one more run, unless one is under way."""
+    cause = f"retrain request {request.request_id}, attempt {request.fence + 1}"
+    given = {**parameters, "request": request.request_id}
+    attempt = start_next_run(here.endpoints, "retrain", cause, given)
+    if attempt is Attempt.STARTED:
+        return f"Retrain request {request.request_id}: a run was started."
+    if attempt is Attempt.CANCELLED:
+        return _close(here, request, "a person cancelled its run", alert=False)
+    if attempt is Attempt.EXHAUSTED:
+        return _close(here, request, f"given up: {MOST} runs ended before they began to work on it")
+    return None
 
 
 def _close(here: Installation, request: Request, outcome: str, alert: bool = True) -> str | None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -73,11 +73,12 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
                 publish.confirm(connection, placement)
                 return found
             before = publish.live_batch(connection, placement)
-        _make(here, work, mine, before)
-        publish.attach(here.engine, mine)
-        still_mine()
-        with here.engine.begin() as connection:
-            publish.point(connection, placement, mine, before)
+        with _stop_recorded(here, mine):
+            _make(here, work, mine, before)
+            publish.attach(here.engine, mine)
+            still_mine()
+            with here.engine.begin() as connection:
+                publish.point(connection, placement, mine, before)
         publish.retire(here.engine, placement)
         with here.engine.connect() as connection:
             return publish.batch_row(connection, mine.batch_id)
@@ -99,6 +100,17 @@ def _alone(here: Installation, placement: str) -> Iterator[Callable[[], None]]:
             tell(f"Another run makes lists for {placement}; this one waits for it.")
             check = stack.enter_context(hold(here.engine, publish.lock(placement), wait=True))
         yield check
+
+
+@contextmanager
+def _stop_recorded(here: Installation, mine: publish.Claim) -> Iterator[None]:
+    """Record that a person stopped the run: the reconciler finishes what a kill interrupts, but not this."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        with suppress(Exception), here.engine.begin() as connection:
+            publish.mark(connection, mine, detail="stopped by a person")
+        raise
 
 
 def _make(here: Installation, work: Work, mine: publish.Claim, before: int | None) -> None:

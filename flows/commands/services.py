@@ -67,7 +67,8 @@ def status(as_json: Json = False) -> None:
 
         found = look(running.database())
         try:
-            found["placements"] = judged(found["placements"], load())
+            champion = found["champion"] and found["champion"]["version"]
+            found["placements"] = judged(found["placements"], load(), champion)
         except TailorbirdError as error:  # all the rest is told first
             mistake = error
     found["services"] = services

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra import deployments, events
+from infra import deployments, events, flow_runs
 from infra.calls import ask
 from infra.deployments import authorization
 from infra.endpoints import Endpoints, endpoints
@@ -156,7 +156,23 @@ def test_every_alert_arrives_in_words_with_a_link(shop: Shop, told: Ear, here: E
 def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> None:
     assert deployments.run(here, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
     [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
-    assert f"{here.prefect_page}/runs/flow-run/" in said["message"]
+    last = flow_runs.latest(here, "score")
+    assert last is not None
+    assert f"{here.prefect_page}/runs/flow-run/{last['id']}" in said["message"]
+    assert flow_runs.state_of(last) == "FAILED"
+
+
+def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_latest_that_runs(
+    here: Endpoints,
+) -> None:
+    [deployment] = prefect(here, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
+    given = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
+    run = prefect(here, "POST", "/flow_runs/", given)
+    last = flow_runs.latest(here, "score")
+    assert last is not None
+    assert (last["id"], flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
+    flow_runs.crash(here, run["id"], "Its process is gone.")
+    assert flow_runs.state_of(flow_runs.of_id(here, run["id"])) == "CRASHED"
 
 
 def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, here: Endpoints) -> None:

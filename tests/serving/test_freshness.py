@@ -31,6 +31,15 @@ def test_lists_are_fresh_for_as_long_as_their_placement_says(settings: Settings)
     assert [row["placement"] for row in found] == ["home", "email", "new"]
 
 
+def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Settings) -> None:
+    rows = [shown("home", 1) | {"model_version": 2}, shown("email", 1) | {"model_version": 3}]
+    found = judged(rows, settings, champion_version=3)
+    assert [row["state"] for row in found[:2]] == [
+        "made by version 2, but version 3 is the champion; run `tailorbird score home`",
+        FRESH,
+    ]
+
+
 def test_lists_of_a_placement_that_was_taken_out_of_the_file_are_told_apart(settings: Settings) -> None:
     (old, *missing) = judged([shown("old", 1)], settings)
     assert old["state"] == "no longer configured; its last lists stay"

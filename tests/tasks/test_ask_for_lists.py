@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from time import sleep
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, text, update
 
 from infra.installation import Installation
-from infra.schema import promotions
+from infra.schema import promotions, recommendation_batches
 from tasks import publish
-from tasks.ask_for_lists import ask_for_lists
+from tasks.ask_for_lists import IdleRuns, ask_for_lists
 from tasks.ledger import hold
+from tasks.told import Told
 from tests.ear import Prefect
 from tests.published import published, shelf
 
@@ -19,17 +21,29 @@ ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
 
 
 class Desk(Prefect):
-    """Knows one deployment, and the runs that it was asked for."""
+    """Knows one deployment, its runs, and the events that were emitted."""
 
     def found(self, path: str, said: Any) -> Any:
         if path == "/api/deployments/name/score/score":
             return {"id": "d1"} if self.deployed else None
-        if path == "/api/flow_runs/count":
-            keys = said["flow_runs"]["idempotency_key"]["any_"]
-            return sum(run["idempotency_key"] in keys for run in self.runs)
-        assert path == "/api/deployments/d1/create_flow_run"
-        self.runs.append(said)
-        return {}
+        if path == "/api/events":
+            return {}
+        if path.endswith("/set_state"):
+            run = next(run for run in self.runs if run["id"] == path.split("/")[3])
+            run["state"] = said["state"]
+            return {}
+        if path == "/api/deployments/d1/create_flow_run":
+            self.runs.append({**said, "id": f"run-{len(self.runs) + 1}", "state": {"type": "SCHEDULED"}})
+            return self.runs[-1]
+        if "deployments" in said:
+            return [run for run in self.runs if "start_time" in run][-1:]
+        keys = said["flow_runs"]["idempotency_key"]["any_"]
+        found = [run for run in self.runs if run["idempotency_key"] in keys]
+        return len(found) if path.endswith("/count") else found
+
+    def set_state(self, state: str) -> None:
+        """Let the newest run have begun, and be in that state now."""
+        self.runs[-1] |= {"state": {"type": state}, "start_time": datetime.now(UTC).isoformat()}
 
 
 @pytest.fixture
@@ -75,6 +89,83 @@ def test_only_placements_without_the_champions_lists_are_asked_for(here: Install
     show(here.engine, 1, "buy-again")
     ask_for_lists(here)
     assert prefect.runs[0]["parameters"] == {"placements": ["buy-again", "goes-well-with"]}
+
+
+def leave_unfinished(store: Engine, version: int, name: str, run: str, status: str = "loading") -> int:
+    """Leave a batch as a killed run does; return its number."""
+    with store.begin() as connection:
+        mine = publish.claim(connection, shelf(run, name, version, 1))
+        publish.mark(connection, mine, status=status)
+    return mine.batch_id
+
+
+@pytest.mark.parametrize("state", ["CRASHED", "FAILED"])
+def test_lists_of_a_lost_run_are_asked_for_again_and_the_third_run_is_the_last(
+    here: Installation, prefect: Desk, state: str
+) -> None:
+    promote(here, 1)
+    alerted = Told()
+    for _ in range(3):
+        assert "are being made" in str(ask_for_lists(here, IdleRuns(), alerted))
+        assert ask_for_lists(here, IdleRuns(), alerted) is None
+        prefect.set_state(state)
+    assert "3 runs were started for lists of version 1" in str(ask_for_lists(here, IdleRuns(), alerted))
+    assert ask_for_lists(here, IdleRuns(), alerted) is None
+    assert len(prefect.runs) == 3
+    assert {event["resource"]["prefect.resource.id"] for event in prefect.events()} == {
+        f"tailorbird.placement.{name}" for name in ALL
+    }
+
+
+def test_a_run_without_a_process_is_marked_as_crashed_and_followed_by_another(
+    here: Installation, prefect: Desk
+) -> None:
+    promote(here, 1)
+    idle = IdleRuns(seconds=0.01)
+    ask_for_lists(here, idle)
+    prefect.set_state("RUNNING")
+    with hold(here.engine, publish.lock("home")):
+        assert ask_for_lists(here, idle) is None
+    assert ask_for_lists(here, idle) is None  # the first look at which it works on nothing
+    sleep(0.02)
+    assert "are being made" in str(ask_for_lists(here, idle))
+    assert [run["state"]["type"] for run in prefect.runs] == ["CRASHED", "SCHEDULED"]
+
+
+def test_a_run_that_a_person_cancelled_is_not_started_again(here: Installation, prefect: Desk) -> None:
+    promote(here, 1)
+    ask_for_lists(here)
+    prefect.set_state("CANCELLED")
+    assert ask_for_lists(here) is None
+    assert len(prefect.runs) == 1
+
+
+def test_a_batch_that_a_killed_run_left_is_asked_for_though_the_champions_lists_are_shown(
+    here: Installation, prefect: Desk
+) -> None:
+    promote(here, 1)
+    show(here.engine, 1, *ALL)
+    assert ask_for_lists(here) is None
+    batch = leave_unfinished(here.engine, 1, "email", "nightly")
+    assert ask_for_lists(here)
+    [run] = prefect.runs
+    assert run["parameters"] == {"placements": ["email"]}
+    assert run["idempotency_key"].endswith(f"email, batch {batch}, run 1")
+
+
+def test_batches_that_were_refused_stopped_or_are_of_an_older_champion_are_left(
+    here: Installation, prefect: Desk
+) -> None:
+    leave_unfinished(here.engine, 1, "home", "old")
+    promote(here, 2)
+    show(here.engine, 2, *ALL[1:])
+    leave_unfinished(here.engine, 2, "home", "bad", "refused")
+    stopped = leave_unfinished(here.engine, 2, "email", "stopped")
+    with here.engine.begin() as connection:
+        row = recommendation_batches.c.batch_id == stopped
+        connection.execute(update(recommendation_batches).where(row).values(detail="stopped by a person"))
+    assert ask_for_lists(here) is None
+    assert prefect.runs == []
 
 
 def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, prefect: Desk) -> None:

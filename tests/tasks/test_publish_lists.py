@@ -121,3 +121,15 @@ def test_lists_that_were_shown_before_can_be_made_and_shown_again(here: Installa
     publish_lists(here, work("two", item=1), "home")
     assert publish_lists(here, work("one"), "home")["batch_id"] == first["batch_id"]
     assert seen(here) == [(key, "cup") for key in KEYS.tolist()]
+
+
+def test_a_run_that_a_person_stops_leaves_a_note_and_the_next_one_finishes_its_batch(here: Installation) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish_lists(here, work("first", stop), "home")
+    found = select(recommendation_batches.c.status, recommendation_batches.c.detail)
+    with here.engine.connect() as connection:
+        assert connection.execute(found).one() == (publish.LOADING, "stopped by a person")
+    assert publish_lists(here, work("first"), "home")["detail"] is None
