@@ -1,7 +1,11 @@
 """The command line. It imports late: `status` and `recommend` answer without Prefect, MLflow or pandas."""
 
+import contextlib
+import logging
+import os
 import sys
-from typing import NoReturn
+import threading
+from typing import Final, NoReturn
 
 import typer
 
@@ -9,7 +13,22 @@ from flows.commands import ingestion, lake, modelling, reviewing, schedules, ser
 from flows.commands.running import say
 from models.errors import TailorbirdError
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich")
+FAILED: Final = 1
+USAGE: Final = 2
+DEFECT: Final = 70
+STOPPED: Final = 130
+_CODES: Final = (
+    f"Exit codes: 0 done, {FAILED} a mistake or an outage, {USAGE} wrong usage, {DEFECT} a defect of Tailorbird, "
+    f"{STOPPED} stopped by Ctrl-C."
+)
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    epilog=_CODES,
+)
 app.add_typer(services.app)
 app.add_typer(ingestion.app)
 app.add_typer(modelling.app)
@@ -20,24 +39,82 @@ app.add_typer(schedules.app, name="schedules")
 
 
 def main() -> NoReturn:
-    """Run a command; a mistake or an outage that a person can mend is told without a traceback."""
-    try:
-        app()
-    except TailorbirdError as error:
-        say(f"tailorbird: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("tailorbird: stopped; the same command goes on from here.")
-        sys.exit(130)
-    except Exception as error:
-        from infra.outages import explain
+    """Run a command. Every error becomes a sentence and an exit code; its traceback goes to the log."""
+    _log_errors_of_threads()
+    sys.exit(_run())
 
-        reason = explain(error)
-        if reason is None:
-            raise
-        say(f"tailorbird: {reason}")
-        sys.exit(1)
-    sys.exit(0)
+
+def _run() -> int:
+    try:
+        _refuse_undecodable(sys.argv[1:])
+        app()
+    except SystemExit as ended:
+        return _ended(ended)
+    except KeyboardInterrupt:
+        return _stopped()
+    except BaseException as error:
+        return _failed(error)
+    return 0
+
+
+def _ended(ended: SystemExit) -> int:
+    """Return the code with which a command ended by itself, once all of its output is written."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):  # else Python tries again at its end
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED if isinstance(error, BrokenPipeError) else _failed(error)
+    code = ended.code if isinstance(ended.code, int) else FAILED if ended.code else 0
+    return _stopped() if code == STOPPED else code
+
+
+def _stopped() -> int:
+    say("tailorbird: stopped. The same command goes on from here.")
+    return STOPPED
+
+
+def _failed(error: BaseException) -> int:
+    """Print what went wrong, the next step and where the traceback is; return the exit code."""
+    from infra.error_log import record
+    from infra.outages import explain
+
+    reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
+    if reason is None and isinstance(error, OSError) and error.filename:
+        reason = f"{error.strerror}: {error.filename}. Correct that, then run the same command again."
+    say(f"tailorbird: {reason or _defect(error)}")
+    if not isinstance(error, TailorbirdError) or error.__cause__ is not None:
+        log = record(error)
+        say(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")
+    return FAILED if reason else DEFECT
+
+
+def _defect(error: BaseException) -> str:
+    return f"This is a defect of Tailorbird ({type(error).__name__}). Report it with its traceback, please."
+
+
+def _refuse_undecodable(arguments: list[str]) -> None:
+    """End with a sentence when an argument is not UTF-8: neither PostgreSQL nor Prefect could store it."""
+    for number, argument in enumerate(arguments, 1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            say(f"tailorbird: argument {number} is not UTF-8 text. Rename the file, or set LANG as in LANG=C.UTF-8.")
+            sys.exit(USAGE)
+
+
+def _log_errors_of_threads() -> None:
+    """Send to the log what Python would print as a traceback: errors of threads, and of objects at their end."""
+
+    def log(error: BaseException | None) -> None:
+        if error is not None and not isinstance(error, SystemExit):
+            from infra.error_log import record
+
+            record(error)
+
+    logging.raiseExceptions = False  # Prefect's log worker prints when its server is away
+    threading.excepthook = lambda hook: log(hook.exc_value)
+    sys.unraisablehook = lambda hook: log(hook.exc_value)
 
 
 if __name__ == "__main__":

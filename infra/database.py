@@ -20,7 +20,7 @@ def normalise(url: str) -> str:
 @cache
 def engine(url: str) -> Engine:
     """One engine per address and process; a connection lost while idle is noticed and replaced."""
-    return create_engine(make_url(normalise(url)), pool_pre_ping=True, pool_size=4)
+    return create_engine(make_url(normalise(url)), pool_pre_ping=True, pool_size=4, hide_parameters=True)
 
 
 def migrate(url: str) -> None:

@@ -1,45 +1,219 @@
-"""Says in a sentence which server went away, when an error comes from one that did. Imports none of their clients."""
+"""Recognises outages: a server that went away or refuses, a full or read-only disk. Imports none of their clients."""
 
-_DATABASE = "The database went away or cannot be reached"
-_SIGNS = {
-    "sqlalchemy.exc.OperationalError": _DATABASE,
-    "sqlalchemy.exc.InterfaceError": _DATABASE,
-    # What is loaded with COPY goes past SQLAlchemy.
-    "psycopg2.OperationalError": _DATABASE,
-    "psycopg2.InterfaceError": _DATABASE,
-    "httpx.TransportError": "Prefect cannot be reached",
-    "mlflow.exceptions.MlflowException": "MLflow cannot be reached",
-}
-_AGAIN = "Nothing is lost: see `tailorbird status`, then run the command again."
-_MLFLOW = "mlflow.exceptions.MlflowException"
-_OPTUNA = "optuna.exceptions.StorageInternalError"
-_NO_PREFECT = "Failed to reach API at "
-"""What Prefect's own RuntimeError says when its first call fails."""
-_NO_ANSWER = "urllib.error.URLError"
-"""When Prefect is asked without its client; a refusal of it is another kind."""
-_NO_TABLE = "psycopg2.errors.UndefinedTable"
+import errno
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+_STATUS: Final = "`tailorbird status` shows what runs and `tailorbird up` starts what is missing."
+_AGAIN: Final = "Nothing is lost: then run the same command again."
+_SCHEMA: Final = frozenset({"42P01", "42703", "3F000"})
+_BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
+_DATABASE_CLASSES: Final = ("OperationalError", "InterfaceError")
+# Connections, shutdowns, logins, missing databases, files of PostgreSQL: asyncpg has no class for all of them.
+_DATABASE_AWAY: Final = re.compile(r"08...|57P0[1-5]|28...|3D000|58...")
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# deltalake, DuckDB and pyarrow pass the system's own words on, with or without its number.
+_FULL_TEXT: Final = re.compile(
+    r"No space left on device|Disk quota exceeded|File too large|os error (28|122|27)\b|Could not write all bytes"
+)
+_STORE_REFUSES: Final = re.compile(r"\b40[13]\b|AccessDenied|Forbidden|Unauthorized|InvalidAccessKey|Signature")
+_MLFLOW: Final = ("mlflow.exceptions.MlflowException", "requests.exceptions.RequestException")
+_MLFLOW_STATUS: Final = re.compile(r"error code (\d{3})|^(\d{3}) (?:Client|Server) Error|too many (\d{3}) error")
+_LIBRARIES: Final = ("_internal.DeltaError", "_duckdb.Error", "pyarrow.lib.ArrowException")
+_LONGEST_DETAIL: Final = 300
+
+
+@dataclass(frozen=True)
+class _Outage:
+    """One kind: which errors mean it, the cause in words, and the next step."""
+
+    means: Callable[[BaseException], bool]
+    cause: str
+    step: str = _STATUS
 
 
 def explain(error: BaseException) -> str | None:
-    """What to tell a person about an outage; None for every other error, which is a defect and keeps its traceback."""
-    names = [f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__]
-    if _named(getattr(error, "orig", None)) == _NO_TABLE:
-        return "The database has no tables of Tailorbird yet: run `tailorbird up` once, which makes them."
-    if _MLFLOW in names and "failed with exception" not in str(error):
-        return None  # MLflow answered; what it answered is worth a traceback
-    if _OPTUNA in names:  # around what its storage was told, which may be an outage or not
-        return explain(error.__cause__) if error.__cause__ else None
-    if names[0] == _NO_ANSWER:
-        return f"Prefect cannot be reached ({getattr(error, 'reason', '')}). {_AGAIN}"
-    if isinstance(error, RuntimeError) and _NO_PREFECT in str(error):
-        return f"Prefect cannot be reached. {_AGAIN}"
-    for name in names:
-        if name in _SIGNS:
-            first = str(getattr(error, "orig", error)).strip().splitlines()[:1]
-            detail = f" ({first[0]})" if first else ""
-            return f"{_SIGNS[name]}{detail}. {_AGAIN}"
+    """Return cause and next step of an outage, or None for every other error.
+
+    Looks at the error and at all that led to it, since Prefect, SQLAlchemy and Optuna wrap what they get.
+    """
+    errors = list(chain(error))
+    for outage in _OUTAGES:
+        for one in errors:
+            if outage.means(one):
+                detail = _detail(one)
+                return f"{outage.cause}{f' ({detail})' if detail else ''}. {outage.step} {_AGAIN}"
     return None
 
 
-def _named(error: object) -> str:
-    return f"{type(error).__module__}.{type(error).__qualname__}"
+def chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error, then its causes, each once: `raise from`, context, members of groups, and drivers' errors."""
+    waiting, seen = [error], set()
+    while waiting:
+        one = waiting.pop(0)
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        context = None if one.__suppress_context__ else one.__context__
+        led = [getattr(one, "orig", None), getattr(one, "reason", None), one.__cause__ or context]
+        led += getattr(one, "exceptions", ()) if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [cause for cause in led if isinstance(cause, BaseException)]
+
+
+def _named(error: BaseException, *names: str) -> bool:
+    return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)
+
+
+def _code(error: BaseException) -> str:
+    """Return PostgreSQL's code of an error, by psycopg2 or asyncpg; empty when it has none."""
+    if type(error).__module__.partition(".")[0] not in ("psycopg2", "asyncpg"):
+        return ""
+    return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or ""
+
+
+def _has_code(*codes: str) -> Callable[[BaseException], bool]:
+    return lambda error: _code(error) in codes
+
+
+def _database_away(error: BaseException) -> bool:
+    drivers = (f"{module}.{name}" for module in ("psycopg2", "sqlalchemy.exc") for name in _DATABASE_CLASSES)
+    return _named(error, *drivers) or bool(_DATABASE_AWAY.fullmatch(_code(error)))
+
+
+def _system(text: str, *numbers: int) -> Callable[[BaseException], bool]:
+    """Return a test for the system's error numbers, or its words in the errors of the libraries that write files."""
+    pattern = re.compile(text)
+
+    def means(error: BaseException) -> bool:
+        if isinstance(error, OSError) and error.errno in numbers:
+            return True
+        return (isinstance(error, OSError) or _named(error, *_LIBRARIES)) and bool(pattern.search(str(error)))
+
+    return means
+
+
+_store: Final = _system(r"Generic (S3|GCS|MicrosoftAzure|HTTP client) error")
+"""Whether deltalake's client of object stores gave up."""
+
+
+def _status(error: BaseException) -> int:
+    """Return the HTTP status that a server refused with, or 0."""
+    status = getattr(getattr(error, "response", None), "status_code", None) or getattr(error, "code", None)
+    return status if isinstance(status, int) and isinstance(error, Exception) else 0
+
+
+def _refused(*statuses: int) -> Callable[[int], bool]:
+    return lambda status: status in statuses
+
+
+def _failed(status: int) -> bool:
+    return status >= 500 or status in (408, 429)
+
+
+def _prefect(answered: Callable[[int], bool]) -> Callable[[BaseException], bool]:
+    kinds = ("httpx.HTTPStatusError", "urllib.error.HTTPError")
+    return lambda error: _named(error, *kinds) and answered(_status(error))
+
+
+def _prefect_away(error: BaseException) -> bool:
+    if isinstance(error, RuntimeError):
+        return "Failed to reach API at " in str(error)
+    return _named(error, "httpx.TransportError") or type(error).__name__ == "URLError"
+
+
+def _mlflow(answered: Callable[[int], bool]) -> Callable[[BaseException], bool]:
+    def means(error: BaseException) -> bool:
+        if not _named(error, *_MLFLOW):
+            return False
+        found = _MLFLOW_STATUS.search(str(error))
+        status = int(next(filter(None, found.groups()))) if found else 0
+        if not status and _named(error, "mlflow.exceptions.RestException"):
+            status = _rest_status(error)
+        return answered(status)
+
+    return means
+
+
+def _rest_status(error: Any) -> int:
+    return int(error.get_http_status_code())
+
+
+def _mlflow_away(error: BaseException) -> bool:
+    if _named(error, "mlflow.exceptions.MlflowException"):
+        return "failed with exception" in str(error)
+    return _named(error, "requests.exceptions.ConnectionError", "requests.exceptions.Timeout")
+
+
+def _detail(error: BaseException) -> str:
+    """Return the first line of what the error says: an address without its login, and no answer of a server."""
+    if status := _status(error):
+        address = str(getattr(getattr(error, "request", None), "url", "") or getattr(error, "url", "") or "")
+        place = urlsplit(address)
+        where = f" at {place.scheme}://{place.netloc.rpartition('@')[2]}" if place.netloc else ""
+        return f"HTTP {status}{where}"
+    lines = str(getattr(error, "orig", None) or getattr(error, "reason", None) or error).strip().splitlines()
+    first = re.sub(r"//[^/@\s]*@", "//", lines[0]).partition(" Response body")[0] if lines else ""
+    return first.rstrip(".")[:_LONGEST_DETAIL]
+
+
+_FOREIGN: Final = "another program may answer at that address."
+_OUTAGES: Final = (
+    _Outage(_has_code("53100"), "The disk of PostgreSQL is full", "Free space there."),
+    _Outage(_system(_FULL_TEXT.pattern, *_FULL), "A disk is full", "Free space there, or move `var` or the lake."),
+    _Outage(
+        _system(r"Read-only file system|os error 30\b", errno.EROFS),
+        "A disk is read-only",
+        "Make it writable, or move `var` or the lake.",
+    ),
+    _Outage(_has_code("53300"), "PostgreSQL has no connection left", "Stop other programs, or raise max_connections."),
+    _Outage(_has_code("53200"), "PostgreSQL has no memory left", "Free memory on its machine."),
+    _Outage(_has_code("25006"), "PostgreSQL is read-only", "Connect to the primary server (TAILORBIRD_DATABASE_URL)."),
+    _Outage(_has_code("42501"), "The database user lacks a right", "Grant it to the user of TAILORBIRD_DATABASE_URL."),
+    _Outage(
+        _has_code(*_SCHEMA),
+        "The database has no tables of Tailorbird yet, or those of another version",
+        "Run `tailorbird up`, which brings them up to date.",
+    ),
+    _Outage(_has_code(*_BUSY), "The database was busy with other work on the same rows", "Wait until that is done."),
+    _Outage(_database_away, "The database went away or cannot be reached"),
+    _Outage(
+        lambda error: _store(error) and bool(_STORE_REFUSES.search(str(error))),
+        "The object store refuses access",
+        "Check its credentials (AWS_ACCESS_KEY_ID and so on) and rights.",
+    ),
+    _Outage(_store, "The object store cannot be reached", "Check the network and AWS_ENDPOINT_URL."),
+    _Outage(
+        _prefect(_refused(401, 403)),
+        "Prefect refuses the login",
+        f"Check PREFECT_API_URL and PREFECT_API_AUTH_STRING: {_FOREIGN}",
+    ),
+    _Outage(_prefect(_failed), "Prefect answers with an error"),
+    _Outage(_prefect_away, "Prefect cannot be reached"),
+    _Outage(
+        _mlflow(_refused(401, 403)),
+        "MLflow refuses the login",
+        f"Check MLFLOW_TRACKING_URI and MLFLOW_TRACKING_USERNAME: {_FOREIGN}",
+    ),
+    _Outage(_mlflow(_failed), "MLflow answers with an error"),
+    _Outage(_mlflow_away, "MLflow cannot be reached"),
+    _Outage(
+        _system(r"Permission denied|os error 13\b", errno.EACCES, errno.EPERM),
+        "A file or folder may not be used",
+        "Give this user access to it.",
+    ),
+    _Outage(
+        lambda error: isinstance(error, MemoryError) or _named(error, "_duckdb.OutOfMemoryException"),
+        "There is not enough memory",
+        "Stop other programs, or lower TAILORBIRD_MEMORY so that queries use the disk.",
+    ),
+    _Outage(
+        lambda error: _named(error, "_duckdb.IOException", "_internal.DeltaError"),
+        "The lake cannot be read or written",
+        "Check TAILORBIRD_LAKE and restore what is missing there.",
+    ),
+    _Outage(lambda error: isinstance(error, ConnectionError | TimeoutError), "A server cannot be reached"),
+)

@@ -1,5 +1,6 @@
 """What the commands share: how they reach the services, run a flow, and print."""
 
+import contextlib
 import json
 import os
 import sys
@@ -20,7 +21,8 @@ def group(about: str | None = None) -> typer.Typer:
 
 def say(line: str) -> None:
     """Print a message to the person, not to the program that reads the output; it may have several lines."""
-    print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # nobody reads, or the disk behind it is full
+        print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
 
 
 def start() -> Any:

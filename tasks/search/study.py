@@ -74,7 +74,8 @@ class Study:
                 load_if_exists=True,
                 pruner=pruner(plan),
             )
-        locks = create_engine(here.engine.url, poolclass=NullPool)  # one connection for each setting that is tried
+        # One connection for each setting that is tried.
+        locks = create_engine(here.engine.url, poolclass=NullPool, hide_parameters=True)
         opened = cls(locks, plan, space, study, len(study.get_trials(deepcopy=False)))
         opened._begin(first, points)
         return opened
@@ -241,7 +242,7 @@ def _storage(here: Installation) -> optuna.storages.RDBStorage:
     """Optuna's tables, in a schema of their own."""
     url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
     address = url.render_as_string(hide_password=False)
-    return optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True})
+    return optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "hide_parameters": True})
 
 
 def _name(storage: optuna.storages.RDBStorage, topic: str, fresh: bool) -> str:

@@ -1,27 +1,191 @@
+"""Outages are recognised by real errors: of PostgreSQL, of servers that refuse, of files that cannot be written."""
+
+import errno
+import os
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from threading import Thread
 from urllib.error import HTTPError, URLError
 
+import duckdb
+import httpx
+import pyarrow as pa
 import pytest
+import requests
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+from mlflow import MlflowClient
+from sqlalchemy import text
 
-from infra.outages import explain
+from infra.calls import ask
+from infra.database import engine
+from infra.lake import Lake
+from infra.outages import chain, explain
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[Callable[[int], str]]:
+    """Addresses of servers of other people: each request is answered with the same status."""
+    servers = []
+
+    def start(status: int) -> str:
+        class Refuse(BaseHTTPRequestHandler):
+            def _refuse(self) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            do_GET = do_POST = _refuse  # noqa: N815 - the server asks for these names
+
+            def log_message(self, *_: object) -> None:
+                """Print nothing."""
+
+        server = HTTPServer(("127.0.0.1", 0), Refuse)
+        Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def caught(call: Callable[[], object]) -> Exception:
+    with pytest.raises(Exception) as raised:  # noqa: PT011 - which one is the library's business
+        call()
+    return raised.value
 
 
 @pytest.mark.parametrize(
-    "said",
-    ["Failed to reach API at http://127.0.0.1:1/api/", "Cannot create flow run. Failed to reach API at http://x."],
+    "message", ["Failed to reach API at http://x:1/api/", "No run. Failed to reach API at http://x."]
 )
-def test_prefect_that_cannot_be_reached_is_said_in_a_sentence(said: str) -> None:
-    told = explain(RuntimeError(said))
-    assert told is not None
-    assert told.startswith("Prefect cannot be reached.")
-    assert "run the command again" in told
+def test_prefect_that_cannot_be_reached_is_named(message: str) -> None:
+    reason = explain(RuntimeError(message))
+    assert reason is not None
+    assert reason.startswith("Prefect cannot be reached (")
+    assert "`tailorbird up`" in reason
+    assert "run the same command again" in reason
 
 
-def test_any_other_runtime_error_is_a_defect() -> None:
-    assert explain(RuntimeError("it failed")) is None
+@pytest.mark.parametrize(
+    "error", [RuntimeError("it failed"), KeyError("x"), FileNotFoundError(errno.ENOENT, "no", "x")]
+)
+def test_any_other_error_is_no_outage(error: Exception) -> None:
+    assert explain(error) is None
 
 
-def test_prefect_that_is_asked_without_its_client_is_no_other_case() -> None:
-    told = explain(URLError(ConnectionRefusedError(111, "Connection refused")))
-    assert told is not None
-    assert told.startswith("Prefect cannot be reached ([Errno 111] Connection refused).")
+def test_prefect_without_its_client_is_recognised_too() -> None:
+    reason = explain(URLError(ConnectionRefusedError(111, "Connection refused")))
+    assert reason is not None
+    assert reason.startswith("Prefect cannot be reached ([Errno 111] Connection refused).")
     assert explain(HTTPError("http://x", 422, "what?", {}, None)) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("53100", "The disk of PostgreSQL is full"),
+        ("53200", "PostgreSQL has no memory left"),
+        ("53300", "PostgreSQL has no connection left"),
+        ("25006", "PostgreSQL is read-only"),
+        ("42501", "The database user lacks a right"),
+        ("42P01", "The database has no tables of Tailorbird yet"),
+        ("40P01", "The database was busy"),
+        ("57P01", "The database went away"),
+        ("58030", "The database went away"),
+    ],
+)
+def test_an_error_of_postgres_is_recognised_by_its_code(database: str, code: str, cause: str) -> None:
+    raising = text(f"DO $$ BEGIN RAISE EXCEPTION 'stopped' USING ERRCODE = '{code}'; END $$")
+    with engine(database).connect() as connection:
+        error = caught(lambda: connection.execute(raising))
+    assert str(explain(error)).startswith(cause)
+
+
+def test_a_mistake_in_a_statement_is_no_outage_and_its_message_holds_no_parameter(database: str) -> None:
+    with engine(database).connect() as connection:
+        error = caught(lambda: connection.execute(text("SELECT 1 / (:id <> :id)::int"), {"id": "raw-id-7"}))
+    assert explain(error) is None
+    assert "raw-id-7" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "cause"), [(401, "refuses the login"), (403, "refuses the login"), (500, "answers"), (503, "answers")]
+)
+def test_a_server_that_refuses_is_named_with_its_address(
+    refusing: Callable[[int], str], status: int, cause: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = refusing(status)
+    for error in (
+        caught(lambda: httpx.get(address.replace("//", "//me:hidden@")).raise_for_status()),
+        caught(lambda: ask("GET", address, {})),
+    ):
+        reason = str(explain(error))
+        assert reason.startswith(f"Prefect {cause}")
+        assert f"(HTTP {status} at {address})" in reason
+        assert "hidden" not in reason
+    for error in (
+        caught(lambda: MlflowClient(address).search_experiments()),
+        caught(lambda: requests.get(address, timeout=5).raise_for_status()),
+    ):
+        assert str(explain(error)).startswith(f"MLflow {cause}")
+
+
+def test_nothing_of_a_server_that_knows_no_answer_is_an_outage(refusing: Callable[[int], str]) -> None:
+    address = refusing(404)
+    assert explain(caught(lambda: httpx.get(address).raise_for_status())) is None
+    assert explain(caught(lambda: requests.get(address, timeout=5).raise_for_status())) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"),
+    [
+        (errno.ENOSPC, "A disk is full"),
+        (errno.EDQUOT, "A disk is full"),
+        (errno.EROFS, "A disk is read-only"),
+        (errno.EACCES, "A file or folder may not be used"),
+        (errno.ECONNREFUSED, "A server cannot be reached"),
+    ],
+)
+def test_what_the_system_refuses_is_recognised_in_the_words_of_every_library(number: int, cause: str) -> None:
+    words = f"{os.strerror(number)} (os error {number})"
+    errors = [OSError(number, os.strerror(number), "/lake/x")]
+    if number != errno.ECONNREFUSED:
+        errors += [OSError(f"Generic LocalFileSystem error: {words}"), DeltaError(words), duckdb.IOException(words)]
+        errors += [pa.ArrowInvalid(words)]
+    for error in errors:
+        assert str(explain(error)).startswith(cause), repr(error)
+
+
+def test_a_lake_that_cannot_be_read_is_an_outage(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    lake.write_dataset("v", "users", pa.table({"a": [1]}))
+    table = tmp_path / "datasets" / "v" / "users"
+    next((table / "_delta_log").iterdir()).write_text("{")
+    error = caught(lambda: DeltaTable(str(table)))
+    assert "lake" in str(explain(error)), repr(error)
+    with duckdb.connect() as connection:
+        missing = caught(lambda: connection.execute(f"SELECT * FROM '{tmp_path}/gone.parquet'"))
+    assert str(explain(missing)).startswith("The lake cannot be read")
+
+
+@pytest.mark.parametrize("words", ["403 Forbidden: AccessDenied", "error sending request"])
+def test_an_object_store_that_refuses_is_told_from_one_that_is_away(words: str) -> None:
+    reason = str(explain(OSError(f"Generic S3 error: Error performing GET: {words}")))
+    assert ("refuses access" in reason) == ("403" in words)
+    assert ("cannot be reached" in reason) == ("403" not in words)
+
+
+def test_an_outage_is_found_wherever_it_is_in_a_chain_of_errors() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    caused, grouped, noticed = RuntimeError("flow failed"), ExceptionGroup("two", [KeyError("x"), full]), KeyError("y")
+    caused.__cause__, noticed.__context__ = full, full
+    for error in (caused, grouped, noticed):
+        assert str(explain(error)).startswith("A disk is full")
+    full.__cause__ = caused  # a circle ends
+    assert list(chain(caused)) == [caused, full]
+    noticed.__suppress_context__ = True  # as `raise … from None` does
+    assert explain(noticed) is None
