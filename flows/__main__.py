@@ -76,13 +76,14 @@ def _stopped() -> int:
 
 def _failed(error: BaseException) -> int:
     """Print what went wrong, the next step and where the traceback is; return the exit code."""
+    from infra.addresses import redact
     from infra.error_log import record
     from infra.outages import explain
 
     reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
     if reason is None and isinstance(error, OSError) and error.filename:
         reason = f"{error.strerror}: {error.filename}. Correct that, then run the same command again."
-    say(f"tailorbird: {reason or _defect(error)}")
+    say(f"tailorbird: {redact(reason) if reason else _defect(error)}")
     if not isinstance(error, TailorbirdError) or error.__cause__ is not None:
         log = record(error)
         say(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")

@@ -8,7 +8,8 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+
+from infra import addresses
 
 # Loopback must not go through a proxy that the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -18,7 +19,7 @@ _ANY = urllib.request.build_opener()
 def healthy(url: str, seconds: float = 2) -> bool:
     """Whether the address answers with success."""
     try:
-        with _opener(url).open(url, timeout=seconds) as answer:
+        with _open(url, seconds) as answer:
             return bool(answer.status < 400)
     except OSError:
         return False
@@ -27,7 +28,7 @@ def healthy(url: str, seconds: float = 2) -> bool:
 def answers(url: str, seconds: float) -> bool:
     """Whether a server is there at all: a refusal, or silence after it took the call, counts as busy."""
     try:
-        _opener(url).open(url, timeout=seconds).close()
+        _open(url, seconds).close()
     except (urllib.error.HTTPError, TimeoutError):
         return True
     except OSError:  # nobody took the call
@@ -37,8 +38,8 @@ def answers(url: str, seconds: float) -> bool:
 
 def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
     """Whether a PostgreSQL server answers there: its reply to a request for encryption needs no password."""
-    place = urlsplit(url)
-    with socket.create_connection((place.hostname or "127.0.0.1", place.port or 5432), timeout=seconds) as line:
+    place = addresses.database(url)
+    with socket.create_connection((place.host or "127.0.0.1", place.port or 5432), timeout=seconds) as line:
         line.sendall(struct.pack("!ii", 8, 80877103))
         return line.recv(1) in {b"S", b"N"}
 
@@ -46,9 +47,8 @@ def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
 def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None) -> Any:
     """The JSON answer, or None for 404. Raises urllib.error.HTTPError for any other refusal."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json", **headers}, method=method)  # noqa: S310
     try:
-        with _opener(url).open(request, timeout=30) as answer:
+        with _open(url, 30, data, {"Content-Type": "application/json", **headers}, method) as answer:
             text = answer.read()
             return json.loads(text) if text else {}
     except urllib.error.HTTPError as refusal:
@@ -59,9 +59,7 @@ def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None) -> 
 
 def text_of(url: str, seconds: float = 5) -> str:
     """What an address of the web says. Raises OSError when it does not."""
-    if not url.startswith(("http://", "https://")):
-        raise OSError(f"{url} is no address of the web; write one as http://127.0.0.1:8000/metrics")
-    with _opener(url).open(url, timeout=seconds) as answer:
+    with _open(url, seconds) as answer:
         return str(answer.read().decode(errors="replace"))
 
 
@@ -70,5 +68,13 @@ def basic(login: str) -> str:
     return f"Basic {b64encode(login.encode()).decode()}"
 
 
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    return _DIRECT if "://127.0.0.1" in url or "://localhost" in url else _ANY
+def _open(
+    url: str, seconds: float, data: bytes | None = None, headers: Mapping[str, str] | None = None, method: str = "GET"
+) -> Any:
+    """Call an http(s) address, with the login that it may hold: urllib would take that for a part of the host."""
+    given = addresses.web(url, "An address")
+    request = urllib.request.Request(given.address, data, dict(headers or {}), method=method)  # noqa: S310 -- http(s) only
+    if given.login:
+        request.add_unredirected_header("Authorization", basic(given.login))
+    local = "://127.0.0.1" in given.address or "://localhost" in given.address
+    return (_DIRECT if local else _ANY).open(request, timeout=seconds)

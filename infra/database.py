@@ -3,24 +3,17 @@
 from functools import cache
 from pathlib import Path
 
-from sqlalchemy import Engine, create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, text
+
+from infra import addresses
 
 _MIGRATION_LOCK = 0x7A11
-
-
-def normalise(url: str) -> str:
-    """The same address for psycopg2: SQLAlchemy reads a plain `postgresql://` as another driver."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.split("+")[0] not in {"postgres", "postgresql"}:
-        msg = "a database URL looks like postgresql://user:password@host:5432/database"
-        raise ValueError(msg)
-    return f"postgresql+psycopg2://{rest}"
 
 
 @cache
 def engine(url: str) -> Engine:
     """One engine per address and process; a connection lost while idle is noticed and replaced."""
-    return create_engine(make_url(normalise(url)), pool_pre_ping=True, pool_size=4, hide_parameters=True)
+    return create_engine(addresses.database(url), pool_pre_ping=True, pool_size=4, hide_parameters=True)
 
 
 def migrate(url: str) -> None:

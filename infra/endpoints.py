@@ -2,11 +2,10 @@
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from infra import state
+from infra import addresses, state
 from infra.credentials import secret
 from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
@@ -71,10 +70,10 @@ def endpoints(settings: Settings) -> Endpoints:
     mlflow = settings.mlflow_tracking_uri or _address(known, "mlflow")
     docs = docs_page(settings, known)
     return Endpoints(
-        prefect_api_url=prefect,
+        prefect_api_url=addresses.web(prefect, "PREFECT_API_URL").address,
         prefect_page=page_of(prefect.rstrip("/").removesuffix("/api"), settings.prefect_page),
         mlflow_page=page_of(mlflow, settings.mlflow_page),
-        mlflow_tracking_uri=mlflow,
+        mlflow_tracking_uri=addresses.web(mlflow, "MLFLOW_TRACKING_URI").address,
         database_url=database_url(settings),
         environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
         prefect_login=None if settings.prefect_api_url else prefect_login(settings),
@@ -100,18 +99,16 @@ def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
 def database_url(settings: Settings) -> str:
     """Tailorbird's own database in psycopg2 form. Raises ServicesDownError when it is neither given nor running."""
     if settings.database_url is not None:
-        from infra.roles import parse
-
-        return parse(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
+        return addresses.database(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
     server = EmbeddedPostgres(settings.var)
     if server.running() is None:
         raise ServicesDownError("The database is not running. Start the services with: tailorbird up")
     return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
 
 
-def page_of(address: str, told: str) -> str:
-    """Where people open what programs reach at an address: there, without its password, unless told otherwise."""
-    return told.rstrip("/") or re.sub("//[^/@]*@", "//", address.rstrip("/"))
+def page_of(address: str, page: str) -> str:
+    """Return where people open what programs reach at `address`: at `page` if that is set. It holds no password."""
+    return addresses.shown(page or address).rstrip("/")
 
 
 def prefect_login(settings: Settings) -> str:
@@ -137,7 +134,7 @@ def serves_docs(settings: Settings) -> bool:
 def docs_page(settings: Settings, known: Mapping[str, Service]) -> str:
     """Where a person reads Data Docs; empty when nobody serves them. No part of Tailorbird needs them."""
     if settings.docs_url is not None:
-        return settings.docs_url.rstrip("/")
+        return addresses.shown(settings.docs_url).rstrip("/")
     return known["docs"].address if serves_docs(settings) and "docs" in known else ""
 
 
@@ -159,9 +156,11 @@ def _places(settings: Settings) -> dict[str, str]:
 
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:
-    environment = {"PREFECT_API_URL": url, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    given = addresses.web(url, "PREFECT_API_URL")
+    environment = {"PREFECT_API_URL": given.address, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
     if settings.prefect_api_url is not None:
-        return environment
+        # In a variable of its own: Prefect and MLflow show addresses in errors.
+        return environment | ({"PREFECT_API_AUTH_STRING": given.login} if given.login else {})
     # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
     own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
     return environment | own
@@ -169,6 +168,9 @@ def _prefect(settings: Settings, url: str) -> dict[str, str]:
 
 def _mlflow(settings: Settings, url: str) -> dict[str, str]:
     if settings.mlflow_tracking_uri is not None:
-        return {"MLFLOW_TRACKING_URI": url}
+        given = addresses.web(url, "MLFLOW_TRACKING_URI")
+        user, _, password = given.login.partition(":")
+        login = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password} if user else {}
+        return {"MLFLOW_TRACKING_URI": given.address} | login
     user, password = mlflow_login(settings)
     return {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}

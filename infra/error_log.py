@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from infra.addresses import redact
 from infra.outages import chain
 from models.errors import TailorbirdError
 
@@ -16,7 +17,6 @@ _LONGEST_LOG: Final = 1 << 20
 _LONGEST_ENTRY: Final = 1 << 16
 _LONGEST_MESSAGE: Final = 500
 _FRAMES: Final = 60
-_LOGIN: Final = re.compile(r"//[^/@\s]*@")
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\([^()]*\)=\([^()]*\)")
 # Their messages name code and paths. Others may quote what they could not use: an id, or a cell of a file.
 _QUOTE_NO_DATA: Final = (TailorbirdError, OSError, ImportError, AttributeError, NameError, TypeError)
@@ -73,7 +73,7 @@ def _entry(error: BaseException) -> str:
 
 def _message(error: BaseException) -> str:
     """Return the first line of the message without logins; quoted text is masked, since it may be data."""
-    first = _LOGIN.sub("//***@", (str(error).strip().splitlines() or [""])[0])
+    first = redact((str(error).strip().splitlines() or [""])[0])
     if not isinstance(error, _QUOTE_NO_DATA):
         first = _QUOTED.sub("***", first)
     return first[:_LONGEST_MESSAGE]

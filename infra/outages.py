@@ -5,7 +5,8 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
+
+from infra import addresses
 
 _STATUS: Final = "`tailorbird status` shows what runs and `tailorbird up` starts what is missing."
 _AGAIN: Final = "Nothing is lost: then run the same command again."
@@ -152,11 +153,9 @@ def _detail(error: BaseException) -> str:
     """Return the first line of what the error says: an address without its login, and no answer of a server."""
     if status := _status(error):
         address = str(getattr(getattr(error, "request", None), "url", "") or getattr(error, "url", "") or "")
-        place = urlsplit(address)
-        where = f" at {place.scheme}://{place.netloc.rpartition('@')[2]}" if place.netloc else ""
-        return f"HTTP {status}{where}"
+        return f"HTTP {status}{f' at {addresses.shown(address)}' if address else ''}"
     lines = str(getattr(error, "orig", None) or getattr(error, "reason", None) or error).strip().splitlines()
-    first = re.sub(r"//[^/@\s]*@", "//", lines[0]).partition(" Response body")[0] if lines else ""
+    first = addresses.redact(lines[0]).partition(" Response body")[0] if lines else ""
     return first.rstrip(".")[:_LONGEST_DETAIL]
 
 

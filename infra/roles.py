@@ -7,22 +7,13 @@ from typing import Any
 import psycopg2
 from psycopg2 import errors, sql
 from psycopg2.extensions import ISOLATION_LEVEL_AUTOCOMMIT, encrypt_password
-from sqlalchemy import URL, make_url
+from sqlalchemy import URL
 
-from infra.database import normalise
 from models.errors import TailorbirdError
 
 
 class DatabaseRefusedError(TailorbirdError):
     """The database server does not let us in, or does not let us create what is needed."""
-
-
-def parse(url: str) -> URL:
-    """The URL in psycopg2 form; the message of a mistake does not repeat it, as it holds a password."""
-    try:
-        return make_url(normalise(url))
-    except ValueError as error:
-        raise DatabaseRefusedError(f"TAILORBIRD_DATABASE_URL cannot be used: {error}") from None
 
 
 def give_own_database(admin: URL, name: str, password: str) -> URL:

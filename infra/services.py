@@ -10,6 +10,7 @@ from functools import partial
 from sqlalchemy import URL, make_url
 
 from infra import (
+    addresses,
     alert_addresses,
     automations,
     database,
@@ -154,7 +155,7 @@ class _Startup:
     def _postgres(self) -> URL:
         """The server everything else lives on: the URL that may create databases there."""
         if self.settings.database_url is not None:
-            return roles.parse(self.settings.database_url.get_secret_value())
+            return addresses.database(self.settings.database_url.get_secret_value())
         server = EmbeddedPostgres(self.settings.var, self.settings.postgres_port)
         before, known = server.running(), self.known.get("postgres")
         self._say_if_gone("postgres")
@@ -257,7 +258,7 @@ class _Startup:
         running = self.known[name].running if name in self.known else None
         if variable and getattr(self.settings, variable.lower()) is not None:
             if health.startswith("http") and not healthy(health, 5):
-                address = health.removesuffix("/health").rpartition("@")[2]
+                address = addresses.shown(health.removesuffix("/health"))
                 raise ServicesDownError(
                     f"{variable} is set, but {address} does not answer. Start that server or unset it."
                 )

@@ -1,6 +1,7 @@
 """What the environment says: where things are, and what is used instead of being started."""
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from infra import addresses
 from models.drift.watch import Watch
 from models.errors import TailorbirdError
 from models.gate.limits import Limits
@@ -25,7 +27,12 @@ class Settings(BaseSettings):
     """Read once from the environment and never changed. A port that is None may be chosen freely."""
 
     model_config = SettingsConfigDict(
-        env_prefix="TAILORBIRD_", env_ignore_empty=True, frozen=True, populate_by_name=True, extra="ignore"
+        env_prefix="TAILORBIRD_",
+        env_ignore_empty=True,
+        frozen=True,
+        populate_by_name=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     var: Path = Field(default=Path("var"), validate_default=True)
@@ -99,6 +106,13 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
         return values
 
+    @field_validator(*addresses.READERS)
+    @classmethod
+    def _address(cls, value: Any, about: ValidationInfo) -> Any:
+        """Refuse an address that can be read in two ways: programs would print a part of its password."""
+        addresses.check(str(about.field_name), value.get_secret_value() if isinstance(value, SecretStr) else value)
+        return value
+
     def model_post_init(self, _context: Any) -> None:
         """The lake and the bundles live in `var` unless told otherwise; a folder is made absolute."""
         for name in ("lake", "bundles"):
@@ -108,6 +122,9 @@ class Settings(BaseSettings):
 
 def load() -> Settings:
     """The settings of this process; a value that cannot be read is named with its variable."""
+    for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        if endpoint := os.environ.get(variable):
+            addresses.store(endpoint, variable)
     try:
         return Settings()
     except ValidationError as error:
@@ -120,5 +137,6 @@ def _explain(error: ValidationError) -> str:
     for mistake in error.errors(include_input=False, include_url=False):
         name = str(mistake["loc"][0])
         variable = name if name.isupper() else f"TAILORBIRD_{name.upper()}"
-        lines.append(f"{variable}: {mistake['msg']}. Correct it or unset it.")
+        fault = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
+        lines.append(f"{variable}: {fault}. Correct it or unset it.")
     return "\n".join(lines)

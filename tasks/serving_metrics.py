@@ -8,6 +8,7 @@ from urllib.error import HTTPError
 from prometheus_client.parser import text_string_to_metric_families
 
 from infra import events
+from infra.addresses import shown
 from infra.calls import text_of
 from infra.installation import Installation
 from infra.settings import Settings
@@ -80,8 +81,8 @@ def tell_slow_serving(here: Installation, looks: Looks = _LOOKS) -> str | None:
         if not reason:
             looks.told.forget(address)
         elif not looks.told.lately(address, _HOUR):
-            said = {"reason": reason, "page": address}
-            if events.tell(here.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{address}", said):
+            said = {"reason": reason, "page": shown(address)}
+            if events.tell(here.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said):
                 looks.told.note(address)
             found.append(reason)
     return " ".join(found) or None
@@ -92,9 +93,9 @@ def _judged(settings: Settings, address: str, looks: Looks) -> str | None:
     try:
         seen = read(address)
     except HTTPError as refusal:
-        return f"The metrics of serving at {address} cannot be read: it answers {refusal.code}."
+        return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
-        return f"The metrics of serving at {address} cannot be read: {error}."
+        return f"The metrics of serving at {shown(address)} cannot be read: {error}."
     before = looks.before.setdefault(address, seen)
     since = seen.since(before)
     if since.count < _FEWEST:
@@ -104,4 +105,4 @@ def _judged(settings: Settings, address: str, looks: Looks) -> str | None:
     told = [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []
     if wrong > settings.serving_error_share:
         told.append(f"{wrong:.1%} of the answers are errors ({settings.serving_error_share:.1%} are allowed)")
-    return f"Serving at {address}, last {since.count:.0f} requests: {', '.join(told)}." if told else ""
+    return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(told)}." if told else ""

@@ -2,25 +2,11 @@ import os
 import subprocess
 import sys
 
-import pytest
 from sqlalchemy import text
 
-from infra.database import engine, migrate, normalise
+from infra.database import engine, migrate
 
 MIGRATE = "import os; from infra.database import migrate; migrate(os.environ['DATABASE'])"
-
-
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+asyncpg"])
-def test_every_spelling_of_postgres_becomes_psycopg2(scheme: str) -> None:
-    rest = "user:p%40ss@host:5432/shop?sslmode=require"
-    assert normalise(f"{scheme}://{rest}") == f"postgresql+psycopg2://{rest}"
-
-
-@pytest.mark.parametrize("url", ["mysql://user:secret@host/db", "user:secret@host", "", "sqlite:///secret"])
-def test_an_address_of_something_else_is_refused_without_repeating_it(url: str) -> None:
-    with pytest.raises(ValueError, match="postgresql://user:password@host") as refused:
-        normalise(url)
-    assert "secret" not in str(refused.value)
 
 
 def test_migrating_twice_changes_nothing(empty_database: str) -> None:

@@ -64,19 +64,6 @@ def test_on_a_given_server_a_role_that_may_not_is_told_the_sql_to_run(admin: URL
     assert roles.share_server(given, "mlflow").database == "mlflow"
 
 
-def test_a_url_is_put_in_psycopg2_form() -> None:
-    for given in ("postgres://u:p%40ss@db:5432/shop", "postgresql://u:p%40ss@db:5432/shop"):
-        url = roles.parse(given)
-        assert (url.drivername, url.password, url.database) == ("postgresql+psycopg2", "p@ss", "shop")
-
-
-@pytest.mark.parametrize("given", ["mysql://u:hidden@db/shop", "hidden", "postgresql://u:hidden@db:port/shop"])
-def test_a_url_that_cannot_be_used_is_refused_without_repeating_it(given: str) -> None:
-    with pytest.raises(DatabaseRefusedError, match="TAILORBIRD_DATABASE_URL") as refusal:
-        roles.parse(given)
-    assert "hidden" not in str(refusal.value)
-
-
 def test_a_server_that_is_not_there_is_named_without_the_password(admin: URL) -> None:
     with pytest.raises(DatabaseRefusedError, match="does not let postgres in") as refusal:
         roles.share_server(admin.set(port=1, password="hidden"), "prefect")

@@ -7,7 +7,8 @@ from time import monotonic, sleep
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from infra.database import engine, normalise
+from infra import addresses
+from infra.database import engine
 from tasks import batch_tables
 
 
@@ -16,7 +17,7 @@ def other_role(database: str) -> Iterator[Engine]:
     """The database for a role that sees nothing of what others do."""
     with engine(database).begin() as connection:
         connection.execute(text("CREATE ROLE bystander"))
-    made = create_engine(normalise(database), connect_args={"options": "-c role=bystander"})
+    made = create_engine(addresses.database(database), connect_args={"options": "-c role=bystander"})
     yield made
     made.dispose()
     with engine(database).begin() as connection:

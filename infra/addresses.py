@@ -1,0 +1,119 @@
+"""Reads addresses that may hold a password, and shows them without it. No error repeats a part of an address."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from models.errors import TailorbirdError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
+
+_ADDRESS: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)(.*)", re.DOTALL)
+_PLACE: Final = re.compile(r"(?:[\w.~,-]*|\[[0-9A-Fa-f:.%]+\])(?::\d{1,5})?")
+"""Host and port."""
+_FORBIDDEN: Final = re.compile(r"[\x00-\x20\x7f\\\[\]]|%(?![0-9A-Fa-f]{2})")
+_LOGIN: Final = re.compile(r"//[^\s/@:]*:[^\s\"'<>]*@")
+_ENCODE: Final = (
+    "In its user and password, write @ as %40, / as %2F, # as %23, ? as %3F, % as %25, : as %3A and a space as %20 "
+    "(python3 -c 'import getpass, urllib.parse as u; print(u.quote(getpass.getpass(), safe=\"\"))' encodes a password "
+    "that you type)."
+)
+_DATABASE_FORM: Final = "Write it as postgresql://user:password@host:5432/database."
+_WEB_FORM: Final = "Write it as http://host:port/path or https://user:password@host/path."
+
+
+class AddressRefusedError(TailorbirdError, ValueError):
+    """An address that cannot be used. The message names its variable and repeats nothing of the value."""
+
+
+@dataclass(frozen=True)
+class WebAddress:
+    """An http(s) address without its login. `login` is user:password, decoded, or empty."""
+
+    address: str
+    login: str = field(repr=False)
+
+
+def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
+    """The URL of a PostgreSQL database in psycopg2 form. Raises AddressRefusedError."""
+    from sqlalchemy import make_url  # 0.2 s, which servers of pages can do without
+    from sqlalchemy.exc import ArgumentError
+
+    scheme, _, place, rest = _parts(value, variable, _DATABASE_FORM)
+    if scheme.split("+")[0] not in {"postgres", "postgresql"} or "#" in rest or not _PLACE.fullmatch(place):
+        raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}")
+    try:
+        url = make_url(f"postgresql+psycopg2://{value.partition('://')[2]}")
+    except (ArgumentError, ValueError):
+        raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}") from None
+    # libpq takes both from the query too, where no reader expects a password.
+    moved = {name: str(url.query[name]) for name in ("user", "password") if name in url.query}
+    url = url.difference_update_query(moved)
+    return url.set(username=moved.get("user", url.username), password=moved.get("password", url.password))
+
+
+def web(value: str, variable: str) -> WebAddress:
+    """An http(s) address, apart from its login. Raises AddressRefusedError."""
+    scheme, login, place, rest = _parts(value, variable, _WEB_FORM)
+    if scheme.lower() not in {"http", "https"} or not place or not _PLACE.fullmatch(place):
+        raise AddressRefusedError(f"{variable} cannot be read. {_WEB_FORM} {_ENCODE}")
+    return WebAddress(f"{scheme}://{place}{rest}", unquote(login))
+
+
+def store(value: str, variable: str) -> str:
+    """The address of a folder in an object store, which takes no password. Raises AddressRefusedError."""
+    _, login, _, _ = _parts(value, variable, "Write it as s3://bucket/folder.")
+    if ":" in login:
+        raise AddressRefusedError(
+            f"{variable} holds a user and a password, which an object store does not read there. Remove them, and set "
+            "the variables of the store instead, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    return value
+
+
+READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
+    "database_url": database,
+    **dict.fromkeys(("prefect_api_url", "mlflow_tracking_uri", "prefect_page", "mlflow_page"), web),
+    **dict.fromkeys(("docs_url", "webhook_url", "metrics_url"), web),
+    **dict.fromkeys(("lake", "bundles"), store),
+}
+"""What reads each setting that is an address, or several by comma."""
+
+
+def check(setting: str, value: str | None) -> None:
+    """Read the addresses of a setting. Raises AddressRefusedError, which does not repeat the variable."""
+    several = (value or "").split(",") if setting == "metrics_url" else [value or ""]
+    for address in filter(None, map(str.strip, several)):
+        if READERS[setting] is not store or "://" in address:
+            READERS[setting](address, "it")
+
+
+def shown(address: str) -> str:
+    """The address for messages and links: scheme, host, port and path, without login, query and fragment."""
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        return "(an address that cannot be read)"
+    scheme, authority, rest = parts.groups()
+    if "@" in rest:  # a password with a slash goes on there
+        authority, rest = "", ""
+    return f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', rest)[0]}"
+
+
+def redact(text: str) -> str:
+    """The text with `***` in the place of every user:password of an address in it."""
+    return _LOGIN.sub("//***@", text)
+
+
+def _parts(value: str, variable: str, form: str) -> tuple[str, str, str, str]:
+    """Scheme, login (still encoded), host with port, and the rest, of an address that can be read in one way only."""
+    parts = _ADDRESS.fullmatch(value)
+    if parts is None:
+        raise AddressRefusedError(f"{variable} cannot be read. {form}")
+    scheme, authority, rest = parts.groups()
+    login, _, place = authority.rpartition("@")
+    if "@" in login or "@" in rest or _FORBIDDEN.search(login):
+        raise AddressRefusedError(f"{variable} cannot be read: a character in it has to be percent-encoded. {_ENCODE}")
+    return scheme, login, place, rest
