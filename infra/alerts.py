@@ -56,6 +56,7 @@ _EVENTS: Final = (
     ("review-expired", "nobody decided a review in time", events.EXPIRED_REVIEW),
     ("lists-stale", "recommendations are stale", events.STALE_LISTS),
     ("gate-refused", "the gate refused a challenger", events.GATE_REFUSED),
+    ("version-altered", "a registered version was altered", events.ALTERED_VERSION),
     ("audit", "an audit is beyond its margin", events.AUDIT),
     ("retrain-given-up", "a retraining was given up", events.GIVEN_UP),
 )

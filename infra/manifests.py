@@ -127,7 +127,7 @@ def read_signed(folder: Path, digest: str | None = None) -> Manifest:
 
 def check_names(place: str, names: Iterable[str], manifest: Manifest) -> None:
     """Raise BundleRefusedError when a place holds what the manifest does not list."""
-    strange = sorted(set(names) - {*manifest.files, MANIFEST, SIGNATURE, _LEFT_BY_MLFLOW})
+    strange = [ascii(name)[1:-1] for name in sorted({*names} - {*manifest.files, MANIFEST, SIGNATURE, _LEFT_BY_MLFLOW})]
     if strange:
         raise BundleRefusedError(
             f"{place} holds what its manifest does not list: {', '.join(strange)}. Find out who put it there, then "

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlflow import MlflowClient, artifacts
@@ -173,9 +173,18 @@ class Registry:
                 raise
         for known in self._client.search_model_versions(f"name = '{NAME}' and run_id = '{run_id}'"):
             return int(known.version)
-        source = f"{self.run(run_id).info.artifact_uri}/{MODEL_PATH}"
+        source = self.source(run_id)
         made = self._client.create_model_version(NAME, source, run_id, tags=dict(tags), await_creation_for=0)
         return int(made.version)
+
+    def source(self, run_id: str) -> str:
+        """Where MLflow stores the model of a run."""
+        return f"{self.run(run_id).info.artifact_uri}/{MODEL_PATH}"
+
+    def files(self, run_id: str, path: str) -> dict[str, int]:
+        """The size in bytes of each file in a folder of a run's artifacts; -1 for folders."""
+        found = self._client.list_artifacts(run_id, path)
+        return {PurePosixPath(one.path).name: -1 if one.is_dir else int(one.file_size or 0) for one in found}
 
     def version(self, version: int) -> ModelVersion:
         """One registered version. Raises VersionGoneError when it was deleted."""

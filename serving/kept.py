@@ -1,6 +1,7 @@
 """Where the champion's bundle is kept."""
 
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Engine, select
 
@@ -12,11 +13,11 @@ class NothingPromotedError(TailorbirdError):
     """An installation without a champion."""
 
 
-def champion_bundle(engine: Engine) -> tuple[Path, str]:
-    """Folder and digest of the bundle that was promoted last; raises NothingPromotedError."""
-    newest = select(promotions.c.bundle, promotions.c.digest).order_by(promotions.c.promotion_id.desc()).limit(1)
+def champion(engine: Engine) -> Mapping[str, Any]:
+    """Return the newest row of `promotions`; raises NothingPromotedError."""
+    newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
     with engine.connect() as connection:
-        row = connection.execute(newest).first()
+        row = connection.execute(newest).mappings().first()
     if row is None:
         raise NothingPromotedError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
-    return Path(row.bundle), str(row.digest)
+    return dict(row)

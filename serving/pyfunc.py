@@ -20,7 +20,7 @@ from models.shelf_rules import ShelfRules
 from models.training_data import index_of
 from serving.questions import Question, QuestionRefusedError, questions
 
-_USER_KEY: Final = re.compile(r"[0-9a-f]{64}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")
 _NUMBERS: Final = {"rank": "int64", "score": "float64"}
 
@@ -71,7 +71,7 @@ class LoadedModel:
 
     def _key(self, user: str) -> str:
         """The user's key; a raw id that looks like one is taken for it only if the model knows somebody of that key."""
-        looks_like_one = _USER_KEY.fullmatch(user) is not None
+        looks_like_one = _SHA256.fullmatch(user) is not None
         if looks_like_one and (self.pseudonym_key is None or index_of(self.users, np.array([user]))[0] >= 0):
             return user
         if self.pseudonym_key is None:
@@ -83,8 +83,12 @@ class LoadedModel:
 
 
 def _load_pyfunc(path: str) -> LoadedModel:
-    """Called by MLflow with the folder of the model. Raises BundleRefusedError before anything in it is opened."""
-    bundle = bundles.load(Path(path))
+    """Called by MLflow with the folder of the model. Raises BundleRefusedError before anything in it is opened.
+
+    Folders of verified copies are named by the digest of their manifest, and hold no other bundle.
+    """
+    folder = Path(path)
+    bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
     speakers = in_turn(bundle.model, bundle.segments, bundle.fallback)
     key = known_secret(load(), "pseudonym-key")
     answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available))

@@ -38,6 +38,14 @@ def permit(mode: str) -> None:
         raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
 
 
+def _check_recorded(review: Review) -> None:
+    if not review["digest"] or not review["run_id"]:
+        raise DecisionRefusedError(
+            f"Version {review['model_version']} was reviewed before reviews recorded the digest of its bundle, so it "
+            f"cannot be promoted: run `tailorbird review --dataset {review['dataset_version']}` again."
+        )
+
+
 def _check(review: Review, answer: Answer, mode: str) -> None:
     version, already = review["model_version"], review["decision"]
     if already:
@@ -51,6 +59,7 @@ def _check(review: Review, answer: Answer, mode: str) -> None:
         raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is written down.")
     if answer.approve:
         permit(mode)
+        _check_recorded(review)
     if answer.approve and not review["passed"] and not answer.override:
         failed = "; ".join(f"{check['name']}: {check['detail']}" for check in review["gate"] if not check["passed"])
         raise DecisionRefusedError(

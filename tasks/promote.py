@@ -2,7 +2,6 @@
 
 from math import isfinite
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection
@@ -10,35 +9,39 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra import bundles
 from infra.installation import Installation
-from infra.registry import MODEL_PATH, Registry
+from infra.manifests import BundleRefusedError, read_signed
+from infra.promoted_bundles import verify_promoted
+from infra.registered_bundles import check_version, downloaded_model
+from infra.registry import Registry
 from infra.schema import promotions
 from tasks.champion import Champion, champion
 from tasks.reviews import Answer, DecisionRefusedError, Review, close
 
-_COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "gate", "overridden")
+_COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 
 
 def promote(here: Installation, registry: Registry, review: Review, answer: Answer) -> None:
     """Keep the version's bundle, then replace the champion that the gate compared it with.
 
-    Raises DecisionRefusedError when that one answers no more, or somebody else decided first.
+    Raises DecisionRefusedError when that one answers no more, or somebody else decided first, and BundleRefusedError
+    when MLflow holds another bundle than the reviewed one.
     """
     version = int(review["model_version"])
     with here.engine.connect() as connection:
         _expect(champion(connection), review)
-    run = registry.run(str(registry.version(version).run_id))
-    with TemporaryDirectory() as scratch:
-        folder = registry.download(run.info.run_id, MODEL_PATH, Path(scratch))
-        bundle, digest = bundles.keep(folder, here.bundles)
+    check_version(registry, registry.version(version), review["run_id"])
+    bundle, manifest = _kept(here, registry, review)
+    run = registry.run(review["run_id"])
     row = {
         "follows": review["against"],
         "model_version": version,
-        "kind": run.data.tags["kind"],
+        "kind": manifest["kind"],
         "dataset_version": review["dataset_version"],
         # JSON has no word for what could not be measured.
         "metrics": {name: value for name, value in run.data.metrics.items() if isfinite(value)},
         "bundle": str(bundle),
-        "digest": digest,
+        "digest": review["digest"],
+        "run_id": review["run_id"],
         "gate": review["gate"],
         "overridden": not review["passed"],
     }
@@ -47,10 +50,23 @@ def promote(here: Installation, registry: Registry, review: Review, answer: Answ
         _enter(connection, row, answer)
 
 
+def _kept(here: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:
+    """Keep the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
+    with downloaded_model(registry, review["run_id"]) as folder:
+        bundle, _ = bundles.keep(folder, here.bundles, review["digest"])
+    manifest = read_signed(bundle, review["digest"]).content
+    if manifest["run_id"] != review["run_id"]:
+        raise BundleRefusedError(
+            f"The reviewed bundle of version {review['model_version']} comes from the run {manifest['run_id']}, not "
+            f"from {review['run_id']}. Run `tailorbird review` again."
+        )
+    return bundle, manifest
+
+
 def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Answer) -> None:
     """Let an earlier promotion's bundle answer again, in place of `holder`. Raises BundleRefusedError or
     DecisionRefusedError."""
-    bundles.verify(Path(earlier["bundle"]), earlier["digest"])
+    verify_promoted(earlier)
     row = {name: earlier[name] for name in _COPIED}
     root = earlier["restores"] or earlier["promotion_id"]
     _enter(connection, row | {"follows": holder["promotion_id"], "restores": root}, answer)

@@ -1,12 +1,12 @@
 """Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
 
-from pathlib import Path
-
 from prefect import task
 
-from infra import bundles, events
+from infra import events
 from infra.installation import Installation, current
-from infra.registry import Registry, VersionGoneError
+from infra.promoted_bundles import verify_promoted
+from infra.registered_bundles import check_listing, check_version
+from infra.registry import Registry
 from infra.version import git_commit
 from models import promotion
 from models.columns import USER_KEY
@@ -24,6 +24,7 @@ from tasks.review_report import tell_reviewers
 from tasks.reviews import APPROVED, Review, request, review_of
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
+from tasks.trained_bundles import recorded, recorded_all
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 SWITCHED_OFF = "promotion is switched off"
@@ -31,23 +32,23 @@ UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
 """After these nothing new answers shoppers."""
 
 
-def _rival(registry: Registry, version: str, holder: Champion | None) -> str | None:
-    """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks."""
+def _rival(here: Installation, registry: Registry, version: str, holder: Champion | None) -> str | None:
+    """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
+
+    The run of a champion from before runs were recorded is trained again.
+    """
     if holder is None:
         return None
-    run_id = _run_of(registry, holder)
-    if holder["dataset_version"] == version:
+    run_id = _run_of(holder)
+    if holder["dataset_version"] == version and recorded(here.engine, run_id):
         return run_id
     settings = registry.settings(run_id)
     return str(train_model.fn(version, holder["kind"], settings))
 
 
-def _run_of(registry: Registry, holder: Champion) -> str:
-    """The champion's training run; its bundle still knows it when the version was deleted in MLflow."""
-    try:
-        return str(registry.version(holder["model_version"]).run_id)
-    except VersionGoneError:
-        return str(bundles.verify(Path(holder["bundle"]), holder["digest"])["run_id"])
+def _run_of(holder: Champion) -> str:
+    """The champion's training run; promotions of older versions have it in their bundle alone."""
+    return str(holder["run_id"] or verify_promoted(holder)["run_id"])
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
@@ -85,10 +86,11 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     follow(here.engine, registry)
     with here.engine.connect() as connection:
         holder = champion(connection)
-    rival = _rival(registry, version, holder)
+    rival = _rival(here, registry, version, holder)
     compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
-    evaluations = {run_id: evaluation_of(registry, run_id) for run_id in compared}
-    kinds = {run_id: str(registry.run(run_id).data.tags["kind"]) for run_id in compared}
+    trained = recorded_all(here.engine, compared)
+    evaluations = {run_id: evaluation_of(registry, run_id, trained[run_id].evaluation_digest) for run_id in compared}
+    kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = holder is not None and holder["dataset_version"] != version
@@ -98,8 +100,10 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
     number = registry.register(best, tags)
+    check_version(registry, registry.version(number), best)
+    check_listing(registry, best, trained[best].digest)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
-    review = request(here, version, number, gate, against)
+    review = request(here, version, number, trained[best], gate, against)
     follow(here.engine, registry)
     told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
     report = tell_reviewers(here, registry, told)

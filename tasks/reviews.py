@@ -12,6 +12,7 @@ from infra.installation import Installation
 from infra.schema import reviews
 from models.errors import TailorbirdError
 from models.gate.check import Gate
+from tasks.trained_bundles import TrainedBundle
 
 APPROVED: Final = "approved"
 REJECTED: Final = "rejected"
@@ -46,17 +47,21 @@ class Answer:
         return APPROVED if self.approve else REJECTED
 
 
-def request(here: Installation, dataset_version: str, model_version: int, gate: Gate, against: int) -> Review:
-    """Ask for a decision about a version that was held against the champion of the promotion `against` (0: none).
+def request(
+    here: Installation, dataset_version: str, model_version: int, bundle: TrainedBundle, gate: Gate, against: int
+) -> Review:
+    """Ask for a decision about a version's bundle after the gate compared it with the promotion `against` (0: none).
 
-    One that is still open, or that nobody decided in time, is asked anew; one that a person decided stays as it is.
-    Returns it as it stands.
+    A review that is open, or was closed by the deadline, is renewed. One that a person decided stays as it is; raises
+    DecisionRefusedError when it is about another bundle. Returns the review as it is now.
     """
     expires = func.now() + text("make_interval(secs => :seconds)").bindparams(
         seconds=here.settings.review_days * 86_400
     )
     asked = {
         "dataset_version": dataset_version,
+        "run_id": bundle.run_id,
+        "digest": bundle.digest,
         "passed": gate.passed,
         "gate": _plain(gate.checks),
         "groups": _plain(gate.groups),
@@ -71,7 +76,13 @@ def request(here: Installation, dataset_version: str, model_version: int, gate: 
     )
     with here.engine.begin() as connection:
         connection.execute(again)
-    return review_of(here, model_version)
+    review = review_of(here, model_version)
+    if (review["run_id"], review["digest"]) != (bundle.run_id, bundle.digest):
+        raise DecisionRefusedError(
+            f"Version {model_version} was decided when it stood for another bundle, and this decision stays. Delete "
+            "the version in MLflow, then run `tailorbird review` again: the bundle becomes a new version."
+        )
+    return review
 
 
 def review_of(here: Installation, model_version: int | None = None) -> Review:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterator
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from infra import bundles
 from infra.bulk import read_table
 from infra.installation import Installation
+from infra.promoted_bundles import load_promoted
 from infra.schema import exclusions, segments, suppressions, users
 from models.answers import Answers, in_turn
 from models.columns import PURCHASE, USER_KEY
@@ -40,7 +39,7 @@ class NobodyAnswersError(TailorbirdError):
 def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
     holder = champion_of(here)
-    bundle = bundles.load(Path(holder["bundle"]), holder["digest"])
+    bundle = load_promoted(holder)
     people = _people(here)
     if not len(people):
         raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")

@@ -1,5 +1,6 @@
 """Writes down what was found out about a model: figures, tables and plots, as artifacts of its run."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from infra.manifests import sha256
 from infra.registry import Registry
+from models.errors import TailorbirdError
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.importance import Importance
@@ -27,6 +30,10 @@ IMPORTANCE: Final = "feature_importance"
 """A table and a plot."""
 FORMAT: Final = 4
 """Of what is measured and stored; a run of another format is made anew."""
+
+
+class AlteredEvaluationError(TailorbirdError):
+    """Figures in MLflow that are not those which training measured."""
 
 
 def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
@@ -84,9 +91,22 @@ def _cell(figures: dict[str, float], name: str) -> str:
     return said(of(figures, name)) if name + LOW in figures else ""
 
 
-def evaluation_of(registry: Registry, run_id: str) -> Evaluation:
-    """What a training run measured, from its artifacts."""
+def evaluation_digest(folder: Path) -> str:
+    """Return one digest (hex) of the files that reviews read."""
+    return hashlib.sha256("".join(sha256(folder / name) for name in (SUMMARY, PER_USER)).encode()).hexdigest()
+
+
+def evaluation_of(registry: Registry, run_id: str, digest: str | None = None) -> Evaluation:
+    """Return what a training run measured, from its artifacts.
+
+    Raises AlteredEvaluationError when they have another digest than the expected one.
+    """
     with TemporaryDirectory() as scratch:
         folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
+        if digest and evaluation_digest(folder) != digest:
+            raise AlteredEvaluationError(
+                f"The figures of run {run_id} in MLflow are not those that training measured. Restore them, or delete "
+                "the run in MLflow and run `tailorbird review`, which trains it again."
+            )
         summary = json.loads((folder / SUMMARY).read_text())
         return Evaluation(pq.read_table(folder / PER_USER, memory_map=False), summary)

@@ -31,8 +31,9 @@ from tasks.load_dataset import open_dataset
 from tasks.measure_costs import measure_costs
 from tasks.progress import progress
 from tasks.search.results import best_for
-from tasks.store_evaluation import EVALUATION_PATH, store_evaluation
+from tasks.store_evaluation import EVALUATION_PATH, evaluation_digest, store_evaluation
 from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
+from tasks.trained_bundles import TrainedBundle, record, recorded
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
@@ -60,7 +61,8 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
     found, searched_by = (settings, "") if settings is not None else settings_of(here, version, kind)
     key = run_key(version, kind, found, seed)
     known = registry.finished_run(key)
-    if known:
+    stored = recorded(here.engine, known.info.run_id) if known else None
+    if known and stored and stored.run_key == key:  # a run of anybody else may carry the same tag
         show_links({TRAINING: registry.page(known.info.run_id)}, kind)
         return str(known.info.run_id)
     dataset = open_dataset(version)
@@ -76,11 +78,15 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
     with registry.recorded(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
         show_links({TRAINING: registry.page(run_id)}, kind)
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
-        _train(registry, run_id, dataset, kind, found, seed)
+        digest, figures = _train(registry, run_id, dataset, kind, found, seed)
+        record(here.engine, TrainedBundle(run_id, key, kind, version, digest, figures))
     return run_id
 
 
-def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int) -> None:
+def _train(
+    registry: Registry, run_id: str, dataset: Dataset, kind: str, settings: dict[str, Any], seed: int
+) -> tuple[str, str]:
+    """Log a model and its figures to a run; returns the digests of both, taken before MLflow gets the files."""
     model, config = catalog.model_type(kind), catalog.config(kind, settings)
 
     def fit(data: TrainingData) -> Recommender:
@@ -103,14 +109,16 @@ def _train(registry: Registry, run_id: str, dataset: Dataset, kind: str, setting
     with TemporaryDirectory() as scratch:
         folder, popular = Path(scratch), popularity(whole)
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
-        _store_model(folder / MODEL_PATH, final, whole, segments, origin)
+        digest = _store_model(folder / MODEL_PATH, final, whole, segments, origin)
         costs = {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds}
         summary |= costs | measure_costs(final, popular, folder / MODEL_PATH)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
+        figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
     registry.log(run_id, summary)
     for point in appraisal.curve:
         registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
+    return digest, figures
 
 
 def _known_at(dataset: Dataset, cut: int) -> TrainingData:
@@ -120,8 +128,11 @@ def _known_at(dataset: Dataset, cut: int) -> TrainingData:
 
 def _store_model(
     folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundles.Origin
-) -> None:
-    """Write the bundle, then open it again: what cannot be read back the same is never offered for review."""
+) -> str:
+    """Write the bundle, then open it again: what cannot be read back the same is never offered for review.
+
+    Returns the manifest's digest.
+    """
     described = mlflow_files(origin.run_id)
     digest = bundles.write(
         folder, model, popularity(data), origin, segments, available=data.available, beside=described
@@ -130,3 +141,4 @@ def _store_model(
     again = bundles.load(folder, digest).model
     if not np.array_equal(again.scores(probe), model.scores(probe)):
         raise RuntimeError(f"{model.kind} gives other scores after it was stored and read back.")
+    return digest

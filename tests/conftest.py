@@ -68,13 +68,13 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostg
 @pytest.fixture
 def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh database without any table."""
-    yield from _database(postgres, "template1")
+    yield from fresh_database(postgres, "template1")
 
 
 @pytest.fixture
 def database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh migrated database."""
-    yield from _database(postgres, _TEMPLATE)
+    yield from fresh_database(postgres, _TEMPLATE)
 
 
 @pytest.fixture
@@ -100,7 +100,8 @@ def own_var(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "var"
 
 
-def _database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+def fresh_database(server: EmbeddedPostgres, template: str) -> Iterator[str]:
+    """Yield the URL of a new copy of a template, dropped afterwards."""
     name = f"test_{next(_NUMBERS)}"
     _administer(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     url = server.url(name)

@@ -138,14 +138,30 @@ def logins() -> None:
 
 
 @app.command()
-def verify(folder: Annotated[Path | None, typer.Argument(help="By default the champion's.")] = None) -> None:
-    """Check the signature and every file of a model bundle, and print its folder, so that a server can be given it."""
-    from infra.bundles import verify as check
-    from serving.kept import champion_bundle
+def verify(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="A folder, models:/tailorbird/3 or models:/tailorbird@champion. By default the champion."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Put a verified copy into this folder.")] = None,
+    digest: Annotated[str | None, typer.Option(help="Accept no other manifest than the one with this sha256.")] = None,
+) -> None:
+    """Verify every file of a model and print a folder with it that nobody else can change, to be served."""
+    if model is not None and model.startswith("models:/"):
+        from infra.verified_models import verified_copy
 
-    found, digest = (folder, None) if folder else champion_bundle(running.database())
-    check(found, digest)
-    print(found)
+        print(verified_copy(model, to, digest))
+        return
+    from infra.private_folders import verified_folder
+
+    if model is None:
+        from infra.promoted_bundles import verify_promoted
+        from serving.kept import champion
+
+        promoted = champion(running.database())
+        verify_promoted(promoted)
+        model, digest = promoted["bundle"], digest or promoted["digest"]
+    print(verified_folder(Path(model), to, digest))
 
 
 @app.command("signing-key")

@@ -30,6 +30,7 @@ from tasks.carry_out import carry_out
 from tasks.champion import champion, follow
 from tasks.load_dataset import newest_version, open_dataset
 from tasks.reviews import Answer, request, review_of
+from tasks.trained_bundles import TrainedBundle, recorded
 from tests.flows.forked import Commands
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
@@ -182,7 +183,9 @@ class Desk:
         """Ask for a decision about a version, as `review` does; returns it."""
         asked = version or self.version()
         gate = Gate(passed, (Check("is tall enough", 1.0, 2.0, passed, "It is 1 m tall."),))
-        review = request(self.here, newest_version(), asked, gate, self.champion()["promotion_id"])
+        run_id = str(self.registry.version(asked).run_id)
+        bundle = recorded(self.here.engine, run_id) or TrainedBundle(run_id, "a key", "als", "v1", "no digest", "none")
+        review = request(self.here, newest_version(), asked, bundle, gate, self.champion()["promotion_id"])
         follow(self.here.engine, self.registry)
         announce(self.registry, review)
         return asked

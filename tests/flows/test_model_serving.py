@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 CHAMPION = "models:/tailorbird@champion"
 LOAD = """
 import sys, json, mlflow, pandas
-model = mlflow.pyfunc.load_model({uri!r})
+from infra.verified_models import verified_copy
+model = mlflow.pyfunc.load_model(str(verified_copy({uri!r})))
 rows = model.predict(pandas.DataFrame(json.loads(sys.argv[1])))
 print("ROWS " + rows.to_json(orient="records"))
 known = model.metadata
@@ -40,11 +41,12 @@ def environment(shop: Shop) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def address(stocked: Shop) -> Iterator[str]:
-    """MLflow's own server of the champion."""
+    """MLflow's own server of the verified champion."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", CHAMPION, "--env-manager", "local"]
+    folder = stocked.run("verify", CHAMPION).strip()
+    command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", folder, "--env-manager", "local"]
     path = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     process = subprocess.Popen(
         [*command, "--host", "127.0.0.1", "--port", str(port), "--workers", "1"],

@@ -64,7 +64,7 @@ def test_a_champion_that_was_deleted_in_mlflow_answers_and_is_compared_with_all_
     delete(desk, version)
     assert reconcile_once() == []
     assert desk.champion()["model_version"] == version
-    assert _run_of(desk.registry, desk.champion()) == run_id
+    assert _run_of(desk.champion()) == run_id
     other = desk.version()
     desk.registry.set_alias(CHAMPION, other)
     reconcile_once()

@@ -5,6 +5,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, inspect, text
 
+from infra import training_schema as training_schema
 from infra.database import engine
 from infra.monitoring_schema import metadata
 from infra.schema import LEDGER, ingest_batches, ingest_chunks

@@ -20,6 +20,7 @@ from tasks.reviews import (
     request,
     review_of,
 )
+from tasks.trained_bundles import TrainedBundle
 
 YES, NO = Answer(True, "bob", "fine", "form"), Answer(False, "ann", "too few lists", "command")
 
@@ -30,7 +31,11 @@ def gate(passed: bool = True, value: float = 1.0) -> Gate:
 
 
 def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:
-    return request(here, "v1", version, gate(**said), 0)
+    return request(here, "v1", version, bundle(version), gate(**said), 0)
+
+
+def bundle(version: int, digest: str = "a digest") -> TrainedBundle:
+    return TrainedBundle(f"run {version}", "a key", "als", "v1", digest, "figures")
 
 
 def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
@@ -130,11 +135,37 @@ def test_a_decision_is_made_once_and_against_the_gate_only_on_purpose(
 ) -> None:
     failed = [{"name": "is tall", "passed": passed, "detail": "1 m."}]
     review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann", "gate": failed}
+    review |= {"run_id": "run", "digest": "a digest"}
     if told is None:
         _check(review, answer, mode)
         return
     with pytest.raises(DecisionRefusedError, match=told):
         _check(review, answer, mode)
+
+
+def test_a_decided_review_keeps_the_bundle_that_was_decided_about(installation: Installation) -> None:
+    review = ask(installation, 3)
+    assert (review["run_id"], review["digest"]) == ("run 3", "a digest")
+    renewed = request(installation, "v1", 3, bundle(3, "another digest"), gate(), 0)
+    assert renewed["digest"] == "another digest"  # nobody decided about the first one
+    with installation.engine.begin() as connection:
+        close(connection, renewed, YES)
+    with pytest.raises(DecisionRefusedError, match="Version 3 was decided when it stood for another bundle"):
+        request(installation, "v1", 3, bundle(3, "a third digest"), gate(), 0)
+    assert review_of(installation, 3)["digest"] == "another digest"
+
+
+def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_reviewed_again_to_be_promoted(
+    installation: Installation,
+) -> None:
+    ask(installation, 3)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET run_id = NULL, digest = NULL"))
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    with pytest.raises(DecisionRefusedError, match=r"before reviews recorded .* review --dataset v1` again"):
+        carry_out(installation, registry, 3, YES)
+    assert review_of(installation, 3)["decision"] is None
+    assert carry_out(installation, registry, 3, NO)["decision"] == REJECTED
 
 
 def test_a_no_is_written_down_though_mlflow_is_away(installation: Installation) -> None:

@@ -63,11 +63,12 @@ def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytes
     data = open_dataset(stage.manifest["version"]).training_data(stage.manifest["as_of"])
     model = catalog.model_type("own_frequency").fit(data, catalog.config("own_frequency"), 7)
     scores = model.scores(data.user[:1])[0]
-    bundles.write(tmp_path / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
+    digest = bundles.write(tmp_path / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
     registry.log_folder(run_id, tmp_path / "draft")
     registry.finish_run(run_id)
     version = registry.register(run_id, {})
     row = {"dataset_version": stage.manifest["version"], "model_version": version, "passed": True, "gate": []}
+    row |= {"run_id": run_id, "digest": digest}
     with stage.here.engine.begin() as connection:
         against = connection.execute(select(promotions.c.promotion_id)).scalar_one()
         connection.execute(insert(reviews).values(row | {"against": against}))

@@ -1,0 +1,47 @@
+"""What training stored in MLflow, as Postgres recorded it: artifacts that differ from the record are refused."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import Engine, insert, select
+
+from infra.training_schema import trained_bundles
+from models.errors import TailorbirdError
+
+
+@dataclass(frozen=True)
+class TrainedBundle:
+    """The bundle and the figures of one training run."""
+
+    run_id: str
+    run_key: str
+    kind: str
+    dataset_version: str
+    digest: str
+    """Of the bundle's manifest."""
+    evaluation_digest: str
+
+
+def record(engine: Engine, bundle: TrainedBundle) -> None:
+    """Record a new training run."""
+    with engine.begin() as connection:
+        connection.execute(insert(trained_bundles).values(asdict(bundle)))
+
+
+def recorded(engine: Engine, run_id: str) -> TrainedBundle | None:
+    """Return the record of a run; None for runs of older versions and of anybody else."""
+    columns = [column for column in trained_bundles.c if column.name != "trained_at"]
+    with engine.connect() as connection:
+        row = connection.execute(select(*columns).where(trained_bundles.c.run_id == run_id)).mappings().first()
+    return TrainedBundle(**row) if row else None
+
+
+def recorded_all(engine: Engine, run_ids: Sequence[str]) -> dict[str, TrainedBundle]:
+    """Return the records of these runs. Raises TailorbirdError when one has none."""
+    found = {run_id: recorded(engine, run_id) for run_id in run_ids}
+    if missing := [run_id for run_id, bundle in found.items() if bundle is None]:
+        raise TailorbirdError(
+            f"No training here recorded the run {', '.join(missing)} of MLflow, so its figures and files cannot be "
+            "trusted: run `tailorbird review` to train it again."
+        )
+    return {run_id: bundle for run_id, bundle in found.items() if bundle is not None}
