@@ -11,6 +11,7 @@ import typer
 
 from flows.commands import ingestion, lake, modelling, reviewing, schedules, services
 from flows.commands.running import say
+from infra.permissions import PRIVATE
 from models.errors import TailorbirdError
 
 FAILED: Final = 1
@@ -40,6 +41,7 @@ app.add_typer(schedules.app, name="schedules")
 
 def main() -> NoReturn:
     """Run a command. Every error becomes a sentence and an exit code; its traceback goes to the log."""
+    os.umask(PRIVATE)
     _log_errors_of_threads()
     sys.exit(_run())
 

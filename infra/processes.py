@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -14,10 +15,13 @@ from typing import Any
 
 import psutil
 
+from infra.permissions import PRIVATE
 from models.errors import TailorbirdError
 
 _MARK = "TAILORBIRD_SERVICE"
 _LOG_BYTES = 10_000_000
+_LOGIN = re.compile("//.*@")
+"""User and password in an address."""
 _CLOCK_STEP = 2.0  # seconds; psutil's start times move when the machine's clock is corrected
 
 
@@ -40,39 +44,46 @@ class Running:
 
 @dataclass(frozen=True)
 class Command:
-    """What to start. `mark` (one per service and var folder) is how stray children are found again."""
+    """What to start. `mark` (one per service and var folder) is how stray children are found again.
+
+    The process gets the variables named here and no others. `taken_over` come from the shell, so that another shell is
+    no reason to start it again.
+    """
 
     mark: str
     arguments: Sequence[str]
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    taken_over: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path = Path("/")
     user: int | None = None
 
     @property
     def digest(self) -> str:
-        """Differs when the command has to be started anew to take effect; says nothing about its secrets."""
-        told = [list(self.arguments), sorted(self.environment.items()), str(self.folder)]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+        """Differs when a restart is needed for the command to take effect; depends on no secret."""
+        public = {name: _LOGIN.sub("//", value) for name, value in self.environment.items()}
+        parts = [list(self.arguments), sorted(public.items()), str(self.folder)]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def start(command: Command) -> Running:
     """Start it in a session of its own, so that closing the terminal or Ctrl-C does not end it."""
-    command.log.parent.mkdir(parents=True, exist_ok=True)
+    command.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if command.log.exists() and command.log.stat().st_size > _LOG_BYTES:
         command.log.replace(command.log.with_suffix(".log.1"))
     identity: dict[str, Any] = {}
     if command.user is not None:
         identity = {"user": command.user, "group": command.user, "extra_groups": []}
-    with command.log.open("ab") as log:
+    with os.fdopen(os.open(command.log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as log:
         process = subprocess.Popen(
             command.arguments,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=command.folder,
-            env={**os.environ, **command.environment, **command.secrets, _MARK: command.mark},
+            env={**command.taken_over, **command.environment, **command.secrets, _MARK: command.mark},
+            umask=PRIVATE,
             start_new_session=True,
             **identity,
         )

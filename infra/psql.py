@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import make_url
 
-from infra.embedded import binaries
+from infra.shelter import binaries
 
 
 def run(url: str, arguments: Sequence[str]) -> int:

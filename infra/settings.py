@@ -75,6 +75,8 @@ class Settings(BaseSettings):
     serving_error_share: float = Field(default=0.01, ge=0, le=1)
     docs_port: PortOrNone | None = None  # 0: serve no Data Docs
     docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
+    pass_environment: str = ""
+    """Further variables of the shell that the services need, by comma; PostgreSQL never gets them."""
 
     @field_validator("var")
     @classmethod

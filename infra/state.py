@@ -48,7 +48,7 @@ def store(var: Path, services: dict[str, Service]) -> None:
 @contextmanager
 def locked(var: Path, say: Say) -> Iterator[None]:
     """Only one `up` or `down` works on a var folder at a time; another one says that it waits, and waits."""
-    var.mkdir(parents=True, exist_ok=True)
+    var.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (var / "services.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -18,8 +18,9 @@ import pytest
 from deltalake import DeltaTable
 
 from infra.credentials import secret
-from infra.embedded import EmbeddedPostgres, binaries
+from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
+from infra.shelter import binaries
 
 if TYPE_CHECKING:
     from conftest import Shop

