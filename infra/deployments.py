@@ -34,7 +34,10 @@ def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
 
 
 def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "subprocess.Popen[bytes] | None":
-    """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows."""
+    """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows.
+
+    `environment` is all that it gets.
+    """
     kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", authorization(environment))
     if kept is not None and kept["value"] == fingerprint(home):
         return None
@@ -43,7 +46,7 @@ def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "s
             f"There is no prefect.yaml in {home}. Run this in a clone, or set TAILORBIRD_HOME to one."
         )
     # Left out, so that Prefect keeps the template and each worker fills in its own folder.
-    place = {name: value for name, value in {**os.environ, **environment}.items() if name != "TAILORBIRD_HOME"}
+    place = {name: value for name, value in environment.items() if name != "TAILORBIRD_HOME"}
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         return subprocess.Popen(

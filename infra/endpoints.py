@@ -1,11 +1,10 @@
 """Where the services answer, and what a program needs in its environment to use them."""
 
-import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
-from infra import addresses, state
+from infra import addresses, service_environment, state
 from infra.credentials import secret
 from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
@@ -17,17 +16,6 @@ USER = "tailorbird"
 DATABASE = "tailorbird"
 MODEL = "tailorbird"
 """The experiment and the registered model in MLflow."""
-_GIVEN = (
-    "review",
-    "review_days",
-    "retrain_lease_seconds",
-    "metrics_url",
-    "serving_p99_ms",
-    "serving_error_share",
-    "prefect_page",
-    "mlflow_page",
-)
-"""Settings that the worker and the reconciler have to know as `up` was told them."""
 QUIET = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
@@ -75,7 +63,7 @@ def endpoints(settings: Settings) -> Endpoints:
         mlflow_page=page_of(mlflow, settings.mlflow_page),
         mlflow_tracking_uri=addresses.web(mlflow, "MLFLOW_TRACKING_URI").address,
         database_url=database_url(settings),
-        environment=_places(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
+        environment=_settings(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
         prefect_login=None if settings.prefect_api_url else prefect_login(settings),
         mlflow_login=None if settings.mlflow_tracking_uri else mlflow_login(settings),
         docs_page=docs,
@@ -144,15 +132,9 @@ def _address(known: Mapping[str, Service], name: str) -> str:
     return known[name].address
 
 
-def _places(settings: Settings) -> dict[str, str]:
-    places = {"VAR": str(settings.var), "HOME": str(settings.home), "LAKE": settings.lake, "BUNDLES": settings.bundles}
-    if settings.database_url is not None:
-        places["DATABASE_URL"] = settings.database_url.get_secret_value()
-    places["EXPORTED_BY"] = places["VAR"]
-    places |= {name.upper(): str(getattr(settings, name)) for name in _GIVEN}
-    places |= {name.upper(): json.dumps(asdict(getattr(settings, name))) for name in ("gate", "monitor")}
-    places |= {"RECONCILER_PORT": str(settings.reconciler_port or ""), "WEBHOOK_URL": settings.webhook_url or ""}
-    return {f"TAILORBIRD_{name}": value for name, value in places.items()}
+def _settings(settings: Settings) -> dict[str, str]:
+    """The settings as `up` knows them, for every process that works for this installation."""
+    return service_environment.of_settings(settings) | {"TAILORBIRD_EXPORTED_BY": str(settings.var)}
 
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from infra import credentials
+from infra import credentials, service_environment
 from infra.credentials import secret
 from infra.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
 from infra.processes import Command
@@ -15,7 +15,7 @@ from infra.settings import Settings
 
 POOL = "tailorbird"
 HOST = "127.0.0.1"
-_SECRET = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
+_LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parent.parent
 _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
@@ -34,8 +34,10 @@ def prefect_command(settings: Settings, database: URL, port: int) -> Command:
             "PREFECT_API_DATABASE_CONNECTION_URL": _for_asyncpg(database),
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.var / "prefect" / "page"),
             "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
-        },
+        }
+        | _further(settings),
         secrets=_password(database) | {"PREFECT_SERVER_API_AUTH_STRING": prefect_login(settings)},
+        taken_over=service_environment.of_prefect(settings),
     )
 
 
@@ -56,13 +58,15 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
             "MLFLOW_AUTH_ADMIN_USERNAME": user,
-        },
+        }
+        | _further(settings),
         secrets=_password(database)
         | {
             "MLFLOW_AUTH_ADMIN_PASSWORD": password,
             "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
             "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet(secret(settings, "mlflow-webhooks")),
         },
+        taken_over=service_environment.of_mlflow(settings),
     )
 
 
@@ -73,7 +77,8 @@ def docs_command(settings: Settings, port: int) -> Command:
         mark=mark(settings, "docs"),
         arguments=[*_PYTHON, *serving, *_BOUNDED, "--app-dir", str(_CODE), "--timeout-graceful-shutdown", "2"],
         log=log(settings, "docs"),
-        environment={"TAILORBIRD_VAR": str(settings.var)},
+        environment={"TAILORBIRD_VAR": str(settings.var)} | _further(settings),
+        taken_over=service_environment.of_data_docs(settings),
     )
 
 
@@ -97,8 +102,9 @@ def _client(
 ) -> Command:
     """A process of ours that uses all services."""
     public = dict(endpoints.environment)
-    secrets = {name: public.pop(name) for name in sorted(public) if name in _SECRET}
-    if "TAILORBIRD_DATABASE_URL" in public:
+    hidden = _LOGINS | service_environment.secret_settings()
+    secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
+    if secrets.pop("TAILORBIRD_DATABASE_URL", None):
         database = make_url(endpoints.database_url)
         public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
         secrets |= _password(database)
@@ -108,6 +114,9 @@ def _client(
         log=log(settings, name),
         environment={**public, **more, "PYTHONUNBUFFERED": "1"},
         secrets=secrets,
+        taken_over=service_environment.of_client(
+            settings, own_prefect=endpoints.prefect_login is not None, own_mlflow=endpoints.mlflow_login is not None
+        ),
         folder=folder,
     )
 
@@ -120,6 +129,11 @@ def log(settings: Settings, name: str) -> Path:
 def mark(settings: Settings, name: str) -> str:
     """What tells this installation's processes from those of another one."""
     return f"{settings.var}:{name}"
+
+
+def _further(settings: Settings) -> dict[str, str]:
+    """Named here too, so that a change of it starts the server again."""
+    return {"TAILORBIRD_PASS_ENVIRONMENT": settings.pass_environment} if settings.pass_environment else {}
 
 
 def _fernet(hexadecimal: str) -> str:

@@ -15,6 +15,7 @@ from infra import (
     automations,
     database,
     deployments,
+    permissions,
     placements,
     ports,
     processes,
@@ -62,7 +63,8 @@ def start(settings: Settings, say: Say) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
     placements.configured(settings)  # a mistake in it is told now, and not by the first run at night
     alert_addresses.addresses(settings)
-    with state.locked(settings.var, say):
+    with permissions.private_files(), state.locked(settings.var, say):
+        permissions.repair(settings)
         startup = _Startup(settings, say)
         startup.run()
         if not startup.started:
@@ -72,7 +74,7 @@ def start(settings: Settings, say: Say) -> Endpoints:
 
 def stop(settings: Settings, say: Say) -> None:
     """Stop what `start` started: first the worker and the reconciler, then the servers, PostgreSQL last."""
-    with state.locked(settings.var, say):
+    with permissions.private_files(), state.locked(settings.var, say):
         known = state.load(settings.var)
         stopped = [_stop(settings, known, name) for name in _CLIENTS]
         if "worker" in stopped:
@@ -210,9 +212,10 @@ class _Startup:
         api, home = now.prefect_api_url.rstrip("/"), self.settings.home
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(api, now.environment)
-        deploy = deployments.begin(api, now.environment, home, log)
-        for name, build in _CLIENTS.items():
-            command, known = build(self.settings, now), self.known.get(name)
+        commands = {name: build(self.settings, now) for name, build in _CLIENTS.items()}
+        deploy = deployments.begin(api, {**commands["worker"].taken_over, **now.environment}, home, log)
+        for name, command in commands.items():
+            known = self.known.get(name)
             if known is None or not known.alive or known.digest != command.digest:
                 self._clear(name)
                 if name == "worker":
