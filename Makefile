@@ -45,7 +45,8 @@ SEED ?= 1
 faults: $(READY)
 	$(BIN)/pytest tests/faults/storm/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
 	$(BIN)/pytest tests/faults/storm/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
-	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py -q -m "" $(ARGS)
+	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py \
+		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo

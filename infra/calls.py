@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Any
 
 from infra import addresses
@@ -14,6 +15,8 @@ from infra import addresses
 # Loopback must not go through a proxy that the environment names.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ANY = urllib.request.build_opener()
+_NO_ANSWER = (OSError, HTTPException)
+"""Nothing listens, or another kind of server does."""
 
 
 def healthy(url: str, seconds: float = 2) -> bool:
@@ -21,7 +24,7 @@ def healthy(url: str, seconds: float = 2) -> bool:
     try:
         with _open(url, seconds) as answer:
             return bool(answer.status < 400)
-    except OSError:
+    except _NO_ANSWER:
         return False
 
 
@@ -31,7 +34,7 @@ def answers(url: str, seconds: float) -> bool:
         _open(url, seconds).close()
     except (urllib.error.HTTPError, TimeoutError):
         return True
-    except OSError:  # nobody took the call
+    except _NO_ANSWER:
         return False
     return True
 

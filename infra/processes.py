@@ -128,10 +128,14 @@ def listens(running: Running, port: int) -> bool:
     if process is None:
         return False
     with contextlib.suppress(psutil.Error):  # one of them has just ended
-        family = [process, *process.children(recursive=True)]
-        found = (entry for one in family for entry in one.net_connections("tcp"))
-        return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in found)
+        # Looking for children takes ten times as long as looking at one process.
+        return _has_port(process, port) or any(_has_port(child, port) for child in process.children(recursive=True))
     return False
+
+
+def _has_port(process: psutil.Process, port: int) -> bool:
+    entries = process.net_connections("tcp")
+    return any(entry.status == psutil.CONN_LISTEN and entry.laddr.port == port for entry in entries)
 
 
 def tail(log: Path, lines: int = 12) -> str:

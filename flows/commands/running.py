@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 
-from models.errors import TailorbirdError
 from models.escaping import for_terminal
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
@@ -58,11 +57,7 @@ def connect(*spared: str) -> None:
     from infra.settings import load
 
     export()
-    settings = load()
-    needed = set(services.NEEDED) - set(spared)
-    down = [name for name, up in services.reachable(settings).items() if not up and name in needed]
-    if down:
-        raise TailorbirdError(f"Not reachable: {', '.join(down)}. Start the services with: tailorbird up")
+    services.ensure(load(), set(services.NEEDED) - set(spared))
 
 
 def flow(name: str, *spared: str) -> Any:
