@@ -1,11 +1,12 @@
 """After a promotion: starts the monitor once, so that what is usual is learned before anything new has happened."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from sqlalchemy import select
 
 from infra import deployments
+from infra.clock import database_now
 from infra.installation import Installation
 from infra.monitoring_schema import drift_calibrations
 from tasks.champion import champion
@@ -23,7 +24,8 @@ def ask_for_calibration(here: Installation) -> str | None:
         holder = champion(connection)
         known = drift_calibrations.c.promotion_id == (holder["promotion_id"] if holder else 0)
         done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
-    if holder is None or done is not None or datetime.now(UTC) - holder["promoted_at"] < _GRACE:
+        now = database_now(connection)
+    if holder is None or done is not None or now - holder["promoted_at"] < _GRACE:
         return None
     key = f"calibration of promotion {holder['promotion_id']}"
     if not deployments.run(here.endpoints, "monitor", key, {}):

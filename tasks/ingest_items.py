@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from prefect import task
 from sqlalchemy import Connection
 
 from infra.bulk import upsert
+from infra.clock import database_now
 from infra.installation import current
 from infra.schema import items
 from models import columns
@@ -42,17 +43,17 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
             return tabular.items(rows, part, known.spelling)
 
         def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
-            upsert(connection, items, _COLUMNS, _lines(rows, part, batch_id), ITEM_CHANGES)
+            upsert(connection, items, _COLUMNS, _lines(rows, part, batch_id, database_now(connection)), ITEM_CHANGES)
 
         reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
 
 
-def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str) -> Iterator[tuple[Any, ...]]:
+def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:
     """A catalogue has no times: it is said now. It replaces what its mapping reads, also by nothing, and no more."""
     named = [name for name in _MENTIONED if getattr(part, name) or name in part.fill]
     attributes = rows.schema.field(columns.ATTRIBUTES).type.names
-    now = datetime.now(UTC)
-    said_at = json.dumps(moments(dict.fromkeys([columns.TITLE, *named, *(WITHIN + name for name in attributes)], now)))
+    keys = [columns.TITLE, *named, *(WITHIN + name for name in attributes)]
+    said_at = json.dumps(moments(dict.fromkeys(keys, now), now))
     documents = map(json.dumps, rows[columns.ATTRIBUTES].to_pylist())
     return zip(*(rows[name].to_pylist() for name in _NAMES), documents, repeat(batch_id), repeat(said_at))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from expectations import items, limits, users
+from infra.clock import database_now
 from infra.installation import Installation
 from infra.schema import suppressions
 from models.shapes import tabular
@@ -68,7 +68,7 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
         done = sift.sift_reference(rows, promises.rules, gone, reference.key)
         found = {**done.counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
         found["cleaned"] = shaped.counts
-        figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], datetime.now(UTC))
+        figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
         findings = judge(batch.batch_id, dataset, promises, sift.spread(rows, SAMPLE_ROWS), figures)
         reason = refusal(findings, found["rules"])
         if not reason:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from prefect import task
 from sqlalchemy import Connection
 
 from infra.bulk import upsert
+from infra.clock import database_now
 from infra.identity import remember
 from infra.installation import Installation, current
 from infra.schema import users
@@ -66,20 +67,20 @@ def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: 
     """Traits are replaced: they were told now."""
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
     names = rows.schema.field(columns.ATTRIBUTES).type.names
-    said_at = json.dumps(later.moments(dict.fromkeys(names, datetime.now(UTC))))
+    now = database_now(connection)
+    said_at = json.dumps(later.moments(dict.fromkeys(names, now), now))
     told = zip(keys, map(json.dumps, attributes), repeat(said_at), repeat(batch_id))
     # What somebody tells with a refusal is not heard, even if an agreement is known that is newer.
     mute = [(key, "{}", "{}", batch_id) for key in keys]
-    answers = _answers(here, rows, mapping)
+    answers = _answers(here, rows, mapping, now)
     lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
     upsert(connection, users, _COLUMNS, lines, _CHANGES)
     # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
     consent.withdraw(connection, keys)
 
 
-def _answers(here: Installation, rows: pa.Table, mapping: Mapping) -> Iterator[tuple[Any, ...]]:
+def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:
     """Of each user the consent, where it comes from, when it was given, and when refused; without a time it was now."""
-    now = datetime.now(UTC)
     said, moments = (
         rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
         for name in (columns.CONSENT, columns.CONSENT_AT)

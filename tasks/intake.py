@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, select
 from expectations import events as promises
 from expectations.rules import RowRule
 from infra.bulk import copy_table, insert_new
+from infra.clock import database_now
 from infra.identity import pseudonyms, remember
 from infra.installation import Installation
 from infra.schema import identities, items, quarantine, suppressions, users
@@ -285,7 +286,7 @@ def open_intake(
             # But for those whom an earlier try of this batch introduced: it would go on otherwise than it began.
             agreed=keys(select(users.c.user_key).where(users.c.consent, users.c.batch_id != batch.batch_id)),
             doubted={*refused.to_pylist(), *(key for key, _ in updates.refusals(connection, batch.batch_id))},
-            now=datetime.now(UTC),
+            now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),
             rules=rules_of(mapping, here.key),

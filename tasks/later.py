@@ -14,15 +14,15 @@ _BYTES: Final = 'COLLATE "C"'
 # The order of the bytes, which is Python's and DuckDB's too.
 
 
-def written(moment: datetime) -> str:
-    """A time as it stands beside a key; one that is still to come is taken for now, lest it have the last word."""
-    known = min(moment, datetime.now(UTC)).astimezone(UTC)
+def written(moment: datetime, now: datetime) -> str:
+    """Return the text of a time beside a key. A time after `now` counts as `now`: it must not win forever."""
+    known = min(moment, now).astimezone(UTC)
     return f"{known.replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
 
 
-def moments(times: Mapping[str, datetime | None]) -> dict[str, str]:
-    """The times of keys as they are stored; of a key that has none nothing is."""
-    texts = {moment: written(moment) for moment in set(times.values()) if moment is not None}
+def moments(times: Mapping[str, datetime | None], now: datetime) -> dict[str, str]:
+    """Return the times of keys as they are stored, none of them after `now`; a key without a time is left out."""
+    texts = {moment: written(moment, now) for moment in set(times.values()) if moment is not None}
     return {key: texts[moment] for key, moment in times.items() if moment is not None}
 
 

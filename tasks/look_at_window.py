@@ -1,11 +1,11 @@
 """Looks at one window: what is seen in it, what is decided, and who is told."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 import numpy as np
 
+from infra.clock import database_now
 from infra.installation import Installation
 from models.drift.decision import Situation, decide
 from models.drift.events import BOUGHT, CLICKED, DAY
@@ -29,8 +29,8 @@ def look_at_window(here: Installation, window: Window, ledger: Sequence[FeedChec
     `ledger` are checks of the feed beyond the window's events.
     """
     situation = _situation(here, window, ledger, newest=newest)
-    decision = decide(situation, here.settings.monitor, datetime.now(UTC))
     with here.engine.begin() as connection:
+        decision = decide(situation, here.settings.monitor, database_now(connection))
         report = drift_reports.store(connection, Looked(window.stored, window.number, situation, decision))
     if report is None:
         return None

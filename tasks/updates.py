@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, delete, select, text
 
 from infra.bulk import copy
+from infra.clock import database_now
 from infra.schema import ingest_updates
 from tasks import consent, later
 
@@ -78,12 +79,14 @@ def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[U
     mine = (ingest_updates.c.batch_id == batch_id, ingest_updates.c.chunk == chunk)
     connection.execute(delete(ingest_updates).where(*mine))
     names = ("batch_id", "chunk", "kind", "key", "said", "times", "said_at")
-    copy(connection, "ingest_updates", names, ((batch_id, chunk, *_row(update)) for update in updates))
+    now = database_now(connection)
+    copy(connection, "ingest_updates", names, ((batch_id, chunk, *_row(update, now)) for update in updates))
 
 
-def _row(update: Update) -> tuple[str, str, str, str, str | None]:
-    said_at = later.written(update.said_at) if update.said_at else None
-    return update.kind, update.key, json.dumps(update.said), json.dumps(later.moments(update.times)), said_at
+def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]:
+    said_at = later.written(update.said_at, now) if update.said_at else None
+    times = json.dumps(later.moments(update.times, now))
+    return update.kind, update.key, json.dumps(update.said), times, said_at
 
 
 def apply(connection: Connection, batch_id: str) -> None:
