@@ -8,9 +8,10 @@ import psycopg2
 from numpy.typing import NDArray
 from psycopg2.extras import execute_values
 from scipy import sparse
+from threadpoolctl import threadpool_limits
 
 from benchmarks.score_shop import DIMENSIONS, ITEMS, K, seen_by
-from models.blas_threads import one_blas_thread
+from infra.thread_pools import processors
 
 _BLOCKS: Final = (128, 512, 2048)
 _TIMED: Final = 40_960
@@ -21,7 +22,8 @@ _TABLE: Final = "CREATE TABLE peer (user_id int, item_id int, rank int, score re
 def product_seconds(users: NDArray[np.float32], items: NDArray[np.float32]) -> float:
     """The limit: seconds of nothing but the product of all users and all items, in the best of three block sizes."""
     some, columns = users[:_TIMED], np.ascontiguousarray(items.T)
-    return min(_product(some, columns, block) for block in _BLOCKS) * len(users) / len(some)
+    with threadpool_limits(processors(), "blas"):
+        return min(_product(some, columns, block) for block in _BLOCKS) * len(users) / len(some)
 
 
 def _product(users: NDArray[np.float32], columns: NDArray[np.float32], block: int) -> float:
@@ -41,8 +43,7 @@ def implicit_seconds(url: str, users: NDArray[np.float32], items: NDArray[np.flo
     model.user_factors, model.item_factors = users, items
     pairs = [np.concatenate(part) for part in zip(*seen_by(len(users), seed), strict=True)]
     seen = sparse.csr_matrix((np.ones(len(pairs[0]), dtype=np.float32), tuple(pairs)), shape=(len(users), ITEMS))
-    # One thread for BLAS, as the library asks for: it works on users side by side itself.
-    with one_blas_thread(), psycopg2.connect(url) as connection, connection.cursor() as cursor:
+    with psycopg2.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(_TABLE)
         started = time.perf_counter()
         for start in range(0, len(users), 8192):
@@ -67,8 +68,8 @@ def lightfm_seconds(users: int, seed: int) -> float:
     few = sparse.coo_matrix(random.random((_LIGHTFM, ITEMS)) < 1e-5).astype(np.float32)
     model.fit_partial(few, epochs=1)
     every = np.arange(ITEMS, dtype=np.int32)
-    model.predict(0, every, num_threads=2)
+    model.predict(0, every, num_threads=processors())
     started = time.perf_counter()
     for user in range(_LIGHTFM):
-        np.argpartition(-model.predict(user, every, num_threads=2), K)
+        np.argpartition(-model.predict(user, every, num_threads=processors()), K)
     return (time.perf_counter() - started) * users / _LIGHTFM

@@ -2,6 +2,10 @@
 
 import gc
 
+from infra.thread_pools import size_pools
+
+size_pools()
+
 # What a flow imports are a million objects that stay: by default a tenth of its start goes into looking for garbage
 # among them.
 gc.set_threshold(50_000, 10, 10)

@@ -1,5 +1,6 @@
 """ALS for implicit feedback (Hu, Koren and Volinsky 2008): factors whose products foretell what is bought at all."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.blas_threads import one_blas_thread
 from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
@@ -17,6 +17,7 @@ from models.naming import Among, Named, best_by_scores
 from models.profiles import baskets
 from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
+from models.threads import allowed_threads
 from models.top_n import products
 from models.training_data import TrainingData
 
@@ -174,19 +175,20 @@ def _confidence(weights: Any, alpha: float) -> Any:
 def _solved(confidence: Any, config: Config, seed: int) -> Any:
     """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
     model_type = _library()
-    # Threads of BLAS inside the solver's own ones only get into each other's way.
-    with one_blas_thread():
+    with warnings.catch_warnings():
+        # The library also counts the BLAS of faiss, which it never calls.
+        warnings.filterwarnings("ignore", "OpenBLAS is configured", RuntimeWarning)
         model = model_type(
             factors=config.factors,
             iterations=config.iterations,
             regularization=config.regularization,
             alpha=1.0,
-            num_threads=0,
+            num_threads=allowed_threads(),
             random_state=np.random.default_rng(seed),
         )
-        # Chance is in the items alone: the same history has the same factors, whatever keys the users are ordered by.
-        model.user_factors = np.zeros((confidence.shape[0], config.factors), dtype=np.float32)
-        model.fit(confidence, show_progress=False)
+    # Chance is in the items alone: the same history has the same factors, whatever keys the users are ordered by.
+    model.user_factors = np.zeros((confidence.shape[0], config.factors), dtype=np.float32)
+    model.fit(confidence, show_progress=False)
     return model
 
 

@@ -8,7 +8,6 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ahead import ahead
 from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
@@ -22,6 +21,7 @@ from models.selection import select
 from models.shelf import Shelf
 from models.shelf_rules import ShelfRules
 from models.speaking import RanksPairs, reasons_of, shelf_of
+from models.threads import prefetch_map
 from models.training_data import index_of
 
 USERS_AT_ONCE: Final = 256
@@ -162,7 +162,7 @@ class Answers:
             rows = np.flatnonzero(spoken)
             return self._ranked(speaker, shelf(rows), asked.at(rows)), asked.rows[~spoken]
 
-        yield from ahead(chunk, range(0, len(everybody.rows), size), threads)
+        yield from prefetch_map(chunk, range(0, len(everybody.rows), size), threads)
 
     def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
         fallback = self.fallback if asked.due is None else self._rest_of_due(asked)

@@ -2,17 +2,16 @@
 
 import warnings
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.blas_threads import one_blas_thread
 from models.logistic import sample
 from models.recommender import State
 from models.space import Choice, Integer, Parameter
+from models.threads import parallel_map
 
 
 @dataclass(frozen=True)
@@ -57,10 +56,9 @@ class Networks:
         def learned(own: int) -> Any:
             return _network(len(rows), config, own).fit(rows, labels, sample_weight=weights)
 
-        # Their products are small: two networks at a time are faster than two threads for each product.
-        with warnings.catch_warnings(), one_blas_thread(), ThreadPoolExecutor(_AT_ONCE) as pool:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few epochs are meant to be few
-            fitted = list(pool.map(learned, range(seed, seed + config.networks)))
+            fitted = parallel_map(learned, range(seed, seed + config.networks))
         return cls._side_by_side(fitted, rows.shape[1])
 
     @classmethod
@@ -131,7 +129,6 @@ class Networks:
 
 
 _MOST: Final = 500_000
-_AT_ONCE: Final = 2
 _BLOCK: Final = 1024
 _FARTHEST: Final = 5.0  # deviations from the mean: what is farther out would drown the rest
 _ARRAYS: Final = ("inward", "bends", "outward")

@@ -16,7 +16,7 @@ from models.features.rows import DAY
 from models.most_popular import MostPopular
 from models.own_frequency import OwnFrequency
 from models.ranker_rows import RankerRows
-from models.side_by_side import alone
+from models.threads import thread_pool
 from models.training_data import NoHistoryError, Origin, TrainingData
 
 _PART: Final = 256
@@ -120,7 +120,7 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
 def _found(candidates: Candidates, users: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int32], Found]]:
     """The candidates of the users, part by part in their order."""
     parts = [users[start : start + _PART] for start in range(0, len(users), _PART)]
-    with ThreadPoolExecutor(_AT_ONCE, initializer=alone) as pool:
+    with thread_pool(_AT_ONCE) as pool:
         yield from zip(parts, pool.map(candidates.find, parts), strict=True)
 
 

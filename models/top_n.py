@@ -10,8 +10,13 @@ from typing import Any, Final, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.threads import parallel_map
+
 NOWHERE: Final = -1
 """Stands where a row has fewer scores than were asked for."""
+
+_BLOCK: Final = 1024
+"""Queries that are multiplied at once, in one thread: so many stay near the processor."""
 
 _GROWTH: Final = 4
 """So many times as wide is the next look at a row whose n-th score ties with the last one seen."""
@@ -55,8 +60,14 @@ def best_scores(scores: NDArray[np.float32], n: int) -> Best:
 def best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> Best:
     """Of the products of queries [m, d] and vectors [c, d], all finite. Memory is m x n, not m x c.
 
-    The same call gives the same; what queries stand beside one may round the last digit of its products.
+    The same call gives the same on any number of threads; other queries in a block may round the last digit.
     """
+    blocks = [queries[start : start + _BLOCK] for start in range(0, len(queries), _BLOCK)]
+    found = parallel_map(lambda block: _best_products(block, vectors, n), blocks)
+    return Best(*map(np.concatenate, zip(*found, strict=True))) if found else Best.none(0, n)
+
+
+def _best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> Best:
     best, kept = Best.none(len(queries), n), min(n, len(vectors))
     library, open_rows, width = _faiss(), np.arange(len(queries)), kept + 1
     while len(open_rows) and kept:
@@ -110,8 +121,8 @@ def _faiss() -> Any:
     """The library, which takes its time to open."""
     import faiss
 
-    # The products of as many queries as stay near the processor, and of few queries by the same way as of many.
-    faiss.cvar.distance_compute_blas_query_bs = 1024
+    # Few queries are worked on the same way as many.
+    faiss.cvar.distance_compute_blas_query_bs = _BLOCK
     faiss.cvar.distance_compute_blas_threshold = 0
     # What may be among the best is put aside and sorted out now and then, from the first: faster than heaps are.
     faiss.cvar.distance_compute_min_k_reservoir = 1

@@ -15,8 +15,8 @@ from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import EVERYBODY, State
-from models.side_by_side import processors, side_by_side
 from models.space import Parameter
+from models.threads import allowed_threads, parallel_map
 from models.training_data import NoHistoryError, TrainingData
 
 _PART: Final = 256
@@ -86,12 +86,12 @@ class TwoStage:
     def ranked(self, users: NDArray[np.int32]) -> Ranked:
         """The candidates of each user and how likely he buys them; none of strangers.
 
-        Memory is bounded by users x candidates, whatever the size of the catalogue. Users are worked on in parts,
-        side by side.
+        Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are worked on in
+        parallel.
         """
-        size = max(_FEWEST, min(_PART, -(-len(users) // processors())))
+        size = max(_FEWEST, min(_PART, -(-len(users) // allowed_threads())))
         parts = [slice(start, start + size) for start in range(0, max(1, len(users)), size)]
-        ranked = side_by_side(lambda part: self._ranked(users[part]), parts)
+        ranked = parallel_map(lambda part: self._ranked(users[part]), parts)
         row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
         return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from infra.installation import Installation
-from models.ahead import ahead
 from models.alike import Alike
 from models.answers import Ranked
 from models.bought_together import BoughtTogether
@@ -20,6 +19,7 @@ from models.selection import Selected, select
 from models.shelf import Shelf
 from models.shelf_notes import notes
 from models.shelf_rules import ShelfRules
+from models.threads import prefetch_map
 from models.training_data import TrainingData
 from tasks.catalogue_of import catalogue_of
 from tasks.check_lists import Segments
@@ -54,7 +54,7 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
             )
             return rows, select(ranked_by(rows), len(rows), rules, itself, None)
 
-        for rows, chosen in ahead(chunk, range(0, len(data.items), _AT_ONCE), 1):
+        for rows, chosen in prefetch_map(chunk, range(0, len(data.items), _AT_ONCE), 1):
             found = chosen.stated / rules.boost[chosen.items]
             said = reasons(chosen.items, found)
             yield _ranked(rows, data.items[rows], chosen, said, _FEW[str(placement.by)]).coded(words.codes)

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
-from os import cpu_count
 from typing import Any, Final
 
 from prefect import task
@@ -14,6 +13,7 @@ from infra.registry import Registry
 from models import catalog
 from models.search_plan import Budget, SearchError, SearchPlan
 from models.space import Parameter, within
+from models.threads import allowed_threads
 from tasks.champion import champion
 from tasks.load_dataset import manifest_of
 from tasks.progress import progress
@@ -101,7 +101,7 @@ class _Search:
 
     def run(self, worker: Callable[..., Worker], workers: int) -> None:
         """Let workers try settings, and show how far they are."""
-        threads = None if workers == 1 else max(1, (cpu_count() or 1) // workers)
+        threads = max(1, allowed_threads() // workers)
         with progress(f"search {self.kind}", 1000) as advance, ThreadPoolExecutor(workers) as pool:
             working = {pool.submit(worker(self.end, self._hear).run, threads) for _ in range(workers)}
             try:

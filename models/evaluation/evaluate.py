@@ -1,7 +1,6 @@
 """One model on the held-out weeks: each user's figures, their averages, and what it said of single pairs."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from models.evaluation.summary import NEW, Figures
 from models.evaluation.variety import Catalogue
 from models.ranking import Ranking, top_k
 from models.recommender import Recommender
+from models.threads import thread_pool
 from models.training_data import TrainingData, index_of
 
 LISTS: Final = "items_at_10"
@@ -123,7 +123,7 @@ def _look(
         named = top_k(scores[first], DEPTH, ordered=None if ordered is None else ordered[first])
         return made, named, 0 if brief else int(np.isnan(scores).sum())
 
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
+    with thread_pool(_AT_ONCE) as pool:
         looks = list(pool.map(look, parts))
     of_goals = [[made[place] for made, _, _ in looks] for place in range(len(goals))]
     joined = [(_joined([lists for lists, _ in told], k), _stacked([found for _, found in told])) for told in of_goals]

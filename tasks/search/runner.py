@@ -21,7 +21,6 @@ from tasks.search.process import FITTED, FITTING, Request
 
 _LOOK: Final = 0.1  # seconds between two looks at what a setting takes
 _LAST_WORDS: Final = 4_000  # bytes
-_THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Answer = dict[str, Any]
 
 
@@ -53,8 +52,8 @@ class TrialProcess:
     limits: Limits
     stop: Callable[[], bool]
     """Whether the search has ended meanwhile."""
-    threads: int | None = None
-    """For the fits; None leaves it to the libraries."""
+    threads: int
+    """For the fits."""
     memory_mb: float = 0.0
     """The most it had since it was last set to 0."""
     _child: subprocess.Popen[bytes] | None = None
@@ -110,7 +109,6 @@ class TrialProcess:
     def _ready(self) -> subprocess.Popen[bytes]:
         if self._child is None or self._child.poll() is not None:
             self.end()
-            threads = dict.fromkeys(_THREADS, str(self.threads)) if self.threads else {}
             self._errors = TemporaryFile()  # noqa: SIM115 - it ends with the process
             self._child = subprocess.Popen(
                 [sys.executable, "-P", "-m", "tasks.search.process", self.version],
@@ -118,7 +116,7 @@ class TrialProcess:
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 start_new_session=True,  # it is ended by us alone, not by an interrupt from the keyboard
-                env=os.environ | {"OMP_WAIT_POLICY": "passive"} | threads,
+                env=os.environ | {"OMP_NUM_THREADS": str(self.threads)},
             )
         return self._child
 

@@ -50,7 +50,7 @@ class Worker:
     tell: Callable[[], None]
     """Hears when a trial has ended."""
 
-    def run(self, threads: int | None) -> None:
+    def run(self, threads: int) -> None:
         """Until nothing is left to do. Servers that go away are waited for: a night is long."""
         away = 0.0
         with TrialProcess(self.version, self.study.plan.limits, self.end.reached, threads) as process:

@@ -19,7 +19,7 @@ from tasks.search.runner import LimitExceededError, SettingFailedError, StoppedE
 
 @contextmanager
 def process(stage: Any, limits: Limits = Limits(), *, stop: bool = False) -> Iterator[TrialProcess]:  # noqa: B008
-    with TrialProcess(stage.manifest["version"], limits, lambda: stop) as made:
+    with TrialProcess(stage.manifest["version"], limits, lambda: stop, 1) as made:
         yield made
 
 

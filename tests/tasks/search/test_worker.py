@@ -39,7 +39,7 @@ def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
 def test_what_was_measured_is_kept_while_mlflow_is_away(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_AGAIN", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3))
-    one.run(None)
+    one.run(1)
     assert [trial.user_attrs["run_id"] for trial in one.study.tried()] == ["run 1", "run 2", "run 3"]
 
 
@@ -49,10 +49,10 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
     monkeypatch.setattr(worker, "_AGAIN", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3, minutes=1))
     began = time.monotonic()
-    replace(one, end=End(0.01)).run(None)
+    replace(one, end=End(0.01)).run(1)
     assert time.monotonic() - began < 30
     assert one.study.tried() == []
-    one.run(None)
+    one.run(1)
     assert one.study.tried()[0].params == {"factors": 32}
 
 
@@ -61,7 +61,7 @@ def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
 ) -> None:
     monkeypatch.setattr(worker, "_AGAIN", 0.01)
     one = hired(stage, SearchPlan(folds=2, coverage=True), Budget(trials=3))
-    one.run(None)
+    one.run(1)
     assert [len(trial.values) for trial in one.study.measured()] == [2, 2, 2]
     accurate = max(trial.values[0] for trial in one.study.measured())
     assert one.study.best().values[0] >= 0.99 * accurate

@@ -1,0 +1,90 @@
+"""Threads for our own work and for the libraries below it, together never more than the calling thread may use.
+
+OpenMP keeps that number per thread. A process starts with OMP_NUM_THREADS or its processors, and the threads of a pool
+share the number of the thread that opens it.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import cache, partial
+from itertools import islice
+from threading import Lock
+from typing import Any, Final, TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_WAITING: Final = 2
+"""Results, finished or in progress, that a prefetching map holds at most."""
+_USE_OPENMP: Final = frozenset({"faiss", "implicit", "lightfm", "sklearn", "xgboost"})
+"""Libraries that may each bring an OpenMP of their own."""
+_MEASURING: Final = Lock()
+
+
+def allowed_threads() -> int:
+    """Return how many threads the calling thread may use."""
+    import faiss
+
+    return int(faiss.omp_get_max_threads())
+
+
+@contextmanager
+def thread_pool(most: int) -> Iterator[ThreadPoolExecutor]:
+    """Open a pool of at most `most` threads that share the threads of the caller."""
+    allowed = allowed_threads()
+    threads = max(1, min(most, allowed))
+    with ThreadPoolExecutor(threads, initializer=partial(_limit_openmp, allowed // threads)) as pool:
+        yield pool
+
+
+def parallel_map(work: Callable[[T], R], parts: Sequence[T]) -> list[R]:
+    """Return the result of `work` for each part, in order; each part has one thread.
+
+    Threads of a library inside a part change how it splits products, and so their last digits: one thread gives the
+    same result on every machine.
+    """
+    threads = min(len(parts), allowed_threads())
+    if threads < 2:
+        with _limit_openmp(1):
+            return [work(part) for part in parts]
+    with ThreadPoolExecutor(threads, initializer=partial(_limit_openmp, 1)) as pool:
+        return list(pool.map(work, parts))
+
+
+def prefetch_map(work: Callable[[T], R], pieces: Iterable[T], threads: int) -> Iterator[R]:
+    """Yield the result of `work` for each piece, in order, and work on the next pieces meanwhile."""
+    left = iter(pieces)
+    with thread_pool(threads) as pool:
+        waiting = deque(pool.submit(work, piece) for piece in islice(left, _WAITING))
+        while waiting:
+            done = waiting.popleft().result()
+            waiting.extend(pool.submit(work, piece) for piece in islice(left, 1))
+            yield done
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit the calling thread, the pools it opens and the libraries below them to one thread.
+
+    BLAS has one limit for the whole process, so one caller at a time holds it.
+    """
+    from threadpoolctl import threadpool_limits
+
+    allowed_threads()  # loads the library whose OpenMP all pools ask
+    with _MEASURING, threadpool_limits(1):
+        yield
+
+
+def _limit_openmp(threads: int) -> Any:
+    """Limit OpenMP in this thread; as a context, until its end."""
+    return _openmp(frozenset(name for name in _USE_OPENMP if name in sys.modules)).limit(limits=threads)
+
+
+@cache
+def _openmp(loaded: frozenset[str]) -> Any:  # noqa: ARG001 - libraries loaded later may have an OpenMP of their own
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController().select(user_api="openmp")
