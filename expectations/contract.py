@@ -34,11 +34,18 @@ def check(
         elif kind in _ACCEPTED and found[column] not in _ACCEPTED[kind]:
             faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
     if faults:
-        known = ", ".join(sorted(found)) or "none"
         raise ContractBrokenError(
-            f"{source} breaks its contract: {'; '.join(faults)}. Its columns are: {known}. "
-            "Mend the file or the mapping, then ingest it again; nothing was stored."
+            f"{source} breaks its contract: {'; '.join(faults)}. {_columns(found, required)} "
+            "Fix the file or the mapping, then ingest it again; nothing was stored."
         )
+
+
+def _columns(found: Collection[str], required: Collection[str]) -> str:
+    """Describe the columns by number and by the mapping's own names: without a header, others are values of a row."""
+    known = [name for name in required if name in found]
+    listed = f"these are in the mapping: {', '.join(known)}" if known else "none of them is in the mapping"
+    hint = "" if known else "; does its first line name the columns?"
+    return f"It has {len(found)} columns; {listed}{hint}."
 
 
 def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:

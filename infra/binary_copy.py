@@ -12,6 +12,7 @@ import psycopg2
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from infra.database_errors import values_hidden
 from models.lists import Lists
 
 HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
@@ -70,7 +71,8 @@ def copy_binary(connection: Connection, target: str, names: Iterable[str], piece
     statement = f"COPY {target} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
     stream = _Stream(pieces)
     try:
-        cursor.copy_expert(statement, stream, size=_PIECE)
+        with values_hidden():
+            cursor.copy_expert(statement, stream, size=_PIECE)
     except psycopg2.Error as error:
         # What makes the pieces knows better what is wrong with them than "error in .read() call".
         raise stream.broken_by or error from None

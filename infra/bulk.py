@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.csv as csv
 from sqlalchemy import Connection, Select, Table, text
 
+from infra.database_errors import values_hidden
+
 _LONGEST_ROW = 64 * 2**20
 """Bytes; Arrow reads no row that is longer than a block."""
 _WORDS = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
@@ -35,8 +37,7 @@ def _field(value: Any) -> str:
 def copy(connection: Connection, target: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
     """Load `rows` into `target`, in the connection's transaction; returns their number."""
     lines = ["\t".join(map(_field, row)) + "\n" for row in rows]
-    cursor: Any = connection.connection.cursor()
-    cursor.copy_expert(f"COPY {target} ({', '.join(names)}) FROM STDIN", io.StringIO("".join(lines)))
+    _copy(connection, f"COPY {target} ({', '.join(names)}) FROM STDIN", io.StringIO("".join(lines)))
     return len(lines)
 
 
@@ -45,8 +46,7 @@ def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
     written = io.BytesIO()
     csv.write_csv(rows, written, csv.WriteOptions(include_header=False))
     written.seek(0)
-    cursor: Any = connection.connection.cursor()
-    cursor.copy_expert(f"COPY {target} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)", written)
+    _copy(connection, f"COPY {target} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)", written)
 
 
 def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[str, pa.DataType]) -> pa.Table:
@@ -55,7 +55,8 @@ def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[st
     cursor: Any = connection.connection.cursor()
     query = cursor.mogrify(str(compiled), compiled.params).decode()
     written = io.BytesIO()
-    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)", written)
+    with values_hidden():
+        cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)", written)
     if not written.tell():
         return pa.schema(kinds).empty_table()
     written.seek(0)
@@ -65,6 +66,12 @@ def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[st
         csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
         csv.ConvertOptions(column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_WORDS),
     )
+
+
+def _copy(connection: Connection, statement: str, rows: Any) -> None:
+    cursor: Any = connection.connection.cursor()
+    with values_hidden():
+        cursor.copy_expert(statement, rows)
 
 
 def upsert(

@@ -6,14 +6,17 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, text
 
 from infra import addresses
+from infra.database_errors import hide_values
 
 _MIGRATION_LOCK = 0x7A11
 
 
 @cache
 def engine(url: str) -> Engine:
-    """One engine per address and process; a connection lost while idle is noticed and replaced."""
-    return create_engine(addresses.database(url), pool_pre_ping=True, pool_size=4, hide_parameters=True)
+    """One engine per address and process; a connection lost while idle is noticed and replaced. Errors quote no row."""
+    made = create_engine(addresses.database(url), pool_pre_ping=True, pool_size=4, hide_parameters=True)
+    hide_values(made)
+    return made
 
 
 def migrate(url: str) -> None:

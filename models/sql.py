@@ -36,7 +36,11 @@ def connected() -> Iterator[Query]:
         def run(statement: str, **tables: pa.Table) -> pa.Table:
             for name, rows in tables.items():
                 connection.register(name, pa.Table.from_batches(rows.to_batches(_BATCH_ROWS), rows.schema))
-            return connection.sql(statement).to_arrow_table()
+            try:
+                return connection.sql(statement).to_arrow_table()
+            except (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException) as error:
+                # The kind alone: the rest quotes a value of a row.
+                raise type(error)(str(error).partition(":")[0]) from None
 
         yield run
 

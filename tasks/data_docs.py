@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from html import escape
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,6 @@ from infra.installation import current
 from tasks.report import flow_run_page
 
 _TEMPLATE = "data_docs.j2"
-_LONGEST = 200
-"""Characters of a value that are shown; a hostile file may hold megabytes in one."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,7 @@ def publish(judgement: Judgement) -> None:
             (folder / PAGE).write_text(render(judgement, about), encoding="utf-8", errors="replace")
         prune(var)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, reason)
+        _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, _cause(error))
 
 
 def render(judgement: Judgement, about: About) -> str:
@@ -60,7 +56,8 @@ def render(judgement: Judgement, about: About) -> str:
     renderer = ValidationResultsPageRenderer()
     suites = []
     for result in judgement.results:
-        _tame(result)
+        for entry in result.results:
+            entry.exception_info = _without_causes(entry.exception_info)
         # The first section repeats what the page says at its top, with links into a site that there is not.
         sections = renderer.render(result).to_json_dict()["sections"][1:]
         suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
@@ -84,17 +81,17 @@ def _links(dataset: str) -> dict[str, str]:
     return found | ({"Models in MLflow (each says its data set)": models} if dataset == "dataset" else {})
 
 
-def _tame(result: Any) -> None:
-    """Great Expectations puts the values that broke a rule into the page as they are, whatever they hold."""
-    for found in (entry.result for entry in result.results):
-        if "partial_unexpected_list" in found:
-            found["partial_unexpected_list"] = [_shown(value) for value in found["partial_unexpected_list"]]
+def _without_causes(info: Any) -> Any:
+    """Return what Great Expectations notes of an exception without its texts, which may quote a value."""
+    if not isinstance(info, Mapping):
+        return info
+    texts = dict.fromkeys(("exception_message", "exception_traceback"), "It could not be evaluated.")
+    return {name: texts.get(name, _without_causes(entry)) for name, entry in info.items()}
 
 
-def _shown(value: Any) -> Any:
-    if isinstance(value, str):
-        return escape(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…")
-    return value
+def _cause(error: Exception) -> str:
+    """Return the kind of error, and of the system's own its text: others may quote what was to be rendered."""
+    return f"{type(error).__name__}: {error.strerror}" if isinstance(error, OSError) else type(error).__name__
 
 
 def _log() -> Any:

@@ -17,6 +17,7 @@ from models.shapes.mapping import EventsMapping, Mapping
 from models.sql import query
 from tasks import ledger
 from tasks.batches import batch_of, part_of, request_of, tables
+from tasks.defects import without_values
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
 from tasks.prepare import prepared
@@ -70,6 +71,7 @@ def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:
 
 
 @task(description="Events of one file: into the lake, into quarantine, or counted; every row once.")
+@without_values
 def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's events; returns the batch's line in the ledger.
 

@@ -19,6 +19,7 @@ from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping
 from tasks.batches import batch_of, part_of, request_of, tables
+from tasks.defects import without_values
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
 from tasks.later import WITHIN, moments
@@ -31,6 +32,7 @@ _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
 
 @task(description="The catalogue of one file, into Postgres.")
+@without_values
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""
     here, known = current(), tables(mapping, overrides)

@@ -69,7 +69,8 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
         found = {**done.counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
         found["cleaned"] = shaped.counts
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
-        findings = judge(batch.batch_id, dataset, promises, sift.spread(rows, SAMPLE_ROWS), figures)
+        sample = sift.spread(sift.numbered(rows), SAMPLE_ROWS)
+        findings = judge(batch.batch_id, dataset, promises, sample, figures)
         reason = refusal(findings, found["rules"])
         if not reason:
             updates.alone(connection)

@@ -20,6 +20,7 @@ from models.sql import query
 from tasks import sift
 from tasks.batches import batch_of, calls, request_of
 from tasks.catalogue import Catalogue
+from tasks.defects import without_values
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
 from tasks.prepare import prepared, pseudonymised
@@ -96,6 +97,7 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
 
 
 @task(description="One file of a Segment export: every line accounted for.")
+@without_values
 def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest a file of Segment's calls; returns the batch's line in the ledger.
 

@@ -23,6 +23,7 @@ from models.shapes.mapping import Mapping
 from models.shapes.traffic import USER_ID_TOO_LONG, too_long
 from tasks import consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
+from tasks.defects import without_values
 from tasks.ingest_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
 from tasks.prepare import pseudonymised
@@ -40,6 +41,7 @@ _CHANGES: Final = consent.ANSWERS | {
 
 
 @task(description="The users of one file and the traits on the mapping's allow-list, into Postgres.")
+@without_values
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
     here, known = current(), tables(mapping, overrides)

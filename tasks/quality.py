@@ -1,7 +1,7 @@
 """Runs Great Expectations suites on a sample of rows and on a batch's profile."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,16 +12,18 @@ import pyarrow as pa
 from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from expectations.contract import profile_suite
-from expectations.rules import RowRule, row_suite
+from expectations.rules import RowRule, flags, row_suite
 from models.errors import TailorbirdError
 from tasks import data_docs
+from tasks.sift import ROW
 
 Findings = list[dict[str, Any]]
 Bounds = Mapping[str, tuple[float | None, float | None]]
 _PROFILE = " batch"
 """How the name of a suite for a profile ends."""
-_LONGEST = 100
-"""Characters of an example; the ledger keeps it, and a hostile file may hold megabytes in one value."""
+_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
+"""Counts alone: a value that broke a rule may be the id of a user in the wrong column."""
+_SHOWN_ROWS = 3
 
 for _name in ("great_expectations", "great_expectations.data_context.types.base"):
     logging.getLogger(_name).setLevel(logging.WARNING)
@@ -52,6 +54,10 @@ def judge(
         (profile_suite(f"{dataset}{_PROFILE}", promises.bounds), profile),
     )
     findings = [_finding(result.suite_name, found) for result in results for found in result.results]
+    _locate(findings, sample, promises.rules)
+    for finding in findings:
+        if finding["suite"].endswith(_PROFILE):
+            finding["value"] = figures.get(finding["rule_id"])
     meanings = {rule.id: rule.meaning for rule in promises.rules}
     data_docs.publish(data_docs.Judgement(batch_id, dataset, findings, meanings, figures, results))
     return findings
@@ -88,29 +94,38 @@ def _results(*suites: tuple[Any, pd.DataFrame]) -> list[Any]:
     for suite, frame in suites:
         definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
         batch = definition.get_batch(batch_parameters={"dataframe": frame})
-        results.append(batch.validate(suite, result_format="BASIC"))
+        results.append(batch.validate(suite, result_format=_RESULT_FORMAT))
     return results
+
+
+def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
+    """Add the numbers of the first rows that break each rule: where to look in the file, not what is there."""
+    counted = {finding["rule_id"]: finding for finding in findings if finding["broken"]}
+    broken = [rule for rule in rules if rule.id in counted]
+    if broken and ROW in sample.column_names:
+        numbers, marks = sample[ROW].to_numpy(), flags(sample, broken)
+        for rule in broken:
+            counted[rule.id]["rows"] = numbers[marks[rule.id].to_numpy()][:_SHOWN_ROWS].tolist()
 
 
 def _finding(suite: str, result: Any) -> dict[str, Any]:
     expectation = result.expectation_config
-    found = result.result
-    examples = [value for value in found.get("partial_unexpected_list", []) if not pd.isna(value)]
     return {
         "suite": suite,
         "rule_id": expectation.meta["rule_id"],
         "expectation": expectation.type,
         "passed": bool(result.success),
-        "broken": found.get("unexpected_count"),
-        "of": found.get("element_count"),
-        "examples": [str(value)[:_LONGEST] for value in examples[:3]],
+        "broken": result.result.get("unexpected_count"),
+        "of": result.result.get("element_count"),
+        "rows": [],
+        "value": None,
     }
 
 
 def _reason(finding: dict[str, Any]) -> str:
     if finding["broken"] is None:
         return "it could not be evaluated"
-    if finding["suite"].endswith(_PROFILE):
-        return f"it is {finding['examples'][0]}"
-    examples = f", such as {', '.join(finding['examples'])}" if finding["examples"] else ""
-    return f"{finding['broken']} of {finding['of']}{examples}"
+    if finding["value"] is not None:
+        return f"it is {finding['value']}"
+    rows = f"; rows {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
+    return f"{finding['broken']} of {finding['of']}{rows}"

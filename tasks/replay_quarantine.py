@@ -22,6 +22,7 @@ from models.shapes.table_values import translated
 from models.shapes.traffic import MARKS
 from models.sql import query, texts
 from tasks import ledger, sift, updates
+from tasks.defects import without_values
 from tasks.ingest_batch import told
 from tasks.intake import LATE, Intake, open_intake
 from tasks.prepare import SAID, fingerprinted
@@ -79,6 +80,7 @@ def _batch(here: Installation, batch_id: str) -> dict[str, Any]:
 
 
 @task(description="Try the quarantined events of a batch again.")
+@without_values
 def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict[str, Any]:
     """Let a batch's quarantined events through that keep the rules now; returns its line in the ledger.
 

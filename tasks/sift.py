@@ -27,6 +27,9 @@ USER_CODE: Final = "user_code"
 HELPERS: Final = (ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
 """Columns that are only looked at, and stored nowhere."""
 
+_PRIVATE: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.ATTRIBUTES)
+"""Words and traits that quarantine does not keep: columns may be shifted, and nothing but events is replayed."""
+
 Mask = NDArray[np.bool_]
 
 
@@ -144,10 +147,11 @@ def rule_counts(quarantined: pa.Table) -> dict[str, int]:
 def payloads(quarantined: pa.Table) -> pa.Table:
     """The quarantined rows as JSON: `row_number`, `rule_ids` (as PostgreSQL writes a list) and `payload`.
 
-    They carry the pseudonym, never the raw id. JSON knows no infinity, so that is a text; a mark is there where it is
-    true.
+    They carry the pseudonym instead of the raw id, and none of `_PRIVATE`. JSON knows no infinity, so that is a text;
+    a mark is there where it is true.
     """
-    shown = [field for field in quarantined.schema if field.name not in (*HELPERS, *MARKS, RULES, columns.MONTH)]
+    omitted = {*HELPERS, *MARKS, *_PRIVATE, RULES, columns.MONTH}
+    shown = [field for field in quarantined.schema if field.name not in omitted]
     said = ", ".join(f'"{field.name}" := {_json(field)}' for field in shown)
     marks = [name for name in MARKS if name in quarantined.column_names]
     added = " || ".join(f"""CASE WHEN {name} THEN ',"{name}":true' ELSE '' END""" for name in marks) or "''"
@@ -170,13 +174,17 @@ def _json(field: pa.Field) -> str:
     return f'"{field.name}"'
 
 
+def numbered(rows: pa.Table) -> pa.Table:
+    """Return the rows with their numbers in the file, from 0 on."""
+    return rows.append_column(ROW, pa.array(range(len(rows)), pa.int64()))
+
+
 def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, key: str) -> Sifted:
     """Take items or users apart: rows that break a rule, all but the last of one `key`, and the rest.
 
     The rest is `accepted` for the caller to store, and counted as routed: it updates the catalogue or the users.
     """
-    numbered = rows.append_column(ROW, pa.array(range(len(rows))))
-    kept = numbered.filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
+    kept = numbered(rows).filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
     broken = flags(kept, rules)
     bad = _unsound(broken)
     candidates, quarantined = kept.filter(pa.array(~bad)), _quarantined(kept, broken, bad)

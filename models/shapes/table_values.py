@@ -12,7 +12,7 @@ from models.shapes.mapping import Column
 
 
 class UnreadableColumnError(TailorbirdError):
-    """A column that holds what cannot be read as what the mapping takes it for."""
+    """A column cannot be read as the mapping says. The message names column and type, and never quotes a value."""
 
 
 def words(rows: pa.Table, column: str) -> pa.Array:
@@ -22,11 +22,11 @@ def words(rows: pa.Table, column: str) -> pa.Array:
         values = _written(_without_nan(values))
     try:
         said = pc.cast(values, pa.string()).combine_chunks()
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
-            f"The column {column!r} holds {values.type}, which cannot be read as text ({error}). "
+            f"The column {column!r} holds {values.type}, which cannot be read as text. "
             "Write it as UTF-8 text, or take it out of the mapping."
-        ) from error
+        ) from None
     # PostgreSQL takes every character but this one.
     said = pc.replace_substring(said, "\0", "\N{REPLACEMENT CHARACTER}")
     return _or_null(said)
@@ -103,10 +103,11 @@ def number(rows: pa.Table, column: str | None) -> Any:
     try:
         # Not safe: of a large integer the last digits may get lost.
         return _without_nan(pc.cast(values, pa.float64(), safe=written))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
-            f"The column {column!r} must hold a number: {error}. Mend the file or the mapping."
-        ) from error
+            f"The column {column!r} must hold numbers, found {values.type} with a value that is none. "
+            "Fix the file or the mapping."
+        ) from None
 
 
 def place(rows: pa.Table, column: str | None) -> Any:

@@ -92,10 +92,10 @@ def _moments(rows: pa.Table, column: str, mapping: EventsMapping | UsersMapping)
     """A column of times in UTC, and how many of them said no zone."""
     try:
         return placed(rows[column], mapping.time_format, mapping.zone)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
-            f"The column {column!r} must hold times, found {rows[column].type}: {error}. Mend the file or the mapping."
-        ) from error
+            f"The column {column!r} must hold times, found {rows[column].type}. Fix the file or the mapping."
+        ) from None
 
 
 def _worth(rows: pa.Table, mapping: EventsMapping, spelling: Spelling) -> tuple[dict[str, Any], Counts]:

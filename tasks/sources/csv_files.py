@@ -2,7 +2,6 @@
 
 import csv as standard
 import gzip
-import re
 import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import pyarrow.csv as arrow
 
 from models.errors import TailorbirdError
 from models.shapes import tabular
+from tasks.sources.file_faults import described
 
 _BLOCK_BYTES: Final = 8 << 20
 """What is parsed at once; no row may be longer."""
@@ -34,7 +34,6 @@ class Csv:
 
 
 PLAIN: Final = Csv()
-_COLUMN: Final = re.compile(r"In CSV column #(\d+): ")
 
 
 def csv_of(part: tabular.Part) -> Csv:
@@ -54,15 +53,17 @@ def header(path: Path, csv: Csv) -> list[str]:
             standard.field_size_limit(_BLOCK_BYTES)
             names = next(filter(None, standard.reader(file, delimiter=csv.separator, strict=True)), [])
             "".join(names).encode()
-    except UnicodeEncodeError as error:
-        _refuse(path, "its first line, which has to name the columns, is no UTF-8", error)
+    except UnicodeEncodeError:
+        _refuse(path, "its first line, which has to name the columns, is not UTF-8")
     except _FAULTS as error:
-        _refuse(path, str(error), error)
-    twice = sorted({name for name in names if names.count(name) > 1})
+        _refuse(path, described(error))
     if not names:
         _refuse(path, "it is empty; its first line has to name the columns")
-    if twice:
-        _refuse(path, f"its first line names {', '.join(map(repr, twice))} more than once")
+    places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
+    for place, name in enumerate(names, 1):
+        if places[name] != place:
+            # Without the name: in a file without a first line of names it is somebody's value.
+            _refuse(path, f"its columns {places[name]} and {place} have the same name in the first line")
     return names
 
 
@@ -100,7 +101,7 @@ def batches(path: Path, csv: Csv, columns: Sequence[str]) -> Iterator[pa.RecordB
             ),
         )
     except _FAULTS as error:
-        _refuse(path, _COLUMN.sub(lambda found: f"column {header(path, csv)[int(found[1])]!r}: ", str(error)), error)
+        _refuse(path, described(error, header(path, csv)))
 
 
 def _text(path: Path) -> TextIO:
@@ -122,11 +123,10 @@ def _strict_count(path: Path, csv: Csv, width: int) -> int:
                 count += bool(row)
                 line = reader.line_num + 1
     except _FAULTS as error:
-        _refuse(path, f"line {line}: {error}", error)
+        _refuse(path, f"line {line}: {described(error)}")
     return count - 1
 
 
-def _refuse(path: Path, fault: str, error: Exception | None = None) -> NoReturn:
-    raise TailorbirdError(
-        f"{path} cannot be read: {fault}. Mend the file or the mapping; nothing was stored."
-    ) from error
+def _refuse(path: Path, fault: str) -> NoReturn:
+    """Raise without the cause: a library's message quotes the value that it could not read."""
+    raise TailorbirdError(f"{path} cannot be read: {fault}. Fix the file or the mapping; nothing was stored.") from None

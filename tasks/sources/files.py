@@ -13,6 +13,7 @@ from models.errors import TailorbirdError
 from tasks.sources import csv_files
 from tasks.sources.csv_files import PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
+from tasks.sources.file_faults import described
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
@@ -25,14 +26,14 @@ def digest(path: Path) -> str:
 
 
 def _unreadable(path: Path, error: Exception) -> TailorbirdError:
-    return TailorbirdError(f"{path} cannot be read: {error}. Nothing was stored.")
+    return TailorbirdError(f"{path} cannot be read: {described(error)}. Nothing was stored.")
 
 
 def _open(path: Path) -> ds.Dataset:
     try:
         return ds.dataset(path, format="parquet")
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error) from None
 
 
 def _kind(kind: pa.DataType) -> Kind:
@@ -75,7 +76,7 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterato
                 batch.validate(full=True)  # text that is no UTF-8 is found here, with its column, or nowhere
                 yield batch
     except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path, error) from None
 
 
 def chunks(path: Path, columns: Sequence[str], size: int = CHUNK_ROWS, csv: Csv = PLAIN) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.errors import TailorbirdError
+from tasks.sources.file_faults import described
 
 CHUNK_BYTES = 64 * 1024 * 1024
 """Lines are taken in chunks of about this size, uncompressed."""
@@ -67,7 +68,8 @@ def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
         if not number:
             raise TailorbirdError(f"{path} is empty: there is no line in it.")
     except (OSError, EOFError, zlib.error) as error:
-        raise TailorbirdError(f"{path} cannot be read to its end: {error}. Fetch and ingest it again.") from error
+        fault = described(error)
+        raise TailorbirdError(f"{path} cannot be read to its end: {fault}. Fetch and ingest it again.") from None
 
 
 def _lines(block: memoryview, number: int, start: int) -> pa.Table:

@@ -17,8 +17,17 @@ def test_all_faults_are_told_at_once_with_what_was_expected_and_found() -> None:
     assert "it has no rows" in message
     assert "column 'when' must hold a time, found any" in message
     assert "column 'amount' is missing" in message
-    assert "Its columns are: amout, when, who" in message
+    assert "It has 3 columns; these are in the mapping: when, who." in message
+    assert "amout" not in message
     assert "nothing was stored" in message
+
+
+def test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated() -> None:
+    with pytest.raises(ContractBrokenError) as refused:
+        check("sales.csv", {"ann@mail.example": "untyped", "2024-06-01": "untyped"}, 3, REQUIRED)
+    message = str(refused.value)
+    assert "It has 2 columns; none of them is in the mapping; does its first line name the columns?" in message
+    assert "ann" not in message
 
 
 def test_what_is_written_in_text_is_read_value_by_value() -> None:

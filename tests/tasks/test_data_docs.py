@@ -50,8 +50,7 @@ def test_a_page_needs_no_script_and_nothing_from_elsewhere(installation: Install
 
 def test_what_a_file_holds_does_not_run_and_does_not_fill_the_page(installation: Installation) -> None:
     text = page(installation, "<i>odd</i>", HOSTILE)
-    assert "<script" not in text
-    assert "&lt;script&gt;alert(1)" in text
+    assert "script" not in text
     assert "<i>odd" not in text
     assert len(text) < 60_000
 

@@ -5,9 +5,10 @@ import pyarrow as pa
 import pytest
 
 from expectations.rules import missing, not_among, outside
-from infra.data_docs import address
+from infra.data_docs import PAGE, address, place
 from infra.installation import Installation
 from tasks.quality import Promises, judge, refusal
+from tasks.sift import ROW
 
 PROMISES = Promises(
     (missing("item_id", "no item"), outside("quantity_not_positive", "none", "quantity", 0.0, None, strict_low=True)),
@@ -59,11 +60,26 @@ def test_a_column_that_is_not_there_refuses_the_batch_and_says_so() -> None:
     )
 
 
-@pytest.mark.usefixtures("installation")
-def test_an_example_is_short_whatever_a_file_holds() -> None:
-    rows = pa.table({"event_type": ["x" * 10_000]})
+def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installation: Installation) -> None:
+    kinds = [*(["view"] * 5), *(["ann@mail.example"] * 5)]
+    rows = pa.table({"event_type": kinds, ROW: range(100, 110)})
     promises = Promises((not_among("event_type_unknown", "unknown", "event_type", ["view"]),), {})
-    assert judge("b1", "events", promises, rows, {})[0]["examples"] == ["x" * 100]
+    findings = judge("b1", "events", promises, rows, {})
+    assert findings[0]["rows"] == [105, 106, 107]
+    assert refusal(findings) == (
+        "Its data break what the suite expects: event_type_unknown (5 of 10; rows 105, 106, 107)."
+    )
+    page = (place(installation.settings.var) / "b1" / PAGE).read_text()
+    assert "105, 106, 107" in page
+    assert "ann" not in str(findings) + page
+
+
+def test_a_rule_that_cannot_be_evaluated_shows_no_value(installation: Installation) -> None:
+    rows = pa.table({"quantity": ["ann@mail.example", "7"]})
+    promises = Promises((outside("quantity_not_positive", "none", "quantity", 0.0, None),), {})
+    findings = judge("b1", "events", promises, rows, {})
+    page = (place(installation.settings.var) / "b1" / PAGE).read_text()
+    assert "ann" not in str(findings) + page
 
 
 def test_a_refusal_names_the_rules_that_most_rows_of_the_batch_broke(installation: Installation) -> None:  # noqa: ARG001

@@ -212,8 +212,9 @@ def test_large_numbers_and_numbers_in_text_are_read() -> None:
 
 
 def test_a_column_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold a number: .*'two'"):
+    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold numbers, found string") as raised:
         seen({}, pieces=["two"])
+    assert "two" not in str(raised.value)
     with pytest.raises(UnreadableColumnError, match="column 'who' holds binary, which cannot be read as text"):
         seen({}, who=pa.array([b"\xff"]))
 

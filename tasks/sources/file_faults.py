@@ -1,0 +1,46 @@
+"""What is wrong with a file, in words that never repeat a value of it: rows hold ids, names and addresses."""
+
+import csv
+import re
+from typing import Final
+
+_COLUMN: Final = re.compile(r"In (?:CSV )?column #?(\d+): ")
+_ROW: Final = re.compile(r"Row #(\d+): ")
+# What Arrow, zlib and Python say; they have no codes.
+_SIGNS: Final = (
+    (r"Expected (\d+) columns, got (\d+)", r"the row has \2 values, and the first line names \1 columns"),
+    (r"[Ii]nvalid UTF-?8|codec can't", "a value is not UTF-8"),
+    (r"conversion error to double", "a value is not a number"),
+    (r"block boundaries", "a row is longer than 8 MiB"),
+    (r"Empty CSV file", "it is empty"),
+    (r"not a gzip|incorrect header check|Not a gzipped", "it is not compressed with gzip, as its name says"),
+    (r"zlib|inflat|ompressed|CRC|length of data", "its compressed data are damaged or end too soon"),
+    (r"[Pp]arquet|thrift|page|footer|dictionary|levels", "it is not a Parquet file, or it is damaged"),
+)
+
+
+def described(error: Exception, names: list[str] | None = None) -> str:
+    """Return the column, the row and the kind of fault. `names` are the file's columns, all of them in the mapping.
+
+    A text of a library that is not known here is left out: it may quote what it could not read.
+    """
+    text = str(error)
+    column, row = _COLUMN.search(text), _ROW.search(text)
+    place = []
+    if column:
+        place.append(f"column {names[int(column[1])]!r}" if names else f"column {int(column[1]) + 1}")
+    if row:
+        place.append(f"row {row[1]}")
+    return ": ".join(filter(None, [", ".join(place), _kind(error, text)]))
+
+
+def _kind(error: Exception, text: str) -> str:
+    if isinstance(error, csv.Error):  # names the separator and what stands around it in general, no value
+        return text
+    for sign, kind in _SIGNS:
+        found = re.search(sign, text)
+        if found:
+            return found.expand(kind)
+    if isinstance(error, OSError) and error.strerror and error.errno:
+        return error.strerror
+    return f"it cannot be parsed ({type(error).__name__})"
