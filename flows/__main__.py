@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 import typer
 
-from flows.commands import ingestion, lake, modelling, reviewing, schedules, services
+from flows.commands import ingestion, keys, lake, modelling, reviewing, schedules, services
 from flows.commands.running import say
 from infra.permissions import PRIVATE
 from models.errors import TailorbirdError
@@ -37,6 +37,7 @@ app.add_typer(reviewing.app)
 app.add_typer(reviewing.back, name="rollback")
 app.add_typer(lake.app, name="lake")
 app.add_typer(schedules.app, name="schedules")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> NoReturn:

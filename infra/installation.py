@@ -6,8 +6,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from infra.credentials import secret
+from infra import trust
+from infra.credentials import lasting_secret
 from infra.database import engine
+from infra.fingerprints import PSEUDONYM
 from infra.lake import Lake
 from infra.services import Endpoints, endpoints
 from infra.settings import Settings, load
@@ -15,25 +17,38 @@ from infra.settings import Settings, load
 
 @dataclass(frozen=True)
 class Installation:
-    """The running installation as this process sees it."""
+    """The running installation as this process sees it.
+
+    The first use of `engine`, `lake` or `key` raises InstallationRefusedError when keys, `var`, lake and database do
+    not belong together.
+    """
 
     settings: Settings
     endpoints: Endpoints
 
     @cached_property
+    def _checked(self) -> tuple[Engine, str]:
+        """The database, and the id of the installation it belongs to."""
+        opened = engine(self.endpoints.database_url)
+        return opened, trust.check(opened, self.settings)
+
+    @property
     def engine(self) -> Engine:
         """Tailorbird's own database."""
-        return engine(self.endpoints.database_url)
+        return self._checked[0]
 
     @cached_property
     def lake(self) -> Lake:
         """Events and data sets."""
-        return Lake(self.settings.lake)
+        opened = Lake(self.settings.lake)
+        trust.check_lake(self.engine, opened, self._checked[1])
+        return opened
 
     @cached_property
     def key(self) -> bytes:
         """The key of the pseudonyms."""
-        return secret(self.settings, "pseudonym-key").encode()
+        self._checked  # noqa: B018 -- no pseudonym is made with a key that was not compared
+        return lasting_secret(self.settings, PSEUDONYM).encode()
 
     @property
     def bundles(self) -> Path:

@@ -3,12 +3,12 @@
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from infra import compaction
 from models import columns
@@ -25,6 +25,8 @@ _DATASET = WriterProperties(
     column_properties={columns.USER_KEY: _REPEATED, columns.ITEM_ID: _REPEATED, columns.EVENT_TYPE: _REPEATED},
     dictionary_page_size_limit=64 * 2**20,
 )
+_OWNER: Final = "installation"
+_NO_ROWS: Final = pa.schema({"installation": pa.string()})
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,20 @@ class Lake:
             return DeltaTable(self._address(*parts), version=version)
         except TableNotFoundError:
             return None
+
+    def owner(self) -> str | None:
+        """Return the id of the installation that the lake belongs to, or None for a lake without one."""
+        table = self._open(_OWNER)
+        return table.metadata().name if table else None
+
+    def claim_for(self, installation: str) -> None:
+        """Make the lake this installation's unless it has an owner. Of two claims at once the first one stays."""
+        try:
+            # A table without rows is one small object, which every object store creates once only.
+            DeltaTable.create(self._address(_OWNER), _NO_ROWS, mode="error", name=installation)
+        except DeltaError:
+            if self.owner() is None:
+                raise
 
     def events(self, version: int | None = None) -> DeltaTable | None:
         """The events table as it is, or as it was at `version`; None before the first ingest."""

@@ -21,6 +21,7 @@ from infra import (
     roles,
     servers,
     state,
+    trust,
 )
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
@@ -102,6 +103,9 @@ class _Startup:
         Servers boot while the schema is brought up to date, and deployments are sent while the worker boots.
         """
         admin = self._postgres()
+        self._own(admin, DATABASE)
+        url = database_url(self.settings)
+        trust.check_reader(database.engine(url), self.settings)  # before any server starts
         if self.settings.prefect_api_url is None:
             own = self._own(admin, "prefect")
             self.launcher.server("prefect", partial(servers.prefect_command, self.settings, own))
@@ -109,8 +113,8 @@ class _Startup:
             own = self._own(admin, "mlflow")
             self.launcher.server("mlflow", partial(servers.mlflow_command, self.settings, own))
         self._docs()
-        self._own(admin, DATABASE)
-        database.migrate(database_url(self.settings))
+        database.migrate(url)
+        trust.check_installation(database.engine(url), self.settings)
         self._await("prefect")
         self._work(endpoints(self.given))
         if self._await("mlflow"):

@@ -1,16 +1,20 @@
 """Signatures: what the installation makes carries its own, by Ed25519, and only what carries a known one is opened."""
 
+import os
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from infra.credentials import known_secret, secret
+from infra.credentials import FOLDER, known_secret, lasting_secret
 from infra.settings import Settings
 from models.errors import TailorbirdError
 
 SECRET: Final = "signing-key"  # noqa: S105 - the secret's name
 """32 random bytes as 64 hex digits: exactly the seed of a private key."""
+
+TRUSTED: Final = "trusted-signing-keys"
+"""The file beside the secrets with the public keys that the database records as trusted, one per line."""
 
 _NO_KEY: Final = "signed, but no key is known here to compare with"
 
@@ -24,17 +28,17 @@ class SignatureRefusedError(TailorbirdError):
 
 
 def sign(settings: Settings, content: bytes) -> bytes:
-    """The installation's signature of these bytes (64 bytes, RFC 8032); its key is made on first use."""
-    return _private(secret(settings, SECRET)).sign(content)
+    """Sign bytes with the installation's key; returns 64 bytes (RFC 8032). The first use creates the key."""
+    return _private(lasting_secret(settings, SECRET)).sign(content)
 
 
 def verify(settings: Settings, content: bytes, signature: bytes) -> None:
     """Nothing when a trusted key signed exactly these bytes; raises SignatureRefusedError.
 
-    Trusted are the installation's own key, if there is one here, and those of TAILORBIRD_SIGNING_PUBLIC_KEY.
+    Trusted are the installation's own key, its earlier ones that are not retired, and TAILORBIRD_SIGNING_PUBLIC_KEY.
     """
     trusted = sorted(_trusted(settings))
-    if not any(_signed(key, content, signature) for key in trusted):
+    if not any(signed_by(key, content, signature) for key in trusted):
         known = f"signed by none of the keys that are trusted here ({', '.join(trusted)})" if trusted else _NO_KEY
         raise SignatureRefusedError(
             f"{known}. Restore it or make it anew. If another installation of yours made it, and you know how it came "
@@ -43,23 +47,31 @@ def verify(settings: Settings, content: bytes, signature: bytes) -> None:
 
 
 def public_key(settings: Settings) -> str:
-    """The installation's public key (64 hex digits), for hosts that only serve; the key is made on first use."""
-    return _public(_private(secret(settings, SECRET)))
+    """Return the installation's public key (64 hex digits), for hosts that only serve; the first use creates it."""
+    return public_of(lasting_secret(settings, SECRET))
+
+
+def public_of(seed: str) -> str:
+    """Return the public key (64 hex digits) of a secret; raises SigningKeyError."""
+    return _private(seed).public_key().public_bytes_raw().hex()
+
+
+def signed_by(key: str, content: bytes, signature: bytes) -> bool:
+    """Return whether the public key's owner signed exactly these bytes."""
+    try:
+        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, content)
+    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
+        return False
+    return True
 
 
 def _trusted(settings: Settings) -> set[str]:
     """Public keys in hex. The private one is read where it is, and never made: a new key has signed nothing."""
     given = {key.strip().lower() for key in settings.signing_public_key.split(",")} - {""}
     own = known_secret(settings, SECRET)
-    return given | ({_public(_private(own))} if own else set())
-
-
-def _signed(key: str, content: bytes, signature: bytes) -> bool:
-    try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, content)
-    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
-        return False
-    return True
+    recorded = settings.var / FOLDER / TRUSTED
+    earlier = set(recorded.read_text().split()) if os.access(recorded, os.R_OK) else set()
+    return given | earlier | ({public_of(own)} if own else set())
 
 
 def _private(seed: str) -> Ed25519PrivateKey:
@@ -70,7 +82,3 @@ def _private(seed: str) -> Ed25519PrivateKey:
             "The secret signing-key has to be 64 hex digits: correct or unset TAILORBIRD_SECRET_SIGNING_KEY, or "
             "restore the file from a backup."
         ) from None
-
-
-def _public(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes_raw().hex()

@@ -176,6 +176,7 @@ _BOOKS = {
     "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "late", "detail")),
     "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
     "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
+    "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (
         "What runs by itself",

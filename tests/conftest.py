@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,6 +76,13 @@ def empty_database(postgres: EmbeddedPostgres) -> Iterator[str]:
 def database(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The URL of a fresh migrated database."""
     yield from fresh_database(postgres, _TEMPLATE)
+
+
+@pytest.fixture
+def postgres_database(postgres: EmbeddedPostgres) -> Iterator[Callable[[], str]]:
+    """Makes further fresh migrated databases; returns the URL of each."""
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(contextmanager(_database)(postgres, _TEMPLATE))
 
 
 @pytest.fixture

@@ -34,13 +34,22 @@ def start() -> Any:
     return endpoints
 
 
-def database() -> Any:
-    """Tailorbird's database, without asking whether the other services run."""
+def database(*, compared: bool = True) -> Any:
+    """Open Tailorbird's database, whether the other services run or not.
+
+    Raises InstallationRefusedError when the keys or the `var` that are here belong to another database, unless they
+    are not to be `compared`.
+    """
+    from infra import trust
     from infra.database import engine
     from infra.endpoints import database_url
     from infra.settings import load
 
-    return engine(database_url(load()))
+    settings = load()
+    opened = engine(database_url(settings))
+    if compared:
+        trust.check_reader(opened, settings)
+    return opened
 
 
 def export() -> None:

@@ -1,0 +1,58 @@
+"""The keys that stored data depend on: show them, replace the signing key, retire an earlier one."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flows.commands import running
+from flows.commands.reviewing import Who, Why
+from flows.commands.running import Json
+
+app = running.group("The keys that stored data depend on.")
+rotate = running.group("Replace a key.")
+app.add_typer(rotate, name="rotate")
+
+
+@app.command()
+def show(as_json: Json = False) -> None:
+    """Show the fingerprint of each key, since when it is in use, and why. No key is shown."""
+    from infra.key_rotation import listed
+
+    running.shown("keys", listed(running.database()), as_json)
+
+
+@rotate.command()
+def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
+    """Sign new bundles with a new key. Bundles of the earlier key stay trusted until you retire it."""
+    from infra.key_rotation import listed, rotate_signing
+    from infra.settings import load
+
+    opened = running.database(compared=False)  # a lost signing key is replaced too
+    rotate_signing(opened, load(), actor, reason)
+    running.shown("keys", listed(opened), as_json)
+
+
+@app.command()
+def retire(
+    fingerprint: Annotated[str, typer.Argument(help="Of the signing key, as `keys show` prints it.")],
+    reason: Why,
+    actor: Who,
+    as_json: Json = False,
+) -> None:
+    """Trust bundles of an earlier signing key no longer."""
+    from infra.key_rotation import listed, retire
+    from infra.settings import load
+
+    opened = running.database()
+    retire(opened, load(), fingerprint, _champion(opened), actor, reason)
+    running.shown("keys", listed(opened), as_json)
+
+
+def _champion(opened: Any) -> Path | None:
+    from serving.kept import NothingPromotedError, champion_bundle
+
+    try:
+        return champion_bundle(opened)[0]
+    except NothingPromotedError:
+        return None

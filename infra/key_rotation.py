@@ -1,0 +1,102 @@
+"""Replaces the signing key, and ends the trust in an earlier one; both are recorded in the database."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, update
+
+from infra.credentials import FOLDER, given_secret, kept_secret, known_secret, variable
+from infra.fingerprint_schema import fingerprints
+from infra.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, record, rows
+from infra.manifests import MANIFEST, SIGNATURE
+from infra.settings import Settings
+from infra.signing import signed_by
+from infra.trust import ADOPTED, NEXT, compare, finish_rotation, keep_trusted
+from models.errors import TailorbirdError
+
+
+class RotationRefusedError(TailorbirdError):
+    """A key that cannot be replaced or retired as things are."""
+
+
+def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
+    """Sign with a new key from now on; returns its row. Bundles of earlier keys stay trusted until `retire`.
+
+    The new key is in a file of its own until the database records it: a rotation that was killed is finished by the
+    next process, or begun again. Raises RotationRefusedError when the environment holds the old key.
+    """
+    with engine.begin() as connection:
+        lock(connection)
+        compare(settings, rows(connection), kinds=(PSEUDONYM,), required=())
+        _record_present(connection, settings)
+        key = given_secret(SIGNING) or kept_secret(settings.var / FOLDER, SIGNING + NEXT)
+        if fingerprint(SIGNING, key) not in {row.fingerprint for row in rows(connection)}:
+            record(connection, SIGNING, key, actor, reason)
+        elif given_secret(SIGNING):
+            raise RotationRefusedError(
+                f"{variable(SIGNING)} holds a key that is recorded already. Set it to a new one, such as `openssl rand "
+                "-hex 32` prints, for this command and on every host that trains; then run the command again."
+            )
+        found = rows(connection)
+    finish_rotation(settings, SIGNING, newest(found)[SIGNING].fingerprint)
+    keep_trusted(settings, found)
+    return newest(found)[SIGNING]
+
+
+def retire(engine: Engine, settings: Settings, wanted: str, champion: Path | None, actor: str, reason: str) -> None:
+    """Trust no bundle any more that only the signing key with this fingerprint signed.
+
+    Raises RotationRefusedError for the key in use, for an unknown one, and while the champion depends on it.
+    """
+    with engine.begin() as connection:
+        lock(connection)
+        found = rows(connection)
+        compare(settings, found, required=())
+        row = next((row for row in found if row.kind == SIGNING and row.fingerprint == wanted), None)
+        if row is None or row.public_key is None:
+            raise RotationRefusedError(f"No signing key has the fingerprint {wanted}: see `tailorbird keys show`.")
+        if row == newest(found)[SIGNING]:
+            raise RotationRefusedError("This signing key is in use: run `tailorbird keys rotate signing` first.")
+        if champion and _signed(champion, row.public_key):
+            raise RotationRefusedError(
+                "This key signed the champion: run `tailorbird retrain` and promote the new model first."
+            )
+        mine = (fingerprints.c.kind == SIGNING, fingerprints.c.generation == row.generation)
+        values = {"retired_at": func.now(), "retired_by": actor, "retired_because": reason}
+        connection.execute(update(fingerprints).where(*mine, fingerprints.c.retired_at.is_(None)).values(values))
+        found = rows(connection)
+    keep_trusted(settings, found)
+
+
+def listed(engine: Engine) -> list[dict[str, Any]]:
+    """Return one row per key and for the installation, as `tailorbird keys show` prints them."""
+    with engine.connect() as connection:
+        found = rows(connection)
+    current = newest(found).values()
+    return [
+        {
+            "kind": row.kind,
+            "generation": row.generation,
+            "fingerprint": row.fingerprint,
+            "state": "in use" if row in current else "retired" if row.retired_at else "trusted",
+            "since": row.since,
+            "actor": row.actor,
+            "reason": row.reason,
+        }
+        for row in found
+    ]
+
+
+def _record_present(connection: Connection, settings: Settings) -> None:
+    """Record the key that signed so far, if no process did before; a lost key is not recorded."""
+    present = known_secret(settings, SIGNING)
+    if present and SIGNING not in newest(rows(connection)):
+        record(connection, SIGNING, present, *ADOPTED)
+
+
+def _signed(folder: Path, public_key: str) -> bool:
+    try:
+        content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
+    except OSError:  # a bundle that is not there depends on no key
+        return False
+    return signed_by(public_key, content, signature)

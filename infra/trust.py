@@ -1,0 +1,252 @@
+"""Keeps keys, `var`, lake and database together: a process whose parts belong to different installations stops."""
+
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from psycopg2.errors import UndefinedTable
+from sqlalchemy import Connection, Engine, Table, exists, or_, select
+from sqlalchemy.exc import ProgrammingError
+
+from infra.credentials import (
+    FOLDER,
+    INSTALLATION_ID,
+    create_once,
+    given_secret,
+    known_secret,
+    secret,
+    variable,
+)
+from infra.fingerprints import (
+    INSTALLATION,
+    KEYS,
+    PSEUDONYM,
+    SIGNING,
+    Fingerprint,
+    fingerprint,
+    lock,
+    newest,
+    record,
+    rows,
+    source,
+    trusted,
+)
+from infra.identity import pseudonym
+from infra.lake import Lake
+from infra.schema import identities, ingest_batches, promotions, suppressions, users
+from infra.settings import Settings
+from infra.signing import TRUSTED
+from models.errors import TailorbirdError
+
+NEXT: Final = ".next"
+"""Ends the name of the file that holds a new key until the database records it."""
+_SAMPLE: Final = 20
+ADOPTED: Final = ("tailorbird", "found at the first start")
+"""Actor and reason of a key that nobody rotated."""
+_LOST: Final = 'If it is lost: `tailorbird keys rotate signing --reason "lost"`. '
+_NOTHING_CHANGED: Final = "Nothing was changed."
+
+
+class InstallationRefusedError(TailorbirdError):
+    """Keys, `var`, lake and database do not belong together."""
+
+
+def check(engine: Engine, settings: Settings) -> str:
+    """Return the installation's id once `var` and keys match the database; adopt them if it records none yet.
+
+    One query when everything is recorded. Raises InstallationRefusedError before anything is created or changed.
+    """
+    found = _recorded(engine)
+    if {INSTALLATION, *KEYS} - newest(found).keys():
+        _adopt(engine, settings)
+        found = _recorded(engine)
+    compare(settings, found)
+    installation = newest(found)[INSTALLATION].fingerprint
+    path = settings.var / INSTALLATION_ID
+    if not path.exists():
+        create_once(_made(path.parent) / INSTALLATION_ID, installation)
+    keep_trusted(settings, found)
+    return installation
+
+
+def check_reader(engine: Engine, settings: Settings) -> None:
+    """Compare those keys and that `var` that are here with the database; create, adopt and require nothing."""
+    try:
+        found = _recorded(engine)
+    except ProgrammingError as error:
+        if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
+            return
+        raise
+    compare(settings, found, required=())
+    if (settings.var / INSTALLATION_ID).exists():
+        keep_trusted(settings, found)
+
+
+def check_installation(engine: Engine, settings: Settings) -> None:
+    """Do all checks at once, for `up`. A lake in an object store is left to its first use, which may be slow."""
+    installation = check(engine, settings)
+    if "://" not in settings.lake:
+        check_lake(engine, Lake(settings.lake), installation)
+
+
+def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
+    """Compare the lake's owner with the installation; a lake without one is claimed.
+
+    Raises InstallationRefusedError for a lake of another installation.
+    """
+    owner = lake.owner()
+    if owner is None:
+        with engine.connect() as connection:
+            unknown = not _any(connection, ingest_batches)
+        if unknown and lake.events() is not None:
+            raise InstallationRefusedError(
+                f"The lake {lake.root} holds events, and this database has never ingested any. Correct TAILORBIRD_LAKE "
+                f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {_NOTHING_CHANGED}"
+            )
+        lake.claim_for(installation)
+        owner = lake.owner()  # another database may have come first
+    if owner != installation:
+        raise InstallationRefusedError(
+            f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
+            f"Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. {_NOTHING_CHANGED}"
+        )
+
+
+def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:
+    """Write the trusted public keys beside the secrets: bundles are verified without the database."""
+    path = settings.var / FOLDER / TRUSTED
+    content = "".join(f"{key}\n" for key in trusted(found))
+    if not path.exists() or path.read_text() != content:
+        _made(path.parent)
+        draft = path.with_name(f".{TRUSTED}.{secrets.token_hex(8)}")
+        create_once(draft, content.strip())
+        draft.replace(path)
+
+
+def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
+    """Put a new key in its place that the database records already: a rotation was cut short after its commit."""
+    path = settings.var / FOLDER / kind
+    waiting = path.with_name(kind + NEXT)
+    if given_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
+        return False
+    waiting.replace(path)
+    return True
+
+
+def compare(
+    settings: Settings, found: list[Fingerprint], kinds: Sequence[str] = KEYS, required: Sequence[str] = KEYS
+) -> None:
+    """Hold `var` and the keys of these kinds against the rows; a key that is not `required` may be missing.
+
+    Raises InstallationRefusedError.
+    """
+    recorded = newest(found)
+    _compare_var(settings, recorded.get(INSTALLATION))
+    for row in (recorded[kind] for kind in kinds if kind in recorded):
+        key = known_secret(settings, row.kind)
+        if key is None and row.kind not in required:
+            continue
+        fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
+        if not fits and not finish_rotation(settings, row.kind, row.fingerprint):
+            raise InstallationRefusedError(_missing(settings, row) if key is None else _other(settings, row, key))
+
+
+def _compare_var(settings: Settings, row: Fingerprint | None) -> None:
+    path, own = settings.var / INSTALLATION_ID, _own_id(settings.var)
+    if own and row and own != row.fingerprint:
+        raise InstallationRefusedError(
+            f"{settings.var} belongs to another installation ({own}) than this database ({row.fingerprint}). Correct "
+            f"TAILORBIRD_VAR or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete {path}. "
+            f"{_NOTHING_CHANGED}"
+        )
+
+
+def _missing(settings: Settings, row: Fingerprint) -> str:
+    return (
+        f"This database depends on a {row.kind} (fingerprint {row.fingerprint}) that is not here. Copy the file "
+        f"secrets/{row.kind} of the installation's var folder, or of its backup, to {settings.var / FOLDER}, or set "
+        f"{variable(row.kind)}. {_LOST if row.kind == SIGNING else ''}{_NOTHING_CHANGED}"
+    )
+
+
+def _other(settings: Settings, row: Fingerprint, key: str) -> str:
+    return (
+        f"The {row.kind} of {source(settings, row.kind)} (fingerprint {fingerprint(row.kind, key)}) is not the one of "
+        f"this database (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
+        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_NOTHING_CHANGED}"
+    )
+
+
+def _recorded(engine: Engine) -> list[Fingerprint]:
+    with engine.connect() as connection:
+        return rows(connection)
+
+
+def _adopt(engine: Engine, settings: Settings) -> None:
+    """Record the keys that are here. Of several processes at once the first one decides, the others compare."""
+    with engine.begin() as connection:
+        lock(connection)
+        found = rows(connection)
+        compare(settings, found)
+        recorded = newest(found)
+        filled = _any(connection, users, suppressions)
+        if INSTALLATION not in recorded:
+            record(connection, INSTALLATION, _id_for(settings, filled=filled), *ADOPTED)
+        if PSEUDONYM not in recorded:
+            record(connection, PSEUDONYM, _pseudonym_key(connection, settings, filled=filled), *ADOPTED)
+        if SIGNING not in recorded:
+            record(connection, SIGNING, _signing_key(connection, settings), *ADOPTED)
+
+
+def _id_for(settings: Settings, *, filled: bool) -> str:
+    own = _own_id(settings.var)
+    if own and not filled:
+        raise InstallationRefusedError(
+            f"This database is empty, and {settings.var} belongs to an installation with data ({own}). Correct "
+            "TAILORBIRD_DATABASE_URL or restore its backup; for a new installation name a new folder in TAILORBIRD_VAR."
+        )
+    return own or secrets.token_hex(16)
+
+
+def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) -> str:
+    """The key, created only for a database without users; otherwise it has to fit the ids that are stored."""
+    key = known_secret(settings, PSEUDONYM)
+    if key is None:
+        if filled:
+            raise InstallationRefusedError(
+                f"This database holds users, and their {PSEUDONYM} is not here. Copy the file secrets/{PSEUDONYM} of "
+                f"the installation's var folder to {settings.var / FOLDER}, or set {variable(PSEUDONYM)}."
+            )
+        return secret(settings, PSEUDONYM)
+    stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
+    if stored and not any(pseudonym(row.user_id, key.encode()) == row.user_key for row in stored):
+        raise InstallationRefusedError(
+            f"The {PSEUDONYM} of {source(settings, PSEUDONYM)} does not fit the users of this database. Restore the "
+            "key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
+        )
+    return key
+
+
+def _signing_key(connection: Connection, settings: Settings) -> str:
+    key = known_secret(settings, SIGNING)
+    if key is None and _any(connection, promotions):
+        raise InstallationRefusedError(
+            f"The {SIGNING} of the promoted models is not here. Copy the file secrets/{SIGNING} of the installation's "
+            f"var folder to {settings.var / FOLDER}, or set {variable(SIGNING)}. {_LOST}{_NOTHING_CHANGED}"
+        )
+    return key or secret(settings, SIGNING)
+
+
+def _any(connection: Connection, *tables: Table) -> bool:
+    return bool(connection.execute(select(or_(*(exists(select(table)) for table in tables)))).scalar())
+
+
+def _own_id(var: Path) -> str | None:
+    path = var / INSTALLATION_ID
+    return path.read_text().strip() if path.exists() else None
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder
