@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, update
+from sqlalchemy import Engine, func, update
 
 from infra.credentials import FOLDER, given_secret, kept_secret, known_secret, variable
 from infra.fingerprint_schema import fingerprints
@@ -22,21 +22,19 @@ class RotationRefusedError(TailorbirdError):
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
     """Sign with a new key from now on; returns its row. Bundles of earlier keys stay trusted until `retire`.
 
-    The new key is in a file of its own until the database records it: a rotation that was killed is finished by the
-    next process, or begun again. Raises RotationRefusedError when the environment holds the old key.
+    A key that is here already, and that the database does not record, is the new one. Otherwise one is created, in a
+    file of its own until the database records it: a rotation that was killed is finished by the next process, or begun
+    again. Raises RotationRefusedError when the environment holds a recorded key.
     """
     with engine.begin() as connection:
         lock(connection)
-        compare(settings, rows(connection), kinds=(PSEUDONYM,), required=())
-        _record_present(connection, settings)
-        key = given_secret(SIGNING) or kept_secret(settings.var / FOLDER, SIGNING + NEXT)
-        if fingerprint(SIGNING, key) not in {row.fingerprint for row in rows(connection)}:
+        found = rows(connection)
+        compare(settings, found, kinds=(PSEUDONYM,), required=())
+        key = _new_key(settings, found)
+        if SIGNING not in newest(found) and (present := known_secret(settings, SIGNING)):
+            record(connection, SIGNING, present, *ADOPTED)
+        if not _recorded(found, key):
             record(connection, SIGNING, key, actor, reason)
-        elif given_secret(SIGNING):
-            raise RotationRefusedError(
-                f"{variable(SIGNING)} holds a key that is recorded already. Set it to a new one, such as `openssl rand "
-                "-hex 32` prints, for this command and on every host that trains; then run the command again."
-            )
         found = rows(connection)
     finish_rotation(settings, SIGNING, newest(found)[SIGNING].fingerprint)
     keep_trusted(settings, found)
@@ -87,11 +85,20 @@ def listed(engine: Engine) -> list[dict[str, Any]]:
     ]
 
 
-def _record_present(connection: Connection, settings: Settings) -> None:
-    """Record the key that signed so far, if no process did before; a lost key is not recorded."""
+def _new_key(settings: Settings, found: list[Fingerprint]) -> str:
     present = known_secret(settings, SIGNING)
-    if present and SIGNING not in newest(rows(connection)):
-        record(connection, SIGNING, present, *ADOPTED)
+    if present and SIGNING in newest(found) and not _recorded(found, present):
+        return present
+    if given_secret(SIGNING):
+        raise RotationRefusedError(
+            f"{variable(SIGNING)} holds the key that is in use, or an earlier one. Set it to a new one, such as "
+            "`openssl rand -hex 32` prints, for this command and on every host that trains; then run the command again."
+        )
+    return kept_secret(settings.var / FOLDER, SIGNING + NEXT)
+
+
+def _recorded(found: list[Fingerprint], key: str) -> bool:
+    return fingerprint(SIGNING, key) in {row.fingerprint for row in found if row.kind == SIGNING}
 
 
 def _signed(folder: Path, public_key: str) -> bool:

@@ -45,6 +45,10 @@ _SAMPLE: Final = 20
 ADOPTED: Final = ("tailorbird", "found at the first start")
 """Actor and reason of a key that nobody rotated."""
 _LOST: Final = 'If it is lost: `tailorbird keys rotate signing --reason "lost"`. '
+_NEWER: Final = (
+    "If the key here is newer than the database, which was restored: `tailorbird keys rotate signing --reason "
+    '"restored"` records it. '
+)
 _NOTHING_CHANGED: Final = "Nothing was changed."
 
 
@@ -174,7 +178,7 @@ def _other(settings: Settings, row: Fingerprint, key: str) -> str:
     return (
         f"The {row.kind} of {source(settings, row.kind)} (fingerprint {fingerprint(row.kind, key)}) is not the one of "
         f"this database (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
-        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_NOTHING_CHANGED}"
+        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_NEWER if row.kind == SIGNING else ''}{_NOTHING_CHANGED}"
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 
 from infra.credentials import FOLDER, known_secret
 from infra.database import engine
@@ -112,7 +112,7 @@ def test_a_key_of_the_environment_is_replaced_there(
 ) -> None:
     old = key_of(here)
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", old)
-    with pytest.raises(RotationRefusedError, match="TAILORBIRD_SECRET_SIGNING_KEY holds a key that is recorded"):
+    with pytest.raises(RotationRefusedError, match="TAILORBIRD_SECRET_SIGNING_KEY holds the key that is in use"):
         rotate_signing(store, here, "ann", "why")
     monkeypatch.setenv("TAILORBIRD_SECRET_SIGNING_KEY", "ab" * 32)
     with pytest.raises(InstallationRefusedError, match="is not the one of"):
@@ -132,6 +132,18 @@ def test_a_lost_key_is_replaced(store: Engine, here: Settings) -> None:
     rotate_signing(store, here, "ann", "lost")
     check(store, here)
     verify(here, b"x", signature)
+
+
+def test_a_database_restored_from_before_a_rotation_records_the_newer_key(store: Engine, here: Settings) -> None:
+    rotate_signing(store, here, "ann", "why")
+    newer = key_of(here)
+    with store.begin() as connection:
+        connection.execute(text("DELETE FROM installation_fingerprints WHERE generation = 2"))
+    with pytest.raises(InstallationRefusedError, match=r"newer than the database.*keys rotate signing"):
+        check(store, here)
+    rotate_signing(store, here, "ann", "restored")
+    check(store, here)
+    assert (key_of(here), len(signing_rows(store))) == (newer, 2)
 
 
 def test_another_host_learns_of_a_rotation_and_of_its_end(
