@@ -36,6 +36,7 @@ from infra.endpoints import (
     prefect_login,
     serves_docs,
 )
+from infra.fingerprints import KEYS
 from infra.launcher import TITLES, Launcher
 from infra.probes import NEEDED, ensure, reachable
 from infra.settings import Settings
@@ -105,7 +106,7 @@ class _Startup:
         admin = self._postgres()
         self._own(admin, DATABASE)
         url = database_url(self.settings)
-        trust.check_reader(database.engine(url), self.settings)  # before any server starts
+        trust.check_reader(database.engine(url), self.settings, KEYS)  # before any server starts
         if self.settings.prefect_api_url is None:
             own = self._own(admin, "prefect")
             self.launcher.server("prefect", partial(servers.prefect_command, self.settings, own))

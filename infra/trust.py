@@ -74,15 +74,18 @@ def check(engine: Engine, settings: Settings) -> str:
     return installation
 
 
-def check_reader(engine: Engine, settings: Settings) -> None:
-    """Compare those keys and that `var` that are here with the database; create, adopt and require nothing."""
+def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = ()) -> None:
+    """Compare those keys and that `var` that are here with the database; create and record nothing.
+
+    Keys that the database records and that are `required` have to be here. Raises InstallationRefusedError.
+    """
     try:
         found = _recorded(engine)
     except ProgrammingError as error:
         if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
             return
         raise
-    compare(settings, found, required=())
+    compare(settings, found, required=required)
     if (settings.var / INSTALLATION_ID).exists():
         keep_trusted(settings, found)
 

@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,10 +78,9 @@ def database(postgres: EmbeddedPostgres) -> Iterator[str]:
 
 
 @pytest.fixture
-def postgres_database(postgres: EmbeddedPostgres) -> Iterator[Callable[[], str]]:
-    """Makes further fresh migrated databases; returns the URL of each."""
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(contextmanager(_database)(postgres, _TEMPLATE))
+def other_database(postgres: EmbeddedPostgres) -> Iterator[str]:
+    """The URL of one more fresh migrated database, of another installation."""
+    yield from fresh_database(postgres, _TEMPLATE)
 
 
 @pytest.fixture

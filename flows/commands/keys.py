@@ -50,9 +50,9 @@ def retire(
 
 
 def _champion(opened: Any) -> Path | None:
-    from serving.kept import NothingPromotedError, champion_bundle
+    from serving.kept import NothingPromotedError, champion
 
     try:
-        return champion_bundle(opened)[0]
+        return Path(champion(opened)["bundle"])
     except NothingPromotedError:
         return None

@@ -29,8 +29,8 @@ def first(database: str) -> Engine:
 
 
 @pytest.fixture
-def other(postgres_database: Callable[[], str]) -> Engine:
-    return engine(postgres_database())
+def other(other_database: str) -> Engine:
+    return engine(other_database)
 
 
 @pytest.fixture

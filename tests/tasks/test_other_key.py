@@ -99,6 +99,17 @@ def test_commands_the_reconciler_and_up_refuse_another_key(
     assert said == []  # nothing was started
 
 
+def test_up_starts_nothing_for_a_var_without_the_keys_of_its_database(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert installation.key
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "fresh"))
+    said: list[str] = []
+    with pytest.raises(InstallationRefusedError, match="that is not here"):
+        services.start(load(), said.append)
+    assert (said, (tmp_path / "fresh" / FOLDER / PSEUDONYM).exists()) == ([], False)
+
+
 def test_a_bundle_is_not_sealed_with_a_key_that_is_created_for_it(installation: Installation) -> None:
     assert installation.engine
     (installation.settings.var / FOLDER / SECRET).unlink()
@@ -108,7 +119,7 @@ def test_a_bundle_is_not_sealed_with_a_key_that_is_created_for_it(installation: 
 
 def test_the_lake_of_another_installation_is_refused_before_anything_is_read(
     installation: Installation,
-    postgres_database: Callable[[], str],
+    other_database: str,
     shop: Shop,
     tmp_path: Path,
     another_process: Callable[[], Installation],
@@ -118,7 +129,7 @@ def test_the_lake_of_another_installation_is_refused_before_anything_is_read(
     assert installation.lake.owner()
     monkeypatch.setenv("TAILORBIRD_LAKE", installation.settings.lake)
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "other"))
-    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", postgres_database())
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", other_database)
     another_process()
     with pytest.raises(InstallationRefusedError, match=r"The lake .* belongs to another installation"):
         ingest_events.fn("complete_journey", shop.events_file)
