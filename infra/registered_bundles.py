@@ -11,8 +11,10 @@ from mlflow.entities.model_registry import ModelVersion
 from infra.manifests import MANIFEST, SIGNATURE, BundleRefusedError, Manifest, check_names, read_signed, sha256, verify
 from infra.registry import MODEL_PATH, Registry
 
-SMALL: Final = 64 * 1024
-"""Bytes up to which files are compared at every look: `MLmodel` and all else that MLflow parses, but no arrays."""
+_ARRAYS: Final = ".npz"
+"""These files may be large. All others, such as `MLmodel`, are compared at every look."""
+_LARGEST: Final = 2**20
+"""Bytes of any other file."""
 
 
 class AlteredVersionError(BundleRefusedError):
@@ -37,7 +39,7 @@ def check_version(registry: Registry, version: ModelVersion, run_id: str) -> Non
 def check_listing(registry: Registry, run_id: str, digest: str | None) -> dict[str, int]:
     """Check a run's manifest, signature, list of files and small files; returns the size in bytes of each file.
 
-    Large files are compared by name alone: see `check_files`. Raises BundleRefusedError.
+    Arrays are compared by name alone: see `check_files`. Raises BundleRefusedError.
     """
     sizes = registry.files(run_id, MODEL_PATH)
     place = _place(run_id)
@@ -45,8 +47,9 @@ def check_listing(registry: Registry, run_id: str, digest: str | None) -> dict[s
         manifest = _manifest(registry, run_id, digest, sizes, Path(scratch))
         check_names(place, sizes, manifest)
         for name, expected in manifest.files.items():
-            size = sizes.get(name, -1)
-            if size < 0 or (size <= SMALL and sha256(_fetched(registry, run_id, name, Path(scratch))) != expected):
+            if not _there(sizes, name) or not (
+                name.endswith(_ARRAYS) or sha256(_fetched(registry, run_id, name, Path(scratch))) == expected
+            ):
                 raise BundleRefusedError(f"{place}: {name} does not match the signed manifest. {_restore(run_id)}")
     return sizes
 
@@ -80,7 +83,7 @@ def _place(run_id: str) -> str:
 
 def _manifest(registry: Registry, run_id: str, digest: str | None, sizes: dict[str, int], scratch: Path) -> Manifest:
     for name in (MANIFEST, SIGNATURE):
-        if not 0 <= sizes.get(name, -1) <= SMALL:
+        if not _there(sizes, name):
             raise BundleRefusedError(f"{_place(run_id)} has no {name}. {_restore(run_id)}")
         place = _fetched(registry, run_id, name, scratch).parent
     manifest = read_signed(place, digest)
@@ -89,6 +92,10 @@ def _manifest(registry: Registry, run_id: str, digest: str | None, sizes: dict[s
             f"The run {run_id} in MLflow holds the model of run {manifest.content['run_id']}. {_restore(run_id)}"
         )
     return manifest
+
+
+def _there(sizes: dict[str, int], name: str) -> bool:
+    return sizes.get(name, -1) >= 0 and (name.endswith(_ARRAYS) or sizes[name] <= _LARGEST)
 
 
 def _fetched(registry: Registry, run_id: str, name: str, scratch: Path) -> Path:

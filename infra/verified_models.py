@@ -34,7 +34,13 @@ def verified_copy(model: str, to: Path | None = None, digest: str | None = None)
     Raises BundleRefusedError, UnknownModelError, SharedFolderError.
     """
     settings = load()
-    registry = _registry(settings)
+    if settings.mlflow_tracking_uri is None:
+        export(endpoints(settings))
+    return verified_version(settings, Registry(str(load().mlflow_tracking_uri)), model, to, digest)
+
+
+def verified_version(settings: Settings, registry: Registry, model: str, to: Path | None, digest: str | None) -> Path:
+    """Do the same with another registry than that of the environment."""
     number = _number(registry, model)
     recorded = _recorded(settings, model, number) if _has_database(settings) else None
     if digest and recorded and recorded.digest != digest:
@@ -52,12 +58,6 @@ def verified_copy(model: str, to: Path | None = None, digest: str | None = None)
 def _has_database(settings: Settings) -> bool:
     """Whether a database knows the digests. If it is down, that is an outage, and no reason to skip the comparison."""
     return settings.database_url is not None or (settings.var / "postgres").exists()
-
-
-def _registry(settings: Settings) -> Registry:
-    if settings.mlflow_tracking_uri is None:
-        export(endpoints(settings))
-    return Registry(str(load().mlflow_tracking_uri))
 
 
 def _number(registry: Registry, model: str) -> int:

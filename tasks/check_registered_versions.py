@@ -1,8 +1,8 @@
 """Compares the registered versions in MLflow with the recorded ones; altered ones are marked, and people are alerted.
 
 Promotions and loaders compare for themselves. This is for everybody who opens a version with MLflow alone, and for
-reviewers. Manifest, signature, names and small files, such as `MLmodel`, are compared every minute. A model may have
-gigabytes, so all of it is downloaded at most once an hour, and again when a size changes: one version at a look.
+reviewers. Everything but arrays is compared every minute: manifest, signature, names, `MLmodel`. Arrays may have
+gigabytes, so they are downloaded at most once an hour, and again when a size changes: one version at a look.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,7 @@
 """Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
 
+from collections.abc import Mapping
+
 from prefect import task
 
 from infra import events
@@ -24,7 +26,7 @@ from tasks.review_report import tell_reviewers
 from tasks.reviews import APPROVED, Review, request, review_of
 from tasks.store_evaluation import evaluation_of
 from tasks.train_model import train_model
-from tasks.trained_bundles import recorded, recorded_all
+from tasks.trained_bundles import TrainedBundle, recorded, recorded_all
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 SWITCHED_OFF = "promotion is switched off"
@@ -32,7 +34,7 @@ UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
 """After these nothing new answers shoppers."""
 
 
-def _rival(here: Installation, registry: Registry, version: str, holder: Champion | None) -> str | None:
+def _rival(here: Installation, version: str, holder: Champion | None) -> str | None:
     """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
 
     The run of a champion from before runs were recorded is trained again.
@@ -42,13 +44,21 @@ def _rival(here: Installation, registry: Registry, version: str, holder: Champio
     run_id = _run_of(holder)
     if holder["dataset_version"] == version and recorded(here.engine, run_id):
         return run_id
-    settings = registry.settings(run_id)
+    settings = verify_promoted(holder)["parameters"]
     return str(train_model.fn(version, holder["kind"], settings))
 
 
 def _run_of(holder: Champion) -> str:
     """The champion's training run; promotions of older versions have it in their bundle alone."""
     return str(holder["run_id"] or verify_promoted(holder)["run_id"])
+
+
+def _register(registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
+    """Register the model that training recorded; returns its version. Raises BundleRefusedError for any other one."""
+    number = registry.register(bundle.run_id, tags)
+    check_version(registry, registry.version(number), bundle.run_id)
+    check_listing(registry, bundle.run_id, bundle.digest)
+    return number
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
@@ -86,7 +96,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     follow(here.engine, registry)
     with here.engine.connect() as connection:
         holder = champion(connection)
-    rival = _rival(here, registry, version, holder)
+    rival = _rival(here, version, holder)
     compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
     trained = recorded_all(here.engine, compared)
     evaluations = {run_id: evaluation_of(registry, run_id, trained[run_id].evaluation_digest) for run_id in compared}
@@ -99,9 +109,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
-    number = registry.register(best, tags)
-    check_version(registry, registry.version(number), best)
-    check_listing(registry, best, trained[best].digest)
+    number = _register(registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
     review = request(here, version, number, trained[best], gate, against)
     follow(here.engine, registry)

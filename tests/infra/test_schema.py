@@ -40,6 +40,25 @@ def test_a_migration_can_be_taken_back(migrated: Engine) -> None:
     assert not {"identity", "optuna"} & set(found.get_schema_names())
 
 
+def test_reviews_and_promotions_from_before_digests_stay_and_have_none(migrated: Engine) -> None:
+    config = Config()
+    config.set_main_option("script_location", "infra:migrations")
+    review = "INSERT INTO reviews (dataset_version, model_version, passed, gate) VALUES ('v1', 3, true, '[]')"
+    promotion = (
+        "INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, actor, "
+        "reason) VALUES (0, 2, 'als', 'v1', '{}', '/b', 'abc', 'ann', 'fine')"
+    )
+    with migrated.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0008")
+        for statement in (review, promotion):
+            connection.execute(text(statement))
+        command.upgrade(config, "head")
+    with migrated.connect() as connection:
+        both = "SELECT reviews.digest, reviews.run_id, promotions.digest, promotions.run_id FROM reviews, promotions"
+        assert connection.execute(text(both)).all() == [(None, None, "abc", None)]
+
+
 def test_raw_ids_live_in_one_schema_of_their_own(migrated: Engine) -> None:
     with_raw_ids = text("SELECT table_schema, table_name FROM information_schema.columns WHERE column_name = 'user_id'")
     with migrated.connect() as connection:

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, text
@@ -19,21 +21,33 @@ from flows.commands import services
 from infra import bundles, events
 from infra.bundles import BundleRefusedError
 from infra.embedded import EmbeddedPostgres
-from infra.installation import Installation, current
+from infra.installation import Installation
 from infra.mlflow_model import mlflow_files
 from infra.private_folders import SharedFolderError
 from infra.registry import MODEL_PATH, NAME, Registry
 from infra.schema import promotions
-from infra.verified_models import verified_copy
+from infra.settings import load
+from infra.verified_models import verified_version
 from models.dataset import Dataset
+from models.errors import TailorbirdError
 from models.gate.check import Check, Gate
 from models.most_popular import Config, MostPopular, popularity
 from models.own_frequency import OwnFrequency
 from tasks.carry_out import carry_out
 from tasks.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
-from tasks.reconcile import reconcile_once
+from tasks.promote import promote
+from tasks.reconcile import _hear_alias
+from tasks.review_models import _register
 from tasks.reviews import Answer, request, review_of
-from tasks.trained_bundles import TrainedBundle, record
+from tasks.store_evaluation import (
+    EVALUATION_PATH,
+    PER_USER,
+    SUMMARY,
+    AlteredEvaluationError,
+    evaluation_digest,
+    evaluation_of,
+)
+from tasks.trained_bundles import TrainedBundle, record, recorded_all
 from tests.conftest import fresh_database
 from tests.ear import Ear
 from tests.models.conftest import CUT, CUTS, make_shop
@@ -65,6 +79,10 @@ class Shop:
     def address(self) -> str:
         return f"models:/{NAME}/{self.number}"
 
+    def copied(self, to: Path | None = None, digest: str | None = None, model: str = "") -> Path:
+        """The verified copy of the version, or of another `model`."""
+        return verified_version(load(), self.registry, model or self.address, to, digest)
+
     def promoted(self) -> list[str]:
         with self.here.engine.connect() as connection:
             return list(connection.execute(select(promotions.c.kind)).scalars())
@@ -77,13 +95,9 @@ def ear() -> Iterator[Ear]:
 
 
 @pytest.fixture
-def shop(
-    installation: Installation, mlflow_database: str, tmp_path: Path, ear: Ear, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Shop]:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_database)
-    mlflow.set_tracking_uri(mlflow_database)
-    current.cache_clear()
-    endpoints = replace(current().endpoints, prefect_api_url=f"{ear.url}/api")
+def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: Ear) -> Shop:
+    places = {"prefect_api_url": f"{ear.url}/api", "mlflow_tracking_uri": mlflow_database}
+    endpoints = replace(installation.endpoints, **places)
     here, registry = replace(installation, endpoints=endpoints), Registry(mlflow_database)
     data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
     popular = popularity(data)
@@ -94,8 +108,7 @@ def shop(
     bundle = TrainedBundle(run_id, "a key", "own_frequency", "v1", digest, "figures")
     request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, True, "1 m."),)), 0)
     artifact = Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
-    yield Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
-    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+    return Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
 
 
 def trained(here: Installation, registry: Registry, folder: Path, model: Any, popular: Any) -> tuple[str, str]:
@@ -155,14 +168,12 @@ def test_an_altered_version_is_neither_copied_nor_promoted_by_command_or_alias_a
     sentinel, before = tmp_path / "sentinel", review_of(shop.here, shop.number)
     ATTACKS[attack](shop, sentinel)
     with pytest.raises(BundleRefusedError):
-        verified_copy(shop.address)
-    with pytest.raises(BundleRefusedError):
-        services.verify(shop.address, tmp_path / "copies")
+        shop.copied(tmp_path / "copies")
     assert not (tmp_path / "copies").exists()
     with pytest.raises(BundleRefusedError):
         carry_out(shop.here, shop.registry, shop.number, YES)
     shop.registry.set_alias("champion", shop.number)
-    reconcile_once()
+    assert "was put back" in "".join(_hear_alias(shop.here, shop.registry))
     assert "champion" not in shop.registry.aliases()
     assert "was put back" in shop.registry.version(shop.number).tags["review_note"]
     assert (shop.promoted(), review_of(shop.here, shop.number)) == ([], before)
@@ -170,29 +181,60 @@ def test_an_altered_version_is_neither_copied_nor_promoted_by_command_or_alias_a
 
 
 @pytest.mark.parametrize("attack", ["pickle", "code"])
-def test_mlflow_alone_runs_what_an_altered_version_brings(shop: Shop, tmp_path: Path, attack: str) -> None:
+def test_mlflow_alone_runs_what_an_altered_version_brings(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, attack: str
+) -> None:
     """The attacks do work on the route that the documentation warns of."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", shop.registry.tracking_uri)
     ATTACKS[attack](shop, tmp_path / "sentinel")
     with suppress(Exception):  # an error after the code has run does not matter
         mlflow.pyfunc.load_model(shop.address)
     assert (tmp_path / "sentinel").exists()
 
 
-def test_a_sound_version_is_copied_to_a_folder_of_its_owner_that_mlflow_opens(
-    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    services.verify(shop.address, tmp_path / "copies")
-    folder = Path(capsys.readouterr().out.strip())
+def test_a_sound_version_is_copied_to_a_folder_of_its_owner_that_mlflow_opens(shop: Shop, tmp_path: Path) -> None:
+    folder = shop.copied(tmp_path / "copies")
     assert folder == tmp_path / "copies" / shop.digest
     assert folder.stat().st_mode & 0o077 == 0
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in shop.artifact.iterdir())
-    assert verified_copy(shop.address) == shop.here.settings.var / "verified" / shop.digest
+    assert shop.copied() == shop.here.settings.var / "verified" / shop.digest
     rows = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame({"user": ["ab" * 32], "k": [3]}))
     assert list(rows["run_id"]) == [shop.run_id] * 3
     shutil.rmtree(folder)
     shutil.copytree(shop.other, folder)
     with pytest.raises(BundleRefusedError, match="another bundle than the recorded one"):
         mlflow.pyfunc.load_model(str(folder))
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_model_that_was_altered_between_training_and_review_is_refused_at_the_gate(
+    shop: Shop, tmp_path: Path, attack: str
+) -> None:
+    bundle = TrainedBundle(shop.run_id, "a key", "own_frequency", "v1", shop.digest, "figures")
+    assert _register(shop.registry, bundle, {}) == shop.number
+    ATTACKS[attack](shop, tmp_path / "sentinel")
+    with pytest.raises(BundleRefusedError):
+        _register(shop.registry, bundle, {})
+
+
+def test_figures_that_were_altered_between_training_and_review_are_not_read(shop: Shop, tmp_path: Path) -> None:
+    folder = tmp_path / "evaluation"
+    folder.mkdir()
+    pq.write_table(pa.table({"user_key": ["u1"]}), folder / PER_USER)
+    (folder / SUMMARY).write_text('{"ndcg_at_10": 0.1}')
+    digest = evaluation_digest(folder)
+    shop.registry.log_folder(shop.run_id, folder, EVALUATION_PATH)
+    assert evaluation_of(shop.registry, shop.run_id, digest).summary == {"ndcg_at_10": 0.1}
+    (folder / SUMMARY).write_text('{"ndcg_at_10": 0.9}')
+    shop.registry.log_folder(shop.run_id, folder, EVALUATION_PATH)
+    with pytest.raises(AlteredEvaluationError, match=f"figures of run {shop.run_id} in MLflow are not those"):
+        evaluation_of(shop.registry, shop.run_id, digest)
+
+
+def test_a_run_of_anybody_else_is_not_reviewed(shop: Shop) -> None:
+    assert set(recorded_all(shop.here.engine, [shop.run_id])) == {shop.run_id}
+    with pytest.raises(TailorbirdError, match=r"No training here recorded the run strange .* `tailorbird review`"):
+        recorded_all(shop.here.engine, [shop.run_id, "strange"])
 
 
 def test_a_version_that_mlflow_loads_from_elsewhere_is_refused(shop: Shop) -> None:
@@ -203,7 +245,7 @@ def test_a_version_that_mlflow_loads_from_elsewhere_is_refused(shop: Shop) -> No
     with shop.here.engine.begin() as connection:
         connection.execute(text(f"UPDATE reviews SET model_version = {number}"))
     ways: list[Callable[[], Any]] = [
-        lambda: verified_copy(f"models:/{NAME}/{number}"),
+        lambda: shop.copied(model=f"models:/{NAME}/{number}"),
         lambda: carry_out(shop.here, shop.registry, number, YES),
     ]
     for way in ways:
@@ -214,7 +256,7 @@ def test_a_version_that_mlflow_loads_from_elsewhere_is_refused(shop: Shop) -> No
 
 def test_what_is_promoted_is_named_by_its_signed_manifest(shop: Shop) -> None:
     MlflowClient(shop.registry.tracking_uri).set_tag(shop.run_id, "kind", "als")
-    carry_out(shop.here, shop.registry, shop.number, YES)
+    promote(shop.here, shop.registry, review_of(shop.here, shop.number), YES)
     with shop.here.engine.connect() as connection:
         row = connection.execute(select(promotions)).mappings().one()
     assert (row["kind"], row["run_id"], row["digest"]) == ("own_frequency", shop.run_id, shop.digest)
@@ -228,11 +270,11 @@ def test_what_is_promoted_is_named_by_its_signed_manifest(shop: Shop) -> None:
 def test_a_version_without_a_record_and_a_champion_alias_that_was_moved_are_refused(shop: Shop) -> None:
     shop.registry.set_alias("champion", shop.number)
     with pytest.raises(BundleRefusedError, match=f"on version {shop.number} in MLflow, which is not the promoted one"):
-        verified_copy(f"models:/{NAME}@champion")
+        shop.copied(model=f"models:/{NAME}@champion")
     with shop.here.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET digest = NULL"))
     with pytest.raises(BundleRefusedError, match=r"nothing vouches for it: run `tailorbird review`"):
-        verified_copy(shop.address)
+        shop.copied()
     shop.registry.drop_alias("champion")
 
 
@@ -240,12 +282,12 @@ def test_without_a_database_only_the_signed_run_or_the_given_digest_is_accepted(
     shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("TAILORBIRD_DATABASE_URL")
-    assert verified_copy(shop.address, tmp_path / "copies", shop.digest).name == shop.digest
+    assert shop.copied(tmp_path / "copies", shop.digest).name == shop.digest
     with pytest.raises(BundleRefusedError, match="another bundle than the recorded one"):
-        verified_copy(shop.address, tmp_path / "copies", "0" * 64)
+        shop.copied(tmp_path / "copies", "0" * 64)
     swapped(shop, tmp_path)
     with pytest.raises(BundleRefusedError, match="holds the signed model of another run"):
-        verified_copy(shop.address, tmp_path / "copies")
+        shop.copied(tmp_path / "copies")
 
 
 @pytest.mark.parametrize("shared", ["the folder", "a file", "the path"])

@@ -13,7 +13,6 @@ from sqlalchemy import insert, select
 
 from infra import bundles
 from infra.bundles import MANIFEST, BundleRefusedError
-from infra.installation import current
 from infra.manifests import sha256
 from infra.registry import MODEL_PATH, Registry
 from infra.schema import promotions, reviews
@@ -21,9 +20,13 @@ from models import catalog
 from serving.explain import explain
 from serving.pyfunc import _load_pyfunc
 from serving.status import status
-from tasks.decide_review import decide_review
+from tasks.carry_out import carry_out
 from tasks.load_dataset import open_dataset
+from tasks.promote import promote
+from tasks.reviews import Answer, review_of
 from tasks.score_placement import score_placement
+
+YES = Answer(True, "ann", "fine", "command")
 
 
 class Bomb:
@@ -55,8 +58,6 @@ def state(stage: Any) -> list[Any]:
 def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Version 1 waits for a decision in a registry that is MLflow's store itself, and a champion answers meanwhile."""
     monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", empty_database)
-    current.cache_clear()
     stage.promote("most_popular", version=7)
     registry = Registry(empty_database)
     run_id = registry.start_run("own_frequency", "a key", {}, {"kind": "own_frequency"})
@@ -76,25 +77,27 @@ def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytes
 
 
 def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(
-    stage: Any, artifact: Path, tmp_path: Path
+    stage: Any, artifact: Path, empty_database: str, tmp_path: Path
 ) -> None:
+    registry = Registry(empty_database)
     before, sound = state(stage), tmp_path / "sound"
     shutil.copytree(artifact, sound)
     for name in ("arrays.npz", "config.json", "fallback.npz", "model.pkl"):
         tamper(artifact, name, tmp_path / "sentinel")
         with pytest.raises(BundleRefusedError, match=r"signed by none of the keys .* Restore it or make it anew"):
-            decide_review.fn(1, True, "ann", "fine")
+            carry_out(stage.here, registry, 1, YES)
         assert state(stage) == before
         shutil.rmtree(artifact)
         shutil.copytree(sound, artifact)
     (artifact / "model.pkl").write_bytes(pickle.dumps(Bomb(tmp_path / "sentinel")))
     with pytest.raises(BundleRefusedError, match=r"does not list: model\.pkl"):
-        decide_review.fn(1, True, "ann", "fine")
+        carry_out(stage.here, registry, 1, YES)
     assert state(stage) == before
     assert not (tmp_path / "sentinel").exists()
     shutil.rmtree(artifact)
     shutil.copytree(sound, artifact)
-    assert decide_review.fn(1, True, "ann", "fine")["decision"] == "approved"
+    promote(stage.here, registry, review_of(stage.here, 1), YES)
+    assert review_of(stage.here, 1)["decision"] == "approved"
     assert status(stage.here.engine)["champion"]["version"] == 1
 
 
