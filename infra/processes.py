@@ -22,7 +22,8 @@ _MARK = "TAILORBIRD_SERVICE"
 _LOG_BYTES = 10_000_000
 _LOGIN = re.compile("//.*@")
 """User and password in an address."""
-_CLOCK_STEP = 2.0  # seconds; psutil's start times move when the machine's clock is corrected
+_CLOCK_STEP = 2.0
+"""Seconds by which the start of a process may differ, as its time is worked out from the machine's clock."""
 
 
 class ProcessFailedError(TailorbirdError):
@@ -31,10 +32,15 @@ class ProcessFailedError(TailorbirdError):
 
 @dataclass(frozen=True)
 class Running:
-    """One started process. `created` (epoch s) tells it from a later process that got the same pid."""
+    """One started process. Its `mark` tells it from a later process that got the same pid.
+
+    `created` (epoch s) does that for a process without a mark, or when its environment may not be read: it changes
+    when the machine's clock is set.
+    """
 
     pid: int
     created: float
+    mark: str = ""
 
     @property
     def alive(self) -> bool:
@@ -87,7 +93,7 @@ def start(command: Command) -> Running:
             start_new_session=True,
             **identity,
         )
-    return Running(process.pid, psutil.Process(process.pid).create_time())
+    return Running(process.pid, psutil.Process(process.pid).create_time(), command.mark)
 
 
 def stop(running: Running, mark: str, *, grace: float = 10, by: signal.Signals = signal.SIGTERM) -> bool:
@@ -147,10 +153,18 @@ def tail(log: Path, lines: int = 12) -> str:
 def _find(running: Running) -> psutil.Process | None:
     try:
         process = psutil.Process(running.pid)
-        same = abs(process.create_time() - running.created) < _CLOCK_STEP
-        return process if same and _lives(process) else None
+        return process if _is(process, running) and _lives(process) else None
     except psutil.NoSuchProcess:
         return None
+
+
+def _is(process: psutil.Process, running: Running) -> bool:
+    """By its mark, which no clock moves; by its start if it has no environment, as at the very start and end of it."""
+    with contextlib.suppress(psutil.AccessDenied, psutil.ZombieProcess):
+        environment = process.environ() if running.mark else {}
+        if environment:
+            return bool(environment.get(_MARK) == running.mark)
+    return bool(abs(process.create_time() - running.created) < _CLOCK_STEP)
 
 
 def _await_end(ending: Sequence[psutil.Process], seconds: float) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from infra.processes import Running
 
@@ -58,6 +59,6 @@ def locked(var: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _service(address: str, port: int, running: dict[str, float] | None, digest: str) -> Service:
-    process = Running(int(running["pid"]), running["created"]) if running else None
+def _service(address: str, port: int, running: dict[str, Any] | None, digest: str) -> Service:
+    process = Running(int(running["pid"]), running["created"], running.get("mark", "")) if running else None
     return Service(address, port, process, digest)

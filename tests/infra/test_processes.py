@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -71,6 +72,28 @@ def test_a_process_that_ignores_the_request_is_forced_after_the_grace_period(run
 def test_a_pid_that_now_belongs_to_another_program_is_left_alone(tmp_path: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as stranger:  # noqa: S607
         recycled = Running(stranger.pid, psutil.Process(stranger.pid).create_time() - 1000)
+        assert not recycled.alive
+        assert not processes.stop(recycled, str(tmp_path))
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_process_is_known_after_the_clock_was_set(run: Run, tmp_path: Path, days: int) -> None:
+    running, log = run("print('ready', flush=True); import time; time.sleep(60)")
+    wait_ready(running, log)
+    before = replace(running, created=running.created - days * 86_400)  # as it was worked out before that
+    assert before.alive
+    assert processes.stop(before, str(tmp_path))
+    assert not running.alive
+
+
+def test_a_program_that_started_when_ours_did_and_has_its_pid_is_left_alone(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as stranger:  # noqa: S607
+        process = psutil.Process(stranger.pid)
+        while not process.environ():  # it has none yet right after its start
+            time.sleep(0.01)
+        recycled = Running(stranger.pid, process.create_time(), str(tmp_path))
         assert not recycled.alive
         assert not processes.stop(recycled, str(tmp_path))
         assert stranger.poll() is None
