@@ -29,7 +29,7 @@ def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) 
     with engine.begin() as connection:
         lock(connection)
         found = rows(connection)
-        compare(settings, found, kinds=(PSEUDONYM,), required=())
+        compare(settings, found, kinds=(PSEUDONYM,))
         key = _new_key(settings, found)
         if SIGNING not in newest(found) and (present := known_secret(settings, SIGNING)):
             record(connection, SIGNING, present, *ADOPTED)
@@ -49,7 +49,7 @@ def retire(engine: Engine, settings: Settings, wanted: str, champion: Path | Non
     with engine.begin() as connection:
         lock(connection)
         found = rows(connection)
-        compare(settings, found, required=())
+        compare(settings, found)
         row = next((row for row in found if row.kind == SIGNING and row.fingerprint == wanted), None)
         if row is None or row.public_key is None:
             raise RotationRefusedError(f"No signing key has the fingerprint {wanted}: see `tailorbird keys show`.")

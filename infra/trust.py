@@ -9,15 +9,7 @@ from psycopg2.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, Table, exists, or_, select
 from sqlalchemy.exc import ProgrammingError
 
-from infra.credentials import (
-    FOLDER,
-    INSTALLATION_ID,
-    create_once,
-    given_secret,
-    known_secret,
-    secret,
-    variable,
-)
+from infra.credentials import FOLDER, INSTALLATION_ID, create_once, given_secret, known_secret, secret, variable
 from infra.fingerprints import (
     INSTALLATION,
     KEYS,
@@ -116,7 +108,8 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
     if owner != installation:
         raise InstallationRefusedError(
             f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
-            f"Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. {_NOTHING_CHANGED}"
+            "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
+            f"`installation` of the lake. {_NOTHING_CHANGED}"
         )
 
 
@@ -124,7 +117,7 @@ def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:
     """Write the trusted public keys beside the secrets: bundles are verified without the database."""
     path = settings.var / FOLDER / TRUSTED
     content = "".join(f"{key}\n" for key in trusted(found))
-    if not path.exists() or path.read_text() != content:
+    if content and (not path.exists() or path.read_text() != content):
         _made(path.parent)
         draft = path.with_name(f".{TRUSTED}.{secrets.token_hex(8)}")
         create_once(draft, content.strip())
@@ -246,6 +239,7 @@ def _signing_key(connection: Connection, settings: Settings) -> str:
 
 
 def _any(connection: Connection, *tables: Table) -> bool:
+    """Return whether one of the tables has a row."""
     return bool(connection.execute(select(or_(*(exists(select(table)) for table in tables)))).scalar())
 
 

@@ -134,6 +134,14 @@ def test_a_lost_key_is_replaced(store: Engine, here: Settings) -> None:
     verify(here, b"x", signature)
 
 
+def test_a_host_without_the_pseudonym_key_rotates_nothing(store: Engine, here: Settings) -> None:
+    stranger = Settings(var=here.var.with_name("stranger"))
+    with pytest.raises(InstallationRefusedError, match=r"pseudonym-key .* is not here"):
+        rotate_signing(store, stranger, "ann", "why")
+    assert len(signing_rows(store)) == 1
+    assert not stranger.var.exists()
+
+
 def test_a_database_restored_from_before_a_rotation_records_the_newer_key(store: Engine, here: Settings) -> None:
     rotate_signing(store, here, "ann", "why")
     newer = key_of(here)
