@@ -22,6 +22,7 @@ from scipy.stats import beta
 from benchmarks.figures import publish
 from benchmarks.journey import journey
 from models import catalog
+from models.answers import Answers, in_turn
 from models.columns import USER_KEY
 from models.dataset import Dataset
 from models.evaluation.evaluate import Evaluation, evaluate
@@ -32,7 +33,8 @@ from models.gate.check import Gate
 from models.gate.groups import Traits, demographics
 from models.most_popular import popularity
 from models.promotion import decide
-from tasks.measure_costs import measure_costs
+from models.shelf_rules import ShelfRules
+from tasks.measure_costs import K, measure_costs
 
 GAIN: Final = 0.02
 SEED: Final = 7
@@ -59,7 +61,9 @@ def measured(dataset: Dataset) -> Measured:
         model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
         evaluation = evaluate(model, data, wanted, fallback)
         with TemporaryDirectory() as empty:
-            evaluation.summary.update(measure_costs(model, fallback, Path(empty)))
+            rules = ShelfRules.plain(K, np.ones(len(data.items), dtype=bool))
+            answers = Answers(in_turn(model, None, fallback), fallback, rules)
+            evaluation.summary.update(measure_costs(answers, Path(empty)))
         found.append(Evaluation(evaluation.per_user, evaluation.summary))
     popular, champion, other = found
     return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))

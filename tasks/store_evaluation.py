@@ -28,7 +28,7 @@ SUMMARY: Final = "summary.json"
 TABLES: Final = "tables.csv"
 IMPORTANCE: Final = "feature_importance"
 """A table and a plot."""
-FORMAT: Final = 4
+FORMAT: Final = 5
 """Of what is measured and stored; a run of another format is made anew."""
 
 

@@ -18,6 +18,7 @@ from infra.mlflow_model import mlflow_files
 from infra.registry import MODEL_PATH, NOTE, Registry
 from infra.version import git_commit
 from models import catalog
+from models.answers import Answers, in_turn
 from models.dataset import Dataset
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.metrics import METRIC
@@ -25,10 +26,11 @@ from models.evaluation.summary import flat
 from models.most_popular import popularity
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
+from models.shelf_rules import ShelfRules
 from models.training_data import TrainingData
 from tasks.links import TRAINING, markdown, of_training, show_links
 from tasks.load_dataset import open_dataset
-from tasks.measure_costs import measure_costs
+from tasks.measure_costs import K, measure_costs
 from tasks.progress import progress
 from tasks.search.results import best_for
 from tasks.store_evaluation import EVALUATION_PATH, evaluation_digest, store_evaluation
@@ -107,18 +109,18 @@ def _train(
         advance()
     origin = bundles.Origin(dataset.version, seed, run_id)
     with TemporaryDirectory() as scratch:
-        folder, popular = Path(scratch), popularity(whole)
+        folder = Path(scratch)
         segments = dataset.once((SegmentPopular.kind, seed), partial(SegmentPopular.fit, whole, BY_TRAITS, seed))
-        digest = _store_model(folder / MODEL_PATH, final, whole, segments, origin)
+        stored = _store_model(folder / MODEL_PATH, final, whole, segments, origin)
         costs = {"fit_seconds": fit_seconds, "evaluate_seconds": evaluate_seconds}
-        summary |= costs | measure_costs(final, popular, folder / MODEL_PATH)
+        summary |= costs | measure_costs(_answers(stored), folder / MODEL_PATH)
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
     registry.log(run_id, summary)
     for point in appraisal.curve:
         registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
-    return digest, figures
+    return stored.digest, figures
 
 
 def _known_at(dataset: Dataset, cut: int) -> TrainingData:
@@ -128,17 +130,20 @@ def _known_at(dataset: Dataset, cut: int) -> TrainingData:
 
 def _store_model(
     folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundles.Origin
-) -> str:
-    """Write the bundle, then open it again: what cannot be read back the same is never offered for review.
-
-    Returns the manifest's digest.
-    """
+) -> bundles.Bundle:
+    """Write the bundle and open it again; a model that gives other scores then is never offered for review."""
     described = mlflow_files(origin.run_id)
     digest = bundles.write(
         folder, model, popularity(data), origin, segments, available=data.available, beside=described
     )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)
-    again = bundles.load(folder, digest).model
-    if not np.array_equal(again.scores(probe), model.scores(probe)):
+    stored = bundles.load(folder, digest)
+    if not np.array_equal(stored.model.scores(probe), model.scores(probe)):
         raise RuntimeError(f"{model.kind} gives other scores after it was stored and read back.")
-    return digest
+    return stored
+
+
+def _answers(stored: bundles.Bundle) -> Answers:
+    """Answer as the champion does at `home`, from the bundle alone."""
+    in_order = in_turn(stored.model, stored.segments, stored.fallback)
+    return Answers(in_order, stored.fallback, ShelfRules.plain(K, stored.available))

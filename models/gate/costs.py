@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from models.evaluation.evaluate import Evaluation
+from models.evaluation.summary import HIGH, LOW
 from models.gate.check import Check, at_most
 from models.gate.limits import Limits
 
@@ -10,13 +11,20 @@ _GAP = "overfit_gap"
 
 
 def costs(candidate: Evaluation, limits: Limits) -> list[Check]:
-    """Time for a list, and size."""
-    milliseconds = candidate.summary.get("score_ms", float("nan"))
+    """Check the time for a list, and the size."""
     size = candidate.summary.get("artifact_mb", float("nan"))
     return [
-        at_most("is fast enough", milliseconds, limits.score_ms, f"{milliseconds:.2f} ms for a user's list."),
+        _fast_enough(candidate.summary, limits.score_ms),
         at_most("is small enough", size, limits.artifact_mb, f"{size:,.1f} MB on disk."),
     ]
+
+
+def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
+    """Other work on the machine only adds time, so a model fails only when the whole interval lies above the limit."""
+    value = summary.get("score_ms", float("nan"))
+    low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
+    detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
+    return Check("is fast enough", value, limit, bool(low <= limit), detail)
 
 
 def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: Limits) -> Check:

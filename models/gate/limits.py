@@ -29,7 +29,7 @@ class Limits:
     overfit_rise: float = 0.1
     """Most by which the over-fit gap may be above the largest of a baseline, which only counts."""
     score_ms: float = 50.0
-    """Longest time for one user's list, in milliseconds of one thread."""
+    """Longest time for one user's list, in milliseconds of one thread. Only a whole interval above it is refused."""
     artifact_mb: float = 2000.0
     """Largest model."""
 

@@ -35,7 +35,8 @@ SUBJECT = Subject(
         Line("new_ndcg_at_10", "NDCG@10: are they right?", {"this version": Estimate(0.05, np.nan, np.nan)}, None),
     ],
     gains={"most_popular": "+0.2597 (+0.2491 to +0.2703)"},
-    summary={"ndcg_at_10": 0.4393, "cold_users": 120.0, "cold_ndcg_at_10": 0.1},
+    summary={"ndcg_at_10": 0.4393, "cold_users": 120.0, "cold_ndcg_at_10": 0.1}
+    | {"score_ms": 1.3, "score_ms_low": 1.25, "score_ms_high": 1.5},
     gate=Gate(True, CHECKS, GROUPS),
     links="See [the training run](http://mlflow/#/run).",
 )
@@ -56,6 +57,8 @@ v5-20180101-795a8fa7); measured on what 900 of them bought from 2017-12-01 on, b
 | NDCG@10, new items | 0.0500 | - | - |
 
 Gains in NDCG@10: over most_popular +0.2597 (+0.2491 to +0.2703).
+
+A list of 20 takes 1.3000 (1.2500 to 1.5000) ms of one thread, made as batch scoring makes it.
 
 ## Groups
 

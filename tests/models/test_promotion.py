@@ -179,6 +179,7 @@ def test_before_the_first_champion_groups_are_held_against_the_best_baseline() -
         ({"gini_at_10": 0.96}, "shows items evenly"),
         ({"overfit_gap": 0.11}, "is not over-fit"),
         ({"score_ms": 51.0}, "is fast enough"),
+        ({"score_ms": 60.0, "score_ms_low": 50.1, "score_ms_high": 80.0}, "is fast enough"),
         ({"artifact_mb": 2001.0}, "is small enough"),
         ({"score_ms": float("nan")}, "is fast enough"),
         ({"nan_scores": 1.0}, "scores are numbers"),
@@ -188,6 +189,13 @@ def test_a_better_model_beyond_a_limit_is_refused_by_that_limit_alone(summary: d
     better = measured(np.random.default_rng(1).normal(0.4, 0.1, USERS), **summary)
     gate = decide(better, {}, around(0.35, 3), seed=0)
     assert failed(gate) == [refused]
+
+
+def test_a_model_is_fast_enough_when_its_interval_reaches_the_limit() -> None:
+    unsure = {"score_ms": 60.0, "score_ms_low": 49.9, "score_ms_high": 80.0}
+    gate = decide(measured(np.random.default_rng(1).normal(0.4, 0.1, USERS), **unsure), {}, around(0.35, 3), seed=0)
+    assert gate.passed
+    assert "60.00 ms of one thread for a user's list, interval 49.90 to 80.00 ms." in [c.detail for c in gate.checks]
 
 
 def test_limits_can_be_set() -> None:
