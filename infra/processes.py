@@ -69,7 +69,8 @@ class Command:
     def digest(self) -> str:
         """Differs when a restart is needed for the command to take effect; depends on no secret."""
         public = {name: _LOGIN.sub("//", value) for name, value in self.environment.items()}
-        parts = [list(self.arguments), sorted(public.items()), str(self.folder)]
+        # The umask is among them: a service that an earlier version started has another one, and all of a shell.
+        parts = [list(self.arguments), sorted(public.items()), str(self.folder), PRIVATE]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

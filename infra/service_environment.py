@@ -37,6 +37,11 @@ _PREFECT_LOGIN: Final = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 _MLFLOW: Final = ("MLFLOW_*",)
 _MLFLOW_LOGIN: Final = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 _MLFLOW_CLIENT: Final = ("MLFLOW_TRACKING_*", "MLFLOW_S3_*")
+_SERVERS_ALONE: Final = (
+    *("PREFECT_SERVER_*", "PREFECT_API_DATABASE_*"),
+    *("MLFLOW_AUTH_*", "MLFLOW_BACKEND_STORE_*", "MLFLOW_FLASK_*"),
+)
+"""Databases, logins and keys of servers, which no client needs."""
 
 
 def of_postgres() -> dict[str, str]:
@@ -65,8 +70,9 @@ def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dic
     Settings are not among it: `of_settings` has them. Logins of other servers stay behind when ours are used.
     """
     wanted = (*_SYSTEM, *_PYTHON, *_NETWORK, *_STORES, *_THREADS, *_PREFECT, *_MLFLOW, "TAILORBIRD_SECRET_*")
-    unwanted = (*(_PREFECT_LOGIN if own_prefect else ()), *(_MLFLOW_LOGIN if own_mlflow else ()))
-    return _taken((*wanted, *_of_database(settings)), unwanted) | _taken(_further(settings))
+    logins = (*(_PREFECT_LOGIN if own_prefect else ()), *(_MLFLOW_LOGIN if own_mlflow else ()))
+    taken = _taken((*wanted, *_of_database(settings)), (*logins, *_SERVERS_ALONE))
+    return taken | _taken(_further(settings))
 
 
 def of_settings(settings: Settings) -> dict[str, str]:

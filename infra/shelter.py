@@ -111,8 +111,19 @@ def prepare(place: Path) -> None:
 
 
 def _move(place: Path) -> None:
-    target, link = _shelter() / f"data-{secrets.token_hex(8)}", _link(place)
-    link.symlink_to(target)
+    try:
+        _move_to(place, _shelter() / f"data-{secrets.token_hex(8)}")
+    except OSError as error:
+        _finish_move(place)
+        raise PostgresFailedError(
+            f"As root, PostgreSQL runs as another user, and {place} cannot be moved to {SHELTER}, where that user may "
+            f"read it: {error.strerror or 'not all of it could be copied'}. Correct that, run Tailorbird as an "
+            "ordinary user, or set TAILORBIRD_DATABASE_URL."
+        ) from error
+
+
+def _move_to(place: Path, target: Path) -> None:
+    _link(place).symlink_to(target)
     try:
         place.rename(target)
     except OSError as error:

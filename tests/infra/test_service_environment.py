@@ -132,7 +132,7 @@ def test_a_server_gets_its_own_settings_and_the_way_out_and_no_other_secret(tmp_
 
 
 def test_clients_get_what_opens_the_lake_but_neither_mail_nor_git(tmp_path: Path) -> None:
-    absent = {"SMTP_PASSWORD", "GITHUB_TOKEN", "PREFECT__FLOW_RUN_ID", "FOO_WORD"}
+    absent = {"SMTP_PASSWORD", "GITHUB_TOKEN", "PREFECT__FLOW_RUN_ID", "PREFECT_SERVER_LOGGING_LEVEL", "FOO_WORD"}
     for command in clients(given(tmp_path)):
         assert set(SECRETS) - set(environment(command)) == absent
         assert environment(command)["PGPASSWORD"] == "db-word"

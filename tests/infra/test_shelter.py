@@ -95,6 +95,28 @@ def test_a_move_that_was_interrupted_loses_nothing(
         shutil.rmtree(place.resolve())
 
 
+def test_a_folder_that_cannot_move_stays_where_it_is_with_advice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "postgres"
+    (place / "data").mkdir(parents=True)
+    before = set(SHELTER.glob("*"))
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def other_disk(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another disk")
+
+    monkeypatch.setattr(Path, "rename", other_disk)
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(PostgresFailedError, match=r"No space left on device\. Correct that"):
+        shelter.prepare(place)
+    assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
+    assert (place / "data").is_dir()
+    assert set(SHELTER.glob("*")) == before
+
+
 @pytest.mark.parametrize("keeps_owner", [True, False])
 def test_a_backup_of_data_in_var_is_restored(server: EmbeddedPostgres, tmp_path: Path, keeps_owner: bool) -> None:
     server.stop()
