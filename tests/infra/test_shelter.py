@@ -6,6 +6,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psutil
 import pytest
@@ -19,14 +20,14 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run 
 
 
 @pytest.fixture
-def var(tmp_path: Path) -> Iterator[Path]:
-    """A folder that everybody can enter, as an earlier version left it."""
-    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        folder.chmod(0o755)
-    made = tmp_path / "var"
-    (made / "postgres").mkdir(mode=0o755, parents=True)
-    yield made
-    EmbeddedPostgres(made).destroy()
+def var() -> Iterator[Path]:
+    """A folder that everybody can enter, as an earlier version left it. Folders of pytest are private."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        made = Path(folder) / "var"
+        (made / "postgres").mkdir(mode=0o755, parents=True)
+        yield made
+        EmbeddedPostgres(made).destroy()
 
 
 @pytest.fixture
@@ -118,9 +119,9 @@ def test_a_folder_that_cannot_move_stays_where_it_is_with_advice(
 
 
 @pytest.mark.parametrize("keeps_owner", [True, False])
-def test_a_backup_of_data_in_var_is_restored(server: EmbeddedPostgres, tmp_path: Path, keeps_owner: bool) -> None:
+def test_a_backup_of_data_in_var_is_restored(server: EmbeddedPostgres, keeps_owner: bool) -> None:
     server.stop()
-    restored = EmbeddedPostgres(tmp_path / "restored")
+    restored = EmbeddedPostgres(server.folder.with_name("restored"))
     shutil.copytree(server.folder, restored.folder, symlinks=True)
     if keeps_owner:
         for path in (restored.folder / "postgres" / "data", *(restored.folder / "postgres" / "data").rglob("*")):
