@@ -47,7 +47,9 @@ class Finding:
 
 def reachable(settings: Settings) -> dict[str, bool]:
     """Which of postgres, prefect, mlflow and docs (if served) answers now: at most 0.3 s, and it raises nothing."""
-    return {name: finding.reachable for name, finding in look(settings).items()}
+    served = serves_docs(settings) or docs_page(settings, state.load(settings.var))
+    names = [*NEEDED, "docs"] if served else NEEDED
+    return {name: finding.reachable for name, finding in look(settings, names).items()}
 
 
 def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0) -> None:
@@ -57,8 +59,8 @@ def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float
     """
     until = time.monotonic() + patience
     while True:
-        findings = look(settings, thorough=True)
-        down = {name: findings[name] for name in findings if name in needed and not findings[name].reachable}
+        findings = look(settings, needed, thorough=True)
+        down = {name: finding for name, finding in findings.items() if not finding.reachable}
         if not down:
             return
         if time.monotonic() > until or not all(found.passing for found in down.values()):
@@ -102,19 +104,19 @@ def _check_login(name: str, given: str) -> None:
         return  # no refusal: the caller's own request will show what is wrong
 
 
-def look(settings: Settings, thorough: bool = False) -> dict[str, Finding]:
-    """What a probe of each service finds; nothing is raised.
+def look(settings: Settings, names: Collection[str], thorough: bool = False) -> dict[str, Finding]:
+    """What a probe of each of these services finds; nothing is raised.
 
     A `thorough` look makes sure that a process of ours is the one that listens, which takes longer on a busy machine.
     """
     known = state.load(settings.var)
     settings = elsewhere(settings, known)
-    names = [*NEEDED, *(["docs"] if serves_docs(settings) or docs_page(settings, known) else [])]
     given = {name: address for name in names if (address := _given(settings, name)) is not None}
     there = _answer(given, _PATIENT if thorough else _QUICK)
     return {
         name: _others(name, there[name]) if name in given else _ours(settings, name, known.get(name), thorough)
-        for name in names
+        for name in TITLES
+        if name in names
     }
 
 
