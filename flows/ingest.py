@@ -14,6 +14,7 @@ from tasks.list_files import list_files, refuse
 from tasks.missed_slots import drop_missed_slots
 from tasks.report import show
 from tasks.sources.mappings import chosen
+from tasks.sources.places import shown
 from tasks.sources.store_errors import StoreUnreachableError
 
 _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
@@ -50,7 +51,7 @@ def ingest(
         try:
             ledger.append(_STEPS[part](mapping, file, overrides) | {"file": file})
         except TailorbirdError as error:
-            refused[file] = str(error)
+            refused[shown(file)] = str(error)
             if isinstance(error, StoreUnreachableError):
                 break  # the rest lies there too
     names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]

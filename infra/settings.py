@@ -4,12 +4,12 @@ import json
 import os
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from infra import addresses
+from infra import addresses, setting_checks
 from models.drift.watch import Watch
 from models.errors import TailorbirdError
 from models.gate.limits import Limits
@@ -17,6 +17,7 @@ from models.gate.limits import Limits
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 _KEY = "[0-9a-fA-F]{64}"
+_PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "reconciler_port")
 
 
 class SettingsRefusedError(TailorbirdError):
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     home: Path = Field(default=Path(), validate_default=True)
     database_url: SecretStr | None = None
     lake: str = ""
-    memory: str = Field(default="4GB", pattern=r"^\d+(\.\d+)? ?[KMG]i?B$")
+    memory: Annotated[str, AfterValidator(setting_checks.memory)] = "4GB"
     """What feature queries may take; beyond it they use the disk."""
     bundles: str = ""
     placements: str = ""
@@ -71,7 +72,7 @@ class Settings(BaseSettings):
     """Where alerts go, by comma: Prefect's notification blocks (`block:slack-webhook/ops`) or Apprise addresses."""
     metrics_url: str = ""
     """Where serving tells its Prometheus metrics, such as http://127.0.0.1:8000/metrics; several by comma."""
-    serving_p99_ms: float = Field(default=250, gt=0)
+    serving_p99_ms: float = Field(default=250, gt=0, le=86_400_000)
     serving_error_share: float = Field(default=0.01, ge=0, le=1)
     docs_port: PortOrNone | None = None  # 0: serve no Data Docs
     docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
@@ -81,13 +82,13 @@ class Settings(BaseSettings):
     @field_validator("var")
     @classmethod
     def _absolute(cls, var: Path) -> Path:
-        return var.expanduser().absolute()
+        return setting_checks.folder(var)
 
     @field_validator("home")
     @classmethod
     def _home(cls, home: Path) -> Path:
         """The folder of prefect.yaml and flows/: the one asked for, else here, else the code's own."""
-        here = home.expanduser().absolute()
+        here = setting_checks.folder(home)
         return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parent.parent
 
     @field_validator("gate", "monitor", mode="before")
@@ -100,7 +101,7 @@ class Settings(BaseSettings):
         known = [limit.name for limit in fields(kind)]
         try:
             values = json.loads(said)
-        except ValueError:
+        except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
             raise ValueError(f'write it as JSON, such as {{"{known[0]}": {getattr(kind, known[0])}}}')
@@ -115,11 +116,33 @@ class Settings(BaseSettings):
         addresses.check(str(about.field_name), value.get_secret_value() if isinstance(value, SecretStr) else value)
         return value
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        """Refuse bytes that are not UTF-8: no server and no other process could be given them."""
+        if isinstance(value, str) and value.encode(errors="replace").decode() != value:
+            raise ValueError("write it as UTF-8 text")
+        return value
+
+    @field_validator("lake", "bundles")
+    @classmethod
+    def _place(cls, place: str, about: ValidationInfo) -> str:
+        check = setting_checks.lake if about.field_name == "lake" else setting_checks.bundles
+        return check(place) if place else place
+
+    @model_validator(mode="after")
+    def _every_port_is_used_once(self) -> Self:
+        users: dict[int, str] = {}
+        for name in _PORTS:
+            port = getattr(self, name)
+            if port and (other := users.setdefault(port, name)) != name:
+                raise ValueError(f"{_variable(other)} and {_variable(name)} are both {port}; give each its own port")
+        return self
+
     def model_post_init(self, _context: Any) -> None:
-        """The lake and the bundles live in `var` unless told otherwise; a folder is made absolute."""
+        """Put the lake and the bundles into `var` unless they have a place of their own."""
         for name in ("lake", "bundles"):
-            place = getattr(self, name) or str(self.var / name)
-            object.__setattr__(self, name, place if "://" in place else str(Path(place).absolute()))
+            object.__setattr__(self, name, getattr(self, name) or str(self.var / name))
 
 
 def load() -> Settings:
@@ -137,8 +160,11 @@ def _explain(error: ValidationError) -> str:
     """One line a mistake. The value itself is left out, as it may be a password."""
     lines = []
     for mistake in error.errors(include_input=False, include_url=False):
-        name = str(mistake["loc"][0])
-        variable = name if name.isupper() else f"TAILORBIRD_{name.upper()}"
+        about = f"{_variable(str(mistake['loc'][0]))}: " if mistake["loc"] else ""
         fault = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
-        lines.append(f"{variable}: {fault}. Correct it or unset it.")
+        lines.append(f"{about}{fault}. Correct it or unset it.")
     return "\n".join(lines)
+
+
+def _variable(name: str) -> str:
+    return name if name.isupper() else f"TAILORBIRD_{name.upper()}"

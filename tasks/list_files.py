@@ -11,6 +11,7 @@ from models.errors import TailorbirdError
 from models.escaping import for_terminal
 from tasks.sources.mappings import read
 from tasks.sources.parts import files_of
+from tasks.sources.places import LINES, TABLES, dead_links, shown
 from tasks.sources.store_errors import StoreUnreachableError
 
 _WAITS_S: Final[list[float]] = [2, 8, 30]
@@ -35,7 +36,11 @@ def list_files(
     mapping: str, paths: list[str] | None = None, overrides: dict[str, str] | None = None
 ) -> list[tuple[str, str]]:
     """Every file of a source with its part of the mapping, in the order in which they go in."""
-    found = files_of(read(mapping, overrides), paths or [])
+    source = read(mapping, overrides)
+    found = files_of(source, paths or [])
+    for place in paths or filter(None, [getattr(source, "location", None)]):
+        for link in dead_links(place, (*LINES, *TABLES)):
+            _say(f"{shown(link)} is a link that leads nowhere; it is skipped")
     for part, files in found.items():
         if not files:
             _say(f"no file for {part} is there; that part is skipped")

@@ -69,7 +69,7 @@ def quarantine_list(as_json: Json = False) -> None:
 def quarantine_show(
     batch: str,
     rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
-    limit: int = 20,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="Most rows to show.")] = 20,
     as_json: Json = False,
 ) -> None:
     """Rows of a batch that wait in quarantine, and the rules that they broke."""

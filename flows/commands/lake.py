@@ -13,7 +13,9 @@ app = running.group("The store of events.")
 
 @app.command()
 def compact(
-    keep_days: Annotated[int, typer.Option(min=1, help="How many days an older version stays readable.")] = 7,
+    keep_days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="How many days an older version stays readable.")
+    ] = 7,
     as_json: Json = False,
 ) -> None:
     """Merge small files and delete those that nobody needs. No row changes; versions of data sets stay readable."""

@@ -1,5 +1,8 @@
 """From data set to published lists, and what came of them: features, search, train, score, audit."""
 
+import re
+from contextlib import suppress
+from datetime import date
 from getpass import getuser
 from typing import Annotated, Any, Literal
 
@@ -7,33 +10,68 @@ import typer
 
 from flows.commands import running
 from flows.commands.running import Json
-from models.errors import TailorbirdError
 
 app = running.group()
 
 Method = Literal["tpe", "grid", "random"]
 Label = Literal["click", "add_to_cart", "purchase", "engagement"]
+_DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_MOST_DAYS = 3650
+
+
+def _days(about: str, least: float = 1) -> Any:
+    """Return an option for a number of days."""
+    return typer.Option(min=least, max=_MOST_DAYS, help=about)
+
+
+def _minutes(about: str) -> Any:
+    return typer.Option(min=0.01, max=100_000, help=about)
+
+
+def _day(text: str) -> date:
+    with suppress(ValueError):
+        if _DAY.fullmatch(text) and 1970 <= (day := date.fromisoformat(text)).year <= 2999:
+            return day
+    raise typer.BadParameter("write a day of the years 1970 to 2999, such as 2017-12-31")
+
+
+def _shares(text: str) -> list[float]:
+    return [float(part) / 100 for part in text.split("/")]
+
+
+def _checked_shares(text: str | None) -> str | None:
+    """Refuse what is not three numbers above 0 that add up to 100."""
+    try:
+        parts = _shares(text) if text else [0.7, 0.15, 0.15]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or not all(part > 0 for part in parts) or not abs(sum(parts) - 1) < 1e-9:
+        raise typer.BadParameter("write three numbers above 0 that add up to 100, such as 70/15/15")
+    return text
+
+
 Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
 
 
 @app.command()
 def features(
-    as_of: Annotated[str | None, typer.Option(help="The day it ends before, as 2017-12-31.")] = None,
-    validation_days: Annotated[int | None, typer.Option(help="Days before the test days.")] = None,
-    test_days: Annotated[int | None, typer.Option(help="The last days.")] = None,
-    validation_from: Annotated[str | None, typer.Option(help="Instead of days: where validation begins.")] = None,
-    test_from: Annotated[str | None, typer.Option(help="Instead of days: where the test begins.")] = None,
-    shares: Annotated[str | None, typer.Option(help="Instead of both: parts of the purchases, as 70/15/15.")] = None,
+    as_of: Annotated[date | None, typer.Option(parser=_day, help="The day it ends before, as 2017-12-31.")] = None,
+    validation_days: Annotated[int | None, _days("Days before the test days.")] = None,
+    test_days: Annotated[int | None, _days("The last days.")] = None,
+    validation_from: Annotated[date | None, typer.Option(parser=_day, help="Validation begins on this day.")] = None,
+    test_from: Annotated[date | None, typer.Option(parser=_day, help="The test begins on this day.")] = None,
+    shares: Annotated[
+        str | None, typer.Option(callback=_checked_shares, help="Parts of the purchases in place of days: 70/15/15.")
+    ] = None,
     label: Annotated[Label, typer.Option(help="What labels tell of the time after a cut.")] = "purchase",
-    horizon_days: Annotated[float | None, typer.Option(help="How long that is; by default to the next cut.")] = None,
+    horizon_days: Annotated[float | None, _days("How long that is; by default to the next cut.", 0.01)] = None,
     rebuild: Annotated[str | None, typer.Option(help="Work this data set out again, and compare.")] = None,
     as_json: Json = False,
 ) -> None:
     """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
-    days = [_day(said) for said in (as_of, validation_from, test_from)]
-    run, parts = running.flow("features"), _shares(shares)
-    split = (days[0], validation_days, test_days, *days[1:], parts)
-    running.finish("dataset", run(*split, label, horizon_days, rebuild=rebuild), as_json)
+    parts = _shares(shares) if shares else None
+    split = (as_of, validation_days, test_days, validation_from, test_from, parts)
+    running.finish("dataset", running.flow("features")(*split, label, horizon_days, rebuild=rebuild), as_json)
 
 
 @app.command()
@@ -41,16 +79,24 @@ def search(
     dataset: Version = None,
     model: Annotated[list[str] | None, typer.Option(help="Search this model; may be given several times.")] = None,
     method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
-    trials: Annotated[int | None, typer.Option(help="Settings to try per model; 20 without --minutes.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="How long, shared by the models.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, max=100_000, help="Settings to try per model; 20 without --minutes.")
+    ] = None,
+    minutes: Annotated[float | None, _minutes("How long, shared by the models.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Settings to try at a time.")] = 1,
-    folds: Annotated[int, typer.Option(min=1, help="Stretches of time to measure settings on.")] = 2,
+    folds: Annotated[int, typer.Option(min=1, max=100, help="Stretches of time to measure settings on.")] = 2,
     coverage: Annotated[bool, typer.Option(help="Give a hundredth of accuracy for coverage.")] = False,
-    fit_seconds: Annotated[float | None, typer.Option(help="Longest fit that a setting may take.")] = None,
-    memory_mb: Annotated[float | None, typer.Option(help="Most memory that it may take.")] = None,
-    artifact_mb: Annotated[float | None, typer.Option(help="Largest model that it may give.")] = None,
-    patience: Annotated[int, typer.Option(min=1, help="End after so many settings without a better one.")] = 30,
-    seed: Annotated[int, typer.Option(help="The same seed and one worker find the same.")] = 7,
+    fit_seconds: Annotated[
+        float | None, typer.Option(min=0.001, max=1e6, help="Longest fit that a setting may take.")
+    ] = None,
+    memory_mb: Annotated[float | None, typer.Option(min=1, max=1e9, help="Most memory that it may take.")] = None,
+    artifact_mb: Annotated[
+        float | None, typer.Option(min=0.001, max=1e9, help="Largest model that it may give.")
+    ] = None,
+    patience: Annotated[
+        int, typer.Option(min=1, max=100_000, help="End after so many settings without a better one.")
+    ] = 30,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed and one worker find the same.")] = 7,
     resume: Annotated[
         bool, typer.Option("--resume/--fresh", help="Go on with the study there is, or begin anew.")
     ] = True,
@@ -84,8 +130,8 @@ def train(
 @app.command()
 def retrain(
     model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
-    minutes: Annotated[float, typer.Option(help="How long searches may take, where they are due.")] = 60,
-    max_age_days: Annotated[float, typer.Option(help="How old a search may be.")] = 30,
+    minutes: Annotated[float, _minutes("How long searches may take, where they are due.")] = 60,
+    max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
     despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -101,8 +147,10 @@ def retrain(
 def validate(
     dataset: Version = None,
     model: Annotated[list[str] | None, typer.Option(help="Validate this model; may be given several times.")] = None,
-    folds: Annotated[int, typer.Option(min=2, help="Stretches of time to measure on, one after the other.")] = 4,
-    horizon_days: Annotated[int | None, typer.Option(min=1, help="Days of each; as many as the test has.")] = None,
+    folds: Annotated[
+        int, typer.Option(min=2, max=100, help="Stretches of time to measure on, one after the other.")
+    ] = 4,
+    horizon_days: Annotated[int | None, _days("Days of each; as many as the test has.")] = None,
     as_json: Json = False,
 ) -> None:
     """Cross-validate models in time, before the test weeks: mean and deviation of their figures over folds."""
@@ -115,7 +163,7 @@ def validate(
 @app.command()
 def score(
     placement: Annotated[list[str] | None, typer.Argument(help="Where lists are shown; by default everywhere.")] = None,
-    k: Annotated[int | None, typer.Option(min=1, help="Length of the lists, if not as configured.")] = None,
+    k: Annotated[int | None, typer.Option(min=1, max=1000, help="Length of the lists, if not as configured.")] = None,
     as_json: Json = False,
 ) -> None:
     """Make the lists of placements by the champion and publish each whole or not at all."""
@@ -125,12 +173,14 @@ def score(
 @app.command()
 def audit(
     placement: Annotated[str, typer.Option(help="Where the lists were shown.")] = "home",
-    days: Annotated[float, typer.Option(help="How far back to look.")] = 28,
-    as_of: Annotated[str | None, typer.Option(help="The day it ends before; by default with the newest event.")] = None,
+    days: Annotated[float, _days("How far back to look.", 0.01)] = 28,
+    as_of: Annotated[
+        date | None, typer.Option(parser=_day, help="The day it ends before; by default with the newest event.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Hold what was shown against what came of it: is a group of people served worse, and who gets the places?"""
-    running.finish("audit", running.flow("audit")(placement, days, _day(as_of)), as_json)
+    running.finish("audit", running.flow("audit")(placement, days, as_of), as_json)
 
 
 @app.command()
@@ -148,19 +198,3 @@ def monitor(
     from serving.drift import drift
 
     running.finish("drift", drift(running.database()) | {"note": note}, as_json)
-
-
-def _day(text: str | None) -> Any:
-    from datetime import date
-
-    try:
-        return date.fromisoformat(text) if text else None
-    except ValueError:
-        raise TailorbirdError(f"{text!r} is not a day; write it as 2017-12-31.") from None
-
-
-def _shares(text: str | None) -> list[float] | None:
-    try:
-        return [float(part) / 100 for part in text.split("/")] if text else None
-    except ValueError:
-        raise TailorbirdError(f"{text!r} are no shares; write them as 70/15/15.") from None

@@ -35,7 +35,9 @@ def decide(
     approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
     reason: Why,
     reviewer: Who,
-    version: Annotated[int | None, typer.Argument(help="In MLflow; by default the newest reviewed.")] = None,
+    version: Annotated[
+        int | None, typer.Argument(min=1, max=2**31 - 1, help="In MLflow; by default the newest reviewed.")
+    ] = None,
     override: Annotated[bool, typer.Option("--override", help="Promote it although the gate refused it.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +49,7 @@ def decide(
 @app.command()
 def reconcile(
     watch: Annotated[bool, typer.Option(help="Stay, and look again and again; `up` starts this.")] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks.")] = 15,
+    every: Annotated[float, typer.Option(min=1, max=86_400, help="Seconds between two looks.")] = 15,
 ) -> None:
     """Hear what people set in MLflow: the tag `review`, the alias `champion`; and let it say what is true."""
     running.connect() if not watch else running.export()

@@ -91,7 +91,7 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
 def goes_with(
     items: Annotated[list[str], typer.Argument(help="A product, or all of a basket.")],
     user: Annotated[str | None, typer.Option(help="Rank them for this user.")] = None,
-    k: Annotated[int, typer.Option(min=1)] = 10,
+    k: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 10,
     as_json: Json = False,
 ) -> None:
     """What goes well with a product or a basket, by your own ids."""

@@ -1,6 +1,10 @@
 """How closely drift is watched, and when it may start a retraining. A value can be set; these are the defaults."""
 
 from dataclasses import dataclass, fields
+from typing import Final
+
+_MOST: Final = 10**9
+_MOST_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True)
@@ -26,5 +30,6 @@ class Watch:
     def __post_init__(self) -> None:
         """Raise ValueError for what cannot be held."""
         for name in (field.name for field in fields(self)):
-            if getattr(self, name) < 0 or (name != "window_days" and not getattr(self, name) > 0):
-                raise ValueError(f"{name} has to be above 0")
+            value, most = getattr(self, name), _MOST_DAYS if name.endswith("days") else _MOST
+            if not (0 < value <= most or (name == "window_days" and value == 0)):
+                raise ValueError(f"{name} has to be above 0, and at most {most:,}")

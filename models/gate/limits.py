@@ -1,6 +1,9 @@
 """How much the gate allows. A limit can be set; these are the defaults."""
 
 from dataclasses import dataclass, fields
+from typing import Final
+
+_MOST: Final = 10**9
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Limits:
         """Raise ValueError for what cannot be held."""
         amounts = {"users", "group_users", "score_ms", "artifact_mb"}
         for name in (field.name for field in fields(self)):
-            if name in amounts and not getattr(self, name) > 0:
-                raise ValueError(f"{name} has to be above 0")
+            if name in amounts and not 0 < getattr(self, name) <= _MOST:
+                raise ValueError(f"{name} has to be above 0, and at most {_MOST:,}")
             if name not in amounts and not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is a share: from 0 to 1")

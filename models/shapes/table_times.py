@@ -13,6 +13,7 @@ TIMESTAMP: Final = "timestamp"
 EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
 """Microseconds in one of what the format counts since 1970."""
 
+_DAY: Final = 86_400_000_000
 _FIRST: Final = -62_135_596_800_000_000
 _LAST: Final = 253_402_300_799_999_999
 # The years 1 to 9999 in microseconds: there is no date to write for anything else.
@@ -63,8 +64,10 @@ def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
     try:
         moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
     except pa.ArrowInvalid:  # of years that microseconds cannot count
-        factor = {"s": 1_000_000, "ms": 1_000}[values.type.unit]
-        moments = _counted(pc.cast(values, pa.int64()), factor).cast(pa.timestamp("us", tz=tz))
+        days = pa.types.is_date32(values.type)
+        counts = pc.cast(values, pa.int32()).cast(pa.int64()) if days else pc.cast(values, pa.int64())
+        factor = _DAY if days else {"s": 1_000_000}.get(getattr(values.type, "unit", ""), 1_000)
+        moments = _counted(counts, factor).cast(pa.timestamp("us", tz=tz))
     bounded = _bounded(moments)
     return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
 

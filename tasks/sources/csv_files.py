@@ -34,6 +34,7 @@ class Csv:
 
 
 PLAIN: Final = Csv()
+MOST_COLUMNS: Final = 10_000
 
 
 def csv_of(part: tabular.Part) -> Csv:
@@ -59,6 +60,8 @@ def header(path: Path, csv: Csv) -> list[str]:
         _refuse(path, described(error))
     if not names:
         _refuse(path, "it is empty; its first line has to name the columns")
+    if len(names) > MOST_COLUMNS:
+        _refuse(path, f"its first line names {len(names):,} columns, and a table has {MOST_COLUMNS:,} at most")
     places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
     for place, name in enumerate(names, 1):
         if places[name] != place:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from expectations.contract import Kind
 from models.errors import TailorbirdError
 from tasks.sources import csv_files
-from tasks.sources.csv_files import PLAIN, Csv, is_csv
+from tasks.sources.csv_files import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 from tasks.sources.file_faults import described
 
@@ -31,9 +31,13 @@ def _unreadable(path: Path, error: Exception) -> TailorbirdError:
 
 def _open(path: Path) -> ds.Dataset:
     try:
-        return ds.dataset(path, format="parquet")
+        dataset = ds.dataset(path, format="parquet")
     except (pa.ArrowInvalid, OSError) as error:
         raise _unreadable(path, error) from None
+    if len(dataset.schema) > MOST_COLUMNS:
+        fault = f"it has {len(dataset.schema):,} columns, and a table has {MOST_COLUMNS:,} at most"
+        raise TailorbirdError(f"{path} cannot be read: {fault}. Nothing was stored.")
+    return dataset
 
 
 def _kind(kind: pa.DataType) -> Kind:

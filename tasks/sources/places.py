@@ -65,6 +65,18 @@ def is_folder(place: str) -> bool:
     return _kind(absolute(place)) == "folder"
 
 
+def dead_links(place: str, endings: Sequence[str]) -> Iterator[str]:
+    """Yield the links in a folder and below it that lead nowhere, or to themselves, and are named like files to read.
+
+    `find` skips them.
+    """
+    base = absolute(place)
+    for folder, _, names in os.walk(base if not is_address(base) else ""):
+        for path in (Path(folder, name) for name in sorted(names) if name.lower().endswith(tuple(endings))):
+            if path.is_symlink() and not path.exists():
+                yield str(path)
+
+
 def nothing(place: str, endings: Sequence[str]) -> str:
     """What to say of a place where nothing was found."""
     base = absolute(place)
@@ -98,6 +110,10 @@ def fetched(address: str, folder: Path) -> Iterator[Path]:
     The copy's name ends as the object's does. Raises TailorbirdError when it is not there or does not come as a whole.
     """
     if not is_address(address):
+        if address != shown(address):
+            raise TailorbirdError(f"The name of {shown(address)} is not UTF-8 text. Rename the file.")
+        if Path(address).is_symlink() and not Path(address).exists():
+            raise TailorbirdError(f"{address} is a link that leads nowhere. Correct or remove it.")
         if not Path(address).is_file():
             raise TailorbirdError(f"There is no file {address}. Give its path, or that of a folder that holds it.")
         yield Path(address)
@@ -111,6 +127,11 @@ def fetched(address: str, folder: Path) -> Iterator[Path]:
             # What is wrong with it is wrong with the object; the copy is gone when somebody reads this.
             error.args = tuple(word.replace(str(path), address) for word in error.args)
             raise
+
+
+def shown(place: str) -> str:
+    """Return the name of a file as UTF-8 text, with escapes for bytes that are none."""
+    return place.encode(errors="backslashreplace").decode()
 
 
 def _kind(base: str) -> str | None:
@@ -132,9 +153,18 @@ def _walk(folder: str, state: State, endings: tuple[str, ...], above: frozenset[
         raise TailorbirdError(f"{folder} cannot be looked through: {error.strerror}. Check who may read it.") from error
     for entry in entries:
         after = frozenset() if hidden(entry.name) else step(state, entry.name)
-        if after and entry.is_dir():
+        if after and _leads_to_folder(entry):
             inside = above | {os.path.realpath(entry.path)} if entry.is_symlink() else above
             if not entry.is_symlink() or len(inside) > len(above):
                 yield from _walk(entry.path, after, endings, inside)
-        elif takes(after, entry.name, endings) and entry.is_file():
+        elif takes(after, entry.name, endings) and not _leads_nowhere(entry) and entry.is_file():
             yield entry.path
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    return not _leads_nowhere(entry) and entry.is_dir()
+
+
+def _leads_nowhere(entry: os.DirEntry[str]) -> bool:
+    """Return whether the entry is a link to nothing, or to itself, of which the system knows no kind."""
+    return entry.is_symlink() and not os.path.exists(entry.path)  # noqa: PTH110 - an entry has its path as text

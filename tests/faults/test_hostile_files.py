@@ -178,6 +178,36 @@ KINDS = {
 }
 
 
+LAST, EARLIEST = 2**31 - 1, -(2**31)
+EXTREMES = {
+    "days": pa.array([LAST, EARLIEST, 2_932_896, 2_932_897, None], pa.int32()).view(pa.date32()),
+    "milliseconds of days": pa.array([2**60, -(2**60), 0, 1, None]).view(pa.date64()),
+    "seconds": pa.array([2**52, -(2**52), 253_402_300_799, 253_402_300_800, None]).view(pa.timestamp("s")),
+    "milliseconds": pa.array([2**62, -(2**62), 0, 1, None]).view(pa.timestamp("ms", "Asia/Tokyo")),
+    "microseconds": pa.array([2**63 - 1, -(2**63), 0, 1, None]).view(pa.timestamp("us")),
+    "nanoseconds": pa.array([2**63 - 1, -(2**63), 0, 1, None]).view(pa.timestamp("ns")),
+    "times of day": pa.array([2**36, 0, 1, 2, None]).view(pa.time64("us")),
+    "durations": pa.array([2**63 - 1, -(2**63), 0, 1, None]).view(pa.duration("s")),
+    "counts": pa.array([2**64 - 1, 0, 1, 2, None], pa.uint64()),
+    "sums": pa.array([10**60, -(10**60), 0, 1, None], pa.decimal256(76, 2)),
+    "halves": pa.array([6e4, -6e4, float("nan"), float("inf"), None], pa.float16()),
+    "maps": pa.array([[("a", 1)], [], [("b", 2)], None, None], pa.map_(pa.string(), pa.int32())),
+}
+
+
+@pytest.mark.parametrize("kind", EXTREMES)
+def test_the_extremes_of_every_type_of_parquet(
+    installation: Installation, table: Path, tmp_path: Path, kind: str
+) -> None:
+    cells = [(f"e{n}", f"u{n}", f"i{n}", f"2024-06-01T10:00:0{n}Z", "look", float(n), "s") for n in range(5)]
+    made = dict(zip(COLUMNS, map(pa.array, zip(*cells, strict=True)), strict=True))
+    for column in ("id", "at", "value"):
+        file = tmp_path / f"{column}.parquet"
+        pq.write_table(pa.table(made | {column: EXTREMES[kind]}), file)
+        entry = check(installation, ingest_events, table, file)
+        assert entry is None or entry["read"] == 5
+
+
 USUAL = {"value": "numbers", "session": "text"}
 
 

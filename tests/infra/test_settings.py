@@ -104,3 +104,39 @@ def test_a_deadline_that_no_calendar_knows_is_refused(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TAILORBIRD_REVIEW_DAYS", days)
     with pytest.raises(SettingsRefusedError, match=r"TAILORBIRD_REVIEW_DAYS: .* Correct it or unset it"):
         load()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("TAILORBIRD_VAR", "/dev/null", "/dev/null is not a folder; write the path of one"),
+        ("TAILORBIRD_VAR", "/dev/null/var", "/dev/null is not a folder"),
+        ("TAILORBIRD_VAR", "~nobody-here/var", "there is no such user's home"),
+        ("TAILORBIRD_VAR", "caf\udce9", "write it as UTF-8 text"),
+        ("TAILORBIRD_LAKE", "/dev/null", "/dev/null is not a folder"),
+        ("TAILORBIRD_LAKE", "file:///srv/lake", "write a folder, or an address by s3://"),
+        ("TAILORBIRD_LAKE", "ftp://host/lake", "write a folder, or an address by s3://"),
+        ("TAILORBIRD_LAKE", "s3://", "such as s3://bucket/lake"),
+        ("TAILORBIRD_BUNDLES", "s3://bucket/x", "bundles are kept in a folder"),
+        *(("TAILORBIRD_MEMORY", value, "write an amount from 100MB") for value in ("0GB", "1KB", "9999999GB", "4 G")),
+        ("TAILORBIRD_GATE", '{"users":' * 5000, "write it as JSON"),
+        ("TAILORBIRD_GATE", '{"score_ms": Infinity}', "finite|at most"),
+        ("TAILORBIRD_MONITOR", '{"cool_down_days": 1e300}', "cool_down_days has to be above 0, and at most 36,500"),
+        ("TAILORBIRD_SERVING_P99_MS", "inf", "less than or equal"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(SettingsRefusedError, match=allowed) as refusal:
+        load()
+    assert str(refusal.value).startswith(f"{variable}: ")
+    assert str(refusal.value).endswith("Correct it or unset it.")
+
+
+def test_two_services_cannot_have_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_PREFECT_PORT", "4300")
+    monkeypatch.setenv("TAILORBIRD_DOCS_PORT", "4300")
+    with pytest.raises(SettingsRefusedError, match="TAILORBIRD_PREFECT_PORT and TAILORBIRD_DOCS_PORT are both 4300"):
+        load()

@@ -4,6 +4,7 @@ from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -146,3 +147,16 @@ def test_whatever_a_file_holds_it_is_read_to_the_last_row_or_refused(tmp_path: P
     except TailorbirdError:
         return
     assert rows == sum(map(len, files.chunks(path, ["id", "n"])))
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_table_with_far_too_many_columns_is_refused_before_its_names_are_compared(tmp_path: Path, kind: str) -> None:
+    names = [f"c{number}" for number in range(20_000)]
+    path = tmp_path / f"wide.{kind}"
+    if kind == "csv":
+        path.write_text(",".join(names) + "\n")
+    else:
+        pq.write_table(pa.table({name: pa.array([1], pa.int8()) for name in names}), path)
+    with pytest.raises(TailorbirdError, match=r"20,000 columns, and a table has 10,000 at most") as refusal:
+        files.column_kinds(path)
+    assert len(str(refusal.value)) < 500

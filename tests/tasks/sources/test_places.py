@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import TailorbirdError
 from tasks.sources import places
-from tasks.sources.places import LINES, TABLES, below, fetched, find
+from tasks.sources.places import LINES, TABLES, below, dead_links, fetched, find
 
 
 @pytest.fixture
@@ -59,6 +59,24 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_taken_by_its_name(tmp_path:
     path = f"{tmp_path}/data[1]/a*b.csv"
     assert find([f"{tmp_path}/data[1]"], TABLES) == find([path], TABLES) == [path]
     assert below(f"{tmp_path}/data[1]", "*.csv", TABLES) == [path]
+
+
+def test_links_to_themselves_and_to_nothing_are_skipped_and_can_be_named(tmp_path: Path) -> None:
+    for name, target in (("self.jsonl", "self.jsonl"), ("gone.jsonl", "nowhere"), ("ring", "ring"), ("up", ".")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "a.jsonl").touch()
+    assert find([str(tmp_path)], LINES) == [f"{tmp_path}/a.jsonl"]
+    assert list(dead_links(str(tmp_path), LINES)) == [f"{tmp_path}/gone.jsonl", f"{tmp_path}/self.jsonl"]
+    assert not list(dead_links("s3://bucket/a", LINES))
+
+
+def test_a_file_whose_name_is_no_text_is_refused_by_an_escaped_name(tmp_path: Path) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    file.touch()
+    [found] = find([str(tmp_path)], LINES)
+    with pytest.raises(TailorbirdError, match=r"caf\\udce9.jsonl is not UTF-8") as refusal, fetched(found, tmp_path):
+        pass
+    str(refusal.value).encode()
 
 
 def test_links_are_followed_and_never_in_a_circle(tmp_path: Path) -> None:

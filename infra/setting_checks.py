@@ -1,0 +1,52 @@
+"""What the value of a setting may be: each check returns the value, or raises ValueError with what is allowed."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+_STORES: Final = ("s3", "s3a", "gs", "az", "abfs", "abfss")
+_LEAST_MEMORY: Final = 100 * 10**6
+_MOST_MEMORY: Final = 10**15
+_UNITS: Final = {"K": 1, "M": 2, "G": 3}
+_MEMORY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMG])(i?)B", re.ASCII)
+
+
+def folder(path: Path) -> Path:
+    """Return the absolute path of a folder, which need not be there; a file must not be in its place."""
+    try:
+        absolute = path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("there is no such user's home; write a path such as /srv/tailorbird/var") from None
+    for place in (absolute, *absolute.parents):
+        if place.is_dir():
+            return absolute
+        if place.exists():
+            raise ValueError(f"{place} is not a folder; write the path of one, such as /srv/tailorbird/var")
+    return absolute
+
+
+def lake(place: str) -> str:
+    """Return a folder's absolute path, or an address in an object store."""
+    scheme, separator, rest = place.partition("://")
+    if not separator:
+        return str(folder(Path(place)))
+    if scheme not in _STORES or not rest.strip("/"):
+        known = ", ".join(f"{name}://" for name in _STORES)
+        raise ValueError(f"write a folder, or an address by {known}, such as s3://bucket/lake")
+    return place
+
+
+def bundles(place: str) -> str:
+    """Return the absolute path of a folder: champions are opened as files of this machine."""
+    if "://" in place:
+        raise ValueError("bundles are kept in a folder; write its path, such as /srv/tailorbird/bundles")
+    return str(folder(Path(place)))
+
+
+def memory(amount: str) -> str:
+    """Return an amount of memory that DuckDB understands and can work with."""
+    found = _MEMORY.fullmatch(amount)
+    size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]] if found else 0
+    if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
+        raise ValueError("write an amount from 100MB to 1000000GB, such as 4GB")
+    return amount
