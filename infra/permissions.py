@@ -50,12 +50,11 @@ def repair(settings: "Settings") -> None:
 
 def _places(settings: "Settings") -> dict[str, list[Path]]:
     """The folders to close, by the place they are in."""
-    lake, bundles = Path(settings.lake), Path(settings.bundles)
-    places = {str(settings.var): [settings.var]}
-    if "://" not in settings.lake and not lake.is_relative_to(settings.var):
-        places.setdefault(settings.lake, []).extend([lake / "events", lake / "datasets"])
-    if "://" not in settings.bundles and not bundles.is_relative_to(settings.var):
-        places.setdefault(settings.bundles, []).extend(bundles.glob("[0-9a-f]" * 64))
+    var, places = settings.var.resolve(), {str(settings.var): [settings.var]}
+    for setting, names in ((settings.lake, ("events", "datasets")), (settings.bundles, ("[0-9a-f]" * 64,))):
+        place = Path(setting).resolve()  # `var/lake` may be a link to another disk
+        if "://" not in setting and not place.is_relative_to(var):
+            places.setdefault(setting, []).extend(folder for name in names for folder in place.glob(name))
     return places
 
 

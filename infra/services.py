@@ -50,7 +50,7 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 
 def start(settings: Settings, say: Say) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
-    placements.configured(settings)  # a mistake in it is told now, and not by the first run at night
+    placements.configured(settings)  # a mistake in it shows now, and not in the first run at night
     alert_addresses.addresses(settings)
     with permissions.private_files(), state.locked(settings.var, say):
         permissions.repair(settings)

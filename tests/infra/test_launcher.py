@@ -57,10 +57,8 @@ def test_a_server_that_lost_its_port_takes_the_next_and_says_so(settings: Settin
     assert service.port not in race.taken
     assert service.running is not None
     assert processes.listens(service.running, service.port)
-    said = [
-        line for line in race.lines if re.fullmatch(r"Port \d+ is taken by another program; Data Docs uses \d+", line)
-    ]
-    assert len(said) >= 2
+    moved = r"Port \d+ is taken by another program; Data Docs uses \d+"
+    assert len([line for line in race.lines if re.fullmatch(moved, line)]) >= 2
     again = Launcher(settings, state.load(settings.var), race.lines.append)
     again.server("docs", partial(servers.docs_command, settings))
     assert again.started == []

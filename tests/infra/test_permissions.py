@@ -58,6 +58,16 @@ def test_an_old_installation_is_closed_and_what_is_not_ours_stays_as_it_is(tmp_p
     assert Lake(settings.lake).event_files()
 
 
+def test_a_lake_that_a_link_in_var_leads_to_is_closed_too(tmp_path: Path) -> None:
+    settings = Settings(var=tmp_path / "var")
+    settings.var.mkdir()
+    (tmp_path / "disk").mkdir()
+    Path(settings.lake).symlink_to(tmp_path / "disk")
+    Lake(settings.lake).append_events(pa.table({"event_id": ["1"], "month": ["2026-01"]}), "b", 0)
+    permissions.repair(settings)
+    assert open_entries(tmp_path / "disk" / "events") == []
+
+
 def test_what_was_gone_through_is_not_looked_at_again_unless_somebody_has_opened_it(tmp_path: Path) -> None:
     settings = old_installation(tmp_path)
     permissions.repair(settings)
