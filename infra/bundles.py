@@ -94,7 +94,7 @@ def write(
 
 
 def load(folder: Path, digest: str | None = None) -> Bundle:
-    """Verify a bundle and open it; what was hashed is what is read, without pickle. Raises BundleRefusedError."""
+    """Verify a bundle and read the files that were verified, without pickle. Raises BundleRefusedError."""
     with verified(folder, digest) as bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])

@@ -60,7 +60,7 @@ class Manifest:
 
 @dataclass(frozen=True)
 class VerifiedFiles:
-    """A verified manifest and its files, open at their beginning: what was hashed is what is read."""
+    """A verified manifest and its files, open at their beginning: another file put in place of one is not read."""
 
     manifest: Manifest
     files: Mapping[str, BufferedReader]

@@ -15,21 +15,24 @@ class SharedFolderError(TailorbirdError):
 def verified_folder(folder: Path, to: Path | None = None, digest: str | None = None) -> Path:
     """Verify a bundle, and return its folder, or that of a copy in `to`: only this user and root can change it.
 
-    Raises BundleRefusedError and SharedFolderError.
+    The path has no links, so that nobody can let it lead elsewhere. Raises BundleRefusedError and SharedFolderError.
     """
     if to is not None:
         folder, _ = keep(folder, to.absolute(), digest)
-    check_private(folder)
-    verify(folder, digest)
-    return folder
+    place = folder.resolve()
+    check_private(place)
+    verify(place, digest)
+    return place
 
 
 def check_private(folder: Path) -> None:
-    """Raise SharedFolderError when anybody but this user and root can change the folder, its files or its path."""
-    place = folder.resolve()
-    parents = [path for path in place.parents if not path.stat().st_mode & stat.S_ISVTX]
+    """Raise SharedFolderError when anybody but this user and root can change a folder, its files or its path.
+
+    The path must be resolved.
+    """
+    parents = [path for path in folder.parents if not path.stat().st_mode & stat.S_ISVTX]
     # In a folder with the sticky bit, such as /tmp, nobody can replace what belongs to others.
-    for path in [place, *(place.iterdir() if place.is_dir() else ()), *parents]:
+    for path in [folder, *(folder.iterdir() if folder.is_dir() else ()), *parents]:
         about = path.lstat()
         if about.st_uid not in (0, os.geteuid()) or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise SharedFolderError(

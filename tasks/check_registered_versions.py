@@ -17,7 +17,6 @@ from mlflow.exceptions import MlflowException
 from infra import events
 from infra.installation import Installation
 from infra.manifests import BundleRefusedError
-from infra.outages import explain
 from infra.recorded_versions import promoted_version, recorded_version
 from infra.registered_bundles import check_files, check_listing, check_version
 from infra.registry import Registry, VersionGoneError
@@ -109,10 +108,12 @@ def _fault(here: Installation, registry: Registry, version: ModelVersion, check:
         if due and may_download:
             check.whole_fault = _refusal(registry, run_id, digest)
             check.sizes, check.whole_at = sizes, monotonic()
-    except (BundleRefusedError, MlflowException) as error:
-        if explain(error):
-            raise
+    except BundleRefusedError as error:
         return str(error)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # an outage alters nothing
+            raise
+        return f"Its run {run_id} is not there any more."
     return check.whole_fault
 
 

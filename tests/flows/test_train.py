@@ -117,3 +117,11 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
     said = stocked.run("validate", *options)
     assert "Mean ± sd over 4 folds" in said
     assert f"{run.data.metrics['ndcg_at_10_mean']:.4f} ± {run.data.metrics['ndcg_at_10_sd']:.4f}" in said
+
+
+def test_a_run_that_training_did_not_record_is_trained_again(trained: dict[str, Any], stocked: Shop) -> None:
+    first = trained["runs"][MODELS.index("most_popular")]
+    assert stocked.json("train", "--model", "most_popular")["runs"] == [first]
+    stocked.sql(f"DELETE FROM trained_bundles WHERE run_id = '{first}'")
+    [second] = stocked.json("train", "--model", "most_popular")["runs"]
+    assert second != first

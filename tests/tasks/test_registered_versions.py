@@ -290,6 +290,15 @@ def test_without_a_database_only_the_signed_run_or_the_given_digest_is_accepted(
         shop.copied(tmp_path / "copies")
 
 
+def test_a_link_that_others_could_repoint_is_not_named_to_a_server(
+    shop: Shop, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "shared").mkdir(mode=0o777)
+    (tmp_path / "shared" / "link").symlink_to(shop.other)
+    services.verify(str(tmp_path / "shared" / "link"))
+    assert capsys.readouterr().out.strip() == str(shop.other)
+
+
 @pytest.mark.parametrize("shared", ["the folder", "a file", "the path"])
 def test_a_folder_that_others_can_change_is_not_named_to_a_server(shop: Shop, tmp_path: Path, shared: str) -> None:
     place = tmp_path / "shared" / "model"
@@ -300,7 +309,7 @@ def test_a_folder_that_others_can_change_is_not_named_to_a_server(shop: Shop, tm
         services.verify(str(place))
 
 
-def test_altered_versions_are_marked_and_told_once_and_restored_ones_are_cleared(
+def test_altered_versions_are_marked_with_one_alert_and_restored_ones_are_cleared(
     shop: Shop, ear: Ear, tmp_path: Path
 ) -> None:
     def look(checks: Checks) -> list[dict[str, Any]]:
