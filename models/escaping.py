@@ -1,4 +1,4 @@
-"""Data as plain text, by where people read it: a terminal, Markdown or a plot. Titles and names come from strangers."""
+"""Data as plain text for terminals, pages, Markdown and plots: titles and names come from strangers."""
 
 import re
 from typing import Final
@@ -27,6 +27,11 @@ def for_terminal(text: str, keep: str = "") -> str:
     Characters in `keep` stay: a message of several lines keeps its line ends.
     """
     return _UNSEEN.sub(lambda found: found[0] if found[0] in keep else _written_out(found[0]), text)
+
+
+def for_page(text: str) -> str:
+    """Return the text for a page that escapes HTML by itself: an override would reorder what stands after it, too."""
+    return for_terminal(text, keep="\t\n\r")
 
 
 def for_markdown(text: str) -> str:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from models.escaping import for_page
 from models.evaluation.comparison import Line, told
 from models.evaluation.shelves import Example
 from models.gate.check import Check, GroupResult
@@ -83,6 +84,17 @@ def _number(value: float) -> str:
 
 @cache
 def environment() -> Environment:
-    """Where templates are found; whatever is filled in is text, and what is missing is an error."""
-    folder = FileSystemLoader(Path(__file__).parent)
-    return Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    """Return where templates are found; whatever is filled in is text, and what is missing is an error."""
+    return Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+
+
+def _shown(value: Any) -> Any:
+    """Write out what hides or reorders text. What a macro made is HTML already, and its values came by here."""
+    return for_page(value) if type(value) is str else value
