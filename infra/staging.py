@@ -1,0 +1,48 @@
+"""Folders in which a process puts files together before it moves them into place."""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+_PREFIX: Final = ".incoming-"
+
+
+@contextmanager
+def staged(root: Path) -> Iterator[Path]:
+    """Yield an empty folder in `root` for the length of the block; it is removed unless it was moved away.
+
+    Folders that killed processes left are removed first: those of living processes are locked.
+    """
+    for left in root.glob(f"{_PREFIX}*"):
+        _remove_if_left(left)
+    folder, lock = _locked_folder(root)
+    try:
+        yield folder
+    finally:
+        os.close(lock)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked_folder(root: Path) -> tuple[Path, int]:
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX))
+        lock = os.open(folder, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.exists():  # else another process took it for left over just before it was locked
+            return folder, lock
+        os.close(lock)
+
+
+def _remove_if_left(folder: Path) -> None:
+    with suppress(OSError):  # another process is at work in it, or was quicker to remove it
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+        finally:
+            os.close(lock)
