@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from infra.manifests import (
     verify,
 )
 from infra.regular_files import open_regular, opened_folder
+from infra.staging import staged
 from models.catalog import from_state
 from models.nested_state import part_of, under
 from models.recommender import Recommender
@@ -115,14 +115,11 @@ def keep(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str
     if not target.exists():
         with verified(source, manifest.digest) as bundle:
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            staging = Path(tempfile.mkdtemp(dir=root, prefix=".incoming-"))
-            try:
+            with staged(root) as staging:
                 _copy(source, bundle.files, staging)
                 verify(staging, manifest.digest)  # the source may have changed since
                 with suppress(OSError):  # another process kept the same bundle first
                     staging.replace(target)
-            finally:
-                shutil.rmtree(staging, ignore_errors=True)
     verify(target, manifest.digest)
     return target, manifest.digest
 
