@@ -8,7 +8,7 @@ from typing import Final
 
 from sqlalchemy import Connection, func, insert, select
 
-from infra.credentials import given_secret, variable
+from infra.credentials import given_secret, known_secret, variable
 from infra.fingerprint_schema import fingerprints
 from infra.settings import Settings
 from infra.signing import public_of
@@ -45,6 +45,12 @@ def fingerprint(kind: str, key: str) -> str:
     """
     content = public_of(key) if kind == SIGNING else key
     return hashlib.sha256(f"tailorbird fingerprint of {kind}\0{content}".encode()).hexdigest()[:_HEX_DIGITS]
+
+
+def present(settings: Settings, kind: str) -> str | None:
+    """Return the fingerprint of the key that is here, or None without one."""
+    key = known_secret(settings, kind)
+    return fingerprint(kind, key) if key else None
 
 
 def source(settings: Settings, kind: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra import signing
+from infra.fingerprints import PSEUDONYM, present
 from infra.regular_files import is_plain_name, open_regular, opened_folder
 from infra.settings import load
 from infra.version import git_commit, libraries
@@ -82,6 +83,8 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
         "git_commit": git_commit(),
         "libraries": libraries(),
         **asdict(origin),
+        # Hosts without a database compare their key with it.
+        "pseudonym_key": present(load(), PSEUDONYM),
     }
     content = json.dumps(manifest, indent=1, sort_keys=True).encode()
     (folder / MANIFEST).write_bytes(content)

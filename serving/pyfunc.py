@@ -13,9 +13,11 @@ from scipy import sparse
 
 from infra import bundles
 from infra.credentials import known_secret
+from infra.fingerprints import PSEUDONYM, present, source
 from infra.identity import pseudonym
 from infra.settings import load
 from models.answers import USERS_AT_ONCE, Answers, Listed, in_turn
+from models.errors import TailorbirdError
 from models.shelf_rules import ShelfRules
 from models.training_data import index_of
 from serving.questions import Question, QuestionRefusedError, questions
@@ -23,6 +25,10 @@ from serving.questions import Question, QuestionRefusedError, questions
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")
 _NUMBERS: Final = {"rank": "int64", "score": "float64"}
+
+
+class OtherKeyError(TailorbirdError):
+    """A key that does not give the names of the model's users."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +88,27 @@ class LoadedModel:
         return pseudonym(user, self.pseudonym_key)
 
 
-def _load_pyfunc(path: str) -> LoadedModel:
-    """Called by MLflow with the folder of the model. Raises BundleRefusedError before anything in it is opened.
+def _compare_key(expected: str | None) -> None:
+    """Refuse a key that names all users differently; a bundle from before fingerprints names none."""
+    here = present(load(), PSEUDONYM)
+    if here and expected and here != expected:
+        raise OtherKeyError(
+            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {here}) is not the one of this model "
+            f"(fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove the key from this "
+            "host and ask by `user_key`."
+        )
 
-    Folders of verified copies are named by the digest of their manifest, and hold no other bundle.
+
+def _load_pyfunc(path: str) -> LoadedModel:
+    """Open the model in a folder, for MLflow. Raises BundleRefusedError before anything in it is opened.
+
+    Folders of verified copies are named by the digest of their manifest, and hold no other bundle. Raises
+    OtherKeyError when the host has another pseudonym key than the one the model's users were named with.
     """
     folder = Path(path)
     bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
     speakers = in_turn(bundle.model, bundle.segments, bundle.fallback)
-    key = known_secret(load(), "pseudonym-key")
+    key = known_secret(load(), PSEUDONYM)
+    _compare_key(bundle.manifest.get("pseudonym_key"))
     answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available))
     return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)

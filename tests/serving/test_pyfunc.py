@@ -12,7 +12,7 @@ from models.dataset import Dataset
 from models.most_popular import popularity
 from models.own_frequency import Config, OwnFrequency
 from models.segment_popular import BY_TRAITS, SegmentPopular
-from serving.pyfunc import LoadedModel, _load_pyfunc
+from serving.pyfunc import LoadedModel, OtherKeyError, _load_pyfunc
 from serving.questions import QuestionRefusedError
 from tests.models.conftest import CUT, CUTS, make_shop
 
@@ -127,3 +127,18 @@ def test_a_folder_that_was_changed_is_not_loaded(folder: Path) -> None:
     (folder / MANIFEST).write_text((folder / MANIFEST).read_text() + " ")
     with pytest.raises(BundleRefusedError, match="signed by none of the keys"):
         _load_pyfunc(str(folder))
+
+
+def test_a_host_with_another_pseudonym_key_than_the_model_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", KEY)
+    again = folder.with_name("again")
+    bundle = bundles.load(folder)
+    bundles.write(again, bundle.model, bundle.fallback, bundles.Origin("v1", 7, "run 1"), bundle.segments)
+    _load_pyfunc(str(again))
+    monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", "another key")
+    with pytest.raises(OtherKeyError, match=r"TAILORBIRD_SECRET_PSEUDONYM_KEY .* is not the one of this model"):
+        _load_pyfunc(str(again))
+    monkeypatch.delenv("TAILORBIRD_SECRET_PSEUDONYM_KEY")
+    assert _load_pyfunc(str(again)).pseudonym_key is None
