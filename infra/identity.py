@@ -5,7 +5,7 @@ import hmac
 from typing import Final
 
 import pyarrow as pa
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from infra.bulk import insert_new
 from infra.schema import identities
@@ -41,7 +41,9 @@ def remember(connection: Connection, names: pa.Table) -> None:
 
 
 def user_key_of(connection: Connection, user_id: str) -> str | None:
-    """The key of a raw user id, or None when this user was never ingested."""
-    found = select(identities.c.user_key).where(identities.c.user_id == user_id)
-    key: str | None = connection.execute(found).scalar()
+    """Return the key of a raw user id, or None when this user was never ingested.
+
+    By a function of the database, so that a role may ask for one id and not list them all.
+    """
+    key: str | None = connection.execute(select(func.identity.user_key(user_id))).scalar()
     return key

@@ -19,9 +19,9 @@ class DatabaseRefusedError(TailorbirdError):
 def give_own_database(admin: URL, name: str, password: str) -> URL:
     """A role and a database of that name that no other role may enter; made or mended only when needed."""
     own = admin.set(username=name, password=password, database=name)
-    with _session(admin) as cursor:
+    with session(admin) as cursor:
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
-        if cursor.fetchone() and _lets_in(own):
+        if cursor.fetchone() and lets_in(own):
             return own
         role, secret = sql.Identifier(name), encrypt_password(password, name, cursor.connection, "scram-sha-256")
         with contextlib.suppress(errors.DuplicateObject):
@@ -36,23 +36,24 @@ def give_own_database(admin: URL, name: str, password: str) -> URL:
 def share_server(given: URL, name: str) -> URL:
     """The database of that name beside the given one, for the same role; created if the role may."""
     beside = given.set(database=name)
-    if _lets_in(beside):
+    if lets_in(beside):
         return beside
     statement = f'CREATE DATABASE "{name}" OWNER "{given.username}";'
     try:
-        with _session(given) as cursor, contextlib.suppress(errors.DuplicateDatabase):
+        with session(given) as cursor, contextlib.suppress(errors.DuplicateDatabase):
             cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     except errors.InsufficientPrivilege:
         raise DatabaseRefusedError(
             f"{name.capitalize()} needs a database of its own on {given.host}, and the role {given.username} may "
             f"not create one. Have an administrator run:\n    {statement}\nor use a running {name} server instead."
         ) from None
-    if not _lets_in(beside):
+    if not lets_in(beside):
         raise DatabaseRefusedError(f"The role {given.username} may not use the database {name} on {given.host}.")
     return beside
 
 
-def _lets_in(url: URL) -> bool:
+def lets_in(url: URL) -> bool:
+    """Return whether the database lets this user in with this password."""
     try:
         _connect(url).close()
     except psycopg2.OperationalError:
@@ -61,8 +62,8 @@ def _lets_in(url: URL) -> bool:
 
 
 @contextlib.contextmanager
-def _session(url: URL) -> Iterator[Any]:
-    """A cursor outside transactions: databases cannot be created inside one."""
+def session(url: URL) -> Iterator[Any]:
+    """Give a cursor outside transactions: databases cannot be created inside one. Raises DatabaseRefusedError."""
     try:
         connection = _connect(url)
     except psycopg2.OperationalError as error:

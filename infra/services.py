@@ -9,6 +9,7 @@ from functools import partial
 from sqlalchemy import URL, make_url
 
 from infra import (
+    access,
     addresses,
     alert_addresses,
     automations,
@@ -116,6 +117,8 @@ class _Startup:
         self._docs()
         database.migrate(url)
         trust.check_installation(database.engine(url), self.settings)
+        if access.ensure(self.settings, admin, make_url(url), self.say):
+            self.launcher.started.append("roles")
         self._await("prefect")
         self._work(endpoints(self.given))
         if self._await("mlflow"):

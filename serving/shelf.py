@@ -8,8 +8,8 @@ from infra.identity import user_key_of
 from models.errors import TailorbirdError
 
 _SHELF = text(
-    "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM current_recommendations "
-    "WHERE placement = :placement AND user_key = :user_key ORDER BY rank"
+    "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM recommendations_by_user_id "
+    "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
 _SOMEBODY = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1")
 
@@ -27,11 +27,16 @@ def known_key(connection: Connection, user_id: str) -> str:
 
 
 def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
-    """The user's list, best first; empty when nothing is published for them. Raises UnknownUserError."""
+    """Return the user's list, best first. It is empty for an unknown user too, whom the reader role cannot tell."""
     with engine.connect() as connection:
-        user_key = known_key(connection, user_id)
-        found = connection.execute(_SHELF, {"placement": placement, "user_key": user_key})
-        return [dict(row) for row in found.mappings()]
+        rows = connection.execute(_SHELF, {"placement": placement, "user_id": user_id})
+        return [dict(row) for row in rows.mappings()]
+
+
+def require_known(engine: Engine, user_id: str) -> None:
+    """Raise UnknownUserError for a user id that was never ingested. The engine's role has to be `serving`."""
+    with engine.connect() as connection:
+        known_key(connection, user_id)
 
 
 def somebody(engine: Engine, placement: str = "home") -> str | None:

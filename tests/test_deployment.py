@@ -8,12 +8,13 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import psycopg2
 import pytest
 import yaml
 
+from infra import access, addresses, database, grants, logins
 from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
 
@@ -159,14 +160,21 @@ def test_make_env_writes_exactly_the_passwords_that_compose_requires(tmp_path: P
     assert [file.name for file in tmp_path.iterdir()] == [".env"]
 
 
-def test_make_env_leaves_passwords_that_are_in_use_alone(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("A=1\n")
-    again = subprocess.run(
-        ["/bin/sh", CONTAINERS / "make-env.sh"], cwd=tmp_path, check=False, capture_output=True, text=True
-    )
+def test_make_env_keeps_passwords_that_are_in_use_and_adds_those_that_are_missing(tmp_path: Path) -> None:
+    def make_env() -> subprocess.CompletedProcess[str]:
+        command = ["/bin/sh", CONTAINERS / "make-env.sh"]
+        return subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
+
+    (tmp_path / ".env").write_text("PREFECT_PASSWORD=in use\n")
+    assert make_env().returncode == 0
+    written = (tmp_path / ".env").read_text()
+    assert written.startswith("PREFECT_PASSWORD=in use\n")
+    assert len(written.splitlines()) == len(set(REQUIRED.findall((ROOT / "docker-compose.yml").read_text())))
+    again = make_env()
     assert again.returncode == 1
     assert "already there" in again.stderr
-    assert (tmp_path / ".env").read_text() == "A=1\n"
+    assert (tmp_path / ".env").read_text() == written
+    assert [file.name for file in tmp_path.iterdir()] == [".env"]
 
 
 def test_the_image_carries_every_room_and_the_deployments() -> None:
@@ -184,23 +192,41 @@ def test_the_final_image_has_no_compiler_and_no_root() -> None:
     assert 'ENTRYPOINT ["tailorbird"]' in final
 
 
-def test_one_program_cannot_read_the_database_of_another(tmp_path: Path) -> None:
+def given_rights(
+    folder: Path, server: EmbeddedPostgres, passwords: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Give the roles their rights as the `deploy` service does, whose role may not create any."""
+    for role in grants.ROLES:
+        variable = f"TAILORBIRD_SECRET_DATABASE_{role.upper()}"
+        monkeypatch.setenv(variable, passwords[REQUIRED.findall(OURS["deploy"]["environment"][variable])[0]])
+    password = quote(passwords["TAILORBIRD_DATABASE_PASSWORD"])
+    settings, lines = Settings(var=folder, database_url=server.url("tailorbird", "tailorbird", password)), list[str]()
+    url = addresses.database(server.url("tailorbird", "tailorbird", password))
+    database.migrate(server.url("tailorbird", "tailorbird", password))
+    assert access.ensure(settings, url, url, lines.append)
+    assert lines == ["Giving the database's roles their rights"]
+    assert logins.usable(settings) == list(grants.ROLES)
+
+
+def test_one_program_cannot_read_the_database_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ("tailorbird", "prefect", "mlflow")
     sql = (CONTAINERS / "databases.sql").read_text()
     variables = re.findall(r"\\getenv \w+ (\w+)", sql)
     assert set(variables) <= set(SERVICES["postgres"]["environment"])
 
-    passwords = dict(zip(variables, ("one", "two", "three"), strict=True))
+    passwords = {name: f"{number} {name}" for number, name in enumerate(variables)}
     server = EmbeddedPostgres(tmp_path)
     server.start()
     try:
         run_sql(server, sql, passwords)
-        for name, password in zip(names, passwords.values(), strict=True):
-            own = server.url(name, name, password).replace("+psycopg2", "")
+        for name in names:
+            password = passwords[f"{name.upper()}_DATABASE_PASSWORD"]
+            own = server.url(name, name, quote(password)).replace("+psycopg2", "")
             psycopg2.connect(own).close()
-            other = server.url(names[names.index(name) - 1], name, password).replace("+psycopg2", "")
+            other = server.url(names[names.index(name) - 1], name, quote(password)).replace("+psycopg2", "")
             with pytest.raises(psycopg2.OperationalError, match="permission denied"):
                 psycopg2.connect(other)
+        given_rights(tmp_path, server, passwords, monkeypatch)
     finally:
         server.destroy()
 

@@ -6,19 +6,23 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, make_url, text
 
+from infra import access
+from infra.database import engine
 from infra.identity import remember
 from infra.installation import Installation
+from infra.logins import address
 from infra.placements import configured
 from infra.schema import items, users
-from infra.settings import Settings
+from infra.settings import Settings, load
 from models.placement import Placement, placements
 from models.placement_rules import Rules
 from models.selector import KINDS
@@ -34,7 +38,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture
-def store(installation: Installation) -> Engine:
+def store(installation: Installation) -> Iterator[Engine]:
     """Users 1 and 2 with lists at home, by e-mail and of what is due, and lists about two items; 7 is sold out."""
     goods = [("1082185", "Bananas", 0.8), ("995242", "Milk", 1.5), ("7", "Tea, green", None)]
     agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
@@ -48,20 +52,29 @@ def store(installation: Installation) -> Engine:
         published(installation.engine, {"ann": TEN, "bob": TEN[1:]}, shelf(f"of {name}", name))
     published(installation.engine, {"ann": TEN[:1], "bob": []}, shelf("due", "buy-again"))
     published(installation.engine, {"1082185": TEN[1:]}, shelf("pairs", "goes-well-with", about="item"))
-    return installation.engine
+    own = make_url(installation.endpoints.database_url)
+    access.ensure(installation.settings, own, own, print)
+    yield installation.engine
+    for name in ("reader", "operator"):
+        engine(address(installation.settings, name)).dispose()
 
 
 @pytest.fixture
-def answers(store: Engine) -> dict[str, list[Any]]:
+def answers(store: Engine) -> dict[str, list[Any]]:  # noqa: ARG001 -- it has to be there
     """What every statement of the page gives, run in its order, by its first words."""
     found: dict[str, list[Any]] = {}
-    with store.begin() as connection:
-        for statement in blocks("sql"):
-            if statement.startswith("COPY"):
-                continue
+    for statement in blocks("sql"):
+        if statement.startswith("COPY"):
+            continue
+        with role(statement).begin() as connection:
             result = connection.exec_driver_sql(statement)
             found[statement] = result.mappings().all() if result.returns_rows else [result.rowcount]
     return found
+
+
+def role(statement: str) -> Engine:
+    """The database as the role that the page names, by default the reader."""
+    return engine(address(load(), "operator" if statement.startswith("-- as the operator") else "reader"))
 
 
 def about(answers: dict[str, list[Any]], *words: str) -> list[Any]:
@@ -120,10 +133,11 @@ LINES = [
 ]
 
 
-def test_lists_are_copied_as_csv(store: Engine) -> None:
+@pytest.mark.usefixtures("store")
+def test_lists_are_copied_as_csv() -> None:
     (statement,) = (said for said in blocks("sql") if said.startswith("COPY"))
     target = io.StringIO()
-    with store.connect() as connection:
+    with role(statement).connect() as connection:
         connection.connection.cursor().copy_expert(statement, target)
     assert list(csv.reader(target.getvalue().splitlines())) == LINES
 

@@ -52,9 +52,9 @@ def ledger(
     from serving import books
 
     if batch:
-        running.finish("ledger_entry", books.batch(running.database(), batch), as_json)
+        running.finish("ledger_entry", books.batch(running.database("serving"), batch), as_json)
         return
-    running.shown("books", books.ledger(running.database(), source=source), as_json)
+    running.shown("books", books.ledger(running.database("serving"), source=source), as_json)
 
 
 @quarantine.command("list")
@@ -62,7 +62,7 @@ def quarantine_list(as_json: Json = False) -> None:
     """How many rows wait in quarantine, by batch and rule."""
     from serving import books
 
-    running.shown("quarantine", books.quarantined(running.database()), as_json)
+    running.shown("quarantine", books.quarantined(running.database("serving")), as_json)
 
 
 @quarantine.command("show")
@@ -75,7 +75,7 @@ def quarantine_show(
     """Rows of a batch that wait in quarantine, and the rules that they broke."""
     from serving import books
 
-    running.shown("rows", books.quarantined_rows(running.database(), batch, rule, limit), as_json)
+    running.shown("rows", books.quarantined_rows(running.database("operator"), batch, rule, limit), as_json)
 
 
 @quarantine.command("replay")

@@ -19,7 +19,7 @@ def show(as_json: Json = False) -> None:
     """Show the fingerprint of each key, since when it is in use, and why. No key is shown."""
     from infra.key_rotation import listed
 
-    running.shown("keys", listed(running.database()), as_json)
+    running.shown("keys", listed(running.database("owner")), as_json)
 
 
 @rotate.command()
@@ -28,7 +28,7 @@ def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
     from infra.key_rotation import listed, rotate_signing
     from infra.settings import load
 
-    opened = running.database(compared=False)  # a lost signing key is replaced too
+    opened = running.database("owner", compared=False)  # a lost signing key is replaced too
     rotate_signing(opened, load(), actor, reason)
     running.shown("keys", listed(opened), as_json)
 
@@ -44,7 +44,7 @@ def retire(
     from infra.key_rotation import listed, retire
     from infra.settings import load
 
-    opened = running.database()
+    opened = running.database("owner")
     retire(opened, load(), fingerprint, _champion(opened), actor, reason)
     running.shown("keys", listed(opened), as_json)
 

@@ -34,7 +34,7 @@ def show(as_json: Json = False) -> None:
     table = Lake(load().lake).events()
     months = compaction.months(table) if table else []
     total = compaction.total(months)
-    versions = compaction.named_versions(running.database())
+    versions = compaction.named_versions(running.database("operator"))
     if as_json:
         print(json.dumps({"version": table and table.version(), **total, "named_versions": versions, "months": months}))
     else:

@@ -197,4 +197,4 @@ def monitor(
     note = "" if history else running.flow("monitor")(accept, reviewer if accept else "")["note"]
     from serving.drift import drift
 
-    running.finish("drift", drift(running.database()) | {"note": note}, as_json)
+    running.finish("drift", drift(running.database("serving")) | {"note": note}, as_json)

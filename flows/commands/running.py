@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from models.escaping import for_terminal
 
+Login = Literal["reader", "serving", "ingest", "operator", "owner"]
+"""Who a command connects with the database as: see `infra.grants`."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -34,19 +36,19 @@ def start() -> Any:
     return endpoints
 
 
-def database(*, compared: bool = True) -> Any:
-    """Open Tailorbird's database, whether the other services run or not.
+def database(role: Login, *, compared: bool = True) -> Any:
+    """Open Tailorbird's database as a role, whether the other services run or not.
 
     Raises InstallationRefusedError when the keys or the `var` that are here belong to another database, unless they
     are not to be `compared`.
     """
     from infra import trust
     from infra.database import engine
-    from infra.endpoints import database_url
+    from infra.logins import address
     from infra.settings import load
 
     settings = load()
-    opened = engine(database_url(settings))
+    opened = engine(address(settings, role))
     if compared:
         trust.check_reader(opened, settings)
     return opened

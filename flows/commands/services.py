@@ -65,7 +65,7 @@ def status(as_json: Json = False) -> None:
         from serving.freshness import judged
         from serving.status import status as look
 
-        found = look(running.database())
+        found = look(running.database("serving"))
         try:
             champion = found["champion"] and found["champion"]["version"]
             found["placements"] = judged(found["placements"], load(), champion)
@@ -81,9 +81,11 @@ def status(as_json: Json = False) -> None:
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """One user's recommendations, by the id that your own systems use."""
     from serving import screen
-    from serving.shelf import shelf
+    from serving.shelf import require_known, shelf
 
-    rows = shelf(running.database(), user, placement)
+    rows = shelf(running.database("reader"), user, placement)
+    if not rows:
+        require_known(running.database("serving"), user)
     print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
 
 
@@ -98,7 +100,8 @@ def goes_with(
     from serving import screen
     from serving.together import together
 
-    rows = together(running.database(), items, user, k)
+    # Consent and the champion are for serving only.
+    rows = together(running.database("serving" if user else "reader"), items, user, k)
     print(json.dumps(rows)) if as_json else screen.together(rows)
 
 
@@ -108,24 +111,30 @@ def explain(user: str, item: str, placement: str = "home", as_json: Json = False
     from serving import screen
     from serving.explain import explain as explained
 
-    found = explained(running.database(), user, item, placement)
+    found = explained(running.database("serving"), user, item, placement)
     print(json.dumps(found)) if as_json else screen.explanation(found)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
-def psql(context: typer.Context) -> None:
+def psql(
+    context: typer.Context,
+    role: Annotated[running.Login, typer.Option("--as", help="The database role to connect as.")] = "operator",
+) -> None:
     """PostgreSQL's own client on the installation's database; arguments go on to it, as in `psql -c "SELECT 1"`."""
-    from infra.endpoints import database_url
+    from infra.logins import address
     from infra.psql import run
     from infra.settings import load
 
-    sys.exit(run(database_url(load()), context.args))
+    sys.exit(run(address(load(), role), context.args))
 
 
 @app.command()
-def logins() -> None:
-    """User and password of the Prefect, MLflow and Data Docs pages."""
+def logins(
+    every: Annotated[bool, typer.Option("--all", help="All database roles, not only that of readers.")] = False,
+) -> None:
+    """User and password of the Prefect, MLflow and Data Docs pages, and the database login for reading lists."""
     from infra import services
+    from infra.logins import shown
     from infra.settings import load
 
     endpoints = services.endpoints(load())
@@ -135,6 +144,8 @@ def logins() -> None:
     for page, login in known.items():
         said = login if isinstance(login, str) else login and ":".join(login)
         print(f"{page}: {said or 'not ours; use your own login'}")
+    for line in shown(load(), every=every):
+        print(line)
 
 
 @app.command()
@@ -158,7 +169,7 @@ def verify(
         from infra.promoted_bundles import verify_promoted
         from serving.kept import champion
 
-        promoted = champion(running.database())
+        promoted = champion(running.database("serving"))
         verify_promoted(promoted)
         model, digest = promoted["bundle"], digest or promoted["digest"]
     print(verified_folder(Path(model), to, digest))

@@ -5,12 +5,14 @@
 set -eu
 
 python - <<'PY'
-from infra import database, settings
+from infra import access, addresses, database, settings
 
-url = settings.load().database_url
-if url is None:
+given = settings.load()
+if given.database_url is None:
     raise SystemExit("deploy: set TAILORBIRD_DATABASE_URL")
-database.migrate(url.get_secret_value())
+url = addresses.database(given.database_url.get_secret_value())
+database.migrate(given.database_url.get_secret_value())
+access.ensure(given, url, url, print)
 PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.

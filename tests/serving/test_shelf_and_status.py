@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert, update
 from infra.database import engine
 from infra.identity import remember
 from infra.schema import ingest_batches, items, promotions, reviews, suppressions, users
-from serving.shelf import UnknownUserError, shelf, somebody
+from serving.shelf import UnknownUserError, require_known, shelf, somebody
 from serving.status import status
 from tasks import publish
 from tests.published import published
@@ -88,9 +88,10 @@ def test_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: 
 
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
-def test_an_unknown_id_is_told_so(filled: Engine, user: str) -> None:
+def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) -> None:
     with pytest.raises(UnknownUserError, match="Nobody with the id"):
-        shelf(filled, user)
+        require_known(filled, user)
+    assert shelf(filled, user) == []
 
 
 def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
