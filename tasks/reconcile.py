@@ -12,6 +12,7 @@ from infra.outages import explain
 from infra.registry import Registry
 from infra.webhook_listener import listen
 from models.errors import TailorbirdError
+from models.escaping import for_terminal
 from tasks.announce import NOTE, announce
 from tasks.ask_for_calibration import ask_for_calibration
 from tasks.ask_for_lists import ask_for_lists
@@ -35,14 +36,19 @@ def watch(every: float) -> None:
     here, wake, told = current(), Event(), ""
     key = secret(here.settings, "webhook")
     for mistake in _mistakes(lambda: _open_ear(here, key, wake)):
-        print(mistake, flush=True)
+        _say(mistake)
     while True:
         wake.clear()
         reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _hear, *_CARE))
         if reason and reason != told:  # an outage is told once
-            print(reason, flush=True)
+            _say(reason)
         told = reason
         wake.wait(every)
+
+
+def _say(text: str) -> None:
+    """Print for a terminal or a log: names and reasons in it were typed by anybody who may sign in to MLflow."""
+    print(for_terminal(text, keep="\n"), flush=True)
 
 
 def _mistakes(*steps: Callable[[], None]) -> list[str]:
@@ -75,13 +81,13 @@ def look() -> None:
 
 def _hear() -> None:
     for line in reconcile_once():
-        print(line, flush=True)
+        _say(line)
 
 
 def _told(step: Callable[[Installation], str | None]) -> None:
     said = step(current())
     if said:
-        print(said, flush=True)
+        _say(said)
 
 
 _CARE: Final = tuple(
