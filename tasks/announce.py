@@ -24,7 +24,7 @@ def announce(registry: Registry, review: Review, note: str = "") -> None:
         f"- {'✓' if check['passed'] else '✗'} **{for_markdown(check['name'])}**: {for_markdown(check['detail'])}"
         for check in review["gate"]
     ]
-    top = "\n\n".join([*([f"**{note}**"] if note else []), f"Version {version} {verdict}"])
+    top = "\n\n".join([*([f"**{for_markdown(note)}**"] if note else []), f"Version {version} {verdict}"])
     try:
         known = registry.version(version)
     except VersionGoneError:
