@@ -1,9 +1,11 @@
 """How long models take to learn and to rank, beside the libraries used plainly, on the same purchases in one run.
 
 Everything ranks the whole catalogue for every user of the Complete Journey, ten places, nothing hidden. RecTools runs
-in an environment of its own, where it installs. Run as `python -m benchmarks.models`.
+in an environment of its own, where it installs. Run as `python -m benchmarks.models`; with `--beside-load` it measures
+instead how much slower the two-stage model is beside one busy process.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from scipy import sparse
 
 from benchmarks.figures import FOLDER, publish
 from benchmarks.journey import journey
+from benchmarks.models_beside_load import slowdowns
 from models import als, catalog
 from models.dataset import Dataset
 from models.ranking import top_k
@@ -116,7 +119,20 @@ def _measured(dataset: Dataset) -> Iterator[tuple[str, Taken | None]]:
 
 
 def main() -> None:
-    """Measure; the figures go to var/benchmarks/models.json."""
+    """Measure; the figures go to var/benchmarks/models.json or models-beside-load.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--beside-load", action="store_true", help="Measure the slowdown beside one busy process.")
+    parser.add_argument("--rounds", type=int, default=5, help="Rounds of that.")
+    asked = parser.parse_args()
+    if asked.beside_load:
+        with journey() as dataset:
+            figures = slowdowns(dataset, max(1, asked.rounds), SEED)
+        publish("models-beside-load", figures, SEED)
+        return
+    _speed()
+
+
+def _speed() -> None:
     figures: dict[str, float] = {}
     table = Table("model", "fit, s", "top 10 of everybody, s", title="Speed", title_justify="left")
     with journey() as dataset:
