@@ -40,7 +40,7 @@ def repair(settings: "Settings") -> None:
     for place, folders in places.items():
         if place not in done or any(map(_is_open, folders)):
             for folder in folders:
-                _close(folder)
+                close(folder)
     if remaining := set(places) - done:
         draft = settings.var / f".{os.getpid()}{_DONE}"
         with private_files():
@@ -70,7 +70,7 @@ def _to_close(found: os.stat_result) -> bool:
     return bool(found.st_mode & PRIVATE) and found.st_uid == os.geteuid()
 
 
-def _close(folder: Path) -> None:
+def close(folder: Path) -> None:
     """Close everything in a folder first, then the folder: one that is closed was gone through to the end."""
     with suppress(FileNotFoundError, PermissionError):
         for entry in list(os.scandir(folder)):
@@ -84,7 +84,7 @@ def _close(folder: Path) -> None:
 def _close_entry(entry: "os.DirEntry[str]") -> None:
     found = entry.stat(follow_symlinks=False)
     if stat.S_ISDIR(found.st_mode) and entry.name != _POSTGRES:
-        _close(Path(entry.path))
+        close(Path(entry.path))
     elif not stat.S_ISLNK(found.st_mode) and _to_close(found):
         Path(entry.path).chmod(stat.S_IMODE(found.st_mode) & ~PRIVATE)
 

@@ -120,6 +120,7 @@ class _Startup:
         if access.ensure(self.settings, admin, make_url(url), self.say):
             self.launcher.started.append("roles")
         self._await("prefect")
+        permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
         self._work(endpoints(self.given))
         if self._await("mlflow"):
             self._clients(endpoints(self.given))
