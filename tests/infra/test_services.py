@@ -22,7 +22,9 @@ import pytest
 
 from infra import services, state
 from infra.calls import ask, basic
+from infra.credentials import FOLDER, kept_secret, variable
 from infra.embedded import EmbeddedPostgres
+from infra.fingerprints import KEYS
 from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
 
@@ -299,6 +301,8 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", str(running.prefect_login))
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, running.environment[name])
+    for name in KEYS:
+        monkeypatch.setenv(variable(name), kept_secret(place.settings.var / FOLDER, name))
     guest = Place(
         Settings(
             var=tmp_path / "var",
@@ -334,6 +338,7 @@ def test_a_given_service_that_does_not_answer_is_named_without_its_password(
     settings = place.settings.model_copy(
         update={
             "var": tmp_path / "var",
+            "lake": str(tmp_path / "lake"),
             "database_url": None,
             "prefect_api_url": "http://me:hidden@127.0.0.1:1/api",
             "mlflow_tracking_uri": running.mlflow_tracking_uri,
