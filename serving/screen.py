@@ -136,7 +136,7 @@ def explanation(found: Mapping[str, Any], most: int = 12) -> None:
     """Why an item is where it is, and the strongest of what the score is made of."""
     line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
     if found.get("reason"):
-        line(f"The user is told: {found['reason']}")
+        line(f"The reason that the user sees: {found['reason']}")
     added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
     if added:
         title = f"What the score is made of (log-odds, version {found['model_version']})"

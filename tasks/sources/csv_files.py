@@ -65,7 +65,7 @@ def header(path: Path, csv: Csv) -> list[str]:
     places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
     for place, name in enumerate(names, 1):
         if places[name] != place:
-            # Without the name: in a file without a first line of names it is somebody's value.
+            # Without the name: in a file without a first line of names it is a value of a row.
             _refuse(path, f"its columns {places[name]} and {place} have the same name in the first line")
     return names
 

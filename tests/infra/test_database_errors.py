@@ -50,11 +50,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("refused", REFUSED)
 def test_a_statement_that_is_refused_names_the_fault_and_no_value(connection: Any, refused: str) -> None:
-    step, told = REFUSED[refused]
+    step, sign = REFUSED[refused]
     with pytest.raises(Exception) as raised:  # noqa: PT011, whichever client raises it
         step(connection)
     shown = "".join(chain(raised.value)).partition("[SQL: SELECT nothing")[0]
-    assert told in shown
+    assert sign in shown
     assert "ann" not in shown
 
 

@@ -161,7 +161,7 @@ BREAKAGES: dict[str, Callable[[str, list[Row]], list[str]]] = {
     "words": with_cell(5, SECRET, 20),
     "longids": with_cell(1, "OLD" + "x" * 400, 20),
     "nul": with_cell(1, "OLD\0"),
-    "nobody": with_cell(0, "", 20),
+    "noid": with_cell(0, "", 20),
 }
 BYTES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "latin": (lambda content: content.replace(f"{SIGN}-user".encode(), f"\xff{SIGN}-user".encode("latin-1")), "csv"),
@@ -190,7 +190,7 @@ def test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store(trial: Tri
         "csv",
     )
     for dataset in TABLES:
-        for name in BREAKAGES if dataset == "events" else ("sound", *SHIFTED, "headerless", "twice", "short", "nobody"):
+        for name in BREAKAGES if dataset == "events" else ("sound", *SHIFTED, "headerless", "twice", "short", "noid"):
             trial.ingest("content", dataset, name, table(dataset, name, BREAKAGES[name]), "csv")
         for name, (broken, ending) in BYTES.items() if dataset == "events" else ():
             trial.ingest("content", dataset, name, broken(table(dataset, name)), ending)
