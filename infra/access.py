@@ -14,6 +14,7 @@ from infra.settings import Settings
 from infra.state import Say
 
 _LOCK: Final = 0x7A12
+_ATTEMPTS: Final = 2
 _PUBLIC: Final = "PUBLIC"
 _PLAIN: Final = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}")
 # By default everybody may fill the disk with large objects.
@@ -95,15 +96,18 @@ class _Work:
 
     def give_rights(self, ready: Sequence[Role]) -> bool:
         """Give what is missing and take what is too much, from these roles and from everybody."""
-        before = self._differences(ready)
-        for statement in before:
-            with contextlib.suppress(errors.InsufficientPrivilege):
-                self._cursor.execute(statement)
-        if before:
+        before = left = self._differences(ready)
+        for _attempt in range(_ATTEMPTS if before else 0):
+            for statement in left:
+                # InternalError: a run that publishes lists changes the same table at this moment.
+                with contextlib.suppress(errors.InsufficientPrivilege, errors.InternalError_):
+                    self._cursor.execute(statement)
             self._let_in = None
-        after = self._differences(ready) if before else []
-        self.refused += [statement.as_string(self._cursor) for statement in after]
-        return len(after) < len(before)
+            left = self._differences(ready)
+            if not left:
+                break
+        self.refused += [statement.as_string(self._cursor) for statement in left]
+        return len(left) < len(before)
 
     def _differences(self, ready: Sequence[Role]) -> list[sql.Composed]:
         """Return the statements that are left to do."""

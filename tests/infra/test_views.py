@@ -14,6 +14,8 @@ USERS = 300
 ONE = "placement = 'home' AND user_id = 'raw 7'"
 ASKED = {
     "by id": f"SELECT * FROM recommendations_by_user_id WHERE {ONE}",
+    "several by id": "SELECT * FROM recommendations_by_user_id WHERE placement = 'home' "
+    "AND user_id = ANY ('{raw 7, raw 8, raw 9}')",
     "still sold": f"SELECT * FROM recommendations_by_user_id JOIN items USING (item_id) WHERE {ONE} AND available",
     "by key": "SELECT * FROM current_recommendations WHERE placement = 'home' AND user_key = 'u7'",
 }

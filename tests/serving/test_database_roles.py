@@ -1,0 +1,76 @@
+"""Each question that commands ask is answered to the database role they connect as."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from infra import access, compaction, logins
+from infra.database import engine
+from infra.grants import OPERATOR, READER, SERVING, Role
+from infra.installation import Installation
+from infra.manifests import BundleRefusedError
+from serving import books
+from serving.drift import drift
+from serving.explain import explain
+from serving.kept import champion
+from serving.shelf import UnknownUserError, require_known, shelf, somebody
+from serving.status import status
+from serving.together import together
+from tests.published import published
+from tests.published import shelf as batch
+
+Roles = Callable[[Role], Engine]
+PROMOTION = """
+    INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, actor, reason)
+    VALUES (0, 1, 'als', 'v1', '{}', '/nonexistent', 'd', 'me', 'why')
+"""
+
+
+@pytest.fixture
+def role(installation: Installation) -> Iterator[Roles]:
+    """The database as a role: one user with a list, one item, a promotion, and a batch with a row in quarantine."""
+    with installation.engine.begin() as connection:
+        for statement in (
+            "INSERT INTO identity.users VALUES ('k', 'raw', 1)",
+            "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
+            "VALUES ('k', '{}', true, '', '')",
+            "INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('i', '{}', true, '')",
+            "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
+            "VALUES ('b', '', '', '', '', '')",
+            "INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload) VALUES ('b', 1, 0, '{r}', '{}')",
+            PROMOTION,
+        ):
+            connection.execute(text(statement))
+    published(installation.engine, {"k": [("i", 1.0, "because")]}, batch(k=1))
+    own = make_url(installation.endpoints.database_url)
+    access.ensure(installation.settings, own, own, print)
+    opened = {name: engine(logins.address(installation.settings, name)) for name in (READER, SERVING, OPERATOR)}
+    yield lambda name: opened[name]
+    for one in opened.values():
+        one.dispose()
+
+
+def test_lists_are_read_by_the_reader(role: Roles) -> None:
+    assert [row["item_id"] for row in shelf(role(READER), "raw")] == ["i"]
+    assert somebody(role(READER)) == "raw"
+    assert together(role(READER), ["i"]) == []
+
+
+def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) -> None:
+    require_known(role(SERVING), "raw")
+    with pytest.raises(UnknownUserError):
+        require_known(role(SERVING), "nobody")
+    assert champion(role(SERVING))["digest"] == "d"
+    for ask in (lambda: together(role(SERVING), ["i"], "raw"), lambda: explain(role(SERVING), "raw", "i")):
+        with pytest.raises(BundleRefusedError):  # all that is in the database was read
+            ask()
+
+
+def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(role: Roles) -> None:
+    looks: list[Callable[[Engine], Any]] = [status, drift, books.ledger, books.quarantined]
+    assert all(look(role(SERVING)) for look in looks)
+    assert books.batch(role(SERVING), "b")["batch_id"] == "b"
+    assert books.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 1, "rule_ids": ["r"], "payload": {}}]
+    assert compaction.named_versions(role(OPERATOR)) == []
