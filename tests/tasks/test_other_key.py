@@ -93,7 +93,7 @@ def test_commands_the_reconciler_and_up_refuse_another_key(
     monkeypatch.setenv(KEY, "another key")
     another_process()
     said: list[str] = []
-    for start in (running.database, reconcile.look, lambda: services.start(load(), said.append)):
+    for start in (lambda: running.database("owner"), reconcile.look, lambda: services.start(load(), said.append)):
         with pytest.raises(InstallationRefusedError, match=PSEUDONYM):
             start()
     assert said == []  # nothing was started
