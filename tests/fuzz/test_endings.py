@@ -21,7 +21,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, own_var: Path) -> Callable[[BaseExc
     own_var.mkdir()
 
     def fail(error: BaseException) -> Path:
-        def database() -> None:
+        def database(_role: str) -> None:
             raise error
 
         monkeypatch.setattr(running, "database", database)
