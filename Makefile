@@ -12,7 +12,7 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests (64 times), publishing (200) and PostgreSQL at any moment; a hundred races of decisions"
+	@echo "make faults  kill ingests, publishing, searches, promotions and PostgreSQL at any moment; races of decisions"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -37,16 +37,21 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# KILLS (of ingests), PUBLISH_KILLS and SEED choose another storm; a failure tells the seed of its round.
+# KILLS (of ingests), PUBLISH_KILLS and SEED choose another storm; a failure names the seed of its round.
 KILLS ?= 64
 PUBLISH_KILLS ?= 200
 SEED ?= 1
+STORMS := tests/faults/storm
+export STORM_REPORT := .pytest_cache/storms.txt
 
 faults: $(READY)
-	$(BIN)/pytest tests/faults/storm/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
-	$(BIN)/pytest tests/faults/storm/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
+	@mkdir -p .pytest_cache && rm -f $(STORM_REPORT)
+	$(BIN)/pytest $(STORMS)/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/pytest $(STORMS)/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
+	@cat $(STORM_REPORT)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo

@@ -31,7 +31,7 @@ from tasks.champion import champion, follow
 from tasks.load_dataset import newest_version, open_dataset
 from tasks.reviews import Answer, request, review_of
 from tasks.trained_bundles import TrainedBundle, recorded
-from tests.flows.forked import Commands
+from tests.flows.forked import Command, Commands
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 8 * (os.getpid() % 1_000)
@@ -97,6 +97,10 @@ class Shop:
             ended, out, err = self._commands.run(arguments, self.environment | settings)
         assert ended == code, f"{arguments}\n{out}\n{err}"
         return out if code == 0 else err
+
+    def begin(self, *arguments: str, **settings: str) -> Command:
+        """A command that can be killed at once: its imports are done before it starts."""
+        return self._commands.start(arguments, self.environment | settings)
 
     @cached_property
     def _commands(self) -> Commands:

@@ -1,6 +1,6 @@
 """The command line without the seconds its imports take: forked from a process that has imported every flow.
 
-What a test sees is a process of its own with its own environment, output and exit code, as from `python -m flows`.
+A test sees a process of its own with its own environment, output and exit code, as from `python -m flows`.
 """
 
 import gc
@@ -10,9 +10,11 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryFile
+from typing import Self
 
 from flows.__main__ import main
 from flows.commands import running
@@ -30,23 +32,54 @@ class Commands:
             self._process = subprocess.Popen(command, env=environment, pass_fds=[there.fileno()], cwd=_FLOWS.parent)
 
     def run(self, arguments: tuple[str, ...], environment: dict[str, str]) -> tuple[int, str, str]:
-        """The exit code of a command, what it printed and what it said."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours, TemporaryFile("w+") as out, TemporaryFile("w+") as err:
-            with theirs:
-                request = json.dumps({"arguments": arguments, "environment": environment, "folder": str(Path.cwd())})
-                fds = [out.fileno(), err.fileno(), theirs.fileno()]
-                socket.send_fds(self._server, [request.encode()], fds)
-            ours.settimeout(400)
-            code = int(ours.recv(16) or -1)
-            out.seek(0)
-            err.seek(0)
-            return code, out.read(), err.read()
+        """The exit code of a command, its output and its error output."""
+        with self.start(arguments, environment) as command:
+            return command.ended()
+
+    def start(self, arguments: tuple[str, ...], environment: dict[str, str]) -> "Command":
+        """A command that runs while the test goes on."""
+        return Command(self._server, arguments, environment)
 
     def end(self) -> None:
         """Let the waiting process go."""
         self._server.close()
         self._process.wait(10)
+
+
+class Command:
+    """One command, which can be waited for or killed."""
+
+    def __init__(self, server: socket.socket, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        self.arguments, self.since = arguments, time.monotonic()
+        self._out, self._err = TemporaryFile("w+"), TemporaryFile("w+")  # noqa: SIM115 - closed at the exit
+        self._answer, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._answer.settimeout(400)
+        with theirs:
+            request = json.dumps({"arguments": arguments, "environment": environment, "folder": str(Path.cwd())})
+            fds = [self._out.fileno(), self._err.fileno(), theirs.fileno()]
+            socket.send_fds(server, [request.encode()], fds)
+        self.pid = int(self._answer.recv(16))
+        self._code: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for resource in (self._answer, self._out, self._err):
+            resource.close()
+
+    def kill(self) -> bool:
+        """End the command's process at once; False if it had ended by itself."""
+        os.kill(self.pid, signal.SIGKILL)
+        return self.ended()[0] == -signal.SIGKILL
+
+    def ended(self) -> tuple[int, str, str]:
+        """Wait for the end: the exit code, the output and the error output."""
+        if self._code is None:
+            self._code = int(self._answer.recv(16) or -1)
+        self._out.seek(0)
+        self._err.seek(0)
+        return self._code, self._out.read(), self._err.read()
 
 
 def _serve(channel: socket.socket) -> None:
@@ -81,7 +114,12 @@ def _watch(request: dict[str, object], out: int, err: int, answer: int) -> None:
         os.environ.update(request["environment"])  # type: ignore[arg-type]
         sys.argv = ["tailorbird", *request["arguments"]]  # type: ignore[misc]
         main()
-    os.write(answer, str(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])).encode())
+    os.write(answer, str(child).encode())
+    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
+    assert ended is not None
+    code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    os.write(answer, str(code).encode())
+    os.read(answer, 1)  # until the test lets it go: the process id cannot become another process's before
     os._exit(0)
 
 

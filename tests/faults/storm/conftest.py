@@ -196,6 +196,13 @@ def administer(server: EmbeddedPostgres, statement: str) -> None:
     engine.dispose()
 
 
+def prepare(server: EmbeddedPostgres) -> None:
+    """Make the database that those of the sites are copied from."""
+    administer(server, "CREATE DATABASE migrated")
+    migrate(server.url("migrated"))
+    engine(server.url("migrated")).dispose()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def ready() -> None:
     """Processes begin with all imports done, so that they are killed at work and not while they start."""
@@ -209,9 +216,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
     made = EmbeddedPostgres(tmp_path_factory.mktemp("storm"), ports.free(17433 + os.getpid() % 1000))
     made.start()
     try:
-        administer(made, "CREATE DATABASE migrated")
-        migrate(made.url("migrated"))
-        engine(made.url("migrated")).dispose()
+        prepare(made)
         yield made
     finally:
         running = made.running()

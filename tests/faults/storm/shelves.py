@@ -1,14 +1,11 @@
 """Lists without a model, published by the steps that scoring takes; whoever publishes may be stopped at each."""
 
-import re
 import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, event
 
 from infra.installation import current
 from models.lists import Lists
@@ -16,6 +13,7 @@ from models.placement import Placement
 from tasks import publish
 from tasks.check_lists import Segments
 from tasks.publish_lists import Words, Work, publish_lists
+from tests.faults.storm.stop import Stop
 
 USERS, K, ITEMS, CHUNK = 240, 5, 40, 30
 BREATH = 0.01
@@ -51,12 +49,12 @@ def whole(number: int) -> frozenset[tuple[str, int, str, float]]:
 def publish_run(number: int, step: str | None, outcome: str) -> None:
     """Publish the lists of that run; stops at the step, if one is said, until it is told to go on."""
     here = current()
-    stop = Stop(step, Path(outcome))
-    event.listen(Engine, "after_cursor_execute", stop.after)
+    stop = Stop(step, Path(outcome), STEPS)
+    stop.listen()
     publish_lists(here, lambda: work(number, stop), "home")
 
 
-def work(number: int, stop: "Stop") -> Work:
+def work(number: int, stop: Stop) -> Work:
     """Lists that nothing but the number of their run tells apart."""
     users = np.array([f"u{user:03}" for user in range(USERS)])
     items = np.array([f"i{item}" for item in range(ITEMS)])
@@ -83,21 +81,3 @@ def work(number: int, stop: "Stop") -> Work:
         lists,
         Segments(["all"], np.zeros(USERS, dtype=np.int64)),
     )
-
-
-class Stop:
-    """Where a process stops."""
-
-    def __init__(self, step: str | None, outcome: Path) -> None:
-        self.step, self.there, self.go = step, outcome.with_suffix(".stopped"), outcome.with_suffix(".go")
-
-    def after(self, _connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        if self.step and re.search(STEPS[self.step], statement.strip(), re.DOTALL):
-            self.at(self.step)
-
-    def at(self, step: str) -> None:
-        """Stop there, once."""
-        if step == self.step and not self.there.exists():
-            self.there.touch()
-            while not self.go.exists():
-                time.sleep(0.005)

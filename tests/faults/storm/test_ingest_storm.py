@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.faults.storm.reports import report
+
 if TYPE_CHECKING:
     from conftest import Run, Site
 
@@ -155,4 +157,4 @@ def test_whatever_is_killed_in_the_end_everything_is_there_once(
         shutil.rmtree(folder)
         if total["kills"] >= kills:
             break
-    print(", ".join(f"{what}: {many}" for what, many in sorted(total.items())))
+    report("ingests", seed, total)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.faults.storm.publishing import Shelves
+from tests.faults.storm.reports import report
 from tests.faults.storm.shelves import COPY, DROP, STEPS
 
 if TYPE_CHECKING:
@@ -101,8 +102,8 @@ def test_whatever_is_killed_readers_see_one_whole_batch_and_the_disk_is_given_ba
         if total["kills"] >= kills:
             break
     readers = shelves.readers
-    told = {"reads": readers.reads, "reads without PostgreSQL": readers.failed, "batches seen": len(readers.runs)}
-    print(", ".join(f"{what}: {many}" for what, many in {**total, **told}.items()))
+    seen = {"reads": readers.reads, "reads without PostgreSQL": readers.failed, "batches seen": len(readers.runs)}
+    report("publishing", seed, {**total, **seen})
 
 
 class Storm(NamedTuple):

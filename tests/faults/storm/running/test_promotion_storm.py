@@ -1,0 +1,112 @@
+"""Promotions are killed at each step and at any moment; afterwards one version is the champion, whole and verified."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from infra import bundles
+from tasks.champion import CHAMPION
+from tasks.reconcile import reconcile_once
+from tests.faults.storm.running.promoting import STEPS
+from tests.faults.storm.running.work import Work
+
+if TYPE_CHECKING:
+    from conftest import Desk, Storm
+
+pytestmark = pytest.mark.faults
+
+KILLS = 40
+KINDS = ("own_frequency", "als", "segment_popular", "most_popular")
+DECIDE = "tests.faults.storm.running.promoting.decide"
+COMMITTED = ("alias", "alias noted", "tag")
+"""Steps after the commit of the promotion."""
+
+
+@pytest.fixture
+def deciding(desk: Desk, tmp_path: Path) -> Work:
+    """Processes that approve versions of the running shop."""
+    return Work(desk.here, tmp_path, DECIDE)
+
+
+def ask(desk: Desk, number: int) -> int:
+    """Ask for a decision about a version whose bundle was not kept yet."""
+    version = desk.ask(desk.version(KINDS[number % len(KINDS)]))
+    digest = str(desk.review(version)["digest"])
+    assert digest != desk.champion()["digest"]
+    shutil.rmtree(Path(desk.here.bundles) / digest, ignore_errors=True)
+    return version
+
+
+def check_chain(desk: Desk) -> None:
+    """Each promotion replaced the one before it, and every bundle that can be seen is whole."""
+    with desk.here.engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM promotions ORDER BY promotion_id")).mappings().all()
+    before = 0
+    for row in rows:
+        assert row["follows"] == before, rows
+        before = row["promotion_id"]
+    bundles.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
+    shown = {path.name for path in Path(desk.here.bundles).iterdir() if not path.name.startswith(".")}
+    for name in shown:
+        bundles.verify(Path(desk.here.bundles) / name, name)
+
+
+def check(desk: Desk, version: int, before: int) -> None:
+    """The version is the champion or the one before still is, and the reconciler makes MLflow agree."""
+    check_chain(desk)
+    decision, holder = desk.review(version)["decision"], desk.champion()["model_version"]
+    assert (decision, holder) in {(None, before), ("approved", version)}
+    reconcile_once()
+    assert desk.champion()["model_version"] == holder
+    assert desk.registry.aliases()[CHAMPION] == holder
+    assert desk.champion()["followed_at"] is not None
+    assert (desk.registry.version(version).tags.get("review") == "approved") == (decision == "approved")
+
+
+def check_promoted(desk: Desk, version: int) -> None:
+    check(desk, version, version)
+    assert desk.champion()["model_version"] == version
+    left = [path.name for path in Path(desk.here.bundles).iterdir() if path.name.startswith(".")]
+    assert left == []
+
+
+def test_a_promotion_that_is_killed_at_any_step_is_whole_or_did_not_happen(
+    desk: Desk, deciding: Work, storm: Storm
+) -> None:
+    for place, step in enumerate(STEPS):
+        with storm.round(place):
+            before, version = desk.champion()["model_version"], ask(desk, place)
+            assert deciding.stopped(version, step).kill()
+            storm.note("kills", f"at {step}")
+            assert (desk.champion()["model_version"] == version) == (step in COMMITTED), step
+            check(desk, version, before)
+            deciding.finish(version)
+            check_promoted(desk, version)
+
+
+def test_a_promotion_that_is_killed_at_any_moment_is_whole_or_did_not_happen(
+    desk: Desk, deciding: Work, storm: Storm, kills: Callable[[int], int]
+) -> None:
+    wanted, version, began = kills(KILLS), ask(desk, 0), time.monotonic()
+    deciding.finish(version)
+    span = time.monotonic() - began
+    for number in count(1):
+        with storm.round(number):
+            before, version = desk.champion()["model_version"], ask(desk, number)
+            run = deciding.start(version)
+            storm.wait(span)
+            storm.note("kills" if run.kill() else "ended before the kill", f"{number}")
+            check(desk, version, before)
+            if storm.chance(0.5):
+                deciding.finish(version)
+                check_promoted(desk, version)
+        if storm.done["kills"] >= wanted:
+            return

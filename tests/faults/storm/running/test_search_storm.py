@@ -1,0 +1,172 @@
+"""Searches are killed at any moment, with the processes that try settings, and are resumed by the same command."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import psutil
+import pytest
+from mlflow import MlflowClient
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import select
+
+from infra.installation import Installation
+from infra.registry import NAME, RUN_KEY
+from infra.schema import search_results
+from tasks.ledger import busy
+from tasks.search.study import INTERRUPTED, _storage
+from tasks.search.trials import asked
+from tests.faults.storm.running.searching import STEPS
+from tests.faults.storm.running.searching import TRIALS as FEW
+from tests.faults.storm.running.waiting import until
+from tests.faults.storm.running.work import Work
+
+if TYPE_CHECKING:
+    from conftest import Shop, Storm
+
+    from tests.flows.forked import Command
+
+pytestmark = pytest.mark.faults
+
+KILLS, KILLS_A_ROUND, TRIALS = 24, 5, 8
+
+
+def trial_processes(shop: Shop) -> list[psutil.Process]:
+    """Processes that try settings for a search of the shop."""
+    found = [
+        p for p in psutil.process_iter(["cmdline", "environ"]) if "tasks.search.process" in (p.info["cmdline"] or ())
+    ]
+    return [p for p in found if (p.info["environ"] or {}).get("TAILORBIRD_VAR") == str(shop.var)]
+
+
+class Searching:
+    """One search of the shop, named by its seed."""
+
+    def __init__(self, shop: Shop, storm: Storm, number: int, span: float = 0.0) -> None:
+        """`span` is how long a search takes that nobody kills, in seconds."""
+        self.shop, self.storm, self.span = shop, storm, span
+        options = ("--trials", str(TRIALS), "--workers", "2", "--seed", str(number))
+        self.arguments = ("search", "--model", "als", *options, "--json")
+
+    def start(self) -> Command:
+        return self.shop.begin(*self.arguments)
+
+    def kill_one(self) -> None:
+        """Kill the command."""
+        with self.start() as command:
+            self.storm.wait(self.span)
+            self.storm.kill(command)
+
+    def kill_one_of_two(self) -> None:
+        """Kill one of two commands that share the search; the other goes on."""
+        with self.start() as first, self.start() as second:
+            self.storm.wait(self.span)
+            self.storm.kill(first)
+            if self.storm.chance(0.5):
+                self.storm.wait(self.span / 2)
+                self.storm.kill(second)
+            else:
+                code, out, err = second.ended()
+                assert code == 0, f"{out}\n{err}"
+
+    def kill_a_trial(self) -> None:
+        """Kill a process that tries a setting, and then the command or not."""
+        with self.start() as command:
+            self.storm.wait(self.span)
+            for process in trial_processes(self.shop)[:1]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+                    self.storm.note("kills of a trial")
+            self.storm.wait(1.0)
+            self.storm.kill(command)
+
+    def finish(self) -> dict[str, Any]:
+        [found] = self.shop.json(*self.arguments[:-1])
+        until(lambda: not trial_processes(self.shop), 15, "trial processes live on")
+        return dict(found)
+
+
+def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None:
+    """Every setting counts once, the result is stored once, and MLflow shows no run that goes on."""
+    study = optuna.load_study(study_name=found["study"], storage=_storage(here))
+    trials: list[FrozenTrial] = study.get_trials(deepcopy=False)
+    counted = [t for t in trials if t.state != TrialState.WAITING and INTERRUPTED not in t.user_attrs]
+    assert (len(counted), found["trials"], len(found["tried"])) == (many, many, many)
+    assert all(trial.state.is_finished() for trial in trials if trial.state != TrialState.WAITING)
+    settings = [asked(trial) for trial in trials if trial in counted or trial.state == TrialState.WAITING]
+    for trial in trials:
+        if INTERRUPTED in trial.user_attrs and trial.params:
+            assert settings.count(asked(trial)) == 1, (trial, settings)
+    runs = check_runs(here, found, counted)
+    assert runs.total() >= many
+    version = found["dataset_version"]
+    with here.engine.connect() as connection:
+        mine = (search_results.c.dataset_version == version, search_results.c.model == "als")
+        [stored] = connection.execute(select(search_results).where(*mine)).mappings().all()
+    assert (stored["study"], stored["config"], stored["trials"]) == (found["study"], found["config"], many)
+    locks = ["search: studies", *(f"search: {found['study']}{trial}" for trial in ("", *map(trial_lock, trials)))]
+    assert [lock for lock in locks if busy(here.engine, lock)] == []
+
+
+def trial_lock(trial: FrozenTrial) -> str:
+    return f": trial {trial.number}"
+
+
+def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> Counter[str]:
+    """One run of the search; under it one for each trial that counts, and none that goes on."""
+    client = MlflowClient(here.endpoints.mlflow_tracking_uri)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    [whole] = client.search_runs([experiment.experiment_id], f"tags.{RUN_KEY} = '{found['study']}'")
+    assert (whole.info.run_id, whole.info.status) == (found["run_id"], "FINISHED")
+    runs = client.search_runs([experiment.experiment_id], f"tags.mlflow.parentRunId = '{whole.info.run_id}'")
+    names = Counter(run.info.run_name for run in runs)
+    by_id = {run.info.run_id: run for run in runs}
+    for trial in counted:
+        if "run_id" in trial.user_attrs:
+            assert by_id[trial.user_attrs["run_id"]].info.run_name == f"trial {trial.number}"
+    assert set(names.values()) == {1}, names
+    assert [run.info.run_name for run in runs if run.info.status == "RUNNING"] == []
+    return names
+
+
+def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
+    stocked: Shop, here: Installation, storm: Storm, tmp_path: Path
+) -> None:
+    searching = Work(here, tmp_path, "tests.faults.storm.running.searching.search")
+    for place, step in enumerate(STEPS):
+        with storm.round(place):
+            seed = 1_000_000 + 100 * storm.seed + place
+            assert searching.stopped(seed, step).kill()
+            storm.note("kills", f"at {step}")
+            options = ("--trials", str(FEW), "--seed", str(seed))
+            [found] = stocked.json("search", "--model", "als", *options)
+            check(here, found, FEW)
+
+
+def test_a_search_that_is_killed_at_any_moment_counts_every_setting_once(
+    stocked: Shop, here: Installation, storm: Storm, kills: Callable[[int], int]
+) -> None:
+    wanted, began = kills(KILLS), time.monotonic()
+    check(here, Searching(stocked, storm, 1000 * storm.seed).finish())
+    span = time.monotonic() - began
+    for number in count(1000 * storm.seed + 1):
+        with storm.round(number):
+            search = Searching(stocked, storm, number, span)
+            actions = [search.kill_one, search.kill_one, search.kill_one_of_two, search.kill_a_trial]
+            before = storm.done["kills"]
+            for _ in range(KILLS_A_ROUND):
+                actions[storm.random.integers(len(actions))]()
+                if storm.done["kills"] - before >= KILLS_A_ROUND or storm.done["kills"] >= wanted:
+                    break
+            found = search.finish()
+            check(here, found)
+        if storm.done["kills"] >= wanted:
+            return

@@ -1,0 +1,39 @@
+"""Processes that call one function on the running shop."""
+
+import multiprocessing
+import time
+from itertools import count
+from pathlib import Path
+
+from infra.installation import Installation
+from tests.faults.storm.conftest import PROGRAM, Run
+
+
+class Work:
+    """Calls of `function` (module and name) with a number, in processes that can be stopped at a step and killed."""
+
+    def __init__(self, here: Installation, folder: Path, function: str) -> None:
+        self._folder, self._numbers = folder, count(1)
+        self._module, _, self._name = function.rpartition(".")
+        self._context = multiprocessing.get_context("forkserver")
+        self._environment = here.endpoints.environment | {"TAILORBIRD_VAR": str(here.settings.var)}
+
+    def start(self, number: int, step: str | None = None) -> Run:
+        """A process that works on the number, and stops at the step, if one is given."""
+        program = self._folder / f"{self._name}-{next(self._numbers)}.py"
+        body = f"    from {self._module} import {self._name}\n    {self._name}({number}, {step!r}, outcome)"
+        program.write_text(PROGRAM.format(environment=self._environment, body=body, rows=500, bytes=64_000))
+        return Run(self._context, f"{self._name} {number} to {step}", str(program), program.with_suffix(".json"))
+
+    def stopped(self, number: int, step: str) -> Run:
+        """A process that has come to the step and goes no further."""
+        run = self.start(number, step)
+        while not run.stopped():
+            assert run.alive(), (step, run.said())
+            time.sleep(0.005)
+        return run
+
+    def finish(self, number: int) -> None:
+        """Do the work to its end."""
+        said = self.start(number).said()
+        assert said["kinds"] == [], said
