@@ -76,6 +76,17 @@ class Registry:
                 self._client.set_terminated(run.info.run_id, "KILLED")
         return None
 
+    def newest_run(self, run_key: str) -> str | None:
+        """Return the id of the newest run of this key, however it ended."""
+        found = self._client.search_runs([self._experiment], f"tags.{RUN_KEY} = '{run_key}'", max_results=1)
+        return str(found[0].info.run_id) if found else None
+
+    def end_open_runs(self, parent: str) -> None:
+        """Mark the runs under another one that a crash left open as killed."""
+        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' AND attributes.status = 'RUNNING'"
+        for run in self._client.search_runs([self._experiment], query):
+            self._client.set_terminated(run.info.run_id, "KILLED")
+
     def start_run(self, name: str, run_key: str, parameters: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Open a run; returns its id."""
         run = self._client.create_run(self._experiment, run_name=name, tags={RUN_KEY: run_key, **tags})

@@ -21,6 +21,7 @@ from models.gate.limits import Limits
 from models.reviewed import Reviewed
 from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
+from tasks.ledger import hold
 from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
 from tasks.reviews import APPROVED, Review, request, review_of
@@ -53,9 +54,9 @@ def _run_of(holder: Champion) -> str:
     return str(holder["run_id"] or verify_promoted(holder)["run_id"])
 
 
-def _register(registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
+def _register(here: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
     """Register the model that training recorded; returns its version. Raises BundleRefusedError for any other one."""
-    number = registry.register(bundle.run_id, tags)
+    number = register_once(here, registry, bundle.run_id, tags)
     check_version(registry, registry.version(number), bundle.run_id)
     check_listing(registry, bundle.run_id, bundle.digest)
     return number
@@ -109,7 +110,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
-    number = _register(registry, trained[best], tags)
+    number = _register(here, registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
     review = request(here, version, number, trained[best], gate, against)
     follow(here.engine, registry)
@@ -121,6 +122,15 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     if status == REFUSED:
         _alert(here, review, report)
     return {**review, "status": status, "ladder": rows, "report": report}
+
+
+def register_once(here: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
+    """Return the registered version of a run's model; callers at the same time get the same one.
+
+    MLflow has no such promise: it would make a version for each of them, and nobody would review the others.
+    """
+    with hold(here.engine, f"register run {run_id}", wait=True):
+        return registry.register(run_id, tags)
 
 
 def _alert(here: Installation, review: Review, report: str) -> None:

@@ -67,14 +67,16 @@ class Record:
         """The study's run: made by the first worker, opened again by others."""
         tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit()}
         with study.locked():
-            run_id = study.run_id
-            if run_id is None:
+            known = study.run_id or registry.newest_run(study.name)  # a worker may be killed between the two
+            if known is None:
                 plan = asdict(study.plan)
                 told = plan | {f"limit_{name}": limit for name, limit in plan.pop("limits").items()}
                 run_id = registry.start_run(f"search {kind}", study.name, told, {**tags, "stage": "search"})
-                study.optuna.set_user_attr(RUN, run_id)
             else:
+                run_id = known
                 registry.reopen(run_id)
+            if study.run_id is None:
+                study.optuna.set_user_attr(RUN, run_id)
         return cls(registry, run_id, tags)
 
     @contextmanager
@@ -113,6 +115,7 @@ class Record:
             plots(study.optuna, study.plan.objectives, Path(scratch))
             self.registry.log_folder(self.run_id, Path(scratch), PLOTS)
         self.registry.log(self.run_id, figures)
+        self.registry.end_open_runs(self.run_id)
         self.registry.finish_run(self.run_id)
 
 
