@@ -14,6 +14,7 @@ from psycopg2 import errors
 from sqlalchemy import URL, make_url
 
 from infra import access, grants, logins, roles
+from infra.credentials import variable
 from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
 from infra.grants import INGEST, OPERATOR, READER, ROLES, SERVING, Role
@@ -342,6 +343,17 @@ def test_on_a_given_server_a_role_of_somebody_else_keeps_its_password_and_gets_n
     assert READER not in logins.usable(given.settings)
     with pytest.raises(errors.InsufficientPrivilege):
         run(given.own.set(username=name, password="theirs"), "SELECT * FROM placements")
+
+
+def test_a_second_host_with_the_same_passwords_uses_the_roles_and_prints_nothing(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for role in ROLES:
+        monkeypatch.setenv(variable(f"database-{role}"), logins.password_of(place.settings, role))
+    guest = Place(place.own, place.own, settings_of(tmp_path, place.own))
+    assert guest.up() is False
+    assert guest.lines == []
+    assert logins.usable(guest.settings) == list(ROLES)
 
 
 def test_another_database_than_the_noted_one_is_used_by_its_own_login(place: Place, tmp_path: Path) -> None:

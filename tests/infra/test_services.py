@@ -25,6 +25,7 @@ from infra.calls import ask, basic
 from infra.credentials import FOLDER, kept_secret, variable
 from infra.embedded import EmbeddedPostgres
 from infra.fingerprints import KEYS
+from infra.grants import ROLES
 from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
 
@@ -301,7 +302,7 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", str(running.prefect_login))
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, running.environment[name])
-    for name in KEYS:
+    for name in (*KEYS, *(f"database-{role}" for role in ROLES)):
         monkeypatch.setenv(variable(name), kept_secret(place.settings.var / FOLDER, name))
     guest = Place(
         Settings(
