@@ -16,12 +16,11 @@ from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.recommender import EVERYBODY, State
 from models.space import Parameter
-from models.threads import allowed_threads, parallel_map
+from models.threads import parallel_map
 from models.training_data import NoHistoryError, TrainingData
 
-_PART: Final = 256
-_FEWEST: Final = 32
-# Users that a thread takes at a time, and that it is worth starting one for.
+_PART: Final = 128
+# Users of a part: the same on any number of threads, since products round by what stands beside them.
 _BLOCK: Final = 8192
 # Candidates whose features stay near the processor while they are worked on.
 
@@ -84,13 +83,12 @@ class TwoStage:
         return scores
 
     def ranked(self, users: NDArray[np.int32]) -> Ranked:
-        """The candidates of each user and how likely he buys them; none of strangers.
+        """Return the candidates of each user and how likely each is bought; none of strangers.
 
         Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are worked on in
         parallel.
         """
-        size = max(_FEWEST, min(_PART, -(-len(users) // allowed_threads())))
-        parts = [slice(start, start + size) for start in range(0, max(1, len(users)), size)]
+        parts = [slice(start, start + _PART) for start in range(0, max(1, len(users)), _PART)]
         ranked = parallel_map(lambda part: self._ranked(users[part]), parts)
         row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
         return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))

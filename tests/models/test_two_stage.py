@@ -46,7 +46,6 @@ def test_what_is_ranked_is_what_is_scored_whatever_the_parts(
     assert len(ranked.row) == np.isfinite(scores).sum()
     assert (np.diff(ranked.row * len(data.items) + ranked.item) > 0).all()
     monkeypatch.setattr("models.two_stage._PART", 7)
-    monkeypatch.setattr("models.two_stage._FEWEST", 5)
     monkeypatch.setattr("models.two_stage._BLOCK", 50)
     in_parts = model.ranked(users)
     np.testing.assert_array_equal(in_parts.row, ranked.row)
