@@ -1,0 +1,99 @@
+"""Broken files and hostile names on their way through the command line and Prefect."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from infra import endpoints
+from infra.calls import ask, basic
+from infra.settings import Settings
+from tests.flows.test_demo import dumps, readable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from conftest import Shop
+    from playwright.sync_api import Page
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SIGN = "kanarie"
+MAPPING = """
+consent = "given"
+consent_note = "a test"
+unknown_items = "accept"
+
+[events]
+file = "*.csv"
+user_id = "who"
+item_id = "what"
+occurred_at = "at"
+value = "worth"
+constants = { event_type = "view" }
+"""
+NAME = "<img src=x onerror='window.owned=1'> ![](x.png) [x](javascript:alert(1)) `a` | {{ 7 * 7 }}\x1b[2J.csv"
+
+
+def rows(last: str = "1.5") -> str:
+    return "".join(f"{SIGN}-{n}@mail.example,t{n},2024-01-03 10:00:00,{last}\n" for n in range(30))
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> str:
+    (tmp_path / "hostile.toml").write_text(MAPPING)
+    return str(tmp_path / "hostile.toml")
+
+
+@pytest.mark.parametrize("header", ["", "who,what,at,worth\n", "what,who,worth,at\n"], ids=["none", "own", "shifted"])
+def test_a_broken_file_leaves_no_id_in_prefect_logs_pages_or_tables(
+    shop: Shop, tmp_path: Path, mapping: str, header: str
+) -> None:
+    (tmp_path / "visits.csv").write_text(header + rows(f"{SIGN}-worth"))
+    printed = shop.run("ingest", mapping, str(tmp_path / "visits.csv"), code=1)
+    assert "visits.csv" in printed
+    paths = [path for path in shop.var.rglob("*") if path.is_file() and "postgres" not in path.parts]
+    everything = [
+        ("the terminal", printed),
+        ("databases", dumps(shop)),
+        *((str(path), readable(path)) for path in paths),
+    ]
+    assert any("visits.csv" in text for place, text in everything if place == "databases"), "the search is blind"
+    assert [place for place, text in everything if SIGN in text] == []
+
+
+@pytest.fixture
+def browser_page(shop: Shop) -> Iterator[Page]:
+    """A browser that has signed in to Prefect."""
+    login = str(endpoints.endpoints(Settings(var=shop.var)).prefect_login)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1200})
+        page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
+        yield page
+        browser.close()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+def test_prefect_shows_the_name_of_a_file_as_text(shop: Shop, tmp_path: Path, mapping: str, browser_page: Page) -> None:
+    (tmp_path / NAME).write_text("who,what,at,worth\n" + rows())
+    printed = shop.run("ingest", mapping, str(tmp_path / NAME))
+    assert "\x1b[2J" not in printed
+    here = endpoints.endpoints(Settings(var=shop.var))
+    headers = {"Authorization": basic(str(here.prefect_login))}
+    wanted: dict[str, Any] = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
+    [artifact] = ask("POST", f"{here.prefect_api_url}/artifacts/filter", headers, wanted)
+    requests: list[str] = []
+    browser_page.on("request", lambda request: requests.append(request.url))
+    browser_page.goto(f"{here.prefect_page}/artifacts/artifact/{artifact['id']}")
+    browser_page.get_by_text("javascript:alert(1)").first.wait_for()
+    shown = str(browser_page.evaluate("document.body.innerText"))
+    browser_page.screenshot(path=tmp_path / "page.png", full_page=True)
+    assert NAME.replace("\x1b", r"\x1b") in " ".join(shown.split())
+    assert browser_page.locator("img[src='x'], img[src='x.png'], a[href^='javascript:']").count() == 0
+    assert browser_page.evaluate("window.owned") is None
+    assert not [url for url in requests if url.endswith(("/x", "x.png"))]
