@@ -21,6 +21,7 @@ from infra.credentials import secret
 from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
 from infra.shelter import binaries
+from infra.signing import TRUSTED
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -133,7 +134,8 @@ def test_no_raw_id_and_no_password_is_anywhere_but_in_its_place(stocked: Shop) -
         p for p in stocked.var.rglob("*") if p.is_file() and not kept_elsewhere & set(p.relative_to(stocked.var).parts)
     ]
     assert {"lake", "log", "mlflow", "bundles"} <= {p.relative_to(stocked.var).parts[0] for p in paths}
-    passwords = [p.read_text().strip() for p in (stocked.var / "secrets").iterdir()]
+    secrets = [p for p in (stocked.var / "secrets").iterdir() if p.name != TRUSTED]  # public keys
+    passwords = [p.read_text().strip() for p in secrets]
     everything = [(str(path), readable(path)) for path in paths] + [("databases", dumps(stocked))]
     some_key = stocked.sql("SELECT min(user_key) FROM users")[0][0]
     for room in ("/lake/events", "/lake/datasets", "/mlflow/", "/bundles/", "databases"):

@@ -120,7 +120,8 @@ def test_drifted_weeks_lead_to_a_new_champion_by_themselves(base: Shop, retraine
     assert {"features", "train", "review", "score"} <= set(request["steps"])
     chosen = {"deployments": {"name": {"any_": ["retrain"]}}}
     runs = prefect(base, "POST", "/flow_runs/filter", chosen)
-    [run] = [run for run in runs if run["created_by"]["type"] == "AUTOMATION"]
+    # The reconciler may have started one more, if the first was slow to claim the request.
+    [run] = [run for run in runs if (run["created_by"] or {}).get("type") == "AUTOMATION"]
     asked, made, started = map(datetime.fromisoformat, (request["requested_at"], run["created"], request["started_at"]))
     assert made - asked < timedelta(seconds=15)
     assert started - asked < timedelta(seconds=90)  # its process starts beside other tests here
