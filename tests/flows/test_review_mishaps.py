@@ -168,7 +168,7 @@ def test_a_webhook_that_mlflow_refuses_and_a_taken_port_keep_nothing_from_being_
     desk.tag(version, review="rejected", reviewer="ann")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         monkeypatch.setenv("TAILORBIRD_RECONCILER_PORT", str(taken.getsockname()[1]))
-        monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "ftp://shop.example/mlflow")
+        monkeypatch.setenv("TAILORBIRD_WEBHOOK_URL", "http://[1:2:3:4]/mlflow")
         current.cache_clear()
         threading.Thread(target=watch, args=(3600,), daemon=True).start()
         said: list[str] = []

@@ -79,7 +79,7 @@ def _services() -> object:
     return found, environment, found.docs_page, found.mlflow_tracking_uri, services.reachable(load())
 
 
-_OPAQUE = {"TAILORBIRD_WEBHOOK_URL", "TAILORBIRD_METRICS_URL", "TAILORBIRD_PREFECT_PAGE"}
+_OPAQUE = {f"TAILORBIRD_{name}" for name in ("WEBHOOK_URL", "METRICS_URL", "PREFECT_PAGE", "DOCS_URL", "ALERTS")}
 """Given to processes of ours as they are, never shown."""
 
 
