@@ -88,6 +88,7 @@ def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
         if path.is_file():
             client.upload_file(str(path), "shop", f"lake/{path.relative_to(lake)}")
     yield {f"AWS_{name}": value for name, value in (login | where).items()}
+    ask("POST", f"{where['ENDPOINT_URL']}/moto-api/reset", {})  # all servers of a process share their buckets
     server.stop()
 
 

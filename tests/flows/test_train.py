@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import delete
 
 from infra import endpoints
 from infra.calls import ask, basic
 from infra.settings import Settings
+from infra.training_schema import trained_bundles
 
 if TYPE_CHECKING:
     from conftest import Shop
+
+    from infra.installation import Installation
 
 MODELS = ("most_popular", "own_frequency", "logistic_regression")
 PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_curve"}
@@ -119,9 +123,12 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
     assert f"{run.data.metrics['ndcg_at_10_mean']:.4f} ± {run.data.metrics['ndcg_at_10_sd']:.4f}" in said
 
 
-def test_a_run_that_training_did_not_record_is_trained_again(trained: dict[str, Any], stocked: Shop) -> None:
+def test_a_run_that_training_did_not_record_is_trained_again(
+    trained: dict[str, Any], stocked: Shop, here: Installation
+) -> None:
     first = trained["runs"][MODELS.index("most_popular")]
     assert stocked.json("train", "--model", "most_popular")["runs"] == [first]
-    stocked.sql(f"DELETE FROM trained_bundles WHERE run_id = '{first}'")
+    with here.engine.begin() as connection:
+        connection.execute(delete(trained_bundles).where(trained_bundles.c.run_id == first))
     [second] = stocked.json("train", "--model", "most_popular")["runs"]
     assert second != first

@@ -25,7 +25,9 @@ def var() -> Iterator[Path]:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         made = Path(folder) / "var"
-        (made / "postgres").mkdir(mode=0o755, parents=True)
+        (made / "postgres").mkdir(parents=True)
+        for place in (made, made / "postgres"):
+            place.chmod(0o755)  # whatever the umask is
         yield made
         EmbeddedPostgres(made).destroy()
 

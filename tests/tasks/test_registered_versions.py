@@ -211,10 +211,10 @@ def test_a_model_that_was_altered_between_training_and_review_is_refused_at_the_
     shop: Shop, tmp_path: Path, attack: str
 ) -> None:
     bundle = TrainedBundle(shop.run_id, "a key", "own_frequency", "v1", shop.digest, "figures")
-    assert _register(shop.registry, bundle, {}) == shop.number
+    assert _register(shop.here, shop.registry, bundle, {}) == shop.number
     ATTACKS[attack](shop, tmp_path / "sentinel")
     with pytest.raises(BundleRefusedError):
-        _register(shop.registry, bundle, {})
+        _register(shop.here, shop.registry, bundle, {})
 
 
 def test_figures_that_were_altered_between_training_and_review_are_not_read(shop: Shop, tmp_path: Path) -> None:
