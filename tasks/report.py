@@ -49,12 +49,19 @@ def _cell(value: Any, pages: tuple[str, ...]) -> Any:
         return [_cell(entry, pages) for entry in value]
     if not isinstance(value, str):
         return value
-    link = _LINK.fullmatch(value)
-    text, address = link.groups() if link else ("", value)
+    parts = value.split(", ")
+    links = [link for part in parts if (link := _own_link(part, pages)) is not None]
+    return ", ".join(links) if len(links) == len(parts) else for_markdown(value)
+
+
+def _own_link(text: str, pages: tuple[str, ...]) -> str | None:
+    """Return an address or a Markdown link that leads to one of the pages, its text escaped; None for all else."""
+    link = _LINK.fullmatch(text)
+    label, address = link.groups() if link else ("", text)
     own = any(address == page or address.startswith((f"{page}/", f"{page}?")) for page in pages)
     if not own or set(address) & _NO_ADDRESS:
-        return for_markdown(value)
-    return f"[{for_markdown(text)}]({address})" if link else address
+        return None
+    return f"[{for_markdown(label)}]({address})" if link else address
 
 
 def tell(text: str) -> None:

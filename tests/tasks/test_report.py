@@ -30,7 +30,8 @@ def test_only_links_to_pages_of_this_installation_stay_links(
     installation: Installation, shown: list[dict[str, Any]]
 ) -> None:
     page = installation.endpoints.mlflow_page
-    kept = [f"{page}/#/runs/1", f"[MLflow]({page}/#/runs/1)", page]
+    link = f"[MLflow]({page}/#/runs/1)"
+    kept = [f"{page}/#/runs/1", link, page, f"{link}, [report]({page}/#/runs/2)"]
     refused = [
         f"{page}.evil.example/x",
         f"{page}@evil.example/x",
@@ -38,6 +39,7 @@ def test_only_links_to_pages_of_this_installation_stay_links(
         f"[x]({page}/)[y](http://evil.example)",
         "[x](javascript:alert(1))",
         "http://evil.example/",
+        f"{link}, [x](http://evil.example)",
     ]
     report.show("key", "Runs", [{"page": address} for address in [*kept, *refused]])
     cells = [row["page"] for row in shown[0]["table"]]
