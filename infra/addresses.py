@@ -39,6 +39,8 @@ class WebAddress:
 
 def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
     """The URL of a PostgreSQL database in psycopg2 form. Raises AddressRefusedError."""
+    from psycopg2 import ProgrammingError
+    from psycopg2.extensions import parse_dsn
     from sqlalchemy import make_url  # 0.2 s, which servers of pages can do without
     from sqlalchemy.exc import ArgumentError
 
@@ -47,8 +49,11 @@ def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
         raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}")
     try:
         url = make_url(f"postgresql+psycopg2://{value.partition('://')[2]}")
+        parse_dsn(f"postgresql://{value.partition('://')[2]}")
     except (ArgumentError, ValueError):
         raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}") from None
+    except ProgrammingError:
+        raise AddressRefusedError(f"{variable} has an option that PostgreSQL does not know. {_DATABASE_FORM}") from None
     # libpq takes both from the query too, where no reader expects a password.
     moved = {name: str(url.query[name]) for name in ("user", "password") if name in url.query}
     url = url.difference_update_query(moved)

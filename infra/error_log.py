@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tempfile
 import traceback
 from datetime import UTC, datetime
@@ -34,6 +35,26 @@ def record(error: BaseException) -> Path | None:
         return _temporary(entry)
 
 
+def take_native_output() -> None:
+    """Send to the log what native libraries print; Python's own output stays on the terminal.
+
+    On a full disk, threads of deltalake print a backtrace each.
+    """
+    stream = sys.stderr
+    if stream is None or stream is not sys.__stderr__:
+        return
+    terminal = os.dup(2)
+    try:
+        log = _opened(_folder() / NAME)
+    except Exception:  # without a log nothing is lost but the look of the terminal
+        os.close(terminal)
+        return
+    stream.flush()
+    os.dup2(log, 2)
+    os.close(log)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, encoding=stream.encoding, errors="backslashreplace")
+
+
 def _folder() -> Path:
     """Return the log folder of an installation that is there; a failed command makes no `var`."""
     from infra.settings import load
@@ -44,13 +65,17 @@ def _folder() -> Path:
 
 
 def _append(path: Path, entry: str) -> Path:
+    with os.fdopen(_opened(path), "w", errors="backslashreplace") as file:
+        file.write(entry)
+    return path
+
+
+def _opened(path: Path) -> int:
     if path.is_file() and path.stat().st_size > _LONGEST_LOG:
         path.replace(path.with_suffix(".log.1"))
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
-        os.fchmod(descriptor, 0o600)
-        file.write(entry)
-    return path
+    os.fchmod(descriptor, 0o600)
+    return descriptor
 
 
 def _temporary(entry: str) -> Path | None:

@@ -26,12 +26,15 @@ def one(settings: Settings, name: str, k: int | None = None) -> Placement:
 
 
 def _content(settings: Settings) -> dict[str, Any]:
-    path = Path(settings.placements).expanduser() if settings.placements else _SHIPPED
-    if not path.is_file():
-        raise PlacementError(f"There is no file {path}: correct TAILORBIRD_PLACEMENTS, or unset it.")
+    path = Path(settings.placements or _SHIPPED)
     try:
+        path = path.expanduser()
+        if not path.is_file():
+            raise PlacementError(f"There is no file {path}: correct TAILORBIRD_PLACEMENTS, or unset it.")
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise PlacementError(f"The placements in {path} cannot be read: {error.strerror}.") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RuntimeError:  # of a home that nobody has, or of endless brackets
+        raise PlacementError(f"The placements in {path} cannot be used: correct TAILORBIRD_PLACEMENTS.") from None
+    except ValueError as error:
         raise PlacementError(f"The placements in {path} are not valid TOML: {error}.") from error

@@ -18,10 +18,14 @@ def folder(path: Path) -> Path:
     except RuntimeError:
         raise ValueError("there is no such user's home; write a path such as /srv/tailorbird/var") from None
     for place in (absolute, *absolute.parents):
-        if place.is_dir():
-            return absolute
-        if place.exists():
-            raise ValueError(f"{place} is not a folder; write the path of one, such as /srv/tailorbird/var")
+        try:
+            if place.is_dir():
+                break
+            blocked = f"{place} is not a folder" if place.exists() else None
+        except OSError as error:  # a name of 300 characters, a folder that others may not enter
+            blocked = f"it cannot be looked up ({error.strerror})"
+        if blocked:
+            raise ValueError(f"{blocked}; write the path of a folder, such as /srv/tailorbird/var")
     return absolute
 
 

@@ -75,7 +75,10 @@ def flow(name: str, *spared: str) -> Any:
     """The flow of that name, with this process connected to the services that run; it can do without the `spared`."""
     from importlib import import_module
 
+    from infra.error_log import take_native_output
+
     connect(*spared)
+    take_native_output()
     # Errors are told once, by `main`; the run's page has them all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return getattr(import_module(f"flows.{name}"), name)

@@ -1,10 +1,10 @@
 """Thresholds that a mapping sets for a batch: between which numbers a figure of it has to lie."""
 
-from math import isnan
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+_MOST = 10**18
 Bounds = tuple[float | None, float | None]
 """Lowest and highest; None leaves a side open."""
 
@@ -12,7 +12,7 @@ Bounds = tuple[float | None, float | None]
 def _side(said: Any) -> float | None:
     if said is None or said == "":
         return None
-    if isinstance(said, bool) or not isinstance(said, int | float) or isnan(said):
+    if isinstance(said, bool) or not isinstance(said, int | float) or not abs(said) <= _MOST:
         raise ValueError(f'{said!r} is no number; write 0.1, or [1000, ""] with "" for a side that stays open')
     return float(said)
 

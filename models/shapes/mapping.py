@@ -9,7 +9,9 @@ from models.shapes.source_mapping import MappingError as MappingError
 from models.shapes.source_mapping import SourceMapping, parsed
 from models.shapes.table_times import format_fault, zone_fault
 
-Column = str | list[str]
+Name = Annotated[str, Field(min_length=1)]
+"""A source column."""
+Column = Name | list[Name]
 """A source column, or several whose values are joined."""
 
 
@@ -86,30 +88,30 @@ class EventsMapping(_Part):
     user_id: Column
     item_id: Column
     session_id: Column | None = None
-    occurred_at: str
-    received_at: str | None = None
+    occurred_at: Name
+    received_at: Name | None = None
     """When it was known, where that is later: features of an earlier moment do not see it."""
     time_format: TimeFormat = "timestamp"
     """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
     zone: Zone = "UTC"
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
-    event_type: str | None = None
+    event_type: Name | None = None
     event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = {}
     """Their word → our event type. Other words stay as they are, for the row rules to judge."""
-    quantity: str | None = None
-    value: str | None = None
+    quantity: Name | None = None
+    value: Name | None = None
     """Money, or for content what took its place: seconds of reading or watching."""
-    currency: str | None = None
-    rating: str | None = None
-    placement: str | None = None
-    position: str | None = None
-    recommendation_id: str | None = None
-    consent: str | None = None
+    currency: Name | None = None
+    rating: Name | None = None
+    placement: Name | None = None
+    position: Name | None = None
+    recommendation_id: Name | None = None
+    consent: Name | None = None
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
-    user_agent: str | None = None
-    ip: str | None = None
+    user_agent: Name | None = None
+    ip: Name | None = None
     """Who sent it: read to find robots and internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
     fill: dict[str, str | int | float] = {}
@@ -164,16 +166,16 @@ class ItemsMapping(_Filled):
     numbers = ("price",)
     demanded = ("item_id",)
 
-    item_id: str
+    item_id: Name
     title: Column
     sentence_case: bool = False
     """Titles are written like sentences: ICE CREAM becomes Ice cream."""
-    category: list[str] = []
+    category: list[Name] = []
     category_alternatives: str | None = Field(None, min_length=1)
     """What stands between several categories of one level; the first of them counts."""
-    brand: str | None = None
-    price: str | None = None
-    attributes: list[str] = []
+    brand: Name | None = None
+    price: Name | None = None
+    attributes: list[Name] = []
     not_merchandise: list[str] = []
     """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
 
@@ -191,12 +193,12 @@ class UsersMapping(_Filled):
     numbers = ()
     demanded = ("user_id",)
 
-    user_id: str
-    attributes: list[str]
-    consent: str | None = None
+    user_id: Name
+    attributes: list[Name]
+    consent: Name | None = None
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
-    consent_at: str | None = None
+    consent_at: Name | None = None
     """When the user said so: an older answer does not replace a newer one."""
     time_format: TimeFormat = "timestamp"
     zone: Zone = "UTC"

@@ -36,7 +36,10 @@ def _moment(said: Any) -> datetime:
         said = datetime(said.year, said.month, said.day)
     if not isinstance(said, datetime):
         raise ValueError("write a date or a time, such as 2026-03-01 or 2026-03-01T12:00:00Z")
-    return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+    try:
+        return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{said} is beyond the years 1 to 9999 in UTC; write such as 2026-03-01") from None
 
 
 def _words(said: list[str]) -> list[str]:

@@ -11,14 +11,14 @@ from models.shapes import segment_mapping
 from models.shapes.mapping import Mapping, MappingError
 from models.shapes.segment_mapping import SegmentMapping
 
-_SHIPPED = Path(__file__).parent / "mappings"
+SHIPPED = Path(__file__).parent / "mappings"
 _SEGMENT: Final = "segment"
 _CONSENT, _NOTE = "consent", "consent_note"
 
 
 def shipped() -> list[str]:
     """Names of the mappings that come with Tailorbird."""
-    return sorted(path.stem for path in _SHIPPED.glob("*.toml"))
+    return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
 def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | SegmentMapping:
@@ -57,12 +57,16 @@ def _is_segment(content: dict[str, Any]) -> bool:
 
 
 def _content(name: str) -> tuple[dict[str, Any], str]:
-    path = Path(name) if name.endswith(".toml") else _SHIPPED / f"{name}.toml"
+    path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
         raise TailorbirdError(
             f"There is no mapping {name!r}. Give the path of a .toml file or one of: {', '.join(shipped())}."
         )
     try:
         return tomllib.loads(path.read_text()), path.stem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise MappingError(f"The mapping {path} cannot be read: {error.strerror}.") from error
+    except RecursionError:
+        raise MappingError(f"The mapping {path} cannot be used: its values are nested too deeply.") from None
+    except ValueError as error:
         raise MappingError(f"The mapping {path} is not valid TOML: {error}.") from error

@@ -92,7 +92,10 @@ def absolute(place: str) -> str:
     if is_address(place):
         return place
     if not place.startswith(_PACKAGE):
-        return str(Path(os.path.abspath(Path(place).expanduser())))  # noqa: PTH100, a link is named by its own name
+        try:
+            return os.path.abspath(Path(place).expanduser())  # noqa: PTH100, a link is named by its own name
+        except RuntimeError:
+            raise TailorbirdError(f"There is no home of the user in {place!r}. Write the whole path.") from None
     package, _, inside = place.removeprefix(_PACKAGE).partition("/")
     try:
         return str(Path(str(files(package))) / inside)

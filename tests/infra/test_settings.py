@@ -109,7 +109,7 @@ def test_a_deadline_that_no_calendar_knows_is_refused(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("TAILORBIRD_VAR", "/dev/null", "/dev/null is not a folder; write the path of one"),
+        ("TAILORBIRD_VAR", "/dev/null", "/dev/null is not a folder; write the path of a folder"),
         ("TAILORBIRD_VAR", "/dev/null/var", "/dev/null is not a folder"),
         ("TAILORBIRD_VAR", "~nobody-here/var", "there is no such user's home"),
         ("TAILORBIRD_VAR", "caf\udce9", "write it as UTF-8 text"),

@@ -1,0 +1,70 @@
+"""Whatever a variable of the environment holds: it can be used, or is refused by its name."""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from unittest.mock import patch
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from infra import alert_addresses, placements
+from infra.endpoints import database_url, endpoints
+from infra.settings import Settings, load
+from models.errors import TailorbirdError
+from tests.fuzz.commands import check, run
+
+VARIABLES = sorted(
+    str(field.validation_alias or f"TAILORBIRD_{name.upper()}") for name, field in Settings.model_fields.items()
+)
+ODD = [
+    *(" ", "-", "0", "-1", "nan", "inf", "1e308", "9" * 5000, "70000", "true", "x" * 5000, "\udce9", "\x1b[31m", "\n"),
+    *("/", "/dev/null", "/dev/null/x", "/proc/self/mem", "~", "~nobody/x", "..", "s3://", "s3://b/l", "ftp://h/x"),
+    *("file:///x", "://", "http://", "http://[", "http://h:99999", "http://h:no/", "http://u:p@w@h/", "postgresql://"),
+    *("postgresql://u:p@127.0.0.1:9/d", "postgresql://h:no/d", "postgresql://h/d?x=1&x=2", "sqlite:///x", "mysql://h"),
+    *("{", "[]", "{}", "null", '{"users": NaN}', '{"users": 1e400}', '{"users": {}}', '{"a":' * 5000, "[" * 100_000),
+    *("0GB", "4GB", "4 GiB", "1e9GB", "0.000001GB", "block:", "block:a/b", "mailto://", "json://127.0.0.1:9", ",,,"),
+    *("a" * 64, "f" * 64 + "," + "0" * 64, "manual", "Mars/Olympus"),
+]
+READERS = {
+    "TAILORBIRD_PLACEMENTS": placements.configured,
+    "TAILORBIRD_ALERTS": alert_addresses.addresses,
+    "TAILORBIRD_DATABASE_URL": database_url,
+}
+"""What reads the value of a setting later than the settings themselves."""
+READ_BY_EVERY_COMMAND = [
+    f"TAILORBIRD_{name}" for name in ("DATABASE_URL", "VAR", "LAKE", "HOME", "GATE", "PREFECT_PORT")
+]
+TEXT = st.text(st.characters(exclude_characters="\0"), max_size=20)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No variable of ours is set, and nothing was started in the current folder."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in list(os.environ):
+            if name.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_")):
+                monkeypatch.delenv(name)
+        monkeypatch.chdir(tmp_path_factory.mktemp("settings"))
+        yield
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+def test_any_value_of_a_variable_is_used_or_refused(variable: str) -> None:
+    @settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=[*HealthCheck])
+    @given(TEXT)
+    def property_holds(value: str) -> None:
+        with patch.dict(os.environ, {variable: value}), suppress(TailorbirdError):
+            READERS.get(variable, endpoints)(load())
+
+    for value in ODD:
+        property_holds = example(value)(property_holds)
+    property_holds()
+
+
+@pytest.mark.parametrize("variable", READ_BY_EVERY_COMMAND)
+def test_a_command_with_an_odd_setting_ends_in_a_sentence(variable: str) -> None:
+    for value in ODD:
+        with patch.dict(os.environ, {variable: value}):
+            check(run("ledger"), [variable, value])
