@@ -41,7 +41,7 @@ def take_native_output() -> None:
     On a full disk, threads of deltalake print a backtrace each.
     """
     stream = sys.stderr
-    if stream is None or stream is not sys.__stderr__:
+    if stream is not sys.__stderr__ or stream is None:
         return
     terminal = os.dup(2)
     try:
