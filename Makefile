@@ -42,8 +42,8 @@ KILLS ?= 64
 PUBLISH_KILLS ?= 200
 SEED ?= 1
 STORMS := tests/faults/storm
-export STORM_REPORT := .pytest_cache/storms.txt
 
+faults: export STORM_REPORT := .pytest_cache/storms.txt
 faults: $(READY)
 	@mkdir -p .pytest_cache && rm -f $(STORM_REPORT)
 	$(BIN)/pytest $(STORMS)/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)

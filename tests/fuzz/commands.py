@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -50,7 +51,8 @@ def _code() -> int:
 def _kept() -> Iterator[None]:
     hooks = sys.unraisablehook, threading.excepthook
     try:
-        yield
+        with patch.dict(os.environ):
+            yield
     finally:
         sys.unraisablehook, threading.excepthook = hooks
         logging.raiseExceptions = True
