@@ -1,5 +1,6 @@
 """A small installation whose Prefect and MLflow do not run, for all tests of a module."""
 
+import re
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -10,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import create_engine, text
 
+import tasks
 from infra.database import engine
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation, current
@@ -18,6 +20,8 @@ from tasks.ingest_users import ingest_users
 
 _NUMBERS = count(1)
 _CLOSED = "http://127.0.0.1:9"
+MAPPING = Path(tasks.__file__).parent / "sources/mappings/complete_journey.toml"
+_LOCATION = re.compile('location = "[^"]*"')
 _FILES = {"products": ingest_items, "demographics": ingest_users}
 
 
@@ -25,7 +29,7 @@ _FILES = {"products": ingest_items, "demographics": ingest_users}
 def stocked(
     postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory, shop_tables: dict[str, pa.Table]
 ) -> Iterator[Installation]:
-    """A catalogue and users, whose files are in the current folder. Calls to Prefect and MLflow fail at once.
+    """A catalogue and users; files and mapping are in the current folder. Calls to Prefect and MLflow fail at once.
 
     Without events, commands that work for seconds end after they have checked what they were given.
     """
@@ -41,6 +45,7 @@ def stocked(
         for file, task in _FILES.items():
             pq.write_table(shop_tables[file], folder / f"{file}.parquet")
             task.fn("complete_journey", str(folder / f"{file}.parquet"))
+        (folder / "shop.toml").write_text(_LOCATION.sub('location = "."', MAPPING.read_text(), count=1))
         yield current()
         current.cache_clear()
         engine(postgres.url(name)).dispose()

@@ -48,7 +48,7 @@ def known(stocked: Installation) -> st.SearchStrategy[str]:
     with stocked.engine.connect() as connection:
         batches = connection.execute(select(ingest_batches.c.batch_id)).scalars().all()
     files = ["demographics.parquet", "products.parquet", "."]
-    return st.sampled_from([*batches, *files, "complete_journey", "500000", "77000001", "home", "als"])
+    return st.sampled_from([*batches, *files, "shop.toml", "500000", "77000001", "home", "als"])
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in PASSED_ON], ids=" ".join)

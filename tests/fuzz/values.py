@@ -23,7 +23,7 @@ NUMBERS = [
     *("0", "-0", "1", "-1", "nan", "-nan", "inf", "-inf", "1e308", "1e309", "-1e308", "1e-320", "0x10", "1_000", "1.5"),
     *(str(2**31), str(2**63), str(-(2**63)), str(2**64), "9" * 5000, " 7 ", "٣", "½", "", "seven", "1e400", "1,5"),
 ]
-USUAL = {"source": ["complete_journey", "segment"], "model": ["als", "own_frequency"], "zone": ["UTC"]}
+USUAL = {"source": ["shop.toml", "segment"], "model": ["als", "own_frequency"], "zone": ["UTC"]}
 """What is written most of the time where nearly everything else is refused at once, by the parameter's name."""
 TEXT = st.sampled_from(WORDS) | st.text(st.characters(exclude_characters="\0"), max_size=12)
 
