@@ -85,9 +85,9 @@ def _hear() -> None:
 
 
 def _told(step: Callable[[Installation], str | None]) -> None:
-    said = step(current())
-    if said:
-        _say(said)
+    line = step(current())
+    if line:
+        _say(line)
 
 
 _CARE: Final = tuple(

@@ -71,7 +71,7 @@ def numbers() -> Iterator[tuple[str, Any]]:
                 yield f"{' '.join(name)} {parameter.opts[0]}", parameter
 
 
-@pytest.mark.parametrize(("name", "parameter"), numbers(), ids=lambda said: said if isinstance(said, str) else "")
+@pytest.mark.parametrize(("name", "parameter"), numbers(), ids=lambda part: part if isinstance(part, str) else "")
 def test_every_number_has_a_lowest_and_a_highest_value(name: str, parameter: Any) -> None:
     assert parameter.min is not None, name
     assert parameter.max is not None, name

@@ -191,7 +191,9 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("role", "statement"), [(role, said) for role, several in REFUSED.items() for said in several])
+@pytest.mark.parametrize(
+    ("role", "statement"), [(role, statement) for role, several in REFUSED.items() for statement in several]
+)
 def test_a_role_may_not(place: Place, role: Role, statement: str) -> None:
     with pytest.raises(errors.InsufficientPrivilege):
         place.run(role, statement)
@@ -217,7 +219,9 @@ ALLOWED = {
 }
 
 
-@pytest.mark.parametrize(("role", "statement"), [(role, said) for role, several in ALLOWED.items() for said in several])
+@pytest.mark.parametrize(
+    ("role", "statement"), [(role, statement) for role, several in ALLOWED.items() for statement in several]
+)
 def test_a_role_may(place: Place, role: Role, statement: str) -> None:
     assert place.run(role, statement) == ALLOWED[role][statement]
 

@@ -23,21 +23,21 @@ ALL = ["home", "buy-again", "email", "similar-items", "goes-well-with"]
 class Desk(Prefect):
     """Knows one deployment, its runs, and the events that were emitted."""
 
-    def found(self, path: str, said: Any) -> Any:
+    def found(self, path: str, body: Any) -> Any:
         if path == "/api/deployments/name/score/score":
             return {"id": "d1"} if self.deployed else None
         if path == "/api/events":
             return {}
         if path.endswith("/set_state"):
             run = next(run for run in self.runs if run["id"] == path.split("/")[3])
-            run["state"] = said["state"]
+            run["state"] = body["state"]
             return {}
         if path == "/api/deployments/d1/create_flow_run":
-            self.runs.append({**said, "id": f"run-{len(self.runs) + 1}", "state": {"type": "SCHEDULED"}})
+            self.runs.append({**body, "id": f"run-{len(self.runs) + 1}", "state": {"type": "SCHEDULED"}})
             return self.runs[-1]
-        if "deployments" in said:
+        if "deployments" in body:
             return [run for run in self.runs if "start_time" in run][-1:]
-        keys = said["flow_runs"]["idempotency_key"]["any_"]
+        keys = body["flow_runs"]["idempotency_key"]["any_"]
         found = [run for run in self.runs if run["idempotency_key"] in keys]
         return len(found) if path.endswith("/count") else found
 

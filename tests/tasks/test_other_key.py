@@ -92,11 +92,11 @@ def test_commands_the_reconciler_and_up_refuse_another_key(
     assert installation.key
     monkeypatch.setenv(KEY, "another key")
     another_process()
-    said: list[str] = []
-    for start in (lambda: running.database("owner"), reconcile.look, lambda: services.start(load(), said.append)):
+    lines: list[str] = []
+    for start in (lambda: running.database("owner"), reconcile.look, lambda: services.start(load(), lines.append)):
         with pytest.raises(InstallationRefusedError, match=PSEUDONYM):
             start()
-    assert said == []  # nothing was started
+    assert lines == []  # nothing was started
 
 
 def test_up_starts_nothing_for_a_var_without_the_keys_of_its_database(
@@ -104,10 +104,10 @@ def test_up_starts_nothing_for_a_var_without_the_keys_of_its_database(
 ) -> None:
     assert installation.key
     monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "fresh"))
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(InstallationRefusedError, match="that is not here"):
-        services.start(load(), said.append)
-    assert (said, (tmp_path / "fresh" / FOLDER / PSEUDONYM).exists()) == ([], False)
+        services.start(load(), lines.append)
+    assert (lines, (tmp_path / "fresh" / FOLDER / PSEUDONYM).exists()) == ([], False)
 
 
 def test_a_bundle_is_not_sealed_with_a_key_that_is_created_for_it(installation: Installation) -> None:
