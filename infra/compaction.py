@@ -2,6 +2,8 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import pyarrow as pa
@@ -19,6 +21,8 @@ KEEP_LOG: Final = {"delta.logRetentionDuration": "interval 36500 days"}
 """By default Delta forgets after 30 days what a version was; data sets name versions for as long as they exist."""
 
 _DAY_MS: Final = 86_400_000
+_KEEPS_FILES: Final = ("WRITE", "VACUUM START", "VACUUM END")
+"""Operations after which the table has all the files that it had before."""
 
 
 class RowsChangedError(TailorbirdError):
@@ -47,13 +51,13 @@ def total(found: Iterable[dict[str, Any]]) -> dict[str, int]:
     return {name: sum(row[name] for row in rows) for name in ("files", "rows", "bytes")}
 
 
-def compact(table: DeltaTable, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
+def compact(table: DeltaTable, now: datetime, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
     """Merge small files and delete those that only versions older than `keep_days` need, except the named `versions`.
 
-    Call it while nothing is written. Delta checks that merging changes no row; the count is checked here once more,
-    before anything is deleted.
+    Call it while nothing is written. `now` is the database's time. Delta checks that merging changes no row; the count
+    is checked here once more, before anything is deleted.
     """
-    began, before = time.monotonic(), total(months(table))
+    began, before, last = time.monotonic(), total(months(table)), table.version()
     if not KEEP_LOG.items() <= table.metadata().configuration.items():
         table.alter.set_table_properties(KEEP_LOG)
     table.optimize.compact()
@@ -63,16 +67,16 @@ def compact(table: DeltaTable, keep_days: int, versions: Iterable[int]) -> dict[
         raise RowsChangedError(
             f"Compacting the lake went wrong: {counts}. Nothing was deleted; keep a copy of the lake."
         )
-    deleted = _delete(table, keep_days, versions)
+    kept = {*_readable(table, versions), *_young(table, now, keep_days, last)}
+    deleted = _delete(table, keep_days, kept)
     table.create_checkpoint()
     figures = {"version": table.version(), "rows": after["rows"], "files_before": before["files"]}
     figures |= {"files": after["files"], "bytes_before": before["bytes"], "bytes": after["bytes"]}
     return {**figures, "files_deleted": deleted, "seconds": round(time.monotonic() - began, 1)}
 
 
-def _delete(table: DeltaTable, keep_days: int, versions: Iterable[int]) -> int:
+def _delete(table: DeltaTable, keep_days: int, kept: Iterable[int]) -> int:
     """Delete what no kept version has, and what killed writers left behind; returns the number of files."""
-    kept = {*_readable(table, versions), *_in_force(table, keep_days)}
     options: dict[str, Any] = {"retention_hours": 24 * keep_days, "enforce_retention_duration": False, "full": True}
     options["keep_versions"] = sorted(kept)
     unneeded = set(table.vacuum(dry_run=True, **options)) & _there(table)
@@ -96,8 +100,19 @@ def _readable(table: DeltaTable, versions: Iterable[int]) -> Iterator[int]:
             continue
 
 
-def _in_force(table: DeltaTable, keep_days: int) -> list[int]:
-    """The version that was the newest `keep_days` ago. All that came later is too young to be deleted."""
-    then = time.time() * 1000 - keep_days * _DAY_MS
-    older = [commit["version"] for commit in table.history() if commit["timestamp"] <= then]
-    return [max(older)] if older else []
+def _young(table: DeltaTable, now: datetime, keep_days: int, last: int) -> Iterator[int]:
+    """Yield versions that together have all files of the newest version `keep_days` ago and of those that came later.
+
+    Only some operations take files away: the version right before each has all there were. Commits are dated by their
+    writers' clocks, which may be wrong: none came before an earlier one or after `now`, and those after `last` are of
+    this compaction. Delta's own retention, by the clock of this process, deletes no file of a kept version.
+    """
+    today, commits = now.timestamp() * 1000, sorted(table.history(), key=lambda commit: commit["version"])
+    stamps = (commit["timestamp"] if commit["version"] <= last else today for commit in commits)
+    moments = [min(moment, today) for moment in accumulate(stamps, max)]
+    then = today - keep_days * _DAY_MS
+    older = [commit["version"] for commit, moment in zip(commits, moments, strict=True) if moment <= then]
+    yield from older[-1:]
+    for commit in commits[len(older) :]:
+        if commit["version"] > 0 and commit.get("operation") not in _KEEPS_FILES:
+            yield commit["version"] - 1

@@ -2,15 +2,14 @@
 
 import json
 import re
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from infra.endpoints import Endpoints
+from infra.staging import staged
 
 KEPT = 20
 """How many batches' pages are kept: browsers and disks are not for thousands."""
@@ -18,7 +17,6 @@ PAGE = "index.html"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
 """Names of folders that are shown. Drafts begin with a dot, so that no reader is ever led into one."""
 _ABOUT = "about.json"
-_DRAFT_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -54,18 +52,16 @@ def address(var: Path, endpoints: Endpoints, batch_id: str) -> str | None:
 def replaced(var: Path, about: About) -> Iterator[Path]:
     """A folder to write a batch's page into; it takes the place of the old one when all is written."""
     folder = place(var)
-    draft, old = (folder / f".{secrets.token_hex(8)}" for _ in range(2))
-    draft.mkdir(parents=True)
-    try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with staged(folder) as stage:
+        draft, old = stage / "new", stage / "old"
+        draft.mkdir()
         yield draft
         (draft / _ABOUT).write_text(json.dumps(asdict(about)))
         final = folder / name(about.batch_id)
         if final.exists():
             final.rename(old)
         draft.rename(final)
-    finally:
-        for left in (draft, old):
-            shutil.rmtree(left, ignore_errors=True)
 
 
 def kept(folder: Path) -> list[tuple[Path, About]]:
@@ -81,15 +77,6 @@ def kept(folder: Path) -> list[tuple[Path, About]]:
 
 
 def prune(var: Path, keep: int = KEPT) -> None:
-    """Take away all but the newest, and drafts that a killed run left behind."""
-    folder = place(var)
-    drafts = [draft for draft in folder.glob(".*") if _abandoned(draft)]
-    for old in [path for path, _ in kept(folder)[keep:]] + drafts:
+    """Take away all but the newest. Drafts of killed runs go when the next page is written."""
+    for old, _ in kept(place(var))[keep:]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _abandoned(draft: Path) -> bool:
-    try:
-        return time.time() - draft.stat().st_mtime > _DRAFT_SECONDS
-    except FileNotFoundError:  # another run has just finished it
-        return False

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import unquote
@@ -114,13 +115,14 @@ class Lake:
             said = CommitProperties(app_transactions=[Transaction(batch_id, chunk)])
             write_deltalake(table, nothing, mode="append", commit_properties=said)
 
-    def compact(self, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
+    def compact(self, now: datetime, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
         """Make the events table small again; returns what it was and is, or nothing before the first ingest.
 
-        Call it under the lock of the lake's events. `versions` are the ones that data sets name: they stay readable.
+        Call it under the lock of the lake's events, with the database's time. `versions` are the ones that data sets
+        name: they stay readable.
         """
         table = self.events()
-        return compaction.compact(table, keep_days, versions) if table else {}
+        return compaction.compact(table, now, keep_days, versions) if table else {}
 
     def write_dataset(self, version: str, name: str, rows: Any, append: bool = False) -> None:
         """Write one table of a data set snapshot, a table or a stream of batches, which is never held as a whole.

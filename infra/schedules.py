@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 from urllib.error import HTTPError
 from zoneinfo import available_timezones
@@ -75,11 +75,14 @@ def remove(slug: str) -> None:
     _plan(deployment["id"])  # Prefect has deleted the planned runs of its other schedules too
 
 
-def drop_missed(deployment_id: str, schedule_id: str) -> int:
-    """Cancel the runs of a schedule that wait though their time has come; returns how many."""
+def drop_missed(deployment_id: str, schedule_id: str, now: datetime) -> int:
+    """Cancel the runs of a schedule that wait though their time has come; returns how many.
+
+    `now` is the database's time: by the clock of a machine that is ahead, the runs of the next days would be due.
+    """
     due = {
         "state": {"type": {"any_": ["SCHEDULED"]}},
-        "expected_start_time": {"before_": datetime.now(UTC).isoformat()},
+        "expected_start_time": {"before_": now.isoformat()},
     }
     chosen = {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": due}
     missed = {"type": "CANCELLED", "name": "Missed", "message": "A run of the same schedule began in its place."}

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import task
 
+from infra.clock import database_now
 from infra.compaction import named_versions
 from infra.installation import current
 from tasks import ledger
@@ -18,4 +19,6 @@ def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     """
     here = current()
     with ledger.hold(here.engine, "the lake's events", wait=True):
-        return here.lake.compact(keep_days, named_versions(here.engine))
+        with here.engine.connect() as connection:
+            now = database_now(connection)
+        return here.lake.compact(now, keep_days, named_versions(here.engine))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from great_expectations.render.view import DefaultJinjaPageView
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
+from infra.clock import database_now
 from infra.data_docs import PAGE, About, prune, replaced
 from infra.endpoints import MODEL
 from infra.installation import current
@@ -41,8 +41,11 @@ class Judgement:
 def publish(judgement: Judgement) -> None:
     """Put a batch's page among the kept ones. What goes wrong is a warning: no batch fails for want of a page."""
     try:
-        var = current().settings.var
-        about = About(judgement.batch_id, judgement.dataset, judgement.passed, datetime.now(UTC).isoformat())
+        here = current()
+        var = here.settings.var
+        with here.engine.connect() as connection:
+            now = database_now(connection)
+        about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
         with replaced(var, about) as folder:
             (folder / PAGE).write_text(render(judgement, about), encoding="utf-8", errors="replace")
         prune(var)

@@ -3,6 +3,8 @@
 from prefect.context import FlowRunContext
 
 from infra import schedules
+from infra.clock import database_now
+from infra.installation import current
 
 
 def drop_missed_slots() -> None:
@@ -13,7 +15,9 @@ def drop_missed_slots() -> None:
     """
     schedule, context = schedule_of_run(), FlowRunContext.get()
     if schedule and context and context.flow_run:
-        schedules.drop_missed(str(context.flow_run.deployment_id), schedule)
+        with current().engine.connect() as connection:
+            now = database_now(connection)
+        schedules.drop_missed(str(context.flow_run.deployment_id), schedule, now)
 
 
 def schedule_of_run() -> str | None:

@@ -107,3 +107,17 @@ def test_every_decision_is_in_the_index() -> None:
     folder = ROOT / "docs" / "decisions"
     index = (folder / "README.md").read_text()
     assert all(f"({file.name})" in index for file in folder.glob("0*.md"))
+
+
+DATED_FOR_PEOPLE = ("infra/error_log.py", "infra/events.py", "infra/registry.py", "tasks/search/worker.py")
+SIGNED = "infra/webhook_listener.py"
+"""Refuses an old signature of MLflow, which runs on the same machine; the reconciler looks all the same."""
+
+
+def test_nothing_is_decided_by_the_clock_of_a_machine() -> None:
+    clock = re.compile(r"\btime\.time\(|\bdatetime\.(?:now|today|utcnow)\(|\bdate\.today\(|from time import .*\btime\b")
+    rooms = ("flows", "tasks", "infra", "serving", "models", "expectations")
+    found = {
+        file.relative_to(ROOT).as_posix() for file in tracked() if file.suffix == ".py" and clock.search(text_of(file))
+    }
+    assert {name for name in found if name.startswith(rooms)} == {*DATED_FOR_PEOPLE, SIGNED}

@@ -42,16 +42,26 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     assert names(tmp_path) == ["b3", "b2"]
 
 
-def test_what_a_killed_run_left_behind_goes_away_later_and_is_never_shown(tmp_path: Path) -> None:
+def test_what_a_killed_run_left_behind_goes_with_the_next_page_and_is_never_shown(tmp_path: Path) -> None:
     publish(tmp_path, "b1")
-    for draft, age in ((".old", 7200), (".new", 0)):
-        folder = place(tmp_path) / draft
-        folder.mkdir()
-        (folder / "about.json").write_text('{"batch_id": "x", "dataset": "x", "passed": true, "judged_at": ""}')
-        os.utime(folder, (folder.stat().st_mtime - age,) * 2)
+    left = place(tmp_path) / ".incoming-left" / "new"
+    left.mkdir(parents=True)
+    (left / "about.json").write_text('{"batch_id": "x", "dataset": "x", "passed": true, "judged_at": ""}')
     assert names(tmp_path) == ["b1"]
-    prune(tmp_path)
-    assert sorted(path.name for path in place(tmp_path).iterdir()) == [".new", "b1"]
+    publish(tmp_path, "b2")
+    assert sorted(path.name for path in place(tmp_path).iterdir()) == ["b1", "b2"]
+
+
+@pytest.mark.parametrize("days", [-2, 2])
+def test_a_page_that_another_run_writes_stays_though_the_clock_was_set_meanwhile(tmp_path: Path, days: int) -> None:
+    with replaced(tmp_path, About("b1", "events", True, "2024-05-01T10:00:00+00:00")) as folder:
+        moment = folder.stat().st_mtime + days * 86_400
+        for path in (folder, folder.parent):
+            os.utime(path, (moment, moment))
+        publish(tmp_path, "b2")
+        prune(tmp_path)
+        (folder / "index.html").write_text("page")
+    assert sorted(names(tmp_path)) == ["b1", "b2"]
 
 
 def test_a_page_that_says_nothing_of_itself_is_left_out(tmp_path: Path) -> None:

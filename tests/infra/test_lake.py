@@ -1,6 +1,7 @@
 import os
 import re
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -105,26 +106,33 @@ def made_old(lake: Lake, days: int) -> None:
         os.utime(file, (then, then))
 
 
+def set_clock_of_commit(lake: Lake, version: int, days: int) -> None:
+    """As if one commit had been made by a machine whose clock was wrong by some days."""
+    then = (time.time() + days * 86_400) * 1000
+    commit = Path(lake.root, "events", "_delta_log", f"{version:020}.json")
+    commit.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{then:.0f}', commit.read_text()))
+
+
 def test_compaction_merges_files_and_changes_no_row(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     before = rows(lake)
-    done = lake.compact(7, [])
+    done = lake.compact(datetime.now(UTC), 7, [])
     assert (done["files_before"], done["files"], done["rows"]) == (18, 3, 180)
     assert rows(lake) == before
     assert len(lake.event_files()) == 3
-    again = lake.compact(7, [])
+    again = lake.compact(datetime.now(UTC), 7, [])
     assert (again["files_before"], again["files"], again["version"]) == (3, 3, done["version"])
 
 
 def test_before_the_first_ingest_there_is_nothing_to_compact(tmp_path: Path) -> None:
-    assert Lake(str(tmp_path / "lake")).compact(7, []) == {}
+    assert Lake(str(tmp_path / "lake")).compact(datetime.now(UTC), 7, []) == {}
 
 
 def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     lake.append_events(three_months("c", 0), "c", 0)
     lake.remove_batch("c")
-    lake.compact(0, [])
+    lake.compact(datetime.now(UTC), 0, [])
     assert list(Path(lake.root, "events", "_delta_log").glob("*.checkpoint.parquet"))
     assert (lake.committed_chunk("b"), lake.committed_chunk("c"), lake.committed_chunk("d")) == (5, -1, -1)
     before = rows(lake)
@@ -135,11 +143,11 @@ def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tm
 def test_files_of_versions_that_a_data_set_names_stay_and_the_others_go(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     named = rows(lake, 2)
-    done = lake.compact(0, [2, 999])
+    done = lake.compact(datetime.now(UTC), 0, [2, 999])
     assert done["files_deleted"] == 9
     assert rows(lake, 2) == named
     assert on_disk(lake) == {Path(file) for file in [*lake.event_files(), *lake.event_files(2)]}
-    assert lake.compact(0, [])["files_deleted"] == 9
+    assert lake.compact(datetime.now(UTC), 0, [])["files_deleted"] == 9
     assert on_disk(lake) == {Path(file) for file in lake.event_files()}
 
 
@@ -151,28 +159,48 @@ def test_what_is_younger_than_the_days_to_keep_stays_readable_also_when_its_file
     assert table is not None
     table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 hours"})
     for _ in range(2):  # the second time the log does not say any more that the old files were part of the table
-        assert lake.compact(7, [])["files_deleted"] == 0
+        assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
     assert rows(lake, 5) == before
+
+
+def test_commits_of_writers_whose_clock_was_wrong_are_as_old_as_their_place_among_the_others(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    made_old(lake, 5)
+    set_clock_of_commit(lake, 4, days=-40)
+    before = rows(lake, 3)
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    set_clock_of_commit(lake, 0, days=40)
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    assert rows(lake, 3) == before
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_the_database_tells_what_is_young_whatever_the_clock_of_this_machine_says(tmp_path: Path, days: int) -> None:
+    lake = lake_of_chunks(tmp_path)
+    made_old(lake, 60 + days)  # as the database has it: two months ago
+    before = rows(lake, 5)
+    deleted = lake.compact(datetime.now(UTC) + timedelta(days=days), 90, [])["files_deleted"]
+    assert (deleted, rows(lake, 5)) == (0, before)
 
 
 def test_what_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path, 1)
     orphan = next(iter(on_disk(lake))).with_name("part-orphan.parquet")
     orphan.write_bytes(b"half a file")
-    lake.compact(7, [])
+    lake.compact(datetime.now(UTC), 7, [])
     assert orphan.exists()
     made_old(lake, 8)
-    assert lake.compact(7, [])["files_deleted"] == 1
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 1
     assert not orphan.exists()
 
 
 def test_a_version_can_be_read_however_old_its_log_is(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     first = rows(lake, 0)
-    lake.compact(0, [0])
+    lake.compact(datetime.now(UTC), 0, [0])
     made_old(lake, 400)
     lake.append_events(three_months("c", 0), "c", 0)
-    lake.compact(0, [0])
+    lake.compact(datetime.now(UTC), 0, [0])
     table = lake.events()
     assert table is not None
     table.cleanup_metadata()  # as Delta does it by itself at every hundredth commit
@@ -183,7 +211,7 @@ def test_a_lake_from_before_learns_to_keep_its_log(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path / "lake"))
     write_deltalake(str(tmp_path / "lake" / "events"), three_months("a", 0), partition_by=["month"])
     lake.append_events(three_months("b", 0), "b", 0)
-    lake.compact(7, [])
+    lake.compact(datetime.now(UTC), 7, [])
     table = lake.events()
     assert table is not None
     assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 36500 days"

@@ -81,4 +81,4 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
     with caplog.at_level(logging.WARNING):
         findings = judge("b1", "events", PROMISES, pa.table({"item_id": ["a"], "event_type": ["view"]}), {"rows": 1})
     assert all(finding["passed"] for finding in findings)
-    assert "No Data Docs for b1, which is ingested all the same. NotADirectoryError" in caplog.text
+    assert "No Data Docs for b1, which is ingested all the same. FileExistsError" in caplog.text
