@@ -33,6 +33,7 @@ _OPTIONS = {
     "log_error_verbosity": "terse",
     "log_min_error_statement": "panic",
 }
+_FULL = "No space left on device"
 
 
 @dataclass(frozen=True)
@@ -161,20 +162,34 @@ class EmbeddedPostgres:
             taken_over=service_environment.of_postgres(),
         )
         for _attempt in range(20):
+            before = self._log_bytes()
             running = processes.start(command)
             try:
                 processes.wait_until(partial(self._answers, running), running, self.log, 60)
                 return running
             except processes.ProcessFailedError:
-                said = processes.tail(self.log, 3)
+                said = self._logged_since(before)
                 if "TCP/IP sockets" in said and self.port is None:
                     # Another program, often a server like this one, was quicker to take the port.
                     return self._run(programs, ports.free(port + 1))
+                if _FULL in said:
+                    raise PostgresFailedError(
+                        f"The disk of PostgreSQL is full ({self._data}). Free space there, then run `tailorbird up`: "
+                        "it goes on from what was committed, and nothing of that is lost."
+                    ) from None
                 # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
                 if "shared memory block" not in said:
                     raise
                 time.sleep(0.25)
         raise PostgresFailedError(f"PostgreSQL does not start; see {self.log}")
+
+    def _log_bytes(self) -> int:
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def _logged_since(self, position: int) -> str:
+        """Return what was logged after so many bytes; all of it when a new log was begun meanwhile."""
+        written = self.log.read_bytes()
+        return written[position if position <= len(written) else 0 :].decode(errors="replace")
 
     def _answers(self, running: processes.Running) -> bool:
         try:

@@ -18,6 +18,7 @@ from sqlalchemy import make_url
 
 from infra.embedded import EmbeddedPostgres
 from infra.shelter import SHELTER, PostgresFailedError
+from tests.faults.storm.disks import disk
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run the server as another user")
 
@@ -46,6 +47,22 @@ def test_what_was_committed_survives_stop_and_start(server: EmbeddedPostgres) ->
     assert not server.stop()
     server.start()
     assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
+
+
+def test_on_a_full_disk_a_start_says_what_to_do_and_what_was_committed_is_there_afterwards(
+    server: EmbeddedPostgres,
+) -> None:
+    server.start()
+    query(server.url(), "CREATE TABLE kept AS SELECT 7 AS seven")
+    server.stop()
+    with disk((server.folder / "postgres").resolve() / "data", 200) as full:
+        full.fill()
+        with pytest.raises(PostgresFailedError, match=r"^The disk of PostgreSQL is full .* run `tailorbird up`"):
+            server.start()
+        full.free()
+        server.start()
+        assert query(server.url(), "SELECT seven FROM kept") == [(7,)]
+        server.stop()
 
 
 def test_what_was_committed_survives_a_kill(server: EmbeddedPostgres) -> None:
