@@ -21,6 +21,8 @@ from infra.state import Service
 NEEDED = ("postgres", "prefect", "mlflow")
 """Without these nothing can run; the worker, the reconciler and Data Docs may be missing."""
 
+CLIENTS = ("worker", "reconciler")
+"""Processes without an address of their own."""
 _QUICK, _PATIENT = 0.25, 2.0
 """Seconds that one probe may take."""
 _LOGINS = {
@@ -50,6 +52,13 @@ def reachable(settings: Settings) -> dict[str, bool]:
     served = serves_docs(settings) or docs_page(settings, state.load(settings.var))
     names = [*NEEDED, "docs"] if served else NEEDED
     return {name: finding.reachable for name, finding in look(settings, names).items()}
+
+
+def running_clients(settings: Settings) -> dict[str, bool]:
+    """Which of worker and reconciler runs, of those that an `up` of this `var` has started; without them nothing
+    starts by itself."""
+    known = state.load(settings.var)
+    return {name: known[name].alive for name in CLIENTS if name in known}
 
 
 def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0) -> None:

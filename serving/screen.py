@@ -146,13 +146,21 @@ def explanation(found: Mapping[str, Any], most: int = 12) -> None:
             line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
 
 
+_SERVER = ("reachable", "not reachable")
+_PROCESS = ("runs", "does not run")
+_STARTERS = ("worker", "reconciler")
+
+
 def status(found: Mapping[str, Any]) -> None:
     """Where things stand, one line each."""
     for name, up in found["services"].items():
-        line(f"{'●' if up else '○'} {name}: {'reachable' if up else 'not reachable'}")
+        there, away = _PROCESS if name in _STARTERS else _SERVER
+        line(f"{'●' if up else '○'} {name}: {there if up else away}")
     if not found["services"]["postgres"]:
         line("Start the services with `tailorbird up` to see the rest.")
         return
+    if not all(found["services"].get(name, True) for name in _STARTERS):
+        line("Nothing starts by itself now. Run `tailorbird up`: it starts what is missing.")
     for name in ("ledger", "champion", "challenger"):
         value = found[name]
         shown = {key: formatted(entry) for key, entry in (value or {}).items() if key != "metrics"}

@@ -54,6 +54,7 @@ def down() -> None:
 @app.command()
 def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
+    from infra.probes import running_clients
     from infra.services import reachable
     from infra.settings import load
     from models.errors import TailorbirdError
@@ -71,7 +72,7 @@ def status(as_json: Json = False) -> None:
             found["placements"] = judged(found["placements"], load(), champion)
         except TailorbirdError as error:  # all the rest is told first
             mistake = error
-    found["services"] = services
+    found["services"] = services | running_clients(load())
     print(json.dumps(found)) if as_json else screen.status(found)
     if mistake:
         raise mistake

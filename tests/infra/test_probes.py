@@ -106,6 +106,14 @@ def test_a_service_that_misses_the_first_probe_is_asked_again(settings: Settings
     probes.ensure(settings, ["mlflow"], patience=30)
 
 
+def test_a_worker_or_reconciler_that_ended_is_told_from_one_that_runs(
+    settings: Settings, serve: Serve, tmp_path: Path
+) -> None:
+    assert probes.running_clients(settings) == {}, "another host may run them"
+    state.store(tmp_path, {"worker": gone(0), "reconciler": serve()})
+    assert probes.running_clients(settings) == {"worker": False, "reconciler": True}
+
+
 def test_what_was_never_started_is_named_at_once(settings: Settings) -> None:
     with pytest.raises(ServicesDownError, match=r"prefect, mlflow\. .*Prefect does not run; MLflow does not"):
         probes.ensure(settings, NEEDED)

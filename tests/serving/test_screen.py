@@ -71,3 +71,12 @@ def test_data_are_shown_as_they_stand_and_never_obeyed(
 def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     screen.shelf("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
     assert len(capsys.readouterr().out) < 20_000
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_the_status_says_when_nothing_starts_by_itself(runs: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    services = {"postgres": True, "worker": runs, "reconciler": True}
+    screen.status({"services": services, "placements": []} | dict.fromkeys(("ledger", "champion", "challenger")))
+    out = capsys.readouterr().out
+    assert f"worker: {'runs' if runs else 'does not run'}\n" in out
+    assert ("Nothing starts by itself now. Run `tailorbird up`" in out) == (not runs)
