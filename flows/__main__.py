@@ -43,6 +43,7 @@ app.add_typer(keys.app, name="keys")
 def main() -> NoReturn:
     """Run a command. Every error becomes a sentence and an exit code; its traceback goes to the log."""
     os.umask(PRIVATE)
+    _open_standard_streams()
     _log_errors_of_threads()
     sys.exit(_run())
 
@@ -95,6 +96,17 @@ def _failed(error: BaseException) -> int:
 
 def _defect(error: BaseException) -> str:
     return f"This is a defect of Tailorbird ({type(error).__name__}). Report it with its traceback, please."
+
+
+def _open_standard_streams() -> None:
+    """Open `/dev/null` in place of streams that the caller closed: else the next file or socket gets their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null != number:
+                os.dup2(null, number)
+                os.close(null)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", encoding="utf-8"))
 
 
 def _refuse_undecodable(arguments: list[str]) -> None:

@@ -16,6 +16,7 @@ _DATABASE_CLASSES: Final = ("OperationalError", "InterfaceError")
 # Connections, shutdowns, logins, missing databases, files of PostgreSQL: asyncpg has no class for all of them.
 _DATABASE_AWAY: Final = re.compile(r"08...|57P0[1-5]|28...|3D000|58...")
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BROKEN: Final = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOTCONN, errno.EUCLEAN)
 # deltalake, DuckDB and pyarrow pass the system's own words on, with or without its number.
 _FULL_TEXT: Final = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|os error (28|122|27)\b|Could not write all bytes"
@@ -168,6 +169,16 @@ _OUTAGES: Final = (
         "A disk is read-only",
         "Make it writable, or move `var` or the lake.",
     ),
+    _Outage(
+        _system(r"Input/output error|Stale file handle|os error (5|116)\b", *_BROKEN),
+        "A disk or a file cannot be read or written",
+        "Check that disk, or where it is mounted from.",
+    ),
+    _Outage(
+        _system(r"Too many open files|os error (23|24)\b", errno.EMFILE, errno.ENFILE),
+        "The system allows no more open files",
+        "Raise the limit (`ulimit -n 4096`).",
+    ),
     _Outage(_has_code("53300"), "PostgreSQL has no connection left", "Stop other programs, or raise max_connections."),
     _Outage(_has_code("53200"), "PostgreSQL has no memory left", "Free memory on its machine."),
     _Outage(_has_code("25006"), "PostgreSQL is read-only", "Connect to the primary server (TAILORBIRD_DATABASE_URL)."),
@@ -205,7 +216,11 @@ _OUTAGES: Final = (
         "Give this user access to it.",
     ),
     _Outage(
-        lambda error: isinstance(error, MemoryError) or _named(error, "_duckdb.OutOfMemoryException"),
+        lambda error: (
+            isinstance(error, MemoryError)
+            or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+            or _named(error, "_duckdb.OutOfMemoryException")
+        ),
         "There is not enough memory",
         "Stop other programs, or lower TAILORBIRD_MEMORY so that queries use the disk.",
     ),

@@ -92,3 +92,12 @@ def test_output_that_cannot_be_written_ends_in_a_sentence(installation: Installa
     ended = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (1, "")
+
+
+def test_a_command_works_without_standard_streams(installation: Installation) -> None:
+    assert installation.engine
+    command = f"exec {sys.executable} -m flows"
+    for arguments, code in (("ledger >&-", 0), ("ledger <&- >&- 2>&-", 0), ("recommend nobody >&- 2>&-", 1)):
+        shell = ["/bin/sh", "-c", f"{command} {arguments}"]
+        ended = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+        assert (ended.returncode, ended.stderr) == (code, ""), arguments

@@ -147,6 +147,9 @@ def test_nothing_of_a_server_that_knows_no_answer_is_an_outage(refusing: Callabl
         (errno.EDQUOT, "A disk is full"),
         (errno.EROFS, "A disk is read-only"),
         (errno.EACCES, "A file or folder may not be used"),
+        (errno.EIO, "A disk or a file cannot be read or written"),
+        (errno.ESTALE, "A disk or a file cannot be read or written"),
+        (errno.EMFILE, "The system allows no more open files"),
         (errno.ECONNREFUSED, "A server cannot be reached"),
     ],
 )
