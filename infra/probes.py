@@ -61,16 +61,20 @@ def running_clients(settings: Settings) -> dict[str, bool]:
     return {name: known[name].alive for name in CLIENTS if name in known}
 
 
-def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0) -> None:
+def ensure(
+    settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0
+) -> None:
     """Return once all that is `needed` answers; a busy service gets `patience` seconds and more than one probe.
 
-    Raises ServicesDownError with the reasons.
+    Raises ServicesDownError with the reasons, also for a server of ours that listens and stays silent for `silence`
+    seconds: the clients of Prefect and MLflow would wait for a quarter of an hour.
     """
     until = time.monotonic() + patience
     while True:
         findings = look(settings, needed, thorough=True)
         down = {name: finding for name, finding in findings.items() if not finding.reachable}
         if not down:
+            _hear(settings, needed, silence)
             return
         if time.monotonic() > until or not all(found.passing for found in down.values()):
             raise ServicesDownError(
@@ -78,6 +82,23 @@ def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float
                 f"({'; '.join(found.reason for found in down.values())}; logs are in {settings.var / 'log'})"
             )
         time.sleep(0.1)
+
+
+def _hear(settings: Settings, names: Collection[str], seconds: float) -> None:
+    known = state.load(settings.var)
+    settings = elsewhere(settings, known)
+    for name in _LOGINS:
+        if name not in names or _given(settings, name) is not None:
+            continue
+        until = time.monotonic() + seconds
+        while not healthy(f"{known[name].address}/health", max(0.1, until - time.monotonic())):
+            if time.monotonic() > until:
+                raise ServicesDownError(
+                    f"{TITLES[name]} runs but has not answered for {seconds:.0f} s. Run the same command again later; "
+                    f"if that does not help, restart it with `tailorbird down` and `tailorbird up` (logs are in "
+                    f"{settings.var / 'log'})."
+                )
+            time.sleep(0.1)
 
 
 def check_given(settings: Settings, name: str, patience: float = 10.0) -> None:

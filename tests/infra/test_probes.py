@@ -1,5 +1,7 @@
 """A server counts as ours only when one of our own processes listens, and a busy one is asked more than once."""
 
+import os
+import signal
 import socket
 import sys
 import threading
@@ -19,10 +21,14 @@ from infra.state import Service
 
 NEEDED = ("prefect", "mlflow")
 LISTEN = """
-import socket, sys, time
+import sys, time
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Health(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
 time.sleep(float(sys.argv[2]))
-server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
-time.sleep(60)
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Health).serve_forever()
 """
 
 Serve = Callable[..., Service]
@@ -104,6 +110,21 @@ def test_a_service_that_misses_the_first_probe_is_asked_again(settings: Settings
     state.store(tmp_path, {"mlflow": serve(after=1)})
     assert not probes.reachable(settings)["mlflow"]
     probes.ensure(settings, ["mlflow"], patience=30)
+
+
+def test_a_server_of_ours_that_listens_and_stays_silent_is_named(
+    settings: Settings, serve: Serve, tmp_path: Path
+) -> None:
+    service = serve()
+    state.store(tmp_path, {"mlflow": service})
+    probes.ensure(settings, ["mlflow"], patience=30)
+    assert service.running
+    os.kill(service.running.pid, signal.SIGSTOP)
+    assert probes.reachable(settings)["mlflow"]
+    with pytest.raises(ServicesDownError, match=r"MLflow runs but has not answered for 1 s\. Run the same"):
+        probes.ensure(settings, ["mlflow"], silence=1)
+    os.kill(service.running.pid, signal.SIGCONT)
+    probes.ensure(settings, ["mlflow"])
 
 
 def test_a_worker_or_reconciler_that_ended_is_told_from_one_that_runs(
