@@ -61,9 +61,7 @@ def running_clients(settings: Settings) -> dict[str, bool]:
     return {name: known[name].alive for name in CLIENTS if name in known}
 
 
-def ensure(
-    settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0
-) -> None:
+def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0) -> None:
     """Return once all that is `needed` answers; a busy service gets `patience` seconds and more than one probe.
 
     Raises ServicesDownError with the reasons, also for a server of ours that listens and stays silent for `silence`
