@@ -12,7 +12,8 @@ help:
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
-	@echo "make faults  kill ingests, publishing, searches, promotions and PostgreSQL at any moment; races of decisions"
+	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; fill disks"
+	@echo "             (needs root), set clocks (needs Debian's package faketime); races of decisions"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -48,6 +49,7 @@ faults: $(READY)
 	@mkdir -p .pytest_cache && rm -f $(STORM_REPORT)
 	$(BIN)/pytest $(STORMS)/test_ingest_storm.py -q -s --kills $(KILLS) --seed $(SEED) $(ARGS)
 	$(BIN)/pytest $(STORMS)/test_publish_storm.py -q -s --kills $(PUBLISH_KILLS) --seed $(SEED) $(ARGS)
+	$(BIN)/pytest $(STORMS)/test_disk_storm.py $(STORMS)/test_database_clock_storm.py -q -s -m "" --seed $(SEED) $(ARGS)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)

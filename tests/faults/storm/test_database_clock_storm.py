@@ -1,0 +1,170 @@
+"""PostgreSQL's clock jumps under ingests, publishing and leases: nothing is lost, doubled or seen by half."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import psutil
+import pytest
+from sqlalchemy import Engine
+
+from infra import ports
+from infra.database import engine
+from infra.embedded import EmbeddedPostgres
+from tasks.retrain_claims import Claim, SupersededError, claim, finish, renewed
+from tasks.retrain_requests import ask, of_id
+from tests.faults.storm.clocks import Clock
+from tests.faults.storm.publishing import Shelves
+from tests.faults.storm.reports import report
+
+if TYPE_CHECKING:
+    from conftest import Site
+
+pytestmark = pytest.mark.faults
+
+JOBS = ("people", "table", "overlap", "dirty", "calls", "more", "late")
+ROUNDS, PUBLISHING, LEASES, LONGEST, LEASE = 3, 12, 12, 0.2, 5.0
+
+
+@pytest.fixture(scope="module")
+def clock(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Clock:
+    folder = tmp_path_factory.mktemp("clock")
+    for path in (folder, *folder.parents[:2]):
+        path.chmod(0o755)  # PostgreSQL may be another user
+    return Clock(folder, np.random.default_rng(request.config.getoption("--seed")))
+
+
+@pytest.fixture(scope="module")
+def server(clock: Clock, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """In place of the server of the other storms: its clock is the one that jumps."""
+    from tests.faults.storm.conftest import prepare
+
+    made = EmbeddedPostgres(tmp_path_factory.mktemp("displaced"), ports.free(19433 + os.getpid() % 1000))
+    made.start()
+    try:
+        restart(made, clock)
+        prepare(made)
+        yield made
+    finally:
+        running = made.running()
+        if running is not None:
+            os.kill(running.pid, signal.SIGQUIT)
+        made.destroy()
+
+
+def restart(server: EmbeddedPostgres, clock: Clock) -> None:
+    """The same program with the same options and user, with the clock in its environment."""
+    running = server.running()
+    assert running is not None
+    process = psutil.Process(running.pid)
+    command, environment, user = process.cmdline(), process.environ(), process.uids().real
+    server.stop()
+    identity: dict[str, Any] = {"user": user, "group": user, "extra_groups": []} if user != os.geteuid() else {}
+    with server.log.open("ab") as log:
+        how: dict[str, Any] = {"cwd": "/", "stdout": log, "stderr": log, "start_new_session": True}
+        subprocess.Popen(command, env=environment | clock.environment, **how, **identity)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            with engine(server.url()).connect():
+                return
+        except Exception:
+            assert time.monotonic() < deadline, server.log.read_text()[-600:]
+            time.sleep(0.05)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    return int(request.config.getoption("--seed"))
+
+
+def settled(site: Site, jobs: Any) -> dict[str, Any]:
+    site.finish("catalogue")
+    site.settle(jobs)
+    site.check_ledger()
+    return site.state()
+
+
+def test_ingests_lose_and_double_nothing_while_the_clock_of_postgres_jumps(
+    found_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+) -> None:
+    expected = settled(found_site("calm", tmp_path / "calm"), JOBS)
+    done: Counter[str] = Counter()
+    before = clock.jumps
+    for number in range(seed, seed + ROUNDS):
+        site = found_site(f"clock_{number}", tmp_path / f"round-{number}")
+        jobs = np.random.default_rng(number).permutation(JOBS).tolist()
+        with clock.jumping(LONGEST):
+            state = settled(site, jobs)
+        for name, rows in expected.items():
+            assert state[name] == rows, (number, name)
+        done["rounds that converged"] += 1
+    report("ingests while the clock of postgres jumps", seed, {**done, "jumps": clock.jumps - before})
+
+
+def test_readers_see_one_whole_batch_while_the_clock_of_postgres_jumps(
+    found_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+) -> None:
+    shelves, before = Shelves(found_empty_site("shelves", tmp_path / "shelves")), clock.jumps
+    with shelves.readers:
+        for _ in range(PUBLISHING):
+            number = shelves.new()
+            with clock.jumping(LONGEST):
+                runs = [shelves.start(number), shelves.start(number)]
+                assert [run.said()["kinds"][:1] in ([], ["OvertakenError"]) for run in runs] == [True, True]
+            shelves.settle(number)  # a limit of time that a jump has passed leaves tables for the next sweep
+    shelves.engine.dispose()
+    readers = shelves.readers
+    counts = {"batches": PUBLISHING, "reads": readers.reads, "jumps": clock.jumps - before}
+    report("publishing while the clock of postgres jumps", seed, counts)
+
+
+def asked(store: Engine) -> int:
+    with store.begin() as connection:
+        made = ask(connection, "person", "a storm")
+    assert made is not None
+    return made.request_id
+
+
+def work(store: Engine, request_id: int, seconds: float) -> str | None:
+    """Claim a request, work on it and close it; returns what came of it, None if somebody else works on it."""
+    mine: Claim | None = claim(store, request_id, None, LEASE)
+    if mine is None:
+        return None
+    with renewed(mine):
+        time.sleep(seconds)
+    return "closed" if finish(mine, "done", "kept") else "superseded"
+
+
+def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
+    found_empty_site: Callable[[str, Path], Site], clock: Clock, seed: int, tmp_path: Path
+) -> None:
+    site = found_empty_site("leases", tmp_path / "leases")
+    store, done = engine(site.server.url(site.name)), Counter[str]()
+    for _ in range(LEASES):
+        request_id = asked(store)
+        mine = claim(store, request_id, None, LEASE)
+        assert mine is not None
+        with renewed(mine):
+            ahead = clock.jump()
+            other = work(store, request_id, 0.05)
+            assert other == ("closed" if ahead > LEASE else None), ahead
+            first = finish(mine, "done", "kept")
+            clock.set(0)
+        assert [other == "closed", first].count(True) == 1, (other, first)
+        if not first:
+            with pytest.raises(SupersededError):
+                mine.still_mine()
+        with store.connect() as connection:
+            assert of_id(connection, request_id).status == "done"
+        done["closed by the first" if first else "closed by the other"] += 1
+    store.dispose()
+    report("leases while the clock of postgres jumps", seed, done)
