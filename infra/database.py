@@ -1,5 +1,6 @@
 """Connections to Tailorbird's Postgres database, and its migrations."""
 
+import os
 from functools import cache
 from pathlib import Path
 
@@ -9,12 +10,17 @@ from infra import addresses
 from infra.database_errors import hide_values
 
 _MIGRATION_LOCK = 0x7A11
+_CONNECT_SECONDS = 30
 
 
 @cache
 def engine(url: str) -> Engine:
     """One engine per address and process; a connection lost while idle is noticed and replaced. Errors quote no row."""
-    made = create_engine(addresses.database(url), pool_pre_ping=True, pool_size=4, hide_parameters=True)
+    place = addresses.database(url)
+    given = "connect_timeout" in place.query or "PGCONNECT_TIMEOUT" in os.environ
+    # A server that hangs takes the connection and says nothing; libpq would wait for ever.
+    limits = {} if given else {"connect_timeout": _CONNECT_SECONDS}
+    made = create_engine(place, pool_pre_ping=True, pool_size=4, hide_parameters=True, connect_args=limits)
     hide_values(made)
     return made
 

@@ -15,6 +15,9 @@ _BUSY: Final = frozenset({"40001", "40P01", "55P03", "57014"})
 _DATABASE_CLASSES: Final = ("OperationalError", "InterfaceError")
 # Connections, shutdowns, logins, missing databases, files of PostgreSQL: asyncpg has no class for all of them.
 _DATABASE_AWAY: Final = re.compile(r"08...|57P0[1-5]|28...|3D000|58...")
+_LOGIN_TEXT: Final = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \"[^\"]*\" does not exist"
+)
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BROKEN: Final = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOTCONN, errno.EUCLEAN)
 # deltalake, DuckDB and pyarrow pass the system's own words on, with or without its number.
@@ -84,6 +87,13 @@ def _has_code(*codes: str) -> Callable[[BaseException], bool]:
 def _database_away(error: BaseException) -> bool:
     drivers = (f"{module}.{name}" for module in ("psycopg2", "sqlalchemy.exc") for name in _DATABASE_CLASSES)
     return _named(error, *drivers) or bool(_DATABASE_AWAY.fullmatch(_code(error)))
+
+
+def _login_refused(error: BaseException) -> bool:
+    """Whether it is a login; libpq gives no code for what fails while it connects, only the server's words."""
+    if re.fullmatch(r"28...|3D000", _code(error)):
+        return True
+    return _database_away(error) and bool(_LOGIN_TEXT.search(str(error)))
 
 
 def _system(text: str, *numbers: int) -> Callable[[BaseException], bool]:
@@ -189,7 +199,16 @@ _OUTAGES: Final = (
         "Run `tailorbird up`, which brings them up to date.",
     ),
     _Outage(_has_code(*_BUSY), "The database was busy with other work on the same rows", "Wait until that is done."),
-    _Outage(_database_away, "The database went away or cannot be reached"),
+    _Outage(
+        _login_refused,
+        "PostgreSQL refuses the login or has no such database",
+        "Check user, password and database of TAILORBIRD_DATABASE_URL; without it, `tailorbird up` corrects the login.",
+    ),
+    _Outage(
+        _database_away,
+        "The database went away or cannot be reached",
+        f"If TAILORBIRD_DATABASE_URL is set, check it and its server. {_STATUS}",
+    ),
     _Outage(
         lambda error: _store(error) and bool(_STORE_REFUSES.search(str(error))),
         "The object store refuses access",

@@ -68,7 +68,10 @@ def session(url: URL) -> Iterator[Any]:
         connection = _connect(url)
     except psycopg2.OperationalError as error:
         # libpq's message names host, port, role and database, never the password.
-        raise DatabaseRefusedError(f"The database does not let {url.username} in: {str(error).strip()}") from None
+        raise DatabaseRefusedError(
+            f"The database does not let {url.username} in: {str(error).strip()}. Check TAILORBIRD_DATABASE_URL and its "
+            "server; if the server is ours, restart it with `tailorbird down` and `tailorbird up`."
+        ) from None
     try:
         connection.set_isolation_level(ISOLATION_LEVEL_AUTOCOMMIT)
         yield connection.cursor()

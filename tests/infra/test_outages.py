@@ -16,7 +16,7 @@ import requests
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from mlflow import MlflowClient
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from infra.calls import ask
 from infra.database import engine
@@ -95,6 +95,8 @@ def test_prefect_without_its_client_is_recognised_too() -> None:
         ("40P01", "The database was busy"),
         ("57P01", "The database went away"),
         ("58030", "The database went away"),
+        ("28P01", "PostgreSQL refuses the login"),
+        ("3D000", "PostgreSQL refuses the login or has no such database"),
     ],
 )
 def test_an_error_of_postgres_is_recognised_by_its_code(database: str, code: str, cause: str) -> None:
@@ -102,6 +104,22 @@ def test_an_error_of_postgres_is_recognised_by_its_code(database: str, code: str
     with engine(database).connect() as connection:
         error = caught(lambda: connection.execute(raising))
     assert str(explain(error)).startswith(cause)
+
+
+@pytest.mark.parametrize("wrong", ["user", "password", "database"])
+def test_a_refused_login_is_told_from_a_server_that_is_away(database: str, wrong: str) -> None:
+    place = make_url(database)
+    mistakes = {
+        "user": place.set(username="nobody"),
+        "password": place.set(password="wrong"),
+        "database": place.set(database="gone"),
+    }
+    address = mistakes[wrong].render_as_string(hide_password=False)
+    reason = str(explain(caught(lambda: engine(address).connect())))
+    assert reason.startswith("PostgreSQL refuses the login or has no such database (")
+    assert "Check user, password and database of TAILORBIRD_DATABASE_URL" in reason
+    away = place.set(port=1).render_as_string(hide_password=False)
+    assert "If TAILORBIRD_DATABASE_URL is set, check it" in str(explain(caught(lambda: engine(away).connect())))
 
 
 def test_a_mistake_in_a_statement_is_no_outage_and_its_message_holds_no_parameter(database: str) -> None:

@@ -65,6 +65,8 @@ def test_on_a_given_server_a_role_that_may_not_is_told_the_sql_to_run(admin: URL
 
 
 def test_a_server_that_is_not_there_is_named_without_the_password(admin: URL) -> None:
-    with pytest.raises(DatabaseRefusedError, match="does not let postgres in") as refusal:
+    with pytest.raises(
+        DatabaseRefusedError, match=r"(?s)does not let postgres in.*Check TAILORBIRD_DATABASE_URL"
+    ) as refusal:
         roles.share_server(admin.set(port=1, password="hidden"), "prefect")
     assert "hidden" not in str(refusal.value)
