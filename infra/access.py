@@ -8,15 +8,15 @@ from psycopg2 import errors, sql
 from psycopg2.extensions import encrypt_password
 from sqlalchemy import URL
 
-from infra import grants, logins, roles
+from infra import grants, logins, role_attributes, roles
 from infra.grants import OPERATOR, Role
+from infra.role_attributes import PLAIN
 from infra.settings import Settings
 from infra.state import Say
 
 _LOCK: Final = 0x7A12
 _ATTEMPTS: Final = 2
 _PUBLIC: Final = "PUBLIC"
-_PLAIN: Final = sql.SQL("LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {}")
 # By default everybody may fill the disk with large objects.
 _LARGE_OBJECTS: Final = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid,bytea)")
 
@@ -119,6 +119,8 @@ class _Work:
         missing = {right for right in wanted - actual if right._replace(role=_PUBLIC) not in public - taken}
         statements = [_statement("REVOKE", right) for right in sorted(excess)]
         statements += [_statement("GRANT", right) for right in sorted(missing)]
+        if self._ours:
+            statements += role_attributes.corrections(self._cursor, list(self._names.values()))
         return statements + ([self._read_studies()] if OPERATOR in ready and not self._studies_are_read() else [])
 
     def _make(self, statement: sql.Composed, role: Role) -> None:
@@ -136,8 +138,9 @@ class _Work:
         name = self._names[role]
         password = logins.password_of(self._settings, role)
         verifier = encrypt_password(password, name, self._cursor.connection, "scram-sha-256")
-        kind = _PLAIN if self._ours else sql.SQL("LOGIN PASSWORD {}")
-        return sql.SQL(f"{verb} ROLE {{}} ").format(sql.Identifier(name)) + kind.format(sql.Literal(verifier))
+        kind = PLAIN if self._ours else sql.SQL("LOGIN")
+        beginning = sql.SQL(f"{verb} ROLE {{}} ").format(sql.Identifier(name)) + kind
+        return beginning + sql.SQL(" PASSWORD {}").format(sql.Literal(verifier))
 
     def _things(self) -> set[str]:
         """Return the tables and views that exist: those of Optuna come with the first search."""

@@ -278,6 +278,34 @@ def test_on_our_server_a_role_with_another_password_and_more_rights_is_repaired(
     assert place.run(READER, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user") == [(False,)]
 
 
+OWN_SETTINGS = {
+    "everywhere": "ALTER ROLE CURRENT_USER SET statement_timeout = '1ms'",
+    "in one database": "ALTER ROLE CURRENT_USER IN DATABASE tailorbird SET statement_timeout = '1ms'",
+    "before any statement": "ALTER ROLE CURRENT_USER SET local_preload_libraries = 'not_there'",
+}
+
+
+@pytest.mark.parametrize("change", OWN_SETTINGS.values(), ids=OWN_SETTINGS)
+def test_on_our_server_what_a_role_set_for_all_who_use_its_login_is_reset(place: Place, change: str) -> None:
+    place.run(READER, change)
+    with pytest.raises(psycopg2.OperationalError):
+        place.run(READER, "SELECT pg_sleep(1)")
+    assert place.up()
+    assert place.run(READER, "SELECT pg_sleep(0.01), 1") == [("", 1)]
+    assert logins.usable(place.settings) == list(ROLES)
+    assert place.up() is False
+
+
+@pytest.mark.parametrize("change", ["ALTER ROLE {} SUPERUSER CREATEROLE", "GRANT tailorbird_operator, postgres TO {}"])
+def test_on_our_server_attributes_and_memberships_that_somebody_gave_are_taken_back(place: Place, change: str) -> None:
+    run(place.admin, change.format("tailorbird_reader"))
+    assert place.run(READER, "SELECT count(*) FROM identity.users") == [(2,)]
+    assert place.up()
+    with pytest.raises(errors.InsufficientPrivilege):
+        place.run(READER, "SELECT count(*) FROM identity.users")
+    assert place.up() is False
+
+
 def test_a_database_restored_on_a_server_without_the_roles_gets_them_again(place: Place) -> None:
     for role in ROLES:
         name = logins.name_of(role, "tailorbird")
