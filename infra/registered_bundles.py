@@ -4,9 +4,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import Any, Final
 
+import requests
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
 
 from infra.manifests import MANIFEST, SIGNATURE, BundleRefusedError, Manifest, check_names, read_signed, sha256, verify
 from infra.registry import MODEL_PATH, Registry
@@ -54,6 +56,12 @@ def check_listing(registry: Registry, run_id: str, digest: str | None) -> dict[s
     return sizes
 
 
+def signed_manifest(registry: Registry, run_id: str) -> dict[str, Any]:
+    """Return what the signed manifest of a run's model says of it. Raises BundleRefusedError."""
+    with TemporaryDirectory() as scratch, _named(scratch, run_id):
+        return _manifest(registry, run_id, None, registry.files(run_id, MODEL_PATH), Path(scratch)).content
+
+
 def check_files(registry: Registry, run_id: str, digest: str | None) -> None:
     """Download a run's model and verify all of it. Raises BundleRefusedError."""
     with downloaded_model(registry, run_id) as folder:
@@ -64,7 +72,7 @@ def check_files(registry: Registry, run_id: str, digest: str | None) -> None:
 def downloaded_model(registry: Registry, run_id: str) -> Iterator[Path]:
     """Yield a private folder with a run's model, unverified. Refusals raised inside name the run, not the folder."""
     with TemporaryDirectory() as scratch:
-        folder = registry.download(run_id, MODEL_PATH, Path(scratch))
+        folder = _downloaded(registry, run_id, MODEL_PATH, Path(scratch))
         with _named(str(folder), run_id):
             yield folder
 
@@ -99,7 +107,24 @@ def _there(sizes: dict[str, int], name: str) -> bool:
 
 
 def _fetched(registry: Registry, run_id: str, name: str, scratch: Path) -> Path:
-    return registry.download(run_id, f"{MODEL_PATH}/{name}", scratch)
+    return _downloaded(registry, run_id, f"{MODEL_PATH}/{name}", scratch)
+
+
+def _downloaded(registry: Registry, run_id: str, path: str, to: Path) -> Path:
+    """Download from a run. MLflow gives no more than it stores: a link, or a file that it lists and lacks, is refused.
+
+    Its client reports every failure as a path that does not exist, so a server that stopped answering is told apart.
+    """
+    try:
+        return registry.download(run_id, path, to)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        if not registry.answers:
+            raise requests.exceptions.ConnectionError("while a model was downloaded") from None
+        raise BundleRefusedError(
+            f"{_place(run_id)} cannot be downloaded: {path} is missing, is a link or holds one. {_restore(run_id)}"
+        ) from None
 
 
 def _restore(run_id: str) -> str:

@@ -1,7 +1,6 @@
 """The one MLflow client: runs, registered versions and their aliases. MLflow is where people look and decide."""
 
 import time
-from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -166,10 +165,6 @@ class Registry:
         """The address of a registered version's page."""
         return f"{self._pages}/#/models/{NAME}/versions/{version}"
 
-    def settings(self, run_id: str) -> dict[str, Any]:
-        """The model's settings that a training run used, as values."""
-        return {name: _value(text) for name, text in self.run(run_id).data.params.items()}
-
     def download(self, run_id: str, path: str, to: Path) -> Path:
         """Fetch a file or folder of a run's artifacts."""
         source = f"runs:/{run_id}/{path}"
@@ -270,11 +265,3 @@ def _may_be_gone(version: int) -> Iterator[None]:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
         raise VersionGoneError(f"Version {version} was deleted in MLflow: run `tailorbird review` again.") from None
-
-
-def _value(text: str) -> Any:
-    """MLflow keeps parameters as text; settings are numbers, words and truth values."""
-    try:
-        return literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

@@ -9,7 +9,7 @@ from prefect.context import FlowRunContext
 from infra import data_docs
 from infra.installation import Installation
 from infra.registry import Registry
-from tasks.report import flow_run_page, key_of
+from tasks.report import flow_run_page, is_own_page, key_of, own_pages
 
 Links = dict[str, str]
 """Addresses by name, which is a tag in MLflow too."""
@@ -43,10 +43,10 @@ def of_training(here: Installation, registry: Registry, dataset_version: str, se
     return {name: address for name, address in found.items() if address}
 
 
-def of_version(here: Installation, registry: Registry, version: int, run_id: str) -> Links:
+def of_version(here: Installation, registry: Registry, version: int, run_id: str, dataset_version: str) -> Links:
     """Where a registered version comes from: its training run, and what led to that, as the run says itself.
 
-    Tags can be set by anybody who may log in: what is no web address is left out.
+    Tags can be set by anybody who may log in: what leads to no page of this installation is left out.
     """
     tags = registry.run(run_id).data.tags
     found = {
@@ -54,9 +54,10 @@ def of_version(here: Installation, registry: Registry, version: int, run_id: str
         TRAINING: registry.page(run_id),
         PREFECT_RUN: tags.get(PREFECT_RUN, ""),
         SEARCH: registry.page(tags["search_run"]) if tags.get("search_run") else "",
-        DATA_DOCS: docs_page(here, tags["dataset_version"]),
+        DATA_DOCS: docs_page(here, dataset_version),
     }
-    return {name: address for name, address in found.items() if address.startswith("http")}
+    pages = own_pages(here)
+    return {name: address for name, address in found.items() if is_own_page(address, pages)}
 
 
 def markdown(links: Mapping[str, str]) -> str:

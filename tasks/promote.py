@@ -16,6 +16,8 @@ from infra.registry import Registry
 from infra.schema import promotions
 from tasks.champion import Champion, champion
 from tasks.reviews import Answer, DecisionRefusedError, Review, close
+from tasks.store_evaluation import evaluation_of
+from tasks.trained_bundles import recorded
 
 _COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 
@@ -23,22 +25,20 @@ _COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "dig
 def promote(here: Installation, registry: Registry, review: Review, answer: Answer) -> None:
     """Keep the version's bundle, then replace the champion that the gate compared it with.
 
-    Raises DecisionRefusedError when that one answers no more, or somebody else decided first, and BundleRefusedError
-    when MLflow holds another bundle than the reviewed one.
+    Raises DecisionRefusedError when that one answers no more, or somebody else decided first, BundleRefusedError when
+    MLflow holds another bundle than the reviewed one, and AlteredEvaluationError when it holds other figures.
     """
     version = int(review["model_version"])
     with here.engine.connect() as connection:
         _expect(champion(connection), review)
     check_version(registry, registry.version(version), review["run_id"])
     bundle, manifest = _kept(here, registry, review)
-    run = registry.run(review["run_id"])
     row = {
         "follows": review["against"],
         "model_version": version,
         "kind": manifest["kind"],
         "dataset_version": review["dataset_version"],
-        # JSON has no word for what could not be measured.
-        "metrics": {name: value for name, value in run.data.metrics.items() if isfinite(value)},
+        "metrics": _figures(here, registry, review["run_id"]),
         "bundle": str(bundle),
         "digest": review["digest"],
         "run_id": review["run_id"],
@@ -61,6 +61,17 @@ def _kept(here: Installation, registry: Registry, review: Review) -> tuple[Path,
             f"from {review['run_id']}. Run `tailorbird review` again."
         )
     return bundle, manifest
+
+
+def _figures(here: Installation, registry: Registry, run_id: str) -> dict[str, float]:
+    """Return what training measured; metrics of a run in MLflow can be logged again by anybody who may log in.
+
+    Empty for runs of older versions. Raises AlteredEvaluationError.
+    """
+    trained = recorded(here.engine, run_id)
+    figures = evaluation_of(registry, run_id, trained.evaluation_digest).summary if trained else {}
+    # JSON has no word for what could not be measured.
+    return {name: value for name, value in figures.items() if isfinite(value)}
 
 
 def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Answer) -> None:

@@ -41,6 +41,12 @@ def own_pages(here: Installation) -> tuple[str, ...]:
     return tuple(page.rstrip("/") for page in pages if page)
 
 
+def is_own_page(address: str, pages: tuple[str, ...]) -> bool:
+    """Return whether an address leads to one of the pages, and ends neither a link of Markdown nor one of HTML."""
+    own = any(address == page or address.startswith((f"{page}/", f"{page}?")) for page in pages)
+    return own and not set(address) & _NO_ADDRESS
+
+
 def _cell(value: Any, pages: tuple[str, ...]) -> Any:
     """Return a value for a table on Prefect's page, which reads each text as Markdown, with pictures and links."""
     if isinstance(value, Mapping):
@@ -58,8 +64,7 @@ def _own_link(text: str, pages: tuple[str, ...]) -> str | None:
     """Return an address or a Markdown link that leads to one of the pages, its text escaped; None for all else."""
     link = _LINK.fullmatch(text)
     label, address = link.groups() if link else ("", text)
-    own = any(address == page or address.startswith((f"{page}/", f"{page}?")) for page in pages)
-    if not own or set(address) & _NO_ADDRESS:
+    if not is_own_page(address, pages):
         return None
     return f"[{for_markdown(label)}]({address})" if link else address
 

@@ -1,15 +1,14 @@
 """Tells reviewers what they decide about: a report beside the run, the model card on the version, links."""
 
-import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import pyarrow.compute as pc
 
-from infra.bundles import MANIFEST
 from infra.installation import Installation
-from infra.registry import MODEL_PATH, Registry
+from infra.registered_bundles import signed_manifest
+from infra.registry import Registry
 from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.dataset import Dataset
 from models.evaluation.evaluate import Evaluation
@@ -41,10 +40,10 @@ def tell_reviewers(here: Installation, registry: Registry, found: Reviewed) -> s
     """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
     address in MLflow."""
     dataset = open_dataset(found.dataset_version)
-    ways = links.of_version(here, registry, found.version, found.run_id)
+    ways = links.of_version(here, registry, found.version, found.run_id, found.dataset_version)
     ways[links.REPORT] = registry.artifact_page(found.run_id, f"{FOLDER}/{REPORT}")
     store_report(registry, found, dataset, ways)
-    registry.describe(found.version, card(_subject(registry, found, dataset, ways)))
+    registry.describe(found.version, card(_subject(found, dataset, ways)))
     registry.tag_version(found.version, {name: address for name, address in ways.items() if name != links.VERSION})
     links.show_links(ways, f"version {found.version}")
     return ways[links.REPORT]
@@ -63,13 +62,12 @@ def store_report(registry: Registry, found: Reviewed, dataset: Dataset, ways: li
 
 
 def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Links, scratch: Path) -> Page:
-    run = registry.run(found.run_id)
     plots = registry.download(found.run_id, EVALUATION_PATH, scratch)
-    manifest = json.loads(registry.download(found.run_id, f"{MODEL_PATH}/{MANIFEST}", scratch).read_text())
-    mine, kind = found.candidate, str(run.data.tags["kind"])
+    manifest = signed_manifest(registry, found.run_id)
+    mine, kind = found.candidate, found.kinds[found.run_id]
     reference = found.compared[found.reference] if found.reference else None
     people = examples(mine, reference, dataset) if reference else []
-    facts = {"data set": found.dataset_version, "git commit": run.data.tags.get("git_commit", ""), "run": found.run_id}
+    facts = {"data set": found.dataset_version, "git commit": manifest["git_commit"], "run": found.run_id}
     return Page(
         version=found.version,
         kind=kind,
@@ -88,18 +86,18 @@ def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Lin
         examples=people,
         titles=titles(dataset, people),
         limits=weaknesses(mine.summary, found.gate),
-        facts=facts | {"seed": run.data.tags.get("seed", "")},
-        settings=dict(sorted(run.data.params.items())),
-        libraries=dict(sorted(manifest.get("libraries", {}).items())),
+        facts=facts | {"seed": str(manifest["seed"])},
+        settings={name: str(value) for name, value in sorted(manifest["parameters"].items())},
+        libraries=dict(sorted(manifest["libraries"].items())),
         links={links.TEXTS[name]: address for name, address in ways.items() if name != links.REPORT},
     )
 
 
-def _subject(registry: Registry, found: Reviewed, dataset: Dataset, ways: links.Links) -> Subject:
+def _subject(found: Reviewed, dataset: Dataset, ways: links.Links) -> Subject:
     mine = found.candidate
     return Subject(
         version=found.version,
-        kind=str(registry.run(found.run_id).data.tags["kind"]),
+        kind=found.kinds[found.run_id],
         candidate=THIS,
         reference=found.reference,
         material=material(dataset, found.dataset_version, mine),

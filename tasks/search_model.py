@@ -9,6 +9,7 @@ from typing import Any, Final
 from prefect import task
 
 from infra.installation import Installation, current
+from infra.promoted_bundles import verify_promoted
 from infra.registry import Registry
 from models import catalog
 from models.search_plan import Budget, SearchError, SearchPlan
@@ -47,7 +48,7 @@ def search_model(
     manifest_of(here, version)
     if not 1 <= workers <= MOST_WORKERS:
         raise SearchError(f"A search has from 1 to {MOST_WORKERS} workers on one machine.")
-    first = _first(here, registry, version, kind)
+    first = _first(here, version, kind)
     if budget.trials:  # a short search tries what is known to be good, at least
         budget = replace(budget, trials=max(budget.trials, len(first)))
     points = budget.trials or GRID
@@ -70,7 +71,7 @@ def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
     return [*spaces.values()]
 
 
-def _first(here: Installation, registry: Registry, version: str, kind: str) -> list[dict[str, Any]]:
+def _first(here: Installation, version: str, kind: str) -> list[dict[str, Any]]:
     """Where a search begins: the defaults, the best of earlier searches, the champion's own if it is such a model."""
     known = [asdict(catalog.config(kind))]
     earlier = best_for(here, version, kind)
@@ -78,7 +79,7 @@ def _first(here: Installation, registry: Registry, version: str, kind: str) -> l
     with here.engine.connect() as connection:
         holder = champion(connection)
     if holder and holder["kind"] == kind:
-        known.append(registry.settings(str(registry.version(holder["model_version"]).run_id)))
+        known.append(verify_promoted(holder)["parameters"])
     settings = [within(catalog.model_type(kind).space, one) for one in known]
     return [one for place, one in enumerate(settings) if one not in settings[:place]]
 

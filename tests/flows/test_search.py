@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from sqlalchemy import delete, text
 
 from infra.installation import Installation
-from infra.registry import Registry
+from infra.promoted_bundles import verify_promoted
 from infra.schema import search_results
 from models import catalog
 from models.als import ImplicitALS
@@ -96,10 +96,8 @@ def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(here: 
     with here.engine.connect() as connection:
         holder = champion(connection)
     assert holder is not None
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    run_id = registry.version(holder["model_version"]).run_id
-    own = within(catalog.model_type(holder["kind"]).space, registry.settings(str(run_id)))
-    begins = _first(here, registry, newest_version(), holder["kind"])
+    own = within(catalog.model_type(holder["kind"]).space, verify_promoted(holder)["parameters"])
+    begins = _first(here, newest_version(), holder["kind"])
     assert own in begins
     assert begins[0].items() <= asdict(catalog.config(holder["kind"])).items()
 

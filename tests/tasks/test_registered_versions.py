@@ -1,10 +1,12 @@
 """Registered versions that somebody with write access to MLflow altered, on every way that opens or promotes them."""
 
+import json
+import math
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import requests
 from mlflow import MlflowClient
 from sqlalchemy import select, text
 
@@ -23,7 +26,9 @@ from infra.bundles import BundleRefusedError
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation
 from infra.mlflow_model import mlflow_files
+from infra.outages import explain
 from infra.private_folders import SharedFolderError
+from infra.registered_bundles import downloaded_model, signed_manifest
 from infra.registry import MODEL_PATH, NAME, Registry
 from infra.schema import promotions
 from infra.settings import load
@@ -32,9 +37,11 @@ from models.dataset import Dataset
 from models.errors import TailorbirdError
 from models.gate.check import Check, Gate
 from models.most_popular import Config, MostPopular, popularity
+from models.own_frequency import Config as Settings
 from models.own_frequency import OwnFrequency
 from tasks.carry_out import carry_out
 from tasks.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
+from tasks.links import TRAINING, VERSION, of_version
 from tasks.promote import promote
 from tasks.reconcile import _hear_alias
 from tasks.review_models import _register
@@ -116,10 +123,30 @@ def trained(here: Installation, registry: Registry, folder: Path, model: Any, po
     run_id = registry.start_run(model.kind, "a key", {}, {"kind": model.kind})
     origin = bundles.Origin("v1", 7, run_id)
     digest = bundles.write(folder / MODEL_PATH, model, popular, origin, beside=mlflow_files(run_id))
+    figures = measured(folder / EVALUATION_PATH, 0.25)
     registry.log_folder(run_id, folder)
     registry.finish_run(run_id)
-    record(here.engine, TrainedBundle(run_id, "a key", model.kind, "v1", digest, "figures"))
+    record(here.engine, TrainedBundle(run_id, "a key", model.kind, "v1", digest, figures))
     return run_id, digest
+
+
+def measured(folder: Path, ndcg: float) -> str:
+    """Write what training measures; returns its digest."""
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"user_key": ["u1"]}), folder / PER_USER)
+    (folder / SUMMARY).write_text(json.dumps({"ndcg_at_10": ndcg, "score_ms": math.nan}))
+    return evaluation_digest(folder)
+
+
+class Bare(Ear):
+    """An MLflow server that has nothing of what it is asked for, and may be about to end."""
+
+    well = True
+
+    def answer(self, path: str, _said: Any) -> tuple[int, Any]:
+        if path == "/health" and self.well:
+            return 200, None
+        return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}
 
 
 class Bomb:
@@ -219,16 +246,49 @@ def test_a_model_that_was_altered_between_training_and_review_is_refused_at_the_
 
 def test_figures_that_were_altered_between_training_and_review_are_not_read(shop: Shop, tmp_path: Path) -> None:
     folder = tmp_path / "evaluation"
-    folder.mkdir()
-    pq.write_table(pa.table({"user_key": ["u1"]}), folder / PER_USER)
-    (folder / SUMMARY).write_text('{"ndcg_at_10": 0.1}')
-    digest = evaluation_digest(folder)
+    digest = measured(folder, 0.1)
     shop.registry.log_folder(shop.run_id, folder, EVALUATION_PATH)
-    assert evaluation_of(shop.registry, shop.run_id, digest).summary == {"ndcg_at_10": 0.1}
-    (folder / SUMMARY).write_text('{"ndcg_at_10": 0.9}')
+    assert evaluation_of(shop.registry, shop.run_id, digest).summary["ndcg_at_10"] == 0.1
+    measured(folder, 0.9)
     shop.registry.log_folder(shop.run_id, folder, EVALUATION_PATH)
     with pytest.raises(AlteredEvaluationError, match=f"figures of run {shop.run_id} in MLflow are not those"):
         evaluation_of(shop.registry, shop.run_id, digest)
+    with pytest.raises(AlteredEvaluationError):
+        carry_out(shop.here, shop.registry, shop.number, YES)
+    assert shop.promoted() == []
+
+
+def test_figures_of_a_promotion_are_those_that_training_measured_whatever_mlflow_shows(shop: Shop) -> None:
+    client = MlflowClient(shop.registry.tracking_uri)
+    client.log_metric(shop.run_id, "ndcg_at_10", 0.99)
+    client.log_metric(shop.run_id, "another", 1.0)
+    promote(shop.here, shop.registry, review_of(shop.here, shop.number), YES)
+    with shop.here.engine.connect() as connection:
+        assert connection.execute(select(promotions.c.metrics)).scalar_one() == {"ndcg_at_10": 0.25}
+
+
+def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_MLFLOW_PAGE", shop.here.endpoints.mlflow_page)
+    client = MlflowClient(shop.registry.tracking_uri)
+    client.log_param(shop.run_id, "another", "1")
+    told = {"search_run": "x) ![](http://evil.example/p.png", "prefect_run": "http://evil.example/"}
+    for name, value in (told | {"kind": "als", "seed": "9"}).items():
+        client.set_tag(shop.run_id, name, value)
+    manifest = signed_manifest(shop.registry, shop.run_id)
+    assert (manifest["kind"], manifest["seed"], manifest["parameters"]) == ("own_frequency", 7, asdict(Settings()))
+    assert set(of_version(shop.here, shop.registry, shop.number, shop.run_id, "v1")) == {VERSION, TRAINING}
+
+
+def test_a_download_that_breaks_off_is_an_outage_and_what_mlflow_does_not_give_is_refused() -> None:
+    with Bare() as server:
+        with pytest.raises(BundleRefusedError, match="cannot be downloaded: model is missing, is a link or holds one"):
+            downloaded_model(Registry(server.url), "a run").__enter__()
+        server.well = False
+        with pytest.raises(requests.exceptions.ConnectionError) as broken:
+            downloaded_model(Registry(server.url), "a run").__enter__()
+    assert str(explain(broken.value)).startswith("MLflow cannot be reached (while a model was downloaded).")
 
 
 def test_a_run_of_anybody_else_is_not_reviewed(shop: Shop) -> None:
