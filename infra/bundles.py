@@ -14,6 +14,7 @@ from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 import numpy as np
 from numpy.typing import NDArray
 
+from infra import user_names
 from infra.manifests import (
     FILES,
     FORMAT,
@@ -48,6 +49,7 @@ __all__ = [
 ]
 
 _SEGMENTS = "segments."
+_ARRAYS = ("arrays.npz", "fallback.npz")
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,16 @@ def write(
 
 
 def load(folder: Path, digest: str | None = None) -> Bundle:
-    """Verify a bundle and read the files that were verified, without pickle. Raises BundleRefusedError."""
+    """Verify a bundle and read the files that were verified, without pickle. Raises BundleRefusedError.
+
+    A model from before a rotation of the pseudonym key knows its users by their present keys.
+    """
     with verified(folder, digest) as bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])
-        model = from_state(manifest.content["kind"], settings, _arrays(folder, files, "arrays.npz"))
-        others = _arrays(folder, files, "fallback.npz")
+        named_by = manifest.content.get("pseudonym_key")
+        arrays, others = (user_names.present(_arrays(folder, files, name), named_by) for name in _ARRAYS)
+        model = from_state(manifest.content["kind"], settings, arrays)
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     return Bundle(model, others["scores"], others["available"], segments, manifest.content, manifest.digest)

@@ -1,6 +1,6 @@
 """The table that names the keys and the random id a database belongs to."""
 
-from sqlalchemy import CheckConstraint, Column, Integer, Table, Text
+from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text
 
 from infra.schema import metadata as metadata
 from infra.schema import moment
@@ -18,9 +18,11 @@ fingerprints = Table(
     moment("retired_at"),
     Column("retired_by", Text),
     Column("retired_because", Text),
+    Column("pending", Boolean, nullable=False, server_default="false"),
     CheckConstraint(
         "kind IN ('installation', 'pseudonym-key', 'signing-key')", name="ck_installation_fingerprints_kind"
     ),
     comment="Fingerprints of the keys, one row per key; the highest generation is in use. The kind `installation` "
-    "holds the random id that var and lake hold too. A public signing key stays trusted until `retired_at`.",
+    "holds the random id that var and lake hold too. A public signing key stays trusted until `retired_at`. "
+    "A `pending` key is in use once all stores are re-keyed.",
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, select, update
 
 from infra.credentials import given_secret, known_secret, variable
 from infra.fingerprint_schema import fingerprints
@@ -19,6 +19,9 @@ SIGNING: Final = "signing-key"
 KEYS: Final = (PSEUDONYM, SIGNING)
 _LOCK: Final = 0x7A12
 _HEX_DIGITS: Final = 32
+# `up` compares the keys before it brings an older schema, without this column, up to date.
+_IS_PENDING: Final = "coalesce((to_jsonb(installation_fingerprints) ->> 'pending')::boolean, false)"
+_PENDING: Final[ColumnElement[bool]] = literal_column(_IS_PENDING).label("pending")
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,8 @@ class Fingerprint:
     retired_at: datetime | None
     retired_by: str | None
     retired_because: str | None
+    pending: bool
+    """A rotation of the pseudonym key has begun, and not all stores are re-keyed yet."""
 
 
 def fingerprint(kind: str, key: str) -> str:
@@ -60,13 +65,19 @@ def source(settings: Settings, kind: str) -> str:
 
 def rows(connection: Connection) -> list[Fingerprint]:
     """Return every row, the newest of each kind last."""
-    ordered = select(fingerprints).order_by(fingerprints.c.kind, fingerprints.c.generation)
+    known = [column for column in fingerprints.c if column.name != "pending"]
+    ordered = select(*known, _PENDING).order_by(fingerprints.c.kind, fingerprints.c.generation)
     return [Fingerprint(**row) for row in connection.execute(ordered).mappings()]
 
 
 def newest(found: list[Fingerprint]) -> Mapping[str, Fingerprint]:
     """Return the row in use of each kind."""
-    return {row.kind: row for row in found}
+    return {row.kind: row for row in found if not row.pending}
+
+
+def pending(found: list[Fingerprint]) -> Fingerprint | None:
+    """Return the row of a rotation that is not finished, or None."""
+    return next((row for row in found if row.pending), None)
 
 
 def trusted(found: list[Fingerprint]) -> list[str]:
@@ -79,8 +90,11 @@ def lock(connection: Connection) -> None:
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
-def record(connection: Connection, kind: str, value: str, actor: str, reason: str) -> None:
-    """Enter a key, or the installation's id, as the newest of its kind; call it under the lock."""
+def record(connection: Connection, kind: str, value: str, actor: str, reason: str, *, begun: bool = False) -> None:
+    """Enter a key, or the installation's id, as the newest of its kind; call it under the lock.
+
+    With `begun` it is not in use before `complete`.
+    """
     latest = newest(rows(connection)).get(kind)
     row = {
         "kind": kind,
@@ -90,4 +104,10 @@ def record(connection: Connection, kind: str, value: str, actor: str, reason: st
         "actor": actor,
         "reason": reason,
     }
-    connection.execute(insert(fingerprints).values(row))
+    connection.execute(insert(fingerprints).values(row | ({"pending": True} if begun else {})))
+
+
+def complete(connection: Connection) -> None:
+    """Let the pending key be the one in use from now on."""
+    done = update(fingerprints).where(fingerprints.c.pending).values(pending=False, since=func.now())
+    connection.execute(done)

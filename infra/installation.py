@@ -44,9 +44,9 @@ class Installation:
         trust.check_lake(self.engine, opened, self._checked[1])
         return opened
 
-    @cached_property
+    @property
     def key(self) -> bytes:
-        """The key of the pseudonyms."""
+        """The key of the pseudonyms; read each time, since it may be rotated while nothing works."""
         self._checked  # noqa: B018 -- no pseudonym is made with a key that was not compared
         return lasting_secret(self.settings, PSEUDONYM).encode()
 

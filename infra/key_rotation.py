@@ -76,13 +76,23 @@ def listed(engine: Engine) -> list[dict[str, Any]]:
             "kind": row.kind,
             "generation": row.generation,
             "fingerprint": row.fingerprint,
-            "state": "in use" if row in current else "retired" if row.retired_at else "trusted",
+            "state": _state(row, in_use=row in current),
             "since": row.since,
             "actor": row.actor,
             "reason": row.reason,
         }
         for row in found
     ]
+
+
+def _state(row: Fingerprint, *, in_use: bool) -> str:
+    if row.pending:
+        return "rotation not finished"
+    if in_use:
+        return "in use"
+    if row.kind == PSEUDONYM:
+        return "replaced"
+    return "retired" if row.retired_at else "trusted"
 
 
 def _new_key(settings: Settings, found: list[Fingerprint]) -> str:

@@ -10,17 +10,19 @@ from urllib.parse import unquote
 import pyarrow as pa
 from deltalake import ColumnProperties, CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from pyarrow.fs import FileSelector, PyFileSystem
 
 from infra import compaction
 from models import columns
 
 _PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
 # Each of their values is there once: a dictionary of them takes as long as everything else together.
-_WRITTEN = WriterProperties(column_properties={columns.EVENT_ID: _PLAIN, columns.PAYLOAD_HASH: _PLAIN})
+EVENT_FILES = WriterProperties(column_properties={columns.EVENT_ID: _PLAIN, columns.PAYLOAD_HASH: _PLAIN})
 _REPEATED = ColumnProperties(dictionary_enabled=True)
 # Of a data set only names repeat: a dictionary of all the numbers takes twice as long as everything else together. For
 # the users and items of a large shop there is no room in a dictionary of the usual 1 MB.
-_DATASET = WriterProperties(
+DATASET_FILES = WriterProperties(
     compression="LZ4_RAW",
     default_column_properties=ColumnProperties(dictionary_enabled=False),
     column_properties={columns.USER_KEY: _REPEATED, columns.ITEM_ID: _REPEATED, columns.EVENT_TYPE: _REPEATED},
@@ -28,6 +30,15 @@ _DATASET = WriterProperties(
 )
 _OWNER: Final = "installation"
 _NO_ROWS: Final = pa.schema({"installation": pa.string()})
+
+
+@dataclass(frozen=True)
+class Ownership:
+    """Whose a lake is."""
+
+    installation: str
+    key: str | None
+    """The fingerprint of the pseudonym key of its users; None in lakes from before it was written down."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +58,36 @@ class Lake:
         except TableNotFoundError:
             return None
 
+    def ownership(self) -> Ownership | None:
+        """Return whose lake it is, or None for a lake without an owner."""
+        table = self._open(_OWNER)
+        if table is None:
+            return None
+        about = table.metadata()
+        return Ownership(str(about.name), about.description or None)
+
     def owner(self) -> str | None:
         """Return the id of the installation that the lake belongs to, or None for a lake without one."""
-        table = self._open(_OWNER)
-        return table.metadata().name if table else None
+        owned = self.ownership()
+        return owned.installation if owned else None
 
-    def claim_for(self, installation: str) -> None:
-        """Make the lake this installation's unless it has an owner. Of two claims at once the first one stays."""
+    def claim_for(self, installation: str, key: str | None = None) -> None:
+        """Make the lake this installation's unless it has an owner. Of two claims at once the first one stays.
+
+        `key` is the fingerprint of the pseudonym key.
+        """
         try:
             # A table without rows is one small object, which every object store creates once only.
-            DeltaTable.create(self._address(_OWNER), _NO_ROWS, mode="error", name=installation)
+            DeltaTable.create(self._address(_OWNER), _NO_ROWS, mode="error", name=installation, description=key)
         except DeltaError:
             if self.owner() is None:
                 raise
+
+    def note_key(self, key: str) -> None:
+        """Write down the fingerprint of the key that the lake's users are named with from now on."""
+        table = self._open(_OWNER)
+        if table is not None and table.metadata().description != key:
+            table.alter.set_table_description(key)
 
     def events(self, version: int | None = None) -> DeltaTable | None:
         """The events table as it is, or as it was at `version`; None before the first ingest."""
@@ -68,11 +96,10 @@ class Lake:
     def event_files(self, version: int | None = None, months: Collection[str] | None = None) -> list[str]:
         """The Parquet files of the events table, or of some `months` of it, for an engine to read."""
         table = self.events(version)
-        files = table.file_uris() if table else []
+        files = self._paths(table) if table else []
         if months is not None:
             files = [file for file in files if any(f"/{columns.MONTH}={month}/" in file for month in months)]
-        # Delta writes local paths like addresses: a space in a folder's name comes as %20.
-        return files if "://" in self.root else [unquote(file) for file in files]
+        return files
 
     def committed_chunk(self, batch_id: str) -> int:
         """The last chunk of the batch that the lake holds; -1 when it holds none."""
@@ -90,7 +117,7 @@ class Lake:
             mode="append",
             schema_mode="merge",  # a lake of an earlier version has fewer columns
             partition_by=[columns.MONTH],
-            writer_properties=_WRITTEN,
+            writer_properties=EVENT_FILES,
             configuration=compaction.KEEP_LOG,
             commit_properties=CommitProperties(app_transactions=[Transaction(batch_id, chunk)]),
         )
@@ -130,7 +157,7 @@ class Lake:
         What a crash may have left of it is replaced, unless `rows` are a further part of it to `append`.
         """
         mode: Literal["overwrite", "append"] = "append" if append else "overwrite"
-        write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=_DATASET)
+        write_deltalake(self._address("datasets", version, name), rows, mode=mode, writer_properties=DATASET_FILES)
 
     def read_dataset(self, version: str, name: str, where: list[tuple[str, str, Any]] | None = None) -> pa.Table:
         """One table of a data set snapshot, or its rows `where` all of (column, operator, value) hold."""
@@ -138,7 +165,35 @@ class Lake:
 
     def dataset_files(self, version: str, name: str) -> list[str]:
         """The Parquet files of one table of a data set snapshot, for an engine to read."""
-        files = DeltaTable(self._address("datasets", version, name)).file_uris()
+        return self._paths(self.dataset_table(version, name))
+
+    def dataset_table(self, version: str, name: str) -> DeltaTable:
+        """One table of a data set snapshot."""
+        return DeltaTable(self._address("datasets", version, name))
+
+    def stored_datasets(self) -> dict[str, list[str]]:
+        """The tables of every data set snapshot, also of those whose build was cut short, by version."""
+        found: dict[str, set[str]] = {}
+        for path in self._files("datasets"):
+            _, version, name, *_ = path.split("/")
+            found.setdefault(version, set()).add(name)
+        return {version: sorted(names) for version, names in sorted(found.items())}
+
+    def drop_dataset(self, version: str) -> None:
+        """Delete all files of a data set snapshot."""
+        for path in self._files(f"datasets/{version}"):
+            self._folder().delete_file(path)
+
+    def _files(self, below: str) -> list[str]:
+        chosen = FileSelector(below, recursive=True, allow_not_found=True)
+        return [file.path for file in self._folder().get_file_info(chosen) if file.is_file]
+
+    def _folder(self) -> PyFileSystem:
+        return PyFileSystem(DeltaStorageHandler(self._address()))
+
+    def _paths(self, table: DeltaTable) -> list[str]:
+        """Delta writes local paths like addresses: a space in a folder's name comes as %20."""
+        files = table.file_uris()
         return files if "://" in self.root else [unquote(file) for file in files]
 
 

@@ -4,14 +4,40 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from infra.bundles import Bundle, load
+from infra.credentials import FOLDER, known_secret, variable
+from infra.fingerprints import PSEUDONYM, newest, rows
 from infra.manifests import BundleRefusedError, verify
+from infra.settings import load as load_settings
+from infra.user_names import OtherKeyError
 
 
 def load_promoted(promotion: Mapping[str, Any]) -> Bundle:
     """Verify and open a promotion's bundle. Raises BundleRefusedError."""
     bundle = load(Path(promotion["bundle"]), promotion["digest"])
     _check(promotion, bundle.manifest)
+    return bundle
+
+
+def load_named(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
+    """Open a promotion's bundle for questions about single users; raises OtherKeyError where it knows none of them.
+
+    That is so on hosts without the pseudonym key, once it was rotated after the model had learned.
+    """
+    bundle = load_promoted(promotion)
+    if known_secret(load_settings(), PSEUDONYM) is None:
+        with engine.connect() as connection:
+            current = newest(rows(connection)).get(PSEUDONYM)
+        named_by = bundle.manifest.get("pseudonym_key")
+        if current and current.fingerprint != (named_by or current.fingerprint):
+            raise OtherKeyError(
+                f"The champion has learned before the {PSEUDONYM} was rotated, and this host has no key to tell its "
+                f"users by. Copy the file secrets/{PSEUDONYM} of the installation's var folder to "
+                f"{load_settings().var / FOLDER}, or set {variable(PSEUDONYM)}. Models that are trained from now on "
+                "need no key."
+            )
     return bundle
 
 

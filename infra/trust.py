@@ -1,14 +1,17 @@
 """Keeps keys, `var`, lake and database together: a process whose parts belong to different installations stops."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
+from weakref import WeakKeyDictionary
 
 from psycopg2.errors import UndefinedTable
 from sqlalchemy import Connection, Engine, Table, exists, or_, select
 from sqlalchemy.exc import ProgrammingError
 
+from infra import key_chain
 from infra.credentials import FOLDER, INSTALLATION_ID, create_once, given_secret, known_secret, secret, variable
 from infra.fingerprints import (
     INSTALLATION,
@@ -19,6 +22,7 @@ from infra.fingerprints import (
     fingerprint,
     lock,
     newest,
+    pending,
     record,
     rows,
     source,
@@ -44,20 +48,31 @@ _NEWER: Final = (
 _NOTHING_CHANGED: Final = "Nothing was changed."
 
 
+_COMPARED: Final[MutableMapping[Engine, str]] = WeakKeyDictionary()
+"""The fingerprint of the pseudonym key that this process compared, by database."""
+
+
 class InstallationRefusedError(TailorbirdError):
     """Keys, `var`, lake and database do not belong together."""
+
+
+class KeyRotatingError(TailorbirdError):
+    """The pseudonym key is being rotated, or was rotated since this process began."""
 
 
 def check(engine: Engine, settings: Settings) -> str:
     """Return the installation's id once `var` and keys match the database; adopt them if it records none yet.
 
-    One query when everything is recorded. Raises InstallationRefusedError before anything is created or changed.
+    One query when everything is recorded. Raises InstallationRefusedError, or KeyRotatingError during a rotation,
+    before anything is created or changed.
     """
     found = _recorded(engine)
+    refuse_pending(found)
     if {INSTALLATION, *KEYS} - newest(found).keys():
         _adopt(engine, settings)
         found = _recorded(engine)
     compare(settings, found)
+    _COMPARED[engine] = newest(found)[PSEUDONYM].fingerprint
     installation = newest(found)[INSTALLATION].fingerprint
     path = settings.var / INSTALLATION_ID
     if not path.exists():
@@ -77,6 +92,8 @@ def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = (
         if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
             return
         raise
+    if required:  # readers go on: the database's tables are re-keyed in one transaction
+        refuse_pending(found)
     compare(settings, found, required=required)
     if (settings.var / INSTALLATION_ID).exists():
         keep_trusted(settings, found)
@@ -89,13 +106,36 @@ def check_installation(engine: Engine, settings: Settings) -> None:
         check_lake(engine, Lake(settings.lake), installation)
 
 
-def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
-    """Compare the lake's owner with the installation; a lake without one is claimed.
+def refuse_pending(found: list[Fingerprint]) -> None:
+    """Raise KeyRotatingError while a rotation of the pseudonym key is not finished."""
+    row = pending(found)
+    if row is not None:
+        raise KeyRotatingError(
+            f"The {row.kind} is being rotated (by {row.actor}, since {row.since:%Y-%m-%d %H:%M}). Wait until "
+            "`tailorbird keys rotate pseudonym` has ended. If it was stopped, run it again on the same host: it goes "
+            f"on. {_NOTHING_CHANGED}"
+        )
 
-    Raises InstallationRefusedError for a lake of another installation.
+
+def confirm_key(connection: Connection) -> None:
+    """Raise KeyRotatingError if the pseudonym key is not the one that this process has compared."""
+    found = rows(connection)
+    refuse_pending(found)
+    row, compared = newest(found).get(PSEUDONYM), _COMPARED.get(connection.engine)
+    if row and compared and row.fingerprint != compared:
+        raise KeyRotatingError(
+            f"The {PSEUDONYM} was rotated since this process began: run the same command again. {_NOTHING_CHANGED}"
+        )
+
+
+def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
+    """Compare the lake's owner and key with the installation's; a lake without an owner is claimed.
+
+    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation.
     """
-    owner = lake.owner()
-    if owner is None:
+    owned, found = lake.ownership(), _recorded(engine)
+    key = newest(found)[PSEUDONYM]
+    if owned is None:
         with engine.connect() as connection:
             unknown = not _any(connection, ingest_batches)
         if unknown and lake.events() is not None:
@@ -103,14 +143,27 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
                 f"The lake {lake.root} holds events, and this database has never ingested any. Correct TAILORBIRD_LAKE "
                 f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {_NOTHING_CHANGED}"
             )
-        lake.claim_for(installation)
-        owner = lake.owner()  # another database may have come first
-    if owner != installation:
+        lake.claim_for(installation, key.fingerprint)
+        owned = lake.ownership()  # another database may have come first
+    if owned is None or owned.installation != installation:
+        refuse_lake(lake, owned.installation if owned else None, installation)
+    named = owned.key or next(row.fingerprint for row in found if row.kind == PSEUDONYM)
+    if named != key.fingerprint:
         raise InstallationRefusedError(
-            f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
-            "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
-            f"`installation` of the lake. {_NOTHING_CHANGED}"
+            f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {named}) than those of "
+            f"this database ({key.fingerprint}): one of the two was restored from before a rotation. Restore lake, "
+            "database and secrets from backups of the same time, or run "
+            f'`tailorbird keys rotate pseudonym --reason "restored"`, which re-keys both. {_NOTHING_CHANGED}'
         )
+
+
+def refuse_lake(lake: Lake, owner: str | None, installation: str) -> NoReturn:
+    """Raise InstallationRefusedError for a lake of another installation."""
+    raise InstallationRefusedError(
+        f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
+        "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
+        f"`installation` of the lake. {_NOTHING_CHANGED}"
+    )
 
 
 def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:
@@ -130,7 +183,8 @@ def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
     waiting = path.with_name(kind + NEXT)
     if given_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
         return False
-    waiting.replace(path)
+    with suppress(FileNotFoundError):  # another process finished it in the same moment
+        waiting.replace(path)
     return True
 
 
@@ -149,7 +203,9 @@ def compare(
             continue
         fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
         if not fits and not finish_rotation(settings, row.kind, row.fingerprint):
-            raise InstallationRefusedError(_missing(settings, row) if key is None else _other(settings, row, key))
+            raise InstallationRefusedError(
+                _missing(settings, row) if key is None else _other(settings, found, row, key)
+            )
 
 
 def _compare_var(settings: Settings, row: Fingerprint | None) -> None:
@@ -170,12 +226,26 @@ def _missing(settings: Settings, row: Fingerprint) -> str:
     )
 
 
-def _other(settings: Settings, row: Fingerprint, key: str) -> str:
+def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: str) -> str:
+    own = fingerprint(row.kind, key)
+    head = f"The {row.kind} of {source(settings, row.kind)} (fingerprint {own}) is not the one of this database"
+    if row.kind == PSEUDONYM and own in {earlier.fingerprint for earlier in found if earlier.kind == PSEUDONYM}:
+        return (
+            f"{head}: {row.actor} rotated it on {row.since:%Y-%m-%d} (fingerprint {row.fingerprint}). Copy the file "
+            f"secrets/{row.kind} of the host where that was done to {settings.var / FOLDER}, or set "
+            f"{variable(row.kind)} to its content. {_NOTHING_CHANGED}"
+        )
     return (
-        f"The {row.kind} of {source(settings, row.kind)} (fingerprint {fingerprint(row.kind, key)}) is not the one of "
-        f"this database (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
-        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_NEWER if row.kind == SIGNING else ''}{_NOTHING_CHANGED}"
+        f"{head} (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
+        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_newer(row, key)}{_NOTHING_CHANGED}"
     )
+
+
+def _newer(row: Fingerprint, key: str) -> str:
+    """What to do when the database may have been restored from before a rotation."""
+    if row.kind == SIGNING:
+        return _NEWER
+    return _NEWER.replace("rotate signing", "rotate pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
 
 
 def _recorded(engine: Engine) -> list[Fingerprint]:

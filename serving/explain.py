@@ -8,7 +8,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine, select
 
 from infra.placements import configured
-from infra.promoted_bundles import load_promoted
+from infra.promoted_bundles import load_named
 from infra.schema import exclusions, items, placements, promotions, recommendation_batches, suppressions, users
 from infra.settings import load
 from models.errors import TailorbirdError
@@ -78,7 +78,7 @@ def _asked(engine: Engine, user_id: str, item_id: str, placement: str) -> _Asked
         may = connection.execute(agreed).first() is not None
         on_sale = connection.execute(select(items.c.item_id).where(items.c.available)).scalars().all()
         ruled_out = _rule(connection, key, dict(item), placement)
-    model = load_promoted(dict(promoted)).model
+    model = load_named(engine, dict(promoted)).model
     return _Asked(
         key, may, item["title"], item["available"], sorted(on_sale), ruled_out, model, promoted["model_version"]
     )

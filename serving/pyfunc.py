@@ -15,9 +15,10 @@ from infra import bundles
 from infra.credentials import known_secret
 from infra.fingerprints import PSEUDONYM, present, source
 from infra.identity import pseudonym
+from infra.key_chain import remaining
 from infra.settings import load
+from infra.user_names import OtherKeyError
 from models.answers import USERS_AT_ONCE, Answers, Listed, in_turn
-from models.errors import TailorbirdError
 from models.shelf_rules import ShelfRules
 from models.training_data import index_of
 from serving.questions import Question, QuestionRefusedError, questions
@@ -25,10 +26,6 @@ from serving.questions import Question, QuestionRefusedError, questions
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")
 _NUMBERS: Final = {"rank": "int64", "score": "float64"}
-
-
-class OtherKeyError(TailorbirdError):
-    """A key that does not give the names of the model's users."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +86,12 @@ class LoadedModel:
 
 
 def _compare_key(expected: str | None) -> None:
-    """Refuse a key that names all users differently; a bundle from before fingerprints names none."""
-    here = present(load(), PSEUDONYM)
-    if here and expected and here != expected:
+    """Refuse a key that names all users differently; a bundle from before fingerprints names none.
+
+    A rotation has continued the key of an earlier bundle, whose users have their present keys by now.
+    """
+    key, here = known_secret(load(), PSEUDONYM), present(load(), PSEUDONYM)
+    if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
             f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {here}) is not the one of this model "
             f"(fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove the key from this "

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
-from infra.promoted_bundles import load_promoted
+from infra.promoted_bundles import load_named
 from models.bought_together import for_user, with_basket
 from models.errors import TailorbirdError
 from models.training_data import index_of
@@ -71,7 +71,7 @@ def _agreed(connection: Connection, user_id: str) -> str | None:
 
 def _liked(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:
     """What the champion thinks of these items for the user; -inf where it has nothing to say."""
-    model = load_promoted(champion(engine)).model
+    model = load_named(engine, champion(engine)).model
     scores = model.scores(index_of(model.users, np.array([key], dtype=np.str_)))[0]
     at = index_of(model.items, names)
     return np.where(at >= 0, scores[np.maximum(at, 0)], np.float32(-np.inf))

@@ -26,6 +26,7 @@ from tasks.links import PREFECT_RUN, TEXTS
 from tasks.plots_of_audits import PLOTS, plot_audit
 from tasks.report import flow_run_page, key_of, tell
 from tasks.review_page import Plot
+from tasks.steady_keys import steady_keys
 
 FOLDER, REPORT = "audit", "audit.html"
 NOTHING: Final = "nothing to audit"
@@ -34,6 +35,7 @@ _SEED: Final = 7
 
 
 @task(description="Hold what was served against what came of it, by group of people.")
+@steady_keys
 def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[str, Any]:
     """Audit what a placement showed users in the last days, or in those before a day.
 

@@ -26,6 +26,7 @@ from tasks.dataset_tables import keys_of, parts, stored_rows, write
 from tasks.load_dataset import Manifest, stored_manifest
 from tasks.progress import progress
 from tasks.segment_users import segment_users
+from tasks.steady_keys import steady_keys
 
 _FORMAT: Final = 4
 
@@ -96,6 +97,7 @@ def later_split() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
+@steady_keys
 def build_dataset(split: dict[str, Any] | None = None, label: dict[str, Any] | None = None) -> Manifest:
     """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
 

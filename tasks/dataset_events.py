@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
 from threading import Lock
 from typing import Final, Self
@@ -56,6 +57,7 @@ _NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 """The tables that say which number stands for whom and what."""
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
 _BATCH_ROWS: Final = 100_000
+_SCRATCH: Final = "features-"
 
 
 @dataclass(frozen=True)
@@ -130,12 +132,18 @@ class Workspace:
         return batch
 
 
+def drop_left_workspaces(var: Path) -> None:
+    """Delete what builds left that were killed; call it while none works."""
+    for folder in var.glob(f"{_SCRATCH}*"):
+        rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
 def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Workspace]:
     """Lay the events of some files of the lake out; gone when it is left."""
     here.settings.var.mkdir(parents=True, exist_ok=True)
     with (
-        TemporaryDirectory(dir=here.settings.var, prefix="features-") as folder,
+        TemporaryDirectory(dir=here.settings.var, prefix=_SCRATCH) as folder,
         duckdb.connect(Path(folder) / "events.duckdb") as connection,
     ):
         connection.execute(f"SET memory_limit = '{here.settings.memory}'")

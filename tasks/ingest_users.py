@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from infra.bulk import upsert
 from infra.clock import database_now
-from infra.identity import remember
+from infra.identity import key_version, remember
 from infra.installation import Installation, current
 from infra.schema import users
 from models import columns
@@ -59,7 +59,8 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
 
         def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)
-            remember(connection, everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks())))
+            stored = everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks()))
+            remember(connection, stored, key_version(here.key))
             _store(here, connection, rows, known, batch_id)
 
         return ingest_reference(Reference(here, known, "users", batch, columns.USER_KEY, shape, store), path)

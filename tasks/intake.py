@@ -15,7 +15,7 @@ from expectations import events as promises
 from expectations.rules import RowRule
 from infra.bulk import copy_table, insert_new
 from infra.clock import database_now
-from infra.identity import pseudonyms, remember
+from infra.identity import key_version, pseudonyms, remember
 from infra.installation import Installation
 from infra.schema import identities, items, quarantine, suppressions, users
 from models import columns
@@ -186,7 +186,7 @@ class Intake:
             "consent_source": pa.repeat(self.mapping.consent_note, len(new)),
             columns.BATCH_ID: pa.repeat(self.batch.batch_id, len(new)),
         }
-        remember(connection, new)
+        remember(connection, new, key_version(self.here.key))
         insert_new(connection, users, pa.table(declared))
         self.introduced.add(np.unique(hashed[unknown]))
 

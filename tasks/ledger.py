@@ -10,6 +10,7 @@ from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select,
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
+from infra import key_use
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from models.errors import TailorbirdError
 
@@ -41,13 +42,15 @@ class Batch:
 
 
 @contextmanager
-def hold(engine: Engine, *names: str, wait: bool = False) -> Iterator[Callable[[], None]]:
+def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> Iterator[Callable[[], None]]:
     """Keep something to oneself. The locks belong to one connection: a killed process cannot keep them.
 
     Raises BatchBusyError when another run has it, unless told to `wait`. Gives a check that raises OperationalError
-    when the connection, and with it the lock, was lost: all other connections are replaced in silence.
+    when the connection, and with it the lock, was lost: all other connections are replaced in silence. Meanwhile no
+    rotation of the pseudonym key begins, and it is told `about` what waits; raises KeyRotatingError during one.
     """
     with engine.connect() as connection:
+        key_use.share(connection, about or ", ".join(names))
         held: list[Any] = []
 
         def confirm() -> None:
@@ -65,6 +68,7 @@ def hold(engine: Engine, *names: str, wait: bool = False) -> Iterator[Callable[[
             yield confirm
         finally:
             _release(connection, held)
+            key_use.release(connection)
 
 
 def busy(engine: Engine, name: str) -> bool:

@@ -19,6 +19,7 @@ from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_tables import Part, keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
+from tasks.steady_keys import steady_keys
 
 
 class VersionGoneError(TailorbirdError):
@@ -26,6 +27,7 @@ class VersionGoneError(TailorbirdError):
 
 
 @task(description="An old data set built again and compared with what it was.")
+@steady_keys
 def rebuild_dataset(version: str) -> dict[str, Any]:
     """Work a data set out again, without storing it; returns its version, what differs, and how many users have left.
 

@@ -5,7 +5,7 @@ from functools import partial
 from threading import Event
 from typing import Final
 
-from infra import events
+from infra import events, trust
 from infra.credentials import secret
 from infra.installation import Installation, current
 from infra.outages import explain
@@ -39,11 +39,17 @@ def watch(every: float) -> None:
         _say(mistake)
     while True:
         wake.clear()
-        reason = "\n".join(_mistakes(lambda: _ask_to_be_woken(here, key), _hear, *_CARE))
+        # The keys first: one may have been rotated since the last look.
+        mistakes = _mistakes(lambda: _compare_keys(here))
+        reason = "\n".join(mistakes or _mistakes(lambda: _ask_to_be_woken(here, key), _hear, *_CARE))
         if reason and reason != told:  # an outage is told once
             _say(reason)
         told = reason
         wake.wait(every)
+
+
+def _compare_keys(here: Installation) -> None:
+    trust.check(here.engine, here.settings)
 
 
 def _say(text: str) -> None:

@@ -1,6 +1,6 @@
 """Gives quarantined events another try, after a rule, the mapping or the catalogue was mended."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Final
 
@@ -46,11 +46,12 @@ def _waiting(connection: Connection, batch_id: str) -> pa.Table:
     """The events of a batch that wait; unreadable lines stay, since only where they are was kept."""
     mine = (quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None))
     found = connection.execute(select(quarantine.c.row_number, quarantine.c.payload).where(*mine)).all()
-    rows = [
-        dict.fromkeys(MARKS, False) | payload | {sift.ROW: number}
-        for number, payload in found
-        if columns.PAYLOAD_HASH in payload
-    ]
+    return events_of((number, payload) for number, payload in found if columns.PAYLOAD_HASH in payload)
+
+
+def events_of(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
+    """Quarantined events as a table, in order of their numbers."""
+    rows = [dict.fromkeys(MARKS, False) | payload | {sift.ROW: number} for number, payload in payloads]
     schema = _schema()
     read = {field.name: _READ[field.type] for field in schema if field.type in _READ}
     for row in rows:

@@ -11,11 +11,13 @@ from tasks import publish
 from tasks.publish_lists import publish_lists
 from tasks.score_items import item_lists
 from tasks.score_users import user_lists
+from tasks.steady_keys import steady_keys
 
 _SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")
 
 
 @task(description="The lists of a placement, published as one batch.")
+@steady_keys
 def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.
 

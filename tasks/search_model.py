@@ -23,6 +23,7 @@ from tasks.search.record import Record, table
 from tasks.search.results import Result, best_elsewhere, best_for, moved, store, stored_best
 from tasks.search.study import GRID, Study
 from tasks.search.worker import End, Worker
+from tasks.steady_keys import steady_keys
 
 MOST_WORKERS: Final = 32
 """On one machine: each has connections to PostgreSQL."""
@@ -33,6 +34,7 @@ _LOOK: Final = 0.5  # seconds between two looks at how far a search is
     task_run_name="search {kind}",
     description="Hyperparameter search of one model on the validation weeks and stretches before them.",
 )
+@steady_keys
 def search_model(
     version: str, kind: str, plan: SearchPlan, budget: Budget, workers: int = 1, fresh: bool = False
 ) -> Result:

@@ -11,8 +11,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from infra import user_names
 from infra.manifests import sha256
 from infra.registry import Registry
+from models.columns import USER_KEY
 from models.errors import TailorbirdError
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.evaluate import Evaluation
@@ -96,10 +98,13 @@ def evaluation_digest(folder: Path) -> str:
     return hashlib.sha256("".join(sha256(folder / name) for name in (SUMMARY, PER_USER)).encode()).hexdigest()
 
 
-def evaluation_of(registry: Registry, run_id: str, digest: str | None = None) -> Evaluation:
-    """Return what a training run measured, from its artifacts.
+def evaluation_of(
+    registry: Registry, run_id: str, digest: str | None = None, named_by: str | None = None
+) -> Evaluation:
+    """Return what a training run measured, from its artifacts, with the present keys of its users.
 
-    Raises AlteredEvaluationError when they have another digest than the expected one.
+    `named_by` is the fingerprint of the pseudonym key at the time; None is the first key there was. Raises
+    AlteredEvaluationError when they have another digest than the expected one.
     """
     with TemporaryDirectory() as scratch:
         folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
@@ -109,4 +114,5 @@ def evaluation_of(registry: Registry, run_id: str, digest: str | None = None) ->
                 "the run in MLflow and run `tailorbird review`, which trains it again."
             )
         summary = json.loads((folder / SUMMARY).read_text())
-        return Evaluation(pq.read_table(folder / PER_USER, memory_map=False), summary)
+        per_user = pq.read_table(folder / PER_USER, memory_map=False)
+        return Evaluation(user_names.present_column(per_user, USER_KEY, named_by), summary)

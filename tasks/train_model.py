@@ -33,6 +33,7 @@ from tasks.load_dataset import open_dataset
 from tasks.measure_costs import K, measure_costs
 from tasks.progress import progress
 from tasks.search.results import best_for
+from tasks.steady_keys import steady_keys
 from tasks.store_evaluation import EVALUATION_PATH, evaluation_digest, store_evaluation
 from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
 from tasks.trained_bundles import TrainedBundle, record, recorded
@@ -53,6 +54,7 @@ def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, 
 
 
 @task(description="Fit, measure on the test weeks, fit on everything, log to MLflow.")
+@steady_keys
 def train_model(version: str, kind: str, settings: dict[str, Any] | None = None, seed: int = 7) -> str:
     """Train one model on a data set; returns the id of its MLflow run. A finished run of the same kind is reused.
 

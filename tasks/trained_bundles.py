@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine, insert, select
 
+from infra.fingerprint_schema import fingerprints
+from infra.fingerprints import PSEUDONYM
 from infra.training_schema import trained_bundles
 from models.errors import TailorbirdError
 
@@ -45,3 +47,13 @@ def recorded_all(engine: Engine, run_ids: Sequence[str]) -> dict[str, TrainedBun
             "trusted: run `tailorbird review` to train it again."
         )
     return {run_id: bundle for run_id, bundle in found.items() if bundle is not None}
+
+
+def named_by(engine: Engine, run_id: str) -> str | None:
+    """Return the fingerprint of the pseudonym key that was in use when a run was trained; None before the first."""
+    key, trained = fingerprints.c, select(trained_bundles.c.trained_at).where(trained_bundles.c.run_id == run_id)
+    then = (key.kind == PSEUDONYM, ~key.pending, key.since <= trained.scalar_subquery())
+    newest = select(key.fingerprint).where(*then).order_by(key.generation.desc()).limit(1)
+    with engine.connect() as connection:
+        found: str | None = connection.execute(newest).scalar()
+    return found

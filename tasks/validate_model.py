@@ -22,6 +22,7 @@ from models.splits import Fold
 from models.training_data import TrainingData
 from tasks.load_dataset import open_dataset
 from tasks.progress import progress
+from tasks.steady_keys import steady_keys
 from tasks.train_model import run_key, settings_of
 
 PATH: Final = "validation"
@@ -30,6 +31,7 @@ Fit = Callable[[TrainingData], Recommender]
 
 
 @task(description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.")
+@steady_keys
 def validate_model(
     version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7
 ) -> list[dict[str, float]]:

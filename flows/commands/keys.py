@@ -1,4 +1,4 @@
-"""The keys that stored data depend on: show them, replace the signing key, retire an earlier one."""
+"""The keys that stored data depend on: show them, replace one, end the trust in an earlier signing key."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +30,18 @@ def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
 
     opened = running.database("owner", compared=False)  # a lost signing key is replaced too
     rotate_signing(opened, load(), actor, reason)
+    running.shown("keys", listed(opened), as_json)
+
+
+@rotate.command()
+def pseudonym(reason: Why, actor: Who, as_json: Json = False) -> None:
+    """Name all users by a new key, in every store. Nothing else may run; stopped, the same command goes on."""
+    from infra.key_rotation import listed
+    from infra.settings import load
+    from tasks.rekeying.rotate import rotate_pseudonym_key
+
+    opened = running.database("owner", compared=False)  # a rotation that was stopped goes on
+    rotate_pseudonym_key(opened, load(), actor, reason)
     running.shown("keys", listed(opened), as_json)
 
 

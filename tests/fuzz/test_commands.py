@@ -23,7 +23,7 @@ COMMANDS = dict(commands())
 PASSED_ON = {("psql",)}
 """Their arguments are PostgreSQL's business."""
 ENDLESS = frozenset({"watch", "foreground"})
-WITHOUT_DATABASE = {("up",), ("demo",), ("down",), ("keys", "rotate", "signing")}
+WITHOUT_DATABASE = {("up",), ("demo",), ("down",), ("keys", "rotate", "signing"), ("keys", "rotate", "pseudonym")}
 """Their database does not run: else they would start servers, or make one more key each time."""
 OFTEN = settings(
     max_examples=200,

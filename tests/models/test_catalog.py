@@ -92,6 +92,14 @@ def test_a_stored_model_answers_as_before(model: Recommender) -> None:
     assert again.reasons(users, items) == model.reasons(users, items)
 
 
+def test_what_names_users_is_called_so_since_they_get_other_keys_when_these_are_rotated(model: Recommender) -> None:
+    people = set(model.users.tolist())
+    words = {name: array for name, array in model.state().items() if np.asarray(array).dtype.kind == "U"}
+    naming = {name for name, array in words.items() if people & set(array.tolist())}
+    assert naming
+    assert {name.rpartition(".")[2] for name in naming} == {"users"}
+
+
 def test_the_state_holds_no_objects(model: Recommender) -> None:
     assert not [name for name, array in model.state().items() if array.dtype.hasobject]
 

@@ -142,3 +142,17 @@ def test_a_host_with_another_pseudonym_key_than_the_model_is_refused(
         _load_pyfunc(str(again))
     monkeypatch.delenv("TAILORBIRD_SECRET_PSEUDONYM_KEY")
     assert _load_pyfunc(str(again)).pseudonym_key is None
+
+
+def test_a_model_from_before_a_rotation_knows_its_users_by_both_their_names(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", KEY)
+    again = tmp_path / "again"
+    loaded = bundles.load(folder)
+    bundles.write(again, loaded.model, loaded.fallback, bundles.Origin("v1", 7, "run 1"))
+    before = items(_load_pyfunc(str(again)), user="u001")
+    key = f"{KEY},{'ab' * 32}"
+    monkeypatch.setenv("TAILORBIRD_SECRET_PSEUDONYM_KEY", key)
+    model = _load_pyfunc(str(again))
+    assert items(model, user="u001") == items(model, user=pseudonym("u001", key.encode())) == before

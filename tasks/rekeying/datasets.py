@@ -1,0 +1,87 @@
+"""The data sets of the lake under new user keys: what was learned from them stays comparable."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+from deltalake import DeltaTable
+from sqlalchemy import Connection, select, update
+
+from infra import lake_rewriting
+from infra.identity import rekeyed
+from infra.lake import DATASET_FILES, Lake
+from infra.pseudonym_rotation import Rotation
+from infra.schema import datasets
+from models import columns
+from models.sql import texts
+from tasks.content_hash import ENGINE, content_hash
+from tasks.dataset_tables import keys_of
+
+_KEYS: Final = (columns.USER_KEY, "device", "known")
+"""Columns that hold user keys, of all tables of a data set."""
+_MARK: Final = "pseudonym-key"
+
+
+def rekey_datasets(lake: Lake, known: list[str], rotation: Rotation) -> Iterator[str]:
+    """Re-key the data sets of these versions and delete what a build left that was cut short; yields what is done."""
+    for version in lake.stored_datasets():
+        if version not in known:
+            lake.drop_dataset(version)
+    for (version, name), added in missing(lake, known, rotation).items():
+        _rekey(lake.dataset_table(version, name), added, rotation.number)
+        yield f"{version} {name}"
+
+
+def missing(lake: Lake, known: list[str], rotation: Rotation) -> dict[tuple[str, str], list[str]]:
+    """The tables of these data sets, and the keys that each of them lacks. Raises RotationRefusedError."""
+    owned = lake.ownership()
+    earlier = owned.key if owned else None
+    return {
+        (version, name): rotation.missing(lake.dataset_table(version, name).transaction_version(_MARK), earlier)
+        for version, names in lake.stored_datasets().items()
+        for name in names
+        if version in known
+    }
+
+
+def _rekey(table: DeltaTable, added: list[str], number: int) -> None:
+    names = [key for key in _KEYS if key in table.to_pyarrow_dataset().schema.names]
+    if added and names and table.file_uris():
+        lake_rewriting.rewrite(table, partial(_rekeyed, names=names, added=added), DATASET_FILES, _MARK, number)
+    if names:
+        lake_rewriting.purge(table)
+
+
+def _rekeyed(rows: pa.Table, names: list[str], added: list[str]) -> pa.Table:
+    for name in names:
+        people = rows[name].combine_chunks().dictionary_encode()
+        keys = pa.DictionaryArray.from_arrays(people.indices, rekeyed(people.dictionary, added))
+        rows = rows.set_column(rows.column_names.index(name), name, keys.cast(pa.string()))
+    return rows
+
+
+def versions(connection: Connection) -> list[str]:
+    """The data sets that the database knows."""
+    return list(connection.execute(select(datasets.c.version).order_by(datasets.c.version)).scalars())
+
+
+def note(connection: Connection, lake: Lake) -> None:
+    """Let every data set's manifest say what it holds now, and which version of the events has what it was made of."""
+    events = lake.events()
+    for version, manifest in connection.execute(select(datasets.c.version, datasets.c.manifest)).all():
+        changed = {**manifest, "content_hash": _hashes(lake, version, manifest), "hashed_by": ENGINE}
+        changed["events_version"] = events.version() if events else manifest["events_version"]
+        mine = datasets.c.version == version
+        connection.execute(update(datasets).where(mine).values(manifest=changed))
+
+
+def _hashes(lake: Lake, version: str, manifest: dict[str, Any]) -> dict[str, str]:
+    found = {}
+    for name in manifest["content_hash"]:
+        files = lake.dataset_files(version, name)
+        rows = f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
+        with duckdb.connect() as engine:
+            found[name] = content_hash(engine, rows, keys_of(name))
+    return found

@@ -1,0 +1,70 @@
+"""The events of the lake under new user keys, month by month."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from infra import compaction, lake_rewriting
+from infra.identity import rekeyed
+from infra.lake import EVENT_FILES, Lake
+from infra.pseudonym_rotation import Rotation
+from models import columns
+from models.shapes import tabular
+from tasks.prepare import SAID, fingerprinted
+
+_MARK: Final = "pseudonym-key of {}"
+
+
+def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
+    """Re-key all events and delete what was there before; yields what is done.
+
+    Each month is one commit with a mark: stopped at any moment, it goes on where it stopped.
+    """
+    table = lake.events()
+    if table is None:
+        return
+    for month, added in missing(lake, rotation):
+        if added:
+            change = partial(rekeyed_events, added=added)
+            lake_rewriting.rewrite(table, change, EVENT_FILES, _MARK.format(month), rotation.number, month)
+            table.update_incremental()
+        yield month
+    lake_rewriting.purge(table)
+
+
+def missing(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
+    """The months of the events, and the keys that each of them lacks. Raises RotationRefusedError."""
+    table, owned = lake.events(), lake.ownership()
+    months = [str(row[columns.MONTH]) for row in compaction.months(table)] if table else []
+    marks = [table.transaction_version(_MARK.format(month)) if table else None for month in months]
+    keys = [rotation.missing(mark, owned.key if owned else None) for mark in marks]
+    return list(zip(months, keys, strict=True))
+
+
+def rekeyed_events(rows: pa.Table, added: list[str]) -> pa.Table:
+    """Stored events under new user keys."""
+    changed = remade(rows, added)
+    for name in changed.column_names:
+        rows = _with(rows, name, changed[name])
+    return rows
+
+
+def remade(rows: pa.Table, added: list[str]) -> pa.Table:
+    """The columns that follow from user keys: the new keys, ids that were made of the old ones, and hashes."""
+    people = rows[columns.USER_KEY].combine_chunks().dictionary_encode()
+    keys = rekeyed(people.dictionary, added).take(people.indices)
+    said = rows.select([name for name in SAID if name in rows.column_names])
+    for name in set(SAID) - set(said.column_names):  # a lake of an earlier version has fewer columns
+        said = said.append_column(name, pa.nulls(len(rows), pa.string()))
+    made = pc.equal(said[columns.EVENT_ID], tabular.identified(said)[columns.EVENT_ID])
+    said = _with(said, columns.USER_KEY, keys)
+    ids = pc.if_else(made, tabular.identified(said)[columns.EVENT_ID], said[columns.EVENT_ID])
+    said = fingerprinted(_with(said, columns.EVENT_ID, ids))
+    return said.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
+
+
+def _with(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    return rows.set_column(rows.column_names.index(name), name, values)

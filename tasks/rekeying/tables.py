@@ -1,0 +1,97 @@
+"""PostgreSQL's tables under new user keys, in one transaction: readers see all of it or nothing."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+from sqlalchemy import Connection, Engine, text
+
+from infra.bulk import copy_table
+from infra.identity import rekeyed
+from tasks.batch_tables import existing, part
+
+
+class _Keys(NamedTuple):
+    """A column that holds user keys, in all rows or those that a condition chooses."""
+
+    table: str
+    column: str
+    where: str = "true"
+
+
+_COLUMNS: Final = (
+    _Keys("identity.users", "user_key"),
+    _Keys("users", "user_key"),
+    _Keys("aliases", "anonymous_key"),
+    _Keys("aliases", "user_key"),
+    _Keys("suppressions", "user_key"),
+    _Keys("exclusions", "user_key"),
+    _Keys("segments", "user_key"),
+    _Keys("ingest_updates", "key", "kind <> 'item'"),
+)
+_ABOUT_USERS: Final = "NOT EXISTS (SELECT FROM recommendation_batches AS batch WHERE about <> 'user' AND {})"
+_SHOWN: Final = _ABOUT_USERS.format(
+    "batch.batch_id = (SELECT batch_id FROM showings WHERE showings.showing_id = published_lists.showing_id)"
+)
+# Values in JSON: the column, and the field.
+_FIELDS: Final = (("ingest_updates", "said", "user_key"), ("quarantine", "payload", "user_key"))
+
+
+def rekey_tables(connection: Connection, added: list[str], generation: int) -> Iterator[str]:
+    """Re-key all tables by the added keys of the chain; yields what is done."""
+    found = _found(connection)
+    _map(connection, found, added)
+    for keys in found:
+        connection.execute(
+            text(
+                f"UPDATE {keys.table} SET {keys.column} = rekeyed.new FROM rekeyed "
+                f"WHERE {keys.table}.{keys.column} = rekeyed.old AND {keys.where}"
+            )
+        )
+        yield keys.table
+    for table, column, name in _FIELDS:
+        connection.execute(
+            text(
+                f"UPDATE {table} SET {column} = jsonb_set({column}, '{{{name}}}', to_jsonb(rekeyed.new)) FROM rekeyed "
+                f"WHERE {column} ->> '{name}' = rekeyed.old"
+            )
+        )
+        yield table
+    connection.execute(text("UPDATE identity.users SET key_version = :generation"), {"generation": generation})
+
+
+def count(connection: Connection) -> int:
+    """How many steps `rekey_tables` tells."""
+    return len(_found(connection)) + len(_FIELDS)
+
+
+def tidy(engine: Engine) -> None:
+    """Let PostgreSQL forget old rows, and statistics that quote them."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM (ANALYZE)"))
+
+
+def _found(connection: Connection) -> list[_Keys]:
+    return [*_COLUMNS, _Keys("published_lists", "subject", _SHOWN), *_lists(connection)]
+
+
+def _lists(connection: Connection) -> list[_Keys]:
+    """The tables of all batches of lists for users, also of those whose run was cut short."""
+    about = "SELECT batch_id FROM recommendation_batches WHERE about <> 'user'"
+    others = set(connection.execute(text(about)).scalars())
+    return [
+        _Keys(part("recommendations", batch_id), "subject")
+        for batch_id in sorted(existing(connection) - others)
+        if connection.execute(text("SELECT to_regclass(:name)"), {"name": part("recommendations", batch_id)}).scalar()
+    ]
+
+
+def _map(connection: Connection, found: list[_Keys], added: list[str]) -> None:
+    """Make the temporary table `rekeyed` of every user key there is: no key of ours is sent to the server."""
+    columns = [f"SELECT {keys.column} AS key FROM {keys.table} WHERE {keys.where}" for keys in found]
+    columns += [f"SELECT {column} ->> '{name}' FROM {table}" for table, column, name in _FIELDS]
+    statement = f"SELECT key FROM ({' UNION '.join(columns)}) AS every WHERE key IS NOT NULL"
+    old = pa.array(connection.execute(text(statement)).scalars(), pa.string())
+    connection.execute(text("CREATE TEMP TABLE rekeyed (old text PRIMARY KEY, new text NOT NULL) ON COMMIT DROP"))
+    copy_table(connection, "rekeyed", pa.table({"old": old, "new": rekeyed(old, added)}))
+    connection.execute(text("ANALYZE rekeyed"))

@@ -1,0 +1,212 @@
+"""A rotation that is stopped, at each of its steps and at any moment, and what other processes do meanwhile."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from subprocess import PIPE, Popen
+from typing import Any
+
+import pytest
+
+from infra import key_use, lake_rewriting, pseudonym_rotation, trust
+from infra.credentials import FOLDER
+from infra.fingerprints import PSEUDONYM
+from infra.identity import pseudonym
+from infra.installation import Installation
+from infra.key_rotation import listed
+from infra.key_use import WorkRunsError
+from infra.lake import Lake
+from infra.trust import KeyRotatingError
+from serving.shelf import shelf
+from tasks import ingest_batch, ledger, reconcile
+from tasks.build_dataset import build_dataset
+from tasks.ingest_events import ingest_events
+from tasks.ingest_items import ingest_items
+from tasks.rebuild_dataset import rebuild_dataset
+from tasks.rekeying import datasets, rotate
+from tasks.rekeying.rotate import rotate_pseudonym_key
+from tests.conftest import Shop
+from tests.tasks.rekeying.stores import holding, keys_of, person, started
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+STEPS: tuple[tuple[Any, str], ...] = (
+    (pseudonym_rotation, "_sync"),
+    (pseudonym_rotation, "record"),
+    (lake_rewriting, "rewrite"),
+    (lake_rewriting, "purge"),
+    (Lake, "note_key"),
+    (datasets, "note"),
+    (rotate, "complete"),
+)
+
+
+def ends_at(patch: pytest.MonkeyPatch, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> None:
+    """Let the rotation end at a moment of these: before the first step, after it, before the second, and so on."""
+    moments = iter(range(moment))
+
+    def passes() -> None:
+        if next(moments, None) is None:
+            raise KilledError
+
+    def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+        def run(*args: Any, **named: Any) -> Any:
+            passes()
+            done = call(*args, **named)
+            passes()
+            return done
+
+        return run
+
+    for place, name in steps:
+        patch.setattr(place, name, wrapped(getattr(place, name)))
+
+
+def stopped(here: Installation, actor: str, moment: int, steps: Sequence[tuple[Any, str]] = STEPS) -> bool:
+    """Rotate, up to that moment; False when the rotation has ended before."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            ends_at(patch, moment, steps)
+            rotate_pseudonym_key(here.engine, here.settings, actor, "it leaked")
+    except KilledError:
+        return True
+    return False
+
+
+def keys(here: Installation) -> list[tuple[int, str, str]]:
+    rows = listed(here.engine)
+    return [(row["generation"], row["state"], row["actor"]) for row in rows if row["kind"] == PSEUDONYM]
+
+
+def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was(published: Any) -> None:
+    here, one = published.here, person(published, 1)
+    old, shown, stops = keys_of(here), shelf(here.engine, one), 0
+    while stopped(here, f"try {stops}", 4 * stops + 3):  # tables that are done are looked at again
+        stops += 1
+        assert shelf(here.engine, one) == shown
+        if keys(here)[-1][1] == "rotation not finished":
+            with pytest.raises(KeyRotatingError, match="run it again"):
+                trust.check(here.engine, here.settings)
+    here = started()
+    assert stops > 5
+    assert keys(here) == [(1, "replaced", "tailorbird"), (2, "in use", "try 1")]
+    assert holding(here, set(old.values())) == []
+    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
+    assert shelf(here.engine, one) == shown
+    assert rebuild_dataset.fn(published.manifest["version"])["same"]
+
+
+@pytest.mark.parametrize(
+    ("step", "moment", "generations"),
+    [
+        ((pseudonym_rotation, "_sync"), 1, 2),
+        ((pseudonym_rotation, "record"), 1, 2),
+        ((rotate, "complete"), 1, 2),
+        ((pseudonym_rotation, "end"), 0, 2),
+        ((rotate, "tidy"), 0, 3),
+    ],
+    ids=lambda value: value[1] if isinstance(value, tuple) else str(value),
+)
+def test_around_its_commit_it_is_not_begun_twice(
+    small: Installation, step: tuple[Any, str], moment: int, generations: int
+) -> None:
+    old = keys_of(small)
+    assert stopped(small, "ann", moment, [step])
+    assert not stopped(small, "bob", 99)
+    here = started()
+    assert [row[0] for row in keys(here)] == [*range(1, generations + 1)]
+    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
+    assert holding(here, set(old.values())) == []
+    assert not (here.settings.var / FOLDER / f"{PSEUDONYM}.next").exists()
+
+
+@pytest.mark.parametrize("marker", ["events of 2020-10", "aliases"])
+def test_a_killed_command_goes_on_when_it_is_run_again(small: Installation, marker: str) -> None:
+    old = keys_of(small)
+    command = Popen(
+        [sys.executable, "-c", _SLOW.format(marker=marker), "keys", "rotate", "pseudonym", "--reason", "it leaked"],
+        stdout=PIPE,
+        text=True,
+    )
+    assert command.stdout is not None
+    assert command.stdout.readline() == "here\n"
+    command.kill()
+    command.wait()
+    with pytest.raises(KeyRotatingError):
+        trust.check(small.engine, small.settings)
+    told = subprocess.run(
+        [sys.executable, "-m", "flows", "keys", "rotate", "pseudonym", "--reason", "again", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert '"state": "in use"' in told.stdout
+    here = started()
+    assert holding(here, set(old.values())) == []
+    assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
+
+
+# The command line, which says where it is and then waits for its end.
+_SLOW = """
+import time
+from flows.__main__ import main
+from tasks.rekeying import rotate
+
+def slow(what, total):
+    def advance(steps=1, note=""):
+        if {marker!r} in note:
+            print("here", flush=True)
+            time.sleep(60)
+    yield advance
+
+from contextlib import contextmanager
+rotate.progress = contextmanager(slow)
+main()
+"""
+
+
+def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation) -> None:
+    with ledger.hold(small.engine, "the lake's events"), ledger.hold(small.engine, about="build dataset"):
+        with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
+            rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
+        assert keys(small) == [(1, "in use", "tailorbird")]
+    with key_use.alone(small.engine):
+        with pytest.raises(KeyRotatingError, match="wait until that has ended"), ledger.hold(small.engine):
+            pass
+        with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):
+            rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
+    rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
+
+
+def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Installation) -> None:
+    assert small.key
+    rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
+    with pytest.raises(KeyRotatingError, match="rotated since this process began: run the same command again"):
+        build_dataset.fn()
+    started()
+    reconcile._compare_keys(small)
+    with ledger.hold(small.engine):
+        pass
+
+
+def test_a_process_that_waits_while_a_rotation_is_stopped_does_not_begin(small: Installation) -> None:
+    assert stopped(small, "ann", 1, [(lake_rewriting, "rewrite")])
+    with pytest.raises(KeyRotatingError, match="is being rotated \\(by ann"):
+        build_dataset.fn()
+
+
+def test_a_batch_that_was_cut_short_goes_on_after_a_rotation(
+    installation: Installation, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest_items.fn("complete_journey", shop.items_file)
+    with monkeypatch.context() as patch:
+        patch.setattr(ingest_batch, "close", lambda *_: (_ for _ in ()).throw(KilledError))
+        with pytest.raises(KilledError):
+            ingest_events.fn("complete_journey", shop.events_file)
+    rotate_pseudonym_key(installation.engine, installation.settings, "ann", "it leaked")
+    started()
+    line = ingest_events.fn("complete_journey", shop.events_file)
+    assert {name: line[name] for name in shop.counts} == shop.counts
