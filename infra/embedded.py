@@ -168,17 +168,17 @@ class EmbeddedPostgres:
                 processes.wait_until(partial(self._answers, running), running, self.log, 60)
                 return running
             except processes.ProcessFailedError:
-                said = self._logged_since(before)
-                if "TCP/IP sockets" in said and self.port is None:
+                logged = self._logged_since(before)
+                if "TCP/IP sockets" in logged and self.port is None:
                     # Another program, often a server like this one, was quicker to take the port.
                     return self._run(programs, ports.free(port + 1))
-                if _FULL in said:
+                if _FULL in logged:
                     raise PostgresFailedError(
                         f"The disk of PostgreSQL is full ({self._data}). Free space there, then run `tailorbird up`: "
                         "it goes on from what was committed, and nothing of that is lost."
                     ) from None
                 # Killed a moment ago, its old children may not have noticed yet and still hold its memory.
-                if "shared memory block" not in said:
+                if "shared memory block" not in logged:
                     raise
                 time.sleep(0.25)
         raise PostgresFailedError(f"PostgreSQL does not start; see {self.log}")

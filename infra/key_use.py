@@ -31,7 +31,7 @@ class WorkRunsError(TailorbirdError):
 
 
 def share(connection: Connection, what: str) -> None:
-    """Let no rotation begin until `release`; `what` tells people what runs.
+    """Let no rotation begin until `release`; `what` names the work in refusals.
 
     Raises KeyRotatingError while a rotation is not finished, or when the key was rotated since this process began.
     """

@@ -113,7 +113,7 @@ def _fetched(registry: Registry, run_id: str, name: str, scratch: Path) -> Path:
 def _downloaded(registry: Registry, run_id: str, path: str, to: Path) -> Path:
     """Download from a run. MLflow gives no more than it stores: a link, or a file that it lists and lacks, is refused.
 
-    Its client reports every failure as a path that does not exist, so a server that stopped answering is told apart.
+    Its client reports every failure as a path that does not exist; a server that stopped answering is recognised here.
     """
     try:
         return registry.download(run_id, path, to)

@@ -47,7 +47,7 @@ def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> It
 
     Raises BatchBusyError when another run has it, unless told to `wait`. Gives a check that raises OperationalError
     when the connection, and with it the lock, was lost: all other connections are replaced in silence. Meanwhile no
-    rotation of the pseudonym key begins, and it is told `about` what waits; raises KeyRotatingError during one.
+    rotation of the pseudonym key begins, and its refusal names `about`; raises KeyRotatingError during one.
     """
     with engine.connect() as connection:
         key_use.share(connection, about or ", ".join(names))

@@ -56,14 +56,14 @@ def remade(rows: pa.Table, added: list[str]) -> pa.Table:
     """The columns that follow from user keys: the new keys, ids that were made of the old ones, and hashes."""
     people = rows[columns.USER_KEY].combine_chunks().dictionary_encode()
     keys = rekeyed(people.dictionary, added).take(people.indices)
-    said = rows.select([name for name in SAID if name in rows.column_names])
-    for name in set(SAID) - set(said.column_names):  # a lake of an earlier version has fewer columns
-        said = said.append_column(name, pa.nulls(len(rows), pa.string()))
-    made = pc.equal(said[columns.EVENT_ID], tabular.identified(said)[columns.EVENT_ID])
-    said = _with(said, columns.USER_KEY, keys)
-    ids = pc.if_else(made, tabular.identified(said)[columns.EVENT_ID], said[columns.EVENT_ID])
-    said = fingerprinted(_with(said, columns.EVENT_ID, ids))
-    return said.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
+    stated = rows.select([name for name in SAID if name in rows.column_names])
+    for name in set(SAID) - set(stated.column_names):  # a lake of an earlier version has fewer columns
+        stated = stated.append_column(name, pa.nulls(len(rows), pa.string()))
+    made = pc.equal(stated[columns.EVENT_ID], tabular.identified(stated)[columns.EVENT_ID])
+    stated = _with(stated, columns.USER_KEY, keys)
+    ids = pc.if_else(made, tabular.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
+    stated = fingerprinted(_with(stated, columns.EVENT_ID, ids))
+    return stated.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
 
 
 def _with(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:

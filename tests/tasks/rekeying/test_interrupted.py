@@ -137,13 +137,13 @@ def test_a_killed_command_goes_on_when_it_is_run_again(small: Installation, mark
     command.wait()
     with pytest.raises(KeyRotatingError):
         trust.check(small.engine, small.settings)
-    told = subprocess.run(
+    shown = subprocess.run(
         [sys.executable, "-m", "flows", "keys", "rotate", "pseudonym", "--reason", "again", "--json"],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert '"state": "in use"' in told.stdout
+    assert '"state": "in use"' in shown.stdout
     here = started()
     assert holding(here, set(old.values())) == []
     assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}

@@ -99,10 +99,10 @@ def test_events_whose_ids_are_made_of_what_they_say_are_known_again(installation
 def test_a_champion_of_the_earlier_key_gives_the_same_lists_and_explains_them(published: Any) -> None:
     here, one = published.here, person(published, 3)
     item = shelf(here.engine, one)[0]["item_id"]
-    told = explain(here.engine, one, item)
+    shown = explain(here.engine, one, item)
     before = lists(here)
     here = rotate(here)
-    assert explain(here.engine, one, item) == told
+    assert explain(here.engine, one, item) == shown
     key = here.settings.var / FOLDER / PSEUDONYM
     key.rename(key.with_name("away"))
     with pytest.raises(OtherKeyError, match=r"before the pseudonym-key was rotated.* no key to tell"):
