@@ -72,7 +72,7 @@ def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> It
 
 
 def busy(engine: Engine, name: str) -> bool:
-    """Whether somebody keeps it to himself right now."""
+    """Return whether a process holds it right now."""
     free = select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
     with engine.connect() as connection:
         return connection.execute(free).scalar() is False
