@@ -131,8 +131,10 @@ def confirm_key(connection: Connection) -> None:
 def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
     """Compare the lake's owner and key with the installation's; a lake without an owner is claimed.
 
-    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation.
+    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation, and for one
+    whose events are gone.
     """
+    _require_events(engine, lake)
     owned, found = lake.ownership(), _recorded(engine)
     key = newest(found)[PSEUDONYM]
     if owned is None:
@@ -164,6 +166,20 @@ def refuse_lake(lake: Lake, owner: str | None, installation: str) -> NoReturn:
         "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
         f"`installation` of the lake. {_NOTHING_CHANGED}"
     )
+
+
+def _require_events(engine: Engine, lake: Lake) -> None:
+    """Refuse an empty lake, such as a folder whose disk is not mounted, for a database that has ingested events."""
+    columns = ingest_batches.c
+    stored = (columns.dataset == "events") & (columns.status == "committed") & (columns.accepted > 0)
+    with engine.connect() as connection:
+        expected = connection.execute(select(exists(select(columns.batch_id).where(stored)))).scalar()
+    if expected and lake.events() is None:
+        raise InstallationRefusedError(
+            f"The lake {lake.root} holds no events, and this database has ingested some. Mount its disk, correct "
+            "TAILORBIRD_LAKE, or restore the lake from a backup. Without one, start a new installation with an empty "
+            f"database. {_NOTHING_CHANGED}"
+        )
 
 
 def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:

@@ -8,19 +8,20 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Engine, insert, text
+from sqlalchemy import Engine, insert, text, update
 
 from infra.credentials import FOLDER, kept_secret
 from infra.database import engine
 from infra.fingerprints import INSTALLATION, PSEUDONYM, SIGNING, fingerprint
 from infra.identity import pseudonym
 from infra.lake import Lake
-from infra.schema import identities, promotions, users
+from infra.schema import identities, ingest_batches, promotions, users
 from infra.settings import Settings
 from infra.signing import sign
 from infra.trust import InstallationRefusedError, check, check_lake, check_reader
 
 Host = Callable[..., Settings]
+BATCH = {"batch_id": "b", "dataset": "events", "source": "s", "location": "f", "consent": "given", "accepted": 1}
 
 
 @pytest.fixture
@@ -204,6 +205,24 @@ def test_a_lake_with_events_that_the_database_never_ingested_is_refused(
     with pytest.raises(InstallationRefusedError, match="holds events, and this database has never ingested any"):
         check_lake(first, lake, check(first, host("var")))
     assert lake.owner() is None
+
+
+def test_an_empty_lake_is_refused_once_the_database_has_ingested_events(
+    first: Engine, host: Host, tmp_path: Path
+) -> None:
+    mine, lake = check(first, host("var")), Lake(str(tmp_path / "lake"))
+    check_lake(first, lake, mine)
+    with first.begin() as connection:
+        connection.execute(insert(ingest_batches).values(BATCH | {"status": "pending"}))
+    check_lake(first, lake, mine)
+    with first.begin() as connection:
+        connection.execute(update(ingest_batches).values(status="committed"))
+    unmounted = Lake(str(tmp_path / "unmounted"))
+    with pytest.raises(InstallationRefusedError, match=r"holds no events, .*Mount its disk"):
+        check_lake(first, unmounted, mine)
+    assert unmounted.owner() is None
+    lake.append_events(pa.table({"event_id": ["e"], "batch_id": ["b"], "month": ["2026-01"]}), "b", 0)
+    check_lake(first, lake, mine)
 
 
 def test_of_processes_that_start_at_once_one_decides(first: Engine, host: Host) -> None:
