@@ -68,9 +68,9 @@ def web(value: str, variable: str) -> WebAddress:
     return WebAddress(f"{scheme}://{place}{rest}", unquote(login))
 
 
-def store(value: str, variable: str) -> str:
-    """The address of a folder in an object store, which takes no password. Raises AddressRefusedError."""
-    _, login, _, _ = _parts(value, variable, "Write it as s3://bucket/folder.")
+def store(value: str, variable: str, form: str = "Write it as s3://bucket/folder.") -> str:
+    """The address of an object store, or of a folder in it, which takes no password. Raises AddressRefusedError."""
+    _, login, _, _ = _parts(value, variable, form)
     if ":" in login:
         raise AddressRefusedError(
             f"{variable} holds a user and a password, which an object store does not read there. Remove them, and set "

@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from infra.bundles import keep, verify
+from infra.bundles import MANIFEST, keep, verify
 from models.errors import TailorbirdError
 
 
@@ -20,6 +20,8 @@ def verified_folder(folder: Path, to: Path | None = None, digest: str | None = N
     if to is not None:
         folder, _ = keep(folder, to.absolute(), digest)
     place = folder.resolve()
+    if not (place / MANIFEST).is_file():
+        verify(place, digest)  # refuses it: no advice about the rights of /tmp or of a device
     check_private(place)
     verify(place, digest)
     return place

@@ -149,7 +149,7 @@ def load() -> Settings:
     """The settings of this process; a value that cannot be read is named with its variable."""
     for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         if endpoint := os.environ.get(variable):
-            addresses.store(endpoint, variable)
+            addresses.store(endpoint, variable, "Write it as http://host:port.")
     try:
         return Settings()
     except ValidationError as error:

@@ -185,3 +185,9 @@ def test_prefect_and_mlflow_get_the_login_apart_from_the_address(tmp_path: Path)
     assert found.environment["PREFECT_API_AUTH_STRING"] == "me:p@ss"
     assert found.environment["MLFLOW_TRACKING_USERNAME"] == "you"
     assert found.environment["MLFLOW_TRACKING_PASSWORD"] == "?"
+
+
+def test_an_endpoint_that_cannot_be_read_is_refused_with_the_form_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "minio:9000")
+    with pytest.raises(addresses.AddressRefusedError, match=r"^AWS_ENDPOINT_URL .*http://host:port\.$"):
+        load()
