@@ -30,6 +30,10 @@ NOTE = MLFLOW_RUN_NOTE
 """The tag that MLflow shows on top of a run's page, as Markdown."""
 
 
+class ArtifactsGoneError(TailorbirdError):
+    """Files of a run that are not in MLflow's store any more."""
+
+
 class VersionGoneError(TailorbirdError):
     """A version that somebody deleted in MLflow."""
 
@@ -166,9 +170,17 @@ class Registry:
         return f"{self._pages}/#/models/{NAME}/versions/{version}"
 
     def download(self, run_id: str, path: str, to: Path) -> Path:
-        """Fetch a file or folder of a run's artifacts."""
+        """Fetch a file or folder of a run's artifacts. Raises ArtifactsGoneError when it is not there."""
         source = f"runs:/{run_id}/{path}"
-        return Path(artifacts.download_artifacts(source, dst_path=str(to), tracking_uri=self.tracking_uri))
+        try:
+            return Path(artifacts.download_artifacts(source, dst_path=str(to), tracking_uri=self.tracking_uri))
+        except MlflowException as error:
+            # It answers the same to every failure, also when MLflow itself is away; this call tells which it is.
+            self.run(run_id)
+            raise ArtifactsGoneError(
+                f"MLflow has no {path} of run {run_id} any more, or cannot read it. Restore MLflow's artifacts, or "
+                f"delete the run in MLflow and run `tailorbird review`, which trains it again."
+            ) from error
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> int:
         """The registered version of a run's model; made once per run."""

@@ -14,7 +14,7 @@ from sqlalchemy import insert, select
 from infra import bundles
 from infra.bundles import MANIFEST, BundleRefusedError
 from infra.manifests import sha256
-from infra.registry import MODEL_PATH, Registry
+from infra.registry import MODEL_PATH, ArtifactsGoneError, Registry
 from infra.schema import promotions, reviews
 from models import catalog
 from serving.explain import explain
@@ -120,3 +120,10 @@ def test_a_champion_that_was_changed_answers_nobody_and_the_lists_before_stay(
             way()
     assert (status(stage.here.engine), state(stage)) == (before, champion)
     assert not (tmp_path / "sentinel").exists()
+
+
+def test_artifacts_that_are_gone_are_named_with_what_to_do(empty_database: str, tmp_path: Path) -> None:
+    registry = Registry(empty_database)
+    run_id = registry.start_run("own_frequency", "a key", {}, {"kind": "own_frequency"})
+    with pytest.raises(ArtifactsGoneError, match=rf"has no model of run {run_id} any more.* `tailorbird review`"):
+        registry.download(run_id, MODEL_PATH, tmp_path)
