@@ -225,7 +225,7 @@ def _note(here: Installation, registry: Registry, version: int, note: str) -> No
     try:
         announce(registry, review_of(here, version), note)
     except TailorbirdError:  # a version that was never reviewed
-        registry.tag_version(version, {NOTE: note})
         words = (registry.version(version).description or "").split("\n\n")
         others = [part for part in words if part and not part.startswith(f"**{_PUT_BACK}")]
         registry.describe(version, "\n\n".join([f"**{note}**", *others]))
+        registry.tag_version(version, {NOTE: note})  # last: whoever sees the tag finds the reason
