@@ -17,7 +17,7 @@ from tests.faults.storm.reports import report
 from tests.flows.conftest import cut, desk, here, shop, stocked
 from tests.flows.forked import Command
 
-PRELOADED = [f"tests.faults.storm.running.{name}" for name in ("promoting", "searching")]
+PRELOADED = [f"tests.faults.storm.running.{name}" for name in ("promoting", "searching", "training")]
 __all__ = ["cut", "desk", "here", "shop", "stocked"]
 
 

@@ -1,0 +1,210 @@
+"""Retraining is killed at each step and at any moment; the same command or the reconciler goes on."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+from sqlalchemy import select, text
+
+from infra import state
+from infra.registry import NAME
+from infra.schema import reviews
+from infra.training_schema import trained_bundles
+from models.errors import TailorbirdError
+from tasks.champion import CHALLENGER, CHAMPION
+from tasks.ledger import busy
+from tasks.load_dataset import newest_version
+from tasks.reconcile import reconcile_once
+from tasks.reviews import open_reviews
+from tests.faults.storm.running.households import new_households
+from tests.faults.storm.running.training import KIND, STEPS
+from tests.faults.storm.running.waiting import until
+from tests.faults.storm.running.work import Work
+
+if TYPE_CHECKING:
+    from conftest import Desk, Shop, Storm
+
+pytestmark = pytest.mark.faults
+
+KILLS, LEASE = 16, "5"
+MODELS = ("--model", "most_popular", "--model", KIND)
+RETRAIN = ("retrain", *MODELS, "--minutes", "0.05", "--json")
+
+
+@pytest.fixture
+def impatient(stocked: Shop) -> Iterator[Shop]:
+    """A shop whose runs may be silent for seconds only."""
+    stocked.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS=LEASE)
+    yield stocked
+    stocked.run("up")
+
+
+def requests(desk: Desk) -> list[dict[str, Any]]:
+    with desk.here.engine.connect() as connection:
+        rows = connection.execute(text("SELECT * FROM retrain_requests ORDER BY request_id")).mappings()
+        return [dict(row) for row in rows]
+
+
+def still_open(desk: Desk) -> list[dict[str, Any]]:
+    return [row for row in requests(desk) if row["status"] in ("requested", "running")]
+
+
+def check(desk: Desk) -> None:
+    """One champion, which MLflow shows; a version that was registered by half can be promoted by nobody."""
+    reconcile_once()
+    holder, aliases = desk.champion(), desk.registry.aliases()
+    assert aliases[CHAMPION] == holder["model_version"]
+    with desk.here.engine.connect() as connection:
+        waiting = [review["model_version"] for review in open_reviews(connection) if review["passed"]]
+        asked = set(connection.execute(select(reviews.c.model_version)).scalars())
+        known = set(connection.execute(select(trained_bundles.c.run_id)).scalars())
+    assert aliases.get(CHALLENGER) == (waiting[0] if waiting else None)
+    versions = MlflowClient(desk.here.endpoints.mlflow_tracking_uri).search_model_versions(f"name = '{NAME}'")
+    for version in versions:
+        if int(version.version) not in asked:
+            with pytest.raises(TailorbirdError):
+                desk.decide(int(version.version), override=True)
+    assert {version.run_id for version in versions if int(version.version) in asked} <= known
+    assert desk.champion()["promotion_id"] == holder["promotion_id"]
+
+
+def check_end(desk: Desk) -> None:
+    """Nothing is left that goes on or holds something up."""
+    check(desk)
+    assert still_open(desk) == []
+    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    experiment = client.get_experiment_by_name(NAME)
+    assert experiment is not None
+    mine = f"attributes.status = 'RUNNING' AND tags.dataset_version = '{newest_version()}'"
+    running = client.search_runs([experiment.experiment_id], mine)
+    assert [(run.info.run_name, run.data.tags) for run in running] == []
+    assert not busy(desk.here.engine, "the aliases in MLflow")
+
+
+def versions_of(desk: Desk) -> Counter[str]:
+    """How many versions each run of a training has; the tests of the desk register some twice."""
+    client = MlflowClient(desk.here.endpoints.mlflow_tracking_uri)
+    return Counter(version.run_id for version in client.search_model_versions(f"name = '{NAME}'"))
+
+
+def test_a_training_that_is_killed_at_any_step_leaves_no_version_that_could_be_promoted(
+    desk: Desk, storm: Storm, tmp_path: Path
+) -> None:
+    desk.decide(desk.ask(desk.version("most_popular")))  # every other model is better
+    learning = Work(desk.here, tmp_path, "tests.faults.storm.running.training.learn")
+    for place, step in enumerate(STEPS):
+        with storm.round(place):
+            seed, before = 1_000 * storm.seed + place, versions_of(desk)
+            assert learning.stopped(seed, step).kill()
+            storm.note("kills", f"at {step}")
+            check(desk)
+            learning.finish(seed)
+            check_end(desk)
+            made = versions_of(desk) - before
+            assert list(made.values()) == [1], made
+
+
+class Retraining:
+    """One retraining of the shop on events that no earlier one has seen."""
+
+    def __init__(self, desk: Desk, shop: Shop, storm: Storm, span: float = 0.0) -> None:
+        self.desk, self.shop, self.storm, self.span = desk, shop, storm, span
+
+    def bring_events(self, cut: Callable[[Path, int, int], Path], folder: Path, number: int) -> None:
+        self.shop.run("ingest", "complete_journey", str(cut(folder, *new_households(number))))
+
+    def kill_command(self) -> None:
+        settings = {"TAILORBIRD_REVIEW": "auto"} if self.storm.chance(0.5) else {}
+        with self.shop.begin(*RETRAIN, TAILORBIRD_RETRAIN_LEASE_SECONDS=LEASE, **settings) as command:
+            self.storm.wait(self.span)
+            self.storm.kill(command)
+
+    def kill_successor(self) -> None:
+        """The run that the reconciler starts is killed, too."""
+
+        def begun() -> dict[str, Any] | None:
+            [request] = still_open(self.desk) or [None]
+            return request if request is None or (request["fence"] > 1 and request["status"] == "running") else None
+
+        if not still_open(self.desk):
+            return
+        request = until(lambda: begun() or not still_open(self.desk), 60, "nobody goes on")
+        if isinstance(request, dict):
+            self.storm.wait(self.span)
+            if kill_run(self.shop, str(request["flow_run"])):
+                self.storm.note("kills of the reconciler's run")
+
+    def kill_server(self, name: str) -> None:
+        """A server goes away and comes back; the command waits for it, or ends with a sentence."""
+        with self.shop.begin(*RETRAIN, TAILORBIRD_RETRAIN_LEASE_SECONDS=LEASE) as command:
+            self.storm.wait(self.span)
+            self.shop.kill(name)
+            self.storm.note(f"kills of {name}")
+            self.storm.wait(self.span / 4)
+            self.shop.run("up", TAILORBIRD_RETRAIN_LEASE_SECONDS=LEASE)
+            code, out, err = command.ended()
+        assert code in (0, 1), f"{out}\n{err}"
+        assert "Traceback" not in out + err, err
+        assert code == 0 or "tailorbird: " in err, err
+        self.storm.note("ended well" if code == 0 else "ended with a sentence", err)
+
+    def finish(self) -> None:
+        """Whoever goes on does so to the end; then the same command is not held up."""
+        until(lambda: not still_open(self.desk), 150, "the request stays open")
+        found = self.shop.json(*RETRAIN[:-1])
+        assert found["review"] is not None, found
+        assert requests(self.desk)[-1]["status"] == "done"
+
+
+def kill_run(shop: Shop, run_id: str) -> bool:
+    """End the process of a flow run, and all that it has started."""
+    worker = state.load(shop.var)["worker"].running
+    ended = False
+    for process in psutil.Process(worker.pid).children(recursive=True) if worker else []:
+        with suppress(psutil.NoSuchProcess):
+            if run_id in str(process.environ()):
+                process.kill()
+                ended = True
+    return ended
+
+
+def test_a_retraining_that_is_killed_at_any_moment_is_taken_up_and_blocks_no_other(
+    impatient: Shop,
+    desk: Desk,
+    cut: Callable[[Path, int, int], Path],
+    storm: Storm,
+    kills: Callable[[int], int],
+    tmp_path: Path,
+) -> None:
+    wanted, work = kills(KILLS), Retraining(desk, impatient, storm)
+    work.bring_events(cut, tmp_path / "first", 0)
+    began = time.monotonic()
+    impatient.json(*RETRAIN[:-1])
+    work.span = time.monotonic() - began
+    servers = iter(("mlflow", "prefect"))
+    for number in count(2, 2):
+        with storm.round(number):
+            work.bring_events(cut, tmp_path / f"round-{number}", number)
+            work.kill_command()
+            check(desk)
+            if storm.chance(0.5):
+                work.kill_successor()
+                check(desk)
+            until(lambda: not still_open(desk), 150, "the request stays open")
+            if server := next(servers, None):
+                work.bring_events(cut, tmp_path / f"server-{number}", number + 1)
+                work.kill_server(server)
+                check(desk)
+            work.finish()
+            check_end(desk)
+        if storm.done["kills"] + storm.done["kills of the reconciler's run"] >= wanted:
+            return
