@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from infra import trust
+from infra import lake_checks, trust
 from infra.credentials import lasting_secret
 from infra.database import engine
 from infra.fingerprints import PSEUDONYM
@@ -41,7 +41,7 @@ class Installation:
     def lake(self) -> Lake:
         """Events and data sets."""
         opened = Lake(self.settings.lake)
-        trust.check_lake(self.engine, opened, self._checked[1])
+        lake_checks.check_lake(self.engine, opened, self._checked[1])
         return opened
 
     @property

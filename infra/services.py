@@ -15,6 +15,7 @@ from infra import (
     automations,
     database,
     deployments,
+    lake_checks,
     permissions,
     placements,
     probes,
@@ -116,7 +117,7 @@ class _Startup:
             self.launcher.server("mlflow", partial(servers.mlflow_command, self.settings, own))
         self._docs()
         database.migrate(url)
-        trust.check_installation(database.engine(url), self.settings)
+        lake_checks.check_installation(database.engine(url), self.settings)
         if access.ensure(self.settings, admin, make_url(url), self.say):
             self.launcher.started.append("roles")
         self._await("prefect")

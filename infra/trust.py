@@ -4,7 +4,7 @@ import secrets
 from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 from weakref import WeakKeyDictionary
 
 from psycopg2.errors import UndefinedTable
@@ -29,8 +29,7 @@ from infra.fingerprints import (
     trusted,
 )
 from infra.identity import pseudonym
-from infra.lake import Lake
-from infra.schema import identities, ingest_batches, promotions, suppressions, users
+from infra.schema import identities, promotions, suppressions, users
 from infra.settings import Settings
 from infra.signing import TRUSTED
 from models.errors import TailorbirdError
@@ -45,7 +44,7 @@ _NEWER: Final = (
     "If the key here is newer than the database, which was restored: `tailorbird keys rotate signing --reason "
     '"restored"` records it. '
 )
-_NOTHING_CHANGED: Final = "Nothing was changed."
+NOTHING_CHANGED: Final = "Nothing was changed."
 
 
 _COMPARED: Final[MutableMapping[Engine, str]] = WeakKeyDictionary()
@@ -66,11 +65,11 @@ def check(engine: Engine, settings: Settings) -> str:
     One query when everything is recorded. Raises InstallationRefusedError, or KeyRotatingError during a rotation,
     before anything is created or changed.
     """
-    found = _recorded(engine)
+    found = recorded(engine)
     refuse_pending(found)
     if {INSTALLATION, *KEYS} - newest(found).keys():
         _adopt(engine, settings)
-        found = _recorded(engine)
+        found = recorded(engine)
     compare(settings, found)
     _COMPARED[engine] = newest(found)[PSEUDONYM].fingerprint
     installation = newest(found)[INSTALLATION].fingerprint
@@ -87,7 +86,7 @@ def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = (
     Keys that the database records and that are `required` have to be here. Raises InstallationRefusedError.
     """
     try:
-        found = _recorded(engine)
+        found = recorded(engine)
     except ProgrammingError as error:
         if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
             return
@@ -99,13 +98,6 @@ def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = (
         keep_trusted(settings, found)
 
 
-def check_installation(engine: Engine, settings: Settings) -> None:
-    """Do all checks at once, for `up`. A lake in an object store is left to its first use, which may be slow."""
-    installation = check(engine, settings)
-    if "://" not in settings.lake:
-        check_lake(engine, Lake(settings.lake), installation)
-
-
 def refuse_pending(found: list[Fingerprint]) -> None:
     """Raise KeyRotatingError while a rotation of the pseudonym key is not finished."""
     row = pending(found)
@@ -113,7 +105,7 @@ def refuse_pending(found: list[Fingerprint]) -> None:
         raise KeyRotatingError(
             f"The {row.kind} is being rotated (by {row.actor}, since {row.since:%Y-%m-%d %H:%M}). Wait until "
             "`tailorbird keys rotate pseudonym` has ended. If it was stopped, run it again on the same host: it goes "
-            f"on. {_NOTHING_CHANGED}"
+            f"on. {NOTHING_CHANGED}"
         )
 
 
@@ -124,61 +116,7 @@ def confirm_key(connection: Connection) -> None:
     row, compared = newest(found).get(PSEUDONYM), _COMPARED.get(connection.engine)
     if row and compared and row.fingerprint != compared:
         raise KeyRotatingError(
-            f"The {PSEUDONYM} was rotated since this process began: run the same command again. {_NOTHING_CHANGED}"
-        )
-
-
-def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
-    """Compare the lake's owner and key with the installation's; a lake without an owner is claimed.
-
-    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation, and for one
-    whose events are gone.
-    """
-    _require_events(engine, lake)
-    owned, found = lake.ownership(), _recorded(engine)
-    key = newest(found)[PSEUDONYM]
-    if owned is None:
-        with engine.connect() as connection:
-            unknown = not _any(connection, ingest_batches)
-        if unknown and lake.events() is not None:
-            raise InstallationRefusedError(
-                f"The lake {lake.root} holds events, and this database has never ingested any. Correct TAILORBIRD_LAKE "
-                f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {_NOTHING_CHANGED}"
-            )
-        lake.claim_for(installation, key.fingerprint)
-        owned = lake.ownership()  # another database may have come first
-    if owned is None or owned.installation != installation:
-        refuse_lake(lake, owned.installation if owned else None, installation)
-    named = owned.key or next(row.fingerprint for row in found if row.kind == PSEUDONYM)
-    if named != key.fingerprint:
-        raise InstallationRefusedError(
-            f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {named}) than those of "
-            f"this database ({key.fingerprint}): one of the two was restored from before a rotation. Restore lake, "
-            "database and secrets from backups of the same time, or run "
-            f'`tailorbird keys rotate pseudonym --reason "restored"`, which re-keys both. {_NOTHING_CHANGED}'
-        )
-
-
-def refuse_lake(lake: Lake, owner: str | None, installation: str) -> NoReturn:
-    """Raise InstallationRefusedError for a lake of another installation."""
-    raise InstallationRefusedError(
-        f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
-        "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
-        f"`installation` of the lake. {_NOTHING_CHANGED}"
-    )
-
-
-def _require_events(engine: Engine, lake: Lake) -> None:
-    """Refuse an empty lake, such as a folder whose disk is not mounted, for a database that has ingested events."""
-    columns = ingest_batches.c
-    stored = (columns.dataset == "events") & (columns.status == "committed") & (columns.accepted > 0)
-    with engine.connect() as connection:
-        expected = connection.execute(select(exists(select(columns.batch_id).where(stored)))).scalar()
-    if expected and lake.events() is None:
-        raise InstallationRefusedError(
-            f"The lake {lake.root} holds no events, and this database has ingested some. Mount its disk, correct "
-            "TAILORBIRD_LAKE, or restore the lake from a backup. Without one, start a new installation with an empty "
-            f"database. {_NOTHING_CHANGED}"
+            f"The {PSEUDONYM} was rotated since this process began: run the same command again. {NOTHING_CHANGED}"
         )
 
 
@@ -211,9 +149,9 @@ def compare(
 
     Raises InstallationRefusedError.
     """
-    recorded = newest(found)
-    _compare_var(settings, recorded.get(INSTALLATION))
-    for row in (recorded[kind] for kind in kinds if kind in recorded):
+    in_use = newest(found)
+    _compare_var(settings, in_use.get(INSTALLATION))
+    for row in (in_use[kind] for kind in kinds if kind in in_use):
         key = known_secret(settings, row.kind)
         if key is None and row.kind not in required:
             continue
@@ -230,7 +168,7 @@ def _compare_var(settings: Settings, row: Fingerprint | None) -> None:
         raise InstallationRefusedError(
             f"{settings.var} belongs to another installation ({own}) than this database ({row.fingerprint}). Correct "
             f"TAILORBIRD_VAR or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete {path}. "
-            f"{_NOTHING_CHANGED}"
+            f"{NOTHING_CHANGED}"
         )
 
 
@@ -238,7 +176,7 @@ def _missing(settings: Settings, row: Fingerprint) -> str:
     return (
         f"This database depends on a {row.kind} (fingerprint {row.fingerprint}) that is not here. Copy the file "
         f"secrets/{row.kind} of the installation's var folder, or of its backup, to {settings.var / FOLDER}, or set "
-        f"{variable(row.kind)}. {_LOST if row.kind == SIGNING else ''}{_NOTHING_CHANGED}"
+        f"{variable(row.kind)}. {_LOST if row.kind == SIGNING else ''}{NOTHING_CHANGED}"
     )
 
 
@@ -249,11 +187,11 @@ def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: 
         return (
             f"{head}: {row.actor} rotated it on {row.since:%Y-%m-%d} (fingerprint {row.fingerprint}). Copy the file "
             f"secrets/{row.kind} of the host where that was done to {settings.var / FOLDER}, or set "
-            f"{variable(row.kind)} to its content. {_NOTHING_CHANGED}"
+            f"{variable(row.kind)} to its content. {NOTHING_CHANGED}"
         )
     return (
         f"{head} (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
-        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_newer(row, key)}{_NOTHING_CHANGED}"
+        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_newer(row, key)}{NOTHING_CHANGED}"
     )
 
 
@@ -264,7 +202,8 @@ def _newer(row: Fingerprint, key: str) -> str:
     return _NEWER.replace("rotate signing", "rotate pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
 
 
-def _recorded(engine: Engine) -> list[Fingerprint]:
+def recorded(engine: Engine) -> list[Fingerprint]:
+    """Return the rows of the keys and of the installation's id."""
     with engine.connect() as connection:
         return rows(connection)
 
@@ -275,13 +214,13 @@ def _adopt(engine: Engine, settings: Settings) -> None:
         lock(connection)
         found = rows(connection)
         compare(settings, found)
-        recorded = newest(found)
-        filled = _any(connection, users, suppressions)
-        if INSTALLATION not in recorded:
+        in_use = newest(found)
+        filled = has_rows(connection, users, suppressions)
+        if INSTALLATION not in in_use:
             record(connection, INSTALLATION, _id_for(settings, filled=filled), *ADOPTED)
-        if PSEUDONYM not in recorded:
+        if PSEUDONYM not in in_use:
             record(connection, PSEUDONYM, _pseudonym_key(connection, settings, filled=filled), *ADOPTED)
-        if SIGNING not in recorded:
+        if SIGNING not in in_use:
             record(connection, SIGNING, _signing_key(connection, settings), *ADOPTED)
 
 
@@ -316,15 +255,15 @@ def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) 
 
 def _signing_key(connection: Connection, settings: Settings) -> str:
     key = known_secret(settings, SIGNING)
-    if key is None and _any(connection, promotions):
+    if key is None and has_rows(connection, promotions):
         raise InstallationRefusedError(
             f"The {SIGNING} of the promoted models is not here. Copy the file secrets/{SIGNING} of the installation's "
-            f"var folder to {settings.var / FOLDER}, or set {variable(SIGNING)}. {_LOST}{_NOTHING_CHANGED}"
+            f"var folder to {settings.var / FOLDER}, or set {variable(SIGNING)}. {_LOST}{NOTHING_CHANGED}"
         )
     return key or secret(settings, SIGNING)
 
 
-def _any(connection: Connection, *tables: Table) -> bool:
+def has_rows(connection: Connection, *tables: Table) -> bool:
     """Return whether one of the tables has a row."""
     return bool(connection.execute(select(or_(*(exists(select(table)) for table in tables)))).scalar())
 

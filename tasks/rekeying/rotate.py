@@ -4,7 +4,7 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from infra import key_use, pseudonym_rotation, trust
+from infra import key_use, lake_checks, pseudonym_rotation
 from infra.fingerprints import INSTALLATION, complete, lock, newest, rows
 from infra.lake import Lake
 from infra.pseudonym_rotation import Rotation
@@ -47,7 +47,7 @@ def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
         found, known = newest(rows(connection)), datasets.versions(connection)
     owned = lake.ownership()
     if owned is not None and INSTALLATION in found and owned.installation != found[INSTALLATION].fingerprint:
-        trust.refuse_lake(lake, owned.installation, found[INSTALLATION].fingerprint)
+        lake_checks.refuse_lake(lake, owned.installation, found[INSTALLATION].fingerprint)
     events.missing(lake, rotation)
     datasets.missing(lake, known, rotation)
 

@@ -15,10 +15,11 @@ from infra.database import engine
 from infra.fingerprints import INSTALLATION, PSEUDONYM, SIGNING, fingerprint
 from infra.identity import pseudonym
 from infra.lake import Lake
+from infra.lake_checks import check_lake
 from infra.schema import identities, ingest_batches, promotions, users
 from infra.settings import Settings
 from infra.signing import sign
-from infra.trust import InstallationRefusedError, check, check_lake, check_reader
+from infra.trust import InstallationRefusedError, check, check_reader
 
 Host = Callable[..., Settings]
 BATCH = {"batch_id": "b", "dataset": "events", "source": "s", "location": "f", "consent": "given", "accepted": 1}
