@@ -69,7 +69,7 @@ def test_nobody_else_can_read_anything_that_the_demo_left(stocked: Shop) -> None
 
 @pytest.fixture
 def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
-    """The data sets of the shop in an object store; the variables that lead there."""
+    """The lake of the shop in an object store; the variables that lead there."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -84,7 +84,7 @@ def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
     )
     client.create_bucket(Bucket="shop", CreateBucketConfiguration={"LocationConstraint": login["REGION"]})
     lake = stocked.var / "lake"
-    for path in (lake / "datasets").rglob("*"):
+    for path in lake.rglob("*"):
         if path.is_file():
             client.upload_file(str(path), "shop", f"lake/{path.relative_to(lake)}")
     yield {f"AWS_{name}": value for name, value in (login | where).items()}
