@@ -6,12 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import requests
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 
 from infra.manifests import MANIFEST, SIGNATURE, BundleRefusedError, Manifest, check_names, read_signed, sha256, verify
-from infra.registry import MODEL_PATH, Registry
+from infra.registry import MODEL_PATH, ArtifactsGoneError, Registry
 
 _ARRAYS: Final = ".npz"
 """These files may be large. All others, such as `MLmodel`, are compared at every look."""
@@ -111,17 +109,10 @@ def _fetched(registry: Registry, run_id: str, name: str, scratch: Path) -> Path:
 
 
 def _downloaded(registry: Registry, run_id: str, path: str, to: Path) -> Path:
-    """Download from a run. MLflow gives no more than it stores: a link, or a file that it lists and lacks, is refused.
-
-    Its client reports every failure as a path that does not exist; a server that stopped answering is recognised here.
-    """
+    """Download from a run. A link, or a file that MLflow lists and does not have, is refused."""
     try:
         return registry.download(run_id, path, to)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        if not registry.answers:
-            raise requests.exceptions.ConnectionError("while a model was downloaded") from None
+    except ArtifactsGoneError:
         raise BundleRefusedError(
             f"{_place(run_id)} cannot be downloaded: {path} is missing, is a link or holds one. {_restore(run_id)}"
         ) from None

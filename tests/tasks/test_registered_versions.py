@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import requests
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from sqlalchemy import select, text
 
 from flows.commands import services
@@ -59,6 +59,7 @@ from tests.conftest import fresh_database
 from tests.ear import Ear
 from tests.models.conftest import CUT, CUTS, make_shop
 
+RUN = "a" * 32
 YES = Answer(True, "ann", "fine", "command")
 
 
@@ -139,13 +140,12 @@ def measured(folder: Path, ndcg: float) -> str:
 
 
 class Bare(Ear):
-    """An MLflow server that has nothing of what it is asked for, and may be about to end."""
-
-    well = True
+    """An MLflow server that knows every run, and has none of the artifacts that it is asked for."""
 
     def answer(self, path: str, _said: Any) -> tuple[int, Any]:
-        if path == "/health" and self.well:
-            return 200, None
+        if "/runs/get" in path:
+            info = {"run_id": RUN, "artifact_uri": f"mlflow-artifacts:/1/{RUN}/artifacts", "status": "FINISHED"}
+            return 200, {"run": {"info": info, "data": {}}}
         return 404, {"error_code": "RESOURCE_DOES_NOT_EXIST", "message": "no"}
 
 
@@ -281,14 +281,16 @@ def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
     assert set(of_version(shop.here, shop.registry, shop.number, shop.run_id, "v1")) == {VERSION, TRAINING}
 
 
-def test_a_download_that_breaks_off_is_an_outage_and_what_mlflow_does_not_give_is_refused() -> None:
-    with Bare() as server:
-        with pytest.raises(BundleRefusedError, match="cannot be downloaded: model is missing, is a link or holds one"):
-            downloaded_model(Registry(server.url), "a run").__enter__()
-        server.well = False
-        with pytest.raises(requests.exceptions.ConnectionError) as broken:
-            downloaded_model(Registry(server.url), "a run").__enter__()
-    assert str(explain(broken.value)).startswith("MLflow cannot be reached (while a model was downloaded).")
+def test_what_mlflow_does_not_give_is_refused_and_a_server_that_is_gone_is_an_outage(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    missing = "cannot be downloaded: model is missing, is a link or holds one"
+    with Bare() as server, pytest.raises(BundleRefusedError, match=missing):
+        downloaded_model(Registry(server.url), RUN).__enter__()
+    with pytest.raises(MlflowException) as broken:
+        downloaded_model(Registry(server.url), RUN).__enter__()
+    assert str(explain(broken.value)).startswith("MLflow cannot be reached")
 
 
 def test_a_run_of_anybody_else_is_not_reviewed(shop: Shop) -> None:
