@@ -37,10 +37,12 @@ def deciding(desk: Desk, tmp_path: Path) -> Work:
 
 
 def ask(desk: Desk, number: int) -> int:
-    """Ask for a decision about a version whose bundle was not kept yet."""
-    version = desk.ask(desk.version(KINDS[number % len(KINDS)]))
+    """Ask for a decision about a version of another model than the champion, whose bundle was not kept yet."""
+    turns = (desk.version(KINDS[(number + further) % len(KINDS)]) for further in (0, 1))
+    champion = desk.champion()
+    version = desk.ask(next(turn for turn in turns if desk.registry.version(turn).run_id != champion["run_id"]))
     digest = str(desk.review(version)["digest"])
-    assert digest != desk.champion()["digest"]
+    assert digest != champion["digest"]
     shutil.rmtree(Path(desk.here.bundles) / digest, ignore_errors=True)
     return version
 
