@@ -104,8 +104,7 @@ def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None
     for trial in trials:
         if INTERRUPTED in trial.user_attrs and trial.params:
             assert settings.count(asked(trial)) == 1, (trial, settings)
-    runs = check_runs(here, found, counted)
-    assert runs.total() >= many
+    check_runs(here, found, counted)
     version = found["dataset_version"]
     with here.engine.connect() as connection:
         mine = (search_results.c.dataset_version == version, search_results.c.model == "als")
@@ -119,8 +118,11 @@ def trial_lock(trial: FrozenTrial) -> str:
     return f": trial {trial.number}"
 
 
-def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> Counter[str]:
-    """One run of the search; under it one for each trial that counts, and none that goes on."""
+def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTrial]) -> None:
+    """One run of the search; under it one for each trial that ended well, and none that goes on.
+
+    A trial whose process was killed counts as one that failed, maybe before it had a run.
+    """
     client = MlflowClient(here.endpoints.mlflow_tracking_uri)
     experiment = client.get_experiment_by_name(NAME)
     assert experiment is not None
@@ -130,11 +132,10 @@ def check_runs(here: Installation, found: dict[str, Any], counted: list[FrozenTr
     names = Counter(run.info.run_name for run in runs)
     by_id = {run.info.run_id: run for run in runs}
     for trial in counted:
-        if "run_id" in trial.user_attrs:
+        if trial.state == TrialState.COMPLETE or "run_id" in trial.user_attrs:
             assert by_id[trial.user_attrs["run_id"]].info.run_name == f"trial {trial.number}"
     assert set(names.values()) == {1}, names
     assert [run.info.run_name for run in runs if run.info.status == "RUNNING"] == []
-    return names
 
 
 def test_a_search_that_is_killed_at_any_step_goes_on_from_there(
