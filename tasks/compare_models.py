@@ -8,8 +8,8 @@ from infra.installation import current
 from infra.registry import Registry
 from models.evaluation.ladder import ladder
 from tasks.steady_keys import steady_keys
-from tasks.store_evaluation import evaluation_of
-from tasks.trained_bundles import named_by, recorded_all
+from tasks.store_evaluation import evaluations_of
+from tasks.trained_bundles import recorded_all
 
 
 @task(description="Hold trained models against each other, user by user.")
@@ -19,8 +19,5 @@ def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
     here = current()
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     runs = {trained.kind: trained for trained in recorded_all(here.engine, run_ids).values()}
-    names = {kind: named_by(here.engine, one.run_id) for kind, one in runs.items()}
-    rows = ladder(
-        {kind: evaluation_of(registry, one.run_id, one.evaluation_digest, names[kind]) for kind, one in runs.items()}
-    )
+    rows = ladder(evaluations_of(here.engine, registry, runs))
     return [{**row, "run": registry.page(runs[row["model"]].run_id)} for row in rows]

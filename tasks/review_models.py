@@ -26,9 +26,9 @@ from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
 from tasks.reviews import APPROVED, Review, request, review_of
 from tasks.steady_keys import steady_keys
-from tasks.store_evaluation import evaluation_of
+from tasks.store_evaluation import evaluations_of
 from tasks.train_model import train_model
-from tasks.trained_bundles import TrainedBundle, named_by, recorded, recorded_all
+from tasks.trained_bundles import TrainedBundle, recorded, recorded_all
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 SWITCHED_OFF = "promotion is switched off"
@@ -102,10 +102,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     rival = _rival(here, version, holder)
     compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
     trained = recorded_all(here.engine, compared)
-    evaluations = {
-        run_id: evaluation_of(registry, run_id, trained[run_id].evaluation_digest, named_by(here.engine, run_id))
-        for run_id in compared
-    }
+    evaluations = evaluations_of(here.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})

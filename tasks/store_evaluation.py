@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -10,6 +10,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
+from sqlalchemy import Engine
 
 from infra import user_names
 from infra.manifests import sha256
@@ -23,6 +24,7 @@ from models.evaluation.summary import LOW, by_part
 from tasks.plots import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
 from tasks.plots_of_features import plot_importance
 from tasks.plots_of_pairs import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
+from tasks.trained_bundles import TrainedBundle, named_by
 
 EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
@@ -96,6 +98,14 @@ def _cell(figures: dict[str, float], name: str) -> str:
 def evaluation_digest(folder: Path) -> str:
     """Return one digest (hex) of the files that reviews read."""
     return hashlib.sha256("".join(sha256(folder / name) for name in (SUMMARY, PER_USER)).encode()).hexdigest()
+
+
+def evaluations_of(engine: Engine, registry: Registry, trained: Mapping[str, TrainedBundle]) -> dict[str, Evaluation]:
+    """Return what these trainings measured, by the same names. Raises AlteredEvaluationError."""
+    return {
+        name: evaluation_of(registry, one.run_id, one.evaluation_digest, named_by(engine, one.run_id))
+        for name, one in trained.items()
+    }
 
 
 def evaluation_of(
