@@ -89,6 +89,10 @@ class Lake:
         if table is not None and table.metadata().description != key:
             table.alter.set_table_description(key)
 
+    def has_events(self) -> bool:
+        """Return whether there is an events table, without reading its log."""
+        return DeltaTable.is_deltatable(self._address("events"))
+
     def events(self, version: int | None = None) -> DeltaTable | None:
         """The events table as it is, or as it was at `version`; None before the first ingest."""
         return self._open("events", version=version)

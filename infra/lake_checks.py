@@ -30,7 +30,7 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
     if owned is None:
         with engine.connect() as connection:
             unknown = not has_rows(connection, ingest_batches)
-        if unknown and lake.events() is not None:
+        if unknown and lake.has_events():
             raise InstallationRefusedError(
                 f"The lake {lake.root} holds events, and this database has never ingested any. Correct TAILORBIRD_LAKE "
                 f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {NOTHING_CHANGED}"
@@ -64,7 +64,7 @@ def _require_events(engine: Engine, lake: Lake) -> None:
     stored = (columns.dataset == "events") & (columns.status == "committed") & (columns.accepted > 0)
     with engine.connect() as connection:
         expected = connection.execute(select(exists(select(columns.batch_id).where(stored)))).scalar()
-    if expected and lake.events() is None:
+    if expected and not lake.has_events():
         raise InstallationRefusedError(
             f"The lake {lake.root} holds no events, and this database has ingested some. Mount its disk, correct "
             "TAILORBIRD_LAKE, or restore the lake from a backup. Without one, start a new installation with an empty "
