@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from time import sleep
 from typing import Final
 
@@ -53,6 +54,12 @@ def release(connection: Connection) -> None:
     _unlock(connection, func.pg_advisory_unlock_shared(_LOCK))
 
 
+def confirm_connection(connection: Connection) -> None:
+    """Raise OperationalError when the connection, and with it its locks, was lost."""
+    connection.execute(select(1))
+    connection.commit()
+
+
 @contextmanager
 def alone(engine: Engine) -> Iterator[Callable[[], None]]:
     """Let nothing run that stores or reads user keys; raises WorkRunsError, with the names of what does.
@@ -60,11 +67,6 @@ def alone(engine: Engine) -> Iterator[Callable[[], None]]:
     Gives a check that raises OperationalError when the connection, and with it the lock, was lost.
     """
     with engine.connect() as connection:
-
-        def confirm() -> None:
-            connection.execute(select(1))
-            connection.commit()
-
         if not _taken(connection):
             names = [name.removeprefix(_NAMED) for name in connection.execute(_HOLDERS).scalars()]
             raise WorkRunsError(
@@ -74,7 +76,7 @@ def alone(engine: Engine) -> Iterator[Callable[[], None]]:
         _name(connection, _ROTATION)
         connection.commit()
         try:
-            yield confirm
+            yield partial(confirm_connection, connection)
         finally:
             _unlock(connection, func.pg_advisory_unlock(_LOCK))
 

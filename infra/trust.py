@@ -41,7 +41,7 @@ ADOPTED: Final = ("tailorbird", "found at the first start")
 """Actor and reason of a key that nobody rotated."""
 _LOST: Final = 'If it is lost: `tailorbird keys rotate signing --reason "lost"`. '
 _NEWER: Final = (
-    "If the key here is newer than the database, which was restored: `tailorbird keys rotate signing --reason "
+    "If the key here is newer than the database, which was restored: `tailorbird keys rotate {} --reason "
     '"restored"` records it. '
 )
 NOTHING_CHANGED: Final = "Nothing was changed."
@@ -198,8 +198,8 @@ def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: 
 def _newer(row: Fingerprint, key: str) -> str:
     """What to do when the database may have been restored from before a rotation."""
     if row.kind == SIGNING:
-        return _NEWER
-    return _NEWER.replace("rotate signing", "rotate pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
+        return _NEWER.format("signing")
+    return _NEWER.format("pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
 
 
 def recorded(engine: Engine) -> list[Fingerprint]:

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from infra import bundles
 from infra.credentials import known_secret
-from infra.fingerprints import PSEUDONYM, present, source
+from infra.fingerprints import PSEUDONYM, fingerprint, source
 from infra.identity import pseudonym
 from infra.key_chain import remaining
 from infra.settings import load
@@ -90,11 +90,11 @@ def _compare_key(expected: str | None) -> None:
 
     A rotation has continued the key of an earlier bundle, whose users have their present keys by now.
     """
-    key, here = known_secret(load(), PSEUDONYM), present(load(), PSEUDONYM)
+    key = known_secret(load(), PSEUDONYM)
     if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
-            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {here}) is not the one of this model "
-            f"(fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove the key from this "
+            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not the one "
+            f"of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove the key from this "
             "host and ask by `user_key`."
         )
 

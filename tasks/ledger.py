@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, update
@@ -52,11 +53,6 @@ def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> It
     with engine.connect() as connection:
         key_use.share(connection, about or ", ".join(names))
         held: list[Any] = []
-
-        def confirm() -> None:
-            connection.execute(select(1))
-            connection.commit()
-
         try:
             for name in names:
                 key = func.hashtextextended(name, 0)
@@ -65,7 +61,7 @@ def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> It
                     raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
                 connection.commit()
                 held.append(key)
-            yield confirm
+            yield partial(key_use.confirm_connection, connection)
         finally:
             _release(connection, held)
             key_use.release(connection)
