@@ -93,9 +93,9 @@ def _compare_key(expected: str | None) -> None:
     key = known_secret(load(), PSEUDONYM)
     if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
-            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not the one "
-            f"of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove the key from this "
-            "host and ask by `user_key`."
+            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not the "
+            f"one of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove "
+            "the key from this host and ask by `user_key`."
         )
 
 
