@@ -13,6 +13,7 @@ from models.graph_filter import GraphFilter
 from models.item_knn import ItemKNN
 from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
+from models.own_and_popular import OwnAndPopular
 from models.own_frequency import OwnFrequency
 from models.recommender import Recommender
 from models.segment_popular import SegmentPopular
@@ -22,6 +23,7 @@ CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,
     SegmentPopular.kind: SegmentPopular,
     OwnFrequency.kind: OwnFrequency,
+    OwnAndPopular.kind: OwnAndPopular,
     LightFMHybrid.kind: LightFMHybrid,
     ImplicitALS.kind: ImplicitALS,
     ContentBased.kind: ContentBased,

@@ -10,7 +10,7 @@ from models.evaluation.metrics import METRIC
 from models.evaluation.paired import gain
 from models.evaluation.summary import NEW, flat
 
-BASELINES: Final = ("most_popular", "segment_popular", "own_frequency")
+BASELINES: Final = ("most_popular", "segment_popular", "own_frequency", "own_and_popular")
 """What every model has to beat, in this order."""
 
 GAIN: Final = "gain"
