@@ -48,4 +48,5 @@ def features(
     labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
     manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}))
     show("dataset", f"Data set {manifest['version']}", [manifest["rows"]])
+    show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])
     return manifest

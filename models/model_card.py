@@ -37,6 +37,8 @@ class Material:
     items: int
     measured: int
     """Users with purchases in the test weeks."""
+    traits: tuple[str, ...] = ()
+    """Sentences about the traits that were pooled, cut or left out before users were grouped by them."""
 
     @property
     def sentence(self) -> str:
@@ -88,7 +90,7 @@ def card(subject: Subject) -> str:
     parts = {
         "What it is": f"`{subject.kind}`. {about(subject.kind)} {subject.material.sentence}",
         "Figures": _figures(subject),
-        "Groups": _groups(subject.gate),
+        "Groups": " ".join([_groups(subject.gate), *map(for_markdown, subject.material.traits)]).strip(),
         "The gate": _checks(subject.gate),
         "Limits": "\n".join(f"- {for_markdown(sentence)}" for sentence in weaknesses(subject.summary, subject.gate)),
     }

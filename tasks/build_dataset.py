@@ -15,6 +15,7 @@ from infra.installation import Installation, current
 from infra.schema import datasets
 from models import columns, splits
 from models.errors import TailorbirdError
+from models.features import trait_groups
 from models.features.tables import TABLES
 from models.labels import LabelConfig
 from models.splits import By, Cuts, SplitConfig
@@ -140,6 +141,7 @@ def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, man
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
         "hashed_by": ENGINE,
+        "traits": trait_groups.sentences(trait_groups.fit(known.users)),
         "figures": check_dataset(here, space.connection, version, stored, known.users),
     }
     segment_users(here, space.connection, version, stored["user_features"], known.users, moments.as_of)

@@ -12,6 +12,8 @@ from expectations import items, limits, users
 from infra.clock import database_now
 from infra.installation import Installation
 from infra.schema import suppressions
+from models import columns
+from models.features import trait_groups
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
@@ -77,6 +79,15 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
             reference.store(connection, done.accepted, batch.batch_id)
             store_quarantined(connection, batch.batch_id, 0, done.quarantined)
             ledger.record_chunk(connection, batch.batch_id, 0, done.counts, found)
-            ledger.close_batch(connection, batch.batch_id, findings)
+            notes = _trait_notes(done.accepted) if dataset == "users" else None
+            ledger.close_batch(connection, batch.batch_id, findings, notes)
             return
     refuse(reference.here, batch, findings, reason)
+
+
+def _trait_notes(users: pa.Table) -> str | None:
+    """Return which traits of a file of users have too many values for groups, and what becomes of them."""
+    traits = users[columns.ATTRIBUTES].combine_chunks()
+    named = dict(zip(traits.type.names, traits.flatten(), strict=True))
+    groups = trait_groups.fit(pa.table(named)) if named else {}
+    return " ".join(trait_groups.sentences({name: rule for name, rule in groups.items() if rule.values > 1})) or None

@@ -160,10 +160,12 @@ def chunk_profiles(connection: Connection, batch_id: str) -> list[dict[str, Any]
     return list(connection.execute(rows).scalars())
 
 
-def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]] | None) -> Counts:
+def close_batch(
+    connection: Connection, batch_id: str, quality: list[dict[str, Any]] | None, detail: str | None = None
+) -> Counts:
     """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events.
 
-    `quality` is what its suite found; None keeps what was found before.
+    `quality` is what its suite found; None keeps what was found before. `detail` are remarks that the ledger shows.
     """
     sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
     found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
@@ -172,7 +174,7 @@ def close_batch(connection: Connection, batch_id: str, quality: list[dict[str, A
     mine = ingest_chunks.c.batch_id == batch_id
     done = {"status": COMMITTED, "finished_at": func.now(), "late": late.where(mine).scalar_subquery(), **counts}
     if quality is not None:
-        done["quality"] = quality
+        done |= {"quality": quality, "detail": detail}
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))
     return counts
 

@@ -114,7 +114,8 @@ def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Material
     rows, cuts = dataset.interactions, dataset.cuts
     users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
     began = int(pc.min(rows[OCCURRED_AT]).as_py() or cuts.test_from)
-    return Material(version, began, cuts.test_from, cuts.as_of, users, items, evaluation.per_user.num_rows)
+    measured, traits = evaluation.per_user.num_rows, tuple(dataset.manifest.get("traits", ()))
+    return Material(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits)
 
 
 def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:

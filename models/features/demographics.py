@@ -1,5 +1,6 @@
 """Groups of users with like traits, by k-means on the encoded traits."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import silhouette_score
 
+from models.features import trait_groups
 from models.features.encoding import Config, Encoder
-from models.features.traits import aligned, known, readable, usable
+from models.features.scaling import Scaled
+from models.features.trait_groups import TraitGroups
+from models.features.traits import known, readable
 from models.recommender import State
 from models.tags import one_hot
 
@@ -24,6 +28,7 @@ SMALLEST_SIZE: Final = 20
 """A group has at least so many of the users with traits, and at least that share of them."""
 
 _CENTRES: Final = "centres"
+_GROUPS: Final = "groups"
 _FIT_ROWS: Final = 20_000
 _SILHOUETTE_ROWS: Final = 2_000
 _CHUNK: Final = 100_000
@@ -35,6 +40,8 @@ _WORTH_TELLING: Final = 0.05
 class Demographics:
     """Centres in the space of the encoded traits, the largest group first."""
 
+    groups: Mapping[str, TraitGroups]
+    """How the values of each trait become groups, before they are encoded."""
     encoder: Encoder
     centres: NDArray[np.float32]
     """[k, width]; no row at all where there is one group only."""
@@ -46,11 +53,12 @@ class Demographics:
         k is the number from 2 to 8 with the best mean silhouette (Rousseeuw 1987, on a sample of 2,000) of those whose
         smallest group is large enough; without such a k all are one group.
         """
-        columns, numbers = usable(traits, Config().one_hot_limit)
-        rows = _sampled(np.flatnonzero(known(traits, columns)), _FIT_ROWS, seed)
-        part = aligned(traits, columns, numbers).take(rows)
+        groups = trait_groups.fit(traits)
+        values = trait_groups.grouped(traits, groups)
+        columns = values.column_names
+        part = values.take(_sampled(np.flatnonzero(known(values, columns)), _FIT_ROWS, seed))
         encoder = Encoder.fit(part, columns, Config(), seed)
-        return cls(encoder, _centres(encoder.transform(part)[0].toarray(), seed))
+        return cls(groups, encoder, _centres(encoder.transform(part)[0].toarray(), seed))
 
     def assign(self, traits: pa.Table) -> NDArray[np.str_]:
         """[n] `group_<number>` of each user's nearest centre, or `unknown`.
@@ -71,7 +79,7 @@ class Demographics:
         Numbers are told as the fifth of the users they are in.
         """
         columns = list(self.encoder.columns)
-        matrix, names = one_hot(readable(aligned(traits, columns, self._numbers())), columns)
+        matrix, names = one_hot(readable(trait_groups.grouped(traits, self.groups)), columns)
         usual = _shares(matrix, assigned != UNKNOWN)
         told = {UNKNOWN: "no trait is known"}
         for segment in np.unique(assigned[assigned != UNKNOWN]):
@@ -80,22 +88,31 @@ class Demographics:
         return told
 
     def state(self) -> State:
-        """The encoder's arrays and the centres."""
-        return {**self.encoder.state(), _CENTRES: self.centres}
+        """The encoder's arrays, the centres, and the groups of the traits as JSON."""
+        groups = json.dumps([rule.as_dict() for rule in self.groups.values()])
+        return {**self.encoder.state(), _CENTRES: self.centres, _GROUPS: np.array(groups)}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The groups that gave this state."""
-        return cls(Encoder.from_state(state), state[_CENTRES])
+        encoder = Encoder.from_state(state)
+        if _GROUPS in state:
+            groups = [TraitGroups.from_dict(rule) for rule in json.loads(str(state[_GROUPS]))]
+        else:  # models trained before values were pooled
+            groups = [
+                TraitGroups(column, "numbers" if encoding.kind == Scaled.kind else "kept", 0)
+                for column, encoding in zip(encoder.columns, encoder.encodings, strict=True)
+            ]
+        return cls({rule.trait: rule for rule in groups}, encoder, state[_CENTRES])
 
     def _numbers(self) -> set[str]:
         pairs = zip(self.encoder.columns, self.encoder.encodings, strict=True)
-        return {column for column, encoding in pairs if encoding.kind == "scaled"}
+        return {column for column, encoding in pairs if encoding.kind == Scaled.kind}
 
     def _understood(self, traits: pa.Table) -> NDArray[np.bool_]:
         """[n] whether any trait says something that the fit has seen."""
         numbers = self._numbers()
-        rows = aligned(traits, self.encoder.columns, numbers)
+        rows = trait_groups.grouped(traits, self.groups)
         said = known(rows, sorted(numbers))
         for column, encoding in zip(self.encoder.columns, self.encoder.encodings, strict=True):
             if column not in numbers:
@@ -103,7 +120,7 @@ class Demographics:
         return said
 
     def _nearest(self, traits: pa.Table) -> NDArray[np.int64]:
-        matrix, _ = self.encoder.transform(aligned(traits, self.encoder.columns, self._numbers()))
+        matrix, _ = self.encoder.transform(trait_groups.grouped(traits, self.groups))
         distance = (self.centres**2).sum(axis=1) - 2 * (matrix @ self.centres.T)
         nearest: NDArray[np.int64] = distance.argmin(axis=1)
         return nearest

@@ -1,7 +1,7 @@
 """Groups of users by one trait: how many there are, and how many of them a model learns from."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
+from models.features import trait_groups
 from models.features.embedding import vocabulary
-from models.features.traits import aligned, readable, usable
-
-VALUES: Final = 32
-"""A trait of more different words is no demographic; numbers are told by their fifths."""
+from models.features.traits import readable
 
 
 @dataclass(frozen=True)
@@ -35,9 +33,8 @@ def groups(users: pa.Table, trained: Any) -> list[Group]:
     `trained` is an Arrow array of user keys. By trait and value, those without a value last.
     """
     learned = np.asarray(pc.is_in(users[USER_KEY], value_set=trained.cast(users[USER_KEY].type)))
-    columns, numbers = usable(users, VALUES)
-    told = readable(aligned(users, columns, numbers))
-    return [group for name in columns for group in _of_trait(name, told[name], learned)]
+    values = readable(trait_groups.grouped(users, trait_groups.fit(users)))
+    return [group for name in sorted(values.column_names) for group in _of_trait(name, values[name], learned)]
 
 
 def _of_trait(trait: str, values: Any, learned: NDArray[np.bool_]) -> list[Group]:

@@ -1,6 +1,6 @@
 """Traits as they come, often numbers written as text, made ready for encoding and for reading."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, Final
 
@@ -9,32 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.columns import USER_KEY
 from models.features.encoding import is_number
 from models.tags import fifths
 
-_FEW: Final = 10
-"""Text of no more different numbers than that may be codes as well."""
 _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-
-
-def usable(traits: pa.Table, limit: int) -> tuple[list[str], set[str]]:
-    """The columns that can tell groups apart, in order of their names, and which of them are numbers.
-
-    A column needs two different values. Text of more than ten is a number if every value can be read as one, such as
-    ages; other text of more than `limit` is left out, for a postcode or a name says little about anyone else.
-    """
-    columns, numbers = [], set()
-    for name in sorted(set(traits.column_names) - {USER_KEY}):
-        values = traits[name]
-        different = pc.count_distinct(values.cast(pa.large_string())).as_py()
-        number = is_number(values.type)
-        if not number and different > _FEW:
-            number = as_numbers(values).null_count == values.null_count
-        if different > 1 and (number or different <= limit):
-            columns.append(name)
-            numbers |= {name} if number else set()
-    return columns, numbers
 
 
 def as_numbers(values: Any) -> Any:
@@ -43,18 +21,6 @@ def as_numbers(values: Any) -> Any:
         return values.cast(pa.float64())
     text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
     return pc.if_else(pc.match_substring_regex(text, _NUMBER), text, None).cast(pa.float64())
-
-
-def aligned(traits: pa.Table, columns: Sequence[str], numbers: Collection[str]) -> pa.Table:
-    """Exactly these columns, as numbers or as text; nulls for one that the table lacks."""
-    made = {}
-    for name in columns:
-        kind = pa.float64() if name in numbers else pa.large_string()
-        if name not in traits.column_names:
-            made[name] = pa.nulls(traits.num_rows, kind)
-        else:
-            made[name] = as_numbers(traits[name]) if name in numbers else traits[name].cast(kind)
-    return pa.table(made) if made else traits.select([])
 
 
 def known(traits: pa.Table, columns: Sequence[str]) -> NDArray[np.bool_]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate
-from models.features.groups import VALUES
-from models.features.traits import aligned, readable, usable
+from models.features import trait_groups
+from models.features.traits import readable
 from models.gate.check import Check, GroupResult
 from models.gate.limits import Limits
 from models.training_data import index_of, words
@@ -37,11 +37,10 @@ def demographics(users: pa.Table, keys: Any) -> dict[str, NDArray[np.str_]]:
 
     `users` has one row per user: `user_key` and traits as text or numbers.
     """
-    columns, numbers = usable(users, VALUES)
-    told = readable(aligned(users, columns, numbers))
+    groups = readable(trait_groups.grouped(users, trait_groups.fit(users)))
     at = index_of(words(users[USER_KEY]), keys)
-    said = {name: np.where(at < 0, "", words(told[name])[at]) for name in columns}
-    return {name: np.where(values == "", UNKNOWN, values) for name, values in said.items()}
+    of_keys = {name: np.where(at < 0, "", words(groups[name])[at]) for name in groups.column_names}
+    return {name: np.where(values == "", UNKNOWN, values) for name, values in of_keys.items()}
 
 
 def groups_of(traits: Traits) -> list[Group]:

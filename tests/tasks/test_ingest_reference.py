@@ -45,6 +45,26 @@ def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installat
     assert sorted(known) == sorted(map(str, shop.demographics["household_id"].to_pylist()))
 
 
+def test_the_ledger_says_what_becomes_of_a_trait_with_too_many_values(installation: Installation, shop: Any) -> None:
+    shop.write(demographics=shop.demographics.set_column(1, "age", pa.array([f"{n} or so" for n in range(20)])))
+    entry = ingest_users.fn("complete_journey", shop.users_file)
+    assert notes(installation, entry["batch_id"]) is None
+    names = pa.array([f"name {number}" for number in range(40)])
+    households = pa.array(range(900, 940), pa.int64())
+    shop.write(
+        demographics=pa.table(dict.fromkeys(shop.demographics.column_names, names) | {"household_id": households})
+    )
+    entry = ingest_users.fn("complete_journey", shop.users_file)
+    assert "age is left out: none of its 40 values is shared by 5 users." in str(notes(installation, entry["batch_id"]))
+
+
+def notes(installation: Installation, batch_id: str) -> str | None:
+    with installation.engine.connect() as connection:
+        line = select(ingest_batches.c.detail).where(ingest_batches.c.batch_id == batch_id)
+        found: str | None = connection.execute(line).scalar_one()
+    return found
+
+
 def test_new_traits_replace_old_ones_and_consent_stays_as_it_was(installation: Installation, shop: Any) -> None:
     ingest_users.fn("complete_journey", shop.users_file)
     key = pseudonym(str(shop.demographics["household_id"][0].as_py()), installation.key)
