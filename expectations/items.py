@@ -8,7 +8,6 @@ RULES: tuple[RowRule, ...] = (
     missing(columns.ITEM_ID, "the item has no id"),
     longer(columns.ITEM_ID, LONGEST_ID),
     missing(columns.TITLE, "the item has no title"),
-    missing(columns.CATEGORY, "the item has no category"),
     outside("price_negative", "a price below zero", columns.PRICE, 0.0, None),
 )
 

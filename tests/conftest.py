@@ -172,11 +172,12 @@ _DIRT: dict[str, tuple[int, dict[str, Any]]] = {
     "neither quantity nor value": (5, {"quantity": 0, "sales_value": 0.0}),
     "too many at once": (3, {"quantity": 2000}),
     "unknown product": (12, {"product_id": UNKNOWN}),
-    "product out of the quarantine": (2, {"product_id": UNCATEGORISED}),
+    "product without a category": (2, {"product_id": UNCATEGORISED}),
     "no product": (8, {"product_id": None}),
     "nobody": (4, {"household_id": None}),
     "fuel": (20, {"product_id": FUEL, "quantity": 5000}),
 }
+_TAKEN = ("product without a category", "fuel")
 _REPEATED, _CONTRADICTED = 10, 6
 
 
@@ -207,7 +208,7 @@ def shop(tmp_path: Path, shop_tables: dict[str, pa.Table]) -> Shop:
     """The small shop in a folder of its own."""
     folder = tmp_path / "shop"
     folder.mkdir()
-    quarantined = sum(copies for kind, (copies, _) in _DIRT.items() if kind != "fuel") + _CONTRADICTED
+    quarantined = sum(copies for kind, (copies, _) in _DIRT.items() if kind not in _TAKEN) + _CONTRADICTED
     counts = {"read": len(shop_tables["transactions"]), "quarantined": quarantined, "duplicate": _REPEATED}
     counts |= {"suppressed": 0, "routed": _DIRT["fuel"][0]}
     counts["accepted"] = 2 * counts["read"] - sum(counts.values())
@@ -215,7 +216,7 @@ def shop(tmp_path: Path, shop_tables: dict[str, pa.Table]) -> Shop:
         "quantity_not_positive": 30,
         "value_not_positive": 20,
         "quantity_above_limit": 3,
-        "item_not_in_catalogue": 12 + 2 + 8,
+        "item_not_in_catalogue": 12 + 8,
         "item_id_missing": 8,
         "event_id_missing": 8,
         "user_key_missing": 4,
@@ -240,7 +241,7 @@ def _transactions(rows: list[dict[str, Any]]) -> pa.Table:
 
 
 def _products() -> pa.Table:
-    """The catalogue, with an item that nobody can place, one that comes twice, and fuel."""
+    """The catalogue, with an item without a category, one that comes twice, and fuel."""
     ids = [*PRODUCTS.tolist(), FUEL, UNCATEGORISED, int(PRODUCTS[0])]
     n = len(PRODUCTS)
     return pa.table(

@@ -160,7 +160,7 @@ class _Filled(_Part):
 
 
 class ItemsMapping(_Filled):
-    """Where the catalogue comes from. `category` lists its levels, most general first; without any it is filled in."""
+    """Where the catalogue comes from. `category` lists its levels, most general first; an item may have none."""
 
     texts = ("item_id", "title", "category", "brand", "attributes")
     numbers = ("price",)
@@ -178,12 +178,6 @@ class ItemsMapping(_Filled):
     attributes: list[Name] = []
     not_merchandise: list[str] = []
     """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
-
-    @model_validator(mode="after")
-    def _every_item_has_a_category(self) -> Self:
-        if not self.category and "category" not in self.fill:
-            raise ValueError('category is missing; name its columns, or say fill = { category = "Everything" }')
-        return self
 
 
 class UsersMapping(_Filled):

@@ -18,17 +18,17 @@ from tasks.quality import BatchRefusedError
 def test_the_catalogue_comes_in_with_its_last_word_on_every_item(installation: Installation, shop: Any) -> None:
     entry = ingest_items.fn("complete_journey", shop.items_file)
     found = {name: entry[name] for name in LEDGER}
-    assert found == {"read": 63, "accepted": 0, "quarantined": 1, "duplicate": 1, "suppressed": 0, "routed": 61}
+    assert found == {"read": 63, "accepted": 0, "quarantined": 0, "duplicate": 1, "suppressed": 0, "routed": 62}
     with installation.engine.connect() as connection:
         rows = {row.item_id: row for row in connection.execute(select(items))}
-        kept = connection.execute(select(quarantine.c.rule_ids, quarantine.c.payload)).one()
-    assert len(rows) == 61
+        assert connection.execute(select(quarantine)).first() is None
+    assert len(rows) == 62
     assert rows["500000"].title == "Type new, 9 oz"
     assert rows["500005"].title == "Item 500005"
     assert rows["500001"].category == "GROCERY|AISLE 0|TYPE 1"
     assert rows["500001"].attributes == {"manufacturer_id": "1", "package_size": "1 OZ"}
     assert (rows["600000"].available, rows["500001"].available) == (False, True)
-    assert (kept.rule_ids, kept.payload["item_id"]) == (["category_missing"], "600001")
+    assert (rows["600001"].category, rows["600001"].available) == (None, True)
 
 
 def test_users_come_in_under_their_pseudonyms_with_consent_as_declared(installation: Installation, shop: Any) -> None:
@@ -96,11 +96,10 @@ def test_the_same_files_again_change_nothing(installation: Installation, shop: A
 
 
 def test_half_a_catalogue_is_never_seen(installation: Installation, shop: Any) -> None:
-    departments = pa.array([None] * 40 + ["GROCERY"] * 23)
-    nameless = {"department": departments, "product_category": pa.nulls(63, pa.string())}
-    nameless |= {"product_type": pa.nulls(63, pa.string())}
+    ids = shop.products["product_id"].to_pylist()
+    nameless = {"product_id": pa.array([None] * 40 + ids[40:], shop.products["product_id"].type)}
     shop.write(products=pa.table({n: nameless.get(n, shop.products[n]) for n in shop.products.column_names}))
-    with pytest.raises(BatchRefusedError, match=r"category_missing \(40 of 63"):
+    with pytest.raises(BatchRefusedError, match=r"item_id_missing \(40 of 63"):
         ingest_items.fn("complete_journey", shop.items_file)
     with installation.engine.connect() as connection:
         assert connection.execute(select(items)).first() is None
@@ -115,7 +114,7 @@ LONG = "".join(random.Random(1).choices(string.ascii_letters, k=9000))  # noqa: 
 
 def test_an_overlong_id_waits_in_quarantine_and_stops_nobody(installation: Installation, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
-        'consent = "opt-in"\n[items]\nfile = "i.csv"\nitem_id = "id"\ntitle = "id"\nfill = { category = "all" }\n'
+        'consent = "opt-in"\n[items]\nfile = "i.csv"\nitem_id = "id"\ntitle = "id"\n'
         '[users]\nfile = "u.csv"\nuser_id = "id"\nattributes = []\n'
     )
     path = tmp_path / "rows.csv"

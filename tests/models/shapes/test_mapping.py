@@ -55,7 +55,6 @@ def users(**change: Any) -> dict[str, Any]:
         ({"limits": {"event": {}}}, "limits.event: there is no such key; the keys here are events, items, users"),
         (dict.fromkeys(("events", "items", "users")), "it reads nothing; add a table"),
         ({"users": {"file": "u", "user_id": "id"}}, "users.attributes: it is missing; add it"),
-        (items(category=[]), "category is missing; name its columns, or say fill"),
         (items(colour="red"), "items.colour: there is no such key; the keys here are .*brand"),
         (events(constants={"evnt_type": "purchase"}), "events.constants.evnt_type"),
         (events(zone="Berlin"), "events.zone: there is no time zone 'Berlin'; use .*Europe/Berlin"),

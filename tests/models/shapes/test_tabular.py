@@ -416,6 +416,13 @@ def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
     assert tabular.needed(mapping) == ["id", "age", "ok", "at"]
 
 
+def test_a_catalogue_without_categories_has_unknown_ones() -> None:
+    part = ItemsMapping(file="i", item_id="id", title="name")
+    found = tabular.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert found.rows["category"].to_pylist() == [None]
+    assert found.counts == {}
+
+
 def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
     part = ItemsMapping(file="i", item_id="id", title="name", fill={"category": "Everything"})
     found = tabular.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)

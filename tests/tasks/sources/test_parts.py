@@ -9,7 +9,7 @@ from tasks.sources.mappings import read
 from tasks.sources.parts import files_of
 
 EVENTS = {"user_id": "u", "item_id": "i", "occurred_at": "t", "constants": {"event_type": "view"}}
-ITEMS = {"item_id": "i", "title": "t", "fill": {"category": "Everything"}}
+ITEMS = {"item_id": "i", "title": "t"}
 USERS = {"user_id": "u", "attributes": []}
 
 
