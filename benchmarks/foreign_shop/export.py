@@ -1,0 +1,148 @@
+"""The raw table of such a shop: invoices and cancellations, guests, services, notes of the warehouse, repeats.
+
+The columns and the kinds of dirt are those of the public table "Online Retail" (Chen, Sain and Guo 2012, UCI 352);
+every row is made up.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmarks.foreign_shop.items import DAYS, Items, made
+from benchmarks.foreign_shop.orders import HOME, Lines, countries, ordered
+
+START: Final = datetime(2024, 12, 1)
+SERVICES: Final = {
+    "POST": "POSTAGE",
+    "DOT": "DOTCOM POSTAGE",
+    "C2": "CARRIAGE",
+    "M": "Manual",
+    "D": "Discount",
+    "S": "SAMPLES",
+    "BANK CHARGES": "Bank Charges",
+    "AMAZONFEE": "AMAZON FEE",
+    "CRUK": "CRUK Commission",
+    "gift_0001_20": "Dotcomgiftshop Gift Voucher £20.00",
+}
+"""What an invoice may have besides goods, by its code."""
+NOTES: Final = ("check", "?", "damaged", "smashed", "wrongly marked", "found", "Thrown away", "missing", "adjustment")
+"""What the warehouse writes instead of a title, in rows without a customer and a price."""
+
+_FIRST_INVOICE: Final = 536_365
+_FIRST_CUSTOMER: Final = 12_346
+_COLUMNS: Final = (
+    *("InvoiceNo", "StockCode", "Description", "Quantity", "InvoiceDate", "UnitPrice", "CustomerID", "Country"),
+)
+
+
+@dataclass(frozen=True)
+class Export:
+    """The table, and what its maker knows about it."""
+
+    rows: pd.DataFrame
+    """In order of time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
+    services: tuple[str, ...]
+    never_kept: tuple[str, ...]
+    """Codes of goods whose every sale was cancelled."""
+
+
+def export(n_items: int, n_customers: int, seed: int) -> Export:
+    """Make the table of a shop of that size."""
+    random = np.random.default_rng(seed)
+    items = made(n_items, random)
+    lines = ordered(items, n_customers, random)
+    country = countries(n_customers, random)
+    sold = _sold(items, lines, country, random)
+    never_kept = items.codes[random.choice(n_items, size=max(3, n_items // 300), replace=False)]
+    parts = [
+        sold,
+        sold.sample(frac=0.01, random_state=seed).assign(Quantity=lambda lines: lines["Quantity"] + 1),
+        _cancelled(sold, never_kept, random),
+        _services(sold, random),
+        _notes(items, random),
+    ]
+    rows = pd.concat(parts, ignore_index=True)
+    rows = pd.concat([rows, rows.sample(frac=0.01, random_state=seed)])
+    rows = rows.sort_values(["InvoiceDate", "InvoiceNo", "StockCode"], kind="stable").reset_index(drop=True)
+    return Export(rows[list(_COLUMNS)], tuple(SERVICES), tuple(never_kept.tolist()))
+
+
+def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
+    """Invoices: a quarter of the rows by guests, some titles misspelt, some prices 0, one quantity absurd."""
+    guest = np.isin(lines.order, np.flatnonzero(random.random(lines.order.max() + 1) < 0.25))
+    quantity = lines.quantity.copy()
+    quantity[random.integers(len(quantity))] = 80_995
+    discount = np.where(quantity >= 24, 0.8, 1.0)
+    price = np.round(items.price[lines.item] * discount, 2)
+    price[random.random(len(price)) < 0.0005] = 0.0
+    titles = items.titles[lines.item].astype(object)
+    odd = random.random(len(titles)) < 0.02
+    titles[odd] = [f" {title.title()} " if at % 2 else f"{title} " for at, title in enumerate(titles[odd])]
+    titles[random.random(len(titles)) < 0.002] = None
+    customer = np.array([f"{_FIRST_CUSTOMER + who}.0" for who in range(lines.customer.max() + 1)], dtype=object)
+    return pd.DataFrame(
+        {
+            "InvoiceNo": (_FIRST_INVOICE + lines.order).astype(str),
+            "StockCode": items.codes[lines.item],
+            "Description": titles,
+            "Quantity": quantity,
+            "InvoiceDate": pd.to_datetime(START) + pd.to_timedelta(lines.second, unit="s"),
+            "UnitPrice": price,
+            "CustomerID": pd.Series(customer[lines.customer]).mask(guest, None),
+            "Country": np.where(guest, HOME, country[lines.customer]),
+        }
+    )
+
+
+def _cancelled(sold: pd.DataFrame, never_kept: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
+    """Cancellations: without a word about their invoice, of all pieces or of some, days later; some of older orders."""
+    whole = sold["StockCode"].isin(never_kept).to_numpy()
+    chosen = sold[whole | (random.random(len(sold)) < 0.02)].copy()
+    kept_whole = chosen["StockCode"].isin(never_kept).to_numpy()
+    part = (random.random(len(chosen)) < 0.3) & ~kept_whole
+    chosen["Quantity"] = -np.where(part, np.maximum(1, chosen["Quantity"] // 2), chosen["Quantity"])
+    later = chosen["InvoiceDate"] + pd.to_timedelta(random.integers(1, 40, size=len(chosen)) * 1440 + 7, unit="min")
+    chosen["InvoiceDate"] = later.clip(upper=pd.to_datetime(START + timedelta(days=DAYS)))
+    chosen["InvoiceNo"] = "C" + (900_000 + np.arange(len(chosen))).astype(str).astype(object)
+    strangers = chosen.sample(frac=0.05, random_state=int(random.integers(2**31)))
+    shuffled = strangers["StockCode"].to_numpy()[::-1]
+    before = strangers.assign(InvoiceNo="C8" + strangers["InvoiceNo"].str[1:], StockCode=shuffled)
+    return pd.concat([chosen, before])
+
+
+def _services(sold: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
+    """Postage and the like on one invoice in five, mostly abroad: the same codes again and again."""
+    invoices = sold.drop_duplicates("InvoiceNo")
+    likely = np.where(invoices["Country"] == HOME, 0.12, 0.9)
+    chosen = invoices[random.random(len(invoices)) < likely].copy()
+    codes = np.array(list(SERVICES))
+    weight = np.array([0.6, 0.1, 0.08, 0.1, 0.05, 0.02, 0.02, 0.01, 0.01, 0.01])
+    chosen["StockCode"] = random.choice(codes, size=len(chosen), p=weight)
+    chosen["Description"] = chosen["StockCode"].map(SERVICES)
+    chosen["UnitPrice"] = np.round(random.lognormal(2.5, 1.0, size=len(chosen)), 2)
+    discount = (chosen["StockCode"] == "D").to_numpy()
+    chosen["Quantity"] = np.where(discount, -1, 1)
+    chosen.loc[discount, "InvoiceNo"] = "C" + chosen.loc[discount, "InvoiceNo"]
+    return chosen
+
+
+def _notes(items: Items, random: np.random.Generator) -> pd.DataFrame:
+    """Rows of the warehouse: a real code, a note for a title, any quantity, no price and no customer."""
+    n = max(10, len(items.codes) // 2)
+    minutes = random.integers(0, DAYS * 1440, size=n)
+    return pd.DataFrame(
+        {
+            "InvoiceNo": (700_000 + np.arange(n)).astype(str),
+            "StockCode": random.choice(items.codes, size=n),
+            "Description": random.choice(NOTES, size=n),
+            "Quantity": random.integers(-300, 300, size=n),
+            "InvoiceDate": pd.to_datetime(START) + pd.to_timedelta(minutes, unit="min"),
+            "UnitPrice": 0.0,
+            "CustomerID": None,
+            "Country": HOME,
+        }
+    )

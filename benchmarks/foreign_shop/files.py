@@ -1,0 +1,40 @@
+"""The table as files: the shop's first export, and the same rows once more under another name, with numbers as text."""
+
+from pathlib import Path
+from typing import Final
+
+import pandas as pd
+
+_MOMENT: Final = "%Y-%m-%d %H:%M:%S"
+
+
+def read(path: Path) -> pd.DataFrame:
+    """Read a table of one's own with the eight columns, as `export` makes them."""
+    rows = (
+        pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype=str, encoding_errors="replace")
+    )
+    customer = pd.to_numeric(rows["CustomerID"], errors="coerce")
+    return rows.assign(
+        InvoiceNo=rows["InvoiceNo"].astype(str),
+        StockCode=rows["StockCode"].astype(str),
+        Quantity=pd.to_numeric(rows["Quantity"]).astype("int64"),
+        UnitPrice=pd.to_numeric(rows["UnitPrice"]),
+        InvoiceDate=pd.to_datetime(rows["InvoiceDate"]),
+        CustomerID=customer.map("{:.1f}".format, na_action="ignore").astype(object),
+    )
+
+
+def write_export(rows: pd.DataFrame, folder: Path) -> Path:
+    """Write the rows with the types that the shop's tools give them: numbers as numbers, customers as text."""
+    path = folder / "online_retail.parquet"
+    rows.assign(InvoiceDate=rows["InvoiceDate"].dt.strftime(_MOMENT)).to_parquet(path, index=False)
+    return path
+
+
+def write_renamed(rows: pd.DataFrame, folder: Path) -> Path:
+    """Write the same rows in another order and under another name, all numbers as text."""
+    path = folder / "Export (2) final.parquet"
+    turned = rows.iloc[::-1]
+    words = {"Quantity": turned["Quantity"].astype(str), "UnitPrice": turned["UnitPrice"].astype(str)}
+    turned.assign(**words, InvoiceDate=turned["InvoiceDate"].dt.strftime(_MOMENT)).to_parquet(path, index=False)
+    return path

@@ -1,0 +1,62 @@
+"""What was bought and kept, counted from raw rows by code that knows nothing of the product.
+
+Rows without a customer count for nobody. Services are no goods; a line without a price or with an absurd number of
+pieces is no sale; a line that an invoice repeats exactly counts once. A cancellation takes back the pieces that its
+customer bought last of the item, then those bought before.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Final
+
+import pandas as pd
+
+MOST_PIECES: Final = 10_000
+"""Of one line; what the mapping allows."""
+LINE: Final = ["InvoiceNo", "StockCode", "Quantity", "UnitPrice"]
+"""What makes a line of an invoice; another one that is alike is a repeat."""
+
+
+@dataclass
+class Purchase:
+    """One line of an invoice, and how much of it is left."""
+
+    user: str
+    item: str
+    invoice: str
+    at: pd.Timestamp
+    left: float
+
+
+def of_customers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that name a customer, as `user`."""
+    known = rows[rows["CustomerID"].notna()]
+    return known.assign(user=known["CustomerID"].str.removesuffix(".0"))
+
+
+def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
+    """Return which rows are sales or cancellations of goods with a price and a believable number of pieces."""
+    goods = ~rows["StockCode"].isin(services)
+    return goods & (rows["UnitPrice"] > 0) & (rows["Quantity"] != 0) & (rows["Quantity"].abs() <= MOST_PIECES)
+
+
+def kept(rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp) -> tuple[list[Purchase], set[str]]:
+    """Return the purchases before `until` of which a piece was kept, and the items of which nobody kept any."""
+    known = of_customers(rows)
+    known = known[sound(known, services) & (known["InvoiceDate"] < until)].drop_duplicates([*LINE, "user"])
+    cancelled = known["InvoiceNo"].str.startswith("C")
+    made: defaultdict[tuple[str, str], list[Purchase]] = defaultdict(list)
+    for row in known[~cancelled & (known["Quantity"] > 0)].sort_values("InvoiceDate", kind="stable").itertuples():
+        entry = Purchase(row.user, row.StockCode, row.InvoiceNo, row.InvoiceDate, row.Quantity)
+        made[row.user, row.StockCode].append(entry)
+    for row in known[cancelled].sort_values("InvoiceDate", kind="stable").itertuples():
+        back = abs(row.Quantity)
+        for purchase in reversed(made[row.user, row.StockCode]):
+            if purchase.at <= row.InvoiceDate and purchase.left > 0 and back > 0:
+                taken = min(back, purchase.left)
+                purchase.left -= taken
+                back -= taken
+    everything = [purchase for lines in made.values() for purchase in lines]
+    left = [purchase for purchase in everything if purchase.left > 0]
+    return left, {purchase.item for purchase in everything} - {purchase.item for purchase in left}

@@ -1,0 +1,57 @@
+"""An installation of its own, driven by the commands that a person would type, and read by SQL."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+_ROOT = Path(__file__).parents[2]
+
+
+class CommandFailedError(Exception):
+    """A command that should have worked did not; the message has what it printed."""
+
+
+class Shop:
+    """The commands of one installation."""
+
+    def __init__(self, var: Path) -> None:
+        self._environment = {**os.environ, "TAILORBIRD_VAR": str(var)}
+
+    def run(self, *arguments: str) -> str:
+        """Run a command and return what it prints. Raises CommandFailedError."""
+        command = [sys.executable, "-m", "flows", *arguments]
+        done = subprocess.run(command, cwd=_ROOT, env=self._environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise CommandFailedError(f"tailorbird {' '.join(arguments)}\n{done.stdout}\n{done.stderr}")
+        return done.stdout
+
+    def ask(self, *arguments: str) -> Any:
+        """Run a command and return its JSON."""
+        return json.loads(self.run(*arguments, "--json"))
+
+    def query(self, statement: str) -> pd.DataFrame:
+        """Return the rows of a statement as text; empty text stays empty."""
+        copy = f"COPY ({statement}) TO STDOUT (FORMAT csv, HEADER)"
+        return pd.read_csv(StringIO(self.run("psql", "-qc", copy)), dtype=str, keep_default_na=False)
+
+
+@contextmanager
+def installed(var: Path) -> Iterator[Shop]:
+    """Start an empty installation in a folder; it is stopped and deleted at the end."""
+    shutil.rmtree(var, ignore_errors=True)
+    shop = Shop(var)
+    try:
+        shop.run("up")
+        yield shop
+    finally:
+        shop.run("down")
+        shutil.rmtree(var, ignore_errors=True)

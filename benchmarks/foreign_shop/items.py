@@ -1,0 +1,76 @@
+"""The goods of a made-up gift wholesaler: families that share words and seasons, sets of colours, launches and ends."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAYS: Final = 374
+"""From the first day to the last, as the public wholesale tables have it."""
+SET_SIZE: Final = 4
+"""Colours of one thing, which are ordered together."""
+SEASONAL_SHARE: Final = 0.25
+
+_STYLES: Final = ("VINTAGE", "RETROSPOT", "REGENCY", "SCANDINAVIAN", "FRENCH", "RUSTIC", "PARISIENNE", "WOODLAND")
+_THINGS: Final = (
+    *("CAKE TIN", "BUNTING", "T-LIGHT HOLDER", "LUNCH BAG", "MUG", "DOORMAT", "PHOTO FRAME", "CANDLE", "TEA TOWEL"),
+    *("STORAGE JAR", "CHALKBOARD", "WICKER HEART", "PAPER CHAIN", "JIGSAW", "COASTER", "HOT WATER BOTTLE", "CLOCK"),
+    *("SPOTTY CUP", "GARLAND", "NAPKIN", "TRAY", "LANTERN", "DRAWER KNOB", "PARASOL", "PURSE", "STICKER SHEET"),
+)
+_COLOURS: Final = ("RED", "BLUE", "PINK", "GREEN", "WHITE", "IVORY", "BLACK", "GOLD")
+
+
+@dataclass(frozen=True)
+class Items:
+    """All of them, by position."""
+
+    codes: NDArray[np.str_]
+    titles: NDArray[np.str_]
+    family: NDArray[np.int64]
+    """[n] what it is: things of a family are wanted by the same customers."""
+    sibling: NDArray[np.int64]
+    """[n] the set of colours that it belongs to."""
+    price: NDArray[np.float64]
+    demand: NDArray[np.float64]
+    """[n] how well it sells: few items sell most."""
+    first_day: NDArray[np.int64]
+    last_day: NDArray[np.int64]
+    peak_day: NDArray[np.float64]
+    """[n_families] the day of the year on which a family sells best; NaN for one without a season."""
+
+    def wanted_on(self, day: int) -> NDArray[np.float64]:
+        """Return how much each item is in demand on a day: not before its launch, and more in its season."""
+        there = (self.first_day <= day) & (day <= self.last_day)
+        away = np.abs((self.peak_day - day + 182) % 365 - 182)
+        season = np.where(np.isnan(away), 1.0, 0.15 + 4.0 * np.exp(-((np.nan_to_num(away) / 28.0) ** 2)))
+        wanted: NDArray[np.float64] = self.demand * there * season[self.family]
+        return wanted
+
+
+def made(n: int, random: np.random.Generator) -> Items:
+    """Make `n` items."""
+    sets = np.arange(n) // SET_SIZE
+    families = max(8, n // 40)
+    family_of_set = random.integers(families, size=sets.max() + 1)
+    style, thing = random.integers(len(_STYLES), size=families), random.permutation(families) % len(_THINGS)
+    size_word = random.integers(2, 90, size=sets.max() + 1)
+    family = family_of_set[sets]
+    names = (
+        f"{_STYLES[style[f]]} {_THINGS[thing[f]]} {size_word[s]}CM {_COLOURS[i % SET_SIZE + SET_SIZE * (s % 2)]}"
+        for i, (f, s) in enumerate(zip(family.tolist(), sets.tolist(), strict=True))
+    )
+    new = random.random(n) < 0.3
+    ended = random.random(n) < 0.1
+    seasonal = random.random(families) < SEASONAL_SHARE
+    return Items(
+        codes=np.array([f"{20_000 + s}{'ABCD'[i % SET_SIZE]}" for i, s in enumerate(sets.tolist())]),
+        titles=np.array(list(names)),
+        family=family,
+        sibling=sets,
+        price=np.round(np.exp(random.normal(0.8, 0.8, size=n)) + 0.19, 2),
+        demand=random.permutation(1.0 / np.arange(1, n + 1) ** 0.7),
+        first_day=np.where(new, random.integers(30, DAYS - 20, size=n), -1),
+        last_day=np.where(ended, random.integers(120, DAYS, size=n), DAYS + 1),
+        peak_day=np.where(seasonal, random.uniform(0, 365, size=families), np.nan),
+    )

@@ -1,0 +1,50 @@
+"""What the ledger should say of the table, counted from raw rows by code that knows nothing of the product."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import pandas as pd
+
+from benchmarks.foreign_shop.export import SERVICES
+from benchmarks.foreign_shop.history import LINE, of_customers, sound
+
+COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
+
+
+def expected(rows: pd.DataFrame, services: Collection[str] = tuple(SERVICES)) -> dict[str, int]:
+    """Return what should become of the events of the table.
+
+    Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are sound or not.
+    """
+    known = of_customers(rows)
+    goods = known[~known["StockCode"].isin(services)]
+    first = goods[~goods.duplicated([*LINE, "user", "InvoiceDate"])]
+    accepted = int(sound(first, services).sum())
+    return {
+        "read": len(rows),
+        "accepted": accepted,
+        "quarantined": len(first) - accepted,
+        "duplicate": len(goods) - len(first),
+        "suppressed": 0,
+        "routed": len(rows) - len(goods),
+    }
+
+
+def differences(rows: pd.DataFrame, entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Compare the ledger's line of the events with the count, and print both where they differ."""
+    entry = next(entry for entry in entries if entry["dataset"] == "events")
+    wanted = expected(rows)
+    for name in COUNTS:
+        if entry[name] != wanted[name]:
+            print(f"ledger: {name} is {entry[name]:,}, counted {wanted[name]:,}")
+    return {
+        "rows": float(len(rows)),
+        "accepted": float(entry["accepted"]),
+        "ledger_difference": float(sum(abs(entry[name] - wanted[name]) for name in COUNTS)),
+    }
+
+
+def of_renamed(entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return how many rows of the same table under another name were stored again."""
+    entry = next(entry for entry in entries if entry["dataset"] == "events")
+    return {"stored_again_by_renaming": float(entry["accepted"] + entry["quarantined"])}
