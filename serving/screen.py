@@ -40,6 +40,8 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
     rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
     names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
     table("What became of every row", rows, dict(zip(names, names, strict=True)))
+    if any(row["status"] == "unchanged" for row in rows):
+        line("unchanged: it was ingested before, with these counts; nothing was stored again", "dim")
     for consent in sorted({row["consent"] for row in rows}):
         line(f"consent: {consent}", "dim")
 

@@ -41,14 +41,14 @@ def ingest_batch(
                 _clear(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
-        return told(here, batch.batch_id)
+        return told(here, batch.batch_id, unchanged=status == ledger.COMMITTED)
 
 
-def told(here: Installation, batch_id: str) -> dict[str, Any]:
-    """A batch's line in the ledger, with the address of its Data Docs."""
+def told(here: Installation, batch_id: str, *, unchanged: bool = False) -> dict[str, Any]:
+    """Return a batch's line in the ledger, with its Data Docs; `unchanged` if it was committed before."""
     with here.engine.connect() as connection:
         entry = ledger.entry(connection, batch_id)
-    return link_docs(entry)
+    return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
 
 
 def _clear(here: Installation, batch_id: str) -> None:

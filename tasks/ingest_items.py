@@ -54,6 +54,7 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:
     """A catalogue has no times: it is said now. It replaces what its mapping reads, also by nothing, and no more."""
     named = [name for name in _MENTIONED if getattr(part, name) or name in part.fill]
+    named += [columns.AVAILABLE] if part.not_merchandise else []
     attributes = rows.schema.field(columns.ATTRIBUTES).type.names
     keys = [columns.TITLE, *named, *(WITHIN + name for name in attributes)]
     said_at = json.dumps(moments(dict.fromkeys(keys, now), now))

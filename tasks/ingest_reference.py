@@ -43,31 +43,57 @@ class Reference:
 
 
 def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
-    """Bring a file in, unless it is what came in last; returns the batch's line in the ledger.
+    """Bring a file in, unless all that it states holds already; returns the batch's line in the ledger.
 
-    A table replaces: what comes again after something else is news. Raises BatchRefusedError.
+    A table replaces: after anything else has changed one of its values it is taken again, as another batch. Raises
+    BatchRefusedError.
     """
     engine = reference.here.engine
     part = part_of(reference.mapping, reference.dataset)
     with ledger.hold(engine, reference.batch.batch_id):
         with engine.begin() as connection:
-            batch = ledger.in_turn(connection, reference.batch)
-            status = ledger.open_batch(connection, batch)
-        if status != ledger.COMMITTED:
-            chunks = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
-            shaped = [reference.shape(chunk) for chunk in chunks]
-            rows = pa.concat_tables([part.rows for part in shaped])
-            _take(replace(reference, batch=batch), Cleaned(rows, profile.total(part.counts for part in shaped)))
+            last, batch = ledger.turns(connection, reference.batch)
+        chunks = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
+        shaped = [reference.shape(chunk) for chunk in chunks]
+        rows = pa.concat_tables([part.rows for part in shaped])
+        if last is not None and _renewed(reference, rows, last):
+            return told(reference.here, last.batch_id, unchanged=True)
+        with engine.begin() as connection:
+            ledger.open_batch(connection, batch)
+        _take(replace(reference, batch=batch), Cleaned(rows, profile.total(part.counts for part in shaped)))
         return told(reference.here, batch.batch_id)
+
+
+def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
+    """Return whether the table changes no value; its statements then count as of now, so that later ones replace them.
+
+    Otherwise nothing is stored: it is for another batch to do.
+    """
+    with reference.here.engine.begin() as connection, connection.begin_nested() as attempt:
+        updates.alone(connection)
+        before = updates.digest(connection, reference.dataset)
+        reference.store(connection, _sifted(connection, reference, rows).accepted, last.batch_id)
+        same = updates.digest(connection, reference.dataset) == before
+        if not same:
+            attempt.rollback()
+    return same
+
+
+def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> sift.Sifted:
+    gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
+    return sift.sift_reference(rows, _promises(reference).rules, gone, reference.key)
+
+
+def _promises(reference: Reference) -> Promises:
+    dataset, asked = reference.dataset, reference.mapping.limits
+    return Promises(limits.limited(dataset, _RULES[dataset], asked), limits.bounds(dataset, asked))
 
 
 def _take(reference: Reference, shaped: Cleaned) -> None:
     rows = shaped.rows
-    batch, dataset, asked = reference.batch, reference.dataset, reference.mapping.limits
-    promises = Promises(limits.limited(dataset, _RULES[dataset], asked), limits.bounds(dataset, asked))
+    batch, dataset, promises = reference.batch, reference.dataset, _promises(reference)
     with reference.here.engine.begin() as connection:
-        gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
-        done = sift.sift_reference(rows, promises.rules, gone, reference.key)
+        done = _sifted(connection, reference, rows)
         found = {**done.counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
         found["cleaned"] = shaped.counts
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))

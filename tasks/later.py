@@ -41,6 +41,12 @@ def number_column(table: str, name: str) -> str:
     return _column(table, name, "'-Infinity'")
 
 
+def flag_column(table: str, name: str) -> str:
+    """SQL for what a column of yes or no becomes in an upsert; rows that do not state it leave it as it is."""
+    new, old = (f"({at(f'{row}.said_at', repr(name))}, {row}.{name})" for row in ("excluded", table))
+    return f"CASE WHEN excluded.said_at ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
+
+
 def _column(table: str, name: str, least: str) -> str:
     new, old = (f"({at(f'{row}.said_at', repr(name))}, coalesce({row}.{name}, {least}))" for row in ("excluded", table))
     return f"CASE WHEN {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"

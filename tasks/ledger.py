@@ -16,6 +16,8 @@ from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, 
 from models.errors import TailorbirdError
 
 PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
+UNCHANGED: Final = "unchanged"
+"""What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
 Counts = dict[str, int]
 LATE: Final = timedelta(days=1)
 """How far events may lie behind what their source has brought before: a daily export has some of the evening before."""
@@ -93,21 +95,15 @@ def open_batch(connection: Connection, batch: Batch) -> str:
     return status
 
 
-def in_turn(connection: Connection, batch: Batch) -> Batch:
-    """The batch; or, if other content came after it, one more of the same content.
-
-    After it: from the same place, or, where nothing came from this place before, from the same source.
-    """
+def turns(connection: Connection, batch: Batch) -> tuple[Batch | None, Batch]:
+    """Return the batch of this content that was committed last, and the one that takes the same content once more."""
     entry = ingest_batches.c
-    done = (entry.source == batch.source, entry.dataset == batch.dataset, entry.status == COMMITTED)
-    here = entry.location == batch.location
-    came = select(entry.batch_id).where(*done).order_by(here.desc(), entry.finished_at.desc()).limit(1)
-    last = connection.execute(came).scalar() or batch.batch_id
     same = (entry.batch_id == batch.batch_id) | entry.batch_id.startswith(f"{batch.batch_id}-", autoescape=True)
-    times = connection.execute(select(func.count()).where(*done, same)).scalar_one()
-    if not times or last.startswith(batch.batch_id):
-        return replace(batch, batch_id=last if times else batch.batch_id)
-    return replace(batch, batch_id=f"{batch.batch_id}-{times + 1}")
+    done = select(entry.batch_id).where(entry.status == COMMITTED, entry.dataset == batch.dataset, same)
+    found = connection.execute(done.order_by(entry.finished_at.desc())).scalars().all()
+    if not found:
+        return None, batch
+    return replace(batch, batch_id=found[0]), replace(batch, batch_id=f"{batch.batch_id}-{len(found) + 1}")
 
 
 def late_before(connection: Connection, batch: Batch) -> datetime:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from sqlalchemy import Connection, delete, select, text
 
@@ -42,10 +42,15 @@ _TRAITS: Final = ("users.attributes", "users.said_at", "said.said", "said.times"
 ITEM_CHANGES: Final = {
     **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency")},
     "price": later.number_column("items", "price"),
+    "available": later.flag_column("items", "available"),
     "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
     "said_at": later.times("items.said_at", "excluded.said_at"),
 }
 """SQL for what an item's columns become in an upsert."""
+_VALUES: Final = {
+    "items": ("item_id", "title", "category", "brand", "price", "currency", "attributes", "available"),
+    "users": ("user_key", "attributes", "consent"),
+}
 _STATEMENTS: Final = {
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
@@ -108,6 +113,12 @@ def apply(connection: Connection, batch_id: str) -> None:
 def alone(connection: Connection) -> None:
     """Until the transaction ends nobody else changes items and users, which it may take in any order."""
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('items and users', 0))"))
+
+
+def digest(connection: Connection, dataset: Literal["items", "users"]) -> tuple[Any, ...]:
+    """Return a digest of all values of items or users, without when and by which batch they came."""
+    values = f"hashtextextended(row({', '.join(_VALUES[dataset])})::text, 0)"
+    return tuple(connection.execute(text(f"SELECT count(*), sum({values}) FROM {dataset}")).one())
 
 
 def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]]:
