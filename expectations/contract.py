@@ -6,8 +6,8 @@ from typing import Any, Final
 from models.errors import TailorbirdError
 from models.shapes.kinds import Kind as Kind
 
-_ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "untyped"}, "time": {"time", "text", "untyped"}}
-# What serves as a number or a time. A text is read value by value, and a row whose time cannot be read breaks a rule.
+_ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "text", "untyped"}, "time": {"time", "text", "untyped"}}
+# What serves as a number or a time. A text is read value by value, as in CSV.
 
 
 class ContractBrokenError(TailorbirdError):

@@ -7,6 +7,7 @@ from expectations.users import LONG_ID
 from models import columns
 from models.shapes import placeholders, traffic
 from models.shapes.currencies import CODES
+from models.shapes.limits import Limits
 
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
@@ -16,13 +17,15 @@ stand the marks of `models.shapes.traffic`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
-_LARGEST_VALUE = 1e9
-"""In any currency, and there are some in which a sofa costs ten million."""
 _LARGEST_RATING = 1000.0
+_USUAL = Limits()
 
 
-def rules(placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str] = ()) -> tuple[RowRule, ...]:
+def rules(
+    placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str] = (), limits: Limits = _USUAL
+) -> tuple[RowRule, ...]:
     """The row rules, where these pseudonyms and items are known to stand for nobody and for nothing."""
+    quantity, value = limits.highest_quantity, limits.highest_value
     nobody = "an id that stands for nobody in particular, such as null or guest"
     nothing = "an id that stands for no item, such as null or undefined"
     return (
@@ -37,9 +40,9 @@ def rules(placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str]
         among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
         not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
         outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
-        outside("quantity_above_limit", "more than 1,000 pieces at once", columns.QUANTITY, None, 1000.0),
+        outside("quantity_above_limit", f"more than {quantity:,.0f} pieces at once", columns.QUANTITY, None, quantity),
         outside("value_not_positive", "a value of zero or less", columns.VALUE, 0.0, None, strict_low=True),
-        outside("value_above_limit", "a value of more than a thousand million", columns.VALUE, None, _LARGEST_VALUE),
+        outside("value_above_limit", f"a value of more than {value:,.0f}", columns.VALUE, None, value),
         not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
         outside("rating_beyond_limit", _FAR_RATING, columns.RATING, -_LARGEST_RATING, _LARGEST_RATING),
         outside("position_negative", "a place before the first", columns.POSITION, 0.0, None),

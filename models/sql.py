@@ -53,4 +53,9 @@ def query(statement: str, **tables: pa.Table) -> pa.Table:
 
 def texts(values: Iterable[str]) -> str:
     """A list of text literals, whatever the texts hold."""
-    return "[" + ", ".join("'" + value.replace("'", "''") + "'" for value in values) + "]"
+    return "[" + ", ".join(map(literal, values)) + "]"
+
+
+def literal(value: str) -> str:
+    """Write a text as a literal, whatever it holds."""
+    return "'" + value.replace("'", "''") + "'"

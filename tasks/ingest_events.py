@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 from prefect import task
 
@@ -30,9 +31,12 @@ _SOURCE: Final = "the column of consent of the user's latest event"
 def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
     """One chunk of a table as a part; `first` is the number of its first row in the file."""
     part: EventsMapping = part_of(mapping, "events")
-    said, cleaned = tabular.events(rows, part, mapping.spelling)
-    events, names = prepared(said, mapping, intake.here.key, first, identified=part.event_id is not None)
-    return Part(events, names, updates=partial(agreements, events), cleaned=cleaned)
+    selected = tabular.selected(rows, part)
+    numbers = first + np.flatnonzero(selected)
+    said, cleaned = tabular.events(rows.filter(selected), part, mapping.spelling)
+    events, names = prepared(said, mapping, intake.here.key, numbers, identified=part.event_id is not None)
+    skipped = len(rows) - len(events)
+    return Part(events, names, routed=skipped, updates=partial(agreements, events), cleaned=cleaned)
 
 
 def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:

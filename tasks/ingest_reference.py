@@ -49,19 +49,28 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
     BatchRefusedError.
     """
     engine = reference.here.engine
-    part = part_of(reference.mapping, reference.dataset)
     with ledger.hold(engine, reference.batch.batch_id):
         with engine.begin() as connection:
             last, batch = ledger.turns(connection, reference.batch)
-        chunks = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
-        shaped = [reference.shape(chunk) for chunk in chunks]
-        rows = pa.concat_tables([part.rows for part in shaped])
-        if last is not None and _renewed(reference, rows, last):
+        shaped, skipped = _read(reference, path)
+        if last is not None and _renewed(reference, shaped.rows, last):
             return told(reference.here, last.batch_id, unchanged=True)
         with engine.begin() as connection:
             ledger.open_batch(connection, batch)
-        _take(replace(reference, batch=batch), Cleaned(rows, profile.total(part.counts for part in shaped)))
+        _take(replace(reference, batch=batch), shaped, skipped)
         return told(reference.here, batch.batch_id)
+
+
+def _read(reference: Reference, path: Path) -> tuple[Cleaned, int]:
+    """Return the items or users of a file, and how many of its rows are none by the `where` of the mapping."""
+    part = part_of(reference.mapping, reference.dataset)
+    skipped, shaped = 0, []
+    for chunk in files.chunks(path, tabular.needed(part), csv=files.csv_of(part)):
+        rows = chunk.filter(tabular.selected(chunk, part))
+        skipped += len(chunk) - len(rows)
+        shaped.append(reference.shape(rows))
+    counts = profile.total(one.counts for one in shaped)
+    return Cleaned(pa.concat_tables([one.rows for one in shaped]), counts), skipped
 
 
 def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
@@ -89,12 +98,14 @@ def _promises(reference: Reference) -> Promises:
     return Promises(limits.limited(dataset, _RULES[dataset], asked), limits.bounds(dataset, asked))
 
 
-def _take(reference: Reference, shaped: Cleaned) -> None:
+def _take(reference: Reference, shaped: Cleaned, skipped: int) -> None:
+    """Check the rows and store them, beside `skipped` others that are counted as routed."""
     rows = shaped.rows
     batch, dataset, promises = reference.batch, reference.dataset, _promises(reference)
     with reference.here.engine.begin() as connection:
         done = _sifted(connection, reference, rows)
-        found = {**done.counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
+        counts = done.counts | {name: done.counts[name] + skipped for name in ("read", "routed")}
+        found = {**counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
         found["cleaned"] = shaped.counts
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
         sample = sift.spread(sift.numbered(rows), SAMPLE_ROWS)
@@ -104,7 +115,7 @@ def _take(reference: Reference, shaped: Cleaned) -> None:
             updates.alone(connection)
             reference.store(connection, done.accepted, batch.batch_id)
             store_quarantined(connection, batch.batch_id, 0, done.quarantined)
-            ledger.record_chunk(connection, batch.batch_id, 0, done.counts, found)
+            ledger.record_chunk(connection, batch.batch_id, 0, counts, found)
             notes = _trait_notes(done.accepted) if dataset == "users" else None
             ledger.close_batch(connection, batch.batch_id, findings, notes)
             return

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from prefect import task
@@ -86,7 +87,7 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
     for rows, last in _with_last(lines.chunks(path)):
         found = _of_people(shape(rows), nobody)
         said_events = found.events.drop_columns([shaped.ROW_NUMBER, shaped.ANONYMOUS_ID])
-        events, names = prepared(said_events, mapping, intake.here.key, first)
+        events, names = prepared(said_events, mapping, intake.here.key, np.arange(first, first + len(said_events)))
         bad = _unreadable(found, rows, name, first + len(events))
         named = pc.unique(found.items[columns.ITEM_ID]).cast(pa.string())
         said = partial(updates_of, found, catalogue, last)

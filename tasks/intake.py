@@ -262,7 +262,7 @@ def store_quarantined(connection: Connection, batch_id: str, chunk: int, *tables
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     """The row rules for a source. Users are known by their keys here, and so are the words that stand for nobody."""
     words = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids])
-    return promises.rules(pseudonyms(pa.array(words, pa.string()), key).to_pylist(), placeholders.ITEMS)
+    return promises.rules(pseudonyms(pa.array(words, pa.string()), key).to_pylist(), placeholders.ITEMS, mapping.limits)
 
 
 def open_intake(

@@ -5,6 +5,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from infra.identity import pseudonyms
 from models import columns
@@ -60,9 +61,9 @@ def _text(name: str) -> str:
 
 
 def prepared(
-    rows: pa.Table, mapping: SourceMapping, key: bytes, first: int, *, identified: bool = True
+    rows: pa.Table, mapping: SourceMapping, key: bytes, numbers: NDArray[np.int64], *, identified: bool = True
 ) -> tuple[pa.Table, pa.Table]:
-    """Shaped events ready for `sift`, numbered from `first`, and the names of everybody in them.
+    """Shaped events ready for `sift`, with their `numbers` in the file, and the names of everybody in them.
 
     Where they are not `identified`, each gets an id made of what it says.
     """
@@ -72,5 +73,4 @@ def prepared(
     for name, kind in _BESIDE.items():
         if name not in events.column_names:
             events = events.append_column(name, pa.nulls(len(events), kind))
-    numbers = pa.array(np.arange(first, first + len(events)))
-    return fingerprinted(events).append_column(ROW, numbers), names
+    return fingerprinted(events).append_column(ROW, pa.array(numbers)), names

@@ -1,8 +1,8 @@
-"""Thresholds that a mapping sets for a batch: between which numbers a figure of it has to lie."""
+"""Thresholds that a mapping sets: for single events, and for the figures of a batch."""
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 _MOST = 10**18
 Bounds = tuple[float | None, float | None]
@@ -33,9 +33,13 @@ Limit = Annotated[Bounds, BeforeValidator(_bounds)]
 
 
 class Limits(BaseModel):
-    """Figures and their bounds, by data set. Which figures there are is known to who judges the batch."""
+    """The most that one event may say, and by data set the bounds of a batch's figures."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     events: dict[str, Limit] = {}
     items: dict[str, Limit] = {}
     users: dict[str, Limit] = {}
+    highest_quantity: float = Field(default=1_000.0, gt=0, le=_MOST)
+    """More pieces in one event are taken for a mistake, and wait in quarantine."""
+    highest_value: float = Field(default=1e9, gt=0, le=_MOST)
+    """In any currency, and there are some in which a sofa costs ten million."""

@@ -5,14 +5,21 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.columns import EVENT_TYPES
+from models.shapes.expressions import Expression
 from models.shapes.source_mapping import MappingError as MappingError
 from models.shapes.source_mapping import SourceMapping, parsed
+from models.shapes.sources import (
+    AttributeSource,
+    Condition,
+    NumberSource,
+    Source,
+    Sources,
+    attribute_of,
+    columns_of,
+    direct,
+    listed,
+)
 from models.shapes.table_times import format_fault, zone_fault
-
-Name = Annotated[str, Field(min_length=1)]
-"""A source column."""
-Column = Name | list[Name]
-"""A source column, or several whose values are joined."""
 
 
 def _event_type(name: str) -> str:
@@ -47,6 +54,8 @@ class _Part(BaseModel):
     """What stands between the values, and in a number, of a CSV file."""
     optional: list[str] = []
     """Source columns that not every file has; they are read as if they were empty."""
+    where: Condition | None = None
+    """Only rows of which this is true are read; the others are counted as routed."""
 
     texts: ClassVar[tuple[str, ...]]
     """The keys that name columns of ids or words, in the order in which they are read."""
@@ -55,18 +64,35 @@ class _Part(BaseModel):
     demanded: ClassVar[tuple[str, ...]]
     """The keys whose columns every file must have."""
 
+    def sources(self, keys: tuple[str, ...]) -> list[str | Expression]:
+        """Return the columns and expressions that these keys name."""
+        return [source for key in keys for source in listed(getattr(self, key))]
+
     def named(self, keys: tuple[str, ...]) -> list[str]:
-        """The source columns that these keys name, each once."""
-        said = [getattr(self, key) for key in keys]
-        names = [name for value in said if value for name in ([value] if isinstance(value, str) else value)]
-        return list(dict.fromkeys(names))
+        """Return the columns of the file that these keys name themselves, each once."""
+        return list(dict.fromkeys(direct(self.sources(keys))))
+
+    @property
+    def conditions(self) -> list[Expression]:
+        """The expressions that decide about rows."""
+        return [self.where] if self.where else []
+
+    @property
+    def read(self) -> list[str]:
+        """The columns of the file that anything in this part reads, each once."""
+        return columns_of([*self.sources(self.texts + self.numbers), *self.conditions])
+
+    @property
+    def expressions(self) -> list[Expression]:
+        """The expressions that stand in place of columns."""
+        return [one for one in self.sources(self.texts + self.numbers) if isinstance(one, Expression)]
 
     @model_validator(mode="after")
     def _optional_columns_are_used_and_not_demanded(self) -> Self:
         for column in self.optional:
             if column in self.named(self.demanded):
                 raise ValueError(f"the column {column!r} is needed in every row and cannot be optional")
-            if column not in self.named(self.texts + self.numbers):
+            if column not in self.read:
                 raise ValueError(f"optional names {column!r}, which no other key of this part reads")
         return self
 
@@ -81,37 +107,37 @@ class EventsMapping(_Part):
     numbers = ("quantity", "value", "rating", "position")
     demanded = ("event_id", "user_id", "item_id", "occurred_at")
 
-    event_id: Column | None = None
+    event_id: Sources | None = None
     """Without it an id is made of who, what, which kind, when and session: rows alike in these are one event."""
     event_id_prefix: str = ""
     """Put before every event id: an id stands for one event across all sources, and two tables may number alike."""
-    user_id: Column
-    item_id: Column
-    session_id: Column | None = None
-    occurred_at: Name
-    received_at: Name | None = None
+    user_id: Sources
+    item_id: Sources
+    session_id: Sources | None = None
+    occurred_at: Source
+    received_at: Source | None = None
     """When it was known, where that is later: features of an earlier moment do not see it."""
     time_format: TimeFormat = "timestamp"
     """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
     zone: Zone = "UTC"
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
-    event_type: Name | None = None
+    event_type: Source | None = None
     event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = {}
     """Their word → our event type. Other words stay as they are, for the row rules to judge."""
-    quantity: Name | None = None
-    value: Name | None = None
+    quantity: NumberSource | None = None
+    value: NumberSource | None = None
     """Money, or for content what took its place: seconds of reading or watching."""
-    currency: Name | None = None
-    rating: Name | None = None
-    placement: Name | None = None
-    position: Name | None = None
-    recommendation_id: Name | None = None
-    consent: Name | None = None
+    currency: Source | None = None
+    rating: NumberSource | None = None
+    placement: Source | None = None
+    position: NumberSource | None = None
+    recommendation_id: Source | None = None
+    consent: Source | None = None
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
-    user_agent: Name | None = None
-    ip: Name | None = None
+    user_agent: Source | None = None
+    ip: Source | None = None
     """Who sent it: read to find robots and internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
     fill: dict[str, str | int | float] = {}
@@ -152,7 +178,7 @@ class _Filled(_Part):
     def _fill_what_is_read(self) -> Self:
         own = [key for key in ("category", "brand", "price") if getattr(self, key, None) is not None]
         for name, constant in self.fill.items():
-            if name not in (known := [*own, *self.named(("attributes",))]):
+            if name not in (known := [*own, *map(attribute_of, listed(getattr(self, "attributes", None)))]):
                 raise ValueError(f"fill names {name!r}, which is none of what it can fill here: {', '.join(known)}")
             if name == "price" and isinstance(constant, str):
                 raise ValueError("fill.price has to be a number; write it without quotes")
@@ -166,16 +192,16 @@ class ItemsMapping(_Filled):
     numbers = ("price",)
     demanded = ("item_id",)
 
-    item_id: Name
-    title: Column
+    item_id: Source
+    title: Sources
     sentence_case: bool = False
     """Titles are written like sentences: ICE CREAM becomes Ice cream."""
-    category: list[Name] = []
+    category: list[Source] = []
     category_alternatives: str | None = Field(None, min_length=1)
     """What stands between several categories of one level; the first of them counts."""
-    brand: Name | None = None
-    price: Name | None = None
-    attributes: list[Name] = []
+    brand: Source | None = None
+    price: NumberSource | None = None
+    attributes: list[AttributeSource] = []
     not_merchandise: list[str] = []
     """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
 
@@ -187,12 +213,12 @@ class UsersMapping(_Filled):
     numbers = ()
     demanded = ("user_id",)
 
-    user_id: Name
-    attributes: list[Name]
-    consent: Name | None = None
+    user_id: Source
+    attributes: list[AttributeSource]
+    consent: Source | None = None
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
-    consent_at: Name | None = None
+    consent_at: Source | None = None
     """When the user said so: an older answer does not replace a newer one."""
     time_format: TimeFormat = "timestamp"
     zone: Zone = "UTC"

@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.sql import query
+from models.sql import literal, query
 
 INSTANT: Final = pa.timestamp("us", tz="UTC")
 TIMESTAMP: Final = "timestamp"
@@ -38,7 +38,7 @@ def format_fault(name: str) -> str | None:
     if "%" not in name:
         return f"there is no time format {name!r}; {known}"
     try:
-        query(f"SELECT try_strptime('', {_literal(name)})")
+        query(f"SELECT try_strptime('', {literal(name)})")
     except duckdb.Error as error:
         return f"the time format {name!r} cannot be used ({str(error).splitlines()[0]}); {known}"
     return None
@@ -116,9 +116,5 @@ def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, 
         read = query(statement, rows=rows)
         local = _bounded(read["local"])
         return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
-    found = query(f"SELECT try_strptime(text, {_literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
+    found = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
     return _native(found, zone)
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

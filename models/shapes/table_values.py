@@ -8,15 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.errors import TailorbirdError
-from models.shapes.mapping import Column
+from models.shapes.sources import Source, Sources, column_of, listed
 
 
 class UnreadableColumnError(TailorbirdError):
     """A column cannot be read as the mapping says. The message names column and type, and never quotes a value."""
 
 
-def words(rows: pa.Table, column: str) -> pa.Array:
+def words(rows: pa.Table, column: Source) -> pa.Array:
     """Values as text, null where there is none."""
+    column = column_of(column)
     values = rows[column]
     if pa.types.is_floating(values.type):
         values = _written(_without_nan(values))
@@ -59,24 +60,20 @@ def _without_nan(values: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
 
 
-def _listed(column: Column) -> list[str]:
-    return [column] if isinstance(column, str) else column
-
-
-def identifier(rows: pa.Table, column: Column | None) -> pa.Array:
+def identifier(rows: pa.Table, column: Sources | None) -> pa.Array:
     """An id from one column or several; null when any of them is null or empty, or none is named."""
     if column is None:
         return pa.nulls(len(rows), pa.string())
-    parts = [words(rows, name) for name in _listed(column)]
+    parts = [words(rows, name) for name in listed(column)]
     return pc.binary_join_element_wise(*parts, "-", null_handling="emit_null")
 
 
-def text(rows: pa.Table, column: Column, separator: str, alternatives: str | None = None) -> pa.Array:
+def text(rows: pa.Table, column: Sources, separator: str, alternatives: str | None = None) -> pa.Array:
     """Tidy text from one column or several; what is null is left out. (Arrow's own "skip" loses all-null rows.)
 
     Of several words in one column, with `alternatives` between them, the first counts.
     """
-    parts = [words(rows, name) for name in _listed(column)]
+    parts = [words(rows, name) for name in listed(column)]
     if alternatives:
         parts = [pc.replace_substring_regex(part, f"(?s){re.escape(alternatives)}.*$", "") for part in parts]
     joined, *others = map(tidy, parts or [pa.nulls(len(rows), pa.string())])
@@ -86,20 +83,22 @@ def text(rows: pa.Table, column: Column, separator: str, alternatives: str | Non
     return joined
 
 
-def optional_words(rows: pa.Table, column: str | None) -> pa.Array:
+def optional_words(rows: pa.Table, column: Source | None) -> pa.Array:
     """Values as text; all null when no column is named."""
     return pa.nulls(len(rows), pa.string()) if column is None else words(rows, column)
 
 
-def number(rows: pa.Table, column: str | None) -> Any:
+def number(rows: pa.Table, column: Source | None, decimal: str = ".") -> Any:
     """A number, null where there is none: neither a rule nor a sum can say anything about NaN."""
     if column is None:
         return pa.nulls(len(rows), pa.float64())
+    column = column_of(column)
     values = rows[column]
     written = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
     if written:
         values = pc.utf8_trim_whitespace(values)
         values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
+        values = values if decimal == "." else pc.replace_substring(values, decimal, ".")
     try:
         # Not safe: of a large integer the last digits may get lost.
         return _without_nan(pc.cast(values, pa.float64(), safe=written))
@@ -110,9 +109,9 @@ def number(rows: pa.Table, column: str | None) -> Any:
         ) from None
 
 
-def place(rows: pa.Table, column: str | None) -> Any:
+def place(rows: pa.Table, column: Source | None, decimal: str = ".") -> Any:
     """A position in a list as int32; null where it is no whole number."""
-    values = number(rows, column)
+    values = number(rows, column, decimal)
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))
     return pc.cast(pc.if_else(sound, values, pa.scalar(None, pa.float64())), pa.int32())
 
@@ -125,7 +124,7 @@ def translated(said: pa.Array, table: Mapping[str, str]) -> pa.Array:
     return pc.coalesce(pa.array(list(table.values()), pa.string()).take(known), said)
 
 
-def answers(rows: pa.Table, column: str, yes: Sequence[str]) -> pa.Array:
+def answers(rows: pa.Table, column: Source, yes: Sequence[str]) -> pa.Array:
     """True where the answer is one of the words that mean yes, false where it is another, null where there is none."""
     said = tidy(words(rows, column))
     agreed = pc.is_in(pc.utf8_lower(said), value_set=pa.array([word.strip().lower() for word in yes], pa.string()))

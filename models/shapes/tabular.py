@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 from models import columns
 from models.shapes import cleaning
 from models.shapes.cleaning import Cleaned, Counts, Spelling, told
+from models.shapes.computed import computed, matching
 from models.shapes.kinds import Kind
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
+from models.shapes.sources import Source, attribute_of, column_of
 from models.shapes.table_times import EPOCHS, TIMESTAMP, placed
 from models.shapes.table_values import (
     UnreadableColumnError,
@@ -38,7 +40,12 @@ Part = EventsMapping | ItemsMapping | UsersMapping
 
 def needed(part: Part) -> list[str]:
     """The source columns that a part of a mapping reads, each once."""
-    return part.named(part.texts + part.numbers)
+    return part.read
+
+
+def selected(rows: pa.Table, part: Part) -> pa.Array:
+    """Whether each row is one that the part reads, by its `where`."""
+    return matching(rows, part.where, part.decimal)
 
 
 def numeric(part: Part) -> frozenset[str]:
@@ -63,6 +70,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     The columns are the same for every mapping, but for `consent`, `received_at`, `user_agent` and `ip`, which are
     there when the mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
     """
+    rows = computed(rows, mapping.expressions, mapping.decimal)
     kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
     moments, assumed = _moments(rows, mapping.occurred_at, mapping)
     numbers, counts = _worth(rows, mapping, spelling)
@@ -74,9 +82,9 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
         columns.EVENT_TYPE: _constant(mapping.constants.get("event_type"), rows) if kind is None else kind,
         columns.OCCURRED_AT: moments,
         **numbers,
-        columns.RATING: number(rows, mapping.rating),
+        columns.RATING: number(rows, mapping.rating, mapping.decimal),
         columns.PLACEMENT: optional_words(rows, mapping.placement),
-        columns.POSITION: place(rows, mapping.position),
+        columns.POSITION: place(rows, mapping.position, mapping.decimal),
         columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
     }
     if mapping.consent:
@@ -88,8 +96,9 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     return Cleaned(pa.table(said), told(zone_assumed=assumed, **counts))
 
 
-def _moments(rows: pa.Table, column: str, mapping: EventsMapping | UsersMapping) -> tuple[Any, int]:
+def _moments(rows: pa.Table, source: Source, mapping: EventsMapping | UsersMapping) -> tuple[Any, int]:
     """A column of times in UTC, and how many of them said no zone."""
+    column = column_of(source)
     try:
         return placed(rows[column], mapping.time_format, mapping.zone)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
@@ -105,8 +114,8 @@ def _worth(rows: pa.Table, mapping: EventsMapping, spelling: Spelling) -> tuple[
     if "currency" in mapping.constants:
         currency, _ = cleaning.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)
     own: dict[str, Any] = {
-        columns.QUANTITY: number(rows, mapping.quantity),
-        columns.VALUE: number(rows, mapping.value),
+        columns.QUANTITY: number(rows, mapping.quantity, mapping.decimal),
+        columns.VALUE: number(rows, mapping.value, mapping.decimal),
         columns.CURRENCY: currency,
     }
     counts = {f"{name}{IMPUTED}": int(own[name].null_count) for name in mapping.fill}
@@ -133,13 +142,15 @@ def identified(rows: pa.Table) -> pa.Table:
 
 def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical items. What is not merchandise is kept and marked as not available."""
+    rows = computed(rows, mapping.expressions, mapping.decimal)
     paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
     category, categories = cleaning.categories(paths, spelling.category)
     brand, brands = cleaning.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
     available = pa.repeat(True, len(rows))
     for beginning in mapping.not_merchandise:
         available = pc.and_(available, pc.invert(pc.starts_with(pc.fill_null(category, ""), beginning)))
-    own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: number(rows, mapping.price)}
+    price = number(rows, mapping.price, mapping.decimal)
+    own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: price}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
     marks = {name: _mark(values) for name, values in own.items() if name in mapping.fill}
     found = pa.table(
@@ -156,6 +167,7 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
 
 def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:
     """Canonical users: the raw id, the traits on the allow-list, and what they said about consent where it is named."""
+    rows = computed(rows, mapping.expressions, mapping.decimal)
     said: dict[str, Any] = {
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
@@ -202,12 +214,12 @@ def _mark(values: Any) -> pa.Array:
 
 
 def _attributes(
-    rows: pa.Table, names: Sequence[str], fill: Mapping[str, Any], marks: Mapping[str, pa.Array]
+    rows: pa.Table, sources: Sequence[Source], fill: Mapping[str, Any], marks: Mapping[str, pa.Array]
 ) -> pa.StructArray:
     """The attributes as one struct column; all values as text, nulls kept, marks at the end."""
-    read = {name: words(rows, name) for name in names}
+    read = {attribute_of(source): words(rows, source) for source in sources}
     found = {name: _filled(values, fill.get(name)) for name, values in read.items()}
-    marked = {name: _mark(read[name]) for name in names if name in fill} | dict(marks)
+    marked = {name: _mark(values) for name, values in read.items() if name in fill} | dict(marks)
     found |= {f"{name}{IMPUTED}": mark for name, mark in marked.items()}
     arrays = list(found.values())
     return pa.StructArray.from_arrays(arrays, list(found)) if found else pa.array([{}] * len(rows))

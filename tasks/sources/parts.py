@@ -20,9 +20,10 @@ Found = dict[str, list[str]]
 def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = ()) -> Found:
     """The addresses of the files of each part, in name order; without `paths` they are where the mapping says.
 
-    Below a folder, a part has the files that its `file` patterns mean there; files and patterns that are given go to
-    the part whose pattern fits their name, or to the only one. A part for which nothing is at `paths` is empty. Raises
-    TailorbirdError when a path has no file, or one that fits no part or several; without `paths`, when a part has none.
+    Below a folder, a part has the files that its `file` patterns mean there. Files and patterns that are given go to
+    every part whose pattern fits their name, or to all parts if these name the same patterns. A part for which nothing
+    is at `paths` is empty. Raises TailorbirdError when a path has no file, or one that fits no part; without `paths`,
+    when a part has none.
     """
     if isinstance(mapping, SegmentMapping):
         if not paths:
@@ -63,7 +64,7 @@ def _where_it_says(mapping: Mapping, part: str, wanted: list[str]) -> list[str]:
 
 
 def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
-    """The files at one path by part. Raises TailorbirdError when there are none, or one has not exactly one part."""
+    """The files at one path by part. Raises TailorbirdError when there are none, or one that fits no part."""
     if is_folder(path):
         found = {part: [f for one in wanted for f in below(path, one, TABLES)] for part, wanted in patterns.items()}
         if not any(found.values()):
@@ -76,18 +77,17 @@ def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
             raise TailorbirdError(nothing(path, TABLES))
         fitting = {file: _fitting(patterns, file) for file in given}
     for file, parts in fitting.items():
-        if len(parts) != 1:
-            what = f"fits {' and '.join(parts)}" if parts else "fits no part"
+        if not parts:
             raise TailorbirdError(
-                f"{file} {what} of the mapping {name!r}: {_said(patterns)}. Name it so that it fits one, or change "
-                "`file` in the mapping."
+                f"{file} fits no part of the mapping {name!r}: {_said(patterns)}. Name it so that it fits one, or "
+                "change `file` in the mapping."
             )
-    return {part: [file for file, [only] in fitting.items() if only == part] for part in patterns}
+    return {part: [file for file, parts in fitting.items() if part in parts] for part in patterns}
 
 
 def _fitting(patterns: Patterns, file: str) -> list[str]:
-    if len(patterns) == 1:
-        return list(patterns)
+    if len({tuple(sorted(wanted)) for wanted in patterns.values()}) == 1:
+        return list(patterns)  # one table, whatever it is called
     return [part for part, wanted in patterns.items() if any(names(pattern, file) for pattern in wanted)]
 
 

@@ -1,6 +1,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from infra.identity import pseudonym
@@ -18,7 +19,7 @@ def raw(**said: Any) -> pa.Table:
 
 
 def ready(identified: bool = True, **said: Any) -> dict[str, Any]:
-    events, _ = prepared(raw(**said), tables("complete_journey", None), KEY, 7, identified=identified)
+    events, _ = prepared(raw(**said), tables("complete_journey", None), KEY, np.array([7]), identified=identified)
     row: dict[str, Any] = events.to_pylist()[0]
     return row
 

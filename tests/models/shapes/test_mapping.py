@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -77,11 +78,31 @@ def users(**change: Any) -> dict[str, Any]:
         (users(consent_at="when"), "consent_at says when the answer was given; name the column of the answer"),
         (users(zone="Mars"), "users.zone: there is no time zone 'Mars'"),
         (items(price="p", fill={"price": "cheap"}), "fill.price has to be a number"),
+        (events(quantity={"expr": "abs(q"}), "events.quantity: the expression cannot be read"),
+        (events(quantity={"expr": "'x'"}), "events.quantity: a text stands where a number is needed"),
+        (events(user_id={"expr": "sum(who)"}), "events.user_id: there is no function sum"),
+        (events(session_id=["a", {"expr": "b", "name": "c"}]), "events.session_id: write an expression as { expr ="),
+        (events(where="q"), "events.where: a column stands where a condition is needed; write a comparison"),
+        (events(where=5), "events.where: an expression is a text; write it in quotes"),
+        (events(item_id=""), "events.item_id: the name of a column is empty; write the name of a column in quotes"),
+        (items(attributes=[{"expr": "a"}]), r"items.attributes.0: write an expression as { name = .*, expr ="),
+        (users(attributes=[{"expr": "a", "name": 1}]), "users.attributes.0: the name of an attribute is a text"),
+        (events(optional=["what"], item_id={"expr": "lower(who)"}), "optional names 'what', which no other key"),
+        ({"limits": {"highest_quantity": 0}}, "limits.highest_quantity: Input should be greater than 0"),
     ],
 )
 def test_what_is_missing_or_misspelt_is_named(change: dict[str, Any], told: str) -> None:
     with pytest.raises(MappingError, match=rf"mapping 'mine' cannot be used: .*{told}"):
         parse(CONTENT | change, "mine")
+
+
+def test_an_expression_reads_columns_that_may_be_optional_and_is_part_of_what_the_mapping_means() -> None:
+    change = {"item_id": {"expr": "coalesce(sku, code)"}, "optional": ["code"], "where": "qty <> 0"}
+    part = parse(CONTENT | events(**change), "mine").events
+    assert part
+    assert part.read == ["id", "who", "sku", "code", "basket", "at", "qty"]
+    assert json.loads(part.model_dump_json())["item_id"] == change["item_id"]
+    assert json.loads(part.model_dump_json())["where"] == "qty <> 0"
 
 
 def test_all_mistakes_are_told_at_once() -> None:

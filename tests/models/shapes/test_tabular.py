@@ -72,6 +72,44 @@ def test_an_event_says_what_its_mapping_says() -> None:
     ]
 
 
+def test_every_key_may_name_an_expression() -> None:
+    mapping = EventsMapping(
+        file="f",
+        event_id=["basket", {"expr": "'line-' || product"}],
+        user_id={"expr": "replace(text(who), '.0', '')"},
+        item_id={"expr": "'sku-' || product"},
+        occurred_at={"expr": "replace(\"at\", ' ', 'T')"},
+        event_type={"expr": "if(pieces < 0, 'back', 'sold')"},
+        event_types={"back": "refund", "sold": "purchase"},
+        quantity={"expr": "abs(pieces)"},
+        value={"expr": "abs(pieces) * 1.5"},
+    )
+    rows = sale(basket=[7, 7], product=[8, 9], who=[9.0, 9.0], at=["2017-01-01 00:00:00"] * 2, pieces=["-2", "oops"])
+    first, second = events(rows, mapping).to_pylist()
+    assert first["event_id"] == "7-line-8"
+    assert (first["user_id"], first["item_id"], first["event_type"]) == ("9", "sku-8", "refund")
+    assert (first["occurred_at"], first["quantity"], first["value"]) == (datetime(2017, 1, 1, tzinfo=UTC), 2.0, 3.0)
+    assert (second["event_type"], second["quantity"], second["value"]) == ("purchase", None, None)
+
+
+def test_attributes_may_be_computed_under_a_name() -> None:
+    size = {"name": "litres", "expr": "replace(size, ' L', '')"}
+    mapping = ItemsMapping.model_validate(
+        {"file": "f", "item_id": "id", "title": "name", "category": [{"expr": "lower(top)"}], "attributes": [size]}
+        | {"fill": {"litres": "0"}, "price": {"expr": "number(id) * 2"}}
+    )
+    [item] = items(goods(), mapping).to_pylist()
+    assert item["attributes"] == {"litres": "1", "litres_imputed": None}
+    assert (item["category"], item["price"]) == ("food", 2.0)
+
+
+@pytest.mark.parametrize(("written", "decimal"), [(["1.5", " 2 ", ""], "."), (["1,5", " 2 ", None], ",")])
+def test_numbers_that_are_stored_as_text_are_read_as_in_csv(written: list[Any], decimal: str) -> None:
+    mapping = EVENTS.model_copy(update={"decimal": decimal})
+    rows = pa.concat_tables([sale(pieces=pa.array([one], pa.string())) for one in written])
+    assert events(rows, mapping)["quantity"].to_pylist() == [1.5, 2.0, None]
+
+
 def test_tables_that_number_alike_are_told_apart_by_a_prefix() -> None:
     prefixed = EVENTS.model_copy(update={"event_id_prefix": "shop-"})
     assert events(sale(), prefixed)["event_id"].to_pylist() == ["shop-7-8"]

@@ -98,13 +98,24 @@ def test_files_and_patterns_go_to_the_part_that_their_name_fits(mapping: Mapping
     }
 
 
-def test_a_file_that_fits_no_part_or_two_is_told_with_the_patterns(mapping: Mapping, make: Callable[..., str]) -> None:
-    folder = make(*ALL, "people/events-9.csv")
+def test_a_file_that_fits_several_parts_is_read_by_each(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make("people/events-9.csv")
+    expected = {"items": [], "users": ["people/events-9.csv"], "events": ["people/events-9.csv"]}
+    assert relative(files_of(mapping, [f"{folder}/people/events-9.csv"]), folder) == expected
+
+
+@pytest.mark.parametrize("name", ["orders.parquet", "export-2.csv"])
+def test_a_mapping_of_one_table_takes_a_file_of_any_name_for_all_its_parts(make: Callable[..., str], name: str) -> None:
+    folder, file = make(name), "orders.parquet"
+    mapping = mapping_of(**{part: {"file": file, **said} for part, said in {"events": EVENTS, "items": ITEMS}.items()})
+    assert relative(files_of(mapping, [f"{folder}/{name}"]), folder) == {"items": [name], "events": [name]}
+
+
+def test_a_file_that_fits_no_part_is_told_with_the_patterns(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make(*ALL)
     patterns = r"items: items.csv, more/\*.csv; users: people; events: events\*.csv"
     with pytest.raises(TailorbirdError, match=rf"readme.csv fits no part of the mapping 'mine': {patterns}"):
         files_of(mapping, [f"{folder}/*.csv"])
-    with pytest.raises(TailorbirdError, match=r"events-9.csv fits users and events of the mapping 'mine'"):
-        files_of(mapping, [f"{folder}/people/events-9.csv"])
 
 
 @pytest.mark.parametrize(
