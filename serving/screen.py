@@ -7,6 +7,7 @@ from shutil import which
 from typing import Any
 
 from serving.console import formatted, line, table
+from serving.dataset_screen import dataset
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
@@ -282,4 +283,5 @@ _RESULTS: dict[str, Callable[[Any], None]] = {
     "retrain": _retrain,
     "audit": _audit,
     "drift": _drift,
+    "dataset": dataset,
 }

@@ -15,6 +15,7 @@ ENTRY = {"read": 1, "accepted": 0, "quarantined": 1, "duplicate": 0, "suppressed
 BATCH = {"batch_id": HOSTILE, "dataset": HOSTILE, "status": HOSTILE, "detail": HOSTILE, "consent": HOSTILE} | ENTRY
 LISTS = {"placement": HOSTILE, "batch_id": HOSTILE, "model_version": 1, "users": 1, "recommendations": 1}
 WINDOW = {"window_from": "2026-01-01", "window_to": "2026-01-08", "verdict": HOSTILE, "joint": 1.0, "joint_limit": 2.0}
+CUTS = ("validation_from", "test_from", "as_of")
 PRODUCED = {
     "recommend": lambda: screen.shelf(HOSTILE, [{"rank": 1, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]),
     "recommend nothing": lambda: screen.shelf(HOSTILE, []),
@@ -35,6 +36,10 @@ PRODUCED = {
     "score": lambda: screen.result(
         "batches", [LISTS | {"status": HOSTILE, "summary": {"short": {HOSTILE: 1}, "notes": [HOSTILE]}}]
     ),
+    "features": lambda: screen.result(
+        "dataset", {"version": HOSTILE, "rows": {HOSTILE: 1}, "traits": [HOSTILE]} | dict.fromkeys(CUTS, 1_700_000_000)
+    ),
+    "features rebuilt": lambda: screen.result("dataset", {"version": HOSTILE, "same": True}),
     "audit": lambda: screen.result(
         "audit", {"groups": [{HOSTILE: HOSTILE}], "placement": HOSTILE, "window": "", "status": "", "verdict": HOSTILE}
     ),

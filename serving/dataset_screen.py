@@ -1,0 +1,22 @@
+"""Shows a data set in the terminal: its moments, its rows, and remarks on what it leaves out."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from serving.console import line, table
+
+_MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "ends before"}
+
+
+def dataset(manifest: Mapping[str, Any]) -> None:
+    """Print the manifest of a data set, or the comparison with the data set that was built again."""
+    if "rows" not in manifest:
+        line(", ".join(f"{name}: {value}" for name, value in manifest.items() if value is not None))
+        return
+    moments = {title: datetime.fromtimestamp(manifest[name], UTC).date() for name, title in _MOMENTS.items()}
+    line(", ".join([f"Data set {manifest['version']}", *(f"{title} {day}" for title, day in moments.items())]))
+    rows = [{"table": name, "rows": f"{count:,}"} for name, count in manifest["rows"].items()]
+    table("Rows", rows, {"table": "table", "rows": "rows"})
+    for note in manifest.get("traits", []):
+        line(note)
