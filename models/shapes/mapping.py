@@ -11,6 +11,7 @@ from models.shapes.source_mapping import SourceMapping, parsed
 from models.shapes.sources import (
     AttributeSource,
     Condition,
+    Marks,
     NumberSource,
     Source,
     Sources,
@@ -202,8 +203,19 @@ class ItemsMapping(_Filled):
     brand: Source | None = None
     price: NumberSource | None = None
     attributes: list[AttributeSource] = []
-    not_merchandise: list[str] = []
-    """Category paths (or their beginnings) of things nobody shops for: fuel, coupons. Never recommended."""
+    not_merchandise: Marks = []
+    """Things nobody shops for: fuel, coupons, postage. Never recommended. Beginnings of category paths, or expressions
+    over the columns of a row; one expression may stand without a list."""
+
+    @property
+    def conditions(self) -> list[Expression]:
+        """The expressions that decide about rows."""
+        return [*super().conditions, *self.marks]
+
+    @property
+    def marks(self) -> list[Expression]:
+        """The expressions that say what is not merchandise."""
+        return [one for one in self.not_merchandise if isinstance(one, Expression)]
 
 
 class UsersMapping(_Filled):

@@ -51,6 +51,21 @@ def _condition(value: Any) -> Expression:
     return value if isinstance(value, Expression) else expressions.parse(value, "condition")
 
 
+def _marks(value: Any) -> list[str | Expression]:
+    """Beginnings of category paths as texts, and conditions; a text by itself is a condition."""
+    if isinstance(value, str):
+        return [expressions.parse(value, "condition")]
+    if not isinstance(value, list):
+        raise ValueError('write an expression in quotes, or a list of category paths and { expr = "…" }')
+    return [one if isinstance(one, str) else _mark(one) for one in value]
+
+
+def _mark(value: Any) -> Expression:
+    found = _source(value, "condition")
+    assert isinstance(found, Expression)
+    return found
+
+
 _AS_WRITTEN = PlainSerializer(_written)
 Source = Annotated[str | Expression, PlainValidator(lambda value: _source(value, "text")), _AS_WRITTEN]
 """A column of texts, times or ids, or an expression."""
@@ -64,6 +79,8 @@ AttributeSource = Annotated[
 """A column that is kept under its own name, or an expression with a name."""
 Condition = Annotated[Expression, PlainValidator(_condition), PlainSerializer(_condition_written)]
 """An expression that is true or false."""
+Marks = Annotated[list[str | Expression], PlainValidator(_marks), _AS_WRITTEN]
+"""Beginnings of category paths, and expressions that are true or false."""
 
 
 def listed(value: Any) -> list[str | Expression]:

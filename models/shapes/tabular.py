@@ -1,6 +1,7 @@
 """Rows of any table, turned into canonical events, items and users as a mapping says. Arrow in, Arrow out."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import pyarrow as pa
@@ -146,9 +147,6 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
     paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
     category, categories = cleaning.categories(paths, spelling.category)
     brand, brands = cleaning.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
-    available = pa.repeat(True, len(rows))
-    for beginning in mapping.not_merchandise:
-        available = pc.and_(available, pc.invert(pc.starts_with(pc.fill_null(category, ""), beginning)))
     price = number(rows, mapping.price, mapping.decimal)
     own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: price}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
@@ -159,10 +157,18 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
             columns.TITLE: _title(rows, mapping),
             **filled,
             columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks),
-            columns.AVAILABLE: available,
+            columns.AVAILABLE: _merchandise(rows, mapping, category),
         }
     )
     return Cleaned(found, told(category_respelt=categories, brand_respelt=brands, **_imputed(found, mapping.fill, own)))
+
+
+def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
+    """Whether each item is something that people shop for."""
+    marked = [matching(rows, mark, mapping.decimal) for mark in mapping.marks]
+    beginnings = [one for one in mapping.not_merchandise if isinstance(one, str)]
+    marked += [pc.starts_with(pc.fill_null(category, ""), beginning) for beginning in beginnings]
+    return pc.invert(reduce(pc.or_, marked, pa.repeat(False, len(rows))))
 
 
 def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:

@@ -85,6 +85,8 @@ def users(**change: Any) -> dict[str, Any]:
         (events(where="q"), "events.where: a column stands where a condition is needed; write a comparison"),
         (events(where=5), "events.where: an expression is a text; write it in quotes"),
         (events(item_id=""), "events.item_id: the name of a column is empty; write the name of a column in quotes"),
+        (items(not_merchandise="FUEL"), "items.not_merchandise: a column stands where a condition is needed"),
+        (items(not_merchandise={"expr": "a = 1"}), "items.not_merchandise: write an expression in quotes, or a list"),
         (items(attributes=[{"expr": "a"}]), r"items.attributes.0: write an expression as { name = .*, expr ="),
         (users(attributes=[{"expr": "a", "name": 1}]), "users.attributes.0: the name of an attribute is a text"),
         (events(optional=["what"], item_id={"expr": "lower(who)"}), "optional names 'what', which no other key"),

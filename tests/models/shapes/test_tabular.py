@@ -92,6 +92,35 @@ def test_every_key_may_name_an_expression() -> None:
     assert (second["event_type"], second["quantity"], second["value"]) == ("purchase", None, None)
 
 
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("id in ('POST', 'D')", [False, True, False, True]),
+        ("not matches(id, '[0-9]')", [False, True, False, True]),
+        ("matches(lower(name), 'postage|discount')", [False, True, False, True]),
+        ("number(price) = 0", [True, True, False, True]),
+        ([{"expr": "id = 'D'"}, {"expr": "price > 100"}], [True, False, False, True]),
+        (["FOOD", {"expr": "id = 'D'"}], [True, True, False, False]),
+        ("kind = 'service'", [True, False, True, True]),
+    ],
+)
+def test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category(
+    mark: Any, expected: list[bool]
+) -> None:
+    rows = pa.table(
+        {
+            "id": ["POST", "22423", "D", "85123A"],
+            "name": ["Postage", "Ice", "Discount", "Pan"],
+            "price": ["18", "500", "0", None],
+            "kind": [None, "service", None, "goods"],
+            "top": ["SERVICES", "ICE", "SERVICES", "FOOD"],
+            **dict.fromkeys(("size", "middle"), ["x"] * 4),
+        }
+    )
+    mapping = ItemsMapping.model_validate(ITEMS.model_dump(exclude_defaults=True) | {"not_merchandise": mark})
+    assert items(rows, mapping)["available"].to_pylist() == expected
+
+
 def test_attributes_may_be_computed_under_a_name() -> None:
     size = {"name": "litres", "expr": "replace(size, ' L', '')"}
     mapping = ItemsMapping.model_validate(
