@@ -76,7 +76,7 @@ def verdict(version: int, gate: Gate) -> str:
     """One sentence."""
     if gate.passed:
         return f"Version {version} passed the gate and waits for a person's decision."
-    failed = [check.name for check in gate.checks if not check.passed]
+    failed = [check.name for check in gate.checks if check.refused]
     return f"Version {version} was refused by the gate; it does not pass: {'; '.join(failed)}."
 
 
@@ -144,9 +144,11 @@ def _groups(gate: Gate) -> str:
 
 
 def _checks(gate: Gate) -> str:
-    """What failed with its sentence; what did not by name."""
+    """Return refusals, warnings and questions not asked with their sentences, and the names of passed checks."""
+    others = sorted((check for check in gate.checks if not check.passed), key=lambda check: not check.refused)
     failed = [
-        f"- ✗ **{for_markdown(check.name)}**: {for_markdown(check.detail)}" for check in gate.checks if not check.passed
+        f"- {check.outcome.mark} **{for_markdown(check.name)}**: {check.outcome.heading}{for_markdown(check.detail)}"
+        for check in others
     ]
     passed = ", ".join(for_markdown(check.name) for check in gate.checks if check.passed)
     return "\n".join([*failed, *([f"- ✓ {passed}"] if passed else [])])

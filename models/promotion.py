@@ -12,9 +12,9 @@ from models.evaluation.metrics import METRIC
 from models.evaluation.paired import paired
 from models.evaluation.summary import NEW
 from models.gate import groups as by_group
-from models.gate.check import Check, Gate, compared
+from models.gate.check import Check, Gate, Outcome, compared, gate_of, not_asked
 from models.gate.costs import costs, overfit
-from models.gate.exposure import answers_the_cold, exposure, overlap
+from models.gate.exposure import FIGURES, Standard, answers_the_cold, exposure, overlap, shows_enough
 from models.gate.groups import Group, Traits
 from models.gate.limits import Limits
 from models.gate.soundness import answers_everybody, soundness
@@ -43,32 +43,53 @@ def decide(
     traits: Traits | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- a frozen value
     metric: str = METRIC,
+    promoted: Mapping[str, float] | None = None,
 ) -> Gate:
     """Refuse a broken candidate; else hold it against every baseline and the champion, and against the `limits`.
 
     It must be better than the champion (the whole interval above zero) and not significantly worse than any baseline
     (not the whole interval below zero); before the first champion, the best baseline stands for it in all else.
     Baselines are named by their model kind, the candidate may be among them. `traits` are of the candidate's users.
+
+    `promoted` are the champion's figures as stored at its promotion. Exposure is held against them, so that the
+    champion's own recipe, learned again, is held against the champion too. They are None when there is no champion.
     """
     checks = soundness(candidate, metric, limits)
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
-    if not all(check.passed for check in checks):
-        return Gate(False, tuple(checks))
+    if any(check.refused for check in checks):
+        return gate_of(checks)
     name, reference = _reference(others, champion, metric)
     groups = by_group.groups_of(traits or {})
     asked = _questions(candidate, others, champion, (name, reference), metric)
     compared_by = paired(candidate, reference, metric) if reference else None
     found = _estimates(asked, groups if compared_by else [], compared_by, seed)
     checks += [_answer(question, found.get(question.name)) for question in asked]
+    checks += _unanswerable(candidate, others, metric)
     of_groups = [found[_title(group)] for group in groups] if compared_by else []
     results = by_group.results(traits or {}, *compared_by, of_groups, limits) if compared_by else []
     checks += by_group.checks(results, name, limits)
     checks += [answers_everybody(candidate, groups, limits)]
     checks += [answers_the_cold(candidate, others.get("most_popular"), limits)]
-    checks += exposure(candidate, reference, name, limits) if reference else []
+    standard = _standard(champion, promoted, (name, reference))
+    checks += exposure(candidate, standard, limits)
+    checks += [] if standard and standard.refuses else [shows_enough(candidate, limits)]
     checks += [overlap(candidate, champion, limits)] if champion else []
     checks += [overfit(candidate, baselines, limits), *costs(candidate, limits)]
-    return Gate(all(check.passed for check in checks), tuple(checks), tuple(results))
+    return gate_of(checks, results)
+
+
+def _standard(
+    champion: Evaluation | None, promoted: Mapping[str, float] | None, reference: tuple[str, Evaluation | None]
+) -> Standard | None:
+    """Return what exposure is held against: the champion as it was promoted, before the first the best baseline."""
+    if promoted and not FIGURES.isdisjoint(promoted):
+        return Standard("at the champion's promotion", promoted, True)
+    if champion is not None:
+        return Standard("under the champion", champion.summary, True)
+    if promoted is not None:
+        return Standard("at the champion's promotion", {}, True)
+    name, evaluation = reference
+    return Standard(f"under {name}", evaluation.summary, False) if evaluation else None
 
 
 def _reference(
@@ -96,11 +117,22 @@ def _questions(
         both = paired(candidate, champion, metric)
         asked.append(_Question(f"better than {CHAMPION}", CHAMPION, both, True))
     name, other = reference
-    # Where nobody bought anything new, there is nothing to compare.
-    if other is not None and NEW + metric in candidate.per_user.column_names and candidate.summary.get(f"{NEW}users"):
+    if other is not None and _bought_new(candidate, metric):
         title = f"not worse than {name} on new items"
         asked.append(_Question(title, name, paired(candidate, other, NEW + metric), False))
     return asked
+
+
+def _bought_new(candidate: Evaluation, metric: str) -> bool:
+    return NEW + metric in candidate.per_user.column_names and bool(candidate.summary.get(f"{NEW}users"))
+
+
+def _unanswerable(candidate: Evaluation, baselines: Mapping[str, Evaluation], metric: str) -> list[Check]:
+    """Return the comparisons that the data do not allow."""
+    found = [] if baselines else [not_asked("not worse than a baseline", "No other baseline was trained.")]
+    if not _bought_new(candidate, metric):
+        found.append(not_asked("not worse on new items", "Nobody bought an item that was new to them."))
+    return found
 
 
 def _estimates(
@@ -121,7 +153,7 @@ def _answer(question: _Question, found: Estimate | None) -> Check:
     name, against = question.name, question.against
     if found is None:
         how = "was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
-        return Check(name, float("nan"), 0.0, False, f"{against} {how}")
+        return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{against} {how}")
     passed = found.low > 0 if question.better else found.high >= 0
     good, bad = ("better than", "not proven better than") if question.better else (
         "not significantly worse than", "significantly worse than"

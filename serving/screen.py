@@ -55,9 +55,12 @@ def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _review(review: Mapping[str, Any]) -> None:
+    from models.gate.check import outcome_of
+
     _ladder(review["ladder"])
     for check in review["gate"]:
-        line(f"{'✓' if check['passed'] else '✗'} {check['name']}: {check['detail']}")
+        found = outcome_of(check)
+        line(f"{found.mark} {check['name']}: {found.heading}{check['detail']}")
     line(f"Version {review['model_version']}: {review['status']}.")
     if review.get("report"):
         line(f"Its report: {review['report']}", wrap=False)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from infra.registry import Registry, VersionGoneError
 from models.escaping import for_markdown
+from models.gate.check import outcome_of
 from models.model_card import with_verdict
 from tasks.reviews import NOBODY, REJECTED, Review
 
@@ -21,7 +22,8 @@ def announce(registry: Registry, review: Review, note: str = "") -> None:
     if decision:
         verdict = f"was {decision} by {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}"
     checks = [
-        f"- {'✓' if check['passed'] else '✗'} **{for_markdown(check['name'])}**: {for_markdown(check['detail'])}"
+        f"- {(found := outcome_of(check)).mark} **{for_markdown(check['name'])}**: "
+        f"{found.heading}{for_markdown(check['detail'])}"
         for check in review["gate"]
     ]
     top = "\n\n".join([*([f"**{for_markdown(note)}**"] if note else []), f"Version {version} {verdict}"])

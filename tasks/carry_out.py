@@ -2,6 +2,7 @@
 
 from infra.installation import Installation
 from infra.registry import Registry
+from models.gate.check import Outcome, outcome_of
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
@@ -61,7 +62,8 @@ def _check(review: Review, answer: Answer, mode: str) -> None:
         permit(mode)
         _check_recorded(review)
     if answer.approve and not review["passed"] and not answer.override:
-        failed = "; ".join(f"{check['name']}: {check['detail']}" for check in review["gate"] if not check["passed"])
+        refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]
+        failed = "; ".join(f"{check['name']}: {check['detail']}" for check in refused)
         raise DecisionRefusedError(
             f"The gate refused version {version}. {failed} To promote it all the same, say why with --override."
         )

@@ -15,7 +15,7 @@ from models.columns import USER_KEY
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.ladder import BASELINES, ladder
 from models.evaluation.metrics import METRIC
-from models.gate.check import Check, Gate
+from models.gate.check import Check, Gate, Outcome, gate_of, outcome_of
 from models.gate.groups import Traits, demographics
 from models.gate.limits import Limits
 from models.reviewed import Reviewed
@@ -76,14 +76,20 @@ def judge(
     kinds: dict[str, str],
     traits: Traits | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- a frozen value
+    promoted: Mapping[str, float] | None = None,
 ) -> Gate:
-    """The gate's verdict on the best candidate. A champion's own recipe on newer data is not set against itself."""
+    """Return the gate's verdict on the best candidate.
+
+    A champion's own recipe on newer data is no opponent of itself. Its exposure is held against the champion's figures
+    at its promotion, `promoted`.
+    """
     baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
     opponent = evaluations[rival] if rival and rival != best else None
-    gate = promotion.decide(evaluations[best], baselines, opponent, 7, traits, limits)
+    known = (promoted or {}) if rival else None
+    gate = promotion.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known)
     if rival == best:
         detail = "The champion's own recipe, learned again from newer data."
-        gate = Gate(gate.passed, (*gate.checks, Check("renews the champion", 0.0, 0.0, True, detail)), gate.groups)
+        gate = gate_of((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
     return gate
 
 
@@ -107,7 +113,8 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = holder is not None and holder["dataset_version"] != version
-    best, gate = _choose(rival, renewing, evaluations, kinds, version, here.settings.gate)
+    promoted = holder["metrics"] if holder else None
+    best, gate = _choose(rival, renewing, evaluations, kinds, version, here.settings.gate, promoted)
     if holder and best == rival and not renewing:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
@@ -136,7 +143,7 @@ def register_once(here: Installation, registry: Registry, run_id: str, tags: Map
 
 
 def _alert(here: Installation, review: Review, report: str) -> None:
-    failed = "; ".join(check["name"] for check in review["gate"] if not check["passed"])
+    failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
     version = review["model_version"]
     said = {"reason": f"Version {version} was refused by the gate: {failed}. The champion stays.", "page": report}
     events.tell(here.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
@@ -159,11 +166,12 @@ def _choose(
     kinds: dict[str, str],
     version: str,
     limits: Limits,
+    promoted: Mapping[str, float] | None,
 ) -> tuple[str, Gate]:
     """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
     best = best_of(evaluations)
     traits = demographics(open_dataset(version).users, evaluations[best].per_user[USER_KEY])
-    gate = judge(best, rival, evaluations, kinds, traits, limits)
+    gate = judge(best, rival, evaluations, kinds, traits, limits, promoted)
     if rival and renewing and not gate.passed:
-        return rival, judge(rival, rival, evaluations, kinds, traits, limits)
+        return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted)
     return best, gate

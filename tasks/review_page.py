@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from models.escaping import for_page
 from models.evaluation.comparison import Line, told
 from models.evaluation.shelves import Example
-from models.gate.check import Check, GroupResult
+from models.gate.check import Check, GroupResult, Outcome
 
 _TEMPLATE: Final = "review_report.j2"
 BOUGHT: Final = 15
@@ -65,6 +65,12 @@ class Page:
     libraries: Mapping[str, str]
     links: Mapping[str, str]
     """Addresses by what they lead to."""
+
+    @property
+    def ordered_checks(self) -> list[Check]:
+        """The checks: refusals first, then warnings, questions that were not asked, and what passed."""
+        order = (Outcome.REFUSED, Outcome.WARNING, Outcome.NOT_ASKED, Outcome.PASSED)
+        return sorted(self.checks, key=lambda check: order.index(check.outcome))
 
 
 def render(page: Page) -> str:

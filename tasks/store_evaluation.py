@@ -20,6 +20,7 @@ from models.errors import TailorbirdError
 from models.evaluation.appraisal import Appraisal
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.importance import Importance
+from models.evaluation.reranking import Reranked
 from models.evaluation.summary import LOW, by_part
 from tasks.plots import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
 from tasks.plots_of_features import plot_importance
@@ -30,9 +31,11 @@ EVALUATION_PATH: Final = "evaluation"
 PER_USER: Final = "per_user.parquet"
 SUMMARY: Final = "summary.json"
 TABLES: Final = "tables.csv"
+RERANKED: Final = "reranked.json"
+"""What wider exposure would cost; older runs have none."""
 IMPORTANCE: Final = "feature_importance"
 """A table and a plot."""
-FORMAT: Final = 5
+FORMAT: Final = 6
 """Of what is measured and stored; a run of another format is made anew."""
 
 
@@ -46,6 +49,7 @@ def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
     evaluation = appraisal.evaluation
     pq.write_table(evaluation.per_user, folder / PER_USER)
     (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
+    (folder / RERANKED).write_text(json.dumps([lists._asdict() for lists in evaluation.reranked], indent=1))
     pa_csv.write_csv(pa.Table.from_pylist(table_rows(evaluation)), folder / TABLES)
     if not evaluation.per_user.num_rows:
         return
@@ -97,7 +101,8 @@ def _cell(figures: dict[str, float], name: str) -> str:
 
 def evaluation_digest(folder: Path) -> str:
     """Return one digest (hex) of the files that reviews read."""
-    return hashlib.sha256("".join(sha256(folder / name) for name in (SUMMARY, PER_USER)).encode()).hexdigest()
+    names = [SUMMARY, PER_USER, *([RERANKED] if (folder / RERANKED).exists() else [])]
+    return hashlib.sha256("".join(sha256(folder / name) for name in names).encode()).hexdigest()
 
 
 def evaluations_of(engine: Engine, registry: Registry, trained: Mapping[str, TrainedBundle]) -> dict[str, Evaluation]:
@@ -125,4 +130,9 @@ def evaluation_of(
             )
         summary = json.loads((folder / SUMMARY).read_text())
         per_user = pq.read_table(folder / PER_USER, memory_map=False)
-        return Evaluation(user_names.present_column(per_user, USER_KEY, named_by), summary)
+        return Evaluation(user_names.present_column(per_user, USER_KEY, named_by), summary, reranked=_reranked(folder))
+
+
+def _reranked(folder: Path) -> tuple[Reranked, ...]:
+    path = folder / RERANKED
+    return tuple(Reranked(**lists) for lists in json.loads(path.read_text())) if path.exists() else ()

@@ -12,6 +12,7 @@ from scipy import sparse
 from models.columns import USER_KEY
 from models.evaluation.goal import Goal
 from models.evaluation.pairs import DEPTH, USERS, Pairs
+from models.evaluation.reranking import CANDIDATES, Reranked, rerank
 from models.evaluation.separation import Separation
 from models.evaluation.summary import NEW, Figures
 from models.evaluation.variety import Catalogue
@@ -42,6 +43,8 @@ class Evaluation:
     places filled from the fallback) and the confusion matrix; the same prefixed `new_`. Means also of `warm_` and
     `cold_` users. `nan_scores` counts scores that are no numbers."""
     pairs: Pairs | None = None
+    reranked: tuple[Reranked, ...] = ()
+    """What wider exposure would cost, the smallest penalty first; empty where it was not measured."""
 
 
 def evaluate(
@@ -64,7 +67,10 @@ def evaluate(
     history, wanted = data.history()[users], sparse.csr_array(targets[users])
     goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
-    looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, k, brief)
+    depth = k if brief else max(k, CANDIDATES)
+    looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, depth, brief)
+    candidates = looks[0][0].items
+    looks = [(_first(ranking, k), separated) for ranking, separated in looks]
     catalogue, baskets = (None, None) if brief else (Catalogue.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
@@ -77,7 +83,14 @@ def evaluate(
     summary |= {} if brief else {"nan_scores": float(nan_scores)}
     table = pa.table({USER_KEY: pa.array(data.users[users].tolist(), pa.string()), **arrays, **shown})
     said = getattr(model, "probabilities", False)
-    return Evaluation(table, summary, None if brief else Pairs.of(named, wanted[:USERS], said))
+    if catalogue is None:
+        return Evaluation(table, summary)
+    reranked = tuple(rerank(candidates, k, wanted, catalogue)) if len(users) else ()
+    return Evaluation(table, summary, Pairs.of(named, wanted[:USERS], said), reranked)
+
+
+def _first(lists: Ranking, k: int) -> Ranking:
+    return Ranking(lists.items[:, :k], lists.scores[:, :k], lists.from_fallback[:, :k])
 
 
 def _shown(lists: Ranking, items: NDArray[np.str_], k: int) -> dict[str, Any]:

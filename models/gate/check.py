@@ -1,8 +1,43 @@
 """What the gate asks, and what it found."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from math import nan
+from typing import Any
 
 from models.evaluation.bootstrap import LEVEL, Estimate
+
+
+class Outcome(StrEnum):
+    """How a question ended. Only a refusal keeps a candidate from being promoted."""
+
+    PASSED = "passed"
+    REFUSED = "refused"
+    WARNING = "warning"
+    """Beyond a limit that does not refuse: a person should look at it."""
+    NOT_ASKED = "not asked"
+    """The data cannot answer the question; the detail has the reason."""
+
+    @property
+    def mark(self) -> str:
+        """Return the sign that stands before a check in lists."""
+        return {"passed": "✓", "refused": "✗", "warning": "!", "not asked": "?"}[self.value]
+
+    @property
+    def heading(self) -> str:
+        """Return what a sentence begins with, so that a warning or a question not asked is read as one."""
+        return {"warning": "Warning. ", "not asked": "Not asked. "}.get(self.value, "")
+
+
+def outcome(passed: bool) -> Outcome:
+    """Return the outcome of a question whose answer refuses."""
+    return Outcome.PASSED if passed else Outcome.REFUSED
+
+
+def outcome_of(check: Mapping[str, Any]) -> Outcome:
+    """Return the outcome of a stored check. Reviews before there were warnings stored whether a check `passed`."""
+    return Outcome(check["outcome"]) if "outcome" in check else outcome(check["passed"])
 
 
 @dataclass(frozen=True)
@@ -13,11 +48,21 @@ class Check:
     value: float
     """What was measured; for a comparison the mean difference per user."""
     limit: float
-    passed: bool
+    outcome: Outcome
     detail: str
     low: float | None = None
     """The interval of the difference, for comparisons."""
     high: float | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Was it asked, and is the answer within its limit?"""
+        return self.outcome is Outcome.PASSED
+
+    @property
+    def refused(self) -> bool:
+        """Does it keep the candidate from being promoted?"""
+        return self.outcome is Outcome.REFUSED
 
 
 @dataclass(frozen=True)
@@ -49,18 +94,28 @@ class Gate:
     groups: tuple[GroupResult, ...] = ()
 
 
+def gate_of(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> Gate:
+    """Return the decision that follows from the checks."""
+    return Gate(not any(check.refused for check in checks), tuple(checks), tuple(groups))
+
+
 def compared(name: str, found: Estimate, limit: float, passed: bool, verdict: str) -> Check:
     """A check of a difference with its interval."""
     value, low, high = found
     detail = f"{value:+.4f} a user, {LEVEL:.0%} interval {low:+.4f} to {high:+.4f}: {verdict}."
-    return Check(name, value, limit, passed, detail, low, high)
+    return Check(name, value, limit, outcome(passed), detail, low, high)
 
 
 def at_most(name: str, value: float, limit: float, detail: str) -> Check:
     """A check of a figure that may not be above its limit; what was not measured does not pass."""
-    return Check(name, value, limit, bool(value <= limit), detail)
+    return Check(name, value, limit, outcome(bool(value <= limit)), detail)
 
 
 def at_least(name: str, value: float, limit: float, detail: str) -> Check:
     """A check of a figure that may not be below its limit; what was not measured does not pass."""
-    return Check(name, value, limit, bool(value >= limit), detail)
+    return Check(name, value, limit, outcome(bool(value >= limit)), detail)
+
+
+def not_asked(name: str, reason: str) -> Check:
+    """A question that the data cannot answer, and why."""
+    return Check(name, nan, nan, Outcome.NOT_ASKED, reason)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.summary import HIGH, LOW
-from models.gate.check import Check, at_most
+from models.gate.check import Check, at_most, not_asked, outcome
 from models.gate.limits import Limits
 
 _GAP = "overfit_gap"
@@ -24,14 +24,14 @@ def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
     value = summary.get("score_ms", float("nan"))
     low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
     detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
-    return Check("is fast enough", value, limit, bool(low <= limit), detail)
+    return Check("is fast enough", value, limit, outcome(bool(low <= limit)), detail)
 
 
 def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: Limits) -> Check:
     """The gap between learned and held-out weeks, beside the largest of a baseline: these count and learn nothing."""
     title, gap = "is not over-fit", candidate.summary.get(_GAP)
     if gap is None:
-        return Check(title, 0.0, 0.0, True, "Nobody bought something in the last weeks of learning and in the test.")
+        return not_asked(title, "Nobody bought something in the last weeks of learning and in the test.")
     gaps = {name: found.summary[_GAP] for name, found in baselines.items() if _GAP in found.summary}
     widest = max(gaps, key=lambda name: gaps[name]) if gaps else ""
     allowed = gaps.get(widest, 0.0) + limits.overfit_rise

@@ -1,6 +1,7 @@
 """What is shown to whom: how much of the catalogue, how evenly, how much of it new to the people who saw it before."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -9,40 +10,117 @@ from numpy.typing import NDArray
 
 from models.columns import USER_KEY
 from models.evaluation.evaluate import LISTS, Evaluation
+from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures
+from models.evaluation.reranking import CANDIDATES
 from models.evaluation.summary import COLD_BASKETS
-from models.gate.check import Check, at_least, at_most
+from models.gate.check import Check, Outcome, at_least, not_asked
 from models.gate.limits import Limits
 from models.gate.soundness import FALLBACK
 from models.training_data import index_of, words
 
 _FEWEST: Final = 10
 """A share of fewer people with little history says nothing."""
+_K: Final = 10
+_BOUGHT: Final = ("bought", "unbought")
 
 
-def exposure(candidate: Evaluation, reference: Evaluation, against: str, limits: Limits) -> list[Check]:
-    """Coverage, long tail and evenness beside the reference."""
-    mine, its = candidate.summary, reference.summary
-    made = []
-    for name, title, share in (
-        ("coverage_at_10", "covers the catalogue", limits.coverage_share),
-        ("long_tail_at_10", "shows the long tail", limits.long_tail_share),
-    ):
-        value, before = mine.get(name, np.nan), its.get(name, np.nan)
-        detail = f"{value:.2%}, under {against} {before:.2%}."
-        # What was measured before there was this figure asks for nothing.
-        made.append(at_least(title, value, share * before if before == before else 0.0, detail))
-    gini, before = mine.get("gini_at_10", np.nan), its.get("gini_at_10", np.nan)
-    detail = f"Gini index {gini:.3f}, under {against} {before:.3f}: 1 is a few items in all places."
-    made.append(at_most("shows items evenly", gini, min(1.0, before + limits.gini_rise), detail))
-    return made
+class Standard(NamedTuple):
+    """What exposure is held against."""
+
+    when: str
+    """Whose figures these are, as the end of a sentence."""
+    figures: Mapping[str, float]
+    refuses: bool
+    """Beyond a limit is a refusal; otherwise it is a warning."""
+
+
+class _Question(NamedTuple):
+    figure: str
+    title: str
+    least: bool
+    """Is the limit the least, or the most?"""
+
+
+_QUESTIONS: Final = (
+    _Question("coverage_at_10", "covers the catalogue", True),
+    _Question("long_tail_at_10", "shows the long tail", True),
+    _Question("gini_at_10", "shows items evenly", False),
+)
+FIGURES: Final = frozenset(question.figure for question in _QUESTIONS)
+
+
+def exposure(candidate: Evaluation, standard: Standard | None, limits: Limits) -> list[Check]:
+    """Check coverage, long tail and evenness beside the standard."""
+    if standard is None:
+        return [not_asked(question.title, "There is nobody to compare with.") for question in _QUESTIONS]
+    return [_exposed(question, candidate, standard, limits) for question in _QUESTIONS]
+
+
+def _exposed(question: _Question, candidate: Evaluation, standard: Standard, limits: Limits) -> Check:
+    value, before = (figures.get(question.figure, np.nan) for figures in (candidate.summary, standard.figures))
+    if not np.isfinite(before):
+        return not_asked(question.title, f"This figure {standard.when} was not stored.")
+    limit = _limit(question, before, _room(candidate.summary) / _room(standard.figures), limits)
+    passed = bool(value >= limit if question.least else value <= limit)
+    found = f"{value:.2%}, {standard.when} {before:.2%}."
+    if not question.least:
+        found = f"Gini index {value:.3f}, {standard.when} {before:.3f}: 1 is a few items in all places."
+    if passed:
+        return Check(question.title, value, limit, Outcome.PASSED, found)
+    detail = f"{found} {_trade_off(question, candidate, limit)}"
+    return Check(question.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
+
+
+def _limit(question: _Question, before: float, room: float, limits: Limits) -> float:
+    """Return the limit. With less room than before, fewer items can be shown and less evenly."""
+    if question.figure == "long_tail_at_10":
+        return limits.long_tail_share * before
+    if question.least:
+        return limits.coverage_share * before * min(1.0, room)
+    return min(1.0, 1 - (1 - before) * min(1.0, room) + limits.gini_rise)
+
+
+def _room(figures: Mapping[str, float]) -> float:
+    """Return the largest share of the catalogue that ten places for each measured user can show; 1 when unknown."""
+    users, items = figures.get("users", np.nan), _items(figures)
+    return min(1.0, _K * users / items) if np.isfinite(users) and items > 0 else 1.0
+
+
+def _items(figures: Mapping[str, float]) -> float:
+    """Return the number of items of the catalogue: each pair of a user and an item is in the confusion matrix."""
+    pairs = [figures.get(f"{shown}_{bought}", np.nan) for shown in ("shown", "unshown") for bought in _BOUGHT]
+    return sum(pairs) / max(1.0, figures.get("users", np.nan))
+
+
+def _trade_off(question: _Question, candidate: Evaluation, limit: float) -> str:
+    """Say what keeping the limit costs in accuracy, by the smallest penalty on exposure that keeps it."""
+    before = candidate.summary.get(METRIC, np.nan)
+    if not candidate.reranked or not before > 0:
+        return "What keeping the limit would cost in accuracy was not measured."
+    for lists in candidate.reranked:
+        value = getattr(lists, question.figure)
+        if value >= limit if question.least else value <= limit:
+            cost = f"NDCG@10 {lists.ndcg_at_10:.4f} instead of {before:.4f} ({lists.ndcg_at_10 / before - 1:+.1%})"
+            return f"Re-ranking its {CANDIDATES} best candidates per user to keep the limit leaves {cost}."
+    return f"No re-ranking of its {CANDIDATES} best candidates per user keeps the limit."
+
+
+def shows_enough(candidate: Evaluation, limits: Limits) -> Check:
+    """Refuse almost no coverage, given how much of the catalogue all places together could show."""
+    title, room, items = "shows more than a few items", _room(candidate.summary), _items(candidate.summary)
+    if not items > 0:
+        return not_asked(title, "The size of the catalogue was not stored.")
+    value, limit = candidate.summary.get("coverage_at_10", np.nan), limits.least_coverage * room
+    detail = f"{value * items:,.0f} items of the {room * items:,.0f} that the places of all people could show."
+    return at_least(title, value, limit, detail)
 
 
 def overlap(candidate: Evaluation, champion: Evaluation, limits: Limits) -> Check:
     """How much of the lists that people know stays."""
     title = "keeps some of the champion's lists"
     if LISTS not in champion.per_user.column_names:
-        return Check(title, 0.0, 0.0, True, "The champion's lists were not kept when it was measured.")
+        return not_asked(title, "The champion's lists were not kept when it was measured.")
     share = float(np.nanmean(shared(candidate, champion)))
     detail = f"{share:.0%} of the champion's items stay on a user's list, on average."
     return at_least(title, share, limits.overlap, detail)
@@ -74,7 +152,7 @@ def answers_the_cold(candidate: Evaluation, best_sellers: Evaluation | None, lim
     title = "answers cold users personally"
     cold = figures(candidate, "baskets") < COLD_BASKETS
     if cold.sum() < _FEWEST:
-        return Check(title, 0.0, 0.0, True, f"Only {cold.sum()} people have little history: shown, not judged.")
+        return not_asked(title, f"Only {cold.sum()} people have little history.")
     own = figures(candidate, FALLBACK) < 1
     if best_sellers is not None and LISTS in best_sellers.per_user.column_names:
         own &= ~(shared(candidate, best_sellers) >= 1)

@@ -12,11 +12,12 @@ from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate
 from models.features import trait_groups
 from models.features.traits import readable
-from models.gate.check import Check, GroupResult
+from models.gate.check import Check, GroupResult, not_asked, outcome
 from models.gate.limits import Limits
 from models.training_data import index_of, words
 
 UNKNOWN: Final = "unknown"
+_NO_GROUPS: Final = "No trait divides people into groups, or there is nobody to compare with."
 
 Floats = NDArray[np.float64]
 Traits = Mapping[str, NDArray[np.str_]]
@@ -69,6 +70,8 @@ def results(
 def checks(found: Sequence[GroupResult], against: str, limits: Limits) -> list[Check]:
     """One check per trait, which names its worst group."""
     traits = dict.fromkeys(result.trait for result in found)
+    if not traits:
+        return [not_asked("no group worse", _NO_GROUPS)]
     return [_check(trait, [result for result in found if result.trait == trait], against, limits) for trait in traits]
 
 
@@ -77,7 +80,7 @@ def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limit
     aside = f" {small} groups of fewer than {limits.group_users} people are shown, not judged." if small else ""
     judged = [result for result in found if result.judged]
     if not judged:
-        return Check(name, 0.0, 0.0, True, f"No group has {limits.group_users} people to judge by.")
+        return not_asked(name, f"No group has {limits.group_users} people to judge by.{aside}")
     worst = min(judged, key=lambda result: result.high + limits.group_margin * result.reference)
     margin = -limits.group_margin * worst.reference
     verdict = "within the margin" if worst.passed else f"significantly worse than under {against}"
@@ -87,7 +90,8 @@ def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limit
         f"{worst.value} ({worst.users:,} people) fares worst: {worst.difference:+.4f} a user, {worst.low:+.4f} to "
         f"{worst.high:+.4f}, margin {margin:+.4f}: {verdict}.{gap}{aside}"
     )
-    return Check(name, worst.difference, margin, all(result.passed for result in judged), detail, worst.low, worst.high)
+    passed = all(result.passed for result in judged)
+    return Check(name, worst.difference, margin, outcome(passed), detail, worst.low, worst.high)
 
 
 def _gap(means: Sequence[float]) -> float:

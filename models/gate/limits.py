@@ -22,11 +22,14 @@ class Limits:
     cold_share: float = 0.5
     """Least share of people with little history whose lists are their own, not the best sellers'."""
     coverage_share: float = 0.5
-    """Least coverage of the catalogue, as a share of the reference's."""
+    """Least coverage of the catalogue, as a share of the champion's at its promotion. Before the first champion this
+    limit and the next two are of the most accurate baseline's figures, and only warn."""
     long_tail_share: float = 0.5
-    """Least share of places for rare items, as a share of the reference's."""
+    """Least share of places for rare items, in the same way."""
     gini_rise: float = 0.05
-    """Most by which items may be shown more unevenly than by the reference."""
+    """Most by which items may be shown more unevenly, in the same way."""
+    least_coverage: float = 0.005
+    """Least coverage of a first champion, as a share of the items that the places of all people could show."""
     overlap: float = 0.02
     """Least share of a champion's list that stays, on average: with less, something else is probably wrong."""
     overfit_rise: float = 0.1

@@ -6,7 +6,7 @@ import numpy as np
 
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.paired import figures
-from models.gate.check import Check, at_most
+from models.gate.check import Check, at_most, not_asked, outcome
 from models.gate.groups import Group
 from models.gate.limits import Limits
 
@@ -26,7 +26,9 @@ def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
     detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
     if len(values) < least:
         detail += f" It takes {least} to decide: hold out weeks in which more known users bought something."
-    return Check("has figures", float(sound), float(max(least, len(values))), least <= sound == len(values), detail)
+    return Check(
+        "has figures", float(sound), float(max(least, len(values))), outcome(least <= sound == len(values)), detail
+    )
 
 
 def _has_scores(candidate: Evaluation) -> Check:
@@ -39,7 +41,7 @@ def _is_personal(candidate: Evaluation) -> Check:
     lists = candidate.summary.get("distinct_lists", float("nan"))
     passed = lists > 1
     detail = f"{lists:,.0f} different lists." if passed else "Everybody would get the same list."
-    return Check("is personal", lists, 1.0, passed, detail)
+    return Check("is personal", lists, 1.0, outcome(passed), detail)
 
 
 def answers_everybody(candidate: Evaluation, groups: Sequence[Group], limits: Limits) -> Check:
@@ -48,8 +50,10 @@ def answers_everybody(candidate: Evaluation, groups: Sequence[Group], limits: Li
     silent = filled >= 1
     named = {"all": np.ones(len(silent), dtype=bool)} | {f"{g.trait} {g.value}": g.members for g in groups}
     shares = {name: float(silent[mine].mean()) for name, mine in named.items() if mine.sum() >= _FEWEST}
-    worst = max(shares, key=lambda name: shares[name]) if shares else "all"
-    share = shares.get(worst, 0.0)
+    if not shares:
+        return not_asked("answers every group", f"It takes {_FEWEST} people to ask.")
+    worst = max(shares, key=lambda name: shares[name])
+    share = shares[worst]
     whom = "people" if worst == "all" else f"people with {worst}"
     detail = f"The model has nothing of its own for {share:.0%} of the {int(named[worst].sum()):,} {whom}."
     return at_most("answers every group", share, limits.silent_share, detail)

@@ -24,7 +24,7 @@ from infra import endpoints, state
 from infra.installation import Installation, current
 from infra.registry import MODEL_PATH, NAME, Registry
 from infra.settings import Settings
-from models.gate.check import Check, Gate
+from models.gate.check import Check, Gate, outcome
 from tasks.announce import announce
 from tasks.carry_out import carry_out
 from tasks.champion import champion, follow
@@ -188,7 +188,7 @@ class Desk:
     def ask(self, version: int | None = None, passed: bool = True) -> int:
         """Ask for a decision about a version, as `review` does; returns it."""
         asked = version or self.version()
-        gate = Gate(passed, (Check("is tall enough", 1.0, 2.0, passed, "It is 1 m tall."),))
+        gate = Gate(passed, (Check("is tall enough", 1.0, 2.0, outcome(passed), "It is 1 m tall."),))
         run_id = str(self.registry.version(asked).run_id)
         bundle = recorded(self.here.engine, run_id) or TrainedBundle(run_id, "a key", "als", "v1", "no digest", "none")
         review = request(self.here, newest_version(), asked, bundle, gate, self.champion()["promotion_id"])

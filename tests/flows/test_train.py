@@ -24,7 +24,7 @@ PLOTS = {"ndcg_spread", "overfit_check", "confusion_matrix", "residuals", "roc_c
 PLOTS |= {"precision_recall", "calibration", "feature_importance"}
 CURVE = "learning_curve.png"
 """Of models that are fitted fast enough."""
-FILES = {"per_user.parquet", "summary.json", "tables.csv", "feature_importance.csv"}
+FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv", "feature_importance.csv"}
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,24 @@ import pytest
 
 from models.evaluation.bootstrap import Estimate
 from models.evaluation.comparison import Line
-from models.gate.check import Check, Gate, GroupResult
+from models.gate.check import Check, Gate, GroupResult, Outcome, not_asked
 from models.model_card import LONGEST, Material, Subject, about, card, verdict, with_verdict
 
 CHECKS = (
-    Check("has figures", 900.0, 900.0, True, "ndcg_at_10 is a number for 900 of 900 users."),
-    Check("better than the champion", 0.018, 0.0, True, "+0.0180 a user: better than the champion.", 0.0144, 0.0215),
+    Check("has figures", 900.0, 900.0, Outcome.PASSED, "ndcg_at_10 is a number for 900 of 900 users."),
+    Check(
+        "better than the champion",
+        0.018,
+        0.0,
+        Outcome.PASSED,
+        "+0.0180 a user: better than the champion.",
+        0.0144,
+        0.0215,
+    ),
 )
-FAILED = Check("covers the catalogue", 0.01, 0.05, False, "1 % of the catalogue, less than half of the reference's.")
+FAILED = Check(
+    "covers the catalogue", 0.01, 0.05, Outcome.REFUSED, "1 % of the catalogue, less than half of the reference's."
+)
 GROUPS = (
     GroupResult("age", "65+", 120, 0.40, 0.41, 0.01, -0.01, 0.03, True, True),
     GroupResult("age", "19-24", 80, 0.40, 0.39, -0.01, -0.03, 0.01, True, True),
@@ -147,3 +157,11 @@ def test_the_verdict_names_what_failed() -> None:
     assert verdict(2, Gate(False, (FAILED, replace(FAILED, name="fast")))) == (
         "Version 2 was refused by the gate; it does not pass: covers the catalogue; fast."
     )
+
+
+def test_warnings_and_questions_not_asked_stand_with_their_sentences() -> None:
+    warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
+    unasked = not_asked("no group worse", "No trait divides people into groups.")
+    text = card(replace(SUBJECT, gate=Gate(True, (*SUBJECT.gate.checks, warning, unasked))))
+    assert "- ! **shows items evenly**: Warning. Gini index 0.900." in text
+    assert "- ? **no group worse**: Not asked. No trait divides people into groups." in text

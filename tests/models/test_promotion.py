@@ -4,7 +4,7 @@ import pytest
 
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
-from models.gate.check import Check, Gate
+from models.gate.check import Check, Gate, Outcome
 from models.gate.limits import Limits
 from models.promotion import decide
 
@@ -29,7 +29,7 @@ def around(mean: float, seed: int) -> Evaluation:
 
 
 def failed(gate: Gate) -> list[str]:
-    return [check.name for check in gate.checks if not check.passed]
+    return [check.name for check in gate.checks if check.refused]
 
 
 def check(gate: Gate, name: str) -> Check:
@@ -230,3 +230,56 @@ def test_people_with_little_history_need_lists_of_their_own() -> None:
     popular = Evaluation(around(0.1, 4).per_user.set_column(4, "items_at_10", table["items_at_10"]), SOUND)
     assert decide(personal, {}, around(0.35, 3), seed=0).passed
     assert failed(decide(personal, {"most_popular": popular}, around(0.35, 3), 0)) == ["answers cold users personally"]
+
+
+UNEVEN = {"gini_at_10": 0.896, "long_tail_at_10": 0.11}
+EVEN = {"gini_at_10": 0.792, "long_tail_at_10": 0.23}
+
+
+def test_a_better_first_champion_that_shows_items_less_evenly_than_own_frequency_passes_with_warnings() -> None:
+    better = measured(np.asarray(around(0.4, 1).per_user[METRIC]), **UNEVEN)
+    own = measured(np.asarray(around(0.32, 2).per_user[METRIC]), **EVEN)
+    gate = decide(better, {"own_frequency": own}, None, seed=0)
+    assert gate.passed
+    warned = [found.name for found in gate.checks if found.outcome is Outcome.WARNING]
+    assert warned == ["shows the long tail", "shows items evenly"]
+
+
+def test_a_renewal_is_held_against_the_champions_exposure_and_not_against_own_frequencys() -> None:
+    renewal = measured(np.asarray(around(0.4, 1).per_user[METRIC]), **UNEVEN)
+    own = measured(np.asarray(around(0.32, 2).per_user[METRIC]), **EVEN)
+    assert decide(renewal, {"own_frequency": own}, None, seed=0, promoted=SOUND | UNEVEN | {"gini_at_10": 0.894}).passed
+    gate = decide(renewal, {"own_frequency": own}, None, seed=0, promoted=SOUND | EVEN)
+    assert failed(gate) == ["shows the long tail", "shows items evenly"]
+
+
+def test_the_stored_figures_of_a_champion_come_before_those_on_the_same_weeks() -> None:
+    champion, better = around(0.35, 3), around(0.4, 1)
+    assert decide(better, {}, champion, seed=0, promoted={"gini_at_10": 0.9, "coverage_at_10": 0.2}).passed
+    gate = decide(better, {}, champion, seed=0, promoted={"gini_at_10": 0.7})
+    assert failed(gate) == ["shows items evenly"]
+
+
+def test_what_cannot_be_asked_is_not_asked_with_its_reason_and_refuses_nothing() -> None:
+    better, old = around(0.4, 1), around(0.35, 3)
+    better.summary.pop("overfit_gap")
+    champion = Evaluation(old.per_user.select(["user_key", METRIC]), old.summary)
+    gate = decide(better, {}, champion, seed=0)
+    reasons = {found.name: found.detail for found in gate.checks if found.outcome is Outcome.NOT_ASKED}
+    assert gate.passed
+    assert set(reasons) == {
+        "not worse than a baseline",
+        "not worse on new items",
+        "no group worse",
+        "answers cold users personally",
+        "keeps some of the champion's lists",
+        "is not over-fit",
+    }
+    assert all(reasons.values())
+    assert reasons["answers cold users personally"] == "Only 0 people have little history."
+
+
+def test_groups_of_too_few_people_are_not_asked_about() -> None:
+    few = {"town": np.array(["A"] * 20 + ["B"] * 20 + [f"t{n}" for n in range(USERS - 40)])}
+    gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=few)
+    assert check(gate, "no group worse by town").outcome is Outcome.NOT_ASKED

@@ -66,6 +66,15 @@ def test_a_champion_that_is_learned_again_is_not_set_against_itself() -> None:
     assert names(gate)[-1] == "renews the champion"
 
 
+def test_a_renewal_is_held_against_the_exposure_of_the_promotion() -> None:
+    without_best_sellers = {run: MEASURED[run] for run in ("own", "fm")}
+    promoted = MEASURED["own"].summary
+    assert judge("own", "own", without_best_sellers, KINDS, promoted=promoted).passed
+    gate = judge("own", "own", without_best_sellers, KINDS, promoted=promoted | {"gini_at_10": 0.8})
+    assert [check.name for check in gate.checks if check.refused] == ["shows items evenly"]
+    assert judge("own", "own", without_best_sellers, KINDS, promoted={}).passed  # promoted before figures were stored
+
+
 def test_a_training_is_named_by_all_that_decides_its_result() -> None:
     one = run_key("v1", "own_frequency", {"a": 1, "b": 2.5}, 7)
     assert run_key("v1", "own_frequency", {"b": 2.5, "a": 1}, 7) == one

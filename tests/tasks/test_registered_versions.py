@@ -35,7 +35,7 @@ from infra.settings import load
 from infra.verified_models import verified_version
 from models.dataset import Dataset
 from models.errors import TailorbirdError
-from models.gate.check import Check, Gate
+from models.gate.check import Check, Gate, Outcome
 from models.most_popular import Config, MostPopular, popularity
 from models.own_frequency import Config as Settings
 from models.own_frequency import OwnFrequency
@@ -114,7 +114,7 @@ def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: 
     _, _ = trained(here, registry, tmp_path / "other", MostPopular(Config(), data.users, data.items, popular), popular)
     number = registry.register(run_id, {})
     bundle = TrainedBundle(run_id, "a key", "own_frequency", "v1", digest, "figures")
-    request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, True, "1 m."),)), 0)
+    request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, Outcome.PASSED, "1 m."),)), 0)
     artifact = Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
     return Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
 

@@ -10,15 +10,15 @@ import pytest
 from models.evaluation.bootstrap import Estimate
 from models.evaluation.comparison import Line
 from models.evaluation.shelves import Example, Shelf
-from models.gate.check import Check, GroupResult
+from models.gate.check import Check, GroupResult, Outcome, not_asked
 from tasks.plots_of_groups import plot_groups
 from tasks.review_page import BOUGHT, Page, Plot, render
 
 HOSTILE = "<script>alert(1)</script>\"'>{{ 7 * 7 }}<img src=http://evil.example/x>$\\broken$"
 KEY = "9f3a21bc77aa55ee"
 CHECKS = (
-    Check("has figures", 900.0, 900.0, True, "ndcg_at_10 is a number for 900 of 900 users."),
-    Check("no group worse by age", -0.0106, -0.0265, False, "The worst off is 65+.", -0.0276, -0.0071),
+    Check("has figures", 900.0, 900.0, Outcome.PASSED, "ndcg_at_10 is a number for 900 of 900 users."),
+    Check("no group worse by age", -0.0106, -0.0265, Outcome.REFUSED, "The worst off is 65+.", -0.0276, -0.0071),
 )
 GROUPS = (
     GroupResult("age", "65+", 1200, 0.40, 0.41, 0.01, -0.01, 0.03, True, True),
@@ -100,11 +100,22 @@ def test_checks_are_told_with_value_interval_and_limit_what_failed_first(page: P
 
 
 def test_what_could_not_be_measured_says_so(page: Page) -> None:
-    broken = Check("better than the champion", float("nan"), 0.0, False, "the champion was not measured on all.")
-    unsure = Check("no group worse by age", 0.1, 0.0, True, "Fine.", float("nan"), float("nan"))
+    broken = Check(
+        "better than the champion", float("nan"), 0.0, Outcome.REFUSED, "the champion was not measured on all."
+    )
+    unsure = Check("no group worse by age", 0.1, 0.0, Outcome.PASSED, "Fine.", float("nan"), float("nan"))
     said = plain(render(replace(page, checks=[broken, unsure])))
     assert "✗ better than the champion not measured 0 the champion was not measured on all." in said
     assert "✓ no group worse by age 0.1000 0 Fine." in said
+
+
+def test_warnings_and_questions_not_asked_are_no_passes(page: Page) -> None:
+    warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
+    unasked = not_asked("no group worse", "No trait divides people into groups.")
+    said = plain(render(replace(page, checks=[page.checks[0], unasked, warning])))
+    assert "! shows items evenly 0.9000 0.8400 Warning. Gini index 0.900." in said
+    assert "? no group worse Not asked. No trait divides people into groups." in said
+    assert said.index("! shows items") < said.index("? no group") < said.index("✓ has figures")
 
 
 def test_figures_stand_beside_the_reference_with_the_difference(page: Page) -> None:

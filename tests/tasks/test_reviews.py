@@ -7,7 +7,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.registry import Registry
 from models.errors import TailorbirdError
-from models.gate.check import Check, Gate, GroupResult
+from models.gate.check import Check, Gate, GroupResult, outcome
 from tasks.carry_out import _check, carry_out
 from tasks.reviews import (
     APPROVED,
@@ -27,7 +27,7 @@ YES, NO = Answer(True, "bob", "fine", "form"), Answer(False, "ann", "too few lis
 
 def gate(passed: bool = True, value: float = 1.0) -> Gate:
     groups = (GroupResult("age", "old", 9, 0.4, 0.4, 0.0, -0.1, 0.1, False, True),)
-    return Gate(passed, (Check("is tall", value, 2.0, passed, "1 m."),), groups)
+    return Gate(passed, (Check("is tall", value, 2.0, outcome(passed), "1 m."),), groups)
 
 
 def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:
@@ -52,7 +52,7 @@ def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Install
 def test_a_request_keeps_the_gate_and_what_could_not_be_measured_is_empty(installation: Installation) -> None:
     review = ask(installation, 3, value=float("nan"))
     assert review["gate"][0] | {"low": None, "high": None} == {
-        "name": "is tall", "value": None, "limit": 2.0, "passed": True, "detail": "1 m.", "low": None, "high": None
+        "name": "is tall", "value": None, "limit": 2.0, "outcome": "passed", "detail": "1 m.", "low": None, "high": None
     }  # fmt: skip
     assert review["groups"][0]["trait"] == "age"
     assert review["expires_at"] - review["requested_at"] == timedelta(days=7)

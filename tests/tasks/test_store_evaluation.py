@@ -13,7 +13,7 @@ from models.evaluation.appraisal import Appraisal
 from tasks.load_dataset import open_dataset
 from tasks.store_evaluation import store_evaluation
 
-FILES = {"per_user.parquet", "summary.json", "tables.csv"}
+FILES = {"per_user.parquet", "summary.json", "reranked.json", "tables.csv"}
 PLOTS = {
     "ndcg_spread",
     "confusion_matrix",

@@ -1,8 +1,76 @@
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from models.evaluation.evaluate import Evaluation
-from models.gate.exposure import shared
+from models.evaluation.reranking import Reranked
+from models.gate.check import Check, Outcome
+from models.gate.exposure import Standard, exposure, shared, shows_enough
+from models.gate.limits import Limits
+
+OWN = {"coverage_at_10": 0.50, "long_tail_at_10": 0.23, "gini_at_10": 0.792}
+LEARNED = {"coverage_at_10": 0.30, "long_tail_at_10": 0.11, "gini_at_10": 0.892, "ndcg_at_10": 0.401}
+COSTS = (
+    Reranked(0.1, 0.395, 0.32, 0.13, 0.87),
+    Reranked(0.5, 0.371, 0.4, 0.2, 0.83),
+    Reranked(1.0, 0.3, 0.5, 0.3, 0.7),
+)
+
+
+def asked(figures: dict[str, float], standard: Standard | None, *costs: Reranked) -> dict[str, Check]:
+    return {check.name: check for check in exposure(Evaluation(pa.table({}), figures, None, costs), standard, Limits())}
+
+
+def outcomes(checks: dict[str, Check]) -> list[str]:
+    return [str(check.outcome) for check in checks.values()]
+
+
+def pairs(users: int, items: int) -> dict[str, float]:
+    """The parts of a summary that tell how large the catalogue is."""
+    matrix = dict.fromkeys(("shown_bought", "shown_unbought", "unshown_bought"), 0.0)
+    return matrix | {"users": float(users), "unshown_unbought": float(users * items)}
+
+
+def test_exposure_beyond_the_champions_at_its_promotion_is_refused() -> None:
+    found = asked(LEARNED, Standard("at the champion's promotion", OWN, refuses=True))
+    assert outcomes(found) == ["passed", "refused", "refused"]
+    assert "at the champion's promotion 0.792" in found["shows items evenly"].detail
+
+
+def test_before_the_first_champion_the_same_exposure_is_a_warning() -> None:
+    found = asked(LEARNED, Standard("under own_frequency", OWN, refuses=False))
+    assert outcomes(found) == ["passed", "warning", "warning"]
+
+
+def test_a_refusal_shows_the_accuracy_that_the_smallest_sufficient_penalty_leaves() -> None:
+    found = asked(LEARNED, Standard("at the champion's promotion", OWN, refuses=True), *COSTS)
+    assert "leaves NDCG@10 0.3710 instead of 0.4010 (-7.5%)" in found["shows items evenly"].detail
+    assert "leaves NDCG@10 0.3950 instead of 0.4010 (-1.5%)" in found["shows the long tail"].detail
+    beyond = asked(LEARNED, Standard("at the champion's promotion", OWN | {"gini_at_10": 0.5}, refuses=True), *COSTS)
+    assert "No re-ranking of its 50 best candidates" in beyond["shows items evenly"].detail
+
+
+def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> None:
+    found = asked(LEARNED, Standard("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True))
+    assert outcomes(found) == ["passed", "not asked", "not asked"]
+    assert outcomes(asked(LEARNED, None)) == ["not asked"] * 3
+
+
+def test_fewer_people_in_the_test_weeks_are_no_reason_to_refuse() -> None:
+    promoted = {"coverage_at_10": 0.5, "long_tail_at_10": 0.2, "gini_at_10": 0.6} | pairs(500, 10_000)
+    quiet = {"coverage_at_10": 0.13, "long_tail_at_10": 0.2, "gini_at_10": 0.88} | pairs(125, 10_000)
+    assert outcomes(asked(quiet, Standard("at the champion's promotion", promoted, refuses=True))) == ["passed"] * 3
+    busy = quiet | pairs(500, 10_000)
+    found = asked(busy, Standard("at the champion's promotion", promoted, refuses=True))
+    assert outcomes(found) == ["refused", "passed", "refused"]
+
+
+@pytest.mark.parametrize(
+    ("coverage", "outcome"), [(0.0014, Outcome.REFUSED), (0.0016, Outcome.PASSED), (0.4, Outcome.PASSED)]
+)
+def test_almost_no_coverage_is_measured_against_what_the_places_could_show(coverage: float, outcome: Outcome) -> None:
+    summary = {"coverage_at_10": coverage} | pairs(3_000, 100_000)  # 30,000 places: 0.3 of the catalogue
+    assert shows_enough(Evaluation(pa.table({}), summary), Limits(least_coverage=0.005)).outcome is outcome
 
 
 def lists(**shown: list[str] | None) -> Evaluation:
