@@ -6,6 +6,7 @@ from prefect import flow
 
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import Consent
+from tasks.find_suspects import find_suspects
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
@@ -57,5 +58,6 @@ def ingest(
     names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])
+    ledger = find_suspects(mapping, ledger, overrides)
     refuse(refused, len(ledger))
     return ledger

@@ -45,6 +45,20 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
         line("unchanged: it was ingested before, with these counts; nothing was stored again", "dim")
     for consent in sorted({row["consent"] for row in rows}):
         line(f"consent: {consent}", "dim")
+    for row in rows:
+        _suspects(row)
+
+
+def _suspects(batch: Mapping[str, Any]) -> None:
+    """The items that look like no goods, and the line of the mapping that marks them."""
+    if not batch.get("suspects"):
+        return
+    rows, names = batch["suspects"], {"item_id": "item", "title": "title", "bought": "purchases", "why": "why"}
+    table(f"{batch['suspects_found']:,} items may be no goods, the clearest first", rows, names)
+    if batch["suspects_mark"]:
+        line("Nothing was done to them. To keep them out of every list, put this under [items] of the mapping, without")
+        line("the goods among them, and ingest again:")
+        line(batch["suspects_mark"], wrap=False)
 
 
 def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:

@@ -10,7 +10,9 @@ from sqlalchemy import select
 
 from infra.installation import Installation
 from infra.schema import LEDGER, items, users
+from serving import screen
 from tasks.batches import tables
+from tasks.find_suspects import find_suspects
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
@@ -117,3 +119,24 @@ def test_the_same_table_again_changes_nothing(installation: Installation, export
     before = stored(installation)
     assert ingested(export) == first
     assert stored(installation) == before
+
+
+def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
+    installation: Installation, export: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapping = str(export / "shop.toml")
+    [*_, file] = files_of(tables(mapping, None), [str(export / "online.parquet")])["items"]
+    entry = ingest_items.fn(mapping, file, None)
+    [found] = find_suspects.fn(mapping, [entry])
+    assert [(row["item_id"], row["why"]) for row in found["suspects"]] == [("POST", "its title has the word postage")]
+    screen.result("ledger", [found])
+    shown = capsys.readouterr().out
+    assert "1 items may be no goods" in shown
+    assert found["suspects_mark"] in shown
+    marked = MAPPING.replace("title = {", f"{found['suspects_mark']}\ntitle = {{")
+    (export / "shop.toml").write_text(marked, encoding="utf-8")
+    entry = ingest_items.fn(mapping, file, None)
+    assert find_suspects.fn(mapping, [entry]) == [entry]
+    with installation.engine.connect() as connection:
+        available = {row.item_id: row.available for row in connection.execute(select(items))}
+    assert available == {"85123A": True, "22423": True, "POST": False}

@@ -1,0 +1,87 @@
+"""Finds items that look like services or notes rather than goods: postage, bank charges, "damaged". Suspects only."""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Final
+
+import pyarrow as pa
+
+from models.shapes.expressions import LONGEST, Expression
+from models.shapes.mapping import ItemsMapping
+from models.sql import literal, query
+
+WORDS: Final = (
+    *("postage", "shipping", "delivery", "freight", "carriage", "courier", "packaging", "surcharge", "insurance"),
+    *("bank charges?", "fees?", "commission", "deposit", "gift vouchers?", "vouchers?", "gift ?cards?", "coupons?"),
+    *("adjust(ed|ments?)?", "bad debt", "manual", "discounts?", "rebate", "refunds?", "credit note", "samples?"),
+    *("donation", "service charge", "warranty", "test", "checks?", "checked", "damages?", "damaged", "smashed"),
+    *("missing", "lost", "found", "wrong", "unsaleable", "thrown away", "write.?off", "stock ?check"),
+    *("versand(kosten)?", "porto", "gutscheine?", "pfand", "rabatt", "gebühr", "frais", "livraison", "remise"),
+)
+"""Regular expressions of words in the titles of services and of notes that are no goods."""
+MOST: Final = 40
+"""So many suspects are shown at most."""
+_MOST_IDS: Final = 0.9
+"""If fewer ids have digits, an id without any is nothing special."""
+_SPREAD: Final = 100
+"""Times by which the highest price of one piece exceeds the lowest."""
+_FEWEST: Final = 3
+"""Purchases from which on it says something that none was kept."""
+_SAID: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(f'(?:{word})' for word in WORDS)})(?:[^\p{{L}}]|$)"
+
+
+def suspects(items: pa.Table) -> list[dict[str, Any]]:
+    """Return the items that look like no goods: id, title, purchases and why, the clearest first.
+
+    `items` has item_id, title and price, `bought` (purchases), `kept` (pieces that were not refunded), and `lowest` and
+    `highest`, the prices of one piece that people paid.
+    """
+    reasons = f"""list_filter([
+        CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
+            format('its id has no digit, but {{:.0f}} % of ids have one', 100 * digits) END,
+        CASE WHEN word <> '' THEN 'its title has the word ' || word END,
+        CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END,
+        CASE WHEN price = 0 THEN 'its price is 0' END,
+        CASE WHEN highest >= {_SPREAD} * lowest THEN
+            format('a piece cost from {{:.2f}} to {{:.2f}}', lowest, highest) END,
+        CASE WHEN bought >= {_FEWEST} AND kept <= 0 THEN format('none of its {{}} purchases was kept', bought) END
+    ], lambda reason: reason IS NOT NULL)"""
+    statement = f"""
+        WITH read AS (
+            SELECT *, lower(regexp_extract(title, {literal(_SAID)}, 1)) AS word,
+                avg(regexp_matches(item_id, '[0-9]')::INTEGER) OVER () AS digits
+            FROM items
+        ), judged AS (SELECT *, {reasons} AS reasons FROM read)
+        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why FROM judged
+        WHERE len(reasons) > 0 ORDER BY len(reasons) DESC, bought DESC, item_id
+    """
+    found: list[dict[str, Any]] = query(statement, items=items).to_pylist()
+    return found
+
+
+def mark_for(ids: Sequence[str], mapping: ItemsMapping) -> str:
+    """Return the line of a mapping that marks these items besides what it marks now.
+
+    It names as many of them as one expression can.
+    """
+    source = f"({mapping.item_id.text})" if isinstance(mapping.item_id, Expression) else _quoted(mapping.item_id)
+    named = f"{source} in ("
+    for item in ids:
+        if len(named) + len(literal(item)) + 3 > LONGEST:
+            break
+        named += f"{literal(item)}, "
+    mark = f"{named.removesuffix(', ')})"
+    marked = [{"expr": one.text} if isinstance(one, Expression) else one for one in mapping.not_merchandise]
+    if not marked:
+        return f"not_merchandise = {_toml(mark)}"
+    return f"not_merchandise = [{', '.join(map(_toml, [*marked, {'expr': mark}]))}]"
+
+
+def _quoted(column: str) -> str:
+    return column if column.isidentifier() and column.isascii() else '"' + column.replace('"', '""') + '"'
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{{ expr = {_toml(value['expr'])} }}"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,73 @@
+"""Points out items that look like no goods after their catalogue or their events came in. Nothing is done to them."""
+
+from typing import Any, Final
+
+import pyarrow as pa
+from prefect import task
+from sqlalchemy import select
+
+from infra.bulk import read_table
+from infra.installation import Installation, current
+from infra.schema import items as goods
+from models import columns
+from models.shapes.mapping import Mapping
+from models.sql import query, texts
+from models.suspects import MOST, mark_for, suspects
+from tasks.defects import without_values
+from tasks.ledger import COMMITTED
+from tasks.report import show
+from tasks.sources.mappings import read
+
+_ITEMS: Final = {columns.ITEM_ID: pa.string(), columns.TITLE: pa.string(), columns.PRICE: pa.float64()}
+_BOUGHT: Final = """
+    SELECT item_id, count(*) FILTER (event_type = 'purchase') AS bought,
+        sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
+        min(value / quantity) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS lowest,
+        max(value / quantity) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
+    FROM read_parquet({files}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1
+"""
+_NONE: Final = """
+    SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS kept, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
+    WHERE false
+"""
+
+
+@task(description="Items that look like services or notes, as a table with the line of a mapping that marks them.")
+@without_values
+def find_suspects(
+    mapping: str, ledger: list[dict[str, Any]], overrides: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the ledger's lines; the last that brought items or events in gets `suspects` and `suspects_mark`."""
+    fresh = [line for line in ledger if line["status"] == COMMITTED and line["dataset"] in ("items", "events")]
+    rows = suspects(_read(current())) if fresh else []
+    if not rows:
+        return ledger
+    source = read(mapping, overrides)
+    ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
+    mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
+    show("suspects", title(len(rows), mark), rows[:MOST])
+    told = {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
+    return [line | told if line is fresh[-1] else line for line in ledger]
+
+
+def title(found: int, mark: str | None) -> str:
+    """Return the headline over a table of suspects."""
+    shown = f", the clearest {MOST}" if found > MOST else ""
+    advice = f" Those that are none are never recommended once the mapping has: {mark}" if mark else ""
+    return f"{found:,} items may be no goods{shown}.{advice}"
+
+
+def _read(here: Installation) -> pa.Table:
+    """Return the catalogue's merchandise with what people bought, kept and paid."""
+    with here.engine.connect() as connection:
+        chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
+        items = read_table(connection, chosen, _ITEMS)
+    files = here.lake.event_files()
+    bought = _BOUGHT.format(files=texts(files)) if files else _NONE
+    return query(
+        f"""
+        SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought, coalesce(kept, 0) AS kept,
+            lowest, highest FROM items LEFT JOIN ({bought}) USING (item_id)
+        """,
+        items=items,
+    )
