@@ -76,7 +76,7 @@ def taken(shop: Shop, rows: pd.DataFrame, folder: Path, never_kept: tuple[str, .
 def _promoted(shop: Shop, review: dict[str, Any]) -> dict[str, float]:
     """Approve the version that was reviewed, as the gate lets it; returns whether it answers, and what it gains."""
     for check in review["gate"]:
-        print(f"{'  ' if check['passed'] else '✗ '}{check['name']}: {check['detail']}")
+        print(f"{check['outcome']}: {check['name']}: {check['detail']}")
     over_own = next((check for check in review["gate"] if check["name"] == "not worse than own_frequency"), None)
     best = max(review["ladder"], key=lambda row: row["ndcg_at_10"])
     figures = {f"ndcg_{row['model']}": float(row["ndcg_at_10"]) for row in review["ladder"]}

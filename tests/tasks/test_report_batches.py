@@ -19,6 +19,12 @@ def test_all_refusals_are_told_at_once_and_what_is_shown_all_the_same() -> None:
         report_batches(made)
 
 
+def test_one_reason_of_several_placements_stands_once() -> None:
+    made: list[Any] = [TailorbirdError("No model was promoted yet.") for _ in range(5)]
+    with pytest.raises(TailorbirdError, match=r"^No model was promoted yet\. Placements .*: none\.$"):
+        report_batches(made)
+
+
 def test_a_defect_stays_one() -> None:
     with pytest.raises(ZeroDivisionError):
         report_batches([batch("home"), TailorbirdError("Email is odd."), ZeroDivisionError()])
