@@ -16,7 +16,7 @@ from models import columns
 from models.features import trait_groups
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
-from models.shapes.mapping import Mapping
+from models.shapes.mapping import ItemsMapping, Mapping
 from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest_batch import SAMPLE_ROWS, refuse, told
@@ -90,7 +90,9 @@ def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
 
 def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> sift.Sifted:
     gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
-    return sift.sift_reference(rows, _promises(reference).rules, gone, reference.key)
+    part = part_of(reference.mapping, reference.dataset)
+    choices = part.choices if isinstance(part, ItemsMapping) else {}
+    return sift.sift_reference(rows, _promises(reference).rules, gone, reference.key, choices)
 
 
 def _promises(reference: Reference) -> Promises:

@@ -1,8 +1,9 @@
 """Decides for every row of a chunk what becomes of it: suppressed, routed, quarantined, duplicate or accepted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
+from models.shapes.choosing import Choice, chosen
 from models.shapes.traffic import MARKS
 from models.sql import query
 from tasks.known_ids import ID_HASH, KnownIds
@@ -179,17 +181,23 @@ def numbered(rows: pa.Table) -> pa.Table:
     return rows.append_column(ROW, pa.array(range(len(rows)), pa.int64()))
 
 
-def sift_reference(rows: pa.Table, rules: Sequence[RowRule], suppressed: pa.Array, key: str) -> Sifted:
-    """Take items or users apart: rows that break a rule, all but the last of one `key`, and the rest.
+def sift_reference(
+    rows: pa.Table,
+    rules: Sequence[RowRule],
+    suppressed: pa.Array,
+    key: str,
+    choices: Mapping[str, Choice] = MappingProxyType({}),
+) -> Sifted:
+    """Take items or users apart: rows that break a rule, and one row for each `key` of the others.
 
-    The rest is `accepted` for the caller to store, and counted as routed: it updates the catalogue or the users.
+    That is the last one, with the values that `choices` name by column. It is `accepted` for the caller to store, and
+    counted as routed: it updates the catalogue or the users.
     """
     kept = numbered(rows).filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
     broken = flags(kept, rules)
     bad = _unsound(broken)
     candidates, quarantined = kept.filter(pa.array(~bad)), _quarantined(kept, broken, bad)
-    last = query(f"SELECT max({ROW}) AS row FROM candidates GROUP BY {key}", candidates=candidates)["row"]
-    accepted = candidates.filter(pc.is_in(candidates[ROW], value_set=last.combine_chunks()))
+    accepted = chosen(candidates, key, choices)
     counts = {
         "read": len(rows),
         "suppressed": len(rows) - len(kept),

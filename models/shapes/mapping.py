@@ -5,6 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from models.columns import EVENT_TYPES
+from models.shapes.choosing import LATEST, Choice
 from models.shapes.expressions import Expression
 from models.shapes.source_mapping import MappingError as MappingError
 from models.shapes.source_mapping import SourceMapping, parsed
@@ -64,6 +65,8 @@ class _Part(BaseModel):
     """The keys that name columns of numbers."""
     demanded: ClassVar[tuple[str, ...]]
     """The keys whose columns every file must have."""
+    moments: ClassVar[tuple[str, ...]]
+    """The keys that name columns of times."""
 
     def sources(self, keys: tuple[str, ...]) -> list[str | Expression]:
         """Return the columns and expressions that these keys name."""
@@ -107,6 +110,7 @@ class EventsMapping(_Part):
     )
     numbers = ("quantity", "value", "rating", "position")
     demanded = ("event_id", "user_id", "item_id", "occurred_at")
+    moments = ("occurred_at", "received_at")
 
     event_id: Sources | None = None
     """Without it an id is made of who, what, which kind, when and session: rows alike in these are one event."""
@@ -189,9 +193,10 @@ class _Filled(_Part):
 class ItemsMapping(_Filled):
     """Where the catalogue comes from. `category` lists its levels, most general first; an item may have none."""
 
-    texts = ("item_id", "title", "category", "brand", "attributes")
+    texts = ("item_id", "title", "category", "brand", "attributes", "updated_at")
     numbers = ("price",)
     demanded = ("item_id",)
+    moments = ("updated_at",)
 
     item_id: Source
     title: Sources
@@ -203,6 +208,13 @@ class ItemsMapping(_Filled):
     brand: Source | None = None
     price: NumberSource | None = None
     attributes: list[AttributeSource] = []
+    choose: dict[str, Choice] | Choice = {}
+    """Of several rows of one item in a file, which value counts: for all columns, or by title, category, brand, price
+    or attribute. By default that of the last row."""
+    updated_at: Source | None = None
+    """When a row of the catalogue was written; `latest` goes by it."""
+    time_format: TimeFormat = "timestamp"
+    zone: Zone = "UTC"
     not_merchandise: Marks = []
     """Things nobody shops for: fuel, coupons, postage. Never recommended. Beginnings of category paths, or expressions
     over the columns of a row; one expression may stand without a list."""
@@ -211,6 +223,30 @@ class ItemsMapping(_Filled):
     def conditions(self) -> list[Expression]:
         """The expressions that decide about rows."""
         return [*super().conditions, *self.marks]
+
+    @property
+    def choices(self) -> dict[str, Choice]:
+        """Which value counts, by column or attribute."""
+        if isinstance(self.choose, dict):
+            return self.choose
+        names = [name for name in self._choosable if not (name == "price" and self.choose == "longest")]
+        return dict.fromkeys(names, self.choose)
+
+    @property
+    def _choosable(self) -> list[str]:
+        own = [key for key in ("title", "category", "brand", "price") if getattr(self, key)]
+        return [*own, *map(attribute_of, self.attributes)]
+
+    @model_validator(mode="after")
+    def _choose_among_what_is_read(self) -> Self:
+        for name, choice in self.choices.items():
+            if name not in self._choosable:
+                raise ValueError(f"choose names {name!r}, which is none of: {', '.join(self._choosable)}")
+            if choice == "longest" and name == "price":
+                raise ValueError("choose.price is a number; write most_frequent, latest or last")
+        if LATEST in self.choices.values() and not self.updated_at:
+            raise ValueError("choose = latest needs a time; name its column as updated_at")
+        return self
 
     @property
     def marks(self) -> list[Expression]:
@@ -224,6 +260,7 @@ class UsersMapping(_Filled):
     texts = ("user_id", "attributes", "consent", "consent_at")
     numbers = ()
     demanded = ("user_id",)
+    moments = ("consent_at",)
 
     user_id: Source
     attributes: list[AttributeSource]

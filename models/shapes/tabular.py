@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.shapes import cleaning
+from models.shapes.choosing import IMPUTED, UPDATED_AT
 from models.shapes.cleaning import Cleaned, Counts, Spelling, told
 from models.shapes.computed import computed, matching
 from models.shapes.kinds import Kind
@@ -28,9 +29,6 @@ from models.shapes.table_values import (
     words,
 )
 from models.sql import query
-
-IMPUTED = "_imputed"
-"""Ends the name of the attribute that marks what a declared constant was put in for."""
 
 _IDENTITY = (columns.USER_KEY, columns.ITEM_ID, columns.EVENT_TYPE, columns.OCCURRED_AT, columns.SESSION_ID)
 
@@ -58,11 +56,8 @@ def kinds(part: Part) -> dict[str, Kind]:
     """What each source column has to hold."""
     found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
     found |= dict.fromkeys(part.named(part.numbers), "number")
-    if not isinstance(part, ItemsMapping):
-        moments = part.named(("occurred_at", "received_at") if isinstance(part, EventsMapping) else ("consent_at",))
-        kind: Kind = "time" if part.time_format == TIMESTAMP else "number" if part.time_format in EPOCHS else "any"
-        found |= dict.fromkeys(moments, kind)
-    return found
+    kind: Kind = "time" if part.time_format == TIMESTAMP else "number" if part.time_format in EPOCHS else "any"
+    return found | dict.fromkeys(part.named(part.moments), kind)
 
 
 def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
@@ -97,7 +92,7 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
     return Cleaned(pa.table(said), told(zone_assumed=assumed, **counts))
 
 
-def _moments(rows: pa.Table, source: Source, mapping: EventsMapping | UsersMapping) -> tuple[Any, int]:
+def _moments(rows: pa.Table, source: Source, mapping: Part) -> tuple[Any, int]:
     """A column of times in UTC, and how many of them said no zone."""
     column = column_of(source)
     try:
@@ -160,6 +155,8 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
             columns.AVAILABLE: _merchandise(rows, mapping, category),
         }
     )
+    if mapping.updated_at:
+        found = found.append_column(UPDATED_AT, _moments(rows, mapping.updated_at, mapping)[0])
     return Cleaned(found, told(category_respelt=categories, brand_respelt=brands, **_imputed(found, mapping.fill, own)))
 
 
