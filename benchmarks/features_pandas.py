@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from typing import Final
 
 import narwhals as nw
+import numpy as np
 import pandas as pd
 
 from infra.installation import current
@@ -24,6 +25,7 @@ from models.columns import (
     PURCHASE,
     RECEIVED_AT,
     REFUND,
+    REFUNDED_AT,
     SESSION_ID,
     USER_KEY,
     WHOLE_ORDER,
@@ -78,12 +80,15 @@ def _laid_out(rows: pd.DataFrame, known: Known) -> pd.DataFrame:
 
 
 def _not_taken_back(rows: pd.DataFrame) -> pd.DataFrame:
-    """The events without refunds, and without the purchases that these took back, in pieces or as whole orders."""
-    refunds = rows.loc[rows[EVENT_TYPE] == REFUND, [SESSION_ID, ITEM_ID]].dropna()
-    whole = rows[SESSION_ID].isin(refunds.loc[refunds[ITEM_ID] == WHOLE_ORDER, SESSION_ID])
-    pieces = rows.merge(refunds.drop_duplicates(), on=[SESSION_ID, ITEM_ID], how="left", indicator="found")["found"]
-    back = (rows[EVENT_TYPE] == PURCHASE) & (whole | (pieces == "both").to_numpy())
-    return rows[~back & (rows[EVENT_TYPE] != REFUND)]
+    """The events without refunds; purchases say when an order's refund, of a piece or of the whole, was known."""
+    known = rows[[OCCURRED_AT, RECEIVED_AT]].max(axis=1)
+    refunds = rows.assign(known=known)[rows[EVENT_TYPE] == REFUND].dropna(subset=[SESSION_ID])
+    first = refunds.groupby([SESSION_ID, ITEM_ID])["known"].min().reset_index()
+    pieces = rows.merge(first, on=[SESSION_ID, ITEM_ID], how="left")["known"].to_numpy()
+    whole = rows[SESSION_ID].map(first[first[ITEM_ID] == WHOLE_ORDER].set_index(SESSION_ID)["known"])
+    back = whole.fillna(np.inf).clip(upper=pd.Series(pieces, rows.index).fillna(np.inf))
+    refunded_at = back.where((rows[EVENT_TYPE] == PURCHASE) & np.isfinite(back))
+    return rows.assign(**{REFUNDED_AT: refunded_at})[rows[EVENT_TYPE] != REFUND]
 
 
 def _keep() -> Keep:

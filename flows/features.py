@@ -47,6 +47,7 @@ def features(
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
     labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
     manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}))
-    show("dataset", f"Data set {manifest['version']}", [manifest["rows"]])
+    refunds = {f"refunds_{name}": count for name, count in manifest["refunds"].items()}
+    show("dataset", f"Data set {manifest['version']}", [manifest["rows"] | refunds])
     show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])
     return manifest

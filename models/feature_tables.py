@@ -7,12 +7,14 @@ import duckdb
 import narwhals as nw
 import pyarrow as pa
 
-from models.columns import PURCHASE
+from models.columns import PURCHASE, REFUNDED_AT
 from models.features.rows import Frame
 from models.features.tables import TABLES, FeatureTables
 
 _LAID_OUT: Final = (
-    f"CREATE TABLE events AS SELECT *, '{PURCHASE}' AS event_type FROM purchases",
+    # Data sets of earlier formats do not say what was taken back.
+    f"""CREATE TABLE events AS SELECT *, '{PURCHASE}' AS event_type FROM (
+        SELECT NULL::BIGINT AS {REFUNDED_AT} WHERE false UNION ALL BY NAME SELECT * FROM purchases)""",
     "CREATE TABLE shelf AS SELECT item_id, category, brand, price, available FROM catalogue",
 )
 

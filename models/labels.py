@@ -11,7 +11,7 @@ import narwhals as nw
 
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, RECEIVED_AT, USER_KEY
 from models.errors import TailorbirdError
-from models.features.rows import Frame, known
+from models.features.rows import Frame, known, standing
 from models.features.visits import ENGAGEMENT
 
 LABEL: Final = "label"
@@ -93,7 +93,8 @@ def labels(events: Frame, cut: int, config: LabelConfig, known_at: int | None = 
     if known_at is not None and known_at < end:
         raise LabelError(f"The labels from {cut} on are complete at {end}, after {known_at}: cut earlier.")
     at = nw.col(OCCURRED_AT)
-    rows = (events if known_at is None else known(events, known_at)).filter(at >= cut, at < end)
+    rows = standing(events) if known_at is None else known(events, known_at)
+    rows = rows.filter(at >= cut, at < end)
     first_known = nw.max_horizontal(OCCURRED_AT, RECEIVED_AT)
     rows = rows.with_columns(first_known.alias(LABELLED_AT), _strength(config).alias(WEIGHT))
     moment = nw.col(LABELLED_AT)

@@ -39,6 +39,8 @@ class Material:
     """Users with purchases in the test weeks."""
     traits: tuple[str, ...] = ()
     """Sentences about the traits that were pooled, cut or left out before users were grouped by them."""
+    refunds: tuple[int, int] = (0, 0)
+    """Those that found their purchase, and those that did not."""
 
     @property
     def sentence(self) -> str:
@@ -49,7 +51,14 @@ class Material:
             f"Learned from what {self.users:,} people bought of {self.items:,} items from {days[0]} to {days[1]} (data "
             f"set {self.dataset_version}); measured on what {self.measured:,} of them bought from {test} on, by a twin "
             "that had not seen it."
-        )
+        ) + self._refunds
+
+    @property
+    def _refunds(self) -> str:
+        """A sentence about them, if there are any."""
+        matched, unmatched = self.refunds
+        whole = matched + unmatched
+        return f" Of {whole:,} refunds {matched:,} found the purchase that they take back." if whole else ""
 
 
 @dataclass(frozen=True)

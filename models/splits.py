@@ -96,13 +96,16 @@ class SplitConfig:
         return cls(**{**values, **dates})
 
 
-def split(events: nw.LazyFrame[Any], config: SplitConfig) -> Cuts:
-    """The cuts of these events (`occurred_at` in epoch s); raises SplitError when there is too little history."""
+def split(events: nw.LazyFrame[Any], config: SplitConfig, newest: int | None = None) -> Cuts:
+    """The cuts of these events (`occurred_at` in epoch s); raises SplitError when there is too little history.
+
+    `newest` is the moment (epoch s) of something else that is to be known at the end, if there is any.
+    """
     at = nw.col(OCCURRED_AT)
     earliest, latest = _values(events, at.min().alias("earliest"), at.max().alias("latest"))
     if earliest is None or latest is None:
         raise SplitError("There are no events to split.")
-    found = _cuts(events, int(latest), config)
+    found = _cuts(events, max(int(latest), newest or 0), config)
     history = (found.validation_from - int(earliest)) / _DAY
     if history <= 0 or history < config.min_history_days:
         raise SplitError(

@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, RECEIVED_AT, SESSION_ID, TITLE, USER_KEY
+from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID, TITLE, USER_KEY
 from models.errors import TailorbirdError
 from models.features.tables import FeatureTables
+from models.interactions import known_before
 from models.tags import Tags
 
 T = TypeVar("T")
@@ -133,9 +134,7 @@ def build(
     The same product twice in one basket counts once; an event without a session is a basket of its own.
     Raises NoHistoryError when nothing is left.
     """
-    rows = interactions.filter(pc.less(interactions[OCCURRED_AT], cut))
-    if RECEIVED_AT in rows.column_names:
-        rows = rows.filter(pc.less(rows[RECEIVED_AT], cut))
+    rows = known_before(interactions, cut)
     rows = rows.filter(pc.is_in(_text(rows[ITEM_ID]), value_set=_text(items[ITEM_ID])))
     if rows.num_rows == 0:
         raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")

@@ -9,12 +9,14 @@ from scipy import sparse
 
 from infra.installation import Installation
 from models.columns import ITEM_ID, PURCHASE, USER_KEY
-from tasks.dataset_events import OWNER, SAID, Known
-from tasks.histories import LASTED, TAKEN_BACK, lake_engine
+from tasks.dataset_events import Known
+from tasks.histories import lake_engine
+from tasks.lake_sql import OWNER, SAID
+from tasks.refunds import LASTED_AT, match_refunds
 
 _BEFORE: Final = f"""
     FROM {SAID} JOIN goods ON goods.item_id = said.item_id {{people}}
-    WHERE event_type = '{PURCHASE}' AND occurred_at < to_timestamp($moment) AND {LASTED}
+    WHERE event_type = '{PURCHASE}' AND occurred_at < to_timestamp($moment) AND {LASTED_AT}
 """
 _POPULAR: Final = f"""
     SELECT goods.code AS item, count(DISTINCT {OWNER}) AS buyers, count(*) AS purchases
@@ -42,7 +44,7 @@ def bought_before(
 ) -> Before:
     """What was bought before a moment (epoch seconds) of the items `ids` [n]: by anybody, and by the users `keys` [m].
 
-    Purchases that were taken back did not happen.
+    Purchases that were known by then to be taken back did not happen.
     """
     counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     with lake_engine(here, known=known) as connection:
@@ -51,7 +53,7 @@ def bought_before(
                 codes = {column: pa.array(said.tolist(), pa.string()), "code": np.arange(len(said))}
                 connection.register(name, pa.table(codes))
             ask: dict[str, Any] = {"files": here.lake.event_files()}
-            connection.execute(TAKEN_BACK, ask)
+            match_refunds(connection, ask["files"])
             ask["moment"] = moment
             popular = connection.sql(_POPULAR, params=ask).to_arrow_table()
             counts[:, popular["item"].to_numpy()] = [popular[name].to_numpy() for name in ("buyers", "purchases")]

@@ -29,7 +29,7 @@ from tasks.progress import progress
 from tasks.segment_users import segment_users
 from tasks.steady_keys import steady_keys
 
-_FORMAT: Final = 4
+FORMAT: Final = 5
 
 
 class NoEventsError(TailorbirdError):
@@ -55,7 +55,7 @@ class _Plan:
             "aliases": _digest([f"{row['device']} {row['known']}" for row in known.aliases.to_pylist()]),
         }
         names = {name: [feature.name for feature in table.features] for name, table in TABLES.items()}
-        said = {"format": _FORMAT, "events_version": self.events_version, "split": self.config.as_dict()}
+        said = {"format": FORMAT, "events_version": self.events_version, "split": self.config.as_dict()}
         said["label"] = self.label.as_dict()
         definition = said | {"features": names, **digests}
         return definition | {"definition": _digest([json.dumps(definition, sort_keys=True)])}
@@ -120,10 +120,13 @@ def build_dataset(split: dict[str, Any] | None = None, label: dict[str, Any] | N
     if not files or not len(plan.known.batches):
         raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
     with workspace(here, plan.known, files) as space:
-        bought = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
+        refunded_at = nw.col(columns.REFUNDED_AT)
+        rows = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
+        bought = rows.filter(refunded_at.is_null())
         if not bought.select(nw.len()).collect("pyarrow").item():
             raise NoEventsError("The lake has no purchases to learn from: ingest some first.")
-        moments = splits.split(bought, plan.config)
+        newest = rows.select(refunded_at.max()).collect("pyarrow").item()
+        moments = splits.split(bought, plan.config, newest)
         day = datetime.fromtimestamp(moments.as_of, UTC)
         version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
         return _write(here, space, plan, moments, manifest | {"version": version, **moments.as_dict()})
@@ -138,6 +141,7 @@ def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, man
             advance(note=name)
     stored = {name: stored_rows(here, version, name) for name in tables}
     manifest |= {
+        "refunds": space.refunds._asdict(),
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
         "hashed_by": ENGINE,

@@ -12,7 +12,7 @@ from models import columns
 from models.placement import Placement
 from models.shelf_rules import Catalogue
 from models.training_data import index_of, words
-from tasks.histories import ages
+from tasks.histories import ages, nobody_kept
 
 _KINDS = {
     columns.ITEM_ID: pa.string(),
@@ -24,7 +24,10 @@ _KINDS = {
 
 
 def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placement) -> Catalogue:
-    """What is known now of these items (sorted); one that the catalogue does not know is not available."""
+    """What is known now of these items (sorted).
+
+    An item that the catalogue does not know, or that nobody kept, is not available.
+    """
     with here.engine.connect() as connection:
         rows = read_table(connection, select(*(goods.c[name] for name in _KINDS)), _KINDS)
     at = index_of(words(rows[columns.ITEM_ID]), items)
@@ -38,5 +41,5 @@ def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placeme
         brand=words(found[columns.BRAND]),
         price=price,
         age_days=ages(here, items) if placement.rules.lifetime_days else unknown,
-        available=available,
+        available=available & ~nobody_kept(here, items),
     )

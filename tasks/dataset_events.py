@@ -21,38 +21,29 @@ from infra.installation import Installation
 from models import columns
 from models.features.rows import Frame
 from models.sql import texts
+from tasks.lake_sql import KNOWN, OWNER, RECEIVED, SAID
+from tasks.refunds import NO_REFUNDS, Refunds, match_refunds
 
-SAID: Final = """
-    read_parquet($files, union_by_name = true) AS said JOIN batches USING (batch_id)
-    LEFT JOIN aliases ON aliases.device = said.user_key
-"""
-"""The events of committed batches, where `batches` and `aliases` are those of `Known`."""
-OWNER: Final = "coalesce(aliases.known, said.user_key)"
-"""The key of whose event it is, who may have been known by a device then."""
 _GOODS: Final = f"""
     CREATE TABLE goods AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
     FROM (SELECT DISTINCT item_id FROM read_parquet($files) WHERE item_id <> '{columns.WHOLE_ORDER}')
 """
-_TAKEN_BACK: Final = f"""
-    CREATE TABLE taken_back AS
-    SELECT DISTINCT session_id, item_id FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)
-    WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
-"""
 _EVENTS: Final = f"""
     CREATE TABLE events AS
     SELECT people.code AS user_key, goods.code AS item_id, event_type, epoch(occurred_at)::BIGINT AS occurred_at,
-        said.session_id, quantity, value, recommendation_id, placement, position, rating,
-        -- Lakes of the first version wrote the time of ingestion where the source had said nothing.
-        epoch(CASE WHEN received_at < batches.started_at THEN received_at ELSE occurred_at END)::BIGINT AS received_at
+        said.session_id, quantity * coalesce(share, 1) AS quantity, value * coalesce(share, 1) AS value,
+        recommendation_id, placement, position, rating,
+        CASE WHEN since > {KNOWN} THEN since ELSE {RECEIVED} END AS received_at, "until" AS refunded_at
     FROM {SAID}
     JOIN people ON people.user_key = {OWNER}
     JOIN goods USING (item_id)
-    LEFT JOIN taken_back AS piece ON piece.session_id = said.session_id AND piece.item_id = said.item_id
-    LEFT JOIN taken_back AS whole ON whole.session_id = said.session_id AND whole.item_id = '{columns.WHOLE_ORDER}'
-    WHERE event_type <> '{columns.REFUND}'
-        AND NOT (event_type = '{columns.PURCHASE}' AND coalesce(piece.session_id, whole.session_id) IS NOT NULL)
+    {{states}}
+    WHERE event_type <> '{columns.REFUND}' AND coalesce(share, 1) > 0
 """
+_WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = said.event_id"
+# The ids of events are not read if nothing was refunded.
+_WITHOUT_STATES: Final = 'CROSS JOIN (SELECT NULL::BIGINT AS since, NULL::BIGINT AS "until", NULL::DOUBLE AS share)'
 _NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 """The tables that say which number stands for whom and what."""
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
@@ -79,6 +70,7 @@ class Workspace:
     connection: duckdb.DuckDBPyConnection
     names: Mapping[str, pa.Array]
     """The users and items by their numbers."""
+    refunds: Refunds = NO_REFUNDS
     _kept: set[str] = field(default_factory=set)
     _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -152,11 +144,12 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
         connection.execute("ATTACH ':memory:' AS kept")
-        _lay_out(connection, known, files)
-        yield Workspace(connection, {key: _names(connection, table, key) for key, table in _NUMBERED.items()})
+        refunds = _lay_out(connection, known, files)
+        names = {key: _names(connection, table, key) for key, table in _NUMBERED.items()}
+        yield Workspace(connection, names, refunds)
 
 
-def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> None:
+def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> Refunds:
     for name in ("users", "aliases", "batches"):
         connection.register(name, getattr(known, name))
     connection.register("catalogue", known.items)
@@ -164,13 +157,16 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[st
         """CREATE TABLE people AS
         SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code FROM users"""
     )
-    for statement in (_GOODS, _TAKEN_BACK, _EVENTS):
+    refunds = match_refunds(connection, files)
+    states = _WITH_STATES if refunds.matched else _WITHOUT_STATES
+    for statement in (_GOODS, _EVENTS.format(states=states)):
         connection.execute(statement, {"files": files})
     connection.execute(
         """CREATE TABLE shelf AS
         SELECT goods.code AS item_id, category, brand, price, available FROM catalogue JOIN goods USING (item_id)
         WHERE goods.code IN (SELECT item_id FROM events)"""
     )
+    return refunds
 
 
 def _names(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> pa.Array:

@@ -30,7 +30,7 @@ BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.i
 }
 """What is worked out at each cut, by the name of its table."""
 _INTERACTIONS: Final = f"""
-    SELECT user_key, item_id, occurred_at, received_at, session_id, quantity, value
+    SELECT user_key, item_id, occurred_at, received_at, refunded_at, session_id, quantity, value
     FROM events WHERE event_type = '{columns.PURCHASE}'
 """
 

@@ -17,23 +17,16 @@ from infra.installation import Installation
 from models import columns
 from models.placement_rules import EVER
 from models.sql import texts
-from tasks.dataset_events import OWNER, SAID, Known
+from tasks.dataset_events import Known
 from tasks.dataset_known import known_now
+from tasks.lake_sql import OWNER, SAID
+from tasks.refunds import LASTED, match_refunds
 
 _MEMORY: Final = "1GB"
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
 NEWEST: Final = f"SELECT epoch(max(occurred_at))::BIGINT FROM {SAID}"
 """SQL: the time of the newest event."""
-TAKEN_BACK: Final = f"""
-    CREATE TABLE taken_back AS
-    SELECT DISTINCT session_id, said.item_id FROM {SAID}
-    WHERE event_type = '{columns.REFUND}' AND session_id IS NOT NULL
-"""
-LASTED: Final = f"""NOT (event_type = '{columns.PURCHASE}' AND EXISTS (
-        SELECT 1 FROM taken_back AS piece WHERE piece.session_id = said.session_id
-        AND piece.item_id IN (said.item_id, '{columns.WHOLE_ORDER}')))"""
-"""SQL: it was not taken back, as `TAKEN_BACK` knows."""
 _DONE: Final = f"""
     FROM {SAID}
     JOIN people ON people.user_key = {OWNER}
@@ -48,6 +41,12 @@ _DUE: Final = f"""
         {_DAY}, (epoch(max(occurred_at)) - epoch(min(occurred_at))) / (count(DISTINCT {_BASKET}) - 1))
     ORDER BY 1, 2
 """
+_NOBODY_KEPT: Final = f"""
+    SELECT said.item_id FROM {SAID}
+    WHERE event_type = '{columns.PURCHASE}' AND said.item_id IN (SELECT item_id FROM refunded)
+    GROUP BY 1 HAVING NOT bool_or({LASTED})
+"""
+_REFUNDED: Final = f"CREATE TABLE refunded AS SELECT DISTINCT said.item_id FROM {SAID} WHERE NOT {LASTED}"
 _FIRST_SEEN: Final = f"SELECT said.item_id, epoch(min(occurred_at)) AS first_at FROM {SAID} GROUP BY 1"
 
 
@@ -92,6 +91,19 @@ def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
     return days
 
 
+def nobody_kept(here: Installation, items: NDArray[np.str_]) -> NDArray[np.bool_]:
+    """[n] which of the items were bought, and every purchase of them was taken back."""
+    with lake_engine(here) as connection:
+        if connection is None:
+            return np.zeros(len(items), dtype=bool)
+        files = here.lake.event_files()
+        if not match_refunds(connection, files).matched:
+            return np.zeros(len(items), dtype=bool)
+        connection.execute(_REFUNDED, {"files": files})
+        found = connection.sql(_NOBODY_KEPT, params={"files": files}).fetchall()
+    return np.isin(items, np.array([item for (item,) in found], dtype=np.str_))
+
+
 def _pairs(
     connection: Any, here: Installation, statement: str, users: NDArray[np.str_], items: NDArray[np.str_]
 ) -> Any:
@@ -100,7 +112,7 @@ def _pairs(
         codes = np.arange(len(words), dtype=np.int32)
         connection.register(name, pa.table({column: pa.array(words.tolist(), pa.string()), "code": codes}))
     ask: dict[str, Any] = {"files": here.lake.event_files()}
-    connection.execute(TAKEN_BACK, ask)
+    match_refunds(connection, ask["files"])
     if "$now" in statement:
         ask["now"] = connection.sql(NEWEST, params=ask).fetchall()[0][0] or 0
     counts, item = np.zeros(len(users) + 1, dtype=np.int64), []

@@ -12,8 +12,9 @@ from models import columns
 from models.cold_start import NewUsers
 from models.features.visits import ENGAGEMENT
 from models.training_data import index_of
-from tasks.dataset_events import OWNER, SAID, Known
+from tasks.dataset_events import Known
 from tasks.dataset_known import known_now
+from tasks.lake_sql import OWNER, SAID
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
 _NOTHING: Final = pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}).empty_table()

@@ -12,9 +12,10 @@ from infra.installation import Installation
 from models.columns import ITEMS, PURCHASE, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from models.realised import Acts, K, Shown, realised
 from models.sql import texts
-from tasks.dataset_events import OWNER, SAID
-from tasks.histories import LASTED, TAKEN_BACK, lake_engine
+from tasks.histories import lake_engine
+from tasks.lake_sql import OWNER, SAID
 from tasks.published_lists import shown_during
+from tasks.refunds import LASTED, match_refunds
 
 CONTROL_DAYS: Final = 28
 """How far back from the window best sellers are counted that everybody would have got instead."""
@@ -65,7 +66,7 @@ def _done(
         people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}
         connection.register("people", pa.table(people))
         files = {"files": here.lake.event_files()}
-        connection.execute(TAKEN_BACK, files)
+        match_refunds(connection, files["files"])
         named = f"({texts(list(kinds))[1:-1]})"
         before = {"start": start - CONTROL_DAYS * _DAY, "end": start}
         control = connection.sql(_BEST.format(kinds=named), params=files | before).fetchall()

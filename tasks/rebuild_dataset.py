@@ -15,6 +15,7 @@ from models import columns
 from models.errors import TailorbirdError
 from models.labels import LabelConfig
 from models.splits import Cuts
+from tasks.build_dataset import FORMAT
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_tables import Part, keys_of, parts, stored_rows
@@ -23,7 +24,7 @@ from tasks.steady_keys import steady_keys
 
 
 class VersionGoneError(TailorbirdError):
-    """The events that a data set was built from are no longer there."""
+    """What a data set was built from, or how, is no longer there."""
 
 
 @task(description="An old data set built again and compared with what it was.")
@@ -35,6 +36,11 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
     """
     here = current()
     manifest = manifest_of(here, version)
+    if manifest["format"] != FORMAT:
+        raise VersionGoneError(
+            f"{version} was built by an earlier version of Tailorbird, which worked features out in another way. It "
+            "stays usable. Build a new data set with `tailorbird features`."
+        )
     known, left = _known_then(here, version)
     moments = Cuts(*(manifest[name] for name in ("validation_from", "test_from", "as_of")))
     with workspace(here, known, _files(here, manifest["events_version"])) as space:

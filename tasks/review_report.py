@@ -113,9 +113,11 @@ def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Material
     """What the version has learned from."""
     rows, cuts = dataset.interactions, dataset.cuts
     users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
+    counts = dataset.manifest.get("refunds", {})
+    refunds = counts.get("matched", 0), counts.get("unmatched", 0)
     began = int(pc.min(rows[OCCURRED_AT]).as_py() or cuts.test_from)
     measured, traits = evaluation.per_user.num_rows, tuple(dataset.manifest.get("traits", ()))
-    return Material(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits)
+    return Material(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits, refunds)
 
 
 def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:

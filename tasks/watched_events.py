@@ -21,9 +21,9 @@ from models.drift.tastes import item_vectors
 from models.drift.windows import LENGTHS
 from models.errors import TailorbirdError
 from models.training_data import words
-from tasks.dataset_events import OWNER, SAID
 from tasks.dataset_known import known_now
 from tasks.histories import lake_engine
+from tasks.lake_sql import OWNER, SAID
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56

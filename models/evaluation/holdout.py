@@ -4,23 +4,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from scipy import sparse
 
-from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
+from models.columns import ITEM_ID, USER_KEY
+from models.interactions import known_before
 from models.training_data import TrainingData
 
 
 def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> Any:
-    """Boolean CSR (users x items of `data`): items bought in [start, end), epoch seconds.
+    """Boolean CSR (users x items of `data`): items bought in [start, end), epoch seconds, as known at the end.
 
     Users and items without history before the cut are left out: nobody could have known them.
     Raises ValueError when the window begins before the cut, for then the models have seen the answers.
     """
     if start < data.cut:
         raise ValueError(f"Targets from {start} on, but the training data reach up to {data.cut}.")
-    when = interactions[OCCURRED_AT]
-    rows = interactions.filter(pc.and_(pc.greater_equal(when, start), pc.less(when, end)))
+    rows = known_before(interactions, end, since=start)
     user, item = data.user_index(rows[USER_KEY]), data.item_index(rows[ITEM_ID])
     known = (user >= 0) & (item >= 0)
     bought = np.ones(int(known.sum()), dtype=bool)

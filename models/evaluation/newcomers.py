@@ -6,12 +6,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.cold_start import NewUsers
-from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
+from models.columns import ITEM_ID, USER_KEY
 from models.dataset import Dataset
 from models.evaluation.cold import of_strangers
 from models.evaluation.evaluate import Evaluation, evaluate
 from models.evaluation.holdout import targets
 from models.evaluation.summary import HIGH, LOW, NEW, NEWCOMER
+from models.interactions import known_before
 from models.recommender import FoldsInUsers, Recommender
 from models.training_data import TrainingData
 
@@ -44,9 +45,7 @@ def figures_of_newcomers(evaluation: Evaluation) -> dict[str, float]:
 
 def _first_seen(interactions: pa.Table, data: TrainingData, end: int) -> pa.Array:
     """The keys of users without history who bought something from the cut up to `end`, sorted."""
-    when = interactions[OCCURRED_AT]
-    later = interactions[USER_KEY].filter(pc.and_(pc.greater_equal(when, data.cut), pc.less(when, end)))
-    keys = pc.unique(later).drop_null()
+    keys = pc.unique(known_before(interactions, end, since=data.cut)[USER_KEY]).drop_null()
     return keys.filter(pa.array(data.user_index(keys) < 0)).sort()
 
 

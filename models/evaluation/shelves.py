@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.columns import ITEM_ID, OCCURRED_AT, RECEIVED_AT, USER_KEY
+from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
 from models.dataset import Dataset
 from models.evaluation.evaluate import LISTS, Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures
+from models.interactions import known_before
 from models.training_data import index_of, words
 
 USERS: Final = 10
@@ -79,16 +80,13 @@ def _middles(total: int, n: int) -> Any:
 def _bought(dataset: Dataset, keys: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What each of these users bought in the test weeks, among what was known then, and what before."""
     rows, cut = dataset.interactions, dataset.cuts.test_from
-    before = pc.less(rows[OCCURRED_AT], cut)
-    if RECEIVED_AT in rows.column_names:
-        before = pc.and_(before, pc.less(rows[RECEIVED_AT], cut))
-    then = pc.and_(pc.greater_equal(rows[OCCURRED_AT], cut), pc.less(rows[OCCURRED_AT], dataset.cuts.as_of))
-    known = pc.unique(rows[ITEM_ID].filter(before))
-    theirs = pc.is_in(rows[USER_KEY], value_set=pa.array(keys, rows[USER_KEY].type))
-    later = rows.filter(pc.and_(then, theirs))
+    before, then = known_before(rows, cut), known_before(rows, dataset.cuts.as_of, since=cut)
+    known = pc.unique(before[ITEM_ID])
+    people = pa.array(keys, rows[USER_KEY].type)
+    earlier, later = (part.filter(pc.is_in(part[USER_KEY], value_set=people)) for part in (before, then))
     catalogue = dataset.items[ITEM_ID].cast(known.type)
     wanted = pc.and_(*(pc.is_in(later[ITEM_ID], value_set=ids) for ids in (known, catalogue)))
-    return _by_user(later.filter(wanted)), _by_user(rows.filter(pc.and_(before, theirs)))
+    return _by_user(later.filter(wanted)), _by_user(earlier)
 
 
 def _by_user(rows: pa.Table) -> dict[str, list[str]]:

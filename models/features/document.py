@@ -27,7 +27,9 @@ do not edit it by hand.
 
 ## Words
 
-- **Purchase features** look at events of type `purchase` that were not taken back.
+- **Purchase features** look at events of type `purchase`. A refund takes its purchase back from the moment on at which
+  the refund is known: a feature of an earlier moment still counts the purchase
+  ([docs/ingestion.md](ingestion.md) says how a refund finds its purchase).
 - A **basket** is one session's purchases of a user, or those of one moment where there is no session. An item counts
   once a basket, however many rows it has there, and at the latest of them. A **purchase row** is one such row.
 - The **top-level category** is what comes before the first `|` of a category path. Price ranks are among the items of

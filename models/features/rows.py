@@ -16,6 +16,7 @@ from models.columns import (
     PURCHASE,
     QUANTITY,
     RECEIVED_AT,
+    REFUNDED_AT,
     SESSION_ID,
     USER_KEY,
     VALUE,
@@ -33,8 +34,20 @@ ORDER: Final = (OCCURRED_AT, ITEM_ID, EVENT_TYPE)
 
 
 def known(events: Frame, now: int) -> Frame:
-    """The events that had happened and had been received before `now` (epoch s). One at `now` belongs to after."""
-    return events.filter(nw.col(OCCURRED_AT) < now, nw.col(RECEIVED_AT) < now)
+    """The events that had happened and had been received before `now` (epoch s). One at `now` belongs to after.
+
+    A purchase counts unless it was known before `now` that it was taken back.
+    """
+    happened = events.filter(nw.col(OCCURRED_AT) < now, nw.col(RECEIVED_AT) < now)
+    if REFUNDED_AT not in events.collect_schema().names():
+        return happened
+    return happened.filter(nw.col(REFUNDED_AT).is_null() | (nw.col(REFUNDED_AT) >= now))
+
+
+def standing(events: Frame) -> Frame:
+    """The events without the purchases that were taken back, whenever that was known."""
+    known_refunds = REFUNDED_AT in events.collect_schema().names()
+    return events.filter(nw.col(REFUNDED_AT).is_null()) if known_refunds else events
 
 
 def purchases(events: Frame, now: int) -> Frame:

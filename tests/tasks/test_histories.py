@@ -8,7 +8,9 @@ import pytest
 
 from infra.identity import pseudonym
 from infra.installation import Installation
-from tasks.histories import ages, due, hidden
+from models.placement import Placement
+from tasks.catalogue_of import catalogue_of
+from tasks.histories import ages, due, hidden, nobody_kept
 from tasks.ingest_segment import ingest_segment
 from tests.tasks.test_ingest_segment import bought, call, on, viewed, write
 
@@ -76,6 +78,12 @@ def test_each_type_of_event_has_a_window_of_its_own(shop: Installation) -> None:
 def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: Installation) -> None:
     found = said(shop, due(shop, people(shop)[0], ITEMS))
     assert found == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
+
+
+def test_what_nobody_kept_is_not_available(shop: Installation) -> None:
+    known = np.array(["cup", "jug", "lid", "never", "pan", "pot"])
+    assert known[nobody_kept(shop, known)].tolist() == ["lid", "pan"]
+    assert known[catalogue_of(shop, known, Placement()).available].tolist() == ["cup", "jug", "pot"]
 
 
 def test_nobody_and_nothing_else_is_asked_about(shop: Installation) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import models.features
 
-FRAME: Final = {"agg", "drop", "filter", "group_by", "join", "select", "with_columns"}
+FRAME: Final = {"agg", "collect_schema", "drop", "filter", "group_by", "join", "select", "with_columns"}
 COLUMN: Final = {
     *(
         "alias",
@@ -42,7 +42,7 @@ CHOICE: Final = {"then", "otherwise"}
 FUNCTIONS: Final = {"coalesce", "col", "len", "lit", "when"}
 TYPES: Final = {"Expr", "Float64", "Int64", "LazyFrame", "String"}
 NAMESPACES: Final = {"str"}
-PYTHON: Final = {"items"}
+PYTHON: Final = {"items", "names"}
 """Methods of plain Python values in the definitions."""
 
 RANKS: Final = {"average", "dense"}
