@@ -18,5 +18,8 @@ def dataset(manifest: Mapping[str, Any]) -> None:
     line(", ".join([f"Data set {manifest['version']}", *(f"{title} {day}" for title, day in moments.items())]))
     rows = [{"table": name, "rows": f"{count:,}"} for name, count in manifest["rows"].items()]
     table("Rows", rows, {"table": "table", "rows": "rows"})
+    refunds = manifest.get("refunds", {"matched": 0, "unmatched": 0})
+    if any(refunds.values()):
+        line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not.")
     for note in manifest.get("traits", []):
         line(note)
