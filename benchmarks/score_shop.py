@@ -112,9 +112,7 @@ def _promote(
     keys: NDArray[np.str_],
     ids: NDArray[np.str_],
 ) -> None:
-    nothing = CategoryReasons(
-        np.empty(0, dtype=np.str_), np.full(len(ids), -1, dtype=np.int32), np.full((len(keys), 1), -1, dtype=np.int32)
-    )
+    nothing = CategoryReasons.none(len(keys), len(ids))
     gram, mean = goods.T @ goods, people.mean(axis=0)
     model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, nothing)
     draft = here.settings.var / "draft"

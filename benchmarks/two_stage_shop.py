@@ -51,7 +51,8 @@ def two_stage(items: int, users: int, dims: int, per_retriever: int, seed: int) 
     odds = np.nan_to_num(np.log1p(np.maximum(lessons, 0))) @ random.normal(0, 0.3, lessons.shape[1])
     labels = random.random(len(odds)) < sigmoid((odds - np.quantile(odds, 0.97)).astype(np.float32))
     ranker = BlendedRanker.fit(lessons, labels.astype(np.float32), np.ones(len(odds), dtype=np.float32), config, seed)
-    return TwoStage(config, names[0], names[1], candidates, rows, ranker)
+    titles = np.full(len(names[1]), "", dtype=np.str_)
+    return TwoStage(config, names[0], names[1], candidates, rows, ranker, titles)
 
 
 def _names(letter: str, number: int) -> NDArray[np.str_]:
@@ -72,17 +73,16 @@ def _retrievers(
     users, items = names
     of_users, of_items = (random.normal(0, dims**-0.25, (len(part), dims)).astype(np.float32) for part in names)
     gram = np.eye(dims, dtype=np.float32)
-    nothing = np.empty(0, dtype=np.str_)
-    why = CategoryReasons(nothing, np.full(len(items), -1, np.int32), np.full((len(users), 1), -1, np.int32))
+    why = CategoryReasons.none(len(users), len(items))
     nowhen = np.zeros(history.nnz, dtype=np.int64)
     bought = (history.indptr.astype(np.int64), history.indices.astype(np.int32), history.data)
     return {
         "own_frequency": OwnFrequency(
-            own_frequency.Config(), users, items, *bought, nowhen.astype(np.int32), nowhen, nowhen
+            own_frequency.Config(), users, items, *bought, nowhen.astype(np.int32), nowhen, nowhen, 0
         ),
         "als": ImplicitALS(als.Config(dims), users, items, of_users, of_items, gram, of_users[0], why),
         "content_based": _content(random, users, items, history, why),
-        "most_popular": MostPopular(most_popular.Config(), users, items, popularity),
+        "most_popular": MostPopular(most_popular.Config(), users, items, popularity, np.zeros(len(items), np.int32)),
     }
 
 

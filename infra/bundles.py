@@ -59,6 +59,8 @@ class Bundle:
     model: Recommender
     fallback: NDArray[np.float32]
     """[n_items] what fills a list up when the model has nothing more to say."""
+    buyers: NDArray[np.int32]
+    """[n_items] users who bought the item lately: the reason of what fills a list up."""
     available: NDArray[np.bool_]
     """[n_items] what could be recommended when the model learned, for whoever cannot ask the catalogue."""
     segments: SegmentPopular | None
@@ -75,19 +77,22 @@ def write(
     segments: SegmentPopular | None = None,
     *,
     available: NDArray[np.bool_] | None = None,
+    buyers: NDArray[np.int32] | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> str:
     """Write a model's config and arrays into a new folder, with a signed manifest; returns the manifest's digest.
 
     `segments` are the best sellers `BY_TRAITS` of the same users and items. `available` [n_items] is all of them when
-    it is not said. `beside` are further files, text by name, which are listed and signed like the others.
+    it is not said, and `buyers` [n_items] is nobody. `beside` are further files, text by name, which are listed and
+    signed like the others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     arrays: dict[str, Any] = model.state()
     _write_arrays(folder / "arrays.npz", arrays)
     offered = np.ones(len(model.items), dtype=np.bool_) if available is None else available
+    bought = np.zeros(len(model.items), dtype=np.int32) if buyers is None else buyers
     of_segments: dict[str, Any] = {} if segments is None else under(_SEGMENTS, segments.state())
-    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered} | of_segments)
+    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered, "buyers": bought} | of_segments)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     others = beside or {}
     for name, text in others.items():
@@ -108,7 +113,9 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
         model = from_state(manifest.content["kind"], settings, arrays)
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
-    return Bundle(model, others["scores"], others["available"], segments, manifest.content, manifest.digest)
+    fallback, available = others["scores"], others["available"]
+    buyers = others.get("buyers", np.zeros(len(fallback), dtype=np.int32))  # bundles were written without them before
+    return Bundle(model, fallback, buyers, available, segments, manifest.content, manifest.digest)
 
 
 def keep(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:

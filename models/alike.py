@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 
-from models.category_reasons import unit
 from models.content_based import Config
-from models.favourites import named_categories
+from models.goes_with import unit
 from models.item_vectors import ItemVectors, Weights
 from models.training_data import TrainingData
 
@@ -26,9 +25,6 @@ class Alike:
     items: NDArray[np.str_]
     vectors: NDArray[np.float32]
     """[n, d] of length 1; rows of NaN of which nothing is known."""
-    category: NDArray[np.int32]
-    """[n] position in `categories`; -1 without."""
-    categories: NDArray[np.str_]
 
     @classmethod
     def fit(cls, data: TrainingData, seed: int, dimensions: int = _DIMENSIONS) -> Self:
@@ -39,14 +35,7 @@ class Alike:
         words = language.vectors(data.item_titles, data.item_tags, weights)
         vectors = unit(_reduced(words, dimensions, seed))
         vectors[np.diff(words.indptr) == 0] = np.nan
-        categories, category = named_categories(data.item_categories)
-        return cls(data.items, vectors, category, categories)
-
-    def reasons(self, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
-        """[n] positions among the sentences, and the sentences: what the item is."""
-        texts = [f"Similar, in {name}" for name in self.categories.tolist()]
-        named = self.category[items]
-        return np.where(named < 0, len(texts), named).astype(np.int32), [*texts, "Similar"]
+        return cls(data.items, vectors)
 
 
 def _reduced(words: Any, dimensions: int, seed: int) -> NDArray[np.float32]:

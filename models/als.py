@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
+from models.category_reasons import CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.naming import Among, Named, best_by_scores
@@ -88,7 +88,7 @@ class ImplicitALS:
             item_factors=item_factors,
             gram=item_factors.T @ item_factors,
             mean_user=user_factors.mean(axis=0),
-            why=CategoryReasons.fit(data, item_factors),
+            why=CategoryReasons.fit(data),
         )
 
     @property
@@ -128,12 +128,12 @@ class ImplicitALS:
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user buys it, else the user's category nearest to the item."""
-        return self.why.told(users, items, UNNAMED, self.item_factors)
+        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        return self.why.reasons(users, items, self.item_factors)
 
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         """The same as positions among the sentences, and the sentences."""
-        return self.why.coded(users, items, UNNAMED, self.item_factors)
+        return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).
@@ -151,7 +151,7 @@ class ImplicitALS:
             left = prior + (theirs.T * (confidence - 1)) @ theirs
             right = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
             factors[user] = np.linalg.solve(left, right)
-        return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks, LOOKED_AT))
+        return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks))
 
     def state(self) -> State:
         """Users, items, factors, and what reasons are made from."""

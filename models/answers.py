@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import NoneType
 from typing import Any, Final, NamedTuple, Self
 
@@ -12,15 +13,16 @@ from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
 from models.lists import Lists
-from models.most_popular import REASON
 from models.ranking import NOBODY
+from models.reasons import DUE as BOUGHT_BEFORE
+from models.recent_buyers import popular_codes
 from models.recommender import FoldsInUsers, Recommender
 from models.retrieval import Factored
 from models.segment_popular import SegmentPopular
 from models.selection import select
 from models.shelf import Shelf
 from models.shelf_rules import ShelfRules
-from models.speaking import RanksPairs, reasons_of, shelf_of
+from models.speaking import Filler, RanksPairs, reasons_of, shelf_of
 from models.threads import prefetch_map
 from models.training_data import index_of
 
@@ -30,8 +32,6 @@ _AT_ONCE: Final = (((NoneType, Factored), (8192, 1)), (RanksPairs, (2048, 1)))
 """Users and threads for models of which no rows of scores are held, and which use all processors themselves."""
 DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
-BOUGHT: Final = "You bought this before"
-"""The reason of what is due and the model says nothing about, such as what was bought since it learned."""
 
 
 class Listed(NamedTuple):
@@ -104,14 +104,20 @@ class Ranked(NamedTuple):
 
 
 def in_turn(
-    model: Recommender, segments: SegmentPopular | None, fallback: NDArray[np.float32], new: NewUsers | None = None
+    model: Recommender,
+    segments: SegmentPopular | None,
+    fallback: NDArray[np.float32],
+    new: NewUsers | None = None,
+    buyers: NDArray[np.int32] | None = None,
 ) -> InTurn:
     """The champion, of the `new` users too if it can, and then the best sellers of the user's segment."""
     speakers: list[Speaker] = [model]
     newcomers = new if new is not None and len(new.keys) else None
     if isinstance(model, FoldsInUsers) and newcomers is not None:
         folded = model.with_users(newcomers)
-        speakers.append(ClickPrior(folded, newcomers.events, fallback) if model.kind in KINDS else folded)
+        speakers.append(
+            ClickPrior(folded, newcomers.events, fallback, buyers=buyers) if model.kind in KINDS else folded
+        )
     if segments is not None:
         speakers.append(segments)
         speakers += [segments.with_users(newcomers)] if newcomers is not None else []
@@ -126,6 +132,19 @@ class Answers:
     fallback: NDArray[np.float32]
     """[n_items]"""
     rules: ShelfRules
+    buyers: NDArray[np.int32] | None = None
+    """[n_items] users who bought each item lately; without them the reasons of what fills a list up claim nothing."""
+
+    @cached_property
+    def _filler(self) -> Filler:
+        """How many users bought each item lately."""
+        buyers = np.zeros(len(self.fallback), dtype=np.int32) if self.buyers is None else self.buyers
+        return Filler(*popular_codes(buyers))
+
+    @cached_property
+    def _due_filler(self) -> Filler:
+        """What is due and the model says nothing about, such as what was bought since it learned."""
+        return Filler(np.zeros(len(self.fallback), dtype=np.int32), [BOUGHT_BEFORE])
 
     @property
     def items(self) -> NDArray[np.str_]:
@@ -167,7 +186,9 @@ class Answers:
     def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
         fallback = self.fallback if asked.due is None else self._rest_of_due(asked)
         chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
-        reasons, texts = reasons_of(speaker, asked.users, chosen, REASON if asked.due is None else BOUGHT)
+        reasons, texts = reasons_of(
+            speaker, asked.users, chosen, self._filler if asked.due is None else self._due_filler
+        )
         why = np.where((chosen.items >= 0).all(axis=1), "", RULES if asked.due is None else DUE)
         return Ranked(asked.rows, asked.keys, chosen.items, chosen.stated, reasons, texts, why)
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.cooccurrence import blocks, strongest, without_self
+from models.reasons import TOGETHER
 from models.training_data import TrainingData
 
 _SHRINKAGE: Final = 10.0
@@ -27,25 +28,51 @@ class BoughtTogether:
     items: NDArray[np.str_]
     lift: Any
     """float32 CSR [n_items, n_items]: above 1, and the strongest of each item only."""
+    by_item: Any
+    """Boolean CSR, items x baskets."""
 
     @classmethod
-    def fit(cls, data: TrainingData, shrinkage: float = _SHRINKAGE, neighbours: int = _NEIGHBOURS) -> Self:
-        """Count the baskets of every pair, a block of items at a time; of huge baskets a part."""
+    def fit(
+        cls,
+        data: TrainingData,
+        shrinkage: float = _SHRINKAGE,
+        neighbours: int = _NEIGHBOURS,
+        evidence: int = TOGETHER,
+    ) -> Self:
+        """Count the baskets of every pair, a block of items at a time; of huge baskets a part.
+
+        Pairs of fewer than `evidence` baskets are left out.
+        """
         once = np.ones(len(data.item), dtype=np.float32)
         shape = (int(data.basket.max(initial=-1)) + 1, len(data.items))
-        held = strongest(sparse.csr_array((once, (data.basket, data.item)), shape=shape), _BASKET)
+        whole = sparse.csr_array((once, (data.basket, data.item)), shape=shape)
+        held = strongest(whole, _BASKET)
         by_item, total = sparse.csr_array(held.T), shape[0]
         single = np.diff(by_item.indptr).astype(np.float32)
         kept = []
         for start, counted in blocks(by_item, held):
             row = np.repeat(np.arange(start, start + counted.shape[0]), np.diff(counted.indptr))
             expected = single[row] * single[counted.indices] / np.float32(max(1, total))
-            counted.data = (counted.data + shrinkage) / (expected + shrinkage)
-            counted.data[counted.data <= 1] = 0
+            lift = (counted.data + shrinkage) / (expected + shrinkage)
+            counted.data = np.where((lift > 1) & (counted.data >= evidence), lift, np.float32(0))
             kept.append(strongest(without_self(counted, start), neighbours))
-        return cls(data.items, sparse.csr_array(sparse.vstack(kept, format="csr"), dtype=np.float32))
+        lifts = sparse.csr_array(sparse.vstack(kept, format="csr"), dtype=np.float32)
+        return cls(data.items, lifts, sparse.csr_array(whole.T, dtype=bool))
+
+    def baskets(
+        self, subjects: NDArray[np.int64], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return, for n pairs, [n] baskets with both and [n] with the first: of whole baskets, however large."""
+        both = [np.empty(0, dtype=np.int64)]
+        for start in range(0, len(items), _PAIRS):
+            part = slice(start, start + _PAIRS)
+            shared = self.by_item[subjects[part]].multiply(self.by_item[items[part]])
+            both.append(np.asarray(shared.astype(np.int64).sum(axis=1)).ravel())
+        return np.concatenate(both), np.diff(self.by_item.indptr)[subjects].astype(np.int64)
 
 
+_PAIRS: Final = 20_000
+"""Pairs of items whose baskets are compared at once."""
 _BASKET: Final = 300
 """Items of a basket that pairs are made of: pairs grow with its square."""
 

@@ -9,139 +9,120 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.cold_start import Extended
-from models.columns import CATEGORY
-from models.favourites import favourites, most_bought, named_categories
+from models.columns import CATEGORY, TITLE
+from models.favourites import NONE, Favourites, named_categories
+from models.goes_with import nearest_own, reasons_of, titles_of
+from models.reasons import NONE as NO_REASON
+from models.reasons import bought_from, looked_in
 from models.recommender import State
 from models.training_data import TrainingData
 
-UNNAMED: Final = "Liked by shoppers like you"
-"""What is said where no category or item can be named."""
-
-LOOKED_AT: Final = "looked at"
-"""What is said of clicks, and is true of purchases too."""
-
-NONE: Final = -1
-"""Stands for no category."""
-
-_BLOCK: Final = 4096
+_TIMES: Final = 1 << 16
+"""More than any number of days or items that is counted."""
 
 
 @dataclass(frozen=True)
 class CategoryReasons:
-    """What each user buys, in categories, and, for models with factors, in which direction a category lies."""
+    """What each user has more of than everybody, in categories."""
 
     categories: NDArray[np.str_]
     """[n_categories] their names."""
     item_category: NDArray[np.int32]
     """[n_items] position of each item's category; -1 without one."""
-    favourites: NDArray[np.int32]
-    """[n_users, kept] each user's categories, the most bought first; -1 where there are fewer."""
-    category_factors: NDArray[np.float32] | None = None
-    """[n_categories, components] unit vectors: the direction of a category's items."""
-    verb: str = "buy"
-    """What the users did with their categories."""
+    favourites: Favourites
+    titles: NDArray[np.str_]
+    """[n_items]"""
+    clicks: Any = None
+    """CSR, users x items, of users who looked at items; without it the users bought them."""
 
     @classmethod
-    def fit(cls, data: TrainingData, item_factors: NDArray[np.float32] | None = None) -> Self:
-        """Count the users' categories; with factors also find the direction of each."""
+    def fit(cls, data: TrainingData) -> Self:
+        """Count the users' categories."""
         categories, item_category = named_categories(data.item_categories)
-        directions = None if item_factors is None else _directions(item_factors, item_category, len(categories))
-        return cls(categories, item_category, favourites(data, item_category), directions)
+        return cls(categories, item_category, Favourites.bought(data, item_category), data.item_titles)
 
-    def told(
-        self,
-        users: NDArray[np.int32],
-        items: NDArray[np.int32],
-        otherwise: str,
-        item_factors: NDArray[np.float32] | None = None,
+    @classmethod
+    def none(cls, n_users: int, n_items: int) -> Self:
+        """Return reasons that claim nothing: no item has a category."""
+        own = Favourites(np.full((n_users, 1), NONE, dtype=np.int32), np.zeros((n_users, 1), dtype=np.uint16))
+        titles = np.full(n_items, "", dtype=np.str_)
+        return cls(np.empty(0, dtype=np.str_), np.full(n_items, NONE, dtype=np.int32), own, titles)
+
+    def reasons(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
     ) -> list[str]:
-        """One sentence per pair: the item's category if the user buys it, else (given factors) the nearest one.
+        """Return one sentence per pair: the item's category if the user has enough of it.
 
-        `otherwise` is said where neither is known, as of strangers (a user of -1).
+        Else it is the item that the user looked at and that is nearest by the `vectors` of items; else nothing is
+        claimed.
         """
-        codes, texts = self.coded(users, items, otherwise, item_factors)
+        codes, texts = self.coded(users, items, vectors)
         return [texts[code] for code in codes.tolist()]
 
     def coded(
-        self,
-        users: NDArray[np.int32],
-        items: NDArray[np.int32],
-        otherwise: str,
-        item_factors: NDArray[np.float32] | None = None,
+        self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
     ) -> tuple[NDArray[np.int32], list[str]]:
-        """The same as positions among the sentences, and the sentences: two a category, and `otherwise`."""
-        theirs = np.full((len(users), self.favourites.shape[1]), NONE, dtype=np.int32)
-        theirs[users >= 0] = self.favourites[users[users >= 0]]
-        own = self.item_category[items]
-        known = (theirs == own[:, None]).any(axis=1) & (own != NONE)
-        n, names = len(self.categories), self.categories.tolist()
-        codes = np.where(known, own, 2 * n).astype(np.int32)
-        others = np.flatnonzero(~known)
-        nearest = self._nearest(theirs[others], items[others], item_factors)
-        codes[others[nearest != NONE]] = n + nearest[nearest != NONE]
-        bought = [f"Because you {self.verb} {name}" for name in names]
-        return codes, [*bought, *(f"Goes with the {name} you {self.verb}" for name in names), otherwise]
+        """Return the same as positions among the sentences, and the sentences; the first one claims nothing.
 
-    def _nearest(
-        self, theirs: NDArray[np.int32], items: NDArray[np.int32], item_factors: NDArray[np.float32] | None
-    ) -> NDArray[np.int32]:
-        nearest = np.full(len(items), NONE, dtype=np.int32)
-        if item_factors is None or self.category_factors is None or not len(self.categories):
-            return nearest
-        for start in range(0, len(items), _BLOCK):
-            part = slice(start, start + _BLOCK)
-            closeness = item_factors[items[part]] @ self.category_factors.T
-            offered = np.take_along_axis(closeness, np.maximum(theirs[part], 0), axis=1)
-            offered[theirs[part] == NONE] = -np.inf
-            best = offered.argmax(axis=1)[:, None]
-            nearest[part] = np.take_along_axis(theirs[part], best, axis=1)[:, 0]
-        return nearest
+        Strangers are users of -1.
+        """
+        codes, texts = self._by_category(users, items)
+        silent = np.flatnonzero(codes == 0)
+        if self.clicks is None or vectors is None or not len(silent):
+            return codes, texts
+        nearest = nearest_own(self.clicks, vectors, users[silent], items[silent])
+        place = {text: at for at, text in enumerate(texts)}
+        said = reasons_of(self.titles, nearest, clicked=True)
+        codes[silent] = [place.setdefault(text, len(place)) for text in said]
+        return codes, list(place)
 
-    def for_users(self, events: Any, verb: str) -> Self:
-        """The same of other users: `events` is CSR, users x items, of what they did (`verb`) with the items."""
-        taken = sparse.coo_array(events)
-        return replace(
-            self, favourites=most_bought(taken.row, self.item_category[taken.col], events.shape[0]), verb=verb
-        )
+    def _by_category(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        times = np.zeros(len(users), dtype=np.int64)
+        known = np.flatnonzero((users >= 0) & (self.item_category[items] != NONE))
+        user, own = users[known], self.item_category[items[known]]
+        same = self.favourites.category[user] == own[:, None]
+        times[known] = np.where(same, self.favourites.times[user], 0).sum(axis=1)
+        pair = np.where(times > 0, (self.item_category[items] + np.int64(1)) * _TIMES + times, 0)
+        different, code = np.unique(np.append(0, pair), return_inverse=True)
+        say = bought_from if self.clicks is None else looked_in
+        texts = [say(str(self.categories[one // _TIMES - 1]), one % _TIMES) for one in different[1:].tolist()]
+        return code[1:].astype(np.int32), [NO_REASON, *texts]
+
+    def for_users(self, events: Any) -> Self:
+        """Return the same of other users: `events` is CSR, users x items, of how often they looked at the items."""
+        seen = sparse.coo_array(events)
+        looked_at = Favourites.looked_at(seen.row, seen.col, self.item_category, events.shape[0])
+        return replace(self, favourites=looked_at, clicks=sparse.csr_array(events))
 
     def for_items(self, longer: Extended) -> Self:
-        """The same of a longer catalogue.
-
-        Categories of new items alone come after the others, and have no direction: nobody buys them yet.
-        """
+        """Return the same of a longer catalogue; categories of new items alone come after the others."""
         names, position = named_categories(longer.words(CATEGORY))
+        titles = longer.words(TITLE)
         new = names[~np.isin(names, self.categories)]
         categories = np.concatenate([self.categories, new])
         order = np.argsort(categories)
         # The extra place is where an item without a category points.
         place = np.append(order[np.searchsorted(categories, names, sorter=order)], NONE).astype(np.int32)
-        factors = self.category_factors
-        if factors is not None:
-            factors = np.concatenate([factors, np.zeros((len(new), factors.shape[1]), dtype=np.float32)])
-        item_category = longer.joined(self.item_category, place[position])
-        return replace(self, categories=categories, item_category=item_category, category_factors=factors)
+        return replace(
+            self,
+            categories=categories,
+            item_category=longer.joined(self.item_category, place[position]),
+            titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
+        )
 
     def state(self) -> State:
         """Its arrays."""
-        arrays = {"categories": self.categories, "item_category": self.item_category, "favourites": self.favourites}
-        return arrays if self.category_factors is None else arrays | {"category_factors": self.category_factors}
+        return {
+            "categories": self.categories,
+            "item_category": self.item_category,
+            "favourites": self.favourites.category,
+            "favourite_times": self.favourites.times,
+            "titles": self.titles,
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
-        """What gave this state; entries of other names are left alone."""
-        return cls(state["categories"], state["item_category"], state["favourites"], state.get("category_factors"))
-
-
-def _directions(factors: NDArray[np.float32], category: NDArray[np.int32], n_categories: int) -> NDArray[np.float32]:
-    named = np.flatnonzero(category != NONE)
-    members = sparse.csr_array(
-        (np.ones(len(named), dtype=np.float32), (category[named], named)), shape=(n_categories, len(factors))
-    )
-    return unit(members @ factors)
-
-
-def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-    """The rows at length 1; those of length 0 stay as they are."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: NDArray[np.float32] = (vectors / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
-    return scaled
+        """Return what gave this state; models that were stored without counts have no evidence for a reason."""
+        own = state["favourites"]
+        times = state.get("favourite_times", np.zeros(own.shape, dtype=np.uint16))
+        return cls(state["categories"], state["item_category"], Favourites(own, times), titles_of(state))

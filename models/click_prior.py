@@ -6,12 +6,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.most_popular import REASON
+from models.reasons import LOOKED
+from models.recent_buyers import popular_reasons
 from models.recommender import Recommender
 
 KINDS: Final = ("content_based", "graph_filter", "item_knn")
 """Models whose newcomers know nothing but their clicks; those of the others begin as the mean user."""
-CLICKED_REASON: Final = "You looked at this"
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,8 @@ class ClickPrior:
     own: float = 0.01
     alike: float = 0.1
     """Both chosen on validation weeks: `python -m benchmarks.click_prior`."""
+    buyers: NDArray[np.int32] | None = None
+    """[n_items] users who bought each item lately; without them the reason of what everybody buys claims nothing."""
 
     @property
     def users(self) -> NDArray[np.str_]:
@@ -54,12 +56,14 @@ class ClickPrior:
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """What the greatest of the three parts says."""
         said = np.array(self.model.reasons(users, items), dtype=object)
+        buyers = np.zeros(len(self.items), dtype=np.int32) if self.buyers is None else self.buyers
         for user in np.unique(users[users >= 0]):
             mine = np.flatnonzero(users == user)
             if self.clicks.indptr[user] < self.clicks.indptr[user + 1]:
                 scores = self.model.scores(np.array([user], dtype=np.int32))[0]
                 greatest = self._parts(int(user), scores)[:, items[mine]].argmax(axis=0)
-                said[mine[greatest == 0]], said[mine[greatest == 1]] = REASON, CLICKED_REASON
+                said[mine[greatest == 0]] = popular_reasons(buyers, items[mine[greatest == 0]])
+                said[mine[greatest == 1]] = LOOKED
         reasons: list[str] = said.tolist()
         return reasons
 

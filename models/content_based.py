@@ -9,10 +9,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, CategoryReasons, unit
+from models.category_reasons import CategoryReasons
 from models.cold_start import Extended, NewUsers
 from models.columns import TITLE
 from models.csr_entries import entries
+from models.goes_with import unit
 from models.item_vectors import ItemVectors, Weights
 from models.naming import Among, Named, best_by_scores
 from models.profiles import baskets, rows
@@ -109,13 +110,13 @@ class ContentBased:
         return unit((rows(self.baskets, users) @ self.vectors).toarray())
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user buys it, else that it is alike."""
-        return self.why.told(users, items, f"Similar to what you {self.why.verb}")
+        """The item's category if the user has enough of it."""
+        return self.why.reasons(users, items)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users by their clicks; traits say nothing about what an item is like."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
-        return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks, LOOKED_AT))
+        return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks))
 
     def with_items(self, catalogue: pa.Table) -> Self:
         """New items by their words and tags, as far as these occur among the items of the fit."""

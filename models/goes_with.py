@@ -1,38 +1,22 @@
 """The reason that names what the user had: of all that speaks for an item, the user's own item that says most."""
 
-from textwrap import shorten
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.category_reasons import LOOKED_AT, UNNAMED
-from models.favourites import named_categories
-from models.training_data import TrainingData
+from models.reasons import NONE as NO_REASON
+from models.reasons import because
+from models.recommender import State
 
 NONE: Final = -1
 """Stands where none of the user's items speaks for the pick."""
 
-_LONGEST: Final = 80  # characters of a title, so that a reason stays a line
 
-
-def phrases(data: TrainingData) -> NDArray[np.str_]:
-    """[n_items] how a reason speaks of a user's item: by title, else by category; empty when it has neither."""
-    names, category = named_categories(data.item_categories)
-    found = []
-    for title, of in zip(data.item_titles.tolist(), category, strict=True):
-        name = shorten(title, _LONGEST, placeholder="…")
-        if name:
-            found.append(f"{name} you bought")
-        else:
-            found.append(f"{shorten(str(names[of]), _LONGEST, placeholder='…')} you buy" if of != NONE else "")
-    return np.array(found, dtype=np.str_)
-
-
-def phrases_of_clicks(phrases: NDArray[np.str_]) -> NDArray[np.str_]:
-    """[n_items] the same of items that were clicked: nobody is told that he bought what he looked at."""
-    names = [phrase.rpartition(" you ")[0] for phrase in phrases.tolist()]
-    return np.array([f"{name} you {LOOKED_AT}" if name else "" for name in names], dtype=np.str_)
+def titles_of(state: State | Any) -> NDArray[np.str_]:
+    """Return [n_items] the titles in a model's state; empty ones for models that were stored without them."""
+    found: NDArray[np.str_] = state.get("titles", np.full(len(state["items"]), "", dtype=np.str_))
+    return found
 
 
 def strongest_own(evidence: Any, items: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -51,6 +35,32 @@ def strongest_own(evidence: Any, items: NDArray[np.int32]) -> NDArray[np.int32]:
     return best
 
 
-def reasons(phrases: NDArray[np.str_], own: NDArray[np.int32]) -> list[str]:
-    """One sentence per own item (or NONE), as `strongest_own` gives them."""
-    return [f"Goes with the {phrases[item]}" if item != NONE and phrases[item] else UNNAMED for item in own]
+def nearest_own(
+    history: Any, vectors: NDArray[np.float32], users: NDArray[np.int32], items: NDArray[np.int32]
+) -> NDArray[np.int32]:
+    """Return [m] for each pair the user's item in `history` (CSR) of the greatest cosine above zero, else NONE."""
+    nearest = np.full(len(items), NONE, dtype=np.int32)
+    order = np.argsort(users, kind="stable")
+    for pairs in np.split(order, np.flatnonzero(np.diff(users[order])) + 1):
+        user = users[pairs[0]] if len(pairs) else NONE
+        if user == NONE:
+            continue
+        own = history.indices[history.indptr[user] : history.indptr[user + 1]]
+        likeness = unit(vectors[own]) @ vectors[items[pairs]].T
+        likeness[own[:, None] == items[pairs]] = 0
+        best = likeness.argmax(axis=0) if len(own) else np.empty(0, dtype=np.intp)
+        positive = likeness.max(axis=0, initial=0) > 0
+        nearest[pairs[positive]] = own[best[positive]] if len(own) else NONE
+    return nearest
+
+
+def reasons_of(titles: NDArray[np.str_], own: NDArray[np.int32], clicked: bool) -> list[str]:
+    """One sentence per own item (or NONE), as `strongest_own` gives them: it was bought, or clicked."""
+    return [because(str(titles[item]), clicked) if item != NONE else NO_REASON for item in own]
+
+
+def unit(vectors: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """The rows at length 1; those of length 0 stay as they are."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: NDArray[np.float32] = (vectors / np.maximum(length, np.finfo(np.float32).tiny)).astype(np.float32)
+    return scaled

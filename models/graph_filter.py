@@ -10,7 +10,7 @@ from scipy import sparse
 
 from models.bipartite_graph import normalised, power, singular
 from models.cold_start import NewUsers
-from models.goes_with import phrases, phrases_of_clicks, reasons, strongest_own
+from models.goes_with import reasons_of, strongest_own, titles_of
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
@@ -69,7 +69,7 @@ class GraphFilter:
     config: Config
     users: NDArray[np.str_]
     items: NDArray[np.str_]
-    phrases: NDArray[np.str_]
+    titles: NDArray[np.str_]
     own: Any
     """float32 CSR, users x items: what each user had."""
     graph: Any
@@ -80,6 +80,8 @@ class GraphFilter:
     """[n_items, components] V."""
     response: NDArray[np.float32]
     """[components] g(S)."""
+    clicked: bool = False
+    """Whether the users clicked what they had, rather than bought it."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
@@ -94,7 +96,7 @@ class GraphFilter:
             config,
             data.users,
             data.items,
-            phrases(data),
+            data.item_titles,
             own=profiles(data, config.half_life_days),
             graph=graph,
             degree=degree,
@@ -132,7 +134,7 @@ class GraphFilter:
             for start in range(0, len(items), _BLOCK)
             for picks in [items[start : start + _BLOCK]]
         ]
-        return reasons(self.phrases, np.concatenate([np.empty(0, dtype=np.int32), *found]))
+        return reasons_of(self.titles, np.concatenate([np.empty(0, dtype=np.int32), *found]), self.clicked)
 
     def _evidence(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> Any:
         """[m, n_items] how much each own item adds to the score of the pick, up to a factor of the pick's own."""
@@ -147,18 +149,20 @@ class GraphFilter:
     def with_users(self, users: NewUsers) -> Self:
         """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
-        return replace(self, users=users.keys, own=clicks, phrases=phrases_of_clicks(self.phrases))
+        return replace(self, users=users.keys, own=clicks, clicked=True)
 
     def state(self) -> State:
         """Everything but the settings."""
-        return {name: getattr(self, name) for name in _ARRAYS} | parts("own", self.own) | parts("graph", self.graph)
+        arrays = {name: getattr(self, name) for name in (*_ARRAYS, "titles")}
+        return arrays | parts("own", self.own) | parts("graph", self.graph)
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
         shape = (len(state["users"]), len(state["items"]))
-        matrices = {name: whole(name, state, shape) for name in ("own", "graph")}
-        return cls(config, **{name: state[name] for name in _ARRAYS}, **matrices)
+        matrices: dict[str, Any] = {name: whole(name, state, shape) for name in ("own", "graph")}
+        arrays: dict[str, Any] = {name: state[name] for name in _ARRAYS}
+        return cls(config, titles=titles_of(state), **arrays, **matrices)
 
 
-_ARRAYS: Final = ("users", "items", "phrases", "degree", "factors", "response")
+_ARRAYS: Final = ("users", "items", "degree", "factors", "response")

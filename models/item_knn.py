@@ -10,7 +10,7 @@ from scipy import sparse
 
 from models.cold_start import NewUsers
 from models.cooccurrence import as_sets, in_order, strongest
-from models.goes_with import phrases, phrases_of_clicks, reasons, strongest_own
+from models.goes_with import reasons_of, strongest_own, titles_of
 from models.most_popular import decay
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
@@ -71,17 +71,19 @@ class ItemKNN:
     config: Config
     users: NDArray[np.str_]
     items: NDArray[np.str_]
-    phrases: NDArray[np.str_]
+    titles: NDArray[np.str_]
     own: Any
     """float32 CSR, users x items: what each user had."""
     alike: Any
     """float32 CSR [n_items, n_items]: the likeness of the neighbours of each item."""
+    clicked: bool = False
+    """Whether the users clicked what they had, rather than bought it."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
         own, alike = profiles(data, config.half_life_days), _likeness(data, config)
-        return cls(config, data.users, data.items, phrases(data), own, alike)
+        return cls(config, data.users, data.items, data.item_titles, own, alike)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Likeness to the user's own items, summed by their weights; -inf for items like none of them."""
@@ -95,16 +97,16 @@ class ItemKNN:
         """The own item that adds most to the score."""
         like_pick = sparse.csr_array(self.alike.T)[items]
         evidence = sparse.csr_array(rows(self.own, users).multiply(like_pick))
-        return reasons(self.phrases, strongest_own(evidence, items))
+        return reasons_of(self.titles, strongest_own(evidence, items), self.clicked)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users by their clicks, which stand for what they had; traits say nothing about what goes with what."""
         clicks = sparse.csr_array(users.events, dtype=np.float32)
-        return replace(self, users=users.keys, own=clicks, phrases=phrases_of_clicks(self.phrases))
+        return replace(self, users=users.keys, own=clicks, clicked=True)
 
     def state(self) -> State:
         """Everything but the settings."""
-        arrays: State = {"users": self.users, "items": self.items, "phrases": self.phrases}
+        arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
         return arrays | parts("own", self.own) | parts("alike", self.alike)
 
     @classmethod
@@ -112,7 +114,7 @@ class ItemKNN:
         """The stored model again."""
         users, items = state["users"], state["items"]
         own, alike = (whole(name, state, (n, len(items))) for name, n in (("own", len(users)), ("alike", len(items))))
-        return cls(config, users, items, state["phrases"], own, alike)
+        return cls(config, users, items, titles_of(state), own, alike)
 
 
 def _likeness(data: TrainingData, config: Config) -> Any:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.category_reasons import LOOKED_AT, UNNAMED, CategoryReasons
+from models.category_reasons import CategoryReasons
 from models.cold_start import Extended, NewUsers
 from models.lightfm_learning import Config, learn
 from models.recommender import State
@@ -68,7 +68,7 @@ class LightFMHybrid:
             item_factors=np.ascontiguousarray(item_factors, dtype=np.float32),
             user_biases=user_biases.astype(np.float32),
             item_biases=item_biases.astype(np.float32),
-            why=CategoryReasons.fit(data, item_factors),
+            why=CategoryReasons.fit(data),
             user_tags=TagFactors.of(
                 data.user_tag_rules,
                 model.user_embeddings[user_tags],
@@ -108,12 +108,12 @@ class LightFMHybrid:
         return scores
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """The item's category if the user buys it, else the user's category nearest to the item."""
-        return self.why.told(users, items, UNNAMED, self.item_factors)
+        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        return self.why.reasons(users, items, self.item_factors)
 
     def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         """The same as positions among the sentences, and the sentences."""
-        return self.why.coded(users, items, UNNAMED, self.item_factors)
+        return self.why.coded(users, items, self.item_factors)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users as the mean user, moved by what their traits and their clicks say.
@@ -133,7 +133,7 @@ class LightFMHybrid:
             users=users.keys,
             user_factors=(moved + tagged.factors).astype(np.float32),
             user_biases=np.where(known, tagged.biases, np.float32(-np.inf)),
-            why=self.why.for_users(clicks, LOOKED_AT),
+            why=self.why.for_users(clicks),
         )
 
     def with_items(self, catalogue: pa.Table) -> Self:

@@ -14,8 +14,6 @@ CHECKS: Final = {
     "unexplained": "items without a reason",
 }
 """What must be 0 in every list."""
-PICKED: Final = "Picked by the shop"
-"""The reason of a pin of which nobody has anything to say."""
 
 
 class Lists(NamedTuple):

@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.naming import Among, Named, best_of_one_order
+from models.recent_buyers import popular_reasons, recent_buyers
 from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import TrainingData
-
-REASON: Final = "Popular in the last weeks"
 
 
 def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
@@ -58,11 +57,13 @@ class MostPopular:
     items: NDArray[np.str_]
     popularity: NDArray[np.float32]
     """[n_items] decayed baskets: also the `fallback` for ranking."""
+    buyers: NDArray[np.int32]
+    """[n_items] users who bought the item lately."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count the decayed baskets of each item."""
-        return cls(config, data.users, data.items, popularity(data, config.half_life_days))
+        return cls(config, data.users, data.items, popularity(data, config.half_life_days), recent_buyers(data))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same row for everybody; -inf for strangers."""
@@ -77,14 +78,17 @@ class MostPopular:
         return np.where(users >= 0, self.popularity[items], np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
-        """One constant sentence, also right for places filled from the fallback."""
-        return [REASON] * len(items)
+        """How many users bought each item lately."""
+        return popular_reasons(self.buyers, items)
 
     def state(self) -> State:
-        """Users, items and popularity."""
-        return {"users": self.users, "items": self.items, "popularity": self.popularity}
+        """Everything but the settings."""
+        return {name: getattr(self, name) for name in ("users", "items", "popularity", "buyers")}
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, state["users"], state["items"], state["popularity"])
+        popular = state["popularity"]  # models were stored without buyers before
+        return cls(
+            config, state["users"], state["items"], popular, state.get("buyers", np.zeros(len(popular), np.int32))
+        )

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from models import most_popular, own_frequency
 from models.csr_entries import entries
 from models.evaluation.metrics import accuracy
-from models.most_popular import REASON, decay, popularity
+from models.most_popular import decay, popularity
 from models.naming import Among, best_of_one_order
 from models.nested_state import part_of, under
 from models.own_frequency import OwnFrequency
 from models.ranking import NOBODY, places
+from models.recent_buyers import popular_reasons, recent_buyers
 from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import NoHistoryError, Origin, TrainingData
@@ -57,6 +58,8 @@ class OwnAndPopular:
     share: NDArray[np.float32]
     """[n_items] share of everybody's decayed baskets that hold the item."""
     weight: float
+    buyers: NDArray[np.int32]
+    """[n_items] users who bought the item lately."""
 
     @property
     def users(self) -> NDArray[np.str_]:
@@ -75,7 +78,7 @@ class OwnAndPopular:
         if data.origin is not None:
             work = partial(_tune, data.origin, data.cut, config, seed)
             weight = data.origin.once((cls.kind, data.cut, config, seed), work)
-        return cls(config, *_count(data, config), weight)
+        return cls(config, *_count(data, config), weight, recent_buyers(data))
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Return popularity for every item, with the own baskets added; -inf for strangers."""
@@ -89,17 +92,22 @@ class OwnAndPopular:
         """Return the own history of items bought before, and popularity for the others."""
         bought = np.isfinite(self.own.pair_scores(users, items))
         history = iter(self.own.reasons(users[bought], items[bought]))
-        return [next(history) if own else REASON for own in bought]
+        popular = popular_reasons(self.buyers, items)
+        return [next(history) if own else other for own, other in zip(bought, popular, strict=True)]
 
     def state(self) -> State:
         """Return the counts and the weight."""
-        return under("own.", self.own.state()) | {"share": self.share, "weight": np.array(self.weight)}
+        return under("own.", self.own.state()) | {
+            "share": self.share,
+            "weight": np.array(self.weight),
+            "buyers": self.buyers,
+        }
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """Return the stored model."""
         own = OwnFrequency.from_state(_own_config(config), part_of("own.", state))
-        return cls(config, own, state["share"], float(state["weight"]))
+        return cls(config, own, state["share"], float(state["weight"]), state["buyers"])
 
 
 def _own_config(config: Config) -> own_frequency.Config:

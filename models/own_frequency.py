@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from datetime import UTC, datetime
-from typing import Any, ClassVar, Final, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +12,11 @@ from models.features.rows import DAY
 from models.lookup import Lookup
 from models.most_popular import decay
 from models.naming import Among, Named
+from models.reasons import DUE, NONE, bought
 from models.recommender import State
 from models.retrieval import PairShelf
-from models.rhythm import how_often
 from models.space import Float, Parameter
 from models.training_data import TrainingData
-
-_LONG_AGO: Final = 300 * 86_400
-# Seconds before the newest purchase from which a day without its year would be misread.
-_RHYTHM: Final = 3
-"""Baskets that make a habit."""
 
 
 @dataclass(frozen=True)
@@ -58,12 +52,14 @@ class OwnFrequency:
     item: NDArray[np.int32]
     weight: NDArray[np.float32]
     """Decayed baskets, less what is not due."""
-    baskets: NDArray[np.int32]
-    """Baskets, undecayed: what a reason can say."""
+    days: NDArray[np.int32]
+    """Different days with a purchase; 0 in models that were stored without them."""
     first_at: NDArray[np.int64]
     """Epoch seconds of the first basket."""
     last_at: NDArray[np.int64]
     """And of the latest."""
+    cut: int
+    """Epoch seconds."""
 
     @classmethod
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
@@ -85,9 +81,10 @@ class OwnFrequency:
             indptr=np.searchsorted(user, np.arange(len(data.users) + 1)),
             item=item.astype(np.int32),
             weight=(weight * due**config.due_exponent).astype(np.float32),
-            baskets=baskets.astype(np.int32),
+            days=_days(data, entry, len(pairs)),
             first_at=first_at,
             last_at=last_at,
+            cut=data.cut,
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -114,28 +111,36 @@ class OwnFrequency:
         return baskets.find(row, items, otherwise=-np.inf)[:, 0]
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """How often the user buys the item and when last (day in UTC, with the year when long ago)."""
-        recent = int(self.last_at.max(initial=0)) - _LONG_AGO
-        return [self._reason(int(user), int(item), recent) for user, item in zip(users, items, strict=True)]
+        """On how many days the user bought the item and when last; NONE where the user did not."""
+        return [self._reason(int(user), int(item)) for user, item in zip(users, items, strict=True)]
 
-    def _reason(self, user: int, item: int, recent: int) -> str:
+    def _reason(self, user: int, item: int) -> str:
         start, end = (self.indptr[user], self.indptr[user + 1]) if user >= 0 else (0, 0)
         entry = start + np.searchsorted(self.item[start:end], item)
         if entry == end or self.item[entry] != item:
-            return "New for you"
-        day = datetime.fromtimestamp(int(self.last_at[entry]), tz=UTC)
-        when = f"{day.day} {day:%B}" if self.last_at[entry] >= recent else f"{day.day} {day:%B %Y}"
-        times = int(self.baskets[entry])
-        if times < _RHYTHM:
-            return f"You bought this on {when}" if times == 1 else f"You have bought this {times} times, last on {when}"
-        days = (self.last_at[entry] - self.first_at[entry]) / DAY / (times - 1)
-        return f"You buy this about {how_often(days)}, last on {when}"
+            return NONE
+        if not self.days[entry]:
+            return DUE
+        first, last, cut = (int(at) // DAY for at in (self.first_at[entry], self.last_at[entry], self.cut))
+        return bought(int(self.days[entry]), first, last, cut)
 
     def state(self) -> State:
         """Everything but the settings."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        return arrays | {"cut": np.array(self.cut)}
 
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, **state)
+        none = {"days": np.zeros(len(state["item"]), dtype=np.int32), "cut": np.array(0)}
+        known = none | {name: state[name] for name in state if name != "baskets"}  # stored before days were counted
+        return cls(config, **known | {"cut": int(known["cut"])})
+
+
+def _days(data: TrainingData, entry: NDArray[np.intp], n: int) -> NDArray[np.int32]:
+    """Return [n] the different days of the events of each entry."""
+    day = data.occurred_at // DAY
+    day -= day.min(initial=0)
+    width = int(day.max(initial=0)) + 1
+    pairs = np.unique(entry.astype(np.int64) * width + day)
+    return np.bincount(pairs // width, minlength=n).astype(np.int32)

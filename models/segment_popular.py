@@ -13,12 +13,12 @@ from models.cold_start import NewUsers
 from models.columns import USER_KEY
 from models.features.demographics import UNKNOWN, Demographics
 from models.features.segments import DEMOGRAPHIC, KINDS, Segments
-from models.most_popular import REASON, popularity, popularity_by
+from models.most_popular import popularity, popularity_by
+from models.recent_buyers import popular_reasons, recent_buyers
 from models.recommender import State
 from models.space import Choice, Float, Parameter
 from models.training_data import NoHistoryError, TrainingData, index_of
 
-SEGMENT_REASON: Final = "Popular with shoppers like you"
 EVERYBODY: Final = 0
 """The row of all users together, for who is in no segment."""
 
@@ -60,6 +60,8 @@ class SegmentPopular:
     """[n_users] each user's row; -1 for a newcomer of whom nothing is known."""
     popularity: NDArray[np.float32]
     """[n_segments, n_items] decayed baskets."""
+    buyers: NDArray[np.int32]
+    """[n_items] users of all segments who bought the item lately."""
     demographics: Demographics
 
     @classmethod
@@ -78,7 +80,9 @@ class SegmentPopular:
         segment = np.maximum(index_of(names, pa.array(own, pa.string())), EVERYBODY)
         by_segment = popularity_by(data, segment, len(names), config.half_life_days)
         by_segment[EVERYBODY] = popularity(data, config.half_life_days)
-        return cls(config, data.users, data.items, names, segment, by_segment, segments.demographics)
+        return cls(
+            config, data.users, data.items, names, segment, by_segment, recent_buyers(data), segments.demographics
+        )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """One row per segment; -inf for strangers and for what the segment has not bought."""
@@ -88,8 +92,8 @@ class SegmentPopular:
         return np.where(said, bought, np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
-        """Whose favourites they are."""
-        return [SEGMENT_REASON if segment > EVERYBODY else REASON for segment in self._segment(users)]
+        """How many users bought each item lately; segments are not named, for a list would tell a user's traits."""
+        return popular_reasons(self.buyers, items)
 
     def with_users(self, users: NewUsers) -> Self:
         """Users by their traits; segments by purchases know no newcomers."""
@@ -109,10 +113,12 @@ class SegmentPopular:
     @classmethod
     def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The stored model again."""
-        return cls(config, **{name: state[name] for name in _ARRAYS}, demographics=Demographics.from_state(state))
+        none = {"buyers": np.zeros(len(state["items"]), dtype=np.int32)}  # models were stored without them before
+        arrays = none | {name: state[name] for name in _ARRAYS if name in state}
+        return cls(config, **arrays, demographics=Demographics.from_state(state))
 
 
-_ARRAYS: Final = ("users", "items", "names", "segment", "popularity")
+_ARRAYS: Final = ("users", "items", "names", "segment", "popularity", "buyers")
 
 
 def _keys(data: TrainingData) -> Any:

@@ -9,6 +9,8 @@ from models.columns import CATEGORY_SEPARATOR
 from models.placement_rules import Rules
 from models.selector import Selector
 
+NEARLY_ALL = 0.9
+"""A category of more of the items is none to cap by: it would cut every list short."""
 NO_GROUP = -1
 """The group of what has no category, or no brand."""
 
@@ -64,9 +66,14 @@ class Catalogue:
         return found
 
     def categories(self, levels: int) -> NDArray[np.int32]:
-        """[n] the same number for items whose paths begin with the same so many levels; NO_GROUP without a path."""
+        """[n] the same number for items whose paths begin with the same so many levels.
+
+        It is NO_GROUP without a path, and for the items of a category that has `NEARLY_ALL`.
+        """
         paths = [CATEGORY_SEPARATOR.join(path.split(CATEGORY_SEPARATOR)[:levels]) for path in self.category.tolist()]
-        return _groups(np.array(paths, dtype=np.str_))
+        group = _groups(np.array(paths, dtype=np.str_))
+        large = np.flatnonzero(np.bincount(group[group >= 0]) > NEARLY_ALL * len(group))
+        return np.where(np.isin(group, large), NO_GROUP, group).astype(np.int32)
 
     def brands(self) -> NDArray[np.int32]:
         """[n] the same number for items of one brand; NO_GROUP without a brand."""

@@ -26,6 +26,9 @@ def notes(placement: Placement, catalogue: Catalogue) -> list[str]:
     for name, words in known.items():
         if rules.cap is not None and getattr(rules.cap, name) is not None and not (words != "").any():
             found.append(f"rules.cap.{name}: no item has a {name}, so nothing is capped")
+    capped = rules.cap is not None and rules.cap.category is not None and (catalogue.category != "").any()
+    if capped and (catalogue.categories(rules.cap_level) < 0).all():
+        found.append("rules.cap.category: nearly all items have the same category, so nothing is capped")
     if rules.lifetime_days is not None and np.isnan(catalogue.age_days).all():
         found.append("rules.lifetime_days: of no item is known when it was first seen, so none is left out")
     if allowed.sum() < placement.k:

@@ -1,15 +1,15 @@
 """How each kind of model is asked for candidates and for reasons, in the cheapest way that it offers."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.in_turn import Speaker
-from models.lists import PICKED
 from models.lookup import Lookup
 from models.ranking import NOBODY
+from models.reasons import PICKED
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected
 from models.shelf import Shelf
@@ -96,19 +96,29 @@ def _due(
     return row, item, score.astype(np.float32)
 
 
+class Filler(NamedTuple):
+    """Reasons of items that fill a list up."""
+
+    codes: NDArray[np.int32]
+    """[n_items] positions among the sentences."""
+    texts: list[str]
+
+
 def reasons_of(
-    speaker: Speaker | None, users: NDArray[np.int32], chosen: Selected, otherwise: str
+    speaker: Speaker | None, users: NDArray[np.int32], chosen: Selected, filler: Filler
 ) -> tuple[NDArray[np.int32], list[str]]:
-    """[m, k] positions among the sentences, -1 where there is no item; `otherwise` for what filled a list up."""
-    reasons = np.where(chosen.picked, 1, np.where(chosen.items >= 0, 0, NOBODY)).astype(np.int32)
+    """[m, k] positions among the sentences, -1 where there is no item; `filler` is for what filled a list up."""
+    texts = [PICKED, *filler.texts]
+    filled = np.where(chosen.items >= 0, filler.codes[chosen.items] + 1, NOBODY)
+    reasons = np.where(chosen.picked, 0, filled).astype(np.int32)
     row, place = np.nonzero((chosen.items >= 0) & ~chosen.from_fallback)
     if speaker is None or not len(row):
-        return reasons, [otherwise, PICKED]
+        return reasons, texts
     pairs = users[row], chosen.items[row, place]
     if isinstance(speaker, ReasonsInCodes):
-        codes, texts = speaker.reason_codes(*pairs)
-        reasons[row, place] = codes + 2
-        return reasons, [otherwise, PICKED, *texts]
-    code: dict[str, int] = {otherwise: 0, PICKED: 1}
-    reasons[row, place] = [code.setdefault(said, len(code)) for said in speaker.reasons(*pairs)]
+        codes, own = speaker.reason_codes(*pairs)
+        reasons[row, place] = codes + len(texts)
+        return reasons, [*texts, *own]
+    code = {text: at for at, text in enumerate(texts)}
+    reasons[row, place] = [code.setdefault(text, len(code)) for text in speaker.reasons(*pairs)]
     return reasons, list(code)

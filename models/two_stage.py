@@ -10,11 +10,14 @@ from numpy.typing import NDArray
 from models import blended_ranker, logistic
 from models.blended_ranker import BlendedRanker
 from models.candidates import Candidates
+from models.goes_with import nearest_own, reasons_of, titles_of
 from models.logistic import Logistic
 from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
+from models.reasons import NONE as NO_REASON
 from models.recommender import EVERYBODY, State
+from models.retrieval import Factored
 from models.space import Parameter
 from models.threads import parallel_map
 from models.training_data import NoHistoryError, TrainingData
@@ -56,6 +59,7 @@ class TwoStage:
     candidates: Candidates
     rows: RankerRows
     ranker: Any
+    titles: NDArray[np.str_]
 
     @classmethod
     def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
@@ -73,6 +77,7 @@ class TwoStage:
             data.items,
             *first_stage(data, stages, seed),
             cls.learner.fit(*learned, config, seed),
+            data.item_titles,
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -102,12 +107,19 @@ class TwoStage:
         return Ranked(found.row, found.item.astype(np.int32), score)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
-        """Of what was bought before its own frequency; of the rest what the first retriever of news says."""
+        """Of what was bought before its own frequency; of the rest what the first retriever of news says.
+
+        Where that one has no evidence, the own item that is nearest by its factors is named.
+        """
         own, other = self._speakers()
         again = self.candidates.bought(users, items)
         said = np.empty(len(users), dtype=object)
         said[again] = own.reasons(users[again], items[again])
         said[~again] = other.reasons(users[~again], items[~again])
+        silent = np.flatnonzero((said == NO_REASON) & ~again)
+        if isinstance(other, Factored) and len(silent):
+            nearest = nearest_own(self.candidates.history, other.item_vectors, users[silent], items[silent])
+            said[silent] = reasons_of(self.titles, nearest, clicked=False)
         reasons: list[str] = said.tolist()
         return reasons
 
@@ -140,7 +152,7 @@ class TwoStage:
 
     def state(self) -> State:
         """The arrays of the retrievers, of the features and of the ranker."""
-        arrays: State = {"users": self.users, "items": self.items}
+        arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
         ranker: State = self.ranker.state()
         return arrays | self.candidates.state() | self.rows.state() | ranker
 
@@ -150,7 +162,8 @@ class TwoStage:
         kinds, items = tuple(config.retrievers), state["items"]
         candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items))
         ranker = cls.learner.from_state(state)
-        return cls(config, state["users"], items, candidates, RankerRows.from_state(state), ranker)
+        rows = RankerRows.from_state(state)
+        return cls(config, state["users"], items, candidates, rows, ranker, titles_of(state))
 
 
 @dataclass(frozen=True)

@@ -110,5 +110,5 @@ def _load_pyfunc(path: str) -> LoadedModel:
     speakers = in_turn(bundle.model, bundle.segments, bundle.fallback)
     key = known_secret(load(), PSEUDONYM)
     _compare_key(bundle.manifest.get("pseudonym_key"))
-    answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available))
+    answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available), bundle.buyers)
     return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)

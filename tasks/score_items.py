@@ -9,11 +9,14 @@ from scipy import sparse
 
 from infra.installation import Installation
 from models.alike import Alike
+from models.alike_reasons import AlikeReasons
 from models.answers import Ranked
 from models.bought_together import BoughtTogether
-from models.lists import PICKED, Lists
+from models.lists import Lists
 from models.placement import Placement
 from models.ranking import NOBODY
+from models.reasons import PICKED
+from models.reasons import together as in_baskets
 from models.retrieval import PairShelf, ProductShelf
 from models.selection import Selected, select
 from models.shelf import Shelf
@@ -31,8 +34,8 @@ _AT_ONCE: Final = 8192
 _SEED: Final = 7
 _FEW: Final = {"likeness": "too few items are known to be like it", "baskets": "too little is bought together with it"}
 Rows = NDArray[np.int64]
-Reasons = Callable[[NDArray[np.int32], NDArray[np.float32]], tuple[NDArray[np.int32], list[str]]]
-"""Of items [m, k] and what was found of them, before boosts: positions among sentences [m, k], and the sentences."""
+Reasons = Callable[[Rows, NDArray[np.int32]], tuple[NDArray[np.int32], list[str]]]
+"""Of n pairs of a list's item and another one: positions among sentences [n], and the sentences."""
 
 
 def item_lists(here: Installation, name: str, placement: Placement) -> Work:
@@ -55,9 +58,8 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
             return rows, select(ranked_by(rows), len(rows), rules, itself, None)
 
         for rows, chosen in prefetch_map(chunk, range(0, len(data.items), _AT_ONCE), 1):
-            found = chosen.stated / rules.boost[chosen.items]
-            said = reasons(chosen.items, found)
-            yield _ranked(rows, data.items[rows], chosen, said, _FEW[str(placement.by)]).coded(words.codes)
+            few = _FEW[str(placement.by)]
+            yield _ranked(rows, data.items[rows], chosen, reasons, few).coded(words.codes)
 
     everybody = Segments(["all items"], np.zeros(len(data.items), dtype=np.int64))
     return Work(placement, shelf, data.items, data.items, rules.allowed, lists, everybody, notes(placement, catalogue))
@@ -69,35 +71,30 @@ def _data(here: Installation, version: str) -> TrainingData:
 
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
     alike = Alike.fit(data, _SEED)
-
-    def reasons(items: NDArray[np.int32], _found: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[str]]:
-        codes, texts = alike.reasons(np.maximum(items, 0).ravel())
-        return codes.reshape(items.shape), texts
-
-    return lambda rows: ProductShelf(alike.vectors, alike.vectors[rows]), reasons
+    return lambda rows: ProductShelf(alike.vectors, alike.vectors[rows]), AlikeReasons.fit(data).reasons
 
 
 def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
-    lift = BoughtTogether.fit(data).lift
+    together = BoughtTogether.fit(data)
 
     def shelf(rows: Rows) -> Shelf:
-        pairs: Any = lift[rows].tocoo()
+        pairs: Any = together.lift[rows].tocoo()
         row, item = pairs.coords
         return PairShelf.of(len(rows), row, item, pairs.data)
 
-    def reasons(items: NDArray[np.int32], found: NDArray[np.float32]) -> tuple[NDArray[np.int32], list[str]]:
-        tenths = np.where(items >= 0, np.round(found * 10), 0).astype(np.int64)
-        different, place = np.unique(tenths, return_inverse=True)
-        texts = [f"Bought together {value / 10:.1f} times as often as by chance" for value in different.tolist()]
-        return place.reshape(tenths.shape).astype(np.int32), texts
+    def reasons(subjects: Rows, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        counts = np.column_stack(together.baskets(subjects, items))
+        different, code = np.unique(counts, axis=0, return_inverse=True)
+        return code.ravel().astype(np.int32), [in_baskets(*pair) for pair in different.tolist()]
 
     return shelf, reasons
 
 
-def _ranked(
-    rows: Rows, subjects: NDArray[np.str_], chosen: Selected, said: tuple[NDArray[np.int32], list[str]], few: str
-) -> Ranked:
-    listed, texts = chosen.items >= 0, [PICKED, *said[1]]
-    reasons = np.where(chosen.picked, 0, np.where(listed, said[0] + 1, NOBODY)).astype(np.int32)
+def _ranked(rows: Rows, subjects: NDArray[np.str_], chosen: Selected, reasons: Reasons, few: str) -> Ranked:
+    listed = chosen.items >= 0
+    code = np.where(listed, 0, NOBODY).astype(np.int32)
+    row, place = np.nonzero(listed & ~chosen.picked)
+    said, texts = reasons(rows[row], chosen.items[row, place])
+    code[row, place] = said + 1
     short = np.where(listed.all(axis=1), "", few)
-    return Ranked(rows, subjects, chosen.items, chosen.stated, reasons, texts, short)
+    return Ranked(rows, subjects, chosen.items, chosen.stated, code, [PICKED, *texts], short)

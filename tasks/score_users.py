@@ -50,7 +50,8 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     check_length(name, placement.k, rules)
     new = newcomers(here, people, bundle.model.users, bundle.model.items)
     kept_out, wanted = _per_user(here, placement, people, catalogue)
-    answers = Answers(in_turn(bundle.model, bundle.segments, bundle.fallback, new), bundle.fallback, rules)
+    models = in_turn(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
+    answers = Answers(models, bundle.fallback, rules, bundle.buyers)
     clicks = [new.events.indptr, new.events.indices, new.events.data]
     pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)

@@ -24,6 +24,7 @@ from models.evaluation.appraisal import Appraisal
 from models.evaluation.metrics import METRIC
 from models.evaluation.summary import flat
 from models.most_popular import popularity
+from models.recent_buyers import recent_buyers
 from models.recommender import Recommender
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from models.shelf_rules import ShelfRules
@@ -136,7 +137,14 @@ def _store_model(
     """Write the bundle and open it again; a model that gives other scores then is never offered for review."""
     described = mlflow_files(origin.run_id)
     digest = bundles.write(
-        folder, model, popularity(data), origin, segments, available=data.available, beside=described
+        folder,
+        model,
+        popularity(data),
+        origin,
+        segments,
+        available=data.available,
+        buyers=recent_buyers(data),
+        beside=described,
     )
     probe = np.arange(min(8, len(model.users)), dtype=np.int32)
     stored = bundles.load(folder, digest)
@@ -148,4 +156,4 @@ def _store_model(
 def _answers(stored: bundles.Bundle) -> Answers:
     """Answer as the champion does at `home`, from the bundle alone."""
     in_order = in_turn(stored.model, stored.segments, stored.fallback)
-    return Answers(in_order, stored.fallback, ShelfRules.plain(K, stored.available))
+    return Answers(in_order, stored.fallback, ShelfRules.plain(K, stored.available), stored.buyers)

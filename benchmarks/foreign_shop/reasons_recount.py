@@ -130,7 +130,7 @@ _CHECKS: Final[dict[str, Callable[..., bool]]] = {
     r"You bought this before": _before,
     r"Bought by ([\d,]+) customers in the last 28 days": _popular,
     r"In ([\d,]+) of ([\d,]+) baskets with this item": _together,
-    r"Also called: (.+)": _same_words,
+    r"Titles share: (.+)": _same_words,
     r"You may like this": lambda _facts, _place: True,
 }
 """By pattern. A shop without categories, brands, views or pins can have no other reason."""

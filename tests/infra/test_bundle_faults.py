@@ -32,7 +32,7 @@ OPENERS: dict[str, Callable[[Path], Any]] = {
 def make(folder: Path, half_life: float = 28.0) -> Path:
     users, items = np.array(["u1", "u2"]), np.array(["i1", "i2", "i3"])
     popularity = np.array([3.0, 2.0, half_life], dtype=np.float32)
-    model = MostPopular(Config(half_life), users, items, popularity)
+    model = MostPopular(Config(half_life), users, items, popularity, np.zeros(len(items), np.int32))
     bundles.write(folder, model, popularity, Origin("v1", 7, "run"), beside=BESIDE)
     return folder
 

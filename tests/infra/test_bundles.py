@@ -19,7 +19,7 @@ ORIGIN = Origin("v1", 7, "run 1")
 
 def model(half_life: float = 28.0) -> MostPopular:
     users, items = np.array(["u1", "u2"]), np.array(["i1", "i2", "i3"])
-    return MostPopular(Config(half_life), users, items, FALLBACK * 2)
+    return MostPopular(Config(half_life), users, items, FALLBACK * 2, np.zeros(len(items), np.int32))
 
 
 @pytest.fixture

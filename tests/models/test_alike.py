@@ -47,13 +47,6 @@ def test_an_item_of_which_nothing_is_known_is_like_nothing(small) -> None:
     assert np.isfinite(alike.vectors[:4]).all()
 
 
-def test_a_reason_names_the_category_where_there_is_one(small) -> None:
-    alike = Alike.fit(shop(small), 7)
-    codes, texts = alike.reasons(np.array([0, 4, 2], np.int32))
-    said = [texts[code] for code in codes.tolist()]
-    assert [text.lower() for text in said] == ["similar, in tea", "similar", "similar, in garden"]
-
-
 def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
     bare = shop(small)
     rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))

@@ -1,5 +1,6 @@
 """From who speaks of a user to the user's list."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,12 +9,14 @@ from scipy import sparse
 
 from models import answers, catalog
 from models.als import ImplicitALS
-from models.answers import BOUGHT, DUE, RULES, Answers, Ranked
+from models.answers import DUE, RULES, Answers, Ranked
 from models.in_turn import InTurn
-from models.lists import PICKED
-from models.most_popular import REASON, MostPopular, popularity
+from models.most_popular import MostPopular, popularity
 from models.own_frequency import OwnFrequency
 from models.placement import placements
+from models.reasons import DUE as BEFORE
+from models.reasons import PICKED
+from models.recent_buyers import popular_reasons, recent_buyers
 from models.shelf_rules import Catalogue, ShelfRules
 from models.training_data import TrainingData
 from tests.models.speakers import InCodes, InPairs
@@ -27,7 +30,8 @@ def own(data: TrainingData) -> OwnFrequency:
 
 
 def asking(data: TrainingData, *speakers: Any, k: int = K) -> Answers:
-    return Answers(InTurn(speakers), popularity(data), ShelfRules.plain(k, np.ones(len(data.items), dtype=bool)))
+    rules = ShelfRules.plain(k, np.ones(len(data.items), dtype=bool))
+    return Answers(InTurn(speakers), popularity(data), rules, recent_buyers(data))
 
 
 def by_key(parts: Any) -> dict[str, tuple[list[int], list[float], list[str], str]]:
@@ -49,14 +53,14 @@ def crowd(data: TrainingData, *strangers: str) -> Any:
 
 def test_of_each_user_the_first_who_has_anything_to_say_speaks(own: OwnFrequency, data: TrainingData) -> None:
     second = MostPopular.fit(data, MostPopular.config_type(), 0)
-    knows = second.__class__(second.config, np.array(["stranger one"]), data.items, second.popularity)
+    knows = replace(second, users=np.array(["stranger one"]))
     found = by_key(asking(data, own, knows).of_everybody(crowd(data, "stranger one", "stranger two")))
     assert len(found) == len(data.users) + 2
     assert found["u000"][2][0].startswith("You ")
     best = np.argsort(-popularity(data), kind="stable")[:K].tolist()
     for stranger in ("stranger one", "stranger two"):
         assert found[stranger][0] == best
-        assert found[stranger][2] == [REASON] * K
+        assert found[stranger][2] == popular_reasons(recent_buyers(data), np.array(best, np.int32))
     assert found["u000"][0] != best
 
 
@@ -127,8 +131,8 @@ def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_i
     found = by_key(asking(data, own, k=30).of_everybody(keys, None, sparse.csr_array(due)))
     assert set(found["stranger"][0]) == set(found["u003"][0][-2:]) == {*since}
     assert set(found["u003"][0][:-2]) == {*np.flatnonzero(bought).tolist()}
-    assert set(found["stranger"][2]) == set(found["u003"][2][-2:]) == {BOUGHT}
-    assert BOUGHT not in found["u003"][2][:-2]
+    assert set(found["stranger"][2]) == set(found["u003"][2][-2:]) == {BEFORE}
+    assert BEFORE not in found["u003"][2][:-2]
 
 
 def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_number(

@@ -23,7 +23,7 @@ def pasta(small) -> TrainingData:
 
 
 def strongest(data: TrainingData, shrinkage: float) -> str:
-    lift = BoughtTogether.fit(data, shrinkage).lift[[data.items.tolist().index("p")]].toarray()[0]
+    lift = BoughtTogether.fit(data, shrinkage, evidence=1).lift[[data.items.tolist().index("p")]].toarray()[0]
     return str(data.items[lift.argmax()])
 
 
@@ -78,3 +78,17 @@ def test_for_a_user_both_rankings_count_and_silence_comes_last() -> None:
 def test_nothing_to_rank_is_no_error() -> None:
     nothing = np.empty(0, np.float32)
     assert for_user(with_basket(np.ones((2, 0), np.float32)), nothing).tolist() == []
+
+
+def test_pairs_of_few_baskets_are_left_out(pasta: TrainingData) -> None:
+    at = {name: place for place, name in enumerate(pasta.items.tolist())}
+    assert BoughtTogether.fit(pasta, 0).lift[[at["p"]], [at["t"]]] == 0
+    assert BoughtTogether.fit(pasta, 0, evidence=1).lift[[at["p"]], [at["t"]]] > 0
+
+
+def test_baskets_of_a_pair_are_counted_in_baskets_of_any_size(small) -> None:
+    many = [f"i{number:03}" for number in range(400)]
+    data = small([("u", item, day, f"s{day}") for day in (1, 2, 3) for item in many] + [("v", many[0], 1, "t")])
+    every = np.arange(1, 400, dtype=np.int32)
+    both, first = BoughtTogether.fit(data).baskets(np.zeros(399, np.int64), every)
+    assert (set(both.tolist()), set(first.tolist())) == ({3}, {4})

@@ -17,7 +17,8 @@ def prior(small) -> ClickPrior:
     model = ItemKNN.fit(small(BASKETS), Config(), 0)
     clicks = pa.table({"user_key": ["n", "n"], "item_id": ["cup", "cup"]})
     new = NewUsers.of(pa.table({"user_key": ["n", "z"]}), clicks, model.items)
-    return ClickPrior(model.with_users(new), new.events, np.array([6, 2, 2, 0], np.float32))
+    bought = np.array([6, 2, 2, 0])
+    return ClickPrior(model.with_users(new), new.events, bought.astype(np.float32), buyers=bought.astype(np.int32))
 
 
 def test_popularity_the_clicks_and_what_goes_with_them_add_up_as_shares(prior: ClickPrior) -> None:
@@ -28,7 +29,9 @@ def test_popularity_the_clicks_and_what_goes_with_them_add_up_as_shares(prior: C
 
 def test_a_reason_is_that_of_the_greatest_part(prior: ClickPrior) -> None:
     users, items = np.zeros(4, np.int32), np.arange(4, dtype=np.int32)
-    assert prior.reasons(users, items) == [*["Popular in the last weeks"] * 3, "Goes with the cup you looked at"]
+    popular, *others, clicked = prior.reasons(users, items)
+    assert (popular, clicked) == ("Bought by 6 customers in the last 28 days", "Because you looked at cup")
+    assert others == ["You may like this"] * 2
     rare = replace(prior, popularity=np.array([6, 0, 2, 0], np.float32))
     assert rare.reasons(users[:1], np.array([1], np.int32)) == ["You looked at this"]
 
@@ -40,4 +43,4 @@ def test_what_nobody_bought_and_no_click_speaks_for_is_not_scored(prior: ClickPr
 
 def test_who_clicked_nothing_and_a_stranger_are_left_to_the_model(prior: ClickPrior) -> None:
     assert (prior.scores(np.array([1, -1], np.int32)) == -np.inf).all()
-    assert prior.reasons(np.array([1, -1], np.int32), np.array([1, 1], np.int32)) == ["Liked by shoppers like you"] * 2
+    assert prior.reasons(np.array([1, -1], np.int32), np.array([1, 1], np.int32)) == ["You may like this"] * 2

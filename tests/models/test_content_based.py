@@ -94,9 +94,9 @@ def test_items_without_tags_are_told_apart_by_their_titles() -> None:
     assert 0 < found[0] @ found[1] < 1
 
 
-def test_reasons_name_the_category_bought_or_say_that_it_is_alike(described: TrainingData) -> None:
+def test_reasons_name_a_category_with_evidence_or_claim_nothing(described: TrainingData) -> None:
     model = ContentBased.fit(described, Config(), seed=0)
     assert model.reasons(np.array([0, 0], np.int32), np.array([1, 3], np.int32)) == [
-        "Because you buy dairy",
-        "Similar to what you buy",
+        "You bought from dairy on 2 days",
+        "You may like this",
     ]

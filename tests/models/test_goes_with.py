@@ -1,23 +1,17 @@
-from dataclasses import replace
-
 import numpy as np
 from scipy import sparse
 
-from models.goes_with import NONE, phrases, phrases_of_clicks, reasons, strongest_own
+from models.goes_with import NONE, nearest_own, reasons_of, strongest_own
+
+MILK = np.array(["Whole Milk", ""])
 
 
-def test_an_item_is_spoken_of_by_its_title_else_by_its_category(small) -> None:
-    data = small([("a", "x", 1, "1"), ("a", "y", 1, "1"), ("a", "z", 1, "1")], {"y": "SHOP|FRUIT"})
-    data = replace(data, item_titles=np.array(["Whole Milk", "", ""]))
-    assert phrases(data).tolist() == ["Whole Milk you bought", "fruit you buy", ""]
-
-
-def test_a_long_title_is_cut_between_words(small) -> None:
-    data = replace(small([("a", "x", 1, "1")]), item_titles=np.array(["tea " * 50]))
-    (phrase,) = phrases(data)
-    assert phrase.startswith("tea tea")
-    assert phrase.endswith("tea… you bought")
-    assert len(reasons(np.array([phrase]), np.array([0], np.int32))[0]) < 120
+def test_a_long_title_is_cut_and_a_line_break_is_no_part_of_it() -> None:
+    titles = np.array(["tea \n" * 50, "\u8336" * 200])
+    named = reasons_of(titles, np.array([0, 1], np.int32), clicked=False)
+    assert all(reason.startswith("Because you bought ") and reason.endswith("\u2026") for reason in named)
+    assert [len(reason) - len("Because you bought ") for reason in named] == [80, 80]
+    assert "\n" not in named[0]
 
 
 def test_the_own_item_that_says_most_is_named_and_never_the_pick_itself() -> None:
@@ -25,15 +19,17 @@ def test_the_own_item_that_says_most_is_named_and_never_the_pick_itself() -> Non
     assert strongest_own(evidence, np.array([0, 1, 1, 0], np.int32)).tolist() == [1, NONE, NONE, NONE]
 
 
-def test_without_a_name_or_an_own_item_the_reason_is_general() -> None:
-    named = np.array(["Whole Milk you bought", ""])
-    assert reasons(named, np.array([0, 1, NONE], np.int32)) == [
-        "Goes with the Whole Milk you bought",
-        "Liked by shoppers like you",
-        "Liked by shoppers like you",
-    ]
+def test_without_a_title_or_an_own_item_nothing_is_claimed() -> None:
+    named = reasons_of(MILK, np.array([0, 1, NONE], np.int32), clicked=False)
+    assert named == ["Because you bought Whole Milk", "You may like this", "You may like this"]
 
 
-def test_of_a_click_it_is_said_that_it_was_looked_at() -> None:
-    bought = np.array(["Songs you know you bought", "fruit you buy", ""])
-    assert phrases_of_clicks(bought).tolist() == ["Songs you know you looked at", "fruit you looked at", ""]
+def test_of_a_click_it_is_stated_that_it_was_looked_at() -> None:
+    assert reasons_of(MILK, np.array([0], np.int32), clicked=True) == ["Because you looked at Whole Milk"]
+
+
+def test_the_nearest_own_item_is_of_the_user_alone_and_points_the_same_way() -> None:
+    history = sparse.csr_array(np.array([[1, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]], dtype=bool))
+    vectors = np.array([[1, 0], [0, 5], [-1, -1], [0.1, 1]], np.float32)
+    users, items = np.array([0, 1, 0, 2, -1], np.int32), np.array([3, 3, 1, 3, 3], np.int32)
+    assert nearest_own(history, vectors, users, items).tolist() == [1, NONE, NONE, NONE, NONE]

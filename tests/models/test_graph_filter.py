@@ -60,7 +60,7 @@ def test_who_clicked_what_another_user_had_is_scored_like_him(small) -> None:
     new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
     b, n = np.array([1], np.int32), np.array([0], np.int32)
     np.testing.assert_allclose(new.scores(n), model.scores(b), rtol=1e-6)
-    assert new.reasons(n, n) == ["Goes with the y you looked at"]
+    assert new.reasons(n, n) == ["Because you looked at y"]
 
 
 def test_crowded_and_sparse_products_are_the_same(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,9 +84,9 @@ def test_a_reason_names_the_own_item_that_says_most(small) -> None:
     data = replace(small(ROWS), item_titles=np.array(["Xylophone", "Yams", "Zebra"]))
     model = GraphFilter.fit(data, ALL, 0)
     assert model.reasons(np.array([0, 2, -1], np.int32), np.array([2, 1, 1], np.int32)) == [
-        "Goes with the Yams you bought",
-        "Goes with the Zebra you bought",
-        "Liked by shoppers like you",
+        "Because you bought Yams",
+        "Because you bought Zebra",
+        "You may like this",
     ]
 
 

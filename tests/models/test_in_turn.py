@@ -15,7 +15,9 @@ def turn(small) -> InTurn:
     """Ann's own tea; after her own habits, what three others buy: ann and bob are known to both, cid to neither."""
     data: TrainingData = small([("ann", "tea", 99, "1"), ("bob", "cup", 99, "2"), ("bob", "tea", 99, "3")])
     own = OwnFrequency.fit(data, OwnFrequency.config_type(), 0)
-    others = MostPopular(Config(), np.array(["ann", "bob", "eve"]), data.items, np.array([5, 7], np.float32))
+    others = MostPopular(
+        Config(), np.array(["ann", "bob", "eve"]), data.items, np.array([5, 7], np.float32), np.array([5, 7], np.int32)
+    )
     return InTurn((own, others))
 
 
@@ -38,7 +40,7 @@ def test_reasons_are_those_of_whoever_spoke_and_what_filled_up_has_its_own(turn:
     spoken = turn.speak(keys, ALL)
     ranking = top_k(spoken.scores, 2, fallback=np.array([2, 1], np.float32))
     eve, ann, cid = turn.reasons(keys, spoken, ranking, "Filled up")
-    assert eve == ["Popular in the last weeks"] * 2
+    assert eve == [f"Bought by {count} customers in the last 28 days" for count in (7, 5)]
     assert ann[0].startswith("You bought this on")
     assert ann[1] == "Filled up"
     assert cid == ["Filled up"] * 2

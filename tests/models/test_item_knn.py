@@ -81,9 +81,9 @@ def test_a_reason_names_the_own_item_that_adds_most(small) -> None:
     model = ItemKNN.fit(data, PLAIN, 0)
     users, items = data.user_index(np.array(["c", "a", "d"])), data.item_index(np.array(["y", "z", "z"]))
     assert model.reasons(users, items) == [
-        "Goes with the Xylophone you bought",
-        "Goes with the Xylophone you bought",
-        "Liked by shoppers like you",
+        "Because you bought Xylophone",
+        "Because you bought Xylophone",
+        "You may like this",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_newcomers_clicks_count_like_what_he_had_and_twice_as_much_when_clicke
     # Cosines: x and y were together twice, x and z once; nobody had y and z.
     both = 2 * 2 / np.sqrt(3 * 2) + 1 / np.sqrt(3)
     assert found == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
-    assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Goes with the y you looked at"]
+    assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Because you looked at y"]
 
 
 def test_it_learns_who_likes_what(data: TrainingData) -> None:

@@ -3,8 +3,8 @@ import pyarrow as pa
 import pytest
 
 from models.dataset import Dataset
-from models.most_popular import REASON
 from models.own_and_popular import WEIGHTS, Config, OwnAndPopular
+from models.reasons import NONE
 from tests.models.conftest import CUT, CUTS, DAY
 
 ROWS = [
@@ -43,7 +43,7 @@ def test_own_items_have_their_history_as_the_reason_and_others_their_popularity(
     model = OwnAndPopular.fit(small(ROWS), FLAT, seed=0)
     users, items = np.array([0, 0, -1], np.int32), np.array([0, 2, 2], np.int32)
     own = model.own.reasons(users[:1], items[:1])
-    assert model.reasons(users, items) == [*own, REASON, REASON]
+    assert model.reasons(users, items) == [*own, NONE, NONE]
 
 
 @pytest.mark.parametrize(("bought_last", "popular_wins"), [("own{}", False), ("best", True)])

@@ -22,20 +22,37 @@ def test_own_baskets_are_summed_and_halved_by_age(model: OwnFrequency) -> None:
     assert scores[1, 1] == -np.inf
 
 
-def test_a_reason_counts_baskets_and_names_the_day(model: OwnFrequency) -> None:
+def test_a_reason_counts_days_and_names_the_last(model: OwnFrequency) -> None:
     users, items = np.array([0, 0, 1, 1], np.int32), np.array([0, 1, 0, 1], np.int32)
     assert model.reasons(users, items) == [
-        "You have bought this 2 times, last on 25 February",
+        "You bought this on 2 days, last on 25 February",
         "You bought this on 10 April",
         "You bought this on 3 February",
-        "New for you",
+        "You may like this",
     ]
 
 
-def test_from_the_third_time_on_it_is_told_how_often(small) -> None:
-    data = small([("a", "milk", day, str(day)) for day in (10, 32, 52, 73)])
-    reasons = OwnFrequency.fit(data, Config(), 0).reasons(np.zeros(1, np.int32), np.zeros(1, np.int32))
-    assert reasons == ["You buy this about every 3 weeks, last on 15 March"]
+@pytest.mark.parametrize(
+    ("days", "reason"),
+    [
+        ((10, 32, 52, 73), "You bought this on 4 days, about every 21 days, last on 15 March"),
+        ((97, 98, 99), "You bought this on 3 days, about every day, last on 10 April"),
+        ((99.001, 99.002, 99.003), "You bought this on 10 April"),  # three baskets within four minutes
+        ((97, 98, 98.5), "You bought this on 2 days, last on 9 April"),
+        ((10, 20, 30), "You bought this on 3 days, last on 31 January"),  # 70 days ago, and not 20 at most
+        ((60, 70, 80), "You bought this on 3 days, about every 10 days, last on 22 March"),  # 20 days ago
+        ((60, 70, 79.9), "You bought this on 3 days, last on 21 March"),
+    ],
+)
+def test_a_habit_has_three_days_and_goes_on(small, days: tuple[float, ...], reason: str) -> None:
+    data = small([("a", "milk", day, str(day)) for day in days])
+    assert OwnFrequency.fit(data, Config(), 0).reasons(np.zeros(1, np.int32), np.zeros(1, np.int32)) == [reason]
+
+
+def test_a_model_that_was_stored_without_days_claims_less(model: OwnFrequency) -> None:
+    old = {name: value for name, value in model.state().items() if name not in ("days", "cut")}
+    again = OwnFrequency.from_state(Config(), old | {"baskets": np.ones(3, np.int32)})
+    assert again.reasons(np.zeros(1, np.int32), np.zeros(1, np.int32)) == ["You bought this before"]
 
 
 def test_what_is_not_due_again_steps_back(small) -> None:

@@ -59,13 +59,11 @@ def test_who_is_in_no_segment_gets_what_everybody_buys(halves: TrainingData) -> 
     np.testing.assert_allclose(scored(model, 40), [[0.75, 10, 10]], rtol=1e-5)
 
 
-def test_a_reason_says_whose_favourites_they_are(halves: TrainingData) -> None:
+def test_a_reason_counts_customers_and_names_no_segment(halves: TrainingData) -> None:
     model = SegmentPopular.fit(halves, Config(), 0)
-    assert model.reasons(np.array([0, 40, -1], np.int32), np.array([1, 1, 1], np.int32)) == [
-        "Popular with shoppers like you",
-        "Popular in the last weeks",
-        "Popular in the last weeks",
-    ]
+    lately = {str(user) for user in halves.user[(halves.item == 1) & (halves.age_days() <= 28)]}
+    reasons = model.reasons(np.array([0, 40, -1], np.int32), np.array([1, 1, 1], np.int32))
+    assert reasons == [f"Bought by {len(lately)} customers in the last 28 days"] * 3
 
 
 def test_a_newcomer_gets_the_best_sellers_of_those_with_his_traits(halves: TrainingData) -> None:

@@ -9,11 +9,11 @@ from scipy import sparse
 
 from models.als import ImplicitALS
 from models.in_turn import Speaker
-from models.lists import PICKED
 from models.own_frequency import OwnFrequency
+from models.reasons import PICKED
 from models.selection import Selected, select
 from models.shelf_rules import ShelfRules
-from models.speaking import reasons_of, shelf_of
+from models.speaking import Filler, reasons_of, shelf_of
 from models.training_data import TrainingData
 from tests.models.speakers import InCodes, InPairs, Plain
 
@@ -93,6 +93,10 @@ def test_a_speaker_in_pairs_without_anything_to_say_is_no_error(own: OwnFrequenc
     assert not asked(InPairs(own), nothing)[0].any()
 
 
+def filled(data: TrainingData) -> Filler:
+    return Filler(np.zeros(len(data.items), np.int32), ["Filled up"])
+
+
 @pytest.mark.parametrize("model", ["own", "als"])
 def test_reasons_in_codes_are_the_reasons_in_words(
     request: pytest.FixtureRequest, data: TrainingData, model: str
@@ -103,7 +107,7 @@ def test_reasons_in_codes_are_the_reasons_in_words(
     chosen.from_fallback[2, 3] = True
 
     def said(way: Speaker) -> list[list[str]]:
-        codes, texts = reasons_of(way, USERS, chosen, "Filled up")
+        codes, texts = reasons_of(way, USERS, chosen, filled(data))
         assert ((codes < 0) == (chosen.items < 0)).all()
         return [[texts[code] if code >= 0 else "" for code in row] for row in codes.tolist()]
 
@@ -115,5 +119,5 @@ def test_reasons_in_codes_are_the_reasons_in_words(
 
 def test_without_a_speaker_everything_was_filled_up(data: TrainingData) -> None:
     chosen = asked(None, every_second(data))[1]
-    codes, texts = reasons_of(None, USERS, chosen, "Filled up")
-    assert (texts, set(codes.ravel().tolist())) == (["Filled up", PICKED], {-1})
+    codes, texts = reasons_of(None, USERS, chosen, filled(data))
+    assert (texts, set(codes.ravel().tolist())) == ([PICKED, "Filled up"], {-1})

@@ -11,6 +11,8 @@ from infra.identity import pseudonym, pseudonyms
 from models.dataset import Dataset
 from models.most_popular import popularity
 from models.own_frequency import Config, OwnFrequency
+from models.reasons import parse
+from models.recent_buyers import recent_buyers
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from serving.pyfunc import LoadedModel, OtherKeyError, _load_pyfunc
 from serving.questions import QuestionRefusedError
@@ -30,7 +32,15 @@ def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
     data = Dataset(CUTS, *tables, make_shop(seed=1).items).training_data(CUT)
     model, segments = OwnFrequency.fit(data, Config(), 7), SegmentPopular.fit(data, BY_TRAITS, 7)
     origin = bundles.Origin("v1", 7, "run 1")
-    bundles.write(tmp_path / "b", model, popularity(data), origin, segments, available=data.items != GONE)
+    bundles.write(
+        tmp_path / "b",
+        model,
+        popularity(data),
+        origin,
+        segments,
+        available=data.items != GONE,
+        buyers=recent_buyers(data),
+    )
     return tmp_path / "b"
 
 
@@ -87,7 +97,7 @@ def test_whom_the_model_does_not_know_gets_what_is_popular_and_what_it_does_not_
     model: LoadedModel,
 ) -> None:
     popular = ask(model, user=["nobody", "ab" * 32], k=[5, 5])
-    assert set(popular["reason"]) == {"Popular in the last weeks"}
+    assert {parse(reason).kind for reason in popular["reason"]} == {"popular"}  # type: ignore[union-attr]
     assert list(popular["item_id"][:5]) == list(popular["item_id"][5:])
     assert items(model, user="nobody", k=5, exclude=["never heard of"]) == list(popular["item_id"][:5])
 

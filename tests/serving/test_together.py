@@ -44,7 +44,7 @@ def store(installation: Installation) -> Engine:
 def promote(here: Installation, liked: dict[str, float]) -> None:
     """A champion that likes things for everybody it knows: the user with the pseudonym `key`."""
     values = np.array([liked.get(name, 0) for name in GOODS], dtype=np.float32)
-    model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values)
+    model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values, np.zeros(len(GOODS), np.int32))
     draft = here.settings.var / "draft"
     bundles.write(draft, model, values, bundles.Origin("v1", 7, "run"), None)
     folder, digest = bundles.keep(draft, here.bundles)

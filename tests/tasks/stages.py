@@ -13,6 +13,7 @@ from infra.installation import Installation
 from infra.schema import promotions
 from models import catalog
 from models.most_popular import MostPopular
+from models.recent_buyers import recent_buyers
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.load_dataset import open_dataset
 
@@ -32,7 +33,7 @@ class Stage(NamedTuple):
         draft = self.here.settings.var / f"draft-{version}"
         segments = SegmentPopular.fit(data, BY_TRAITS, 7)
         origin = bundles.Origin(self.manifest["version"], 7, f"run-{version}")
-        bundles.write(draft, model, fallback, origin, segments, available=data.available)
+        bundles.write(draft, model, fallback, origin, segments, available=data.available, buyers=recent_buyers(data))
         bundle, digest = bundles.keep(draft, self.here.bundles)
         row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
         row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}

@@ -111,7 +111,7 @@ def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: 
     popular = popularity(data)
     frequency = OwnFrequency.fit(data, OwnFrequency.config_type(), 7)
     run_id, digest = trained(here, registry, tmp_path / "first", frequency, popular)
-    _, _ = trained(here, registry, tmp_path / "other", MostPopular(Config(), data.users, data.items, popular), popular)
+    _, _ = trained(here, registry, tmp_path / "other", MostPopular.fit(data, Config(), 0), popular)
     number = registry.register(run_id, {})
     bundle = TrainedBundle(run_id, "a key", "own_frequency", "v1", digest, "figures")
     request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, Outcome.PASSED, "1 m."),)), 0)

@@ -10,8 +10,8 @@ from sqlalchemy import insert, select, text, update
 from infra.schema import exclusions, items, placements
 from models.answers import DUE, RULES
 from models.errors import TailorbirdError
-from models.lists import PICKED
 from models.placement import PlacementError
+from models.reasons import PICKED, parse
 from tasks.score_placement import placements_to_score, score_placement
 from tests.tasks.shelves import Place, due_now, items_of, lists, placing, purchases, why_short
 
@@ -113,13 +113,14 @@ def test_what_single_users_do_not_want_to_see_is_kept_from_them_alone(stage: Any
 def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage: Any) -> None:
     stage.promote()
     alike, together = (score_placement.fn(name) for name in ("similar-items", "goes-well-with"))
-    assert (alike["users"], together["users"]) == (60, 60)
-    for name, reason in (("similar-items", "Similar, in "), ("goes-well-with", "Bought together ")):
+    assert (alike["users"], together["users"]) == (61, 61)
+    kinds = {"similar-items": {"same_category", "same_words", "none"}, "goes-well-with": {"together"}}
+    for name, expected in kinds.items():
         shown = lists(stage, name, about="for_item_id")
         assert shown
         for item, entries in shown.items():
             assert item not in {entry.item for entry in entries}
-            assert all(entry.reason.startswith(reason) for entry in entries)
+            assert {found.kind for entry in entries if (found := parse(entry.reason))} <= expected
     assert lists(stage, "similar-items") == {}
 
 
@@ -136,10 +137,7 @@ def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any,
     shown = lists(stage, "pairs", about="for_item_id")
     assert {entries[0].item for item, entries in shown.items() if item != "500059"} == {"500059"}
     assert PICKED in {entries[0].reason for entries in shown.values()}
-    said = {
-        float(entry.reason.split()[2]) for entries in shown.values() for entry in entries if "times" in entry.reason
-    }
-    assert 0 < min(said) <= max(said) < 100
+    assert {parse(entry.reason).kind for entries in shown.values() for entry in entries} == {"picked", "together"}  # type: ignore[union-attr]
 
 
 def test_a_boost_does_not_change_how_often_things_are_said_to_be_bought_together(stage: Any, place: Place) -> None:

@@ -14,6 +14,7 @@ from models.click_prior import ClickPrior
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.ranking import top_k
+from models.reasons import parse
 from serving.shelf import shelf
 from serving.status import status
 from tasks.ingest_segment import ingest_segment
@@ -85,18 +86,23 @@ def reasons(stage: Any, key: str) -> list[str]:
         return list(connection.execute(listed, {"key": key}).scalars())
 
 
+def kinds(stage: Any, key: str) -> set[str]:
+    found = [parse(reason) for reason in reasons(stage, key)]
+    return {reason.kind if reason else "unknown" for reason in found}
+
+
 def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
     stage.promote()
     joins(stage, "new here")
     score_placement.fn(k=5)
-    assert reasons(stage, "new here") == ["Popular in the last weeks"] * 5
+    assert kinds(stage, "new here") <= {"popular", "none"}
 
 
 def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any) -> None:
     bundle = stage.promote()
     joins(stage, "new here", age="age 1", income="income 2")
     score_placement.fn(k=5)
-    assert reasons(stage, "new here") == ["Popular with shoppers like you"] * 5
+    assert kinds(stage, "new here") <= {"popular", "none"}
     segments = bundles.load(bundle).segments
     assert segments is not None
     best = np.argsort(-segments.popularity[1], kind="stable")[:5]
@@ -120,7 +126,7 @@ def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage
     bundle = bundles.load(stage.promote("als"))
     ann = clicks(stage, tmp_path, "500006", "500007", "500006")
     score_placement.fn(k=5)
-    assert all("you looked at" in reason for reason in reasons(stage, ann))
+    assert kinds(stage, ann) <= {"looked_in", "looked_item"}
     model, _ = new_in(bundle, ann, "500006", "500007", "500006")
     assert shown(stage)[ann] == best(model)
 
@@ -165,9 +171,9 @@ def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
 
 def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
     stage.promote()
-    with pytest.raises(TailorbirdError, match="Only 60 items can be recommended"):
-        score_placement.fn(k=61)
-    assert score_placement.fn(k=60)["recommendations"] == 30 * 60
+    with pytest.raises(TailorbirdError, match="Only 61 items can be recommended"):
+        score_placement.fn(k=62)
+    assert score_placement.fn(k=61)["recommendations"] == 30 * 61
 
 
 @pytest.mark.usefixtures("stage")
@@ -191,7 +197,7 @@ def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> No
     rows = shelf(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["batch_id"] for row in rows} == {batch["batch_id"]}
-    assert rows[0]["reason"].startswith("You buy this about every ")
+    assert rows[0]["reason"].startswith("You bought this on ")
     assert all(row["title"] and row["reason"] and row["model_version"] == 1 for row in rows)
     assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
 
