@@ -23,7 +23,9 @@ def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
         raise defect
     if refused:
         done = ", ".join(batch["placement"] for batch in batches) or "none"
-        raise TailorbirdError(f"{' '.join(dict.fromkeys(map(str, refused)))} Placements with the champion's lists: {done}.")
+        raise TailorbirdError(
+            f"{' '.join(dict.fromkeys(map(str, refused)))} Placements with the champion's lists: {done}."
+        )
     return batches
 
 
