@@ -34,7 +34,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # The payload is for the operator alone: ingestion writes it and cannot read it back.
     "public.quarantine": {
         SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at)",
-        INGEST: "INSERT DELETE SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at)",
+        INGEST: "INSERT DELETE SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "
+        "SELECT(content)",
     },
     "identity.users": {INGEST: "SELECT INSERT DELETE"},
     "public.datasets": _NOBODY,

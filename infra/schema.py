@@ -11,7 +11,9 @@ from sqlalchemy import (
     Float,
     ForeignKey,
     Identity,
+    Index,
     Integer,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -168,6 +170,9 @@ quarantine = Table(
     Column("payload", JSONB, nullable=False),
     moment("first_seen", now=True),
     moment("replayed_at"),
+    Column("content", LargeBinary),
+    Index("ix_quarantine_content", "content"),
+    comment="Rows that broke a rule. `content` identifies what a row of a source states and the rules it broke.",
 )
 
 datasets = Table(

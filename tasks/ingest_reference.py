@@ -20,9 +20,9 @@ from models.shapes.mapping import ItemsMapping, Mapping
 from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest_batch import SAMPLE_ROWS, refuse, told
-from tasks.intake import store_quarantined
 from tasks.quality import Promises, judge, refusal
 from tasks.sources import files
+from tasks.waiting_rows import store_waiting
 
 _RULES = {"items": items.RULES, "users": users.RULES}
 
@@ -116,8 +116,10 @@ def _take(reference: Reference, shaped: Cleaned, skipped: int) -> None:
         if not reason:
             updates.alone(connection)
             reference.store(connection, done.accepted, batch.batch_id)
-            store_quarantined(connection, batch.batch_id, 0, done.quarantined)
-            ledger.record_chunk(connection, batch.batch_id, 0, counts, found)
+            new = store_waiting(connection, batch.source, batch.batch_id, 0, done.quarantined)
+            again = len(done.quarantined) - new
+            counts |= {"quarantined": new, "duplicate": counts["duplicate"] + again}
+            ledger.record_chunk(connection, batch.batch_id, 0, counts, found | counts)
             notes = _trait_notes(done.accepted) if dataset == "users" else None
             ledger.close_batch(connection, batch.batch_id, findings, notes)
             return

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, delete, select
 
 from expectations import events as promises
 from expectations.rules import RowRule
-from infra.bulk import copy_table, insert_new
+from infra.bulk import insert_new
 from infra.clock import database_now
 from infra.identity import key_version, pseudonyms, remember
 from infra.installation import Installation
-from infra.schema import identities, items, quarantine, suppressions, users
+from infra.schema import identities, items, suppressions, users
 from models import columns
 from models.shapes import placeholders
 from models.shapes.source_mapping import SourceMapping
@@ -26,6 +26,7 @@ from tasks import ledger, profile, sift, updates
 from tasks.known_ids import ID_HASH, KnownIds, Seen
 from tasks.prepare import KEY_HASH
 from tasks.updates import ITEM, Update
+from tasks.waiting_rows import store_waiting
 
 LATE: Final = "late"
 _NOBODY: Final = {*profile.TRAFFIC, "user_id_placeholder", "user_id_too_long"}
@@ -134,13 +135,8 @@ class Intake:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
         done = sift.sift(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
         bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
-        counts = done.counts | {
-            "read": part.read,
-            "routed": done.counts["routed"] + part.routed,
-            "quarantined": sum(map(len, bad)),
-        }
         accepted = self.for_lake(done.accepted)
-        found = {**counts, **profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
+        found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         self.confirm()
         with self.here.engine.begin() as connection:
@@ -148,8 +144,14 @@ class Intake:
             self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
             said = [*part.updates(self), *self.newly_seen(done.accepted)]
             updates.stage(connection, self.batch.batch_id, chunk, said)
-            store_quarantined(connection, self.batch.batch_id, chunk, *bad)
-            ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, found)
+            new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
+            counts = done.counts | {
+                "read": part.read,
+                "routed": done.counts["routed"] + part.routed,
+                "quarantined": new,
+                "duplicate": done.counts["duplicate"] + sum(map(len, bad)) - new,
+            }
+            ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, counts | found)
         self.append(accepted, chunk)
         self.known.add(done.accepted[ID_HASH].to_numpy())
 
@@ -245,18 +247,6 @@ def forget(connection: Connection, batch_id: str) -> None:
     theirs = users.c.batch_id == batch_id
     connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(theirs))))
     connection.execute(delete(users).where(theirs))
-
-
-def store_quarantined(connection: Connection, batch_id: str, chunk: int, *tables: pa.Table) -> None:
-    """Keep the rows that broke a rule, with the rules they broke; a repeat of the chunk replaces them."""
-    connection.execute(delete(quarantine).where(quarantine.c.batch_id == batch_id, quarantine.c.chunk == chunk))
-    for rows in tables:
-        if len(rows):
-            place = {columns.BATCH_ID: pa.repeat(batch_id, len(rows)), "chunk": pa.repeat(chunk, len(rows))}
-            kept = sift.payloads(rows)
-            copy_table(
-                connection, "quarantine", pa.table(place | dict(zip(kept.column_names, kept.columns, strict=True)))
-            )
 
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:

@@ -15,6 +15,7 @@ from tasks.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables
 from tasks.rekeying.quarantine import rekey_quarantine
 from tasks.rekeying.tables import tidy
+from tasks.waiting_rows import remake_content
 
 
 @without_values
@@ -76,5 +77,6 @@ def _rekey_database(engine: Engine, lake: Lake, rotation: Rotation, advance: Adv
         rekey_quarantine(connection, added)
         for table in tables.rekey_tables(connection, added, rotation.generation):
             advance(note=table)
+        remake_content(connection)
         datasets.note(connection, lake)
         complete(connection)

@@ -1,0 +1,54 @@
+"""Keeps the rows that broke a rule, each content once: a row that waits already is a duplicate, as for good rows."""
+
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, delete, text
+
+from infra.bulk import copy_table
+from infra.schema import quarantine
+from models import columns
+from tasks import sift
+
+_CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),
+    coalesce(payload ->> '{columns.PAYLOAD_HASH}', (payload - ARRAY['file', 'line', 'offset'])::text)), 'UTF8'))
+    FROM 1 FOR 16)"""
+"""SQL: 128 bits of what a row of a source states and which rules it broke, wherever it stands. Users are in it by their
+pseudonyms, lines that cannot be parsed by their own hash."""
+_STAGED: Final = """
+    CREATE TEMP TABLE incoming_rows ON COMMIT DROP AS
+    SELECT batch_id, row_number, chunk, rule_ids, payload FROM quarantine WHERE false"""
+_STORED: Final = f"""
+    WITH incoming AS MATERIALIZED (SELECT *, {_CONTENT.format(source=":source")} AS content FROM incoming_rows)
+    INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload, content)
+    SELECT DISTINCT ON (content) batch_id, row_number, chunk, rule_ids, payload, content FROM incoming
+    WHERE NOT EXISTS (SELECT FROM quarantine WHERE quarantine.content = incoming.content)
+    ORDER BY content, row_number"""
+_REMADE: Final = f"""
+    UPDATE quarantine SET content = {_CONTENT.format(source="ingest_batches.source")}
+    FROM ingest_batches WHERE ingest_batches.batch_id = quarantine.batch_id"""
+
+
+def store_waiting(connection: Connection, source: str, batch_id: str, chunk: int, *tables: pa.Table) -> int:
+    """Store rows with the rules they broke; a repeat of the chunk replaces them. Returns how many are new.
+
+    The others are equal to a row of the same source that waits or was replayed, or to an earlier one of these.
+    """
+    connection.execute(delete(quarantine).where(quarantine.c.batch_id == batch_id, quarantine.c.chunk == chunk))
+    filled = [rows for rows in tables if len(rows)]
+    if not filled:
+        return 0
+    connection.execute(text("DROP TABLE IF EXISTS incoming_rows"))
+    connection.execute(text(_STAGED))
+    for rows in filled:
+        place = {columns.BATCH_ID: pa.repeat(batch_id, len(rows)), "chunk": pa.repeat(chunk, len(rows))}
+        kept = sift.payloads(rows)
+        copy_table(
+            connection, "incoming_rows", pa.table(place | dict(zip(kept.column_names, kept.columns, strict=True)))
+        )
+    return connection.execute(text(_STORED), {"source": source}).rowcount
+
+
+def remake_content(connection: Connection) -> None:
+    """Work out again what identifies every row: call it after payloads were changed."""
+    connection.execute(text(_REMADE))
