@@ -16,6 +16,7 @@ from typing import Final, Self
 import duckdb
 import narwhals as nw
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from infra.installation import Installation
 from models import columns
@@ -61,6 +62,12 @@ class Known:
     """`device` and `known`, the key of its user."""
     batches: pa.Table
     """`batch_id` and `started_at` of the committed ones."""
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
+        unsold = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
+        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("unsold", unsold)):
+            connection.register(name, rows)
 
 
 @dataclass(frozen=True)
@@ -150,8 +157,8 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
 
 
 def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> Refunds:
-    for name in ("users", "aliases", "batches"):
-        connection.register(name, getattr(known, name))
+    known.register(connection)
+    connection.register("users", known.users)
     connection.register("catalogue", known.items)
     connection.execute(
         """CREATE TABLE people AS

@@ -136,6 +136,5 @@ def lake_engine(here: Installation, wanted: bool = True, known: Known | None = N
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute(f"SET temp_directory = {texts([str(here.settings.var / 'spill')])[1:-1]}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        for name, rows in (("aliases", known.aliases), ("batches", known.batches)):
-            connection.register(name, rows)
+        known.register(connection)
         yield connection

@@ -3,10 +3,10 @@
 from typing import Final
 
 SAID: Final = """
-    read_parquet($files, union_by_name = true) AS said JOIN batches USING (batch_id)
-    LEFT JOIN aliases ON aliases.device = said.user_key
+    read_parquet($files, union_by_name = true) AS said ANTI JOIN unsold ON unsold.item_id = said.item_id
+    JOIN batches USING (batch_id) LEFT JOIN aliases ON aliases.device = said.user_key
 """
-"""The events of committed batches, where `batches` and `aliases` are those of `Known`."""
+"""The events of committed batches on merchandise; `Known.register` makes the other tables."""
 OWNER: Final = "coalesce(aliases.known, said.user_key)"
 """The key of whose event it is, who may have been known by a device then."""
 # Lakes of the first version wrote the time of ingestion if the source had stated none.

@@ -48,6 +48,6 @@ def _clicks(here: Installation, known: Known, strangers: pa.Table) -> pa.Table:
         return _NOTHING
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{here.settings.memory}'")
-        for name, rows in (("newcomers", strangers), ("aliases", known.aliases), ("batches", known.batches)):
-            connection.register(name, rows)
+        known.register(connection)
+        connection.register("newcomers", strangers)
         return connection.sql(_CLICKS, params={"files": files, "interest": _INTEREST}).to_arrow_table()

@@ -151,7 +151,7 @@ def match_refunds(connection: duckdb.DuckDBPyConnection, files: list[str]) -> Re
     """Make the table `purchase_states` of these files of events; returns how many refunds found their purchase.
 
     A row says what share of a purchase was left from `since` up to `until` (epoch s; none: still so). Purchases of what
-    was never refunded have no row. The connection knows `batches` and `aliases`.
+    was never refunded have no row. The connection knows the tables of `Known.register`.
     """
     connection.execute(_STATES)
     asked = {"files": files}

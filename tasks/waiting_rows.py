@@ -16,14 +16,16 @@ _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}},
 """SQL: 128 bits of what a row of a source states and which rules it broke, wherever it stands. Users are in it by their
 pseudonyms, lines that cannot be parsed by their own hash."""
 _STAGED: Final = """
-    CREATE TEMP TABLE incoming_rows ON COMMIT DROP AS
-    SELECT batch_id, row_number, chunk, rule_ids, payload FROM quarantine WHERE false"""
+    CREATE TEMP TABLE incoming_rows (batch_id text, row_number bigint, chunk integer, rule_ids text[], payload jsonb)
+    ON COMMIT DROP"""
 _STORED: Final = f"""
     WITH incoming AS MATERIALIZED (SELECT *, {_CONTENT.format(source=":source")} AS content FROM incoming_rows)
     INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload, content)
-    SELECT DISTINCT ON (content) batch_id, row_number, chunk, rule_ids, payload, content FROM incoming
-    WHERE NOT EXISTS (SELECT FROM quarantine WHERE quarantine.content = incoming.content)
-    ORDER BY content, row_number"""
+    SELECT batch_id, row_number, chunk, rule_ids, payload, content FROM (
+        SELECT DISTINCT ON (content) * FROM incoming
+        WHERE NOT EXISTS (SELECT FROM quarantine WHERE quarantine.content = incoming.content)
+        ORDER BY content, row_number
+    ) AS new ORDER BY row_number"""
 _REMADE: Final = f"""
     UPDATE quarantine SET content = {_CONTENT.format(source="ingest_batches.source")}
     FROM ingest_batches WHERE ingest_batches.batch_id = quarantine.batch_id"""

@@ -4,14 +4,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sqlalchemy import func, select
 
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, ingest_batches, items, users
+from tasks.dataset_events import workspace
+from tasks.dataset_known import known_now
+from tasks.histories import hidden
+from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
+from tasks.replay_quarantine import replay_quarantine
+from tests.tasks.test_order_of_files import forget_all
 
 _HEAD = 'consent = "given"\nconsent_note = "by contract"\n'
 _CATALOGUE = '[items]\nfile = "*.csv"\nitem_id = "item"\ntitle = "title"\nfill = { category = "Goods" }\n'
@@ -127,3 +134,59 @@ def test_what_is_not_merchandise_stays_so_when_another_source_does_not_say(
 def merchandise(here: Installation) -> set[str]:
     with here.engine.connect() as connection:
         return set(connection.execute(select(items.c.item_id).where(items.c.available)).scalars())
+
+
+_EVENTS = """unknown_items = "accept"
+[events]
+file = "e*.csv"
+event_id = "id"
+user_id = "user"
+item_id = "item"
+occurred_at = "at"
+constants = { event_type = "purchase" }
+"""
+
+
+@pytest.mark.parametrize("policy", ["accept", "quarantine"])
+def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
+    installation: Installation, team: Team, policy: str
+) -> None:
+    """Postage is routed if it is known, and else stored or quarantined; it counts in neither case."""
+    goods = ["cup", *(f"item{number}" for number in range(40))]
+    sold = [*goods, "post"]
+    lines = [f"{place},u{place % 3},{item},2024-06-01T10:00:{place:02}Z" for place, item in enumerate(sold)]
+    mapping = team.mapping(
+        "shop", _EVENTS.replace("accept", policy) + _CATALOGUE + "not_merchandise = \"item = 'post'\"\n"
+    )
+    events, catalogue = (
+        team.file("events", "id,user,item,at", lines),
+        team.file("items", "item,title", [f"{item},Title" for item in sold]),
+    )
+    found = []
+    for catalogue_first in (True, False):
+        forget_all(installation)
+        if catalogue_first:
+            ingest_items.fn(mapping, catalogue)
+        elif policy == "quarantine":
+            ingest_items.fn(mapping, team.file("goods", "item,title", [f"{item},Title" for item in goods]))
+        line = added_up(ingest_events.fn(mapping, events))
+        ingest_items.fn(mapping, catalogue)
+        line = replay_quarantine.fn(line["batch_id"])
+        place = "routed" if catalogue_first or policy == "quarantine" else "accepted"
+        assert (line["read"], line["quarantined"], line[place]) == (42, 0, 42 if place == "accepted" else 1)
+        found.append(counting(installation))
+    assert found[0] == found[1]
+    assert found[0]["data set"] == found[0]["bought"] == sorted(goods)
+
+
+def counting(here: Installation) -> dict[str, list[str]]:
+    """The items whose events a data set is made of, and those that lists take for bought."""
+    with workspace(here, known_now(here), here.lake.event_files()) as space:
+        learned = [space.names["item_id"][code].as_py() for (code,) in space.connection.sql(_LEARNED).fetchall()]
+    everything = np.array(sorted(titles(here)), dtype=np.str_)
+    people = np.array(sorted(pseudonym(f"u{number}", here.key) for number in range(3)), dtype=np.str_)
+    taken = hidden(here, people, everything, {"purchase": "ever"})
+    return {"data set": sorted(learned), "bought": everything[np.unique(taken.indices)].tolist()}
+
+
+_LEARNED = "SELECT DISTINCT item_id FROM events"

@@ -184,7 +184,7 @@ def test_over_many_chunks_rows_are_numbered_through(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lines.chunks, "__defaults__", (2000,))
-    path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing" for n in range(200)])
+    path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing %d" % n for n in range(200)])
     entry = ingest_segment.fn("segment", path)
     assert counts(entry) == {"read": 200, "accepted": 180, "quarantined": 20}
     assert [row["payload"]["line"] for row in rows(installation, quarantine)] == list(range(1, 201, 10))

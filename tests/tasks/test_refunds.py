@@ -71,6 +71,7 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
     batch = {"batch_id": ["b"], "started_at": pa.array([START + timedelta(days=9)], pa.timestamp("us", tz="UTC"))}
     with duckdb.connect() as connection:
         connection.register("batches", pa.table(batch))
+        connection.register("unsold", pa.schema({"item_id": pa.string()}).empty_table())
         connection.register("aliases", pa.schema({"device": pa.string(), "known": pa.string()}).empty_table())
         yield connection, str(file)
 
