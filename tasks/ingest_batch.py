@@ -101,7 +101,7 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
             else:
                 intake.recall(part)
             advance(moved)
-    return sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)  # of a packed file more steps come than were foreseen
+    return sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)
 
 
 def close(intake: Intake, sample: pa.Table) -> None:

@@ -73,8 +73,8 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
 
 
 def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) -> Iterator[tuple[Part, int]]:
-    """All chunks of a file, each with the number of its bytes."""
-    first, catalogue, name = 0, Catalogue(), address.rpartition("/")[2]
+    """All chunks of a file, each with the number of bytes that were read for it."""
+    first, before, catalogue, name = 0, 0, Catalogue(), address.rpartition("/")[2]
     nobody = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     shape: Callable[[pa.Table], Shaped] = partial(
         segment.shape,
@@ -93,8 +93,9 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
         said = partial(updates_of, found, catalogue, last)
         told = _identified(found, intake.here.key)
         part = Part(events, names, told, named, len(found.routed), bad, said, found.cleaned)
-        yield part, int(pc.sum(pc.binary_length(rows[lines.TEXT])).as_py() or 0) + len(rows)
-        first += part.read
+        read = int(rows.schema.metadata[lines.READ])
+        yield part, read - before
+        first, before = first + part.read, read
 
 
 @task(description="One file of a Segment export: every line accounted for.")

@@ -11,7 +11,7 @@ from models.errors import TailorbirdError
 from models.escaping import for_terminal
 from tasks.sources.mappings import read
 from tasks.sources.parts import files_of
-from tasks.sources.places import LINES, TABLES, dead_links, shown
+from tasks.sources.places import LINES, TABLES, shown, skipped
 from tasks.sources.store_errors import StoreUnreachableError
 
 _WAITS_S: Final[list[float]] = [2, 8, 30]
@@ -39,8 +39,8 @@ def list_files(
     source = read(mapping, overrides)
     found = files_of(source, paths or [])
     for place in paths or filter(None, [getattr(source, "location", None)]):
-        for link in dead_links(place, (*LINES, *TABLES)):
-            _say(f"{shown(link)} is a link that leads nowhere; it is skipped")
+        for path, kind in skipped(place, (*LINES, *TABLES)):
+            _say(f"{shown(path)} is {kind}; it is skipped")
     for part, files in found.items():
         if not files:
             _say(f"no file for {part} is there; that part is skipped")

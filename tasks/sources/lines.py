@@ -18,16 +18,18 @@ CHUNK_BYTES = 64 * 1024 * 1024
 LONGEST = 4 * CHUNK_BYTES
 """Bytes of a line. What has no end before is no line, and would fill the memory."""
 ROW_NUMBER, OFFSET, TEXT = "row_number", "offset", "text"
+READ = b"read"
 
 
 def _open(path: Path) -> IO[bytes]:
     return cast(IO[bytes], gzip.open(path)) if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _blocks(path: Path, size: int) -> Iterator[memoryview]:
-    """Pieces of a file, each but the last ending with a line's end."""
+def _blocks(path: Path, size: int) -> Iterator[tuple[memoryview, int]]:
+    """Pieces of a file, each but the last ending with a line's end, and how much of the file was read by then."""
     rest = b""
     with _open(path) as file:
+        stored = cast(IO[bytes], file.fileobj) if isinstance(file, gzip.GzipFile) else file
         while True:
             block = bytearray(len(rest) + size)
             block[: len(rest)] = rest
@@ -35,7 +37,7 @@ def _blocks(path: Path, size: int) -> Iterator[memoryview]:
             over = end < len(block)
             cut = end if over else block.rfind(b"\n") + 1
             if cut:
-                yield memoryview(block)[:cut]
+                yield memoryview(block)[:cut], stored.tell()
             if over:
                 return
             rest = bytes(memoryview(block)[cut:end])
@@ -57,14 +59,15 @@ def _filled(file: IO[bytes], room: memoryview) -> int:
 def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
     """The lines of a file in order: `row_number`, `offset` (bytes, uncompressed), `text` (bytes, without the end).
 
+    The metadata `READ` of a chunk says how many bytes of the file, as it is stored, were read by then.
     The same file always gives the same chunks. Raises TailorbirdError when the file cannot be read to its end.
     """
     number = start = 0
     try:
-        for block in _blocks(path, size):
+        for block, read in _blocks(path, size):
             table = _lines(block, number, start)
             number, start = number + len(table), start + len(block)
-            yield table
+            yield table.replace_schema_metadata({READ: str(read)})
         if not number:
             raise TailorbirdError(f"{path} is empty: there is no line in it.")
     except (OSError, EOFError, zlib.error) as error:

@@ -18,6 +18,7 @@ LINES: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.
 TABLES: Final = (".parquet", ".csv", ".csv.gz")
 _PACKAGE: Final = "package:"
 _LONGEST_NAME: Final = 60
+_SPECIAL: Final = "a pipe, socket or device, and no file"
 
 
 def find(places: Sequence[str], endings: Sequence[str]) -> list[str]:
@@ -65,16 +66,18 @@ def is_folder(place: str) -> bool:
     return _kind(absolute(place)) == "folder"
 
 
-def dead_links(place: str, endings: Sequence[str]) -> Iterator[str]:
-    """Yield the links in a folder and below it that lead nowhere, or to themselves, and are named like files to read.
+def skipped(place: str, endings: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield what is named like a file to read, in a folder and below it, and is none, with what it is. `find` skips it.
 
-    `find` skips them.
+    Links that lead nowhere or to themselves, and pipes, sockets and devices: reading one might never end.
     """
     base = absolute(place)
     for folder, _, names in os.walk(base if not is_address(base) else ""):
         for path in (Path(folder, name) for name in sorted(names) if name.lower().endswith(tuple(endings))):
             if path.is_symlink() and not path.exists():
-                yield str(path)
+                yield str(path), "a link that leads nowhere"
+            elif not path.is_file():
+                yield str(path), _SPECIAL
 
 
 def nothing(place: str, endings: Sequence[str]) -> str:
@@ -84,6 +87,8 @@ def nothing(place: str, endings: Sequence[str]) -> str:
         return f"There is no bucket for {base}. Check its name, {ENDPOINT}."
     if _kind(base) == "folder":
         return f"There is no file in {base} or below it that ends with {', '.join(endings)}. Check the path."
+    if not is_address(base) and Path(base).exists():
+        return f"{base} is {_SPECIAL}. Copy what comes from it to a file, and give that."
     return f"There is no file {base}. Give a file, a folder, or a pattern such as export/**/*.gz."
 
 

@@ -45,3 +45,13 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(TailorbirdError, match="is empty"):
         list(lines.chunks(path))
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_chunks_say_how_much_of_the_stored_file_was_read(tmp_path: Path, name: str) -> None:
+    path, content = tmp_path / name, b"".join(b'{"number": %d}\n' % number for number in range(200_000))
+    path.write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    read = [int(rows.schema.metadata[lines.READ]) for rows in lines.chunks(path, 100_000)]
+    assert len(read) > 10
+    assert read == sorted(read)
+    assert 0 < read[0] < read[-1] == path.stat().st_size

@@ -7,7 +7,7 @@ import pytest
 
 from models.errors import TailorbirdError
 from tasks.sources import places
-from tasks.sources.places import LINES, TABLES, below, dead_links, fetched, find
+from tasks.sources.places import LINES, TABLES, below, fetched, find, skipped
 
 
 @pytest.fixture
@@ -66,8 +66,18 @@ def test_links_to_themselves_and_to_nothing_are_skipped_and_can_be_named(tmp_pat
         (tmp_path / name).symlink_to(target)
     (tmp_path / "a.jsonl").touch()
     assert find([str(tmp_path)], LINES) == [f"{tmp_path}/a.jsonl"]
-    assert list(dead_links(str(tmp_path), LINES)) == [f"{tmp_path}/gone.jsonl", f"{tmp_path}/self.jsonl"]
-    assert not list(dead_links("s3://bucket/a", LINES))
+    assert [path for path, _ in skipped(str(tmp_path), LINES)] == [f"{tmp_path}/gone.jsonl", f"{tmp_path}/self.jsonl"]
+    assert not list(skipped("s3://bucket/a", LINES))
+
+
+def test_pipes_and_devices_are_named_and_never_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert find([str(tmp_path)], LINES) == [f"{tmp_path}/a.jsonl"]
+    kind = "a pipe, socket or device, and no file"
+    assert list(skipped(str(tmp_path), LINES)) == [(f"{tmp_path}/pipe.jsonl", kind)]
+    with pytest.raises(TailorbirdError, match=f"pipe.jsonl is {kind}. Copy what comes from it"):
+        find([f"{tmp_path}/pipe.jsonl"], LINES)
 
 
 def test_a_file_whose_name_is_no_text_is_refused_by_an_escaped_name(tmp_path: Path) -> None:
