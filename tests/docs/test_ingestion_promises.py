@@ -1,5 +1,107 @@
-"""Promises of docs/ingestion.md that no other test keeps."""
+"""Promises of docs/ingestion.md: those that no other test keeps, and where the others are kept.
 
+- every row is in one place, and the counts add up (`tests/tasks/test_sift.py`)
+  test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place
+- an order of three products is three rows (`tests/models/shapes/test_segment.py`)
+  test_each_product_of_several_gets_an_id_of_its_own
+- each id once (`tests/tasks/test_ingest_events.py`)
+  test_every_row_is_accounted_for_and_every_accepted_event_is_in_the_lake_once
+- late (`tests/tasks/test_ingest_batch.py`)
+  test_what_comes_after_newer_events_of_its_source_is_marked_as_late
+- duplicate: good rows (`tests/tasks/test_ingest_events.py`)
+  test_rows_that_came_in_another_file_are_duplicates
+- duplicate: bad rows (`tests/tasks/test_waiting_rows.py`)
+  test_the_same_bad_rows_in_another_file_are_duplicates
+- suppressed (`tests/tasks/test_ingest_events.py`)
+  test_of_suppressed_users_nothing_is_stored
+- routed: outside `--from` and `--to` (`tests/tasks/test_ingest_batch.py`)
+  test_only_events_of_the_window_are_taken_and_the_others_are_counted_as_routed
+- the same file twice (`tests/tasks/test_ingest_events.py`)
+  test_the_same_file_again_changes_nothing
+- killed at any moment (`tests/tasks/test_ingest_events.py`)
+  test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next
+- a file that lacks a column (`tests/tasks/test_ingest_events.py`)
+  test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why
+- a file that cannot be read to its end (`tests/tasks/test_ingest_mappings.py`)
+  test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind
+- a batch that fails its suite (`tests/tasks/test_ingest_events.py`)
+  test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in
+- the other files come in (`tests/flows/test_ingest.py`)
+  test_a_file_that_is_refused_does_not_stop_the_others_and_is_named
+- no message quotes a value (`tests/tasks/test_canaries.py`)
+  test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store
+- nor a column's name (`tests/expectations/test_contract.py`)
+  test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated
+- any order of files (`tests/tasks/test_order_of_files.py`)
+  test_files_in_any_order_end_with_the_same
+- consent and refusals in any order (`tests/tasks/test_order_of_files.py`)
+  test_whatever_is_said_in_whatever_order_ends_the_same
+- a refusal takes traits and devices back (`tests/tasks/test_order_of_files.py`)
+  test_a_refusal_takes_traits_and_devices_back
+- a table replaces what it reads (`tests/tasks/test_tables_and_calls.py`)
+  test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
+- calls without an answer (`tests/tasks/test_order_of_files.py`)
+  test_who_says_nothing_of_consent_is_welcome_by_the_policy
+- of one id the first event (`tests/tasks/test_sift.py`)
+  test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
+- folders, patterns, hidden names (`tests/tasks/sources/test_places.py`)
+  test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers
+- addresses (`tests/tasks/sources/test_ingest_from_a_bucket.py`)
+  test_an_export_in_a_bucket_comes_in_as_from_a_folder
+- traits before the first event (`tests/tasks/test_order_of_files.py`)
+  test_who_tells_traits_before_the_first_event_is_known
+- ids through many steps, circles (`tests/tasks/test_dataset_known.py`)
+  test_each_device_is_whose_it_is_in_the_end
+- consent of the categories that matter (`tests/models/shapes/test_segment.py`)
+  test_consent_is_what_was_said_of_the_categories_that_matter
+- of who only refused nothing but that (`tests/tasks/test_segment_updates.py`)
+  test_of_who_never_agreed_only_the_refusal_is_kept
+- calls that carry no consent (`tests/tasks/test_ingest_segment.py`)
+  test_without_consent_no_event_and_what_somebody_says_last_counts
+- robots, the house, placeholders (`tests/tasks/test_ingest_batch.py`)
+  test_robots_the_house_and_nobody_wait_in_quarantine_and_are_no_users
+- limits (`tests/tasks/test_ingest_batch.py`)
+  test_limits_are_the_teams_own
+- cleaning is counted (`tests/tasks/test_ingest_batch.py`)
+  test_what_was_mended_and_where_a_batch_comes_from_is_written_down
+- no traits of who refused (`tests/tasks/test_tables_and_calls.py`)
+  test_of_who_refused_a_table_of_users_stores_no_traits
+- which files are whose (`tests/tasks/sources/test_parts.py`)
+  test_files_and_patterns_go_to_the_part_that_their_name_fits
+- ids stay text (`tests/tasks/test_ingest_mappings.py`)
+  test_what_was_exported_for_amazon_personalize_comes_in
+- events without an id (`tests/models/shapes/test_tabular.py`)
+  test_an_event_without_an_id_gets_one_of_what_it_says
+- `event_id_prefix` (`tests/models/shapes/test_tabular.py`)
+  test_tables_that_number_alike_are_told_apart_by_a_prefix
+- without a catalogue (`tests/tasks/test_ingest_batch.py`)
+  test_without_a_catalogue_every_item_is_taken_and_known_from_then_on
+- one table for all (`tests/tasks/test_one_table.py`)
+  test_events_items_and_users_are_read_from_one_table_of_texts
+- payloads are for owner and operator (`tests/serving/test_database_roles.py`)
+  test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator
+- pseudonyms, no words (`tests/tasks/test_ingest_events.py`)
+  test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger
+- a replay reads by the mapping of now (`tests/tasks/test_ingest_batch.py`)
+  test_a_replay_reads_waiting_rows_as_the_mended_mapping_does
+- a replay adds up (`tests/tasks/test_replay_quarantine.py`)
+  test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up
+- the page of a batch, the newest 20 (`tests/tasks/test_data_docs.py`)
+  test_only_the_newest_pages_are_kept
+- schedules (`tests/flows/test_schedules.py`)
+  test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it
+- missed slots (`tests/flows/test_schedules.py`)
+  test_of_the_slots_that_nobody_worked_on_one_is_run
+- PostgreSQL goes away (`tests/faults/test_interrupted.py`)
+  test_a_run_that_loses_its_database_stops_says_so_and_goes_on_when_it_is_asked_again
+- a killed run is settled by any ingest (`tests/tasks/test_ingest_batch.py`)
+  test_what_another_run_left_half_done_keeps_nothing_out
+- compaction changes no row (`tests/tasks/test_compact_lake.py`)
+  test_a_data_set_of_a_compacted_lake_has_the_same_content
+"""
+
+import re
+import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,10 +109,15 @@ from typing import Any
 import numpy as np
 import pytest
 from sqlalchemy import func, select
+from typer.main import get_command
 
+from expectations.events import RULES
+from expectations.limits import bounds
+from flows.__main__ import app
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, ingest_batches, items, users
+from models.shapes.segment_mapping import parse
 from tasks.dataset_events import workspace
 from tasks.dataset_known import known_now
 from tasks.histories import hidden
@@ -18,6 +125,7 @@ from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
 from tasks.replay_quarantine import replay_quarantine
+from tasks.sift import CONFLICT, UNREADABLE
 from tests.tasks.test_order_of_files import forget_all
 
 _HEAD = 'consent = "given"\nconsent_note = "by contract"\n'
@@ -190,3 +298,54 @@ def counting(here: Installation) -> dict[str, list[str]]:
 
 
 _LEARNED = "SELECT DISTINCT item_id FROM events"
+
+
+def test_a_corrected_mark_lets_routed_events_in(installation: Installation, team: Team) -> None:
+    events = team.file("events", "id,user,item,at", [f"{n},u1,item{n},2024-06-01T10:00:{n:02}Z" for n in range(30)])
+    catalogue = team.file("items", "item,title", [f"item{n},Title" for n in range(30)])
+    for mark, place in (("matches(item, '[0-9]{2}')", "routed"), ("item = 'item7'", "accepted")):
+        mapping = team.mapping("shop", f'{_EVENTS}{_CATALOGUE}not_merchandise = "{mark}"\n')
+        ingest_items.fn(mapping, catalogue)
+        assert added_up(ingest_events.fn(mapping, events))[place] == 20
+    assert len(counting(installation)["bought"]) == 29
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ingestion.md").read_text()
+
+
+def test_the_table_of_promises_names_tests_that_exist() -> None:
+    named = re.findall(r"\(`tests/(\S+\.py)`\)\n  (test_\w+)", __doc__ or "")
+    tests = Path(__file__).parents[1]
+    assert len(named) > 40
+    assert not [test for file, test in named if f"def {test}(" not in (tests / file).read_text()]
+
+
+def test_the_page_names_every_rule_that_puts_rows_into_quarantine() -> None:
+    lines = PAGE.partition("| rule |")[2].partition("\n\n")[0].splitlines()[2:]
+    named = {rule for line in lines for rule in re.findall(r"`(\w+)`", line.split("|")[1])}
+    assert named == {rule.id for rule in RULES} | {CONFLICT, UNREADABLE}
+
+
+def test_the_pages_mapping_is_one_and_its_figures_can_be_limited() -> None:
+    (whole,) = (text for text in re.findall(r"^```toml\n(.*?)^```$", PAGE, re.M | re.S) if 'kind = "segment"' in text)
+    content = tomllib.loads(whole)
+    mapping = parse(content, "page")
+    assert (mapping.unknown_items, mapping.traits) == ("quarantine", ["plan", "country"])
+    named = re.findall(r"`(\w+)`", PAGE.partition("What may be limited:")[2].partition("\n\n")[0])
+    assert len(named) > 5
+    limits = {"events": dict.fromkeys([*named, "null_item_id", "quantity_above_limit"], 1.0)}
+    assert bounds("events", parse(content | {"limits": limits}, "page").limits)["late_share"] == (None, 1.0)
+
+
+def test_the_pages_commands_exist() -> None:
+    known = get_command(app)
+    lines = [line for block in re.findall(r"^```sh\n(.*?)^```$", PAGE, re.M | re.S) for line in block.splitlines()]
+    asked = [part.split("#")[0].split()[1:] for line in lines for part in line.split("&&") if "tailorbird" in part]
+    assert len(asked) > 10
+    for words in asked:
+        group: Any = known
+        while hasattr(group, "commands"):
+            assert words[0] in group.commands, words
+            group, words = group.commands[words[0]], words[1:]
+        options = {option for parameter in group.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= options, words
