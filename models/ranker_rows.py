@@ -16,6 +16,8 @@ from models.most_popular import decay
 from models.recommender import State
 from models.training_data import TrainingData, index_of, words
 
+UNKNOWN: Final = -1
+"""The category of an item without one."""
 _HALF_LIFE: Final = 60.0
 _WORDS: Final = ("top_category", "top_brand")
 _CATEGORY: Final = ("category_baskets", "category_share", "share_of_category")
@@ -42,7 +44,7 @@ class RankerRows:
     """[n_items, g]; the last column is the item's share of its category."""
     pairs: Lookup
     category: NDArray[np.int32]
-    """[n_items] position of its category path; items without one share a position."""
+    """[n_items] position of its category path; UNKNOWN without one."""
     categories: Lookup
     """Per user and category: the decayed baskets and their share."""
 
@@ -51,11 +53,14 @@ class RankerRows:
         """The features at the data's cut, which its origin knows."""
         assert data.origin is not None
         known, n = data.origin.features(data.cut), len(data.items)
-        paths, category = np.unique(data.item_categories, return_inverse=True)
+        paths, position = np.unique(data.item_categories, return_inverse=True)
+        known_path = data.item_categories != ""
+        category = np.where(known_path, position, UNKNOWN).astype(np.int32)
         items = _matrix(known.items, _ITEM, index_of(words(known.items[ITEM_ID]), data.items))
         of_late = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
-        sold = np.bincount(category, of_late, minlength=len(paths))[category]
+        sold = np.bincount(position, of_late, minlength=len(paths))[position]
         share = np.divide(of_late, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
+        share[~known_path] = np.nan
         return cls(
             _matrix(known.users, _USER, index_of(words(known.users[USER_KEY]), data.users)),
             np.column_stack([items, share]),
@@ -65,7 +70,7 @@ class RankerRows:
                 n,
                 _matrix(known.pairs, _PAIR),
             ),
-            category.astype(np.int32),
+            category,
             _categories(data, category, len(paths)),
         )
 
@@ -74,12 +79,19 @@ class RankerRows:
         user, item = users[found.row], found.item
         parts = (
             found.scores,
-            self.categories.find(user, self.category[item], otherwise=0.0),
+            self._of_category(user, item),
             self.items.take(item, axis=0),
             self.pairs.find(user, item),
             self.users.take(user, axis=0),
         )
         return np.concatenate(parts, axis=1)
+
+    def _of_category(self, user: NDArray[np.int32], item: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [n, 2] what the user bought in the item's category; NaN for an item without one."""
+        category = self.category[item]
+        found = self.categories.find(user, np.maximum(category, 0), otherwise=0.0)
+        found[category == UNKNOWN] = np.nan
+        return found
 
     @staticmethod
     def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,9 +121,11 @@ def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | Non
 
 
 def _categories(data: TrainingData, category: NDArray[Any], n_categories: int) -> Lookup:
-    code = data.user.astype(np.int64) * n_categories + category[data.item]
+    weight, own = decay(data, _HALF_LIFE), category[data.item]
+    known = own != UNKNOWN
+    code = data.user[known].astype(np.int64) * n_categories + own[known]
     pairs, entry = np.unique(code, return_inverse=True)
-    baskets = np.bincount(entry, decay(data, _HALF_LIFE))
+    baskets = np.bincount(entry, weight[known], minlength=len(pairs))
     user, of = np.divmod(pairs, n_categories)
-    share = baskets / np.bincount(user, baskets, minlength=len(data.users))[user]
+    share = baskets / np.bincount(data.user, weight, minlength=len(data.users))[user]
     return Lookup.of(user, of, n_categories, np.column_stack([baskets, share]).astype(np.float32))

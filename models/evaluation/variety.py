@@ -40,14 +40,15 @@ class Catalogue:
 
         Novelty is the mean self-information of the items (Zhou et al. 2010; Vargas and Castells 2011). Diversity is
         the mean distance of two items of the list (Ziegler et al. 2005): 1 less the share of the levels of the
-        longer category path that both have in common; an item without a category shares none. Long tail is the share
-        of the items that are there (Abdollahpouri et al. 2019).
+        longer category path that both have in common; pairs in which a category is unknown are left out. Long tail is
+        the share of the items that are there (Abdollahpouri et al. 2019).
         """
         filled = ranked >= 0
         count = filled.sum(axis=1)
         surprise = np.where(filled, self.surprise[ranked], 0.0).sum(axis=1)
         rare = (filled & self.tail[ranked]).sum(axis=1)
-        apart, pairs, some = self._apart(ranked), count * (count - 1) / 2, np.where(count > 0, count, np.nan)
+        placed = (filled & (self.levels[ranked] >= 0).any(axis=2)).sum(axis=1)
+        apart, pairs, some = self._apart(ranked), placed * (placed - 1) / 2, np.where(count > 0, count, np.nan)
         with np.errstate(invalid="ignore"):
             return {"novelty": surprise / some, "diversity": apart / pairs, "long_tail": rare / some}
 
@@ -57,7 +58,7 @@ class Catalogue:
         depth = (levels >= 0).sum(axis=2)
         apart = np.zeros(len(ranked))
         for step in range(1, ranked.shape[1]):
-            both = (ranked[:, step:] >= 0) & (ranked[:, :-step] >= 0)
+            both = (depth[:, step:] > 0) & (depth[:, :-step] > 0)
             shared = ((levels[:, step:] == levels[:, :-step]) & (levels[:, step:] >= 0)).sum(axis=2)
             deeper = np.maximum(1, np.maximum(depth[:, step:], depth[:, :-step]))
             apart += np.where(both, 1 - shared / deeper, 0.0).sum(axis=1)

@@ -39,6 +39,11 @@ def test_lists_are_as_diverse_as_their_categories(catalogue: Catalogue) -> None:
     np.testing.assert_allclose(told, [(1 / 3 + 2 / 3 + 1 / 2) / 3, 1, np.nan])
 
 
+def test_of_items_without_categories_diversity_is_not_known(small) -> None:
+    bare = Catalogue.of(small([("a", item, 1, "1") for item in "xyz"]))
+    assert np.isnan(bare.variety(np.array([[0, 1, 2]], dtype=np.int32))["diversity"]).all()
+
+
 def naive_diversity(ranked: list[int]) -> float:
     """The definition once more, pair by pair."""
 
@@ -47,7 +52,7 @@ def naive_diversity(ranked: list[int]) -> float:
         shared = sum(a[: level + 1] == b[: level + 1] for level in range(min(len(a), len(b))))
         return 1 - shared / max(len(a), len(b), 1)
 
-    pairs = list(combinations([PATHS[item] for item in ranked if item >= 0], 2))
+    pairs = list(combinations([PATHS[item] for item in ranked if item >= 0 and PATHS[item]], 2))
     return sum(apart(*pair) for pair in pairs) / len(pairs) if pairs else np.nan
 
 
