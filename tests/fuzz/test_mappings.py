@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models.errors import TailorbirdError
 from models.shapes import mapping as tables
 from models.shapes import segment_mapping, tabular
+from models.shapes.choosing import chosen
 from models.shapes.mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
 from tasks.sources.mappings import SHIPPED, read
 
@@ -22,6 +23,7 @@ OFTEN = settings(max_examples=400, deadline=None, derandomize=True, database=Non
 WORDS = [
     "", " ", "\0", "a", "b", "at", "*", "**/*", "[", "(a+)+$", "%Y-%m-%d", "%", "%Q", "%s%s%s", "timestamp", "epoch_ms",
     "Europe/Berlin", "Mars/Olympus", "../x", "utf-16", "EUR", "given", "opt-in", "10.0.0.0/8", "1.2.3.4/99", "::1",
+    "latest", "a = 1", "number(a) > 1 and b is null", "sum(a)", "a; b", "((((",
     "view", "2024-01-01", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "x" * 3000, "'", '"',
 ]  # fmt: skip
 SCALARS = (
@@ -94,7 +96,10 @@ def tried(content: dict[str, Any]) -> None:
         if found.events:
             missing = [name for name in tabular.needed(found.events) if name not in ROWS.column_names]
             table = pa.table({**{name: ROWS[name] for name in ROWS.column_names}, **dict.fromkeys(missing, ROWS["a"])})
+            tabular.selected(table, found.events)
             tabular.events(table, found.events, found.spelling)
+        if found.items and set(tabular.needed(found.items)) <= set(ROWS.column_names):
+            chosen(tabular.items(ROWS, found.items, found.spelling).rows, "item_id", found.items.choices)
 
 
 ODD = [
@@ -108,6 +113,13 @@ ODD = [
         {"a": {}},
         {"a": 1},
         {"quantity": inf},
+        {"expr": "a"},
+        {"expr": "a * 2 > v", "name": "n"},
+        [{"expr": "if(v > 1, 'x', a)"}, "b"],
+        [{"name": "n", "expr": "a || b"}],
+        {"expr": {"expr": "a"}},
+        {"expr": 1},
+        {"title": "latest"},
         {"events": {"x": [10**400, 1]}},
     ),
     *(datetime.max.replace(tzinfo=timezone(-timedelta(hours=14))), datetime.min.replace(tzinfo=timezone.max)),
