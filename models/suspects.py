@@ -38,7 +38,7 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
     """
     reasons = f"""list_filter([
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
-            format('its id has no digit, but {{:.0f}} % of ids have one', 100 * digits) END,
+            format('its id has no digit, but {{:.1f}} % of ids have one', 100 * digits) END,
         CASE WHEN word <> '' THEN 'its title has the word ' || word END,
         CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END,
         CASE WHEN price = 0 THEN 'its price is 0' END,

@@ -26,7 +26,7 @@ def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (item("M", "Lantern"), "its id has no digit, but 98 % of ids have one"),
+        (item("M", "Lantern"), "its id has no digit, but 98.4 % of ids have one"),
         (item("C2", "CARRIAGE"), "its title has the word carriage"),
         (item("100", "Dotcomgiftshop Gift Voucher £20.00"), "its title has the word gift voucher"),
         (item("101", "Bank Charges"), "its title has the word bank charges"),
