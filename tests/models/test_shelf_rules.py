@@ -93,6 +93,13 @@ def test_a_cap_counts_by_so_many_levels_and_not_what_has_no_group() -> None:
     assert alike(three.group) == {"a", "b", "c", "e"}
 
 
+@pytest.mark.parametrize("paths", [["Everything"] * 5, [""] * 5])
+def test_a_category_of_all_items_and_missing_ones_cut_no_list_and_are_noted(paths: list[str]) -> None:
+    same, capped = catalogue(category=np.array(paths)), placement(k=4, cap={"category": 2})
+    assert ShelfRules.of(capped, same).limits == ()
+    assert any("so nothing is capped" in note for note in notes(capped, same))
+
+
 def test_only_caps_that_can_keep_something_out_are_looked_at() -> None:
     tight = ShelfRules.of(placement(cap={"category": 1, "brand": 2}), catalogue()).limits
     assert [(limit.groups, limit.most, limit.group.tolist()) for limit in tight] == [(1, 1, [0, 0, 1, 1, 1])]

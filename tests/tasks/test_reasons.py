@@ -4,6 +4,7 @@ import csv
 import random
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from serving.shelf import shelf
 from tasks.build_dataset import build_dataset, split_by
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
+from tasks.ingest_segment import ingest_segment
 from tasks.ingest_users import ingest_users
 from tasks.score_placement import score_placement
 from tests.conftest import FUEL, UNKNOWN
@@ -26,6 +28,7 @@ from tests.recount import Bought, Facts, Place, recounted
 from tests.tasks.shelves import Place as Placements
 from tests.tasks.shelves import placing
 from tests.tasks.stages import Stage
+from tests.tasks.test_ingest_segment import viewed, write
 
 OF_USERS = text("SELECT user_id, item_id, reason FROM recommendations_by_user_id WHERE placement = ANY (:names)")
 OF_ITEMS = text("SELECT for_item_id, item_id, reason FROM current_item_recommendations WHERE placement = ANY (:names)")
@@ -80,6 +83,15 @@ def test_every_reason_of_every_model_holds_in_the_raw_rows_of_a_shop_with_catego
     seen, false = recounted(places(stage.here, ["similar-items", "goes-well-with"]), facts)
     assert not false, false[:5]
     assert {"bought once", "bought", "bought_from", "bought_item", "together", "same_category"} <= {*found, *seen}
+
+
+def test_every_reason_of_a_newcomers_clicks_holds(stage: Stage, tmp_path: Path) -> None:
+    clicked = ("500006", "500007", "500013")
+    calls = [viewed(number, item) for number, item in enumerate([*clicked, clicked[0]])]
+    ingest_segment.fn("segment", write(tmp_path / "clicks", *calls))
+    facts = replace(facts_of_the_journey(stage), looked=frozenset(("ann", item) for item in clicked))
+    found = published_kinds(stage, facts, ["als", "item_knn", "content_based", "lightfm_hybrid"], ["home"])
+    assert {"looked", "looked_item", "looked_in"} <= set(found)
 
 
 def test_a_false_reason_is_found(stage: Stage) -> None:
