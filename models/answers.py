@@ -15,6 +15,7 @@ from models.in_turn import InTurn, Speaker
 from models.lists import Lists
 from models.ranking import NOBODY
 from models.reasons import DUE as BOUGHT_BEFORE
+from models.reasons import NONE
 from models.recent_buyers import popular_codes
 from models.recommender import FoldsInUsers, Recommender
 from models.retrieval import Factored
@@ -93,6 +94,10 @@ class Ranked(NamedTuple):
     """[m, k] positions in `texts`; -1 where there is no item."""
     texts: list[str]
     short: NDArray[np.str_]
+
+    def without(self, sentences: frozenset[str]) -> "Ranked":
+        """The same lists, where a reason that must not be shown claims nothing."""
+        return self._replace(texts=[NONE if text in sentences else text for text in self.texts]) if sentences else self
 
     def coded(self, codes: Callable[[list[str]], NDArray[np.int32]]) -> Lists:
         """The lists with the codes that the texts have elsewhere."""

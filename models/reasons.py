@@ -4,6 +4,7 @@ docs/recommendations.md lists what each kind counts, and from which evidence on 
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
@@ -90,6 +91,11 @@ def looked_in(category: str, items: int) -> str:
 def because(title: str, clicked: bool = False) -> str:
     """Return which item of the user's own speaks for another one; NONE where it has no title."""
     return f"{LOOKED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
+
+
+def naming(titles: Iterable[str]) -> frozenset[str]:
+    """Return the sentences that name one of these items as the user's own."""
+    return frozenset(because(title, clicked) for title in titles for clicked in (False, True)) - {NONE}
 
 
 def popular(customers: int) -> str:

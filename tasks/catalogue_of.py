@@ -43,3 +43,11 @@ def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placeme
         age_days=ages(here, items) if placement.rules.lifetime_days else unknown,
         available=available & ~nobody_kept(here, items),
     )
+
+
+def titles_not_for_sale(here: Installation) -> list[str]:
+    """Return the titles of items that are not available, but for those that an available item has too."""
+    shown = select(goods.c.title).where(goods.c.available)
+    hidden = select(goods.c.title).where(goods.c.available.is_(False), goods.c.title.is_not(None)).except_(shown)
+    with here.engine.connect() as connection:
+        return list(connection.execute(hidden).scalars())

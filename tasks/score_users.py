@@ -20,11 +20,12 @@ from models.errors import TailorbirdError
 from models.lists import Lists
 from models.placement import Placement
 from models.placement_rules import EVER
+from models.reasons import naming
 from models.shelf_notes import notes
 from models.shelf_rules import Catalogue, ShelfRules
 from models.training_data import index_of, words
 from tasks import publish
-from tasks.catalogue_of import catalogue_of
+from tasks.catalogue_of import catalogue_of, titles_not_for_sale
 from tasks.champion import Champion, champion
 from tasks.check_lists import Segments
 from tasks.histories import due, hidden
@@ -56,9 +57,11 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
+    unspeakable = naming(titles_not_for_sale(here))  # a champion may have learned before an item was marked
+
     def lists(said: Words) -> Iterator[Lists]:
         for part in answers.of_everybody(people, kept_out, wanted):
-            yield part.coded(said.codes)
+            yield part.without(unspeakable).coded(said.codes)
 
     shelf = shelf_of(name, placement, holder, made_from)
     groups = segments_of(here, holder["dataset_version"], people)

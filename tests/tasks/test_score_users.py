@@ -169,6 +169,21 @@ def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
     assert all(gone not in chosen for chosen in shown(stage).values())
 
 
+def test_a_reason_names_no_item_that_is_no_longer_available(stage: Any) -> None:
+    stage.promote("item_knn")
+    score_placement.fn(k=5)
+    before = [parse(reason) for reason in reasons(stage, key_of(stage, 0))]
+    named = {reason.parameters[0] for reason in before if reason and reason.kind == "bought_item"}
+    assert named, "this model names items"
+    with stage.here.engine.begin() as connection:
+        marked = update(items).where(items.c.title.in_(named)).values(available=False)
+        assert connection.execute(marked).rowcount
+    score_placement.fn(k=5)
+    after = reasons(stage, key_of(stage, 0))
+    assert len(after) == 5
+    assert not any(f"Because you bought {title}" in after for title in named)
+
+
 def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
     stage.promote()
     with pytest.raises(TailorbirdError, match="Only 61 items can be recommended"):
