@@ -4,6 +4,7 @@ docs/recommendations.md lists what each kind counts, and from which evidence on 
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -64,6 +65,15 @@ def parse(text: str) -> Reason | None:
         if found := re.fullmatch(pattern, text):
             return Reason(kind, found.groups())
     return None
+
+
+def shares(texts: Iterable[str], places: Iterable[int]) -> dict[str, float]:
+    """Return the share of all places that each kind of reason has, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for text, times in zip(texts, places, strict=True):
+        found = parse(text)
+        counts[found.kind if found else "other"] += times
+    return {kind: round(times / counts.total(), 4) for kind, times in counts.most_common() if times}
 
 
 def bought(days: int, first_day: int, last_day: int, cut_day: int) -> str:

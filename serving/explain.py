@@ -118,7 +118,7 @@ def _absence(asked: _Asked, item_id: str, length: int) -> str:
     if not length:
         return "The user's list is not published yet: run `tailorbird score`."
     if item < 0:
-        return "The model does not know the item: nobody had bought it when the model learned."
+        return "The model does not know the item: no purchase of it was kept when the model learned."
     if user < 0:
         return "The model has not learned from the user: clicks or traits make the list, or what is popular."
     scores = asked.model.scores(np.array([user], dtype=np.int32))[0]

@@ -35,6 +35,7 @@ class Looks:
     _rows: list[NDArray[np.int64]] = field(default_factory=list)
     _best: list[NDArray[np.float32]] = field(default_factory=list)
     _shown: NDArray[np.int64] = field(init=False)
+    _reasons: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     short: dict[str, int] = field(default_factory=dict)
     """Lists that are shorter than asked for, by what is said of it."""
 
@@ -48,6 +49,9 @@ class Looks:
         self._best.append(lists.scores[lists.lengths > 0, 0])
         listed = lists.items[(lists.items >= 0) & (lists.items < len(self._shown))]
         self._shown += np.bincount(listed, minlength=len(self._shown))
+        counts = np.bincount(lists.reasons[lists.reasons >= 0], minlength=len(self._reasons))
+        counts[: len(self._reasons)] += self._reasons
+        self._reasons = counts
         for why, times in zip(*np.unique(lists.short[lists.short != ""], return_counts=True), strict=True):
             self.short[str(why)] = self.short.get(str(why), 0) + int(times)
         return lists
@@ -73,6 +77,11 @@ class Looks:
     def shown(self) -> NDArray[np.int64]:
         """[n] on how many lists each item is."""
         return self._shown
+
+    @property
+    def reasons(self) -> NDArray[np.int64]:
+        """Return at how many places the reason of each code stands."""
+        return self._reasons
 
 
 def check_lists(

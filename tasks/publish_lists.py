@@ -16,6 +16,7 @@ from infra.installation import Installation
 from models.evaluation.variety import concentration
 from models.lists import Lists
 from models.placement import Placement
+from models.reasons import shares
 from tasks import batch_tables, publish
 from tasks.check_lists import BatchUnsoundError, Looks, Segments, by_segment, check_lists, kept_from
 from tasks.ledger import BatchBusyError, hold
@@ -122,7 +123,7 @@ def _make(here: Installation, work: Work, mine: publish.Claim, before: int | Non
             _load(connection, work, mine.batch_id, looks, words)
             _write_words(connection, work, mine.batch_id, looks, words)
             batch_tables.analyze(connection, mine.batch_id)
-            summary = _checked(connection, work, mine.batch_id, before, looks)
+            summary = _checked(connection, work, mine.batch_id, before, looks) | {"reasons": _reasons(looks, words)}
             counts = {"users": looks.rows.num_rows, "recommendations": int(looks.shown.sum())}
             publish.mark(connection, mine, status=publish.CHECKED, summary=summary, **counts)
     except BatchUnsoundError as error:
@@ -158,6 +159,13 @@ def _write_words(connection: Connection, work: Work, batch_id: int, looks: Looks
     batch_tables.write_words(connection, batch_id, "batch_items", named)
     said = ((code, word) for word, code in words.code.items())
     batch_tables.write_words(connection, batch_id, "batch_reasons", said)
+
+
+def _reasons(looks: Looks, words: Words) -> dict[str, float]:
+    """The share of each kind of reason; codes were given in the order of the words."""
+    places = np.zeros(len(words.code), dtype=np.int64)
+    places[: len(looks.reasons)] = looks.reasons
+    return shares(words.code, places.tolist())
 
 
 def _checked(connection: Connection, work: Work, batch_id: int, before: int | None, looks: Looks) -> dict[str, Any]:

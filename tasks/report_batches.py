@@ -34,5 +34,6 @@ def _line(batch: Batch) -> dict[str, Any]:
     names = ("placement", "batch_id", "model_version", "users", "recommendations", "status")
     said = {name: batch[name] for name in names}
     said["coverage"], said["kept from before"] = summary.get("coverage"), summary.get("kept_from_before")
+    said["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
     said["shorter lists"] = "; ".join(f"{count}: {why}" for why, count in summary.get("short", {}).items())
     return said | {"rules that match nothing": "; ".join(summary.get("notes", []))}
