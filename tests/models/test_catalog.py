@@ -4,13 +4,17 @@ import io
 from dataclasses import asdict, fields, replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models import catalog
 from models.catalog import CATALOG
+from models.dataset import Dataset
+from models.reasons import parse
 from models.recommender import Recommender
 from models.space import Choice
 from models.training_data import TrainingData
+from tests.models.conftest import CUT, CUTS, make_shop
 
 KINDS = sorted(CATALOG)
 
@@ -75,7 +79,7 @@ def test_every_pick_has_a_reason_also_for_strangers(model: Recommender) -> None:
     items = np.tile(np.arange(len(model.items), dtype=np.int32), len(model.users) + 1)
     reasons = model.reasons(users, items)
     assert len(reasons) == len(users)
-    assert all(0 < len(reason.strip()) < 120 for reason in reasons)
+    assert all(parse(reason) and len(reason) < 120 for reason in reasons)
 
 
 def test_a_stored_model_answers_as_before(model: Recommender) -> None:
@@ -141,3 +145,20 @@ def test_an_unknown_model_is_refused_with_those_there_are() -> None:
 def test_an_unknown_setting_is_refused_with_those_there_are() -> None:
     with pytest.raises(catalog.UnknownSettingError, match=r"no setting depth; it has: due_exponent, half_life_days"):
         catalog.config("own_frequency", {"depth": 3})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_categories_and_brands_a_model_learns_explains_and_comes_back(kind: str) -> None:
+    shop = make_shop(seed=1, n_users=20)
+    bare = shop.items
+    for column in ("category", "brand"):
+        bare = bare.set_column(bare.column_names.index(column), column, pa.nulls(len(bare), pa.string()))
+    data = Dataset(CUTS, shop.interactions, shop.users, bare).training_data(CUT)
+    model = fitted(kind, data)
+    assert np.isfinite(model.scores(everybody(model))).any(axis=1).all()
+    users, items = np.repeat(everybody(model), len(data.items)), np.tile(np.arange(45, dtype=np.int32), 20)
+    reasons = model.reasons(users, items)
+    found = {reason.kind for text in set(reasons) if (reason := parse(text))}
+    assert not found & {"bought_from", "same_category"}
+    again = catalog.from_state(kind, asdict(model.config), model.state())
+    assert again.reasons(users, items) == reasons
