@@ -66,6 +66,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.gate
 	$(BIN)/python -m benchmarks.score
 	$(BIN)/python -m benchmarks.drift
+	$(BIN)/python -m benchmarks.foreign_shop
 
 # Names, versions and hashes only: where packages come from is the machine's business, not the project's.
 # Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.
