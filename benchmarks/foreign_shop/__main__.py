@@ -7,6 +7,7 @@ yours with the same eight columns (CSV or Parquet) in place of the made-up one. 
 import argparse
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,9 @@ import pandas as pd
 
 from benchmarks.figures import FOLDER, publish
 from benchmarks.foreign_shop import ledger_recount, lists_recount
-from benchmarks.foreign_shop.export import SERVICES, export
+from benchmarks.foreign_shop.export import export
 from benchmarks.foreign_shop.files import read, write_export, write_renamed
+from benchmarks.foreign_shop.history import services_of
 from benchmarks.foreign_shop.installation import Shop, installed
 
 SEED: Final = 11
@@ -23,7 +25,7 @@ SEED: Final = 11
 SIZE: Final = (2_000, 1_500)
 """Items and customers."""
 SMALL: Final = (500, 500)
-MAPPING: Final = Path(__file__).with_name("mapping.toml")
+CONSENT: Final = ("--consent", "given", "--consent-note", "nobody is asked: the customers are made up")
 ZERO: Final = (
     "ledger_difference",
     "reasons_false",
@@ -45,7 +47,7 @@ def main() -> None:
     folder = (FOLDER / "foreign-shop").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     if asked.table:
-        rows, never_kept = read(asked.table), None
+        rows, never_kept = read(asked.table), tuple[str, ...]()
     else:
         made = export(*(SMALL if asked.small else SIZE), asked.seed)
         rows, never_kept = made.rows, made.never_kept
@@ -59,18 +61,19 @@ def main() -> None:
         sys.exit(f"Missed: {', '.join(missed)}. The examples are above.")
 
 
-def taken(shop: Shop, rows: pd.DataFrame, folder: Path, never_kept: tuple[str, ...] | None) -> dict[str, float]:
+def taken(shop: Shop, rows: pd.DataFrame, folder: Path, never_kept: Collection[str]) -> dict[str, float]:
     """Take the table all the way; returns the figures."""
+    services = services_of(rows)
     first, renamed = write_export(rows, folder), write_renamed(rows, folder)
-    entries = shop.ask("ingest", "wholesale", str(first), "--mapping", str(MAPPING))
-    figures = ledger_recount.differences(rows, entries)
-    again = shop.ask("ingest", "wholesale", str(renamed), "--mapping", str(MAPPING))
+    entries = shop.ask("ingest", "wholesale", str(first), *CONSENT)
+    figures = ledger_recount.differences(rows, entries, services)
+    again = shop.ask("ingest", "wholesale", str(renamed), *CONSENT)
     figures |= ledger_recount.of_renamed(again)
     shop.run("features")
     shop.run("train")
     figures |= _promoted(shop, shop.ask("review"))
     shop.run("score")
-    return figures | lists_recount.figures(shop, rows, frozenset(SERVICES), never_kept)
+    return figures | lists_recount.figures(shop, rows, services, never_kept)
 
 
 def _promoted(shop: Shop, review: dict[str, Any]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from benchmarks.foreign_shop.items import DAYS, Items, made
 from benchmarks.foreign_shop.orders import HOME, Lines, countries, ordered
 
 START: Final = datetime(2024, 12, 1)
-SERVICES: Final = {
+_SERVICES: Final = {
     "POST": "POSTAGE",
     "DOT": "DOTCOM POSTAGE",
     "C2": "CARRIAGE",
@@ -29,6 +29,7 @@ SERVICES: Final = {
     "gift_0001_20": "Dotcomgiftshop Gift Voucher £20.00",
 }
 """What an invoice may have besides goods, by its code."""
+SERVICES: Final = frozenset(code.upper() for code in _SERVICES)
 NOTES: Final = ("check", "?", "damaged", "smashed", "wrongly marked", "found", "Thrown away", "missing", "adjustment")
 """What the warehouse writes instead of a title, in rows without a customer and a price."""
 
@@ -45,7 +46,6 @@ class Export:
 
     rows: pd.DataFrame
     """In order of time; the invoice's date as datetime64, the customer as text such as `12346.0`, null for guests."""
-    services: tuple[str, ...]
     never_kept: tuple[str, ...]
     """Codes of goods whose every sale was cancelled."""
 
@@ -57,10 +57,11 @@ def export(n_items: int, n_customers: int, seed: int) -> Export:
     lines = ordered(items, n_customers, random)
     country = countries(n_customers, random)
     sold = _sold(items, lines, country, random)
+    more = sold.sample(frac=0.01, random_state=seed)
+    sold = pd.concat([sold, more.assign(Quantity=more["Quantity"] + 1)], ignore_index=True)
     never_kept = items.codes[random.choice(n_items, size=max(3, n_items // 300), replace=False)]
     parts = [
         sold,
-        sold.sample(frac=0.01, random_state=seed).assign(Quantity=lambda lines: lines["Quantity"] + 1),
         _cancelled(sold, never_kept, random),
         _services(sold, random),
         _notes(items, random),
@@ -68,7 +69,7 @@ def export(n_items: int, n_customers: int, seed: int) -> Export:
     rows = pd.concat(parts, ignore_index=True)
     rows = pd.concat([rows, rows.sample(frac=0.01, random_state=seed)])
     rows = rows.sort_values(["InvoiceDate", "InvoiceNo", "StockCode"], kind="stable").reset_index(drop=True)
-    return Export(rows[list(_COLUMNS)], tuple(SERVICES), tuple(never_kept.tolist()))
+    return Export(rows[list(_COLUMNS)], tuple(never_kept.tolist()))
 
 
 def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
@@ -79,6 +80,8 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
     discount = np.where(quantity >= 24, 0.8, 1.0)
     price = np.round(items.price[lines.item] * discount, 2)
     price[random.random(len(price)) < 0.0005] = 0.0
+    codes = pd.Series(items.codes[lines.item])
+    misspelt = random.random(len(codes)) < 0.01
     titles = items.titles[lines.item].astype(object)
     odd = random.random(len(titles)) < 0.02
     titles[odd] = [f" {title.title()} " if at % 2 else f"{title} " for at, title in enumerate(titles[odd])]
@@ -87,7 +90,7 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
     return pd.DataFrame(
         {
             "InvoiceNo": (_FIRST_INVOICE + lines.order).astype(str),
-            "StockCode": items.codes[lines.item],
+            "StockCode": codes.mask(misspelt, codes.str.lower() + " "),
             "Description": titles,
             "Quantity": quantity,
             "InvoiceDate": pd.to_datetime(START) + pd.to_timedelta(lines.second, unit="s"),
@@ -100,10 +103,11 @@ def _sold(items: Items, lines: Lines, country: NDArray[np.str_], random: np.rand
 
 def _cancelled(sold: pd.DataFrame, never_kept: NDArray[np.str_], random: np.random.Generator) -> pd.DataFrame:
     """Cancellations: without a word about their invoice, of all pieces or of some, days later; some of older orders."""
-    whole = sold["StockCode"].isin(never_kept).to_numpy()
-    chosen = sold[whole | (random.random(len(sold)) < 0.02)].copy()
-    kept_whole = chosen["StockCode"].isin(never_kept).to_numpy()
-    part = (random.random(len(chosen)) < 0.3) & ~kept_whole
+    codes = sold["StockCode"].str.strip().str.upper()
+    whole = codes.isin(never_kept).to_numpy()
+    cancelled = whole | (random.random(len(sold)) < 0.02)
+    chosen = sold[cancelled].copy()
+    part = (random.random(len(chosen)) < 0.3) & ~whole[cancelled]
     chosen["Quantity"] = -np.where(part, np.maximum(1, chosen["Quantity"] // 2), chosen["Quantity"])
     later = chosen["InvoiceDate"] + pd.to_timedelta(random.integers(1, 40, size=len(chosen)) * 1440 + 7, unit="min")
     chosen["InvoiceDate"] = later.clip(upper=pd.to_datetime(START + timedelta(days=DAYS)))
@@ -119,10 +123,10 @@ def _services(sold: pd.DataFrame, random: np.random.Generator) -> pd.DataFrame:
     invoices = sold.drop_duplicates("InvoiceNo")
     likely = np.where(invoices["Country"] == HOME, 0.12, 0.9)
     chosen = invoices[random.random(len(invoices)) < likely].copy()
-    codes = np.array(list(SERVICES))
+    codes = np.array(list(_SERVICES))
     weight = np.array([0.6, 0.1, 0.08, 0.1, 0.05, 0.02, 0.02, 0.01, 0.01, 0.01])
     chosen["StockCode"] = random.choice(codes, size=len(chosen), p=weight)
-    chosen["Description"] = chosen["StockCode"].map(SERVICES)
+    chosen["Description"] = chosen["StockCode"].map(_SERVICES)
     chosen["UnitPrice"] = np.round(random.lognormal(2.5, 1.0, size=len(chosen)), 2)
     discount = (chosen["StockCode"] == "D").to_numpy()
     chosen["Quantity"] = np.where(discount, -1, 1)

@@ -12,8 +12,10 @@ from typing import Final
 
 import pandas as pd
 
-MOST_PIECES: Final = 10_000
+MOST_PIECES: Final = 100_000
 """Of one line; what the mapping allows."""
+ZONE: Final = "Europe/London"
+"""Of the table's times, as the mapping says."""
 LINE: Final = ["InvoiceNo", "StockCode", "Quantity", "UnitPrice"]
 """What makes a line of an invoice; another one that is alike is a repeat."""
 
@@ -29,6 +31,19 @@ class Purchase:
     left: float
 
 
+def tidy(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows with codes in one spelling and times in UTC (without a zone)."""
+    moments = rows["InvoiceDate"].dt.tz_localize(ZONE, ambiguous=True, nonexistent="shift_forward")
+    utc = moments.dt.tz_convert("UTC").dt.tz_localize(None)
+    return rows.assign(StockCode=rows["StockCode"].str.strip().str.upper(), InvoiceDate=utc)
+
+
+def services_of(rows: pd.DataFrame) -> frozenset[str]:
+    """Return the codes that are no goods: goods have five digits and perhaps a letter, in any table of this kind."""
+    codes = pd.Series(rows["StockCode"].str.strip().str.upper().unique())
+    return frozenset(codes[~codes.str.match(r"\d{5}")])
+
+
 def of_customers(rows: pd.DataFrame) -> pd.DataFrame:
     """Return the rows that name a customer, as `user`."""
     known = rows[rows["CustomerID"].notna()]
@@ -42,7 +57,10 @@ def sound(rows: pd.DataFrame, services: Collection[str]) -> pd.Series:
 
 
 def kept(rows: pd.DataFrame, services: Collection[str], until: pd.Timestamp) -> tuple[list[Purchase], set[str]]:
-    """Return the purchases before `until` of which a piece was kept, and the items of which nobody kept any."""
+    """Return the purchases before `until` of which a piece was kept, and the items of which nobody kept any.
+
+    `rows` are tidy.
+    """
     known = of_customers(rows)
     known = known[sound(known, services) & (known["InvoiceDate"] < until)].drop_duplicates([*LINE, "user"])
     cancelled = known["InvoiceNo"].str.startswith("C")

@@ -5,18 +5,17 @@ from typing import Any, Final
 
 import pandas as pd
 
-from benchmarks.foreign_shop.export import SERVICES
-from benchmarks.foreign_shop.history import LINE, of_customers, sound
+from benchmarks.foreign_shop.history import LINE, of_customers, sound, tidy
 
 COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 
 
-def expected(rows: pd.DataFrame, services: Collection[str] = tuple(SERVICES)) -> dict[str, int]:
+def expected(rows: pd.DataFrame, services: Collection[str]) -> dict[str, int]:
     """Return what should become of the events of the table.
 
     Guests and services are routed. Of equal lines one counts; the others are duplicates, whether they are sound or not.
     """
-    known = of_customers(rows)
+    known = of_customers(tidy(rows))
     goods = known[~known["StockCode"].isin(services)]
     first = goods[~goods.duplicated([*LINE, "user", "InvoiceDate"])]
     accepted = int(sound(first, services).sum())
@@ -30,10 +29,12 @@ def expected(rows: pd.DataFrame, services: Collection[str] = tuple(SERVICES)) ->
     }
 
 
-def differences(rows: pd.DataFrame, entries: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+def differences(
+    rows: pd.DataFrame, entries: Sequence[Mapping[str, Any]], services: Collection[str]
+) -> dict[str, float]:
     """Compare the ledger's line of the events with the count, and print both where they differ."""
     entry = next(entry for entry in entries if entry["dataset"] == "events")
-    wanted = expected(rows)
+    wanted = expected(rows, services)
     for name in COUNTS:
         if entry[name] != wanted[name]:
             print(f"ledger: {name} is {entry[name]:,}, counted {wanted[name]:,}")

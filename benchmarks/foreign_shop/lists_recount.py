@@ -1,12 +1,13 @@
 """What is wrong with the published lists: reasons that are false, services, junk for a title, and goods nobody kept."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Final
 
 import pandas as pd
 
 from benchmarks.foreign_shop.export import NOTES
-from benchmarks.foreign_shop.history import kept
+from benchmarks.foreign_shop.history import kept, tidy
 from benchmarks.foreign_shop.installation import Shop
 from benchmarks.foreign_shop.reasons_recount import Facts, Place, false
 
@@ -18,13 +19,12 @@ WHERE version = (SELECT dataset_version FROM promotions ORDER BY promotion_id DE
 _SHOWN: Final = 5
 
 
-def figures(
-    shop: Shop, rows: pd.DataFrame, services: frozenset[str], never_kept: tuple[str, ...] | None
-) -> dict[str, float]:
+def figures(shop: Shop, rows: pd.DataFrame, services: Collection[str], never_kept: Collection[str]) -> dict[str, float]:
     """Count over all live lists, and print some examples of each fault."""
     cut = pd.Timestamp(int(shop.query(_CUT)["cut"][0]), unit="s")
+    rows = tidy(rows)
     purchases, cancelled = kept(rows, services, cut)
-    cancelled |= set(never_kept or ())
+    cancelled |= set(never_kept)
     facts = Facts.of(purchases, rows, cut)
     of_users, of_items = shop.query(_OF_USERS), shop.query(_OF_ITEMS)
     places = [Place(r.owner, "", r.item_id, r.reason) for r in of_users.itertuples()]
