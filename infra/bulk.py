@@ -1,7 +1,7 @@
 """Bulk loading with COPY, the only way in that is fast enough."""
 
 import io
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -80,14 +80,17 @@ def upsert(
     names: Sequence[str],
     rows: Iterable[Sequence[Any]],
     changes: Mapping[str, str] = MappingProxyType({}),
+    before: Callable[[str], None] = lambda _staging: None,
 ) -> int:
     """Load rows whose key is the first of `names`; of a row that is there already the other columns are replaced.
 
-    `changes` gives the SQL of what a column becomes instead, of `excluded.…` and of what the table has.
+    `changes` gives the SQL of what a column becomes instead, of `excluded.…` and of what the table has. `before` gets
+    the name of the temporary table that the rows are in, right before they are taken over.
     """
     key, *others = names
     staging = _staging(connection, table)
     count = copy(connection, staging, names, rows)
+    before(staging)
     changed = ", ".join(f"{name} = {changes.get(name, f'excluded.{name}')}" for name in others)
     _take_over(connection, table, staging, names, f"({key}) DO UPDATE SET {changed}")
     return count

@@ -28,6 +28,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     # Every process compares its keys and its `var` with these.
     "public.installation_fingerprints": dict.fromkeys((READER, SERVING, INGEST), READ),
     "public.aliases": {INGEST: WRITE},
+    "public.item_history": {INGEST: "SELECT INSERT UPDATE"},
+    "public.user_history": {INGEST: WRITE},
     "public.ingest_batches": {SERVING: READ, INGEST: WRITE},
     "public.ingest_chunks": {SERVING: READ, INGEST: WRITE},
     "public.ingest_updates": {INGEST: WRITE},

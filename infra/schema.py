@@ -80,6 +80,24 @@ users = Table(
     moment("refused_at"),
 )
 
+
+def _history(name: str, key: str) -> Table:
+    """What the values of an item or a user were, each from when on."""
+    return Table(
+        name,
+        metadata,
+        Column(key, Text, primary_key=True),
+        Column("name", Text, primary_key=True),
+        Column("since", DateTime(timezone=True), primary_key=True),
+        Column("value", Text),
+        comment="Values that changed: each counts from `since` on, until the next one. A value without a row here has "
+        "never changed since it was first known.",
+    )
+
+
+item_history = _history("item_history", "item_id")
+user_history = _history("user_history", "user_key")
+
 aliases = Table(
     "aliases",
     metadata,

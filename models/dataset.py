@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 
 from models import columns
+from models.attributes import NO_HISTORY, as_known
 from models.evaluation.holdout import targets
 from models.feature_tables import feature_tables
 from models.features.rows import DAY
@@ -32,6 +33,9 @@ class Dataset:
     interactions: pa.Table
     users: pa.Table
     items: pa.Table
+    item_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
+    user_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
+    """Values that changed, as `models.attributes.as_known` reads them."""
     stored: Callable[[str, int], pa.Table | None] = _nothing
     """A table of features, by its name in `TABLES`, as it was written at a cut; None for other moments."""
     _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)
@@ -51,13 +55,24 @@ class Dataset:
         """The features at a moment: as stored, or worked out from the purchases."""
         return FeatureTables(*(self._table(name, cut) for name in TABLES))
 
+    def traits(self, cut: int) -> pa.Table:
+        """`user_key` and the traits that were known at a moment (epoch s), one row per user."""
+        return as_known(self.users, columns.USER_KEY, self.user_history, cut)
+
+    def catalogue(self, cut: int) -> pa.Table:
+        """The items as they were known at a moment (epoch s)."""
+        return as_known(self.items, columns.ITEM_ID, self.item_history, cut)
+
     def _table(self, name: str, cut: int) -> pa.Table:
         """One of them: those of pairs are many, and most models do without."""
         if (name, cut) not in self._opened:
             rows = self.stored(name, cut)
-            made = {name: rows} if rows is not None else feature_tables(self.interactions, self.items, cut).by_name()
+            made = {name: rows} if rows is not None else self._worked_out(cut)
             self._opened.update({(table, cut): rows for table, rows in made.items()})
         return self._opened[name, cut]
+
+    def _worked_out(self, cut: int) -> dict[str, pa.Table]:
+        return feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
 
     def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
         """What `work` gave for that key before; else what it gives now, kept as long as the data set is open."""
@@ -74,8 +89,8 @@ class Dataset:
         """Everything known before a moment (epoch s). Raises NoHistoryError when that is nothing."""
         then_users, then_items = (self._table(name, cut) for name in ("user_features", "item_features"))
         traits = [name for name in self.users.column_names if name != columns.USER_KEY]
-        users = _joined(self.users, then_users, columns.USER_KEY)
-        items = _joined(self.items, then_items, columns.ITEM_ID)
+        users = _joined(self.traits(cut), then_users, columns.USER_KEY)
+        items = _joined(self.catalogue(cut), then_items, columns.ITEM_ID)
         return build(self.interactions, users, items, cut, (*traits, *USER_TAGS), _ITEM_TAGS, origin=self)
 
     def holdout(self, data: TrainingData, end: int) -> Any:

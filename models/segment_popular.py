@@ -72,7 +72,8 @@ class SegmentPopular:
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from features and traits: give it data of a data set.")
-        features, traits = (_of(data, table) for table in (data.origin.features(data.cut).users, data.origin.users))
+        tables = data.origin.features(data.cut).users, data.origin.traits(data.cut)
+        features, traits = (_of(data, table) for table in tables)
         segments = Segments.fit(features, traits, seed)
         assigned = segments.assign(features, traits)
         own = assigned[config.segments].take(pc.index_in(_keys(data), value_set=assigned[USER_KEY])).to_pylist()

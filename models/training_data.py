@@ -26,9 +26,8 @@ class NoHistoryError(TailorbirdError):
 class Origin(Protocol):
     """The data set that training data come from, for models that also learn from how things stood before."""
 
-    @property
-    def users(self) -> pa.Table:
-        """`user_key` and traits, one row per user."""
+    def traits(self, cut: int) -> pa.Table:
+        """`user_key` and the traits known at that moment, one row per user."""
 
     def training_data(self, cut: int) -> "TrainingData":
         """Everything known before a moment (epoch s)."""

@@ -29,7 +29,7 @@ from tasks.progress import progress
 from tasks.segment_users import segment_users
 from tasks.steady_keys import steady_keys
 
-FORMAT: Final = 5
+FORMAT: Final = 6
 
 
 class NoEventsError(TailorbirdError):

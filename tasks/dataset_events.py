@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ import pyarrow.compute as pc
 
 from infra.installation import Installation
 from models import columns
+from models.attributes import as_known
 from models.features.rows import Frame
 from models.sql import texts
 from tasks.lake_sql import KNOWN, OWNER, RECEIVED, SAID
@@ -45,6 +47,10 @@ _EVENTS: Final = f"""
 _WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = said.event_id"
 # The ids of events are not read if nothing was refunded.
 _WITHOUT_STATES: Final = 'CROSS JOIN (SELECT NULL::BIGINT AS since, NULL::BIGINT AS "until", NULL::DOUBLE AS share)'
+_SHELF: Final = """
+    SELECT goods.code AS item_id, category, brand, price, available FROM {catalogue} JOIN goods USING (item_id)
+    WHERE goods.code IN (SELECT item_id FROM events)
+"""
 _NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 """The tables that say which number stands for whom and what."""
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
@@ -62,6 +68,9 @@ class Known:
     """`device` and `known`, the key of its user."""
     batches: pa.Table
     """`batch_id` and `started_at` of the committed ones."""
+    item_history: pa.Table
+    user_history: pa.Table
+    """Values that changed, as `models.attributes.as_known` reads them."""
 
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
@@ -78,6 +87,7 @@ class Workspace:
     names: Mapping[str, pa.Array]
     """The users and items by their numbers."""
     refunds: Refunds = NO_REFUNDS
+    known: Known | None = None
     _kept: set[str] = field(default_factory=set)
     _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -101,9 +111,15 @@ class Workspace:
         """All events, for `models.features`."""
         return nw.from_native(self.connection.table("events"))
 
-    def items(self) -> Frame:
-        """The catalogue, for `models.features`."""
-        return nw.from_native(self.connection.table("shelf"))
+    def items(self, moment: int) -> Frame:
+        """The catalogue as it was known at a moment (epoch s), for `models.features`."""
+        if self.known is None or not self.known.item_history.num_rows:
+            return nw.from_native(self.connection.table("shelf"))
+        return self.keep(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
+
+    def _catalogue(self, known: Known, moment: int) -> Frame:
+        self.connection.register("catalogue_then", as_known(known.items, columns.ITEM_ID, known.item_history, moment))
+        return nw.from_native(self.connection.sql(_SHELF.format(catalogue="catalogue_then")))
 
     def keep(self, frame: Callable[[], Frame], name: str) -> Frame:
         """Store a frame that is read several times, or find what was stored under this name."""
@@ -153,7 +169,7 @@ def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Wo
         connection.execute("ATTACH ':memory:' AS kept")
         refunds = _lay_out(connection, known, files)
         names = {key: _names(connection, table, key) for key, table in _NUMBERED.items()}
-        yield Workspace(connection, names, refunds)
+        yield Workspace(connection, names, refunds, known)
 
 
 def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> Refunds:
@@ -168,11 +184,7 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[st
     states = _WITH_STATES if refunds.matched else _WITHOUT_STATES
     for statement in (_GOODS, _EVENTS.format(states=states)):
         connection.execute(statement, {"files": files})
-    connection.execute(
-        """CREATE TABLE shelf AS
-        SELECT goods.code AS item_id, category, brand, price, available FROM catalogue JOIN goods USING (item_id)
-        WHERE goods.code IN (SELECT item_id FROM events)"""
-    )
+    connection.execute(f"CREATE TABLE shelf AS {_SHELF.format(catalogue='catalogue')}")
     return refunds
 
 

@@ -1,12 +1,25 @@
 """What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
 
 import pyarrow as pa
-from sqlalchemy import Connection, DateTime, cast, func, select, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Select,
+    case,
+    cast,
+    func,
+    select,
+    text,
+)
 
 from infra.bulk import read_table
 from infra.installation import Installation
-from infra.schema import aliases, ingest_batches, items, suppressions, users
+from infra.schema import aliases, ingest_batches, item_history, items, suppressions, user_history, users
 from models import columns
+from models.attributes import BEGINNING, NAME, SINCE, VALUE
 from tasks.dataset_events import Known
 from tasks.ledger import COMMITTED
 
@@ -20,17 +33,37 @@ _ITEMS = {
 def known_now(here: Installation) -> Known:
     """Everything as it stands."""
     with here.engine.connect() as connection:
-        return Known(_users(connection), _items(connection), _aliases(connection), _batches(connection))
+        return Known(
+            _users(connection),
+            _items(connection),
+            _aliases(connection),
+            _batches(connection),
+            _history(connection, item_history.c.item_id),
+            _history(connection, user_history.c.user_key, user_history.c.user_key.in_(_agreed())),
+        )
 
 
 def _users(connection: Connection) -> pa.Table:
     """Users with consent and their traits, one text column a trait."""
-    agreed = users.c.consent, users.c.user_key.not_in(select(suppressions.c.user_key))
+    agreed = (users.c.user_key.in_(_agreed()),)
     keys = func.jsonb_object_keys(users.c.attributes).label("name")
     names = connection.execute(select(keys).distinct().where(*agreed).order_by(text("name"))).scalars().all()
     traits = [users.c.attributes[name].astext for name in names]
     rows = select(users.c.user_key, *traits).where(*agreed).order_by(users.c.user_key)
     return read_table(connection, rows, dict.fromkeys((columns.USER_KEY, *names), pa.string()))
+
+
+def _agreed() -> Select[tuple[str]]:
+    return select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(select(suppressions.c.user_key)))
+
+
+def _history(connection: Connection, key: Column[str], *which: ColumnElement[bool]) -> pa.Table:
+    """The values that changed; what counts from the beginning has the earliest time there is."""
+    entry = key.table.c
+    since = case((func.isfinite(entry.since), func.round(func.extract("epoch", entry.since))), else_=BEGINNING)
+    rows = select(key, entry.name, cast(since, BigInteger).label(SINCE), entry.value).where(*which)
+    kinds = {key.name: pa.string(), NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}
+    return read_table(connection, rows.order_by(key, entry.name, entry.since), kinds)
 
 
 def _items(connection: Connection) -> pa.Table:

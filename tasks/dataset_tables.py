@@ -24,7 +24,7 @@ Part = Callable[[Workspace], pa.RecordBatchReader]
 
 _AT_ONCE: Final = 2
 _LABELS: Final = "labels"
-_COPIED: Final = ("users", "items", "aliases", "batches")
+COPIED: Final = ("users", "items", "aliases", "batches", "item_history", "user_history")
 BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
     "sequences": lambda events, _items, now, keep=as_is: sequences(events, now)  # noqa: ARG005 -- as the others are called
 }
@@ -51,7 +51,7 @@ def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> 
         _labelled(space, cut, end, label)
     return {
         "interactions": [lambda space: space.named(space.connection.sql(_INTERACTIONS))],
-        **{name: [partial(_copied, rows=getattr(known, name))] for name in _COPIED},
+        **{name: [partial(_copied, rows=getattr(known, name))] for name in COPIED},
         **features(moments),
         _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
         "impressions": [partial(_shown, start=start, cut=cut, label=label) for start, cut in spans],
@@ -101,7 +101,7 @@ def features(moments: Cuts) -> dict[str, list[Part]]:
 
 
 def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
-    return _dated(space, build(space.events(), space.items(), moment, space.keep), moment)
+    return _dated(space, build(space.events(), space.items(moment), moment, space.keep), moment)
 
 
 def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:

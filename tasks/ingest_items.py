@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ from models import columns
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping
+from tasks import attribute_history
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest_events import checked
@@ -45,10 +47,23 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
             return tabular.items(rows, part, known.spelling)
 
         def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
-            upsert(connection, items, _COLUMNS, _lines(rows, part, batch_id, database_now(connection)), ITEM_CHANGES)
+            lines = _lines(rows, part, batch_id, database_now(connection))
+            before = partial(_keep_history, connection)
+            upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
         reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
+
+
+def _keep_history(connection: Connection, staging: str) -> None:
+    """Keep what a catalogue is about to change of items that are known already."""
+    told = f"""
+        SELECT coming.item_id AS key, value.name, now() AS since, value.value
+        FROM {staging} AS coming JOIN items USING (item_id) CROSS JOIN LATERAL (VALUES
+            ('title', coming.title), ('category', coming.category), ('brand', coming.brand),
+            ('price', coming.price::text)) AS value (name, value)
+        WHERE coming.said_at ? value.name"""
+    attribute_history.record(connection, "item", told, undated=True)
 
 
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:

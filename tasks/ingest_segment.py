@@ -24,6 +24,7 @@ from tasks.catalogue import Catalogue
 from tasks.defects import without_values
 from tasks.ingest_batch import ingest_batch
 from tasks.intake import Intake, Part
+from tasks.item_changes import ItemChanges
 from tasks.prepare import prepared, pseudonymised
 from tasks.segment_updates import updates_of
 from tasks.sources import lines, places
@@ -74,7 +75,7 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
 
 def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with the number of bytes that were read for it."""
-    first, before, catalogue, name = 0, 0, Catalogue(), address.rpartition("/")[2]
+    first, before, catalogue, changes, name = 0, 0, Catalogue(), ItemChanges(), address.rpartition("/")[2]
     nobody = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     shape: Callable[[pa.Table], Shaped] = partial(
         segment.shape,
@@ -90,7 +91,7 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
         events, names = prepared(said_events, mapping, intake.here.key, np.arange(first, first + len(said_events)))
         bad = _unreadable(found, rows, name, first + len(events))
         named = pc.unique(found.items[columns.ITEM_ID]).cast(pa.string())
-        said = partial(updates_of, found, catalogue, last)
+        said = partial(updates_of, found, catalogue, changes, last)
         told = _identified(found, intake.here.key)
         part = Part(events, names, told, named, len(found.routed), bad, said, found.cleaned)
         read = int(rows.schema.metadata[lines.READ])

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import datetime
+from functools import partial
 from itertools import repeat
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
 from models.shapes.traffic import USER_ID_TOO_LONG, too_long
-from tasks import consent, later
+from tasks import attribute_history, consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest_events import checked
@@ -77,9 +78,18 @@ def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: 
     mute = [(key, "{}", "{}", batch_id) for key in keys]
     answers = _answers(here, rows, mapping, now)
     lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
-    upsert(connection, users, _COLUMNS, lines, _CHANGES)
+    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_history, connection))
     # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
     consent.withdraw(connection, keys)
+
+
+def _keep_history(connection: Connection, staging: str) -> None:
+    """Keep what a table is about to change of users that are known already."""
+    told = f"""
+        SELECT coming.user_key AS key, value.key AS name, now() AS since, value.value
+        FROM {staging} AS coming JOIN users USING (user_key)
+        CROSS JOIN LATERAL jsonb_each_text(coming.attributes) AS value"""
+    attribute_history.record(connection, "user", told, undated=True)
 
 
 def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:

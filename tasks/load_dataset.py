@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from models.dataset import Dataset
 from models.errors import TailorbirdError
 
 Manifest = dict[str, Any]
+_TABLES: Final = ("interactions", "users", "items", "item_history", "user_history")
 
 
 def stored_manifest(here: Installation, version: str | None = None) -> Manifest | None:
@@ -39,10 +40,10 @@ def manifest_of(here: Installation, version: str | None) -> Manifest:
 def open_dataset(version: str) -> Dataset:
     """The data set of that version; opened once a process, since several tasks of a flow look at it."""
     here = current()
-    dataset = Dataset(
-        manifest_of(here, version),
-        *(here.lake.read_dataset(version, name) for name in ("interactions", "users", "items")),
-    )
+    manifest = manifest_of(here, version)
+    # Data sets of earlier formats have no history of values.
+    names = [name for name in _TABLES if name in manifest["rows"]]
+    dataset = Dataset(manifest, **{name: here.lake.read_dataset(version, name) for name in names})
 
     def stored(name: str, cut: int) -> pa.Table | None:
         if cut not in dataset.cuts.all():

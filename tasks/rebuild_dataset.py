@@ -18,7 +18,7 @@ from models.splits import Cuts
 from tasks.build_dataset import FORMAT
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
-from tasks.dataset_tables import Part, keys_of, parts, stored_rows
+from tasks.dataset_tables import COPIED, Part, keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
 from tasks.steady_keys import steady_keys
 
@@ -82,11 +82,14 @@ def _files(here: Installation, events_version: int) -> list[str]:
 
 def _known_then(here: Installation, version: str) -> tuple[Known, int]:
     """What the data set was made of, less who has left since; and how many those are."""
-    tables = {name: here.lake.read_dataset(version, name) for name in ("users", "items", "aliases", "batches")}
+    tables = {name: here.lake.read_dataset(version, name) for name in COPIED}
     gone = select(suppressions.c.user_key)
     staying = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
     with here.engine.connect() as connection:
         here_still = pa.array(connection.execute(staying).scalars().all(), pa.string())
-    then = tables["users"]
-    kept = then.filter(pc.is_in(then[columns.USER_KEY], value_set=here_still))
-    return Known(**(tables | {"users": kept})), len(then) - len(kept)
+    kept = {
+        name: rows.filter(pc.is_in(rows[columns.USER_KEY], value_set=here_still))
+        for name, rows in tables.items()
+        if name in ("users", "user_history")
+    }
+    return Known(**(tables | kept)), len(tables["users"]) - len(kept["users"])

@@ -15,14 +15,18 @@ from models.shapes.shaped import Shaped
 from models.sql import query
 from tasks.catalogue import NEVER, Catalogue
 from tasks.intake import Intake
-from tasks.updates import CONSENT, DEVICE, TRAITS, Update
+from tasks.item_changes import ItemChanges
+from tasks.updates import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
 
 _SOURCE: Final = "context.consent of the user's latest event"
 
 
-def updates_of(found: Shaped, catalogue: Catalogue, last: bool, intake: Intake) -> Iterator[Update]:
+def updates_of(
+    found: Shaped, catalogue: Catalogue, changes: ItemChanges, last: bool, intake: Intake
+) -> Iterator[Update]:
     """Everything that a chunk, maybe the `last`, says besides events; nothing of it about who is suppressed."""
     yield from catalogue.hear(found.items)
+    yield from changes.hear(found.item_changes)
     if last:
         yield from catalogue.repeated()
     gone = set(intake.suppressed.to_pylist())
@@ -70,16 +74,30 @@ def _traits(found: Shaped, key: bytes) -> Iterator[Update]:
     """One update per user: of each trait what was said last, by calls that did not refuse."""
     keys = pseudonyms(found.users[columns.USER_ID].combine_chunks(), key).to_pylist()
     latest: dict[str, dict[str, tuple[datetime, str]]] = {}
+    everything: dict[str, dict[str, list[tuple[datetime, str]]]] = {}
     said = (found.users[name].to_pylist() for name in (columns.ATTRIBUTES, columns.OCCURRED_AT, columns.CONSENT))
     for user, row, moment, agreed in zip(keys, *said, strict=True):
         if agreed is not False:
             mine = latest.setdefault(user, {})
             for name, value in _present(row).items():
                 mine[name] = max(mine.get(name, (NEVER, "")), (_moment(moment), value))
+                everything.setdefault(user, {}).setdefault(name, []).append((_moment(moment), value))
     for user, traits in latest.items():
         if traits:
+            changes = [
+                {"name": name, "since": None if at == NEVER else at.isoformat(), "value": value}
+                for name, stated in everything[user].items()
+                for at, value in _starts(stated)
+            ]
+            yield Update(USER_HISTORY, user, {"changes": changes}, None)
             times = {name: None if at == NEVER else at for name, (at, _) in traits.items()}
             yield Update(TRAITS, user, {name: value for name, (_, value) in traits.items()}, None, times)
+
+
+def _starts(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
+    """From when on which value counts; of several at the same time the greatest."""
+    in_time = sorted(dict(sorted(stated)).items())
+    return [one for place, one in enumerate(in_time) if place == 0 or in_time[place - 1][1] != one[1]]
 
 
 def _devices(found: Shaped, key: bytes) -> list[Update]:

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, delete, select, text
 from infra.bulk import copy
 from infra.clock import database_now
 from infra.schema import ingest_updates
-from tasks import consent, later
+from tasks import attribute_history, consent, later
 
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
+ITEM_HISTORY, USER_HISTORY = "item_history", "user_history"
 
 
 def _set(changes: Mapping[str, str]) -> str:
@@ -79,6 +80,19 @@ _STATEMENTS: Final = {
 """In this order: traits are kept of those who agree by then, and devices of those who have not refused."""
 
 
+_CHANGES: Final = """
+    SELECT key, change->>'name' AS name,
+        least(coalesce((change->>'since')::timestamptz, '-infinity'), now()) AS since,
+        CASE WHEN change->>'name' = 'price' AND kind = 'item_history' THEN ((change->>'value')::float)::text
+            ELSE change->>'value' END AS value
+    FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(said->'changes') AS change
+    WHERE batch_id = :batch_id AND kind = :kind"""
+# Of users who refused nothing from before is kept.
+_AGREED_CHANGES: Final = f"""
+    SELECT changes.* FROM ({_CHANGES}) AS changes JOIN users ON users.user_key = changes.key AND users.consent
+    WHERE users.refused_at IS NULL OR changes.since > users.refused_at"""
+
+
 def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[Update]) -> None:
     """Write down what a chunk says; a repeat of the chunk replaces it. Of one kind and key, one update."""
     mine = (ingest_updates.c.batch_id == batch_id, ingest_updates.c.chunk == chunk)
@@ -100,7 +114,10 @@ def apply(connection: Connection, batch_id: str) -> None:
     mine = ingest_updates.c.batch_id == batch_id
     said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
     chunks = connection.execute(said).all()
+    attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY)
     for kind, statement in _STATEMENTS.items():
+        if kind == TRAITS:
+            attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY)
         for chunk in (chunk for chunk, has in chunks if has == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
         if kind == CONSENT:

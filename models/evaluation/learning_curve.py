@@ -120,9 +120,8 @@ class _Part:
     whole: Origin
     keys: NDArray[np.str_]
 
-    @property
-    def users(self) -> pa.Table:
-        return self.whole.users
+    def traits(self, cut: int) -> pa.Table:
+        return self.whole.traits(cut)
 
     def training_data(self, cut: int) -> TrainingData:
         data = self.whole.training_data(cut)

@@ -21,8 +21,16 @@ do not edit it by hand.
 - A feature at a moment uses the events that had *happened* and had been *received* before it: `occurred_at` and
   `received_at` both earlier. An event at the moment itself belongs to after.
 - Times are UTC. Days, hours and weekdays are UTC days, hours and weekdays; "days" as a unit have fractions.
-- The catalogue has no history: categories, brands and listed prices are today's at every moment. Prices paid are
-  those known at the moment.
+- Categories, brands, listed prices, titles and traits are those known at the moment. Statements with a
+  time (Segment's calls) count from it on. The first value that a table states counts from the beginning, because a
+  catalogue is usually imported after the events. A value that a later import changes counts from that import on.
+- Some things are as known when the data set is built, at every moment. Users who have not agreed, or withdrew, are
+  left out of all of it: no purchase outlives consent. Agreement given later admits only events that were ingested with
+  consent. The events of a device that turned out to be a user's are that user's. Whether an item is merchandise
+  (`available`) says what a thing is, not when: a mark that comes later, or is taken back, counts at every moment.
+- Which value an item or trait had is exact if files come in the order of time. Of values that alternate and come in
+  another order some changes between may be missed, never the latest before the newest statement.
+- An item is in the price ranks from its first event on.
 - Ties in time are never broken by the order of rows: events of one moment go by {", ".join(ORDER[1:])}.
 
 ## Words

@@ -1,14 +1,11 @@
-"""Where an item stands in the catalogue: its top-level category, its brand, and how dear it is among its like.
-
-The catalogue has no history: an item's category, brand and listed price are those it has today, at every moment.
-"""
+"""Where an item stands in the catalogue: its top-level category, its brand, and how dear it is among its like."""
 
 from typing import Final
 
 import narwhals as nw
 
 from models.columns import BRAND, CATEGORY, ITEM_ID, PRICE, QUANTITY, VALUE
-from models.features.rows import Frame, Keep, as_is, sold
+from models.features.rows import Frame, Keep, as_is, known, sold
 
 DEPARTMENT: Final = "_department"
 """The top level of a category path."""
@@ -16,12 +13,15 @@ PRICE_RANK: Final = "price_rank"
 
 
 def shelf(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
-    """One row per item of the catalogue: item_id, `_department`, brand, price_rank.
+    """One row per item of the catalogue with an event known at `now`: item_id, `_department`, brand, price_rank.
 
-    An item without a listed price goes by the mean price paid for it, as far as that is known at `now`.
+    `items` is the catalogue as it was known at `now`. An item without a listed price goes by the mean price paid for
+    it, as far as that is known then.
     """
     paid = mean_prices(keep(lambda: sold(events, now), f"sold {now}"))
-    listed = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(paid, on=ITEM_ID, how="left")
+    there = keep(lambda: known(events, now).group_by(ITEM_ID).agg(nw.len().alias("_events")), f"items {now}")
+    seen = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(there.select(ITEM_ID), on=ITEM_ID, how="inner")
+    listed = seen.join(paid, on=ITEM_ID, how="left")
     priced = listed.with_columns(nw.coalesce(nw.col(PRICE).cast(nw.Float64), "mean_price").alias(PRICE))
     return priced.select(ITEM_ID, _department(), BRAND, _rank().alias(PRICE_RANK))
 

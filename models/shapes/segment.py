@@ -54,6 +54,7 @@ def shape(
         return Shaped(
             events=events,
             items=items,
+            item_changes=_respelt(segment_rows.item_changes(query, entries), spelling)[0],
             users=segment_users.users(query, people, traits),
             aliases=segment_users.aliases(query, people),
             answers=_answers(read),

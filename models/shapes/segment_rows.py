@@ -13,6 +13,12 @@ from models.sql import Query, texts
 ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
 _ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
 _NEVER: Final = "'-infinity'::TIMESTAMPTZ"
+_DESCRIBES: Final = f"""
+    length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
+    AND event_type IS DISTINCT FROM 'refund'
+    AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL"""
+CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
+"""What is known of an item at each moment."""
 _NUMBERS: Final = {
     "price": "block.price",
     "quantity": "block.quantity",
@@ -88,9 +94,7 @@ def items(query: Query, entries: pa.Table) -> pa.Table:
             SELECT item_id, {raw}, coalesce(max(occurred_at), {_NEVER}) AS moment,
                 max((coalesce(epoch_us(occurred_at), 0), row_number, entry)) AS place
             FROM entries
-            WHERE length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
-                AND event_type IS DISTINCT FROM 'refund'
-                AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL
+            WHERE {_DESCRIBES}
             GROUP BY ALL
         ), told AS (
             SELECT item_id, moment, place, {words}, {", ".join(money)} FROM blocks
@@ -100,6 +104,55 @@ def items(query: Query, entries: pa.Table) -> pa.Table:
         SELECT place[2] AS row_number, item_id, {values}, struct_pack({attributes}) AS attributes,
             nullif(moment, {_NEVER}) AS occurred_at, CASE WHEN {apart} THEN struct_pack({times}) END AS said_at
         FROM latest ORDER BY item_id
+        """,
+        entries=entries,
+    )
+
+
+def item_changes(query: Query, entries: pa.Table) -> pa.Table:
+    """When product blocks began to say something else: `item_id`, `known_at` and the values of `CHANGING`.
+
+    One row per item and moment, in order of time. A null value is as before. A block that came in after a newer one
+    changes nothing.
+    """
+    read = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
+    raw = ", ".join(f"{value} AS {name}" for name, value in (read | {columns.PRICE: "price"}).items())
+    words = ", ".join(f"max({word(name)}) AS {name}" for name in read)
+    names = ", ".join(CHANGING)
+    current = ", ".join(
+        f"CASE WHEN occurred_at >= max(occurred_at) FILTER (WHERE {name} IS NOT NULL) OVER times THEN {name} END "
+        f"AS {name}"
+        for name in CHANGING
+    )
+    starts = ", ".join(
+        f"CASE WHEN {name} IS DISTINCT FROM lag({name} IGNORE NULLS) OVER times THEN {name} END AS {name}"
+        for name in CHANGING
+    )
+    return query(
+        f"""
+        WITH blocks AS (
+            SELECT item_id, {raw}, coalesce(occurred_at, {_NEVER}) AS occurred_at,
+                coalesce(greatest(occurred_at, received_at), {_NEVER}) AS known_at
+            FROM entries WHERE {_DESCRIBES}
+        ), firsts AS (
+            -- Most items are described in the same words all the time: one row of them is enough.
+            SELECT item_id, {names}, min(occurred_at) AS occurred_at, min(known_at) AS known_at FROM blocks
+            GROUP BY item_id, {names} QUALIFY count(*) OVER (PARTITION BY item_id) = 1
+        ), moments AS (
+            SELECT item_id, occurred_at, known_at, {words}, max({columns.PRICE}) AS {columns.PRICE} FROM (
+                SELECT item_id, occurred_at, known_at, {names} FROM firsts
+                UNION ALL
+                SELECT item_id, occurred_at, known_at, {names} FROM blocks ANTI JOIN firsts USING (item_id)
+            ) GROUP BY item_id, occurred_at, known_at
+        ), newest AS (
+            SELECT item_id, occurred_at, known_at, {current} FROM moments
+            WINDOW times AS (PARTITION BY item_id ORDER BY known_at, occurred_at ROWS UNBOUNDED PRECEDING)
+        ), starts AS (
+            SELECT item_id, nullif(known_at, {_NEVER}) AS known_at, {starts} FROM newest
+            WINDOW times AS (PARTITION BY item_id ORDER BY known_at, occurred_at)
+        )
+        SELECT * FROM starts WHERE coalesce({", ".join(f"{name}::VARCHAR" for name in CHANGING)}) IS NOT NULL
+        ORDER BY item_id, known_at NULLS FIRST
         """,
         entries=entries,
     )

@@ -74,6 +74,8 @@ class Shaped:
     """Lines that were understood and are no interaction, with their kind."""
     unreadable: pa.Table
     """Lines that say nothing, with the reason and the SHA-256 of their bytes, in hexadecimal digits."""
+    item_changes: pa.Table = field(default_factory=lambda: pa.table({}))
+    """When items began to be described in other words, as `segment_rows.item_changes` has it."""
     cleaned: dict[str, int] = field(default_factory=dict)
     """What was mended in events and items, and how often."""
 

@@ -22,12 +22,13 @@ class _Keys(NamedTuple):
 _COLUMNS: Final = (
     _Keys("identity.users", "user_key"),
     _Keys("users", "user_key"),
+    _Keys("user_history", "user_key"),
     _Keys("aliases", "anonymous_key"),
     _Keys("aliases", "user_key"),
     _Keys("suppressions", "user_key"),
     _Keys("exclusions", "user_key"),
     _Keys("segments", "user_key"),
-    _Keys("ingest_updates", "key", "kind <> 'item'"),
+    _Keys("ingest_updates", "key", "kind NOT IN ('item', 'item_history')"),
 )
 _ABOUT_USERS: Final = "NOT EXISTS (SELECT FROM recommendation_batches AS batch WHERE about <> 'user' AND {})"
 _SHOWN: Final = _ABOUT_USERS.format(

@@ -16,7 +16,14 @@ EVENTS = [
 
 
 def ranks(answer: Any, *items: tuple[Any, ...]) -> dict[str, Any]:
-    return {row["item_id"]: row["price_rank"] for row in answer(shelf, EVENTS, items, NOW)}
+    seen = [("bob", item[0], "view", 0) for item in items]
+    return {row["item_id"]: row["price_rank"] for row in answer(shelf, [*EVENTS, *seen], items, NOW)}
+
+
+def test_an_item_has_no_rank_before_its_first_event(answer: Any) -> None:
+    items = [(name, "tea", None, price) for name, price in (("new", 1.0), ("gift", 2.0), ("later", 3.0))]
+    events = [*EVENTS, ("bob", "later", "view", NOW)]
+    assert {row["item_id"]: row["price_rank"] for row in answer(shelf, events, items, NOW)} == {"new": 0, "gift": 1}
 
 
 def test_equal_prices_share_their_rank(answer: Any) -> None:

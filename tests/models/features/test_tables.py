@@ -75,4 +75,12 @@ def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
                 for options in ({}, {"keep": keep})
             )
             pd.testing.assert_frame_equal(alone.reset_index(drop=True), again.reset_index(drop=True), obj=name)
-        assert {*kept} == {"shelf 100", "orders 100", "sold 100", "baskets 100", "history 100", "counted 100"}
+        assert {*kept} == {
+            "shelf 100",
+            "items 100",
+            "orders 100",
+            "sold 100",
+            "baskets 100",
+            "history 100",
+            "counted 100",
+        }

@@ -1,0 +1,131 @@
+"""What items and users were known as: changes by files of their own, and by Segment's calls on days of June."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import text
+
+from infra.identity import pseudonym
+from infra.installation import Installation
+from models.attributes import BEGINNING, as_known
+from tasks.dataset_known import known_now
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
+from tests.tasks.test_segment_updates import Call, call, ingest, viewed
+
+MAPPING = """
+consent = "given"
+consent_note = "a test"
+[items]
+file = "items*"
+item_id = "id"
+title = "name"
+category = ["kind"]
+[users]
+file = "users*"
+user_id = "id"
+attributes = ["plan"]
+"""
+
+
+def june(day: int, hour: int = 0) -> int:
+    return int(datetime(2024, 6, day, hour, tzinfo=UTC).timestamp())
+
+
+def item(here: Installation, moment: int, item_id: str = "cup") -> dict[str, Any]:
+    known = known_now(here)
+    rows = as_known(known.items, "item_id", known.item_history, moment).to_pylist()
+    return next(row for row in rows if row["item_id"] == item_id)
+
+
+def traits(here: Installation, moment: int, user: str = "ann") -> dict[str, Any]:
+    known = known_now(here)
+    rows = as_known(known.users, "user_key", known.user_history, moment).to_pylist()
+    return next(row for row in rows if row["user_key"] == pseudonym(user, here.key))
+
+
+@pytest.fixture
+def mapping(tmp_path: Path) -> str:
+    path = tmp_path / "shop.toml"
+    path.write_text(MAPPING)
+    return str(path)
+
+
+def table(path: Path, **values: list[Any]) -> str:
+    pq.write_table(pa.table(values), path)
+    return str(path)
+
+
+def test_the_first_catalogue_counts_from_the_beginning_and_a_change_from_its_import(
+    installation: Installation, mapping: str, tmp_path: Path
+) -> None:
+    for number, kind in enumerate(("food", "food", "toys")):
+        file = table(tmp_path / f"items-{number}.parquet", id=["cup", "jug"], name=["Cup", "Jug"], kind=[kind, "food"])
+        ingest_items.fn(mapping, file)
+    history = known_now(installation).item_history.to_pylist()
+    assert [(row["item_id"], row["name"], row["value"]) for row in history] == [
+        ("cup", "category", "food"),
+        ("cup", "category", "toys"),
+    ]
+    assert history[0]["since"] == BEGINNING
+    assert item(installation, june(1))["category"] == "food"
+    assert item(installation, history[1]["since"] + 1)["category"] == "toys"
+
+
+def test_traits_of_a_table_count_likewise(installation: Installation, mapping: str, tmp_path: Path) -> None:
+    for number, plan in enumerate(("red", "gold")):
+        ingest_users.fn(mapping, table(tmp_path / f"users-{number}.parquet", id=["ann"], plan=[plan]))
+    assert traits(installation, june(1))["plan"] == "red"
+    assert traits(installation, int(datetime.now(UTC).timestamp()) + 60)["plan"] == "gold"
+
+
+@pytest.mark.parametrize("files", [1, 2, 5])
+def test_what_calls_say_counts_from_their_time_on(installation: Installation, tmp_path: Path, files: int) -> None:
+    calls: list[Call] = [
+        viewed(1, name="Cup", category="food", price=2.0),
+        viewed(3, name="Cup", category="food", price=3.0),
+        viewed(5, name="Cup", category="toys", price=3.0),
+        call(6, "identify", True, "ann", traits={"plan": "red"}),
+        viewed(7, name="Cup", category="food", price=3.0),
+        call(8, "identify", True, "ann", traits={"plan": "gold"}),
+    ]
+    size = -(-len(calls) // files)
+    for start in range(0, len(calls), size):
+        ingest(tmp_path, *calls[start : start + size])
+    found = [item(installation, june(day, 12)) for day in (1, 2, 3, 4, 5, 6, 7)]
+    assert [row["category"] for row in found] == ["food", "food", "food", "food", "toys", "toys", "food"]
+    assert [row["price"] for row in found] == [2, 2, 3, 3, 3, 3, 3]
+    assert [traits(installation, june(day, 12)).get("plan") for day in (5, 6, 7, 8)] == [None, "red", "red", "gold"]
+
+
+def test_a_call_that_comes_late_counts_once_it_is_there_and_never_over_a_newer_one(
+    installation: Installation, tmp_path: Path
+) -> None:
+    first, late, newer = viewed(1, brand="a"), viewed(2, brand="b"), viewed(3, brand="c")
+    late["receivedAt"] = "2024-06-05T00:00:00Z"
+    stale = viewed(2, True, "bob", brand="stale", product_id="pan") | {"receivedAt": "2024-06-05T00:00:00Z"}
+    ingest(
+        tmp_path,
+        first,
+        late,
+        viewed(1, True, "bob", brand="x", product_id="pan"),
+        viewed(4, True, "bob", brand="y", product_id="pan"),
+        stale,
+    )
+    assert [item(installation, june(day, 12))["brand"] for day in (1, 4, 5)] == ["a", "a", "b"]
+    assert [item(installation, june(day, 12), "pan")["brand"] for day in (1, 4, 6)] == ["x", "y", "y"]
+    ingest(tmp_path, newer | {"receivedAt": "2024-06-06T00:00:00Z"})
+    assert item(installation, june(7))["brand"] == "c"
+
+
+def test_of_who_refuses_no_history_is_kept(installation: Installation, tmp_path: Path) -> None:
+    told = [call(day, "identify", True, "ann", traits={"plan": plan}) for day, plan in ((1, "red"), (2, "gold"))]
+    ingest(tmp_path, viewed(1), *told)
+    assert len(known_now(installation).user_history) == 2
+    ingest(tmp_path, call(3, "page", False, "ann"))
+    with installation.engine.connect() as connection:
+        assert not connection.execute(text("SELECT * FROM user_history")).all()
