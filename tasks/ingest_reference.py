@@ -14,14 +14,15 @@ from infra.installation import Installation
 from infra.schema import suppressions
 from models import columns
 from models.features import trait_groups
-from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
-from tasks import ledger, profile, sift, updates
+from tasks import ledger, profile, updates
 from tasks.batches import part_of
-from tasks.ingest_batch import SAMPLE_ROWS, refuse, told
+from tasks.ingest_batch import refuse, told
 from tasks.quality import Promises, judge, refusal
-from tasks.sources import files
+from tasks.read_reference import Read, read_reference
+from tasks.sift import Sifted
+from tasks.sift_reference import sift_reference
 from tasks.waiting_rows import store_waiting
 
 _RULES = {"items": items.RULES, "users": users.RULES}
@@ -52,25 +53,14 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
     with ledger.hold(engine, reference.batch.batch_id):
         with engine.begin() as connection:
             last, batch = ledger.turns(connection, reference.batch)
-        shaped, skipped = _read(reference, path)
-        if last is not None and _renewed(reference, shaped.rows, last):
+        part, rules = part_of(reference.mapping, reference.dataset), _promises(reference).rules
+        found = read_reference(path, part, reference.shape, rules)
+        if last is not None and _renewed(reference, found.rows, last):
             return told(reference.here, last.batch_id, unchanged=True)
         with engine.begin() as connection:
             ledger.open_batch(connection, batch)
-        _take(replace(reference, batch=batch), shaped, skipped)
+        _take(replace(reference, batch=batch), found)
         return told(reference.here, batch.batch_id)
-
-
-def _read(reference: Reference, path: Path) -> tuple[Cleaned, int]:
-    """Return the items or users of a file, and how many of its rows are none by the `where` of the mapping."""
-    part = part_of(reference.mapping, reference.dataset)
-    skipped, shaped = 0, []
-    for chunk in files.chunks(path, tabular.needed(part), csv=files.csv_of(part)):
-        rows = chunk.filter(tabular.selected(chunk, part))
-        skipped += len(chunk) - len(rows)
-        shaped.append(reference.shape(rows))
-    counts = profile.total(one.counts for one in shaped)
-    return Cleaned(pa.concat_tables([one.rows for one in shaped]), counts), skipped
 
 
 def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
@@ -88,11 +78,11 @@ def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
     return same
 
 
-def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> sift.Sifted:
+def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> Sifted:
     gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
     part = part_of(reference.mapping, reference.dataset)
     choices = part.choices if isinstance(part, ItemsMapping) else {}
-    return sift.sift_reference(rows, _promises(reference).rules, gone, reference.key, choices)
+    return sift_reference(rows, _promises(reference).rules, gone, reference.key, choices)
 
 
 def _promises(reference: Reference) -> Promises:
@@ -100,18 +90,15 @@ def _promises(reference: Reference) -> Promises:
     return Promises(limits.limited(dataset, _RULES[dataset], asked), limits.bounds(dataset, asked))
 
 
-def _take(reference: Reference, shaped: Cleaned, skipped: int) -> None:
-    """Check the rows and store them, beside `skipped` others that are counted as routed."""
-    rows = shaped.rows
+def _take(reference: Reference, read: Read) -> None:
+    """Check the rows and store them, beside those that are none and are counted as routed."""
     batch, dataset, promises = reference.batch, reference.dataset, _promises(reference)
     with reference.here.engine.begin() as connection:
-        done = _sifted(connection, reference, rows)
-        counts = done.counts | {name: done.counts[name] + skipped for name in ("read", "routed")}
-        found = {**counts, **profile.of_events(rows), **profile.of_quarantined(done.quarantined)}
-        found["cleaned"] = shaped.counts
+        done = _sifted(connection, reference, read.rows)
+        counts = done.counts | {name: done.counts[name] + read.skipped for name in ("read", "routed")}
+        found = {**counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
-        sample = sift.spread(sift.numbered(rows), SAMPLE_ROWS)
-        findings = judge(batch.batch_id, dataset, promises, sample, figures)
+        findings = judge(batch.batch_id, dataset, promises, read.sample, figures)
         reason = refusal(findings, found["rules"])
         if not reason:
             updates.alone(connection)

@@ -1,9 +1,8 @@
 """Decides for every row of a chunk what becomes of it: suppressed, routed, quarantined, duplicate or accepted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
-from models.shapes.choosing import Choice, chosen
 from models.shapes.traffic import MARKS
 from models.sql import query
 from tasks.known_ids import ID_HASH, KnownIds
@@ -68,12 +66,13 @@ def _named(broken: pa.Table) -> pa.Array:
     return query(statement, broken=broken)[RULES].combine_chunks()
 
 
-def _unsound(broken: pa.Table) -> Mask:
+def unsound(broken: pa.Table) -> Mask:
+    """Return which rows break a rule, by their flags."""
     found: Mask = reduce(pc.or_, broken.columns).to_numpy(zero_copy_only=False)
     return found
 
 
-def _quarantined(rows: pa.Table, broken: pa.Table, bad: Mask) -> pa.Table:
+def quarantined_rows(rows: pa.Table, broken: pa.Table, bad: Mask) -> pa.Table:
     """The rows that break a rule, with the ids of the rules."""
     chosen = pa.array(bad)
     return rows.filter(chosen).append_column(RULES, _named(broken.filter(chosen)))
@@ -115,10 +114,10 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
     """
     broken = flags(rows, rules)
     left = ~(suppressed | routed)
-    bad = _unsound(broken) & left
+    bad = unsound(broken) & left
     candidates = np.flatnonzero(left & ~bad)
     doubtful = candidates[_doubtful(rows[ID_HASH].to_numpy()[candidates], known)]
-    quarantined = _quarantined(rows, broken, bad)
+    quarantined = quarantined_rows(rows, broken, bad)
     accepted = left & ~bad
     duplicates = 0
     if len(doubtful):
@@ -174,39 +173,6 @@ def _json(field: pa.Field) -> str:
         value = f'"{field.name}"'
         return f"CASE WHEN isfinite({value}) THEN to_json({value}) ELSE to_json({value}::varchar) END"
     return f'"{field.name}"'
-
-
-def numbered(rows: pa.Table) -> pa.Table:
-    """Return the rows with their numbers in the file, from 0 on."""
-    return rows.append_column(ROW, pa.array(range(len(rows)), pa.int64()))
-
-
-def sift_reference(
-    rows: pa.Table,
-    rules: Sequence[RowRule],
-    suppressed: pa.Array,
-    key: str,
-    choices: Mapping[str, Choice] = MappingProxyType({}),
-) -> Sifted:
-    """Take items or users apart: rows that break a rule, and one row for each `key` of the others.
-
-    That is the last one, with the values that `choices` name by column. It is `accepted` for the caller to store, and
-    counted as routed: it updates the catalogue or the users.
-    """
-    kept = numbered(rows).filter(pc.invert(pc.is_in(rows[key], value_set=suppressed)))
-    broken = flags(kept, rules)
-    bad = _unsound(broken)
-    candidates, quarantined = kept.filter(pa.array(~bad)), _quarantined(kept, broken, bad)
-    accepted = chosen(candidates, key, choices)
-    counts = {
-        "read": len(rows),
-        "suppressed": len(rows) - len(kept),
-        "routed": len(accepted),
-        "quarantined": len(quarantined),
-        "duplicate": len(candidates) - len(accepted),
-        "accepted": 0,
-    }
-    return Sifted(accepted.drop_columns([ROW]), quarantined, counts)
 
 
 def spread(rows: pa.Table, size: int, among: Mask | None = None) -> pa.Table:

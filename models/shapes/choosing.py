@@ -15,13 +15,15 @@ Choice = Literal["last", "most_frequent", "latest", "longest"]
 LATEST: Final[Choice] = "latest"
 IMPUTED: Final = "_imputed"
 """Ends the name of the attribute that marks what a declared constant was put in for."""
+COPIES: Final = "copies"
+"""The column that tells for how many equal rows of the file a row stands; without it each stands for itself."""
 UPDATED_AT: Final = "updated_at"
 """The column of the time since when a row of the catalogue holds."""
 _ROW: Final = "row"
 _STATED: Final = MappingProxyType(
     {
         "last": "max(row)",
-        "most_frequent": "count(*)",
+        "most_frequent": "sum(copies)",
         "latest": "max(epoch_us(moment))",
         "longest": "length(any_value(value))",
     }
@@ -67,7 +69,8 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
         )
         SELECT best.value FROM groups LEFT JOIN best USING (name) ORDER BY groups.row
     """
-    stated = pa.table({"name": rows[key], _ROW: rows[_ROW], "value": values, "moment": moments})
+    copies = rows[COPIES] if COPIES in rows.column_names else pa.repeat(1, len(rows))
+    stated = pa.table({"name": rows[key], _ROW: rows[_ROW], "value": values, "moment": moments, COPIES: copies})
     return query(statement, rows=stated, groups=groups)["value"].combine_chunks().cast(values.type)
 
 

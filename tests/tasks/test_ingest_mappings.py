@@ -25,7 +25,7 @@ from tasks.sources.parts import files_of
 
 GOLDEN = Path(__file__).parent / "golden"
 SHAPES = {"events": tabular.events, "items": tabular.items, "users": tabular.users}
-NAMES = ["personalize", "content"]
+NAMES = ["personalize", "content", "wholesale"]
 
 
 def file_of(folder: Path, name: str, dataset: str) -> str:
@@ -38,7 +38,7 @@ def canonical(name: str, dataset: str) -> pa.Table:
     part = getattr(tables(name, None), dataset)
     path = Path(file_of(GOLDEN / name, name, dataset))
     [rows] = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
-    shaped: pa.Table = SHAPES[dataset](rows, part).rows
+    shaped: pa.Table = SHAPES[dataset](rows.filter(tabular.selected(rows, part)), part).rows
     return shaped
 
 

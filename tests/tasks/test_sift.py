@@ -3,7 +3,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expectations import events as promises
-from expectations import items as item_promises
 from infra.lake import Lake
 from models.shapes.shaped import EVENTS
 from models.shapes.traffic import MARKS
@@ -180,30 +179,6 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
                 assert sorted(rows[sift.ROW].to_pylist()) == numbers
             stored(known, number, done.accepted)
             first += len(chunk)
-
-
-def items(*rows: dict[str, Any]) -> pa.Table:
-    sound = {"item_id": "i1", "title": "Ice", "category": "FOOD", "price": 1.0, "attributes": {"size": "1 l"}}
-    return pa.Table.from_pylist([sound | row for row in rows])
-
-
-def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> None:
-    rows = items(
-        {"title": "Old"}, {"item_id": None}, {"title": "New"}, {"item_id": "i2"}, {"item_id": "i3", "price": -1.0}
-    )
-    done = sift.sift_reference(rows, item_promises.RULES, pa.array([], pa.string()), "item_id")
-    assert done.accepted.select(["item_id", "title"]).to_pylist() == [
-        {"item_id": "i1", "title": "New"},
-        {"item_id": "i2", "title": "Ice"},
-    ]
-    assert done.counts == {"read": 5, "suppressed": 0, "routed": 2, "quarantined": 2, "duplicate": 1, "accepted": 0}
-    assert adds_up(done.counts)
-
-
-def test_a_suppressed_key_is_dropped_from_a_reference_file() -> None:
-    done = sift.sift_reference(items({}, {"item_id": "i2"}), item_promises.RULES, pa.array(["i1"]), "item_id")
-    assert done.counts["suppressed"] == 1
-    assert done.accepted["item_id"].to_pylist() == ["i2"]
 
 
 @pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
