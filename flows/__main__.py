@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import threading
+from time import monotonic
 from typing import Final, NoReturn
 
 import typer
@@ -42,16 +43,17 @@ app.add_typer(keys.app, name="keys")
 
 def main() -> NoReturn:
     """Run a command. Every error becomes a sentence and an exit code; its traceback goes to the log."""
+    began = monotonic()
     os.umask(PRIVATE)
     _open_standard_streams()
     _log_errors_of_threads()
-    sys.exit(_run())
+    sys.exit(_run(began))
 
 
-def _run() -> int:
+def _run(began: float) -> int:
     try:
         _refuse_undecodable(sys.argv[1:])
-        app()
+        app(obj=began)
     except SystemExit as ended:
         return _ended(ended)
     except KeyboardInterrupt:

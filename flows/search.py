@@ -7,7 +7,7 @@ from prefect import flow
 from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
 from tasks.report import show_search
-from tasks.search_model import search_model, searchable
+from tasks.search_model import found_by, search_models, searchable
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -36,7 +36,7 @@ def search(
         models: Kinds of model to search.
         method: tpe learns from what it has tried, grid tries evenly spaced settings, random any.
         trials: How many settings to try of each model; empty when minutes are to end the search.
-        minutes: How long to search, shared by the models; empty when trials are to end it.
+        minutes: How long the run may take, shared by the models; empty when trials are to end it.
         workers: Settings that this run tries at a time.
         folds: Stretches of time to measure settings on, the last one the validation weeks.
         coverage: Give a hundredth of the accuracy for more of the catalogue shown.
@@ -48,7 +48,6 @@ def search(
     searchable(models)
     version = dataset_version or newest_version()
     plan = SearchPlan(method, folds, coverage, limits, seed)
-    budget = Budget(trials, minutes and minutes / max(1, len(models)), patience)
-    states = [search_model(version, kind, plan, budget, workers, fresh, return_state=True) for kind in models]
+    states = search_models(version, models, plan, Budget(trials, minutes, patience), workers, fresh)
     show_search(version, [state.result() for state in states if state.is_completed()])
-    return [state.result() for state in states]  # raises what the first that found nothing has said
+    return found_by(states)

@@ -20,6 +20,10 @@ class SearchError(TailorbirdError):
     """A search that cannot begin, or that found nothing."""
 
 
+class OutOfTimeError(SearchError):
+    """A search whose time was over before any setting was measured."""
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a setting may cost; None where it may cost anything. One that costs more is never the best."""

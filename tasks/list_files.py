@@ -1,14 +1,13 @@
 """Looks where a source's files are, and says which of them were not taken in."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from prefect import get_run_logger, task
-from prefect.exceptions import MissingContextError
+from prefect import task
 
 from models.errors import TailorbirdError
 from models.escaping import for_terminal
+from tasks.report import announce
 from tasks.sources.mappings import read
 from tasks.sources.parts import files_of
 from tasks.sources.places import LINES, TABLES, shown, skipped
@@ -40,10 +39,10 @@ def list_files(
     found = files_of(source, paths or [])
     for place in paths or filter(None, [getattr(source, "location", None)]):
         for path, kind in skipped(place, (*LINES, *TABLES)):
-            _say(f"{shown(path)} is {kind}; it is skipped")
+            announce(f"{shown(path)} is {kind}; it is skipped")
     for part, files in found.items():
         if not files:
-            _say(f"no file for {part} is there; that part is skipped")
+            announce(f"no file for {part} is there; that part is skipped")
     return [(part, file) for part, files in found.items() for file in files]
 
 
@@ -53,12 +52,3 @@ def refuse(refused: Mapping[str, str], taken: int) -> None:
         reasons = "\n".join(f"  {for_terminal(file)}: {for_terminal(reason)}" for file, reason in refused.items())
         rest = f"The other {taken} were taken in and stay." if taken else "No file was taken in."
         raise FilesRefusedError(f"{len(refused)} of {len(refused) + taken} files were not taken in:\n{reasons}\n{rest}")
-
-
-def _say(line: str) -> None:
-    """To the terminal and to the run's page."""
-    print(f"  {for_terminal(line)}", file=sys.stderr, flush=True)
-    try:
-        get_run_logger().info(line)
-    except MissingContextError:
-        return

@@ -1,17 +1,20 @@
 """Tables and links that people find on the Prefect page of a run."""
 
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from prefect import get_run_logger
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
+from prefect.exceptions import MissingContextError
 from prefect.runtime import flow_run
 
 from infra import data_docs, flow_runs
 from infra.installation import Installation, current
-from models.escaping import for_markdown
+from models.escaping import for_markdown, for_terminal
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
 from models.search_plan import search_table
@@ -73,6 +76,13 @@ def tell(text: str) -> None:
     """A line in the log of the task's run; outside of one nothing happens."""
     if TaskRunContext.get() is not None:
         get_run_logger().info(text)
+
+
+def announce(line: str) -> None:
+    """Print a line in the terminal, and write it to the log of the run if there is one."""
+    print(f"  {for_terminal(line)}", file=sys.stderr, flush=True)
+    with suppress(MissingContextError):
+        get_run_logger().info(line)
 
 
 def show_ladder(version: str, rows: Sequence[Row]) -> None:

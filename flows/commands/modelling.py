@@ -76,13 +76,14 @@ def features(
 
 @app.command()
 def search(
+    context: typer.Context,
     dataset: Version = None,
     model: Annotated[list[str] | None, typer.Option(help="Search this model; may be given several times.")] = None,
     method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Settings to try per model; 20 without --minutes.")
     ] = None,
-    minutes: Annotated[float | None, _minutes("How long, shared by the models.")] = None,
+    minutes: Annotated[float | None, _minutes("How long this command may take.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=32, help="Settings to try at a time.")] = 1,
     folds: Annotated[int, typer.Option(min=1, max=100, help="Stretches of time to measure settings on.")] = 2,
     coverage: Annotated[bool, typer.Option(help="Give a hundredth of accuracy for coverage.")] = False,
@@ -108,7 +109,7 @@ def search(
     from flows.search import SEARCHED
     from models.search_plan import Limits
 
-    ends = (20 if trials is None and minutes is None else trials, minutes)
+    ends = (20 if trials is None and minutes is None else trials, minutes and running.left(context, minutes))
     limits = Limits(fit_seconds, memory_mb, artifact_mb)
     found = run(dataset, model or SEARCHED, method, *ends, workers, folds, coverage, limits, patience, seed, not resume)
     running.finish("search", found, as_json)

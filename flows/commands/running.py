@@ -4,7 +4,8 @@ import contextlib
 import json
 import os
 import sys
-from typing import Annotated, Any, Literal
+from time import monotonic
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
@@ -12,6 +13,7 @@ from models.escaping import for_terminal
 
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]
 """Who a command connects with the database as: see `infra.grants`."""
+_LEAST_MINUTES: Final = 0.01
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -82,6 +84,12 @@ def flow(name: str, *spared: str) -> Any:
     # Errors are told once, by `main`; the run's page has them all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return getattr(import_module(f"flows.{name}"), name)
+
+
+def left(context: typer.Context, minutes: float) -> float:
+    """Return how many of a command's minutes are left: it began when its process did."""
+    began = context.find_root().obj or monotonic()
+    return max(_LEAST_MINUTES, minutes - (monotonic() - began) / 60)
 
 
 def finish(kind: str, result: Any, as_json: bool) -> None:

@@ -14,9 +14,14 @@ from optuna.visualization import matplotlib as drawing
 mpl.use("agg")
 
 
-def plots(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
-    """History, slices, importance of settings, parallel coordinates; of two objectives their front too."""
+def plots(study: optuna.Study, objectives: Sequence[str], folder: Path, over: Callable[[], bool]) -> list[str]:
+    """Draw history, slices, importance of settings, parallel coordinates; of two objectives their front too.
+
+    Returns the names of those for which no time was left.
+    """
     done = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    if not done:
+        return []
     several = len(objectives) > 1
     named: dict[str, Any] = {"target_name": objectives[0]} | ({"target": _first} if several else {})
     drawings = {"history.png": partial(drawing.plot_optimization_history, study, **named)}
@@ -28,8 +33,13 @@ def plots(study: optuna.Study, objectives: Sequence[str], folder: Path) -> None:
         drawings["importance.png"] = partial(drawing.plot_param_importances, study, **named)
     if several:
         drawings["pareto_front.png"] = partial(drawing.plot_pareto_front, study, target_names=list(objectives))
+    skipped = []
     for name, draw in drawings.items():
-        _drawn(folder / name, draw)
+        if over():
+            skipped.append(name)
+        else:
+            _drawn(folder / name, draw)
+    return skipped
 
 
 def _first(trial: FrozenTrial) -> float:

@@ -1,7 +1,7 @@
 """What MLflow shows of a search: a run of the whole, one under it for each trial, and plots."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -98,8 +98,11 @@ class Record:
         started = outcome.started
         return self.registry.record(name, self.run_id, outcome.settings, tags, [*steps, means], started, status=status)
 
-    def finish(self, study: Study) -> None:
-        """Plots and figures of the whole; each trial is a step of the curve that its run shows."""
+    def finish(self, study: Study, over: Callable[[], bool] = lambda: False) -> list[str]:
+        """Store figures and plots of the whole; each trial is a step of the curve that its run shows.
+
+        Returns the plots that were skipped because time was `over`.
+        """
         known, shown = 0.0, study.optuna.user_attrs.get(_SHOWN, -1)
         for trial in study.measured():
             known = max(known, trial.values[0])
@@ -112,11 +115,12 @@ class Record:
         if first:
             figures |= {f"defaults_{METRIC}": first, "gain_on_defaults": study.best().values[0] / first - 1}
         with TemporaryDirectory() as scratch:
-            plots(study.optuna, study.plan.objectives, Path(scratch))
+            skipped = plots(study.optuna, study.plan.objectives, Path(scratch), over)
             self.registry.log_folder(self.run_id, Path(scratch), PLOTS)
         self.registry.log(self.run_id, figures)
         self.registry.end_open_runs(self.run_id)
         self.registry.finish_run(self.run_id)
+        return skipped
 
 
 def table(study: Study) -> list[dict[str, Any]]:

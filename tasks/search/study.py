@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
 from infra.installation import Installation
-from models.search_plan import Budget, SearchError, SearchPlan
+from models.search_plan import Budget, OutOfTimeError, SearchError, SearchPlan
 from models.space import Parameter
 from tasks.ledger import BatchBusyError, hold
 from tasks.search.sampling import distributions, pruner, sampler
@@ -151,7 +151,10 @@ class Study:
         said = {str(t.user_attrs.get(ERROR) or shortcoming(t)) for t in self.tried() if t.state.is_finished()}
         reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
         advice = "Give it more time, fewer folds or higher limits; after mending what failed, search with --fresh."
-        raise SearchError(f"The search found no settings: {reasons}. {advice}")
+        kind: type[SearchError] = SearchError
+        if not said:
+            kind, advice = OutOfTimeError, "Give it more minutes or fewer folds; the same command goes on from here."
+        raise kind(f"The search of {self.name.partition(' on ')[0]} found no settings: {reasons}. {advice}")
 
     def defaults(self) -> float | None:
         """What the model's defaults reached, if they were measured."""

@@ -23,18 +23,23 @@ _AGAIN: Final = 5.0  # seconds between two tries to reach it
 class End:
     """When a run of a search ends, whatever it is doing then."""
 
-    minutes: float | None
+    seconds: float | None
+    longest: float | None = None
+    """Seconds for a run that has not found anything after `seconds`."""
+    found: bool = False
+    """Whether any setting was measured."""
     began: float = field(default_factory=monotonic)
     called: Event = field(default_factory=Event)
     """Set when somebody stops the run."""
 
     def reached(self) -> bool:
         """Whether it is now."""
-        return self.called.is_set() or self.share() >= 1
+        most = self.seconds if self.found or self.longest is None else self.longest
+        return self.called.is_set() or (most is not None and monotonic() - self.began >= most)
 
     def share(self) -> float:
         """How much of the time is gone."""
-        return (monotonic() - self.began) / (60 * self.minutes) if self.minutes else 0.0
+        return (monotonic() - self.began) / self.seconds if self.seconds else 0.0
 
 
 @dataclass
@@ -98,13 +103,18 @@ class Worker:
         self._finish(turn, outcome, run_id)
 
     def _recorded(self, turn: Turn, outcome: Outcome) -> str:
-        """Its run in MLflow, which may be away for a while: what was measured is not thrown away for that."""
+        """Its run in MLflow, which may be away for a while: what was measured is not thrown away for that.
+
+        Unless time is over: then the trial is tried again when the search goes on.
+        """
         since = monotonic()
         while True:
             turn.confirm()
             try:
                 return self.record.trial(outcome)
             except Exception as error:
+                if self.end.reached():
+                    raise
                 self._wait(error, since)
 
     def _measure(self, process: TrialProcess, turn: Turn, outcome: Outcome) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.faults
 
 KILLS, KILLS_A_ROUND, TRIALS = 24, 5, 8
-NOTHING = "The search found no settings: "
+NOTHING = " found no settings: "
 """The end of a search whose every setting was given up, such as one whose process was killed twice."""
 
 
