@@ -112,17 +112,23 @@ class OwnFrequency:
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """On how many days the user bought the item and when last; NONE where the user did not."""
-        return [self._reason(int(user), int(item)) for user, item in zip(users, items, strict=True)]
-
-    def _reason(self, user: int, item: int) -> str:
-        start, end = (self.indptr[user], self.indptr[user + 1]) if user >= 0 else (0, 0)
-        entry = start + np.searchsorted(self.item[start:end], item)
-        if entry == end or self.item[entry] != item:
-            return NONE
-        if not self.days[entry]:
-            return DUE
-        first, last, cut = (int(at) // DAY for at in (self.first_at[entry], self.last_at[entry], self.cut))
-        return bought(int(self.days[entry]), first, last, cut)
+        asked, row = np.unique(users, return_inverse=True)
+        own, width = entries(self.indptr, asked), len(self.items)
+        wanted = row * width + items
+        code = np.append(own.row * width + self.item[own.at], np.iinfo(np.int64).max)
+        place = np.searchsorted(code, wanted)
+        known = np.flatnonzero(code[place] == wanted)
+        at = own.at[place[known]]
+        texts = [NONE] * len(users)
+        of_counts: dict[tuple[int, int, int], str] = {}
+        counts = (part.tolist() for part in (self.days[at], self.first_at[at] // DAY, self.last_at[at] // DAY))
+        for pair, days, first, last in zip(known.tolist(), *counts, strict=True):
+            text = of_counts.get((days, first, last))
+            if text is None:
+                text = bought(days, first, last, self.cut // DAY) if days else DUE
+                of_counts[days, first, last] = text
+            texts[pair] = text
+        return texts
 
     def state(self) -> State:
         """Everything but the settings."""
