@@ -10,6 +10,7 @@ from expectations.contract import profile_suite
 from expectations.rules import RowRule, flags, row_suite
 from models import columns
 from models.shapes import placeholders
+from models.shapes.limits import Limits
 from tasks.quality import one_row, refusal, validate
 
 ROWS = 400
@@ -128,3 +129,14 @@ def test_a_refund_of_a_whole_order_keeps_every_rule_about_items() -> None:
     rules = [rule for rule in events.RULES if rule.id.startswith("item_id")]
     found = flags(pa.table({"item_id": [columns.WHOLE_ORDER]}), rules)
     assert not any(column[0].as_py() for column in found.columns)
+
+
+def test_a_limit_of_a_mapping_holds_for_the_row_rule_and_for_its_expectation() -> None:
+    limits = Limits(highest_quantity=999, highest_value=0.001)
+    rows = frame()
+    chosen = [rule for rule in events.rules(limits=limits) if rule.id in ("quantity_above_limit", "value_above_limit")]
+    found = {finding["rule_id"]: finding["broken"] for finding in validate(row_suite("events", chosen), rows)}
+    usual = [rule for rule in events.RULES if rule.id in found]
+    assert found == {name: pc.sum(broken).as_py() for name, broken in zip(found, flags(rows, chosen), strict=True)}
+    assert all(found[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)
+    assert [rule.meaning for rule in chosen] == ["more than 999 pieces at once", "a value of more than 0"]

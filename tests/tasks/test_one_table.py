@@ -9,13 +9,14 @@ import pytest
 from sqlalchemy import select
 
 from infra.installation import Installation
-from infra.schema import LEDGER, items, users
+from infra.schema import LEDGER, items, quarantine, users
 from serving import screen
 from tasks.batches import tables
 from tasks.find_suspects import find_suspects
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
+from tasks.replay_quarantine import replay_quarantine
 from tasks.sources.parts import files_of
 
 MAPPING = """
@@ -156,3 +157,16 @@ def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
     with installation.engine.connect() as connection:
         available = {row.item_id: row.available for row in connection.execute(select(items))}
     assert available == {"85123A": True, "22423": True, "POST": False}
+
+
+def test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass(installation: Installation, export: Path) -> None:
+    allowed = "limits.highest_quantity = 100_000"
+    (export / "shop.toml").write_text(MAPPING.replace(allowed, ""), encoding="utf-8")
+    assert ingested(export)["events"] == {"read": 27, "accepted": 24, "quarantined": 1, "routed": 2}
+    (export / "shop.toml").write_text(MAPPING, encoding="utf-8")
+    again = ingested(export)["events"]
+    assert again["quarantined"] == 1, "limits change nothing of what the file means"
+    with installation.engine.connect() as connection:
+        [batch] = connection.execute(select(quarantine.c.batch_id)).scalars()
+    assert replay_quarantine.fn(batch)["accepted"] == 25
+    assert max(row["quantity"] or 0 for row in stored(installation)) == 80_995
