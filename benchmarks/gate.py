@@ -4,14 +4,15 @@ Run as `python -m benchmarks.gate`. The champion is own frequency, the other mod
 on the Complete Journey's test weeks. A resampling draws households anew and flips a coin for each: the challenger has
 the other model's difference with or against its sign, and so no true difference at all; then 2 % of the champion's mean
 is added to everybody. All of the gate is asked each time, groups of people included.
+
+Then it asks how often the gate refuses what should pass: first champions and renewals on simulated shops of three
+shapes (benchmarks.gate_trials). `--resamplings 0` measures these alone, and needs no data.
 """
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -20,12 +21,11 @@ from rich.progress import track
 from scipy.stats import beta
 
 from benchmarks.figures import publish
+from benchmarks.gate_trials import SEED, measure, run
 from benchmarks.journey import journey
-from models import catalog
-from models.answers import Answers, in_turn
 from models.columns import USER_KEY
 from models.dataset import Dataset
-from models.evaluation.evaluate import Evaluation, evaluate
+from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures
 from models.evaluation.summary import NEW
@@ -33,11 +33,8 @@ from models.gate.check import Gate
 from models.gate.groups import Traits, demographics
 from models.most_popular import popularity
 from models.promotion import decide
-from models.shelf_rules import ShelfRules
-from tasks.measure_costs import K, measure_costs
 
 GAIN: Final = 0.02
-SEED: Final = 7
 _AT_ONCE: Final = 50
 _KINDS: Final = ("most_popular", "own_frequency", "two_stage")
 
@@ -56,16 +53,7 @@ def measured(dataset: Dataset) -> Measured:
     """The three models on the test weeks."""
     data, end = dataset.training_data(dataset.cuts.test_from), dataset.cuts.as_of
     wanted, fallback = dataset.holdout(data, end), popularity(data)
-    found = []
-    for kind in _KINDS:
-        model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
-        evaluation = evaluate(model, data, wanted, fallback)
-        with TemporaryDirectory() as empty:
-            rules = ShelfRules.plain(K, np.ones(len(data.items), dtype=bool))
-            answers = Answers(in_turn(model, None, fallback), fallback, rules)
-            evaluation.summary.update(measure_costs(answers, Path(empty)))
-        found.append(Evaluation(evaluation.per_user, evaluation.summary))
-    popular, champion, other = found
+    popular, champion, other = (measure(kind, dataset, data, wanted, fallback) for kind in _KINDS)
     return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))
 
 
@@ -97,11 +85,8 @@ def promoted(measured: Measured, gain: float, first: int) -> int:
     return sum(resampled(measured, gain, first + number).passed for number in range(_AT_ONCE))
 
 
-def main() -> None:
-    """Measure, print, and write var/benchmarks/gate.json."""
-    arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--resamplings", type=int, default=2000, help="how often each, in fifties")
-    rounds = arguments.parse_args().resamplings // _AT_ONCE
+def rates_of_promotion(rounds: int) -> dict[str, float]:
+    """Return how often what is no better, and what is better by 2 %, is promoted, of `_AT_ONCE` times as many."""
     with journey() as dataset:
         found = measured(dataset)
     counts = []
@@ -112,7 +97,7 @@ def main() -> None:
             counts.append(sum(track(told, f"a true gain of {gain:.0%}", total=rounds)))
     n = rounds * _AT_ONCE
     differences = figures(found.other, METRIC) - figures(found.champion, METRIC)
-    rates = {
+    return {
         "false_promotion_rate": counts[0] / n,
         "false_promotion_upper": float(beta.ppf(0.975, counts[0] + 1, n - counts[0])),
         "power_at_2_percent": counts[1] / n,
@@ -123,7 +108,16 @@ def main() -> None:
         "champion_ndcg_at_10": found.champion.summary[METRIC],
         "standard_deviation_of_differences": float(differences.std(ddof=1)),
     }
-    publish("gate", rates, SEED)
+
+
+def main() -> None:
+    """Measure, print, and write var/benchmarks/gate.json."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--resamplings", type=int, default=2000, help="how often each, in fifties; 0 for none")
+    arguments.add_argument("--trials", type=int, default=60, help="simulated shops of each shape")
+    asked = arguments.parse_args()
+    rates = rates_of_promotion(asked.resamplings // _AT_ONCE) if asked.resamplings else {}
+    publish("gate", rates | run(asked.trials), SEED)
 
 
 if __name__ == "__main__":
