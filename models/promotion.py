@@ -44,6 +44,7 @@ def decide(
     limits: Limits = Limits(),  # noqa: B008 -- a frozen value
     metric: str = METRIC,
     promoted: Mapping[str, float] | None = None,
+    left_out: Mapping[str, str] | None = None,
 ) -> Gate:
     """Refuse a broken candidate; else hold it against every baseline and the champion, and against the `limits`.
 
@@ -53,6 +54,7 @@ def decide(
 
     `promoted` are the champion's figures as stored at its promotion. Exposure is held against them, so that the
     champion's own recipe, learned again, is held against the champion too. They are None when there is no champion.
+    `left_out` are the traits that make no groups, and why.
     """
     checks = soundness(candidate, metric, limits)
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
@@ -67,7 +69,7 @@ def decide(
     checks += _unanswerable(candidate, others, metric)
     of_groups = [found[_title(group)] for group in groups] if compared_by else []
     results = by_group.results(traits or {}, *compared_by, of_groups, limits) if compared_by else []
-    checks += by_group.checks(results, name, limits)
+    checks += by_group.checks(results, name, limits) + by_group.unasked(traits or {}, results, left_out or {})
     checks += [answers_everybody(candidate, groups, limits)]
     checks += [answers_the_cold(candidate, others.get("most_popular"), limits)]
     standard = _standard(champion, promoted, (name, reference))

@@ -16,7 +16,7 @@ from models.evaluation.evaluate import Evaluation
 from models.evaluation.ladder import BASELINES, ladder
 from models.evaluation.metrics import METRIC
 from models.gate.check import Check, Gate, Outcome, gate_of, outcome_of
-from models.gate.groups import Traits, demographics
+from models.gate.groups import Traits, demographics, left_out
 from models.gate.limits import Limits
 from models.reviewed import Reviewed
 from tasks.announce import announce
@@ -77,16 +77,17 @@ def judge(
     traits: Traits | None = None,
     limits: Limits = Limits(),  # noqa: B008 -- a frozen value
     promoted: Mapping[str, float] | None = None,
+    dropped: Mapping[str, str] | None = None,
 ) -> Gate:
     """Return the gate's verdict on the best candidate.
 
     A champion's own recipe on newer data is no opponent of itself. Its exposure is held against the champion's figures
-    at its promotion, `promoted`.
+    at its promotion, `promoted`. `dropped` are the traits that make no groups, and why.
     """
     baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
     opponent = evaluations[rival] if rival and rival != best else None
     known = (promoted or {}) if rival else None
-    gate = promotion.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known)
+    gate = promotion.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, left_out=dropped)
     if rival == best:
         detail = "The champion's own recipe, learned again from newer data."
         gate = gate_of((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
@@ -170,8 +171,9 @@ def _choose(
 ) -> tuple[str, Gate]:
     """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
     best = best_of(evaluations)
-    traits = demographics(open_dataset(version).users, evaluations[best].per_user[USER_KEY])
-    gate = judge(best, rival, evaluations, kinds, traits, limits, promoted)
+    users = open_dataset(version).users
+    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), left_out(users)
+    gate = judge(best, rival, evaluations, kinds, traits, limits, promoted, dropped)
     if rival and renewing and not gate.passed:
-        return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted)
+        return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted, dropped)
     return best, gate

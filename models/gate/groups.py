@@ -17,7 +17,7 @@ from models.gate.limits import Limits
 from models.training_data import index_of, words
 
 UNKNOWN: Final = "unknown"
-_NO_GROUPS: Final = "No trait divides people into groups, or there is nobody to compare with."
+_ONE_GROUP: Final = "All measured people have the same value, or there is nobody to compare with."
 
 Floats = NDArray[np.float64]
 Traits = Mapping[str, NDArray[np.str_]]
@@ -42,6 +42,11 @@ def demographics(users: pa.Table, keys: Any) -> dict[str, NDArray[np.str_]]:
     at = index_of(words(users[USER_KEY]), keys)
     of_keys = {name: np.where(at < 0, "", words(groups[name])[at]) for name in groups.column_names}
     return {name: np.where(values == "", UNKNOWN, values) for name, values in of_keys.items()}
+
+
+def left_out(users: pa.Table) -> dict[str, str]:
+    """Return why a trait of `users` makes no groups, by trait."""
+    return {name: rule.sentence() for name, rule in trait_groups.fit(users).items() if rule.treatment == "dropped"}
 
 
 def groups_of(traits: Traits) -> list[Group]:
@@ -70,9 +75,16 @@ def results(
 def checks(found: Sequence[GroupResult], against: str, limits: Limits) -> list[Check]:
     """One check per trait, which names its worst group."""
     traits = dict.fromkeys(result.trait for result in found)
-    if not traits:
-        return [not_asked("no group worse", _NO_GROUPS)]
     return [_check(trait, [result for result in found if result.trait == trait], against, limits) for trait in traits]
+
+
+def unasked(traits: Traits, found: Sequence[GroupResult], dropped: Mapping[str, str]) -> list[Check]:
+    """Return a check per trait that nobody was judged by, with the reason; `dropped` are the reasons known before."""
+    asked = {result.trait for result in found}
+    reasons = {trait: _ONE_GROUP for trait in traits if trait not in asked} | dict(dropped)
+    if not asked and not reasons:
+        return [not_asked("no group worse", "No trait of people is known.")]
+    return [not_asked(f"no group worse by {trait}", reason) for trait, reason in reasons.items()]
 
 
 def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limits) -> Check:

@@ -5,6 +5,7 @@ import pytest
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.metrics import METRIC
 from models.gate.check import Check, Gate, Outcome
+from models.gate.groups import left_out
 from models.gate.limits import Limits
 from models.promotion import decide
 
@@ -283,3 +284,13 @@ def test_groups_of_too_few_people_are_not_asked_about() -> None:
     few = {"town": np.array(["A"] * 20 + ["B"] * 20 + [f"t{n}" for n in range(USERS - 40)])}
     gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=few)
     assert check(gate, "no group worse by town").outcome is Outcome.NOT_ASKED
+
+
+def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> None:
+    users = pa.table({"user_key": ["a", "b"], "club": ["x", "x"], "name": ["Ann", "Ben"], "age": ["young", "old"]})
+    dropped = left_out(users)
+    assert set(dropped) == {"club"}
+    same = {"team": np.array(["A"] * USERS)}
+    gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=same, left_out=dropped)
+    assert check(gate, "no group worse by club").detail == "club is left out: it has one value for all users."
+    assert {check(gate, f"no group worse by {trait}").outcome for trait in ("club", "team")} == {Outcome.NOT_ASKED}
