@@ -11,7 +11,7 @@ from scipy import sparse
 from models.cold_start import Extended
 from models.columns import CATEGORY, TITLE
 from models.favourites import NONE, Favourites, named_categories
-from models.goes_with import nearest_own, reasons_of, titles_of
+from models.goes_with import nearest_own, reasons_of, shortened, titles_of
 from models.reasons import NONE as NO_REASON
 from models.reasons import bought_from, looked_in
 from models.recommender import State
@@ -39,7 +39,7 @@ class CategoryReasons:
     def fit(cls, data: TrainingData) -> Self:
         """Count the users' categories."""
         categories, item_category = named_categories(data.item_categories)
-        return cls(categories, item_category, Favourites.bought(data, item_category), data.item_titles)
+        return cls(categories, item_category, Favourites.bought(data, item_category), shortened(data.item_titles))
 
     @classmethod
     def none(cls, n_users: int, n_items: int) -> Self:
@@ -97,7 +97,7 @@ class CategoryReasons:
     def for_items(self, longer: Extended) -> Self:
         """Return the same of a longer catalogue; categories of new items alone come after the others."""
         names, position = named_categories(longer.words(CATEGORY))
-        titles = longer.words(TITLE)
+        titles = shortened(longer.words(TITLE))
         new = names[~np.isin(names, self.categories)]
         categories = np.concatenate([self.categories, new])
         order = np.argsort(categories)

@@ -6,11 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.reasons import NONE as NO_REASON
-from models.reasons import because
+from models.reasons import because, short
 from models.recommender import State
 
 NONE: Final = -1
 """Stands where none of the user's items speaks for the pick."""
+
+
+def shortened(titles: NDArray[np.str_]) -> NDArray[np.str_]:
+    """Return [n_items] titles as reasons name them: an array takes the room of its longest word for each."""
+    return np.array([short(title) for title in titles.tolist()], dtype=np.str_)
 
 
 def titles_of(state: State | Any) -> NDArray[np.str_]:

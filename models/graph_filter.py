@@ -10,7 +10,7 @@ from scipy import sparse
 
 from models.bipartite_graph import normalised, power, singular
 from models.cold_start import NewUsers
-from models.goes_with import reasons_of, strongest_own, titles_of
+from models.goes_with import reasons_of, shortened, strongest_own, titles_of
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
 from models.space import Choice, Float, Parameter
@@ -96,7 +96,7 @@ class GraphFilter:
             config,
             data.users,
             data.items,
-            data.item_titles,
+            shortened(data.item_titles),
             own=profiles(data, config.half_life_days),
             graph=graph,
             degree=degree,

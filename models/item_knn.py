@@ -10,7 +10,7 @@ from scipy import sparse
 
 from models.cold_start import NewUsers
 from models.cooccurrence import as_sets, in_order, strongest
-from models.goes_with import reasons_of, strongest_own, titles_of
+from models.goes_with import reasons_of, shortened, strongest_own, titles_of
 from models.most_popular import decay
 from models.profiles import baskets, profiles, rows
 from models.recommender import State
@@ -83,7 +83,7 @@ class ItemKNN:
     def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
         """Count pairs, normalise them and keep the strongest."""
         own, alike = profiles(data, config.half_life_days), _likeness(data, config)
-        return cls(config, data.users, data.items, data.item_titles, own, alike)
+        return cls(config, data.users, data.items, shortened(data.item_titles), own, alike)
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """Likeness to the user's own items, summed by their weights; -inf for items like none of them."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models import blended_ranker, logistic
 from models.blended_ranker import BlendedRanker
 from models.candidates import Candidates
-from models.goes_with import nearest_own, reasons_of, titles_of
+from models.goes_with import nearest_own, reasons_of, shortened, titles_of
 from models.logistic import Logistic
 from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
@@ -77,7 +77,7 @@ class TwoStage:
             data.items,
             *first_stage(data, stages, seed),
             cls.learner.fit(*learned, config, seed),
-            data.item_titles,
+            shortened(data.item_titles),
         )
 
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:

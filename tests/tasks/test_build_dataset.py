@@ -40,7 +40,7 @@ def test_a_data_set_ends_before_the_day_of_its_newest_event(stage: Any) -> None:
 
 def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(stage: Any) -> None:
     rows = stage.manifest["rows"]
-    assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 61, 30)
+    assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 62, 30)
     dataset = open_dataset(stage.manifest["version"])
     assert {name: len(getattr(dataset, name)) for name in TABLES} == {name: rows[name] for name in TABLES}
     assert dataset.users.column_names[1:] == sorted(stage.shop.demographics.column_names[1:])
