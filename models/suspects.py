@@ -10,31 +10,42 @@ from models.shapes.expressions import LONGEST, Expression
 from models.shapes.mapping import ItemsMapping
 from models.sql import literal, query
 
-WORDS: Final = (
-    *("postage", "shipping", "delivery", "freight", "carriage", "courier", "packaging", "surcharge", "insurance"),
-    *("bank charges?", "fees?", "commission", "deposit", "gift vouchers?", "vouchers?", "gift ?cards?", "coupons?"),
-    *("adjust(ed|ments?)?", "bad debt", "manual", "discounts?", "rebate", "refunds?", "credit note", "samples?"),
-    *("donation", "service charge", "warranty", "test", "checks?", "checked", "damages?", "damaged", "smashed"),
-    *("missing", "lost", "found", "wrong", "unsaleable", "thrown away", "write.?off", "stock ?check"),
-    *("versand(kosten)?", "porto", "gutscheine?", "pfand", "rabatt", "gebühr", "frais", "livraison", "remise"),
+SERVICES: Final = (
+    *("postage", "shipping", "freight", "courier", "surcharges?", "bank charges?", "service charges?", "fees?"),
+    *("commission", "gift ?vouchers?", "gift ?cards?", "coupons?", "bad debt", "credit notes?", "donations?"),
+    *("versandkosten", "versandgebühr", "gutscheine?", "frais de port", "frais de livraison", "bon cadeau"),
 )
-"""Regular expressions of words in the titles of services and of notes that are no goods."""
+"""Regular expressions of words that name a service wherever they stand in a title."""
+NOTES: Final = (
+    *("delivery", "carriage", "packaging", "insurance", "vouchers?", "deposit", "warranty", "manual", "discounts?"),
+    *("rebate", "refunds?", "samples?", "tests?", "adjust(?:ed|ments?)?", "checks?", "checked", "damages?", "damaged"),
+    *("smashed", "broken", "missing", "lost", "found", "wrong(?:ly)?", "unsaleable", "thrown", "write.?off", "unknown"),
+    *("versand", "porto", "pfand", "rabatt", "gebühr", "livraison", "remise"),
+)
+"""Regular expressions of words that name a service or a note if a title has hardly any other word."""
 MOST: Final = 40
 """So many suspects are shown at most."""
 _MOST_IDS: Final = 0.9
 """If fewer ids have digits, an id without any is nothing special."""
-_SPREAD: Final = 100
-"""Times by which the highest price of one piece exceeds the lowest."""
+_SPREAD: Final = 20
+"""Times by which what most people pay at most exceeds what most people pay at least."""
+_PAID: Final = 20
+"""Purchases from which on prices say something."""
 _FEWEST: Final = 3
 """Purchases from which on it says something that none was kept."""
-_SAID: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(f'(?:{word})' for word in WORDS)})(?:[^\p{{L}}]|$)"
+_SERVICE: Final = rf"(?i)(?:^|[^\p{{L}}])({'|'.join(SERVICES)})(?:[^\p{{L}}]|$)"
+_NOTE: Final = rf"(?i)^[^\p{{L}}]*(?:\p{{L}}+[^\p{{L}}]+)?({'|'.join(NOTES)})[^\p{{L}}]*$"
+_NOTE_FIRST: Final = rf"(?i)^[^\p{{L}}]*({'|'.join(NOTES)})[^\p{{L}}]+\p{{L}}+[^\p{{L}}]*$"
+_WORD: Final = ", ".join(
+    f"nullif(regexp_extract(title, {literal(pattern)}, 1), '')" for pattern in (_SERVICE, _NOTE, _NOTE_FIRST)
+)
 
 
 def suspects(items: pa.Table) -> list[dict[str, Any]]:
     """Return the items that look like no goods: id, title, purchases and why, the clearest first.
 
     `items` has item_id, title and price, `bought` (purchases), `kept` (pieces that were not refunded), and `lowest` and
-    `highest`, the prices of one piece that people paid.
+    `highest`, between which nine tenths of the prices of one piece lie.
     """
     reasons = f"""list_filter([
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
@@ -42,13 +53,13 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
         CASE WHEN word <> '' THEN 'its title has the word ' || word END,
         CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END,
         CASE WHEN price = 0 THEN 'its price is 0' END,
-        CASE WHEN highest >= {_SPREAD} * lowest THEN
-            format('a piece cost from {{:.2f}} to {{:.2f}}', lowest, highest) END,
+        CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
+            format('most people pay from {{:.2f}} to {{:.2f}} for one', lowest, highest) END,
         CASE WHEN bought >= {_FEWEST} AND kept <= 0 THEN format('none of its {{}} purchases was kept', bought) END
     ], lambda reason: reason IS NOT NULL)"""
     statement = f"""
         WITH read AS (
-            SELECT *, lower(regexp_extract(title, {literal(_SAID)}, 1)) AS word,
+            SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,
                 avg(regexp_matches(item_id, '[0-9]')::INTEGER) OVER () AS digits
             FROM items
         ), judged AS (SELECT *, {reasons} AS reasons FROM read)

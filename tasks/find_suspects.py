@@ -22,8 +22,8 @@ _ITEMS: Final = {columns.ITEM_ID: pa.string(), columns.TITLE: pa.string(), colum
 _BOUGHT: Final = """
     SELECT item_id, count(*) FILTER (event_type = 'purchase') AS bought,
         sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
-        min(value / quantity) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS lowest,
-        max(value / quantity) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
+        quantile_cont(value / quantity, 0.05) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS lowest,
+        quantile_cont(value / quantity, 0.95) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
     FROM read_parquet({files}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1
 """
 _NONE: Final = """

@@ -32,7 +32,14 @@ def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
         (item("101", "Bank Charges"), "its title has the word bank charges"),
         (item("102", "??"), "its title has no letters"),
         (item("103", "Lantern", price=0.0), "its price is 0"),
-        (item("104", "Lantern", lowest=0.01, highest=38_970.0), "a piece cost from 0.01 to 38970.00"),
+        (
+            item("104", "Lantern", bought=99, lowest=0.01, highest=38_970.0),
+            "most people pay from 0.01 to 38970.00 for one",
+        ),
+        (item("111", "Manual"), "its title has the word manual"),
+        (item("112", "wrongly marked."), "its title has the word wrongly"),
+        (item("113", "Samples / CARRIAGE"), "its title has the word carriage"),
+        (item("114", "  ?? missing"), "its title has the word missing"),
         (item("105", "Lantern", kept=0.0), "none of its 9 purchases was kept"),
     ],
 )
@@ -47,6 +54,10 @@ def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, An
         item("107", "Feel good cushion"),
         item("108", "Лампа"),
         item("109", "Lantern", kept=-1.0, bought=1),
+        item("115", "Toilet bowl manual, 24 oz"),
+        item("116", "Pregnancy test kits"),
+        item("117", "Fromage frais"),
+        item("118", "Lantern", bought=9, lowest=0.01, highest=9.0),
         item("110", "Lantern", price=None, lowest=None, highest=None),
     ],
 )
