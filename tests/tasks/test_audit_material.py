@@ -108,4 +108,4 @@ def test_traits_are_those_of_the_people_who_were_shown_lists(stage: Any) -> None
     assert looked.material.users == len(keys)
     assert {"age", "income"} <= set(looked.material.traits)
     assert all(len(values) == len(keys) for values in looked.material.traits.values())
-    assert np.unique(looked.material.goods.category).tolist() == ["GROCERY", "PRODUCE"]
+    assert np.unique(looked.material.goods.category).tolist() == ["", "GROCERY", "PRODUCE"]
