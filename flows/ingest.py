@@ -58,6 +58,5 @@ def ingest(
     names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])
-    ledger = find_suspects(mapping, ledger, overrides)
     refuse(refused, len(ledger))
-    return ledger
+    return find_suspects(mapping, ledger, overrides)

@@ -88,7 +88,10 @@ class _Compiler:
         """Compile one node, and below it all others."""
         known = self.by_class.get(node["class"])
         if known is None:
-            raise ValueError(f"an expression holds columns, literals, operators and functions, and no {node['class']}")
+            hint = "; write number(…) or text(…)" if node["class"] == "CAST" else ""
+            raise ValueError(
+                f"an expression holds columns, literals, operators and functions, no {node['class']}{hint}"
+            )
         return known(node)
 
     def column(self, node: Any) -> Term:

@@ -170,3 +170,11 @@ def test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass(installation: Inst
         [batch] = connection.execute(select(quarantine.c.batch_id)).scalars()
     assert replay_quarantine.fn(batch)["accepted"] == 25
     assert max(row["quantity"] or 0 for row in stored(installation)) == 80_995
+
+
+def test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up(installation: Installation, export: Path) -> None:
+    nowhere = MAPPING.replace('where = "UnitPrice > 0"', "where = \"Country = 'Nowhere'\"")
+    nowhere = nowhere.replace('where = "CustomerID is not null', "where = \"Country = 'Nowhere'")
+    (export / "shop.toml").write_text(nowhere, encoding="utf-8")
+    assert ingested(export) == {part: {"read": 27, "routed": 27} for part in ("items", "users", "events")}
+    assert stored(installation) == []

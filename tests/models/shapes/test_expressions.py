@@ -122,7 +122,7 @@ def test_texts_that_grow_are_cut() -> None:
         ("a) from (select 1", "text", "cannot be read|more than one"),
         ("(select 1)", "text", "no SUBQUERY"),
         ("exists(select 1)", "condition", "no SUBQUERY"),
-        ("a::int", "number", "no CAST"),
+        ("a::int", "number", r"no CAST; write number\(…\) or text\(…\)"),
         ("a.b", "text", "a column with a dot in double quotes"),
         ("*", "text", "no STAR"),
         ("?", "text", "no PARAMETER"),
