@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from models.features.rows import DAY
@@ -134,6 +135,7 @@ def short(name: str) -> str:
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
 
 
+@lru_cache(maxsize=4096)
 def _date(day: int, cut_day: int) -> str:
     """Return a day in words, with its year where a reader would take it for another year's."""
     date = datetime.fromtimestamp(day * DAY, tz=UTC)
