@@ -63,16 +63,17 @@ class BoughtTogether:
         self, subjects: NDArray[np.int64], items: NDArray[np.int32]
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return, for n pairs, [n] baskets with both and [n] with the first: of whole baskets, however large."""
+        held = np.diff(self.by_item.indptr).astype(np.int64)
+        block = np.cumsum(held[subjects] + held[items]) // _COMPARED
         both = [np.empty(0, dtype=np.int64)]
-        for start in range(0, len(items), _PAIRS):
-            part = slice(start, start + _PAIRS)
+        for part in np.split(np.arange(len(items)), np.flatnonzero(np.diff(block)) + 1):
             shared = self.by_item[subjects[part]].multiply(self.by_item[items[part]])
             both.append(np.asarray(shared.astype(np.int64).sum(axis=1)).ravel())
-        return np.concatenate(both), np.diff(self.by_item.indptr)[subjects].astype(np.int64)
+        return np.concatenate(both), held[subjects]
 
 
-_PAIRS: Final = 20_000
-"""Pairs of items whose baskets are compared at once."""
+_COMPARED: Final = 20_000_000
+"""Baskets of both items of pairs that are compared at once: 5 bytes each are all that is held."""
 _BASKET: Final = 300
 """Items of a basket that pairs are made of: pairs grow with its square."""
 
