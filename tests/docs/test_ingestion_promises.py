@@ -78,6 +78,24 @@
   test_without_a_catalogue_every_item_is_taken_and_known_from_then_on
 - one table for all (`tests/tasks/test_one_table.py`)
   test_events_items_and_users_are_read_from_one_table_of_texts
+- routed: rows that `where` leaves out (`tests/tasks/test_one_table.py`)
+  test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up
+- numbers stored as text (`tests/models/shapes/test_tabular.py`)
+  test_numbers_that_are_stored_as_text_are_read_as_in_csv
+- expressions of the page (`tests/test_mappings_on_the_page.py`)
+  test_every_expression_of_the_page_gives_what_stands_beside_it
+- what cannot be computed is null (`tests/models/shapes/test_expressions.py`)
+  test_a_text_that_is_no_number_is_null
+- no files, settings, other rows (`tests/models/shapes/test_expressions.py`)
+  test_what_an_expression_may_not_hold_is_refused_with_what_to_do
+- `choose` (`tests/models/shapes/test_choosing.py`)
+  test_each_column_is_chosen_as_the_mapping_says
+- `not_merchandise` (`tests/models/shapes/test_tabular.py`)
+  test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category
+- suspects (`tests/tasks/test_one_table.py`)
+  test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
+- a raised limit, then a replay (`tests/tasks/test_one_table.py`)
+  test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass
 - payloads are for owner and operator (`tests/serving/test_database_roles.py`)
   test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator
 - pseudonyms, no words (`tests/tasks/test_ingest_events.py`)
