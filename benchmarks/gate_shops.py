@@ -69,7 +69,7 @@ class Shop:
         cuts = {"validation_from": days - 2 * HORIZON, "test_from": days - HORIZON, "as_of": days}
         manifest = {name: day * DAY for name, day in cuts.items()} | {"version": f"day {days}"}
         rows = self.interactions.filter(np.asarray(self.interactions[OCCURRED_AT]) < days * DAY)
-        return Dataset(manifest, rows, self.users, self.items, partial(_features, rows))
+        return Dataset(manifest, rows, self.users, self.items, stored=partial(_features, rows))
 
 
 def _features(rows: pa.Table, name: str, cut: int) -> pa.Table:

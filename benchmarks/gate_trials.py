@@ -32,6 +32,7 @@ from models.evaluation.overfit import check_overfit
 from models.gate.check import Gate, Outcome
 from models.gate.groups import demographics
 from models.most_popular import popularity
+from models.recommender import Recommender
 from models.shelf_rules import ShelfRules
 from models.training_data import TrainingData
 from tasks.measure_costs import K, measure_costs
@@ -53,14 +54,20 @@ class Trial:
 
 
 def measure(kind: str, dataset: Dataset, data: TrainingData, wanted: Any, popular: NDArray[np.float32]) -> Evaluation:
-    """Return a model's figures on the test weeks, with over-fit and costs."""
+    """Return a model's figures on the test weeks, with over-fit; with costs too unless it is a baseline."""
     model = catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
     found = evaluate(model, data, wanted, popular)
     gap = check_overfit(model, data, found, popular, dataset.cuts.as_of - data.cut)
+    summary = found.summary | (gap.figures() if gap else {})
+    if kind not in BASELINES:
+        summary |= _costs(model, popular)
+    return replace(found, summary=summary, pairs=None)
+
+
+def _costs(model: Recommender, popular: NDArray[np.float32]) -> dict[str, float]:
     with TemporaryDirectory() as empty:
-        rules = ShelfRules.plain(K, np.ones(len(data.items), dtype=bool))
-        costs = measure_costs(Answers(in_turn(model, None, popular), popular, rules), Path(empty))
-    return replace(found, summary=found.summary | costs | (gap.figures() if gap else {}), pairs=None)
+        rules = ShelfRules.plain(K, np.ones(len(model.items), dtype=bool))
+        return measure_costs(Answers(in_turn(model, None, popular), popular, rules), Path(empty))
 
 
 def trial(shape: Shape, seed: int) -> Trial:
