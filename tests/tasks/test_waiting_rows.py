@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text, update
+from alembic import command
+from sqlalchemy import func, select, update
 
 from infra.database import migrate
 from infra.installation import Installation
@@ -16,6 +17,7 @@ from tasks.ingest_users import ingest_users
 from tasks.replay_quarantine import replay_quarantine
 from tasks.sources import files
 from tasks.waiting_rows import remake_content
+from tests.infra.test_lists_before_codes import to
 from tests.tasks.test_ingest_batch import MAPPING, Desk, counted, sound
 from tests.tasks.test_ingest_segment import viewed, write
 
@@ -106,10 +108,7 @@ def test_rows_of_an_earlier_version_are_known_again_once_migrated(
     desk.ingest("a", [*sound(1, 40), *BAD])
     before = contents(installation)
     with installation.engine.begin() as connection:
-        connection.execute(text("DROP INDEX ix_quarantine_content"))
-        connection.execute(text("ALTER TABLE quarantine DROP COLUMN content"))
-        connection.execute(text("COMMENT ON TABLE quarantine IS NULL"))
-        connection.execute(text("UPDATE alembic_version SET version_num = '0012'"))
+        to(connection, "0012", command.downgrade)
     migrate(database)
     assert contents(installation) == before
     assert counted(desk.ingest("b", [*sound(2, 40), *BAD]))["duplicate"] == 2

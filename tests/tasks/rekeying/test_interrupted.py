@@ -90,6 +90,8 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
         if keys(here)[-1][1] == "rotation not finished":
             with pytest.raises(KeyRotatingError, match="run it again"):
                 trust.check(here.engine, here.settings)
+        elif keys(here)[-1][0] == 2 and not (here.settings.var / FOLDER / f"{PSEUDONYM}.next").exists():
+            break  # it was complete: the next call would be another rotation
     here = started()
     assert stops > 5
     assert keys(here) == [(1, "replaced", "tailorbird"), (2, "in use", "try 1")]
