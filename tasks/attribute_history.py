@@ -11,31 +11,40 @@ from sqlalchemy import Connection, text
 Whose = Literal["item", "user"]
 
 _KEYS: Final[dict[Whose, str]] = {"item": "item_id", "user": "user_key"}
-# What stands before the statements are applied, of the names that they are about.
+# What stands before the statements are applied, and when it was stated last.
 _STANDING: Final[dict[Whose, str]] = {
     "item": """
-        SELECT item_id AS key, value.name, value.value FROM items CROSS JOIN LATERAL (VALUES
-            ('title', title), ('category', category), ('brand', brand), ('price', price::text))
-            AS value (name, value)
+        SELECT item_id AS key, value.name, value.value, (items.said_at ->> value.name)::timestamptz AS stated_at
+        FROM items CROSS JOIN LATERAL (VALUES
+            ('title', title), ('category', category), ('brand', brand), ('price', price::text)) AS value (name, value)
         WHERE value IS NOT NULL OR items.said_at ? value.name""",
     "user": """
-        SELECT user_key AS key, value.key AS name, value.value FROM users
-        CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
+        SELECT user_key AS key, value.key AS name, value.value, (users.said_at ->> value.key)::timestamptz AS stated_at
+        FROM users CROSS JOIN LATERAL jsonb_each_text(users.attributes) AS value""",
 }
+# Stored rows come first (0), then what stands without a history (1), then the statements (2).
 _RECORD: Final = """
     INSERT INTO {whose}_history ({key}, name, since, value)
     WITH told AS ({told}),
     about AS (SELECT DISTINCT key, name FROM told),
-    standing AS ({standing}),
-    known AS (
-        SELECT {key} AS key, name, since, value, 0 AS place FROM {whose}_history
-            WHERE ({key}, name) IN (SELECT key, name FROM about)
+    stored AS (
+        SELECT {key} AS key, name, since, value FROM {whose}_history
+        WHERE ({key}, name) IN (SELECT key, name FROM about)
+    ), standing AS ({standing}),
+    unchanged AS (
+        SELECT * FROM standing JOIN about USING (key, name)
+        WHERE NOT EXISTS (SELECT FROM stored WHERE stored.key = standing.key AND stored.name = standing.name)
+    ), known AS (
+        SELECT key, name, since, value, 0 AS place FROM stored
+        UNION ALL SELECT key, name, timestamptz '-infinity', value, 1 FROM unchanged
+        UNION ALL SELECT key, name, stated_at, value, 1 FROM unchanged WHERE stated_at IS NOT NULL
+        UNION ALL SELECT key, name, since, value, 2 FROM told
         UNION ALL
-        SELECT key, name, timestamptz '-infinity', value, 1 FROM standing JOIN about USING (key, name)
-            WHERE NOT EXISTS (SELECT FROM {whose}_history AS kept WHERE kept.{key} = standing.key
-                AND kept.name = about.name)
-        UNION ALL
-        SELECT key, name, since, value, 2 FROM told
+        -- The first table counts from the beginning, also if something with a time came in before it.
+        SELECT key, name, timestamptz '-infinity', value, 2 FROM told WHERE :undated
+            AND NOT EXISTS (SELECT FROM stored WHERE stored.key = told.key AND stored.name = told.name
+                AND stored.since = '-infinity')
+            AND NOT EXISTS (SELECT FROM unchanged WHERE unchanged.key = told.key AND unchanged.name = told.name)
     ), runs AS (
         SELECT *, lag(value) OVER before AS earlier, row_number() OVER before AS position FROM known
         WINDOW before AS (PARTITION BY key, name ORDER BY since, place, value)
@@ -43,12 +52,9 @@ _RECORD: Final = """
         SELECT *, count(*) OVER (PARTITION BY key, name) AS values FROM runs
         WHERE position = 1 OR value IS DISTINCT FROM earlier
     )
-    SELECT DISTINCT ON (key, name, starting) key, name, starting, value FROM (
-        SELECT *, CASE WHEN position = 1 AND :undated THEN timestamptz '-infinity' ELSE since END AS starting
-        FROM starts
-    ) AS dated
+    SELECT DISTINCT ON (key, name, since) key, name, since, value FROM starts
     WHERE place > 0 AND (values > 1 OR NOT :undated AND place = 2)
-    ORDER BY key, name, starting, value DESC NULLS LAST
+    ORDER BY key, name, since, value DESC NULLS LAST
     ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({whose}_history.value, excluded.value)"""
 
 

@@ -129,3 +129,20 @@ def test_of_who_refuses_no_history_is_kept(installation: Installation, tmp_path:
     ingest(tmp_path, call(3, "page", False, "ann"))
     with installation.engine.connect() as connection:
         assert not connection.execute(text("SELECT * FROM user_history")).all()
+
+
+@pytest.mark.parametrize("table_first", [True, False])
+def test_a_first_table_counts_from_the_beginning_whether_it_comes_before_or_after_calls(
+    installation: Installation, mapping: str, tmp_path: Path, table_first: bool
+) -> None:
+    file = table(tmp_path / "items.parquet", id=["cup"], name=["By the table"], kind=["food"])
+    steps = [lambda: ingest(tmp_path, viewed(3, name="By a call")), lambda: ingest_items.fn(mapping, file)]
+    for step in reversed(steps) if table_first else steps:
+        step()
+    now = int(datetime.now(UTC).timestamp()) + 60
+    assert [item(installation, moment)["title"] for moment in (june(2), june(4), now)] == [
+        "By the table",
+        "By a call",
+        "By the table",
+    ]
+    assert known_now(installation).items["title"].to_pylist() == ["By the table"]
