@@ -54,12 +54,16 @@ _CLAIMS: Final = f"""
     SELECT event_id, owner, item_id, NULL, "at", known, quantity, false, true
     FROM refunds ANTI JOIN trusted USING (event_id) WHERE item_id <> '{columns.WHOLE_ORDER}'
 """
-# The match can change when a refund becomes known, and when a purchase does that refunds may already wait for.
+# The match can change when a refund becomes known, when a purchase does that refunds may already wait for, and when the
+# first purchase without a quantity does: from then on each event counts one.
 _MOMENTS: Final = """
     CREATE TEMP TABLE moments AS
     SELECT owner, item_id, known AS moment FROM claims
     UNION
     SELECT owner, item_id, known FROM bought SEMI JOIN claims USING (owner, item_id) WHERE known > epoch("at")::BIGINT
+    UNION
+    SELECT owner, item_id, min(known) FROM bought SEMI JOIN claims USING (owner, item_id) WHERE quantity IS NULL
+    GROUP BY ALL
     UNION
     SELECT owner, item_id, bought.known FROM bought JOIN claims USING (owner, item_id, session_id)
     WHERE bought.known > claims.known

@@ -142,6 +142,11 @@ def test_where_not_all_pieces_are_known_a_refund_takes_one_purchase_back(tmp_pat
     assert left(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
 
 
+def test_a_purchase_without_a_quantity_counts_from_when_it_is_known(tmp_path: Path) -> None:
+    events = {"p": bought(1, 2), "r": refunded(2, 1), "q": bought(5)}
+    assert matched(tmp_path, events)[1]["p"] == [(1, 2, 1.0), (2, 5, 0.5), (5, None, 0.0)]
+
+
 def test_a_purchase_stands_until_its_refund_is_known(tmp_path: Path) -> None:
     events = {"p": bought(1, 4), "r": refunded(10, 1, late=20), "s": refunded(40, 3)}
     assert matched(tmp_path, events)[1] == {"p": [(1, 30, 1.0), (30, 40, 0.75), (40, None, 0.0)]}
