@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.special import ive
 
 from models.columns import USER_KEY
 from models.evaluation.evaluate import LISTS, Evaluation
@@ -61,7 +62,7 @@ def _exposed(question: _Question, candidate: Evaluation, standard: Standard, lim
     value, before = (figures.get(question.figure, np.nan) for figures in (candidate.summary, standard.figures))
     if not np.isfinite(before):
         return not_asked(question.title, f"This figure {standard.when} was not stored.")
-    limit = _limit(question, before, _room(candidate.summary) / _room(standard.figures), limits)
+    limit = _limit(question, before, candidate.summary, standard.figures, limits)
     passed = bool(value >= limit if question.least else value <= limit)
     found = f"{value:.2%}, {standard.when} {before:.2%}."
     if not question.least:
@@ -72,19 +73,28 @@ def _exposed(question: _Question, candidate: Evaluation, standard: Standard, lim
     return Check(question.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
 
 
-def _limit(question: _Question, before: float, room: float, limits: Limits) -> float:
-    """Return the limit. With less room than before, fewer items can be shown and less evenly."""
+def _limit(
+    question: _Question, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: Limits
+) -> float:
+    """Return the limit. Fewer places than `then` show fewer items and less evenly, by chance alone."""
     if question.figure == "long_tail_at_10":
         return limits.long_tail_share * before
+    places = [_places_per_item(figures) for figures in (now, then)]
     if question.least:
-        return limits.coverage_share * before * min(1.0, room)
-    return min(1.0, 1 - (1 - before) * min(1.0, room) + limits.gini_rise)
+        covered, covered_then = -np.expm1(-np.array(places))
+        return limits.coverage_share * before * min(1.0, float(covered / covered_then))
+    even, even_then = 1 - ive(0, 2 * np.array(places)) - ive(1, 2 * np.array(places))
+    return min(1.0, 1 - (1 - before) * min(1.0, float(even / even_then)) + limits.gini_rise)
 
 
-def _room(figures: Mapping[str, float]) -> float:
-    """Return the largest share of the catalogue that ten places for each measured user can show; 1 when unknown."""
+def _places_per_item(figures: Mapping[str, float]) -> float:
+    """Return how often an item would be shown if ten places for each measured user were filled at random.
+
+    The number of times is then Poisson distributed around it: a share of exp(-x) is never shown, and the Gini index is
+    exp(-2x) (I0(2x) + I1(2x)). Many (1,000) when it is not known.
+    """
     users, items = figures.get("users", np.nan), _items(figures)
-    return min(1.0, _K * users / items) if np.isfinite(users) and items > 0 else 1.0
+    return max(1e-9, _K * users / items) if np.isfinite(users) and items > 0 else 1e3
 
 
 def _items(figures: Mapping[str, float]) -> float:
@@ -108,9 +118,10 @@ def _trade_off(question: _Question, candidate: Evaluation, limit: float) -> str:
 
 def shows_enough(candidate: Evaluation, limits: Limits) -> Check:
     """Refuse almost no coverage, given how much of the catalogue all places together could show."""
-    title, room, items = "shows more than a few items", _room(candidate.summary), _items(candidate.summary)
+    title, items = "shows more than a few items", _items(candidate.summary)
     if not items > 0:
         return not_asked(title, "The size of the catalogue was not stored.")
+    room = min(1.0, _places_per_item(candidate.summary))
     value, limit = candidate.summary.get("coverage_at_10", np.nan), limits.least_coverage * room
     detail = f"{value * items:,.0f} items of the {room * items:,.0f} that the places of all people could show."
     return at_least(title, value, limit, detail)

@@ -4,6 +4,7 @@ import pytest
 
 from models.evaluation.evaluate import Evaluation
 from models.evaluation.reranking import Reranked
+from models.evaluation.variety import concentration, coverage
 from models.gate.check import Check, Outcome
 from models.gate.exposure import Standard, exposure, shared, shows_enough
 from models.gate.limits import Limits
@@ -65,11 +66,28 @@ def test_fewer_people_in_the_test_weeks_are_no_reason_to_refuse() -> None:
     assert outcomes(found) == ["refused", "passed", "refused"]
 
 
+def test_the_allowance_for_fewer_people_is_what_chance_does_to_lists_filled_at_random() -> None:
+    random, items = np.random.default_rng(0), 600
+    lists = {users: random.integers(items, size=(users, 10)).astype(np.int32) for users in (300, 110)}
+    spread = {
+        users: {
+            "coverage_at_10": coverage(shown, items),
+            "gini_at_10": float(concentration(np.bincount(shown.ravel(), minlength=items)[None, :], items)[0]),
+        }
+        | pairs(users, items)
+        for users, shown in lists.items()
+    }
+    strict = Limits(coverage_share=0.97, gini_rise=0.02)
+    checks = exposure(Evaluation(pa.table({}), spread[110]), Standard("at promotion", spread[300], True), strict)
+    assert [check.outcome for check in checks if check.name != "shows the long tail"] == [Outcome.PASSED] * 2
+    assert spread[110]["gini_at_10"] > spread[300]["gini_at_10"] + 0.05
+
+
 @pytest.mark.parametrize(
-    ("coverage", "outcome"), [(0.0014, Outcome.REFUSED), (0.0016, Outcome.PASSED), (0.4, Outcome.PASSED)]
+    ("share", "outcome"), [(0.0014, Outcome.REFUSED), (0.0016, Outcome.PASSED), (0.4, Outcome.PASSED)]
 )
-def test_almost_no_coverage_is_measured_against_what_the_places_could_show(coverage: float, outcome: Outcome) -> None:
-    summary = {"coverage_at_10": coverage} | pairs(3_000, 100_000)  # 30,000 places: 0.3 of the catalogue
+def test_almost_no_coverage_is_measured_against_what_the_places_could_show(share: float, outcome: Outcome) -> None:
+    summary = {"coverage_at_10": share} | pairs(3_000, 100_000)  # 30,000 places: 0.3 of the catalogue
     assert shows_enough(Evaluation(pa.table({}), summary), Limits(least_coverage=0.005)).outcome is outcome
 
 
