@@ -47,16 +47,16 @@ class AlikeReasons:
 
     def reasons(self, subjects: NDArray[np.int64], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         """Return [n] positions among the sentences, and the sentences, for n pairs: category first, then words."""
-        code: dict[str, int] = {NONE: 0}
-        said = np.zeros(len(items), dtype=np.int32)
-        both = self.words[subjects].multiply(self.words[items]).tocsr()
-        both.sort_indices()
         same = (self.category[subjects] == self.category[items]) & (self.category[items] >= 0)
-        for pair in np.flatnonzero(same | (np.diff(both.indptr) > 0)).tolist():
-            if same[pair]:
-                text = same_category(str(self.categories[self.category[items[pair]]]))
-            else:
-                shared = both.indices[both.indptr[pair] : both.indptr[pair + 1]][:WORDS]
-                text = same_words(self.vocabulary[shared].tolist())
-            said[pair] = code.setdefault(text, len(code))
-        return said, list(code)
+        categories, place = np.unique(self.category[items[same]], return_inverse=True)
+        texts = [NONE, *(same_category(name) for name in self.categories[categories].tolist())]
+        found = np.zeros(len(items), dtype=np.int32)
+        found[same] = place + 1
+        code = {text: position for position, text in enumerate(texts)}
+        others = np.flatnonzero(~same)
+        both = self.words[subjects[others]].multiply(self.words[items[others]]).tocsr()
+        both.sort_indices()
+        for row in np.flatnonzero(np.diff(both.indptr)).tolist():
+            shared = both.indices[both.indptr[row] : both.indptr[row + 1]][:WORDS]
+            found[others[row]] = code.setdefault(same_words(self.vocabulary[shared].tolist()), len(code))
+        return found, list(code)
