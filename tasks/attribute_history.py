@@ -25,8 +25,8 @@ _STANDING: Final[dict[Whose, str]] = {
 # Stored rows come first (0), then what stands without a history (1), then the statements (2).
 _RECORD: Final = """
     INSERT INTO {whose}_history ({key}, name, since, value)
-    WITH told AS ({told}),
-    about AS (SELECT DISTINCT key, name FROM told),
+    WITH stated AS ({stated}),
+    about AS (SELECT DISTINCT key, name FROM stated),
     stored AS (
         SELECT {key} AS key, name, since, value FROM {whose}_history
         WHERE ({key}, name) IN (SELECT key, name FROM about)
@@ -38,13 +38,13 @@ _RECORD: Final = """
         SELECT key, name, since, value, 0 AS place FROM stored
         UNION ALL SELECT key, name, timestamptz '-infinity', value, 1 FROM unchanged
         UNION ALL SELECT key, name, stated_at, value, 1 FROM unchanged WHERE stated_at IS NOT NULL
-        UNION ALL SELECT key, name, since, value, 2 FROM told
+        UNION ALL SELECT key, name, since, value, 2 FROM stated
         UNION ALL
         -- The first table counts from the beginning, also if something with a time came in before it.
-        SELECT key, name, timestamptz '-infinity', value, 2 FROM told WHERE :undated
-            AND NOT EXISTS (SELECT FROM stored WHERE stored.key = told.key AND stored.name = told.name
+        SELECT key, name, timestamptz '-infinity', value, 2 FROM stated WHERE :undated
+            AND NOT EXISTS (SELECT FROM stored WHERE stored.key = stated.key AND stored.name = stated.name
                 AND stored.since = '-infinity')
-            AND NOT EXISTS (SELECT FROM unchanged WHERE unchanged.key = told.key AND unchanged.name = told.name)
+            AND NOT EXISTS (SELECT FROM unchanged WHERE unchanged.key = stated.key AND unchanged.name = stated.name)
     ), runs AS (
         SELECT *, lag(value) OVER before AS earlier, row_number() OVER before AS position FROM known
         WINDOW before AS (PARTITION BY key, name ORDER BY since, place, value)
@@ -58,11 +58,11 @@ _RECORD: Final = """
     ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({whose}_history.value, excluded.value)"""
 
 
-def record(connection: Connection, whose: Whose, told: str, undated: bool = False, **values: Any) -> None:
+def record(connection: Connection, whose: Whose, stated: str, undated: bool = False, **values: Any) -> None:
     """Keep what statements change; call it before they are applied.
 
-    `told` is SQL for `key`, `name`, `since` and `value` of each statement. If it is `undated`, the times are those of
+    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. If it is `undated`, the times are those of
     the import.
     """
-    statement = _RECORD.format(whose=whose, key=_KEYS[whose], told=told, standing=_STANDING[whose])
+    statement = _RECORD.format(whose=whose, key=_KEYS[whose], stated=stated, standing=_STANDING[whose])
     connection.execute(text(statement), {"undated": undated, **values})

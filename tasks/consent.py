@@ -37,8 +37,8 @@ _WITHDRAW: Final = (
         FROM (SELECT key, value COLLATE "C" AS at FROM jsonb_each_text(said_at)) AS told WHERE consent AND {SINCE})
     WHERE user_key = ANY(:keys) AND refused_at IS NOT NULL AND attributes <> '{{}}'""",
     """
-    DELETE FROM user_history AS told USING users WHERE users.user_key = ANY(:keys) AND told.user_key = users.user_key
-        AND (NOT users.consent OR told.since <= users.refused_at) AND users.refused_at IS NOT NULL""",
+    DELETE FROM user_history AS entry USING users WHERE users.user_key = ANY(:keys) AND entry.user_key = users.user_key
+        AND (NOT users.consent OR entry.since <= users.refused_at) AND users.refused_at IS NOT NULL""",
     """
     DELETE FROM aliases USING users WHERE users.user_key = ANY(:keys) AND aliases.user_key = users.user_key
         AND (NOT users.consent OR coalesce(aliases.occurred_at, '-infinity') <= users.refused_at)

@@ -46,8 +46,8 @@ def find_suspects(
     ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
     mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
     show("suspects", title(len(rows), mark), rows[:MOST])
-    told = {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
-    return [line | told if line is fresh[-1] else line for line in ledger]
+    found = {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
+    return [line | found if line is fresh[-1] else line for line in ledger]
 
 
 def title(found: int, mark: str | None) -> str:

@@ -57,13 +57,13 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
 
 def _keep_history(connection: Connection, staging: str) -> None:
     """Keep what a catalogue is about to change of items that are known already."""
-    told = f"""
+    statements = f"""
         SELECT coming.item_id AS key, value.name, now() AS since, value.value
         FROM {staging} AS coming JOIN items USING (item_id) CROSS JOIN LATERAL (VALUES
             ('title', coming.title), ('category', coming.category), ('brand', coming.brand),
             ('price', coming.price::text)) AS value (name, value)
         WHERE coming.said_at ? value.name"""
-    attribute_history.record(connection, "item", told, undated=True)
+    attribute_history.record(connection, "item", statements, undated=True)
 
 
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:

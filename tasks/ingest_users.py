@@ -85,11 +85,11 @@ def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: 
 
 def _keep_history(connection: Connection, staging: str) -> None:
     """Keep what a table is about to change of users that are known already."""
-    told = f"""
+    statements = f"""
         SELECT coming.user_key AS key, value.key AS name, now() AS since, value.value
         FROM {staging} AS coming JOIN users USING (user_key)
         CROSS JOIN LATERAL jsonb_each_text(coming.attributes) AS value"""
-    attribute_history.record(connection, "user", told, undated=True)
+    attribute_history.record(connection, "user", statements, undated=True)
 
 
 def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:

@@ -1,4 +1,4 @@
-"""What a file says anew about items, and from when on: most of it was known before, and is not stored again."""
+"""What a file states about items, and from when on: most of it was known before, and is not stored again."""
 
 from collections.abc import Iterator
 from datetime import datetime

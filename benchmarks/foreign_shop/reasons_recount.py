@@ -63,7 +63,7 @@ class Facts:
         ordered = {pair: sorted(found) for pair, found in days.items()}
         return cls(cut, ordered, dict(users), dict(baskets), dict(titles), dict(items_of))
 
-    def said_on(self, text: str, day: date) -> bool:
+    def is_on(self, text: str, day: date) -> bool:
         """Return whether `3 May`, or `3 May 2024` for a day long ago, is this day."""
         long_ago = (self.cut.date() - day).days >= _LONG_AGO_DAYS
         return text == f"{day.day} {day:%B}" + (f" {day.year}" if long_ago else "")
@@ -71,12 +71,12 @@ class Facts:
 
 def _bought_once(facts: Facts, place: Place, day: str) -> bool:
     days = facts.days.get((place.user, place.item), [])
-    return len(days) == 1 and facts.said_on(day, days[0])
+    return len(days) == 1 and facts.is_on(day, days[0])
 
 
 def _bought(facts: Facts, place: Place, count: str, last: str) -> bool:
     days = facts.days.get((place.user, place.item), [])
-    return len(days) == int(count) >= 2 and facts.said_on(last, days[-1])
+    return len(days) == int(count) >= 2 and facts.is_on(last, days[-1])
 
 
 def _habit(facts: Facts, place: Place, count: str, every: str, last: str) -> bool:
@@ -84,9 +84,9 @@ def _habit(facts: Facts, place: Place, count: str, every: str, last: str) -> boo
     if not _bought(facts, place, count, last) or len(days) < _HABIT_DAYS:
         return False
     gap = (days[-1] - days[0]).days / (len(days) - 1)
-    told = 1 if every == "day" else int(every.split()[0])
+    stated = 1 if every == "day" else int(every.split()[0])
     recent = (facts.cut - pd.Timestamp(days[-1])).days <= 2 * gap + 1
-    return abs(told - gap) <= 0.5 + 1e-9 and recent
+    return abs(stated - gap) <= 0.5 + 1e-9 and recent
 
 
 def _bought_item(facts: Facts, place: Place, title: str) -> bool:
@@ -99,8 +99,8 @@ def _popular(facts: Facts, place: Place, count: str) -> bool:
 
 def _together(facts: Facts, place: Place, both: str, own: str) -> bool:
     mine, other = facts.baskets.get(place.of_item, set()), facts.baskets.get(place.item, set())
-    said = int(both.replace(",", "")), int(own.replace(",", ""))
-    return said == (len(mine & other), len(mine)) and said[0] >= _FEWEST_BASKETS
+    stated = int(both.replace(",", "")), int(own.replace(",", ""))
+    return stated == (len(mine & other), len(mine)) and stated[0] >= _FEWEST_BASKETS
 
 
 def _same_words(facts: Facts, place: Place, words: str) -> bool:
