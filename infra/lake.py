@@ -14,6 +14,7 @@ from deltalake.fs import DeltaStorageHandler
 from pyarrow.fs import FileSelector, PyFileSystem
 
 from infra import compaction
+from infra.remote_files import local_copies
 from models import columns
 
 _PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
@@ -197,8 +198,9 @@ class Lake:
 
     def _paths(self, table: DeltaTable) -> list[str]:
         """Delta writes local paths like addresses: a space in a folder's name comes as %20."""
-        files = table.file_uris()
-        return files if "://" in self.root else [unquote(file) for file in files]
+        if "://" in self.root:
+            return local_copies(table)
+        return [unquote(file) for file in table.file_uris()]
 
 
 def _last_chunk(table: DeltaTable, batch_id: str) -> int:

@@ -67,9 +67,10 @@ TABLES = {
     "users": "SELECT user_key, attributes, consent FROM users ORDER BY 1",
     "identities": "SELECT * FROM identity.users ORDER BY 1",
     "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1, 2",
-    "waiting": """SELECT batch_id, row_number, rule_ids, payload FROM quarantine WHERE replayed_at IS NULL
-        ORDER BY 1, 2""",
-    "ledger": "SELECT batch_id, status, read, suppressed, routed, quarantined FROM ingest_batches ORDER BY 1",
+    # Of equal bad rows in two files the one that comes in first waits.
+    "waiting": """SELECT rule_ids, payload - ARRAY['file', 'line', 'offset'] AS payload FROM quarantine
+        WHERE replayed_at IS NULL ORDER BY rule_ids, payload - ARRAY['file', 'line', 'offset']""",
+    "ledger": "SELECT batch_id, status, read, suppressed, routed FROM ingest_batches ORDER BY 1",
     "pending": "SELECT * FROM ingest_updates",
 }
 """What has to be the same in the end, whatever happened and in whatever order."""
