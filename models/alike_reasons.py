@@ -32,7 +32,7 @@ class AlikeReasons:
         """Learn which categories and words tell items apart."""
         categories, category = named_categories(data.item_categories)
         telling = np.append(distinctive(category), False)
-        of_items = [sorted(set(_WORD.findall(title.casefold()))) for title in data.item_titles.tolist()]
+        of_items = [sorted(set(_WORD.findall(title.lower()))) for title in data.item_titles.tolist()]
         item = np.repeat(np.arange(len(of_items)), [len(found) for found in of_items])
         flat = np.array([word for found in of_items for word in found], dtype=np.str_)
         vocabulary, code, count = np.unique(flat, return_inverse=True, return_counts=True)

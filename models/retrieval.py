@@ -34,13 +34,15 @@ class ProductShelf:
     item_vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
     """[m, d] of the users of the chunk; both as `Factored` has them."""
+    least: float = -np.inf
+    """Items with a lower product are not found."""
 
     def among(self, items: NDArray[np.int32]) -> Source:
         """The vectors of these items are copied, unless they are all."""
         whole = len(items) == len(self.item_vectors)
         vectors = np.ascontiguousarray(self.item_vectors if whole else self.item_vectors[items])
         told = np.isfinite(vectors).all(axis=1)
-        return _Products(items, vectors, self.queries) if told.all() else self.among(items[told])
+        return _Products(items, vectors, self.queries, self.least) if told.all() else self.among(items[told])
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ class _Products:
     items: NDArray[np.int32]
     vectors: NDArray[np.float32]
     queries: NDArray[np.float32]
+    least: float
 
     def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
         queries, best = self.queries[rows], Best.none(len(rows), n)
         told = np.flatnonzero(np.isfinite(queries).all(axis=1))
         best.places[told], best.scores[told] = best_products(queries[told], self.vectors, n)
+        low = best.scores < self.least
+        best.places[low], best.scores[low] = NOWHERE, -np.inf
         return _fetched(best, self.items)
 
 

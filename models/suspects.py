@@ -13,14 +13,23 @@ from models.sql import literal, query
 SERVICES: Final = (
     *("postage", "shipping", "freight", "courier", "surcharges?", "bank charges?", "service charges?", "fees?"),
     *("commission", "gift ?vouchers?", "gift ?cards?", "coupons?", "bad debt", "credit notes?", "donations?"),
-    *("versandkosten", "versandgebühr", "gutscheine?", "frais de port", "frais de livraison", "bon cadeau"),
+    *(
+        "versandkosten",
+        r"\p{L}*gebühr(?:en)?",
+        r"\p{L}*gutscheine?",
+        "geschenkkarten?",
+        r"\p{L}*pauschalen?",
+        "trinkgeld",
+    ),
+    *("lieferung frei haus", "frais de port", "frais de livraison", "bon cadeau", "bon d.achat", "carte cadeau"),
+    *("spese di spedizione", "spedizione", "gastos de env[ií]o", "verzendkosten"),
 )
 """Regular expressions of words that name a service wherever they stand in a title."""
 NOTES: Final = (
     *("delivery", "carriage", "packaging", "insurance", "vouchers?", "deposit", "warranty", "manual", "discounts?"),
     *("rebate", "refunds?", "samples?", "tests?", "adjust(?:ed|ments?)?", "checks?", "checked", "damages?", "damaged"),
     *("smashed", "broken", "missing", "lost", "found", "wrong(?:ly)?", "unsaleable", "thrown", "write.?off", "unknown"),
-    *("versand", "porto", "pfand", "rabatt", "gebühr", "livraison", "remise"),
+    *("versand", "porto", "pfand", "rabatt", "kaution", "anfahrt", "lieferung", "livraison", "remise", "consigne"),
 )
 """Regular expressions of words that name a service or a note if a title has hardly any other word."""
 MOST: Final = 40

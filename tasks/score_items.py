@@ -32,6 +32,8 @@ from tasks.score_users import champion_of, check_length, digest, shelf_of
 
 _AT_ONCE: Final = 8192
 _SEED: Final = 7
+_LEAST_LIKENESS: Final = 0.05
+"""Cosine below which two items have nothing in common: without it a list would go on in order of ids."""
 _FEW: Final = {"likeness": "too few items are known to be like it", "baskets": "too little is bought together with it"}
 Rows = NDArray[np.int64]
 Reasons = Callable[[Rows, NDArray[np.int32]], tuple[NDArray[np.int32], list[str]]]
@@ -71,7 +73,11 @@ def _data(here: Installation, version: str) -> TrainingData:
 
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
     alike = Alike.fit(data, _SEED)
-    return lambda rows: ProductShelf(alike.vectors, alike.vectors[rows]), AlikeReasons.fit(data).reasons
+
+    def shelf(rows: Rows) -> Shelf:
+        return ProductShelf(alike.vectors, alike.vectors[rows], _LEAST_LIKENESS)
+
+    return shelf, AlikeReasons.fit(data).reasons
 
 
 def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:

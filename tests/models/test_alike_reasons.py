@@ -23,3 +23,10 @@ def test_a_category_of_most_items_and_missing_ones_are_nothing_in_common(small) 
     everything = said(small, dict.fromkeys("abcdef", "Everything"))
     assert everything == said(small, {}) == said(small, dict.fromkeys("abcd", "Everything"))
     assert everything[0] == "Titles share: light, tea"
+
+
+def test_words_are_written_as_the_titles_have_them(small) -> None:
+    data = small([("ann", name, 1, str(at)) for at, name in enumerate("abcd")], {})
+    titled = replace(data, item_titles=np.array(["Bohrer Größe 3", "BOHRER größe 4", "Hammer", "Hammer"]))
+    codes, texts = AlikeReasons.fit(titled).reasons(np.array([0]), np.array([1], np.int32))
+    assert texts[int(codes[0])] == "Titles share: bohrer, größe"

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from models.als import ImplicitALS
 from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
-from models.ranking import top_k
+from models.ranking import NOBODY, top_k
 from models.recommender import Recommender
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.shelf import Fetched, Shelf
@@ -53,6 +53,14 @@ def test_scores_and_pairs_are_ranked_as_by_sorting(
     shelf: Callable[[np.ndarray], Shelf], scores: np.ndarray, items: np.ndarray, rows: np.ndarray, n: int
 ) -> None:
     check(shelf(scores).among(items).fetch(rows, n), expected(scores, items, rows, n))
+
+
+def test_items_below_the_least_product_are_not_found() -> None:
+    products = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=np.float32)
+    found = ProductShelf(products, products[:1], least=0.05).among(np.arange(3, dtype=np.int32))
+    fetched = found.fetch(np.array([0]), 3)
+    assert fetched.items.tolist() == [[0, 2, NOBODY]]
+    assert fetched.scores[0, 2] == -np.inf
 
 
 vectors = hnp.arrays(np.float32, (N, 2), elements=st.integers(-2, 2).map(np.float32))

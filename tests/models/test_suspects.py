@@ -40,6 +40,9 @@ def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
         (item("112", "wrongly marked."), "its title has the word wrongly"),
         (item("113", "Samples / CARRIAGE"), "its title has the word carriage"),
         (item("114", "  ?? missing"), "its title has the word missing"),
+        (item("123", "Bearbeitungsgebühr Karte"), "its title has the word bearbeitungsgebühr"),
+        (item("124", "Servicepauschale"), "its title has the word servicepauschale"),
+        (item("125", "Bon d'achat 20"), "its title has the word bon d'achat"),
         (item("105", "Lantern", kept=0.0), "none of its 9 purchases was kept"),
     ],
 )
