@@ -1,7 +1,7 @@
 """Keeps what items and users were known as, so that a moment of the past is seen by what was known then.
 
-Only values that change are kept. A statement with a time counts from that time on. One without a time counts from the
-beginning if it is the first about its item or user and name; else from its import on.
+Only values that change are kept. A statement with a time counts from that time on, one without from its import on. The
+first statement of a table about an item or user and name counts from the beginning, unless a table was there before it.
 """
 
 from typing import Any, Final, Literal
@@ -41,7 +41,8 @@ _RECORD: Final = """
         UNION ALL SELECT key, name, since, value, 2 FROM stated
         UNION ALL
         -- The first table counts from the beginning, also if something with a time came in before it.
-        SELECT key, name, timestamptz '-infinity', value, 2 FROM stated WHERE :undated
+        SELECT key, name, timestamptz '-infinity', value, 2
+        FROM (SELECT DISTINCT ON (key, name) * FROM stated ORDER BY key, name, since) AS stated WHERE :table
             AND NOT EXISTS (SELECT FROM stored WHERE stored.key = stated.key AND stored.name = stated.name
                 AND stored.since = '-infinity')
             AND NOT EXISTS (SELECT FROM unchanged WHERE unchanged.key = stated.key AND unchanged.name = stated.name)
@@ -53,16 +54,18 @@ _RECORD: Final = """
         WHERE position = 1 OR value IS DISTINCT FROM earlier
     )
     SELECT DISTINCT ON (key, name, since) key, name, since, value FROM starts
-    WHERE place > 0 AND (values > 1 OR NOT :undated AND place = 2)
+    WHERE place > 0 AND (values > 1 OR :dated AND (:table OR place = 2))
     ORDER BY key, name, since, value DESC NULLS LAST
     ON CONFLICT ({key}, name, since) DO UPDATE SET value = greatest({whose}_history.value, excluded.value)"""
 
 
-def record(connection: Connection, whose: Whose, stated: str, undated: bool = False, **values: Any) -> None:
+def record(
+    connection: Connection, whose: Whose, stated: str, table: bool = False, dated: bool = True, **values: Any
+) -> None:
     """Keep what statements change; call it before they are applied.
 
-    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. If it is `undated`, the times are those of
-    the import.
+    `stated` is SQL for `key`, `name`, `since` and `value` of each statement. A `table` says what was always so,
+    until its first change. If its values are not `dated`, `since` is the time of the import.
     """
     statement = _RECORD.format(whose=whose, key=_KEYS[whose], stated=stated, standing=_STANDING[whose])
-    connection.execute(text(statement), {"undated": undated, **values})
+    connection.execute(text(statement), {"table": table, "dated": dated, **values})

@@ -19,7 +19,7 @@ from models import columns
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping
-from tasks import attribute_history
+from tasks import item_history
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest_events import checked
@@ -46,24 +46,13 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
         def shape(rows: pa.Table) -> Cleaned:
             return tabular.items(rows, part, known.spelling)
 
-        def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
+        def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
             lines = _lines(rows, part, batch_id, database_now(connection))
-            before = partial(_keep_history, connection)
+            before = partial(item_history.keep, connection, stated)
             upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
         reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
-
-
-def _keep_history(connection: Connection, staging: str) -> None:
-    """Keep what a catalogue is about to change of items that are known already."""
-    statements = f"""
-        SELECT coming.item_id AS key, value.name, now() AS since, value.value
-        FROM {staging} AS coming JOIN items USING (item_id) CROSS JOIN LATERAL (VALUES
-            ('title', coming.title), ('category', coming.category), ('brand', coming.brand),
-            ('price', coming.price::text)) AS value (name, value)
-        WHERE coming.said_at ? value.name"""
-    attribute_history.record(connection, "item", statements, undated=True)
 
 
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:

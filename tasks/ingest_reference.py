@@ -39,8 +39,8 @@ class Reference:
     key: str
     """The column that names a row; of several rows with one name the last counts."""
     shape: Callable[[pa.Table], Cleaned]
-    store: Callable[[Connection, pa.Table, str], None]
-    """Stores rows of the batch of that name."""
+    store: Callable[[Connection, pa.Table, pa.Table, str], None]
+    """Stores rows, and what their file states since when, of the batch of that name."""
 
 
 def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
             last, batch = ledger.turns(connection, reference.batch)
         part, rules = part_of(reference.mapping, reference.dataset), _promises(reference).rules
         found = read_reference(path, part, reference.shape, rules)
-        if last is not None and _renewed(reference, found.rows, last):
+        if last is not None and _renewed(reference, found, last):
             return told(reference.here, last.batch_id, unchanged=True)
         with engine.begin() as connection:
             ledger.open_batch(connection, batch)
@@ -63,7 +63,7 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
         return told(reference.here, batch.batch_id)
 
 
-def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
+def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
     """Return whether the table changes no value; its statements then count as of now, so that later ones replace them.
 
     Otherwise nothing is stored: it is for another batch to do.
@@ -71,7 +71,8 @@ def _renewed(reference: Reference, rows: pa.Table, last: ledger.Batch) -> bool:
     with reference.here.engine.begin() as connection, connection.begin_nested() as attempt:
         updates.alone(connection)
         before = updates.digest(connection, reference.dataset)
-        reference.store(connection, _sifted(connection, reference, rows).accepted, last.batch_id)
+        rows = _sifted(connection, reference, read.rows).accepted
+        reference.store(connection, rows, read.stated, last.batch_id)
         same = updates.digest(connection, reference.dataset) == before
         if not same:
             attempt.rollback()
@@ -102,7 +103,7 @@ def _take(reference: Reference, read: Read) -> None:
         reason = refusal(findings, found["rules"])
         if not reason:
             updates.alone(connection)
-            reference.store(connection, done.accepted, batch.batch_id)
+            reference.store(connection, done.accepted, read.stated, batch.batch_id)
             new = store_waiting(connection, batch.source, batch.batch_id, 0, done.quarantined)
             again = len(done.quarantined) - new
             counts |= {"quarantined": new, "duplicate": counts["duplicate"] + again}

@@ -58,7 +58,7 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
             names.append(used)
             return Cleaned(keyed, cleaned)
 
-        def store(connection: Connection, rows: pa.Table, batch_id: str) -> None:
+        def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)
             stored = everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks()))
             remember(connection, stored, key_version(here.key))
@@ -89,7 +89,7 @@ def _keep_history(connection: Connection, staging: str) -> None:
         SELECT coming.user_key AS key, value.key AS name, now() AS since, value.value
         FROM {staging} AS coming JOIN users USING (user_key)
         CROSS JOIN LATERAL jsonb_each_text(coming.attributes) AS value"""
-    attribute_history.record(connection, "user", statements, undated=True)
+    attribute_history.record(connection, "user", statements, table=True, dated=False)
 
 
 def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:

@@ -1,14 +1,15 @@
 """Reads a file of items or users chunk by chunk, in memory that grows with what is different in it."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from expectations.rules import RowRule
-from models.shapes import tabular
+from expectations.rules import RowRule, flags
+from models.shapes import statements, tabular
 from models.shapes.cleaning import Cleaned, Counts
 from tasks import profile, sift
 from tasks.ingest_batch import SAMPLE_ROWS
@@ -27,13 +28,36 @@ class Read(NamedTuple):
     cleaned: Counts
     skipped: int
     """Rows of the file that are none by the `where` of the mapping."""
+    stated: pa.Table
+    """What the rows state since when, where the mapping names the time (`models.shapes.statements`)."""
+
+
+class _Kept:
+    """The rows of the chunks so far, condensed again whenever they have doubled."""
+
+    def __init__(self, condense: Callable[[pa.Table], pa.Table]) -> None:
+        """Start with no rows."""
+        self._condense, self._size = condense, 0
+        self._tables: list[pa.Table] = []
+
+    def add(self, rows: pa.Table) -> None:
+        """Keep what is different in the rows of a chunk."""
+        self._tables.append(self._condense(rows))
+        if sum(map(len, self._tables)) > 2 * self._size + files.CHUNK_ROWS:
+            self._tables = [self.all()]
+            self._size = len(self._tables[0])
+
+    def all(self) -> pa.Table:
+        """Return what is different in all rows."""
+        return self._condense(pa.concat_tables(self._tables))
 
 
 def read_reference(path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], rules: Sequence[RowRule]) -> Read:
     """Return what a file holds; `shape` makes items or users of a chunk of its rows."""
     csv = files.csv_of(part)
     total, first, skipped = files.row_count(path, csv, tabular.kinds(part)), 0, 0
-    kept, size = [], 0
+    kept, stated, names = _Kept(partial(condensed, rules=rules)), _Kept(statements.changes), statements.dated(part)
+    stated.add(statements.SCHEMA.empty_table())
     samples, profiles, cleaned = [], [], []
     for chunk in files.chunks(path, tabular.needed(part), files.CHUNK_ROWS, csv):
         selected = tabular.selected(chunk, part)
@@ -43,10 +67,10 @@ def read_reference(path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], 
         samples.append(sift.spread(rows, max(1, SAMPLE_ROWS * len(chunk) // max(total, 1))))
         profiles.append(profile.of_events(rows))
         cleaned.append(shaped.counts)
-        kept.append(condensed(rows, rules))
-        if sum(map(len, kept)) > 2 * size + files.CHUNK_ROWS:
-            kept = [condensed(pa.concat_tables(kept), rules)]
-            size = len(kept[0])
+        if names:
+            sound = rows.filter(pa.array(~sift.unsound(flags(rows, rules))))
+            stated.add(statements.statements(sound, names, sound[sift.ROW]))
+        kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
     sample = sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)
-    return Read(condensed(pa.concat_tables(kept), rules), sample, told, profile.total(cleaned), skipped)
+    return Read(kept.all(), sample, told, profile.total(cleaned), skipped, stated.all())

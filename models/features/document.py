@@ -24,6 +24,10 @@ do not edit it by hand.
 - Categories, brands, listed prices, titles and traits are those known at the moment. Statements with a
   time (Segment's calls) count from it on. The first value that a table states counts from the beginning, because a
   catalogue is usually imported after the events. A value that a later import changes counts from that import on.
+- Where the mapping names `updated_at`, each row of a catalogue states its values since its time, the first of an item
+  since the beginning: the item had some value before. A time after the import counts as the import. From the import on
+  the values that `choose` finds count. Values chosen as `most_frequent` or `longest` have no time: what all rows of the
+  first table say counts from the beginning, also at moments before some of these rows.
 - Some things are as known when the data set is built, at every moment. Users who have not agreed, or withdrew, are
   left out of all of it: no purchase outlives consent. Agreement given later admits only events that were ingested with
   consent. The events of a device that turned out to be a user's are that user's. Whether an item is merchandise

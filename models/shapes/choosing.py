@@ -18,7 +18,7 @@ IMPUTED: Final = "_imputed"
 COPIES: Final = "copies"
 """The column that tells for how many equal rows of the file a row stands; without it each stands for itself."""
 UPDATED_AT: Final = "updated_at"
-"""The column of the time since when a row of the catalogue holds."""
+"""The column of the time since when a row of the catalogue holds; of equal rows merged into one, the latest."""
 _ROW: Final = "row"
 _STATED: Final = MappingProxyType(
     {
@@ -52,12 +52,7 @@ def chosen(rows: pa.Table, key: str, choices: Mapping[str, Choice]) -> pa.Table:
 
 def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) -> pa.Array:
     """Return the value that counts for each group; null where no row has one."""
-    values, mark = _column(rows, name), f"{name}{IMPUTED}"
-    nothing = pa.scalar(None, values.type)
-    if name == columns.TITLE:  # an item without a title is called by its id, which is no title
-        values = pc.if_else(pc.equal(values, pc.binary_join_element_wise("Item", rows[key], " ")), nothing, values)
-    if mark in (attributes := _attributes(rows)):  # a constant was put in
-        values = pc.if_else(pc.is_valid(attributes[mark]), nothing, values)
+    values = own_values(rows, key, name)
     moments = rows[UPDATED_AT] if UPDATED_AT in rows.column_names else pa.nulls(len(rows), pa.timestamp("us", tz="UTC"))
     statement = f"""
         WITH stated AS (
@@ -72,6 +67,17 @@ def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) 
     copies = rows[COPIES] if COPIES in rows.column_names else pa.repeat(1, len(rows))
     stated = pa.table({"name": rows[key], _ROW: rows[_ROW], "value": values, "moment": moments, COPIES: copies})
     return query(statement, rows=stated, groups=groups)["value"].combine_chunks().cast(values.type)
+
+
+def own_values(rows: pa.Table, key: str, name: str) -> Any:
+    """Return the values of a column or attribute that the source itself has; null for those put in."""
+    values, mark = _column(rows, name), f"{name}{IMPUTED}"
+    nothing = pa.scalar(None, values.type)
+    if name == columns.TITLE:  # an item without a title is called by its id, which is no title
+        values = pc.if_else(pc.equal(values, pc.binary_join_element_wise("Item", rows[key], " ")), nothing, values)
+    if mark in (attributes := _attributes(rows)):  # a constant was put in
+        values = pc.if_else(pc.is_valid(attributes[mark]), nothing, values)
+    return values
 
 
 def _attributes(rows: pa.Table) -> dict[str, Any]:

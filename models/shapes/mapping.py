@@ -212,7 +212,7 @@ class ItemsMapping(_Filled):
     """Of several rows of one item in a file, which value counts: for all columns, or by title, category, brand, price
     or attribute. By default that of the last row."""
     updated_at: Source | None = None
-    """When a row of the catalogue was written; `latest` goes by it."""
+    """When a row of the catalogue was written: `latest` goes by it, and its values are known since then."""
     time_format: TimeFormat = "timestamp"
     zone: Zone = "UTC"
     not_merchandise: Marks = []

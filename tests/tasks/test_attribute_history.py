@@ -15,6 +15,7 @@ from models.attributes import BEGINNING, as_known
 from tasks.dataset_known import known_now
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
+from tasks.sources import files
 from tests.tasks.test_segment_updates import Call, call, ingest, viewed
 
 MAPPING = """
@@ -146,3 +147,101 @@ def test_a_first_table_counts_from_the_beginning_whether_it_comes_before_or_afte
         "By the table",
     ]
     assert known_now(installation).items["title"].to_pylist() == ["By the table"]
+
+
+DATED = """
+[items]
+file = "lines*"
+item_id = "code"
+title = "text"
+price = "each"
+category = ["kind"]
+updated_at = "Stand"
+choose = { title = "latest", price = "latest" }
+"""
+Line = tuple[str, str | None, float | None, str, str | None]
+
+
+def lines(folder: Path, *rows: Line, name: str = "lines") -> None:
+    (folder / "lines.toml").write_text(DATED)
+    names = ("code", "text", "each", "kind", "Stand")
+    columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    ingest_items.fn(str(folder / "lines.toml"), table(folder / f"{name}.parquet", **columns))
+
+
+def listed(here: Installation, moment: int, item_id: str = "cup") -> tuple[Any, ...]:
+    found = item(here, moment, item_id)
+    return found["title"], found["price"], found["category"]
+
+
+def now() -> int:
+    return int(datetime.now(UTC).timestamp()) + 60
+
+
+CUP: tuple[Line, ...] = (
+    ("cup", "Cup", 2.0, "food", "2024-06-03"),
+    ("cup", "Cup", 3.0, "food", "2024-06-05"),
+    ("cup", "Cup", 2.0, "food", "2024-06-07"),
+    ("cup", "Mug", 4.0, "toys", "2024-06-09"),
+    ("jug", "Jug", 1.0, "food", "2024-06-04"),
+)
+
+
+@pytest.mark.parametrize("chunk", [2, 100])
+@pytest.mark.parametrize("order", [1, -1])
+def test_rows_with_times_count_since_them_and_the_first_from_the_beginning(
+    installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, order: int
+) -> None:
+    monkeypatch.setattr(files, "CHUNK_ROWS", chunk)
+    lines(tmp_path, *CUP[::order])
+    assert [listed(installation, june(day, 12)) for day in (1, 3, 5, 7, 9)] == [
+        ("Cup", 2.0, "food"),
+        ("Cup", 2.0, "food"),
+        ("Cup", 3.0, "food"),
+        ("Cup", 2.0, "food"),
+        ("Mug", 4.0, "toys"),
+    ]
+    last = {1: "toys", -1: "food"}[order]
+    assert listed(installation, now()) == ("Mug", 4.0, last), "the category is chosen by the last row"
+    assert listed(installation, june(1), "jug") == listed(installation, now(), "jug") == ("Jug", 1.0, "food")
+    current = known_now(installation).items.select(["title", "price", "category"]).to_pylist()
+    assert [tuple(row.values()) for row in current] == [("Mug", 4.0, last), ("Jug", 1.0, "food")]
+
+
+def test_a_later_table_counts_since_the_times_it_states(installation: Installation, tmp_path: Path) -> None:
+    lines(tmp_path, CUP[0], CUP[4])
+    lines(tmp_path, CUP[0], ("cup", "Cup", 5.0, "food", "2024-06-06"), CUP[4], name="lines-2")
+    assert [listed(installation, june(day, 12))[1] for day in (1, 5, 6)] == [2.0, 2.0, 5.0]
+    lines(tmp_path, CUP[0], ("cup", "Cup", 6.0, "food", "2024-06-04"), name="lines-3")
+    assert [listed(installation, june(day, 12))[1] for day in (3, 4, 6)] == [2.0, 6.0, 5.0]
+    assert listed(installation, now())[1] == 6.0, "from its import on a table counts as a whole"
+    assert known_now(installation).items["price"].to_pylist() == [6.0, 1.0]
+
+
+def test_the_same_table_again_keeps_what_was_known(installation: Installation, tmp_path: Path) -> None:
+    lines(tmp_path, *CUP)
+    before = known_now(installation).item_history
+    lines(tmp_path, *CUP)
+    assert known_now(installation).item_history.equals(before)
+
+
+def test_rows_without_a_time_or_with_one_to_come_count_as_those_of_other_tables(
+    installation: Installation, tmp_path: Path
+) -> None:
+    lines(tmp_path, CUP[0], ("jug", "Jug", 1.0, "food", None), ("pan", "Pan", 1.0, "food", "2024-06-04"))
+    later: list[Line] = [
+        ("cup", "Cup", 9.0, "food", "2999-01-01"),
+        ("jug", "Jug", 7.0, "food", None),
+        ("pan", None, None, "food", None),
+    ]
+    lines(tmp_path, CUP[0], *later, name="lines-2")
+    yesterday = now() - 86_400
+    assert [listed(installation, at)[1] for at in (june(4), yesterday, now())] == [2.0, 2.0, 9.0]
+    assert [listed(installation, at, "jug")[1] for at in (june(1), yesterday, now())] == [1.0, 1.0, 7.0]
+    assert listed(installation, yesterday, "pan")[1] == 1.0
+
+
+def test_rows_that_break_a_rule_state_nothing(installation: Installation, tmp_path: Path) -> None:
+    more: tuple[Line, ...] = tuple((f"i{n}", "Thing", 1.0, "food", "2024-06-01") for n in range(30))
+    lines(tmp_path, CUP[0], ("cup", "Wrong", -1.0, "food", "2024-06-04"), *more)
+    assert listed(installation, june(5)) == ("Cup", 2.0, "food")

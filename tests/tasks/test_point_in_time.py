@@ -38,6 +38,8 @@ category = ["kind"]
 brand = "maker"
 price = "price"
 """
+DATED = CATALOGUE + 'updated_at = "Stand"\nchoose = { title = "latest", price = "latest" }\n'
+"""Of a table with several rows an item, each with its time."""
 KEYS = {name: table.keys for name, table in TABLES.items()} | {"sequences": ("user_key", "position")}
 Call = dict[str, Any]
 
@@ -89,11 +91,24 @@ def refund(random: Any, user: str, orders: list[tuple[str, str, list[Any]]]) -> 
     return {"products": [{"product_id": f"i{random.integers(10)}", "quantity": int(random.integers(1, 4))}]}
 
 
+def lines(seed: int) -> list[dict[str, Any]]:
+    """Rows of a catalogue whose values change, in order of time; the first of each item come before the cut."""
+    random = np.random.default_rng(seed)
+    later = np.sort(random.integers(0, 28 * 86_400, 200)).tolist()
+    found = []
+    for number, second in enumerate([0] * ITEMS + later):
+        item = number if number < ITEMS else int(random.integers(ITEMS))
+        row = {"id": f"i{item}", "name": f"Line {random.integers(3)}", "kind": str(random.choice(["x", "y", "z"]))}
+        row |= {"maker": str(random.choice(["m", "n"])), "price": float(random.integers(1, 9))}
+        found.append(row | {"Stand": (START + timedelta(seconds=second)).isoformat()})
+    return found
+
+
 def known_before_the_cut(call: Call) -> bool:
     return max(call["timestamp"], call["receivedAt"]) < CUT.isoformat()
 
 
-def build(folder: Path, said: list[Call], *makers: str) -> tuple[Dataset, dict[str, str]]:
+def build(folder: Path, said: list[Call], dated: list[dict[str, Any]], *makers: str) -> tuple[Dataset, dict[str, str]]:
     """The data set of these calls and catalogues, and the users behind their keys."""
     path = folder / "calls.jsonl"
     path.write_text("".join(json.dumps(call) + "\n" for call in said))
@@ -105,6 +120,10 @@ def build(folder: Path, said: list[Call], *makers: str) -> tuple[Dataset, dict[s
         rows |= {"price": [float(item + number) for item in range(ITEMS)]}
         pq.write_table(pa.table(rows), folder / f"items-{number}.parquet")
         ingest_items.fn(str(folder / "shop.toml"), str(folder / f"items-{number}.parquet"))
+    if dated:
+        (folder / "dated.toml").write_text(DATED)
+        pq.write_table(pa.Table.from_pylist(dated), folder / "items-dated.parquet")
+        ingest_items.fn(str(folder / "dated.toml"), str(folder / "items-dated.parquet"))
     version = build_dataset.fn(SPLIT)["version"]
     with current().engine.connect() as connection:
         people = {row.user_key: row.user_id for row in connection.execute(select(identities))}
@@ -170,17 +189,20 @@ def tags(matrix: Any, names: Any, rows: list[str]) -> dict[str, dict[str, float]
     }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_cut_is_the_same_with_and_without_what_came_later(tmp_path: Path, elsewhere: Any, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "dated"), [(1, []), (2, lines(2))])
+def test_a_cut_is_the_same_with_and_without_what_came_later(
+    tmp_path: Path, elsewhere: Any, seed: int, dated: list[dict[str, Any]]
+) -> None:
     said = calls(seed)
     before = [call for call in said if known_before_the_cut(call)]
     assert len(said) - len(before) > 50
-    whole, people = build(tmp_path, said, "first", "second")
+    first, both = ([], []) if dated else (["first"], ["first", "second"])
+    whole, people = build(tmp_path, said, dated, *both)
     assert min(whole.manifest["refunds"].values()) > 5
     assert whole.item_history.num_rows > 100
     found = tables(whole, people), *(learned(whole, people, cut) for cut in (EARLIER, whole.cuts.validation_from))
     elsewhere()
-    part, people = build(tmp_path, before, "first")
+    part, people = build(tmp_path, before, [row for row in dated if row["Stand"] < CUT.isoformat()], *first)
     alone = tables(part, people), *(learned(part, people, cut) for cut in (EARLIER, part.cuts.validation_from))
     for one, other in zip(found, alone, strict=True):
         for name in one:

@@ -1,0 +1,41 @@
+"""Keeps what a catalogue changes about items, since the times that its rows state or since its import."""
+
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, text
+
+from infra.bulk import copy_table
+from models.shapes.statements import MOMENT
+from tasks import attribute_history
+
+_STATED: Final = "stated_values"
+_NAMES: Final = ["item_id", "name", "value", MOMENT]
+_COMING: Final = """
+    SELECT coming.item_id AS key, value.name, now() AS since, value.value
+    FROM {staging} AS coming CROSS JOIN LATERAL (VALUES
+        ('title', coming.title), ('category', coming.category), ('brand', coming.brand),
+        ('price', coming.price::text)) AS value (name, value)
+    WHERE coming.said_at ? value.name"""
+_IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
+# A table replaces: whatever its times are, from the import on the value that it chooses counts.
+_DATED: Final = f"""
+    SELECT item_id AS key, name, {MOMENT} AS since,
+        CASE WHEN name = 'price' THEN value::float::text ELSE value END AS value
+    FROM {_STATED} WHERE {MOMENT} < now()
+    UNION ALL SELECT * FROM ({{coming}}) AS coming WHERE {_IS_STATED}"""
+_UNDATED: Final = f"""
+    SELECT coming.* FROM ({{coming}}) AS coming JOIN items ON items.item_id = coming.key WHERE NOT {_IS_STATED}"""
+
+
+def keep(connection: Connection, stated: pa.Table, staging: str) -> None:
+    """Keep what the table `staging` is about to change; `stated` says what its file states since when."""
+    connection.execute(text(f"DROP TABLE IF EXISTS {_STATED}"))
+    shape = f"(item_id text, name text, value text, {MOMENT} timestamptz)"
+    connection.execute(text(f"CREATE TEMP TABLE {_STATED} {shape} ON COMMIT DROP"))
+    copy_table(connection, _STATED, stated.select(_NAMES))
+    connection.execute(text(f"ANALYZE {_STATED}"))
+    coming = _COMING.format(staging=staging)
+    attribute_history.record(connection, "item", _UNDATED.format(coming=coming), table=True, dated=False)
+    if len(stated):
+        attribute_history.record(connection, "item", _DATED.format(coming=coming), table=True)
