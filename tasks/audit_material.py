@@ -58,7 +58,7 @@ def seen(here: Installation, placement: str, days: float, as_of: date | None = N
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
     has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
     """
-    known = known_now(here)
+    known = known_now(here, history=False)
     start, end, lists = _window(here, known, placement, days, as_of)
     keys = np.unique(words(lists[USER_KEY]))
     sold = _sold(known.items, lists)

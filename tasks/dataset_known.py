@@ -19,7 +19,7 @@ from infra.bulk import read_table
 from infra.installation import Installation
 from infra.schema import aliases, ingest_batches, item_history, items, suppressions, user_history, users
 from models import columns
-from models.attributes import BEGINNING, NAME, SINCE, VALUE
+from models.attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
 from tasks.dataset_events import Known
 from tasks.ledger import COMMITTED
 
@@ -30,14 +30,14 @@ _ITEMS = {
 }
 
 
-def known_now(here: Installation) -> Known:
-    """Everything as it stands."""
+def known_now(here: Installation, *, history: bool = True) -> Known:
+    """Return everything as it stands; without `history` nothing of how it was before, which only data sets need."""
     with here.engine.connect() as connection:
+        now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
+        if not history:
+            return Known(*now, NO_HISTORY, NO_HISTORY)
         return Known(
-            _users(connection),
-            _items(connection),
-            _aliases(connection),
-            _batches(connection),
+            *now,
             _history(connection, item_history.c.item_id),
             _history(connection, user_history.c.user_key, user_history.c.user_key.in_(_agreed())),
         )

@@ -130,7 +130,7 @@ def lake_engine(here: Installation, wanted: bool = True, known: Known | None = N
     if not wanted or not here.lake.event_files():
         yield None
         return
-    known = known or known_now(here)
+    known = known or known_now(here, history=False)
     here.settings.var.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")

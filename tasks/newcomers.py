@@ -36,7 +36,7 @@ def newcomers(
     strangers = eligible[index_of(users, eligible) < 0]
     if not len(strangers):
         return NewUsers.of(_NOBODY, _NOTHING, items)
-    known = known_now(here)
+    known = known_now(here, history=False)
     traits = known.users.take(np.flatnonzero(index_of(strangers, known.users[columns.USER_KEY]) >= 0))
     return NewUsers.of(traits, _clicks(here, known, traits.select([columns.USER_KEY])), items)
 

@@ -130,7 +130,7 @@ class Watching:
 @contextmanager
 def watching(here: Installation) -> Iterator[Watching]:
     """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
-    known = known_now(here)
+    known = known_now(here, history=False)
     with lake_engine(here, known=known) as connection:
         if connection is None:
             raise TailorbirdError("There are no events yet: run `tailorbird ingest` first.")
