@@ -4,8 +4,11 @@ from typing import Final
 
 import pyarrow as pa
 
+from models import columns
 from models.sql import query
 
+CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
+"""The columns of an item of which a history is kept."""
 NAME: Final = "name"
 SINCE: Final = "since"
 VALUE: Final = "value"

@@ -8,15 +8,23 @@ from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, text
 
+from models.attributes import CHANGING
+
 Whose = Literal["item", "user"]
+
+
+def item_values(row: str) -> str:
+    """Return SQL for the names and texts of an item's values: one row a column, to be joined LATERAL."""
+    values = ", ".join(f"('{name}', {row}.{name}::text)" for name in CHANGING)
+    return f"(VALUES {values}) AS value (name, value)"
+
 
 _KEYS: Final[dict[Whose, str]] = {"item": "item_id", "user": "user_key"}
 # What stands before the statements are applied, and when it was stated last.
 _STANDING: Final[dict[Whose, str]] = {
-    "item": """
+    "item": f"""
         SELECT item_id AS key, value.name, value.value, (items.said_at ->> value.name)::timestamptz AS stated_at
-        FROM items CROSS JOIN LATERAL (VALUES
-            ('title', title), ('category', category), ('brand', brand), ('price', price::text)) AS value (name, value)
+        FROM items CROSS JOIN LATERAL {item_values("items")}
         WHERE value IS NOT NULL OR items.said_at ? value.name""",
     "user": """
         SELECT user_key AS key, value.key AS name, value.value, (users.said_at ->> value.key)::timestamptz AS stated_at

@@ -45,7 +45,7 @@ class Catalogue:
         """Nothing was said yet."""
         self._known: dict[str, _Known] = {}
 
-    def hear(self, items: pa.Table) -> Iterator[Update]:
+    def updates(self, items: pa.Table) -> Iterator[Update]:
         """What is to be stored of a chunk's items (of `segment_rows.items`, each once)."""
         names = [columns.ITEM_ID, *_OWN, columns.ATTRIBUTES, columns.OCCURRED_AT, SAID_AT]
         texts = query(_TEXTS, items=items.select(names))

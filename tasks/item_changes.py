@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from models import columns
-from models.shapes.segment_rows import CHANGING
+from models.attributes import CHANGING
 from tasks.catalogue import NEVER
 from tasks.updates import ITEM_HISTORY, Update
 
@@ -19,7 +19,7 @@ class ItemChanges:
         """Start with nothing known."""
         self._known: dict[tuple[str, str], tuple[datetime, Any]] = {}
 
-    def hear(self, rows: pa.Table) -> Iterator[Update]:
+    def updates(self, rows: pa.Table) -> Iterator[Update]:
         """Yield what is to be stored of a chunk's rows (of `segment_rows.item_changes`), one update per item."""
         found: dict[str, list[dict[str, Any]]] = {}
         values = (rows[name].to_pylist() for name in CHANGING)

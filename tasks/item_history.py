@@ -11,11 +11,9 @@ from tasks import attribute_history
 
 _STATED: Final = "stated_values"
 _NAMES: Final = ["item_id", "name", "value", MOMENT]
-_COMING: Final = """
+_COMING: Final = f"""
     SELECT coming.item_id AS key, value.name, now() AS since, value.value
-    FROM {staging} AS coming CROSS JOIN LATERAL (VALUES
-        ('title', coming.title), ('category', coming.category), ('brand', coming.brand),
-        ('price', coming.price::text)) AS value (name, value)
+    FROM {{staging}} AS coming CROSS JOIN LATERAL {attribute_history.item_values("coming")}
     WHERE coming.said_at ? value.name"""
 _IS_STATED: Final = f"(key, name) IN (SELECT item_id, name FROM {_STATED})"
 # A table replaces: whatever its times are, from the import on the value that it chooses counts.

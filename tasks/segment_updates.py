@@ -25,8 +25,8 @@ def updates_of(
     found: Shaped, catalogue: Catalogue, changes: ItemChanges, last: bool, intake: Intake
 ) -> Iterator[Update]:
     """Everything that a chunk, maybe the `last`, says besides events; nothing of it about who is suppressed."""
-    yield from catalogue.hear(found.items)
-    yield from changes.hear(found.item_changes)
+    yield from catalogue.updates(found.items)
+    yield from changes.updates(found.item_changes)
     if last:
         yield from catalogue.repeated()
     gone = set(intake.suppressed.to_pylist())

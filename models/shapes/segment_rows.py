@@ -5,6 +5,7 @@ from typing import Final
 import pyarrow as pa
 
 from models import columns
+from models.attributes import CHANGING
 from models.shapes import placeholders
 from models.shapes.segment_values import finite, word
 from models.shapes.traffic import LONGEST_ID
@@ -17,8 +18,6 @@ _DESCRIBES: Final = f"""
     length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
     AND event_type IS DISTINCT FROM 'refund'
     AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL"""
-CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
-"""What is known of an item at each moment."""
 _NUMBERS: Final = {
     "price": "block.price",
     "quantity": "block.quantity",

@@ -6,14 +6,13 @@ from typing import Any, Final
 import pyarrow as pa
 
 from models import columns
+from models.attributes import CHANGING
 from models.shapes.choosing import LATEST, UPDATED_AT, own_values
 from models.shapes.mapping import ItemsMapping
 from models.sql import query
 
 MOMENT: Final = "moment"
 _NAME, _VALUE, _ROW = "name", "value", "row"
-_KEPT: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
-"""The columns of which a history is kept."""
 SCHEMA: Final = pa.schema(
     {
         columns.ITEM_ID: pa.string(),
@@ -32,7 +31,7 @@ def dated(part: Any) -> list[str]:
     """
     if not isinstance(part, ItemsMapping) or not part.updated_at:
         return []
-    return [name for name in _KEPT if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")]
+    return [name for name in CHANGING if getattr(part, name) and part.choices.get(name, LATEST) in (LATEST, "last")]
 
 
 def statements(rows: pa.Table, names: Sequence[str], numbers: Any) -> pa.Table:
