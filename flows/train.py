@@ -9,7 +9,10 @@ from tasks.load_dataset import newest_version
 from tasks.report import show_ladder
 from tasks.train_model import train_model
 
-MODELS = ["most_popular", "segment_popular", "own_frequency", "own_and_popular", "als", "two_stage"]
+MODELS = [
+    *("most_popular", "segment_popular", "own_frequency", "own_and_popular"),
+    *("als", "lightfm_hybrid", "two_stage"),
+]
 
 
 @flow

@@ -1,0 +1,72 @@
+"""Every command that README and docs show exists, with the options and arguments that they show."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from flows.__main__ import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`tailorbird ([a-z][^`]*)`")
+_PLACEHOLDER = re.compile(r"[\[\]…|]|\b[A-Z]{3,}\b")
+
+
+def blocks(page: Path) -> Iterator[str]:
+    """Yield the commands of a page's shell blocks, each as it would be typed."""
+    for block in _BLOCK.findall(page.read_text()):
+        lines = block.replace("\\\n", " ")
+        whole = re.sub(r'"[^"]*"', lambda quoted: quoted.group().replace("\n", " "), lines)
+        for line in whole.splitlines():
+            words = shlex.split(line, comments=True)
+            yield from (" ".join(shlex.quote(word) for word in part) for part in _parts(words) if part)
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """Split a line at `&&`; yield what follows `tailorbird` in each part that begins with it."""
+    start = 0
+    for end in [at for at, word in enumerate(words) if word == "&&"] + [len(words)]:
+        part = words[start:end]
+        if part and part[0] == "tailorbird":
+            yield part[1:]
+        start = end + 1
+
+
+BLOCKS = [pytest.param(text, id=f"{page.name}: {text[:60]}") for page in PAGES for text in blocks(page)]
+INLINE = sorted({(page.name, text) for page in PAGES for text in _INLINE.findall(page.read_text())})
+
+
+def command(words: list[str]) -> tuple[Any, list[str]]:
+    """Follow names of groups to a command; return it with the words that are left."""
+    found: Any = typer.main.get_command(app)
+    while words and hasattr(found, "commands"):
+        name = words[0]
+        assert name in found.commands, f"there is no command `{name}`; there are {', '.join(found.commands)}"
+        found, words = found.commands[name], words[1:]
+    return found, words
+
+
+@pytest.mark.parametrize("text", BLOCKS)
+def test_a_command_of_a_shell_block_can_be_run_as_it_is_shown(text: str) -> None:
+    found, words = command(shlex.split(text))
+    found.make_context("tailorbird", words)
+
+
+@pytest.mark.parametrize(("page", "text"), INLINE)
+def test_a_command_within_a_sentence_exists_with_its_options(page: str, text: str) -> None:
+    words = _PLACEHOLDER.sub(" ", text).split()
+    found, left = command([word for word in words if not word.startswith("-")])
+    options = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    unknown = [word for word in words if word.startswith("--") and word not in options]
+    assert not unknown, f"{page}: `{found.name}` has no {unknown}; left: {left}"
+
+
+def test_pages_that_show_commands_are_found() -> None:
+    assert len(BLOCKS) > 30
+    assert len(INLINE) > 30
