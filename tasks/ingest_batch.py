@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import pyarrow as pa
 from sqlalchemy import Connection
@@ -18,8 +18,6 @@ from tasks.quality import BatchRefusedError, Findings, Promises, judge, refusal
 from tasks.report import link_docs
 
 T = TypeVar("T")
-SAMPLE_ROWS: Final = 20_000
-"""About how many rows of a batch its suite looks at."""
 Parts = Callable[[Intake], Iterator[tuple[Part, int]]]
 
 
@@ -95,13 +93,13 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
     with progress(intake.batch.dataset, steps) as advance:
         for chunk, (part, moved) in enumerate(ahead(parts(intake))):
             looked = intake.look(part)
-            samples.append(looked.sample(max(1, SAMPLE_ROWS * moved // max(steps, 1))))
+            samples.append(looked.sample(max(1, sift.SAMPLE_ROWS * moved // max(steps, 1))))
             if chunk > stored:
                 intake.take(part, looked, chunk)
             else:
                 intake.recall(part)
             advance(moved)
-    return sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)
+    return sift.spread(pa.concat_tables(samples), sift.SAMPLE_ROWS)
 
 
 def close(intake: Intake, sample: pa.Table) -> None:

@@ -1,70 +1,17 @@
 """Takes the events of a table in."""
 
-from collections.abc import Iterator
-from functools import partial
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
 from prefect import task
 
-from expectations import contract
 from infra.installation import Installation, current
-from models import columns
 from models.errors import TailorbirdError
-from models.shapes import tabular
-from models.shapes.mapping import EventsMapping, Mapping
-from models.sql import query
 from tasks import ledger
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
+from tasks.ingest.table_events import checked, parts_of
 from tasks.ingest_batch import ingest_batch
-from tasks.intake import Intake, Part
-from tasks.prepare import prepared
-from tasks.sources import files, places
-from tasks.updates import CONSENT, Update
-
-_SOURCE: Final = "the column of consent of the user's latest event"
-
-
-def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
-    """One chunk of a table as a part; `first` is the number of its first row in the file."""
-    part: EventsMapping = part_of(mapping, "events")
-    selected = tabular.selected(rows, part)
-    numbers = first + np.flatnonzero(selected)
-    said, cleaned = tabular.events(rows.filter(selected), part, mapping.spelling)
-    events, names = prepared(said, mapping, intake.here.key, numbers, identified=part.event_id is not None)
-    skipped = len(rows) - len(events)
-    return Part(events, names, routed=skipped, updates=partial(agreements, events), cleaned=cleaned)
-
-
-def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
-    """Who agreed by an event of their own, of those who are known not to have agreed."""
-    if not intake.doubted or events[columns.CONSENT].null_count == len(events):
-        return
-    statement = "SELECT user_key, max(occurred_at) AS said_at FROM events WHERE consent GROUP BY 1"
-    said = query(statement, events=events.select([columns.USER_KEY, columns.OCCURRED_AT, columns.CONSENT]))
-    doubted = intake.doubted - set(intake.suppressed.to_pylist())
-    for key, moment in zip(said[columns.USER_KEY].to_pylist(), said["said_at"].to_pylist(), strict=True):
-        if key in doubted and moment is not None:
-            yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
-
-
-def parts_of(intake: Intake, mapping: Mapping, path: Path) -> Iterator[tuple[Part, int]]:
-    """All chunks of a file, each with its number of rows."""
-    part, first = part_of(mapping, "events"), 0
-    for rows in files.chunks(path, tabular.needed(part), csv=files.csv_of(part)):
-        yield shaped(intake, mapping, rows, first), len(rows)
-        first += len(rows)
-
-
-def checked(path: Path, address: str, part: Any) -> int:
-    """How many rows a table has, once it was held against its contract. Raises ContractBrokenError."""
-    csv, required = files.csv_of(part), tabular.kinds(part)
-    rows = files.row_count(path, csv, required)
-    contract.check(address, files.column_kinds(path, csv), rows, required, part.optional)
-    return rows
+from tasks.sources import places
 
 
 def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:

@@ -22,7 +22,7 @@ from models.shapes.mapping import ItemsMapping
 from tasks import item_history
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
-from tasks.ingest_events import checked
+from tasks.ingest.table_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
 from tasks.later import WITHIN, moments
 from tasks.sources import places

@@ -25,7 +25,7 @@ from models.shapes.traffic import USER_ID_TOO_LONG, too_long
 from tasks import attribute_history, consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
-from tasks.ingest_events import checked
+from tasks.ingest.table_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
 from tasks.prepare import pseudonymised
 from tasks.sources import places

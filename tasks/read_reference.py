@@ -12,7 +12,6 @@ from expectations.rules import RowRule, flags
 from models.shapes import statements, tabular
 from models.shapes.cleaning import Cleaned, Counts
 from tasks import profile, sift
-from tasks.ingest_batch import SAMPLE_ROWS
 from tasks.sift_reference import condensed
 from tasks.sources import files
 
@@ -64,7 +63,7 @@ def read_reference(path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], 
         shaped = shape(chunk.filter(selected))
         rows = shaped.rows.append_column(sift.ROW, pa.array(first + np.flatnonzero(selected), pa.int64()))
         first, skipped = first + len(chunk), skipped + len(chunk) - len(rows)
-        samples.append(sift.spread(rows, max(1, SAMPLE_ROWS * len(chunk) // max(total, 1))))
+        samples.append(sift.spread(rows, max(1, sift.SAMPLE_ROWS * len(chunk) // max(total, 1))))
         profiles.append(profile.of_events(rows))
         cleaned.append(shaped.counts)
         if names:
@@ -72,5 +71,5 @@ def read_reference(path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], 
             stated.add(statements.statements(sound, names, sound[sift.ROW]))
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
-    sample = sift.spread(pa.concat_tables(samples), SAMPLE_ROWS)
+    sample = sift.spread(pa.concat_tables(samples), sift.SAMPLE_ROWS)
     return Read(kept.all(), sample, told, profile.total(cleaned), skipped, stated.all())

@@ -24,6 +24,8 @@ UNREADABLE: Final = "unreadable"
 REASON: Final = "reason"
 """What is wrong with a row that is unreadable."""
 USER_CODE: Final = "user_code"
+SAMPLE_ROWS: Final = 20_000
+"""About how many rows of a batch its suite looks at."""
 HELPERS: Final = (ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
 """Columns that are only looked at, and stored nowhere."""
 

@@ -8,7 +8,7 @@ import pytest
 from expectations.contract import ContractBrokenError
 from models.shapes.mapping import Mapping
 from tasks.batches import WrongMappingError, batch_of, calls, part_of, request_of, tables
-from tasks.ingest_events import checked
+from tasks.ingest.table_events import checked
 
 
 def mapping_of(**changes: Any) -> Mapping:

@@ -14,7 +14,8 @@ from models.errors import TailorbirdError
 from serving import books
 from tasks import ledger
 from tasks.batches import batch_of, tables
-from tasks.ingest_events import ingest_events, shaped
+from tasks.ingest.table_events import shaped
+from tasks.ingest_events import ingest_events
 from tasks.intake import open_intake
 from tasks.quality import BatchRefusedError
 from tasks.replay_quarantine import replay_quarantine

@@ -18,8 +18,9 @@ from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, suppressions, users
 from tasks import ledger
 from tasks.batches import batch_of, tables
+from tasks.ingest.table_events import shaped
 from tasks.ingest_batch import close
-from tasks.ingest_events import ingest_events, shaped
+from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.intake import open_intake
 from tasks.quality import BatchRefusedError

@@ -1,0 +1,1 @@
+"""Bringing sources in: rows to parts, parts to batches."""
