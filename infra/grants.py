@@ -33,11 +33,17 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.ingest_batches": {SERVING: READ, INGEST: WRITE},
     "public.ingest_chunks": {SERVING: READ, INGEST: WRITE},
     "public.ingest_updates": {INGEST: WRITE},
+    "public.ingest_applications": {INGEST: WRITE},
+    "public.ingest_statements": {INGEST: WRITE},
+    "public.ingest_repeats": {INGEST: WRITE},
+    "public.quarantine_repeats": {INGEST: WRITE},
+    "public.audit_log": _SERVE,
     # The payload is for the operator alone: ingestion writes it and cannot read it back.
     "public.quarantine": {
         SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at)",
         INGEST: "INSERT DELETE SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "
-        "SELECT(content)",
+        "SELECT(content) SELECT(subject) SELECT(resolved_by) SELECT(outcome) "
+        "UPDATE(resolved_by) UPDATE(replayed_at) UPDATE(outcome)",
     },
     "identity.users": {INGEST: "SELECT INSERT DELETE"},
     "public.datasets": _NOBODY,

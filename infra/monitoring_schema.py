@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from infra.fingerprint_schema import metadata as metadata  # every table there is: migrations are held against it
+from infra.ledger_schema import metadata as metadata  # every table there is: migrations are held against it
 from infra.schema import moment
 
 drift_calibrations = Table(

@@ -19,6 +19,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -189,8 +190,14 @@ quarantine = Table(
     moment("first_seen", now=True),
     moment("replayed_at"),
     Column("content", LargeBinary),
+    Column("subject", LargeBinary),
+    Column("resolved_by", Text),
+    Column("outcome", Text),
     Index("ix_quarantine_content", "content"),
-    comment="Rows that broke a rule. `content` identifies what a row of a source states and the rules it broke.",
+    Index("ix_quarantine_subject", "subject", postgresql_where=text("replayed_at IS NULL")),
+    comment="Rows that broke a rule. `content` identifies what a row of a source states and the rules it broke, "
+    "`subject` its event, item or user. Since `replayed_at` a row waits no more: its `outcome` is replayed, resolved "
+    "(`resolved_by` a batch) or dismissed.",
 )
 
 datasets = Table(
