@@ -1,0 +1,85 @@
+"""Numbers that a table holds as text, in whatever form a mapping declares. Arrow in, Arrow out."""
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+NOTHING: Final = (
+    *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN"),
+    *("-NaN", "-nan", "NaN", "nan", "N/A", "NA", "n/a", "NULL", "null"),
+)
+"""Texts in place of a number that mean that there is none."""
+SPACES: Final = " \N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+_EXPONENT: Final = "(?:[eE][+-]?[0-9]+)?"
+_WORDS: Final = "(?i:inf|infinity)"
+
+
+@dataclass(frozen=True)
+class NumberForm:
+    """How a table writes its numbers."""
+
+    decimal: str = "."
+    thousands: str = ""
+    """What stands between groups of three digits; a space is also a no-break space."""
+    currency_signs: tuple[str, ...] = ()
+    """Texts that may stand before or after a number, such as € or EUR."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether the form is the one that computers write."""
+        return self == PLAIN
+
+    @property
+    def pattern(self) -> str:
+        """A regular expression for a number of this form, without currency signs."""
+        digits = "[0-9]+"
+        if self.thousands:
+            digits = f"(?:[0-9]{{1,3}}(?:{_one_of(self.thousands)}[0-9]{{3}})+|[0-9]+)"
+        decimal = re.escape(self.decimal)
+        return f"^[+-]?(?:{digits}(?:{decimal}[0-9]*)?|{decimal}[0-9]+){_EXPONENT}$|^[+-]?{_WORDS}$"
+
+
+PLAIN: Final = NumberForm()
+
+
+def parsed(texts: Any, form: NumberForm = PLAIN) -> Any:
+    """Return the texts as numbers; null where there is none, or where a text is not a number of this form."""
+    stated = _without_nothing(texts)
+    if form.plain:
+        try:
+            return pc.cast(stated, pa.float64())
+        except pa.ArrowInvalid:
+            pass  # some text is no number: look at each
+    if form.currency_signs:
+        stated = _without_signs(stated, form.currency_signs)
+    stated = pc.if_else(pc.match_substring_regex(stated, form.pattern), stated, pa.scalar(None, stated.type))
+    if form.thousands:
+        stated = pc.replace_substring_regex(stated, _one_of(form.thousands), "")
+    if form.decimal != ".":
+        stated = pc.replace_substring(stated, form.decimal, ".")
+    return pc.cast(stated, pa.float64())
+
+
+def unreadable(texts: Any, numbers: Any) -> Any:
+    """Return which texts hold something that was not read as a number."""
+    return pc.and_(pc.is_valid(_without_nothing(texts)), pc.is_null(numbers))
+
+
+def _without_nothing(texts: Any) -> Any:
+    stated = pc.utf8_trim_whitespace(texts)
+    nothing = pc.is_in(stated, value_set=pa.array(NOTHING, stated.type))
+    return pc.if_else(nothing, pa.scalar(None, stated.type), stated)
+
+
+def _without_signs(stated: Any, signs: tuple[str, ...]) -> Any:
+    """A sign counts wherever a currency is written: -€5, €-5, 5 €, € 5-."""
+    names = "|".join(re.escape(sign) for sign in sorted(signs, key=len, reverse=True))
+    before = pc.replace_substring_regex(stated, rf"^([+-]?)\s*(?:{names})[\s{SPACES}]*", r"\1")
+    return pc.replace_substring_regex(before, rf"[\s{SPACES}]*(?:{names})$", "")
+
+
+def _one_of(thousands: str) -> str:
+    return f"[{SPACES}]" if thousands == " " else re.escape(thousands)
