@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from infra import addresses, service_environment, state
+from infra.configuration import file
 from infra.credentials import secret
 from infra.embedded import EmbeddedPostgres
 from infra.settings import Settings
@@ -134,7 +135,8 @@ def _address(known: Mapping[str, Service], name: str) -> str:
 
 def _settings(settings: Settings) -> dict[str, str]:
     """The settings as `up` knows them, for every process that works for this installation."""
-    return service_environment.of_settings(settings) | {"TAILORBIRD_EXPORTED_BY": str(settings.var)}
+    own = {"TAILORBIRD_EXPORTED_BY": str(settings.var), file.VARIABLE: str(settings.settings_file or file.NO_FILE)}
+    return service_environment.of_settings(settings) | own
 
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:

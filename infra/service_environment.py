@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from infra.settings import Settings
+from infra.settings import Settings, variable_of
 
 _SYSTEM: Final = ("PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_*")
 _PYTHON: Final = (
@@ -85,12 +85,6 @@ def secret_settings() -> set[str]:
     """The variables whose values appear in no description of a service."""
     fields = Settings.model_fields.items()
     return {variable_of(name) for name, field in fields if "SecretStr" in str(field.annotation)}
-
-
-def variable_of(name: str) -> str:
-    """The environment variable of a setting."""
-    alias = Settings.model_fields[name].validation_alias
-    return str(alias) if alias else f"TAILORBIRD_{name.upper()}"
 
 
 def _of_server(settings: Settings, own: Iterable[str], unwanted: Iterable[str]) -> dict[str, str]:

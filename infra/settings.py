@@ -1,4 +1,4 @@
-"""What the environment says: where things are, and what is used instead of being started."""
+"""Settings of an installation: environment variables first, then `tailorbird.toml`, then defaults."""
 
 import json
 import os
@@ -7,12 +7,21 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from infra import addresses, setting_checks
+from infra.configuration import file, keys
+from infra.configuration.file import SettingsRefusedError
 from models.drift.watch import Watch
-from models.errors import TailorbirdError
 from models.gate.limits import Limits
+
+__all__ = ["Settings", "SettingsRefusedError", "annotations", "load", "source", "variable_of"]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
@@ -20,12 +29,8 @@ _KEY = "[0-9a-fA-F]{64}"
 _PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "reconciler_port")
 
 
-class SettingsRefusedError(TailorbirdError):
-    """An environment variable holds something that cannot be used."""
-
-
 class Settings(BaseSettings):
-    """Read once from the environment and never changed. A port that is None may be chosen freely."""
+    """Read once and never changed. Docstrings and examples of the fields are what `tailorbird init` writes."""
 
     model_config = SettingsConfigDict(
         env_prefix="TAILORBIRD_",
@@ -37,47 +42,89 @@ class Settings(BaseSettings):
     )
 
     var: Path = Field(default=Path("var"), validate_default=True)
-    home: Path = Field(default=Path(), validate_default=True)
-    database_url: SecretStr | None = None
-    lake: str = ""
+    """The folder of everything that is kept: keys, logs and PostgreSQL's data; beside this file by default."""
+    home: Path = Field(default=Path(), validate_default=True, examples=["/opt/tailorbird"])
+    """The folder of prefect.yaml and of the flows; by default the working directory or that of the code."""
+    database_url: SecretStr | None = Field(default=None, examples=["postgresql://tailorbird:PASSWORD@db.example/shop"])
+    """A PostgreSQL database to use in place of our own; `prefect` and `mlflow` are databases of the same server."""
+    lake: str = Field(default="", examples=["s3://bucket/lake"])
+    """Where events and data sets are kept: a folder, or an address in an object store; by default in `var`."""
     memory: Annotated[str, AfterValidator(setting_checks.memory)] = "4GB"
-    """What feature queries may take; beyond it they use the disk."""
-    bundles: str = ""
-    placements: str = ""
-    """A file that says where lists are shown; by default the one that comes along."""
-    signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$")
-    """Whose bundles are opened beside the installation's own: hex digits, several by comma while keys are rotated."""
+    """How much memory feature queries may take before they use the disk."""
+    bundles: str = Field(default="", examples=["/srv/tailorbird/bundles"])
+    """The folder of promoted models; by default in `var`."""
+    placements: str = Field(default="", examples=["placements.toml"])
+    """A file that names your placements and their rules; by default infra/placements.toml of the code."""
+    signing_public_key: str = Field(default="", pattern=rf"^{_KEY}( *, *{_KEY})*$|^$", examples=["0f" * 32])
+    """Public keys of other installations whose models are opened too: hex digits, several by comma."""
     review: Literal["manual", "auto", "never"] = "manual"
-    """Who promotes what passes the gate: a person, the gate alone, or nobody."""
+    """Who promotes a model that passes the gate: a person (manual), the gate alone (auto), or nobody (never)."""
     review_days: float = Field(default=7, gt=0, le=3650)
-    """How long a request for a decision stays open."""
+    """How many days a request for a decision stays open."""
     retrain_lease_seconds: float = Field(default=120, ge=1, le=86_400)
     """How long a retraining may be silent before another run takes its request."""
     gate: Annotated[Limits, NoDecode] = Limits()
-    """As JSON, such as {"group_margin": 0.1}."""
+    """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
     monitor: Annotated[Watch, NoDecode] = Watch()
-    """As JSON, such as {"days_between_false_retrains": 182}."""
-    prefect_api_url: str | None = Field(default=None, validation_alias="PREFECT_API_URL")
-    mlflow_tracking_uri: str | None = Field(default=None, validation_alias="MLFLOW_TRACKING_URI")
-    prefect_page: str = ""
-    mlflow_page: str = ""
-    """Where people open the pages, when it is not where programs reach them: links in alerts and reports lead there."""
-    exported_by: str = ""  # the var folder whose own services the two addresses above belong to
-    postgres_port: Port | None = None
-    prefect_port: Port | None = None
-    mlflow_port: Port | None = None
-    reconciler_port: Port | None = None  # where the reconciler listens for MLflow's webhooks; None: nowhere
-    webhook_url: str | None = None  # under which MLflow reaches it, such as https://shop.example/mlflow
-    alerts: SecretStr = SecretStr("")
-    """Where alerts go, by comma: Prefect's notification blocks (`block:slack-webhook/ops`) or Apprise addresses."""
-    metrics_url: str = ""
-    """Where serving tells its Prometheus metrics, such as http://127.0.0.1:8000/metrics; several by comma."""
+    """How closely drift is watched. As a variable, JSON such as {"days_between_false_retrains": 182}."""
+    prefect_api_url: str | None = Field(
+        default=None, validation_alias="PREFECT_API_URL", examples=["http://prefect.example:4200/api"]
+    )
+    """A Prefect server to use in place of our own."""
+    mlflow_tracking_uri: str | None = Field(
+        default=None, validation_alias="MLFLOW_TRACKING_URI", examples=["http://mlflow.example:5000"]
+    )
+    """An MLflow server to use in place of our own."""
+    prefect_page: str = Field(default="", examples=["https://prefect.shop.example"])
+    """Where people open Prefect's page, when programs reach it elsewhere; links in alerts and reports lead there."""
+    mlflow_page: str = Field(default="", examples=["https://mlflow.shop.example"])
+    """Where people open MLflow's page, when programs reach it elsewhere."""
+    exported_by: str = ""
+    """The `var` whose own services the addresses in the environment belong to."""
+    postgres_port: Port | None = Field(default=None, examples=[5432])
+    """The port that our PostgreSQL has to use; by default a free one."""
+    prefect_port: Port | None = Field(default=None, examples=[4200])
+    """The port that our Prefect has to use; by default 4200 or the next free one."""
+    mlflow_port: Port | None = Field(default=None, examples=[5000])
+    """The port that our MLflow has to use; by default 5000 or the next free one."""
+    reconciler_port: Port | None = Field(default=None, examples=[4300])
+    """The port on which the reconciler receives MLflow's webhooks; by default it receives none."""
+    webhook_url: str | None = Field(default=None, examples=["https://shop.example/mlflow"])
+    """The address under which MLflow reaches the reconciler."""
+    alerts: SecretStr = Field(default=SecretStr(""), examples=["mailto://user:PASSWORD@smtp.example?to=ops@example"])
+    """Where alerts go, by comma: Prefect's notification blocks (block:slack-webhook/ops) or Apprise addresses."""
+    metrics_url: str = Field(default="", examples=["http://127.0.0.1:8000/metrics"])
+    """Where serving publishes its Prometheus metrics, several by comma."""
     serving_p99_ms: float = Field(default=250, gt=0, le=86_400_000)
+    """An alert is sent when the 99th percentile of serving takes longer, in milliseconds."""
     serving_error_share: float = Field(default=0.01, ge=0, le=1)
-    docs_port: PortOrNone | None = None  # 0: serve no Data Docs
-    docs_url: str | None = None  # where somebody else serves <var>/data_docs; then `up` does not
-    pass_environment: str = ""
-    """Further variables of the shell that the services need, by comma; PostgreSQL never gets them."""
+    """An alert is sent when a larger share of requests fails."""
+    docs_port: PortOrNone | None = Field(default=None, examples=[4210])
+    """The port that Data Docs have to use; 0 serves none."""
+    docs_url: str | None = Field(default=None, examples=["https://docs.shop.example"])
+    """Where another server shows the folder data_docs of `var`; then `up` serves none."""
+    pass_environment: str = Field(default="", examples=["FOO,BAR_*"])
+    """Further variables of the shell that services need, by comma: names or patterns. PostgreSQL gets none of them."""
+    settings_file: Path | None = Field(default=None, validation_alias=file.VARIABLE)
+    """The file that these settings were read from."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read the environment, then the settings file."""
+        return init_settings, env_settings, InitSettingsSource(settings_cls, _of_file(file.find()))
+
+    @field_validator("settings_file", mode="before")
+    @classmethod
+    def _settings_file(cls, path: Any) -> Any:
+        """Return the absolute path of the file, or None when none is to be read."""
+        return None if path in (None, file.NO_FILE) else Path(path).expanduser().absolute()
 
     @field_validator("var")
     @classmethod
@@ -94,7 +141,7 @@ class Settings(BaseSettings):
     @field_validator("gate", "monitor", mode="before")
     @classmethod
     def _limits(cls, said: Any, about: ValidationInfo) -> Any:
-        """The limits that are said, as values; their types and bounds are checked later."""
+        """The limits that a variable holds, as values; their types and bounds are checked later."""
         if not isinstance(said, str):
             return said
         kind: Any = Limits if about.field_name == "gate" else Watch
@@ -136,7 +183,8 @@ class Settings(BaseSettings):
         for name in _PORTS:
             port = getattr(self, name)
             if port and (other := users.setdefault(port, name)) != name:
-                raise ValueError(f"{_variable(other)} and {_variable(name)} are both {port}; give each its own port")
+                both = f"{variable_of(other)} and {variable_of(name)}"
+                raise ValueError(f"{both} are both {port}; give each its own port")
         return self
 
     def model_post_init(self, _context: Any) -> None:
@@ -160,11 +208,34 @@ def _explain(error: ValidationError) -> str:
     """One line a mistake. The value itself is left out, as it may be a password."""
     lines = []
     for mistake in error.errors(include_input=False, include_url=False):
-        about = f"{_variable(str(mistake['loc'][0]))}: " if mistake["loc"] else ""
+        about = f"{source(str(mistake['loc'][0]))}: " if mistake["loc"] else ""
         fault = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
         lines.append(f"{about}{fault}. Correct it or unset it.")
     return "\n".join(lines)
 
 
-def _variable(name: str) -> str:
-    return name if name.isupper() else f"TAILORBIRD_{name.upper()}"
+def variable_of(name: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias) if alias else f"TAILORBIRD_{name.upper()}"
+
+
+def source(name: str) -> str:
+    """Return where a setting is given, as `tailorbird.toml:12: review`; otherwise the name of its variable.
+
+    `name` is that of the setting or of its variable.
+    """
+    key = next((key for key in Settings.model_fields if name in (key, variable_of(key))), name)
+    path = None if os.environ.get(variable_of(key)) else file.find()
+    return f"{file.place(path, key)}: {key}" if path is not None and key in file.read(path) else variable_of(key)
+
+
+def annotations() -> dict[str, Any]:
+    """Return the type of each setting."""
+    return {name: field.annotation for name, field in Settings.model_fields.items()}
+
+
+def _of_file(path: Path | None) -> dict[str, Any]:
+    """Return what the settings file holds, under the names that the environment's values have."""
+    given = {} if path is None else keys.values(path, annotations()) | {"settings_file": str(path)}
+    return {str(Settings.model_fields[name].validation_alias or name): value for name, value in given.items()}

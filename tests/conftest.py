@@ -26,6 +26,7 @@ _LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_
 _NUMBERS = count(1)
 # Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
+os.environ["TAILORBIRD_SETTINGS"] = "none"  # a settings file of the clone is no matter of the tests
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

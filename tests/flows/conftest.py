@@ -77,7 +77,8 @@ class Shop:
         """Of the command line: where its files are, and that it has one core, since the suite runs in two processes."""
         kept = {n: v for n, v in os.environ.items() if not n.startswith(("TAILORBIRD_", "PREFECT_", "MLFLOW_"))}
         own = {f"TAILORBIRD_{name}_PORT": str(self.ports + place) for place, name in enumerate(_SERVERS)}
-        return kept | own | _WEBHOOKS | _SECRETS | {"TAILORBIRD_VAR": str(self.var), "OMP_NUM_THREADS": "1"}
+        place = {"TAILORBIRD_VAR": str(self.var), "TAILORBIRD_SETTINGS": "none"}
+        return kept | own | _WEBHOOKS | _SECRETS | place | {"OMP_NUM_THREADS": "1"}
 
     def start(self, *arguments: str, **settings: str) -> subprocess.Popen[str]:
         """A command that runs while the test goes on."""

@@ -97,7 +97,9 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "docs_port": 0,
         "docs_url": "https://docs.example",
         "pass_environment": "FOO_WORD",
+        "settings_file": tmp_path / "tailorbird.toml",
     }
+    (tmp_path / "tailorbird.toml").touch()
     assert set(changed) == set(Settings.model_fields), "a new setting: give it a value of its own here"
     wanted = Settings(**changed)
     plain = Settings()

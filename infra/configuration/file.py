@@ -1,0 +1,104 @@
+"""Finds and reads `tailorbird.toml`, the settings file of an installation."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from models.errors import TailorbirdError
+
+NAME: Final = "tailorbird.toml"
+VARIABLE: Final = "TAILORBIRD_SETTINGS"
+NO_FILE: Final = "none"
+"""The value of TAILORBIRD_SETTINGS with which no file is read."""
+RECORD: Final = "settings-file"
+"""The file in `var` that holds the path of the installation's settings file."""
+
+
+class SettingsRefusedError(TailorbirdError):
+    """A setting, in the environment or in the settings file, holds something that cannot be used."""
+
+
+def find() -> Path | None:
+    """Return the settings file of this process, or None.
+
+    TAILORBIRD_SETTINGS comes first, then the file recorded in TAILORBIRD_VAR, the one in the working directory, and
+    the one recorded in `./var`. Raises SettingsRefusedError when the named or recorded file is gone.
+    """
+    named, var = os.environ.get(VARIABLE), os.environ.get("TAILORBIRD_VAR")
+    if named == NO_FILE:
+        return None
+    if named:
+        return _existing(named)
+    recorded, local = _recorded(Path(var or "var")), Path(NAME).absolute()
+    if recorded is not None and var and _is_file(recorded):
+        return recorded
+    if _is_file(local):
+        return local
+    if recorded is not None and not _is_file(recorded):
+        raise SettingsRefusedError(
+            f"The settings of this installation are in {recorded}, which is gone. Restore that file, name another one "
+            f"in {VARIABLE}, or delete {Path(var or 'var').absolute() / RECORD} to go on without."
+        )
+    return recorded
+
+
+def record(var: Path, file: Path | None) -> None:
+    """Note in `var` which settings file belongs to it, so that commands run in other folders read the same one."""
+    path = var / RECORD
+    if file is not None and _recorded(var) != file:
+        draft = path.with_name(f".{RECORD}.{os.getpid()}")
+        draft.write_text(f"{file}\n")
+        draft.replace(path)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Return the content of a settings file. Raises SettingsRefusedError with the line of a mistake."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsRefusedError(f"{path} cannot be read: {error.strerror}. Correct that, or its name.") from None
+    except RecursionError:
+        raise SettingsRefusedError(f"{path} cannot be read: its brackets are nested too deeply.") from None
+    except UnicodeDecodeError:
+        raise SettingsRefusedError(f"{path} is not UTF-8 text. Save it as UTF-8.") from None
+    except ValueError as error:
+        raise SettingsRefusedError(f"{path} is not valid TOML: {error}. Correct that line.") from None
+
+
+def place(path: Path, key: str) -> str:
+    """Return where a key stands, as `tailorbird.toml:12`; without a line when none begins with the key."""
+    names = [rf"[\"']?{re.escape(name)}[\"']?" for name in key.split(".")]
+    begin = re.compile(r"\s*\[?\s*" + r"\s*\.\s*".join(names) + r"\s*[=.\]]")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    found = (number for number, line in enumerate(lines, 1) if begin.match(line))
+    line = next(found, None)
+    if line is None and "." in key:
+        return place(path, key.rpartition(".")[0])
+    return f"{path.name}:{line}" if line else path.name
+
+
+def _existing(named: str) -> Path:
+    try:
+        named.encode()
+        path = Path(named).expanduser().absolute()
+    except (UnicodeEncodeError, RuntimeError):
+        raise SettingsRefusedError(f"{VARIABLE}: write the path of a file. Correct it or unset it.") from None
+    if not _is_file(path):
+        raise SettingsRefusedError(f"{VARIABLE}: there is no file {path}. Correct it or unset it.")
+    return path
+
+
+def _recorded(var: Path) -> Path | None:
+    try:
+        return Path((var / RECORD).read_text().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False

@@ -1,0 +1,95 @@
+"""Checks the keys and the types of a settings file against the fields of the settings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, get_args, get_type_hints
+
+from infra.configuration.file import SettingsRefusedError, place, read
+
+UNWRITABLE: Final = frozenset({"settings_file", "exported_by"})
+"""Settings that only processes set for each other."""
+_PATHS: Final = ("var", "home", "lake", "bundles", "placements")
+"""Settings that may name a file or a folder; a relative one begins at the settings file's folder."""
+_TYPES: Final = {str: "text in quotes", int: "a whole number", float: "a number", dict: "a table"}
+
+
+def values(path: Path, annotations: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings in a file by name, with absolute paths; `annotations` holds the type of each setting.
+
+    Raises SettingsRefusedError for an unknown key, naming the nearest one, and for a value of the wrong type.
+    """
+    content = read(path)
+    known = {name: annotation for name, annotation in annotations.items() if name not in UNWRITABLE}
+    for key, value in content.items():
+        name = key.lower().removeprefix("tailorbird_")
+        if name.startswith("secret_"):
+            raise SettingsRefusedError(
+                f"{place(path, key)}: keys and passwords of services are not kept in this file. Set "
+                f"TAILORBIRD_{name.upper()}, or use the files in the folder secrets of `var`."
+            )
+        _known(path, key, name, known, "key")
+        _typed(path, key, value, known[key])
+    given = {key: value for key, value in content.items() if value != ""}
+    return {"var": str(path.parent / "var")} | {key: _based(path, key, value) for key, value in given.items()}
+
+
+def leaves(annotation: Any) -> Iterator[Any]:
+    """Yield the plain types in an annotation, such as str and NoneType of `str | None`."""
+    inner = get_args(annotation)
+    if not inner or getattr(annotation, "__origin__", None) is dict:
+        yield annotation
+    elif hasattr(annotation, "__metadata__"):
+        yield from leaves(inner[0])
+    else:
+        for part in inner:
+            yield from leaves(part)
+
+
+def limits_of(annotation: Any) -> type[Any] | None:
+    """Return the dataclass that a setting's table is read into, if it is one."""
+    return next((leaf for leaf in leaves(annotation) if is_dataclass(leaf) and isinstance(leaf, type)), None)
+
+
+def _typed(path: Path, key: str, value: Any, annotation: Any) -> None:
+    wanted = _type(annotation)
+    fits = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+    if not fits:
+        raise SettingsRefusedError(
+            f"{place(path, key)}: {key} has to be {_TYPES[wanted]}. Correct that line or remove it."
+        )
+    table = limits_of(annotation)
+    if table is not None:
+        types = get_type_hints(table)
+        for name, inner in value.items():
+            _known(path, f"{key}.{name}", name, [field.name for field in fields(table)], f"limit in {key}")
+            _typed(path, f"{key}.{name}", inner, types[name])
+
+
+def _type(annotation: Any) -> type[Any]:
+    """Return the TOML type that a setting is written in."""
+    if limits_of(annotation) is not None:
+        return dict
+    for leaf in leaves(annotation):
+        if leaf in (int, float):
+            return leaf  # type: ignore[no-any-return]
+        if leaf is dict or getattr(leaf, "__origin__", None) is dict:
+            return dict
+    return str
+
+
+def _known(path: Path, key: str, name: str, known: Any, kind: str) -> None:
+    """Refuse a key that is not known."""
+    if key.rpartition(".")[2] in known:
+        return
+    nearest = get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
+    raise SettingsRefusedError(
+        f"{place(path, key)}: there is no {kind} {key.rpartition('.')[2]!r}; the nearest is {nearest!r}. Correct that "
+        "line or remove it."
+    )
+
+
+def _based(path: Path, key: str, value: Any) -> Any:
+    """Let a relative path begin at the file's own folder."""
+    return str(path.parent / value) if key in _PATHS and "://" not in value and value[0] != "~" else value
