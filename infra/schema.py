@@ -66,6 +66,11 @@ items = Table(
     Column("available", Boolean, nullable=False),
     Column("batch_id", Text, nullable=False),
     _times(),
+    Column("url", Text),
+    Column("image", Text),
+    Column("in_stock", Boolean),
+    moment("available_from"),
+    moment("available_until"),
 )
 
 users = Table(
