@@ -4,19 +4,24 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
+from types import MappingProxyType
 from typing import Final
 
 import pyarrow as pa
 
 from expectations.rules import RowRule, outside
 from models.columns import ITEM_ID, USER_KEY
+from models.datasets.limits import DatasetLimits
 from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
 from models.features.groups import Group
 
 Bounds = tuple[float | None, float | None]
 """Lowest and highest; None leaves a side open."""
+Limited = Mapping[str, Bounds]
 Figures = Mapping[str, float | None]
 Tables = Mapping[str, Sequence[Feature]]
+NullShares = Mapping[str, Mapping[str, float]]
+"""By source, and by feature as `<table>_<feature>`: the share of empty values."""
 
 TABLES: Final[Tables] = {
     "user_features": USER_FEATURES,
@@ -33,12 +38,13 @@ INTERACTIONS: Final[Mapping[str, str]] = {
 
 FEWEST: Final = 2
 """Users and items: with less there is nothing to choose from."""
-RATIO: Final = (0.5, 2.0)
-"""Of rows, users and items to those of the last data set; of a group's share of the training data to that of all."""
-NULL_RISE: Final = 0.2
-"""Nulls are normal where nothing happened; suddenly more of them in a feature are not."""
-EXPECTED: Final = 50
-"""A group is held to its bounds when so many of it are to be expected: half or twice as many are then no chance."""
+USUAL: Final = DatasetLimits()
+LAKE_ROWS: Final = "lake_rows"
+"""The check of the events in the lake by those that the ledger counts."""
+_WARNING: Final = ("ratio_", "null_rise_", "group_size ", "group_ratio ")
+"""Checks that compare with the last data set or among groups: growth is normal, so that they only warn."""
+_NEEDED: Final = ("repeated_", "keyless_", "not_finite_")
+"""Faults with which nothing can be learned, besides too few rows, users and items."""
 
 _ROUNDING: Final = 1e-9
 _RANGE: Final = re.compile(r"(\d+) (?:to|or) (\d+)")
@@ -75,43 +81,75 @@ def aggregates(table: str, features: Sequence[Feature], key: Collection[str] = (
     return counted
 
 
-def figures(counted: Figures, groups: Iterable[Group] = (), previous: Figures | None = None) -> dict[str, float | None]:
-    """What was counted, and beside it: changes since the figures of the last data set, and who is in the data.
+def figures(
+    counted: Figures,
+    groups: Iterable[Group] = (),
+    previous: Figures | None = None,
+    lake: Figures = MappingProxyType({}),
+) -> dict[str, float | None]:
+    """Return what was counted, how it compares with the lake and with the last data set, and who is in the data.
 
-    `ratio_…` of rows, users and items, `null_rise_…` of features; for each group `group_size …` (the users learned
-    from) and `group_ratio …` (its share of them by its share of all users). None where there is nothing to compare.
-    That some values are no finite numbers is a figure of its own; others that came of them are left out.
+    `accounted_…` of rows, users and items is by the count of the `lake`, `ratio_…` by the last data set; for each
+    group `group_size …` (the users learned from) and `group_ratio …` (its share of them by its share of all users).
+    None if there is nothing to compare. That some values are no finite numbers is a figure of its own; others that
+    come of them are left out.
     """
     found = {name: value for name, value in counted.items() if value is None or isfinite(value)}
     for name, value in counted.items():
-        before = (previous or {}).get(name)
-        if name.startswith("null_"):
-            found[name.replace("null_", "null_rise_", 1)] = _difference(value, before)
-        elif name in ("users", "items") or name.startswith("rows_"):
-            found[f"ratio_{name}"] = _ratio(value, before)
+        if name in ("users", "items") or name.startswith("rows_"):
+            found[f"ratio_{name}"] = _ratio(value, (previous or {}).get(name))
+        if name in lake:
+            found[f"accounted_{name}"] = _ratio(value, lake[name])
+    if lake:
+        found[LAKE_ROWS] = _ratio(lake.get("events"), lake.get("ledger"))
     for group, expected in _expected(groups):
         found[f"group_size {_name(group)}"] = float(group.trained)
         found[f"group_ratio {_name(group)}"] = _ratio(group.trained, expected)
     return found
 
 
-def bounds(tables: Tables = TABLES, groups: Iterable[Group] = ()) -> dict[str, Bounds]:
-    """The figures that are bounded. A group is, when at least 50 of it are to be expected in the training data."""
+def null_rises(now: NullShares, before: NullShares) -> dict[str, tuple[float, str]]:
+    """Return by feature the largest rise of its share of empty values within one source, and that source.
+
+    A source that the last data set did not have is compared with nothing.
+    """
+    found: dict[str, tuple[float, str]] = {}
+    for source in sorted(set(now) & set(before)):
+        for feature, share in now[source].items():
+            rise = share - before[source].get(feature, share)
+            found[feature] = max(found.get(feature, (rise, source)), (rise, source))
+    return found
+
+
+def warns(check: str) -> bool:
+    """Return whether a check that fails is only a warning."""
+    return check.startswith(_WARNING)
+
+
+def acceptable(check: str) -> bool:
+    """Return whether a person may take a data set that fails this check."""
+    return check not in INTERACTIONS and not check.startswith(_NEEDED)
+
+
+def bounds(tables: Tables = TABLES, groups: Iterable[Group] = (), limits: DatasetLimits = USUAL) -> dict[str, Bounds]:
+    """Return the bounds of figures. A group has some if enough of it is to be expected in the training data."""
     counted = [*INTERACTIONS, *(f"rows_{table}" for table in tables)]
-    limits: dict[str, Bounds] = {"rows_interactions": (1, None), "users": (FEWEST, None), "items": (FEWEST, None)}
-    limits |= {f"ratio_{name}": RATIO for name in counted}
+    ratio = (limits.smallest_ratio, limits.largest_ratio)
+    allowed: dict[str, Bounds] = {"rows_interactions": (1, None), "users": (FEWEST, None), "items": (FEWEST, None)}
+    allowed |= {LAKE_ROWS: ratio} | {f"accounted_{name}": ratio for name in INTERACTIONS}
+    allowed |= {f"ratio_{name}": ratio for name in counted}
     for table, features in tables.items():
-        limits |= {f"{fault}_{table}": (None, 0) for fault in ("repeated", "keyless", "not_finite")}
+        allowed |= {f"{fault}_{table}": (None, 0) for fault in ("repeated", "keyless", "not_finite")}
         for feature in features:
-            limits[f"null_rise_{table}_{feature.name}"] = (None, NULL_RISE)
+            allowed[f"null_rise_{table}_{feature.name}"] = (None, limits.null_rise)
             low, high = range_of(feature) or (None, None)
-            limits |= {f"lowest_{table}_{feature.name}": (low, None)} if low is not None else {}
-            limits |= {f"highest_{table}_{feature.name}": (None, high)} if high is not None else {}
+            allowed |= {f"lowest_{table}_{feature.name}": (low, None)} if low is not None else {}
+            allowed |= {f"highest_{table}_{feature.name}": (None, high)} if high is not None else {}
     for group, expected in _expected(groups):
-        if expected >= EXPECTED:
-            limits[f"group_size {_name(group)}"] = (EXPECTED * RATIO[0], None)
-            limits[f"group_ratio {_name(group)}"] = RATIO
-    return limits
+        if expected >= limits.group_users:
+            allowed[f"group_size {_name(group)}"] = (limits.group_users * limits.smallest_ratio, None)
+            allowed[f"group_ratio {_name(group)}"] = ratio
+    return allowed
 
 
 def rules(tables: Tables = TABLES) -> tuple[RowRule, ...]:
@@ -156,10 +194,6 @@ def _fault(feature: Feature) -> str:
 
 def _ratio(value: float | None, before: float | None) -> float | None:
     return None if value is None or not before else value / before
-
-
-def _difference(value: float | None, before: float | None) -> float | None:
-    return None if value is None or before is None else value - before
 
 
 def _quoted(name: str) -> str:

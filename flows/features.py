@@ -5,6 +5,7 @@ from typing import Any
 
 from prefect import flow
 
+from models.datasets.acceptance import Acceptance
 from models.labels import Kind
 from tasks.build_dataset import build_dataset, split_by
 from tasks.rebuild_dataset import rebuild_dataset
@@ -24,6 +25,9 @@ def features(
     attribution_days: float = 1.0,
     weights: dict[str, float] | None = None,
     rebuild: str | None = None,
+    accept: list[str] = [],  # noqa: B006 -- read, never changed
+    reason: str = "",
+    accepted_by: str = "",
 ) -> dict[str, Any]:
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
@@ -39,6 +43,9 @@ def features(
         attribution_days: How long an impression may take credit for what follows it.
         weights: Engagement by event type, below 0 for what speaks against an item; by default those of the features.
         rebuild: Nothing new, but this data set worked out again and compared with what it was.
+        accept: Checks that the data set may fail, by their names in the message of a refusal.
+        reason: Why they may fail; it is recorded with the data set.
+        accepted_by: Who accepts them; it is recorded too.
     """
     if rebuild:
         compared: dict[str, Any] = rebuild_dataset(rebuild)
@@ -46,8 +53,13 @@ def features(
         return compared
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
     labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
-    manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}))
+    accepted = Acceptance.of(accept, reason, accepted_by)
+    manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}), accepted)
     refunds = {f"refunds_{name}": count for name, count in manifest["refunds"].items()}
     show("dataset", f"Data set {manifest['version']}", [manifest["rows"] | refunds])
     show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])
+    show(
+        "dataset-warnings", "Warnings about the data set", [{"warning": text} for text in manifest.get("warnings", [])]
+    )
+    show("dataset-accepted", "Checks that a person accepted", manifest.get("accepted", []))
     return manifest

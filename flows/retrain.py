@@ -8,6 +8,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import SEARCHED, search
 from flows.train import MODELS, train
+from models.datasets.acceptance import Acceptance
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
 from tasks.missed_slots import drop_missed_slots
@@ -25,6 +26,9 @@ def retrain(
     minutes: float | None = 60,
     max_age_days: float = 30,
     despite_feed: bool = False,
+    accept: list[str] = [],  # noqa: B006 -- read, never changed
+    reason: str = "",
+    accepted_by: str = "",
 ) -> dict[str, Any]:
     """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
     nobody has to decide.
@@ -39,12 +43,16 @@ def retrain(
         minutes: How long searches may take together.
         max_age_days: How old a search may be.
         despite_feed: Retrain though the newest drift report says that the feed is broken.
+        accept: Checks that the data set may fail, by their names in the message of a refusal.
+        reason: Why they may fail; it is recorded with the data set.
+        accepted_by: Who accepts them; it is recorded too.
     """
     drop_missed_slots()
+    accepted = Acceptance.of(accept, reason, accepted_by)
     with retraining(request, despite_feed) as work:
         if work.idle:
             return work.result()
-        version = work.step("features", build_dataset(*later_split(), return_state=True))["version"]
+        version = work.step("features", build_dataset(*later_split(), accepted, return_state=True))["version"]
         due = find_due_searches(version, searched, max_age_days)
         show("due-searches", f"Searches that are due on {version}", [{"model": m, "reason": r} for m, r in due.items()])
         if due:  # one that finds nothing is a failed run on the page; what was known before is good enough to train

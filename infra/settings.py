@@ -18,6 +18,7 @@ from pydantic_settings import (
 from infra import addresses, setting_checks
 from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
+from models.datasets.limits import DatasetLimits
 from models.drift.watch import Watch
 from models.gate.limits import Limits
 
@@ -65,6 +66,8 @@ class Settings(BaseSettings):
     """How long a retraining may be silent before another run takes its request."""
     gate: Annotated[Limits, NoDecode] = Limits()
     """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
+    dataset: Annotated[DatasetLimits, NoDecode] = DatasetLimits()
+    """Limits of data sets. As a variable, JSON such as {"largest_ratio": 5}."""
     monitor: Annotated[Watch, NoDecode] = Watch()
     """How closely drift is watched. As a variable, JSON such as {"days_between_false_retrains": 182}."""
     prefect_api_url: str | None = Field(
@@ -138,13 +141,13 @@ class Settings(BaseSettings):
         here = setting_checks.folder(home)
         return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parent.parent
 
-    @field_validator("gate", "monitor", mode="before")
+    @field_validator("gate", "dataset", "monitor", mode="before")
     @classmethod
     def _limits(cls, said: Any, about: ValidationInfo) -> Any:
         """The limits that a variable holds, as values; their types and bounds are checked later."""
         if not isinstance(said, str):
             return said
-        kind: Any = Limits if about.field_name == "gate" else Watch
+        kind: Any = {"gate": Limits, "dataset": DatasetLimits, "monitor": Watch}[str(about.field_name)]
         known = [limit.name for limit in fields(kind)]
         try:
             values = json.loads(said)

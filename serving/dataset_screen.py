@@ -23,3 +23,7 @@ def dataset(manifest: Mapping[str, Any]) -> None:
         line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not.")
     for note in manifest.get("traits", []):
         line(note)
+    for warning in manifest.get("warnings", []):
+        line(f"! {warning}.")
+    for accepted in manifest.get("accepted", []):
+        line(f"! {accepted['detail']}. Accepted by {accepted['accepted_by']}: {accepted['reason']}")

@@ -12,14 +12,16 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.installation import Installation, current
+from infra.ledger_schema import audit_log
 from infra.schema import datasets
 from models import columns, splits
+from models.datasets.acceptance import Acceptance
 from models.errors import TailorbirdError
 from models.features import trait_groups
 from models.features.tables import TABLES
 from models.labels import LabelConfig
 from models.splits import By, Cuts, SplitConfig
-from tasks.check_dataset import check_dataset
+from tasks.check_dataset import Draft, check_acceptance, check_dataset
 from tasks.content_hash import ENGINE, content_hash
 from tasks.dataset_events import Known, Workspace, workspace
 from tasks.dataset_known import known_now
@@ -99,14 +101,20 @@ def later_split() -> tuple[dict[str, Any], dict[str, Any]]:
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
 @steady_keys
-def build_dataset(split: dict[str, Any] | None = None, label: dict[str, Any] | None = None) -> Manifest:
+def build_dataset(
+    split: dict[str, Any] | None = None,
+    label: dict[str, Any] | None = None,
+    acceptance: Acceptance = Acceptance(),  # noqa: B008 -- a frozen value
+) -> Manifest:
     """Build the data set of the events that the lake holds now, or find the one that is there; returns its manifest.
 
     `split` and `label` are the values of a SplitConfig and a LabelConfig (by default a purchase up to the next cut).
     Raises NoEventsError before the first ingest, SplitError when there is too little history, LabelError when there
-    is too little for the labels' horizon, BatchRefusedError when the data set is not what its suite expects.
+    is too little for the labels' horizon, BatchRefusedError when the data set fails checks that `acceptance` does not
+    name.
     """
     here = current()
+    check_acceptance(acceptance)
     table = here.lake.events()
     if table is None:
         raise NoEventsError("The lake has no events yet: run `tailorbird ingest` first.")
@@ -129,28 +137,40 @@ def build_dataset(split: dict[str, Any] | None = None, label: dict[str, Any] | N
         moments = splits.split(bought, plan.config, newest)
         day = datetime.fromtimestamp(moments.as_of, UTC)
         version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
-        return _write(here, space, plan, moments, manifest | {"version": version, **moments.as_dict()})
+        manifest |= {"version": version, **moments.as_dict()}
+        manifest |= _write(here, space, plan, moments, version)
+        stored = {name: stored_rows(here, version, name) for name in manifest["rows"]}
+        draft = Draft(version, space.connection, stored, plan.known.users, files)
+        return _enter(here, draft, manifest | check_dataset(here, draft, acceptance))
 
 
-def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, manifest: Manifest) -> Manifest:
-    """Write every table, hold them against their suite, and enter the data set."""
-    version, known = manifest["version"], plan.known
+def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, version: str) -> Manifest:
+    """Write every table; returns what the manifest records of them."""
+    known = plan.known
     tables = parts(space, known, moments, plan.label)
     with progress("features", sum(map(len, tables.values()))) as advance:
         for name in write(here, space, version, tables):
             advance(note=name)
     stored = {name: stored_rows(here, version, name) for name in tables}
-    manifest |= {
+    return {
         "refunds": space.refunds._asdict(),
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
         "content_hash": {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()},
         "hashed_by": ENGINE,
         "traits": trait_groups.sentences(trait_groups.fit(known.users)),
-        "figures": check_dataset(here, space.connection, version, stored, known.users),
     }
-    segment_users(here, space.connection, version, stored["user_features"], known.users, moments.as_of)
+
+
+def _enter(here: Installation, draft: Draft, manifest: Manifest) -> Manifest:
+    """Put the users into segments, and enter the data set."""
+    version, user_features = draft.version, draft.stored["user_features"]
+    segment_users(here, draft.connection, version, user_features, draft.users, manifest["as_of"])
     with here.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
+        for accepted in manifest["accepted"]:
+            who, why = accepted["accepted_by"], accepted["reason"]
+            entry = {"action": "accept a failed check", "subject": version, "actor": who, "reason": why}
+            database.execute(insert(audit_log).values(**entry, detail=accepted))
     return manifest
 
 

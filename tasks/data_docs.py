@@ -34,8 +34,8 @@ class Judgement:
 
     @property
     def passed(self) -> bool:
-        """Whether every expectation holds."""
-        return all(finding["passed"] for finding in self.findings)
+        """Whether every expectation holds that does not only warn."""
+        return all(finding["passed"] or finding.get("warns", False) for finding in self.findings)
 
 
 def publish(judgement: Judgement) -> None:

@@ -39,6 +39,8 @@ class Promises:
 
     rules: tuple[RowRule, ...]
     bounds: Bounds
+    optional: frozenset[str] = frozenset()
+    """Checks that only warn."""
 
 
 def judge(
@@ -58,6 +60,7 @@ def judge(
     for finding in findings:
         if finding["suite"].endswith(_PROFILE):
             finding["value"] = figures.get(finding["rule_id"])
+        finding["warns"] = finding["rule_id"] in promises.optional
     meanings = {rule.id: rule.meaning for rule in promises.rules}
     data_docs.publish(data_docs.Judgement(batch_id, dataset, findings, meanings, figures, results))
     return findings
@@ -77,7 +80,7 @@ def one_row(figures: Mapping[str, float | None]) -> pd.DataFrame:
 
 def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({})) -> str | None:
     """Why the batch is refused, or None when every expectation holds; with the rules that most of its rows broke."""
-    failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if not finding["passed"]]
+    failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if _refuses(finding)]
     if not failed:
         return None
     most = sorted(quarantined.items(), key=lambda rule: -rule[1])[:3]
@@ -120,6 +123,10 @@ def _finding(suite: str, result: Any) -> dict[str, Any]:
         "rows": [],
         "value": None,
     }
+
+
+def _refuses(finding: dict[str, Any]) -> bool:
+    return not finding["passed"] and not finding.get("warns", False)
 
 
 def _reason(finding: dict[str, Any]) -> str:

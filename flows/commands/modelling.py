@@ -28,6 +28,14 @@ def _minutes(about: str) -> Any:
     return typer.Option(min=0.01, max=100_000, help=about)
 
 
+def _accepted(checks: list[str] | None, reason: str) -> dict[str, Any]:
+    """Return the flow's parameters for accepted checks; refuses checks without a reason before anything starts."""
+    from models.datasets.acceptance import Acceptance
+
+    accepted = Acceptance.of(checks or [], reason, getuser())
+    return {"accept": list(accepted.checks), "reason": reason, "accepted_by": accepted.accepted_by} if checks else {}
+
+
 def _day(text: str) -> date:
     with suppress(ValueError):
         if _DAY.fullmatch(text) and 1970 <= (day := date.fromisoformat(text)).year <= 2999:
@@ -50,6 +58,11 @@ def _checked_shares(text: str | None) -> str | None:
     return text
 
 
+Accept = Annotated[
+    list[str] | None,
+    typer.Option(metavar="CHECK", help="A check that the data set may fail; may be given several times."),
+]
+AcceptReason = Annotated[str, typer.Option("--reason", help="Why it may fail; recorded with the data set.")]
 Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
 
 
@@ -66,12 +79,16 @@ def features(
     label: Annotated[Label, typer.Option(help="What labels tell of the time after a cut.")] = "purchase",
     horizon_days: Annotated[float | None, _days("How long that is; by default to the next cut.", 0.01)] = None,
     rebuild: Annotated[str | None, typer.Option(help="Work this data set out again, and compare.")] = None,
+    accept: Accept = None,
+    reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
     """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
     parts = _shares(shares) if shares else None
     split = (as_of, validation_days, test_days, validation_from, test_from, parts)
-    running.finish("dataset", running.flow("features")(*split, label, horizon_days, rebuild=rebuild), as_json)
+    accepted = _accepted(accept, reason)
+    found = running.flow("features")(*split, label, horizon_days, rebuild=rebuild, **accepted)
+    running.finish("dataset", found, as_json)
 
 
 @app.command()
@@ -134,13 +151,16 @@ def retrain(
     minutes: Annotated[float, _minutes("How long searches may take, where they are due.")] = 60,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
     despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
+    accept: Accept = None,
+    reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
     """Learn again from the newest events: features, searches that are due, train, review."""
+    chosen = {"minutes": minutes, "max_age_days": max_age_days, "despite_feed": despite_feed}
+    chosen |= _accepted(accept, reason)
     run = running.flow("retrain")
     from flows.train import MODELS
 
-    chosen = {"minutes": minutes, "max_age_days": max_age_days, "despite_feed": despite_feed}
     running.finish("retrain", run(models=model or MODELS, **chosen), as_json)
 
 

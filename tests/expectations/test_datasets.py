@@ -5,8 +5,24 @@ import pyarrow as pa
 import pytest
 
 from expectations.contract import profile_suite
-from expectations.datasets import EXPECTED, INTERACTIONS, TABLES, aggregates, bounds, figures, range_of, rules, sample
+from expectations.dataset_words import Comparison, sentence
+from expectations.datasets import (
+    INTERACTIONS,
+    LAKE_ROWS,
+    TABLES,
+    USUAL,
+    acceptable,
+    aggregates,
+    bounds,
+    figures,
+    null_rises,
+    range_of,
+    rules,
+    sample,
+    warns,
+)
 from expectations.rules import flags, row_suite
+from models.datasets.limits import DatasetLimits
 from models.features.catalog import Feature
 from models.features.groups import Group, groups
 from tasks.quality import one_row, refusal, validate
@@ -105,13 +121,74 @@ def test_there_are_half_to_twice_as_many_as_last_time(now: int, faulty: bool) ->
     assert broken(found, bounds(SMALL)) == ({f"ratio_{name}" for name in before} if faulty else set())
 
 
-def test_many_more_nulls_than_last_time_are_a_fault_and_as_many_are_not() -> None:
-    before = counted(ROWS)
-    worse = counted(replaced("brand", [None, None, None, "y"]))
-    assert figures(worse, previous=before)["null_rise_user_features_brand"] == 0.25
-    assert broken(figures(worse, previous=before), bounds(SMALL)) == {"null_rise_user_features_brand"}
-    assert broken(figures(worse, previous=worse), bounds(SMALL)) == set()
-    assert figures(worse, previous={"rows_user_features": 0})["ratio_rows_user_features"] is None
+def test_rows_users_and_items_are_compared_with_what_the_lake_counts() -> None:
+    now = {"rows_interactions": 49.0, "users": 50.0, "items": 201.0}
+    lake = {"rows_interactions": 100, "users": 100, "items": 100, "events": 1000, "ledger": 2001}
+    found = figures(now, lake=lake)
+    assert broken(found, bounds(SMALL)) == {"accounted_rows_interactions", "accounted_items", LAKE_ROWS}
+    assert figures(now)["rows_interactions"] == 49
+    assert LAKE_ROWS not in figures(now)
+    loose = DatasetLimits(smallest_ratio=0.4, largest_ratio=3)
+    assert broken(found, bounds(SMALL, limits=loose)) == set()
+
+
+def test_only_comparisons_with_the_last_data_set_and_among_groups_warn() -> None:
+    parts = [Group("age", "old", 600, 440)]
+    warned = {name for name in bounds(SMALL, parts) if warns(name)}
+    assert {name.partition("_")[0] for name in warned} == {"ratio", "null", "group"}
+    assert not any(warns(rule.id) for rule in rules())
+    assert not warns("accounted_users")
+
+
+def test_nobody_can_accept_data_with_which_nothing_can_be_learned() -> None:
+    fixed = {name for name in bounds(SMALL) if not acceptable(name)}
+    faults = {f"{fault}_user_features" for fault in ("repeated", "keyless", "not_finite")}
+    assert fixed == {"rows_interactions", "users", "items"} | faults
+
+
+def test_empty_values_are_compared_within_a_source_and_a_new_source_with_nothing() -> None:
+    before = {"shop": {"user_features_brand": 0.1, "user_features_recency_days": 0.5}}
+    now = {"shop": {"user_features_brand": 0.4, "user_features_recency_days": 0.4}, "new": {"user_features_brand": 1.0}}
+    rises = null_rises(now, before)
+    assert {name: (round(rise, 6), source) for name, (rise, source) in rises.items()} == {
+        "user_features_brand": (0.3, "shop"),
+        "user_features_recency_days": (-0.1, "shop"),
+    }
+    found = figures({}) | {f"null_rise_{name}": rise for name, (rise, _) in rises.items()}
+    assert broken(found, bounds(SMALL)) == {"null_rise_user_features_brand"}
+    assert null_rises(now, {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("check", "value", "words"),
+    [
+        (
+            "ratio_users",
+            4.0,
+            "ratio_users is 4; 0.5 to 2 is allowed. 400 after 100 in the last data set; the lake gained +300 users who",
+        ),
+        ("ratio_rows_user_features", 3.0, "3; 0.5 to 2 is allowed. 30 after 10 in the last data set"),
+        ("accounted_users", 0.4, "0.4; 0.5 to 2 is allowed. The data set has 400 of the 1,000 users who bought"),
+        ("lake_rows", 0.25, "The lake holds 5 of the 20 events that the ledger counts as accepted"),
+        ("users", 1.0, "users is 1; at least 2 is allowed"),
+        (
+            "null_rise_user_features_brand",
+            0.3,
+            "is 0.3; at most 0.2 is allowed. So much did the share of empty values rise in source 'shop'",
+        ),
+    ],
+)
+def test_a_failed_check_is_named_with_its_value_its_limit_and_what_was_compared(
+    check: str, value: float, words: str
+) -> None:
+    compared = Comparison(
+        {"users": 400, "rows_user_features": 30},
+        {"users": 100, "rows_user_features": 10},
+        {"users": 1000, "events": 5, "ledger": 20},
+        {"users": 700},
+        {"user_features_brand": "shop"},
+    )
+    assert words in sentence(check, value, bounds(SMALL)[check], compared)
 
 
 def test_each_group_is_counted_among_all_and_among_those_learned_from() -> None:
@@ -152,7 +229,7 @@ def test_a_groups_share_of_the_training_data_is_held_against_its_share_of_all() 
 
 
 def test_a_small_group_is_shown_and_not_held_to_anything() -> None:
-    parts = [Group("age", "young", 2 * EXPECTED - 2, 0), Group("age", "old", 1000, 549)]
+    parts = [Group("age", "young", 2 * USUAL.group_users - 2, 0), Group("age", "old", 1000, 549)]
     assert figures({}, parts)["group_ratio age=young"] == 0
     assert not any("young" in name for name in bounds(SMALL, parts))
 

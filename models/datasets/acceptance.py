@@ -1,0 +1,29 @@
+"""What a person accepts of a data set that fails its checks."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from models.errors import TailorbirdError
+
+
+class AcceptanceRefusedError(TailorbirdError):
+    """Checks that nobody can accept, or that are accepted without a reason."""
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """The checks that may fail, why, and who says so. It is recorded with the data set."""
+
+    checks: tuple[str, ...] = ()
+    reason: str = ""
+    accepted_by: str = ""
+
+    @classmethod
+    def of(cls, checks: Iterable[str], reason: str = "", accepted_by: str = "") -> "Acceptance":
+        """Return the acceptance; raises AcceptanceRefusedError if it gives checks without a reason."""
+        named = tuple(dict.fromkeys(name for check in checks for name in [check.strip()] if name))
+        if named and not reason.strip():
+            raise AcceptanceRefusedError(
+                "Checks are accepted for a reason, which is recorded: add --reason (`reason` in the form)."
+            )
+        return cls(named, reason.strip(), accepted_by or "unknown")
