@@ -18,6 +18,8 @@ class RowRule:
     """Makes the Great Expectations twin from `mostly` and `meta`; made late, since the import takes seconds."""
     mostly: float = 0.9
     """Share of the rows that must keep the rule; below it the batch as a whole is refused."""
+    column: str = ""
+    """The column that the rule looks at."""
 
 
 def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
@@ -27,6 +29,21 @@ def flags(rows: Any, rules: Sequence[RowRule]) -> Any:
         .select(rule.broken.fill_null(False).alias(rule.id) for rule in rules)
         .to_native()
     )
+
+
+def broken_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
+    """Return by rule the share of rows that break it, as its expectation counts it: nulls that keep it are left out."""
+    frame = nw.from_native(rows, eager_only=True)
+    counts = frame.select(
+        count.alias(f"{rule.id} {name}")
+        for rule in rules
+        for name, count in {
+            "broken": rule.broken.fill_null(False).cast(nw.Int64).sum(),
+            "of": (rule.broken.fill_null(False) | ~nw.col(rule.column).is_null()).cast(nw.Int64).sum(),
+        }.items()
+    )
+    found = counts.row(0)
+    return {rule.id: (found[2 * i] or 0) / (found[2 * i + 1] or 1) for i, rule in enumerate(rules)}
 
 
 def row_suite(name: str, rules: Sequence[RowRule]) -> Any:
@@ -45,7 +62,7 @@ def missing(column: str, meaning: str) -> RowRule:
 
         return gxe.ExpectColumnValuesToNotBeNull(column=column, **options)
 
-    return RowRule(f"{column}_missing", meaning, nw.col(column).is_null(), twin)
+    return RowRule(f"{column}_missing", meaning, nw.col(column).is_null(), twin, column=column)
 
 
 def outside(
@@ -69,7 +86,7 @@ def outside(
             column=column, min_value=low, max_value=high, strict_min=strict_low, **options
         )
 
-    return RowRule(rule_id, meaning, below | above, twin)
+    return RowRule(rule_id, meaning, below | above, twin, column=column)
 
 
 def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
@@ -81,7 +98,7 @@ def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -
         return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
 
     value = nw.col(column)
-    return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin)
+    return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin, column=column)
 
 
 def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
@@ -95,7 +112,7 @@ def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> Ro
     value = nw.col(column)
     # Arrow does not know what type an empty list is of.
     broken = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
-    return RowRule(rule_id, meaning, broken, twin)
+    return RowRule(rule_id, meaning, broken, twin, column=column)
 
 
 def longer(column: str, limit: int) -> RowRule:
@@ -107,7 +124,7 @@ def longer(column: str, limit: int) -> RowRule:
         return gxe.ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
 
     meaning = f"an id of more than {limit} characters"
-    return RowRule(f"{column}_too_long", meaning, nw.col(column).str.len_chars() > limit, twin)
+    return RowRule(f"{column}_too_long", meaning, nw.col(column).str.len_chars() > limit, twin, column=column)
 
 
 def marked(rule_id: str, meaning: str, column: str) -> RowRule:

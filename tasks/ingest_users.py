@@ -18,16 +18,14 @@ from infra.identity import key_version, remember
 from infra.installation import Installation, current
 from infra.schema import users
 from models import columns
-from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import Mapping
-from models.shapes.traffic import USER_ID_TOO_LONG, too_long
 from tasks import attribute_history, consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest.table_events import checked
+from tasks.ingest.table_users import keyed_users
 from tasks.ingest_reference import Reference, ingest_reference
-from tasks.prepare import pseudonymised
 from tasks.sources import places
 
 _ANSWER: Final = "the user's own answer, by the file of users"
@@ -52,11 +50,9 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
         batch = batch_of(known, "users", path, file, request_of(mapping, overrides))
 
         def shape(rows: pa.Table) -> Cleaned:
-            shaped, cleaned = tabular.users(rows, part)
-            shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
-            keyed, used = pseudonymised(shaped, here.key)
+            cleaned, used = keyed_users(rows, part, here.key)
             names.append(used)
-            return Cleaned(keyed, cleaned)
+            return cleaned
 
         def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,14 +52,17 @@ class _Kept:
         return self._condense(pa.concat_tables(self._tables))
 
 
-def read_reference(path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], rules: Sequence[RowRule]) -> Read:
-    """Return what a file holds; `shape` makes items or users of a chunk of its rows."""
+def read_reference(
+    path: Path, part: Any, shape: Callable[[pa.Table], Cleaned], rules: Sequence[RowRule], most: int | None = None
+) -> Read:
+    """Return what a file, or its `most` first rows, holds; `shape` makes items or users of a chunk of its rows."""
     csv = files.csv_of(part)
-    total, first, skipped = files.row_count(path, csv, tabular.kinds(part)), 0, 0
+    total, first, skipped = most or files.row_count(path, csv, tabular.kinds(part)), 0, 0
     kept, stated, names = _Kept(partial(condensed, rules=rules)), _Kept(statements.changes), statements.dated(part)
     stated.add(statements.SCHEMA.empty_table())
     samples, profiles, cleaned = [], [], []
-    for chunk in files.chunks(path, tabular.needed(part), files.CHUNK_ROWS, csv):
+    chunks = files.chunks(path, tabular.needed(part), most or files.CHUNK_ROWS, csv)
+    for chunk in islice(chunks, 1 if most else None):
         selected = tabular.selected(chunk, part)
         shaped = shape(chunk.filter(selected))
         rows = shaped.rows.append_column(sift.ROW, pa.array(first + np.flatnonzero(selected), pa.int64()))

@@ -50,7 +50,7 @@ def is_csv(path: Path) -> bool:
 def header(path: Path, csv: Csv) -> list[str]:
     """The names of the columns. Raises TailorbirdError when there are none or one is there twice."""
     try:
-        with _text(path) as file:
+        with text(path) as file:
             standard.field_size_limit(_BLOCK_BYTES)
             names = next(filter(None, standard.reader(file, delimiter=csv.separator, strict=True)), [])
             "".join(names).encode()
@@ -107,7 +107,8 @@ def batches(path: Path, csv: Csv, columns: Sequence[str]) -> Iterator[pa.RecordB
         _refuse(path, described(error, header(path, csv)))
 
 
-def _text(path: Path) -> TextIO:
+def text(path: Path) -> TextIO:
+    """Open a file as text."""
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rt", encoding="utf-8-sig", errors=_ESCAPED, newline="")
     return path.open(encoding="utf-8-sig", errors=_ESCAPED, newline="")
@@ -118,7 +119,7 @@ def _strict_count(path: Path, csv: Csv, width: int) -> int:
     count, line = 0, 1
     standard.field_size_limit(_BLOCK_BYTES)
     try:
-        with _text(path) as file:
+        with text(path) as file:
             reader = standard.reader(file, delimiter=csv.separator, strict=True)
             for row in reader:
                 if row and len(row) != width:

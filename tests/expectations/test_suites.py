@@ -7,7 +7,7 @@ import pytest
 
 from expectations import events, items, users
 from expectations.contract import profile_suite
-from expectations.rules import RowRule, flags, row_suite
+from expectations.rules import RowRule, broken_shares, flags, row_suite
 from models import columns
 from models.shapes import placeholders
 from models.shapes.limits import Limits
@@ -66,6 +66,30 @@ def test_great_expectations_counts_the_rows_that_the_rule_flags(
     assert 0 < flagged < ROWS
     assert findings[suite][rule.id]["broken"] == flagged
     assert findings[suite][rule.id]["passed"] == (flagged / findings[suite][rule.id]["of"] <= 1 - rule.mostly)
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_the_share_of_broken_rows_decides_as_great_expectations_does(
+    suite: str, findings: dict[str, dict[str, dict[str, Any]]]
+) -> None:
+    shares = broken_shares(frame(), SUITES[suite])
+    assert {rule.id: shares[rule.id] <= 1 - rule.mostly for rule in SUITES[suite]} == {
+        rule_id: finding["passed"] for rule_id, finding in findings[suite].items()
+    }
+
+
+def test_the_share_of_broken_rows_leaves_out_nulls_as_great_expectations_does() -> None:
+    rows = (
+        frame()
+        .slice(0, 40)
+        .set_column(
+            frame().column_names.index("quantity"), "quantity", pa.array([-1.0, *[1.0] * 8, *[None] * 31], pa.float64())
+        )
+    )
+    (rule,) = [rule for rule in events.RULES if rule.id == "quantity_not_positive"]
+    (finding,) = validate(row_suite("events", [rule]), rows)
+    assert broken_shares(rows, [rule])[rule.id] == pytest.approx(1 / 9)
+    assert not finding["passed"]
 
 
 @pytest.mark.parametrize("suite", SUITES)

@@ -1,0 +1,1 @@
+"""What can be found out about a source before its mapping is trusted. Pure."""

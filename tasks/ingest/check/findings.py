@@ -1,0 +1,108 @@
+"""What a check found out about one table of a mapping, as plain values for a page, a terminal or JSON."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+import pyarrow as pa
+
+from expectations.limits import Bounds
+from expectations.rules import RowRule, broken_shares
+from models import columns
+from models.ingest.suspicions import Suspicion
+from tasks import sift
+
+EXAMPLES: Final = 3
+_WHOLE_FILE: Final = ("rows", "days", "hours_old")
+"""Figures that the beginning of a file does not tell."""
+_UNSHOWN: Final = {*sift.HELPERS, columns.PAYLOAD_HASH, columns.MONTH, columns.USER_KEY, sift.RULES, "copies"}
+
+
+@dataclass
+class TableFindings:
+    """One file as one part of a mapping reads it."""
+
+    part: str
+    file: str
+    rows: int = 0
+    whole_file: bool = False
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    """The columns of the file that each key reads."""
+    unused: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: list[dict[str, Any]] = field(default_factory=list)
+    broken: list[dict[str, Any]] = field(default_factory=list)
+    suspicions: list[Suspicion] = field(default_factory=list)
+    refused: str | None = None
+    """Why an ingest would refuse the file."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as values of JSON."""
+        return asdict(self)
+
+
+def refusal(
+    shares: Mapping[str, float],
+    rules: Sequence[RowRule],
+    bounds: Mapping[str, Bounds],
+    figures: Mapping[str, float | None],
+    whole: bool,
+) -> str | None:
+    """Return why a batch of such rows would be refused, or None."""
+    faults = [
+        f"{rule.id} is true of {shares[rule.id]:.0%} of the rows, and at most {1 - rule.mostly:.0%} may break it"
+        for rule in rules
+        if shares[rule.id] > 1 - rule.mostly
+    ]
+    for name, (low, high) in bounds.items():
+        value = figures.get(name)
+        if value is None or (not whole and name in _WHOLE_FILE):
+            continue
+        if low is not None and value < low:
+            faults.append(f"{name} is {value:.4g}, and at least {low:g} is expected")
+        if high is not None and value > high:
+            faults.append(f"{name} is {value:.4g}, and at most {high:g} is expected")
+    return "; ".join(faults) or None
+
+
+def broken_rules(
+    quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRule], locate: Callable[[int, str], dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Return each broken rule with its meaning, its rows and some examples; `locate` finds a row by its number."""
+    known = {rule.id: rule for rule in rules}
+    counts = sift.rule_counts(quarantined) if len(quarantined) else {}
+    places: dict[str, list[int]] = {}
+    numbers, named = quarantined[sift.ROW].to_pylist(), quarantined[sift.RULES].to_pylist()
+    for number, ids in zip(numbers, named, strict=True):
+        for rule in ids:
+            places.setdefault(rule, []).append(number)
+    return [
+        {
+            "rule": rule,
+            "meaning": known[rule].meaning if rule in known else rule.replace("_", " "),
+            "rows": count,
+            "of": len(sample),
+            "examples": [locate(n, known[rule].column if rule in known else "") for n in places[rule][:EXAMPLES]],
+        }
+        for rule, count in sorted(counts.items(), key=lambda one: -one[1])
+    ]
+
+
+def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
+    """Return the share of the rows that break each rule."""
+    return broken_shares(sample, rules) if len(sample) else dict.fromkeys((rule.id for rule in rules), 0.0)
+
+
+def records(rows: pa.Table, users: Iterable[str | None] | None = None) -> list[dict[str, Any]]:
+    """Return the first rows without what is empty, with the raw ids of their `users` in front."""
+    shown = rows.slice(0, EXAMPLES)
+    names = [name for name in shown.column_names if name not in _UNSHOWN]
+    found = [_stated(row) for row in shown.select(names).to_pylist()]
+    if users is not None:
+        found = [{columns.USER_ID: user} | row for user, row in zip(users, found, strict=False)]
+    return found
+
+
+def _stated(row: Mapping[str, Any]) -> dict[str, Any]:
+    values = {name: _stated(value) if isinstance(value, dict) else value for name, value in row.items()}
+    return {name: value for name, value in values.items() if value not in (None, {}, False)}

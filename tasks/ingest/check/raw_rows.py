@@ -1,0 +1,59 @@
+"""The rows of a file as it has them: where they are, and what their cells hold."""
+
+import csv as standard
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from expectations import events as promises
+from models import columns
+from models.shapes import tabular
+from models.shapes.sources import columns_of, listed
+from tasks.sources import csv_files, files
+
+_LOOKED_AT = {
+    promises.IN_CATALOGUE: columns.ITEM_ID,
+    promises.OCCURRED_S: columns.OCCURRED_AT,
+    promises.AHEAD_S: columns.OCCURRED_AT,
+    columns.USER_KEY: columns.USER_ID,
+}
+"""Columns that rules look at, and the keys of a mapping that fill them."""
+
+
+def used_columns(part: tabular.Part) -> dict[str, list[str]]:
+    """Return the columns of the file that each key of a part reads."""
+    found = {name: columns_of(listed(getattr(part, name))) for name in (*part.texts, *part.numbers)}
+    found |= {"conditions": columns_of(part.conditions)}
+    return {name: read for name, read in found.items() if read}
+
+
+class RawRows:
+    """The first rows of a file, by their numbers."""
+
+    def __init__(self, path: Path, part: tabular.Part, rows: pa.Table) -> None:
+        """Keep the rows of `path` as the part reads them."""
+        self._rows, self._used = rows, used_columns(part)
+        self._lines = line_numbers(path, files.csv_of(part), len(rows)) if csv_files.is_csv(path) else None
+
+    def locate(self, number: int, column: str) -> dict[str, Any]:
+        """Return where row `number` is, and the cells that a rule on `column` is about."""
+        place = {"line": self._lines[number]} if self._lines else {"row": number + 1}
+        names = self._used.get(_LOOKED_AT.get(column, column), [])
+        cells = {name: self._rows[name][number].as_py() for name in names}
+        return {**place, "cells": {name: value if value is None else str(value)[:200] for name, value in cells.items()}}
+
+
+def line_numbers(path: Path, csv: csv_files.Csv, count: int) -> Sequence[int]:
+    """Return the lines on which the first rows of a CSV file begin, as an editor numbers them."""
+    with csv_files.text(path) as file:
+        reader, starts, line = standard.reader(file, delimiter=csv.separator), [], 1
+        for row in islice(reader, 2 * count + 2):
+            if row:
+                starts.append(line)
+            line = reader.line_num + 1
+            if len(starts) > count:
+                break
+    return starts[1:]

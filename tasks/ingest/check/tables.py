@@ -1,0 +1,153 @@
+"""Checks the first rows of one table: by the code that ingests it, up to the point at which rows would be stored."""
+
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from expectations import contract, limits
+from expectations import items as item_promises
+from expectations import users as user_promises
+from models import columns
+from models.ingest import suspicions
+from models.shapes import tabular
+from models.shapes.cleaning import Cleaned
+from models.shapes.mapping import ItemsMapping, Mapping
+from models.shapes.sources import column_of
+from tasks import profile, sift
+from tasks.batches import part_of
+from tasks.ingest.check import findings
+from tasks.ingest.check.findings import TableFindings
+from tasks.ingest.check.raw_rows import RawRows, used_columns
+from tasks.ingest.check.unconnected import Known, open_intake
+from tasks.ingest.table_events import shaped
+from tasks.ingest.table_users import keyed_users
+from tasks.read_reference import read_reference
+from tasks.sift_reference import sift_reference
+from tasks.sources import files
+
+CATALOGUE_ROWS: Final = files.CHUNK_ROWS
+"""Items and users are read up to here: events are checked against them."""
+_RULES: Final = {"items": item_promises.RULES, "users": user_promises.RULES}
+
+
+def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known, most: int) -> None:
+    """Fill in what the first rows of a file come to. Raises TailorbirdError when an ingest would refuse the file."""
+    part = part_of(mapping, found.part)
+    csv, required = files.csv_of(part), tabular.kinds(part)
+    kinds = files.column_kinds(path, csv)
+    found.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
+    found.unused = [name for name in kinds if name not in required]
+    contract.check(found.file, kinds, 1, required, part.optional)
+    rows = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
+    if rows is None:
+        contract.check(found.file, kinds, 0, required, part.optional)
+        return
+    found.whole_file, rows = len(rows) <= most, rows.slice(0, most)
+    found.rows = len(rows)
+    raw = RawRows(path, part, rows)
+    if found.part == "events":
+        _check_events(found, rows, raw, mapping, known)
+    else:
+        _check_reference(found, path, raw, mapping, known)
+
+
+def _check_events(found: TableFindings, rows: pa.Table, raw: RawRows, mapping: Mapping, known: Known) -> None:
+    intake = open_intake(mapping, known)
+    part = shaped(intake, mapping, rows, 0)
+    looked = intake.look(part)
+    done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
+    found.counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
+    figures = {**profile.of_events(part.events), **profile.of_quarantined(done.quarantined), "cleaned": part.cleaned}
+    span = profile.time_span(done.accepted)
+    sample = looked.sample(len(rows))
+    rules = limits.limited("events", intake.rules, mapping.limits)
+    found.refused = findings.refusal(
+        findings.shares_of(sample, rules),
+        rules,
+        limits.bounds("events", mapping.limits),
+        profile.figures([{**found.counts, **figures, **span}], known.now),
+        found.whole_file,
+    )
+    found.broken = findings.broken_rules(done.quarantined, sample, rules, raw.locate)
+    codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
+    found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
+    found.suspicions = list(_of_events(found, rows, part.events, part.names, mapping, known))
+
+
+def _of_events(
+    found: TableFindings, rows: pa.Table, events: pa.Table, names: pa.Table, mapping: Mapping, known: Known
+) -> Any:
+    part = mapping.events
+    assert part is not None
+    counts = found.counts
+    yield from suspicions.nobody_agreed(len(events), counts["suppressed"], mapping.consent)
+    if isinstance(part.occurred_at, str):
+        yield from suspicions.swapped_dates(rows[part.occurred_at], part.time_format)
+        yield from suspicions.other_time_format(rows[part.occurred_at], part.time_format)
+    if part.event_type:
+        yield from suspicions.unmapped_types(events)
+    if part.currency:
+        yield from suspicions.one_currency(events, column_of(part.currency))
+    if known.whole_catalogue and len(known.items):
+        yield from suspicions.unknown_items(events, known.items)
+    yield from suspicions.addresses_as_ids(names[columns.USER_ID])
+    yield from suspicions.negative_quantities(events)
+    yield from suspicions.unit_prices_as_values(events)
+    yield from suspicions.many_duplicates(len(events), counts["duplicate"], part.event_id is not None)
+
+
+def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Mapping, known: Known) -> None:
+    part: Any = part_of(mapping, found.part)
+    dataset: Any = found.part
+    names: list[pa.Table] = []
+
+    def shape(rows: pa.Table) -> Cleaned:
+        if isinstance(part, ItemsMapping):
+            return tabular.items(rows, part, mapping.spelling)
+        keyed, used = keyed_users(rows, part, known.here.key)
+        names.append(used)
+        return keyed
+
+    rules = limits.limited(dataset, _RULES[dataset], mapping.limits)
+    read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
+    key = columns.ITEM_ID if found.part == "items" else columns.USER_KEY
+    done = sift_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
+    found.counts = done.counts | {name: done.counts[name] + read.skipped for name in ("read", "routed")}
+    figures = {**found.counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
+    found.rows = found.counts["read"]
+    found.whole_file = found.rows < CATALOGUE_ROWS
+    found.refused = findings.refusal(
+        findings.shares_of(read.sample, rules),
+        rules,
+        limits.bounds(dataset, mapping.limits),
+        profile.figures([figures], known.now),
+        found.whole_file,
+    )
+    found.broken = findings.broken_rules(done.quarantined, read.rows, rules, raw.locate)
+    if names:
+        _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
+    else:
+        _remember_items(found, done.accepted, known)
+    found.suspicions += suspicions.addresses_as_traits(done.accepted)
+
+
+def _remember_items(found: TableFindings, rows: pa.Table, known: Known) -> None:
+    ids = rows[columns.ITEM_ID].combine_chunks()
+    sold = pc.fill_null(rows[columns.AVAILABLE], True).combine_chunks()
+    known.items = pa.concat_arrays([known.items, ids])
+    known.not_merchandise = pa.concat_arrays([known.not_merchandise, ids.filter(pc.invert(sold))])
+    found.examples = findings.records(rows)
+    found.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
+
+
+def _remember_users(found: TableFindings, rows: pa.Table, names: pa.Table, mapping: Mapping, known: Known) -> None:
+    keys = rows[columns.USER_KEY].combine_chunks()
+    if columns.CONSENT in rows.column_names:
+        answers = pc.fill_null(rows[columns.CONSENT], mapping.consent != "opt-in").combine_chunks()
+        known.agreed = pa.concat_arrays([known.agreed, keys.filter(answers)])
+        known.refused = pa.concat_arrays([known.refused, keys.filter(pc.invert(answers))])
+    ids = dict(zip(names[columns.USER_KEY].to_pylist(), names[columns.USER_ID].to_pylist(), strict=True))
+    found.examples = findings.records(rows, [ids.get(key) for key in keys.slice(0, findings.EXAMPLES).to_pylist()])
+    found.suspicions += suspicions.addresses_as_ids(names[columns.USER_ID])

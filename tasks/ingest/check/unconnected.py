@@ -1,0 +1,69 @@
+"""Stands in for an installation: a key that only this process knows, no database, and nothing known or stored."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from secrets import token_bytes
+from tempfile import gettempdir
+from uuid import uuid4
+
+import pyarrow as pa
+
+from infra.installation import Installation
+from infra.lake import Lake
+from models.shapes.source_mapping import SourceMapping
+from tasks import ledger
+from tasks.intake import Intake, rules_of
+from tasks.known_ids import KnownIds
+
+_NONE = pa.array([], pa.string())
+
+
+class Unconnected(Installation):
+    """An installation that never opens its database: its key exists in memory alone."""
+
+    _key: bytes
+
+    def __init__(self) -> None:
+        """Make the key."""
+        object.__setattr__(self, "_key", token_bytes(32))
+
+    @property
+    def key(self) -> bytes:
+        """The key of the pseudonyms of this process."""
+        return self._key
+
+
+@dataclass
+class Known:
+    """What the files that were read so far say, in the place of tables."""
+
+    here: Unconnected = field(default_factory=Unconnected)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    items: pa.Array = _NONE
+    not_merchandise: pa.Array = _NONE
+    agreed: pa.Array = _NONE
+    refused: pa.Array = _NONE
+    whole_catalogue: bool = False
+    """Whether `items` are all items of the source."""
+
+
+def open_intake(mapping: SourceMapping, known: Known) -> Intake:
+    """Return an intake that only looks at rows; without the whole catalogue every item counts as known."""
+    if not known.whole_catalogue:
+        mapping = mapping.model_copy(update={"unknown_items": "accept"})
+    nowhere = Lake(f"{gettempdir()}/{uuid4()}")  # no folder, and so no events
+    return Intake(
+        known.here,
+        mapping,
+        ledger.Batch("check", "events", mapping.name, "", mapping.consent_note, {}),
+        catalogue=known.items,
+        routed=known.not_merchandise,
+        suppressed=_NONE,
+        refused=known.refused,
+        agreed=known.agreed,
+        doubted=set(known.refused.to_pylist()),
+        now=known.now,
+        late_before=known.now,
+        known=KnownIds(nowhere),
+        rules=rules_of(mapping, known.here.key),
+    )
