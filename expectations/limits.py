@@ -12,6 +12,7 @@ from models.shapes.limits import Bounds, Limits
 from models.shapes.source_mapping import MappingError
 
 Dataset = Literal["events", "items", "users"]
+DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")
 
 _SHARES: Final = ("quarantined_share", "duplicate_share", "suppressed_share")
 _LATER_RULES: Final = ("id_conflict", "unreadable")

@@ -67,8 +67,10 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
         yield rows, coming is None
 
 
-def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) -> Iterator[tuple[Part, int]]:
-    """All chunks of a file, each with the number of bytes that were read for it."""
+def parts_of(
+    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int = lines.CHUNK_BYTES
+) -> Iterator[tuple[Part, int]]:
+    """All chunks of a file of `size` bytes, each with the number of bytes that were read for it."""
     first, before, catalogue, changes, name = 0, 0, Catalogue(), ItemChanges(), address.rpartition("/")[2]
     nobody = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     shape: Callable[[pa.Table], Shaped] = partial(
@@ -79,7 +81,7 @@ def parts_of(intake: Intake, mapping: SegmentMapping, path: Path, address: str) 
         consent_categories=mapping.consent_categories,
         spelling=mapping.spelling,
     )
-    for rows, last in _with_last(lines.chunks(path)):
+    for rows, last in _with_last(lines.chunks(path, size)):
         found = _of_people(shape(rows), nobody)
         said_events = found.events.drop_columns([shaped.ROW_NUMBER, shaped.ANONYMOUS_ID])
         events, names = prepared(said_events, mapping, intake.here.key, np.arange(first, first + len(said_events)))

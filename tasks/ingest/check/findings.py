@@ -6,10 +6,10 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from expectations.limits import Bounds
 from expectations.rules import RowRule, broken_shares
 from models import columns
 from models.ingest.suspicions import Suspicion
+from models.shapes.limits import Bounds
 from tasks import sift
 
 EXAMPLES: Final = 3

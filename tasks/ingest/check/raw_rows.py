@@ -21,6 +21,7 @@ _LOOKED_AT = {
     columns.USER_KEY: columns.USER_ID,
 }
 """Columns that rules look at, and the keys of a mapping that fill them."""
+_LONGEST_CELL = 200
 
 
 def used_columns(part: tabular.Part) -> dict[str, list[str]]:
@@ -40,10 +41,18 @@ class RawRows:
 
     def locate(self, number: int, column: str) -> dict[str, Any]:
         """Return where row `number` is, and the cells that a rule on `column` is about."""
-        place = {"line": self._lines[number]} if self._lines else {"row": number + 1}
+        place = {"line": self._lines[number]} if self._lines and number < len(self._lines) else {"row": number + 1}
+        if number >= len(self._rows):
+            return place
         names = self._used.get(_LOOKED_AT.get(column, column), [])
         cells = {name: self._rows[name][number].as_py() for name in names}
-        return {**place, "cells": {name: value if value is None else str(value)[:200] for name, value in cells.items()}}
+        return {**place, "cells": {name: _shown(value) for name, value in cells.items()}}
+
+
+def _shown(value: Any) -> str | None:
+    if isinstance(value, float) and value.is_integer():
+        return f"{value:.0f}"
+    return None if value is None else str(value)[:_LONGEST_CELL]
 
 
 def line_numbers(path: Path, csv: csv_files.Csv, count: int) -> Sequence[int]:

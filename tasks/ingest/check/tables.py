@@ -40,6 +40,7 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     found.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
     found.unused = [name for name in kinds if name not in required]
     contract.check(found.file, kinds, 1, required, part.optional)
+    most = most if found.part == "events" else CATALOGUE_ROWS
     rows = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
     if rows is None:
         contract.check(found.file, kinds, 0, required, part.optional)
@@ -95,7 +96,8 @@ def _of_events(
     yield from suspicions.addresses_as_ids(names[columns.USER_ID])
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)
-    yield from suspicions.many_duplicates(len(events), counts["duplicate"], part.event_id is not None)
+    conflicts = sum(rule["rows"] for rule in found.broken if rule["rule"] == sift.CONFLICT)
+    yield from suspicions.many_duplicates(len(events), counts["duplicate"] + conflicts, part.event_id is not None)
 
 
 def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Mapping, known: Known) -> None:
@@ -116,8 +118,6 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     done = sift_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
     found.counts = done.counts | {name: done.counts[name] + read.skipped for name in ("read", "routed")}
     figures = {**found.counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
-    found.rows = found.counts["read"]
-    found.whole_file = found.rows < CATALOGUE_ROWS
     found.refused = findings.refusal(
         findings.shares_of(read.sample, rules),
         rules,

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from secrets import token_bytes
+from secrets import token_hex
 from tempfile import gettempdir
 from uuid import uuid4
 
@@ -15,7 +15,9 @@ from tasks import ledger
 from tasks.intake import Intake, rules_of
 from tasks.known_ids import KnownIds
 
-_NONE = pa.array([], pa.string())
+
+def _none() -> pa.Array:
+    return pa.array([], pa.string())
 
 
 class Unconnected(Installation):
@@ -25,7 +27,7 @@ class Unconnected(Installation):
 
     def __init__(self) -> None:
         """Make the key."""
-        object.__setattr__(self, "_key", token_bytes(32))
+        object.__setattr__(self, "_key", token_hex(32).encode())
 
     @property
     def key(self) -> bytes:
@@ -39,10 +41,10 @@ class Known:
 
     here: Unconnected = field(default_factory=Unconnected)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    items: pa.Array = _NONE
-    not_merchandise: pa.Array = _NONE
-    agreed: pa.Array = _NONE
-    refused: pa.Array = _NONE
+    items: pa.Array = field(default_factory=_none)
+    not_merchandise: pa.Array = field(default_factory=_none)
+    agreed: pa.Array = field(default_factory=_none)
+    refused: pa.Array = field(default_factory=_none)
     whole_catalogue: bool = False
     """Whether `items` are all items of the source."""
 
@@ -58,7 +60,7 @@ def open_intake(mapping: SourceMapping, known: Known) -> Intake:
         ledger.Batch("check", "events", mapping.name, "", mapping.consent_note, {}),
         catalogue=known.items,
         routed=known.not_merchandise,
-        suppressed=_NONE,
+        suppressed=_none(),
         refused=known.refused,
         agreed=known.agreed,
         doubted=set(known.refused.to_pylist()),

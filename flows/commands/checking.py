@@ -1,0 +1,40 @@
+"""Looking at files before anything of them is taken in."""
+
+import json
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.ingestion import Paths
+from flows.commands.running import Json
+
+app = running.group()
+
+
+@app.command()
+def check(
+    mapping: Annotated[str, typer.Argument(help="A mapping that comes with Tailorbird, or a .toml file.")],
+    paths: Paths = None,
+    consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, if not as the mapping says.")] = None,
+    consent_note: Annotated[str | None, typer.Option(help="How it was given.")] = None,
+    rows: Annotated[int, typer.Option(min=1, max=250_000, help="Events to read of each file.")] = 5_000,
+    as_json: Json = False,
+) -> None:
+    """Show what a mapping makes of the first rows of its files. Nothing is stored and nothing has to run.
+
+    The exit code is 0 if an ingest would accept these rows, and 1 if it would refuse them. The output shows values of
+    the files, with raw user ids.
+    """
+    from serving import check_screen
+    from tasks.ingest.check.check_mapping import check_mapping
+    from tasks.sources.mappings import chosen
+
+    overrides = chosen(consent=consent, consent_note=consent_note)
+    found = check_mapping(mapping, paths or [], overrides, rows)
+    if as_json:
+        print(json.dumps(found, default=str))
+    else:
+        check_screen.checked(found)
+    if not found["accepted"]:
+        raise typer.Exit(1)

@@ -1,0 +1,110 @@
+"""Checks a mapping on the beginning of its files: what they hold, what rows become and what looks wrong."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from expectations import limits
+from models.errors import TailorbirdError
+from models.shapes.segment_mapping import SegmentMapping
+from tasks.ingest.check.findings import TableFindings
+from tasks.ingest.check.segment import check_calls
+from tasks.ingest.check.tables import check_table
+from tasks.ingest.check.unconnected import Known
+from tasks.sources import places
+from tasks.sources.mappings import read
+from tasks.sources.parts import SEGMENT, files_of
+
+ROWS: Final = 5_000
+"""Events that are read of each file."""
+FILES: Final = 5
+"""Files that are looked at for each part of a mapping."""
+
+
+def check_mapping(
+    name: str, paths: Sequence[str] = (), overrides: dict[str, str] | None = None, most: int = ROWS
+) -> dict[str, Any]:
+    """Return what a mapping makes of the beginning of its files; nothing is stored and nothing has to run.
+
+    Raises TailorbirdError when the mapping cannot be used or a path has no file.
+    """
+    mapping, known = read(name, overrides), Known()
+    for dataset in limits.DATASETS:
+        limits.bounds(dataset, mapping.limits)
+    parts = files_of(mapping, paths)
+    found: list[TableFindings] = []
+    with TemporaryDirectory(prefix="tailorbird-check-") as room:
+        for part, files in parts.items():
+            known.whole_catalogue = known.whole_catalogue and part != "items"
+            found += [_checked(part, file, mapping, known, Path(room), most) for file in _spread(files)]
+            if part == "items":
+                known.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in found)
+    _drop_used_elsewhere(found)
+    accepted = bool(found) and not any(one.refused for one in found)
+    return {
+        "mapping": name,
+        "source": mapping.name,
+        "accepted": accepted,
+        "tables": [one.as_dict() for one in found],
+        "files": {part: len(files) for part, files in parts.items()},
+        "notes": _notes(parts, known),
+        "next": _next(name, paths, overrides or {}, accepted, found),
+    }
+
+
+def _checked(part: str, file: str, mapping: Any, known: Known, room: Path, most: int) -> TableFindings:
+    """Return what was found out about one file; a file that an ingest would refuse says why."""
+    found = TableFindings(part, file)
+    try:
+        with places.fetched(file, room) as path:
+            if isinstance(mapping, SegmentMapping):
+                check_calls(found, path, mapping, known)
+            else:
+                check_table(found, path, mapping, known, most)
+    except TailorbirdError as error:
+        found.refused = str(error)
+    return found
+
+
+def _spread(files: Sequence[str]) -> Sequence[str]:
+    """Return at most `FILES` files: the first, the last and some between them."""
+    if len(files) <= FILES:
+        return files
+    return [files[place * (len(files) - 1) // (FILES - 1)] for place in range(FILES)]
+
+
+def _drop_used_elsewhere(found: Sequence[TableFindings]) -> None:
+    """A column is unused if no part that reads the file uses it."""
+    for one in found:
+        used = {name for other in found if other.file == one.file for read in other.columns.values() for name in read}
+        one.unused = [name for name in one.unused if name not in used]
+
+
+def _notes(parts: dict[str, list[str]], known: Known) -> list[str]:
+    notes = [
+        f"{FILES} of {len(files):,} files for {part} were looked at."
+        for part, files in parts.items()
+        if len(files) > FILES
+    ]
+    notes += [f"No file for {part} is there." for part, files in parts.items() if not files]
+    if SEGMENT not in parts and not known.whole_catalogue:
+        notes.append("Item ids of events were not compared with a catalogue: these files hold no whole one.")
+    return notes
+
+
+def _next(
+    name: str, paths: Sequence[str], overrides: dict[str, str], accepted: bool, found: Sequence[TableFindings]
+) -> str:
+    """Return the command that comes next."""
+    flags = [word for key, value in overrides.items() if key in _FLAGS for word in (_FLAGS[key], value)]
+    files = shlex.join([name, *paths, *flags])
+    if not accepted:
+        return f"tailorbird check {files}"
+    if any(one.id == "nobody_agreed" for table in found for one in table.suspicions):
+        return f'tailorbird ingest {files} --consent given --consent-note "…"'
+    return f"tailorbird ingest {files}"
+
+
+_FLAGS: Final = {"consent": "--consent", "consent_note": "--consent-note", "from": "--from", "to": "--to"}

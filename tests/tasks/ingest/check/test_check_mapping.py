@@ -1,0 +1,272 @@
+"""A check looks at files by the code that ingests them, tells what an ingest would do, and stores nothing."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from tasks.ingest.check.check_mapping import check_mapping
+from tasks.ingest_events import ingest_events
+from tasks.ingest_items import ingest_items
+from tests.tasks.test_ingest_segment import call, viewed, write
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+MAPPING = """
+name = "shop"
+consent = "given"
+consent_note = "test"
+[events]
+file = "orders*.csv"
+user_id = "customer"
+session_id = "order"
+item_id = "sku"
+occurred_at = "day"
+time_format = "%d.%m.%Y"
+event_type = "what"
+quantity = "pieces"
+value = "paid"
+currency = "currency"
+[items]
+file = "products.csv"
+item_id = "sku"
+title = "title"
+price = "price"
+"""
+HEADER = "customer,order,sku,day,what,pieces,paid,currency,note"
+PRODUCTS = ["sku,title,price", *(f"{n:03},Lamp {n},{n}.50" for n in range(60))]
+
+
+def order(n: int, **other: str) -> str:
+    row = {
+        "customer": f"c{n % 9}",
+        "order": f"o{n}",
+        "sku": f"{n % 50:03}",
+        "day": f"{n % 28 + 1:02}.03.2024",
+        "what": "purchase",
+        "pieces": str(n % 3 + 1),
+        "paid": f"{n + 1}.25",
+        "currency": "EUR" if n % 2 else "CHF",
+        "note": "",
+    } | other
+    return ",".join(row.values())
+
+
+def shop(folder: Path, orders: Iterable[str], mapping: str = MAPPING, products: Sequence[str] = PRODUCTS) -> str:
+    folder.mkdir(exist_ok=True)
+    (folder / "shop.toml").write_text(mapping)
+    (folder / "products.csv").write_text("\n".join(products) + "\n")
+    (folder / "orders.csv").write_text("\n".join([HEADER, *orders]) + "\n")
+    return str(folder / "shop.toml")
+
+
+def checked(folder: Path, orders: Iterable[str], mapping: str = MAPPING, products: Sequence[str] = PRODUCTS) -> Any:
+    return check_mapping(shop(folder, orders, mapping, products), [str(folder)])
+
+
+def of(found: Any, part: str) -> Any:
+    [table] = [table for table in found["tables"] if table["part"] == part]
+    return table
+
+
+def guesses(found: Any) -> set[str]:
+    return {guess["id"] for table in found["tables"] for guess in table["suspicions"]}
+
+
+def test_a_sound_shop_is_accepted_and_the_ingest_comes_next(tmp_path: Path) -> None:
+    found = checked(tmp_path, map(order, range(100)))
+
+    assert found["accepted"]
+    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
+    assert of(found, "events")["counts"]["accepted"] == 100
+    assert guesses(found) == set()
+
+
+def test_columns_are_shown_by_key_and_unused_ones_by_name(tmp_path: Path) -> None:
+    events = of(checked(tmp_path, map(order, range(100))), "events")
+
+    assert events["columns"]["user_id"] == ["customer"]
+    assert events["columns"]["occurred_at"] == ["day"]
+    assert events["unused"] == ["note"]
+
+
+def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tmp_path: Path) -> None:
+    found = checked(tmp_path, map(order, range(100)))
+
+    first = of(found, "events")["examples"][0]
+    assert first["user_id"] == "c0"
+    assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 1.25)
+    assert first["occurred_at"].isoformat() == "2024-03-01T00:00:00+00:00"
+    assert of(found, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5, "available": True}
+
+
+def test_a_broken_rule_is_counted_and_shown_with_lines_and_cells(tmp_path: Path) -> None:
+    rows = [order(n, pieces="0") if n in (3, 7) else order(n) for n in range(100)]
+    rows[0] = order(0, note='"two\nlines"')
+
+    [rule] = of(checked(tmp_path, rows), "events")["broken"]
+
+    assert (rule["rule"], rule["rows"]) == ("quantity_not_positive", 2)
+    # The first row takes two lines, the header one.
+    assert rule["examples"] == [{"line": 6, "cells": {"pieces": "0"}}, {"line": 10, "cells": {"pieces": "0"}}]
+
+
+def test_too_many_bad_rows_are_refused_and_the_same_check_comes_next(tmp_path: Path) -> None:
+    found = checked(tmp_path, (order(n, pieces="0") for n in range(100)))
+
+    assert not found["accepted"]
+    assert "quantity_not_positive is true of 100% of the rows" in of(found, "events")["refused"]
+    assert found["next"].startswith("tailorbird check ")
+
+
+def test_a_missing_column_is_refused_by_its_contract(tmp_path: Path) -> None:
+    mapping = MAPPING.replace('quantity = "pieces"', 'quantity = "amount"')
+
+    found = checked(tmp_path, map(order, range(10)), mapping)
+
+    assert "column 'amount' is missing" in of(found, "events")["refused"]
+
+
+def test_a_file_without_rows_is_refused(tmp_path: Path) -> None:
+    assert "it has no rows" in of(checked(tmp_path, []), "events")["refused"]
+
+
+def test_events_without_a_catalogue_are_not_held_against_one(tmp_path: Path) -> None:
+    mapping = shop(tmp_path, (order(n, sku="unheard-of") for n in range(100)))
+
+    found = check_mapping(mapping, [str(tmp_path / "orders.csv")])
+
+    assert found["accepted"]
+    assert any("not compared with a catalogue" in note for note in found["notes"])
+
+
+def test_only_the_first_rows_of_a_long_file_are_read(tmp_path: Path) -> None:
+    mapping = shop(tmp_path, map(order, range(3_000)))
+
+    events = of(check_mapping(mapping, [str(tmp_path)], most=500), "events")
+
+    assert (events["rows"], events["whole_file"]) == (500, False)
+
+
+def test_of_many_files_the_first_the_last_and_some_between_are_looked_at(tmp_path: Path) -> None:
+    mapping = shop(tmp_path, map(order, range(20)))
+    for n in range(30):
+        (tmp_path / f"orders-{n:02}.csv").write_text("\n".join([HEADER, *map(order, range(20))]))
+
+    found = check_mapping(mapping, [str(tmp_path)])
+
+    looked_at = [Path(table["file"]).name for table in found["tables"] if table["part"] == "events"]
+    assert len(looked_at) == 5
+    assert looked_at[-1] == "orders.csv"
+    assert "5 of 31 files for events were looked at." in found["notes"]
+
+
+def test_nothing_is_written_beside_the_files_and_nothing_has_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    monkeypatch.chdir(tmp_path)
+    mapping = shop(tmp_path, map(order, range(50)))
+    before = sorted(tmp_path.rglob("*"))
+
+    assert check_mapping(mapping, [str(tmp_path)])["accepted"]
+
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "guess"),
+    [
+        ({"sku": "x-{n}"}, "item_ids_not_in_catalogue"),
+        ({"customer": "c{n}@shop.example"}, "user_ids_are_addresses"),
+        ({"pieces": "-1"}, "negative_quantities"),
+        ({"what": "gekauft"}, "event_types_not_translated"),
+        ({"currency": "EUR"}, "one_currency"),
+        ({"day": "03/{n:02}/2024"}, "time_format"),
+        ({"order": "o1", "sku": "001", "customer": "c1", "day": "01.03.2024"}, "many_duplicates"),
+    ],
+)
+def test_what_looks_wrong_is_pointed_out(change: dict[str, str], guess: str, tmp_path: Path) -> None:
+    rows = [order(n, **{name: text.format(n=n % 28 + 1) for name, text in change.items()}) for n in range(100)]
+    assert guess in guesses(checked(tmp_path, rows))
+
+
+def test_prices_in_cents_are_pointed_out(tmp_path: Path) -> None:
+    products = ["sku,title,price", *(f"{n:03},Lamp {n},{n * 100 + 99}" for n in range(60))]
+    assert guesses(checked(tmp_path, map(order, range(100)), products=products)) == {"prices_in_cents"}
+
+
+def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path: Path) -> None:
+    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
+
+    found = checked(tmp_path, map(order, range(100)), mapping)
+
+    assert found["accepted"]
+    assert "nobody_agreed" in guesses(found)
+    assert "--consent given --consent-note" in found["next"]
+
+
+def test_users_who_agreed_in_a_table_of_users_count(tmp_path: Path) -> None:
+    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
+        '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
+    )
+    shop(tmp_path, [], mapping)
+    (tmp_path / "users.csv").write_text("id,plan,agreed\n" + "".join(f"c{n},gold,{n % 2}\n" for n in range(9)))
+
+    found = checked(tmp_path, map(order, range(90)), mapping)
+
+    assert of(found, "events")["counts"]["accepted"] == 40
+    assert of(found, "users")["examples"][0] == {"user_id": "c0", "attributes": {"plan": "gold"}}
+
+
+@pytest.mark.parametrize("name", ["personalize", "content", "wholesale"])
+def test_the_mappings_that_come_along_are_checked_by_name(name: str) -> None:
+    found = check_mapping(name, [str(GOLDEN / name)], {"consent": "given", "consent_note": "test"})
+    events = of(found, "events")
+    assert events["counts"]["read"] > 0
+    assert events["examples"] or events["refused"]
+
+
+def test_a_segment_export_is_checked_with_names_that_stand_for_nothing(tmp_path: Path) -> None:
+    calls = [viewed(n, userId=f"u{n % 7}") for n in range(50)]
+    own = [call(n, event="Recipe Cooked", properties={"product_id": "p1"}) for n in range(50, 53)]
+    file = write(tmp_path / "calls.jsonl", *calls, *own, b"{no json")
+
+    found = check_mapping("segment", [file], {"consent": "given", "consent_note": "test"})
+
+    [table] = found["tables"]
+    assert found["accepted"]
+    assert table["counts"]["read"] == 54
+    assert table["counts"]["accepted"] == 50
+    assert table["examples"][0]["user_id"] == "u0"
+    assert [(rule["rule"], rule["examples"]) for rule in table["broken"]] == [
+        ("unreadable: not_json", [{"line": 54}]),
+    ]
+    [guess] = table["suspicions"]
+    assert '"Recipe Cooked" = ' in guess["write"]
+
+
+def test_the_verdict_is_that_of_the_ingest(installation: Installation, tmp_path: Path) -> None:
+    assert installation.engine
+    shops = {
+        "sound": [order(n) for n in range(100)],
+        "few": [order(n, pieces="0" if n % 20 == 0 else "1") for n in range(100)],
+        "many": [order(n, pieces="0" if n % 3 == 0 else "1") for n in range(101)],
+        "unknown": [order(n, sku="x" if n % 5 == 0 else "001") for n in range(102)],
+        "untimed": [order(n, day="soon" if n % 4 == 0 else "01.03.2024") for n in range(103)],
+    }
+    expected, found = {}, {}
+    for name, rows in shops.items():
+        mapping = shop(tmp_path / name, [row.replace(",o", f",{name}-") for row in rows])
+        found[name] = check_mapping(mapping, [str(tmp_path / name)])["accepted"]
+        ingest_items.fn(mapping, str(tmp_path / name / "products.csv"))
+        try:
+            ingest_events.fn(mapping, str(tmp_path / name / "orders.csv"))
+            expected[name] = True
+        except TailorbirdError:
+            expected[name] = False
+    assert found == expected
+    assert set(expected.values()) == {True, False}
