@@ -46,7 +46,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
         "UPDATE(resolved_by) UPDATE(replayed_at) UPDATE(outcome)",
     },
     "identity.users": {INGEST: "SELECT INSERT DELETE"},
-    "public.datasets": _NOBODY,
+    # The next step is derived from how far the installation is.
+    "public.datasets": {SERVING: "SELECT(version) SELECT(created_at)"},
     "public.segments": _NOBODY,
     "public.segment_descriptions": _NOBODY,
     "public.search_results": _NOBODY,
@@ -57,7 +58,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.showings": _NOBODY,
     "public.published_lists": _NOBODY,
     "public.audit_reports": _NOBODY,
-    "public.trained_bundles": _NOBODY,
+    "public.trained_bundles": {SERVING: "SELECT(kind) SELECT(dataset_version)"},
     "public.alembic_version": _NOBODY,
 }
 """The rights of all roles but the operator, who reads all and writes most. Partitions are read by their parents."""

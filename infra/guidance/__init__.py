@@ -1,0 +1,1 @@
+"""Reads where an installation stands."""

@@ -1,0 +1,114 @@
+"""Reads from Postgres where an installation stands, for `models.guidance`."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, func, select, text
+
+from infra.placements import configured
+from infra.schema import ingest_batches, promotions, reviews
+from infra.settings import Settings
+from models.gate.check import Outcome, outcome_of
+from models.guidance.needs import refusal
+from models.guidance.next_step import Step, next_step
+from models.guidance.situation import LastReview, Situation
+from models.placement import PlacementError
+
+_COMMITTED: Final = "committed"
+_REFERENCE: Final = ("items", "users")
+"""Batches of which no row is an event."""
+_DEADLINE: Final = "deadline"
+_DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
+_TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
+_LISTS: Final = text("""
+    SELECT shown.placement, batch.model_version, extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
+    FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id)
+""")
+
+
+def read(engine: Engine, settings: Settings) -> Situation:
+    """Return the situation. Placements that cannot be read from their file count as fresh."""
+    with engine.connect() as connection:
+        batches, events = _ingested(connection)
+        dataset = connection.execute(_DATASET).first()
+        version = str(dataset.version) if dataset else None
+        champion = _champion(connection)
+        without, stale = _lists(connection, settings, champion["model_version"]) if champion else ((), ())
+        return Situation(
+            batches=batches,
+            events=events,
+            dataset=version,
+            new_batches=_newer(connection, dataset.created_at) if dataset else 0,
+            trained=int(connection.execute(_TRAINED, {"version": version}).scalar_one()),
+            review=_review(connection),
+            champion=champion["model_version"] if champion else None,
+            champion_dataset=champion["dataset_version"] if champion else None,
+            without_lists=without,
+            stale=stale,
+            review_mode=settings.review,
+        )
+
+
+def step(engine: Engine, settings: Settings) -> Step:
+    """Return where the installation stands, and the next command."""
+    return next_step(read(engine, settings))
+
+
+def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
+    """Return why a command cannot run yet, with the next one; None if it can."""
+    return refusal(command, read(engine, settings))
+
+
+def _ingested(connection: Connection) -> tuple[int, int]:
+    """Return how many batches are committed, and how many events they accepted."""
+    entry = ingest_batches.c
+    events = func.coalesce(func.sum(entry.accepted).filter(entry.dataset.not_in(_REFERENCE)), 0)
+    row = connection.execute(select(func.count(), events).where(entry.status == _COMMITTED)).one()
+    return int(row[0]), int(row[1])
+
+
+def _newer(connection: Connection, built_at: Any) -> int:
+    """Return how many batches with events were committed since a data set was built."""
+    entry = ingest_batches.c
+    since = (entry.status == _COMMITTED, entry.dataset.not_in(_REFERENCE), entry.accepted > 0)
+    count = select(func.count()).select_from(ingest_batches).where(*since, entry.finished_at > built_at)
+    return int(connection.execute(count).scalar_one())
+
+
+def _champion(connection: Connection) -> Mapping[str, Any] | None:
+    newest = select(promotions.c.model_version, promotions.c.dataset_version).order_by(promotions.c.promotion_id.desc())
+    row = connection.execute(newest.limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+def _review(connection: Connection) -> LastReview | None:
+    newest = select(reviews).order_by(reviews.c.requested_at.desc(), reviews.c.review_id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    if row is None:
+        return None
+    return LastReview(
+        version=row["model_version"],
+        dataset=row["dataset_version"],
+        passed=row["passed"],
+        failed=tuple(check["name"] for check in row["gate"] if outcome_of(check) is Outcome.REFUSED),
+        decision=row["decision"],
+        reviewer=row["reviewer"] or "",
+        expired=row["via"] == _DEADLINE,
+    )
+
+
+def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the placements without lists, and those whose lists are out of date."""
+    try:
+        placements = configured(settings)
+    except PlacementError:
+        return (), ()
+    shown = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
+    without = tuple(name for name in placements if name not in shown)
+    stale = tuple(
+        name
+        for name, placement in placements.items()
+        if name in shown
+        and (shown[name]["model_version"] != champion or float(shown[name]["hours"]) > placement.fresh_hours)
+    )
+    return without, stale

@@ -1,0 +1,141 @@
+"""Derives the next step from the situation, so that every command names the same one."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from models.guidance.situation import LastReview, Situation
+
+_DECIDE: Final = 'tailorbird decide {} --approve --reason "…"'
+
+
+class Stage(StrEnum):
+    """How far an installation is."""
+
+    EMPTY = "nothing is ingested"
+    NO_EVENTS = "no events are accepted"
+    INGESTED = "no data set is built"
+    DATASET = "no model is trained"
+    TRAINED = "no model is reviewed"
+    WAITING = "a version waits for a decision"
+    SWITCHED_OFF = "promotion is switched off"
+    REFUSED = "the gate refused a version"
+    REJECTED = "a person rejected a version"
+    EXPIRED = "nobody decided in time"
+    NEWER_EVENTS = "events are newer than the data set"
+    NO_LISTS = "placements have no lists"
+    STALE = "lists are out of date"
+    DONE = "lists are published"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where an installation stands, and what to run next."""
+
+    stage: Stage
+    situation: str
+    """One sentence."""
+    command: str
+    also: str = ""
+    """What else may be done, as a sentence."""
+
+    def __str__(self) -> str:
+        """Return the situation once, then the next command."""
+        return " ".join(part for part in (self.situation, f"Next: `{self.command}`.", self.also) if part)
+
+
+def next_step(now: Situation) -> Step:
+    """Return where the installation stands and the command that goes on from there."""
+    if not now.events:
+        return _before_events(now)
+    if now.dataset is None:
+        return Step(Stage.INGESTED, "Events are ingested, but no data set is built yet.", "tailorbird features")
+    return _towards_a_review(now) or _after_a_review(now) or _lists(now)
+
+
+def _before_events(now: Situation) -> Step:
+    if not now.batches:
+        return Step(Stage.EMPTY, "Nothing is ingested yet.", "tailorbird ingest MAPPING PATH…")
+    also = "`tailorbird ledger` shows what became of the rows so far."
+    return Step(Stage.NO_EVENTS, "No events are accepted yet.", "tailorbird ingest MAPPING PATH…", also)
+
+
+def _towards_a_review(now: Situation) -> Step | None:
+    """Return the step that the newest data set waits for; None once a model of it was reviewed."""
+    reviewed = now.review is not None and now.review.dataset == now.dataset
+    if reviewed or now.dataset == now.champion_dataset:
+        return None
+    if not now.trained and now.champion is not None and now.new_batches:
+        return None  # a retraining builds a newer data set, and uses this one no more
+    if not now.trained:
+        also = "Before it, `tailorbird search` may find better settings."
+        return Step(Stage.DATASET, f"No model is trained on data set {now.dataset} yet.", "tailorbird train", also)
+    models = "1 model is" if now.trained == 1 else f"{now.trained} models are"
+    return Step(
+        Stage.TRAINED, f"{models} trained on data set {now.dataset}, but not reviewed yet.", "tailorbird review"
+    )
+
+
+def _after_a_review(now: Situation) -> Step | None:
+    """Return what a review left to do; None if nothing, or if a champion answers all the same."""
+    review = now.review
+    if review is None:
+        return None
+    if review.decision is None and review.passed:
+        return _undecided(now, review)
+    if now.champion is not None or review.decision == "approved":
+        return None
+    if now.new_batches:
+        return _learn_again(now, "No model answers yet")
+    if review.decision is None:
+        return _refused(now, review)
+    if review.expired:
+        situation = f"Nobody decided about version {review.version} in time, so no model answers yet."
+        return Step(Stage.EXPIRED, situation, "tailorbird review")
+    situation = f"{review.reviewer or 'Somebody'} rejected version {review.version}, so no model answers yet."
+    also = "Train other models, or ingest more events before it."
+    return Step(Stage.REJECTED, situation, "tailorbird retrain", also)
+
+
+def _undecided(now: Situation, review: LastReview) -> Step:
+    answers = f"version {now.champion} answers until then" if now.champion else "no model answers until then"
+    command = _DECIDE.format(review.version)
+    if now.review_mode == "never":
+        situation = f"Version {review.version} passed the gate, but the setting `review` is `never`; {answers}."
+        return Step(Stage.SWITCHED_OFF, situation, command, "Before it, set `review` to `manual`.")
+    situation = f"Version {review.version} passed the gate and waits for a decision; {answers}."
+    return Step(Stage.WAITING, situation, command, "To refuse it: `--reject` instead.")
+
+
+def _refused(now: Situation, review: LastReview) -> Step:
+    failed = f" ({'; '.join(review.failed)})" if review.failed else ""
+    situation = f"The gate refused version {review.version}{failed}, so no model answers yet."
+    if now.review_mode == "never":
+        also = "More events may help; nothing is promoted while the setting `review` is `never`."
+        return Step(Stage.REFUSED, situation, "tailorbird retrain", also)
+    command = _DECIDE.format(f"{review.version} --override").replace("--override --approve", "--approve --override")
+    also = "That promotes it all the same. Or ingest more events and run `tailorbird retrain`."
+    return Step(Stage.REFUSED, situation, command, also)
+
+
+def _learn_again(now: Situation, answers: str) -> Step:
+    batches = "1 batch" if now.new_batches == 1 else f"{now.new_batches:,} batches"
+    situation = f"{answers}, and {batches} of events came in since the newest data set."
+    return Step(Stage.NEWER_EVENTS, situation, "tailorbird retrain")
+
+
+def _lists(now: Situation) -> Step:
+    """Return what published lists need."""
+    champion = f"Version {now.champion} is the champion"
+    if now.champion is None:  # approved and not the champion: it was rolled back, or promotion was cut short
+        return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
+    if now.without_lists:
+        names = ", ".join(now.without_lists)
+        situation = f"{champion}, but there are no lists yet for {names}."
+        return Step(Stage.NO_LISTS, situation, "tailorbird score")
+    if now.stale:
+        situation = f"{champion}, but the lists of {', '.join(now.stale)} are out of date."
+        return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
+    if now.new_batches:
+        return _learn_again(now, champion)
+    return Step(Stage.DONE, f"{champion}, and all lists are fresh.", "tailorbird recommend USER")

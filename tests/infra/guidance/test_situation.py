@@ -1,0 +1,106 @@
+"""The situation is read from the tables that commands write."""
+
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, text, update
+
+from infra.guidance.situation import read, step, why_not
+from infra.installation import Installation
+from infra.schema import datasets, ingest_batches, promotions, reviews
+from infra.training_schema import trained_bundles
+from models.guidance.next_step import Stage
+from models.guidance.situation import Situation
+from tasks import publish
+from tests.published import published
+
+ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+
+
+def ingest(connection: Connection, batch: str, accepted: int, dataset: str = "events") -> None:
+    counts = {"read": accepted, "accepted": accepted}
+    line = {
+        "batch_id": batch,
+        "dataset": dataset,
+        "source": "s",
+        "location": "l",
+        "status": "committed",
+        "consent": "c",
+    }
+    connection.execute(insert(ingest_batches).values(**line, **counts, finished_at=text("clock_timestamp()")))
+
+
+def train(connection: Connection, kinds: tuple[str, ...]) -> None:
+    digests = {"run_key": "k", "digest": "d", "evaluation_digest": "e", "dataset_version": "d1"}
+    for kind in kinds:
+        connection.execute(insert(trained_bundles).values(run_id=kind, kind=kind, **digests))
+
+
+def review(connection: Connection, version: int, passed: bool) -> None:
+    gate = [{"name": "size", "outcome": "passed" if passed else "refused"}]
+    row = {"dataset_version": "d1", "model_version": version, "passed": passed, "gate": gate}
+    connection.execute(insert(reviews).values(row))
+
+
+def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: Installation) -> None:
+    here = installation
+
+    def stage() -> Stage:
+        return step(here.engine, here.settings).stage
+
+    def change(*statements: Any) -> None:
+        with here.engine.begin() as connection:
+            for statement in statements:
+                if callable(statement):
+                    statement(connection)
+                else:
+                    connection.execute(statement)
+
+    assert read(here.engine, here.settings) == Situation()
+    change(lambda c: ingest(c, "b0", 60, "items"))
+    assert stage() is Stage.NO_EVENTS
+    change(lambda c: ingest(c, "b1", 900))
+    assert stage() is Stage.INGESTED
+    change(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
+    assert stage() is Stage.DATASET
+    change(lambda c: train(c, ("als", "two_stage")))
+    assert "2 models are trained" in (why_not("score", here.engine, here.settings) or "")
+    change(lambda c: review(c, 1, False))
+    assert "refused version 1 (size)" in (why_not("score", here.engine, here.settings) or "")
+    change(lambda c: ingest(c, "b2", 10))
+    assert stage() is Stage.NEWER_EVENTS
+    change(text("DELETE FROM ingest_batches WHERE batch_id = 'b2'"), lambda c: review(c, 2, True))
+    assert stage() is Stage.WAITING
+    closed = update(reviews).where(reviews.c.model_version == 2)
+    change(closed.values(decision="rejected", reviewer="nobody", via="deadline"))
+    assert stage() is Stage.EXPIRED
+    change(closed.values(decision="approved", reviewer="ann", via="command"))
+    change(insert(promotions).values(follows=0, model_version=2, kind="als", **ORIGIN))
+    found = read(here.engine, here.settings)
+    assert (step(here.engine, here.settings).stage, found.champion) == (Stage.NO_LISTS, 2)
+    assert "home" in found.without_lists
+    assert why_not("score", here.engine, here.settings) is None
+
+
+def test_lists_of_another_version_and_old_ones_are_out_of_date(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    (tmp_path / "own.toml").write_text("[home]\nk = 1\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "own.toml"))
+    settings = installation.settings.model_copy(update={"placements": str(tmp_path / "own.toml")})
+    made: Engine = installation.engine
+    with made.begin() as connection:
+        ingest(connection, "b1", 900)
+        connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
+        connection.execute(insert(promotions).values(follows=0, model_version=2, kind="als", **ORIGIN))
+        item = "INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('i', '{}', true, 'b1')"
+        connection.execute(text(item))
+    published(made, {"key": [("i", 1.0, "why")]}, publish.Shelf("home", "run", 2, "d1", 1))
+    assert step(made, settings).stage is Stage.DONE
+    with made.begin() as connection:
+        connection.execute(text("UPDATE placements SET checked_at = now() - interval '49 hours'"))
+    assert step(made, settings).command == "tailorbird score home"
+    with made.begin() as connection:
+        connection.execute(text("UPDATE placements SET checked_at = now()"))
+        connection.execute(insert(promotions).values(follows=1, model_version=3, kind="als", **ORIGIN))
+    assert read(made, settings).stale == ("home",)

@@ -1,0 +1,106 @@
+"""Every state with every command: each states the situation once and names the same next command."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.guidance.needs import NEEDS, refusal
+from models.guidance.next_step import Stage, next_step
+from models.guidance.situation import LastReview, Situation
+
+EMPTY = Situation()
+CATALOGUE = Situation(batches=2)
+INGESTED = Situation(batches=3, events=900)
+DATASET = replace(INGESTED, dataset="d1")
+TRAINED = replace(DATASET, trained=6)
+WAITING = replace(TRAINED, review=LastReview(3, "d1", passed=True))
+REFUSED = replace(TRAINED, review=LastReview(3, "d1", passed=False, failed=("exposure", "size")))
+REJECTED = replace(TRAINED, review=LastReview(3, "d1", True, decision="rejected", reviewer="ann"))
+EXPIRED = replace(TRAINED, review=LastReview(3, "d1", True, decision="rejected", reviewer="nobody", expired=True))
+APPROVED = LastReview(3, "d1", True, decision="approved")
+PLACES = ("home", "email")
+PROMOTED = replace(TRAINED, review=APPROVED, champion=3, champion_dataset="d1", without_lists=PLACES)
+LIVE = replace(PROMOTED, without_lists=())
+SECOND = replace(LIVE, dataset="d2", trained=6)
+
+_NO_MODEL = {"score", "monitor", "audit", "recommend", "goes-with", "explain", "rollback model"}
+_NO_REVIEW = _NO_MODEL | {"decide"}
+_NO_DATASET = _NO_REVIEW | {"search", "train", "validate", "review"}
+_NO_EVENTS = _NO_DATASET | {"features", "retrain"}
+_INGEST = "tailorbird ingest MAPPING PATH…"
+_YES = 'tailorbird decide {} --approve --reason "…"'
+_OVERRIDE = 'tailorbird decide 3 --approve --override --reason "…"'
+
+STATES = {
+    "empty": (EMPTY, Stage.EMPTY, _INGEST, _NO_EVENTS),
+    "only a catalogue": (CATALOGUE, Stage.NO_EVENTS, _INGEST, _NO_EVENTS),
+    "ingested": (INGESTED, Stage.INGESTED, "tailorbird features", _NO_DATASET),
+    "data set": (DATASET, Stage.DATASET, "tailorbird train", _NO_REVIEW),
+    "trained": (TRAINED, Stage.TRAINED, "tailorbird review", _NO_REVIEW),
+    "waiting": (WAITING, Stage.WAITING, _YES.format(3), _NO_MODEL),
+    "refused": (REFUSED, Stage.REFUSED, _OVERRIDE, _NO_MODEL),
+    "refused, then more events": (
+        replace(REFUSED, new_batches=2), Stage.NEWER_EVENTS, "tailorbird retrain", _NO_MODEL,
+    ),
+    "refused, then another data set": (replace(REFUSED, dataset="d2", trained=0), Stage.DATASET, "tailorbird train",
+                                       _NO_MODEL),
+    "refused, and promotion switched off": (
+        replace(REFUSED, review_mode="never"), Stage.REFUSED, "tailorbird retrain", _NO_MODEL,
+    ),
+    "rejected": (REJECTED, Stage.REJECTED, "tailorbird retrain", _NO_MODEL),
+    "expired": (EXPIRED, Stage.EXPIRED, "tailorbird review", _NO_MODEL),
+    "promotion switched off": (
+        replace(WAITING, review_mode="never"), Stage.SWITCHED_OFF, _YES.format(3), _NO_MODEL,
+    ),
+    "champion without lists": (PROMOTED, Stage.NO_LISTS, "tailorbird score", set()),
+    "one list missing": (replace(LIVE, without_lists=("email",)), Stage.NO_LISTS, "tailorbird score", set()),
+    "lists": (LIVE, Stage.DONE, "tailorbird recommend USER", set()),
+    "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
+    "newer events": (replace(LIVE, new_batches=1), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
+    "champion, and a second data set": (replace(SECOND, trained=0), Stage.DATASET, "tailorbird train", set()),
+    "champion, and trained again": (SECOND, Stage.TRAINED, "tailorbird review", set()),
+    "champion, and a second version waits": (
+        replace(SECOND, review=LastReview(4, "d2", True)), Stage.WAITING, _YES.format(4), set(),
+    ),
+    "champion, and a second version was refused": (
+        replace(SECOND, review=LastReview(4, "d2", False)), Stage.DONE, "tailorbird recommend USER", set(),
+    ),
+    "champion, and an old data set nobody trained on": (
+        replace(SECOND, trained=0, new_batches=3), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_has_one_next_command(state: str) -> None:
+    now, stage, command, _ = STATES[state]
+    step = next_step(now)
+    assert (step.stage, step.command) == (stage, command)
+    assert step.situation.endswith(".")
+    assert str(step).count("Next: ") == 1
+    assert str(step).startswith(f"{step.situation} Next: `{command}`.")
+
+
+@pytest.mark.parametrize("command", [*NEEDS, "ingest", "status", "ledger", "up"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_command_that_cannot_run_yet_states_the_situation_and_the_same_next_command(state: str, command: str) -> None:
+    now, _, _, refused = STATES[state]
+    assert refusal(command, now) == (str(next_step(now)) if command in refused else None)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_no_next_command_is_one_that_the_state_refuses(state: str) -> None:
+    _, _, command, refused = STATES[state]
+    assert command.split()[1] not in refused
+
+
+def test_a_refusal_names_the_checks_that_failed_and_both_ways_out() -> None:
+    told = refusal("score", REFUSED)
+    assert told is not None
+    assert "The gate refused version 3 (exposure; size), so no model answers yet." in told
+    assert "run `tailorbird retrain`" in told
+
+
+def test_a_version_that_waits_beside_a_champion_names_who_answers() -> None:
+    step = next_step(replace(SECOND, review=LastReview(4, "d2", True)))
+    assert "version 3 answers until then" in step.situation
