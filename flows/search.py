@@ -7,7 +7,6 @@ from prefect import flow
 from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
 from tasks.report import show_search
-from tasks.search_model import found_by, search_models, searchable
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -45,6 +44,8 @@ def search(
         seed: The same seed and one worker find the same.
         fresh: Begin a new study instead of going on with the one there is.
     """
+    from tasks.search_model import found_by, search_models, searchable  # with Optuna, which no other flow needs
+
     searchable(models)
     version = dataset_version or newest_version()
     plan = SearchPlan(method, folds, coverage, limits, seed)

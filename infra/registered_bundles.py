@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final
-
-from mlflow.entities.model_registry import ModelVersion
+from typing import TYPE_CHECKING, Any, Final
 
 from infra.manifests import MANIFEST, SIGNATURE, BundleRefusedError, Manifest, check_names, read_signed, sha256, verify
 from infra.registry import MODEL_PATH, ArtifactsGoneError, Registry
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
 
 _ARRAYS: Final = ".npz"
 """These files may be large. All others, such as `MLmodel`, are compared at every look."""
@@ -21,7 +22,7 @@ class AlteredVersionError(BundleRefusedError):
     """A registered version that is another model than the recorded one."""
 
 
-def check_version(registry: Registry, version: ModelVersion, run_id: str) -> None:
+def check_version(registry: Registry, version: "ModelVersion", run_id: str) -> None:
     """Check that a version stands for a run and that MLflow loads it from this run. Raises AlteredVersionError."""
     number = version.version
     if version.run_id != run_id:

@@ -1,4 +1,7 @@
-"""The one MLflow client: runs, registered versions and their aliases. MLflow is where people look and decide."""
+"""The one MLflow client: runs, registered versions and their aliases. MLflow is where people look and decide.
+
+MLflow is imported by the first call: that takes seconds, and most commands import this module and ask MLflow nothing.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -6,18 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from mlflow import MlflowClient, artifacts
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, Run
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
+from typing import TYPE_CHECKING, Any, Final
 
 from infra.calls import healthy
 from infra.endpoints import MODEL, page_of
 from infra.settings import load
 from models.errors import TailorbirdError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 NAME = MODEL
 """The experiment and the registered model."""
@@ -26,8 +28,9 @@ MODEL_PATH = "model"
 RUN_KEY = "run_key"
 _NEWEST = 50
 """Versions that are looked at; a person decides about the latest."""
-NOTE = MLFLOW_RUN_NOTE
+NOTE: Final = "mlflow.note.content"
 """The tag that MLflow shows on top of a run's page, as Markdown."""
+_PARENT: Final = "mlflow.parentRunId"
 
 
 class ArtifactsGoneError(TailorbirdError):
@@ -54,11 +57,15 @@ class Registry:
         return page_of(self.tracking_uri, load().mlflow_page)
 
     @cached_property
-    def _client(self) -> MlflowClient:
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
         return MlflowClient(self.tracking_uri)
 
     @cached_property
     def _experiment(self) -> str:
+        from mlflow.exceptions import MlflowException
+
         found = self._client.get_experiment_by_name(NAME)
         if found is None:
             try:
@@ -69,7 +76,7 @@ class Registry:
             raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
         return str(found.experiment_id)
 
-    def finished_run(self, run_key: str) -> Run | None:
+    def finished_run(self, run_key: str) -> "Run | None":
         """The finished run of this key. Runs that a crash left open are marked as killed."""
         query = f"tags.{RUN_KEY} = '{run_key}'"
         for run in self._client.search_runs([self._experiment], query):
@@ -86,12 +93,14 @@ class Registry:
 
     def end_open_runs(self, parent: str) -> None:
         """Mark the runs under another one that a crash left open as killed."""
-        query = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}' AND attributes.status = 'RUNNING'"
+        query = f"tags.`{_PARENT}` = '{parent}' AND attributes.status = 'RUNNING'"
         for run in self._client.search_runs([self._experiment], query):
             self._client.set_terminated(run.info.run_id, "KILLED")
 
     def start_run(self, name: str, run_key: str, parameters: Mapping[str, object], tags: Mapping[str, str]) -> str:
         """Open a run; returns its id."""
+        from mlflow.entities import Param
+
         run = self._client.create_run(self._experiment, run_name=name, tags={RUN_KEY: run_key, **tags})
         run_id: str = run.info.run_id
         self._client.log_batch(run_id, params=[Param(k, str(v)) for k, v in parameters.items()])
@@ -109,8 +118,10 @@ class Registry:
         status: str = "FINISHED",
     ) -> str:
         """A run that is over, under another one: figures by step, `started` in epoch seconds; returns its id."""
+        from mlflow.entities import Metric, Param
+
         begin, now = int(started * 1000), int(time.time() * 1000)
-        under = {MLFLOW_PARENT_RUN_ID: parent, **tags}
+        under = {_PARENT: parent, **tags}
         run = self._client.create_run(self._experiment, start_time=begin, run_name=name, tags=under)
         run_id: str = run.info.run_id
         figures = [Metric(k, float(v), now, step) for step, found in enumerate(steps) for k, v in found.items()]
@@ -124,11 +135,15 @@ class Registry:
 
     def log(self, run_id: str, metrics: Mapping[str, float], step: int = 0) -> None:
         """Add figures to a run."""
+        from mlflow.entities import Metric
+
         now = int(time.time() * 1000)
         self._client.log_batch(run_id, metrics=[Metric(k, float(v), now, step) for k, v in metrics.items()])
 
     def log_dataset(self, run_id: str, version: str, digest: str) -> None:
         """Say what the run has seen."""
+        from mlflow.entities import Dataset, DatasetInput
+
         seen = Dataset(name=version, digest=digest[:36], source_type="delta", source=version)
         self._client.log_inputs(run_id, datasets=[DatasetInput(seen)])
 
@@ -153,7 +168,7 @@ class Registry:
         """Close a run."""
         self._client.set_terminated(run_id, "FINISHED" if ok else "FAILED")
 
-    def run(self, run_id: str) -> Run:
+    def run(self, run_id: str) -> "Run":
         """A run with its parameters, metrics and tags."""
         return self._client.get_run(run_id)
 
@@ -171,6 +186,9 @@ class Registry:
 
     def download(self, run_id: str, path: str, to: Path) -> Path:
         """Fetch a file or folder of a run's artifacts. Raises ArtifactsGoneError when it is not there."""
+        from mlflow import artifacts
+        from mlflow.exceptions import MlflowException
+
         source = f"runs:/{run_id}/{path}"
         try:
             return Path(artifacts.download_artifacts(source, dst_path=str(to), tracking_uri=self.tracking_uri))
@@ -184,6 +202,8 @@ class Registry:
 
     def register(self, run_id: str, tags: Mapping[str, str]) -> int:
         """The registered version of a run's model; made once per run."""
+        from mlflow.exceptions import MlflowException
+
         try:
             self._client.create_registered_model(NAME)
         except MlflowException as error:
@@ -204,13 +224,15 @@ class Registry:
         found = self._client.list_artifacts(run_id, path)
         return {PurePosixPath(one.path).name: -1 if one.is_dir else int(one.file_size or 0) for one in found}
 
-    def version(self, version: int) -> ModelVersion:
+    def version(self, version: int) -> "ModelVersion":
         """One registered version. Raises VersionGoneError when it was deleted."""
         with _may_be_gone(version):
             return self._client.get_model_version(NAME, str(version))
 
     def aliases(self) -> dict[str, int]:
         """Every alias (`champion`, `challenger`) with the version it points at; none before a model is registered."""
+        from mlflow.exceptions import MlflowException
+
         try:
             model = self._client.get_registered_model(NAME)
         except MlflowException as error:
@@ -261,6 +283,8 @@ class Registry:
 
 def _insist(call: Callable[[], object]) -> None:
     """MLflow looks, then writes: of two who set the same thing at once one is refused, but not the next time."""
+    from mlflow.exceptions import MlflowException
+
     try:
         call()
     except MlflowException as error:
@@ -271,6 +295,8 @@ def _insist(call: Callable[[], object]) -> None:
 
 @contextmanager
 def _may_be_gone(version: int) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
     try:
         yield
     except MlflowException as error:

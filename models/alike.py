@@ -6,7 +6,6 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
 
 from models.content_based import Config
 from models.goes_with import unit
@@ -44,6 +43,8 @@ def _reduced(words: Any, dimensions: int, seed: int) -> NDArray[np.float32]:
         return np.zeros((words.shape[0], 1), dtype=np.float32)
     if min(words.shape) <= dimensions:
         return np.asarray(sparse.csr_array(words).toarray(), dtype=np.float32)
+    from sklearn.decomposition import TruncatedSVD
+
     reader = TruncatedSVD(dimensions, random_state=seed)
     # The reader knows no sparse arrays, only matrices.
     found: NDArray[np.float32] = reader.fit_transform(sparse.csr_matrix(words)).astype(np.float32)

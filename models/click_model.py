@@ -10,7 +10,6 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from models.errors import TailorbirdError
 from models.features.encoding import Config as EncodingConfig
@@ -71,6 +70,8 @@ class ClickModel:
 
     def probabilities(self, rows: pa.Table) -> NDArray[np.float64]:
         """[n] probability of a click. To compare items for a place not yet given, set one position for all rows."""
+        from scipy.special import expit
+
         matrix, _ = self.encoder.transform(rows)
         probabilities: NDArray[np.float64] = expit(matrix @ self.coefficients + self.intercept)
         return probabilities

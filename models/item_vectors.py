@@ -7,7 +7,6 @@ from typing import Any, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from models.columns import CATEGORY
 from models.recommender import State
@@ -39,6 +38,8 @@ class ItemVectors:
     @classmethod
     def fit(cls, titles: NDArray[np.str_], tags: Any, rules: Tags) -> Self:
         """Learn the words of the titles, and how rare each word and each tag (CSR, items x tags) is."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         seen = np.bincount(tags.indices, minlength=tags.shape[1])
         tag_rarity = np.log((1 + tags.shape[0]) / (1 + seen)) + 1
         reader = TfidfVectorizer(token_pattern=_WORD)
@@ -65,6 +66,8 @@ class ItemVectors:
     def _words(self, titles: NDArray[np.str_]) -> Any:
         if not len(self.words) or not len(titles):
             return sparse.csr_array((len(titles), len(self.words)))
+        from sklearn.feature_extraction.text import TfidfVectorizer
+
         reader = TfidfVectorizer(token_pattern=_WORD, vocabulary=self.words.tolist())
         reader.idf_ = self.word_rarity
         return reader.transform(titles)

@@ -6,8 +6,6 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaPageView
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
 
@@ -55,6 +53,9 @@ def publish(judgement: Judgement) -> None:
 
 def render(judgement: Judgement, about: About) -> str:
     """The page as HTML. Great Expectations' page template loads scripts and styles from six hosts; this one none."""
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+    from great_expectations.render.view import DefaultJinjaPageView
+
     view = DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent))
     renderer = ValidationResultsPageRenderer()
     suites = []

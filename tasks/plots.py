@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,20 +14,26 @@ from models.evaluation.learning_curve import Point
 from models.evaluation.overfit import OverfitCheck
 from models.evaluation.summary import HIGH, LOW
 
-mpl.use("agg")
-# Names come from data: between two dollars matplotlib would read a formula, and fail at a wrong one.
-mpl.rcParams["text.parse_math"] = False
-
 ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
 _SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")
 _LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR"}
 
 
+def pyplot() -> Any:
+    """Return `matplotlib.pyplot`, set up to draw into files. It is imported late: most commands draw nothing."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.use("agg")
+    # Names come from data: between two dollars matplotlib would read a formula, and fail at a wrong one.
+    mpl.rcParams["text.parse_math"] = False
+    return plt
+
+
 @contextmanager
 def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: Any) -> Iterator[Any]:
     """Axes of one panel, or a list of them, written to `path` in the end; `height` is in inches."""
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), layout="constrained", squeeze=False)
     figure.suptitle(title)
     for one in axes[0]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from models.drift.moved import Distribution
 from models.escaping import for_plot
-from tasks.plots import ALL, NEW, QUIET, drawn
+from tasks.plots import ALL, NEW, QUIET, drawn, pyplot
 
 _LEFT: Final = "tab:red"
 _COLUMNS: Final = 4
@@ -17,8 +17,7 @@ Report = Mapping[str, Any]
 
 def plot_signals(past: Mapping[str, Sequence[float | None]], reports: Sequence[Report], path: Path) -> None:
     """Every signal, in the windows that were learned from and in those since, with its band; red is out of it."""
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     seen = [one["signal"] for one in reports[-1]["signals"] if one["value"] is not None]
     rows = -(-len(seen) // _COLUMNS)
     size = (4 * _COLUMNS, 2.1 * rows)

@@ -1,21 +1,24 @@
-"""Runs Great Expectations suites on a sample of rows and on a batch's profile."""
+"""Runs Great Expectations suites on a sample of rows and on a batch's profile.
+
+Its import takes seconds, so the first validation imports it: many tasks import this module and validate nothing.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import great_expectations as gx
-import pandas as pd
 import pyarrow as pa
-from great_expectations.data_context.types.base import ProgressBarsConfig
 
 from expectations.contract import profile_suite
 from expectations.rules import RowRule, flags, row_suite
 from models.errors import TailorbirdError
 from tasks import data_docs
 from tasks.sift import ROW
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Findings = list[dict[str, Any]]
 Bounds = Mapping[str, tuple[float | None, float | None]]
@@ -24,9 +27,8 @@ _PROFILE = " batch"
 _RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts alone: a value that broke a rule may be the id of a user in the wrong column."""
 _SHOWN_ROWS = 3
-
-for _name in ("great_expectations", "great_expectations.data_context.types.base"):
-    logging.getLogger(_name).setLevel(logging.WARNING)
+_LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
+"""Their import sets a level, so ours is set after it."""
 
 
 class BatchRefusedError(TailorbirdError):
@@ -66,15 +68,17 @@ def judge(
     return findings
 
 
-def validate(suite: Any, rows: pa.Table | pd.DataFrame) -> Findings:
+def validate(suite: Any, rows: "pa.Table | pd.DataFrame") -> Findings:
     """What each expectation of the suite found in `rows`: rule id, verdict, how many rows broke it."""
-    frame = rows if isinstance(rows, pd.DataFrame) else rows.to_pandas()
+    frame = rows.to_pandas() if isinstance(rows, pa.Table) else rows
     (result,) = _results((suite, frame))
     return [_finding(suite.name, found) for found in result.results]
 
 
-def one_row(figures: Mapping[str, float | None]) -> pd.DataFrame:
+def one_row(figures: Mapping[str, float | None]) -> "pd.DataFrame":
     """A batch's figures as the frame that a profile suite looks at."""
+    import pandas as pd
+
     return pd.DataFrame({name: [value] for name, value in figures.items()}, index=[0], dtype=float)
 
 
@@ -88,8 +92,13 @@ def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyTyp
     return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
 
-def _results(*suites: tuple[Any, pd.DataFrame]) -> list[Any]:
+def _results(*suites: "tuple[Any, pd.DataFrame]") -> list[Any]:
     """One validation result per suite and frame, all in one context that leaves nothing behind."""
+    import great_expectations as gx
+    from great_expectations.data_context.types.base import ProgressBarsConfig
+
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
     source = context.data_sources.add_pandas("batch")

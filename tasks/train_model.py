@@ -14,7 +14,6 @@ from prefect import task
 
 from infra import bundles
 from infra.installation import Installation, current
-from infra.mlflow_model import mlflow_files
 from infra.registry import MODEL_PATH, NOTE, Registry
 from infra.version import git_commit
 from models import catalog
@@ -135,6 +134,8 @@ def _store_model(
     folder: Path, model: Recommender, data: TrainingData, segments: SegmentPopular, origin: bundles.Origin
 ) -> bundles.Bundle:
     """Write the bundle and open it again; a model that gives other scores then is never offered for review."""
+    from infra.mlflow_model import mlflow_files
+
     described = mlflow_files(origin.run_id)
     digest = bundles.write(
         folder,

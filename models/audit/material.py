@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from models.gate.groups import Group, Traits, groups_of
 from models.realised import PerUser
@@ -29,6 +28,8 @@ class Goods:
     @cached_property
     def percentile(self) -> Floats:
         """[n] the share of items that are bought less, those bought as often counting half: 1 for the best seller."""
+        from scipy.stats import rankdata
+
         ranks: Floats = rankdata(self.buyers)
         return (ranks - 0.5) / max(1, len(ranks))
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from scipy import stats
 
 from models.drift.judgement import Seen
 
@@ -49,6 +48,8 @@ def _seen(signal: Served, value: float, past: Sequence[float], limit: float) -> 
     n = len(known)
     if n < LEAST:
         return Seen(signal.name, signal.about, value, None, None, None, counted=False)
+    from scipy import stats
+
     level, spread = float(known.mean()), float(known.std(ddof=1)) * (1 + 1 / n) ** 0.5 + 1e-9
     off = (value - level) / spread
     # As far out of a normal distribution as this is out of Student's: tails are kept apart from 0 by their logarithm.

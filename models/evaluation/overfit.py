@@ -6,7 +6,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.evaluation.bootstrap import Estimate, interval
 from models.evaluation.evaluate import SEED, Evaluation, evaluate
@@ -74,6 +73,8 @@ def figures_of_lessons(model: Recommender, data: TrainingData, seed: int) -> dic
     """
     if not isinstance(model, TwoStage):
         return {}
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
     rows, labels, weights = lessons(data, Stages.of(model.config), seed)
     said = model.ranker.probabilities(rows)
     areas = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}

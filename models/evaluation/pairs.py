@@ -5,7 +5,6 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from models.evaluation.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
 from models.evaluation.metrics import found
@@ -60,12 +59,16 @@ class Pairs:
 
     def roc(self) -> tuple[Floats, Floats]:
         """False and true positive rates, by falling threshold."""
+        from sklearn.metrics import roc_curve
+
         false, true, _ = roc_curve(self.bought, self.score)
         return false, true
 
     def precision_recall(self) -> tuple[Floats, Floats]:
         """Precision and recall, by falling threshold. Recall is of all that was bought, so that it ends at what the
         model has named."""
+        from sklearn.metrics import precision_recall_curve
+
         precision, recall, _ = precision_recall_curve(self.bought, self.score, drop_intermediate=True)
         return precision[-2::-1], recall[-2::-1] * (self.bought.sum() / max(1, self.targets))
 
@@ -74,6 +77,8 @@ class Pairs:
         the expected calibration error (Naeini et al. 2015, bins of equal number). Intervals are by user."""
         if not self.separable:
             return {}
+        from sklearn.metrics import average_precision_score, roc_auc_score
+
         exact = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}
         figures = {
             name: estimate(statistic, self.n_users, seed)._replace(value=float(exact[name](self.bought, self.score)))

@@ -8,8 +8,6 @@ from typing import Any, Final, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import silhouette_score
 
 from models.features import trait_groups
 from models.features.encoding import Config, Encoder
@@ -133,6 +131,9 @@ def _sampled(rows: NDArray[np.intp], limit: int, seed: int) -> NDArray[np.intp]:
 
 
 def _centres(matrix: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
     smallest = max(SMALLEST_SIZE, SMALLEST_SHARE * len(matrix))
     largest_k = min(LARGEST_K, len(np.unique(matrix, axis=0)), int(len(matrix) // smallest))
     judged = _sampled(np.arange(len(matrix)), _SILHOUETTE_ROWS, seed)

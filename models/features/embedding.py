@@ -8,7 +8,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
 
 from models.tags import indicators
 
@@ -57,6 +56,8 @@ def learned(seen: CoOccurrence, size: int, seed: int) -> Embedding | None:
     size = min(size, *(side - 1 for side in information.shape))
     if size < 1:
         return None
+    from sklearn.decomposition import TruncatedSVD
+
     # The randomised algorithm takes ten times as long with a million contexts.
     svd = TruncatedSVD(size, algorithm="arpack", random_state=seed % _SEED_LIMIT)
     scores = svd.fit_transform(information)

@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import ive
 
 from models.columns import USER_KEY
 from models.evaluation.evaluate import LISTS, Evaluation
@@ -83,6 +82,8 @@ def _limit(
     if question.least:
         covered, covered_then = -np.expm1(-np.array(places))
         return limits.coverage_share * before * min(1.0, float(covered / covered_then))
+    from scipy.special import ive
+
     even, even_then = 1 - ive(0, 2 * np.array(places)) - ive(1, 2 * np.array(places))
     return min(1.0, 1 - (1 - before) * min(1.0, float(even / even_then)) + limits.gini_rise)
 

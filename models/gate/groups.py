@@ -1,11 +1,10 @@
 """Is a demographic group served worse than before? Never refused for noise, nor for what lies within the margin."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from fairlearn.metrics import MetricFrame, count
 from numpy.typing import NDArray
 
 from models.columns import USER_KEY
@@ -15,6 +14,9 @@ from models.features.traits import readable
 from models.gate.check import Check, GroupResult, not_asked, outcome
 from models.gate.limits import Limits
 from models.training_data import index_of, words
+
+if TYPE_CHECKING:
+    from fairlearn.metrics import MetricFrame
 
 UNKNOWN: Final = "unknown"
 _ONE_GROUP: Final = "All measured people have the same value, or there is nobody to compare with."
@@ -110,8 +112,10 @@ def _gap(means: Sequence[float]) -> float:
     return max(means) - min(means)
 
 
-def _frame(said: NDArray[np.str_], candidate: Floats, reference: Floats) -> MetricFrame:
+def _frame(said: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":
     """Fairlearn's account of figures that were worked out user by user."""
+    from fairlearn.metrics import MetricFrame, count
+
     metrics = {
         "users": count,
         "candidate": lambda _before, now: float(np.mean(now)),

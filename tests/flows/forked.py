@@ -1,4 +1,4 @@
-"""The command line without the seconds its imports take: forked from a process that has imported every flow.
+"""The command line without the seconds its imports take: forked from a process that has imported what flows use.
 
 A test sees a process of its own with its own environment, output and exit code, as from `python -m flows`.
 """
@@ -20,6 +20,11 @@ from flows.__main__ import main
 from flows.commands import running
 
 _FLOWS = Path(__file__).parents[2] / "flows"
+_LATE = (
+    *("great_expectations", "mlflow", "scipy.stats", "sklearn.metrics", "tasks.search_model"),
+    *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
+)
+"""What tasks import when they need it."""
 
 
 class Commands:
@@ -85,8 +90,8 @@ class Command:
 def _serve(channel: socket.socket) -> None:
     running.export()  # Prefect reads its settings when it is imported
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
-    for path in sorted(_FLOWS.glob("[a-z]*.py")):
-        import_module(f"flows.{path.stem}")
+    for name in [*(f"flows.{path.stem}" for path in sorted(_FLOWS.glob("[a-z]*.py"))), *_LATE]:
+        import_module(name)
     gc.freeze()  # what is there is shared with the commands: looking for garbage would copy it
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:

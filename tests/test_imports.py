@@ -1,0 +1,30 @@
+"""What a command pays before it works: heavy packages are imported by the step that needs them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+FLOWS = sorted(path.stem for path in (Path(__file__).parent.parent / "flows").glob("[a-z]*.py"))
+OF_STEPS = {
+    *("great_expectations", "mlflow", "optuna", "matplotlib", "fairlearn", "sklearn", "scipy.stats", "scipy.optimize"),
+    *("xgboost", "lightfm", "implicit", "faiss", "prefect.server.api", "fastapi"),
+}
+"""Each takes a tenth of a second to several seconds, and most runs need none of them."""
+OF_RUNS = {"prefect", "numpy", "pyarrow", "pandas", "scipy", "sqlalchemy", "duckdb", "deltalake", "pydantic"}
+"""What every run of a flow needs, and what reads a table."""
+
+
+def loaded_by(*modules: str) -> set[str]:
+    """Return all that is imported when a fresh process imports the modules."""
+    code = f"import json, sys, {', '.join(modules)}; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    return set(json.loads(done.stdout))
+
+
+def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command() -> None:
+    assert not loaded_by("flows.__main__") & (OF_STEPS | OF_RUNS)
+
+
+def test_flows_import_no_package_that_only_single_steps_need() -> None:
+    assert not loaded_by(*(f"flows.{name}" for name in FLOWS)) & OF_STEPS
