@@ -7,10 +7,11 @@ from prefect import flow
 
 from tasks.audit_lists import audit_lists
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration.form_fields import Words
 
 
 @flow
-def audit(placement: str = "home", days: float = 28, as_of: date | None = None) -> dict[str, Any]:
+def audit(placement: Words = "home", days: float = 28, as_of: date | None = None) -> dict[str, Any]:
     """Look at the lists that people were really shown: is a group served worse, and who gets the places?
 
     Args:

@@ -5,22 +5,23 @@ from typing import Any
 from prefect import flow
 
 from tasks.decide_review import decide_review
+from tasks.orchestration.form_fields import Choice, Words
 from tasks.report import show
 
 
 @flow
 def decide(
-    approve: bool, reviewer: str, reason: str, model_version: int | None = None, override: bool = False
+    decision: Choice, reviewer: Words, reason: Words, model_version: int | None = None, override: bool = False
 ) -> dict[str, Any]:
     """Approve or reject the challenger. Approved, it becomes the champion, and its bundle answers from then on.
 
     Args:
-        approve: Yes or no.
-        reviewer: Who decides; it is written down.
-        reason: Why; it is written down.
+        decision: approve makes the version the champion; reject leaves the champion as it is.
+        reviewer: Who decides. It is recorded.
+        reason: Why. It is recorded.
         model_version: The version in MLflow; by default the newest reviewed one.
-        override: Promote it although the gate refused it; the reason is kept with the promotion.
+        override: Promote the version although the gate refused it. The reason is kept with the promotion.
     """
-    decision = decide_review(model_version, approve, reviewer, reason, override)
-    show("decision", f"Version {decision['model_version']}", [decision])
-    return decision
+    decided = decide_review(model_version, decision == "approve", reviewer, reason, override)
+    show("decision", f"Version {decided['model_version']}", [decided])
+    return decided

@@ -11,6 +11,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import search
 from flows.train import MODELS, train
+from tasks.orchestration.form_fields import Models
 from tasks.review_models import UNDECIDED, WAITS
 
 SEARCHED = ["own_frequency"]
@@ -21,9 +22,9 @@ def demo(
     approve: bool = False,
     mapping: str = "complete_journey",
     location: str | None = None,
-    searched: list[str] = SEARCHED,
+    searched: Models = SEARCHED,
     trials: int = 6,
-    models: list[str] = MODELS,
+    models: Models = MODELS,
 ) -> dict[str, Any]:
     """Take real shopping data the whole way: ingest, features, search, train, review, decide, score.
 
@@ -42,7 +43,7 @@ def demo(
     train(version, models)
     result = review(version, models)
     if approve and result["status"] == WAITS:
-        decide(True, "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
+        decide("approve", "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
         result["status"] = "approved"
     batches = [] if result["status"] in UNDECIDED else score()
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}

@@ -16,8 +16,9 @@ def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     retraining is asked for; a broken feed blocks and alerts instead.
 
     Args:
-        accept: Why what is seen now is usual from now on: everything is learned anew from the newest windows.
-        accepted_by: Who says so; it is written down.
+        accept: Leave it empty to look only. Else why what is seen now is usual from now on: all bands are learned again
+            from the newest windows.
+        accepted_by: Who accepts. It is recorded.
     """
     drop_missed_slots()
     seen: dict[str, Any] = watch_drift(accept, accepted_by)

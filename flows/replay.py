@@ -4,12 +4,13 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.orchestration.form_fields import Words
 from tasks.replay_quarantine import replay_quarantine
 from tasks.report import show
 
 
 @flow
-def replay(batch_id: str, accept_unknown_items: bool = False) -> dict[str, Any]:
+def replay(batch_id: Words, accept_unknown_items: bool = False) -> dict[str, Any]:
     """Let a batch's quarantined events through that keep the rules now. The ledger adds up as before.
 
     Args:

@@ -12,6 +12,7 @@ from models.datasets.acceptance import Acceptance
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration.form_fields import Models
 from tasks.report import show
 from tasks.retraining import retraining
 from tasks.review_models import UNDECIDED
@@ -19,8 +20,7 @@ from tasks.review_models import UNDECIDED
 
 @flow
 def retrain(
-    request: int | None = None,
-    models: list[str] = MODELS,
+    models: Models = MODELS,
     searched: list[str] = SEARCHED,
     trials: int | None = 20,
     minutes: float | None = 60,
@@ -29,6 +29,7 @@ def retrain(
     accept: list[str] = [],  # noqa: B006 -- read, never changed
     reason: str = "",
     accepted_by: str = "",
+    request: int | None = None,
 ) -> dict[str, Any]:
     """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
     nobody has to decide.
@@ -36,16 +37,16 @@ def retrain(
     One run retrains at a time; another one ends at once and says which run that is.
 
     Args:
-        request: Leave it empty. What asked for this run (drift, or the reconciler) gives its request.
         models: Kinds of model to train and compare.
         searched: Kinds of model whose settings are searched anew when they are old or users have moved.
         trials: How many settings a search tries of each model.
         minutes: How long searches may take together.
         max_age_days: How old a search may be.
-        despite_feed: Retrain though the newest drift report says that the feed is broken.
+        despite_feed: Retrain although the newest drift report says that the feed is broken.
         accept: Checks that the data set may fail, by their names in the message of a refusal.
         reason: Why they may fail; it is recorded with the data set.
         accepted_by: Who accepts them; it is recorded too.
+        request: Leave it empty. Drift and the reconciler give the number of the request that asked for this run.
     """
     drop_missed_slots()
     accepted = Acceptance.of(accept, reason, accepted_by)

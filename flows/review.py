@@ -7,13 +7,14 @@ from prefect import flow
 from flows.train import MODELS
 from tasks.decide_review import decide_review, promotes_itself
 from tasks.load_dataset import newest_version
+from tasks.orchestration.form_fields import Models
 from tasks.report import show, show_ladder
 from tasks.review_models import WAITS, review_models
 from tasks.train_model import train_model
 
 
 @flow
-def review(dataset_version: str | None = None, models: list[str] = MODELS) -> dict[str, Any]:
+def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
     With TAILORBIRD_REVIEW=auto what passes is promoted at once, with `never` nothing is promoted by anybody.

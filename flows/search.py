@@ -6,6 +6,7 @@ from prefect import flow
 
 from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
+from tasks.orchestration.form_fields import Models
 from tasks.report import show_search
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
@@ -14,14 +15,16 @@ SEARCHED = ["own_frequency", "als", "two_stage"]
 @flow
 def search(
     dataset_version: str | None = None,
-    models: list[str] = SEARCHED,
+    models: Models = SEARCHED,
     method: Method = "tpe",
     trials: int | None = 20,
     minutes: float | None = None,
     workers: int = 1,
     folds: int = 2,
     coverage: bool = False,
-    limits: Limits = Limits(),  # noqa: B008 - frozen
+    fit_seconds: float | None = None,
+    memory_mb: float | None = None,
+    artifact_mb: float | None = None,
     patience: int = 30,
     seed: int = 7,
     fresh: bool = False,
@@ -39,7 +42,9 @@ def search(
         workers: Settings that this run tries at a time.
         folds: Stretches of time to measure settings on, the last one the validation weeks.
         coverage: Give a hundredth of the accuracy for more of the catalogue shown.
-        limits: What a setting may cost: seconds of a fit, MB of memory, MB of the stored model.
+        fit_seconds: Seconds that the fit of a setting may take; empty for no limit.
+        memory_mb: MB of memory that a setting may take; empty for no limit.
+        artifact_mb: MB that the stored model may have; empty for no limit.
         patience: End after so many settings without a better one.
         seed: The same seed and one worker find the same.
         fresh: Begin a new study instead of going on with the one there is.
@@ -48,7 +53,7 @@ def search(
 
     searchable(models)
     version = dataset_version or newest_version()
-    plan = SearchPlan(method, folds, coverage, limits, seed)
+    plan = SearchPlan(method, folds, coverage, Limits(fit_seconds, memory_mb, artifact_mb), seed)
     states = search_models(version, models, plan, Budget(trials, minutes, patience), workers, fresh)
     show_search(version, [state.result() for state in states if state.is_completed()])
     return found_by(states)

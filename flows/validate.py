@@ -6,13 +6,14 @@ from prefect import flow
 
 from flows.train import MODELS
 from tasks.load_dataset import newest_version
+from tasks.orchestration.form_fields import Models
 from tasks.report import show_folds
 from tasks.validate_model import validate_model
 
 
 @flow
 def validate(
-    dataset_version: str | None = None, models: list[str] = MODELS, folds: int = 4, horizon_days: int | None = None
+    dataset_version: str | None = None, models: Models = MODELS, folds: int = 4, horizon_days: int | None = None
 ) -> dict[str, Any]:
     """Measure models on several stretches of time before the test weeks, each time learned from all that came before.
 

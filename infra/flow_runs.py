@@ -45,16 +45,6 @@ def state_of(run: dict[str, Any] | None) -> str:
     return str(((run or {}).get("state") or {}).get("type") or "")
 
 
-def page(endpoints: Endpoints, run_id: str) -> str:
-    """Where a person looks at a run."""
-    return f"{endpoints.prefect_page}/runs/flow-run/{run_id}"
-
-
-def task_page(endpoints: Endpoints, run_id: str) -> str:
-    """Where a person looks at the run of a task."""
-    return f"{endpoints.prefect_page}/runs/task-run/{run_id}"
-
-
 def _api(endpoints: Endpoints) -> str:
     return endpoints.prefect_api_url.rstrip("/")
 

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, func, select
 
 from infra import events, flow_runs, placements
 from infra.installation import Installation
+from infra.prefect_api import pages
 from infra.run_attempts import MOST, Attempt, start_next_run
 from infra.schema import promotions
 from tasks import publish
@@ -96,7 +97,7 @@ def _started_since(run: dict[str, Any], holder: Champion) -> bool:
 def _alert(here: Installation, missing: MissingLists, problem: str) -> str:
     names = " ".join(missing.placements)
     reason = f"{problem}. Look at the runs' pages, then run `tailorbird score {names}`."
-    page = f"{here.endpoints.prefect_page}/runs"
+    page = pages.runs(here.endpoints)
     for name in missing.placements:
         resource = f"tailorbird.placement.{name}"
         events.tell(here.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})

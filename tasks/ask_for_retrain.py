@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from infra import events, flow_runs
 from infra.installation import Installation
+from infra.prefect_api import pages
 from infra.run_attempts import MOST, Attempt, start_next_run
 from tasks.retrain_requests import Request, give_up, unattended
 
@@ -51,11 +52,7 @@ def _close(here: Installation, request: Request, outcome: str, alert: bool = Tru
             return None  # a run has claimed it just now
     if alert:
         reason = f"Retrain request {request.request_id} ({request.origin}: {request.reason}) was {outcome}."
-        page = (
-            flow_runs.page(here.endpoints, request.flow_run)
-            if request.flow_run
-            else f"{here.endpoints.prefect_page}/runs"
-        )
+        page = pages.flow_run(here.endpoints, request.flow_run) if request.flow_run else pages.runs(here.endpoints)
         said = {"request": request.request_id, "reason": reason, "page": page}
         events.tell(here.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
     return f"Retrain request {request.request_id} is over: {outcome}."

@@ -6,9 +6,9 @@ from typing import Final
 from prefect.runtime import flow_run
 from sqlalchemy import func, select
 
-from infra import flow_runs
 from infra.installation import Installation
 from infra.monitoring_schema import drift_calibrations, drift_reports
+from infra.prefect_api import pages
 from tasks.missed_slots import schedule_of_run
 from tasks.retrain_claims import Claim, claim, finish
 from tasks.retrain_requests import FAILED, REQUESTED, RUNNING, Origin, Request, ask, of_id, open_request
@@ -60,7 +60,7 @@ def _taken(here: Installation, request_id: int) -> Start:
     with here.engine.connect() as connection:
         found = of_id(connection, request_id)
     name = f"retrain request {request_id} ({found.origin}: {found.reason})"
-    where = flow_runs.page(here.endpoints, found.flow_run) if found.flow_run else ""
+    where = pages.flow_run(here.endpoints, found.flow_run) if found.flow_run else ""
     if found.status == RUNNING:
         why = (
             f"Nothing was trained here: another run works on {name}. Look at {where or 'the terminal that it runs in'}"

@@ -12,8 +12,9 @@ from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.runtime import flow_run
 
-from infra import data_docs, flow_runs
+from infra import data_docs
 from infra.installation import Installation, current
+from infra.prefect_api import pages
 from models.escaping import for_markdown, for_terminal
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
@@ -27,14 +28,14 @@ _NO_ADDRESS: Final = frozenset(" \t\n\r<>()[]`\"'\\|")
 def flow_run_page(here: Installation) -> str:
     """The page of the Prefect flow run that this is part of; empty outside of one."""
     run_id = flow_run.get_id()
-    return flow_runs.page(here.endpoints, run_id) if run_id else ""
+    return pages.flow_run(here.endpoints, run_id) if run_id else ""
 
 
 def show(key: str, title: str, rows: Iterable[Row]) -> None:
     """Put a table on the page of the flow run; outside of one nothing happens."""
     if FlowRunContext.get() is not None:
-        pages = own_pages(current())
-        table = [{name: _cell(value, pages) for name, value in row.items()} for row in rows]
+        own = own_pages(current())
+        table = [{name: _cell(value, own) for name, value in row.items()} for row in rows]
         create_table_artifact(table=table, key=key, description=for_markdown(title))
 
 

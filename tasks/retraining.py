@@ -8,9 +8,9 @@ from typing import Any, Final
 from prefect import State
 from prefect.runtime import flow_run
 
-from infra import flow_runs
 from infra.installation import Installation, current
 from infra.outages import explain
+from infra.prefect_api import pages as prefect_pages
 from infra.registry import Registry
 from tasks.begin_retrain import Start, begin
 from tasks.links import docs_page
@@ -117,8 +117,8 @@ def _page(here: Installation, state: State[Any]) -> str:
     """Of the flow that was called, or of the task."""
     details = state.state_details
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
-        return flow_runs.page(here.endpoints, str(details.flow_run_id))
-    return flow_runs.task_page(here.endpoints, str(details.task_run_id)) if details.task_run_id else ""
+        return prefect_pages.flow_run(here.endpoints, str(details.flow_run_id))
+    return prefect_pages.task_run(here.endpoints, str(details.task_run_id)) if details.task_run_id else ""
 
 
 def _markdown(pages: Mapping[str, str]) -> str:

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 from infra import events
 from infra.installation import Installation
 from infra.placements import configured
+from infra.prefect_api import pages
 from infra.schema import placements as shown
 from tasks.told import Told
 
@@ -39,4 +40,4 @@ def _said(here: Installation, name: str, hours: float, limit: float) -> dict[str
     reason = (
         f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. `tailorbird score {name}` makes new."
     )
-    return {"reason": reason, "page": f"{here.endpoints.prefect_page}/deployments"}
+    return {"reason": reason, "page": pages.deployments(here.endpoints)}

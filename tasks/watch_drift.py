@@ -6,6 +6,7 @@ from prefect import task
 
 from infra.installation import Installation, current
 from models.drift.calibration import TooLittleHistoryError
+from models.errors import TailorbirdError
 from tasks import drift_calibrations
 from tasks.champion import Champion
 from tasks.drift_calibrations import Stored, calibration_of
@@ -30,6 +31,8 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
 
     `accept` is why the newest windows are usual from now on.
     """
+    if accept and not accepted_by.strip():
+        raise TailorbirdError("Say who accepts what is seen now as usual (accepted_by): it is recorded.")
     here = current()
     try:
         holder = champion_of(here)
@@ -52,7 +55,7 @@ def _calibrated(
     cut, by, why = learned_until(here, holder), "tailorbird", "a new champion"
     if stored and accept:
         cut = stored.window(stored.complete(lake.span[1]))[0]
-        by, why = accepted_by or "somebody", accept
+        by, why = accepted_by, accept
     found, history = usual(here, lake, cut)
     with here.engine.begin() as connection:
         return drift_calibrations.store(connection, holder, found, history, by, why), True

@@ -124,11 +124,12 @@ def search(
     machines, shares the work; after a crash it goes on where it stopped."""
     run = running.flow("search")
     from flows.search import SEARCHED
-    from models.search_plan import Limits
 
     ends = (20 if trials is None and minutes is None else trials, minutes and running.left(context, minutes))
-    limits = Limits(fit_seconds, memory_mb, artifact_mb)
-    found = run(dataset, model or SEARCHED, method, *ends, workers, folds, coverage, limits, patience, seed, not resume)
+    limits = (fit_seconds, memory_mb, artifact_mb)
+    found = run(
+        dataset, model or SEARCHED, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume
+    )
     running.finish("search", found, as_json)
 
 

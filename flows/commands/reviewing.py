@@ -12,8 +12,16 @@ from flows.commands.running import Json
 app = running.group()
 back = running.group("One step back.")
 
-Who = Annotated[str, typer.Option(default_factory=getuser, help="Who decides; it is written down.")]
-Why = Annotated[str, typer.Option(help="Why; it is written down.")]
+
+def _worded(text: str) -> str:
+    """Refuse what says nothing."""
+    if not text.strip():
+        raise typer.BadParameter("write who decides and why: both are recorded")
+    return text
+
+
+Who = Annotated[str, typer.Option(default_factory=getuser, callback=_worded, help="Who decides. It is recorded.")]
+Why = Annotated[str, typer.Option(callback=_worded, help="Why. It is recorded.")]
 _MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 
 
@@ -43,7 +51,7 @@ def decide(
 ) -> None:
     """Approve or reject the challenger."""
     carry = running.flow("decide", *([] if approve else _MLFLOW))
-    running.finish("decision", carry(approve, reviewer, reason, version, override), as_json)
+    running.finish("decision", carry("approve" if approve else "reject", reviewer, reason, version, override), as_json)
 
 
 @app.command()

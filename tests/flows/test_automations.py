@@ -158,7 +158,7 @@ def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> N
     [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
     last = flow_runs.latest(here, "score")
     assert last is not None
-    assert f"{here.prefect_page}/runs/flow-run/{last['id']}" in said["message"]
+    assert f"{here.prefect_page}/v2/runs/flow-run/{last['id']}" in said["message"]
     assert flow_runs.state_of(last) == "FAILED"
 
 

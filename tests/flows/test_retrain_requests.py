@@ -17,6 +17,7 @@ from infra import events, state
 from infra.calls import ask as call
 from infra.deployments import authorization
 from infra.installation import Installation
+from infra.prefect_api import pages
 from tasks.retrain_requests import Request, ask, of_id
 
 if TYPE_CHECKING:
@@ -103,10 +104,10 @@ def test_a_detection_starts_a_run_that_names_each_step(quick: Installation) -> N
     assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
     found = done(quick, request_id)
     assert found.outcome == "kept"
-    pages = quick.endpoints.prefect_page
+    runs = pages.runs(quick.endpoints)
     assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(found.steps)
-    assert found.steps["features"].startswith(f"{pages}/runs/task-run/")
-    assert all(found.steps[name].startswith(f"{pages}/runs/flow-run/") for name in ("train", "review", "score"))
+    assert found.steps["features"].startswith(f"{runs}/task-run/")
+    assert all(found.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))
     table = table_of(quick, str(found.flow_run))
     assert "the champion; it stays" in table["description"]
     assert all(page in table["data"] for page in found.steps.values())

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from infra.calls import ask, basic
+from infra.prefect_api import pages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +33,8 @@ def form(desk: Desk) -> Iterator[Page]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1500})
         page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
-        page.goto(f"{desk.here.endpoints.prefect_page}/deployments/deployment/{deployment['id']}/run")
-        page.get_by_text("Who decides; it is written down.").wait_for()
+        page.goto(pages.form(desk.here.endpoints, deployment["id"]))
+        page.get_by_text("Who decides. It is recorded.").wait_for()
         yield page
         browser.close()
 
@@ -46,10 +47,10 @@ def decided(desk: Desk, version: int) -> str | None:
     return desk.review(version)["decision"]
 
 
-def fill(page: Page, approve: bool, reason: str) -> None:
-    """Sign and send."""
-    if approve:
-        page.locator("input[type=checkbox]").first.evaluate("switch_ => switch_.click()")
+def fill(page: Page, decision: str, reason: str) -> None:
+    """Choose, sign and send."""
+    page.get_by_role("button", name="Select").click()
+    page.get_by_role("option", name=decision).click()
     reviewer, why = page.locator("textarea").all()[:2]
     reviewer.fill("ann")
     why.fill(reason)
@@ -58,7 +59,7 @@ def fill(page: Page, approve: bool, reason: str) -> None:
 
 def test_a_yes_in_the_form_promotes_the_version_that_waits(desk: Desk, form: Page) -> None:
     version = desk.ask()
-    fill(form, approve=True, reason="shelves look right")
+    fill(form, "approve", reason="shelves look right")
     assert decided(desk, version) == "approved"
     holder = desk.champion()
     assert (holder["model_version"], holder["via"]) == (version, "form")
@@ -68,7 +69,7 @@ def test_a_yes_in_the_form_promotes_the_version_that_waits(desk: Desk, form: Pag
 
 def test_a_no_in_the_form_leaves_the_champion(desk: Desk, form: Page) -> None:
     before, version = desk.champion()["model_version"], desk.ask()
-    fill(form, approve=False, reason="too much fruit")
+    fill(form, "reject", reason="too much fruit")
     assert decided(desk, version) == "rejected"
     assert desk.champion()["model_version"] == before
     assert desk.review(version)["via"] == "form"

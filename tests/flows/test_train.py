@@ -63,7 +63,7 @@ def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data
     here = endpoints.endpoints(Settings(var=stocked.var))
     tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
     page, flow_run = tags["prefect_run"].rsplit("/", 1)
-    assert page == f"{here.prefect_page}/runs/flow-run"
+    assert page == f"{here.prefect_page}/v2/runs/flow-run"
     login = {"Authorization": basic(str(here.prefect_login))}
     assert ask("GET", f"{here.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
     assert tags["data_docs"] == f"{here.docs_page}/{trained['dataset_version']}/"

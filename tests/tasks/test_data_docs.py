@@ -62,7 +62,7 @@ def test_the_page_of_a_data_set_leads_to_the_models_and_to_the_run_that_made_it(
     text = page(installation, "v7", dataset="dataset")
     here = installation.endpoints
     assert f'<a href="{here.mlflow_tracking_uri}/#/models/tailorbird">' in text
-    assert f'<a href="{here.prefect_page}/runs/flow-run/1f0c">' in text
+    assert f'<a href="{here.prefect_page}/v2/runs/flow-run/1f0c">' in text
     assert "models/tailorbird" not in page(installation, "shop-events-1")
 
 

@@ -29,7 +29,7 @@ def test_a_training_leads_to_its_prefect_run_and_to_the_data_sets_docs(
     docs = f"https://docs.shop.example/{DATASET}/"
     assert of_training(documented, registry, DATASET, "") == {DATA_DOCS: docs}
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "0b6e")
-    page = f"{documented.endpoints.prefect_page}/runs/flow-run/0b6e"
+    page = f"{documented.endpoints.prefect_page}/v2/runs/flow-run/0b6e"
     assert flow_run_page(documented) == page
     assert of_training(documented, registry, DATASET, "") == {PREFECT_RUN: page, DATA_DOCS: docs}
 
@@ -68,5 +68,5 @@ def test_links_lead_where_people_open_the_pages_which_may_not_be_where_programs_
     monkeypatch.setenv("TAILORBIRD_PREFECT_PAGE", "https://prefect.shop.example/")
     monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "0b6e")
     current.cache_clear()
-    assert flow_run_page(current()) == "https://prefect.shop.example/runs/flow-run/0b6e"
+    assert flow_run_page(current()) == "https://prefect.shop.example/v2/runs/flow-run/0b6e"
     assert current().endpoints.prefect_api_url == "http://127.0.0.1:9/api"

@@ -1,0 +1,1 @@
+"""What Tailorbird asks of Prefect's API and links to on its pages."""

@@ -1,0 +1,1 @@
+"""What runs share with Prefect: forms, artifacts, links between pages."""

@@ -1,0 +1,49 @@
+"""Forms of deployments, as Prefect makes them from the flows: every field can be understood and answered."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect.utilities.callables import parameter_schema
+
+_ROOT = Path(__file__).parents[2]
+NAMES = [entry["name"] for entry in yaml.safe_load((_ROOT / "prefect.yaml").read_text())["deployments"]]
+
+
+def form_of(name: str) -> dict[str, Any]:
+    """The form of a deployment: its fields, and which have to be filled in."""
+    return parameter_schema(getattr(import_module(f"flows.{name}"), name)).model_dump()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_field_has_a_description_and_those_to_fill_in_come_first(name: str) -> None:
+    form = form_of(name)
+    fields = sorted(form["properties"], key=lambda field: form["properties"][field]["position"])
+    assert [field for field in fields if not form["properties"][field].get("description")] == []
+    required = form.get("required", [])
+    assert set(fields[: len(required)]) == set(required)
+    assert not form.get("definitions"), "fields of fields are in no order and have no description"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_answer_to_a_required_field_can_be_left_out_by_mistake(name: str) -> None:
+    form = form_of(name)
+    for field in form.get("required", []):
+        asked = form["properties"][field]
+        assert asked["type"] == "string", f"{field}: a switch that is off sends nothing"
+        assert asked.get("enum") or asked["minLength"] == 1, f"{field} may be blank"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_form_without_any_model_is_not_sent(name: str) -> None:
+    models = form_of(name)["properties"].get("models", {"minItems": 1})
+    assert models["minItems"] == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_page_of_a_deployment_says_what_a_run_does(name: str) -> None:
+    said = getattr(import_module(f"flows.{name}"), name).description
+    assert said
+    assert len(said.splitlines()[0]) > 20
