@@ -1,7 +1,8 @@
 """Ingestion from a file up to the commit, beside the plain way: rows a second, and memory that must not grow.
 
 Each run is a process of its own on an embedded PostgreSQL of its own, so that its peak memory is its alone.
-Run as `python -m benchmarks.ingest [--millions 1 10]`.
+Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` measures as many small files as
+the targets speak of, and `--millions` without a number measures nothing else.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import shop_events
+from benchmarks import many_files, shop_events
 from benchmarks.figures import FOLDER, peak_mb, publish
 from benchmarks.installation import installed
 from infra.embedded import EmbeddedPostgres
@@ -83,8 +84,31 @@ def _measured(way: str, folder: Path) -> dict[str, float]:
         shutil.rmtree(var, ignore_errors=True)
 
 
-def _compare(millions: list[float]) -> None:
-    figures: dict[str, float] = {}
+def _many(files: int) -> dict[str, float]:
+    """Return the figures of many small files, beside one file of the same rows."""
+    folder = FOLDER.absolute() / "ingest-files"
+    shutil.rmtree(folder, ignore_errors=True)
+    many_files.write(folder, files, SEED)
+    one, many = _measured("file", folder), _measured("files", folder)
+    shutil.rmtree(folder)
+    assert one["accepted"] == many["accepted"], (one, many)
+    return {
+        "many_files": files,
+        "many_files_per_s": files / many["seconds"],
+        "growth_many_files": many["growth"],
+        "ratio_many_files": many["seconds"] / one["seconds"],
+        "ratio_many_files_cpu": many["cpu_s"] / one["cpu_s"],
+        "many_files_peak_mb": many["peak_mb"],
+        "one_file_peak_mb": one["peak_mb"],
+        "load_of_machine": max(one["load"], many["load"]),
+    }
+
+
+def _compare(millions: list[float], files: int) -> None:
+    figures: dict[str, float] = _many(files) if files else {}
+    if not millions:
+        publish("ingest", figures, SEED)
+        return
     peaks: dict[str, list[float]] = {way: [] for way in _WAYS}
     for size in millions:
         folder = FOLDER.absolute() / "ingest-data"
@@ -111,17 +135,20 @@ def _compare(millions: list[float]) -> None:
 def main() -> None:
     """Compare the ways, or (for the processes that this starts) run one of them."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10], help="events, in millions")
-    parser.add_argument("--way", choices=(*_WAYS, "plain"))
+    parser.add_argument("--millions", type=float, nargs="*", default=[1, 10], help="events, in millions")
+    parser.add_argument("--files", type=int, default=100, help="small files; 0 leaves them out")
+    parser.add_argument("--way", choices=(*_WAYS, "plain", "file", "files"))
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--var", type=Path)
     asked = parser.parse_args()
     if asked.way is None:
-        _compare(sorted(asked.millions))
+        _compare(sorted(asked.millions), asked.files)
         return
     installed(asked.var)
     if asked.way == "plain":
         _plain(asked.folder)
+    elif asked.way in ("file", "files"):
+        many_files.main(asked.way, asked.folder)
     else:
         _ours(asked.way, asked.folder)
 

@@ -31,6 +31,18 @@ def write(folder: Path, events: int, seed: int) -> None:
             lines.writelines(map(_line, part.to_pylist(), range(start, start + len(when))))
 
 
+def write_tables(folder: Path, events: int, seed: int) -> None:
+    """Write the two tables alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_products(folder / "products.parquet")
+    random = np.random.default_rng(seed)
+    users, seconds = max(1000, events // 30), np.linspace(0, 2 * 365 * 86_400, events).astype("int64")
+    with pq.ParquetWriter(folder / "transactions.parquet", _part(random, 1, users, seconds[:1], 0).schema) as table:
+        for start in range(0, events, _AT_ONCE):
+            when = seconds[start : start + _AT_ONCE]
+            table.write_table(_part(random, len(when), users, when, start))
+
+
 def _write_products(path: Path) -> None:
     number = np.arange(_PRODUCTS)
     named = {name: pa.array([f"{name} {n % 97}" for n in number]) for name in ("product_category", "product_type")}

@@ -7,6 +7,7 @@ from prefect import flow
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import Consent
 from tasks.find_suspects import find_suspects
+from tasks.ingest.ingest_event_files import ingest_event_files
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
@@ -48,13 +49,23 @@ def ingest(
     overrides = chosen(source, consent, consent_note, begin, end)
     ledger: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
-    for part, file in list_files(mapping, paths, overrides):
+    found = list_files(mapping, paths, overrides)
+    events = [file for part, file in found if part == "events"]
+    many = len(events) > 1
+    for part, file in found:
+        if many and part == "events":
+            continue
         try:
             ledger.append(_STEPS[part](mapping, file, overrides) | {"file": file})
         except TailorbirdError as error:
             refused[shown(file)] = str(error)
             if isinstance(error, StoreUnreachableError):
+                many = False
                 break  # the rest lies there too
+    if many:
+        taken = ingest_event_files(mapping, events, overrides)
+        ledger += taken["lines"]
+        refused |= taken["refused"]
     names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])

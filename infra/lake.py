@@ -1,6 +1,6 @@
 """The lake: Delta tables of events and of data set snapshots, in a folder or an object store."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from pyarrow.fs import FileSelector, PyFileSystem
 from infra import compaction
 from infra.remote_files import local_copies
 from models import columns
+from models.errors import TailorbirdError
 
 _PLAIN = ColumnProperties(dictionary_enabled=False, statistics_enabled="NONE")
 # Each of their values is there once: a dictionary of them takes as long as everything else together.
@@ -31,6 +32,10 @@ DATASET_FILES = WriterProperties(
 )
 _OWNER: Final = "installation"
 _NO_ROWS: Final = pa.schema({"installation": pa.string()})
+
+
+class EventsStoredError(TailorbirdError):
+    """Somebody else has brought events of a batch into the lake."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,20 @@ class Lake:
         table = self.events()
         if table is not None and _last_chunk(table, batch_id) >= chunk:
             return
+        self._append(table, events, [Transaction(batch_id, chunk)])
+
+    def append_batches(self, events: pa.Table, batch_ids: Sequence[str]) -> None:
+        """Append whole batches of one chunk each, in one commit. Raises EventsStoredError if the lake has one of them.
+
+        Of two who do so at the same time one gets CommitFailedError.
+        """
+        table = self.events()
+        stored = [batch for batch in batch_ids if table is not None and _last_chunk(table, batch) >= 0]
+        if stored:
+            raise EventsStoredError(f"The lake has events of {', '.join(stored)} already. Run the command again.")
+        self._append(table, events, [Transaction(batch, 0) for batch in batch_ids])
+
+    def _append(self, table: DeltaTable | None, events: pa.Table, done: list[Transaction]) -> None:
         write_deltalake(
             table or self._address("events"),  # as it was when we looked: a chunk that came since is a conflict
             events,
@@ -124,28 +143,32 @@ class Lake:
             partition_by=[columns.MONTH],
             writer_properties=EVENT_FILES,
             configuration=compaction.KEEP_LOG,
-            commit_properties=CommitProperties(app_transactions=[Transaction(batch_id, chunk)]),
+            commit_properties=CommitProperties(app_transactions=done),
         )
 
-    def remove_batch(self, batch_id: str) -> None:
-        """Take a refused batch out again, and forget its chunks so that it can come in once it is mended."""
+    def remove_batch(self, *batch_ids: str) -> None:
+        """Take batches out again, and forget their chunks so that they can come in once they are corrected."""
         table = self.events()
-        if table is None:
+        if table is None or not batch_ids:
             return
-        forgotten = CommitProperties(app_transactions=[Transaction(batch_id, -1)])
-        mine = batch_id.replace("'", "''")
+        forgotten = [Transaction(batch, -1) for batch in batch_ids]
+        listed = ", ".join("'" + batch.replace("'", "''") + "'" for batch in batch_ids)
         before = table.version()
-        table.delete(f"{columns.BATCH_ID} = '{mine}'", commit_properties=forgotten)
-        if table.version() == before:  # none of its rows was accepted: Delta saw nothing to commit
-            self.claim(batch_id, -1)
+        table.delete(
+            f"{columns.BATCH_ID} IN ({listed})", commit_properties=CommitProperties(app_transactions=forgotten)
+        )
+        if table.version() == before:  # none of their rows was accepted: Delta saw nothing to commit
+            self._claim(forgotten)
 
     def claim(self, batch_id: str, chunk: int) -> None:
         """Say anew up to which chunk the lake holds a batch: whoever is about to write the next one fails."""
+        self._claim([Transaction(batch_id, chunk)])
+
+    def _claim(self, done: list[Transaction]) -> None:
         table = self.events()
         if table is not None:
             nothing = pa.Table.from_batches([], pa.schema(table.schema()))
-            said = CommitProperties(app_transactions=[Transaction(batch_id, chunk)])
-            write_deltalake(table, nothing, mode="append", commit_properties=said)
+            write_deltalake(table, nothing, mode="append", commit_properties=CommitProperties(app_transactions=done))
 
     def compact(self, now: datetime, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:
         """Make the events table small again; returns what it was and is, or nothing before the first ingest.

@@ -1,12 +1,15 @@
 """Which of a user's answers counts, whichever came in first; and what a refusal takes back."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import Connection, text
 
+from infra.bulk import array
 from infra.installation import Installation
 from models.sql import query, texts
 
@@ -30,6 +33,10 @@ AGREED: Final = """
     AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject)
 """
 """SQL, for `EXISTS`: may the user whose list `shelf` is be recommended anything?"""
+# The keys as one text: a list of so many parameters takes PostgreSQL far longer to read.
+_ANSWERS_OF: Final = """
+    SELECT user_key, consent FROM users
+    WHERE user_key = ANY(CAST(:keys AS text[])) AND (NOT consent OR batch_id <> :batch_id)"""
 _WITHDRAW: Final = (
     f"""
     UPDATE users SET (attributes, said_at) = (
@@ -44,6 +51,27 @@ _WITHDRAW: Final = (
         AND (NOT users.consent OR coalesce(aliases.occurred_at, '-infinity') <= users.refused_at)
         AND users.refused_at IS NOT NULL""",
 )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Which of some users have agreed, and which have refused; of the others nothing is known."""
+
+    agreed: pa.Array
+    refused: pa.Array
+
+
+def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
+    """Return what is known of these users; who only became known by the batch has not agreed.
+
+    Otherwise a batch that goes on where an earlier run stopped would see other answers than that run.
+    """
+    named = pc.drop_null(pc.unique(keys)).to_pylist()
+    if not named:
+        return Answers(pa.array([], pa.string()), pa.array([], pa.string()))
+    found = connection.execute(text(_ANSWERS_OF), {"keys": array(named), "batch_id": batch_id}).all()
+    agreed, refused = ([key for key, consents in found if consents is said] for said in (True, False))
+    return Answers(pa.array(agreed, pa.string()), pa.array(refused, pa.string()))
 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from infra.endpoints import MODEL
 from infra.installation import current
 from tasks.report import flow_run_page
 
-_TEMPLATE = "data_docs.j2"
+_TEMPLATE, _SUITES = "data_docs.j2", "data_docs_suites.j2"
 
 
 @dataclass(frozen=True)
@@ -36,45 +37,63 @@ class Judgement:
         return all(finding["passed"] or finding.get("warns", False) for finding in self.findings)
 
 
-def publish(judgement: Judgement) -> None:
-    """Put a batch's page among the kept ones. What goes wrong is a warning: no batch fails for want of a page."""
-    try:
-        here = current()
-        var = here.settings.var
-        with here.engine.connect() as connection:
-            now = database_now(connection)
-        about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
-        with replaced(var, about) as folder:
-            (folder / PAGE).write_text(render(judgement, about), encoding="utf-8", errors="replace")
-        prune(var)
-    except Exception as error:
-        _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, _cause(error))
+def publish(*judgements: Judgement) -> None:
+    """Put the pages of batches, the newest last, among the kept ones. Several share the results of one validation.
+
+    What goes wrong is a warning: no batch fails for want of a page.
+    """
+    suites = ""
+    for judgement in judgements:
+        try:
+            here = current()
+            suites = suites or render_suites(judgement.results)
+            with here.engine.connect() as connection:
+                now = database_now(connection)
+            about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
+            with replaced(here.settings.var, about) as folder:
+                (folder / PAGE).write_text(render(judgement, about, suites), encoding="utf-8", errors="replace")
+            prune(here.settings.var)
+        except Exception as error:
+            _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, _cause(error))
 
 
-def render(judgement: Judgement, about: About) -> str:
-    """The page as HTML. Great Expectations' page template loads scripts and styles from six hosts; this one none."""
-    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
-    from great_expectations.render.view import DefaultJinjaPageView
+def render(judgement: Judgement, about: About, suites: str = "") -> str:
+    """The page as HTML; `suites` is what `render_suites` has made of its results.
 
-    view = DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent))
-    renderer = ValidationResultsPageRenderer()
-    suites = []
-    for result in judgement.results:
-        for entry in result.results:
-            entry.exception_info = _without_causes(entry.exception_info)
-        # The first section repeats what the page says at its top, with links into a site that there is not.
-        sections = renderer.render(result).to_json_dict()["sections"][1:]
-        suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
-    page = view.env.get_template(_TEMPLATE)
-    text: str = page.render(
+    Great Expectations' page template loads scripts and styles from six hosts; this one none.
+    """
+    text: str = _template(_TEMPLATE).render(
         links=_links(about.dataset),
         about=asdict(about),
         findings=judgement.findings,
         meanings=judgement.meanings,
         figures={name: value for name, value in judgement.figures.items() if value is not None and not isnan(value)},
-        suites=suites,
+        suites=suites or render_suites(judgement.results),
     )
     return text
+
+
+def render_suites(results: list[Any]) -> str:
+    """Return Great Expectations' own sections about the results of each suite, as HTML."""
+    from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+
+    renderer = ValidationResultsPageRenderer()
+    suites = []
+    for result in results:
+        for entry in result.results:
+            entry.exception_info = _without_causes(entry.exception_info)
+        # The first section repeats what the page says at its top, with links into a site that there is not.
+        sections = renderer.render(result).to_json_dict()["sections"][1:]
+        suites.append({"name": result.suite_name, "passed": bool(result.success), "sections": sections})
+    text: str = _template(_SUITES).render(suites=suites)
+    return text
+
+
+@cache
+def _template(name: str) -> Any:
+    from great_expectations.render.view import DefaultJinjaPageView
+
+    return DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent)).env.get_template(name)
 
 
 def _links(dataset: str) -> dict[str, str]:

@@ -36,7 +36,7 @@ def ingest_batch(
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both bring an event that neither finds in the lake.
             with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
-                _clear(here, batch.batch_id)
+                clear(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
         return told(here, batch.batch_id, unchanged=status == ledger.COMMITTED)
@@ -49,7 +49,7 @@ def told(here: Installation, batch_id: str, *, unchanged: bool = False) -> dict[
     return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
 
 
-def _clear(here: Installation, batch_id: str) -> None:
+def clear(here: Installation, batch_id: str = "") -> None:
     """Take out what others left that were cut short: if it were refused later, what repeats it would be lost.
 
     A run that lost the database, and with it its lock, may be at its last write to the lake: that is kept out.
@@ -59,10 +59,10 @@ def _clear(here: Installation, batch_id: str) -> None:
     stored = here.lake.committed_chunk(batch_id)
     if recorded > stored:
         here.lake.claim(batch_id, stored)
-    for other in others:
-        # The lake first: cut short here, the other batch begins anew and replaces what Postgres has of it.
-        here.lake.remove_batch(other)
-        with here.engine.begin() as connection:
+    # The lake first: cut short here, the other batches begin again and replace what Postgres has of them.
+    here.lake.remove_batch(*others)
+    with here.engine.begin() as connection:
+        for other in others:
             forget(connection, other)
             ledger.forget_chunks(connection, other)
 
@@ -129,6 +129,13 @@ def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: 
     page = link_docs({"batch_id": batch.batch_id, "dataset": batch.dataset, "status": ledger.REFUSED})["data_docs"]
     where = f" Its page: {page}" if page else ""
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
+
+
+def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:
+    """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
+    with here.engine.begin() as connection:
+        ledger.open_batch(connection, batch)
+        ledger.refuse_batch(connection, batch.batch_id, [], why)
 
 
 def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:

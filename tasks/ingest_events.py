@@ -4,21 +4,13 @@ from typing import Any
 
 from prefect import task
 
-from infra.installation import Installation, current
+from infra.installation import current
 from models.errors import TailorbirdError
-from tasks import ledger
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest.table_events import checked, parts_of
-from tasks.ingest_batch import ingest_batch
+from tasks.ingest_batch import ingest_batch, turned_away
 from tasks.sources import places
-
-
-def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:
-    """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
-    with here.engine.begin() as connection:
-        ledger.open_batch(connection, batch)
-        ledger.refuse_batch(connection, batch.batch_id, [], why)
 
 
 @task(description="Events of one file: into the lake, into quarantine, or counted; every row once.")

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Select, delete, select
 
 from expectations import events as promises
 from expectations.rules import RowRule
-from infra.bulk import insert_new
+from infra.bulk import insert_new, read_table
 from infra.clock import database_now
 from infra.identity import key_version, pseudonyms, remember
 from infra.installation import Installation
@@ -22,7 +22,7 @@ from models import columns
 from models.shapes import placeholders
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
-from tasks import ledger, profile, sift, updates
+from tasks import consent, ledger, profile, sift, updates
 from tasks.known_ids import ID_HASH, KnownIds, Seen
 from tasks.prepare import KEY_HASH
 from tasks.updates import ITEM, Update
@@ -89,20 +89,23 @@ class Intake:
     catalogue: pa.Array
     routed: pa.Array
     suppressed: pa.Array
-    refused: pa.Array
-    agreed: pa.Array
     doubted: set[str]
-    """Who has refused at some time: only of them it matters when they agreed."""
+    """Who has refused at some time, of the users met so far: only of them it matters when they agreed."""
     now: datetime
     late_before: datetime
     known: KnownIds
     rules: tuple[RowRule, ...]
     confirm: Callable[[], None] = lambda: None
     """Raises when another run may be at the lake by now."""
+    refused: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    agreed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """Users met so far, by what they had answered before this batch."""
+    met: Seen = field(default_factory=Seen)
     introduced: Seen = field(default_factory=Seen)
 
     def look(self, part: Part) -> Looked:
         """The events with what the rules look at; the chunk's own items are known from here on."""
+        self._meet(part)
         new = part.named.filter(pc.invert(pc.is_in(part.named, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
         known = None if self.mapping.accepts_unknown_items else self.catalogue
@@ -111,6 +114,19 @@ class Intake:
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
         return Looked(events, self._unwelcome(part), _mask(elsewhere), _mask(early) | _mask(late))
+
+    def _meet(self, part: Part) -> None:
+        """Look up what the users of a chunk have answered: those alone that no chunk before it names."""
+        tables = [part.names, *([part.identified] if part.identified is not None else [])]
+        names = pa.concat_tables([rows.select([columns.USER_KEY, KEY_HASH]) for rows in tables])
+        hashed = names[KEY_HASH].to_numpy()
+        unmet = ~self.met.holds(hashed)
+        self.met.add(np.unique(hashed[unmet]))
+        with self.here.engine.connect() as connection:
+            found = consent.answers_of(connection, names[columns.USER_KEY].filter(pa.array(unmet)), self.batch.batch_id)
+        self.refused = pa.concat_arrays([self.refused, found.refused])
+        self.agreed = pa.concat_arrays([self.agreed, found.agreed])
+        self.doubted.update(found.refused.to_pylist())
 
     def _unwelcome(self, part: Part) -> sift.Mask:
         """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
@@ -134,26 +150,33 @@ class Intake:
     def take(self, part: Part, looked: Looked, chunk: int) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
         done = sift.sift(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
+        self.confirm()
+        with self.here.engine.begin() as connection:
+            accepted, _ = self.record(connection, part, looked, done, chunk)
+        self.append(accepted, chunk)
+        self.known.add(done.accepted[ID_HASH].to_numpy())
+
+    def record(
+        self, connection: Connection, part: Part, looked: Looked, done: sift.Sifted, chunk: int
+    ) -> tuple[pa.Table, profile.Profile]:
+        """Store what Postgres keeps of a chunk; returns its events as the lake keeps them, and its profile."""
         bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
         accepted = self.for_lake(done.accepted)
         found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
-        self.confirm()
-        with self.here.engine.begin() as connection:
-            names = part.names.take(pa.array(_welcome(len(part.names), looked, done)))
-            self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
-            said = [*part.updates(self), *self.newly_seen(done.accepted)]
-            updates.stage(connection, self.batch.batch_id, chunk, said)
-            new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
-            counts = done.counts | {
-                "read": part.read,
-                "routed": done.counts["routed"] + part.routed,
-                "quarantined": new,
-                "duplicate": done.counts["duplicate"] + sum(map(len, bad)) - new,
-            }
-            ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, counts | found)
-        self.append(accepted, chunk)
-        self.known.add(done.accepted[ID_HASH].to_numpy())
+        names = part.names.take(pa.array(_welcome(len(part.names), looked, done)))
+        self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
+        said = [*part.updates(self), *self.newly_seen(done.accepted)]
+        updates.stage(connection, self.batch.batch_id, chunk, said)
+        new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
+        counts = done.counts | {
+            "read": part.read,
+            "routed": done.counts["routed"] + part.routed,
+            "quarantined": new,
+            "duplicate": done.counts["duplicate"] + sum(map(len, bad)) - new,
+        }
+        ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, counts | found)
+        return accepted, counts | found
 
     def recall(self, part: Part) -> None:
         """Know what a chunk says that an earlier run has stored: what comes after depends on it."""
@@ -261,10 +284,9 @@ def open_intake(
     """What the installation knows now: catalogue, consent, suppressions, and the lake's events."""
     with here.engine.begin() as connection:
 
-        def keys(statement: Any) -> pa.Array:
-            return pa.array(connection.execute(statement).scalars().all(), pa.string())
+        def keys(statement: Select[Any]) -> pa.Array:
+            return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
 
-        refused = keys(select(users.c.user_key).where(users.c.consent.is_(False)))
         return Intake(
             here,
             mapping,
@@ -272,10 +294,7 @@ def open_intake(
             catalogue=keys(select(items.c.item_id)),
             routed=keys(select(items.c.item_id).where(items.c.available.is_(False))),
             suppressed=keys(select(suppressions.c.user_key)),
-            refused=refused,
-            # But for those whom an earlier try of this batch introduced: it would go on otherwise than it began.
-            agreed=keys(select(users.c.user_key).where(users.c.consent, users.c.batch_id != batch.batch_id)),
-            doubted={*refused.to_pylist(), *(key for key, _ in updates.refusals(connection, batch.batch_id))},
+            doubted={key for key, _ in updates.refusals(connection, batch.batch_id)},
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),

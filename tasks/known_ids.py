@@ -47,27 +47,50 @@ class Seen:
 
 
 @dataclass
+class _FileHashes:
+    """The hashes of the ids in some of a lake's files. Delta never changes a file that it has written."""
+
+    files: set[str] = field(default_factory=set)
+    seen: Seen = field(default_factory=Seen)
+
+
+_CACHE: Final[dict[str, _FileHashes]] = {}
+"""By lake, for as long as the process lives: a run of many files reads every id once."""
+
+
+def _stored_hashes(lake: Lake) -> Seen:
+    """Return the hashes of all ids of the lake, and maybe of some that have left it; only new files are read."""
+    paths, cached = set(lake.event_files()), _CACHE.get(lake.root)
+    if cached is None or 2 * len(cached.files & paths) < len(cached.files):  # compacted since
+        cached = _CACHE[lake.root] = _FileHashes()
+    if new := sorted(paths - cached.files):
+        cached.seen.add(hashes(f"read_parquet({texts(new)})", columns.EVENT_ID))
+        cached.files |= paths
+    return cached.seen
+
+
+@dataclass
 class KnownIds:
     """The ids of the lake's events."""
 
     lake: Lake
-    _seen: Seen = field(default_factory=Seen)
+    _own: Seen = field(default_factory=Seen)
 
     def __post_init__(self) -> None:
         """Read the ids that are there."""
-        paths = self.lake.event_files()
-        if paths:
-            self._seen.add(hashes(f"read_parquet({texts(paths)})", columns.EVENT_ID))
+        self._stored_before = _stored_hashes(self.lake)
 
     def may_hold(self, asked: Hashes) -> NDArray[np.bool_]:
         """False for ids that are not there for certain."""
-        return self._seen.holds(asked)
+        return self._stored_before.holds(asked) | self._own.holds(asked)
 
     def among(self, rows: pa.Table) -> pa.Table:
         """Ids and payload hashes of those of the rows' ids that the lake holds, whenever they occurred.
 
         An event that came before mostly has the same time, so its month is looked through first.
         """
+        if not len(rows):
+            return self._stored(rows, [])
         months = pc.unique(rows[columns.MONTH]).to_pylist()
         found = self._stored(rows, self.lake.event_files(months=months))
         missing = rows.filter(pc.invert(pc.is_in(rows[columns.EVENT_ID], found[columns.EVENT_ID].combine_chunks())))
@@ -84,7 +107,7 @@ class KnownIds:
 
     def add(self, stored: Hashes) -> None:
         """The hashes of rows that the lake holds from now on."""
-        self._seen.add(stored)
+        self._own.add(stored)
 
 
 def hashes(source: str, name: str, **tables: pa.Table) -> Hashes:

@@ -19,6 +19,7 @@ PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
 UNCHANGED: Final = "unchanged"
 """What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
 Counts = dict[str, int]
+NEVER: Final = datetime.min.replace(tzinfo=UTC)
 LATE: Final = timedelta(days=1)
 """How far events may lie behind what their source has brought before: a daily export has some of the evening before."""
 
@@ -95,6 +96,14 @@ def open_batch(connection: Connection, batch: Batch) -> str:
     return status
 
 
+def status(connection: Connection, batch_id: str) -> str | None:
+    """Return the status of a batch, or None for one that never came."""
+    found: str | None = connection.execute(
+        select(ingest_batches.c.status).where(ingest_batches.c.batch_id == batch_id)
+    ).scalar()
+    return found
+
+
 def turns(connection: Connection, batch: Batch) -> tuple[Batch | None, Batch]:
     """Return the batch of this content that was committed last, and the one that takes the same content once more."""
     entry = ingest_batches.c
@@ -119,7 +128,13 @@ def late_before(connection: Connection, batch: Batch) -> datetime:
     connection.execute(update(ingest_batches).where(mine, entry.late_before.is_(None)).values(late_before=moment))
     decided = func.nullif(entry.late_before, cast("-infinity", DateTime(timezone=True)))
     found: datetime | None = connection.execute(select(decided).where(mine)).scalar_one()
-    return found or datetime.min.replace(tzinfo=UTC)
+    return found or NEVER
+
+
+def set_late_before(connection: Connection, batch_id: str, moment: datetime) -> None:
+    """Decide when events of the batch come late, where the batches before it are not committed yet."""
+    decided = cast("-infinity", DateTime(timezone=True)) if moment == NEVER else moment
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=decided))
 
 
 def unfinished(connection: Connection, batch_id: str) -> list[str]:
@@ -139,6 +154,7 @@ def forget_chunks(connection: Connection, batch_id: str) -> None:
     """Nothing of the batch was taken: it begins anew when it comes again."""
     for table in (ingest_chunks, quarantine, ingest_updates):
         connection.execute(delete(table).where(table.c.batch_id == batch_id))
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=None))
 
 
 def record_chunk(connection: Connection, batch_id: str, chunk: int, counts: Counts, profile: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Findings = list[dict[str, Any]]
 Bounds = Mapping[str, tuple[float | None, float | None]]
-_PROFILE = " batch"
+PROFILE = " batch"
 """How the name of a suite for a profile ends."""
 _RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts alone: a value that broke a rule may be the id of a user in the wrong column."""
@@ -53,14 +53,14 @@ def judge(
     A figure that is missing, None or NaN breaks nothing: there is nothing to say about it.
     """
     profile = one_row(dict.fromkeys(promises.bounds) | dict(figures))
-    results = _results(
+    results = validated(
         (row_suite(f"{dataset} rows", promises.rules), sample.to_pandas()),
-        (profile_suite(f"{dataset}{_PROFILE}", promises.bounds), profile),
+        (profile_suite(f"{dataset}{PROFILE}", promises.bounds), profile),
     )
     findings = [_finding(result.suite_name, found) for result in results for found in result.results]
-    _locate(findings, sample, promises.rules)
+    locate(findings, sample, promises.rules)
     for finding in findings:
-        if finding["suite"].endswith(_PROFILE):
+        if finding["suite"].endswith(PROFILE):
             finding["value"] = figures.get(finding["rule_id"])
         finding["warns"] = finding["rule_id"] in promises.optional
     meanings = {rule.id: rule.meaning for rule in promises.rules}
@@ -71,7 +71,7 @@ def judge(
 def validate(suite: Any, rows: "pa.Table | pd.DataFrame") -> Findings:
     """What each expectation of the suite found in `rows`: rule id, verdict, how many rows broke it."""
     frame = rows.to_pandas() if isinstance(rows, pa.Table) else rows
-    (result,) = _results((suite, frame))
+    (result,) = validated((suite, frame))
     return [_finding(suite.name, found) for found in result.results]
 
 
@@ -92,8 +92,10 @@ def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyTyp
     return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
 
-def _results(*suites: "tuple[Any, pd.DataFrame]") -> list[Any]:
-    """One validation result per suite and frame, all in one context that leaves nothing behind."""
+def validated(
+    *suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT
+) -> list[Any]:
+    """Return one validation result per suite and frame, all in one context that leaves nothing behind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -106,11 +108,11 @@ def _results(*suites: "tuple[Any, pd.DataFrame]") -> list[Any]:
     for suite, frame in suites:
         definition = source.add_dataframe_asset(suite.name).add_batch_definition_whole_dataframe("all")
         batch = definition.get_batch(batch_parameters={"dataframe": frame})
-        results.append(batch.validate(suite, result_format=_RESULT_FORMAT))
+        results.append(batch.validate(suite, result_format=dict(result_format)))
     return results
 
 
-def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
+def locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
     """Add the numbers of the first rows that break each rule: where to look in the file, not what is there."""
     counted = {finding["rule_id"]: finding for finding in findings if finding["broken"]}
     broken = [rule for rule in rules if rule.id in counted]

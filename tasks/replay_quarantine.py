@@ -21,7 +21,7 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.table_values import translated
 from models.shapes.traffic import MARKS
 from models.sql import query, texts
-from tasks import ledger, sift, updates
+from tasks import consent, ledger, sift, updates
 from tasks.defects import without_values
 from tasks.ingest_batch import told
 from tasks.intake import LATE, Intake, open_intake
@@ -106,7 +106,8 @@ def _replay(intake: Intake) -> None:
         rows = _waiting(connection, batch_id)
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
         recorded: int = connection.execute(newest).scalar_one()
-    unwelcome = pa.concat_arrays([intake.suppressed, intake.refused])
+        refused = consent.answers_of(connection, rows[columns.USER_KEY], batch_id).refused
+    unwelcome = pa.concat_arrays([intake.suppressed, refused])
     rows = _mended(rows.filter(pc.invert(pc.is_in(rows[columns.USER_KEY], value_set=unwelcome))), intake.mapping)
     catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
     events = sift.annotate(rows, catalogue, intake.now.timestamp())

@@ -80,17 +80,16 @@ def quarantined_rows(rows: pa.Table, broken: pa.Table, bad: Mask) -> pa.Table:
     return rows.filter(chosen).append_column(RULES, _named(broken.filter(chosen)))
 
 
-def _doubtful(hashes: NDArray[np.uint64], known: KnownIds) -> Mask:
-    """Which ids may be there already, in the lake or twice among these; the others are new for certain."""
+def _doubtful(hashes: NDArray[np.uint64], known: KnownIds) -> tuple[Mask, Mask]:
+    """Return which ids may be in the lake, and which are there twice among these; the others are new for certain."""
     order = np.argsort(hashes)
     ordered = hashes[order]
-    found = known.may_hold(ordered)
+    held, twice = np.zeros(len(hashes), bool), np.zeros(len(hashes), bool)
+    held[order] = known.may_hold(ordered)
     again = ordered[1:] == ordered[:-1]
-    found[1:] |= again
-    found[:-1] |= again
-    doubtful = np.empty_like(found)
-    doubtful[order] = found
-    return doubtful
+    twice[order[1:]] |= again
+    twice[order[:-1]] |= again
+    return held, twice
 
 
 def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
@@ -118,13 +117,15 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
     left = ~(suppressed | routed)
     bad = unsound(broken) & left
     candidates = np.flatnonzero(left & ~bad)
-    doubtful = candidates[_doubtful(rows[ID_HASH].to_numpy()[candidates], known)]
+    held, twice = _doubtful(rows[ID_HASH].to_numpy()[candidates], known)
+    doubtful = candidates[held | twice]
     quarantined = quarantined_rows(rows, broken, bad)
     accepted = left & ~bad
     duplicates = 0
     if len(doubtful):
         asked = rows.take(pa.array(doubtful)).sort_by(ROW)
-        repeated, conflicting = _repeats(asked, known.among(asked))
+        # Only what may be in the lake is looked up there: an id that a file repeats would cost a scan of all months.
+        repeated, conflicting = _repeats(asked, known.among(rows.take(pa.array(candidates[held]))))
         accepted[doubtful[repeated | conflicting]] = False
         conflicts = asked.filter(pa.array(conflicting))
         reason = pa.array([[CONFLICT]] * len(conflicts), pa.list_(pa.string()))

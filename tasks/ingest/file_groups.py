@@ -1,0 +1,145 @@
+"""Groups of small files of events: judged together and stored by one commit, each with its own line in the ledger."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from expectations import limits
+from infra.installation import Installation
+from models import columns
+from models.errors import TailorbirdError
+from models.shapes.source_mapping import SourceMapping
+from tasks import ledger, profile, sift, updates
+from tasks.ingest import shared_triage
+from tasks.ingest.shared_verdicts import Candidate, judge_together
+from tasks.ingest_batch import clear
+from tasks.intake import Intake, Part, forget, open_intake
+from tasks.progress import progress
+from tasks.quality import Findings, Promises, refusal
+
+GROUP_ROWS: Final = 500_000
+"""As many rows as a large file has in memory at a time: the chunk that is stored and the one that is read."""
+GROUP_FILES: Final = 200
+
+
+@dataclass(frozen=True)
+class GroupFile:
+    """A file of events that is small enough to share a commit."""
+
+    batch: ledger.Batch
+    parts: Callable[[Intake], Iterator[tuple[Part, int]]]
+    rows: int
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What Postgres has of a file's batch, which is not committed yet."""
+
+    batch: ledger.Batch
+    events: pa.Table
+    """The accepted events, as the lake keeps them."""
+    candidate: Candidate
+
+
+def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[GroupFile]) -> int:
+    """Bring files in, as if one came after the other; returns how many of the first ones are committed.
+
+    The next one has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. Nothing of it and
+    of those after it is kept. What earlier runs left of these files is removed first. Raises BatchBusyError.
+    """
+    about = f"{len(files)} files of {mapping.name}"
+    with ledger.hold(here.engine, *(file.batch.batch_id for file in files), about=about):
+        with here.engine.begin() as connection:
+            statuses = [ledger.open_batch(connection, file.batch) for file in files]
+        if ledger.COMMITTED in statuses:
+            return 0
+        with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+            clear(here)
+            return _ingest(open_intake(here, mapping, files[0].batch, confirm), files)
+
+
+def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
+    parts = _readable(intake, files)
+    if len(parts) < 2:
+        return 0
+    promises = _promises(intake)
+    recorded = _record(intake, promises, [file.batch for file in files], parts)
+    verdicts = judge_together("events", promises, [one.candidate for one in recorded])
+    sound = next((place for place, found in enumerate(verdicts) if refusal(found)), len(verdicts))
+    _discard(intake, recorded[sound:])
+    if sound:
+        _store(intake, recorded[:sound], verdicts)
+    return sound
+
+
+def _readable(intake: Intake, files: Sequence[GroupFile]) -> list[Part]:
+    """Read the first files, up to one that is no single chunk of the same columns, or no table at all."""
+    found: list[Part] = []
+    with progress(f"events of {len(files)} files", sum(file.rows for file in files)) as advance:
+        for file in files:
+            try:
+                parts = [part for part, _ in file.parts(intake)]
+            except TailorbirdError:
+                break
+            if len(parts) != 1 or (found and parts[0].events.schema != found[0].events.schema):
+                break
+            found += parts
+            advance(file.rows)
+    return found
+
+
+def _record(
+    intake: Intake, promises: Promises, batches: Sequence[ledger.Batch], parts: Sequence[Part]
+) -> list[_Recorded]:
+    """Sort the rows of all files, in their order, and store in one transaction what Postgres keeps of them."""
+    recorded, late_before = [], intake.late_before
+    sorted_out = shared_triage.triage(intake, parts)
+    intake.confirm()
+    with intake.here.engine.begin() as connection:
+        for batch, part, (looked, done) in zip(batches, parts, sorted_out, strict=False):
+            ledger.set_late_before(connection, batch.batch_id, late_before)
+            intake = replace(intake, batch=batch, late_before=late_before)
+            events, found = intake.record(connection, part, looked, done, 0)
+            figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], intake.now)
+            candidate = Candidate(batch.batch_id, looked.sample(sift.SAMPLE_ROWS), figures)
+            recorded.append(_Recorded(batch, events, candidate))
+            late_before = max(late_before, _late_after(events))
+    return recorded
+
+
+def _late_after(events: pa.Table) -> datetime:
+    """Return before which moment a later file's events would be late, once these are committed."""
+    newest = pc.max(events[columns.OCCURRED_AT]).as_py()
+    return newest - ledger.LATE if newest else ledger.NEVER
+
+
+def _promises(intake: Intake) -> Promises:
+    asked = intake.mapping.limits
+    return Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
+
+
+def _discard(intake: Intake, recorded: Sequence[_Recorded]) -> None:
+    """Remove what Postgres has of files that are ingested again, alone or in another group."""
+    if not recorded:
+        return
+    intake.confirm()
+    with intake.here.engine.begin() as connection:
+        for one in recorded:
+            forget(connection, one.batch.batch_id)
+            ledger.forget_chunks(connection, one.batch.batch_id)
+
+
+def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Findings]) -> None:
+    """Append the events of all files in one commit, then let their batches count, in order."""
+    events = pa.concat_tables([one.events for one in recorded])
+    intake.confirm()
+    intake.here.lake.append_batches(events, [one.batch.batch_id for one in recorded])
+    intake.confirm()
+    with intake.here.engine.begin() as connection:
+        for one, findings in zip(recorded, verdicts, strict=False):
+            updates.apply(connection, one.batch.batch_id)
+            ledger.close_batch(connection, one.batch.batch_id, findings)
