@@ -26,7 +26,7 @@ PROFILE = " batch"
 """How the name of a suite for a profile ends."""
 _RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts alone: a value that broke a rule may be the id of a user in the wrong column."""
-_SHOWN_ROWS = 3
+SHOWN_ROWS = 3
 _LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
 """Their import sets a level, so ours is set after it."""
 
@@ -58,7 +58,7 @@ def judge(
         (profile_suite(f"{dataset}{PROFILE}", promises.bounds), profile),
     )
     findings = [_finding(result.suite_name, found) for result in results for found in result.results]
-    locate(findings, sample, promises.rules)
+    _locate(findings, sample, promises.rules)
     for finding in findings:
         if finding["suite"].endswith(PROFILE):
             finding["value"] = figures.get(finding["rule_id"])
@@ -92,9 +92,7 @@ def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyTyp
     return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
 
-def validated(
-    *suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT
-) -> list[Any]:
+def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT) -> list[Any]:
     """Return one validation result per suite and frame, all in one context that leaves nothing behind."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -112,14 +110,14 @@ def validated(
     return results
 
 
-def locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
+def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
     """Add the numbers of the first rows that break each rule: where to look in the file, not what is there."""
     counted = {finding["rule_id"]: finding for finding in findings if finding["broken"]}
     broken = [rule for rule in rules if rule.id in counted]
     if broken and ROW in sample.column_names:
         numbers, marks = sample[ROW].to_numpy(), flags(sample, broken)
         for rule in broken:
-            counted[rule.id]["rows"] = numbers[marks[rule.id].to_numpy()][:_SHOWN_ROWS].tolist()
+            counted[rule.id]["rows"] = numbers[marks[rule.id].to_numpy()][:SHOWN_ROWS].tolist()
 
 
 def _finding(suite: str, result: Any) -> dict[str, Any]:

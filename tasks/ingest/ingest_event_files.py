@@ -134,4 +134,5 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
         run.flush()
     lines = [run.lines[address] | {"file": address} for address in files if address in run.lines]
     shown = [line | {"data_docs": None} for line in lines[:-KEPT]] + [link_docs(line) for line in lines[-KEPT:]]
-    return {"lines": shown, "refused": run.refused}
+    names = [name for name in map(places.shown, files) if name in run.refused]
+    return {"lines": shown, "refused": {name: run.refused[name] for name in names}}

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
 from expectations.contract import profile_suite
 from expectations.rules import flags
 from infra.data_docs import KEPT
 from tasks import data_docs
-from tasks.quality import PROFILE, Findings, Promises, locate, refusal, validated
+from tasks.quality import PROFILE, SHOWN_ROWS, Findings, Promises, refusal, validated
+from tasks.sift import ROW
 
 _FAILED_PLACES: Final = {
     "result_format": "COMPLETE",
@@ -39,8 +42,7 @@ def judge_together(dataset: str, promises: Promises, candidates: Sequence[Candid
     """
     rows_suite, batch_suite = f"{dataset} rows", f"{dataset}{PROFILE}"
     lowest = {rule.id: (rule.mostly, None) for rule in promises.rules}
-    twins = {rule.id: rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id}) for rule in promises.rules}
-    looked = [_look(rows_suite, promises, twins, candidate.sample) for candidate in candidates]
+    looked = _look(rows_suite, promises, [candidate.sample for candidate in candidates])
     figures = [{name: one.figures.get(name) for name in promises.bounds} for one in candidates]
     results = validated(
         (profile_suite(rows_suite, lowest), _frame([shares for _, shares in looked])),
@@ -63,17 +65,22 @@ def judge_together(dataset: str, promises: Promises, candidates: Sequence[Candid
     return verdicts
 
 
-def _look(suite: str, promises: Promises, twins: Mapping[str, Any], sample: pa.Table) -> tuple[Findings, Shares]:
-    """Count how many rows of a sample break each rule; returns findings, and shares of the values that keep it."""
-    broken, findings, shares = flags(sample, promises.rules), [], {}
+def _look(suite: str, promises: Promises, samples: Sequence[pa.Table]) -> list[tuple[Findings, Shares]]:
+    """Count how many rows of each sample break each rule; returns findings, and shares of the values that keep it."""
+    looked: list[tuple[Findings, Shares]] = [([], {}) for _ in samples]
+    broken = flags(pa.concat_tables(samples), promises.rules)
+    bounds = np.cumsum([0, *map(len, samples)])
     for rule in promises.rules:
-        twin = twins[rule.id]
-        missing = 0 if twin.expectation_type == _NOT_NULL else sample[twin.column].null_count
-        count, values = int(broken[rule.id].to_numpy().sum()), len(sample) - missing
-        shares[rule.id] = (values - count) / values if values else None
-        findings.append(_finding(suite, rule.id, twin.expectation_type, count, len(sample), None))
-    locate(findings, sample, promises.rules)
-    return findings, shares
+        twin = rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id})
+        marks = broken[rule.id].to_numpy()
+        for (findings, shares), sample, (start, end) in zip(looked, samples, pairwise(bounds), strict=True):
+            rows = np.flatnonzero(marks[start:end])
+            missing = 0 if twin.expectation_type == _NOT_NULL else sample[twin.column].null_count
+            values = len(sample) - missing
+            shares[rule.id] = (values - len(rows)) / values if values else None
+            finding = _finding(suite, rule.id, twin.expectation_type, len(rows), len(sample), None)
+            findings.append(finding | {"rows": sample[ROW].take(pa.array(rows[:SHOWN_ROWS])).to_pylist()})
+    return looked
 
 
 def _finding(suite: str, rule: str, expectation: str, broken: int, of: int, value: float | None) -> dict[str, Any]:
