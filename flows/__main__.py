@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from time import monotonic
-from typing import Final, NoReturn
+from typing import Annotated, Final, NoReturn
 
 import typer
 
@@ -41,6 +41,23 @@ app.add_typer(reviewing.back, name="rollback")
 app.add_typer(lake.app, name="lake")
 app.add_typer(schedules.app, name="schedules")
 app.add_typer(keys.app, name="keys")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from infra.version import git_commit, package_version
+
+        print(f"tailorbird {package_version()} ({git_commit()})")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    """Checked, reviewed, explainable recommendations, on your own machines."""
 
 
 def main() -> NoReturn:

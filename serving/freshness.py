@@ -26,11 +26,10 @@ def judged(
 
 
 def _state(row: Mapping[str, Any], limit: float | None, champion_version: int | None) -> str:
-    command = f"run `tailorbird score {row['placement']}`"
     if limit is None:
         return "no longer configured; its last lists stay"
     if champion_version is not None and row["model_version"] != champion_version:
-        return f"made by version {row['model_version']}, but version {champion_version} is the champion; {command}"
+        return f"made by version {row['model_version']}, but version {champion_version} is the champion"
     if row["hours"] > limit:
-        return f"stale: {row['hours']:.0f} hours old, {limit:g} are allowed; {command}"
+        return f"stale: {row['hours']:.0f} hours old, {limit:g} are allowed"
     return FRESH

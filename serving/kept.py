@@ -5,7 +5,9 @@ from typing import Any
 
 from sqlalchemy import Engine, select
 
+from infra.guidance import situation
 from infra.schema import promotions
+from infra.settings import load
 from models.errors import TailorbirdError
 
 
@@ -19,5 +21,5 @@ def champion(engine: Engine) -> Mapping[str, Any]:
     with engine.connect() as connection:
         row = connection.execute(newest).mappings().first()
     if row is None:
-        raise NothingPromotedError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
+        raise NothingPromotedError(str(situation.step(engine, load())))
     return dict(row)

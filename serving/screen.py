@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
 from typing import Any
 
+from models.guidance.next_step import Step
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
 
@@ -34,7 +35,7 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
         if user:
             shelf(user, look(database, user)[:10])
     pages(endpoints)
-    _next(result)
+    _pages_and_commands()
 
 
 def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
@@ -134,18 +135,19 @@ def _audit(found: Mapping[str, Any]) -> None:
         line(f"The whole audit: {found['page']}", wrap=False)
 
 
-def shelf(user: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """One user's recommendations with titles and reasons."""
+def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "") -> None:
+    """Print one user's recommendations with ids, titles and reasons, or `why` there are none."""
     if not rows:
-        line(f"Nothing is published for {user} here. Run `tailorbird score`, or check the placement's name.")
+        line(why)
         return
-    table(f"The shelf of {user}", rows, {"rank": "#", "title": "product", "score": "score", "reason": "reason"})
+    names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
+    table(f"The shelf of {user}", rows, names)
 
 
 def together(rows: Sequence[Mapping[str, Any]]) -> None:
     """What goes well with a product or a basket."""
     if not rows:
-        line("Nothing is known to go with it: too few baskets have it. Or run `tailorbird score goes-well-with`.")
+        line("Nothing is known to go with it: too few baskets have it.")
         return
     table(
         "Goes well with it", rows, {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"}
@@ -177,7 +179,7 @@ def status(found: Mapping[str, Any]) -> None:
         there, away = _PROCESS if name in _STARTERS else _SERVER
         line(f"{'●' if up else '○'} {name}: {there if up else away}")
     if not found["services"]["postgres"]:
-        line("Start the services with `tailorbird up` to see the rest.")
+        line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
         return
     if not all(found["services"].get(name, True) for name in _STARTERS):
         line("Nothing starts by itself now. Run `tailorbird up`: it starts what is missing.")
@@ -190,6 +192,18 @@ def status(found: Mapping[str, Any]) -> None:
         line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
     for placement in found["placements"]:
         line(_placement(placement))
+    if found.get("next"):
+        next_step(Step(**found["next"]))
+
+
+def next_step(step: Step, *, brief: bool = False) -> None:
+    """Print where the installation stands, unless the lines above say so, and the next command."""
+    line()
+    if not brief:
+        line(step.situation)
+    line(f"Next: {step.command}", "bold", wrap=False)
+    if step.also:
+        line(step.also, "dim")
 
 
 def _placement(row: Mapping[str, Any]) -> str:
@@ -233,13 +247,10 @@ def pages(endpoints: Any) -> None:
         line(f"Sign in as tailorbird; `{_program()} logins` shows the passwords.")
 
 
-def _next(result: Mapping[str, Any]) -> None:
+def _pages_and_commands() -> None:
     me = _program()
     line()
-    line("What to look at next", "bold")
-    if not result["batches"]:
-        version = result["review"]["model_version"]
-        line(f"  {me} decide {version} --approve --reason …   then: {me} score")
+    line("What to look at", "bold")
     line(f"  {me} recommend USER    one user's list, by your own id")
     line(f"  {me} status            ledger, champion, live batch, services")
     line(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")

@@ -11,6 +11,7 @@ from prefect import task
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.guidance import situation
 from infra.installation import Installation, current
 from infra.ledger_schema import audit_log
 from infra.schema import datasets
@@ -117,7 +118,7 @@ def build_dataset(
     check_acceptance(acceptance)
     table = here.lake.events()
     if table is None:
-        raise NoEventsError("The lake has no events yet: run `tailorbird ingest` first.")
+        raise NoEventsError(str(situation.step(here.engine, here.settings)))
     labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
     plan = _Plan(table.version(), known_now(here), SplitConfig.from_dict(split or {}), labels)
     manifest = plan.manifest()
@@ -126,13 +127,16 @@ def build_dataset(
         return stored
     files = here.lake.event_files(plan.events_version)
     if not files or not len(plan.known.batches):
-        raise NoEventsError("The lake has no committed events yet: run `tailorbird ingest` first.")
+        raise NoEventsError(str(situation.step(here.engine, here.settings)))
     with workspace(here, plan.known, files) as space:
         refunded_at = nw.col(columns.REFUNDED_AT)
         rows = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
         bought = rows.filter(refunded_at.is_null())
         if not bought.select(nw.len()).collect("pyarrow").item():
-            raise NoEventsError("The lake has no purchases to learn from: ingest some first.")
+            raise NoEventsError(
+                "The events hold no purchases to learn from. Next: `tailorbird ingest MAPPING PATH…` with a mapping "
+                "whose event_type names purchases."
+            )
         newest = rows.select(refunded_at.max()).collect("pyarrow").item()
         moments = splits.split(bought, plan.config, newest)
         day = datetime.fromtimestamp(moments.as_of, UTC)

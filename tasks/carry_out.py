@@ -1,12 +1,13 @@
 """Carries a decision out, whoever made it and wherever it was said: the first one wins."""
 
+from infra.guidance import situation
 from infra.installation import Installation
 from infra.registry import Registry
 from models.gate.check import Outcome, outcome_of
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
-from tasks.reviews import DEADLINE, Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
@@ -19,7 +20,7 @@ def carry_out(here: Installation, registry: Registry, model_version: int | None,
     with here.engine.begin() as connection:
         expire(connection)
     review = review_of(here, model_version)
-    _check(review, answer, here.settings.review)
+    _check(review, answer, here.settings.review, str(situation.step(here.engine, here.settings)))
     if not review["decision"]:
         if answer.approve:
             promote(here, registry, review, answer)
@@ -47,13 +48,13 @@ def _check_recorded(review: Review) -> None:
         )
 
 
-def _check(review: Review, answer: Answer, mode: str) -> None:
+def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
+    """Raise DecisionRefusedError for an answer that cannot be carried out; `after` is what may be done instead."""
     version, already = review["model_version"], review["decision"]
     if already:
         if already != answer.decision:
-            again = " Run `tailorbird review` to ask again." if review.get("via") == DEADLINE else ""
             raise DecisionRefusedError(
-                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed.{again}"
+                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed. {after}".rstrip()
             )
         return
     if not answer.reason.strip():
@@ -65,5 +66,6 @@ def _check(review: Review, answer: Answer, mode: str) -> None:
         refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]
         failed = "; ".join(f"{check['name']}: {check['detail']}" for check in refused)
         raise DecisionRefusedError(
-            f"The gate refused version {version}. {failed} To promote it all the same, say why with --override."
+            f"The gate refused version {version}. {failed} To promote it all the same: "
+            f'`tailorbird decide {version} --approve --override --reason "…"` (`override` in the form).'
         )

@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import select
 
+from infra.guidance import situation
 from infra.installation import Installation, current
 from infra.schema import datasets
 from models import columns
@@ -31,8 +32,11 @@ def manifest_of(here: Installation, version: str | None) -> Manifest:
     """The manifest of a data set, by default the newest; says what to do when there is none."""
     manifest = stored_manifest(here, version)
     if manifest is None:
-        wanted = f"no data set {version!r}" if version else "no data set yet"
-        raise TailorbirdError(f"There is {wanted}: run `tailorbird features` to build one.")
+        newest = stored_manifest(here) if version else None
+        if newest is not None:
+            raise TailorbirdError(f"There is no data set {version!r}. The newest one is {newest['version']}.")
+        missing = f"There is no data set {version!r}. " if version else ""
+        raise TailorbirdError(f"{missing}{situation.step(here.engine, here.settings)}")
     return manifest
 
 

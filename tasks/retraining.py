@@ -25,10 +25,10 @@ from tasks.reviews import APPROVED
 _OUTCOMES: Final = {APPROVED: PROMOTED, WAITS_FOR_PERSON: WAITS, REFUSED_BY_GATE: REFUSED, STAYS: KEPT}
 _WORDS: Final = {
     PROMOTED: "Version {version} was promoted.",
-    WAITS: "Version {version} waits for a person's decision; until then the champion answers.",
-    REFUSED: "Version {version} was refused by the gate; the champion stays.",
+    WAITS: "Version {version} waits for a person's decision.",
+    REFUSED: "Version {version} was refused by the gate; the lists stay as they are.",
     KEPT: "Nothing is better than version {version}, the champion; it stays.",
-    SWITCHED_OFF: "Version {version} passed the gate, but promotion is switched off; the champion stays.",
+    SWITCHED_OFF: "Version {version} passed the gate, but promotion is switched off.",
 }
 
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.guidance import situation
 from infra.installation import Installation
 from infra.schema import reviews
 from models.errors import TailorbirdError
@@ -93,8 +94,8 @@ def review_of(here: Installation, model_version: int | None = None) -> Review:
     with here.engine.connect() as connection:
         row = connection.execute(found).mappings().first()
     if row is None:
-        wanted = f"review of version {model_version}" if model_version else "review yet"
-        raise TailorbirdError(f"There is no {wanted}: run `tailorbird review` first.")
+        missing = f"There is no review of version {model_version}. " if model_version else ""
+        raise TailorbirdError(f"{missing}{situation.step(here.engine, here.settings)}")
     return {name: row[name] for name in _NAMES}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 from prefect import task
 from sqlalchemy import Connection
 
+from infra.guidance import situation
 from infra.installation import Installation, current
 from infra.registry import Registry
 from infra.schema import recommendation_batches
@@ -57,7 +58,7 @@ def _pair(here: Installation) -> tuple[Champion, Champion]:
     with here.engine.connect() as connection:
         holder = champion(connection)
         if holder is None:
-            raise TailorbirdError("No model was promoted yet, so there is none to go back to.")
+            raise TailorbirdError(str(situation.step(here.engine, here.settings)))
         root = promotion(connection, holder["restores"] or holder["promotion_id"]) or holder
         earlier = promotion(connection, root["follows"])
     if earlier is None:

@@ -10,7 +10,7 @@ from models.errors import TailorbirdError
 from tasks import publish
 from tasks.publish_lists import publish_lists
 from tasks.score_items import item_lists
-from tasks.score_users import user_lists
+from tasks.score_users import champion_of, user_lists
 from tasks.steady_keys import steady_keys
 
 _SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")
@@ -32,12 +32,13 @@ def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
-    """The named placements, or all; raises PlacementError before anything is scored."""
+    """The named placements, or all; raises PlacementError or NobodyAnswersError before anything is scored."""
     here = current()
     there = placements.configured(here.settings)
     for name in names or ():
         placements.one(here.settings, name)
     if names is not None and not names:
         raise TailorbirdError(f"Name a placement: {', '.join(there)}.")
+    champion_of(here)  # without one, each placement would fail for the same reason
     publish.sweep(here.engine)
     return names or list(there)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import select
 
 from infra.bulk import read_table
+from infra.guidance import situation
 from infra.installation import Installation
 from infra.promoted_bundles import load_promoted
 from infra.schema import exclusions, segments, suppressions, users
@@ -81,7 +82,7 @@ def champion_of(here: Installation) -> Champion:
     with here.engine.connect() as connection:
         holder = champion(connection)
     if holder is None:
-        raise NobodyAnswersError("No model was promoted yet: run `tailorbird review`, then `tailorbird decide`.")
+        raise NobodyAnswersError(str(situation.step(here.engine, here.settings)))
     return holder
 
 

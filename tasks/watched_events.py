@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from infra.guidance import situation
 from infra.installation import Installation
 from models import columns
 from models.drift.events import DAY, NOTHING, Events, Goods, Ints, gaps
@@ -133,7 +134,7 @@ def watching(here: Installation) -> Iterator[Watching]:
     known = known_now(here, history=False)
     with lake_engine(here, known=known) as connection:
         if connection is None:
-            raise TailorbirdError("There are no events yet: run `tailorbird ingest` first.")
+            raise TailorbirdError(str(situation.step(here.engine, here.settings)))
         connection.register("users", known.users.select([columns.USER_KEY]))
         yield Watching(here, connection, known.items)
 

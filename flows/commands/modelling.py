@@ -10,6 +10,7 @@ import typer
 
 from flows.commands import running
 from flows.commands.running import Json
+from models.recommenders.kinds import Kind
 
 app = running.group()
 
@@ -26,6 +27,11 @@ def _days(about: str, least: float = 1) -> Any:
 
 def _minutes(about: str) -> Any:
     return typer.Option(min=0.01, max=100_000, help=about)
+
+
+def named(models: list[Kind] | None) -> list[str]:
+    """Return the models as the flows know them."""
+    return [kind.value for kind in models or ()]
 
 
 def _accepted(checks: list[str] | None, reason: str) -> dict[str, Any]:
@@ -63,6 +69,9 @@ Accept = Annotated[
     typer.Option(metavar="CHECK", help="A check that the data set may fail; may be given several times."),
 ]
 AcceptReason = Annotated[str, typer.Option("--reason", help="Why it may fail; recorded with the data set.")]
+Models = Annotated[
+    list[Kind] | None, typer.Option(metavar="MODEL", help=f"One of {', '.join(Kind)}; may be given several times.")
+]
 Version = Annotated[str | None, typer.Option("--dataset", help="A data set's name; by default the newest.")]
 
 
@@ -95,7 +104,7 @@ def features(
 def search(
     context: typer.Context,
     dataset: Version = None,
-    model: Annotated[list[str] | None, typer.Option(help="Search this model; may be given several times.")] = None,
+    model: Models = None,
     method: Annotated[Method, typer.Option(help="How the next setting is chosen.")] = "tpe",
     trials: Annotated[
         int | None, typer.Option(min=1, max=100_000, help="Settings to try per model; 20 without --minutes.")
@@ -126,29 +135,27 @@ def search(
     from flows.search import SEARCHED
 
     ends = (20 if trials is None and minutes is None else trials, minutes and running.left(context, minutes))
-    limits = (fit_seconds, memory_mb, artifact_mb)
-    found = run(
-        dataset, model or SEARCHED, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume
-    )
+    chosen, limits = named(model) or SEARCHED, (fit_seconds, memory_mb, artifact_mb)
+    found = run(dataset, chosen, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume)
     running.finish("search", found, as_json)
 
 
 @app.command()
 def train(
     dataset: Version = None,
-    model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
+    model: Models = None,
     as_json: Json = False,
 ) -> None:
     """Train models, each a run in MLflow."""
     run = running.flow("train")
     from flows.train import MODELS
 
-    running.finish("runs", run(dataset, model or MODELS), as_json)
+    running.finish("runs", run(dataset, named(model) or MODELS), as_json)
 
 
 @app.command()
 def retrain(
-    model: Annotated[list[str] | None, typer.Option(help="Train this model; may be given several times.")] = None,
+    model: Models = None,
     minutes: Annotated[float, _minutes("How long searches may take, where they are due.")] = 60,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
     despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
@@ -162,13 +169,13 @@ def retrain(
     run = running.flow("retrain")
     from flows.train import MODELS
 
-    running.finish("retrain", run(models=model or MODELS, **chosen), as_json)
+    running.finish("retrain", run(models=named(model) or MODELS, **chosen), as_json)
 
 
 @app.command()
 def validate(
     dataset: Version = None,
-    model: Annotated[list[str] | None, typer.Option(help="Validate this model; may be given several times.")] = None,
+    model: Models = None,
     folds: Annotated[
         int, typer.Option(min=2, max=100, help="Stretches of time to measure on, one after the other.")
     ] = 4,
@@ -179,7 +186,7 @@ def validate(
     run = running.flow("validate")
     from flows.train import MODELS
 
-    running.finish("validation", run(dataset, model or MODELS, folds, horizon_days), as_json)
+    running.finish("validation", run(dataset, named(model) or MODELS, folds, horizon_days), as_json)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import running
-from flows.commands.modelling import Version
+from flows.commands.modelling import Models, Version, named
 from flows.commands.running import Json
 
 app = running.group()
@@ -28,14 +28,14 @@ _MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 @app.command()
 def review(
     dataset: Version = None,
-    model: Annotated[list[str] | None, typer.Option(help="Compare this model; may be given several times.")] = None,
+    model: Models = None,
     as_json: Json = False,
 ) -> None:
     """Compare the models; the best becomes the challenger if it passes the gate."""
     run = running.flow("review")
     from flows.train import MODELS
 
-    running.finish("review", run(dataset, model or MODELS), as_json)
+    running.finish("review", run(dataset, named(model) or MODELS), as_json)
 
 
 @app.command()

@@ -14,6 +14,14 @@ from models.escaping import for_terminal
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]
 """Who a command connects with the database as: see `infra.grants`."""
 _LEAST_MINUTES: Final = 0.01
+_COMMANDS: Final = {"rollback": "rollback model"}
+"""The commands of flows with another name."""
+_REPORT_NOTHING: Final = ("monitor", "audit")
+"""Scheduled steps for which having nothing to do is no failure."""
+_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift")
+"""Results after which nothing has to be done."""
+_STATED: Final = ("review", "retrain", "decision")
+"""Results that end with where the installation stands."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 
@@ -80,10 +88,34 @@ def flow(name: str, *spared: str) -> Any:
     from infra.error_log import take_native_output
 
     connect(*spared)
+    refuse_early(_COMMANDS.get(name, name))
     take_native_output()
     # Errors are told once, by `main`; the run's page has them all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     return getattr(import_module(f"flows.{name}"), name)
+
+
+def refuse_early(command: str) -> None:
+    """Raise TailorbirdError with the next command if this one cannot run yet."""
+    from infra.guidance.situation import why_not
+    from infra.settings import load
+    from models.errors import TailorbirdError
+    from models.guidance.needs import NEEDS
+
+    if command not in NEEDS or command in _REPORT_NOTHING:
+        return
+    if reason := why_not(command, database("serving"), load()):
+        raise TailorbirdError(reason)
+
+
+def say_next(*, brief: bool = False) -> None:
+    """Print where the installation stands, unless that was just shown, and what to run next."""
+    from infra.guidance.situation import step
+    from infra.settings import load
+    from serving import screen
+
+    with contextlib.suppress(Exception):  # the work is done and shown: no hint makes it fail
+        screen.next_step(step(database("serving"), load()), brief=brief)
 
 
 def left(context: typer.Context, minutes: float) -> float:
@@ -96,7 +128,12 @@ def finish(kind: str, result: Any, as_json: bool) -> None:
     """Print what a flow returned."""
     from serving import screen
 
-    print(json.dumps(result, default=str)) if as_json else screen.result(kind, result)
+    if as_json:
+        print(json.dumps(result, default=str))
+        return
+    screen.result(kind, result)
+    if kind not in _LOOK_UP:
+        say_next(brief=kind in _STATED)
 
 
 def shown(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,7 @@ def demo(
     run = running.flow("demo")
     outcome = run(approve=approve, mapping=mapping, location=location)
     screen.outcome(outcome, endpoints)
+    running.say_next()
 
 
 @app.command()
@@ -37,6 +39,7 @@ def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything 
     from serving import screen
 
     screen.pages(running.start())
+    running.say_next()
     if foreground:
         _wait()
         down()
@@ -61,12 +64,14 @@ def status(as_json: Json = False) -> None:
     from serving import screen
 
     services, mistake = reachable(load()), None
-    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements"))
+    found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
+        from infra.guidance import situation
         from serving.freshness import judged
         from serving.status import status as look
 
         found = look(running.database("serving"))
+        found["next"] = asdict(situation.step(running.database("serving"), load()))
         try:
             champion = found["champion"] and found["champion"]["version"]
             found["placements"] = judged(found["placements"], load(), champion)
@@ -81,13 +86,14 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """One user's recommendations, by the id that your own systems use."""
+    from infra.settings import load
     from serving import screen
-    from serving.shelf import require_known, shelf
+    from serving.published import why_empty
+    from serving.shelf import shelf
 
     rows = shelf(running.database("reader"), user, placement)
-    if not rows:
-        require_known(running.database("serving"), user)
-    print(json.dumps(rows)) if as_json else screen.shelf(user, rows)
+    why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
+    print(json.dumps(rows)) if as_json else screen.shelf(user, rows, why)
 
 
 @app.command("goes-with")
@@ -98,11 +104,15 @@ def goes_with(
     as_json: Json = False,
 ) -> None:
     """What goes well with a product or a basket, by your own ids."""
+    from infra.settings import load
     from serving import screen
-    from serving.together import together
+    from serving.published import require_published
+    from serving.together import PLACEMENT, together
 
     # Consent and the champion are for serving only.
     rows = together(running.database("serving" if user else "reader"), items, user, k)
+    if not rows:
+        require_published(running.database("serving"), load(), PLACEMENT, "item")
     print(json.dumps(rows)) if as_json else screen.together(rows)
 
 

@@ -12,11 +12,16 @@ from models.catalog import CATALOG
 from models.dataset import Dataset
 from models.reasons import parse
 from models.recommender import Recommender
+from models.recommenders.kinds import Kind
 from models.space import Choice
 from models.training_data import TrainingData
 from tests.models.conftest import CUT, CUTS, make_shop
 
 KINDS = sorted(CATALOG)
+
+
+def test_the_command_line_names_every_model() -> None:
+    assert [kind.value for kind in Kind] == list(CATALOG)
 
 
 @pytest.fixture(scope="module", params=KINDS)

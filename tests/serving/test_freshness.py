@@ -25,7 +25,7 @@ def test_lists_are_fresh_for_as_long_as_their_placement_says(settings: Settings)
     found = judged([shown("home", 24), shown("email", 1.6)], settings)
     assert [row["state"] for row in found] == [
         FRESH,
-        "stale: 2 hours old, 1.5 are allowed; run `tailorbird score email`",
+        "stale: 2 hours old, 1.5 are allowed",
         NEVER,
     ]
     assert [row["placement"] for row in found] == ["home", "email", "new"]
@@ -35,7 +35,7 @@ def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Sett
     rows = [shown("home", 1) | {"model_version": 2}, shown("email", 1) | {"model_version": 3}]
     found = judged(rows, settings, champion_version=3)
     assert [row["state"] for row in found[:2]] == [
-        "made by version 2, but version 3 is the champion; run `tailorbird score home`",
+        "made by version 2, but version 3 is the champion",
         FRESH,
     ]
 

@@ -52,7 +52,7 @@ def test_recommendations_are_told_without_what_is_heavy_and_a_mistake_without_a_
 ) -> None:
     done, loaded = run(COMMAND.format(arguments=["tailorbird", "recommend", "nobody", "--json"]))
     assert done.returncode == 1
-    assert "tailorbird: Nobody with the id 'nobody' was ever ingested" in done.stderr
+    assert "tailorbird: Nothing is ingested yet. Next: `tailorbird ingest MAPPING PATH…`" in done.stderr
     assert "Traceback" not in done.stderr
     assert "sqlalchemy" in loaded
     assert not HEAVY & loaded

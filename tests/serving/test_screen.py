@@ -17,8 +17,10 @@ LISTS = {"placement": HOSTILE, "batch_id": HOSTILE, "model_version": 1, "users":
 WINDOW = {"window_from": "2026-01-01", "window_to": "2026-01-08", "verdict": HOSTILE, "joint": 1.0, "joint_limit": 2.0}
 CUTS = ("validation_from", "test_from", "as_of")
 PRODUCED = {
-    "recommend": lambda: screen.shelf(HOSTILE, [{"rank": 1, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]),
-    "recommend nothing": lambda: screen.shelf(HOSTILE, []),
+    "recommend": lambda: screen.shelf(
+        HOSTILE, [{"rank": 1, "item_id": HOSTILE, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]
+    ),
+    "recommend nothing": lambda: screen.shelf(HOSTILE, [], HOSTILE),
     "goes-with": lambda: screen.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
     "explain": lambda: screen.explanation(
         {"title": HOSTILE, "user": HOSTILE, "why": HOSTILE, "reason": HOSTILE, "model_version": 1}

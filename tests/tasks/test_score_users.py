@@ -193,7 +193,7 @@ def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
 
 @pytest.mark.usefixtures("stage")
 def test_without_a_champion_it_says_what_to_do() -> None:
-    with pytest.raises(TailorbirdError, match="run `tailorbird review`"):
+    with pytest.raises(TailorbirdError, match=r"^No model is trained on data set v\S+ yet. Next: `tailorbird train`"):
         score_placement.fn()
 
 

@@ -97,6 +97,6 @@ def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monk
 
 
 def test_before_the_first_champion_there_is_nothing_to_watch(installation: Installation) -> None:
-    assert "No model was promoted yet" in watch_drift.fn()["note"]
+    assert watch_drift.fn()["note"] == "Nothing is ingested yet. Next: `tailorbird ingest MAPPING PATH…`."
     with installation.engine.connect() as connection:
         assert connection.execute(select(drift_calibrations)).all() == []

@@ -1,0 +1,52 @@
+"""Says why a placement, or a user in it, has no list."""
+
+from typing import Final
+
+from sqlalchemy import Engine, text
+
+from infra import placements
+from infra.guidance import situation
+from infra.settings import Settings
+from models.errors import TailorbirdError
+from models.placement import PlacementError
+from serving.shelf import known_key
+
+_SUBJECT: Final = text("""
+    SELECT batch.about FROM placements JOIN recommendation_batches AS batch USING (batch_id)
+    WHERE placements.placement = :placement
+""")
+_AGREED: Final = text("""
+    SELECT FROM users WHERE user_key = :key AND consent
+    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = :key)
+""")
+
+
+class NothingPublishedError(TailorbirdError):
+    """A placement without lists."""
+
+
+def require_published(engine: Engine, settings: Settings, placement: str, about: str = "user") -> None:
+    """Raise PlacementError for a placement that there is not or that is about something else, and
+    NothingPublishedError with the next command for one without lists."""
+    with engine.connect() as connection:
+        found = connection.execute(_SUBJECT, {"placement": placement}).scalar()
+    subject = found or placements.one(settings, placement).about
+    if subject != about:
+        ask = "tailorbird goes-with ITEM" if subject == "item" else "tailorbird recommend USER"
+        raise PlacementError(f"The lists of {placement!r} are about {subject}s. Next: `{ask}`.")
+    if found is None:
+        step = situation.step(engine, settings)
+        known = f"Nothing is published in {placement!r}. " if step.command.startswith("tailorbird recommend") else ""
+        raise NothingPublishedError(f"{known}{step}")
+
+
+def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) -> str:
+    """Return why a user has no list in a placement with lists. Raises what `require_published` raises, and
+    UnknownUserError."""
+    require_published(engine, settings, placement)
+    with engine.connect() as connection:
+        key = known_key(connection, user_id)
+        agreed = connection.execute(_AGREED, {"key": key}).first() is not None
+    if not agreed:
+        return "No list is made for this user: there is no consent, or the user was erased."
+    return f"No list is published for this user yet. Next: `tailorbird score {placement}`."
