@@ -55,7 +55,7 @@ class BlendedRanker:
 
     def _say(self) -> np.float32:
         """The networks' share of the mean."""
-        return np.float32(self.networks.count / (self.networks.count + len(self.trees.boosters)))
+        return np.float32(self.networks.count / (self.networks.count + len(self.trees.stored)))
 
     def state(self) -> State:
         """The arrays of both."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models import logistic
 from models.logistic import Logistic
+from models.numerics.xgboost_library import xgboost
 from models.recommender import State
 from models.space import Float, Integer, Parameter
 from models.whole_rows import for_whole_rows, twice
@@ -52,13 +53,14 @@ class BoostedTrees:
     }
 
     first: Logistic
-    boosters: tuple[Any, ...]
+    stored: tuple[bytes, ...]
+    """The boosters in the library's own binary JSON. They are opened when they are first asked: the library's import
+    takes longer than most questions that need none."""
 
     @classmethod
     def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
         """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is a value of its own."""
-        import xgboost
-
+        xgb = xgboost()
         settings = {
             "objective": "binary:logistic",
             "base_score": 0.5,
@@ -75,10 +77,10 @@ class BoostedTrees:
         margin, boosters = first.log_odds(rows), []
         for own in range(seed, seed + config.boosters):
             some = np.flatnonzero(np.random.default_rng(own).random(len(rows)) < config.rows_per_tree)
-            matrix = xgboost.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some], max_bin=_BINS)
+            matrix = xgb.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some], max_bin=_BINS)
             matrix.set_base_margin(margin[some])
-            boosters.append(xgboost.train(settings | {"seed": own}, matrix, config.trees))
-        return cls(first, tuple(boosters))
+            boosters.append(xgb.train(settings | {"seed": own}, matrix, config.trees))
+        return cls(first, tuple(bytes(booster.save_raw("ubj")) for booster in boosters))
 
     def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """[n] of each row."""
@@ -92,6 +94,11 @@ class BoostedTrees:
         return odds
 
     @cached_property
+    def boosters(self) -> tuple[Any, ...]:
+        """The trees, ready to be asked."""
+        return tuple(_opened(raw) for raw in self.stored)
+
+    @cached_property
     def _for_whole_rows(self) -> tuple[Any, ...]:
         return tuple(for_whole_rows(booster) for booster in self.boosters)
 
@@ -100,23 +107,21 @@ class BoostedTrees:
 
         Of the trees these are Shapley values (Lundberg and Lee 2017).
         """
-        import xgboost
-
-        matrix = xgboost.DMatrix(rows)
+        matrix = xgboost().DMatrix(rows)
         said = [booster.predict(matrix, pred_contribs=True) for booster in self.boosters]
         added: NDArray[np.float32] = self.first.contributions(rows) + np.mean(said, axis=0)
         return added
 
     def state(self) -> State:
         """The regression's arrays, and the library's own binary JSON as bytes."""
-        stored = {name: bytes(booster.save_raw("ubj")) for name, booster in zip(_names(), self.boosters, strict=False)}
-        return self.first.state() | {name: np.frombuffer(raw, dtype=np.uint8) for name, raw in stored.items()}
+        stored = zip(_names(), self.stored, strict=False)
+        return self.first.state() | {name: np.frombuffer(raw, dtype=np.uint8) for name, raw in stored}
 
     @classmethod
     def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
         """The trees that gave this state."""
         stored = takewhile(state.__contains__, _names())
-        return cls(Logistic.from_state(state), tuple(_opened(state[name]) for name in stored))
+        return cls(Logistic.from_state(state), tuple(state[name].tobytes() for name in stored))
 
 
 _FIRST: Final = 100_000  # rows for the regression: the trees correct it
@@ -130,9 +135,7 @@ def _names() -> Iterator[str]:
     yield from (f"ranker.booster.{number}" for number in count(2))
 
 
-def _opened(raw: NDArray[np.uint8]) -> Any:
-    import xgboost
-
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(raw.tobytes()))
+def _opened(raw: bytes) -> Any:
+    booster = xgboost().Booster()
+    booster.load_model(bytearray(raw))
     return booster

@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.numerics.xgboost_library import xgboost
+
 _FARTHEST: Final = np.finfo(np.float32).max
 
 
 def for_whole_rows(booster: Any) -> Any:
     """The booster (XGBoost, numeric columns) for rows of `twice`: the same numbers of the same rows."""
-    import xgboost
-
     model = json.loads(booster.save_raw("json"))
     columns, learner = booster.num_features(), model["learner"]
     learner["learner_model_param"]["num_feature"] = str(2 * columns)
@@ -25,7 +25,7 @@ def for_whole_rows(booster: Any) -> Any:
         tree["tree_param"]["num_feature"] = str(2 * columns)
         sides = zip(tree["split_indices"], tree["default_left"], tree["left_children"], strict=True)
         tree["split_indices"] = [at if left or child < 0 else at + columns for at, left, child in sides]
-    made = xgboost.Booster()
+    made = xgboost().Booster()
     made.load_model(bytearray(json.dumps(model).encode()))
     return made
 

@@ -1,0 +1,1 @@
+"""What models compute with: native libraries, their threads, and sorting."""
