@@ -24,7 +24,7 @@ _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events,
 
 @flow
 def ingest(
-    mapping: str = "complete_journey",
+    mapping: str,
     paths: list[str] | None = None,
     source: str | None = None,
     consent: Consent | None = None,

@@ -10,8 +10,11 @@ from typing import Any
 
 from infra.calls import ask, basic
 from infra.endpoints import Endpoints
+from infra.prefect_api import deployment_file
+from infra.prefect_api.deployment_file import DEMO
 from infra.processes import tail
 from infra.servers import POOL
+from infra.settings import Settings
 from models.errors import TailorbirdError
 
 _VARIABLE = "tailorbird_deployed"
@@ -33,13 +36,16 @@ def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
         ask("POST", f"{api}/work_pools/", headers, pool)
 
 
-def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "subprocess.Popen[bytes] | None":
+def begin(
+    api: str, environment: Mapping[str, str], settings: Settings, log: Path, *, demo: bool
+) -> "subprocess.Popen[bytes] | None":
     """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows.
 
-    `environment` is all that it gets.
+    `environment` is all that it gets. With `demo` the deployment of the demo is among them.
     """
+    home = settings.home
     kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", authorization(environment))
-    if kept is not None and kept["value"] == fingerprint(home):
+    if kept is not None and kept["value"] == fingerprint(settings, demo=demo):
         return None
     if not (home / "prefect.yaml").is_file():
         raise DeployFailedError(
@@ -48,9 +54,10 @@ def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "s
     # Left out, so that Prefect keeps the template and each worker fills in its own folder.
     place = {name: value for name, value in environment.items() if name != "TAILORBIRD_HOME"}
     log.parent.mkdir(parents=True, exist_ok=True)
+    file = deployment_file.write(settings, settings.var / "prefect" / "deployments.yaml", demo=demo)
     with log.open("wb") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"],
+            [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)],
             cwd=home,
             env=place,
             stdin=subprocess.DEVNULL,
@@ -59,11 +66,21 @@ def begin(api: str, environment: Mapping[str, str], home: Path, log: Path) -> "s
         )
 
 
-def finish(deploy: "subprocess.Popen[bytes]", api: str, environment: Mapping[str, str], home: Path, log: Path) -> None:
+def finish(
+    deploy: "subprocess.Popen[bytes]",
+    api: str,
+    environment: Mapping[str, str],
+    settings: Settings,
+    log: Path,
+    *,
+    demo: bool,
+) -> None:
     """Wait for it, and note on the server what it has now; a server with an empty database knows nothing."""
     if deploy.wait(timeout=300) != 0:
         raise DeployFailedError(f"`prefect deploy --all` failed. The end of {log}:\n{tail(log)}")
-    headers, value = authorization(environment), {"value": fingerprint(home)}
+    headers, value = authorization(environment), {"value": fingerprint(settings, demo=demo)}
+    if not demo:
+        _remove(api, headers, DEMO)
     if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
         ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
 
@@ -103,9 +120,16 @@ def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message:
     ask("POST", f"{api}/flow_runs/{run_id}/set_state", authorization(environment), {"state": state, "force": True})
 
 
-def fingerprint(home: Path) -> str:
-    """Changes with prefect.yaml and with the flows: their signatures and docstrings make the forms."""
-    digest = hashlib.sha256()
+def _remove(api: str, headers: Mapping[str, str], name: str) -> None:
+    """Delete a deployment that an earlier version sent to every installation."""
+    if found := ask("GET", f"{api}/deployments/name/{name}/{name}", headers):
+        ask("DELETE", f"{api}/deployments/{found['id']}", headers)
+
+
+def fingerprint(settings: Settings, *, demo: bool) -> str:
+    """Changes with prefect.yaml, with the times of the settings and with the flows, whose docstrings make the forms."""
+    home = settings.home
+    digest = hashlib.sha256(f"{sorted(settings.schedules.items())} {demo}\0".encode())
     for path in [home / "prefect.yaml", *sorted((home / "flows").glob("*.py"))]:
         if path.is_file():
             digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")

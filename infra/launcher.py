@@ -124,7 +124,8 @@ class Launcher:
         where = f" on port {service.port}" if service.port else ""
         self.say(f"Starting {TITLES[name].replace('The', 'the')}{where}")
         self.started.append(name)
-        self.remember(name, replace(service, running=processes.start(command), digest=command.digest))
+        running = processes.start(command)
+        self.remember(name, replace(service, running=running, digest=command.digest, settings=dict(command.reads)))
 
     def _wait(self, name: str, ready: Callable[[], bool]) -> None:
         running = self.known[name].running

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Final
 
-from infra.settings import Settings
+from infra.settings import Settings, source
 from models.placement import Placement, PlacementError, placements
 
 _SHIPPED: Final = Path(__file__).with_suffix(".toml")
@@ -30,11 +30,11 @@ def _content(settings: Settings) -> dict[str, Any]:
     try:
         path = path.expanduser()
         if not path.is_file():
-            raise PlacementError(f"There is no file {path}: correct TAILORBIRD_PLACEMENTS, or unset it.")
+            raise PlacementError(f"There is no file {path}. Correct {source('placements')}, or unset it.")
         return tomllib.loads(path.read_text())
     except OSError as error:
         raise PlacementError(f"The placements in {path} cannot be read: {error.strerror}.") from error
     except RuntimeError:  # of a home that nobody has, or of endless brackets
-        raise PlacementError(f"The placements in {path} cannot be used: correct TAILORBIRD_PLACEMENTS.") from None
+        raise PlacementError(f"The placements in {path} cannot be used. Correct {source('placements')}.") from None
     except ValueError as error:
         raise PlacementError(f"The placements in {path} are not valid TOML: {error}.") from error

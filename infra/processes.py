@@ -19,6 +19,8 @@ from infra.permissions import PRIVATE
 from models.errors import TailorbirdError
 
 _MARK = "TAILORBIRD_SERVICE"
+HIDDEN = "hidden:"
+"""Begins what is kept of a setting that is a secret: enough to see that it has changed."""
 _LOG_BYTES = 10_000_000
 _LOGIN = re.compile("//.*@")
 """User and password in an address."""
@@ -53,7 +55,7 @@ class Command:
     """What to start. `mark` (one per service and var folder) is how stray children are found again.
 
     The process gets the variables named here and no others. `taken_over` come from the shell, so that another shell is
-    no reason to start it again.
+    no reason to start it again. `reads` are the settings that it reads for itself when it starts, without passwords.
     """
 
     mark: str
@@ -64,13 +66,15 @@ class Command:
     taken_over: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path = Path("/")
     user: int | None = None
+    reads: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
         """Differs when a restart is needed for the command to take effect; depends on no secret."""
         public = {name: _LOGIN.sub("//", value) for name, value in self.environment.items()}
+        reads = sorted((name, value) for name, value in self.reads.items() if not value.startswith(HIDDEN))
         # The umask is among them: a service that an earlier version started has another one, and all of a shell.
-        parts = [list(self.arguments), sorted(public.items()), str(self.folder), PRIVATE]
+        parts = [list(self.arguments), sorted(public.items()), str(self.folder), PRIVATE, *reads]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 

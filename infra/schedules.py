@@ -9,9 +9,11 @@ from urllib.error import HTTPError
 from zoneinfo import available_timezones
 
 from infra.calls import ask
+from infra.configuration.timing import Timing
 from infra.deployments import authorization
 from infra.endpoints import endpoints
-from infra.settings import load
+from infra.prefect_api.deployment_file import NAME, built_in
+from infra.settings import Settings, load, source
 from models.errors import TailorbirdError
 
 _PAGE: Final = 200
@@ -48,14 +50,29 @@ def put(deployment: str, slug: str, cron: str, zone: str = "UTC", parameters: Ma
 
 
 def listed() -> list[dict[str, Any]]:
-    """Every schedule: deployment, slug, cron, zone, parameters, next_run (None while it is paused), active."""
-    rows = []
+    """Every schedule: deployment, slug, cron, zone, set_by, parameters, next_run (None while it is paused), active."""
+    rows, settings = [], load()
+    usual = built_in(settings.home)
     for deployment, entry in _all():
         active = entry["active"] and not deployment["paused"]
         row = {"deployment": deployment["name"], "slug": entry["slug"] or entry["id"], **_when(entry["schedule"])}
-        row |= {"parameters": entry["parameters"], "active": active}
+        row |= {"set_by": _set_by(row, usual, settings), "parameters": entry["parameters"], "active": active}
         rows.append(row | {"next_run": _next(deployment["id"], entry["id"]) if active else None})
     return sorted(rows, key=lambda row: (row["deployment"], row["slug"]))
+
+
+def _set_by(row: Mapping[str, str], usual: Mapping[str, Timing], settings: Settings) -> str:
+    """Where the time of a schedule is set, and what to do when Prefect still has another one."""
+    slug = row["slug"]
+    if slug not in usual:
+        return "hand"
+    wanted = settings.schedules.get(slug, usual[slug])
+    place = source("schedules").partition(": ")[0] if slug in settings.schedules else NAME
+    return (
+        place
+        if (row["cron"], row["zone"]) == (wanted.cron, wanted.zone)
+        else f"{place}: {wanted.cron} {wanted.zone} after the next `tailorbird up`"
+    )
 
 
 def pause(slug: str) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 from sqlalchemy import URL, make_url
 
 from infra import credentials, service_environment
+from infra.configuration import in_use
+from infra.configuration.file import NO_FILE, VARIABLE
 from infra.credentials import secret
 from infra.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
 from infra.processes import Command
@@ -16,6 +18,15 @@ from infra.settings import Settings
 POOL = "tailorbird"
 HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
+_PASSED = {
+    "TAILORBIRD_VAR",
+    "TAILORBIRD_HOME",
+    "TAILORBIRD_EXPORTED_BY",
+    "PREFECT_API_URL",
+    "MLFLOW_TRACKING_URI",
+    VARIABLE,
+}
+"""Settings that clients always get as variables; of the others only what the settings file does not hold."""
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parent.parent
 _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
@@ -88,20 +99,30 @@ def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
     # Runs of the worker say that they live, and one that is silent for minutes is dead. Runs of commands do not say it,
     # since Prefect lets every flow that does wait for up to a second at its end.
     more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
-    return _client(settings, endpoints, "worker", worker, settings.home, more)
+    reads = in_use.overrides(settings) | {VARIABLE: str(settings.settings_file or NO_FILE)}
+    return _client(settings, endpoints, "worker", worker, settings.home, more, reads)
 
 
 def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
     """What hears decisions that people make in MLflow. It looks again soon enough not to try a call for minutes."""
     more = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-    return _client(settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more)
+    return _client(
+        settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more, in_use.described(settings)
+    )
 
 
 def _client(
-    settings: Settings, endpoints: Endpoints, name: str, module: str, folder: Path, more: Mapping[str, str]
+    settings: Settings,
+    endpoints: Endpoints,
+    name: str,
+    module: str,
+    folder: Path,
+    more: Mapping[str, str],
+    reads: Mapping[str, str],
 ) -> Command:
-    """A process of ours that uses all services."""
-    public = dict(endpoints.environment)
+    """A process of ours that uses all services, and reads the settings file for itself; `reads` are its settings."""
+    in_the_file = service_environment.variables() - service_environment.overrides(settings).keys() - _PASSED
+    public = {name: value for name, value in endpoints.environment.items() if name not in in_the_file}
     hidden = _LOGINS | service_environment.secret_settings()
     secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
     if secrets.pop("TAILORBIRD_DATABASE_URL", None):
@@ -118,6 +139,7 @@ def _client(
             settings, own_prefect=endpoints.prefect_login is not None, own_mlflow=endpoints.mlflow_login is not None
         ),
         folder=folder,
+        reads=reads,
     )
 
 

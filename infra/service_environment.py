@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import SecretStr
 
-from infra.settings import Settings, variable_of
+from infra.settings import Settings, in_file, variable_of
 
 _SYSTEM: Final = ("PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_*")
 _PYTHON: Final = (
@@ -81,6 +81,17 @@ def of_settings(settings: Settings) -> dict[str, str]:
     return {variable: value for variable, value in named.items() if value}
 
 
+def overrides(settings: Settings) -> dict[str, str]:
+    """The settings that the settings file does not hold in the same way: those of the shell, or of the caller."""
+    plain = of_settings(in_file(settings.settings_file, var=settings.var, home=settings.home))
+    return {variable: value for variable, value in of_settings(settings).items() if plain.get(variable) != value}
+
+
+def variables() -> set[str]:
+    """The variables of all settings."""
+    return {variable_of(name) for name in Settings.model_fields}
+
+
 def secret_settings() -> set[str]:
     """The variables whose values appear in no description of a service."""
     fields = Settings.model_fields.items()
@@ -117,4 +128,6 @@ def _written(value: object) -> str:
         return value.get_secret_value()
     if is_dataclass(value) and not isinstance(value, type):
         return json.dumps(asdict(value))
+    if isinstance(value, dict):
+        return json.dumps({slug: asdict(timing) for slug, timing in value.items()}) if value else ""
     return "" if value is None else str(value)

@@ -25,6 +25,7 @@ from infra import (
     state,
     trust,
 )
+from infra.configuration import file, in_use
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
 from infra.endpoints import (
@@ -40,8 +41,9 @@ from infra.endpoints import (
 )
 from infra.fingerprints import KEYS
 from infra.launcher import TITLES, Launcher
+from infra.prefect_api import demo_installation, deployment_file
 from infra.probes import NEEDED, ensure, reachable
-from infra.settings import Settings
+from infra.settings import Settings, variable_of
 from infra.state import Say, Service
 
 __all__ = ["NEEDED", "Endpoints", "ServicesDownError", "endpoints", "ensure", "export", "reachable", "start", "stop"]
@@ -50,13 +52,18 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 """Processes that have no address of their own."""
 
 
-def start(settings: Settings, say: Say) -> Endpoints:
-    """Start what is neither configured elsewhere nor running yet, and wait until all of it answers."""
+def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
+    """Start what is neither configured elsewhere nor running yet, and wait until all of it answers.
+
+    `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
+    """
     placements.configured(settings)  # a mistake in it shows now, and not in the first run at night
+    deployment_file.check(settings)
     alert_addresses.addresses(settings)
     with permissions.private_files(), state.locked(settings.var, say):
         permissions.repair(settings)
-        if not _Startup(settings, say).run():
+        file.record(settings.var, settings.settings_file)
+        if not _Startup(settings, say, demo=demo).run():
             say("Everything is already running")
     return endpoints(settings)
 
@@ -93,7 +100,8 @@ def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | 
 class _Startup:
     """One `up`: the order in which services are started, and what each of them needs from the others."""
 
-    def __init__(self, settings: Settings, say: Say) -> None:
+    def __init__(self, settings: Settings, say: Say, *, demo: bool) -> None:
+        self.demo = demo
         known = state.load(settings.var)
         self.given = settings
         self.settings = elsewhere(settings, known)
@@ -118,6 +126,8 @@ class _Startup:
         self._docs()
         database.migrate(url)
         lake_checks.check_installation(database.engine(url), self.settings)
+        if self.demo:
+            demo_installation.mark(database.engine(url), self.settings.var)
         if access.ensure(self.settings, admin, make_url(url), self.say):
             self.launcher.started.append("roles")
         self._await("prefect")
@@ -168,21 +178,32 @@ class _Startup:
 
     def _work(self, now: Endpoints) -> None:
         """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""
-        api, home = now.prefect_api_url.rstrip("/"), self.settings.home
+        api, demo = now.prefect_api_url.rstrip("/"), demo_installation.is_demo(self.settings.var)
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(api, now.environment)
         worker = servers.worker_command(self.settings, now)
-        deploy = deployments.begin(api, {**worker.taken_over, **now.environment}, home, log)
+        deploy = deployments.begin(api, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo)
         self._clients(now)
         if deploy is not None:
             self.launcher.started.append("deployments")
             self.say("Telling Prefect about the flows in prefect.yaml")
-            deployments.finish(deploy, api, now.environment, home, log)
+            deployments.finish(deploy, api, now.environment, self.settings, log, demo=demo)
         if automations.ensure(now, self.settings):
             self.launcher.started.append("automations")
             self.say("Telling Prefect what starts by itself and who is told of what")
+        self._remember_alerts()
+
+    def _remember_alerts(self) -> None:
+        """Prefect sends alerts from now on to where the settings say; no process is started again for that."""
+        known, variable = self.launcher.known["reconciler"], variable_of("alerts")
+        now = {name: value for name, value in in_use.described(self.settings).items() if name == variable}
+        kept = {name: value for name, value in known.settings.items() if name != variable}
+        self.launcher.remember("reconciler", replace(known, settings=kept | now))
 
     def _clients(self, now: Endpoints) -> None:
+        known = self.launcher.known.get("reconciler")
+        for line in in_use.changes(known.settings, self.settings) if known and known.settings else ():
+            self.say(line)
         for name, build in _CLIENTS.items():
             before = partial(_report_killed, self.settings, self.launcher.known) if name == "worker" else None
             self.launcher.client(name, build(self.settings, now), before)

@@ -1,5 +1,6 @@
 """Settings of an installation: environment variables first, then `tailorbird.toml`, then defaults."""
 
+import contextlib
 import json
 import os
 from dataclasses import fields
@@ -18,11 +19,12 @@ from pydantic_settings import (
 from infra import addresses, setting_checks
 from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
+from infra.configuration.timing import Timing, timings
 from models.datasets.limits import DatasetLimits
 from models.drift.watch import Watch
 from models.gate.limits import Limits
 
-__all__ = ["Settings", "SettingsRefusedError", "annotations", "load", "source", "variable_of"]
+__all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load", "source", "variable_of"]
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 PortOrNone = Annotated[int, Field(ge=0, le=65535)]
@@ -70,6 +72,8 @@ class Settings(BaseSettings):
     """Limits of data sets. As a variable, JSON such as {"largest_ratio": 5}."""
     monitor: Annotated[Watch, NoDecode] = Watch()
     """How closely drift is watched. As a variable, JSON such as {"days_between_false_retrains": 182}."""
+    schedules: Annotated[dict[str, Timing], NoDecode] = Field(default_factory=dict)
+    """When built-in schedules run: a cron line in UTC, or { cron = "30 4 * * *", zone = "Europe/Berlin" }."""
     prefect_api_url: str | None = Field(
         default=None, validation_alias="PREFECT_API_URL", examples=["http://prefect.example:4200/api"]
     )
@@ -159,6 +163,18 @@ class Settings(BaseSettings):
             raise ValueError(f"there is no limit {', '.join(unknown)}; there are {', '.join(known)}")
         return values
 
+    @field_validator("schedules", mode="before")
+    @classmethod
+    def _schedules(cls, given: Any) -> Any:
+        """Return the times of schedules by slug; a variable holds them as JSON."""
+        try:
+            values = json.loads(given) if isinstance(given, str) else given
+        except (ValueError, RecursionError):
+            values = None
+        if not isinstance(values, dict):
+            raise ValueError('write it as JSON, such as {"score-nightly": "30 4 * * *"}')
+        return timings(values)
+
     @field_validator(*addresses.READERS)
     @classmethod
     def _address(cls, value: Any, about: ValidationInfo) -> Any:
@@ -173,6 +189,14 @@ class Settings(BaseSettings):
         if isinstance(value, str) and value.encode(errors="replace").decode() != value:
             raise ValueError("write it as UTF-8 text")
         return value
+
+    @field_validator("placements")
+    @classmethod
+    def _placements(cls, place: str) -> str:
+        """Return the absolute path of the file, as the worker has another working directory."""
+        with contextlib.suppress(RuntimeError):  # of a home that nobody has: the reader of the file refuses it
+            return str(Path(place).expanduser().absolute()) if place else place
+        return place
 
     @field_validator("lake", "bundles")
     @classmethod
@@ -215,6 +239,26 @@ def _explain(error: ValidationError) -> str:
         fault = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
         lines.append(f"{about}{fault}. Correct it or unset it.")
     return "\n".join(lines)
+
+
+class _InFile(Settings):
+    """The settings as the settings file and the defaults say them, whatever the environment holds."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_args: Any,
+        **_others: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read nothing but what is passed in."""
+        return (init_settings,)
+
+
+def in_file(path: Path | None, **fixed: Any) -> Settings:
+    """Return the settings that a file and the defaults say, without the environment, and with `fixed` values."""
+    return _InFile(**(_of_file(path) | fixed))
 
 
 def variable_of(name: str) -> str:

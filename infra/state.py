@@ -5,7 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ class Service:
     port: int
     running: Running | None = None
     digest: str = ""
+    settings: dict[str, str] = field(default_factory=dict)
+    """What it was started with, without passwords."""
 
     @property
     def alive(self) -> bool:
@@ -59,6 +61,8 @@ def locked(var: Path, say: Say) -> Iterator[None]:
         yield
 
 
-def _service(address: str, port: int, running: dict[str, Any] | None, digest: str) -> Service:
+def _service(
+    address: str, port: int, running: dict[str, Any] | None, digest: str, settings: dict[str, str] | None = None
+) -> Service:
     process = Running(int(running["pid"]), running["created"], running.get("mark", "")) if running else None
-    return Service(address, port, process, digest)
+    return Service(address, port, process, digest, settings or {})

@@ -222,7 +222,7 @@ _BOOKS = {
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (
         "What runs by itself",
-        ("slug", "deployment", "cron", "zone", "parameters", "next_run", "active"),
+        ("slug", "deployment", "cron", "zone", "set_by", "parameters", "next_run", "active"),
     ),
 }
 

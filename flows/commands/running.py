@@ -36,12 +36,12 @@ def say(line: str) -> None:
         print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
 
 
-def start() -> Any:
+def start(*, demo: bool = False) -> Any:
     """Start the services and connect this process with them; returns where they are."""
     from infra import services
     from infra.settings import load
 
-    endpoints = services.start(load(), say)
+    endpoints = services.start(load(), say, demo=demo)
     services.export(endpoints)
     return endpoints
 

@@ -33,7 +33,7 @@ def resume(slug: Slug, as_json: Json = False) -> None:
 
 @app.command()
 def remove(slug: Slug, as_json: Json = False) -> None:
-    """Delete a schedule. One that prefect.yaml names comes back with the next change there: pause it instead."""
+    """Delete a schedule. A built-in one comes back with the next change: pause it, or move it in tailorbird.toml."""
     _change("remove", slug, as_json)
 
 

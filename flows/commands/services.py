@@ -26,7 +26,7 @@ def demo(
     """Start everything and take real shopping data the whole way to recommendations in Postgres."""
     from serving import screen
 
-    endpoints = running.start()
+    endpoints = running.start(demo=True)
     run = running.flow("demo")
     outcome = run(approve=approve, mapping=mapping, location=location)
     screen.outcome(outcome, endpoints)

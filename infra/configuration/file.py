@@ -15,6 +15,9 @@ NO_FILE: Final = "none"
 RECORD: Final = "settings-file"
 """The file in `var` that holds the path of the installation's settings file."""
 
+_BEGIN: Final = re.compile(r"""\s*(?:\[(?P<table>[^\[\]]+)\]|(?P<key>[\w.\s"'-]+?)\s*=)""")
+_SPACE_OR_QUOTE: Final = re.compile(r"""[\s"']""")
+
 
 class SettingsRefusedError(TailorbirdError):
     """A setting, in the environment or in the settings file, holds something that cannot be used."""
@@ -69,14 +72,16 @@ def read(path: Path) -> dict[str, Any]:
 
 def place(path: Path, key: str) -> str:
     """Return where a key stands, as `tailorbird.toml:12`; without a line when none begins with the key."""
-    names = [rf"[\"']?{re.escape(name)}[\"']?" for name in key.split(".")]
-    begin = re.compile(r"\s*\[?\s*" + r"\s*\.\s*".join(names) + r"\s*[=.\]]")
-    lines = path.read_text(encoding="utf-8").splitlines()
-    found = (number for number, line in enumerate(lines, 1) if begin.match(line))
-    line = next(found, None)
-    if line is None and "." in key:
-        return place(path, key.rpartition(".")[0])
-    return f"{path.name}:{line}" if line else path.name
+    section = ""
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        found = _BEGIN.match(line)
+        if found is None:
+            continue
+        name = _SPACE_OR_QUOTE.sub("", section + found["key"] if found["key"] else found["table"])
+        section = f"{name}." if found["table"] else section
+        if f"{name}.".startswith(f"{key}."):
+            return f"{path.name}:{number}"
+    return place(path, key.rpartition(".")[0]) if "." in key else path.name
 
 
 def _existing(named: str) -> Path:

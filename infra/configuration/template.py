@@ -13,6 +13,7 @@ from typing import Any, Final
 from infra.configuration import file
 from infra.configuration.file import SettingsRefusedError
 from infra.configuration.keys import UNWRITABLE, limits_of
+from infra.prefect_api.deployment_file import NAME, built_in
 from infra.settings import Settings, annotations, variable_of
 
 _WIDTH: Final = 118
@@ -76,9 +77,17 @@ def _sections() -> Iterator[str]:
             for limit in fields(table):
                 yield _commented(inner[limit.name], [f"{name}.{limit.name} = {_toml(limit.default)}"], gap=False)
             continue
+        if name == "schedules":
+            yield _commented(about[name], _schedule_lines())
+            continue
         example = next(iter(field.examples or []), None)
         value = f"{_toml(example)}  # an example" if example is not None else _toml(_plain(field.get_default()))
         yield _commented(about[name], [f"{name} = {value}"])
+
+
+def _schedule_lines() -> list[str]:
+    folder = Path() if (Path() / NAME).is_file() else Path(__file__).resolve().parents[2]
+    return [f"schedules.{slug} = {_toml(timing.cron)}" for slug, timing in built_in(folder).items()]
 
 
 def _commented(text: str, lines: list[str], *, gap: bool = True) -> str:

@@ -6,6 +6,7 @@ set -eu
 
 python - <<'PY'
 from infra import access, addresses, database, settings
+from infra.prefect_api import deployment_file
 
 given = settings.load()
 if given.database_url is None:
@@ -13,10 +14,11 @@ if given.database_url is None:
 url = addresses.database(given.database_url.get_secret_value())
 database.migrate(given.database_url.get_secret_value())
 access.ensure(given, url, url, print)
+deployment_file.write(given, given.var / "prefect" / "deployments.yaml", demo=False)
 PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
-env -u TAILORBIRD_HOME prefect --no-prompt deploy --all
+env -u TAILORBIRD_HOME prefect --no-prompt deploy --all --prefect-file "$TAILORBIRD_VAR/prefect/deployments.yaml"
 python - <<'PY'
 from infra import automations, endpoints, settings
 

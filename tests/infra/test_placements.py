@@ -33,7 +33,7 @@ def test_a_file_in_ones_home_is_found(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_file_that_is_not_there_or_cannot_be_read_says_what_to_mend(tmp_path: Path) -> None:
-    with pytest.raises(PlacementError, match=r"There is no file .*gone\.toml: correct TAILORBIRD_PLACEMENTS"):
+    with pytest.raises(PlacementError, match=r"There is no file .*gone\.toml. Correct TAILORBIRD_PLACEMENTS"):
         configured(Settings(placements=str(tmp_path / "gone.toml")))
     with pytest.raises(PlacementError, match=r"own\.toml are not valid TOML: .*line 2"):
         configured(of(tmp_path, "[home]\nk = \n"))

@@ -8,12 +8,19 @@ import pytest
 from sqlalchemy import make_url
 
 from infra import servers, service_environment
+from infra.configuration.timing import Timing
 from infra.endpoints import endpoints
 from infra.processes import Command
-from infra.settings import Settings
+from infra.settings import Settings, in_file
+from models.datasets.limits import DatasetLimits
 from models.drift.watch import Watch
 from models.gate.limits import Limits
 
+ELSEWHERE: dict[str, Any] = {
+    "database_url": "postgresql://me:db-word@db.example/shop",
+    "prefect_api_url": "http://prefect.example/api",
+    "mlflow_tracking_uri": "http://mlflow.example",
+}
 SECRETS = {
     "SMTP_PASSWORD": "mail-word",
     "GITHUB_TOKEN": "git-word",
@@ -48,12 +55,7 @@ def shell(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def given(var: Path, **settings: Any) -> Settings:
     """An installation whose servers run elsewhere, so that nothing has to be started."""
-    elsewhere = {
-        "database_url": "postgresql://me:db-word@db.example/shop",
-        "prefect_api_url": "http://prefect.example/api",
-        "mlflow_tracking_uri": "http://mlflow.example",
-    }
-    return Settings(var=var, **(elsewhere | settings))
+    return Settings(var=var, **(ELSEWHERE | settings))
 
 
 def clients(settings: Settings) -> list[Command]:
@@ -79,7 +81,9 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "review_days": 3.5,
         "retrain_lease_seconds": 77.0,
         "gate": Limits(group_margin=0.125),
+        "dataset": DatasetLimits(largest_ratio=3.0),
         "monitor": Watch(window_days=9),
+        "schedules": {"score-nightly": Timing("0 2 * * *")},
         "prefect_api_url": "http://prefect.example/api",
         "mlflow_tracking_uri": "http://mlflow.example",
         "prefect_page": "https://prefect.shop.example",
@@ -173,3 +177,25 @@ def test_a_changed_setting_starts_the_clients_again_and_another_shell_or_passwor
     assert digests() == before
     with_login = digests(prefect_api_url="http://ann:first@prefect.example/api")
     assert digests(prefect_api_url="http://ann:second@prefect.example/api") == with_login
+
+
+def test_the_worker_is_given_only_what_the_settings_file_does_not_hold(tmp_path: Path) -> None:
+    (tmp_path / "tailorbird.toml").write_text('placements = "p.toml"\nreview = "auto"\nalerts = "json://me:word@ops"\n')
+    read = in_file(tmp_path / "tailorbird.toml")
+    settings = given(tmp_path / "var", **{**read.model_dump(exclude={*ELSEWHERE, "var"}), "review": "never"})
+    for command in clients(settings):
+        passed = environment(command)
+        assert passed["TAILORBIRD_SETTINGS"] == str(tmp_path / "tailorbird.toml")
+        assert passed["TAILORBIRD_REVIEW"] == "never"
+        assert {"TAILORBIRD_PLACEMENTS", "TAILORBIRD_ALERTS", "TAILORBIRD_MEMORY"}.isdisjoint(passed)
+        assert not [value for value in command.reads.values() if "word" in value]
+
+
+def test_a_changed_file_starts_the_reconciler_again_and_the_worker_goes_on(tmp_path: Path) -> None:
+    def digests(text: str) -> list[str]:
+        (tmp_path / "tailorbird.toml").write_text(text)
+        read = in_file(tmp_path / "tailorbird.toml").model_dump(exclude={*ELSEWHERE, "var"})
+        return [command.digest for command in clients(given(tmp_path / "var", **read))]
+
+    before, after = digests('review = "auto"\n'), digests('review = "never"\n')
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False]

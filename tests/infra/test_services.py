@@ -22,6 +22,7 @@ import pytest
 
 from infra import services, state
 from infra.calls import ask, basic
+from infra.configuration import shown
 from infra.credentials import FOLDER, kept_secret, variable
 from infra.embedded import EmbeddedPostgres
 from infra.fingerprints import KEYS
@@ -35,12 +36,16 @@ FLOW = '''
 import os, time
 from prefect import flow
 
+from infra.settings import load
+
 @flow
 def {name}(seconds: float = 0.0) -> None:
     """Pretends to {name}."""
     print("ran {name} in", os.getcwd(), "for", os.environ["TAILORBIRD_VAR"], flush=True)
+    print("{name} used the placements in", load().placements or "no file", flush=True)
     time.sleep(seconds)
 '''
+NOTHING: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
 
 
 @dataclass
@@ -51,9 +56,9 @@ class Place:
     lines: list[str] = field(default_factory=list)
     first: list[str] = field(default_factory=list)
 
-    def up(self, **changes: Any) -> Endpoints:
+    def up(self, *, demo: bool = False, **changes: Any) -> Endpoints:
         self.lines.clear()
-        return services.start(self.settings.model_copy(update=changes), self.lines.append)
+        return services.start(self.settings.model_copy(update=changes), self.lines.append, demo=demo)
 
     def down(self) -> None:
         self.lines.clear()
@@ -78,8 +83,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     (home / "flows").mkdir()
     for name in FLOWS:
         (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
-    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
-    place = Place(Settings(var=home / "var", home=home, **nothing))
+    place = Place(Settings(var=home / "var", home=home, **NOTHING))
     with ExitStack() as stack:
         for port in (4200, 4210, 5000):  # somebody else's, unless they are taken already
             try:
@@ -127,7 +131,8 @@ def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: 
 
 def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
     found = prefect(running, "POST", "/deployments/filter", {})
-    assert {d["name"]: d["description"] for d in found} == {name: f"Pretends to {name}." for name in FLOWS}
+    wanted = {name: f"Pretends to {name}." for name in FLOWS if name != "demo"}
+    assert {d["name"]: d["description"] for d in found} == wanted
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in found])
     wait_for(running, begin(running, "ingest"), "COMPLETED")
     log = (place.settings.var / "log" / "worker.log").read_text()
@@ -377,3 +382,57 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     assert place.lines == ["Nothing was running"]
     assert place.up() == running
     assert not any("is gone" in line or "Telling Prefect" in line for line in place.lines)
+
+
+def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
+    place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used() -> str:
+        wait_for(running, begin(running, "score"), "COMPLETED")
+        lines = (place.settings.var / "log" / "worker.log").read_text().splitlines()
+        return [line for line in lines if "used the placements in" in line][-1]
+
+    for name in ("placements.toml", "others.toml"):
+        shutil.copy(ROOT / "infra" / "placements.toml", tmp_path / name)
+    path = tmp_path / "tailorbird.toml"
+    path.write_text('placements = "placements.toml"\nschedules.score-nightly = "0 2 * * *"\n')
+    monkeypatch.setenv("TAILORBIRD_SETTINGS", str(path))
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    own.up()
+    change = f"Setting placements changes from (not set) to {tmp_path / 'placements.toml'} (tailorbird.toml:1)"
+    assert change in own.lines
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", "/of/this/shell.toml")
+    assert str(tmp_path / "placements.toml") in used()
+    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
+    assert nightly["schedule"]["cron"] == "0 2 * * *"
+
+    monkeypatch.delenv("TAILORBIRD_PLACEMENTS")
+    path.write_text('placements = "others.toml"\nschedules.score-nightly = "0 2 * * *"\n')
+    assert str(tmp_path / "others.toml") in used()
+    before = own.pids()
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    [row] = [row for row in shown.rows(own.settings) if row.running]
+    assert (row.key, row.running) == ("placements", {"reconciler": str(tmp_path / "placements.toml")})
+    own.up()
+    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler"}
+    assert [row for row in shown.rows(own.settings) if row.running] == []
+
+    monkeypatch.delenv("TAILORBIRD_SETTINGS")
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
+    assert Settings(**NOTHING).settings_file == path
+    place.up()
+    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
+    assert nightly["schedule"]["cron"] == "30 4 * * *"
+
+
+def test_only_a_demo_has_the_deployment_that_loads_its_data(place: Place, running: Endpoints) -> None:
+    path = "/deployments/name/demo/demo"
+    assert prefect(running, "GET", path) is None
+    place.up(demo=True)
+    assert prefect(running, "GET", path)["description"] == "Pretends to demo."
+    place.up()
+    assert place.lines == ["Everything is already running"]
+    (place.settings.var / "demo-installation").unlink()
+    place.up()
+    assert prefect(running, "GET", path) is None

@@ -102,7 +102,7 @@ def test_a_recorded_file_that_is_gone_is_named_and_not_replaced_by_defaults(fold
         ('\nplacement = "p.toml"\n', "tailorbird.toml:2: there is no key 'placement'; the nearest is 'placements'."),
         ('TAILORBIRD_REVIEW = "auto"\n', "there is no key 'TAILORBIRD_REVIEW'; the nearest is 'review'"),
         ("gate.group_mrgin = 0.1\n", "tailorbird.toml:1: there is no limit in gate 'group_mrgin'; .* 'group_margin'"),
-        ("[gate]\nusers = 3\nlong_tail = 1\n", "tailorbird.toml:1: there is no limit in gate 'long_tail'; .*_share'"),
+        ("[gate]\nusers = 3\nlong_tail = 1\n", "tailorbird.toml:3: there is no limit in gate 'long_tail'; .*_share'"),
         ('\n\nprefect_port = "4200"\n', "tailorbird.toml:3: prefect_port has to be a whole number"),
         ("prefect_port = true\n", "prefect_port has to be a whole number"),
         ("review_days = [7]\n", "review_days has to be a number"),
