@@ -5,12 +5,13 @@ MLflow is imported by the first call: that takes seconds, and most commands impo
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from infra import experiment_page
 from infra.calls import healthy
 from infra.endpoints import MODEL, page_of
 from infra.settings import load
@@ -66,14 +67,19 @@ class Registry:
     def _experiment(self) -> str:
         from mlflow.exceptions import MlflowException
 
+        from models.evaluation.metric_groups import TEN
+
         found = self._client.get_experiment_by_name(NAME)
         if found is None:
-            try:
-                return str(self._client.create_experiment(NAME))
-            except MlflowException:  # another process made it first
-                found = self._client.get_experiment_by_name(NAME)
+            with suppress(MlflowException):  # another process made it first
+                self._client.create_experiment(NAME)
+            found = self._client.get_experiment_by_name(NAME)
         if found is None:
             raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
+        tags = experiment_page.missing_tags(found.tags, TEN, int(time.time() * 1000))
+        with suppress(MlflowException):  # only looks depend on them
+            for name, value in tags.items():
+                self._client.set_experiment_tag(found.experiment_id, name, value)
         return str(found.experiment_id)
 
     def finished_run(self, run_key: str) -> "Run | None":
@@ -171,6 +177,10 @@ class Registry:
     def run(self, run_id: str) -> "Run":
         """A run with its parameters, metrics and tags."""
         return self._client.get_run(run_id)
+
+    def experiment_page(self) -> str:
+        """Return the address of all runs, with the figures that models are compared by as columns."""
+        return experiment_page.address(self._pages, self._experiment)
 
     def page(self, run_id: str) -> str:
         """The address of a run's page."""

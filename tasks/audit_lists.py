@@ -91,7 +91,7 @@ def _published(here: Installation, placement: str, looked: Seen, found: Audit) -
         )
         (folder / REPORT).write_text(render(page), encoding="utf-8")
         registry.log_folder(run_id, folder, FOLDER)
-        registry.log(run_id, found.summary)
+        registry.log(run_id, {f"audit/{name}": value for name, value in found.summary.items()})
     return page, registry.artifact_page(run_id, f"{FOLDER}/{REPORT}")
 
 

@@ -82,9 +82,8 @@ def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, kn
         page = _page(here, window, known, folder)
         (folder / _FILE).write_text(render(page))
         registry.log_folder(run_id, folder)
-        figures = {
-            key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"] if s["value"] is not None
-        }
+        signals = {key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"]}
+        figures = {f"signals/{name}": value for name, value in signals.items() if value is not None}
         registry.log(run_id, figures | {"joint": report["joint"], "joint_limit": report["joint_limit"]})
     return registry.artifact_page(run_id, _FILE)
 

@@ -20,6 +20,7 @@ from models import catalog
 from models.answers import Answers, in_turn
 from models.dataset import Dataset
 from models.evaluation.appraisal import Appraisal
+from models.evaluation.metric_groups import grouped
 from models.evaluation.metrics import METRIC
 from models.evaluation.summary import flat
 from models.most_popular import popularity
@@ -119,9 +120,9 @@ def _train(
         store_evaluation(folder / EVALUATION_PATH, appraisal, kind)
         figures = evaluation_digest(folder / EVALUATION_PATH)
         registry.log_folder(run_id, folder)
-    registry.log(run_id, summary)
+    registry.log(run_id, grouped(summary))
     for point in appraisal.curve:
-        registry.log(run_id, flat(f"learning_curve_{METRIC}", point.figure), step=point.users)
+        registry.log(run_id, grouped(flat(f"learning_curve_{METRIC}", point.figure)), step=point.users)
     return stored.digest, figures
 
 

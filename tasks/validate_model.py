@@ -16,6 +16,7 @@ from infra.version import git_commit
 from models import catalog
 from models.dataset import Dataset
 from models.evaluation.cross_validation import folds_of, mean_and_sd, measure
+from models.evaluation.metric_groups import grouped
 from models.evaluation.metrics import METRIC
 from models.recommender import Recommender
 from models.splits import Fold
@@ -65,10 +66,10 @@ def _validate(registry: Registry, run_id: str, dataset: Dataset, fit: Fit, folds
     found = []
     with progress(f"cross-validate on {len(folds)} folds", len(folds)) as advance:
         for step, figures in enumerate(measure(fit, dataset, folds)):
-            registry.log(run_id, figures, step=step)
+            registry.log(run_id, grouped(figures), step=step)
             found.append(figures)
             advance(note=f"{METRIC} {figures[METRIC]:.4f}")
-    registry.log(run_id, mean_and_sd(found))
+    registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(found).items()})
     with TemporaryDirectory() as scratch:
         rows = [asdict(fold) | figures for fold, figures in zip(folds, found, strict=True)]
         (Path(scratch) / FOLDS).write_text(json.dumps(rows, indent=1))

@@ -13,6 +13,7 @@ from infra import endpoints
 from infra.calls import ask, basic
 from infra.settings import Settings
 from infra.training_schema import trained_bundles
+from models.evaluation.metric_groups import mlflow_name
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -54,7 +55,8 @@ def test_a_run_keeps_figures_with_their_intervals(trained: dict[str, Any], clien
     run_id = trained["runs"][MODELS.index("logistic_regression")]
     figures = client.get_run(run_id).data.metrics
     for name in ("ndcg_at_10", "new_map_at_10", "roc_auc", "pairs_pr_auc", "pairs_brier", "gini_at_10", "overfit_gap"):
-        assert figures[f"{name}_low"] <= figures[name] <= figures[f"{name}_high"], name
+        low, value, high = (figures[mlflow_name(name + end)] for end in ("_low", "", "_high"))
+        assert low <= value <= high, name
 
 
 def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data(
@@ -83,7 +85,7 @@ def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], st
 def test_a_fast_model_has_a_learning_curve(trained: dict[str, Any], client: MlflowClient) -> None:
     run_id = trained["runs"][MODELS.index("own_frequency")]
     assert f"evaluation/{CURVE}" in [file.path for file in client.list_artifacts(run_id, "evaluation")]
-    points = client.get_metric_history(run_id, "learning_curve_ndcg_at_10")
+    points = client.get_metric_history(run_id, mlflow_name("learning_curve_ndcg_at_10"))
     assert len({point.step for point in points}) >= 2
 
 
@@ -117,10 +119,10 @@ def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, clie
     assert [point.value for point in sorted(history, key=lambda point: point.step)] == [
         pytest.approx(fold["ndcg_at_10"]) for fold in folds
     ]
-    assert run.data.metrics["ndcg_at_10_sd"] > 0
+    assert run.data.metrics["folds/ndcg_at_10_sd"] > 0
     said = stocked.run("validate", *options)
     assert "Mean ± sd over 4 folds" in said
-    assert f"{run.data.metrics['ndcg_at_10_mean']:.4f} ± {run.data.metrics['ndcg_at_10_sd']:.4f}" in said
+    assert f"{run.data.metrics['folds/ndcg_at_10_mean']:.4f} ± {run.data.metrics['folds/ndcg_at_10_sd']:.4f}" in said
 
 
 def test_a_run_that_training_did_not_record_is_trained_again(
