@@ -4,6 +4,7 @@ from prefect import flow
 
 from tasks.report_batches import Batch, report_batches
 from tasks.score_placement import placements_to_score, score_placement
+from tasks.scoring.champion_bundle import one_bundle
 
 
 @flow
@@ -14,6 +15,8 @@ def score(placements: list[str] | None = None, k: int | None = None) -> list[Bat
         placements: Where lists are shown; by default all placements there are.
         k: Length of the lists, in place of what each placement says.
     """
-    # One that is refused keeps none of the others from being published.
-    states = [score_placement(name, k, return_state=True) for name in placements_to_score(placements)]
+    names = placements_to_score(placements)
+    with one_bundle():
+        # One that is refused keeps none of the others from being published.
+        states = [score_placement(name, k, return_state=True) for name in names]
     return report_batches([state.result(raise_on_failure=False) for state in states])

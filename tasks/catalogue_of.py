@@ -12,6 +12,7 @@ from models import columns
 from models.placement import Placement
 from models.shelf_rules import Catalogue
 from models.training_data import index_of, words
+from tasks.dataset_events import Known
 from tasks.histories import ages, nobody_kept
 
 _KINDS = {
@@ -23,10 +24,12 @@ _KINDS = {
 }
 
 
-def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placement) -> Catalogue:
+def catalogue_of(
+    here: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
+) -> Catalogue:
     """What is known now of these items (sorted).
 
-    An item that the catalogue does not know, or that nobody kept, is not available.
+    An item that the catalogue does not know, or that nobody kept, is not available. `known` saves reading it again.
     """
     with here.engine.connect() as connection:
         rows = read_table(connection, select(*(goods.c[name] for name in _KINDS)), _KINDS)
@@ -40,8 +43,8 @@ def catalogue_of(here: Installation, items: NDArray[np.str_], placement: Placeme
         category=words(found[columns.CATEGORY]),
         brand=words(found[columns.BRAND]),
         price=price,
-        age_days=ages(here, items) if placement.rules.lifetime_days else unknown,
-        available=available & ~nobody_kept(here, items),
+        age_days=ages(here, items, known) if placement.rules.lifetime_days else unknown,
+        available=available & ~nobody_kept(here, items, known),
     )
 
 

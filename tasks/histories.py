@@ -51,11 +51,18 @@ _FIRST_SEEN: Final = f"SELECT said.item_id, epoch(min(occurred_at)) AS first_at 
 
 
 def hidden(
-    here: Installation, users: NDArray[np.str_], items: NDArray[np.str_], windows: Mapping[str, float | str]
+    here: Installation,
+    users: NDArray[np.str_],
+    items: NDArray[np.str_],
+    windows: Mapping[str, float | str],
+    known: Known | None = None,
 ) -> Any:
     """Boolean CSR, users x items: what a user did to an item, by the type of event, in so many days up to the newest
-    event there is, or ever. None without windows or events. Purchases that were taken back did not happen."""
-    with lake_engine(here, bool(windows)) as connection:
+    event there is, or ever. None without windows or events. Purchases that were taken back did not happen.
+
+    Here and below, `known` saves reading it again.
+    """
+    with lake_engine(here, bool(windows), known) as connection:
         if connection is None:
             return None
         which = " OR ".join(
@@ -65,22 +72,22 @@ def hidden(
         return _pairs(connection, here, _HIDDEN.format(which=which), users, items)
 
 
-def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_]) -> Any:
+def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_], known: Known | None = None) -> Any:
     """Boolean CSR, users x items: what was bought, and not so lately that it is not needed yet.
 
     It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
     what was bought once has no usual time between, and is due.
     """
-    with lake_engine(here, True) as connection:
+    with lake_engine(here, True, known) as connection:
         if connection is None:
             return sparse.csr_array((len(users), len(items)), dtype=bool)
         bought = f"event_type = '{columns.PURCHASE}'"
         return _pairs(connection, here, _DUE.format(which=bought), users, items)
 
 
-def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
+def ages(here: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.float64]:
     """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
-    with lake_engine(here, True) as connection:
+    with lake_engine(here, True, known) as connection:
         if connection is None:
             return np.full(len(items), np.nan)
         files = {"files": here.lake.event_files()}
@@ -91,9 +98,9 @@ def ages(here: Installation, items: NDArray[np.str_]) -> NDArray[np.float64]:
     return days
 
 
-def nobody_kept(here: Installation, items: NDArray[np.str_]) -> NDArray[np.bool_]:
+def nobody_kept(here: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.bool_]:
     """[n] which of the items were bought, and every purchase of them was taken back."""
-    with lake_engine(here) as connection:
+    with lake_engine(here, True, known) as connection:
         if connection is None:
             return np.zeros(len(items), dtype=bool)
         files = here.lake.event_files()

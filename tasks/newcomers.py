@@ -13,7 +13,6 @@ from models.cold_start import NewUsers
 from models.features.visits import ENGAGEMENT
 from models.training_data import index_of
 from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
 from tasks.lake_sql import OWNER, SAID
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
@@ -29,14 +28,13 @@ _CLICKS: Final = f"""
 
 
 def newcomers(
-    here: Installation, eligible: NDArray[np.str_], users: NDArray[np.str_], items: NDArray[np.str_]
+    here: Installation, known: Known, eligible: NDArray[np.str_], users: NDArray[np.str_], items: NDArray[np.str_]
 ) -> NewUsers:
     """Those of the `eligible` users who are not among a model's `users`: traits as they stand, and all they clicked or
     bought of its `items`, under the id of a device too if it turned out to be theirs."""
     strangers = eligible[index_of(users, eligible) < 0]
     if not len(strangers):
         return NewUsers.of(_NOBODY, _NOTHING, items)
-    known = known_now(here, history=False)
     traits = known.users.take(np.flatnonzero(index_of(strangers, known.users[columns.USER_KEY]) >= 0))
     return NewUsers.of(traits, _clicks(here, known, traits.select([columns.USER_KEY])), items)
 

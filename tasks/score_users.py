@@ -13,8 +13,7 @@ from sqlalchemy import select
 from infra.bulk import read_table
 from infra.guidance import situation
 from infra.installation import Installation
-from infra.promoted_bundles import load_promoted
-from infra.schema import exclusions, segments, suppressions, users
+from infra.schema import exclusions, segments
 from models.answers import Answers, in_turn
 from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
@@ -29,9 +28,12 @@ from tasks import publish
 from tasks.catalogue_of import catalogue_of, titles_not_for_sale
 from tasks.champion import Champion, champion
 from tasks.check_lists import Segments
+from tasks.dataset_events import Known
+from tasks.dataset_known import known_now
 from tasks.histories import due, hidden
 from tasks.newcomers import newcomers
 from tasks.publish_lists import Words, Work
+from tasks.scoring.champion_bundle import champion_bundle
 
 
 class NobodyAnswersError(TailorbirdError):
@@ -41,17 +43,18 @@ class NobodyAnswersError(TailorbirdError):
 def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
     holder = champion_of(here)
-    bundle = load_promoted(holder)
-    people = _people(here)
+    bundle = champion_bundle(holder)
+    known = known_now(here, history=False)
+    people = np.sort(words(known.users[USER_KEY]))
     if not len(people):
         raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
     if np.array_equal(people, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         people = bundle.model.users
-    catalogue = catalogue_of(here, bundle.model.items, placement)
+    catalogue = catalogue_of(here, bundle.model.items, placement, known)
     rules = ShelfRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
-    new = newcomers(here, people, bundle.model.users, bundle.model.items)
-    kept_out, wanted = _per_user(here, placement, people, catalogue)
+    new = newcomers(here, known, people, bundle.model.users, bundle.model.items)
+    kept_out, wanted = _per_user(here, known, placement, people, catalogue)
     models = in_turn(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
     answers = Answers(models, bundle.fallback, rules, bundle.buyers)
     clicks = [new.events.indptr, new.events.indices, new.events.data]
@@ -114,15 +117,6 @@ def _bytes(array: NDArray[Any]) -> Any:
     return np.ascontiguousarray(array).view(np.uint8)
 
 
-def _people(here: Installation) -> NDArray[np.str_]:
-    """The users with consent, sorted."""
-    gone = select(suppressions.c.user_key)
-    agreed = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
-    with here.engine.connect() as connection:
-        found = read_table(connection, agreed, {USER_KEY: pa.string()})[USER_KEY]
-    return np.sort(words(found))
-
-
 def segments_of(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
     """The segment by purchases that each of the users is in, by a data set; the last name is for those without any."""
     kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
@@ -137,16 +131,16 @@ def segments_of(here: Installation, dataset_version: str, people: NDArray[np.str
 
 
 def _per_user(
-    here: Installation, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
+    here: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
 ) -> tuple[Any, Any]:
     """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
     windows: dict[str, float | str] = dict(placement.rules.hide)
     if placement.policy == "discover":
         windows[PURCHASE] = EVER
-    parts = [hidden(here, people, catalogue.items, windows), _excluded(here, people, catalogue)]
+    parts = [hidden(here, people, catalogue.items, windows, known), _excluded(here, people, catalogue)]
     said = [part for part in parts if part is not None]
     kept_out = None if not said else said[0] if len(said) == 1 else (said[0] + said[1]).astype(bool)
-    return kept_out, due(here, people, catalogue.items) if placement.policy == "again" else None
+    return kept_out, due(here, people, catalogue.items, known) if placement.policy == "again" else None
 
 
 def _excluded(here: Installation, people: NDArray[np.str_], catalogue: Catalogue) -> Any:

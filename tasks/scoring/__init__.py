@@ -1,0 +1,1 @@
+"""Makes the lists of placements and publishes them."""

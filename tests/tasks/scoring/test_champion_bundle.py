@@ -1,0 +1,82 @@
+"""What a run that scores several placements reads: the champion's bundle once, known users once a placement."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from tasks.score_placement import score_placement
+from tasks.scoring.champion_bundle import one_bundle
+from tests.tasks.shelves import placing
+
+_PLACES = ("home", "basket", "newsletter")
+_RULES = """
+[home]
+policy = "again"
+[basket]
+policy = "discover"
+rules.lifetime_days = 4000
+[newsletter]
+k = 5
+"""
+_listening: list[Counter[str]] = []
+
+
+def _hear(name: str, arguments: tuple[Any, ...]) -> None:
+    if name == "open" and _listening:
+        _listening[-1][Path(str(arguments[0])).name] += 1
+
+
+sys.addaudithook(_hear)  # it cannot be taken away again; it listens in these tests alone
+
+
+@contextmanager
+def opened_files() -> Iterator[Counter[str]]:
+    """How often each file name was opened within the block."""
+    _listening.append(Counter())
+    try:
+        yield _listening[-1]
+    finally:
+        _listening.pop()
+
+
+@pytest.fixture(autouse=True)
+def _placements(stage: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.promote()
+    placing(tmp_path, monkeypatch)(_RULES)
+
+
+@pytest.mark.usefixtures("stage")
+def test_a_run_of_several_placements_opens_the_bundle_once() -> None:
+    with opened_files() as opened, one_bundle():
+        for name in _PLACES:
+            score_placement.fn(name)
+    assert opened["arrays.npz"] == 1
+
+
+def test_a_new_champion_is_opened_within_a_run(stage: Any) -> None:
+    with one_bundle():
+        before = score_placement.fn("home")["model_version"]
+        stage.promote("most_popular", version=2)
+        assert score_placement.fn("home")["model_version"] != before
+
+
+def test_a_placement_reads_the_known_users_once(stage: Any) -> None:
+    statements: Counter[bool] = Counter()
+
+    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        statements["jsonb_object_keys" in statement] += 1
+
+    event.listen(stage.here.engine, "before_cursor_execute", count)
+    try:
+        for name in _PLACES:
+            statements.clear()
+            score_placement.fn(name)
+            assert statements[True] == 1, name
+    finally:
+        event.remove(stage.here.engine, "before_cursor_execute", count)
