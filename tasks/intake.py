@@ -105,7 +105,7 @@ class Intake:
 
     def look(self, part: Part) -> Looked:
         """The events with what the rules look at; the chunk's own items are known from here on."""
-        self._meet(part)
+        self.meet(part)
         new = part.named.filter(pc.invert(pc.is_in(part.named, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
         known = None if self.mapping.accepts_unknown_items else self.catalogue
@@ -115,7 +115,7 @@ class Intake:
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
         return Looked(events, self._unwelcome(part), _mask(elsewhere), _mask(early) | _mask(late))
 
-    def _meet(self, part: Part) -> None:
+    def meet(self, part: Part) -> None:
         """Look up what the users of a chunk have answered: those alone that no chunk before it names."""
         tables = [part.names, *([part.identified] if part.identified is not None else [])]
         names = pa.concat_tables([rows.select([columns.USER_KEY, KEY_HASH]) for rows in tables])
