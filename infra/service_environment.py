@@ -94,8 +94,12 @@ def variables() -> set[str]:
 
 def secret_settings() -> set[str]:
     """The variables whose values appear in no description of a service."""
-    fields = Settings.model_fields.items()
-    return {variable_of(name) for name, field in fields if "SecretStr" in str(field.annotation)}
+    return {variable_of(name) for name in secret_names()}
+
+
+def secret_names() -> set[str]:
+    """The settings that hold passwords."""
+    return {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
 
 
 def _of_server(settings: Settings, own: Iterable[str], unwanted: Iterable[str]) -> dict[str, str]:

@@ -22,10 +22,11 @@ from infra import (
     processes,
     roles,
     servers,
+    service_environment,
     state,
     trust,
 )
-from infra.configuration import file, in_use
+from infra.configuration import file, in_use, keys
 from infra.credentials import secret
 from infra.embedded import DEFAULT_PORT, EmbeddedPostgres
 from infra.endpoints import (
@@ -63,6 +64,8 @@ def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
     with permissions.private_files(), state.locked(settings.var, say):
         permissions.repair(settings)
         file.record(settings.var, settings.settings_file)
+        for line in keys.readable_by_others(settings.settings_file, service_environment.secret_names()):
+            say(line)
         if not _Startup(settings, say, demo=demo).run():
             say("Everything is already running")
     return endpoints(settings)

@@ -44,7 +44,9 @@ def changes(before: Mapping[str, str], settings: Settings) -> list[str]:
     """Return a line for each setting that services had with another value, and where the new value comes from."""
     lines = []
     for name, (earlier, later) in differences(before, described(settings)).items():
-        lines.append(f"Setting {name} changes from {readable(earlier)} to {readable(later)} ({_origin(name)})")
+        line = f"Setting {name} changes from {readable(earlier)} to {readable(later)} ({_origin(name)})"
+        secret_changed = name != "alerts" and earlier.startswith(HIDDEN) and later.startswith(HIDDEN)
+        lines.append(f"{line}: run `tailorbird down`, then `tailorbird up`" if secret_changed else line)
     return lines
 
 

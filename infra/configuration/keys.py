@@ -1,6 +1,6 @@
 """Checks the keys and the types of a settings file against the fields of the settings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -33,6 +33,12 @@ def values(path: Path, annotations: Mapping[str, Any]) -> dict[str, Any]:
         _typed(path, key, value, known[key])
     given = {key: value for key, value in content.items() if value != ""}
     return {"var": str(path.parent / "var")} | {key: _based(path, key, value) for key, value in given.items()}
+
+
+def readable_by_others(path: Path | None, secrets: Collection[str]) -> list[str]:
+    """Return a warning when other users can read a file that holds one of the `secrets`."""
+    held = sorted(read(path).keys() & set(secrets)) if path is not None and path.stat().st_mode & 0o077 else []
+    return [f"Others can read {', '.join(held)} in {path}. Close it with: chmod 600 {path}"] if held else []
 
 
 def leaves(annotation: Any) -> Iterator[Any]:

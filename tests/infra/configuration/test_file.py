@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration import file
+from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
 from infra.settings import Settings, load, variable_of
 from models.drift.watch import Watch
@@ -127,6 +127,15 @@ def test_a_mistake_is_refused_in_one_sentence_with_its_line_and_the_nearest_key(
     write(folder, text)
     with pytest.raises(SettingsRefusedError, match=refusal):
         load()
+
+
+def test_a_file_with_passwords_that_others_can_read_is_named(folder: Path) -> None:
+    path = write(folder, 'alerts = "json://me:word@ops"\nreview = "auto"\n')
+    path.chmod(0o640)
+    [warning] = keys.readable_by_others(path, {"alerts", "database_url"})
+    assert warning == f"Others can read alerts in {path}. Close it with: chmod 600 {path}"
+    path.chmod(0o600)
+    assert keys.readable_by_others(path, {"alerts"}) == keys.readable_by_others(None, {"alerts"}) == []
 
 
 def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
