@@ -62,8 +62,8 @@ def _moment(name: str, *, now: bool = False) -> sa.Column[object]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=not now, server_default=default)
 
 
-def _batch(**options: bool) -> sa.Column[str]:
-    return sa.Column("batch_id", sa.Text(), nullable=False, **options)
+def _batch() -> sa.Column[str]:
+    return sa.Column("batch_id", sa.Text(), nullable=False)
 
 
 def upgrade() -> None:

@@ -1,12 +1,14 @@
 """What an item offers: its page, picture and stock, and from when to when it is sold"""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
 revision = "0016"
 down_revision = "0015"
 
-_COLUMNS = {
+_COLUMNS: dict[str, sa.types.TypeEngine[Any]] = {
     "url": sa.Text(),
     "image": sa.Text(),
     "in_stock": sa.Boolean(),
