@@ -20,10 +20,11 @@ def check(
     rows: int,
     required: Mapping[str, Kind],
     optional: Collection[str] = (),
+    hint: str = "",
 ) -> None:
     """Compare the columns of a source, by name, with the ones its mapping reads; all faults are told at once.
 
-    The `optional` ones may be missing, but not hold something else.
+    The `optional` ones may be missing, but not hold something else. A `hint` is added if columns are missing.
     """
     faults = [] if rows else ["it has no rows"]
     for column, kind in required.items():
@@ -34,9 +35,10 @@ def check(
         elif kind in _ACCEPTED and found[column] not in _ACCEPTED[kind]:
             faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
     if faults:
+        advice = f"{hint} " if hint and any("is missing" in fault for fault in faults) else ""
         raise ContractBrokenError(
             f"{source} breaks its contract: {'; '.join(faults)}. {_columns(found, required)} "
-            "Fix the file or the mapping, then ingest it again; nothing was stored."
+            f"{advice}Fix the file or the mapping, then ingest it again; nothing was stored."
         )
 
 

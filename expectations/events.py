@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from expectations.rules import RowRule, among, longer, marked, missing, not_among, outside
+from expectations.rules import RowRule, among, longer, marked, missing, not_among, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
 from models.shapes import placeholders, traffic
@@ -22,9 +22,15 @@ _USUAL = Limits()
 
 
 def rules(
-    placeholder_keys: Sequence[str] = (), placeholder_items: Sequence[str] = (), limits: Limits = _USUAL
+    placeholder_keys: Sequence[str] = (),
+    placeholder_items: Sequence[str] = (),
+    limits: Limits = _USUAL,
+    required: Sequence[str] = (),
 ) -> tuple[RowRule, ...]:
-    """The row rules, where these pseudonyms and items are known to stand for nobody and for nothing."""
+    """The row rules, where these pseudonyms and items are known to stand for nobody and for nothing.
+
+    `required` are further columns that may not be empty.
+    """
     quantity, value = limits.highest_quantity, limits.highest_value
     nobody = "an id that stands for nobody in particular, such as null or guest"
     nothing = "an id that stands for no item, such as null or undefined"
@@ -32,8 +38,10 @@ def rules(
         missing(columns.EVENT_ID, "the event has no id"),
         missing(columns.USER_KEY, "nobody did it"),
         missing(columns.ITEM_ID, "it concerns no item"),
-        missing(columns.OCCURRED_AT, "it has no time"),
+        not_stated(columns.OCCURRED_AT, "it has no time"),
         missing(columns.EVENT_TYPE, "nothing says what happened"),
+        *(not_stated(name, f"it has no {name}") for name in required),
+        *map(unreadable, _READ),
         *(longer(name, traffic.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
         among("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
@@ -54,6 +62,11 @@ def rules(
     )
 
 
+_READ = (
+    *(columns.OCCURRED_AT, columns.RECEIVED_AT),
+    *(columns.QUANTITY, columns.VALUE, columns.RATING, columns.POSITION),
+)
+"""What a mapping reads as a time or a number."""
 _FAR_RATING = f"a rating beyond {_LARGEST_RATING:,.0f}, or below {-_LARGEST_RATING:,.0f}"
 
 RULES = rules(placeholder_items=placeholders.ITEMS)

@@ -1,15 +1,32 @@
 """What the catalogue promises."""
 
-from expectations.rules import RowRule, longer, missing, outside
+from collections.abc import Sequence
+
+from expectations.rules import RowRule, longer, missing, not_among, not_stated, outside, unreadable
 from models import columns
+from models.shapes.choosing import UPDATED_AT
+from models.shapes.currencies import CODES
 from models.shapes.traffic import LONGEST_ID
 
+_READ = (
+    *(columns.PRICE, UPDATED_AT, columns.AVAILABLE, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
+    *(columns.URL, columns.IMAGE),
+)
+"""What a mapping reads as a number, a time, an answer or an address."""
 RULES: tuple[RowRule, ...] = (
     missing(columns.ITEM_ID, "the item has no id"),
     longer(columns.ITEM_ID, LONGEST_ID),
     missing(columns.TITLE, "the item has no title"),
     outside("price_negative", "a price below zero", columns.PRICE, 0.0, None),
+    not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
+    *map(unreadable, _READ),
 )
+
+
+def rules(required: Sequence[str] = ()) -> tuple[RowRule, ...]:
+    """The row rules; `required` are further columns that may not be empty."""
+    return (*RULES, *(not_stated(name, f"the item has no {name}") for name in required))
+
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),

@@ -6,6 +6,8 @@ from typing import Any
 
 import narwhals as nw
 
+from models.shapes.unreadable import KEYS
+
 
 @dataclass(frozen=True)
 class RowRule:
@@ -113,6 +115,34 @@ def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> Ro
     # Arrow does not know what type an empty list is of.
     broken = value.is_in(list(refused)) if refused else value.is_null() & nw.lit(False)
     return RowRule(rule_id, meaning, broken, twin, column=column)
+
+
+def not_stated(column: str, meaning: str) -> RowRule:
+    """The rule that a column that is read as a number or a time is not null. What cannot be read is not missing."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+        from great_expectations.expectations.row_conditions import Column
+
+        readable = Column(KEYS).is_null()
+        return gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=readable, **options)
+
+    broken = nw.col(column).is_null() & nw.col(KEYS).is_null()
+    return RowRule(f"{column}_missing", meaning, broken, twin, column=column)
+
+
+def unreadable(key: str) -> RowRule:
+    """The rule that the cell of a mapping's key can be read. The share of all bad rows decides about the batch."""
+
+    def twin(**options: Any) -> Any:
+        from great_expectations import expectations as gxe
+
+        return gxe.ExpectColumnValuesToNotMatchRegex(column=KEYS, regex=rf"\|{key}\|", **options)
+
+    broken = nw.col(KEYS).cast(nw.String).str.contains(f"|{key}|", literal=True)
+    return RowRule(
+        f"{key}_unreadable", f"the value of `{key}` cannot be read as the mapping says", broken, twin, 0.0, KEYS
+    )
 
 
 def longer(column: str, limit: int) -> RowRule:

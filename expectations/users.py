@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from expectations.rules import RowRule, marked, missing
+from expectations.rules import RowRule, marked, missing, unreadable
 from models import columns
 from models.shapes import traffic
 
@@ -11,7 +11,7 @@ LONG_ID = replace(
     mostly=0.9,
 )
 
-RULES: tuple[RowRule, ...] = (missing(columns.USER_KEY, "the user has no id"), LONG_ID)
+RULES: tuple[RowRule, ...] = (missing(columns.USER_KEY, "the user has no id"), LONG_ID, unreadable(columns.CONSENT_AT))
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "rows": (1, None),

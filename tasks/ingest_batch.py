@@ -11,10 +11,11 @@ from expectations import limits
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
+from models.shapes.unreadable import together
 from tasks import consent, ledger, profile, sift, updates
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
-from tasks.quality import BatchRefusedError, Findings, Promises, judge, refusal
+from tasks.quality import BatchRefusedError, Findings, Promises, judge, reading_notes, refusal
 from tasks.report import link_docs
 
 T = TypeVar("T")
@@ -110,7 +111,8 @@ def close(intake: Intake, sample: pa.Table) -> None:
     found = profile.figures(profiles, intake.now)
     promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
     findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
-    reason = refusal(findings, profile.broken(profiles))
+    unread = together(one["unread"] for one in profiles if "unread" in one)
+    reason = refusal(findings, profile.broken(profiles), unread)
     intake.confirm()
     if reason:
         here.lake.remove_batch(batch.batch_id)
@@ -118,7 +120,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
     with here.engine.begin() as connection:
         _forgive(here, connection, batch.batch_id)
         updates.apply(connection, batch.batch_id)
-        ledger.close_batch(connection, batch.batch_id, findings)
+        ledger.close_batch(connection, batch.batch_id, findings, reading_notes(profiles, unread))
 
 
 def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:

@@ -28,7 +28,14 @@ from tasks.later import WITHIN, moments
 from tasks.sources import places
 from tasks.updates import ITEM_CHANGES
 
-_NAMES: Final = (*(columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.AVAILABLE),)
+_OFFER: Final = (
+    *(columns.URL, columns.IMAGE, columns.IN_STOCK, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
+    columns.CURRENCY,
+)
+_NAMES: Final = (
+    *(columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE, columns.AVAILABLE),
+    *_OFFER,
+)
 _COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "said_at")
 _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
@@ -59,6 +66,8 @@ def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> 
     """A catalogue has no times: it is said now. It replaces what its mapping reads, also by nothing, and no more."""
     named = [name for name in _MENTIONED if getattr(part, name) or name in part.fill]
     named += [columns.AVAILABLE] if part.not_merchandise else []
+    named += [columns.IN_STOCK] if part.available else []
+    named += [name for name in _OFFER if name in part.constants or getattr(part, name, None)]
     attributes = rows.schema.field(columns.ATTRIBUTES).type.names
     keys = [columns.TITLE, *named, *(WITHIN + name for name in attributes)]
     said_at = json.dumps(moments(dict.fromkeys(keys, now), now))

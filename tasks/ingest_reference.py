@@ -16,16 +16,14 @@ from models import columns
 from models.features import trait_groups
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
-from tasks import ledger, profile, updates
+from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest_batch import refuse, told
-from tasks.quality import Promises, judge, refusal
+from tasks.quality import Promises, judge, reading_notes, refusal
 from tasks.read_reference import Read, read_reference
 from tasks.sift import Sifted
 from tasks.sift_reference import sift_reference
 from tasks.waiting_rows import store_waiting
-
-_RULES = {"items": items.RULES, "users": users.RULES}
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,9 @@ def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> Sif
 
 def _promises(reference: Reference) -> Promises:
     dataset, asked = reference.dataset, reference.mapping.limits
-    return Promises(limits.limited(dataset, _RULES[dataset], asked), limits.bounds(dataset, asked))
+    part = part_of(reference.mapping, dataset)
+    rules = items.rules(part.required) if isinstance(part, ItemsMapping) else users.RULES
+    return Promises(limits.limited(dataset, rules, asked), limits.bounds(dataset, asked))
 
 
 def _take(reference: Reference, read: Read) -> None:
@@ -100,16 +100,18 @@ def _take(reference: Reference, read: Read) -> None:
         found = {**counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
         findings = judge(batch.batch_id, dataset, promises, read.sample, figures)
-        reason = refusal(findings, found["rules"])
+        reason = refusal(findings, found["rules"], read.unread)
         if not reason:
             updates.alone(connection)
             reference.store(connection, done.accepted, read.stated, batch.batch_id)
-            new = store_waiting(connection, batch.source, batch.batch_id, 0, done.quarantined)
+            waiting = sift.placed(done.quarantined, read.places)
+            new = store_waiting(connection, batch.source, batch.batch_id, 0, waiting)
             again = len(done.quarantined) - new
             counts |= {"quarantined": new, "duplicate": counts["duplicate"] + again}
             ledger.record_chunk(connection, batch.batch_id, 0, counts, found | counts)
-            notes = _trait_notes(done.accepted) if dataset == "users" else None
-            ledger.close_batch(connection, batch.batch_id, findings, notes)
+            traits = _trait_notes(done.accepted) if dataset == "users" else None
+            notes = reading_notes([read.places.notes], read.unread)
+            ledger.close_batch(connection, batch.batch_id, findings, " ".join(filter(None, [notes, traits])) or None)
             return
     refuse(reference.here, batch, findings, reason)
 

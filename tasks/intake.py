@@ -20,11 +20,13 @@ from infra.installation import Installation
 from infra.schema import identities, items, suppressions, users
 from models import columns
 from models.shapes import placeholders
+from models.shapes.mapping import Mapping
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
 from tasks import consent, ledger, profile, sift, updates
 from tasks.known_ids import ID_HASH, KnownIds, Seen
 from tasks.prepare import KEY_HASH
+from tasks.sources import files
 from tasks.updates import ITEM, Update
 from tasks.waiting_rows import store_waiting
 
@@ -51,6 +53,10 @@ class Part:
     """What the chunk says about the catalogue and about users."""
     cleaned: dict[str, int] = field(default_factory=dict)
     """What was respelt or filled in, and how often."""
+    unread: dict[str, Any] = field(default_factory=dict)
+    """What could not be read, as `models.shapes.unreadable.noted` has it."""
+    places: files.Places | None = None
+    """Where the rows are in a file that is not split into lines beforehand."""
 
     @property
     def read(self) -> int:
@@ -160,9 +166,11 @@ class Intake:
         self, connection: Connection, part: Part, looked: Looked, done: sift.Sifted, chunk: int
     ) -> tuple[pa.Table, profile.Profile]:
         """Store what Postgres keeps of a chunk; returns its events as the lake keeps them, and its profile."""
-        bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
+        waiting = sift.placed(done.quarantined, part.places) if part.places else done.quarantined
+        bad = [waiting, *([part.unreadable] if part.unreadable is not None else [])]
         accepted = self.for_lake(done.accepted)
         found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
+        found |= ({"unread": part.unread} if part.unread else {}) | (part.places.notes if part.places else {})
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         names = part.names.take(pa.array(_welcome(len(part.names), looked, done)))
         self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
@@ -275,7 +283,9 @@ def forget(connection: Connection, batch_id: str) -> None:
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     """The row rules for a source. Users are known by their keys here, and so are the words that stand for nobody."""
     words = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids])
-    return promises.rules(pseudonyms(pa.array(words, pa.string()), key).to_pylist(), placeholders.ITEMS, mapping.limits)
+    nobody = pseudonyms(pa.array(words, pa.string()), key).to_pylist()
+    required = mapping.events.required if isinstance(mapping, Mapping) and mapping.events else ()
+    return promises.rules(nobody, placeholders.ITEMS, mapping.limits, required)
 
 
 def open_intake(

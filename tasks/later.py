@@ -47,6 +47,11 @@ def flag_column(table: str, name: str) -> str:
     return f"CASE WHEN excluded.said_at ? '{name}' AND {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"
 
 
+def moment_column(table: str, name: str) -> str:
+    """SQL for what a column of times becomes in an upsert."""
+    return _column(table, name, "'-infinity'::timestamptz")
+
+
 def _column(table: str, name: str, least: str) -> str:
     new, old = (f"({at(f'{row}.said_at', repr(name))}, coalesce({row}.{name}, {least}))" for row in ("excluded", table))
     return f"CASE WHEN {new} > {old} THEN excluded.{name} ELSE {table}.{name} END"

@@ -12,6 +12,7 @@ from models import columns
 from models.shapes import tabular
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import marked
+from models.shapes.unreadable import CELL, CELLS, KEYS, protected
 from models.sql import query
 from tasks.known_ids import ID_HASH, hashes
 from tasks.sift import ROW, USER_CODE
@@ -23,7 +24,12 @@ SAID: Final = (
     *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
 )
 """What an event says of what happened: the same event may come again with another consent or time of receipt."""
-_BESIDE: Final = {columns.CONSENT: pa.bool_(), columns.RECEIVED_AT: pa.timestamp("us", tz="UTC")}
+_BESIDE: Final = {
+    columns.CONSENT: pa.bool_(),
+    columns.RECEIVED_AT: pa.timestamp("us", tz="UTC"),
+    KEYS: pa.string(),
+    CELLS: pa.list_(CELL),
+}
 
 
 def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
@@ -36,6 +42,9 @@ def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
     names = pa.table({columns.USER_ID: ids.dictionary.cast(pa.string()), columns.USER_KEY: keys})
     names = names.append_column(KEY_HASH, pa.array(hashes("names", columns.USER_KEY, names=names), pa.uint64()))
     keyed = rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys.take(ids.indices))
+    if CELLS in keyed.column_names:
+        cells = protected(keyed[CELLS].combine_chunks(), ids.dictionary)
+        keyed = keyed.set_column(keyed.column_names.index(CELLS), CELLS, cells)
     return keyed.append_column(USER_CODE, pc.fill_null(ids.indices, -1)), names
 
 

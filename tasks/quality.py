@@ -4,7 +4,7 @@ Its import takes seconds, so the first validation imports it: many tasks import 
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import pyarrow as pa
 from expectations.contract import profile_suite
 from expectations.rules import RowRule, flags, row_suite
 from models.errors import TailorbirdError
+from models.shapes.unreadable import Unread
 from tasks import data_docs
 from tasks.sift import ROW
 
@@ -82,13 +83,25 @@ def one_row(figures: Mapping[str, float | None]) -> "pd.DataFrame":
     return pd.DataFrame({name: [value] for name, value in figures.items()}, index=[0], dtype=float)
 
 
-def refusal(findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({})) -> str | None:
-    """Why the batch is refused, or None when every expectation holds; with the rules that most of its rows broke."""
+def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[Unread]) -> str | None:
+    """What the ledger remarks on how a file was read: its encoding, if it is not UTF-8, and unreadable cells."""
+    found = {profile["encoding"]: None for profile in profiles if profile.get("encoding", "UTF-8") != "UTF-8"}
+    return " ".join([*(f"Read as {name}." for name in found), *(one.sentence for one in unread)]) or None
+
+
+def refusal(
+    findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({}), unread: Iterable[Unread] = ()
+) -> str | None:
+    """Why the batch is refused, or None when every expectation holds; with the rules that most of its rows broke.
+
+    Cells that are `unread` are added, with the settings that would read them.
+    """
     failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if _refuses(finding)]
     if not failed:
         return None
     most = sorted(quarantined.items(), key=lambda rule: -rule[1])[:3]
     broken = f" Rows broke {', '.join(f'{rule} ({count:,})' for rule, count in most)}." if most else ""
+    broken += "".join(f" {one.sentence}" for one in unread)
     return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
 

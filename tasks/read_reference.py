@@ -12,6 +12,7 @@ import pyarrow as pa
 from expectations.rules import RowRule, flags
 from models.shapes import statements, tabular
 from models.shapes.cleaning import Cleaned, Counts
+from models.shapes.unreadable import Unread, together
 from tasks import profile, sift
 from tasks.sift_reference import condensed
 from tasks.sources import files
@@ -28,6 +29,10 @@ class Read(NamedTuple):
     cleaned: Counts
     skipped: int
     """Rows of the file that are none by the `where` of the mapping."""
+    unread: list[Unread]
+    """What could not be read."""
+    places: files.Places
+    """Where the rows are in the file."""
     stated: pa.Table
     """What the rows state since when, where the mapping names the time (`models.shapes.statements`)."""
 
@@ -60,12 +65,15 @@ def read_reference(
     total, first, skipped = most or files.row_count(path, csv, tabular.kinds(part)), 0, 0
     kept, stated, names = _Kept(partial(condensed, rules=rules)), _Kept(statements.changes), statements.dated(part)
     stated.add(statements.SCHEMA.empty_table())
-    samples, profiles, cleaned = [], [], []
+    samples, profiles, cleaned, unread = [], [], [], []
+    places = files.places(path, csv)
     chunks = files.chunks(path, tabular.needed(part), most or files.CHUNK_ROWS, csv)
     for chunk in islice(chunks, 1 if most else None):
         selected = tabular.selected(chunk, part)
         shaped = shape(chunk.filter(selected))
-        rows = shaped.rows.append_column(sift.ROW, pa.array(first + np.flatnonzero(selected), pa.int64()))
+        numbers = first + np.flatnonzero(selected)
+        rows = shaped.rows.append_column(sift.ROW, pa.array(numbers, pa.int64()))
+        unread.append(places.noted(shaped.unread, rows, numbers))
         first, skipped = first + len(chunk), skipped + len(chunk) - len(rows)
         samples.append(sift.spread(rows, max(1, sift.SAMPLE_ROWS * len(chunk) // max(total, 1))))
         profiles.append(profile.of_events(rows))
@@ -76,4 +84,4 @@ def read_reference(
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
     sample = sift.spread(pa.concat_tables(samples), sift.SAMPLE_ROWS)
-    return Read(kept.all(), sample, told, profile.total(cleaned), skipped, stated.all())
+    return Read(kept.all(), sample, told, profile.total(cleaned), skipped, together(unread), places, stated.all())

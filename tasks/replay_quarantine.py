@@ -20,6 +20,7 @@ from models.shapes.shaped import EVENTS
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.table_values import translated
 from models.shapes.traffic import MARKS
+from models.shapes.unreadable import CELL, CELLS, KEYS
 from models.sql import query, texts
 from tasks import consent, ledger, sift, updates
 from tasks.defects import without_values
@@ -39,7 +40,8 @@ def _schema() -> pa.Schema:
     """A canonical event as it waits in quarantine: under its user's key, with its marks and its number."""
     kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
     kept = [(name, kinds[name]) for name in (*SAID, columns.CONSENT, columns.RECEIVED_AT)]
-    return pa.schema([*kept, *((name, pa.bool_()) for name in MARKS), (sift.ROW, pa.int64())])
+    marks = [(name, pa.bool_()) for name in MARKS]
+    return pa.schema([*kept, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (sift.ROW, pa.int64())])
 
 
 def _waiting(connection: Connection, batch_id: str) -> pa.Table:
@@ -51,12 +53,18 @@ def _waiting(connection: Connection, batch_id: str) -> pa.Table:
 
 def events_of(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
     """Quarantined events as a table, in order of their numbers."""
-    rows = [dict.fromkeys(MARKS, False) | payload | {sift.ROW: number} for number, payload in payloads]
+    rows = [dict.fromkeys(MARKS, False) | _unread(payload) | {sift.ROW: number} for number, payload in payloads]
     schema = _schema()
     read = {field.name: _READ[field.type] for field in schema if field.type in _READ}
     for row in rows:
         row |= {name: said(row[name]) for name, said in read.items() if row.get(name) is not None}
     return pa.Table.from_pylist(rows, schema).sort_by(sift.ROW)
+
+
+def _unread(payload: dict[str, Any]) -> dict[str, Any]:
+    """A payload with the names of its unreadable cells: what was not read then is not read by a replay."""
+    cells = payload.get(CELLS)
+    return payload | {KEYS: f"|{'|'.join(cell['key'] for cell in cells)}|"} if cells else payload
 
 
 def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:

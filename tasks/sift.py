@@ -14,8 +14,10 @@ from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
 from models.shapes.traffic import MARKS
+from models.shapes.unreadable import CELLS, KEYS
 from models.sql import query
 from tasks.known_ids import ID_HASH, KnownIds
+from tasks.sources.files import Places
 
 ROW: Final = "row_number"
 RULES: Final = "rule_ids"
@@ -23,14 +25,26 @@ CONFLICT: Final = "id_conflict"
 UNREADABLE: Final = "unreadable"
 REASON: Final = "reason"
 """What is wrong with a row that is unreadable."""
+SUGGESTIONS: Final = "suggestions"
+"""What would read the unreadable cells of a row."""
 USER_CODE: Final = "user_code"
 SAMPLE_ROWS: Final = 20_000
 """About how many rows of a batch its suite looks at."""
-HELPERS: Final = (ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S)
+HELPERS: Final = (
+    *(ROW, ID_HASH, USER_CODE, promises.IN_CATALOGUE, promises.OCCURRED_S, promises.AHEAD_S),
+    *(KEYS, CELLS),
+)
 """Columns that are only looked at, and stored nowhere."""
 
 _PRIVATE: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.ATTRIBUTES)
 """Words and traits that quarantine does not keep: columns may be shifted, and nothing but events is replayed."""
+
+_DESCRIBED: Final = f"""
+    CASE WHEN len({CELLS}) > 0 THEN ',"{CELLS}":' || to_json(list_transform({CELLS},
+        lambda cell: {{'key': cell.key, 'column': cell."column", 'value': cell.value}}))::varchar || ',"{SUGGESTIONS}":'
+        || to_json(list_filter(list_transform({CELLS}, lambda cell: cell.suggestion),
+            lambda one: one IS NOT NULL))::varchar
+    ELSE '' END"""
 
 Mask = NDArray[np.bool_]
 
@@ -158,7 +172,9 @@ def payloads(quarantined: pa.Table) -> pa.Table:
     shown = [field for field in quarantined.schema if field.name not in omitted]
     said = ", ".join(f'"{field.name}" := {_json(field)}' for field in shown)
     marks = [name for name in MARKS if name in quarantined.column_names]
-    added = " || ".join(f"""CASE WHEN {name} THEN ',"{name}":true' ELSE '' END""" for name in marks) or "''"
+    added = " || ".join([*(f"""CASE WHEN {name} THEN ',"{name}":true' ELSE '' END""" for name in marks), "''"])
+    if CELLS in quarantined.column_names:
+        added += f" || {_DESCRIBED}"
     return query(
         f"""
         SELECT {ROW}, '{{' || array_to_string({RULES}, ',') || '}}' AS {RULES},
@@ -167,6 +183,13 @@ def payloads(quarantined: pa.Table) -> pa.Table:
         """,
         rows=quarantined,
     )
+
+
+def placed(quarantined: pa.Table, places: Places) -> pa.Table:
+    """Return the rows with the number of their line, or of their row, in the file."""
+    if not len(quarantined):
+        return quarantined
+    return quarantined.append_column(places.numbered, pa.array(places.of(quarantined[ROW].to_numpy()), pa.int64()))
 
 
 def _json(field: pa.Field) -> str:

@@ -41,15 +41,19 @@ _SAID: Final = """
 _ATTRIBUTES: Final = ("items.attributes", "items.said_at", "excluded.attributes", "excluded.said_at")
 _TRAITS: Final = ("users.attributes", "users.said_at", "said.said", "said.times")
 ITEM_CHANGES: Final = {
-    **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency")},
+    **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency", "url", "image")},
     "price": later.number_column("items", "price"),
-    "available": later.flag_column("items", "available"),
+    **{name: later.flag_column("items", name) for name in ("available", "in_stock")},
+    **{name: later.moment_column("items", name) for name in ("available_from", "available_until")},
     "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
     "said_at": later.times("items.said_at", "excluded.said_at"),
 }
 """SQL for what an item's columns become in an upsert."""
 _VALUES: Final = {
-    "items": ("item_id", "title", "category", "brand", "price", "currency", "attributes", "available"),
+    "items": (
+        *("item_id", "title", "category", "brand", "price", "currency", "attributes", "available"),
+        *("url", "image", "in_stock", "available_from", "available_until"),
+    ),
     "users": ("user_key", "attributes", "consent"),
 }
 _STATEMENTS: Final = {

@@ -8,10 +8,13 @@ from sqlalchemy import Connection, delete, text
 from infra.bulk import copy_table
 from infra.schema import quarantine
 from models import columns
+from models.shapes.unreadable import CELLS
 from tasks import sift
 
 _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),
-    coalesce(payload ->> '{columns.PAYLOAD_HASH}', (payload - ARRAY['file', 'line', 'offset'])::text)), 'UTF8'))
+    coalesce(payload ->> '{columns.PAYLOAD_HASH}',
+        (payload - ARRAY['file', 'line', 'row', 'offset', '{sift.SUGGESTIONS}'])::text),
+    CASE WHEN payload ? '{columns.PAYLOAD_HASH}' THEN payload ->> '{CELLS}' END), 'UTF8'))
     FROM 1 FOR 16)"""
 """SQL: 128 bits of what a row of a source states and which rules it broke, wherever it stands. Users are in it by their
 pseudonyms, lines that cannot be parsed by their own hash."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models.columns import CATEGORY_SEPARATOR
 from models.shapes.currencies import CODES, NAMES
+from models.shapes.unreadable import Unread
 
 
 def _named(said: dict[str, str]) -> dict[str, str]:
@@ -45,10 +46,11 @@ Counts = dict[str, int]
 
 
 class Cleaned(NamedTuple):
-    """Canonical rows, and what was mended in them."""
+    """Canonical rows, what was mended in them, and what could not be read."""
 
     rows: pa.Table
     counts: Counts
+    unread: tuple[Unread, ...] = ()
 
 
 def told(**counts: int) -> Counts:

@@ -1,5 +1,7 @@
 """A mapping says which column of a table becomes which column of ours, so that no data set needs code."""
 
+import codecs
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -21,6 +23,7 @@ from models.shapes.sources import (
     direct,
     listed,
 )
+from models.shapes.table_numbers import NumberForm
 from models.shapes.table_times import format_fault, zone_fault
 
 
@@ -28,6 +31,13 @@ def _event_type(name: str) -> str:
     if name not in EVENT_TYPES:
         raise ValueError(f"there is no event type {name!r}; use one of {', '.join(EVENT_TYPES)}")
     return name
+
+
+def _encoding(name: str) -> str:
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError(f"there is no encoding {name!r}; write such as utf-8, windows-1252 or utf-16") from None
 
 
 def _zone(name: str) -> str:
@@ -51,9 +61,16 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     file: str | list[str]
     """Below the location: a name, a glob, a folder, or a list of them."""
+    encoding: Annotated[str, AfterValidator(_encoding)] | None = None
+    """How the characters of a CSV file are written, such as utf-8, windows-1252 or utf-16; else it is detected."""
     separator: str = Field(",", min_length=1, max_length=1)
+    """What stands between the values of a CSV file."""
     decimal: Literal[".", ","] = "."
-    """What stands between the values, and in a number, of a CSV file."""
+    """The decimal sign of numbers that are written as text."""
+    thousands: Literal["", ",", ".", " ", "'", "_", "\N{RIGHT SINGLE QUOTATION MARK}"] = ""
+    """What stands between groups of three digits in numbers that are written as text; a space may be a no-break one."""
+    currency_signs: list[Annotated[str, Field(min_length=1, max_length=12)]] = []
+    """Texts that may stand before or after a number, such as € or EUR."""
     optional: list[str] = []
     """Source columns that not every file has; they are read as if they were empty."""
     where: Condition | None = None
@@ -67,6 +84,17 @@ class _Part(BaseModel):
     """The keys whose columns every file must have."""
     moments: ClassVar[tuple[str, ...]]
     """The keys that name columns of times."""
+
+    @property
+    def form(self) -> NumberForm:
+        """How numbers are written as text."""
+        return NumberForm(self.decimal, self.thousands, tuple(self.currency_signs))
+
+    @model_validator(mode="after")
+    def _groups_and_decimals_are_told_apart(self) -> Self:
+        if self.thousands == self.decimal:
+            raise ValueError(f"thousands and decimal are both {self.decimal!r}; a number could mean two things")
+        return self
 
     def sources(self, keys: tuple[str, ...]) -> list[str | Expression]:
         """Return the columns and expressions that these keys name."""
@@ -146,7 +174,14 @@ class EventsMapping(_Part):
     """Who sent it: read to find robots and internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
     fill: dict[str, str | int | float] = {}
-    """Constants for what is null in columns that are named; how many were put in is counted."""
+    """Constants for what is empty in `quantity`, `value` or `currency`; how many were put in is counted."""
+    required: list[Literal["quantity", "value", "currency", "rating", "session_id"]] = []
+    """Keys without which a row is no event: rows that are empty in one of them wait in quarantine."""
+
+    @model_validator(mode="after")
+    def _require_what_is_read(self) -> Self:
+        _required(self, self.required)
+        return self
 
     @model_validator(mode="after")
     def _each_from_one_place(self) -> Self:
@@ -175,6 +210,14 @@ class EventsMapping(_Part):
         return self
 
 
+def _required(part: Any, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(part, name) is None or getattr(part, name) == []:
+            raise ValueError(f"required names {name!r}, which no column is read for; name its column")
+        if name in part.fill:
+            raise ValueError(f"{name} is filled and required; keep one: a constant, or quarantine")
+
+
 class _Filled(_Part):
     fill: dict[str, str | int | float] = {}
     """Constants for what is null. `<name>_imputed` among the attributes marks where one was put in."""
@@ -190,23 +233,52 @@ class _Filled(_Part):
         return self
 
 
+def _is_expression(value: Any) -> bool:
+    return isinstance(value, dict) and "expr" in value
+
+
 class ItemsMapping(_Filled):
     """Where the catalogue comes from. `category` lists its levels, most general first; an item may have none."""
 
-    texts = ("item_id", "title", "category", "brand", "attributes", "updated_at")
+    texts = (
+        *("item_id", "title", "category", "brand", "attributes", "updated_at"),
+        *("currency", "url", "image", "available", "available_from", "available_until"),
+    )
     numbers = ("price",)
     demanded = ("item_id",)
-    moments = ("updated_at",)
+    moments = ("updated_at", "available_from", "available_until")
 
     item_id: Source
     title: Sources
     sentence_case: bool = False
     """Titles are written like sentences: ICE CREAM becomes Ice cream."""
     category: list[Source] = []
+    """The levels of the category, most general first; or one column that holds the whole path."""
+    category_separator: str | None = Field(None, min_length=1, max_length=5)
+    """What stands between the levels in a column that holds a path, such as > or /."""
     category_alternatives: str | None = Field(None, min_length=1)
     """What stands between several categories of one level; the first of them counts."""
     brand: Source | None = None
     price: NumberSource | None = None
+    currency: Source | None = None
+    """The currency of the price."""
+    constants: dict[Literal["currency"], str] = {}
+    """The currency of all prices, where no column states it."""
+    url: Source | None = None
+    """The address of the item's page; shown beside recommendations."""
+    image: Source | None = None
+    """The address of a picture of the item; shown beside recommendations."""
+    available: Source | None = None
+    """Whether the item is in stock: true or false, a number of pieces, or words such as `in stock` and `sold out`.
+    Items that are not in stock are not recommended. Empty means unknown, which counts as in stock."""
+    available_words: dict[str, bool] = {}
+    """Further words of the column `available`, such as lieferbar = true and ausverkauft = false."""
+    available_from: Source | None = None
+    """The release: the item is not recommended before."""
+    available_until: Source | None = None
+    """The end of sale: the item is not recommended afterwards. A date without a time of day includes its day."""
+    required: list[Literal["category", "brand", "price", "currency", "url", "image"]] = []
+    """Keys without which a row is no item: rows that are empty in one of them wait in quarantine."""
     attributes: list[AttributeSource] = []
     choose: dict[str, Choice] | Choice = {}
     """Of several rows of one item in a file, which value counts: for all columns, or by title, category, brand, price
@@ -236,6 +308,23 @@ class ItemsMapping(_Filled):
     def _choosable(self) -> list[str]:
         own = [key for key in ("title", "category", "brand", "price") if getattr(self, key)]
         return [*own, *map(attribute_of, self.attributes)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_category_needs_no_list(cls, content: Any) -> Any:
+        one = content.get("category") if isinstance(content, dict) else None
+        return {**content, "category": [one]} if isinstance(one, str) or _is_expression(one) else content
+
+    @model_validator(mode="after")
+    def _offers_are_stated_once(self) -> Self:
+        if self.currency and "currency" in self.constants:
+            raise ValueError("currency is given twice, as a column and in constants; keep one")
+        if self.available_words and not self.available:
+            raise ValueError("available_words are words of a column; name that column as available")
+        if self.category_separator and len(self.category) != 1:
+            raise ValueError("category_separator splits one column; name that column alone as category")
+        _required(self, self.required)
+        return self
 
     @model_validator(mode="after")
     def _choose_among_what_is_read(self) -> Self:

@@ -3,9 +3,10 @@
 Pure: cells in, suggestions out, best first. A suggestion holds settings of a mapping and never a value of a cell.
 """
 
+import csv
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import product
@@ -42,6 +43,7 @@ _FIRST_LOOK: Final = 40
 """So many cells decide which formats are tried on all of them."""
 _MOST_CELLS: Final = 5_000
 _MOST_SIGNS: Final = 3
+_SEPARATORS: Final = (",", ";", "\t", "|")
 _THOUSANDS: Final = ("", ",", ".", " ", "'", "\N{RIGHT SINGLE QUOTATION MARK}")
 
 
@@ -60,10 +62,14 @@ class Suggestion:
         return "\n".join(_assigned(key, value) for key, value in self.settings)
 
     @property
+    def named(self) -> str:
+        """The settings as a sentence has them."""
+        return " and ".join(f"`{_assigned(key, value)}`" for key, value in self.settings) or "the usual form"
+
+    @property
     def sentence(self) -> str:
         """Say what the settings would read."""
-        named = " and ".join(f"`{_assigned(key, value)}`" for key, value in self.settings)
-        return f"{named or 'the usual form'} would read {self.reads:,} of {self.of:,}"
+        return f"{self.named} would read {self.reads:,} of {self.of:,}"
 
 
 def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
@@ -179,3 +185,30 @@ def _needed_alone(found: list[Suggestion]) -> list[Suggestion]:
 
 def _assigned(key: str, value: Any) -> str:
     return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def separator(beginning: str, used: str, wanted: Collection[str] = (), *, whole: bool = True) -> Suggestion | None:
+    """Return the separator that fits the lines at the beginning of a file and names the columns that are wanted.
+
+    None if the one that is used fits as well. `whole` says that no line is cut off at the end.
+    """
+    lines = beginning.splitlines()
+    lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
+    found = [(one, *_fitting(lines, one, wanted)) for one in _SEPARATORS]
+    now = next((fits for one, fits, *_ in found if one == used), _fitting(lines, used, wanted)[0])
+    one, fits, width, rows = max(found, key=lambda of: (of[1], of[2]))
+    if one == used or width < 2 or fits <= now:
+        return None
+    return Suggestion((("separator", one),), fits, rows)
+
+
+def _fitting(lines: Sequence[str], one: str, wanted: Collection[str]) -> tuple[int, int, int]:
+    """Return how many rows have as many values as the first one has names, how many these are, and all rows."""
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=one) if row]
+    except csv.Error:
+        return 0, 0, 0
+    names = rows[0] if rows else []
+    if len(names) < 2 or (wanted and not set(wanted) & set(names)):
+        return 0, 0, len(rows)
+    return sum(len(row) == len(names) for row in rows), len(names), len(rows)

@@ -33,6 +33,11 @@ class NumberForm:
         return self == PLAIN
 
     @property
+    def grouped(self) -> bool:
+        """Whether more than the decimal sign is declared."""
+        return bool(self.thousands or self.currency_signs)
+
+    @property
     def pattern(self) -> str:
         """A regular expression for a number of this form, without currency signs."""
         digits = "[0-9]+"

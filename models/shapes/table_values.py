@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.columns import CATEGORY_SEPARATOR
 from models.errors import TailorbirdError
 from models.shapes.sources import Source, Sources, column_of, listed
+from models.shapes.table_numbers import PLAIN, NumberForm, parsed
 
 
 class UnreadableColumnError(TailorbirdError):
@@ -83,35 +85,39 @@ def text(rows: pa.Table, column: Sources, separator: str, alternatives: str | No
     return joined
 
 
+def levels(paths: pa.Array, separator: str) -> pa.Array:
+    """Paths with our separator between tidy levels in place of another one; empty levels are left out."""
+    split = pc.replace_substring_regex(paths, rf"\s*{re.escape(separator)}\s*", CATEGORY_SEPARATOR)
+    bar = re.escape(CATEGORY_SEPARATOR)
+    single = pc.replace_substring_regex(split, f"(?:{bar})+", CATEGORY_SEPARATOR)
+    return _or_null(pc.replace_substring_regex(single, f"^{bar}|{bar}$", ""))
+
+
 def optional_words(rows: pa.Table, column: Source | None) -> pa.Array:
     """Values as text; all null when no column is named."""
     return pa.nulls(len(rows), pa.string()) if column is None else words(rows, column)
 
 
-def number(rows: pa.Table, column: Source | None, decimal: str = ".") -> Any:
+def number(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
     """A number, null where there is none: neither a rule nor a sum can say anything about NaN."""
     if column is None:
         return pa.nulls(len(rows), pa.float64())
     column = column_of(column)
     values = rows[column]
-    written = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if written:
-        values = pc.utf8_trim_whitespace(values)
-        values = pc.if_else(pc.equal(values, ""), pa.scalar(None, values.type), values)
-        values = values if decimal == "." else pc.replace_substring(values, decimal, ".")
+    if pa.types.is_string(values.type) or pa.types.is_large_string(values.type):
+        return _without_nan(parsed(values, form))
     try:
         # Not safe: of a large integer the last digits may get lost.
-        return _without_nan(pc.cast(values, pa.float64(), safe=written))
+        return _without_nan(pc.cast(values, pa.float64(), safe=False))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         raise UnreadableColumnError(
-            f"The column {column!r} must hold numbers, found {values.type} with a value that is none. "
-            "Fix the file or the mapping."
+            f"The column {column!r} must hold numbers, found {values.type}. Fix the file or the mapping."
         ) from None
 
 
-def place(rows: pa.Table, column: Source | None, decimal: str = ".") -> Any:
+def place(rows: pa.Table, column: Source | None, form: NumberForm = PLAIN) -> Any:
     """A position in a list as int32; null where it is no whole number."""
-    values = number(rows, column, decimal)
+    values = number(rows, column, form)
     sound = pc.and_(pc.equal(values, pc.floor(values)), pc.less(pc.abs(values), 2.0**31))
     return pc.cast(pc.if_else(sound, values, pa.scalar(None, pa.float64())), pa.int32())
 

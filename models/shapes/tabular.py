@@ -14,15 +14,15 @@ from models.shapes.cleaning import Cleaned, Counts, Spelling, told
 from models.shapes.computed import computed, matching
 from models.shapes.kinds import Kind
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
-from models.shapes.sources import Source, attribute_of, column_of
-from models.shapes.table_times import EPOCHS, TIMESTAMP, placed
+from models.shapes.offers import offers
+from models.shapes.sources import Source, attribute_of
+from models.shapes.table_reader import Reader
+from models.shapes.table_times import EPOCHS, TIMESTAMP
 from models.shapes.table_values import (
-    UnreadableColumnError,
     answers,
     identifier,
-    number,
+    levels,
     optional_words,
-    place,
     text,
     tidy,
     translated,
@@ -44,12 +44,7 @@ def needed(part: Part) -> list[str]:
 
 def selected(rows: pa.Table, part: Part) -> pa.Array:
     """Whether each row is one that the part reads, by its `where`."""
-    return matching(rows, part.where, part.decimal)
-
-
-def numeric(part: Part) -> frozenset[str]:
-    """The source columns that are read as numbers and as nothing else."""
-    return frozenset(part.named(part.numbers)) - frozenset(part.named(part.texts))
+    return matching(rows, part.where, part.form)
 
 
 def kinds(part: Part) -> dict[str, Kind]:
@@ -60,16 +55,22 @@ def kinds(part: Part) -> dict[str, Kind]:
     return found | dict.fromkeys(part.named(part.moments), kind)
 
 
+def _reader(rows: pa.Table, part: Part) -> Reader:
+    return Reader(computed(rows, part.expressions, part.form), part.form, part.time_format, part.zone)
+
+
 def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical events with the raw `user_id`; pseudonyms, batch and hash are added by who stores them.
 
     The columns are the same for every mapping, but for `consent`, `received_at`, `user_agent` and `ip`, which are
     there when the mapping names them. Where it names no event id, `event_id` is null: it is made by `identified`.
     """
-    rows = computed(rows, mapping.expressions, mapping.decimal)
+    read = _reader(rows, mapping)
+    rows = read.rows
     kind = translated(words(rows, mapping.event_type), mapping.event_types) if mapping.event_type else None
-    moments, assumed = _moments(rows, mapping.occurred_at, mapping)
-    numbers, counts = _worth(rows, mapping, spelling)
+    moments = read.moment(columns.OCCURRED_AT, mapping.occurred_at)
+    assumed = read.zone_assumed
+    numbers, counts = _worth(read, mapping, spelling)
     said: dict[str, Any] = {
         columns.EVENT_ID: pc.binary_join_element_wise(mapping.event_id_prefix, identifier(rows, mapping.event_id), ""),
         columns.USER_ID: identifier(rows, mapping.user_id),
@@ -78,45 +79,41 @@ def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_I
         columns.EVENT_TYPE: _constant(mapping.constants.get("event_type"), rows) if kind is None else kind,
         columns.OCCURRED_AT: moments,
         **numbers,
-        columns.RATING: number(rows, mapping.rating, mapping.decimal),
+        columns.RATING: read.number(columns.RATING, mapping.rating),
         columns.PLACEMENT: optional_words(rows, mapping.placement),
-        columns.POSITION: place(rows, mapping.position, mapping.decimal),
+        columns.POSITION: read.place(columns.POSITION, mapping.position),
         columns.RECOMMENDATION_ID: optional_words(rows, mapping.recommendation_id),
     }
     if mapping.consent:
         said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
     if mapping.received_at:
-        said[columns.RECEIVED_AT], _ = _moments(rows, mapping.received_at, mapping)
+        said[columns.RECEIVED_AT] = read.moment(columns.RECEIVED_AT, mapping.received_at)
     senders = {columns.USER_AGENT: mapping.user_agent, columns.IP: mapping.ip}
     said |= {name: words(rows, column) for name, column in senders.items() if column}
-    return Cleaned(pa.table(said), told(zone_assumed=assumed, **counts))
+    return Cleaned(pa.table(said | read.columns()), told(zone_assumed=assumed, **counts), read.unread)
 
 
-def _moments(rows: pa.Table, source: Source, mapping: Part) -> tuple[Any, int]:
-    """A column of times in UTC, and how many of them said no zone."""
-    column = column_of(source)
-    try:
-        return placed(rows[column], mapping.time_format, mapping.zone)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        raise UnreadableColumnError(
-            f"The column {column!r} must hold times, found {rows[column].type}. Fix the file or the mapping."
-        ) from None
-
-
-def _worth(rows: pa.Table, mapping: EventsMapping, spelling: Spelling) -> tuple[dict[str, Any], Counts]:
+def _worth(read: Reader, mapping: EventsMapping, spelling: Spelling) -> tuple[dict[str, Any], Counts]:
     """How many, for how much and in which currency; and what was mended or put in."""
-    named = optional_words(rows, mapping.currency)
-    currency, respelt = cleaning.currencies(named, spelling.currency)
-    if "currency" in mapping.constants:
-        currency, _ = cleaning.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)
+    currency, respelt = _currency(read.rows, mapping, spelling)
     own: dict[str, Any] = {
-        columns.QUANTITY: number(rows, mapping.quantity, mapping.decimal),
-        columns.VALUE: number(rows, mapping.value, mapping.decimal),
+        columns.QUANTITY: read.number(columns.QUANTITY, mapping.quantity),
+        columns.VALUE: read.number(columns.VALUE, mapping.value),
         columns.CURRENCY: currency,
     }
     counts = {f"{name}{IMPUTED}": int(own[name].null_count) for name in mapping.fill}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
+    for one in read.unread:  # a row that waits was not filled in
+        if one.key in mapping.fill:
+            counts[f"{one.key}{IMPUTED}"] -= one.count
     return filled, counts | {"currency_respelt": respelt}
+
+
+def _currency(rows: pa.Table, mapping: EventsMapping | ItemsMapping, spelling: Spelling) -> tuple[Any, int]:
+    """Codes of currencies, and how many were respelt; a constant stands for all rows."""
+    if "currency" in mapping.constants:
+        return cleaning.currencies(_constant(mapping.constants["currency"], rows), spelling.currency)[0], 0
+    return cleaning.currencies(optional_words(rows, mapping.currency), spelling.currency)
 
 
 def _constant(value: str | None, rows: pa.Table) -> pa.Array:
@@ -138,11 +135,15 @@ def identified(rows: pa.Table) -> pa.Table:
 
 def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:
     """Canonical items. What is not merchandise is kept and marked as not available."""
-    rows = computed(rows, mapping.expressions, mapping.decimal)
+    read = _reader(rows, mapping)
+    rows = read.rows
     paths = text(rows, mapping.category, columns.CATEGORY_SEPARATOR, mapping.category_alternatives)
+    if mapping.category_separator:
+        paths = levels(paths, mapping.category_separator)
     category, categories = cleaning.categories(paths, spelling.category)
     brand, brands = cleaning.brands(tidy(optional_words(rows, mapping.brand)), spelling.brand)
-    price = number(rows, mapping.price, mapping.decimal)
+    price = read.number(columns.PRICE, mapping.price)
+    currency, respelt = _currency(rows, mapping, spelling)
     own = {columns.CATEGORY: category, columns.BRAND: brand, columns.PRICE: price}
     filled = {name: _filled(values, mapping.fill.get(name)) for name, values in own.items()}
     marks = {name: _mark(values) for name, values in own.items() if name in mapping.fill}
@@ -153,16 +154,21 @@ def items(rows: pa.Table, mapping: ItemsMapping, spelling: Spelling = _AS_IT_IS)
             **filled,
             columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, marks),
             columns.AVAILABLE: _merchandise(rows, mapping, category),
+            **offers(read, mapping),
+            columns.CURRENCY: currency,
         }
     )
     if mapping.updated_at:
-        found = found.append_column(UPDATED_AT, _moments(rows, mapping.updated_at, mapping)[0])
-    return Cleaned(found, told(category_respelt=categories, brand_respelt=brands, **_imputed(found, mapping.fill, own)))
+        found = found.append_column(UPDATED_AT, read.moment(UPDATED_AT, mapping.updated_at))
+    for name, values in read.columns().items():
+        found = found.append_column(name, values)
+    mended = {"category_respelt": categories, "brand_respelt": brands, "currency_respelt": respelt}
+    return Cleaned(found, told(**mended, **_imputed(found, mapping.fill, own)), read.unread)
 
 
 def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
     """Whether each item is something that people shop for."""
-    marked = [matching(rows, mark, mapping.decimal) for mark in mapping.marks]
+    marked = [matching(rows, mark, mapping.form) for mark in mapping.marks]
     beginnings = [one for one in mapping.not_merchandise if isinstance(one, str)]
     marked += [pc.starts_with(pc.fill_null(category, ""), beginning) for beginning in beginnings]
     return pc.invert(reduce(pc.or_, marked, pa.repeat(False, len(rows))))
@@ -170,7 +176,8 @@ def _merchandise(rows: pa.Table, mapping: ItemsMapping, category: Any) -> Any:
 
 def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:
     """Canonical users: the raw id, the traits on the allow-list, and what they said about consent where it is named."""
-    rows = computed(rows, mapping.expressions, mapping.decimal)
+    read = _reader(rows, mapping)
+    rows = read.rows
     said: dict[str, Any] = {
         columns.USER_ID: identifier(rows, mapping.user_id),
         columns.ATTRIBUTES: _attributes(rows, mapping.attributes, mapping.fill, {}),
@@ -178,9 +185,11 @@ def users(rows: pa.Table, mapping: UsersMapping) -> Cleaned:
     if mapping.consent:
         said[columns.CONSENT] = answers(rows, mapping.consent, mapping.consent_words)
     if mapping.consent_at:
-        said[columns.CONSENT_AT] = _moments(rows, mapping.consent_at, mapping)[0]
-    found = pa.table(said)
-    return Cleaned(found, told(**_imputed(found, mapping.fill)))
+        # A refusal counts, whenever it was.
+        agreed = pc.fill_null(said[columns.CONSENT], True)
+        said[columns.CONSENT_AT] = read.moment(columns.CONSENT_AT, mapping.consent_at, among=agreed)
+    found = pa.table(said | read.columns())
+    return Cleaned(found, told(**_imputed(found, mapping.fill)), read.unread)
 
 
 def _imputed(found: pa.Table, fill: Collection[str], own: Collection[str] = ()) -> Counts:

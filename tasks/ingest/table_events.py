@@ -22,15 +22,22 @@ from tasks.updates import CONSENT, Update
 _SOURCE: Final = "the column of consent of the user's latest event"
 
 
-def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int) -> Part:
+def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int, places: files.Places = files.ROWS) -> Part:
     """One chunk of a table as a part; `first` is the number of its first row in the file."""
     part: EventsMapping = part_of(mapping, "events")
     selected = tabular.selected(rows, part)
     numbers = first + np.flatnonzero(selected)
-    said, cleaned = tabular.events(rows.filter(selected), part, mapping.spelling)
-    events, names = prepared(said, mapping, intake.here.key, numbers, identified=part.event_id is not None)
-    skipped = len(rows) - len(events)
-    return Part(events, names, routed=skipped, updates=partial(agreements, events), cleaned=cleaned)
+    found = tabular.events(rows.filter(selected), part, mapping.spelling)
+    events, names = prepared(found.rows, mapping, intake.here.key, numbers, identified=part.event_id is not None)
+    return Part(
+        events,
+        names,
+        routed=len(rows) - len(events),
+        updates=partial(agreements, events),
+        cleaned=found.counts,
+        unread=places.noted(found.unread, events, numbers),
+        places=places,
+    )
 
 
 def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
@@ -48,8 +55,10 @@ def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
 def parts_of(intake: Intake, mapping: Mapping, path: Path) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with its number of rows."""
     part, first = part_of(mapping, "events"), 0
-    for rows in files.chunks(path, tabular.needed(part), csv=files.csv_of(part)):
-        yield shaped(intake, mapping, rows, first), len(rows)
+    csv = files.csv_of(part)
+    places = files.places(path, csv)
+    for rows in files.chunks(path, tabular.needed(part), csv=csv):
+        yield shaped(intake, mapping, rows, first, places), len(rows)
         first += len(rows)
 
 
@@ -57,5 +66,7 @@ def checked(path: Path, address: str, part: Any) -> int:
     """How many rows a table has, once it was held against its contract. Raises ContractBrokenError."""
     csv, required = files.csv_of(part), tabular.kinds(part)
     rows = files.row_count(path, csv, required)
-    contract.check(address, files.column_kinds(path, csv), rows, required, part.optional)
+    contract.check(
+        address, files.column_kinds(path, csv), rows, required, part.optional, files.hint(path, csv, required)
+    )
     return rows

@@ -12,7 +12,8 @@ from tasks.prepare import pseudonymised
 
 def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
     """Return the users of a chunk of rows by pseudonym, and the raw ids with their pseudonyms."""
-    shaped, counts = tabular.users(rows, part)
+    found = tabular.users(rows, part)
+    shaped = found.rows
     shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
     keyed, names = pseudonymised(shaped, key)
-    return Cleaned(keyed, counts), names
+    return found._replace(rows=keyed), names

@@ -3,23 +3,27 @@
 import csv as standard
 import gzip
 import zlib
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final, NoReturn, TextIO
+from typing import Final, NamedTuple, NoReturn, TextIO
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as arrow
+from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
-from models.shapes import tabular
+from models.shapes import suggestions, tabular
+from models.shapes.encodings import UTF_8, detected
+from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
 
 _BLOCK_BYTES: Final = 8 << 20
 """What is parsed at once; no row may be longer."""
 _ESCAPED: Final = "surrogateescape"
-"""Bytes that are no UTF-8 matter only in columns that are read, and there the faster reader finds them."""
 _FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.error, standard.Error, UnicodeError)
 
 
@@ -28,18 +32,21 @@ class Csv:
     """What a CSV file does not say about itself."""
 
     separator: str = ","
-    decimal: str = "."
-    numbers: frozenset[str] = frozenset()
-    """The columns to read as numbers. All others stay text: 007 is not 7."""
+    encoding: str | None = None
+    """How its characters are written; None: it is detected."""
 
 
 PLAIN: Final = Csv()
 MOST_COLUMNS: Final = 10_000
+_LOOKED_AT: Final = 1 << 20
+"""So many characters decide which separator fits."""
+_ARROWS: Final = {UTF_8: "utf8"}
+"""What Arrow itself decodes; of others it asks Python's codecs."""
 
 
 def csv_of(part: tabular.Part) -> Csv:
     """How a mapping says that the CSV files of a part are written."""
-    return Csv(part.separator, part.decimal, tabular.numeric(part))
+    return Csv(part.separator, part.encoding)
 
 
 def is_csv(path: Path) -> bool:
@@ -50,12 +57,12 @@ def is_csv(path: Path) -> bool:
 def header(path: Path, csv: Csv) -> list[str]:
     """The names of the columns. Raises TailorbirdError when there are none or one is there twice."""
     try:
-        with text(path) as file:
+        with text(path, csv) as file:
             standard.field_size_limit(_BLOCK_BYTES)
             names = next(filter(None, standard.reader(file, delimiter=csv.separator, strict=True)), [])
             "".join(names).encode()
     except UnicodeEncodeError:
-        _refuse(path, "its first line, which has to name the columns, is not UTF-8")
+        _refuse(path, f"its first line, which has to name the columns, is not {encoding_of(path, csv).upper()}")
     except _FAULTS as error:
         _refuse(path, described(error))
     if not names:
@@ -79,10 +86,21 @@ def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None) -> i
     return _counted(path, stamp.st_mtime_ns, stamp.st_size, csv, None if columns is None else frozenset(columns))
 
 
+def lines(path: Path, csv: Csv, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The lines at which rows (numbered from 0) begin, as an editor shows them: the header is on line 1.
+
+    A row may be below others that hold line breaks, or below empty lines.
+    """
+    stamp = path.stat()
+    breaks = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).breaks
+    first, added = (np.asarray(side, np.int64) for side in breaks)
+    return rows + added[np.searchsorted(first, rows, side="right") - 1] if len(first) else rows + 2
+
+
 @lru_cache(maxsize=16)
-def _counted(path: Path, _changed: int, _size: int, csv: Csv, columns: frozenset[str] | None) -> int:
+def _counted(path: Path, changed: int, size: int, csv: Csv, columns: frozenset[str] | None) -> int:
     names = header(path, csv)
-    strict = _strict_count(path, csv, len(names))
+    strict = _read_strictly(path, changed, size, csv).rows
     read = [name for name in names if columns is None or name in columns]
     fast = sum(len(batch) for batch in batches(path, csv, read))
     if fast != strict:
@@ -92,43 +110,100 @@ def _counted(path: Path, _changed: int, _size: int, csv: Csv, columns: frozenset
 
 def batches(path: Path, csv: Csv, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows in order. Raises TailorbirdError, with the row, at a value that cannot be read."""
-    types = {name: pa.float64() if name in csv.numbers else pa.string() for name in columns}
+    types = dict.fromkeys(columns, pa.string())
     try:
         yield from arrow.open_csv(
             path,
             # One thread: only then does an error tell its row.
-            read_options=arrow.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
-            parse_options=arrow.ParseOptions(delimiter=csv.separator, newlines_in_values=True),
-            convert_options=arrow.ConvertOptions(
-                column_types=types, include_columns=list(columns), decimal_point=csv.decimal
+            read_options=arrow.ReadOptions(
+                use_threads=False, block_size=_BLOCK_BYTES, encoding=_ARROWS.get(known := encoding_of(path, csv), known)
             ),
+            parse_options=arrow.ParseOptions(delimiter=csv.separator, newlines_in_values=True),
+            convert_options=arrow.ConvertOptions(column_types=types, include_columns=list(columns)),
         )
     except _FAULTS as error:
         _refuse(path, described(error, header(path, csv)))
 
 
-def text(path: Path) -> TextIO:
+def encoding_of(path: Path, csv: Csv) -> str:
+    """How the characters of a file are written: as its mapping says, or as they look."""
+    if csv.encoding is not None:
+        return csv.encoding
+    stamp = path.stat()
+    return _detected(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=64)
+def _detected(path: Path, _changed: int, _size: int) -> str:
+    """The encoding of a file. One that cannot be read to its end is taken for UTF-8: its reader names the fault."""
+    try:
+        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+            return detected(iter(partial(file.read, _BLOCK_BYTES), b""))
+    except _FAULTS:
+        return UTF_8
+
+
+def _is_zipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def text(path: Path, csv: Csv) -> TextIO:
     """Open a file as text."""
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rt", encoding="utf-8-sig", errors=_ESCAPED, newline="")
-    return path.open(encoding="utf-8-sig", errors=_ESCAPED, newline="")
+    # In UTF-8 bytes that are none matter only in columns that are read. There the faster reader finds them.
+    known = encoding_of(path, csv)
+    name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
+    if _is_zipped(path):
+        return gzip.open(path, "rt", encoding=name, errors=errors, newline="")
+    return path.open(encoding=name, errors=errors, newline="")
 
 
-def _strict_count(path: Path, csv: Csv, width: int) -> int:
-    """The rows by the strict reader. A line is told by its number; of a row over several lines it is the first."""
-    count, line = 0, 1
+class _Strict(NamedTuple):
+    """What the strict reader found in a file."""
+
+    rows: int
+    breaks: "tuple[array[int], array[int]]"
+    """The rows from which on lines are numbered otherwise, and what is added to the number of a row from there on."""
+
+
+@lru_cache(maxsize=16)
+def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
+    """Count the rows. A line is named by its number; of a row over several lines it is the first."""
+    width = len(header(path, csv))
+    count, line, offset = -1, 1, None
+    breaks = array("q"), array("q")
     standard.field_size_limit(_BLOCK_BYTES)
     try:
-        with text(path) as file:
+        with text(path, csv) as file:
             reader = standard.reader(file, delimiter=csv.separator, strict=True)
             for row in reader:
-                if row and len(row) != width:
-                    _refuse(path, f"line {line} has {len(row)} values, and the first line names {width} columns")
-                count += bool(row)
+                if row:
+                    if len(row) != width:
+                        fault = f"line {line} has {len(row)} values, and the first line names {width} columns"
+                        _refuse(path, fault + _separator_hint(path, csv))
+                    if count >= 0 and line - count != offset:
+                        offset = line - count
+                        breaks[0].append(count)
+                        breaks[1].append(offset)
+                    count += 1
                 line = reader.line_num + 1
     except _FAULTS as error:
         _refuse(path, f"line {line}: {described(error)}")
-    return count - 1
+    return _Strict(count, breaks)
+
+
+def _separator_hint(path: Path, csv: Csv) -> str:
+    found = separator_of(path, csv)
+    return f"; {found.sentence} lines" if found else ""
+
+
+def separator_of(path: Path, csv: Csv, wanted: Collection[str] = ()) -> Suggestion | None:
+    """Another separator that fits the first lines of a file better, if there is one, and names wanted columns."""
+    try:
+        with text(path, csv) as file:
+            beginning = file.read(_LOOKED_AT)
+    except _FAULTS:
+        return None
+    return suggestions.separator(beginning, csv.separator, wanted, whole=len(beginning) < _LOOKED_AT)
 
 
 def _refuse(path: Path, fault: str) -> NoReturn:

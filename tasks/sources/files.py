@@ -1,15 +1,21 @@
 """Parquet and CSV files, read in bounded chunks."""
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, Final, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from expectations.contract import Kind
 from models.errors import TailorbirdError
+from models.shapes import encodings
+from models.shapes.unreadable import Unread, noted
 from tasks.sources import csv_files
 from tasks.sources.csv_files import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
@@ -17,6 +23,43 @@ from tasks.sources.file_faults import described
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
+
+
+class Places(NamedTuple):
+    """How a file numbers its rows for people."""
+
+    numbered: str
+    """`line` as an editor shows it, or `row` where there are no lines."""
+    of: Callable[[NDArray[np.int64]], NDArray[np.int64]]
+    """The numbers of rows that are counted from 0."""
+    notes: dict[str, Any]
+    """How the file is read, for the profile of its batch."""
+
+    def noted(self, found: Iterable[Unread], rows: pa.Table, numbers: NDArray[np.int64]) -> dict[str, Any]:
+        """Return what the profile of a chunk keeps of unreadable cells; `numbers` are those of the rows, from 0."""
+        listed = tuple(found)
+        return noted(listed, rows, pa.array(self.of(numbers)), self.numbered) if listed else {}
+
+
+def _from_one(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    return rows + 1
+
+
+ROWS: Final = Places("row", _from_one, {})
+
+
+def places(path: Path, csv: Csv) -> Places:
+    """Where the rows of a file are, and how its characters are read."""
+    if not is_csv(path):
+        return ROWS
+    name = csv_files.encoding_of(path, csv)
+    return Places("line", partial(csv_files.lines, path, csv), {"encoding": encodings.NAMES.get(name, name)})
+
+
+def hint(path: Path, csv: Csv, wanted: Collection[str]) -> str:
+    """Name the separator that fits a file better than the one of its mapping, if there is one."""
+    found = csv_files.separator_of(path, csv, wanted) if is_csv(path) else None
+    return f"{found.sentence} lines." if found else ""
 
 
 def digest(path: Path) -> str:

@@ -11,6 +11,7 @@ from expectations.rules import RowRule, broken_shares, flags, row_suite
 from models import columns
 from models.shapes import placeholders
 from models.shapes.limits import Limits
+from models.shapes.unreadable import KEYS
 from tasks.quality import one_row, refusal, validate
 
 ROWS = 400
@@ -35,6 +36,13 @@ _VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     "title": (pa.string(), ["Ice", None]),
     "category": (pa.string(), ["GROCERY|ICE", None]),
     "price": (pa.float64(), [-1.0, 0.0, 2.5, None]),
+    "unreadable_keys": (
+        pa.string(),
+        [
+            *("|occurred_at|received_at|quantity|", "|value|rating|position|", "|price|updated_at|", "|available|"),
+            *("|available_from|available_until|", "|url|image|", "|consent_at|", None, None, None),
+        ],
+    ),
 }
 SUITES = {
     "events": events.rules(["k-of-null"], placeholders.ITEMS),
@@ -102,12 +110,12 @@ def test_a_rule_has_one_id_and_says_what_it_means(suite: str) -> None:
 @pytest.mark.parametrize(("number", "broken"), [(0.0, True), (1000.0, False), (1000.5, True), (None, False)])
 def test_the_edge_of_a_quantity_is_where_it_is_said_to_be(number: float | None, broken: bool) -> None:
     rules = [rule for rule in events.RULES if rule.id.startswith("quantity")]
-    found = flags(pa.table({"quantity": pa.array([number], pa.float64())}), rules)
+    found = flags(pa.table({"quantity": pa.array([number], pa.float64()), KEYS: pa.nulls(1, pa.string())}), rules)
     assert any(column[0].as_py() for column in found.columns) == broken
 
 
 def test_a_suite_of_rules_that_hold_gives_no_reason_to_refuse() -> None:
-    rows = pa.table({"user_key": ["a", "b"], "user_id_too_long": [False, False]})
+    rows = pa.table({"user_key": ["a", "b"], "user_id_too_long": [False, False], KEYS: pa.nulls(2, pa.string())})
     assert refusal(validate(row_suite("users", users.RULES), rows)) is None
 
 

@@ -15,6 +15,7 @@ from expectations import events as promises
 from infra.lake import Lake
 from models.shapes.shaped import EVENTS
 from models.shapes.traffic import MARKS
+from models.shapes.unreadable import KEYS
 from tasks import sift
 from tasks.known_ids import ID_HASH, KnownIds
 from tasks.prepare import SAID, fingerprinted
@@ -39,6 +40,7 @@ def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
     said = [*SAID, *MARKS]
     rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
     numbered = rows.select(said).append_column(sift.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
+    numbered = numbered.append_column(KEYS, pa.nulls(len(rows), pa.string()))
     return sift.annotate(fingerprinted(numbered), CATALOGUE, NOW.timestamp())
 
 

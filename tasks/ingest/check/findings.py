@@ -10,6 +10,7 @@ from expectations.rules import RowRule, broken_shares
 from models import columns
 from models.ingest.suspicions import Suspicion
 from models.shapes.limits import Bounds
+from models.shapes.unreadable import KEYS
 from tasks import sift
 
 EXAMPLES: Final = 3
@@ -82,10 +83,16 @@ def broken_rules(
             "meaning": known[rule].meaning if rule in known else rule.replace("_", " "),
             "rows": count,
             "of": len(sample),
-            "examples": [locate(n, known[rule].column if rule in known else "") for n in places[rule][:EXAMPLES]],
+            "examples": [locate(n, _looked_at(known, rule)) for n in places[rule][:EXAMPLES]],
         }
         for rule, count in sorted(counts.items(), key=lambda one: -one[1])
     ]
+
+
+def _looked_at(known: dict[str, RowRule], rule: str) -> str:
+    """The column of a rule. That of an unreadable cell is the key in its name."""
+    column = known[rule].column if rule in known else ""
+    return rule.removesuffix("_unreadable") if column == KEYS else column
 
 
 def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:

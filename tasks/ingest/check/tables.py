@@ -39,7 +39,7 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     kinds = files.column_kinds(path, csv)
     found.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
     found.unused = [name for name in kinds if name not in required]
-    contract.check(found.file, kinds, 1, required, part.optional)
+    contract.check(found.file, kinds, 1, required, part.optional, files.hint(path, csv, required))
     most = most if found.part == "events" else CATALOGUE_ROWS
     rows = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
     if rows is None:

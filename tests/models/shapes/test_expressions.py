@@ -5,6 +5,7 @@ import pytest
 
 from models.shapes.computed import matching, value_of
 from models.shapes.expressions import LONGEST, Kind, parse
+from models.shapes.table_numbers import NumberForm
 
 ROWS = pa.table(
     {
@@ -19,7 +20,7 @@ ROWS = pa.table(
 
 
 def values(text: str, kind: Kind = "text", rows: pa.Table = ROWS, decimal: str = ".") -> list[Any]:
-    found: list[Any] = value_of(rows, parse(text, kind), decimal).to_pylist()
+    found: list[Any] = value_of(rows, parse(text, kind), NumberForm(decimal)).to_pylist()
     return found
 
 

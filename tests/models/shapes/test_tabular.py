@@ -1,4 +1,4 @@
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
@@ -8,6 +8,7 @@ from models.shapes import tabular
 from models.shapes.cleaning import Spelling
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
 from models.shapes.table_values import UnreadableColumnError, words
+from models.shapes.unreadable import CELLS, KEYS
 
 EVENTS = EventsMapping(
     file="f",
@@ -31,15 +32,15 @@ ITEMS = ItemsMapping(
 
 
 def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
-    return tabular.events(rows, mapping).rows
+    return tabular.events(rows, mapping).rows.drop_columns([KEYS, CELLS])
 
 
 def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
-    return tabular.items(rows, mapping).rows
+    return tabular.items(rows, mapping).rows.drop_columns([KEYS, CELLS])
 
 
 def users(rows: pa.Table, mapping: UsersMapping) -> pa.Table:
-    return tabular.users(rows, mapping).rows
+    return tabular.users(rows, mapping).rows.drop_columns([KEYS, CELLS])
 
 
 def sale(**changes: Any) -> pa.Table:
@@ -279,9 +280,9 @@ def test_large_numbers_and_numbers_in_text_are_read() -> None:
 
 
 def test_a_column_that_cannot_be_read_is_named() -> None:
-    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold numbers, found string") as raised:
-        seen({}, pieces=["two"])
-    assert "two" not in str(raised.value)
+    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold numbers, found bool|date") as raised:
+        seen({}, pieces=pa.array([date(2024, 1, 1)]))
+    assert "2024" not in str(raised.value)
     with pytest.raises(UnreadableColumnError, match="column 'who' holds binary, which cannot be read as text"):
         seen({}, who=pa.array([b"\xff"]))
 
@@ -377,7 +378,6 @@ def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: st
         "at": kind,
         "pieces": "number",
     }
-    assert tabular.numeric(mapping) == {"pieces"}, "an id that is a value as well stays text"
 
 
 def test_who_sent_an_event_is_there_when_the_mapping_names_it() -> None:

@@ -3,6 +3,7 @@ import gzip
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,8 +15,6 @@ from models.shapes.mapping import EventsMapping
 from tasks.sources import files
 from tasks.sources.csv_files import PLAIN, Csv, csv_of
 
-NUMBERS = Csv(numbers=frozenset({"n"}))
-
 
 def written(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
     path = folder / name
@@ -23,15 +22,15 @@ def written(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
     return path
 
 
-def read(path: Path, csv: Csv = NUMBERS) -> dict[str, list[object]]:
+def read(path: Path, csv: Csv = PLAIN) -> dict[str, list[object]]:
     rows = pa.concat_tables(files.chunks(path, ["id", "n"], csv=csv))
     assert files.row_count(path, csv, ["id", "n"]) == len(rows)
     return dict(rows.to_pydict())
 
 
-def test_ids_stay_as_they_are_written_and_numbers_are_numbers(tmp_path: Path) -> None:
+def test_cells_stay_as_they_are_written(tmp_path: Path) -> None:
     path = written(tmp_path, "n,id,more\n1,007,x\n,NULL,\n2.5,1e3,y\n")
-    assert read(path) == {"id": ["007", "NULL", "1e3"], "n": [1.0, None, 2.5]}
+    assert read(path) == {"id": ["007", "NULL", "1e3"], "n": ["1", "", "2.5"]}
 
 
 @pytest.mark.parametrize(
@@ -46,23 +45,23 @@ def test_ids_stay_as_they_are_written_and_numbers_are_numbers(tmp_path: Path) ->
     ids=["plain", "no last end", "windows", "byte order mark, blank lines", "quotation marks"],
 )
 def test_the_same_rows_are_read_however_they_are_written(tmp_path: Path, content: str) -> None:
-    assert read(written(tmp_path, content)) == {"id": ["007", "008"], "n": [1.0, 2.0]}
+    assert read(written(tmp_path, content)) == {"id": ["007", "008"], "n": ["1", "2"]}
     assert read(written(tmp_path, gzip.compress(content.encode()), "rows.csv.gz"))["id"] == ["007", "008"]
 
 
-def test_separator_and_decimal_point_are_the_mappings(tmp_path: Path) -> None:
+def test_separator_and_encoding_are_the_mappings(tmp_path: Path) -> None:
     part = EventsMapping(
         file="f",
         separator=";",
-        decimal=",",
+        encoding="Latin-1",
         user_id="id",
         item_id="id",
         occurred_at="t",
         value="n",
         constants={"event_type": "view"},
     )
-    assert csv_of(part) == Csv(";", ",", frozenset({"n"}))
-    assert read(written(tmp_path, "id;n\n007;1,5\n"), csv_of(part)) == {"id": ["007"], "n": [1.5]}
+    assert csv_of(part) == Csv(";", "iso8859-1")
+    assert read(written(tmp_path, "id;n\n\xfc;1,5\n".encode("latin-1")), csv_of(part)) == {"id": ["\xfc"], "n": ["1,5"]}
 
 
 def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path: Path) -> None:
@@ -75,14 +74,13 @@ def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path:
     [
         ("id,n\n1,1\n2\n3,3\n", "line 3 has 1 values, and the first line names 2 columns"),
         ("id,n\n1,1\n2,2,2\n", "line 3 has 3 values"),
-        (b"id,n\n1,1\n\xff,2\n3,3\n", "column 'id', row 3: a value is not UTF-8"),
-        (b"x,n,id\n1,1,1\n1,2,\xff\n", "column 'id', row 3: a value is not UTF-8"),
+        (b"id,n\n1,\xc3\xbc\n\xff,2\n3,3\n", "column 'id', row 3: a value is not UTF-8"),
+        (b"x,n,id\n1,\xc3\xbc,1\n1,2,\xff\n", "column 'id', row 3: a value is not UTF-8"),
         ('id,n\n1,1\n"2,2\n3,3\n4,4\n', "line 3: unexpected end of data"),
         ('id,n\n"1,1\n"2,2\n3,3\n', "line 2: "),
-        ("id,n\n1,1\n2,two\n", "column 'n', row 3: a value is not a number"),
         ("", "it is empty"),
         ("id,id,n\n1,1,1\n", "its columns 1 and 2 have the same name in the first line"),
-        ("id,n\n1,1\n".encode("utf-16"), "its first line, which has to name the columns, is not UTF-8"),
+        ("id;n\n1;1,5\n2;2\n", '`separator = ";"` would read 3 of 3 lines'),
     ],
 )
 def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_dropped(
@@ -90,11 +88,11 @@ def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_droppe
 ) -> None:
     path = written(tmp_path, content)
     with pytest.raises(TailorbirdError, match=rf"rows.csv cannot be read: .*{told}.*nothing was stored"):
-        files.row_count(path, NUMBERS)
+        files.row_count(path, PLAIN)
 
 
 def test_the_mistake_is_told_while_rows_are_read_too(tmp_path: Path) -> None:
-    path = written(tmp_path, b"id,n\n" + b"1,1\n" * 5000 + b"\xff,2\n")
+    path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 5000 + b"\xff,2\n")
     with pytest.raises(TailorbirdError, match=r"row 5002: a value is not UTF-8"):
         list(files.chunks(path, ["id", "n"], 1000))
 
@@ -107,9 +105,26 @@ def test_a_compressed_file_that_was_cut_off_is_refused(tmp_path: Path, kept: flo
         files.row_count(path, PLAIN)
 
 
-def test_bytes_in_columns_that_nobody_reads_do_no_harm(tmp_path: Path) -> None:
-    path = written(tmp_path, b"more,id,n\n\xff,1,1\n")
-    assert read(path) == {"id": ["1"], "n": [1.0]}
+def test_damaged_bytes_in_columns_that_nobody_reads_do_no_harm(tmp_path: Path) -> None:
+    path = written(tmp_path, b"more,id,n\n\xff,\xc3\xbc,1\n")
+    assert read(path) == {"id": ["\xfc"], "n": ["1"]}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_the_encoding_is_detected_and_named(tmp_path: Path, encoding: str, ending: str) -> None:
+    content = "id,n\nM\xfcller,1\n\u20ac,2\n".encode(encoding)
+    path = written(tmp_path, gzip.compress(content) if ending.endswith("gz") else content, f"rows.{ending}")
+
+    assert read(path) == {"id": ["M\xfcller", "\u20ac"], "n": ["1", "2"]}
+    name = {"cp1252": "Windows-1252", "utf-8": "UTF-8", "utf-8-sig": "UTF-8"}.get(encoding, "UTF-16")
+    assert files.places(path, PLAIN).notes == {"encoding": name}
+
+
+def test_rows_are_found_at_the_lines_that_an_editor_shows(tmp_path: Path) -> None:
+    path = written(tmp_path, 'id,"n\nn"\r\n1,1\r\n\r\n"2\n2",2\r\n3,3\r\n')
+
+    assert files.places(path, PLAIN).of(np.arange(3)).tolist() == [3, 5, 7]
 
 
 def test_a_file_that_was_written_anew_is_counted_anew(tmp_path: Path) -> None:

@@ -1,0 +1,119 @@
+"""Reads the typed columns of a chunk by a part of a mapping, and notes the cells that cannot be read."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.shapes import suggestions, table_numbers
+from models.shapes.expressions import Expression
+from models.shapes.sources import Source, column_of
+from models.shapes.suggestions import Suggestion
+from models.shapes.table_numbers import NumberForm
+from models.shapes.table_times import placed
+from models.shapes.table_values import UnreadableColumnError, number, place, words
+from models.shapes.unreadable import CELL, CELLS, KEYS, NUMBER, TIME, Unread
+
+Suggests = Callable[[Any], list[Suggestion]]
+
+
+@dataclass
+class _Noted:
+    summary: Unread
+    places: NDArray[np.int64]
+    values: list[str]
+
+
+@dataclass
+class Reader:
+    """The rows of a chunk with their expressions computed, and how its numbers and times are written."""
+
+    rows: pa.Table
+    form: NumberForm
+    time_format: str
+    zone: str
+    zone_assumed: int = 0
+    """How many times said no zone."""
+    _noted: list[_Noted] = field(default_factory=list)
+
+    def number(self, key: str, source: Source | None) -> Any:
+        """Return the column of a key as numbers; null where there is none."""
+        values = number(self.rows, source, self.form)
+        self._note_numbers(key, source, values)
+        return values
+
+    def place(self, key: str, source: Source | None) -> Any:
+        """Return the column of a key as positions in a list; null where there is no whole number."""
+        self._note_numbers(key, source, number(self.rows, source, self.form) if source is not None else None)
+        return place(self.rows, source, self.form)
+
+    def moment(self, key: str, source: Source, among: Any = None) -> Any:
+        """Return the column of a key as times in UTC; only rows `among` these are noted if their time is unreadable."""
+        column = column_of(source)
+        try:
+            values, assumed = placed(self.rows[column], self.time_format, self.zone)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            raise UnreadableColumnError(
+                f"The column {column!r} must hold times, found {self.rows[column].type}. Fix the file or the mapping."
+            ) from None
+        self.zone_assumed += assumed
+        if values.null_count:
+            texts = words(self.rows, source)
+            bad = table_numbers.unreadable(texts, values)
+            self.note(key, source, TIME, bad if among is None else pc.and_(bad, among), suggestions.times)
+        return values
+
+    def _note_numbers(self, key: str, source: Source | None, values: Any) -> None:
+        if source is None or not values.null_count or isinstance(source, Expression):
+            return  # what an expression cannot compute is null, as its author knows
+        if pa.types.is_string(kind := self.rows[column_of(source)].type) or pa.types.is_large_string(kind):
+            bad = table_numbers.unreadable(self.rows[column_of(source)], values)
+            self.note(key, source, NUMBER, bad, suggestions.numbers)
+
+    def note(self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None) -> None:
+        """Note the rows whose cells cannot be read as this kind."""
+        places = np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))
+        if not len(places):
+            return
+        texts = words(self.rows, source)
+        stated = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(table_numbers.NOTHING)))
+        of = int(pc.sum(pc.and_(pc.is_valid(texts), stated)).as_py() or 0)
+        ways = _ways(suggests(texts) if suggests else [], of, of - len(places))
+        name = source if isinstance(source, str) else source.text
+        values = texts.take(pa.array(places)).to_pylist()
+        self._noted.append(_Noted(Unread(key, name, kind, len(places), of, ways), places, values))
+
+    @property
+    def unread(self) -> tuple[Unread, ...]:
+        """What could not be read, by key."""
+        return tuple(one.summary for one in self._noted)
+
+    def columns(self) -> dict[str, pa.Array]:
+        """Return the columns that name and describe the unreadable cells of each row. The values are raw."""
+        if not self._noted:
+            return {KEYS: pa.nulls(len(self.rows), pa.string()), CELLS: pa.nulls(len(self.rows), pa.list_(CELL))}
+        cells: dict[int, list[dict[str, str | None]]] = {}
+        for one in self._noted:
+            about = {"key": one.summary.key, "column": one.summary.column, "suggestion": one.summary.suggestion}
+            for row, value in zip(one.places.tolist(), one.values, strict=True):
+                cells.setdefault(row, []).append({**about, "value": value})
+        names: list[str | None] = [None] * len(self.rows)
+        described: list[list[dict[str, str | None]] | None] = [None] * len(self.rows)
+        for row, found in cells.items():
+            names[row] = f"|{'|'.join(str(cell['key']) for cell in found)}|"
+            described[row] = found
+        return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
+
+
+def _ways(found: Sequence[Suggestion], of: int, read: int) -> dict[str, int]:
+    """Return the settings that would read most cells, if these are more than are read now.
+
+    A column of many cells is sampled: the counts are then those of all cells.
+    """
+    best = suggestions.best(found) if found else []
+    scaled = {one.named: round(one.reads * of / one.of) for one in best}
+    return {way: reads for way, reads in scaled.items() if reads > read}

@@ -1,0 +1,158 @@
+"""Cells of a table that cannot be read as their mapping says: what quarantine and messages show of them."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.shapes.currencies import CODES, NAMES
+from models.shapes.table_numbers import SPACES
+
+KEYS: Final = "unreadable_keys"
+"""The column of a chunk that names the keys of a row's unreadable cells, as `|price|available|`; else null."""
+CELLS: Final = "unreadable"
+"""The column of a chunk that describes a row's unreadable cells: a list of `CELL`, null where there are none."""
+CELL: Final = pa.struct({"key": pa.string(), "column": pa.string(), "value": pa.string(), "suggestion": pa.string()})
+
+NUMBER, TIME, STOCK, ADDRESS = "number", "time", "answer", "web address"
+MOST_PLACES: Final = 3
+_LONGEST: Final = 40
+_MOST_DIGITS: Final = 7
+"""A number of more digits without a decimal part may be a phone number or the id of a person."""
+_NUMBER: Final = re.compile(rf"[+-]?\d[\d.,'\u2019{SPACES}]*")
+_DATE: Final = re.compile(
+    r"(?:\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})|\d{4}([./-])\d{1,2}\2\d{1,2})"
+    r"(?:[ T,]+\d{1,2}[:.]\d{1,2}(?:[:.]\d{1,2}(?:[.,]\d{1,9})?)?)?(?: ?[APap][Mm])?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+)
+
+
+@dataclass(frozen=True)
+class Unread:
+    """The unreadable cells of one key in some rows."""
+
+    key: str
+    column: str
+    kind: str
+    count: int
+    of: int
+    """Cells of the column that hold something."""
+    ways: Mapping[str, int] = field(default_factory=dict)
+    """Settings that would read more, as a sentence has them, and how many cells each would read."""
+    places: tuple[int, ...] = ()
+    """Where the first of them are."""
+    numbered: str = "row"
+    """What `places` are: a line as an editor shows it, or a row."""
+
+    @property
+    def suggestion(self) -> str | None:
+        """The settings that would read most."""
+        if not self.ways:
+            return None
+        most = max(self.ways.values())
+        named = " or ".join(way for way, reads in self.ways.items() if reads == most)
+        return f"{named} would read {most:,} of {self.of:,}"
+
+    @property
+    def sentence(self) -> str:
+        """Say how many cells are unreadable, where the first of them are, and what would read them."""
+        what = f"{self.count:,} of {self.of:,} values of {self.column!r} ({self.key})"
+        article = "an" if self.kind == STOCK else "a"
+        help_ = f"; {self.suggestion}" if self.suggestion else ""
+        return f"{what} cannot be read as {article} {self.kind}{self._where}{help_}."
+
+    @property
+    def _where(self) -> str:
+        if not self.places:
+            return ""
+        numbers = ", ".join(map(str, self.places))
+        more = " and more" if self.count > len(self.places) else ""
+        return f" ({self.numbered}{'s' if len(self.places) > 1 else ''} {numbers}{more})"
+
+
+def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
+    """Return what the profile of a chunk keeps of unreadable cells, by key.
+
+    `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
+    """
+    kept = {}
+    for one in found:
+        hits = pc.fill_null(pc.match_substring(rows[KEYS], f"|{one.key}|"), False)
+        first = pc.filter(numbers, hits)[:MOST_PLACES].to_pylist()
+        kept[one.key] = {**asdict(one), "ways": dict(one.ways), "places": first, "numbered": numbered}
+    return kept
+
+
+def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:
+    """Return the unreadable cells of several chunks, by key."""
+    sums: dict[str, Unread] = {}
+    for profile in profiles:
+        for key, kept in profile.items():
+            one = Unread(**{**kept, "places": tuple(kept["places"])})
+            sums[key] = _added(sums[key], one) if key in sums else one
+    return list(sums.values())
+
+
+def _added(before: Unread, one: Unread) -> Unread:
+    ways = {way: before.ways.get(way, 0) + one.ways.get(way, 0) for way in {**before.ways, **one.ways}}
+    places = (*before.places, *one.places)[:MOST_PLACES]
+    return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)
+
+
+def protected(cells: Any, ids: pa.Array) -> Any:
+    """Return the unreadable cells of rows as quarantine keeps them; none of them shows one of these `ids`."""
+    if cells.null_count == len(cells):
+        return cells
+    rows = cells.to_pylist()
+    values = {cell["value"] for row in rows if row for cell in row}
+    known = pa.array(sorted(values), pa.string())
+    persons = frozenset(known.filter(pc.is_in(known, value_set=ids.cast(pa.string()))).to_pylist())
+    kept = {value: shown(value, persons) for value in values}
+    for row in rows:
+        for cell in row or ():
+            cell["value"] = kept[cell["value"]]
+    return pa.array(rows, pa.list_(CELL))
+
+
+def shown(value: str, ids: frozenset[str] = frozenset()) -> str:
+    """Return a cell as quarantine keeps it: as written if it is a number, a date or a sign, else only its shape.
+
+    In a shape letters are a or A and digits are 9, since a cell in a wrong column may be an id, a name or an address.
+    """
+    if value not in ids and (_is_sign(value) or _is_date(value) or _is_amount(value)):
+        return value[:_LONGEST]
+    return "".join(_shape(sign) for sign in value[:_LONGEST]) + ("…" if len(value) > _LONGEST else "")
+
+
+def _is_sign(value: str) -> bool:
+    return len(value) <= 3 and not any(sign.isalnum() for sign in value)
+
+
+def _is_date(value: str) -> bool:
+    return _DATE.fullmatch(value.strip()) is not None
+
+
+def _is_amount(value: str) -> bool:
+    """Whether it is a number with a sign of currency or of groups, and no bare row of digits."""
+    found = _NUMBER.search(value)
+    if found is None:
+        return False
+    number = found[0].strip(SPACES)
+    around = [part.strip(SPACES + "+-") for part in value.split(number, 1)]
+    named = [part for part in around if part]
+    digits = sum(sign.isdigit() for sign in number)
+    if any(part.upper() not in CODES and part.upper() not in NAMES for part in named):
+        return False
+    decimal = re.search(r"[.,]\d{1,2}$", number) is not None
+    separators = {sign for sign in number if not sign.isdigit() and sign not in "+-"}
+    return bool(named or separators) and len(separators) <= 2 and digits <= (12 if decimal else _MOST_DIGITS)
+
+
+def _shape(sign: str) -> str:
+    if sign.isdigit():
+        return "9"
+    if sign.isalpha():
+        return "A" if sign.isupper() else "a"
+    return sign
