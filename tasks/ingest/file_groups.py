@@ -13,13 +13,14 @@ from infra.installation import Installation
 from models import columns
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
+from models.shapes.unreadable import together
 from tasks import ledger, profile, sift, updates
 from tasks.ingest import shared_triage
 from tasks.ingest.shared_verdicts import Candidate, judge_together
 from tasks.ingest_batch import clear
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
-from tasks.quality import Findings, Promises, refusal
+from tasks.quality import Findings, Promises, reading_notes, refusal
 
 GROUP_ROWS: Final = 500_000
 """As many rows as a large file has in memory at a time: the chunk that is stored and the one that is read."""
@@ -43,6 +44,8 @@ class _Recorded:
     events: pa.Table
     """The accepted events, as the lake keeps them."""
     candidate: Candidate
+    notes: str | None
+    """What the ledger remarks on how the file was read."""
 
 
 def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[GroupFile]) -> int:
@@ -106,7 +109,8 @@ def _record(
             events, found = intake.record(connection, part, looked, done, 0)
             figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], intake.now)
             candidate = Candidate(batch.batch_id, looked.sample(sift.SAMPLE_ROWS), figures)
-            recorded.append(_Recorded(batch, events, candidate))
+            notes = reading_notes([found], together([found["unread"]] if "unread" in found else []))
+            recorded.append(_Recorded(batch, events, candidate, notes))
             late_before = max(late_before, _late_after(events))
     return recorded
 
@@ -142,4 +146,4 @@ def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Fin
     with intake.here.engine.begin() as connection:
         for one, findings in zip(recorded, verdicts, strict=False):
             updates.apply(connection, one.batch.batch_id)
-            ledger.close_batch(connection, one.batch.batch_id, findings)
+            ledger.close_batch(connection, one.batch.batch_id, findings, one.notes)

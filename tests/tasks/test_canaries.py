@@ -157,7 +157,8 @@ BREAKAGES: dict[str, Callable[[str, list[Row]], list[str]]] = {
     "unclosed": lambda header, rows: [*lines(header, rows), f'"{SECRET},x', *lines(header, rows)[1:3]],
     "garbage": lambda header, rows: [*lines(header, rows), f'"{SECRET}"{SECRET}"x,{SECRET}'],
     "numbers": with_cell(6, SECRET),
-    "moments": with_cell(4, SECRET, 20),
+    "fewnumbers": with_cell(6, f"{SIGN}-user-number-0", 20),
+    "moments": with_cell(4, f"{SIGN}-user-moment-0", 20),
     "words": with_cell(5, SECRET, 20),
     "longids": with_cell(1, "OLD" + "x" * 400, 20),
     "nul": with_cell(1, "OLD\0"),
@@ -172,6 +173,7 @@ BYTES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "noparquet": (lambda content: content, "parquet"),
     "empty": (lambda _content: b"", "csv"),
 }
+DECODED = {"latin", "utf16"}
 SHIFTED = ("shifted", "fewshifted")
 TABLES = {"events": (EVENTS, event), "items": (ITEMS, item), "users": (USERS, user)}
 
@@ -195,7 +197,16 @@ def test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store(trial: Tri
         for name, (broken, ending) in BYTES.items() if dataset == "events" else ():
             trial.ingest("content", dataset, name, broken(table(dataset, name)), ending)
     trial.messages += capfd.readouterr()
-    assert {"headerless", "twice", "semicolons", "short", "unclosed", "garbage", *BYTES} <= trial.refused
+    assert {
+        "headerless",
+        "twice",
+        "semicolons",
+        "short",
+        "unclosed",
+        "garbage",
+        *(set(BYTES) - DECODED),
+    } <= trial.refused
+    assert not {"fewnumbers", "moments", *DECODED} & trial.refused
     found = trial.found()
     # What stands in another column than its own is that column's value: nothing tells it from any other.
     assert set(found) <= {*SHIFTED, "cell"}

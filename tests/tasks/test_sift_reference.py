@@ -6,8 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from expectations import items as promises
+from models.columns import CURRENCY
 from models.shapes import tabular
 from models.shapes.mapping import ItemsMapping
+from models.shapes.unreadable import KEYS
 from tasks.read_reference import read_reference
 from tasks.sift import ROW
 from tasks.sift_reference import COPIES, condensed, sift_reference
@@ -20,6 +22,8 @@ def items(*rows: dict[str, Any]) -> pa.Table:
     sound = {"item_id": "i1", "title": "Ice", "category": "FOOD", "price": 1.0, "attributes": {"size": "1 l"}}
     sound |= {"available": True}
     table = pa.Table.from_pylist([sound | row for row in rows])
+    for name in (CURRENCY, KEYS):
+        table = table.append_column(name, pa.nulls(len(rows), pa.string()))
     return condensed(table.append_column(ROW, pa.array(range(len(rows)), pa.int64())), promises.RULES)
 
 
