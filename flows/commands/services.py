@@ -122,7 +122,7 @@ def explain(user: str, item: str, placement: str = "home", as_json: Json = False
     from serving import screen
     from serving.explain import explain as explained
 
-    found = explained(running.database("serving"), user, item, placement)
+    found = explained(running.database("serving"), user, item, placement, _lookups)
     print(json.dumps(found)) if as_json else screen.explanation(found)
 
 
@@ -193,6 +193,13 @@ def signing_key() -> None:
     from infra.signing import public_key
 
     print(public_key(load()))
+
+
+def _lookups() -> Any:
+    """Return what reads events for single answers; its imports are heavy, and few answers need it."""
+    from tasks.scoring.single_user import lookups
+
+    return lookups()
 
 
 def _wait() -> None:

@@ -10,6 +10,7 @@ from infra.database import engine
 from infra.identity import remember
 from infra.schema import exclusions, items, placements, promotions, suppressions, users
 from models.dataset import Dataset
+from models.placement import PlacementError
 from models.two_stage import LogisticRegression, RegressionConfig
 from serving.explain import NothingPublishedError, UnknownItemError, explain
 from serving.shelf import UnknownUserError
@@ -44,7 +45,8 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])
     best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
-    lists = {key: [(str(best[0]), 0.9, "why"), (str(best[1]), 0.8, "so")] for key in people}
+    first, second = (float(score) for score in sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[:-3:-1])
+    lists = {key: [(str(best[0]), first, "why"), (str(best[1]), second, "so")] for key in people}
     published(made, lists, publish.Shelf("home", "run", 1, "v1", LISTED))
     return made
 
@@ -95,8 +97,9 @@ def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
     assert explain(shop, "raw u000", later)["why"] == f"The user is never shown the item {later!r}."
     with shop.begin() as connection:
         connection.execute(delete(placements))
-    published(shop, {"u000": [(ranked(model)[1], 0.8, "so")]}, publish.Shelf("home", "other", 1, "v1", 1))
-    assert explain(shop, "raw u000", first)["why"].startswith("By its score alone it would stand at place 1")
+    second = float(sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[-2])
+    published(shop, {"u000": [(ranked(model)[1], second, "so")]}, publish.Shelf("home", "other", 1, "v1", 1))
+    assert explain(shop, "raw u000", first)["why"].startswith("What the user did to it keeps it off")
 
 
 def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:
@@ -114,8 +117,10 @@ def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
         explain(shop, "nobody", ranked(model)[0])
     with pytest.raises(UnknownItemError, match="No catalogue names an item 'nothing'"):
         explain(shop, "raw u000", "nothing")
-    with pytest.raises(NothingPublishedError, match="run `tailorbird score` first"):
+    with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
         explain(shop, "raw u000", ranked(model)[0], "basket")
+    with pytest.raises(NothingPublishedError, match="Next: `tailorbird"):
+        explain(shop, "raw u000", ranked(model)[0], "email")
     with shop.begin() as connection:
         connection.execute(delete(placements))
     with pytest.raises(NothingPublishedError):
@@ -124,5 +129,5 @@ def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
 
 def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
     published(shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, publish.Shelf("alike", "run", 1, "v1", 1, "item"))
-    with pytest.raises(NothingPublishedError, match="The lists of 'alike' are about items"):
+    with pytest.raises(PlacementError, match="The lists of 'alike' are about items"):
         explain(shop, "raw u000", ranked(model)[0], "alike")

@@ -1,0 +1,1 @@
+"""Why lists are as they are."""

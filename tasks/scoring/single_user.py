@@ -1,0 +1,51 @@
+"""Looks up what keeps items from one user, as `score` does for all."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from infra.installation import Installation, current
+from models.placement import Placement
+from models.placement_rules import EVER
+from tasks.histories import ages, due, hidden, nobody_kept
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Questions about one item, answered from the events of the lake."""
+
+    here: Installation
+
+    def age_days(self, item: str) -> float:
+        """Return the days since the item was first seen; NaN if it never was."""
+        return float(ages(self.here, np.array([item], dtype=np.str_))[0])
+
+    def all_taken_back(self, item: str) -> bool:
+        """Return whether every purchase of the item was taken back."""
+        return bool(nobody_kept(self.here, np.array([item], dtype=np.str_))[0])
+
+    def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
+        """Return the windows of `hide` that keep the item from the user: the type of event, and days or `ever`."""
+        return [window for window in placement.rules.hide.items() if self._did(key, item, *window)]
+
+    def bought(self, key: str, item: str) -> bool:
+        """Return whether the user ever bought the item and kept it."""
+        return self._did(key, item, "purchase", EVER)
+
+    def is_due(self, key: str, item: str) -> bool:
+        """Return whether the user bought the item, and long enough ago."""
+        found = due(self.here, *self._pair(key, item))
+        return bool(found.nnz)
+
+    def _did(self, key: str, item: str, event_type: str, days: float | str) -> bool:
+        found = hidden(self.here, *self._pair(key, item), {event_type: days})
+        return found is not None and bool(found.nnz)
+
+    def _pair(self, key: str, item: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
+        return np.array([key], dtype=np.str_), np.array([item], dtype=np.str_)
+
+
+def lookups() -> Lookups:
+    """Return the look-ups of this installation."""
+    return Lookups(current())
