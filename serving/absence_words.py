@@ -48,7 +48,8 @@ class Case:
     """Of the item in the catalogue."""
     listed: int
     """Items on the list."""
-    lookups: Callable[[], Lookups] | None = None
+    lookups: Callable[[], Lookups | None] | None = None
+    """Gives None where events cannot be read."""
 
 
 def listed_words(place: int, length: int, item: int, rules: ShelfRules) -> str:
@@ -92,9 +93,9 @@ def _is_brand(case: Case, cap: Cap) -> bool:
 
 def _no_candidate(case: Case, scored: bool) -> str:
     """Look up in the events what kept the item from this user."""
-    if case.lookups is None:
+    look, rules = case.lookups() if case.lookups else None, case.placement.rules
+    if look is None:
         return "What the user did to it keeps it off, or the item came after the list was made."
-    look, rules = case.lookups(), case.placement.rules
     if rules.lifetime_days is not None and look.age_days(case.item) > rules.lifetime_days:
         days = look.age_days(case.item)
         return f"It was first seen {days:.0f} days ago; `lifetime_days` is {rules.lifetime_days:g}."

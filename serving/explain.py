@@ -65,7 +65,7 @@ def explain(
     user_id: str,
     item_id: str,
     placement: str = "home",
-    lookups: Callable[[], Lookups] | None = None,
+    lookups: Callable[[], Lookups | None] | None = None,
 ) -> dict[str, Any]:
     """Return the place, score and reason of an item on a user's live list, or `why` it is not there.
 
@@ -156,7 +156,7 @@ def _alone(item: Mapping[str, Any]) -> Catalogue:
     return Catalogue(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
 
 
-def _absence(asked: _Question, rows: Sequence[Mapping[str, Any]], lookups: Callable[[], Lookups] | None) -> str:
+def _absence(asked: _Question, rows: Sequence[Mapping[str, Any]], lookups: Callable[[], Lookups | None] | None) -> str:
     """Return what keeps the item off the list: the first of the rules in the order in which they apply."""
     user, item = asked.positions
     if not asked.agreed:
@@ -181,7 +181,7 @@ def _by_order(
     rows: Sequence[Mapping[str, Any]],
     user: int,
     item: int,
-    lookups: Callable[[], Lookups] | None,
+    lookups: Callable[[], Lookups | None] | None,
 ) -> str:
     """Return what keeps the item off by the order in which the list was filled."""
     scores = asked.model.scores(np.array([user], dtype=np.int32))[0]

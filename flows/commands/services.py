@@ -196,10 +196,18 @@ def signing_key() -> None:
 
 
 def _lookups() -> Any:
-    """Return what reads events for single answers; its imports are heavy, and few answers need it."""
+    """Return what reads events for single answers, None on a host that may not; few answers need its heavy imports."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from models.errors import TailorbirdError
     from tasks.scoring.single_user import lookups
 
-    return lookups()
+    try:
+        found = lookups()
+        found.here.engine.connect().close()
+    except (TailorbirdError, SQLAlchemyError):
+        return None
+    return found
 
 
 def _wait() -> None:
