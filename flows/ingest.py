@@ -8,6 +8,7 @@ from models.errors import TailorbirdError
 from models.shapes.source_mapping import Consent
 from tasks.find_suspects import find_suspects
 from tasks.ingest.ingest_event_files import ingest_event_files
+from tasks.ingest.lake_files import advise_compaction
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
@@ -69,5 +70,6 @@ def ingest(
     names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])
+    advise_compaction()
     refuse(refused, len(ledger))
     return find_suspects(mapping, ledger, overrides)

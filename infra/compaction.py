@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from itertools import accumulate
+from math import ceil
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,6 +21,10 @@ from models.errors import TailorbirdError
 KEEP_LOG: Final = {"delta.logRetentionDuration": "interval 36500 days"}
 """By default Delta forgets after 30 days what a version was; data sets name versions for as long as they exist."""
 
+ADVISED_FROM: Final = 200
+"""Small files; each costs every reader a few milliseconds, and merging them rewrites their months."""
+_FILE_BYTES: Final = 100 * 2**20
+"""Delta merges files up to this size."""
 _DAY_MS: Final = 86_400_000
 _KEEPS_FILES: Final = ("WRITE", "VACUUM START", "VACUUM END")
 """Operations after which the table has all the files that it had before."""
@@ -49,6 +54,19 @@ def total(found: Iterable[dict[str, Any]]) -> dict[str, int]:
     """The sums of several months."""
     rows = list(found)
     return {name: sum(row[name] for row in rows) for name in ("files", "rows", "bytes")}
+
+
+def mergeable(found: Iterable[dict[str, Any]]) -> int:
+    """Return how many files fewer these months would have after `compact`."""
+    return sum(max(0, row["files"] - ceil(row["bytes"] / _FILE_BYTES)) for row in found)
+
+
+def advice(found: Iterable[dict[str, Any]]) -> str | None:
+    """Return why these months should be compacted, or None while they are quick to read."""
+    files = mergeable(found)
+    if files < ADVISED_FROM:
+        return None
+    return f"The lake has {files:,} small files that slow reading down. Merge them: tailorbird lake compact"
 
 
 def compact(table: DeltaTable, now: datetime, keep_days: int, versions: Iterable[int]) -> dict[str, Any]:

@@ -212,6 +212,8 @@ class Intake:
         hashed = names[KEY_HASH].to_numpy()
         unknown = ~self.introduced.holds(hashed)
         new = names.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
+        if not len(new):
+            return
         declared = {
             columns.USER_KEY: new[columns.USER_KEY],
             columns.ATTRIBUTES: pa.repeat("{}", len(new)),

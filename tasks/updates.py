@@ -118,6 +118,8 @@ def apply(connection: Connection, batch_id: str) -> None:
     mine = ingest_updates.c.batch_id == batch_id
     said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
     chunks = connection.execute(said).all()
+    if not chunks:
+        return
     attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY)
     for kind, statement in _STATEMENTS.items():
         if kind == TRAITS:

@@ -41,3 +41,5 @@ def show(as_json: Json = False) -> None:
         screen.books("lake", [*months, {"month": "all", **total}] if months else [])
         named = ", ".join(map(str, versions)) or "none"
         print(f"Version {table.version() if table else 'none'}; data sets name: {named}.")
+        if advice := compaction.advice(months):
+            print(advice)

@@ -1,8 +1,10 @@
 """Groups of small files of events: judged together and stored by one commit, each with its own line in the ledger."""
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import pyarrow as pa
@@ -25,6 +27,8 @@ from tasks.quality import Findings, Promises, reading_notes, refusal
 GROUP_ROWS: Final = 500_000
 """As many rows as a large file has in memory at a time: the chunk that is stored and the one that is read."""
 GROUP_FILES: Final = 200
+_READERS: Final = 2
+"""Files that are read at a time: most of the work on a small one keeps a single core busy."""
 
 
 @dataclass(frozen=True)
@@ -82,17 +86,24 @@ def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
 def _readable(intake: Intake, files: Sequence[GroupFile]) -> list[Part]:
     """Read the first files, up to one that is no single chunk of the same columns, or no table at all."""
     found: list[Part] = []
-    with progress(f"events of {len(files)} files", sum(file.rows for file in files)) as advance:
-        for file in files:
-            try:
-                parts = [part for part, _ in file.parts(intake)]
-            except TailorbirdError:
+    shown = progress(f"events of {len(files)} files", sum(file.rows for file in files))
+    with ThreadPoolExecutor(_READERS) as pool, shown as advance:
+        for file, part in zip(files, pool.map(partial(_only_part, intake), files), strict=True):
+            if part is None or (found and part.events.schema != found[0].events.schema):
+                pool.shutdown(cancel_futures=True)
                 break
-            if len(parts) != 1 or (found and parts[0].events.schema != found[0].events.schema):
-                break
-            found += parts
+            found.append(part)
             advance(file.rows)
     return found
+
+
+def _only_part(intake: Intake, file: GroupFile) -> Part | None:
+    """Return a file as one chunk; None for one that has several, or that cannot be read."""
+    try:
+        parts = [part for part, _ in file.parts(intake)]
+    except TailorbirdError:
+        return None
+    return parts[0] if len(parts) == 1 else None
 
 
 def _record(

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
+from math import ceil
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,13 +39,17 @@ class _Run:
     request: dict[str, Any]
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    left: int = 0
+    """Files that did not come yet."""
     waiting: dict[str, GroupFile] = field(default_factory=dict)
+    most_rows: float = GROUP_ROWS
     most: int = GROUP_FILES
     room: ExitStack = field(default_factory=ExitStack)
     """Holds the copies of files from an object store until their group is done."""
 
     def add(self, address: str) -> None:
         """Let a file wait for its group, or bring it in after the group before it is done."""
+        left, self.left = self.left, self.left - 1
         copy = ExitStack()
         try:
             file = self._open(address, copy.enter_context(places.fetched(address, self.here.settings.var)))
@@ -56,8 +61,10 @@ class _Run:
             return
         again = any(file.batch.batch_id == other.batch.batch_id for other in self.waiting.values())
         rows = sum(other.rows for other in self.waiting.values())
-        if again or rows + file.rows > GROUP_ROWS or len(self.waiting) >= self.most:
+        if again or rows + file.rows > self.most_rows or len(self.waiting) >= self.most:
             self.flush()
+        if not self.waiting:
+            self.most_rows = _even_share(file.rows * left)
         self.room.push(copy)
         self.waiting[address] = file
 
@@ -115,6 +122,12 @@ class _Run:
             self.most = min(GROUP_FILES, self.most * _GROWTH)
 
 
+def _even_share(rows: int) -> float:
+    """Return the rows of a group, if as many are left: groups of the same size, and no small one at the end."""
+    even = 1.05 * rows / max(1, ceil(rows / GROUP_ROWS))
+    return min(GROUP_ROWS, max(GROUP_ROWS / 2, even))
+
+
 @task(description="Events of many files: into the lake, into quarantine, or counted; every row once.")
 @without_values
 def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, str] | None = None) -> dict[str, Any]:
@@ -124,7 +137,7 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     others. The same files again change nothing; after a crash what came in stays, and the rest comes in.
     """
     here, known = current(), tables(mapping, overrides)
-    run = _Run(here, known, request_of(mapping, overrides))
+    run = _Run(here, known, request_of(mapping, overrides), left=len(files))
     with run.room:
         try:
             for address in files:
