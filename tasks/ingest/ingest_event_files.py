@@ -102,8 +102,8 @@ class _Run:
             return 0
         try:
             taken = ingest_group(self.here, self.mapping, [file for _, file in group])
-        except ledger.BatchBusyError:
-            taken = 0
+        except TailorbirdError:
+            taken = 0  # alone, each file says why
         with self.here.engine.connect() as connection:
             for address, file in group[:taken]:
                 self.lines[address] = ledger.entry(connection, file.batch.batch_id)

@@ -66,6 +66,14 @@ def write_table(path: Path, rows: dict[str, Any]) -> str:
     return str(path)
 
 
+def write_folder(path: Path) -> str:
+    """Small tables that overlap with each other, and with the large ones."""
+    path.mkdir()
+    for number in range(8):
+        write_table(path / f"{number}.parquet", shopping(300 * number, 400))
+    return str(path)
+
+
 def write_products(path: Path, ids: list[int]) -> str:
     department = ["FUEL" if product == FUEL else "GROCERY" for product in ids]
     words = {"department": department, "product_category": department, "product_type": department}
@@ -128,6 +136,7 @@ def export(tmp_path_factory: pytest.TempPathFactory) -> Export:
         "people": ("ingest_users", write_people),
         "table": ("ingest_events", lambda path: write_table(path, again(shopping(0, ROWS), 100))),
         "overlap": ("ingest_events", lambda path: write_table(path, again(shopping(ROWS // 2, ROWS), 60))),
+        "folder": ("ingest_event_files", write_folder),
         "dirty": ("ingest_events", lambda path: write_table(path, joined(shopping(0, ROWS // 4), dirty))),
         "calls": ("ingest_segment", lambda path: write_calls(path, [*calls(0, CALLS, quiet=True), *calls(0, 50)])),
         "more": ("ingest_segment", lambda path: write_calls(path, [*loud, *calls(CALLS, CALLS // 2)])),

@@ -25,7 +25,10 @@ from infra.schema import LEDGER
 from models.sql import query, texts
 
 TASKS = ("ingest_items", "ingest_users", "ingest_events", "ingest_segment", "replay_quarantine", "compact_lake")
-PRELOADED = [*(f"tasks.{task}" for task in TASKS), "infra.outages", "tests.faults.storm.shelves"]
+PRELOADED = [
+    *(f"tasks.{task}" for task in TASKS),
+    *("tasks.ingest.ingest_event_files", "infra.outages", "tests.faults.storm.shelves"),
+]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
 PROGRAM = """
 import json, os
@@ -52,6 +55,13 @@ else:
 Path(outcome).write_text(json.dumps(said))
 """
 INGEST = "    from tasks.{task} import {task}\n    {task}.fn({mapping!r}, {file!r})"
+GROUP = """\
+    from pathlib import Path
+    from tasks.ingest.ingest_event_files import ingest_event_files
+    from tasks.ledger import BatchBusyError
+    done = ingest_event_files.fn({mapping!r}, sorted(map(str, Path({file!r}).iterdir())))
+    if done["refused"]:
+        raise BatchBusyError(str(done["refused"]))"""
 REPLAY = """\
     from sqlalchemy import text
     from infra.installation import current
@@ -122,7 +132,8 @@ class Site:
         key.chmod(0o600)
         self.lake = Lake(str(folder / "var" / "lake"))
         self.programs = {
-            job: self._program(job, INGEST.format(task=t, mapping=m, file=f)) for job, (t, m, f) in jobs.items()
+            job: self._program(job, (GROUP if Path(f).is_dir() else INGEST).format(task=t, mapping=m, file=f))
+            for job, (t, m, f) in jobs.items()
         }
         self.programs |= {"replay": self._program("replay", REPLAY), "compact": self._program("compact", COMPACT)}
         self.context = multiprocessing.get_context("forkserver")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 KILLS_IN_SHORT, KILLS_A_ROUND, TURNS_A_ROUND = 6, 8, 10
 """What came in cannot be killed any more: then the next installation is better."""
-LONG = ("table", "overlap", "dirty", "calls", "more")
+LONG = ("table", "overlap", "folder", "dirty", "calls", "more")
 JOBS = ("people", *LONG, "late")
 
 
