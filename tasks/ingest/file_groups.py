@@ -36,8 +36,11 @@ class GroupFile:
     """A file of events that is small enough to share a commit."""
 
     batch: ledger.Batch
-    parts: Callable[[Intake], Iterator[tuple[Part, int]]]
+    parts: Callable[..., Iterator[tuple[Part, int]]]
+    """Reads it, for an `Intake`; `prepare` may be what a group does in place of `prepared`."""
     rows: int
+    identified: bool
+    """Whether its events have ids."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
     if len(parts) < 2:
         return 0
     promises = _promises(intake)
-    recorded = _record(intake, promises, [file.batch for file in files], parts)
+    recorded = _record(intake, promises, files, parts)
     verdicts = judge_together("events", promises, [one.candidate for one in recorded])
     sound = next((place for place, found in enumerate(verdicts) if refusal(found)), len(verdicts))
     _discard(intake, recorded[sound:])
@@ -100,21 +103,19 @@ def _readable(intake: Intake, files: Sequence[GroupFile]) -> list[Part]:
 def _only_part(intake: Intake, file: GroupFile) -> Part | None:
     """Return a file as one chunk; None for one that has several, or that cannot be read."""
     try:
-        parts = [part for part, _ in file.parts(intake)]
+        parts = [part for part, _ in file.parts(intake, prepare=shared_triage.numbered)]
     except TailorbirdError:
         return None
     return parts[0] if len(parts) == 1 else None
 
 
-def _record(
-    intake: Intake, promises: Promises, batches: Sequence[ledger.Batch], parts: Sequence[Part]
-) -> list[_Recorded]:
+def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], parts: Sequence[Part]) -> list[_Recorded]:
     """Sort the rows of all files, in their order, and store in one transaction what Postgres keeps of them."""
     recorded, late_before = [], intake.late_before
-    sorted_out = shared_triage.triage(intake, parts)
+    sorted_out = list(shared_triage.triage(intake, parts, identified=files[0].identified))
     intake.confirm()
     with intake.here.engine.begin() as connection:
-        for batch, part, (looked, done) in zip(batches, parts, sorted_out, strict=False):
+        for batch, (part, looked, done) in zip((file.batch for file in files), sorted_out, strict=False):
             ledger.set_late_before(connection, batch.batch_id, late_before)
             intake = replace(intake, batch=batch, late_before=late_before)
             events, found = intake.record(connection, part, looked, done, 0)

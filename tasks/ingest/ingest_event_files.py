@@ -76,7 +76,8 @@ class _Run:
         except TailorbirdError as error:
             turned_away(self.here, batch, str(error))
             raise
-        return GroupFile(batch, partial(parts_of, mapping=self.mapping, path=path), rows)
+        parts = partial(parts_of, mapping=self.mapping, path=path)
+        return GroupFile(batch, parts, rows, identified=part.event_id is not None)
 
     def flush(self) -> None:
         """Bring in all files that wait, in their order."""

@@ -8,60 +8,66 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models.shapes.source_mapping import SourceMapping
 from tasks import sift
 from tasks.intake import Intake, Looked, Part
+from tasks.prepare import prepared
 
 Places = NDArray[np.int64]
 
 
-def triage(intake: Intake, parts: Sequence[Part]) -> Iterator[tuple[Looked, sift.Sifted]]:
-    """Yield for each file how the rules see its events, and where each of its rows goes.
+def numbered(
+    rows: pa.Table, _mapping: SourceMapping, _key: bytes, numbers: Places, *, identified: bool = True
+) -> tuple[pa.Table, pa.Table]:
+    """Return shaped events with their numbers alone, in place of `prepared`: `triage` prepares all files at once."""
+    del identified
+    return rows.append_column(sift.ROW, pa.array(numbers)), pa.table({})
+
+
+def triage(intake: Intake, parts: Sequence[Part], *, identified: bool) -> Iterator[tuple[Part, Looked, sift.Sifted]]:
+    """Yield for each file of `numbered` events: the prepared file, how the rules see it, and where its rows go.
 
     Of rows with one event id the first counts, in order of the files.
     """
-    starts = np.cumsum([0, *(len(part.events) for part in parts)])
-    people = np.cumsum([0, *(len(part.names) for part in parts)])
-    looked = intake.look(_joined(parts, people))
+    bounds = np.cumsum([0, *(len(part.events) for part in parts)])
+    rows = pa.concat_tables([part.events for part in parts])
+    numbers, places = rows[sift.ROW].to_numpy(), np.arange(len(rows))
+    shaped = rows.drop_columns([sift.ROW])
+    whole = Part(*prepared(shaped, intake.mapping, intake.here.key, places, identified=identified))
+    looked = intake.look(whole)
     done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
-    numbers = np.concatenate([part.events[sift.ROW].to_numpy() for part in parts])
     tables = {f.name: getattr(done, f.name) for f in fields(done) if isinstance(getattr(done, f.name), pa.Table)}
-    pieces = {name: _by_file(rows, starts, people, numbers) for name, rows in tables.items()}
-    for place, events in enumerate(_by_file(looked.events, starts, people, numbers)):
-        rows = slice(starts[place], starts[place + 1])
+    pieces = {name: _by_file(table, bounds) for name, table in tables.items()}
+    for place, (start, end) in enumerate(pairwise(bounds)):
+        codes = whole.events[sift.USER_CODE].to_numpy()[start:end]
+        people = np.unique(codes[codes >= 0])
+        own = {name: _as_in_file(found[place], numbers, people) for name, found in pieces.items()}
+        events = _as_in_file(whole.events.slice(start, end - start), numbers, people)
+        part = replace(parts[place], events=events, names=whole.names.take(pa.array(people)), updates=lambda _: ())
         seen = replace(
             looked,
-            events=events,
-            suppressed=looked.suppressed[rows],
-            elsewhere=looked.elsewhere[rows],
-            outside=looked.outside[rows],
+            events=_as_in_file(looked.events.slice(start, end - start), numbers, people),
+            suppressed=looked.suppressed[start:end],
+            elsewhere=looked.elsewhere[start:end],
+            outside=looked.outside[start:end],
         )
-        own = {name: tables[place] for name, tables in pieces.items()}
-        yield seen, sift.Sifted(**own, counts=_counts(seen, own["accepted"], own["quarantined"]))
+        yield part, seen, sift.Sifted(**own, counts=_counts(seen, own["accepted"], own["quarantined"]))
 
 
-def _joined(parts: Sequence[Part], people: Places) -> Part:
-    """Return all files as one chunk: rows are numbered through, and users stand in one list."""
-    tables = []
-    for part, first in zip(parts, people[:-1], strict=True):
-        codes = part.events[sift.USER_CODE].to_numpy()
-        tables.append(_with(part.events, sift.USER_CODE, np.where(codes < 0, codes, codes + first)))
-    events = pa.concat_tables(tables)
-    events = _with(events, sift.ROW, np.arange(len(events)))
-    return Part(events, pa.concat_tables([part.names for part in parts]))
-
-
-def _by_file(rows: pa.Table, starts: Places, people: Places, numbers: Places) -> list[pa.Table]:
-    """Return each file's rows in their order, with their numbers and users as in the file."""
-    places = rows[sift.ROW].to_numpy()
-    owner = np.searchsorted(starts, places, side="right") - 1
-    codes = rows[sift.USER_CODE].to_numpy()
-    rows = _with(rows, sift.ROW, numbers[places])
-    rows = _with(rows, sift.USER_CODE, np.where(codes < 0, codes, codes - people[owner]))
+def _by_file(rows: pa.Table, bounds: Places) -> list[pa.Table]:
+    """Return the rows of each file, in their order."""
+    owner = np.searchsorted(bounds, rows[sift.ROW].to_numpy(), side="right") - 1
     order = np.argsort(owner, kind="stable")
-    if not np.array_equal(order, np.arange(len(order))):
-        rows = rows.take(pa.array(order))
-    bounds = np.searchsorted(owner[order], np.arange(len(starts)))
-    return [rows.slice(start, end - start) for start, end in pairwise(bounds)]
+    rows = rows.take(pa.array(order))
+    cuts = np.searchsorted(owner[order], np.arange(len(bounds)))
+    return [rows.slice(start, end - start) for start, end in pairwise(cuts)]
+
+
+def _as_in_file(rows: pa.Table, numbers: Places, people: Places) -> pa.Table:
+    """Return rows of one file with their numbers in it, and with users by their place among its `people`."""
+    codes = rows[sift.USER_CODE].to_numpy()
+    rows = _with(rows, sift.USER_CODE, np.where(codes < 0, -1, np.searchsorted(people, codes)))
+    return _with(rows, sift.ROW, numbers[rows[sift.ROW].to_numpy()])
 
 
 def _with(rows: pa.Table, name: str, values: Places) -> pa.Table:

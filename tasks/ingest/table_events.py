@@ -1,6 +1,6 @@
 """Rows of a table of events as parts of a batch, in the way in which every reader of such tables takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +22,24 @@ from tasks.updates import CONSENT, Update
 _SOURCE: Final = "the column of consent of the user's latest event"
 
 
-def shaped(intake: Intake, mapping: Mapping, rows: pa.Table, first: int, places: files.Places = files.ROWS) -> Part:
+Prepare = Callable[..., tuple[pa.Table, pa.Table]]
+"""Takes what `prepared` takes; returns events and the names of their users."""
+
+
+def shaped(
+    intake: Intake,
+    mapping: Mapping,
+    rows: pa.Table,
+    first: int,
+    places: files.Places = files.ROWS,
+    prepare: Prepare = prepared,
+) -> Part:
     """One chunk of a table as a part; `first` is the number of its first row in the file."""
     part: EventsMapping = part_of(mapping, "events")
     selected = tabular.selected(rows, part)
     numbers = first + np.flatnonzero(selected)
     found = tabular.events(rows.filter(selected), part, mapping.spelling)
-    events, names = prepared(found.rows, mapping, intake.here.key, numbers, identified=part.event_id is not None)
+    events, names = prepare(found.rows, mapping, intake.here.key, numbers, identified=part.event_id is not None)
     return Part(
         events,
         names,
@@ -52,13 +63,13 @@ def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
             yield Update(CONSENT, key, {columns.CONSENT: True, "source": _SOURCE}, moment)
 
 
-def parts_of(intake: Intake, mapping: Mapping, path: Path) -> Iterator[tuple[Part, int]]:
+def parts_of(intake: Intake, mapping: Mapping, path: Path, prepare: Prepare = prepared) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with its number of rows."""
     part, first = part_of(mapping, "events"), 0
     csv = files.csv_of(part)
     places = files.places(path, csv)
     for rows in files.chunks(path, tabular.needed(part), csv=csv):
-        yield shaped(intake, mapping, rows, first, places), len(rows)
+        yield shaped(intake, mapping, rows, first, places, prepare), len(rows)
         first += len(rows)
 
 
