@@ -5,7 +5,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from infra.bulk import read_table
 from infra.installation import Installation
 from infra.schema import items as goods
 from models import columns
@@ -13,15 +12,8 @@ from models.placement import Placement
 from models.shelf_rules import Catalogue
 from models.training_data import index_of, words
 from tasks.dataset_events import Known
+from tasks.dataset_known import known_now
 from tasks.histories import ages, nobody_kept
-
-_KINDS = {
-    columns.ITEM_ID: pa.string(),
-    columns.CATEGORY: pa.string(),
-    columns.BRAND: pa.string(),
-    columns.PRICE: pa.float64(),
-    columns.AVAILABLE: pa.bool_(),
-}
 
 
 def catalogue_of(
@@ -31,8 +23,8 @@ def catalogue_of(
 
     An item that the catalogue does not know, or that nobody kept, is not available. `known` saves reading it again.
     """
-    with here.engine.connect() as connection:
-        rows = read_table(connection, select(*(goods.c[name] for name in _KINDS)), _KINDS)
+    known = known or known_now(here, history=False)
+    rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
     found = rows.take(pa.array(at, mask=at < 0))
     price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)

@@ -61,9 +61,8 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
-    unspeakable = naming(titles_not_for_sale(here))  # a champion may have learned before an item was marked
-
     def lists(said: Words) -> Iterator[Lists]:
+        unspeakable = naming(titles_not_for_sale(here))  # a champion may have learned before an item was marked
         for part in answers.of_everybody(people, kept_out, wanted):
             yield part.without(unspeakable).coded(said.codes)
 
