@@ -138,7 +138,7 @@ def main() -> None:
     """Run the demo in an installation of its own and take it away again."""
     var = (FOLDER / "demo-var").absolute()
     shutil.rmtree(var, ignore_errors=True)
-    os.environ["TAILORBIRD_VAR"] = str(var)
+    os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}
     figures: dict[str, float] = {}
     _run(figures)
     publish("demo", figures, SEED)

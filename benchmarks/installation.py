@@ -18,6 +18,6 @@ def installed(var: Path) -> EmbeddedPostgres:
     server = EmbeddedPostgres(var)
     server.start()
     migrate(server.url())
-    os.environ |= {"TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
+    os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var), "TAILORBIRD_DATABASE_URL": server.url()}
     os.environ |= {"PREFECT_API_URL": f"{_NOBODY}/api", "MLFLOW_TRACKING_URI": _NOBODY}
     return server

@@ -39,7 +39,7 @@ _SAME: Final = {"item_knn": 12, "als": 12}
 @contextmanager
 def installation() -> Iterator[Dataset]:
     """The Complete Journey where PostgreSQL and MLflow run, and nothing was searched yet."""
-    os.environ["TAILORBIRD_VAR"] = str(FOLDER.absolute() / "search-var")
+    os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(FOLDER.absolute() / "search-var")}
     from sqlalchemy import delete
 
     from infra import services

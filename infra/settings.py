@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -228,10 +230,10 @@ def load() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        raise SettingsRefusedError(_explain(error)) from None
+        raise SettingsRefusedError(_explain(error, source)) from None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, source: Callable[[str], str]) -> str:
     """One line a mistake. The value itself is left out, as it may be a password."""
     lines = []
     for mistake in error.errors(include_input=False, include_url=False):
@@ -258,7 +260,10 @@ class _InFile(Settings):
 
 def in_file(path: Path | None, **fixed: Any) -> Settings:
     """Return the settings that a file and the defaults say, without the environment, and with `fixed` values."""
-    return _InFile(**(_of_file(path) | fixed))
+    try:
+        return _InFile(**(_of_file(path) | fixed))
+    except ValidationError as error:  # a variable of this shell counts more, but not everywhere
+        raise SettingsRefusedError(_explain(error, partial(_place, path))) from None
 
 
 def variable_of(name: str) -> str:
@@ -272,8 +277,16 @@ def source(name: str) -> str:
 
     `name` is that of the setting or of its variable.
     """
-    key = next((key for key in Settings.model_fields if name in (key, variable_of(key))), name)
-    path = None if os.environ.get(variable_of(key)) else file.find()
+    return _place(None if os.environ.get(variable_of(_key(name))) else file.find(), name)
+
+
+def _key(name: str) -> str:
+    return next((key for key in Settings.model_fields if name in (key, variable_of(key))), name)
+
+
+def _place(path: Path | None, name: str) -> str:
+    """Return where a setting stands in a file; the name of its variable when it does not."""
+    key = _key(name)
     return f"{file.place(path, key)}: {key}" if path is not None and key in file.read(path) else variable_of(key)
 
 

@@ -24,7 +24,7 @@ class Shop:
     """The commands of one installation."""
 
     def __init__(self, var: Path) -> None:
-        self._environment = {**os.environ, "TAILORBIRD_VAR": str(var)}
+        self._environment = {**os.environ, "TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(var)}
 
     def run(self, *arguments: str) -> str:
         """Run a command and return what it prints. Raises CommandFailedError."""

@@ -75,8 +75,11 @@ def export() -> None:
 def connect(*spared: str) -> None:
     """Connect this process with the services. Raises TailorbirdError when one that is not `spared` does not run."""
     from infra import services
+    from infra.configuration.in_use import of_this_shell
     from infra.settings import load
 
+    for line in of_this_shell(load()):
+        say(line)
     export()
     services.ensure(load(), set(services.NEEDED) - set(spared))
 

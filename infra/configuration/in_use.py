@@ -7,8 +7,10 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from infra import service_environment
+from infra import service_environment, state
+from infra.configuration.file import NAME
 from infra.credentials import secret
+from infra.endpoints import elsewhere
 from infra.processes import HIDDEN
 from infra.settings import Settings, in_file, source, variable_of
 
@@ -48,6 +50,20 @@ def changes(before: Mapping[str, str], settings: Settings) -> list[str]:
         secret_changed = name != "alerts" and earlier.startswith(HIDDEN) and later.startswith(HIDDEN)
         lines.append(f"{line}: run `tailorbird down`, then `tailorbird up`" if secret_changed else line)
     return lines
+
+
+def of_this_shell(settings: Settings) -> list[str]:
+    """Return a line for each variable of this shell whose value the running services do not have."""
+    known = state.load(settings.var).get("reconciler")
+    if settings.exported_by or known is None or not known.alive or not known.settings:
+        return []
+    found = differences(known.settings, described(elsewhere(settings, state.load(settings.var))))
+    return [
+        f"{variable} of this shell is {readable(now)}; the running services use {readable(theirs)}. Set {name} in "
+        f"{NAME} and run `tailorbird up`, so that scheduled runs use it too."
+        for name, (theirs, now) in found.items()
+        if os.environ.get(variable := variable_of(name)) and now
+    ]
 
 
 def readable(value: str) -> str:

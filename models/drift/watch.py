@@ -12,18 +12,18 @@ class Watch:
     """Values above 0; raises ValueError for others."""
 
     days_between_false_retrains: float = 91.0
-    """How many days are to pass between two retrainings that nothing was the matter with, on average."""
+    """Days between two retrainings without a real cause, on average."""
     window_days: int = 0
     """Length of a window; 0 chooses the shortest of 1, 7, 14 and 28 days with enough users and enough history."""
     least_users: int = 1_000
-    """Active users that a window should have, where its length is chosen."""
+    """Active users that a window should have when its length is chosen."""
     sampled_events: int = 4_000_000
-    """Most events that are looked at; of more users' a sample by user."""
+    """Most events that are examined; of more, a sample of users is taken."""
     labelled_events: int = 200
-    """Fewest purchases (where there are none, clicks) since the champion has learned, to learn anything new from."""
+    """Fewest purchases since the champion was trained, for a retraining; clicks if there are no purchases."""
     cool_down_days: float = 3.0
-    """How long after one retraining drift does not ask for the next; twice as long for each challenger in a row that
-    did not win, up to eight times."""
+    """Days after a retraining before drift asks for the next one. They double for each challenger in a row that did
+    not win, up to eight times."""
     weekly_budget: int = 2
     """Most retrainings that drift asks for in seven days."""
 

@@ -12,15 +12,15 @@ class Limits:
     accurate baseline."""
 
     users: int = 30
-    """Fewest people that a decision may rest on: intervals of fewer are no intervals."""
+    """Fewest users that a decision may rest on: intervals of fewer users mean nothing."""
     group_users: int = 50
-    """Groups of fewer people are shown and not judged."""
+    """Groups of fewer users are shown and not judged."""
     group_margin: float = 0.05
-    """Refused is who is significantly worse for a group by more than this share of the group's own figure."""
+    """A model is refused if it is significantly worse for a group, by more than this share of the group's figure."""
     silent_share: float = 0.5
-    """Largest share of people, of all or of a group, of whom the model has nothing to say but what sells best."""
+    """Largest share of users, of all or of a group, for whom the model only has the best sellers."""
     cold_share: float = 0.5
-    """Least share of people with little history whose lists are their own, not the best sellers'."""
+    """Least share of users with little history whose lists differ from the best sellers."""
     coverage_share: float = 0.5
     """Least coverage of the catalogue, as a share of the champion's at its promotion. Before the first champion this
     limit and the next two are of the most accurate baseline's figures, and only warn."""
@@ -37,7 +37,7 @@ class Limits:
     score_ms: float = 50.0
     """Longest time for one user's list, in milliseconds of one thread. Only a whole interval above it is refused."""
     artifact_mb: float = 2000.0
-    """Largest model."""
+    """Largest stored model, in MB."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for what cannot be held."""

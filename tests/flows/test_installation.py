@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,20 +94,31 @@ def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
     server.stop()
 
 
-def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_installation(
+def test_the_form_of_ingest_names_no_mapping_and_no_form_loads_the_demos_data_into_a_real_shop(shop: Shop) -> None:
+    form = prefect(shop, "GET", "/deployments/name/ingest/ingest")["parameter_openapi_schema"]
+    assert form["required"] == ["mapping"]
+    assert "default" not in form["properties"]["mapping"]
+
+
+def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settings_file(
     stocked: Shop, bucket: dict[str, str], tmp_path: Path
 ) -> None:
-    placements = tmp_path / "placements.toml"
-    placements.write_text(PLACEMENTS)
-    settings = {"TAILORBIRD_PLACEMENTS": str(placements), "TAILORBIRD_LAKE": "s3://shop/lake"}
+    (tmp_path / "placements.toml").write_text(PLACEMENTS)
+    file = tmp_path / "tailorbird.toml"
+    file.write_text('placements = "placements.toml"\nlake = "s3://shop/lake"\nschedules.score-nightly = "0 2 * * *"\n')
     try:
-        stocked.run("up", **bucket, **settings)
+        stocked.run("up", **bucket, TAILORBIRD_SETTINGS=str(file))
+        scheduled = json.loads(stocked.run("schedules", "list", "--json", TAILORBIRD_SETTINGS=str(file)))
+        [nightly] = [row for row in scheduled if row["slug"] == "score-nightly"]
+        assert (nightly["cron"], nightly["set_by"]) == ("0 2 * * *", "tailorbird.toml:3")
+        assert datetime.fromisoformat(nightly["next_run"]).hour == 2
         run = begin(stocked, "score")
         assert wait_for(stocked, run) == "COMPLETED"
         live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
         rows = stocked.sql(f"{live} WHERE placement IN ('evening', 'alike') ORDER BY 1")
         assert rows == [["alike", "4"], ["evening", "5"]]
     finally:
+        (stocked.var / "settings-file").unlink()
         stocked.run("up")
         stocked.sql("DELETE FROM placements WHERE placement IN ('evening', 'alike')")
 

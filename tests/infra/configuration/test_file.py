@@ -6,7 +6,7 @@ import pytest
 
 from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
-from infra.settings import Settings, load, variable_of
+from infra.settings import Settings, in_file, load, variable_of
 from models.drift.watch import Watch
 from models.gate.limits import Limits
 
@@ -127,6 +127,16 @@ def test_a_mistake_is_refused_in_one_sentence_with_its_line_and_the_nearest_key(
     write(folder, text)
     with pytest.raises(SettingsRefusedError, match=refusal):
         load()
+
+
+def test_a_mistake_that_a_variable_hides_is_refused_where_the_file_alone_counts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(folder, 'review = "yes"\n')
+    monkeypatch.setenv("TAILORBIRD_REVIEW", "auto")
+    assert load().review == "auto"
+    with pytest.raises(SettingsRefusedError, match=r"tailorbird\.toml:1: review: Input should be"):
+        in_file(path)
 
 
 def test_a_file_with_passwords_that_others_can_read_is_named(folder: Path) -> None:

@@ -87,6 +87,22 @@ def test_a_variable_of_this_shell_that_the_services_do_not_have_is_shown(
     ]
 
 
+def test_a_command_names_the_variables_of_its_shell_that_the_services_do_not_have(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "p.toml"))
+    assert in_use.of_this_shell(load()) == []
+    started(load())
+    assert in_use.of_this_shell(load()) == []
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "q.toml"))
+    assert in_use.of_this_shell(load()) == [
+        f"TAILORBIRD_PLACEMENTS of this shell is {folder / 'q.toml'}; the running services use {folder / 'p.toml'}. "
+        "Set placements in tailorbird.toml and run `tailorbird up`, so that scheduled runs use it too."
+    ]
+    monkeypatch.setenv("TAILORBIRD_EXPORTED_BY", str(folder / "var"))
+    assert in_use.of_this_shell(load()) == []
+
+
 def test_a_variable_that_only_the_services_have_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as shell:
         shell.setenv("TAILORBIRD_ALERTS", "json://me:word@ops.example")
