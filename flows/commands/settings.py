@@ -1,6 +1,11 @@
 """The settings file: write a first one, and show which values are in use."""
 
 import json
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from flows.commands import running
 from flows.commands.running import Json
@@ -9,8 +14,27 @@ app = running.group()
 
 
 @app.command()
-def init() -> None:
-    """Write a commented tailorbird.toml with every setting into this folder; a file that is there stays."""
+def init(
+    files: Annotated[list[str] | None, typer.Argument(help="Further files of --from.", hidden=True)] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option("--from", metavar="FILE…", help="Write a mapping for these CSV or Parquet files."),
+    ] = None,
+    target: Annotated[Path, typer.Option("--to", help="The mapping to write; its name is that of the source.")] = Path(
+        "my_shop.toml"
+    ),
+    consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, for the mapping.")] = None,
+    consent_note: Annotated[str | None, typer.Option(help="How consent was given, for the mapping.")] = None,
+) -> None:
+    """Write a commented tailorbird.toml with every setting into this folder; a file that is there stays.
+
+    With --from it writes a first mapping instead, guessed from files: tailorbird init --from orders.csv products.csv.
+    """
+    if source:
+        _write_mapping([*source, *(files or [])], target, consent, consent_note)
+        return
+    if files:
+        raise typer.BadParameter(f"Write --from before files: tailorbird init --from {shlex.join(files)}")
     from infra.configuration import template
 
     path = template.write()
@@ -29,3 +53,15 @@ def show(as_json: Json = False) -> None:
     given = load()
     rows, file = [asdict(row) for row in shown.rows(given)], given.settings_file
     print(json.dumps(rows)) if as_json else settings_screen.settings(rows, str(file) if file else None)
+
+
+def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:
+    from tasks.ingest.draft_mapping import draft_mapping, write_mapping
+
+    found = draft_mapping(files, target.stem, consent, note)
+    write_mapping(found.text, target)
+    for sentence in found.unused:
+        running.say(sentence)
+    paths = [] if "\nlocation = " in found.text else files
+    running.say(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
+    running.say(f"  tailorbird check {shlex.join([str(target), *paths])}")

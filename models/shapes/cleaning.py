@@ -37,6 +37,7 @@ class Spelling(BaseModel):
     category: Annotated[dict[str, str], AfterValidator(_levels)] = {}
     """Of one level of a category path, each level by itself."""
     brand: Annotated[dict[str, str], AfterValidator(_named)] = {}
+    """Names of brands, theirs = ours."""
     currency: Annotated[dict[str, str], AfterValidator(_codes)] = {}
     """Names of currencies and their ISO 4217 codes, besides the usual ones such as `€` and `EURO`."""
 

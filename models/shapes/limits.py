@@ -37,8 +37,11 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     events: dict[str, Limit] = {}
+    """Figures of a batch of events, beyond which it is refused."""
     items: dict[str, Limit] = {}
+    """The same of a file of items."""
     users: dict[str, Limit] = {}
+    """The same of a file of users."""
     highest_quantity: float = Field(default=1_000.0, gt=0, le=_MOST)
     """More pieces in one event are taken for a mistake, and wait in quarantine."""
     highest_value: float = Field(default=1e9, gt=0, le=_MOST)

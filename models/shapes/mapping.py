@@ -145,9 +145,13 @@ class EventsMapping(_Part):
     event_id_prefix: str = ""
     """Put before every event id: an id stands for one event across all sources, and two tables may number alike."""
     user_id: Sources
+    """The user, by the id of your own systems; several columns are joined by a hyphen."""
     item_id: Sources
+    """The item, by the id of the catalogue."""
     session_id: Sources | None = None
+    """The visit, or the order of a purchase or refund."""
     occurred_at: Source
+    """When it happened."""
     received_at: Source | None = None
     """When it was known, where that is later: features of an earlier moment do not see it."""
     time_format: TimeFormat = "timestamp"
@@ -156,23 +160,33 @@ class EventsMapping(_Part):
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
     event_type: Source | None = None
+    """The column that says what happened; without it the type is one of the constants."""
     event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = {}
     """Their word → our event type. Other words stay as they are, for the row rules to judge."""
     quantity: NumberSource | None = None
+    """How many pieces; more than 0."""
     value: NumberSource | None = None
     """Money, or for content what took its place: seconds of reading or watching."""
     currency: Source | None = None
+    """The currency of the value: a code such as EUR, or a usual sign or name."""
     rating: NumberSource | None = None
+    """How the user rated the item, by the scale of the source."""
     placement: Source | None = None
+    """Where a recommendation was shown."""
     position: NumberSource | None = None
+    """The place in a list that was shown, 0 for the first."""
     recommendation_id: Source | None = None
+    """The list that was shown, as Tailorbird named it."""
     consent: Source | None = None
+    """Whether the user agreed, by the event itself."""
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
     user_agent: Source | None = None
+    """What the browser calls itself: read to find robots, and never stored."""
     ip: Source | None = None
-    """Who sent it: read to find robots and internal traffic, and never stored."""
+    """From which address it came: read to find internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
+    """The event type or currency of all rows."""
     fill: dict[str, str | int | float] = {}
     """Constants for what is empty in `quantity`, `value` or `currency`; how many were put in is counted."""
     required: list[Literal["quantity", "value", "currency", "rating", "session_id"]] = []
@@ -249,7 +263,9 @@ class ItemsMapping(_Filled):
     moments = ("updated_at", "available_from", "available_until")
 
     item_id: Source
+    """The id of the item."""
     title: Sources
+    """The title; several columns are joined. An item without one is called by its id."""
     sentence_case: bool = False
     """Titles are written like sentences: ICE CREAM becomes Ice cream."""
     category: list[Source] = []
@@ -259,7 +275,9 @@ class ItemsMapping(_Filled):
     category_alternatives: str | None = Field(None, min_length=1)
     """What stands between several categories of one level; the first of them counts."""
     brand: Source | None = None
+    """The brand, maker or author."""
     price: NumberSource | None = None
+    """The price of one piece."""
     currency: Source | None = None
     """The currency of the price."""
     constants: dict[Literal["currency"], str] = {}
@@ -280,13 +298,16 @@ class ItemsMapping(_Filled):
     required: list[Literal["category", "brand", "price", "currency", "url", "image"]] = []
     """Keys without which a row is no item: rows that are empty in one of them wait in quarantine."""
     attributes: list[AttributeSource] = []
+    """Further columns that are kept as words."""
     choose: dict[str, Choice] | Choice = {}
     """Of several rows of one item in a file, which value counts: for all columns, or by title, category, brand, price
     or attribute. By default that of the last row."""
     updated_at: Source | None = None
     """When a row of the catalogue was written: `latest` goes by it, and its values are known since then."""
     time_format: TimeFormat = "timestamp"
+    """The format of `updated_at` and other times, as for events."""
     zone: Zone = "UTC"
+    """The zone of times that carry none, as for events."""
     not_merchandise: Marks = []
     """Things nobody shops for: fuel, coupons, postage. Never recommended. Beginnings of category paths, or expressions
     over the columns of a row; one expression may stand without a list."""
@@ -352,14 +373,19 @@ class UsersMapping(_Filled):
     moments = ("consent_at",)
 
     user_id: Source
+    """The user, by the id of your own systems."""
     attributes: list[AttributeSource]
+    """The traits that are kept; no others enter, and personal data should not."""
     consent: Source | None = None
+    """Whether the user agreed."""
     consent_words: list[str] = list(_YES)
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
     consent_at: Source | None = None
     """When the user said so: an older answer does not replace a newer one."""
     time_format: TimeFormat = "timestamp"
+    """The format of `consent_at`, as for events."""
     zone: Zone = "UTC"
+    """The zone of times that carry none, as for events."""
 
     @model_validator(mode="after")
     def _a_time_belongs_to_an_answer(self) -> Self:
@@ -374,8 +400,11 @@ class Mapping(SourceMapping):
     location: str | None = None
     """Where the files are when they are not given."""
     events: EventsMapping | None = None
+    """What happened."""
     items: ItemsMapping | None = None
+    """The catalogue."""
     users: UsersMapping | None = None
+    """What is known of users."""
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:

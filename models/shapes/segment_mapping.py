@@ -30,6 +30,7 @@ class SegmentMapping(SourceMapping):
     """The whole of a mapping file of kind `segment`."""
 
     kind: Literal["segment"]
+    """Says that the files hold Segment's calls."""
     consent_categories: list[str] = Field(list(CONSENT_CATEGORIES))
     """The categories of `context.consent.categoryPreferences` that have to be agreed to."""
     unknown_items: Literal["quarantine", "accept"] | None = "accept"

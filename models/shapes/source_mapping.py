@@ -65,13 +65,17 @@ class SourceMapping(BaseModel):
     unknown_items: Literal["quarantine", "accept"] | None = None
     """What becomes of events on items that no catalogue has named."""
     start: Moment | None = Field(None, alias="from")
+    """Only events that occurred from this moment on are taken."""
     end: Moment | None = Field(None, alias="to")
-    """Only events that occurred in this window are meant: from the first moment, up to but without the second."""
+    """Only events that occurred before this moment are taken."""
     placeholder_ids: Annotated[list[str], AfterValidator(_words)] = []
     """Further user ids that stand for nobody in particular, besides the usual ones such as `null` and `guest`."""
     traffic: Traffic = Traffic()
+    """Whose events are left out."""
     spelling: Spelling = Spelling()
+    """Other spellings of categories, brands and currencies."""
     limits: Limits = Limits()
+    """The most that one event or one batch may say."""
 
     @property
     def accepts_unknown_items(self) -> bool:

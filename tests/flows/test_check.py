@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.models.ingest.draft.shops import SHOPS
 from tests.tasks.ingest.check.test_check_mapping import order, shop
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,19 @@ def test_a_refused_shop_ends_with_1_and_json_says_why(folder: Path, tmp_path: Pa
     found = json.loads(done.stdout)
     assert not found["accepted"]
     assert found["tables"][-1]["broken"][0]["examples"][0] == {"line": 2, "cells": {"pieces": "-1"}}
+
+
+def test_init_writes_a_mapping_that_the_next_command_accepts(folder: Path, tmp_path: Path) -> None:
+    files = [str(file) for file in SHOPS["woocommerce"](tmp_path)]
+
+    made = run(folder, "init", "--from", *files, "--to", "mugs.toml")
+    done = run(folder, "check", "mugs.toml")
+
+    assert made.returncode == 0, made.stderr
+    assert "tailorbird check mugs.toml" in made.stderr
+    assert done.returncode == 0, done.stdout
+    assert "--consent given --consent-note" in done.stdout
+    assert [file.name for file in folder.iterdir()] == ["mugs.toml"]
 
 
 def test_a_check_imports_neither_prefect_nor_great_expectations() -> None:

@@ -1,0 +1,223 @@
+"""Guesses the parts of a mapping that read items and users."""
+
+from typing import Final
+
+import pyarrow.compute as pc
+
+from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
+from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
+from models.ingest.draft.roles import Choice, times_of
+from models.ingest.draft.samples import Column, Sample
+from models.ingest.mapping_text import column as sql
+
+_SEVERAL: Final = 0.3
+_MOST_ATTRIBUTES: Final = 8
+_MOST_LEVELS: Final = 3
+_MOST_GROUPS: Final = 50
+_MOST_NAMED_GROUPS: Final = 500
+_FEW_GROUPS: Final = 12
+_OWN_WORD: Final = 0.9
+"""Where almost every row has a word of its own, it groups nothing."""
+_ANSWERS: Final = ("consent", "marketing", "consent_at")
+_YES: Final = frozenset(
+    [
+        "true",
+        "t",
+        "yes",
+        "y",
+        "1",
+        "given",
+        "granted",
+        "ja",
+        "oui",
+        "si",
+        "sí",
+        "subscribed",
+        "accepted",
+        "opt-in",
+        "opted-in",
+    ]
+)
+_USUAL_YES: Final = frozenset(["true", "t", "yes", "y", "1", "given", "granted"])
+_NO: Final = frozenset(
+    [
+        "false",
+        "f",
+        "no",
+        "n",
+        "0",
+        "nein",
+        "non",
+        "denied",
+        "refused",
+        "unsubscribed",
+        "rejected",
+        "opt-out",
+        "opted-out",
+    ]
+)
+_PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
+_LISTS: Final = ("|", ", ", ";")
+
+
+def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
+    """Return the part for a table of items; one that is no `own_table` repeats them in rows of events."""
+    part = open_part("items", sample)
+    taken = {item.column}
+    prices = [one for one in sample.candidates("price") if one.is_number and one.name not in taken]
+    prices.sort(key=lambda one: one.filled < 1 - _SEVERAL)  # a special price that few items have comes last
+    settings, doubt = number_settings(sample, [prices[0].name] if prices else [])
+    for key, value in settings.items():
+        part.add(key, value, doubt)
+    if sample.columns[item.column].filled < 1:
+        part.add("where", f"{sql(item.column)} is not null")
+        part.comments.append(f"Rows without an item ({item.column}) are left out.")
+    part.column("item_id", item)
+    titles = [one for one in sample.candidates("title") if one.name not in taken and not one.is_number]
+    if not titles:
+        levels = [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
+        named = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
+        part.column("title", Choice(named.name), "uncertain: no column looks like a title")
+    part.first("title", titles)
+    _categories(part, taken | part.used)
+    part.first(
+        "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
+    )
+    part.first("price", prices, "the price of one piece" if not own_table else "")
+    if own_table:
+        _offers(part)
+        _attributes(part)
+    elif len(sample.columns[item.column].values) < len(sample.rows):
+        _choose(part, bool(prices))
+    return part
+
+
+def users_part(sample: Sample, user: Choice, *, own_table: bool = True) -> Part | None:
+    """Return the part for a table of users, with the traits that are no personal data; None without any to read."""
+    part = open_part("users", sample)
+    if sample.columns[user.column].filled < 1:
+        part.add("where", f"{sql(user.column)} is not null")
+    part.column("user_id", user)
+    traits = [one for one in sample.columns.values() if _is_trait(one, own_table)]
+    if not own_table and not traits:
+        return None
+    part.used.update(one.name for one in traits)
+    part.add("attributes", [one.name for one in traits[:_MOST_ATTRIBUTES]], "the traits that are kept; no others enter")
+    if own_table:
+        _consent(part)
+    return part
+
+
+def _categories(part: Part, taken: set[str]) -> None:
+    """Add one column with a path, or several as levels, the ones with the fewest values first."""
+    found = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
+    found = [one for one in found if len(one.values) > 1 and one.filled > _SEVERAL / 3]
+    if not found:
+        return
+    paths = [(one, sign) for one in found for sign in _PATHS if _share_with(one, sign) > _SEVERAL]
+    lists = [(one, sign) for one in found for sign in _LISTS if _share_with(one, sign) > _SEVERAL]
+    if paths or lists:
+        one = (paths or lists)[0][0]
+        part.used.add(one.name)
+        part.add("category", [one.name])
+        if paths:
+            part.add("category_separator", paths[0][1])
+        if signs := [sign for other, sign in lists if other is one]:
+            part.add("category_alternatives", signs[0], "several categories in a cell: the first one counts")
+        return
+    levels = sorted(found[:_MOST_LEVELS], key=lambda one: len(one.values))
+    part.used.update(one.name for one in levels)
+    note = "uncertain: the order of the levels, the most general first" if len(levels) > 1 else ""
+    part.add("category", [one.name for one in levels], note)
+
+
+def _offers(part: Part) -> None:
+    """Add stock, pages, pictures and currency where the mapping has keys for them."""
+    sample = part.sample
+    for role in ("url", "image"):
+        found = [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL]
+        part.first(role, found)
+    stock = [
+        one for one in sample.candidates("available") if one.is_number or {v.lower() for v in one.values} <= _YES | _NO
+    ]
+    if stock:
+        out = stock[0].share(r"^(-?0*([.,]0+)?|-\d.*)$|^(?i:false|f|no|n|nein|non)$")
+        if out <= 1 - _SEVERAL:
+            part.first("available", stock)
+        else:
+            part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
+    currency = sample.candidates("currency")
+    if currency and any(line.key == "price" for line in part.lines):
+        part.first("currency", currency)
+
+
+def _attributes(part: Part) -> None:
+    rest = [one for one in part.sample.columns.values() if one.name not in part.used and not one.is_time]
+    rest = [one for one in rest if _is_group(one) and not _is_personal(one) and one.filled > _SEVERAL]
+    kept = [one.name for one in rest if not one.is_number][:_MOST_ATTRIBUTES]
+    if kept:
+        part.used.update(kept)
+        part.add("attributes", kept)
+
+
+def _choose(part: Part, priced: bool) -> None:
+    """Say which of several rows of an item counts."""
+    times = times_of(part.sample)
+    part.add("choose", {"title": "most_frequent"} | ({"price": "latest"} if priced and times else {}))
+    if times:
+        part.column("updated_at", Choice(times[0].name))
+        form, note = time_settings(part.sample, [times[0].name])
+        if form:
+            part.add("time_format", form, note)
+
+
+def _consent(part: Part) -> None:
+    for one in part.sample.candidates("consent"):
+        words = {value.lower() for value in one.values}
+        if words <= _YES | _NO and words & _YES:
+            part.column("consent", Choice(one.name))
+            if not words & _YES <= _USUAL_YES:
+                part.add("consent_words", sorted(words & _YES))
+            _consent_time(part)
+            return
+    for one in part.sample.candidates("marketing"):
+        part.comments.append(
+            f"{one.name} is consent to mail. If it covers recommendations, too, write: consent = {one.name!r}"
+        )
+
+
+def _consent_time(part: Part) -> None:
+    times = [one for one in part.sample.candidates("consent_at") if one.is_time]
+    if times:
+        part.column("consent_at", Choice(times[0].name))
+        form, note = time_settings(part.sample, [times[0].name])
+        if form:
+            part.add("time_format", form, note)
+
+
+def _is_group(one: Column, most: int = _MOST_GROUPS) -> bool:
+    return 1 < len(one.values) <= most and one.distinct < _OWN_WORD and one.filled > 0 and not one.is_email
+
+
+def _is_trait(one: Column, own_table: bool) -> bool:
+    """Return whether a column groups users: by its name, or in a table of users by having few words."""
+    named = bool(TRAITS.search(plain(one.name)))
+    if (
+        not _is_group(one, _MOST_NAMED_GROUPS if named else _MOST_GROUPS)
+        or _is_personal(one)
+        or any(rank(one.name, role) is not None for role in _ANSWERS)
+    ):
+        return False
+    if named:
+        return own_table or not (one.is_number or rank(one.name, "status") is not None)
+    return own_table and len(one.values) <= _FEW_GROUPS and not one.is_number and not one.is_time
+
+
+def _is_personal(one: Column) -> bool:
+    name = plain(one.name)
+    return bool(PERSONAL.search(name)) and not REGION.search(name)
+
+
+def _share_with(one: Column, sign: str) -> float:
+    found = pc.sum(pc.match_substring(one.stated, sign)).as_py() or 0
+    return float(found / max(1, len(one.stated)))

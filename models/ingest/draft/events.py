@@ -1,0 +1,260 @@
+"""Guesses the part of a mapping that reads events."""
+
+from collections.abc import Sequence
+from math import ceil, log10
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.ingest.draft.names import plain
+from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
+from models.ingest.draft.roles import GUESTS, Choice, is_per_order
+from models.ingest.draft.samples import Column, Sample
+from models.ingest.event_words import event_type_of
+from models.ingest.mapping_text import column as sql
+from models.ingest.mapping_text import text
+from models.shapes import table_numbers
+from models.shapes.currencies import CODES, NAMES
+from models.shapes.placeholders import ITEMS
+from models.shapes.table_numbers import NumberForm
+
+_MOST_TYPES: Final = 60
+_SHOWN: Final = ("placement", "position", "recommendation_id")
+_REPEATED: Final = 0.9
+"""A column that is called event_id names events, also where an export repeats some rows."""
+_UNIQUE: Final = 0.999
+_FEW: Final = 0.02
+_SOME: Final = 0.001
+_USUAL_QUANTITY: Final = 1_000
+_NO_SALE: Final = frozenset(
+    [
+        "cancelled",
+        "canceled",
+        "failed",
+        "voided",
+        "refunded",
+        "pending",
+        "on-hold",
+        "on_hold",
+        "draft",
+        "checkout-draft",
+        "trash",
+        "abandoned",
+        "expired",
+        "storniert",
+        "abgebrochen",
+        "fehlgeschlagen",
+        "erstattet",
+        "annulled",
+        "rejected",
+        "declined",
+        "unpaid",
+        "returned",
+        "retourniert",
+    ]
+)
+"""States of orders that are no purchase."""
+
+
+def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Part:
+    """Return the part for a table of events."""
+    part = open_part("events", sample)
+    taken = {user.column, item.column, times[0].name}
+    orders = [one for one in sample.candidates("order") if one.name not in taken and _is_order(one)]
+    sessions = [one for one in sample.candidates("session") if one.name not in taken]
+    order = next(iter([*orders, *sessions]), None)
+    numbers = {role: _numbers(sample, role, taken | ({order.name} if order else set())) for role in _NUMERIC}
+    numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
+    quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
+    read = [one.name for one in (quantity, price or total) if one]
+    settings, doubt = number_settings(sample, read)
+    for key, value in settings.items():
+        part.add(key, value, doubt)
+    kinds = _event_types(sample, taken)
+    _where(part, user, item, kinds)
+    _event_id(part, order, item, quantity, price)
+    part.column("user_id", user)
+    part.column("item_id", item)
+    if order:
+        part.column("session_id", Choice(order.name))
+    _time(part, times)
+    signed = next((one for one in (quantity, total) if one and _lowest(one, settings) < 0), None)
+    _add_type(part, kinds, signed, bool(order or price or total), bool(numbers["rating"]))
+    _worth(part, quantity, price, total, settings)
+    if numbers["rating"]:
+        part.first("rating", numbers["rating"])
+    _currency(part, sample)
+    for role in _SHOWN:
+        part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
+    return part
+
+
+_NUMERIC: Final = ("quantity", "price", "total", "rating")
+
+
+def _numbers(sample: Sample, role: str, taken: set[str]) -> list[Column]:
+    return [one for one in sample.candidates(role) if one.name not in taken and one.is_number]
+
+
+def _is_order(one: Column) -> bool:
+    """Return whether cells may be numbers of orders: `Name` is one if it holds #1001."""
+    return one.name.strip().lower() != "name" or one.share(r"^#?\w*\d+$") > 1 - _FEW
+
+
+def _event_types(sample: Sample, taken: set[str]) -> Column | None:
+    for one in sample.candidates("event_type"):
+        known = [word for word in one.values if event_type_of(word)]
+        if one.name not in taken and known and len(one.values) <= _MOST_TYPES and not one.is_number:
+            return one
+    return None
+
+
+def _where(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None:
+    """Leave out rows without a user or item, orders that are no sale, and event types that are none of ours."""
+    conditions = []
+    for name, what, placeholders in ((user.column, "a user", GUESTS), (item.column, "an item", ITEMS)):
+        if part.sample.columns[name].filled < 1:
+            conditions.append(f"{sql(name)} is not null")
+            part.comments.append(f"Rows without {what} ({name}) are left out.")
+        if nobody := sorted(word for word in part.sample.columns[name].values if word in placeholders):
+            conditions.append(f"not {sql(name)} in ({', '.join(map(text, nobody))})")
+            part.comments.append(f"Rows where {name} is {', '.join(nobody)}, which is nobody's, are left out.")
+    for one in part.sample.candidates("status"):
+        closed = sorted(word.lower() for word in one.values if word.lower() in _NO_SALE)
+        if closed and kinds is None:
+            words = ", ".join(map(text, closed))
+            conditions.append(f"({sql(one.name)} is null or not lower({sql(one.name)}) in ({words}))")
+            part.comments.append(f"Orders with these states ({one.name}) are left out: {', '.join(closed)}.")
+            part.used.add(one.name)
+            break
+    if kinds:
+        unknown = sorted(word for word in kinds.values if event_type_of(word) is None)
+        if unknown:
+            conditions.append(f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})")
+            part.comments.append(f"Left out, since no event type fits: {', '.join(unknown)}.")
+    if conditions:
+        part.add("where", " and ".join(conditions))
+
+
+def _event_id(part: Part, order: Column | None, item: Choice, quantity: Column | None, price: Column | None) -> None:
+    """Name what tells rows apart, the shortest combination that is different in every row."""
+    sample = part.sample
+    taken = {*part.used, item.column, *([order.name] if order else [])}
+    lines = [one for one in sample.candidates("event_id") if one.name not in taken]
+    single = [[one.name] for one in lines]
+    positions = [one for one in sample.candidates("line") if one.name not in taken]
+    pairs = [[order.name, one.name] for one in positions] if order else []
+    pairs += [[order.name, item.column]] if order else []
+    for names in [*single, *pairs]:
+        least = _REPEATED if plain(names[0]) == "event_id" else _UNIQUE
+        if _different(sample, names, item.column, least):
+            part.used.update(names)
+            part.add("event_id", names[0] if len(names) == 1 else names)
+            return
+    if order and (numbers := [one for one in (quantity, price) if one]):
+        value: list[Any] = [order.name, item.column, *({"expr": f"number({sql(one.name)})"} for one in numbers)]
+        part.add("event_id", value, "an item stands several times in an order; lines alike in all of these are one")
+    else:
+        part.comments.append("Without an event_id, rows alike in user, item, type, time and session are one event.")
+
+
+def _different(sample: Sample, names: Sequence[str], item: str, least: float) -> bool:
+    """Return whether these columns are filled and tell rows with an item apart, at `least` this share of them."""
+    there = pc.is_valid(sample.columns[item].texts)
+    texts = [sample.columns[name].texts.filter(there) for name in names]
+    keys = pc.binary_join_element_wise(*texts, "\x1f")
+    return len(keys) > 0 and pc.count_distinct(keys, mode="only_valid").as_py() >= least * len(keys)
+
+
+def _time(part: Part, times: Sequence[Column]) -> None:
+    name = part.first("occurred_at", times)
+    assert name is not None
+    form, note = time_settings(part.sample, [name])
+    if form:
+        part.add("time_format", form, note)
+    if not (form or "").startswith("epoch") and not _zoned(times[0]):
+        part.add("zone", "UTC", "the times name no zone: write the shop's, such as Europe/Berlin")
+
+
+def _zoned(one: Column) -> bool:
+    if one.is_typed_time:
+        return getattr(one.cells.type, "tz", None) is not None
+    return one.share(r"(Z|UTC|[+-]\d\d:?\d\d)$") > 1 - _FEW
+
+
+def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool) -> None:
+    if kinds:
+        part.column("event_type", Choice(kinds.name))
+        known = {word: kind for word in sorted(kinds.values) if (kind := event_type_of(word))}
+        translated = {word: kind for word, kind in known.items() if word != kind}
+        if translated:
+            part.add("event_types", translated)
+    elif signed:
+        part.add(
+            "event_type",
+            {"expr": f"if({sql(signed.name)} < 0, 'refund', 'purchase')"},
+            f"rows with a negative {signed.name} are taken for refunds",
+        )
+    else:
+        kind = "purchase" if sold else "rating" if rated else "view"
+        note = "" if sold else "uncertain: no column says what happened; or purchase, click, consume, add_to_cart"
+        part.add("constants", {"event_type": kind}, note)
+
+
+def _worth(
+    part: Part, quantity: Column | None, price: Column | None, total: Column | None, settings: dict[str, Any]
+) -> None:
+    """Add pieces and the money of the whole line."""
+    stated = [one for one in (quantity, price, total) if one]
+    negative = any(_lowest(one, settings) < 0 for one in stated)
+    if quantity:
+        part.used.add(quantity.name)
+        part.add("quantity", {"expr": f"abs({sql(quantity.name)})"} if negative else quantity.name)
+        if _share_above(quantity, settings, _USUAL_QUANTITY) > _SOME:
+            part.limits["highest_quantity"] = float(10 ** ceil(log10(_highest(quantity, settings))))
+    money = total or price
+    if not money:
+        return
+    part.used.add(money.name)
+    worth = f"abs({sql(money.name)})" if negative else sql(money.name)
+    note = "the money of the whole line"
+    if not total and quantity:
+        pieces = f"abs({sql(quantity.name)})" if negative else sql(quantity.name)
+        worth, note = f"round({pieces} * {worth}, 2)", "the price of one piece by the quantity"
+    elif not total:
+        note = "uncertain: the price of one piece, without a quantity"
+    if _has_zero(money, settings):
+        worth, note = f"nullif({worth}, 0)", f"{note}; 0 is unknown"
+    part.add("value", money.name if worth == sql(money.name) else {"expr": worth}, note)
+
+
+def _currency(part: Part, sample: Sample) -> None:
+    for one in sample.candidates("currency"):
+        words = {word.upper() for word in one.values}
+        if words and all(word in CODES or word in NAMES for word in words):
+            part.column("currency", Choice(one.name))
+            return
+
+
+def _parsed(one: Column, settings: dict[str, Any]) -> pa.Array:
+    form = NumberForm(
+        settings.get("decimal", "."), settings.get("thousands", ""), tuple(settings.get("currency_signs", ()))
+    )
+    return table_numbers.parsed(one.stated, form)
+
+
+def _lowest(one: Column, settings: dict[str, Any]) -> float:
+    return pc.min(_parsed(one, settings)).as_py() or 0.0
+
+
+def _highest(one: Column, settings: dict[str, Any]) -> float:
+    return pc.max(_parsed(one, settings)).as_py() or 0.0
+
+
+def _share_above(one: Column, settings: dict[str, Any], limit: float) -> float:
+    return pc.mean(pc.greater(_parsed(one, settings), limit).cast(pa.int8())).as_py() or 0.0
+
+
+def _has_zero(one: Column, settings: dict[str, Any]) -> bool:
+    return bool(pc.any(pc.equal(_parsed(one, settings), 0.0)).as_py())

@@ -1,0 +1,148 @@
+"""What columns are usually called, in some languages, by the role that they play in a mapping."""
+
+import re
+from types import MappingProxyType
+from typing import Final
+
+_ID: Final = "_?(id|ids|no|nr|nummer|number|num|key|code|ref|uid|uuid|numero|kennung|hash)"
+_USER: Final = (
+    "customer|cust|user|client|buyer|member|shopper|visitor|account|household|person|profile|subscriber|viewer|reader|"
+    "kunde|kunden|besteller|kaeufer|benutzer|nutzer|cliente|klant|usuario|utilisateur|acheteur|konto|patron"
+)
+_ITEM: Final = (
+    "product|prod|item|article|artikel|sku|variant|variation|stock|asin|isbn|ean|gtin|upc|content|movie|film|track|"
+    "song|book|video|post|listing|lineitem|line_item|offer|produkt|prodotto|produit|producto|articulo|articolo|goods"
+)
+_ORDER: Final = (
+    "order|invoice|basket|cart|transaction|receipt|checkout|purchase|ticket|bon|bestell|bestellung|bestellungs|auftrag|"
+    "auftrags|beleg|rechnung|rechnungs|commande|pedido|ordine|facture|factura|trans|sale|sales"
+)
+_TIME: Final = "timestamp|time|date|datetime|datum|zeit|zeitpunkt|zeitstempel|at|on|ts|tag|uhrzeit|fecha|data|when|am"
+_MONEY: Final = "price|preis|cost|prix|precio|prezzo|prijs|vk|vkpreis|verkaufspreis"
+_PLACES: Final = "billing|shipping|customer|contact"
+ROLES: Final = MappingProxyType(
+    {
+        "user": (
+            rf"(({_USER})_?)+{_ID}",
+            rf"({_USER})s?|{_USER}id",
+            rf"(external|our|shop)_({_USER}){_ID}",
+            rf"({_PLACES})_(e_?mail)|e_?mail(_address|_adresse)?(_({_PLACES}))?|({_USER})_e_?mail|mail",
+            "device_id|anonymous_id|cookie(_id)?|uid|user_pseudo_id|username|user_name",
+        ),
+        "item": (
+            rf"({_ITEM}){_ID}",
+            rf"(lineitem|line_item|item|product|variant|artikel)_(sku|{_ITEM}){_ID}?",
+            rf"(?!stock)({_ITEM})|stockcode",
+            rf"(id|identifier|number|no|code)_({_ITEM})",
+        ),
+        "title": (
+            rf"({_ITEM})_?(title|name|bezeichnung|titel|label)|lineitem_name|artikelbezeichnung|artikelname|produktname",
+            "title|titel|bezeichnung|designation|titre|titulo",
+            "name|nom|nombre|nome|naam|headline",
+            f"({_ITEM})?_?(description|desc|beschreibung|libelle)",
+        ),
+        "time": (
+            rf"(event|occurred|interaction|action)_?({_TIME})|timestamp",
+            rf"({_ORDER})_?({_TIME})|(ordered|purchased|bought)_({_TIME})|(invoice|purchase|order)date|bestelldatum",
+            rf"created_?({_TIME})|(creation|erstell)_?({_TIME})|created|angelegt_am",
+            rf"(paid|completed|processed|placed|date)_({_TIME}|created|paid)|{_TIME}",
+        ),
+        "order": (rf"({_ORDER}){_ID}|({_ORDER})_(name|number)", rf"{_ORDER}|session_?id|visit_?id|session", "name"),
+        "line": (
+            rf"(line|position|row|lineitem|pos|zeile|{_ORDER}_item|order_line|event|transaction){_ID}",
+            "line|pos",
+        ),
+        "event_id": (rf"(event|message|interaction|row|line|lineitem|line_item){_ID}", "id|uuid"),
+        "quantity": (
+            rf"(({_ITEM}|order|ordered|purchase)_)?(quantity|qty|menge|anzahl|stueck|stueckzahl|units|pieces)(_\w+)?",
+            "quantite|cantidad|quantita|aantal|count|number_of_items",
+        ),
+        "price": (
+            rf"(unit|piece|einzel|stueck|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
+            r"(_(eur|usd|gbp|chf|net|gross|netto|brutto))?",
+            rf"regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit))?|base_price",
+        ),
+        "total": (
+            r"(line|row|item|pos|position|lineitem|line_item|order_line)_?(total|amount|sum|value|revenue|subtotal)(_\w+)?",
+            "sales_value|line_amount|gesamtpreis|zeilensumme|positionswert|extended_price|revenue|umsatz|spend|spent",
+            "amount|value|betrag|summe|total|montant|importe|sales|event_value|dwell_?(time|seconds)?|duration",
+        ),
+        "currency": (r"(\w+_)?(currency|waehrung|devise|moneda|valuta|currency_code)(_code)?",),
+        "event_type": (
+            r"event_?(type|name)|interaction_?type|event|action|behaviou?r(_type)?|activity|ereignis|aktion|evento",
+            "type|kind|typ",
+        ),
+        "status": (r"(order|payment|financial|bestell)_?status|status|state|bestellstatus|zahlungsstatus",),
+        "category": (
+            r"(product_?|item_?|main_?|haupt)?(category|categories|kategorie|kategorien|cat|categorie|categoria)(_\w+)?",
+            r"warengruppe|produktgruppe|sortiment|department|abteilung|product_(type|group)|genres?|rubrik|section",
+            r"(sub_?category|unterkategorie|sub_?cat|subcat)(_\w+)?|type|collection|group",
+        ),
+        "brand": ("(product_)?(brand|marke|vendor|hersteller|manufacturer|marque|marca|merk|maker)(_name)?|author",),
+        "available": (
+            r"(is_)?(in_stock|available|availability|lieferbar|verfuegbar|active)",
+            r"(stock|variant_inventory|"
+            r"inventory|lager|stock_level)(_?(qty|quantity|menge|bestand))?|bestand",
+        ),
+        "url": (r"(product_?|item_?)?(url|link|permalink|page)",),
+        "image": (r"(product_?|item_?|main_?)?(image|picture|bild|photo|thumbnail|images)(_?(src|url|link|urls))?",),
+        "rating": ("rating|stars|score|bewertung|sterne|note|review_rating",),
+        "placement": ("placement|slot|widget|shelf",),
+        "position": ("position|item_position|list_position|rank",),
+        "recommendation_id": ("recommendation_?id|reco_?id",),
+        "consent": (
+            r"(personali[sz]ation_|marketing_|tracking_|cookie_)?consent(_given)?|opt_?in|einwilligung|zustimmung|gdpr",
+        ),
+        "marketing": (r"(accepts_)?(email|e_?mail|sms|newsletter)?_?(marketing|newsletter|subscri\w+)(_\w+)?",),
+        "consent_at": (rf"(consent|opt_?in|einwilligung)_?({_TIME})",),
+        "updated_at": (rf"(updated|modified|last_?modified|changed|geaendert)(_?({_TIME}|am))?",),
+        "session": (r"(session|visit)_?(id|no|key)?",),
+    }
+)
+PERSONAL: Final = re.compile(
+    r"e_?mail|mail\b|phone|telefon|tel\b|fax|mobile|handy|street|strasse|address|adresse|zip|postal|plz|postcode|"
+    r"first_?name|last_?name|sur_?name|vorname|nachname|full_?name|^name$|_name$|birth|geburt|password|iban|card|tax|vat|"
+    r"\bip\b|latitude|longitude|note|notiz|comment|message|token|company|firma"
+)
+"""Columns that must not become traits, unless they name a country or region."""
+REGION: Final = re.compile(r"country|region|bundesland|province|\\bstate|_state|^land$|_land$")
+TRAITS: Final = re.compile(
+    r"country|land|region|state|province|bundesland|gender|sex|geschlecht|age|alter|segment|tier|plan|level|status|"
+    r"group|gruppe|language|sprache|locale|loyalty|membership|channel|kanal|income|household|city|stadt|"
+    r"(^|_)ort$|gebiet|kreis|kanton|jahrgang"
+)
+_UMLAUTS: Final = str.maketrans(
+    {
+        "ä": "ae",
+        "ö": "oe",
+        "ü": "ue",
+        "ß": "ss",
+        "é": "e",
+        "è": "e",
+        "á": "a",
+        "í": "i",
+        "ó": "o",
+        "ú": "u",
+        "ñ": "n",
+        "ç": "c",
+        "à": "a",
+        "ê": "e",
+        "ô": "o",
+    }
+)
+
+
+def plain(name: str) -> str:
+    """Return a name of a column in lower case, with one underscore between its words."""
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().translate(_UMLAUTS).replace("#", " number ")
+    return re.sub(r"[^a-z0-9]+", "_", apart).strip("_")
+
+
+def rank(name: str, role: str) -> int | None:
+    """Return how usual the name is for a role, 0 for the most usual; None if it is not."""
+    words = plain(name)
+    forms = (words, words.replace("_", ""), re.sub(r"_(billing|shipping)$", "", words))
+    for place, pattern in enumerate(ROLES[role]):
+        if any(re.fullmatch(pattern, form) for form in forms):
+            return place
+    return None

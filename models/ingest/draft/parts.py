@@ -1,0 +1,138 @@
+"""A part of a mapping as lines with comments."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from models.ingest.draft.roles import Choice
+from models.ingest.draft.samples import Column, Sample
+from models.ingest.mapping_text import key, toml
+from models.shapes import table_numbers
+from models.shapes.suggestions import Suggestion, best
+from models.shapes.table_numbers import NumberForm
+
+_COMMENT_AT: Final = 100
+
+
+@dataclass(frozen=True)
+class Line:
+    """One key with its value, and what is uncertain about it."""
+
+    key: str
+    value: Any
+    note: str = ""
+
+    def text(self) -> list[str]:
+        """Return the line, with its note behind or above it."""
+        stated = f"{key(self.key)} = {toml(self.value)}"
+        if not self.note:
+            return [stated]
+        if len(stated) + len(self.note) < _COMMENT_AT:
+            return [f"{stated}  # {self.note}"]
+        return [f"# {self.note}", stated]
+
+
+@dataclass
+class Part:
+    """One table of a mapping."""
+
+    name: str
+    sample: Sample
+    lines: list[Line] = field(default_factory=list)
+    comments: list[str] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+    limits: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, value: Any, note: str = "") -> None:
+        """Add a key."""
+        self.lines.append(Line(name, value, note))
+
+    def column(self, name: str, choice: Choice, note: str = "") -> None:
+        """Add a key that names a column, with the alternatives."""
+        self.used.add(choice.column)
+        others = f"or {' or '.join(map(toml, choice.others))}" if choice.others else ""
+        self.add(name, choice.column, "; ".join(filter(None, [note or choice.note, others])))
+
+    def first(self, name: str, candidates: Sequence[Column], note: str = "") -> str | None:
+        """Add a key for the first candidate, if there is one; return its column."""
+        if not candidates:
+            return None
+        others = tuple(one.name for one in candidates[1:4])
+        self.column(name, Choice(candidates[0].name, others, note))
+        return candidates[0].name
+
+    def text(self) -> str:
+        """Return the part as it stands in a file."""
+        unused = [name for name in self.sample.rows.column_names if name not in self.used]
+        shown = [f"# Not used: {', '.join(unused)}"] if unused else []
+        lines = [line for one in self.lines for line in one.text()]
+        return "\n".join([*(f"# {one}" for one in self.comments), f"[{self.name}]", *lines, *shown]) + "\n"
+
+
+def open_part(name: str, sample: Sample) -> Part:
+    """Return a part with its files and how they are written."""
+    part = Part(name, sample)
+    part.add("file", sample.files[0] if len(sample.files) == 1 else list(sample.files))
+    if sample.separator != ",":
+        part.add("separator", sample.separator)
+    if sample.encoding != "utf-8":
+        part.add("encoding", sample.encoding)
+    return part
+
+
+def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[dict[str, Any], str]:
+    """Return the settings that read the numbers of all these columns best, and a note if others read as many."""
+    read = [sample.columns[name] for name in columns]
+    read = [one for one in read if one.share(r"^-?\d+([.]\d+)?$") < 1]
+    if not read:
+        return {}, ""
+    offered: list[Suggestion] = [one for column in read for one in column.number_forms[:6]]
+    scored = sorted(offered, key=lambda one: (-_reads(read, one), _unlikely(sample, one), len(one.settings)))
+    if not scored:
+        return {}, ""
+    first = scored[0]
+    ties = {one.toml for one in scored if _reads(read, one) == _reads(read, first) and one.settings != first.settings}
+    note = "1.234 may be a thousand or one and a bit: check the examples" if ties and not _plain(first) else ""
+    return dict(first.settings), note
+
+
+def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | None, str]:
+    """Return the time format of the first of these columns, and a note if another reads as many cells."""
+    column = sample.columns[columns[0]]
+    if column.is_typed_time or not column.time_forms:
+        return None, ""
+    found = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
+    if "timestamp" in found:
+        return None, ""
+    chosen = min(found, key=lambda form: (_month_first(form) != _is_american(sample), found.index(form)))
+    others = [form for form in found if form != chosen]
+    note = (
+        f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
+    )
+    return chosen, note
+
+
+def _reads(columns: Iterable[Column], suggestion: Suggestion) -> int:
+    stated = dict(suggestion.settings)
+    form = NumberForm(stated.get("decimal", "."), stated.get("thousands", ""), tuple(stated.get("currency_signs", ())))
+    return sum(len(one.stated) - table_numbers.parsed(one.stated, form).null_count for one in columns)
+
+
+def _unlikely(sample: Sample, suggestion: Suggestion) -> bool:
+    """Files with ; between values come from where numbers have a decimal comma."""
+    comma = dict(suggestion.settings).get("decimal") == ","
+    return comma != (sample.separator == ";")
+
+
+def _plain(suggestion: Suggestion) -> bool:
+    return not suggestion.settings
+
+
+def _month_first(time_format: str) -> bool:
+    return "%m" in time_format and "%d" in time_format and time_format.index("%m") < time_format.index("%d")
+
+
+def _is_american(sample: Sample) -> bool:
+    """Return whether the rows are priced in dollars or come from the United States."""
+    words = {value.upper() for one in sample.columns.values() if len(one.values) < 50 for value in one.values}
+    return sample.separator != ";" and bool(words & {"USD", "US", "USA", "UNITED STATES"})

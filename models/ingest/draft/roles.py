@@ -1,0 +1,151 @@
+"""Decides which table is what, and which columns name its users, items and times."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.ingest.draft.names import plain, rank
+from models.ingest.draft.samples import Column, Sample, overlap
+from models.shapes.placeholders import PEOPLE, spellings
+
+Kind = Literal["events", "items", "users", "orders", "lines", "unknown"]
+"""`orders` lack their products, `lines` lack their users or times: neither is a table of events by itself."""
+GUESTS: Final = (
+    *PEOPLE,
+    *spellings(
+        ("gast", "gastkunde", "laufkunde", "laufkundschaft", "barverkauf", "anonym", "invité", "invitado", "ospite")
+    ),
+    *spellings(("walk-in", "walkin", "cash", "unbekannt", "visitor")),
+)
+"""Ids of users that stand for nobody, in some languages."""
+_UNIQUE: Final = 0.95
+_JOINS: Final = 0.3
+"""So many shared ids make two columns the same id."""
+_FEW: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A column for a key, and the others that might be meant."""
+
+    column: str
+    others: tuple[str, ...] = ()
+    note: str = ""
+    """Why it is uncertain; empty if it is not."""
+
+
+def kind_of(sample: Sample) -> Kind:
+    """Return what the rows of a table are."""
+    user, item, time = users_of(sample), items_of(sample), times_of(sample)
+    order = [one for one in sample.candidates("order") if rank(one.name, "order") == 0]
+    if user and item and time:
+        return "events"
+    if item and order and item[0].distinct < _UNIQUE and sample.candidates("quantity"):
+        return "lines"
+    if user and not item:
+        headers = [one for one in order if one.distinct > _UNIQUE and one.name not in {u.name for u in user}]
+        return "orders" if headers and user[0].distinct < _UNIQUE else "users"
+    described = any(sample.candidates(role) for role in ("title", "price", "category"))
+    if (item or _plain_id(sample)) and described and not user:
+        return "items"
+    return "users" if _plain_id(sample) and not described else "unknown"
+
+
+def users_of(sample: Sample) -> list[Column]:
+    """Return the columns that may name the user of a row."""
+    found = [one for one in sample.candidates("user") if _names_something(one)]
+    return sorted(found, key=lambda one: _somebody(one) < _JOINS)
+
+
+def items_of(sample: Sample) -> list[Column]:
+    """Return the columns that may name the item of a row."""
+    return [one for one in sample.candidates("item") if _names_something(one) and not one.is_email]
+
+
+def times_of(sample: Sample) -> list[Column]:
+    """Return the columns that may say when a row happened: named ones, then any that hold nothing but times."""
+    named = [one for one in sample.candidates("time") if one.filled > _JOINS and one.time_share > _JOINS]
+    others = [
+        one for one in sample.columns.values() if one.filled > _JOINS and (one.is_typed_time or _written_time(one))
+    ]
+    return [*named, *(one for one in others if one.name not in {n.name for n in named})]
+
+
+def ids_of(sample: Sample, kind: Kind) -> list[Column]:
+    """Return the columns that may be the id of the items or users of a table."""
+    named = items_of(sample) if kind == "items" else users_of(sample)
+    plain = [one for one in _plain_id(sample) if one.name not in {n.name for n in named}]
+    return [*named, *plain]
+
+
+def joined(
+    some: Sequence[Column], others: Sequence[Column], rest: Iterable[Column] = ()
+) -> tuple[Choice, Choice] | None:
+    """Return the pair of columns that share most ids, of the most usual names among equals; None if none do.
+
+    `rest` are further columns of the first table, whatever they are called.
+    """
+    pairs = [
+        (round(overlap(one, other), 1), plain(one.name) == plain(other.name), -place, -after, one, other)
+        for place, one in enumerate([*some, *rest])
+        for after, other in enumerate(others)
+    ]
+    if not pairs:
+        return None
+    shared, *_, mine, theirs = max(pairs, key=lambda pair: pair[:4])
+    if shared < _JOINS:  # samples of large tables share few ids
+        alike = [pair for pair in pairs if pair[1] and pair[4] in some]
+        if not alike:
+            return None
+        *_, mine, theirs = max(alike, key=lambda pair: pair[:4])
+    return _choice(mine, some), _choice(theirs, others)
+
+
+def chosen(candidates: Sequence[Column], note: str = "") -> Choice | None:
+    """Return the first candidate, with the others as alternatives."""
+    return _choice(candidates[0], candidates, note) if candidates else None
+
+
+def is_per_order(sample: Sample, order: str, column: str) -> bool:
+    """Return whether a number is that of a whole order: the same, or there once, on all lines of an order."""
+    rows = pa.table({"order": sample.columns[order].texts, "value": sample.columns[column].texts})
+    groups = rows.group_by("order").aggregate([("order", "count"), ("value", "count_distinct")])
+    several = [
+        different <= 1
+        for lines, different in zip(
+            groups["order_count"].to_pylist(), groups["value_count_distinct"].to_pylist(), strict=True
+        )
+        if lines > 1
+    ]
+    return bool(several) and sum(several) > _UNIQUE * len(several)
+
+
+def _choice(column: Column, candidates: Sequence[Column], note: str = "") -> Choice:
+    return Choice(column.name, tuple(one.name for one in candidates if one.name != column.name)[:4], note)
+
+
+def _plain_id(sample: Sample) -> list[Column]:
+    named = [
+        one for one in sample.columns.values() if one.name.strip().lower() in ("id", "uuid", "key", "handle", "code")
+    ]
+    return [one for one in named if one.filled > _JOINS]
+
+
+def _names_something(one: Column) -> bool:
+    """Return whether cells may be ids: neither times nor flags, and not one for everybody."""
+    if one.is_typed_time or one.filled < _FEW or len(one.values) < 2:
+        return False
+    return not _written_time(one) and one.share(r"^-?\d+[.,]\d*[1-9]$") < _FEW
+
+
+def _somebody(one: Column) -> float:
+    """Return the share of rows with an id of somebody: guests of a shop often have the id 0."""
+    nobody = pc.sum(pc.is_in(one.stated, value_set=pa.array(GUESTS))).as_py() or 0
+    return float((len(one.stated) - nobody) / max(1, len(one.texts)))
+
+
+def _written_time(one: Column) -> bool:
+    return one.share(r"^\d+([.,]\d+)?$") < _FEW and one.is_time

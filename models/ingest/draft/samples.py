@@ -1,0 +1,131 @@
+"""Rows of a table to guess from, and what their cells say about each column."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.ingest.draft.names import rank
+from models.shapes import suggestions
+from models.shapes.suggestions import Suggestion
+
+MOSTLY: Final = 0.9
+_SEVERAL: Final = 0.5
+_EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
+
+
+class Column:
+    """One column of a sample."""
+
+    def __init__(self, name: str, cells: pa.ChunkedArray) -> None:
+        """Keep the cells."""
+        self.name, self.cells = name, cells
+
+    @cached_property
+    def texts(self) -> Any:
+        """The cells as trimmed texts, null where they are empty."""
+        texts = pc.utf8_trim_whitespace(_whole(self.cells).cast(pa.string())).combine_chunks()
+        return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+    @cached_property
+    def stated(self) -> Any:
+        """The texts that are there."""
+        return self.texts.drop_null()
+
+    @property
+    def filled(self) -> float:
+        """The share of cells with something in them."""
+        return len(self.stated) / max(1, len(self.texts))
+
+    @cached_property
+    def values(self) -> frozenset[str]:
+        """The different texts."""
+        return frozenset(pc.unique(self.stated).to_pylist())
+
+    @property
+    def distinct(self) -> float:
+        """How many different texts there are, as a share of all that are there."""
+        return len(self.values) / max(1, len(self.stated))
+
+    @cached_property
+    def number_forms(self) -> list[Suggestion]:
+        """The forms of numbers that read the cells."""
+        return suggestions.numbers(self.stated)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether almost all cells are numbers."""
+        return bool(self.number_forms) and self.number_forms[0].reads >= MOSTLY * self.number_forms[0].of
+
+    @property
+    def is_typed_time(self) -> bool:
+        """Whether the file says that these are times."""
+        return bool(pa.types.is_timestamp(self.cells.type) or pa.types.is_date(self.cells.type))
+
+    @cached_property
+    def time_forms(self) -> list[Suggestion]:
+        """The formats that read the cells."""
+        return suggestions.times(self.stated)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether almost all cells are times."""
+        return self.time_share >= MOSTLY
+
+    @property
+    def time_share(self) -> float:
+        """The share of cells that are times by one format."""
+        if self.is_typed_time:
+            return 1.0
+        return self.time_forms[0].reads / self.time_forms[0].of if self.time_forms else 0.0
+
+    @property
+    def is_email(self) -> bool:
+        """Whether the cells are e-mail addresses."""
+        found = pc.sum(pc.match_substring_regex(self.stated, _EMAIL)).as_py() or 0
+        return bool(found > _SEVERAL * len(self.stated))
+
+    def share(self, pattern: str) -> float:
+        """Return how many of the cells match a regular expression."""
+        found = pc.sum(pc.match_substring_regex(self.stated, pattern)).as_py() or 0
+        return float(found / max(1, len(self.stated)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Some rows of a table, or of several files with the same columns."""
+
+    files: tuple[str, ...]
+    """Names of the files, without folders."""
+    rows: pa.Table
+    separator: str = ","
+    encoding: str = "utf-8"
+
+    @cached_property
+    def columns(self) -> dict[str, Column]:
+        """The columns by name."""
+        return {name: Column(name, self.rows[name]) for name in self.rows.column_names}
+
+    def candidates(self, role: str, among: Iterable[str] | None = None) -> list[Column]:
+        """Return the columns that are called like a role, the most usual names first."""
+        names = self.rows.column_names if among is None else among
+        ranked = [(place, order, name) for order, name in enumerate(names) if (place := rank(name, role)) is not None]
+        return [self.columns[name] for _, _, name in sorted(ranked)]
+
+
+def overlap(some: Column, others: Column) -> float:
+    """Return the share of different values that another column has, too."""
+    return len(some.values & others.values) / max(1, len(some.values))
+
+
+def _whole(cells: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Numbers that are whole as integers: 12.0 is the id 12."""
+    if pa.types.is_floating(cells.type):
+        try:
+            return cells.cast(pa.int64())
+        except pa.ArrowInvalid:
+            return cells
+    return cells

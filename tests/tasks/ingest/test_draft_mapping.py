@@ -1,0 +1,184 @@
+"""The mapping that is guessed for the exports of ordinary shops passes its check, and an ingest takes the rows."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from tasks.ingest.check.check_mapping import check_mapping
+from tasks.ingest.draft_mapping import draft_mapping, write_mapping
+from tasks.ingest_events import ingest_events
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
+from tests.models.ingest.draft.shops import SHOPS
+
+EXPECTED: dict[str, dict[str, Any]] = {
+    "shopify": {
+        "events.item_id": "Lineitem sku",
+        "events.session_id": "Name",
+        "events.time_format": "%Y-%m-%d %H:%M:%S %z",
+        "items.item_id": "Variant SKU",
+        "items.category_separator": " > ",
+        "items.where": '"Variant SKU" is not null',
+        "users.user_id": "Email",
+        "users.attributes": ["Default Address Country Code"],
+    },
+    "woocommerce": {
+        "events.user_id": "Customer User ID",
+        "events.quantity": {"expr": 'abs("Quantity (- Refund)")'},
+        "events.event_type": {"expr": "if(\"Quantity (- Refund)\" < 0, 'refund', 'purchase')"},
+        "items.price": "Regular price",
+        "items.category_alternatives": ", ",
+    },
+    "german": {
+        "events.separator": ";",
+        "events.encoding": "windows-1252",
+        "events.decimal": ",",
+        "events.thousands": ".",
+        "events.time_format": "%d.%m.%Y %H:%M",
+        "events.event_id": ["Bestellnummer", "Artikelnummer"],
+        "users.consent": "Einwilligung",
+        "users.consent_words": ["ja"],
+        "users.attributes": ["Land"],
+    },
+    "order_lines": {
+        "events.time_format": "%m/%d/%Y %H:%M",
+        "events.currency_signs": ["$"],
+        "events.where": "CustomerID is not null",
+        "items.choose": {"title": "most_frequent", "price": "latest"},
+        "users.attributes": ["Country"],
+    },
+    "clickstream": {
+        "events.time_format": "epoch_ms",
+        "events.event_types": {"addToCart": "add_to_cart", "page_view": "view", "transaction": "purchase"},
+        "events.where": "not event in ('scroll')",
+        "items.title": "name",
+    },
+    "ratings": {
+        "events.time_format": "epoch_s",
+        "events.rating": "rating",
+        "events.constants": {"event_type": "rating"},
+        "items.category_alternatives": "|",
+    },
+}
+
+
+def drafted(name: str, folder: Path) -> tuple[str, list[Path]]:
+    """The text of the mapping for a shop's files."""
+    files = SHOPS[name](folder)
+    return draft_mapping([str(file) for file in files], name, "given", "test").text, files
+
+
+@pytest.fixture(scope="module")
+def shops(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The mapping of each shop, in the folder of its files."""
+    found = {}
+    for name in SHOPS:
+        folder = tmp_path_factory.mktemp(name)
+        found[name] = folder / "shop.toml"
+        write_mapping(drafted(name, folder)[0], found[name])
+    return found
+
+
+@pytest.mark.parametrize("name", SHOPS)
+def test_the_guessed_columns_are_those_of_the_shop(name: str, shops: dict[str, Path]) -> None:
+    stated = tomllib.loads(shops[name].read_text())
+    found = {key: stated[key.split(".")[0]].get(key.split(".")[1]) for key in EXPECTED[name]}
+    assert found == EXPECTED[name]
+
+
+@pytest.mark.parametrize("name", SHOPS)
+def test_the_guessed_mapping_passes_its_check(name: str, shops: dict[str, Path]) -> None:
+    found = check_mapping(str(shops[name]))
+
+    assert found["accepted"], [table["refused"] for table in found["tables"]]
+    events = found["tables"][-1]
+    assert events["counts"]["quarantined"] == events["counts"]["duplicate"] == 0
+    assert events["counts"]["accepted"] >= (400 if name == "german" else 700)  # where half of the users refused
+
+
+def test_uncertain_guesses_carry_the_alternatives_and_unused_columns_are_listed(shops: dict[str, Path]) -> None:
+    text = shops["woocommerce"].read_text()
+    assert 'user_id = "Customer User ID"  # or "Email (Billing)"' in text
+    assert 'zone = "UTC"  # the times name no zone' in text
+    assert "# Not used: Email (Billing), Country Code (Billing), Item #" in text
+
+
+def test_personal_columns_become_no_attributes(shops: dict[str, Path]) -> None:
+    stated = tomllib.loads(shops["shopify"].read_text())
+    named = {*stated["users"]["attributes"], *stated["items"].get("attributes", [])}
+    assert not named & {"First Name", "Last Name", "Phone", "Email"}
+
+
+def test_without_a_column_of_consent_a_person_has_to_decide(tmp_path: Path) -> None:
+    files = SHOPS["ratings"](tmp_path)
+    text = draft_mapping([str(file) for file in files], "films").text
+    assert 'consent = "opt-in"' in text
+    assert "# No column states consent." in text
+
+
+def test_dates_that_fit_two_orders_are_marked(tmp_path: Path) -> None:
+    rows = [f"u{n % 5},i{n % 7},0{n % 9 + 1}/0{n % 8 + 1}/2024,3" for n in range(60)]
+    (tmp_path / "orders.csv").write_text("\n".join(["customer_id,product_id,order_date,quantity", *rows]))
+    text = draft_mapping([str(tmp_path / "orders.csv")], "shop").text
+    assert '# uncertain: "%m/%d/%Y" reads as many' in text
+
+
+def test_orders_apart_from_their_lines_are_to_be_joined_first(tmp_path: Path) -> None:
+    orders = [f"{n},c{n % 30},2024-03-{n % 28 + 1:02},9.50" for n in range(200)]
+    lines = [f"{n % 200},p{n % 40},1,9.50" for n in range(400)]
+    (tmp_path / "orders.csv").write_text("\n".join(["order_id,customer_id,order_date,total", *orders]))
+    (tmp_path / "order_items.csv").write_text("\n".join(["order_id,product_id,quantity,price", *lines]))
+    with pytest.raises(TailorbirdError, match="Join it with the table of order") as refused:
+        draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "order_items.csv")], "shop")
+    assert "orders.csv has orders without their products" in str(refused.value)
+    assert "order_items.csv has order lines without a user or a time" in str(refused.value)
+
+
+def test_files_with_the_same_columns_are_one_part(tmp_path: Path) -> None:
+    for year in (2023, 2024):
+        rows = [f"u{n % 5},i{n % 7},{year}-03-{n % 28 + 1:02},3" for n in range(60)]
+        header = "customer_id,product_id,order_date,quantity"
+        (tmp_path / f"orders-{year}.csv").write_text("\n".join([header, *rows]))
+    stated = tomllib.loads(draft_mapping([str(tmp_path)], "shop").text)
+    assert stated["events"]["file"] == ["orders-2023.csv", "orders-2024.csv"]
+
+
+def test_a_file_in_utf_16_with_tabs_is_read(tmp_path: Path) -> None:
+    rows = [f"u{n % 5}\ti{n % 7}\t2024-03-{n % 28 + 1:02}\t3" for n in range(60)]
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join(["customer_id\tproduct_id\torder_date\tquantity", *rows]), encoding="utf-16")
+    stated = tomllib.loads(draft_mapping([str(path)], "shop").text)
+    assert (stated["events"]["separator"], stated["events"]["encoding"]) == ("\t", "utf-16")
+
+
+def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "shop.toml").write_text("mine")
+    with pytest.raises(TailorbirdError, match="is there already"):
+        write_mapping("other", tmp_path / "shop.toml")
+    assert (tmp_path / "shop.toml").read_text() == "mine"
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00\x01\x02", b"a,a\n1,2\n", b"one\n1\n", b"\xff\xfe"])
+def test_a_file_that_is_no_table_is_named_in_a_sentence(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "odd.csv").write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"odd\.csv"):
+        draft_mapping([str(tmp_path / "odd.csv")], "shop")
+
+
+def test_what_the_check_announced_comes_in(installation: Installation, tmp_path: Path) -> None:
+    assert installation.engine
+    text, files = drafted("german", tmp_path)
+    mapping = str(tmp_path / "shop.toml")
+    write_mapping(text, Path(mapping))
+    announced = check_mapping(mapping)["tables"]
+    steps = {"items": ingest_items, "users": ingest_users, "events": ingest_events}
+    names = {"items": "artikel.csv", "users": "kunden.csv", "events": "bestellungen.csv"}
+
+    for table in announced:
+        entry = steps[table["part"]].fn(mapping, str(tmp_path / names[table["part"]]))
+        assert {name: entry[name] for name in table["counts"]} == table["counts"]
+    assert len(files) == len(announced)
