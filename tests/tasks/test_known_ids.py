@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 
 from infra.lake import Lake
+from tasks import known_ids
 from tasks.known_ids import KnownIds, Seen, hashes
 
 
@@ -57,6 +58,27 @@ def test_what_was_added_since_is_found_however_often_something_was_added(lake: L
         assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
         found = known.among(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
         assert sorted(found) == sorted({"a0", f"b{chunk}"})
+
+
+def test_ids_are_found_after_their_files_were_merged_and_removed(lake: Lake) -> None:
+    for chunk in range(4):
+        store(lake, chunk, f"a{chunk}")
+        assert asked(KnownIds(lake), rows("a0", f"a{chunk}", "c")) == [True, True, False]
+    table = lake.events()
+    assert table is not None
+    table.optimize.compact()
+    assert asked(KnownIds(lake), rows("a0", "a3", "c")) == [True, True, False]
+    store(lake, 4, "b")
+    assert asked(KnownIds(lake), rows("a0", "b", "c")) == [True, True, False]
+
+
+def test_a_run_reads_each_file_of_the_lake_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(known_ids, "hashes", lambda source, name: read.append(source) or hashes(source, name))
+    for chunk in range(3):
+        store(lake, chunk, f"a{chunk}")
+        KnownIds(lake)
+    assert [source.count(".parquet") for source in read] == [1, 1, 1]
 
 
 def test_nothing_asked_is_nothing_found(lake: Lake) -> None:

@@ -215,6 +215,20 @@ def test_a_file_that_another_group_left_half_done_comes_in_once(installation: In
     assert len({row[0] for row in lake(installation)}) == len(lake(installation)) == 30
 
 
+def test_an_answer_about_consent_counts_for_the_next_file(installation: Installation, shop: Shop) -> None:
+    """By opt-in, an event without an answer counts if the user has agreed in a file before it."""
+    text_ = MAPPING.replace('"given"', '"opt-in"') + 'consent = "value"\nconsent_words = ["1"]\n'
+    shop.mapping.write_text(text_.replace('value = "value"\n', ""))
+    agreed = ["a1,u1,i1,2024-06-01T10:00:00Z,view,1"]
+    silent = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
+    found = shop.ingest(a=agreed, b=silent)
+    assert [counted(line) for line in found["lines"]] == [
+        {"read": 1, "accepted": 1},
+        {"read": 2, "accepted": 1, "suppressed": 1},
+    ]
+    assert len(lake(installation)) == 2
+
+
 def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     from tasks import known_ids
 
