@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, select
 
+from infra.clock import database_now
+from infra.offers import sold_now, why_not_sold
 from infra.placements import configured
 from infra.promoted_bundles import load_named
 from infra.schema import exclusions, items, placements, promotions, recommendation_batches, suppressions, users
@@ -40,7 +42,8 @@ class _Question:
     agreed: bool
     item: str
     title: str | None
-    available: bool
+    unsold: str | None
+    """Why the item cannot be bought now."""
     excluded: str | None
     """What the user never wants to see and the item is."""
     name: str
@@ -102,6 +105,7 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
         agreed = select(users.c.user_key).where(users.c.user_key == key, users.c.consent, users.c.user_key.not_in(gone))
         may = connection.execute(agreed).first() is not None
         excluded = _excluded(connection, key, dict(item))
+        unsold = why_not_sold(dict(item), database_now(connection))
         bundle = load_named(engine, dict(promoted))
         catalogue = _catalogue(connection, bundle.model.items)
     chosen = configured(load()).get(placement, Placement()).model_copy(update={"k": k})
@@ -110,7 +114,7 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
         agreed=may,
         item=item_id,
         title=item["title"],
-        available=item["available"],
+        unsold=unsold,
         excluded=excluded,
         name=placement,
         placement=chosen,
@@ -124,7 +128,7 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
 
 def _catalogue(connection: Connection, known: NDArray[np.str_]) -> Catalogue:
     """Return the catalogue of the model's items; what only the events tell is left unknown."""
-    names = (items.c.item_id, items.c.category, items.c.brand, items.c.price, items.c.available)
+    names = (items.c.item_id, items.c.category, items.c.brand, items.c.price, sold_now().label("available"))
     rows = {row.item_id: row for row in connection.execute(select(*names))}
     found = [rows.get(item) for item in known.tolist()]
     return Catalogue(
@@ -161,8 +165,8 @@ def _absence(asked: _Question, rows: Sequence[Mapping[str, Any]], lookups: Calla
     user, item = asked.positions
     if not asked.agreed:
         return "No list is made for this user: there is no consent, or the user was erased."
-    if not asked.available:
-        return "The item is not available."
+    if asked.unsold:
+        return asked.unsold
     if not _allowed_alone(asked):
         return f"The rules of {asked.name!r} leave the item out: see `include` and `exclude`."
     if asked.excluded:

@@ -8,7 +8,7 @@ from infra.identity import user_key_of
 from models.errors import TailorbirdError
 
 _SHELF = text(
-    "SELECT rank, item_id, title, score, reason, model_version, batch_id FROM recommendations_by_user_id "
+    "SELECT rank, item_id, title, score, reason, url, image, model_version, batch_id FROM recommendations_by_user_id "
     "WHERE placement = :placement AND user_id = :user_id ORDER BY rank"
 )
 _SOMEBODY = text("SELECT user_id FROM recommendations_by_user_id WHERE placement = :placement ORDER BY user_id LIMIT 1")

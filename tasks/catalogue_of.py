@@ -3,9 +3,10 @@
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import not_, select
 
 from infra.installation import Installation
+from infra.offers import sold_now
 from infra.schema import items as goods
 from models import columns
 from models.placement import Placement
@@ -21,7 +22,8 @@ def catalogue_of(
 ) -> Catalogue:
     """What is known now of these items (sorted).
 
-    An item that the catalogue does not know, or that nobody kept, is not available. `known` saves reading it again.
+    An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
+    stock, not released yet, or past its end. `known` saves reading it again.
     """
     known = known or known_now(here, history=False)
     rows = known.items
@@ -36,13 +38,19 @@ def catalogue_of(
         brand=words(found[columns.BRAND]),
         price=price,
         age_days=ages(here, items, known) if placement.rules.lifetime_days else unknown,
-        available=available & ~nobody_kept(here, items, known),
+        available=available & ~nobody_kept(here, items, known) & ~np.isin(items, _not_sold_now(here)),
     )
 
 
+def _not_sold_now(here: Installation) -> list[str]:
+    """Return the merchandise that cannot be bought now. Data sets do not see that: it is only known as of now."""
+    with here.engine.connect() as connection:
+        return list(connection.execute(select(goods.c.item_id).where(goods.c.available, not_(sold_now()))).scalars())
+
+
 def titles_not_for_sale(here: Installation) -> list[str]:
-    """Return the titles of items that are not available, but for those that an available item has too."""
-    shown = select(goods.c.title).where(goods.c.available)
-    hidden = select(goods.c.title).where(goods.c.available.is_(False), goods.c.title.is_not(None)).except_(shown)
+    """Return the titles of items that cannot be bought, but for those that an item on sale has too."""
+    shown = select(goods.c.title).where(sold_now())
+    hidden = select(goods.c.title).where(not_(sold_now()), goods.c.title.is_not(None)).except_(shown)
     with here.engine.connect() as connection:
         return list(connection.execute(hidden).scalars())

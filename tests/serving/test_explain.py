@@ -1,4 +1,6 @@
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from models.dataset import Dataset
 from models.placement import PlacementError
 from models.two_stage import LogisticRegression, RegressionConfig
 from serving.explain import NothingPublishedError, UnknownItemError, explain
-from serving.shelf import UnknownUserError
+from serving.shelf import UnknownUserError, shelf
 from tasks import publish
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.published import published
@@ -74,6 +76,26 @@ def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(s
         connection.execute(update(items).where(items.c.item_id == order[3]).values(available=False))
     assert "place 4," in explain(shop, "raw u000", order[4])["why"]
     assert explain(shop, "raw u000", order[3])["why"] == "The item is not available."
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"in_stock": False}, "The item is out of stock."),
+        ({"available_from": datetime(2999, 1, 1, tzinfo=UTC)}, "The item is not released before 2999-01-01 00:00 UTC."),
+        ({"available_until": datetime(2020, 1, 1, tzinfo=UTC)}, "The sale of the item ended at 2020-01-01 00:00 UTC."),
+    ],
+)
+def test_an_item_that_cannot_be_bought_now_is_neither_shown_nor_counted(
+    shop: Engine, model: LogisticRegression, change: dict[str, Any], why: str
+) -> None:
+    first, second, *_ = ranked(model)
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == first).values(change))
+        connection.execute(update(items).where(items.c.item_id == second).values(url="https://shop/2", image="/2.png"))
+    assert explain(shop, "raw u000", first)["why"] == why
+    shown = [(row["item_id"], row["url"], row["image"]) for row in shelf(shop, "raw u000")]
+    assert shown == [(second, "https://shop/2", "/2.png")]
 
 
 def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Engine, model) -> None:

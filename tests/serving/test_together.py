@@ -24,6 +24,8 @@ LISTS = {
     "milk": [],
 }
 
+NO_PAGE = {"url": None, "image": None}
+
 
 @pytest.fixture
 def store(installation: Installation) -> Engine:
@@ -61,7 +63,14 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
 def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
     found = together(store, ["tea"])
     assert names(found) == ["milk", "cups", "jam"]
-    assert found[0] == {"rank": 1, "item_id": "milk", "title": "Milk", "price": 2.5, "fit": round(float(np.log(4)), 4)}
+    assert found[0] == {
+        "rank": 1,
+        "item_id": "milk",
+        "title": "Milk",
+        "price": 2.5,
+        **NO_PAGE,
+        "fit": round(float(np.log(4)), 4),
+    }
     assert names(together(store, ["tea"], k=2)) == ["milk", "cups"]
 
 
