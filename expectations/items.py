@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 from expectations.rules import RowRule, longer, missing, not_among, not_stated, outside, unreadable
 from models import columns
-from models.shapes.choosing import UPDATED_AT
 from models.shapes.currencies import CODES
 from models.shapes.traffic import LONGEST_ID
 
 _READ = (
-    *(columns.PRICE, UPDATED_AT, columns.AVAILABLE, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
+    *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
     *(columns.URL, columns.IMAGE),
 )
 """What a mapping reads as a number, a time, an answer or an address."""

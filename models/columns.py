@@ -41,6 +41,8 @@ IN_STOCK: Final = "in_stock"
 AVAILABLE_FROM: Final = "available_from"
 AVAILABLE_UNTIL: Final = "available_until"
 """An item is recommended from the first moment on, up to but without the second."""
+UPDATED_AT: Final = "updated_at"
+"""The time since when a row of the catalogue holds; of equal rows merged into one, the latest."""
 CONSENT: Final = "consent"
 CONSENT_AT: Final = "consent_at"
 

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
+from models.columns import UPDATED_AT as UPDATED_AT
 from models.sql import query
 
 Choice = Literal["last", "most_frequent", "latest", "longest"]
@@ -17,8 +18,6 @@ IMPUTED: Final = "_imputed"
 """Ends the name of the attribute that marks what a declared constant was put in for."""
 COPIES: Final = "copies"
 """The column that tells for how many equal rows of the file a row stands; without it each stands for itself."""
-UPDATED_AT: Final = "updated_at"
-"""The column of the time since when a row of the catalogue holds; of equal rows merged into one, the latest."""
 _ROW: Final = "row"
 _STATED: Final = MappingProxyType(
     {
