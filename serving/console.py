@@ -1,10 +1,12 @@
 """The only way to the terminal for what was read from data: it is shown as it stands and is never markup."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -14,6 +16,7 @@ _WIDTH: Final = 120
 """Columns, where the output is no terminal."""
 _LONGEST_CELL: Final = 4000
 """Characters of a value: a hostile file may hold megabytes in one."""
+_ROOM: Final = 10_000
 
 
 def line(text: str = "", style: str = "", *, wrap: bool = True) -> None:
@@ -23,12 +26,41 @@ def line(text: str = "", style: str = "", *, wrap: bool = True) -> None:
 
 def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:
     """Print rows under a title; `names` are the keys of the columns and their labels."""
-    shown = Table(title=_text(title, "bold"), title_justify="left", header_style="dim")
-    for label in names.values():
-        shown.add_column(_text(label), overflow="fold")
-    for row in rows:
-        shown.add_row(*(_text(formatted(row.get(name))) for name in names))
-    _console().print(shown)
+    console, cells = _console(), [[_text(formatted(row.get(name))) for name in names] for row in rows]
+    labels = list(names.values())
+    boxed = _table(title, labels, cells)
+    narrow = _table(title, labels, cells, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    if _measured(console, boxed).maximum <= console.width:
+        console.print(boxed)
+    elif _measured(console, narrow).minimum <= console.width:
+        console.print(narrow)
+    else:
+        _records(console, title, labels, cells)
+
+
+def _measured(console: Console, shown: Table) -> Measurement:
+    """Return the widths that a table may have where there is room enough."""
+    return shown.__rich_measure__(console, console.options.update(max_width=_ROOM))
+
+
+def _records(console: Console, title: str, labels: Sequence[str], cells: Iterable[Sequence[Text]]) -> None:
+    """Print each row as lines of labels and values: nothing is cut off, however narrow the terminal is."""
+    console.print(_text(title, "bold"))
+    for row in cells:
+        named = [
+            Text.assemble((f"{for_terminal(label)} ", "dim"), cell) for label, cell in zip(labels, row, strict=True)
+        ]
+        console.print(Text("  ").join(text for text, cell in zip(named, row, strict=True) if cell.plain))
+
+
+def _table(title: str, labels: Iterable[str], cells: Iterable[Sequence[Text]], **style: Any) -> Table:
+    """Return a table whose header is broken between words only."""
+    made = Table(title=_text(title, "bold"), title_justify="left", header_style="dim", **style)
+    for label in labels:
+        made.add_column(_text(label), overflow="fold", min_width=max(map(len, label.split()), default=0))
+    for row in cells:
+        made.add_row(*row)
+    return made
 
 
 def formatted(value: Any) -> str:

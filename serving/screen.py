@@ -130,7 +130,7 @@ def _audit(found: Mapping[str, Any]) -> None:
         title = f"What was served at {found['placement']}, {found['window']}"
         rows = [{name: str(said).split(" (")[0] for name, said in row.items()} for row in found["groups"]]
         table(title, rows, {name: name for name in rows[0]})
-    line(f"{found['status']}: {found['verdict']}")
+    line(f"{found['status']}: {found['verdict']}" if found["groups"] else found["verdict"])
     if found.get("page"):
         line(f"The whole audit: {found['page']}", wrap=False)
 

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sqlalchemy import text
 
+from infra.guidance import situation
 from infra.installation import Installation
 from models.audit.material import Goods, Material, shares
 from models.columns import (
@@ -24,6 +25,7 @@ from models.columns import (
 )
 from models.errors import TailorbirdError
 from models.gate.groups import demographics
+from models.guidance.next_step import next_step
 from models.realised import K, PerUser
 from models.splits import midnight
 from models.training_data import index_of, words
@@ -88,10 +90,15 @@ def _window(
             if lists.num_rows:
                 return end - days * _DAY, end, lists
     span = f"{days:g} days before {as_of}" if as_of else f"last {days:g} days"
-    raise NothingToAuditError(
-        f"Nothing was shown to users at {placement!r} in the {span}: publish lists with "
-        "`tailorbird score`, and audit them once people have seen them."
-    )
+    raise NothingToAuditError(_nothing_shown(here, placement, span))
+
+
+def _nothing_shown(here: Installation, placement: str, span: str) -> str:
+    """Return why no list can be audited, and what to do."""
+    now = situation.read(here.engine, here.settings)
+    if now.champion is None or placement in now.without_lists:
+        return str(next_step(now))
+    return f"No lists of {placement!r} were shown in the {span}. Audit them once users have seen them for some days."
 
 
 def _ends(here: Installation, known: Known) -> tuple[float, float]:

@@ -107,10 +107,14 @@ def goes_with(
     from infra.settings import load
     from serving import screen
     from serving.published import require_published
-    from serving.together import PLACEMENT, together
+    from serving.together import PLACEMENT, UnknownProductError, together
 
     # Consent and the champion are for serving only.
-    rows = together(running.database("serving" if user else "reader"), items, user, k)
+    try:
+        rows = together(running.database("serving" if user else "reader"), items, user, k)
+    except UnknownProductError:
+        require_published(running.database("serving"), load(), PLACEMENT, "item")
+        raise
     if not rows:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
     print(json.dumps(rows)) if as_json else screen.together(rows)

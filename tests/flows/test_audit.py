@@ -146,7 +146,7 @@ def test_before_anything_was_shown_there_it_says_so(stocked: Shop, here: Install
     found = audit_lists.fn("email", 28)
     assert found["status"] == "nothing to audit"
     assert "page" not in found
-    assert "Nothing was shown to users at 'email'" in stocked.run("audit", "--placement", "email")
+    assert "No lists of 'email' were shown" in stocked.run("audit", "--placement", "email")
 
 
 @pytest.mark.usefixtures("here")

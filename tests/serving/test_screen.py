@@ -87,3 +87,20 @@ def test_the_status_says_when_nothing_starts_by_itself(runs: bool, capsys: pytes
     out = capsys.readouterr().out
     assert f"worker: {'runs' if runs else 'does not run'}\n" in out
     assert ("Nothing starts by itself now. Run `tailorbird up`" in out) == (not runs)
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_is(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("serving.console._WIDTH", columns)
+    counts = dict(
+        zip(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), range(91, 97), strict=True)
+    )
+    entry = {"dataset": "events", "status": "committed", "consent": "asked", "file": "orders-2026-01.csv"} | counts
+    screen.result("ledger", [entry, entry])
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= columns
+    words = printed.split()
+    for word in (*counts, *map(str, counts.values()), "committed", "orders-2026-01.csv"):
+        assert word in words
