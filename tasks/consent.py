@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from infra.bulk import array
 from infra.installation import Installation
 from models.sql import query, texts
+from tasks.ingest import statements
 
 _ANSWERED: Final = """excluded.consent_at IS NOT NULL AND (users.consent_at IS NULL
     OR (excluded.consent_at, NOT excluded.consent) >= (users.consent_at, NOT users.consent))"""
@@ -76,12 +77,18 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:
     """Forget the traits and devices that users told before they refused: an agreement later on begins anew."""
+    statements.strip(connection, keys)
     for statement in _WITHDRAW:
         connection.execute(text(statement), {"keys": keys})
 
 
-def agreed_after(here: Installation, refusals: Sequence[tuple[str, datetime]]) -> list[dict[str, Any]]:
-    """Refusals (of whom, when) after which the user agreed by an event of the lake, and the last time of that."""
+def agreed_after(
+    here: Installation, refusals: Sequence[tuple[str, datetime]], without: str = ""
+) -> list[dict[str, Any]]:
+    """Refusals (of whom, when) after which the user agreed by an event of the lake, and the last time of that.
+
+    Events of the batch `without` do not count.
+    """
     paths = here.lake.event_files()
     if not refusals or not paths:
         return []
@@ -89,13 +96,14 @@ def agreed_after(here: Installation, refusals: Sequence[tuple[str, datetime]]) -
     said = {"user_key": pa.array(keys, pa.string()), "said_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}
     statement = f"""
         WITH events AS (
-            SELECT user_key, occurred_at, consent FROM (
+            SELECT user_key, occurred_at, consent, batch_id FROM (
                 SELECT NULL::BOOLEAN AS consent WHERE false UNION ALL BY NAME
                 SELECT * FROM read_parquet({texts(paths)}, union_by_name = true)  -- of an earlier version: no consent
             )
         )
         SELECT user_key, said_at, max(occurred_at) AS agreed_at FROM events
         JOIN said USING (user_key) WHERE events.consent AND events.occurred_at > said.said_at
+            AND batch_id <> {texts([without])}[1]
         GROUP BY ALL
     """
     agreements: list[dict[str, Any]] = query(statement, said=pa.table(said)).to_pylist()

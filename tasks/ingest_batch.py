@@ -13,6 +13,7 @@ from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import consent, ledger, profile, sift, updates
+from tasks.ingest.settle import settle
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import BatchRefusedError, Findings, Promises, judge, reading_notes, refusal
@@ -37,7 +38,7 @@ def ingest_batch(
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both bring an event that neither finds in the lake.
             with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
-                clear(here, batch.batch_id)
+                settle(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
         return told(here, batch.batch_id, unchanged=status == ledger.COMMITTED)
@@ -48,24 +49,6 @@ def told(here: Installation, batch_id: str, *, unchanged: bool = False) -> dict[
     with here.engine.connect() as connection:
         entry = ledger.entry(connection, batch_id)
     return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
-
-
-def clear(here: Installation, batch_id: str = "") -> None:
-    """Take out what others left that were cut short: if it were refused later, what repeats it would be lost.
-
-    A run that lost the database, and with it its lock, may be at its last write to the lake: that is kept out.
-    """
-    with here.engine.connect() as connection:
-        others, recorded = ledger.unfinished(connection, batch_id), ledger.recorded(connection, batch_id)
-    stored = here.lake.committed_chunk(batch_id)
-    if recorded > stored:
-        here.lake.claim(batch_id, stored)
-    # The lake first: cut short here, the other batches begin again and replace what Postgres has of them.
-    here.lake.remove_batch(*others)
-    with here.engine.begin() as connection:
-        for other in others:
-            forget(connection, other)
-            ledger.forget_chunks(connection, other)
 
 
 def ahead(source: Iterator[T]) -> Iterator[T]:

@@ -1,7 +1,7 @@
 """Takes the catalogue in."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import repeat
@@ -55,11 +55,32 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
 
         def store(connection: Connection, rows: pa.Table, stated: pa.Table, batch_id: str) -> None:
             lines = _lines(rows, part, batch_id, database_now(connection))
-            before = partial(item_history.keep, connection, stated)
+            before = partial(item_history.keep_batch, connection, batch_id, stated)
             upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
         reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
+
+
+def restore_items(
+    connection: Connection,
+    rows: Iterable[tuple[str, dict[str, Any], dict[str, str]]],
+    stated: pa.Table,
+    batch_id: str,
+    at: datetime,
+) -> None:
+    """Store rows of a table again that a batch stated `at` a time: of each item its key, values and their times."""
+    lines = (
+        (
+            key,
+            *(said.get(name) for name in _NAMES[1:]),
+            json.dumps(said[columns.ATTRIBUTES]),
+            batch_id,
+            json.dumps(times),
+        )
+        for key, said, times in rows
+    )
+    upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, partial(item_history.keep, connection, stated, at))
 
 
 def _lines(rows: pa.Table, part: ItemsMapping, batch_id: str, now: datetime) -> Iterator[tuple[Any, ...]]:

@@ -18,6 +18,7 @@ from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
 from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
+from tasks.ingest import statements
 from tasks.ingest_batch import refuse, told
 from tasks.quality import Promises, judge, reading_notes, refusal
 from tasks.read_reference import Read, read_reference
@@ -70,9 +71,12 @@ def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
         updates.alone(connection)
         before = updates.digest(connection, reference.dataset)
         rows = _sifted(connection, reference, read.rows).accepted
+        statements.begin(connection, last.batch_id)
         reference.store(connection, rows, read.stated, last.batch_id)
         same = updates.digest(connection, reference.dataset) == before
-        if not same:
+        if same:
+            statements.fold(connection, last.batch_id)
+        else:
             attempt.rollback()
     return same
 
@@ -103,6 +107,7 @@ def _take(reference: Reference, read: Read) -> None:
         reason = refusal(findings, found["rules"], read.unread)
         if not reason:
             updates.alone(connection)
+            statements.begin(connection, batch.batch_id)
             reference.store(connection, done.accepted, read.stated, batch.batch_id)
             waiting = sift.placed(done.quarantined, read.places)
             new = store_waiting(connection, batch.source, batch.batch_id, 0, waiting)

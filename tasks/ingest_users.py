@@ -1,7 +1,7 @@
 """Takes the users in, with those traits that the mapping allows and what they said about consent."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from functools import partial
 from itertools import repeat
@@ -23,6 +23,7 @@ from models.shapes.mapping import Mapping
 from tasks import attribute_history, consent, later
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
+from tasks.ingest import statements
 from tasks.ingest.table_events import checked
 from tasks.ingest.table_users import keyed_users
 from tasks.ingest_reference import Reference, ingest_reference
@@ -74,18 +75,38 @@ def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: 
     mute = [(key, "{}", "{}", batch_id) for key in keys]
     answers = _answers(here, rows, mapping, now)
     lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
-    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_history, connection))
+    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_batch, connection, batch_id))
     # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
     consent.withdraw(connection, keys)
 
 
-def _keep_history(connection: Connection, staging: str) -> None:
-    """Keep what a table is about to change of users that are known already."""
-    statements = f"""
-        SELECT coming.user_key AS key, value.key AS name, now() AS since, value.value
+def restore_users(
+    connection: Connection, rows: Iterable[tuple[str, dict[str, Any], dict[str, str]]], batch_id: str, at: datetime
+) -> None:
+    """Store rows of a table again that a batch stated `at` a time: of each user the key, values and their times."""
+    stated = list(rows)
+    answers = (columns.CONSENT, "consent_source", columns.CONSENT_AT, "refused_at")
+    lines = (
+        (key, json.dumps(said[columns.ATTRIBUTES]), json.dumps(times), batch_id, *map(said.get, answers))
+        for key, said, times in stated
+    )
+    upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_history, connection, at))
+    consent.withdraw(connection, [key for key, _, _ in stated])
+
+
+def _keep_batch(connection: Connection, batch_id: str, staging: str) -> None:
+    _keep_history(connection, None, staging)
+    statements.keep_rows(connection, batch_id, statements.USER_TABLE, columns.USER_KEY, staging)
+
+
+def _keep_history(connection: Connection, at: datetime | None, staging: str) -> None:
+    """Keep what a table is about to change of users that are known already; it counts from `at`, or now."""
+    stated = f"""
+        SELECT coming.user_key AS key, value.key AS name, value.value,
+            coalesce(CAST(:at AS timestamptz), now()) AS since
         FROM {staging} AS coming JOIN users USING (user_key)
         CROSS JOIN LATERAL jsonb_each_text(coming.attributes) AS value"""
-    attribute_history.record(connection, "user", statements, table=True, dated=False)
+    attribute_history.record(connection, "user", stated, table=True, dated=False, at=at)
 
 
 def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:

@@ -24,10 +24,12 @@ from models.shapes.mapping import Mapping
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
 from tasks import consent, ledger, profile, sift, updates
+from tasks.ingest.repeats import keep_repeats
+from tasks.ingest.statements import PERSON
 from tasks.known_ids import ID_HASH, KnownIds, Seen
 from tasks.prepare import KEY_HASH
 from tasks.sources import files
-from tasks.updates import ITEM, Update
+from tasks.updates import ITEM_SEEN, Update
 from tasks.waiting_rows import store_waiting
 
 LATE: Final = "late"
@@ -108,6 +110,8 @@ class Intake:
     """Users met so far, by what they had answered before this batch."""
     met: Seen = field(default_factory=Seen)
     introduced: Seen = field(default_factory=Seen)
+    named: set[str] = field(default_factory=set)
+    """Items that this run has stated as seen."""
 
     def look(self, part: Part) -> Looked:
         """The events with what the rules look at; the chunk's own items are known from here on."""
@@ -172,10 +176,14 @@ class Intake:
         found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= ({"unread": part.unread} if part.unread else {}) | (part.places.notes if part.places else {})
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
-        names = part.names.take(pa.array(_welcome(len(part.names), looked, done)))
-        self._introduce(connection, pa.concat_tables([names, *self._identified(part, names.schema)]))
-        said = [*part.updates(self), *self.newly_seen(done.accepted)]
+        welcome = _welcome(len(part.names), looked, done)
+        names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
+        self._introduce(connection, pa.concat_tables([names, *identified]))
+        aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
+        again = done.repeated if done.repeated is not None else done.accepted.slice(0, 0)
+        said = [*part.updates(self), *self.newly_seen(done.accepted, again), *_persons(aside, *identified)]
         updates.stage(connection, self.batch.batch_id, chunk, said)
+        keep_repeats(connection, self.batch.batch_id, chunk, self.for_lake(again))
         new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
         counts = done.counts | {
             "read": part.read,
@@ -225,14 +233,16 @@ class Intake:
         insert_new(connection, users, pa.table(declared))
         self.introduced.add(np.unique(hashed[unknown]))
 
-    def newly_seen(self, accepted: pa.Table) -> list[Update]:
-        """Items that are taken though nothing is known of them but their id."""
+    def newly_seen(self, *accepted: pa.Table) -> list[Update]:
+        """Return the items that these events name, if unknown ones are taken: known or not, each once a batch."""
         if not self.mapping.accepts_unknown_items:
             return []
-        seen = pc.unique(accepted[columns.ITEM_ID])
+        seen = pc.unique(pa.chunked_array([chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks]))
         new = seen.filter(pc.invert(pc.is_in(seen, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
-        return [Update(ITEM, item, {}, None) for item in new.to_pylist() if item != columns.WHOLE_ORDER]
+        named = set(seen.to_pylist()) - self.named - {columns.WHOLE_ORDER}
+        self.named |= named
+        return [Update(ITEM_SEEN, item, {}, None) for item in sorted(named)]
 
     def for_lake(self, accepted: pa.Table) -> pa.Table:
         """The accepted events as the lake keeps them, with where they come from."""
@@ -262,6 +272,12 @@ def _welcome(size: int, looked: Looked, done: sift.Sifted) -> NDArray[np.int64]:
     return np.flatnonzero(here[:-1])
 
 
+def _persons(*names: pa.Table) -> list[Update]:
+    """Return who is introduced by rows that do not reach the lake."""
+    keys = {key for rows in names for key in rows[columns.USER_KEY].to_pylist()}
+    return [Update(PERSON, key, {}, None) for key in sorted(keys)]
+
+
 def _before(events: pa.Table, moment: datetime | None, *, otherwise: bool = False) -> Any:
     """Which events occurred before a moment; where either is not known it is `otherwise`."""
     occurred = events[columns.OCCURRED_AT]
@@ -276,10 +292,10 @@ def _mask(flags: Any) -> sift.Mask:
 
 
 def forget(connection: Connection, batch_id: str) -> None:
-    """Take out again whom a refused batch has introduced."""
-    theirs = users.c.batch_id == batch_id
-    connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(theirs))))
-    connection.execute(delete(users).where(theirs))
+    """Take out again whom a refused batch has introduced; a refusal that an undo has kept stays."""
+    theirs = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
+    connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(*theirs))))
+    connection.execute(delete(users).where(*theirs))
 
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:

@@ -12,10 +12,13 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from infra import key_use
+from infra.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from models.errors import TailorbirdError
 
 PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
+UNDOING, UNDONE = "undoing", "undone"
+"""A batch that counts no more and is being removed, and one of which nothing is left."""
 UNCHANGED: Final = "unchanged"
 """What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
 Counts = dict[str, int]
@@ -86,9 +89,9 @@ def _release(connection: Connection, held: list[Any]) -> None:
 
 
 def open_batch(connection: Connection, batch: Batch) -> str:
-    """Enter a batch as pending if it is new or was refused; returns its status."""
+    """Enter a batch as pending if it is new, was refused or undone; returns its status."""
     entered = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
-    mine, again = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c.status == REFUSED
+    mine, again = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c.status.in_((REFUSED, UNDONE))
     anew = {"status": PENDING, "detail": None, "request": batch.request, "late_before": None}
     connection.execute(entered)
     connection.execute(update(ingest_batches).where(mine, again).values(anew))
@@ -112,7 +115,10 @@ def turns(connection: Connection, batch: Batch) -> tuple[Batch | None, Batch]:
     found = connection.execute(done.order_by(entry.finished_at.desc())).scalars().all()
     if not found:
         return None, batch
-    return replace(batch, batch_id=found[0]), replace(batch, batch_id=f"{batch.batch_id}-{len(found) + 1}")
+    # One that was undone may come in again, under the name that it had.
+    names = (batch.batch_id, *(f"{batch.batch_id}-{number}" for number in range(2, len(found) + 2)))
+    free = next(name for name in names if name not in found)
+    return replace(batch, batch_id=found[0]), replace(batch, batch_id=free)
 
 
 def late_before(connection: Connection, batch: Batch) -> datetime:
@@ -144,6 +150,18 @@ def unfinished(connection: Connection, batch_id: str) -> list[str]:
     return list(connection.execute(begun).scalars())
 
 
+def undoing(connection: Connection) -> list[str]:
+    """Return the batches whose undo was cut short, in the order in which they began."""
+    mine = select(ingest_batches.c.batch_id).where(ingest_batches.c.status == UNDOING)
+    return list(connection.execute(mine.order_by(ingest_batches.c.started_at)).scalars())
+
+
+def set_status(connection: Connection, batch_id: str, status: str, detail: str) -> None:
+    """Let a batch have another status, and a remark that the ledger shows."""
+    changed = {"status": status, "detail": detail, "finished_at": func.now()}
+    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(changed))
+
+
 def recorded(connection: Connection, batch_id: str) -> int:
     """The last chunk of the batch that was written down; -1 when none was."""
     last = select(func.coalesce(func.max(ingest_chunks.c.chunk), -1)).where(ingest_chunks.c.batch_id == batch_id)
@@ -152,7 +170,7 @@ def recorded(connection: Connection, batch_id: str) -> int:
 
 def forget_chunks(connection: Connection, batch_id: str) -> None:
     """Nothing of the batch was taken: it begins anew when it comes again."""
-    for table in (ingest_chunks, quarantine, ingest_updates):
+    for table in (ingest_chunks, quarantine, ingest_updates, ingest_repeats, quarantine_repeats):
         connection.execute(delete(table).where(table.c.batch_id == batch_id))
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=None))
 

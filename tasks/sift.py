@@ -57,6 +57,8 @@ class Sifted:
     quarantined: pa.Table
     """The rows with their number in the file and `rule_ids`."""
     counts: dict[str, int]
+    repeated: pa.Table | None = None
+    """The duplicates that came before in this chunk or in the lake."""
 
 
 def annotate(events: pa.Table, catalogue: pa.Array | None, now: float) -> pa.Table:
@@ -135,7 +137,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
     doubtful = candidates[held | twice]
     quarantined = quarantined_rows(rows, broken, bad)
     accepted = left & ~bad
-    duplicates = 0
+    duplicates, again = 0, None
     if len(doubtful):
         asked = rows.take(pa.array(doubtful)).sort_by(ROW)
         # Only what may be in the lake is looked up there: an id that a file repeats would cost a scan of all months.
@@ -144,7 +146,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
         conflicts = asked.filter(pa.array(conflicting))
         reason = pa.array([[CONFLICT]] * len(conflicts), pa.list_(pa.string()))
         quarantined = pa.concat_tables([quarantined, conflicts.append_column(RULES, reason)])
-        duplicates = int(repeated.sum())
+        duplicates, again = int(repeated.sum()), asked.filter(pa.array(repeated))
     counts = {
         "read": len(rows),
         "suppressed": int(suppressed.sum()),
@@ -153,7 +155,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
         "duplicate": duplicates,
         "accepted": int(accepted.sum()),
     }
-    return Sifted(rows.filter(pa.array(accepted)), quarantined, counts)
+    return Sifted(rows.filter(pa.array(accepted)), quarantined, counts, again)
 
 
 def rule_counts(quarantined: pa.Table) -> dict[str, int]:

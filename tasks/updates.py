@@ -16,8 +16,11 @@ from infra.bulk import copy
 from infra.clock import database_now
 from infra.schema import ingest_updates
 from tasks import attribute_history, consent, later
+from tasks.ingest import statements
 
 ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
+ITEM_SEEN = "item_seen"
+"""An item that events name; nothing else is stated of it."""
 ITEM_HISTORY, USER_HISTORY = "item_history", "user_history"
 
 
@@ -57,6 +60,9 @@ _VALUES: Final = {
     "users": ("user_key", "attributes", "consent"),
 }
 _STATEMENTS: Final = {
+    ITEM_SEEN: f"""
+        INSERT INTO items (item_id, attributes, available, batch_id)
+        SELECT key, '{{}}', true, batch_id FROM ({_SAID}) AS said ON CONFLICT (item_id) DO NOTHING""",
     ITEM: f"""
         INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
         SELECT key, said->>'title', said->>'category', said->>'brand', (said->>'price')::float, said->>'currency',
@@ -86,7 +92,8 @@ _STATEMENTS: Final = {
 
 _CHANGES: Final = """
     SELECT key, change->>'name' AS name,
-        least(coalesce((change->>'since')::timestamptz, '-infinity'), now()) AS since,
+        least(coalesce((change->>'since')::timestamptz, '-infinity'),
+            coalesce(CAST(:at AS timestamptz), now())) AS since,
         CASE WHEN change->>'name' = 'price' AND kind = 'item_history' THEN ((change->>'value')::float)::text
             ELSE change->>'value' END AS value
     FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(said->'changes') AS change
@@ -113,17 +120,25 @@ def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]
 
 
 def apply(connection: Connection, batch_id: str) -> None:
-    """Let everything that a batch said count: first what all of it says of items, then of consent, and so on."""
+    """Let everything that a batch said count, and keep it for the case that another batch is undone."""
     alone(connection)
+    statements.begin(connection, batch_id)
+    if statements.keep_updates(connection, batch_id):
+        apply_staged(connection, batch_id)
+        statements.strip_batch(connection, batch_id)
+
+
+def apply_staged(connection: Connection, batch_id: str, at: datetime | None = None) -> None:
+    """Apply what is staged: first what all of it says of items, then of consent, and so on; `at` a time, if not now."""
     mine = ingest_updates.c.batch_id == batch_id
     said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
     chunks = connection.execute(said).all()
     if not chunks:
         return
-    attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY)
+    attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY, at=at)
     for kind, statement in _STATEMENTS.items():
         if kind == TRAITS:
-            attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY)
+            attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY, at=at)
         for chunk in (chunk for chunk, has in chunks if has == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
         if kind == CONSENT:
@@ -157,7 +172,7 @@ def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]
 def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[str, Any]]) -> None:
     """After their refusals (`said_at`) users (`user_key`) agreed: at `agreed_at`."""
     statement = """
-        UPDATE ingest_updates SET said = said || '{"consent": true}', said_at = :agreed_at
+        UPDATE ingest_updates SET said = said || '{"consent": true, "agreed_by_event": true}', said_at = :agreed_at
         WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND said_at = :said_at"""
     if agreements:
         connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])

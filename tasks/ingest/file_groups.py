@@ -18,8 +18,8 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import ledger, profile, sift, updates
 from tasks.ingest import shared_triage
+from tasks.ingest.settle import settle
 from tasks.ingest.shared_verdicts import Candidate, judge_together
-from tasks.ingest_batch import clear
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import Findings, Promises, reading_notes, refusal
@@ -68,7 +68,7 @@ def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[Gro
         if ledger.COMMITTED in statuses:
             return 0
         with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
-            clear(here)
+            settle(here)
             return _ingest(open_intake(here, mapping, files[0].batch, confirm), files)
 
 

@@ -28,14 +28,19 @@ _COLUMNS: Final = (
     _Keys("suppressions", "user_key"),
     _Keys("exclusions", "user_key"),
     _Keys("segments", "user_key"),
-    _Keys("ingest_updates", "key", "kind NOT IN ('item', 'item_history')"),
+    _Keys("ingest_updates", "key", "kind NOT LIKE 'item%'"),
+    _Keys("ingest_statements", "key", "kind NOT LIKE 'item%'"),
 )
 _ABOUT_USERS: Final = "NOT EXISTS (SELECT FROM recommendation_batches AS batch WHERE about <> 'user' AND {})"
 _SHOWN: Final = _ABOUT_USERS.format(
     "batch.batch_id = (SELECT batch_id FROM showings WHERE showings.showing_id = published_lists.showing_id)"
 )
 # Values in JSON: the column, and the field.
-_FIELDS: Final = (("ingest_updates", "said", "user_key"), ("quarantine", "payload", "user_key"))
+_FIELDS: Final = (
+    ("ingest_updates", "said", "user_key"),
+    ("ingest_statements", "said", "user_key"),
+    ("quarantine", "payload", "user_key"),
+)
 
 
 def rekey_tables(connection: Connection, added: list[str], generation: int) -> Iterator[str]:

@@ -1,0 +1,115 @@
+"""Undoes batches: removes exactly what each brought, and keeps what other batches brought."""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from prefect import task
+from sqlalchemy import Connection, insert, select
+
+from infra.installation import Installation, current
+from infra.ledger_schema import audit_log
+from infra.schema import ingest_batches
+from models import columns
+from models.errors import TailorbirdError
+from tasks import ledger
+from tasks.defects import without_values
+from tasks.ingest import undo_entities, undo_events
+from tasks.ingest.settle import settle
+from tasks.ingest.undo_choice import choose
+from tasks.ingest.undo_traces import find_traces
+
+_HOLDER = "holder"
+
+
+def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:
+    """Return what an undo would remove, batch by batch, and what was made from it; nothing is changed."""
+    here = current()
+    with here.engine.connect() as connection:
+        chosen = choose(connection, batches, source)
+        traces = find_traces(connection, chosen)
+        lines = [_line(connection, batch_id) | _removed(here, connection, batch_id, chosen)[0] for batch_id in chosen]
+        connection.rollback()
+    return {"batches": lines, **traces._asdict()}
+
+
+@task(description="Remove exactly what batches brought; what other batches brought stays.")
+@without_values
+def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason: str) -> dict[str, Any]:
+    """Undo batches, the newest first; returns what was removed, and the commands to run next.
+
+    Killed at any moment, the same call goes on, and so does the next ingest of events. Raises TailorbirdError if a
+    batch cannot be undone, BatchBusyError while another run works on it.
+    """
+    here = current()
+    if not reason.strip():
+        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+    with here.engine.connect() as connection:
+        chosen = choose(connection, batches, source)
+        traces = find_traces(connection, chosen)
+    lines = [_undo(here, batch_id, actor, reason) for batch_id in chosen]
+    return {"batches": lines, **traces._asdict()}
+
+
+def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
+    """Undo one batch: first all of PostgreSQL, where it counts no more from then on, then the lake, then the ledger."""
+    with (
+        ledger.hold(here.engine, batch_id),
+        ledger.hold(here.engine, "the lake's events", wait=True) as confirm,
+    ):
+        settle(here, batch_id)
+        with here.engine.begin() as connection:
+            line = _line(connection, batch_id)
+            if line["status"] == ledger.COMMITTED:
+                found, moved = _removed(here, connection, batch_id, [batch_id])
+                entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
+                connection.execute(insert(audit_log).values(entry | {"detail": found | {"moved": moved}}))
+                ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
+        with here.engine.connect() as connection:
+            status = _line(connection, batch_id)["status"]
+        confirm()
+        if status == ledger.UNDOING:
+            undo_events.finish(here, batch_id)
+    with here.engine.connect() as connection:
+        detail = dict(
+            connection.execute(
+                select(audit_log.c.detail)
+                .where(audit_log.c.subject == batch_id, audit_log.c.action == undo_events.UNDO)
+                .order_by(audit_log.c.entry_id.desc())
+                .limit(1)
+            ).scalar_one()
+        )
+        detail.pop("moved")
+        return _line(connection, batch_id) | detail
+
+
+def _removed(
+    here: Installation, connection: Connection, batch_id: str, gone: Sequence[str]
+) -> tuple[dict[str, int], dict[str, int]]:
+    """Remove what a batch stated from PostgreSQL; returns counts, and the events that become those of other batches."""
+    moved = undo_events.repeated_elsewhere(here, connection, batch_id, gone)
+    find = partial(_introductions, here, moved, gone)
+    events = undo_events.count(here, batch_id)
+    changes = undo_entities.remove(here, connection, batch_id, undo_events.users_of(here, batch_id), find)
+    waiting = connection.execute(
+        select(ingest_batches.c.quarantined).where(ingest_batches.c.batch_id == batch_id)
+    ).scalar_one()
+    counts = {"events_removed": events - len(moved), "events_kept": len(moved), "quarantined_removed": int(waiting)}
+    return counts | changes._asdict(), dict(Counter(moved[_HOLDER].to_pylist()))
+
+
+def _introductions(here: Installation, moved: Any, gone: Sequence[str], keys: Any) -> Any:
+    """Return which other batches have events of these users, those included that become theirs."""
+    import pyarrow as pa
+
+    found = undo_events.introductions(here, keys, gone)
+    theirs = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
+    theirs = theirs.filter(pa.compute.is_in(theirs[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
+    return pa.concat_tables([found, theirs.cast(found.schema)])
+
+
+def _line(connection: Connection, batch_id: str) -> dict[str, Any]:
+    entry = ingest_batches.c
+    names = (entry.batch_id, entry.dataset, entry.source, entry.status)
+    return dict(connection.execute(select(*names).where(entry.batch_id == batch_id)).mappings().one())

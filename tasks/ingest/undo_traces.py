@@ -1,0 +1,74 @@
+"""Finds what was made from a batch: data sets, the champion and lists, and the command that replaces each of them."""
+
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from infra.ledger_schema import ingest_applications
+from infra.schema import datasets, ingest_batches, placements, promotions, recommendation_batches
+
+
+class Traces(NamedTuple):
+    """What was made while a batch counted."""
+
+    datasets: list[str]
+    champion: int | None
+    placements: list[str]
+    next: list[str]
+    """Commands, in the order in which to run them."""
+
+
+def find_traces(connection: Connection, batches: list[str]) -> Traces:
+    """Return what was made since the first of these batches came in."""
+    entry = ingest_applications.c
+    first: datetime | None = connection.execute(
+        select(func.min(entry.applied_at)).where(entry.batch_id.in_(batches))
+    ).scalar()
+    if first is None:
+        return Traces([], None, [], [])
+    made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
+    versions = list(connection.execute(made).scalars())
+    newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    champion = connection.execute(newest).mappings().first()
+    learned = champion is not None and champion["dataset_version"] in versions
+    lists = (
+        select(placements.c.placement)
+        .join(recommendation_batches, recommendation_batches.c.batch_id == placements.c.batch_id)
+        .where(recommendation_batches.c.created_at >= first)
+        .order_by(placements.c.placement)
+    )
+    shown = list(connection.execute(lists).scalars())
+    version = int(champion["model_version"]) if champion is not None and learned else None
+    earlier = version is not None and _has_earlier(connection, versions)
+    return Traces(versions, version, shown, _next(connection, versions, version, earlier, shown))
+
+
+def _has_earlier(connection: Connection, versions: list[str]) -> bool:
+    """Return whether the champion before the present one learned from nothing of this."""
+    before = select(promotions.c.dataset_version).order_by(promotions.c.promotion_id.desc()).offset(1).limit(1)
+    dataset: Any = connection.execute(before).scalar()
+    return dataset is not None and dataset not in versions
+
+
+def _next(
+    connection: Connection, versions: list[str], champion: int | None, earlier: bool, shown: list[str]
+) -> list[str]:
+    """Return the commands that replace what was made from the batches."""
+    commands = []
+    if champion is not None and earlier:
+        commands.append('tailorbird rollback model --reason "…"')
+    remaining = connection.execute(
+        select(func.count()).where(ingest_batches.c.status == "committed", ingest_batches.c.dataset == "events")
+    ).scalar_one()
+    if versions and not remaining:
+        commands.append("tailorbird ingest SOURCE")
+    if versions:
+        commands.append("tailorbird features")
+    if champion is not None:
+        commands.append("tailorbird train && tailorbird review")
+    if shown and (champion is None or earlier):
+        commands.append("tailorbird score")
+    elif shown:
+        commands.append("tailorbird score (after `tailorbird decide`)")
+    return commands
