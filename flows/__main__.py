@@ -10,7 +10,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
-from flows.commands import checking, ingestion, keys, lake, modelling, reviewing, schedules, services, settings
+from flows.commands import checking, ingestion, keys, lake, ledger, modelling, reviewing, schedules, services, settings
 from flows.commands.running import say
 from infra.permissions import PRIVATE
 from models.errors import TailorbirdError
@@ -34,6 +34,7 @@ app = typer.Typer(
 app.add_typer(services.app)
 app.add_typer(settings.app)
 app.add_typer(ingestion.app)
+app.add_typer(ledger.app, name="ledger")
 app.add_typer(checking.app)
 app.add_typer(modelling.app)
 app.add_typer(reviewing.app)

@@ -19,8 +19,10 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
     entry = ingest_batches.c
     shown = (
         entry.batch_id,
+        entry.source,
         entry.dataset,
         entry.status,
+        entry.started_at,
         *(entry[name] for name in LEDGER),
         entry.late,
         entry.consent,

@@ -7,6 +7,7 @@ from typing import Any, Final
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.measure import Measurement
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -19,9 +20,12 @@ _LONGEST_CELL: Final = 4000
 _ROOM: Final = 10_000
 
 
-def line(text: str = "", style: str = "", *, wrap: bool = True) -> None:
+def line(text: str = "", style: str = "", *, wrap: bool = True, indent: int = 0) -> None:
     """Print one line. Without `wrap` it is not broken, so that an address in it can be copied."""
-    _console().print(_text(text, style), soft_wrap=not wrap)
+    if wrap and indent:
+        _console().print(Padding(_text(text, style), (0, 0, 0, indent)))
+    else:
+        _console().print(_text(" " * indent + text, style), soft_wrap=not wrap)
 
 
 def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> None:

@@ -7,6 +7,7 @@ from shutil import which
 from typing import Any
 
 from models.guidance.next_step import Step
+from serving import ledger_screen
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
 
@@ -215,7 +216,6 @@ def _placement(row: Mapping[str, Any]) -> str:
 
 
 _BOOKS = {
-    "books": ("Batches, the newest first", ("batch_id", "status", *_LEDGER[1:-1], "late", "detail")),
     "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
     "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
@@ -229,6 +229,9 @@ _BOOKS = {
 
 def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The ledger or the quarantine."""
+    if kind == "books":
+        ledger_screen.batches(rows)
+        return
     title, names = _BOOKS[kind]
     if rows:
         table(title, rows, dict(zip(names, names, strict=True)))
@@ -312,4 +315,6 @@ _RESULTS: dict[str, Callable[[Any], None]] = {
     "audit": _audit,
     "drift": _drift,
     "dataset": dataset,
+    "undo_preview": ledger_screen.preview,
+    "undo": ledger_screen.undone,
 }

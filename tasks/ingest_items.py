@@ -70,16 +70,13 @@ def restore_items(
     at: datetime,
 ) -> None:
     """Store rows of a table again that a batch stated `at` a time: of each item its key, values and their times."""
-    lines = (
-        (
-            key,
-            *(said.get(name) for name in _NAMES[1:]),
-            json.dumps(said[columns.ATTRIBUTES]),
-            batch_id,
-            json.dumps(times),
-        )
-        for key, said, times in rows
-    )
+
+    def line(key: str, said: dict[str, Any], times: dict[str, str]) -> tuple[Any, ...]:
+        beside = {columns.ITEM_ID: key, columns.BATCH_ID: batch_id, "said_at": json.dumps(times)}
+        beside[columns.ATTRIBUTES] = json.dumps(said[columns.ATTRIBUTES])
+        return tuple(beside.get(name, said.get(name)) for name in _COLUMNS)
+
+    lines = (line(*row) for row in rows)
     upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, partial(item_history.keep, connection, stated, at))
 
 

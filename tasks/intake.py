@@ -110,8 +110,8 @@ class Intake:
     """Users met so far, by what they had answered before this batch."""
     met: Seen = field(default_factory=Seen)
     introduced: Seen = field(default_factory=Seen)
-    named: set[str] = field(default_factory=set)
-    """Items that this run has stated as seen."""
+    named: set[tuple[str, str]] = field(default_factory=set)
+    """Items that batches of this run have stated as seen."""
 
     def look(self, part: Part) -> Looked:
         """The events with what the rules look at; the chunk's own items are known from here on."""
@@ -237,12 +237,14 @@ class Intake:
         """Return the items that these events name, if unknown ones are taken: known or not, each once a batch."""
         if not self.mapping.accepts_unknown_items:
             return []
-        seen = pc.unique(pa.chunked_array([chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks]))
+        seen = pc.unique(
+            pa.chunked_array([chunk for rows in accepted for chunk in rows[columns.ITEM_ID].chunks], pa.string())
+        )
         new = seen.filter(pc.invert(pc.is_in(seen, value_set=self.catalogue)))
         self.catalogue = pa.concat_arrays([self.catalogue, new])
-        named = set(seen.to_pylist()) - self.named - {columns.WHOLE_ORDER}
+        named = {(self.batch.batch_id, item) for item in seen.to_pylist() if item != columns.WHOLE_ORDER} - self.named
         self.named |= named
-        return [Update(ITEM_SEEN, item, {}, None) for item in sorted(named)]
+        return [Update(ITEM_SEEN, item, {}, None) for _, item in sorted(named)]
 
     def for_lake(self, accepted: pa.Table) -> pa.Table:
         """The accepted events as the lake keeps them, with where they come from."""

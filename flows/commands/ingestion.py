@@ -42,21 +42,6 @@ def ingest(
         running.finish("ledger", running.flow("ingest")(**request), as_json)
 
 
-@app.command()
-def ledger(
-    batch: Annotated[str | None, typer.Argument(help="Everything about this one.")] = None,
-    source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None,
-    as_json: Json = False,
-) -> None:
-    """The newest batches and what became of their rows, or one batch with rules, limits and what was mended."""
-    from serving import books
-
-    if batch:
-        running.finish("ledger_entry", books.batch(running.database("serving"), batch), as_json)
-        return
-    running.shown("books", books.ledger(running.database("serving"), source=source), as_json)
-
-
 @quarantine.command("list")
 def quarantine_list(as_json: Json = False) -> None:
     """How many rows wait in quarantine, by batch and rule."""

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Annotated, Any, Final, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from models.escaping import for_terminal
 
@@ -28,6 +29,34 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 def group(about: str | None = None) -> typer.Typer:
     """An empty set of commands; `about` is what its help says when the commands have a common first word."""
     return typer.Typer(no_args_is_help=True, help=about)
+
+
+class _WithDefault(TyperGroup):
+    """Commands of which one is meant if the first word is none of them."""
+
+    default = ""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command before words that name no command."""
+        if not args or (args[0] not in self.commands and args[0] not in ctx.help_option_names):
+            args = [self.default, *args]
+        return super().parse_args(ctx, args)
+
+
+def group_with_default(default: str, about: str) -> typer.Typer:
+    """An empty set of commands, of which `default` is meant if none is named."""
+    return typer.Typer(cls=type("Group", (_WithDefault,), {"default": default}), help=about)
+
+
+def confirm(question: str, otherwise: str) -> None:
+    """Ask on the terminal; ends the command after a no. Without a terminal it raises TailorbirdError: `otherwise`."""
+    from models.errors import TailorbirdError
+
+    if not sys.stdin.isatty():
+        raise TailorbirdError(f"Nothing was changed: nobody can be asked here. {otherwise}")
+    if not typer.confirm(question, err=True):
+        say("Nothing was changed.")
+        raise typer.Exit
 
 
 def say(line: str) -> None:

@@ -1,0 +1,62 @@
+"""The ledger of what was ingested: to look at, and to undo batches."""
+
+from getpass import getuser
+from typing import Annotated
+
+import typer
+
+from flows.commands import running
+from flows.commands.running import Json
+from models.errors import TailorbirdError
+
+app = running.group_with_default("show", "What was ingested, and what became of every row; `undo` removes a batch.")
+
+Batches = Annotated[list[str] | None, typer.Argument(help="The batches, as `tailorbird ledger` names them.")]
+
+
+@app.command("show")
+def show(
+    batch: Annotated[str | None, typer.Argument(help="Everything about this one.")] = None,
+    source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The newest batches and what became of their rows, or one batch with rules, limits and what was mended.
+
+    `tailorbird ledger` and `tailorbird ledger BATCH` do the same.
+    """
+    from serving import books
+
+    if batch:
+        running.finish("ledger_entry", books.batch(running.database("serving"), batch), as_json)
+        return
+    running.shown("books", books.ledger(running.database("serving"), source=source), as_json)
+
+
+@app.command("undo")
+def undo(
+    batches: Batches = None,
+    source: Annotated[str | None, typer.Option(help="All batches of this source.")] = None,
+    reason: Annotated[str, typer.Option(help="Why; it is written down.")] = "",
+    actor: Annotated[str | None, typer.Option(help="Who undoes it; by default the user of this machine.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Remove exactly what batches brought: events, catalogue, users and rows in quarantine.
+
+    What other batches brought stays, and so does a user's refusal. Killed, the same command goes on. The same files can
+    be ingested again afterwards.
+    """
+    flow = running.flow("undo")
+    from tasks.ingest.undo import preview
+
+    chosen = batches or []
+    if dry_run or not (yes or as_json):
+        running.finish("undo_preview", preview(chosen, source), as_json)
+    if dry_run:
+        return
+    if not reason.strip():
+        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+    if not yes:
+        running.confirm("Remove this?", "Add --yes to undo it without a question.")
+    running.finish("undo", flow(actor or getuser(), reason, chosen, source), as_json)

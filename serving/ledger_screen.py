@@ -1,0 +1,72 @@
+"""The ledger and the quarantine in the terminal, readable at 80 columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from serving.console import line
+
+Row = Mapping[str, Any]
+_COUNTS: Final = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
+_REMOVED: Final = {
+    "events_removed": "events go",
+    "events_kept": "events stay, because other batches have them too",
+    "items_removed": "items go",
+    "items_changed": "items get earlier values back",
+    "users_removed": "users go",
+    "users_changed": "users get earlier values back",
+    "quarantined_removed": "rows in quarantine go",
+    "refusals_kept": "refusals of consent stay",
+}
+
+
+def batches(rows: Sequence[Row]) -> None:
+    """Print the batches, the newest first, three lines each."""
+    if not rows:
+        line("Nothing was ingested yet. The next command is: tailorbird ingest SOURCE")
+    for row in rows:
+        line(f"{row['started_at']:%Y-%m-%d %H:%M}  {row['source']}  {row['dataset']}  {row['status']}", "bold")
+        line(row["batch_id"], wrap=False, indent=2)
+        line(accounted(row), indent=2)
+        if row["detail"]:
+            line(row["detail"], "dim", indent=2)
+
+
+def accounted(row: Row) -> str:
+    """Return what became of the rows of a batch, as a sum."""
+    parts = [f"{row[name]:,} {name}" for name in _COUNTS if row[name]]
+    late = f"; {row['late']:,} late" if row.get("late") else ""
+    return f"{row['read']:,} read = {' + '.join(parts) or '0'}{late}"
+
+
+def preview(found: Row) -> None:
+    """Print what an undo would remove."""
+    _removed(found, "would be undone")
+    _made(found)
+
+
+def undone(found: Row) -> None:
+    """Print what an undo has removed, and what comes next."""
+    _removed(found, "is undone")
+    _made(found)
+    for command in found["next"]:
+        line(f"The next command is: {command}" if command == found["next"][0] else f"Then: {command}")
+    if not found["next"]:
+        line("Nothing was made from it. The same file can be ingested again: tailorbird ingest SOURCE PATH")
+
+
+def _removed(found: Row, what: str) -> None:
+    for row in found["batches"]:
+        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}) {what}:", "bold")
+        for name, meaning in _REMOVED.items():
+            if row[name]:
+                line(f"{row[name]:,} {meaning}", indent=2)
+
+
+def _made(found: Row) -> None:
+    """Name what was made from the batches: an undo leaves it as it is."""
+    if found["datasets"]:
+        line(f"Data sets made since it came in: {', '.join(found['datasets'])}.")
+    if found["champion"] is not None:
+        line(f"The champion, version {found['champion']}, learned from it.")
+    if found["placements"]:
+        line(f"Live lists made since it came in: {', '.join(found['placements'])}.")

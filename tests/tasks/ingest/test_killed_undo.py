@@ -1,0 +1,84 @@
+"""An undo that is killed at any point goes on by its repeat, and by the next ingest."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from infra.installation import Installation
+from tests.tasks.ingest.test_undo import everything, undo
+from tests.tasks.test_segment_updates import ingest, viewed
+
+_DYING = """
+import os, signal, sys
+from importlib import import_module
+
+module, name, when, batch = sys.argv[1:]
+owner = import_module(module)
+*path, last = name.split(".")
+for step in path:
+    owner = getattr(owner, step)
+real = getattr(owner, last)
+
+def dying(*values, **named):
+    if when == "after":
+        real(*values, **named)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+setattr(owner, last, dying)
+from tasks.ingest.undo import undo_batches
+undo_batches.fn([batch], None, "ann", "a test")
+"""
+_POINTS = [
+    ("tasks.ingest.undo_entities", "remove", "after"),
+    ("tasks.ingest.undo_events", "finish", "before"),
+    ("tasks.ingest.undo_events", "_append", "after"),
+    ("infra.lake", "Lake.remove_batch", "after"),
+    ("tasks.ingest.undo_events", "_close", "after"),
+]
+
+
+def files(folder: Path) -> list[str]:
+    """Bring two files in that overlap, and return the names of their batches."""
+    first = ingest(folder, viewed(1, name="Old"), viewed(2), viewed(1, True, "bob", product_id="pan"), number=1)
+    second = ingest(folder, viewed(2), viewed(3, True, "cleo"), number=2)
+    return [first["batch_id"], second["batch_id"]]
+
+
+def kill(batch: str, module: str, name: str, when: str) -> None:
+    command = [sys.executable, "-c", _DYING, module, name, when, batch]
+    ended = subprocess.run(command, check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+
+
+@pytest.mark.parametrize(("module", "name", "when"), _POINTS)
+@pytest.mark.parametrize("by", ["the repeat", "an ingest"])
+def test_a_killed_undo_is_finished(
+    installation: Installation, tmp_path: Path, module: str, name: str, when: str, by: str
+) -> None:
+    if by == "an ingest" and name == "remove":
+        pytest.skip("nothing was changed yet: only the repeat undoes the batch")
+    first, second = files(tmp_path)
+    kill(first, module, name, when)
+    if by == "the repeat":
+        undo(first)
+    else:
+        ingest(tmp_path, viewed(9, True, "dora", product_id="mug"), number=3)
+    left = everything(installation)
+    assert sorted({row["batch_id"] for row in left["lake"]} & {first, second}) == [second]
+    assert [row["event_id"] for row in left["lake"] if row["batch_id"] == second] == ["ann-track-2", "cleo-track-3"]
+    line = next(row for row in left["ledger"] if row["batch_id"] == second)
+    assert (line["read"], line["accepted"], line["duplicate"]) == (2, 2, 0)
+    assert [row["title"] for row in left["items"] if row["item_id"] != "mug"] == ["Cup"]
+    with installation.engine.connect() as connection:
+        status = connection.execute(text("SELECT status FROM ingest_batches WHERE batch_id = :it"), {"it": first})
+        assert status.scalar_one() == "undone"
+    assert (
+        ingest(tmp_path, viewed(1, name="Old"), viewed(2), viewed(1, True, "bob", product_id="pan"), number=1)[
+            "accepted"
+        ]
+        == 2
+    )
