@@ -57,6 +57,7 @@ faults: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.demo
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.features
 	$(BIN)/python -m benchmarks.models
