@@ -1,7 +1,7 @@
 """What looks wrong in rows that a mapping reads without an error: guesses that a person should look at. Arrow in."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from models import columns
 from models.ingest.event_words import event_type_of
 from models.ingest.mapping_text import key, toml
-from models.shapes.table_times import EPOCHS, TIMESTAMP, instants
+from models.shapes.table_times import instants
+from models.shapes.unreadable import Unread
 from models.sql import query
 
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
@@ -51,21 +52,12 @@ def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicio
             yield Suspicion("day_and_month_swapped", says, write)
 
 
-def other_time_format(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicion]:
-    """Yield the format that reads most of the cells, if the mapping's own reads fewer."""
-    from models.shapes import suggestions
-
-    if pa.types.is_timestamp(cells.type) or pa.types.is_date(cells.type):
-        return
-    texts = cells.cast(pa.string())
-    stated = pc.sum(pc.greater(pc.utf8_length(pc.fill_null(pc.utf8_trim_whitespace(texts), "")), 0)).as_py() or 0
-    found = instants(texts if time_format not in EPOCHS else cells, time_format, "UTC")
-    reads = len(found) - found.null_count
-    best = next(iter(suggestions.times(texts)), None)
-    if reads < stated and best and dict(best.settings)["time_format"] != time_format:
-        own = "as a timestamp" if time_format == TIMESTAMP else f"by {time_format}"
-        if best.reads / best.of > reads / stated:
-            yield Suspicion("time_format", f"{own} reads {reads:,} of {stated:,} times; {best.sentence}.", best.toml)
+def unreadable_cells(found: Iterable[Unread]) -> Iterable[Suspicion]:
+    """Yield what cannot be read in each column, with the settings that would read most of it."""
+    for one in found:
+        most = max(one.ways.values(), default=0)
+        ways = [way.replace("`", "").replace(" and ", "\n") for way, reads in one.ways.items() if reads == most]
+        yield Suspicion("unreadable_cells", replace(one, places=()).sentence, "\n# or\n".join(ways))
 
 
 def one_currency(found: pa.Table, column: str) -> Iterable[Suspicion]:
@@ -190,14 +182,14 @@ def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[
         yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {made}")
 
 
-def nobody_agreed(read: int, suppressed: int, consent: str) -> Iterable[Suspicion]:
-    """Yield a warning when every row is dropped for want of consent."""
-    if read and suppressed == read:
-        says = (
-            f"No row would come in: the mapping asks for consent ({consent}), and nobody in these files gives it. Name "
-            "the column of consent, or declare how it was given."
-        )
-        yield Suspicion("nobody_agreed", says, 'consent = "given"\nconsent_note = "clause 4 of our terms"')
+def nobody_agreed(consent: str, refused: str | None) -> Iterable[Suspicion]:
+    """Yield that every row is dropped for want of consent, and why the file would be `refused` with consent."""
+    says = (
+        f"No row would come in: the mapping asks for consent ({consent}), and nobody in these files gives it. Name "
+        "the column of consent, or declare how it was given. Examples and broken rules show the rows with consent."
+    )
+    says += f" With consent an ingest would refuse the file: {refused}." if refused else ""
+    yield Suspicion("nobody_agreed", says, 'consent = "given"\nconsent_note = "clause 4 of our terms"')
 
 
 def _share(flags: Any) -> float:

@@ -1,19 +1,25 @@
 """What a check found out about one table of a mapping, as plain values for a page, a terminal or JSON."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 
+from expectations import limits
 from expectations.rules import RowRule, broken_shares
 from models import columns
+from models.ingest import suspicions
 from models.ingest.suspicions import Suspicion
 from models.shapes.limits import Bounds
 from models.shapes.unreadable import KEYS
-from tasks import sift
+from tasks import profile, sift
+from tasks.intake import Intake, Looked, Part
 
 EXAMPLES: Final = 3
+Locate = Callable[[int, str], dict[str, Any]]
+"""Finds a row by its number, with the cells that a rule on a column is about."""
 _WHOLE_FILE: Final = ("rows", "days", "hours_old")
 """Figures that the beginning of a file does not tell."""
 _UNSHOWN: Final = {*sift.HELPERS, columns.PAYLOAD_HASH, columns.MONTH, columns.USER_KEY, sift.RULES, "copies"}
@@ -66,8 +72,43 @@ def refusal(
     return "; ".join(faults) or None
 
 
+def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> sift.Sifted:
+    """Fill in what becomes of a chunk of events, and return it.
+
+    When every event is dropped for want of consent, the broken rules and what is returned are those with consent.
+    """
+    looked = intake.look(part)
+    found.refused, done = _verdict(found, intake, part, looked)
+    bad = len(done.quarantined) + (0 if part.unreadable is None else len(part.unreadable))
+    counted = {"read": part.read, "routed": done.counts["routed"] + part.routed, "quarantined": bad}
+    found.counts = done.counts | counted
+    if len(part.events) and looked.suppressed.all():
+        looked = replace(looked, suppressed=np.zeros_like(looked.suppressed))
+        refused, done = _verdict(found, intake, part, looked)
+        found.suspicions += suspicions.nobody_agreed(intake.mapping.consent, refused)
+    found.broken = broken_rules(done.quarantined, looked.sample(part.read), intake.rules, locate)
+    return done
+
+
+def _verdict(found: TableFindings, intake: Intake, part: Part, looked: Looked) -> tuple[str | None, sift.Sifted]:
+    """Return why a batch of these events would be refused, if it would, and what becomes of them."""
+    done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
+    bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
+    counted = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
+    figures = counted | profile.of_events(part.events) | profile.of_quarantined(*bad) | {"cleaned": part.cleaned}
+    rules = limits.limited("events", intake.rules, intake.mapping.limits)
+    refused = refusal(
+        shares_of(looked.sample(part.read), rules),
+        rules,
+        limits.bounds("events", intake.mapping.limits),
+        profile.figures([figures | profile.time_span(done.accepted)], intake.now),
+        found.whole_file,
+    )
+    return refused, done
+
+
 def broken_rules(
-    quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRule], locate: Callable[[int, str], dict[str, Any]]
+    quarantined: pa.Table, sample: pa.Table, rules: Sequence[RowRule], locate: Locate
 ) -> list[dict[str, Any]]:
     """Return each broken rule with its meaning, its rows and some examples; `locate` finds a row by its number."""
     known = {rule.id: rule for rule in rules}

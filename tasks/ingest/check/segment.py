@@ -8,14 +8,13 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from expectations import limits
 from models import columns
 from models.ingest import suspicions
 from models.ingest.event_words import event_type_of
 from models.ingest.mapping_text import key, toml
 from models.ingest.suspicions import Suspicion
 from models.shapes.segment_mapping import SegmentMapping
-from tasks import profile, sift
+from tasks import sift
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.unconnected import Known, open_intake
@@ -33,33 +32,15 @@ def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known
     intake = open_intake(mapping, known)
     part, read = next(parts_of(intake, mapping, path, found.file, _BYTES))
     found.whole_file, found.rows = read >= path.stat().st_size, part.read
-    looked = intake.look(part)
-    done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
-    bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
-    found.counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
-    found.counts["quarantined"] = sum(map(len, bad))
-    figures = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
-    figures |= profile.time_span(done.accepted)
-    sample, rules = looked.sample(part.read), limits.limited("events", intake.rules, mapping.limits)
-    found.refused = findings.refusal(
-        findings.shares_of(sample, rules),
-        rules,
-        limits.bounds("events", mapping.limits),
-        profile.figures([{**found.counts, **figures}], known.now),
-        found.whole_file,
-    )
-    found.broken = findings.broken_rules(done.quarantined, sample, rules, lambda number, _column: {"row": number + 1})
+    done = findings.judge_events(found, intake, part, lambda number, _column: {"row": number + 1})
     if part.unreadable is not None:
         found.broken += _unreadable(part.unreadable, part.read)
     codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
     said = list(islice((one for one in part.updates(intake) if one.kind in (ITEM, TRAITS)), findings.EXAMPLES))
     found.examples += [{"item_id": one.key, **one.said} for one in said if one.kind == ITEM]
-    found.suspicions = [
-        *suspicions.nobody_agreed(len(part.events), found.counts["suppressed"], mapping.consent),
-        *suspicions.addresses_as_ids(part.names[columns.USER_ID]),
-        *_unknown_names(path, mapping),
-    ]
+    found.suspicions += suspicions.addresses_as_ids(part.names[columns.USER_ID])
+    found.suspicions += _unknown_names(path, mapping)
 
 
 def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Checks the first rows of one table: by the code that ingests it, up to the point at which rows would be stored."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,10 +12,12 @@ from expectations import items as item_promises
 from expectations import users as user_promises
 from models import columns
 from models.ingest import suspicions
+from models.ingest.suspicions import Suspicion
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
 from models.shapes.sources import column_of
+from models.shapes.unreadable import together
 from tasks import profile, sift
 from tasks.batches import part_of
 from tasks.ingest.check import findings
@@ -23,6 +26,7 @@ from tasks.ingest.check.raw_rows import RawRows, used_columns
 from tasks.ingest.check.unconnected import Known, open_intake
 from tasks.ingest.table_events import shaped
 from tasks.ingest.table_users import keyed_users
+from tasks.intake import Part
 from tasks.read_reference import read_reference
 from tasks.sift_reference import sift_reference
 from tasks.sources import files
@@ -57,47 +61,29 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
 def _check_events(found: TableFindings, rows: pa.Table, raw: RawRows, mapping: Mapping, known: Known) -> None:
     intake = open_intake(mapping, known)
     part = shaped(intake, mapping, rows, 0)
-    looked = intake.look(part)
-    done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
-    found.counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
-    figures = {**profile.of_events(part.events), **profile.of_quarantined(done.quarantined), "cleaned": part.cleaned}
-    span = profile.time_span(done.accepted)
-    sample = looked.sample(len(rows))
-    rules = limits.limited("events", intake.rules, mapping.limits)
-    found.refused = findings.refusal(
-        findings.shares_of(sample, rules),
-        rules,
-        limits.bounds("events", mapping.limits),
-        profile.figures([{**found.counts, **figures, **span}], known.now),
-        found.whole_file,
-    )
-    found.broken = findings.broken_rules(done.quarantined, sample, rules, raw.locate)
+    done = findings.judge_events(found, intake, part, raw.locate)
     codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
-    found.suspicions = list(_of_events(found, rows, part.events, part.names, mapping, known))
+    found.suspicions += _of_events(found, rows, part, mapping, known)
 
 
-def _of_events(
-    found: TableFindings, rows: pa.Table, events: pa.Table, names: pa.Table, mapping: Mapping, known: Known
-) -> Any:
-    part = mapping.events
-    assert part is not None
-    counts = found.counts
-    yield from suspicions.nobody_agreed(len(events), counts["suppressed"], mapping.consent)
+def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mapping, known: Known) -> Iterator[Suspicion]:
+    part, events = part_of(mapping, "events"), read.events
+    yield from suspicions.unreadable_cells(together([read.unread]))
     if isinstance(part.occurred_at, str):
         yield from suspicions.swapped_dates(rows[part.occurred_at], part.time_format)
-        yield from suspicions.other_time_format(rows[part.occurred_at], part.time_format)
     if part.event_type:
         yield from suspicions.unmapped_types(events)
     if part.currency:
         yield from suspicions.one_currency(events, column_of(part.currency))
     if known.whole_catalogue and len(known.items):
         yield from suspicions.unknown_items(events, known.items)
-    yield from suspicions.addresses_as_ids(names[columns.USER_ID])
+    yield from suspicions.addresses_as_ids(read.names[columns.USER_ID])
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)
     conflicts = sum(rule["rows"] for rule in found.broken if rule["rule"] == sift.CONFLICT)
-    yield from suspicions.many_duplicates(len(events), counts["duplicate"] + conflicts, part.event_id is not None)
+    repeated = found.counts["duplicate"] + conflicts
+    yield from suspicions.many_duplicates(len(events), repeated, part.event_id is not None)
 
 
 def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Mapping, known: Known) -> None:
@@ -126,6 +112,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
         found.whole_file,
     )
     found.broken = findings.broken_rules(done.quarantined, read.rows, rules, raw.locate)
+    found.suspicions += suspicions.unreadable_cells(read.unread)
     if names:
         _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
     else:

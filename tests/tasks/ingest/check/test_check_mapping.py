@@ -185,7 +185,8 @@ def test_nothing_is_written_beside_the_files_and_nothing_has_to_run(
         ({"pieces": "-1"}, "negative_quantities"),
         ({"what": "gekauft"}, "event_types_not_translated"),
         ({"currency": "EUR"}, "one_currency"),
-        ({"day": "03/{n:02}/2024"}, "time_format"),
+        ({"day": "03/{n:02}/2024"}, "unreadable_cells"),
+        ({"paid": '"1,50"'}, "unreadable_cells"),
         ({"order": "o1", "sku": "001", "customer": "c1", "day": "01.03.2024"}, "many_duplicates"),
     ],
 )
@@ -206,7 +207,27 @@ def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path
 
     assert found["accepted"]
     assert "nobody_agreed" in guesses(found)
+    assert of(found, "events")["counts"]["suppressed"] == 100
+    assert of(found, "events")["examples"][0]["user_id"] == "c0"
     assert "--consent given --consent-note" in found["next"]
+
+
+def test_what_would_refuse_the_file_is_told_before_anybody_agreed(tmp_path: Path) -> None:
+    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
+
+    events = of(checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping), "events")
+
+    assert events["refused"] is None
+    assert events["broken"][0]["rule"] == "quantity_not_positive"
+    assert "With consent an ingest would refuse the file: quantity_not_positive" in events["suspicions"][0]["says"]
+
+
+def test_the_setting_that_would_read_cells_is_shown_as_a_line_of_the_mapping(tmp_path: Path) -> None:
+    found = checked(tmp_path, (order(n, paid='"1,50"') for n in range(100)))
+
+    [guess] = [one for one in of(found, "events")["suspicions"] if one["id"] == "unreadable_cells"]
+    assert guess["write"] == 'decimal = ","'
+    assert "would read 100 of 100" in guess["says"]
 
 
 def test_users_who_agreed_in_a_table_of_users_count(tmp_path: Path) -> None:
