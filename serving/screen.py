@@ -10,6 +10,7 @@ from models.guidance.next_step import Step
 from serving import ledger_screen
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
+from serving.decision_screen import decision, rollback
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
@@ -172,6 +173,7 @@ def explanation(found: Mapping[str, Any], most: int = 12) -> None:
 _SERVER = ("reachable", "not reachable")
 _PROCESS = ("runs", "does not run")
 _STARTERS = ("worker", "reconciler")
+_MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
 
 
 def status(found: Mapping[str, Any]) -> None:
@@ -186,7 +188,7 @@ def status(found: Mapping[str, Any]) -> None:
         line("Nothing starts by itself now. Run `tailorbird up`: it starts what is missing.")
     for name in ("ledger", "champion", "challenger"):
         value = found[name]
-        shown = {key: formatted(entry) for key, entry in (value or {}).items() if key != "metrics"}
+        shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
         line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
     if found["champion"]:
         figures = found["champion"]["metrics"]
@@ -195,6 +197,11 @@ def status(found: Mapping[str, Any]) -> None:
         line(_placement(placement))
     if found.get("next"):
         next_step(Step(**found["next"]))
+
+
+def _short(name: str, value: Any) -> str:
+    """Return a value as people read it; moments to the minute."""
+    return f"{value[:16].replace('T', ' ')} UTC" if name in _MOMENTS else formatted(value)
 
 
 def next_step(step: Step, *, brief: bool = False) -> None:
@@ -272,13 +279,13 @@ def _drift(value: Mapping[str, Any]) -> None:
         line(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
         return
     length, until = usual["window_days"], usual["reference_to"][:10]
+    if not windows:
+        line(f"Nothing to judge yet: no window of {length} days is over since {until}.")
+        return
     line(
         f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "
         f"Version {usual['model_version']} is watched."
     )
-    if not windows:
-        line("No window is over since then.")
-        return
     lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
     lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
     shown = ("days", "verdict", "joint", "joint_limit", "drivers", "decision", "request_id")
@@ -317,4 +324,6 @@ _RESULTS: dict[str, Callable[[Any], None]] = {
     "dataset": dataset,
     "undo_preview": ledger_screen.preview,
     "undo": ledger_screen.undone,
+    "decision": decision,
+    "rollback": rollback,
 }

@@ -19,8 +19,8 @@ _COMMANDS: Final = {"rollback": "rollback model"}
 """The commands of flows with another name."""
 _REPORT_NOTHING: Final = ("monitor", "audit")
 """Scheduled steps for which having nothing to do is no failure."""
-_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift", "undo_preview", "undo", "dismissed")
-"""Results after which nothing has to be done."""
+_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "undo", "dismissed")
+"""Results after which nothing has to be done, or that name the next command themselves."""
 _STATED: Final = ("review", "retrain", "decision")
 """Results that end with where the installation stands."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

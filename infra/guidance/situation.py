@@ -21,7 +21,8 @@ _DEADLINE: Final = "deadline"
 _DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _LISTS: Final = text("""
-    SELECT shown.placement, batch.model_version, extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
+    SELECT shown.placement, batch.model_version, shown.moved_by,
+        extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
     FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id)
 """)
 
@@ -108,7 +109,11 @@ def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[t
     stale = tuple(
         name
         for name, placement in placements.items()
-        if name in shown
-        and (shown[name]["model_version"] != champion or float(shown[name]["hours"]) > placement.fresh_hours)
+        if name in shown and (_of_another(shown[name], champion) or float(shown[name]["hours"]) > placement.fresh_hours)
     )
     return without, stale
+
+
+def _of_another(row: Mapping[str, Any], champion: int) -> bool:
+    """Return whether another version than the champion made the lists, and no person took them back."""
+    return bool(row["model_version"] != champion) and row["moved_by"] is None

@@ -54,7 +54,13 @@ PRODUCED = {
             ]
         },
     ),
-    "any other result": lambda: screen.result("decision", {HOSTILE: HOSTILE}),
+    "decide": lambda: screen.result(
+        "decision", {"model_version": 1, "decision": HOSTILE, "reviewer": HOSTILE, "reason": HOSTILE, "champion": 1}
+    ),
+    "rollback model": lambda: screen.result(
+        "rollback", {"from": 2, "to": 1, "batches": {HOSTILE: 3, "email": None}, "next": HOSTILE}
+    ),
+    "any other result": lambda: screen.result("compact", {HOSTILE: HOSTILE}),
 }
 
 

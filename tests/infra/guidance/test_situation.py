@@ -104,3 +104,6 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
         connection.execute(text("UPDATE placements SET checked_at = now()"))
         connection.execute(insert(promotions).values(follows=1, model_version=3, kind="als", **ORIGIN))
     assert read(made, settings).stale == ("home",)
+    with made.begin() as connection:
+        connection.execute(text("UPDATE placements SET moved_by = 'ann: the lists were odd'"))
+    assert read(made, settings).stale == ()
