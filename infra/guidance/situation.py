@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Connection, Engine, func, select, text
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.placements import configured
 from infra.schema import ingest_batches, promotions, reviews
@@ -114,6 +114,6 @@ def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[t
     return without, stale
 
 
-def _of_another(row: Mapping[str, Any], champion: int) -> bool:
+def _of_another(row: RowMapping, champion: int) -> bool:
     """Return whether another version than the champion made the lists, and no person took them back."""
     return bool(row["model_version"] != champion) and row["moved_by"] is None
