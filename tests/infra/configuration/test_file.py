@@ -1,5 +1,6 @@
 """Which settings file is read, and what is refused in it."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
 from infra.settings import Settings, in_file, load, variable_of
 from models.drift.watch import Watch
+from models.errors import TailorbirdError
 from models.gate.limits import Limits
 
 
@@ -152,3 +154,13 @@ def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
     (folder / file.NAME).write_bytes(b'review = "\xff"\n')
     with pytest.raises(SettingsRefusedError, match="is not UTF-8 text"):
         load()
+
+
+@pytest.mark.parametrize("key", [name for name in Settings.model_fields if name not in keys.UNWRITABLE])
+def test_any_value_of_a_key_is_used_or_refused(folder: Path, key: str) -> None:
+    odd = ('""', '" "', '"x"', '"/dev/null/x"', '"~nobody/x"', '"\\u0000"', '"s3://"', '"http://["', '"{"', "0", "-1")
+    more = ("1e308", "nan", "inf", "true", "[]", "[[]]", "{}", "{ a = 1 }", "{ users = {} }", "2020-01-01", "9" * 5000)
+    for value in (*odd, *more):
+        write(folder, f"{key} = {value}\n")
+        with suppress(TailorbirdError):
+            in_file(load().settings_file)
