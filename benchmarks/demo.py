@@ -111,6 +111,7 @@ def _measure(figures: dict[str, float]) -> None:
     calls.wrap(progress, "create_progress_artifact")
     calls.wrap(progress, "update_progress_artifact")
     calls.wrap(report, "create_table_artifact")
+    calls.wrap(report, "create_markdown_artifact")
     started = time.perf_counter()
     demo(approve=True)
     total = time.perf_counter() - started

@@ -10,7 +10,7 @@ from tasks.missed_slots import drop_missed_slots
 from tasks.orchestration.form_fields import Words
 
 
-@flow
+@flow(flow_run_name="audit {placement}")
 def audit(placement: Words = "home", days: float = 28, as_of: date | None = None) -> dict[str, Any]:
     """Look at the lists that people were really shown: is a group served worse, and who gets the places?
 

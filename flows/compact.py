@@ -6,10 +6,11 @@ from prefect import flow
 
 from tasks.compact_lake import compact_lake
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration.table_columns import facts
 from tasks.report import show
 
 
-@flow
+@flow(flow_run_name="compact the lake")
 def compact(keep_days: int = 7) -> dict[str, Any]:
     """Merge the small files of the lake's events, and delete those that no kept version needs. No row changes.
 
@@ -19,5 +20,5 @@ def compact(keep_days: int = 7) -> dict[str, Any]:
     drop_missed_slots()
     done = compact_lake(keep_days)
     if done:
-        show("lake", "The lake's events", [done])
+        show("lake", "The lake's events", facts(done))
     return done

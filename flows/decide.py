@@ -5,11 +5,13 @@ from typing import Any
 from prefect import flow
 
 from tasks.decide_review import decide_review
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Choice, Words
+from tasks.orchestration.table_columns import DECISION, facts
 from tasks.report import show
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.decide))
 def decide(
     decision: Choice, reviewer: Words, reason: Words, model_version: int | None = None, override: bool = False
 ) -> dict[str, Any]:
@@ -23,5 +25,5 @@ def decide(
         override: Promote the version although the gate refused it. The reason is kept with the promotion.
     """
     decided = decide_review(model_version, decision == "approve", reviewer, reason, override)
-    show("decision", f"Version {decided['model_version']}", [decided])
+    show("decision", f"Version {decided['model_version']}", facts(decided, DECISION))
     return decided

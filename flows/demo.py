@@ -11,13 +11,14 @@ from flows.review import review
 from flows.score import score
 from flows.search import search
 from flows.train import MODELS, train
+from tasks.orchestration.demo_story import Story, tell_story
 from tasks.orchestration.form_fields import Models
 from tasks.review_models import UNDECIDED, WAITS
 
 SEARCHED = ["own_frequency"]
 
 
-@flow
+@flow(flow_run_name="demo {mapping}")
 def demo(
     approve: bool = False,
     mapping: str = "complete_journey",
@@ -38,7 +39,8 @@ def demo(
         models: Kinds of model to train and compare.
     """
     ledger = ingest(mapping, [location] if location else None)
-    version = features(validation_days=30, test_days=31)["version"]
+    dataset = features(validation_days=30, test_days=31)
+    version = dataset["version"]
     found = search(version, searched, trials=trials, folds=1)
     train(version, models)
     result = review(version, models)
@@ -46,4 +48,5 @@ def demo(
         decide("approve", "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
         result["status"] = "approved"
     batches = [] if result["status"] in UNDECIDED else score()
+    tell_story(Story(ledger, dataset, found, result, batches))
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}

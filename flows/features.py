@@ -8,11 +8,13 @@ from prefect import flow
 from models.datasets.acceptance import Acceptance
 from models.labels import Kind
 from tasks.build_dataset import build_dataset, split_by
+from tasks.orchestration import run_names
+from tasks.orchestration.table_columns import facts
 from tasks.rebuild_dataset import rebuild_dataset
 from tasks.report import show
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.features))
 def features(
     as_of: date | None = None,
     validation_days: int | None = None,
@@ -49,14 +51,14 @@ def features(
     """
     if rebuild:
         compared: dict[str, Any] = rebuild_dataset(rebuild)
-        show("dataset", f"Data set {rebuild}, built again", [compared])
+        show("dataset", f"Data set {rebuild}, built again", facts(compared))
         return compared
     split = split_by(as_of, validation_days, test_days, validation_from, test_from, shares)
     labels = {"kind": label, "horizon_days": horizon_days, "attribution_days": attribution_days}
     accepted = Acceptance.of(accept, reason, accepted_by)
     manifest: dict[str, Any] = build_dataset(split, labels | ({"weights": weights} if weights else {}), accepted)
     refunds = {f"refunds_{name}": count for name, count in manifest["refunds"].items()}
-    show("dataset", f"Data set {manifest['version']}", [manifest["rows"] | refunds])
+    show("dataset", f"Data set {manifest['version']}", facts(manifest["rows"] | refunds))
     show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])
     show(
         "dataset-warnings", "Warnings about the data set", [{"warning": text} for text in manifest.get("warnings", [])]

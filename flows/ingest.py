@@ -15,6 +15,8 @@ from tasks.ingest_segment import ingest_segment
 from tasks.ingest_users import ingest_users
 from tasks.list_files import list_files, refuse
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration import run_names
+from tasks.orchestration.table_columns import LEDGER
 from tasks.report import show
 from tasks.sources.mappings import chosen
 from tasks.sources.places import shown
@@ -23,7 +25,7 @@ from tasks.sources.store_errors import StoreUnreachableError
 _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.ingest))
 def ingest(
     mapping: str,
     paths: list[str] | None = None,
@@ -67,9 +69,8 @@ def ingest(
         taken = ingest_event_files(mapping, events, overrides)
         ledger += taken["lines"]
         refused |= taken["refused"]
-    names = [*(ledger[0] if ledger else ()), "file", "status", "detail"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
-    show("ledger", "What became of every row", [dict.fromkeys(names) | line for line in lines])
+    show("ledger", "What became of every row", lines, LEDGER)
     advise_compaction()
     refuse(refused, len(ledger))
     return find_suspects(mapping, ledger, overrides)

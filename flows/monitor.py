@@ -5,10 +5,14 @@ from typing import Any
 from prefect import flow
 
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration import run_names
+from tasks.orchestration.table_columns import WINDOWS
+from tasks.orchestration.windows_table import windows_table
+from tasks.report import show
 from tasks.watch_drift import watch_drift
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.monitor))
 def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """Hold what has happened since the champion has learned against what is usual, window by window.
 
@@ -22,4 +26,5 @@ def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """
     drop_missed_slots()
     seen: dict[str, Any] = watch_drift(accept, accepted_by)
+    show("drift", *windows_table(seen, accept), WINDOWS)
     return seen

@@ -5,11 +5,12 @@ from typing import Any
 from prefect import flow
 
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.table_columns import LEDGER
 from tasks.replay_quarantine import replay_quarantine
 from tasks.report import show
 
 
-@flow
+@flow(flow_run_name="replay {batch_id}")
 def replay(batch_id: Words, accept_unknown_items: bool = False) -> dict[str, Any]:
     """Let a batch's quarantined events through that keep the rules now. The ledger adds up as before.
 
@@ -18,5 +19,5 @@ def replay(batch_id: Words, accept_unknown_items: bool = False) -> dict[str, Any
         accept_unknown_items: Take events on items that no catalogue names.
     """
     entry = replay_quarantine(batch_id, accept_unknown_items)
-    show("ledger", f"Batch {batch_id}", [entry])
+    show("ledger", f"Batch {batch_id}", [entry], LEDGER)
     return entry

@@ -12,13 +12,14 @@ from models.datasets.acceptance import Acceptance
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
 from tasks.missed_slots import drop_missed_slots
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.report import show
 from tasks.retraining import retraining
 from tasks.review_models import UNDECIDED
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.retrain))
 def retrain(
     models: Models = MODELS,
     searched: list[str] = SEARCHED,

@@ -7,13 +7,15 @@ from prefect import flow
 from flows.train import MODELS
 from tasks.decide_review import decide_review, promotes_itself
 from tasks.load_dataset import newest_version
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
+from tasks.orchestration.table_columns import GATE, GROUPS, judged
 from tasks.report import show, show_ladder
 from tasks.review_models import WAITS, review_models
 from tasks.train_model import train_model
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.review))
 def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
@@ -27,8 +29,8 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
     run_ids = [train_model(version, kind) for kind in models]
     result = review_models(version, run_ids)
     show_ladder(version, result["ladder"])
-    show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"])
-    show("gate-by-group", "How groups of people fare", result.get("groups", []))
+    show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
+    show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)
     if result["status"] == WAITS and promotes_itself():
         reason = "It passed the gate, and reviews are automatic (TAILORBIRD_REVIEW=auto)."
         result |= decide_review(result["model_version"], True, "the gate", reason, via="auto")

@@ -5,11 +5,12 @@ from typing import Any
 from prefect import flow
 
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.table_columns import facts
 from tasks.report import show
 from tasks.roll_back_model import roll_back_model
 
 
-@flow
+@flow(flow_run_name="roll back the model")
 def rollback(actor: Words, reason: Words) -> dict[str, Any]:
     """Let the champion before answer again, with the last lists it made where they are still kept.
 
@@ -18,5 +19,5 @@ def rollback(actor: Words, reason: Words) -> dict[str, Any]:
         reason: Why. It is recorded.
     """
     result = roll_back_model(actor, reason)
-    show("rollback", f"Version {result['from']} gave way to version {result['to']}", [result])
+    show("rollback", f"Version {result['from']} gave way to version {result['to']}", facts(result))
     return result

@@ -5,11 +5,12 @@ from typing import Any
 from prefect import flow
 
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.table_columns import facts
 from tasks.report import show
 from tasks.roll_back_lists import roll_back_lists
 
 
-@flow
+@flow(flow_run_name="roll back lists of {placement}")
 def rollback_lists(placement: Words, actor: Words, reason: Words) -> dict[str, Any]:
     """Show the lists before the live ones again, where they are still kept; the champion stays.
 
@@ -19,5 +20,5 @@ def rollback_lists(placement: Words, actor: Words, reason: Words) -> dict[str, A
         reason: Why. It is recorded.
     """
     result = roll_back_lists(placement, actor, reason)
-    show("rollback-lists", f"{placement} shows batch {result['batch_id']} again", [result])
+    show("rollback-lists", f"{placement} shows batch {result['batch_id']} again", facts(result))
     return result

@@ -2,12 +2,13 @@
 
 from prefect import flow
 
+from tasks.orchestration import run_names
 from tasks.report_batches import Batch, report_batches
 from tasks.score_placement import placements_to_score, score_placement
 from tasks.scoring.champion_bundle import one_bundle
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.score))
 def score(placements: list[str] | None = None, k: int | None = None) -> list[Batch]:
     """Make the lists of placements by the champion and publish each in Postgres, whole or not at all.
 

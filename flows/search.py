@@ -6,13 +6,14 @@ from prefect import flow
 
 from models.search_plan import Budget, Limits, Method, SearchPlan
 from tasks.load_dataset import newest_version
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.report import show_search
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.of_models("search")))
 def search(
     dataset_version: str | None = None,
     models: Models = SEARCHED,

@@ -6,6 +6,7 @@ from prefect import flow
 
 from tasks.compare_models import compare_models
 from tasks.load_dataset import newest_version
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.report import show_ladder
 from tasks.train_model import train_model
@@ -16,7 +17,7 @@ MODELS = [
 ]
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.of_models("train")))
 def train(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Train models on a data set, each a run in MLflow with its figures on the test weeks; returns the runs' ids and
     the models as a ladder, the simplest first.

@@ -6,12 +6,13 @@ from prefect import flow
 
 from flows.train import MODELS
 from tasks.load_dataset import newest_version
+from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.report import show_folds
 from tasks.validate_model import validate_model
 
 
-@flow
+@flow(flow_run_name=run_names.named(run_names.of_models("validate")))
 def validate(
     dataset_version: str | None = None, models: Models = MODELS, folds: int = 4, horizon_days: int | None = None
 ) -> dict[str, Any]:

@@ -9,9 +9,9 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
-_SPECIAL: Final = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+=-])")
+_SPECIAL: Final = re.compile(r"([\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^[#+=-](?![\d.]))")
 _BREAKS: Final = (
-    (re.compile(r"^(\d+)(?=[.)])"), r"\1\\"),  # a list
+    (re.compile(r"^(\d+)(?=[.)](?!\d))"), r"\1\\"),  # a list
     (re.compile(r"(?=://)"), r"\\"),
     (re.compile(r"(?<=\bwww)(?=\.)", re.IGNORECASE), r"\\"),
     (re.compile(r"(@[^\s@.]*)(?=\.)"), r"\1\\"),

@@ -10,10 +10,14 @@ from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest.table_events import checked, parts_of
 from tasks.ingest_batch import ingest_batch, turned_away
+from tasks.orchestration import run_names
 from tasks.sources import places
 
 
-@task(description="Events of one file: into the lake, into quarantine, or counted; every row once.")
+@task(
+    task_run_name=run_names.of_file("ingest events"),
+    description="Events of one file: into the lake, into quarantine, or counted; every row once.",
+)
 @without_values
 def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's events; returns the batch's line in the ledger.

@@ -25,6 +25,7 @@ from tasks.defects import without_values
 from tasks.ingest.table_events import checked
 from tasks.ingest_reference import Reference, ingest_reference
 from tasks.later import WITHIN, moments
+from tasks.orchestration import run_names
 from tasks.sources import places
 from tasks.updates import ITEM_CHANGES
 
@@ -40,7 +41,7 @@ _COLUMNS: Final = (*_NAMES, columns.ATTRIBUTES, columns.BATCH_ID, "said_at")
 _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 
 
-@task(description="The catalogue of one file, into Postgres.")
+@task(task_run_name=run_names.of_file("ingest items"), description="The catalogue of one file, into Postgres.")
 @without_values
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""

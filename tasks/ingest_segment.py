@@ -9,10 +9,14 @@ from tasks.batches import batch_of, calls, request_of
 from tasks.defects import without_values
 from tasks.ingest.segment_calls import parts_of
 from tasks.ingest_batch import ingest_batch
+from tasks.orchestration import run_names
 from tasks.sources import places
 
 
-@task(description="One file of a Segment export: every line accounted for.")
+@task(
+    task_run_name=run_names.of_file("ingest Segment calls"),
+    description="One file of a Segment export: every line accounted for.",
+)
 @without_values
 def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest a file of Segment's calls; returns the batch's line in the ledger.

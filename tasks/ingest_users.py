@@ -27,6 +27,7 @@ from tasks.ingest import statements
 from tasks.ingest.table_events import checked
 from tasks.ingest.table_users import keyed_users
 from tasks.ingest_reference import Reference, ingest_reference
+from tasks.orchestration import run_names
 from tasks.sources import places
 
 _ANSWER: Final = "the user's own answer, by the file of users"
@@ -40,7 +41,10 @@ _CHANGES: Final = consent.ANSWERS | {
 }
 
 
-@task(description="The users of one file and the traits on the mapping's allow-list, into Postgres.")
+@task(
+    task_run_name=run_names.of_file("ingest users"),
+    description="The users of one file and the traits on the mapping's allow-list, into Postgres.",
+)
 @without_values
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from prefect import get_run_logger
-from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.exceptions import MissingContextError
 from prefect.runtime import flow_run
@@ -19,6 +19,7 @@ from models.escaping import for_markdown, for_terminal
 from models.evaluation.cross_validation import folds_table, folds_title
 from models.evaluation.tables import tables
 from models.search_plan import search_table
+from tasks.orchestration.table_columns import Columns, in_order, rounded
 
 Row = Mapping[str, Any]
 _LINK: Final = re.compile(r"\[([^\[\]]*)\]\(([^()\s]*)\)")
@@ -31,12 +32,38 @@ def flow_run_page(here: Installation) -> str:
     return pages.flow_run(here.endpoints, run_id) if run_id else ""
 
 
-def show(key: str, title: str, rows: Iterable[Row]) -> None:
-    """Put a table on the page of the flow run; outside of one nothing happens."""
-    if FlowRunContext.get() is not None:
-        own = own_pages(current())
-        table = [{name: _cell(value, own) for name, value in row.items()} for row in rows]
-        create_table_artifact(table=table, key=key, description=for_markdown(title))
+def show(key: str, title: str, rows: Iterable[Row], columns: Columns | None = None) -> None:
+    """Put a table on the page of the flow run, its columns in the order given; outside of one nothing happens.
+
+    Nothing is shown of no rows. Prefect's tables have no links, so one with links becomes Markdown.
+    """
+    found = in_order(rows, columns) if columns else list(rows)
+    if FlowRunContext.get() is None or not found:
+        return
+    own, table, about = own_pages(current()), safe_rows(found), for_markdown(title)
+    if any(_is_link(value, own) for row in found for value in row.values()):
+        create_markdown_artifact(f"**{about}**\n\n{markdown_table(table)}", key=key, description=about)
+    else:
+        create_table_artifact(table=table, key=key, description=about)
+
+
+def safe_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Return rows for a page that reads texts as Markdown: rounded, and nobody's text is more than text."""
+    own = own_pages(current())
+    return [{name: _cell(value, own) for name, value in row.items()} for row in rows]
+
+
+def markdown_table(rows: Sequence[Row]) -> str:
+    """Return rows, whose texts are escaped already, as a table in Markdown; addresses become links."""
+    if not rows:
+        return ""
+    lines = [list(rows[0]), ["---"] * len(rows[0]), *([_linked(value) for value in row.values()] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _linked(value: Any) -> str:
+    text = "" if value is None else str(value)
+    return f"[open]({text})" if text.startswith(("http://", "https://")) else text
 
 
 def own_pages(here: Installation) -> tuple[str, ...]:
@@ -54,14 +81,27 @@ def is_own_page(address: str, pages: tuple[str, ...]) -> bool:
 def _cell(value: Any, pages: tuple[str, ...]) -> Any:
     """Return a value for a table on Prefect's page, which reads each text as Markdown, with pictures and links."""
     if isinstance(value, Mapping):
-        return {for_markdown(str(name)): _cell(entry, pages) for name, entry in value.items()}
+        return ", ".join(f"{for_markdown(str(name))}: {_cell(entry, pages)}" for name, entry in value.items())
     if isinstance(value, list | tuple):
-        return [_cell(entry, pages) for entry in value]
+        return ", ".join(str(_cell(entry, pages)) for entry in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float | int):
+        return rounded(value)
     if not isinstance(value, str):
-        return value
-    parts = value.split(", ")
-    links = [link for part in parts if (link := _own_link(part, pages)) is not None]
-    return ", ".join(links) if len(links) == len(parts) else for_markdown(value)
+        return None if value is None else for_markdown(str(value))
+    links = _own_links(value, pages)
+    return ", ".join(links) if links else for_markdown(value)
+
+
+def _own_links(text: str, pages: tuple[str, ...]) -> list[str]:
+    """Return the links of a text that is nothing but links to the pages."""
+    links = [_own_link(part, pages) for part in text.split(", ")]
+    return [link for link in links if link is not None] if None not in links else []
+
+
+def _is_link(value: Any, pages: tuple[str, ...]) -> bool:
+    return isinstance(value, str) and bool(_own_links(value, pages))
 
 
 def _own_link(text: str, pages: tuple[str, ...]) -> str | None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from models.errors import TailorbirdError
+from tasks.orchestration.table_columns import BATCHES, SEGMENTS
 from tasks.report import show
 
 Batch = Mapping[str, Any]
@@ -14,11 +15,11 @@ def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
     of it at once where it can be mended."""
     batches = [one for one in made if not isinstance(one, Exception)]
     refused = [one for one in made if isinstance(one, Exception)]
-    show("batches", "Published lists", [_line(batch) for batch in batches])
+    show("batches", "Published lists", [batch_line(batch) for batch in batches], BATCHES)
     for batch in batches:
         rows = batch["summary"].get("segments", [])
         if len(rows) > 1:
-            show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows)
+            show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
     for defect in (error for error in refused if not isinstance(error, TailorbirdError)):
         raise defect
     if refused:
@@ -29,7 +30,8 @@ def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
     return batches
 
 
-def _line(batch: Batch) -> dict[str, Any]:
+def batch_line(batch: Batch) -> dict[str, Any]:
+    """Return what people read of a batch."""
     summary = batch["summary"]
     names = ("placement", "batch_id", "model_version", "users", "recommendations", "status")
     said = {name: batch[name] for name in names}

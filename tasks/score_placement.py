@@ -16,7 +16,7 @@ from tasks.steady_keys import steady_keys
 _SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")
 
 
-@task(description="The lists of a placement, published as one batch.")
+@task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")
 @steady_keys
 def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.

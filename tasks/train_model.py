@@ -54,7 +54,10 @@ def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, 
     return found["config"], str(found["run_id"])
 
 
-@task(description="Fit, measure on the test weeks, fit on everything, log to MLflow.")
+@task(
+    task_run_name="train {kind}",
+    description="Fit, measure on the test weeks, fit on everything, log to MLflow.",
+)
 @steady_keys
 def train_model(version: str, kind: str, settings: dict[str, Any] | None = None, seed: int = 7) -> str:
     """Train one model on a data set; returns the id of its MLflow run. A finished run of the same kind is reused.

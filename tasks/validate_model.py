@@ -31,7 +31,10 @@ FOLDS: Final = "folds.json"
 Fit = Callable[[TrainingData], Recommender]
 
 
-@task(description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.")
+@task(
+    task_run_name="validate {kind}",
+    description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.",
+)
 @steady_keys
 def validate_model(
     version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7

@@ -1,0 +1,33 @@
+"""Names of runs say what they do, and to what."""
+
+from prefect import flow
+
+from tasks.orchestration import run_names
+
+
+def test_an_ingest_names_its_source_and_files() -> None:
+    paths = ["/data/orders.csv", "s3://bucket/more/"]
+    assert run_names.ingest({"mapping": "/shop/my_shop.toml", "paths": paths}) == "ingest my_shop orders.csv more"
+    many = [f"{number}.csv" for number in range(9)]
+    assert run_names.ingest({"mapping": "segment", "source": "web", "paths": many}).endswith("2.csv and 6 more")
+
+
+def test_a_decision_names_the_version() -> None:
+    assert run_names.decide({"decision": "reject", "model_version": 3}) == "reject version 3"
+    assert run_names.decide({"decision": "approve"}) == "approve the newest review"
+
+
+def test_a_search_for_drift_or_a_retraining_names_what_it_is_for() -> None:
+    assert run_names.retrain({"request": 4}) == "retrain for request 4"
+    assert run_names.score({"placements": ["home"]}) == "score home"
+    assert run_names.score({"placements": None}) == "score all placements"
+
+
+def test_the_name_of_a_file_is_one_short_line_without_controls() -> None:
+    assert run_names.short("a\nb\x1b[2J") == "a b\\x1b[2J"
+    assert len(run_names.short("x" * 999)) == 100
+    assert run_names.of_file("ingest items")(parameters={"file": "/data/items{0}.csv"}) == "ingest items items{0}.csv"
+
+
+def test_prefect_accepts_the_names() -> None:
+    assert flow(flow_run_name=run_names.named(run_names.score))(lambda: None).flow_run_name() == "score all placements"

@@ -1,0 +1,43 @@
+"""Tables of Prefect's pages: the order of their columns, and their figures."""
+
+import math
+
+import pytest
+
+from tasks.orchestration.table_columns import GATE, GROUPS, facts, in_order, judged, rounded
+
+
+def test_columns_come_in_reading_order_whatever_order_a_row_has() -> None:
+    stored = {"low": None, "name": "is personal", "limit": 1.0, "value": 7.0, "detail": "7 lists.", "outcome": "passed"}
+    [row] = in_order([stored], GATE)
+    assert list(row) == ["outcome", "check", "detail", "value", "limit", "low"]
+
+
+def test_a_row_without_a_column_has_an_empty_cell() -> None:
+    first, second = in_order([{"outcome": "passed"}, {"outcome": "refused", "detail": "too slow"}], GATE)
+    assert first == {"outcome": "passed", "detail": None}
+    assert list(first) == list(second)
+
+
+def test_groups_that_are_too_small_are_not_said_to_have_passed() -> None:
+    groups = [{"trait": "age", "judged": False, "passed": True}, {"trait": "age", "judged": True, "passed": False}]
+    assert [row["outcome"] for row in in_order(judged(groups), GROUPS)] == ["too few people to judge", "worse"]
+
+
+def test_one_row_is_read_from_top_to_bottom() -> None:
+    assert facts({"late_events": 3, "none": None}) == [{"": "late events", "value": 3}]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.24974002065834705, 0.2497),
+        (2037.0, 2037),
+        (7, 7),
+        (1430.499328, 1430.5),
+        (0.00001234, 1.2e-05),
+        (math.nan, ""),
+    ],
+)
+def test_figures_are_rounded(value: float, shown: float | str) -> None:
+    assert rounded(value) == shown
