@@ -33,7 +33,7 @@ def table(title: str, rows: Iterable[Mapping[str, Any]], names: Mapping[str, str
     console, cells = _console(), [[_text(formatted(row.get(name))) for name in names] for row in rows]
     labels = list(names.values())
     boxed = _table(title, labels, cells)
-    narrow = _table(title, labels, cells, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    narrow = _table(title, labels, cells, box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     if _measured(console, boxed).maximum <= console.width:
         console.print(boxed)
     elif _measured(console, narrow).minimum <= console.width:

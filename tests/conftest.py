@@ -19,7 +19,7 @@ from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation, current
 
 _TEMPLATE = "migrated"
-_WITHOUT_THE_SHOP = ("test_commands.py", "test_keys.py", "test_lake.py", "test_monitor.py")
+_WITHOUT_THE_SHOP = ("test_commands.py", "test_next_commands.py", "test_keys.py", "test_lake.py", "test_monitor.py")
 """Tests of flows that start what they need themselves."""
 _LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py")
 """They leave the shop with a version that waits for a decision, and with events that make other data sets."""

@@ -1,0 +1,141 @@
+"""Commands in every state that a first week goes through: the situation once, then the next command."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, insert, text
+
+from flows.commands import running, services
+from infra.guidance.situation import step
+from infra.installation import Installation
+from infra.schema import datasets, ingest_batches, items, promotions, reviews
+from infra.training_schema import trained_bundles
+from models.errors import TailorbirdError
+from models.guidance.needs import NEEDS, refusal
+from models.placement import PlacementError
+from tests.published import published, shelf
+
+ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+Build = Callable[[Engine], None]
+
+
+def do(*statements: Any) -> Build:
+    def build(engine: Engine) -> None:
+        with engine.begin() as connection:
+            for statement in statements:
+                connection.execute(statement)
+
+    return build
+
+
+def ingested(_: Connection | None = None) -> Any:
+    counts = {"read": 9, "accepted": 9, "finished_at": text("clock_timestamp()")}
+    line = {"dataset": "events", "source": "s", "location": "l", "status": "committed", "consent": "c"}
+    return insert(ingest_batches).values(batch_id="b1", **line, **counts)
+
+
+def reviewed(version: int, passed: bool, decision: str | None = None) -> Any:
+    gate = [{"name": "size", "outcome": "passed" if passed else "refused", "detail": "too large"}]
+    row = {"dataset_version": "d1", "model_version": version, "passed": passed, "gate": gate}
+    return insert(reviews).values(**row, decision=decision)
+
+
+BUILT = (ingested(), insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
+DIGESTS = {"run_key": "k", "digest": "d", "evaluation_digest": "e", "dataset_version": "d1"}
+TRAINED = (*BUILT, insert(trained_bundles).values(run_id="r", kind="als", **DIGESTS))
+PROMOTED = (
+    *TRAINED,
+    reviewed(1, True, "approved"),
+    insert(promotions).values(follows=0, model_version=1, kind="als", **ORIGIN),
+    insert(items).values(item_id="i", attributes={}, available=True, batch_id="b1"),
+)
+STATES: dict[str, Build] = {
+    "empty": do(),
+    "ingested": do(ingested()),
+    "data set": do(*BUILT),
+    "trained": do(*TRAINED),
+    "refused": do(*TRAINED, reviewed(1, False)),
+    "waiting": do(*TRAINED, reviewed(1, True)),
+    "champion": do(*PROMOTED),
+}
+
+
+@pytest.fixture(params=STATES)
+def here(request: pytest.FixtureRequest, installation: Installation) -> Installation:
+    STATES[request.param](installation.engine)
+    return installation
+
+
+def test_every_flow_is_refused_before_it_starts_or_may_run(here: Installation) -> None:
+    from infra.guidance.situation import read
+
+    now, next_one = read(here.engine, here.settings), str(step(here.engine, here.settings))
+    for command in NEEDS.keys() - {"monitor", "audit"}:
+        if refusal(command, now) is None:
+            running.refuse_early(command)
+            continue
+        with pytest.raises(TailorbirdError) as refused:
+            running.refuse_early(command)
+        assert str(refused.value) == next_one
+    running.refuse_early("monitor")
+    running.refuse_early("ledger")
+
+
+def test_questions_about_lists_that_are_not_there_name_the_next_command_once(here: Installation) -> None:
+    next_one = str(step(here.engine, here.settings))
+    questions: list[Callable[[], None]] = [
+        lambda: services.recommend("somebody"),
+        lambda: services.explain("somebody", "i"),
+        lambda: services.goes_with(["i"]),
+        lambda: services.goes_with(["no such item"]),
+    ]
+    for ask in questions:
+        with pytest.raises(TailorbirdError) as refused:
+            ask()
+        assert str(refused.value) == next_one
+        assert next_one.count("Next: ") == 1
+
+
+def test_the_status_and_the_end_of_a_command_name_the_next_one(
+    here: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("infra.services.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.probes.running_clients", lambda _: {})
+    expected = step(here.engine, here.settings)
+    services.status()
+    status = capsys.readouterr().out
+    running.finish("compact", {"files": 1}, as_json=False)
+    assert "Next: " not in capsys.readouterr().out
+    running.finish("validation_of_nothing", {"folds": 1}, as_json=False)
+    ended = capsys.readouterr().out
+    for printed in (status, ended):
+        assert printed.count(f"Next: {expected.command}") == 1
+    running.finish("validation_of_nothing", {"folds": 1}, as_json=True)
+    assert "Next: " not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("ask", [services.recommend, lambda user, place: services.explain(user, "i", place)])
+def test_a_placement_that_there_is_not_is_an_error_with_the_names_there_are(
+    installation: Installation, ask: Callable[[str, str], None]
+) -> None:
+    STATES["champion"](installation.engine)
+    with pytest.raises(PlacementError, match="There is no placement 'nosuch'; there are home, buy-again"):
+        ask("somebody", "nosuch")
+    with pytest.raises(PlacementError, match=r"about items\. Next: `tailorbird goes-with ITEM`"):
+        ask("somebody", "similar-items")
+
+
+def test_a_user_without_a_list_is_told_why(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:
+    STATES["champion"](installation.engine)
+    published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf(version=1, k=1))
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO identity.users VALUES ('late', 'late', 1), ('gone', 'gone', 1)"))
+        people = "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) VALUES "
+        connection.execute(text(f"{people} ('late', '{{}}', true, 'a', 'b'), ('gone', '{{}}', false, 'a', 'b')"))
+    services.recommend("late")
+    assert "No list is published for this user yet. Next: `tailorbird score home`." in capsys.readouterr().out
+    services.recommend("gone")
+    assert "there is no consent, or the user was erased" in capsys.readouterr().out
+    with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):
+        services.recommend("stranger")
