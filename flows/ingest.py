@@ -16,6 +16,7 @@ from tasks.ingest_users import ingest_users
 from tasks.list_files import list_files, refuse
 from tasks.missed_slots import drop_missed_slots
 from tasks.orchestration import run_names
+from tasks.orchestration.form_fields import Words
 from tasks.orchestration.table_columns import LEDGER
 from tasks.report import show
 from tasks.sources.mappings import chosen
@@ -27,7 +28,7 @@ _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events,
 
 @flow(flow_run_name=run_names.named(run_names.ingest))
 def ingest(
-    mapping: str,
+    mapping: Words,
     paths: list[str] | None = None,
     source: str | None = None,
     consent: Consent | None = None,

@@ -75,6 +75,11 @@ def score(given: Parameters) -> str:
     return f"score {listed(given.get('placements')) or 'all placements'}"
 
 
+def undo(given: Parameters) -> str:
+    """Return such as `undo my_shop`."""
+    return f"undo {given.get('source') or listed(given.get('batches'))}"
+
+
 def monitor(given: Parameters) -> str:
     """Return `monitor`, or that a person accepts what is seen."""
     return "accept the newest windows" if given.get("accept") else "monitor"
