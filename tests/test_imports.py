@@ -28,3 +28,11 @@ def test_the_command_line_imports_nothing_heavy_before_it_knows_the_command() ->
 
 def test_flows_import_no_package_that_only_single_steps_need() -> None:
     assert not loaded_by(*(f"flows.{name}" for name in FLOWS)) & OF_STEPS
+
+
+def test_a_command_does_not_wait_for_the_heartbeats_of_its_run() -> None:
+    from prefect.settings import get_current_settings
+
+    from flows.commands.running import run_without_heartbeats
+
+    assert run_without_heartbeats(lambda: get_current_settings().flows.heartbeat_frequency) is None

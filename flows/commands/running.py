@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Annotated, Any, Final, Literal
 
@@ -124,7 +126,18 @@ def flow(name: str, *spared: str) -> Any:
     take_native_output()
     # Errors are told once, by `main`; the run's page has them all.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    return getattr(import_module(f"flows.{name}"), name)
+    return partial(run_without_heartbeats, getattr(import_module(f"flows.{name}"), name))
+
+
+def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:
+    """Run a flow that sends no heartbeats: every flow that does waits up to a second for its sender to end.
+
+    A person sees when a command dies. Runs of the worker do send them: see `infra.servers`.
+    """
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # no variable can say this
+        return run(*parameters, **named)
 
 
 def refuse_early(command: str) -> None:
