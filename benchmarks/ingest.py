@@ -63,8 +63,9 @@ def _plain(folder: Path) -> None:
     rows["occurred_s"] = rows.occurred_at.astype("int64") / 1e9
     rows["ahead_s"] = rows.occurred_s - time.time()
     rows["in_catalogue"] = rows.item_id.isin(pd.read_parquet(folder / "products.parquet").product_id)
+    rows["unreadable_keys"] = None
     validate(row_suite("plain", [rule for rule in promises.RULES if rule.id in _PLAIN_RULES]), rows)
-    rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue"])
+    rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue", "unreadable_keys"])
     engine = create_engine(os.environ["TAILORBIRD_DATABASE_URL"])
     rows.to_sql("plain_events", engine, index=False, method="multi", chunksize=5000)
     print(json.dumps({"seconds": time.perf_counter() - started, "read": len(rows)}))

@@ -32,6 +32,7 @@ do not edit it by hand.
   left out of all of it: no purchase outlives consent. Agreement given later admits only events that were ingested with
   consent. The events of a device that turned out to be a user's are that user's. Whether an item is merchandise
   (`available`) says what a thing is, not when: a mark that comes later, or is taken back, counts at every moment.
+  Stock, release and end of sale are in no data set: they only decide which lists are made now.
 - Which value an item or trait had is exact if files come in the order of time. Of values that alternate and come in
   another order some changes between may be missed, never the latest before the newest statement.
 - An item is in the price ranks from its first event on.
