@@ -17,6 +17,7 @@ from infra.installation import current
 from tasks.report import flow_run_page
 
 _TEMPLATE, _SUITES = "data_docs.j2", "data_docs_suites.j2"
+_LISTS, _DATASET = "lists", "dataset"
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ def render(judgement: Judgement, about: About, suites: str = "") -> str:
         links=_links(about.dataset),
         about=asdict(about),
         findings=judgement.findings,
+        sample=sample_of(judgement),
         meanings=judgement.meanings,
         figures={name: value for name, value in judgement.figures.items() if value is not None and not isnan(value)},
         suites=suites or render_suites(judgement.results),
@@ -96,12 +98,25 @@ def _template(name: str) -> Any:
     return DefaultJinjaPageView(custom_views_directory=str(Path(__file__).parent)).env.get_template(name)
 
 
+def sample_of(judgement: Judgement) -> str:
+    """Return the sentence that says which sample counts of rows refer to; empty when they refer to all rows."""
+    counted = [int(found["of"]) for found in judgement.findings if found["of"] and found["value"] is None]
+    if not counted or judgement.dataset == _LISTS:
+        return ""
+    rows, read = max(counted), judgement.figures.get("rows")
+    if judgement.dataset == _DATASET:
+        return f"Counts of broken rows refer to a sample of {rows:,} rows of the tables."
+    if read is None or isnan(read) or rows >= read:
+        return ""
+    return f"Counts of broken rows refer to a sample: {rows:,} of the {read:,.0f} rows that were read."
+
+
 def _links(dataset: str) -> dict[str, str]:
     """Where the batch came from, and where one finds what was made of a data set."""
     here = current()
     run, models = flow_run_page(here), f"{here.endpoints.mlflow_page}/#/models/{MODEL}"
     found = {"The Prefect run that made it": run} if run else {}
-    return found | ({"Models in MLflow (each says its data set)": models} if dataset == "dataset" else {})
+    return found | ({"Models in MLflow (each says its data set)": models} if dataset == _DATASET else {})
 
 
 def _without_causes(info: Any) -> Any:

@@ -82,3 +82,17 @@ def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(
         findings = judge("b1", "events", PROMISES, pa.table({"item_id": ["a"], "event_type": ["view"]}), {"rows": 1})
     assert all(finding["passed"] for finding in findings)
     assert "No Data Docs for b1, which is ingested all the same. FileExistsError" in caplog.text
+
+
+def test_a_page_says_when_counts_refer_to_a_sample(installation: Installation) -> None:
+    rows = pa.table({"item_id": ["a", "b"], "event_type": ["view", "odd"]})
+    judge("part", "events", PROMISES, rows, {"rows": 12_345, "quarantined_share": 0.1})
+    text = (place(installation.settings.var) / name("part") / PAGE).read_text()
+    assert "Counts of broken rows refer to a sample: 2 of the 12,345 rows that were read." in text
+    assert "<td>2 (sample)</td>" in text
+
+
+def test_a_page_says_nothing_of_a_sample_when_all_rows_were_counted(installation: Installation) -> None:
+    text = page(installation, "whole")
+    assert "sample" not in text
+    assert "<td>2</td>" in text
