@@ -4,10 +4,12 @@ import csv as standard
 import gzip
 import os
 import tomllib
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import pyarrow as pa
@@ -19,7 +21,7 @@ from models.ingest.draft.samples import Sample
 from models.shapes import mapping as tables
 from tasks.sources.csv_files import is_csv
 from tasks.sources.file_faults import described
-from tasks.sources.places import TABLES, find
+from tasks.sources.places import TABLES, fetched, find
 
 _HEAD_BYTES: Final = 16 << 20
 _HEAD_ROWS: Final = 20_000
@@ -35,7 +37,9 @@ def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, n
     files = find(paths, TABLES)
     folders = {os.path.dirname(file) for file in files}  # noqa: PTH120 -- a file may be an address
     location = folders.pop() if len(folders) == 1 else None
-    found = draft(name, list(_merged(map(_sample, files))), location, consent or "opt-in", note or "")
+    with TemporaryDirectory(prefix="tailorbird-init-") as room:
+        samples = list(_merged(_sample(file, Path(room)) for file in files))
+    found = draft(name, samples, location, consent or "opt-in", note or "")
     tables.parse(tomllib.loads(found.text), name)
     return found
 
@@ -60,12 +64,12 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
         yield Sample(files, rows, group[0].separator, group[0].encoding)
 
 
-def _sample(file: str) -> Sample:
-    path = Path(file)
+def _sample(file: str, room: Path) -> Sample:
     try:
-        return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
-    except (OSError, EOFError, pa.ArrowInvalid, standard.Error) as error:
-        raise TailorbirdError(f"{path} cannot be read: {described(error)}. Fix the file, or leave it out.") from None
+        with fetched(file, room) as path:
+            return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:
+        raise TailorbirdError(f"{file} cannot be read: {described(error)}. Fix the file, or leave it out.") from None
 
 
 def _parquet_sample(path: Path) -> Sample:

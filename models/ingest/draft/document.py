@@ -1,7 +1,7 @@
 """Writes a first mapping for some tables, with what is uncertain as comments."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from models.errors import TailorbirdError
@@ -35,7 +35,7 @@ def draft(
     name: str, samples: Sequence[Sample], location: str | None = None, consent: str = "opt-in", note: str = ""
 ) -> Draft:
     """Return a mapping that reads these tables. Raises TailorbirdError if there is nothing that it could read."""
-    kinds = [(kind_of(sample), sample) for sample in samples]
+    kinds = [(kind_of(named), named) for named in map(_named, samples)]
     of: dict[Kind, Sample] = {}
     for kind, sample in kinds:
         if kind not in of or len(sample.rows) > len(of[kind].rows):
@@ -90,6 +90,11 @@ def _parts(of: dict[Kind, Sample]) -> list[Part]:
         times = [one for one in times_of(happened) if one.name not in (item.column, user.column)]
         parts.append(events.events_part(happened, user, item, times))
     return parts
+
+
+def _named(sample: Sample) -> Sample:
+    """Return the sample without columns that have no name, as programs write for the numbers of rows."""
+    return replace(sample, rows=sample.rows.select([name for name in sample.rows.column_names if name.strip()]))
 
 
 def _rest(sample: Sample) -> list[Column]:

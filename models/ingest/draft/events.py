@@ -128,13 +128,21 @@ def _where(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None
             part.comments.append(f"Orders with these states ({one.name}) are left out: {', '.join(closed)}.")
             part.used.add(one.name)
             break
-    if kinds:
-        unknown = sorted(word for word in kinds.values if event_type_of(word) is None)
-        if unknown:
-            conditions.append(f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})")
-            part.comments.append(f"Left out, since no event type fits: {', '.join(unknown)}.")
+    conditions += _known_types(part, kinds) if kinds else []
     if conditions:
         part.add("where", " and ".join(conditions))
+
+
+def _known_types(part: Part, kinds: Column) -> list[str]:
+    """Return the condition that leaves out event types that are none of ours, by the shorter list."""
+    unknown = sorted(word for word in kinds.values if event_type_of(word) is None)
+    known = sorted(kinds.values.difference(unknown))
+    if not unknown:
+        return []
+    part.comments.append(f"Left out, since no event type fits: {', '.join(map(repr, unknown))}.")
+    if len(unknown) <= len(known):
+        return [f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})"]
+    return [f"{sql(kinds.name)} in ({', '.join(map(text, known))})"]
 
 
 def _event_id(part: Part, order: Column | None, item: Choice, quantity: Column | None, price: Column | None) -> None:

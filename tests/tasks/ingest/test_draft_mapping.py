@@ -155,6 +155,21 @@ def test_a_file_in_utf_16_with_tabs_is_read(tmp_path: Path) -> None:
     assert (stated["events"]["separator"], stated["events"]["encoding"]) == ("\t", "utf-16")
 
 
+def test_a_column_of_row_numbers_without_a_name_is_left_out(tmp_path: Path) -> None:
+    rows = [f"{n},u{n % 5},i{n % 7},2024-03-{n % 28 + 1:02},3" for n in range(60)]
+    (tmp_path / "orders.csv").write_text("\n".join([",customer_id,product_id,order_date,quantity", *rows]))
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "orders.csv")], "shop").text)
+    assert stated["events"]["user_id"] == "customer_id"
+
+
+def test_of_many_unknown_event_types_only_the_known_ones_are_read(tmp_path: Path) -> None:
+    words = ["view", *(f"it's {n}" for n in range(40))]
+    rows = [f"u{n % 5},i{n % 7},2024-03-{n % 28 + 1:02},{words[n % 41]}" for n in range(400)]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user_id,item_id,time,event", *rows]))
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "clicks.csv")], "shop").text)
+    assert stated["events"]["where"] == "event in ('view')"
+
+
 def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("mine")
     with pytest.raises(TailorbirdError, match="is there already"):
