@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from models.placement import Placement
 from models.placement_rules import EVER
 from models.shelf_catalogue import Catalogue
 from models.shelf_rules import ShelfRules
+
+
+_SILENT: Final = "The model has nothing to say about the item for this user: it is not among the candidates."
 
 
 class Lookups(Protocol):
@@ -69,7 +72,7 @@ def absence_words(case: Case, reason: Reason, scored: bool) -> str:
         return _capped(case, reason.cap)
     if reason.why is Absence.FULL:
         if not scored:
-            return "The model has nothing to say about the item for this user: it is not among the candidates."
+            return f"{_SILENT} Items before it fill the list."
         if reason.place <= case.listed:
             return f"All {case.listed} places are taken by pins, promoted items and items with better scores."
         return f"It would stand at place {reason.place:,}, and the list has {case.listed}."
@@ -110,7 +113,7 @@ def _no_candidate(case: Case, scored: bool) -> str:
         what = f"{PURCHASE} of it is not due again yet" if look.bought(case.key, case.item) else "user never bought it"
         return f'The {what}, and the list shows only what is due (`policy = "again"`).'
     if not scored:
-        return "The model has nothing to say about the item for this user: it is not among the candidates."
+        return _SILENT
     return (
         "Nothing keeps it off now: events, catalogue or rules changed after the list was made. "
         f"Next: `tailorbird score {case.name}`."

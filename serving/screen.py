@@ -113,7 +113,7 @@ def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
     """What was published, why lists are shorter than they should be, and what a placement's rules fail to name."""
     names = {"placement": "placement", "batch_id": "batch", "model_version": "version", "users": "lists"}
     names |= {
-        "recommendations": "recommendations",
+        "recommendations": "entries",
         "coverage": "coverage",
         "kept_from_before": "kept",
         "status": "status",
