@@ -14,7 +14,6 @@ from models.placement_rules import EVER
 from models.shelf_catalogue import Catalogue
 from models.shelf_rules import ShelfRules
 
-
 _SILENT: Final = "The model has nothing to say about the item for this user: it is not among the candidates."
 
 
