@@ -134,9 +134,14 @@ def _address(known: Mapping[str, Service], name: str) -> str:
 
 
 def _settings(settings: Settings) -> dict[str, str]:
-    """The settings as `up` knows them, for every process that works for this installation."""
-    own = {"TAILORBIRD_EXPORTED_BY": str(settings.var), file.VARIABLE: str(settings.settings_file or file.NO_FILE)}
-    return service_environment.of_settings(settings) | own
+    """The settings that the settings file does not hold, for every process that works for this installation."""
+    own = {
+        "TAILORBIRD_VAR": str(settings.var),
+        "TAILORBIRD_HOME": str(settings.home),
+        "TAILORBIRD_EXPORTED_BY": str(settings.var),
+        file.VARIABLE: str(settings.settings_file or file.NO_FILE),
+    }
+    return service_environment.overrides(settings) | own
 
 
 def _prefect(settings: Settings, url: str) -> dict[str, str]:

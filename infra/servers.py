@@ -18,15 +18,6 @@ from infra.settings import Settings
 POOL = "tailorbird"
 HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
-_PASSED = {
-    "TAILORBIRD_VAR",
-    "TAILORBIRD_HOME",
-    "TAILORBIRD_EXPORTED_BY",
-    "PREFECT_API_URL",
-    "MLFLOW_TRACKING_URI",
-    VARIABLE,
-}
-"""Settings that clients always get as variables; of the others only what the settings file does not hold."""
 _PYTHON = (sys.executable, "-m")
 _CODE = Path(__file__).resolve().parent.parent
 _BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
@@ -121,8 +112,7 @@ def _client(
     reads: Mapping[str, str],
 ) -> Command:
     """A process of ours that uses all services, and reads the settings file for itself; `reads` are its settings."""
-    in_the_file = service_environment.variables() - service_environment.overrides(settings).keys() - _PASSED
-    public = {name: value for name, value in endpoints.environment.items() if name not in in_the_file}
+    public = dict(endpoints.environment)
     hidden = _LOGINS | service_environment.secret_settings()
     secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
     if secrets.pop("TAILORBIRD_DATABASE_URL", None):

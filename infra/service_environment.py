@@ -87,11 +87,6 @@ def overrides(settings: Settings) -> dict[str, str]:
     return {variable: value for variable, value in of_settings(settings).items() if plain.get(variable) != value}
 
 
-def variables() -> set[str]:
-    """The variables of all settings."""
-    return {variable_of(name) for name in Settings.model_fields}
-
-
 def secret_settings() -> set[str]:
     """The variables whose values appear in no description of a service."""
     return {variable_of(name) for name in secret_names()}
