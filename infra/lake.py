@@ -103,13 +103,15 @@ class Lake:
         """The events table as it is, or as it was at `version`; None before the first ingest."""
         return self._open("events", version=version)
 
-    def event_files(self, version: int | None = None, months: Collection[str] | None = None) -> list[str]:
-        """The Parquet files of the events table, or of some `months` of it, for an engine to read."""
+    def event_files(
+        self, version: int | None = None, months: Collection[str] | None = None, since: str = ""
+    ) -> list[str]:
+        """The Parquet files of the events table for an engine to read; of some `months`, or `since` one (2026-03)."""
         table = self.events(version)
         files = self._paths(table) if table else []
         if months is not None:
             files = [file for file in files if any(f"/{columns.MONTH}={month}/" in file for month in months)]
-        return files
+        return [file for file in files if file.rpartition(f"/{columns.MONTH}=")[2] >= since]
 
     def committed_chunk(self, batch_id: str) -> int:
         """The last chunk of the batch that the lake holds; -1 when it holds none."""

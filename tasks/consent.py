@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import pyarrow as pa
@@ -89,10 +89,12 @@ def agreed_after(
 
     Events of the batch `without` do not count.
     """
-    paths = here.lake.event_files()
-    if not refusals or not paths:
+    if not refusals:
         return []
     keys, moments = zip(*refusals, strict=True)
+    paths = here.lake.event_files(since=min(moments).astimezone(UTC).isoformat()[:7])
+    if not paths:
+        return []
     said = {"user_key": pa.array(keys, pa.string()), "said_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}
     statement = f"""
         WITH events AS (
