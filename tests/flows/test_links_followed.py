@@ -1,0 +1,97 @@
+"""Every link that people are given leads a browser that is not signed in to the login, and then to the page itself."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from infra import endpoints
+from infra.alerts import alerts
+from infra.calls import ask, basic
+from infra.prefect_api import pages
+from infra.registry import Registry
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+    from playwright.sync_api import Browser, Page
+
+    from infra.endpoints import Endpoints
+    from infra.installation import Installation
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+_ADDRESS = re.compile(r"https?://[^\s()|\"'<>]+")
+_ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
+_LOST = re.compile(r"page not found|does not exist|went wrong|can't load", re.IGNORECASE)
+
+
+def links_of(here: Endpoints) -> dict[str, str]:
+    """One link of each kind that artifacts, MLflow's runs, alerts and events hold; a kind is the link without ids."""
+    login = {"Authorization": basic(str(here.prefect_login))}
+    shown = ask("POST", f"{here.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200})
+    [run] = ask("POST", f"{here.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1})
+    told = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(here.prefect_page)]
+    texts = [str(artifact["data"]) for artifact in shown] + told
+    texts += [pages.runs(here), pages.deployments(here), f"{here.prefect_page}/"]
+    found = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
+    return {_ID.sub("id", address): address for address in found}
+
+
+def follow_into_prefect(page: Page, address: str, login: str) -> None:
+    """Sign in where the page asks for it; the page of the link has to follow."""
+    page.goto(address)
+    page.locator("input[type=password]").fill(login)
+    page.keyboard.press("Enter")
+    shown = "/v2/dashboard" if address.endswith("/") else address  # who names no page sees the first one
+    page.wait_for_url(re.compile(f".*{re.escape(shown)}.*"))
+    page.get_by_role("link", name="Deployments").first.wait_for()
+
+
+def follow_with_login(browser: Browser, address: str, user: str, password: str) -> str:
+    """Return what a page shows to who signs in; a browser that does not is asked by its own form."""
+    answer = browser.new_context().request.get(address)
+    assert answer.status == 401
+    assert answer.headers["www-authenticate"].startswith("Basic")
+    context = browser.new_context(http_credentials={"username": user, "password": password})
+    page = context.new_page()
+    opened = page.goto(address)
+    assert opened is not None
+    assert opened.ok, address
+    page.wait_for_function("document.body.innerText.length > 200")
+    page.wait_for_timeout(1_000)  # MLflow says late that it knows no such run
+    text = str(page.evaluate("document.body.innerText"))
+    context.close()
+    return text
+
+
+def follow_all(here: Endpoints, links: dict[str, str]) -> None:
+    """Follow each link in a browser of its own."""
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        for address in links.values():
+            if address.startswith(here.prefect_page):
+                page = browser.new_context().new_page()
+                follow_into_prefect(page, address, str(here.prefect_login))
+                page.context.close()
+                continue
+            login: Any = here.mlflow_login if address.startswith(here.mlflow_page) else str(here.docs_login).split(":")
+            text = follow_with_login(browser, address, *login)
+            assert text.strip(), address
+            assert not _LOST.search(text), f"{address}: {text[:500]}"
+        browser.close()
+
+
+@pytest.mark.usefixtures("here")
+def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(stocked: Shop, here: Installation) -> None:
+    found = endpoints.endpoints(Settings(var=stocked.var))
+    links = links_of(found) | {"experiment": Registry(here.endpoints.mlflow_tracking_uri).experiment_page()}
+    assert any("/v2/runs/flow-run/" in link for link in links.values())
+    assert any(link.startswith(found.docs_page) for link in links.values())
+    old = f"{found.prefect_page}/runs"
+    assert [link for link in links.values() if link.startswith(old)] == []
+    follow_all(found, links)
