@@ -79,7 +79,7 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
         named = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
         part.column("title", Choice(named.name), "uncertain: no column looks like a title")
     part.first("title", titles)
-    _categories(part, taken | part.used)
+    _categories(part, taken)
     part.first(
         "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
     )

@@ -52,6 +52,12 @@ _NO_SALE: Final = frozenset(
         "unpaid",
         "returned",
         "retourniert",
+        "annulée",
+        "annulé",
+        "annulee",
+        "anulado",
+        "cancelado",
+        "annullato",
     ]
 )
 """States of orders that are no purchase."""

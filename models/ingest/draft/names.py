@@ -17,6 +17,7 @@ _ORDER: Final = (
     "order|invoice|basket|cart|transaction|receipt|checkout|purchase|ticket|bon|bestell|bestellung|bestellungs|auftrag|"
     "auftrags|beleg|rechnung|rechnungs|commande|pedido|ordine|facture|factura|trans|sale|sales"
 )
+_REF: Final = "(id|ref|reference|no|n|nr|num|code|numero|nummer)_(de_|des_|del_|der_|of_)?"
 _TIME: Final = "timestamp|time|date|datetime|datum|zeit|zeitpunkt|zeitstempel|at|on|ts|tag|uhrzeit|fecha|data|when|am"
 _MONEY: Final = "price|preis|cost|prix|precio|prezzo|prijs|vk|vkpreis|verkaufspreis"
 _PLACES: Final = "billing|shipping|customer|contact"
@@ -27,13 +28,16 @@ ROLES: Final = MappingProxyType(
             rf"({_USER})s?|{_USER}id",
             rf"(external|our|shop)_({_USER}){_ID}",
             rf"({_PLACES})_(e_?mail)|e_?mail(_address|_adresse)?(_({_PLACES}))?|({_USER})_e_?mail|mail",
+            rf"{_REF}({_USER})s?|({_USER})_unique{_ID}",
+            rf"\w*_?({_USER})_?\w*{_ID}",
             "device_id|anonymous_id|cookie(_id)?|uid|user_pseudo_id|username|user_name",
         ),
         "item": (
             rf"({_ITEM}){_ID}",
             rf"(lineitem|line_item|item|product|variant|artikel)_(sku|{_ITEM}){_ID}?",
             rf"(?!stock)({_ITEM})|stockcode",
-            rf"(id|identifier|number|no|code)_({_ITEM})",
+            rf"{_REF}({_ITEM})s?|identifier_({_ITEM})",
+            rf"\w*_?(product|article|artikel|sku)_?\w*{_ID}",
         ),
         "title": (
             rf"({_ITEM})_?(title|name|bezeichnung|titel|label)|lineitem_name|artikelbezeichnung|artikelname|produktname",
@@ -46,21 +50,26 @@ ROLES: Final = MappingProxyType(
             rf"({_ORDER})_?({_TIME})|(ordered|purchased|bought)_({_TIME})|(invoice|purchase|order)date|bestelldatum",
             rf"created_?({_TIME})|(creation|erstell)_?({_TIME})|created|angelegt_am",
             rf"(paid|completed|processed|placed|date)_({_TIME}|created|paid)|{_TIME}",
+            rf"(date|datum|fecha|data)_(de_|des_|del_|der_|of_)?({_ORDER})|\w+_(timestamp|date|datetime|datum)",
         ),
-        "order": (rf"({_ORDER}){_ID}|({_ORDER})_(name|number)", rf"{_ORDER}|session_?id|visit_?id|session", "name"),
+        "order": (
+            rf"({_ORDER}){_ID}|({_ORDER})_(name|number)|{_REF}({_ORDER})",
+            rf"{_ORDER}|session_?id|visit_?id|session",
+            "name",
+        ),
         "line": (
-            rf"(line|position|row|lineitem|pos|zeile|{_ORDER}_item|order_line|event|transaction){_ID}",
+            rf"(line|position|row|lineitem|pos|zeile|({_ORDER})_item|order_line|event|transaction){_ID}",
             "line|pos",
         ),
         "event_id": (rf"(event|message|interaction|row|line|lineitem|line_item){_ID}", "id|uuid"),
         "quantity": (
             rf"(({_ITEM}|order|ordered|purchase)_)?(quantity|qty|menge|anzahl|stueck|stueckzahl|units|pieces)(_\w+)?",
-            "quantite|cantidad|quantita|aantal|count|number_of_items",
+            "qte|quantite|cantidad|quantita|aantal|count|number_of_items",
         ),
         "price": (
             rf"(unit|piece|einzel|stueck|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
             r"(_(eur|usd|gbp|chf|net|gross|netto|brutto))?",
-            rf"regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit))?|base_price",
+            rf"({_MONEY})_(unitaire|unitario|unit|pro_stueck|einzeln)(_\w+)?|regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit))?|base_price",
         ),
         "total": (
             r"(line|row|item|pos|position|lineitem|line_item|order_line)_?(total|amount|sum|value|revenue|subtotal)(_\w+)?",
@@ -72,7 +81,9 @@ ROLES: Final = MappingProxyType(
             r"event_?(type|name)|interaction_?type|event|action|behaviou?r(_type)?|activity|ereignis|aktion|evento",
             "type|kind|typ",
         ),
-        "status": (r"(order|payment|financial|bestell)_?status|status|state|bestellstatus|zahlungsstatus",),
+        "status": (
+            r"(order|payment|financial|bestell)_?status|status|state|statut|estado|stato|bestellstatus|zahlungsstatus",
+        ),
         "category": (
             r"(product_?|item_?|main_?|haupt)?(category|categories|kategorie|kategorien|cat|categorie|categoria)(_\w+)?",
             r"warengruppe|produktgruppe|sortiment|department|abteilung|product_(type|group)|genres?|rubrik|section",
@@ -96,7 +107,7 @@ ROLES: Final = MappingProxyType(
         "marketing": (r"(accepts_)?(email|e_?mail|sms|newsletter)?_?(marketing|newsletter|subscri\w+)(_\w+)?",),
         "consent_at": (rf"(consent|opt_?in|einwilligung)_?({_TIME})",),
         "updated_at": (rf"(updated|modified|last_?modified|changed|geaendert)(_?({_TIME}|am))?",),
-        "session": (r"(session|visit)_?(id|no|key)?",),
+        "session": (r"(user_)?(session|visit)_?(id|no|key)?",),
     }
 )
 PERSONAL: Final = re.compile(

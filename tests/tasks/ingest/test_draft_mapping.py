@@ -170,6 +170,24 @@ def test_of_many_unknown_event_types_only_the_known_ones_are_read(tmp_path: Path
     assert stated["events"]["where"] == "event in ('view')"
 
 
+def test_names_that_no_list_has_are_found_by_their_parts(tmp_path: Path) -> None:
+    header = "order_id,order_item_id,product_id,customer_unique_id,order_purchase_timestamp,price"
+    rows = [f"o{n // 2},{n % 2 + 1},p{n % 9},c{n % 40},2017-03-{n % 28 + 1:02} 10:56:33,9.90" for n in range(200)]
+    (tmp_path / "lines.csv").write_text("\n".join([header, *rows]))
+    events = tomllib.loads(draft_mapping([str(tmp_path / "lines.csv")], "shop").text)["events"]
+    assert (events["user_id"], events["occurred_at"]) == ("customer_unique_id", "order_purchase_timestamp")
+    assert events["event_id"] == ["order_id", "order_item_id"]
+
+
+def test_french_names_are_known(tmp_path: Path) -> None:
+    rows = [f"CMD{n};{n % 28 + 1:02}/03/2024;CL{n % 40};A{n % 9};2;9,50 €;Livrée" for n in range(200)]
+    header = "N° commande;Date de commande;Réf. client;Réf. article;Qté;Prix unitaire TTC;Statut"
+    (tmp_path / "commandes.csv").write_bytes("\n".join([header, *rows]).encode("cp1252"))
+    events = tomllib.loads(draft_mapping([str(tmp_path / "commandes.csv")], "shop").text)["events"]
+    assert (events["user_id"], events["session_id"], events["quantity"]) == ("Réf. client", "N° commande", "Qté")
+    assert (events["decimal"], events["currency_signs"], events["time_format"]) == (",", ["€"], "%d/%m/%Y")
+
+
 def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("mine")
     with pytest.raises(TailorbirdError, match="is there already"):
