@@ -200,18 +200,10 @@ def signing_key() -> None:
 
 
 def _lookups() -> Any:
-    """Return what reads events for single answers, None on a host that may not; few answers need its heavy imports."""
-    from sqlalchemy.exc import SQLAlchemyError
+    """Return what reads events for single answers; few answers need its heavy imports."""
+    from tasks.scoring.single_user import lookups_here
 
-    from models.errors import TailorbirdError
-    from tasks.scoring.single_user import lookups
-
-    try:
-        found = lookups()
-        found.here.engine.connect().close()
-    except (TailorbirdError, SQLAlchemyError):
-        return None
-    return found
+    return lookups_here()
 
 
 def _wait() -> None:

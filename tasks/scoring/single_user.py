@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from sqlalchemy.exc import SQLAlchemyError
 
 from infra.installation import Installation, current
+from models.errors import TailorbirdError
 from models.placement import Placement
 from models.placement_rules import EVER
 from tasks.histories import ages, due, hidden, nobody_kept
@@ -49,3 +51,13 @@ class Lookups:
 def lookups() -> Lookups:
     """Return the look-ups of this installation."""
     return Lookups(current())
+
+
+def lookups_here() -> Lookups | None:
+    """Return the look-ups, or None on a host that may not read the events."""
+    try:
+        found = lookups()
+        found.here.engine.connect().close()
+    except (TailorbirdError, SQLAlchemyError):
+        return None
+    return found
