@@ -60,16 +60,26 @@ def _summed(connection: Connection, batch_id: str, name: str) -> dict[str, int]:
 
 
 def quarantined(engine: Engine) -> list[Row]:
-    """How many rows wait in quarantine, by batch and rule; a row that broke two rules counts for both."""
-    entry = quarantine.c
-    rule = func.unnest(entry.rule_ids).label("rule_id")
-    waiting = select(entry.batch_id, rule).where(entry.replayed_at.is_(None)).subquery()
-    counted = select(waiting.c.batch_id, waiting.c.rule_id, func.count().label("rows")).group_by(
-        waiting.c.batch_id, waiting.c.rule_id
+    """Return how many rows wait in quarantine, by batch: all of them, and by rule.
+
+    A row that broke two rules counts once among the rows, and for both of its rules.
+    """
+    entry, names = quarantine.c, (ingest_batches.c.source, ingest_batches.c.dataset)
+    waits = entry.replayed_at.is_(None)
+    rule = select(entry.batch_id, func.unnest(entry.rule_ids).label("rule_id")).where(waits).subquery()
+    by_rule = select(rule.c.batch_id, rule.c.rule_id, func.count()).group_by(rule.c.batch_id, rule.c.rule_id)
+    by_batch = (
+        select(entry.batch_id, *names, func.count().label("rows"))
+        .join(ingest_batches, ingest_batches.c.batch_id == entry.batch_id)
+        .where(waits)
+        .group_by(entry.batch_id, *names)
+        .order_by(func.count().desc(), entry.batch_id)
     )
     with engine.connect() as connection:
-        found = connection.execute(counted.order_by(waiting.c.batch_id, func.count().desc()))
-        return [dict(row) for row in found.mappings()]
+        found = {row["batch_id"]: dict(row) | {"rules": {}} for row in connection.execute(by_batch).mappings()}
+        for batch_id, rule_id, count in connection.execute(by_rule.order_by(func.count().desc(), rule.c.rule_id)):
+            found[batch_id]["rules"][rule_id] = count
+    return list(found.values())
 
 
 def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[Row]:

@@ -7,6 +7,7 @@ from serving.console import line
 
 Row = Mapping[str, Any]
 _COUNTS: Final = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
+_UNSEEN: Final = {"payload_hash", "id_hash"}
 _REMOVED: Final = {
     "events_removed": "events go",
     "events_kept": "events stay, because other batches have them too",
@@ -70,3 +71,28 @@ def _made(found: Row) -> None:
         line(f"The champion, version {found['champion']}, learned from it.")
     if found["placements"]:
         line(f"Live lists made since it came in: {', '.join(found['placements'])}.")
+
+
+def waiting(rows: Sequence[Row]) -> None:
+    """Print how many rows wait, batch by batch, and how often each rule was broken."""
+    if not rows:
+        line("No row waits in quarantine.")
+        return
+    total = sum(row["rows"] for row in rows)
+    line(f"{total:,} rows wait in quarantine. A row that broke several rules counts for each of them.", "bold")
+    for row in rows:
+        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}): {row['rows']:,} rows", wrap=False)
+        for rule, count in row["rules"].items():
+            line(f"{rule}: {count:,}", indent=2)
+    line("The next command is: tailorbird quarantine show BATCH")
+
+
+def waiting_rows(rows: Sequence[Row]) -> None:
+    """Print rows that wait: their number in the file, the rules that they broke, and what they state."""
+    if not rows:
+        line("No such row waits in quarantine.")
+    for row in rows:
+        line(f"Row {row['row_number'] + 1:,}: {', '.join(row['rule_ids'])}", "bold")
+        for name, value in row["payload"].items():
+            if value is not None and name not in _UNSEEN:
+                line(f"{name}: {value}", indent=2)

@@ -223,8 +223,6 @@ def _placement(row: Mapping[str, Any]) -> str:
 
 
 _BOOKS = {
-    "quarantine": ("Rows that wait in quarantine", ("batch_id", "rule_id", "rows")),
-    "rows": ("Rows that wait in quarantine", ("row_number", "rule_ids", "payload")),
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (
@@ -234,10 +232,17 @@ _BOOKS = {
 }
 
 
+_LEDGER_SCREENS: dict[str, Callable[[Sequence[Mapping[str, Any]]], None]] = {
+    "books": ledger_screen.batches,
+    "quarantine": ledger_screen.waiting,
+    "rows": ledger_screen.waiting_rows,
+}
+
+
 def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The ledger or the quarantine."""
-    if kind == "books":
-        ledger_screen.batches(rows)
+    if kind in _LEDGER_SCREENS:
+        _LEDGER_SCREENS[kind](rows)
         return
     title, names = _BOOKS[kind]
     if rows:

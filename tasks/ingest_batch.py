@@ -13,6 +13,7 @@ from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import consent, ledger, profile, sift, updates
+from tasks.ingest.resolved import close_resolved
 from tasks.ingest.settle import settle
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
@@ -104,6 +105,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
         _forgive(here, connection, batch.batch_id)
         updates.apply(connection, batch.batch_id)
         ledger.close_batch(connection, batch.batch_id, findings, reading_notes(profiles, unread))
+        close_resolved(connection, batch)
 
 
 def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:

@@ -19,6 +19,7 @@ from models.shapes.mapping import ItemsMapping, Mapping
 from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest import statements
+from tasks.ingest.resolved import close_resolved, mark_resolved, waiting_subjects
 from tasks.ingest_batch import refuse, told
 from tasks.quality import Promises, judge, reading_notes, refusal
 from tasks.read_reference import Read, read_reference
@@ -117,6 +118,8 @@ def _take(reference: Reference, read: Read) -> None:
             traits = _trait_notes(done.accepted) if dataset == "users" else None
             notes = reading_notes([read.places.notes], read.unread)
             ledger.close_batch(connection, batch.batch_id, findings, " ".join(filter(None, [notes, traits])) or None)
+            mark_resolved(connection, batch, done.accepted[reference.key], waiting_subjects(connection, batch))
+            close_resolved(connection, batch)
             return
     refuse(reference.here, batch, findings, reason)
 

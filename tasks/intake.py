@@ -25,6 +25,7 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
 from tasks import consent, ledger, profile, sift, updates
 from tasks.ingest.repeats import keep_repeats
+from tasks.ingest.resolved import keep_waiting, mark_resolved, waiting_subjects
 from tasks.ingest.statements import PERSON
 from tasks.known_ids import ID_HASH, KnownIds, Seen
 from tasks.prepare import KEY_HASH
@@ -110,6 +111,8 @@ class Intake:
     """Users met so far, by what they had answered before this batch."""
     met: Seen = field(default_factory=Seen)
     introduced: Seen = field(default_factory=Seen)
+    waiting: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
+    """What rows of the source that wait in quarantine are about."""
     named: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
 
@@ -184,6 +187,7 @@ class Intake:
         said = [*part.updates(self), *self.newly_seen(done.accepted, again), *_persons(aside, *identified)]
         updates.stage(connection, self.batch.batch_id, chunk, said)
         keep_repeats(connection, self.batch.batch_id, chunk, self.for_lake(again))
+        mark_resolved(connection, self.batch, done.accepted[columns.EVENT_ID], self.waiting)
         new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
         counts = done.counts | {
             "read": part.read,
@@ -298,6 +302,7 @@ def forget(connection: Connection, batch_id: str) -> None:
     theirs = (users.c.batch_id == batch_id, users.c.refused_at.is_(None))
     connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(*theirs))))
     connection.execute(delete(users).where(*theirs))
+    keep_waiting(connection, batch_id)
 
 
 def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
@@ -328,6 +333,7 @@ def open_intake(
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),
+            waiting=waiting_subjects(connection, batch),
             rules=rules_of(mapping, here.key),
             confirm=confirm,
         )

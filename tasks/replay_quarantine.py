@@ -24,11 +24,15 @@ from models.shapes.unreadable import CELL, CELLS, KEYS
 from models.sql import query, texts
 from tasks import consent, ledger, sift, updates
 from tasks.defects import without_values
+from tasks.ingest import undo_events
 from tasks.ingest_batch import told
+from tasks.ingest_items import ingest_items
+from tasks.ingest_users import ingest_users
 from tasks.intake import LATE, Intake, open_intake
 from tasks.prepare import SAID, fingerprinted
 from tasks.sources.mappings import read
 
+_TABLES: Final = {"items": ingest_items, "users": ingest_users}
 _READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
     EVENTS.field(columns.OCCURRED_AT).type: datetime.fromisoformat,
     pa.float64(): float,
@@ -83,27 +87,37 @@ def _batch(here: Installation, batch_id: str) -> dict[str, Any]:
     with here.engine.connect() as connection:
         mine = ingest_batches.c.batch_id == batch_id
         row = connection.execute(select(ingest_batches).where(mine)).mappings().first()
-    if row is None or row["status"] != ledger.COMMITTED or row["dataset"] != "events":
-        raise TailorbirdError(f"There is no ingested batch of events {batch_id!r}; `tailorbird ledger` lists them.")
+    if row is None or row["status"] != ledger.COMMITTED:
+        raise TailorbirdError(f"There is no ingested batch {batch_id!r}; `tailorbird ledger` lists them.")
     return dict(row)
 
 
-@task(description="Try the quarantined events of a batch again.")
+@task(description="Try the quarantined rows of a batch again.")
 @without_values
 def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict[str, Any]:
     """Let a batch's quarantined events through that keep the rules now; returns its line in the ledger.
 
     What moves is taken off `quarantined` and added to `accepted` (or to `duplicate`, when the lake has it by now), so
     the ledger adds up as before. Events of who has withdrawn or is suppressed stay where they are.
+
+    A table of items or users is read from its file again, by the mapping as it is now: what keeps the rules now comes
+    in as another batch, and resolves the rows of this one.
     """
     here = current()
     known = _batch(here, batch_id)
     asked = known["request"]
+    if known["dataset"] in _TABLES:
+        again = _TABLES[known["dataset"]]
+        return again.fn(asked.get("mapping", known["source"]), known["location"], asked.get("overrides"))
     mapping = read(asked.get("mapping", known["source"]), asked.get("overrides"))
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
     with ledger.hold(here.engine, batch_id), ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+        with here.engine.connect() as connection:
+            undoing = ledger.undoing(connection)
+        for other in undoing:
+            undo_events.finish(here, other)
         _replay(open_intake(here, mapping, batch, confirm))
     return told(here, batch_id)
 
@@ -137,7 +151,7 @@ def _replay(intake: Intake) -> None:
         updates.stage(connection, batch_id, chunk, intake.newly_seen(passed))
         updates.apply(connection, batch_id)
         mine = (quarantine.c.batch_id == batch_id, quarantine.c.row_number.in_(_numbers(passed).to_pylist()))
-        connection.execute(update(quarantine).where(*mine).values(replayed_at=func.now()))
+        connection.execute(update(quarantine).where(*mine).values(replayed_at=func.now(), outcome="replayed"))
         ledger.close_batch(connection, batch_id, None)
 
 

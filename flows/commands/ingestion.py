@@ -1,5 +1,6 @@
 """What comes in: sources, the ledger of their rows, and the quarantine."""
 
+from getpass import getuser
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,8 +70,28 @@ def quarantine_replay(
     accept_unknown_items: Annotated[bool, typer.Option(help="Take events on items that no catalogue names.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Try the quarantined events of a batch again, after a rule or the catalogue was mended."""
+    """Try the quarantined rows of a batch again, after a rule, the mapping or the catalogue was corrected.
+
+    Rows of items and users are read from their file again.
+    """
     running.finish("ledger", [running.flow("replay")(batch, accept_unknown_items)], as_json)
+
+
+@quarantine.command("dismiss")
+def quarantine_dismiss(
+    batch: str,
+    reason: Annotated[str, typer.Option(help="Why; it is written down.")],
+    rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
+    row: Annotated[list[int] | None, typer.Option(min=1, help="Only this row, as `show` numbers it.")] = None,
+    actor: Annotated[str | None, typer.Option(help="Who dismisses; by default the user of this machine.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Let rows of a batch wait no more, because nobody will correct them."""
+    from tasks.ingest.dismiss import dismiss
+
+    rows = [number - 1 for number in row or []]
+    done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, rows)
+    running.finish("dismissed", done, as_json)
 
 
 def _request(mapping: str, paths: list[str], said: dict[str, str]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import ledger, profile, sift, updates
 from tasks.ingest import shared_triage
+from tasks.ingest.resolved import close_resolved
 from tasks.ingest.settle import settle
 from tasks.ingest.shared_verdicts import Candidate, judge_together
 from tasks.intake import Intake, Part, forget, open_intake
@@ -159,3 +160,4 @@ def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Fin
         for one, findings in zip(recorded, verdicts, strict=False):
             updates.apply(connection, one.batch.batch_id)
             ledger.close_batch(connection, one.batch.batch_id, findings, one.notes)
+            close_resolved(connection, one.batch)

@@ -89,7 +89,7 @@ def test_of_who_withdrew_consent_nothing_moves(installation: Installation, entry
 
 
 def test_a_batch_that_is_not_there_is_named(installation: Installation) -> None:  # noqa: ARG001
-    with pytest.raises(TailorbirdError, match="There is no ingested batch of events 'nix'"):
+    with pytest.raises(TailorbirdError, match="There is no ingested batch 'nix'"):
         replay_quarantine.fn("nix")
 
 

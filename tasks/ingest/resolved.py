@@ -1,0 +1,73 @@
+"""Lets rows leave quarantine that a later batch of the same source has brought without a fault.
+
+While such a batch comes in its rows are only marked: if it is refused, nothing has changed.
+"""
+
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, text
+
+from models.sql import query
+from tasks import ledger
+
+_SAME: Final = """
+    batch.batch_id = quarantine.batch_id AND batch.source = :source AND batch.dataset = :dataset
+    AND quarantine.replayed_at IS NULL AND quarantine.batch_id <> :batch_id"""
+_WAITING: Final = f"""
+    SELECT DISTINCT encode(subject, 'hex') FROM quarantine, ingest_batches AS batch
+    WHERE {_SAME} AND subject IS NOT NULL"""
+_MARKED: Final = f"""
+    UPDATE quarantine SET resolved_by = :batch_id FROM ingest_batches AS batch
+    WHERE {_SAME} AND encode(subject, 'hex') = ANY(:subjects)"""
+# The same file, or the file that replaced it: it has as many rows, and the events of before once more.
+_EARLIER: Final = """
+    SELECT batch.batch_id FROM ingest_batches AS batch JOIN ingest_batches AS mine ON mine.batch_id = :batch_id
+        AND mine.source = batch.source AND mine.dataset = batch.dataset AND mine.read = batch.read
+    WHERE batch.batch_id <> :batch_id AND batch.status = 'committed' AND batch.quarantined > 0
+        AND (starts_with(batch.batch_id, :same_file) OR batch.location = mine.location
+            AND (batch.dataset <> 'events' OR 2 * (mine.duplicate + mine.routed) >= batch.accepted + batch.routed))"""
+_SAME_FILE: Final = """
+    UPDATE quarantine SET resolved_by = :batch_id WHERE batch_id = ANY(:earlier) AND replayed_at IS NULL
+        AND NOT EXISTS (SELECT FROM quarantine AS bad
+            WHERE bad.batch_id = :batch_id AND bad.row_number = quarantine.row_number)
+        AND NOT EXISTS (SELECT FROM quarantine_repeats AS bad
+            WHERE bad.batch_id = :batch_id AND bad.row_number = quarantine.row_number)"""
+_CLOSED: Final = """
+    UPDATE quarantine SET replayed_at = now(), outcome = 'resolved'
+    WHERE resolved_by = :batch_id AND replayed_at IS NULL"""
+_KEPT: Final = "UPDATE quarantine SET resolved_by = NULL WHERE resolved_by = :batch_id AND replayed_at IS NULL"
+
+
+def waiting_subjects(connection: Connection, batch: ledger.Batch) -> pa.Array:
+    """Return what the waiting rows of a batch's source are about, for `mark_resolved`."""
+    mine = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
+    return pa.array(connection.execute(text(_WAITING), mine).scalars(), pa.string())
+
+
+def mark_resolved(connection: Connection, batch: ledger.Batch, keys: pa.ChunkedArray, waiting: pa.Array) -> None:
+    """Mark the waiting rows of the same source whose event, item or user is among the accepted `keys`."""
+    if not len(waiting) or not len(keys):
+        return
+    statement = "SELECT DISTINCT subject FROM waiting JOIN accepted ON left(sha256(key), 32) = subject"
+    found = query(statement, waiting=pa.table({"subject": waiting}), accepted=pa.table({"key": keys}))
+    if subjects := found["subject"].to_pylist():
+        mine = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
+        connection.execute(text(_MARKED), mine | {"subjects": subjects})
+
+
+def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
+    """Let the marked rows leave, and those of the same file that this batch has read without a fault."""
+    # A batch is named by its source, data set, content and mapping.
+    prefix = f"{batch.source}-{batch.dataset}-"
+    content = batch.batch_id.removeprefix(prefix).partition("-")[0]
+    mine = {"batch_id": batch.batch_id}
+    earlier = list(connection.execute(text(_EARLIER), mine | {"same_file": f"{prefix}{content}-"}).scalars())
+    if earlier:
+        connection.execute(text(_SAME_FILE), mine | {"earlier": earlier})
+    connection.execute(text(_CLOSED), mine)
+
+
+def keep_waiting(connection: Connection, batch_id: str) -> None:
+    """Let the rows wait on that a batch would have resolved that is refused or begins again."""
+    connection.execute(text(_KEPT), {"batch_id": batch_id})

@@ -1,0 +1,78 @@
+"""The ledger and the quarantine are readable at 80 columns."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from serving import screen
+
+BATCH: dict[str, Any] = {
+    "batch_id": "complete_journey-events-55fef37fcd80-04df8fe6",
+    "source": "complete_journey",
+    "dataset": "events",
+    "status": "committed",
+    "started_at": datetime(2026, 3, 1, 8, 30, tzinfo=UTC),
+    "read": 1_240_000,
+    "accepted": 1_200_000,
+    "quarantined": 30_000,
+    "duplicate": 10_000,
+    "suppressed": 0,
+    "routed": 0,
+    "late": 12,
+    "detail": "Undone by ann: it was another shop's file. The same file can be ingested again, as often as you like.",
+}
+
+
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.console._WIDTH", 80)
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.books("books", [BATCH])
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed"
+    assert lines[1].strip() == BATCH["batch_id"]
+    shown = " ".join(" ".join(lines[2:4]).split())
+    assert shown == "1,240,000 read = 1,200,000 accepted + 30,000 quarantined + 10,000 duplicate; 12 late"
+
+
+def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.books("books", [])
+    assert "tailorbird ingest" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("narrow")
+def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {name: BATCH[name] for name in ("batch_id", "source", "dataset")}
+    screen.books("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
+    shown = capsys.readouterr().out
+    assert "2 rows wait in quarantine" in shown
+    assert "item_id_missing: 2" in shown
+
+
+def test_what_a_row_states_is_shown_one_value_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
+    screen.books("rows", [{"row_number": 2, "rule_ids": ["quantity_not_positive"], "payload": payload}])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0"]
+
+
+def test_an_undo_names_what_was_made_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = {"events_removed": 12, "events_kept": 0, "items_removed": 3, "items_changed": 1, "users_removed": 0}
+    counts |= {"users_changed": 0, "quarantined_removed": 0, "refusals_kept": 2}
+    found = {
+        "batches": [BATCH | counts],
+        "datasets": ["v3-20240601-ab"],
+        "champion": 2,
+        "placements": ["home"],
+        "next": ['tailorbird rollback model --reason "…"', "tailorbird features"],
+    }
+    screen.result("undo", found)
+    shown = capsys.readouterr().out
+    for words in ("12 events go", "2 refusals of consent stay", "v3-20240601-ab", "version 2", "home"):
+        assert words in shown
+    assert 'The next command is: tailorbird rollback model --reason "…"' in shown

@@ -1,0 +1,136 @@
+"""Rows leave quarantine once they came in, or once somebody dismissed them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from serving import books
+from tasks.ingest.dismiss import dismiss
+from tasks.ingest.undo import undo_batches
+from tasks.ingest_events import ingest_events
+from tasks.ingest_items import ingest_items
+from tasks.replay_quarantine import replay_quarantine
+
+_MAPPING = """
+consent = "given"
+consent_note = "by the terms of the shop"
+
+[events]
+file = "orders.csv"
+event_id = "order"
+user_id = "user"
+item_id = "item"
+event_type = "kind"
+occurred_at = "at"
+{more}
+
+[items]
+file = "items.csv"
+item_id = "item"
+title = "title"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path, 0)
+    (tmp_path / "items.csv").write_text("item,title\ncup,Cup\npan,Pan\n")
+    return tmp_path
+
+
+def write(folder: Path, third: int, more: str = 'quantity = "amount"') -> None:
+    rows = [f"o{n},user{n},cup,purchase,2024-06-{n % 28 + 1:02}T10:00:00Z,1" for n in range(400)]
+    rows[2] = f"{rows[2][:-1]}{third}"
+    (folder / "orders.csv").write_text("\n".join(["order,user,item,kind,at,amount", *rows]) + "\n")
+    (folder / "shop.toml").write_text(_MAPPING.format(more=more))
+
+
+def ingest(folder: Path) -> dict[str, Any]:
+    entry: dict[str, Any] = ingest_events.fn(str(folder / "shop.toml"), str(folder / "orders.csv"))
+    return entry
+
+
+@pytest.fixture
+def waiting(installation: Installation, folder: Path) -> dict[str, Any]:
+    """The ledger's line of a file one of whose rows has a quantity of 0."""
+    ingest_items.fn(str(folder / "shop.toml"), str(folder / "items.csv"))
+    line = ingest(folder)
+    assert line["quarantined"] == 1, line
+    [row] = books.quarantined(installation.engine)
+    assert (row["batch_id"], row["rows"], row["rules"]) == (line["batch_id"], 1, {"quantity_not_positive": 1})
+    return line
+
+
+def test_a_corrected_file_resolves_the_row(
+    installation: Installation,
+    folder: Path,
+    waiting: dict[str, Any],  # noqa: ARG001
+) -> None:
+    write(folder, 1)
+    assert ingest(folder)["accepted"] == 1
+    assert books.quarantined(installation.engine) == []
+
+
+def test_a_corrected_mapping_resolves_the_row(
+    installation: Installation,
+    folder: Path,
+    waiting: dict[str, Any],  # noqa: ARG001
+) -> None:
+    write(folder, 0, 'quantity = { expr = "if(number(amount) = 0, 1, number(amount))" }')
+    assert ingest(folder)["accepted"] == 1
+    assert books.quarantined(installation.engine) == []
+
+
+def test_the_row_waits_again_after_the_corrected_file_is_undone(
+    installation: Installation, folder: Path, waiting: dict[str, Any]
+) -> None:
+    write(folder, 1)
+    corrected = ingest(folder)
+    undo_batches.fn([corrected["batch_id"]], None, "ann", "a test")
+    [row] = books.quarantined(installation.engine)
+    assert (row["batch_id"], row["rows"]) == (waiting["batch_id"], 1)
+
+
+def test_a_file_that_is_still_wrong_resolves_nothing(
+    installation: Installation, folder: Path, waiting: dict[str, Any]
+) -> None:
+    write(folder, 0, 'quantity = "amount"\nsession_id = "order"')
+    ingest(folder)
+    assert sum(row["rows"] for row in books.quarantined(installation.engine)) >= 1
+    assert waiting["batch_id"] in {row["batch_id"] for row in books.quarantined(installation.engine)}
+
+
+def test_a_dismissed_row_waits_no_more_and_the_reason_is_kept(
+    installation: Installation, waiting: dict[str, Any]
+) -> None:
+    batch = waiting["batch_id"]
+    assert dismiss(installation.engine, batch, "ann", "a test order", rule="no_such_rule")["dismissed"] == 0
+    done = dismiss(installation.engine, batch, "ann", "a test order")
+    assert done == {"batch_id": batch, "dismissed": 1, "waiting": 0}
+    assert books.quarantined(installation.engine) == []
+    with installation.engine.connect() as connection:
+        [entry] = connection.execute(text("SELECT action, subject, actor, reason FROM audit_log")).all()
+    assert tuple(entry) == ("dismiss", batch, "ann", "a test order")
+
+
+def test_a_row_is_not_dismissed_without_a_reason(installation: Installation, waiting: dict[str, Any]) -> None:
+    with pytest.raises(TailorbirdError, match="--reason"):
+        dismiss(installation.engine, waiting["batch_id"], "ann", " ")
+
+
+def test_rows_of_items_are_replayed_from_their_file(installation: Installation, folder: Path) -> None:
+    mapping, more = folder / "shop.toml", "".join(f"item{n},Item {n}\n" for n in range(400))
+    (folder / "items.csv").write_text(f"item,title\n{more},Lid\n")
+    line = ingest_items.fn(str(mapping), str(folder / "items.csv"))
+    assert line["quarantined"] == 1
+    assert replay_quarantine.fn(line["batch_id"])["status"] == "unchanged"
+    mapping.write_text(
+        mapping.read_text().replace('item_id = "item"\ntitle', 'item_id = { expr = "lower(title)" }\ntitle')
+    )
+    again = replay_quarantine.fn(line["batch_id"])
+    assert (again["quarantined"], again["routed"]) == (0, 401)
+    assert books.quarantined(installation.engine) == []
