@@ -98,8 +98,9 @@ def test_the_row_waits_again_after_the_corrected_file_is_undone(
 def test_a_file_that_is_still_wrong_resolves_nothing(
     installation: Installation, folder: Path, waiting: dict[str, Any]
 ) -> None:
-    write(folder, 0, 'quantity = "amount"\nsession_id = "order"')
-    ingest(folder)
+    mapping = folder / "shop.toml"
+    mapping.write_text(mapping.read_text().replace("by the terms of the shop", "by the newest terms"))
+    assert ingest(folder)["duplicate"] == 400
     assert sum(row["rows"] for row in books.quarantined(installation.engine)) >= 1
     assert waiting["batch_id"] in {row["batch_id"] for row in books.quarantined(installation.engine)}
 
