@@ -1,6 +1,7 @@
 """Lists about items, for their own pages: what is like an item, and what goes well with it."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -68,7 +69,9 @@ def item_lists(here: Installation, name: str, placement: Placement) -> Work:
 
 
 def _data(here: Installation, version: str) -> TrainingData:
-    return open_dataset(version).training_data(manifest_of(here, version)["as_of"])
+    """Worked out once for all placements of a run."""
+    dataset, cut = open_dataset(version), manifest_of(here, version)["as_of"]
+    return dataset.once(("known at", cut), partial(dataset.training_data, cut))
 
 
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
