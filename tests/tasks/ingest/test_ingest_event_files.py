@@ -9,6 +9,7 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from infra.installation import Installation
+from infra.ledger_schema import ingest_applications, ingest_repeats, ingest_statements
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
 from tasks.ingest import file_groups
 from tasks.ingest import ingest_event_files as steps
@@ -118,6 +119,9 @@ def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Inst
             (quarantine, ["batch_id", "row_number", "rule_ids"]),
             (users, ["user_key", "batch_id"]),
             (identities, ["user_id"]),
+            (ingest_repeats, ["batch_id", "chunk"]),
+            (ingest_applications, ["batch_id"]),
+            (ingest_statements, ["chunk", "kind", "key"]),
         ]
         return [lake(installation), *(stored(installation, table, *names) for table, names in tables)]
 
