@@ -44,6 +44,8 @@ def _source(value: Any, kind: Kind, *, named: bool = False) -> str | Expression:
 
 
 def _sources(value: Any) -> str | Expression | list[str | Expression]:
+    if value == []:
+        raise ValueError("the list is empty; name a column")
     return [_source(one, "text") for one in value] if isinstance(value, list) else _source(value, "text")
 
 

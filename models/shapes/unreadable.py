@@ -23,6 +23,9 @@ _LONGEST: Final = 40
 _MOST_DIGITS: Final = 7
 """A number of more digits without a decimal part may be a phone number or the id of a person."""
 _NUMBER: Final = re.compile(rf"[+-]?\d[\d.,'\u2019{SPACES}]*")
+_WRITTEN: Final = re.compile(
+    rf"[+-]?(?:\d{{1,3}}(?P<group>[.,'\u2019{SPACES}])\d{{3}}(?:(?P=group)\d{{3}})*|\d+)(?:(?P<decimal>[.,])\d{{1,6}})?"
+)
 _DATE: Final = re.compile(
     r"(?:\d{1,2}([./-])\d{1,2}\1(?:\d{4}|\d{2})|\d{4}([./-])\d{1,2}\2\d{1,2})"
     r"(?:[ T,]+\d{1,2}[:.]\d{1,2}(?:[:.]\d{1,2}(?:[.,]\d{1,9})?)?)?(?: ?[APap][Mm])?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
@@ -135,19 +138,22 @@ def _is_date(value: str) -> bool:
 
 
 def _is_amount(value: str) -> bool:
-    """Whether it is a number with a sign of currency or of groups, and no bare row of digits."""
+    """Whether it is a number with a decimal sign, groups or a currency, and no bare row of digits."""
     found = _NUMBER.search(value)
     if found is None:
         return False
     number = found[0].strip(SPACES)
-    around = [part.strip(SPACES + "+-") for part in value.split(number, 1)]
-    named = [part for part in around if part]
-    digits = sum(sign.isdigit() for sign in number)
-    if any(part.upper() not in CODES and part.upper() not in NAMES for part in named):
+    written = _WRITTEN.fullmatch(number)
+    named = [part for part in (side.strip(SPACES + "+-") for side in value.split(number, 1)) if part]
+    if written is None or any(part.upper() not in CODES and part.upper() not in NAMES for part in named):
         return False
-    decimal = re.search(r"[.,]\d{1,2}$", number) is not None
-    separators = {sign for sign in number if not sign.isdigit() and sign not in "+-"}
-    return bool(named or separators) and len(separators) <= 2 and digits <= (12 if decimal else _MOST_DIGITS)
+    group, decimal = written["group"], written["decimal"]
+    digits = sum(sign.isdigit() for sign in number)
+    return (
+        bool(named or group or decimal)
+        and (group is None or group != decimal)
+        and digits <= (12 if decimal else _MOST_DIGITS)
+    )
 
 
 def _shape(sign: str) -> str:

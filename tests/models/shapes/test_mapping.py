@@ -128,3 +128,31 @@ def test_a_mapping_may_read_events_alone_and_then_takes_items_that_nobody_has_na
     assert not parse({"events": CONTENT["events"], "unknown_items": "quarantine"}, "mine").accepts_unknown_items
     assert not parse(CONTENT, "mine").accepts_unknown_items
     assert parse(CONTENT | {"unknown_items": "accept"}, "mine").accepts_unknown_items
+
+
+@pytest.mark.parametrize(
+    ("part", "keys", "fault"),
+    [
+        ("events", {"thousands": ",", "decimal": ","}, "thousands and decimal are both ','"),
+        ("events", {"encoding": "klingon"}, "there is no encoding 'klingon'"),
+        ("events", {"required": ["quantity"]}, "required names 'quantity', which no column is read for"),
+        ("events", {"quantity": "q", "required": ["quantity"], "fill": {"quantity": 1}}, "filled and required"),
+        ("events", {"item_id": []}, "the list is empty; name a column"),
+        ("items", {"available_words": {"da": True}}, "name that column as available"),
+        ("items", {"category": ["a", "b"], "category_separator": ">"}, "splits one column"),
+        ("items", {"currency": "c", "constants": {"currency": "EUR"}}, "currency is given twice"),
+    ],
+)
+def test_keys_that_contradict_each_other_are_named(part: str, keys: dict[str, Any], fault: str) -> None:
+    sound = {
+        "events": {"user_id": "u", "item_id": "i", "occurred_at": "t", "constants": {"event_type": "view"}},
+        "items": {"item_id": "i", "title": "n"},
+    }
+    with pytest.raises(MappingError, match=fault):
+        parse({"consent": "opt-out", part: {"file": "f", **sound[part], **keys}}, "shop")
+
+
+def test_a_single_category_needs_no_list() -> None:
+    found = parse({"items": {"file": "f", "item_id": "i", "title": "n", "category": "path"}}, "shop")
+    assert found.items is not None
+    assert found.items.category == ["path"]
