@@ -45,7 +45,8 @@ def demo(
     train(version, models)
     result = review(version, models)
     if approve and result["status"] == WAITS:
-        decide("approve", "demo --approve", "approved by the demo's flag, not by a person", result["model_version"])
+        reason = "approved by the demo's flag, not by a person"
+        result |= decide("approve", "demo --approve", reason, result["model_version"])
         result["status"] = "approved"
     batches = [] if result["status"] in UNDECIDED else score()
     tell_story(Story(ledger, dataset, found, result, batches))

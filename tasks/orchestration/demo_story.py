@@ -60,8 +60,9 @@ def markdown(here: Installation, story: Story) -> str:
 def _verdict(story: Story) -> str:
     review = story.review
     best = max(review["ladder"], key=lambda row: row[METRIC] or 0)["model"]
-    lists = f"Lists are live for {len(story.batches)} placements." if story.batches else "No lists were published."
-    said = f"Version {review['model_version']}: {review['status']}. {best} has the highest NDCG@10. {lists}"
+    names = ", ".join(str(batch["placement"]) for batch in story.batches)
+    lists = f"Lists are live: {names}." if names else "No lists were published."
+    said = f"Version {review['model_version']}: {review['status']}. {best} is best by NDCG. {lists}"
     return f"**{for_markdown(said)}**"
 
 
@@ -99,7 +100,8 @@ def _review(registry: Registry, review: Row) -> str:
     links = [f"[the model version]({page})"]
     links += [f"[the report for reviewers]({review['report']})"] if review.get("report") else []
     who = f" {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}" if review.get("reviewer") else ""
-    return f"Checks of the gate: {counts or 'none'}.{who}\n\nSee {', '.join(links)}."
+    checks = f"Checks of the gate: {counts}.{who}" if counts else "Nothing is better than the champion."
+    return f"{checks}\n\nSee {', '.join(links)}."
 
 
 def _table(rows: Sequence[Row]) -> str:
