@@ -130,7 +130,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     announce(registry, review)
     status = _status(review, holder, here.settings.review)
     if status == REFUSED:
-        _alert(here, review, report)
+        _alert(here, review, report, holder)
     return {**review, "status": status, "ladder": rows, "report": report}
 
 
@@ -143,10 +143,11 @@ def register_once(here: Installation, registry: Registry, run_id: str, tags: Map
         return registry.register(run_id, tags)
 
 
-def _alert(here: Installation, review: Review, report: str) -> None:
+def _alert(here: Installation, review: Review, report: str, holder: Champion | None) -> None:
     failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
     version = review["model_version"]
-    said = {"reason": f"Version {version} was refused by the gate: {failed}. The champion stays.", "page": report}
+    stays = "The champion stays." if holder else "No model answers yet."
+    said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
     events.tell(here.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
 
 
