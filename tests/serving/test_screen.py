@@ -1,6 +1,7 @@
 import io
 import re
 import sys
+from datetime import UTC, datetime
 
 import pytest
 
@@ -30,9 +31,13 @@ PRODUCED = {
         {"services": {"postgres": True, HOSTILE: False}, "ledger": {HOSTILE: HOSTILE}, "champion": None}
         | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
     ),
-    "ledger": lambda: screen.books("books", [BATCH]),
+    "ledger": lambda: screen.books(
+        "books", [BATCH | {"source": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
+    ),
     "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | {"location": HOSTILE, "rules": {HOSTILE: 1}}),
-    "quarantine show": lambda: screen.books("rows", [{"row_number": 1, "payload": {"item_id": HOSTILE}}]),
+    "quarantine show": lambda: screen.books(
+        "rows", [{"row_number": 1, "rule_ids": [HOSTILE], "payload": {"item_id": HOSTILE}}]
+    ),
     "schedules list": lambda: screen.books("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
     "ingest": lambda: screen.result("ledger", [BATCH | {"file": HOSTILE}, BATCH | {"file": HOSTILE}]),
     "score": lambda: screen.result(
