@@ -1,6 +1,6 @@
 """Where things stand: the ledger's sums, champion and challenger, the live batch."""
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, func, select, text
 
@@ -36,9 +36,13 @@ def _placements(connection: Connection) -> list[dict[str, Any]]:
     return rows
 
 
+_UNDONE: Final = "undone"
+"""The status of batches of which nothing is left."""
+
+
 def _ledger(connection: Connection) -> dict[str, int]:
     sums = (func.coalesce(func.sum(ingest_batches.c[name]), 0).label(name) for name in LEDGER)
-    row = connection.execute(select(*sums)).mappings().one()
+    row = connection.execute(select(*sums).where(ingest_batches.c.status != _UNDONE)).mappings().one()
     return {name: int(row[name]) for name in LEDGER}
 
 

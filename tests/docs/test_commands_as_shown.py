@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,35 +9,15 @@ import pytest
 import typer
 
 from flows.__main__ import app
+from tests.docs.shown import commands_of
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`tailorbird ([a-z][^`]*)`")
 _PLACEHOLDER = re.compile(r"[\[\]…|]|\b[A-Z]{3,}\b")
 
 
-def blocks(page: Path) -> Iterator[str]:
-    """Yield the commands of a page's shell blocks, each as it would be typed."""
-    for block in _BLOCK.findall(page.read_text()):
-        lines = block.replace("\\\n", " ")
-        whole = re.sub(r'"[^"]*"', lambda quoted: quoted.group().replace("\n", " "), lines)
-        for line in whole.splitlines():
-            words = shlex.split(line, comments=True)
-            yield from (" ".join(shlex.quote(word) for word in part) for part in _parts(words) if part)
-
-
-def _parts(words: list[str]) -> Iterator[list[str]]:
-    """Split a line at `&&`; yield what follows `tailorbird` in each part that begins with it."""
-    start = 0
-    for end in [at for at, word in enumerate(words) if word == "&&"] + [len(words)]:
-        part = words[start:end]
-        if part and part[0] == "tailorbird":
-            yield part[1:]
-        start = end + 1
-
-
-BLOCKS = [pytest.param(text, id=f"{page.name}: {text[:60]}") for page in PAGES for text in blocks(page)]
+BLOCKS = [pytest.param(text, id=f"{page.name}: {text[:60]}") for page in PAGES for text in commands_of(page)]
 INLINE = sorted({(page.name, text) for page in PAGES for text in _INLINE.findall(page.read_text())})
 
 

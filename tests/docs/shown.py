@@ -1,0 +1,30 @@
+"""The commands that pages show in their shell blocks, each as it would be typed."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+_BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def commands_of(page: Path, heading: str = "") -> Iterator[str]:
+    """Yield the arguments of `tailorbird` in a page's shell blocks, of the section under `heading` if one is given."""
+    text = page.read_text()
+    section = text.split(f"\n{heading}\n", 1)[1].split("\n## ", 1)[0] if heading else text
+    for block in _BLOCK.findall(section):
+        lines = block.replace("\\\n", " ")
+        whole = re.sub(r'"[^"]*"', lambda quoted: quoted.group().replace("\n", " "), lines)
+        for line in whole.splitlines():
+            words = shlex.split(line, comments=True)
+            yield from (" ".join(shlex.quote(word) for word in part) for part in _parts(words) if part)
+
+
+def _parts(words: list[str]) -> Iterator[list[str]]:
+    """Split a line at `&&`; yield what follows `tailorbird` in each part that begins with it."""
+    start = 0
+    for end in [at for at, word in enumerate(words) if word == "&&"] + [len(words)]:
+        part = words[start:end]
+        if part and part[0] == "tailorbird":
+            yield part[1:]
+        start = end + 1

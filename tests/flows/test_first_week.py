@@ -1,0 +1,166 @@
+"""A shop's first week: an empty folder, three dirty CSV files, and the commands of the README as they stand there.
+
+The tests are the days of the week in order; each goes on where the one before stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from infra.calls import ask
+from infra.deployments import authorization
+from infra.endpoints import endpoints
+from infra.settings import Settings
+from tests.docs.shown import commands_of
+from tests.flows.conftest import Shop
+from tests.flows.csv_shop import CsvShop, made
+from tests.flows.forked import Commands
+
+README: Final = Path(__file__).parents[2] / "README.md"
+SHORTER: Final = {"search": ["--trials", "1"]}
+"""What is added to the README's commands, so that the week takes minutes."""
+_ONE_THREAD: Final = {"OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class NewShop(Shop):
+    """An installation whose only settings are in its folder's tailorbird.toml."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a fresh shell."""
+        ours = ("TAILORBIRD_", "PREFECT_", "MLFLOW_")
+        return {name: value for name, value in os.environ.items() if not name.startswith(ours)} | _ONE_THREAD
+
+    @cached_property
+    def _commands(self) -> Commands:
+        return Commands(self.environment | {"TAILORBIRD_VAR": str(self.var)})
+
+    def port_settings(self) -> str:
+        """Return the ports of this test session as lines of a settings file."""
+        names = ("postgres", "prefect", "mlflow", "docs")
+        return "".join(f"{name}_port = {self.ports + place}\n" for place, name in enumerate(names))
+
+
+@dataclass(frozen=True)
+class Week:
+    """The shop's folder, its files, and what a person types there."""
+
+    shop: NewShop
+    folder: Path
+    files: CsvShop
+
+    @cached_property
+    def shown(self) -> list[list[str]]:
+        """Return the commands that the README shows for data of one's own, in its order."""
+        return [shlex.split(line) for line in commands_of(README, "## Your own data")]
+
+    def type(self, *names: str) -> str:
+        """Type the README's commands of these names, as they stand there; returns what they print."""
+        chosen = [words for words in self.shown if words[0] in names]
+        assert {words[0] for words in chosen} == set(names)
+        return "".join(self.shop.run(*words, *SHORTER.get(words[0], [])) for words in chosen)
+
+    def nightly(self, deployment: str) -> None:
+        """Start a deployment as its schedule does, and wait for its end."""
+        settings = Settings(var=self.folder / "var")
+        here = endpoints(settings)
+        headers, api = authorization(here.environment), here.prefect_api_url.rstrip("/")
+        found = ask("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
+        run = ask("POST", f"{api}/deployments/{found['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}})
+        deadline = time.monotonic() + 300
+        while (state := ask("GET", f"{api}/flow_runs/{run['id']}", headers)["state"])["type"] != "COMPLETED":
+            assert state["type"] in {"SCHEDULED", "PENDING", "RUNNING"}, state
+            assert time.monotonic() < deadline, state
+            time.sleep(0.5)
+
+    def items_of(self, user: str) -> list[str]:
+        """Return the items of a user's list on the home page."""
+        return [row["item_id"] for row in self.shop.json("recommend", user)]
+
+    def ledger(self) -> dict[str, int]:
+        """Return the sums of the ledger; they add up."""
+        sums: dict[str, int] = self.shop.json("status")["ledger"]
+        parts = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
+        assert sums["read"] == sum(sums[part] for part in parts)
+        return sums
+
+
+@pytest.fixture(scope="module")
+def week(another: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Week]:
+    """An empty folder with the first months of the shop's export beside it; everything is stopped at the end."""
+    folder = tmp_path_factory.mktemp("first-week")
+    files = made(240, 260, seed=2027)
+    files.write(folder, files.months[6])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        week = Week(NewShop(folder / "var", folder, another.ports), folder, files)
+        yield week
+        week.shop.run("down")
+
+
+def test_a_first_mapping_and_a_settings_file_are_written_from_the_files(week: Week) -> None:
+    week.type("init")
+    with (week.folder / "tailorbird.toml").open("a") as settings:
+        settings.write(week.shop.port_settings())
+    assert (week.folder / "my_shop.toml").exists()
+
+
+def test_the_check_reads_the_files_and_stores_nothing(week: Week) -> None:
+    printed = week.type("check")
+    assert "tailorbird ingest my_shop.toml" in printed
+    assert not (week.folder / "var").exists()
+
+
+def test_the_first_months_come_in_and_every_row_is_accounted_for(week: Week) -> None:
+    week.type("up", "ingest")
+    assert week.ledger()["accepted"] > 5_000
+
+
+def test_the_first_data_set_and_models_lead_to_a_review(week: Week) -> None:
+    week.type("features")
+
+
+def test_growing_data_are_learned_from_and_the_best_model_is_promoted(week: Week) -> None:
+    week.files.write(week.folder)
+    week.type("ingest")
+    week.type("features", "search", "train", "review")
+    week.type("decide", "score")
+    assert week.shop.json("status")["champion"]
+
+
+def test_a_changed_rule_holds_in_the_run_of_the_night(week: Week) -> None:
+    user = week.files.regular
+    unwanted = week.items_of(user)[0]
+    rules = week.folder / "placements.toml"
+    rules.write_text(f'[home]\nk = 10\nrules.exclude = {{ items = ["{unwanted}"] }}\n')
+    with (week.folder / "tailorbird.toml").open("a") as settings:
+        settings.write('placements = "placements.toml"\n')
+    week.shop.run("up")
+    week.nightly("score")
+    shown = week.items_of(user)
+    assert unwanted not in shown
+    assert len(shown) == 10
+
+
+def test_a_rollback_shows_the_lists_of_the_evening_again(week: Week) -> None:
+    week.shop.run("rollback", "recommendations", "home", "--reason", "the new rule was a mistake")
+    assert len(week.items_of(week.files.regular)) == 20
+
+
+def test_an_undo_takes_out_what_the_source_brought_and_the_same_files_come_in_again(week: Week) -> None:
+    before = week.ledger()["accepted"]
+    printed = week.shop.run("ledger", "undo", "--source", "my_shop", "--reason", "a trial", "--yes")
+    assert "tailorbird features" in printed
+    assert week.ledger()["accepted"] == 0
+    week.type("ingest")
+    assert week.ledger()["accepted"] == before
