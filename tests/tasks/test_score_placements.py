@@ -180,13 +180,13 @@ def test_another_placement_keeps_its_lists(stage: Any) -> None:
     assert {len(entries) for entries in lists(stage, "email").values()} == {8}
 
 
-@pytest.mark.usefixtures("stage")
-def test_an_unknown_placement_is_refused_with_the_names_there_are() -> None:
+def test_an_unknown_placement_is_refused_with_the_names_there_are(stage: Any) -> None:
     names = "home, buy-again, email, similar-items, goes-well-with"
     with pytest.raises(PlacementError, match=f"no placement 'hoem'; there are {names}"):
         score_placement.fn("hoem")
     with pytest.raises(PlacementError, match="no placement 'hoem'"):
         placements_to_score(["home", "hoem"])
+    stage.promote()
     assert placements_to_score(None) == names.split(", ")
 
 
