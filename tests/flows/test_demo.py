@@ -76,7 +76,8 @@ def test_the_shelf_of_one_household_says_where_it_comes_from(stocked: Shop) -> N
     assert [row["rank"] for row in rows] == list(range(1, 21))
     assert {row["model_version"] for row in rows} == {status["champion"]["version"]}
     assert {row["batch_id"] for row in rows} == {status["batch"]["id"]}
-    assert rows[0].keys() == {"rank", "item_id", "title", "score", "reason", "model_version", "batch_id"}
+    shown = {"rank", "item_id", "title", "url", "image", "score", "reason", "model_version", "batch_id"}
+    assert rows[0].keys() == shown
 
 
 def test_the_champion_beat_the_best_sellers_and_its_reasons_are_written_down(stocked: Shop) -> None:
