@@ -68,10 +68,8 @@ def follow_with_login(browser: Browser, address: str, words: str, login: Any) ->
 
 def words_of(here: Endpoints, address: str) -> str:
     """Return what the page of an address shows of its subject: a run's name, a version, a batch."""
-    if address.startswith(here.docs_page):
+    if address.startswith(here.docs_page) or address.endswith(".html"):
         return address.rstrip("/").rpartition("/")[2]
-    if address.endswith(".html"):
-        return "report.html"
     if run := _ID.search(address):
         return str(Registry(here.mlflow_tracking_uri).run(run[0]).info.run_name)
     return "Version " + address.rpartition("/")[2] if "/versions/" in address else "ndcg_at_10"
