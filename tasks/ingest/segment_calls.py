@@ -68,9 +68,9 @@ def _with_last(chunks: Iterator[pa.Table]) -> Iterator[tuple[pa.Table, bool]]:
 
 
 def parts_of(
-    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int = lines.CHUNK_BYTES
+    intake: Intake, mapping: SegmentMapping, path: Path, address: str, size: int | None = None
 ) -> Iterator[tuple[Part, int]]:
-    """All chunks of a file of `size` bytes, each with the number of bytes that were read for it."""
+    """All chunks of a file, of `size` bytes if it is given, each with the number of bytes that were read for it."""
     first, before, catalogue, changes, name = 0, 0, Catalogue(), ItemChanges(), address.rpartition("/")[2]
     nobody = placeholders.spellings([*placeholders.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     shape: Callable[[pa.Table], Shaped] = partial(

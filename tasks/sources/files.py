@@ -126,12 +126,12 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterato
         raise _unreadable(path, error) from None
 
 
-def chunks(path: Path, columns: Sequence[str], size: int = CHUNK_ROWS, csv: Csv = PLAIN) -> Iterator[pa.Table]:
-    """The rows of a file in order, `size` at a time: the same file always gives the same chunks.
+def chunks(path: Path, columns: Sequence[str], size: int | None = None, csv: Csv = PLAIN) -> Iterator[pa.Table]:
+    """The rows of a file in order, `size` (CHUNK_ROWS) at a time: the same file always gives the same chunks.
 
     A column that the file lacks comes as nulls; that it may be lacking was decided by the contract.
     """
-    there = column_kinds(path, csv)
+    there, size = column_kinds(path, csv), size or CHUNK_ROWS
     known = [name for name in columns if name in there]
     pending: list[pa.RecordBatch] = []
     waiting = 0

@@ -56,7 +56,7 @@ def _filled(file: IO[bytes], room: memoryview) -> int:
     return done
 
 
-def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
+def chunks(path: Path, size: int | None = None) -> Iterator[pa.Table]:
     """The lines of a file in order: `row_number`, `offset` (bytes, uncompressed), `text` (bytes, without the end).
 
     The metadata `READ` of a chunk says how many bytes of the file, as it is stored, were read by then.
@@ -64,7 +64,7 @@ def chunks(path: Path, size: int = CHUNK_BYTES) -> Iterator[pa.Table]:
     """
     number = start = 0
     try:
-        for block, read in _blocks(path, size):
+        for block, read in _blocks(path, size or CHUNK_BYTES):
             table = _lines(block, number, start)
             number, start = number + len(table), start + len(block)
             yield table.replace_schema_metadata({READ: str(read)})

@@ -43,7 +43,7 @@ def half_bad(many: int) -> list[dict[str, Any]]:
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Writes a file that is read in chunks of four calls."""
-    monkeypatch.setattr(lines.chunks, "__defaults__", (400 * CALLS_IN_CHUNK,))
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 400 * CALLS_IN_CHUNK)
 
     def written(name: str, *calls: dict[str, Any]) -> str:
         path = tmp_path / f"{name}.jsonl"

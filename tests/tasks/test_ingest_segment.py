@@ -104,7 +104,7 @@ def test_plain_and_packed_files_say_the_same(installation: Installation, tmp_pat
 def test_a_packed_file_that_was_cut_short_says_so_and_comes_in_when_it_is_whole(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines.chunks, "__defaults__", (20_000,))
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 20_000)
     whole = gzip.compress(b"".join(json.dumps(viewed(n)).encode() + b"\n" for n in range(500)))
     path = tmp_path / "a.jsonl.gz"
     path.write_bytes(whole[: len(whole) // 2])
@@ -183,7 +183,7 @@ def test_identify_adds_traits_and_joins_a_device_to_its_user(installation: Insta
 def test_over_many_chunks_rows_are_numbered_through(
     installation: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lines.chunks, "__defaults__", (2000,))
+    monkeypatch.setattr(lines, "CHUNK_BYTES", 2000)
     path = write(tmp_path / "a", *[viewed(n) if n % 10 else b"nothing %d" % n for n in range(200)])
     entry = ingest_segment.fn("segment", path)
     assert counts(entry) == {"read": 200, "accepted": 180, "quarantined": 20}

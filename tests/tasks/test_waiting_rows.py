@@ -62,7 +62,7 @@ def test_the_same_bad_rows_in_another_file_are_duplicates(installation: Installa
 def test_equal_bad_rows_of_one_file_wait_once_and_over_chunks_too(
     installation: Installation, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.chunks, "__defaults__", (25, *(files.chunks.__defaults__ or ())[1:]))
+    monkeypatch.setattr(files, "CHUNK_ROWS", 25)
     entry = desk.ingest("a", [*BAD, *sound(1, 30), BAD[0], *sound(2, 30), *BAD])
     assert counted(entry) == {"read": 65, "accepted": 60, "quarantined": 2, "duplicate": 3}
     assert waiting(installation) == 2

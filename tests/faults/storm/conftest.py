@@ -37,8 +37,7 @@ for stream in (1, 2):
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 from tasks.sources import files, lines
 os.environ.update({environment!r})
-files.chunks.__defaults__ = ({rows}, *files.chunks.__defaults__[1:])
-lines.chunks.__defaults__ = ({bytes},)
+files.CHUNK_ROWS, lines.CHUNK_BYTES = {rows}, {bytes}
 from infra.outages import explain
 from models.errors import TailorbirdError
 try:
