@@ -7,7 +7,7 @@ from models.gate.check import Outcome, outcome_of
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
-from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.reviews import DEADLINE, Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
@@ -53,8 +53,9 @@ def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
     version, already = review["model_version"], review["decision"]
     if already:
         if already != answer.decision:
+            then = "Next: `tailorbird review` asks again." if review.get("via") == DEADLINE else after
             raise DecisionRefusedError(
-                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed. {after}".rstrip()
+                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed. {then}".rstrip()
             )
         return
     if not answer.reason.strip():

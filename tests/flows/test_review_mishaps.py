@@ -141,7 +141,7 @@ def test_a_tag_that_is_set_while_the_report_is_made_is_heard(desk: Desk) -> None
 def test_what_expired_can_be_asked_about_again(desk: Desk) -> None:
     version = desk.ask()
     expire_now(desk, version)
-    with pytest.raises(DecisionRefusedError, match=r"was rejected by nobody.*Run `tailorbird review` to ask again"):
+    with pytest.raises(DecisionRefusedError, match=r"was rejected by nobody.*Next: `tailorbird review` asks again"):
         desk.decide(version)
     desk.ask(version)
     assert not {"review", "reviewer"} & set(desk.registry.version(version).tags)
