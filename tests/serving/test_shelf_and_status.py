@@ -63,7 +63,7 @@ def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> No
     batch_id = status(filled)["batch"]["id"]
     first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
     second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
-    origin = {"model_version": 4, "batch_id": batch_id}
+    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
     assert shelf(filled, "raw") == [first | origin, second | origin]
     assert json.loads(json.dumps(shelf(filled, "raw"))) == shelf(filled, "raw")
 
