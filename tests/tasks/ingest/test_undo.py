@@ -80,7 +80,7 @@ def test_what_is_left_is_what_the_other_file_alone_brings(
     installation: Installation, tmp_path: Path, undone: Sequence[Call], kept: Sequence[Call], earlier: bool
 ) -> None:
     """Events, items, users, devices, histories, quarantine and counts, whichever of the files came first."""
-    sound = [viewed(6, True, f"user{n}", product_id="mug") for n in range(2)]
+    sound = [viewed(6, True, f"user{n}", product_id="mug") for n in range(60)]  # conflicts are few of the rows
     files = {1: [*undone, *sound], 2: [*kept, *[row | {"messageId": f"k{row['messageId']}"} for row in sound]]}
     begin_again(installation)
     ingest(tmp_path, *files[2], number=2)
