@@ -83,7 +83,8 @@ def explain(
     said = {"user": user_id, "item": item_id, "title": asked.title, "model_version": asked.version}
     if found is not None:
         said |= {name: found[name] for name in ("rank", "score", "reason")}
-        why = listed_words(found["rank"], len(rows), asked.positions[1], asked.rules)
+        # Ranks are those of the list as it was published, as in the views: pins and promoted places go by them.
+        why = listed_words(found["rank"], rows[-1]["rank"], asked.positions[1], asked.rules)
     else:
         why = _absence(asked, rows, lookups)
     return said | {"why": why, "contributions": _contributions(asked)}

@@ -144,6 +144,10 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "") -> None:
         return
     names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
     table(f"The shelf of {user}", rows, names)
+    shown = {row["rank"] for row in rows}
+    hidden = [place for place in range(1, max(shown)) if place not in shown]
+    if hidden:
+        line(f"Not shown, as the item cannot be bought now: place {', '.join(map(str, hidden))}.")
 
 
 def together(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ from infra.schema import exclusions, items, placements, promotions, suppressions
 from models.dataset import Dataset
 from models.placement import PlacementError
 from models.two_stage import LogisticRegression, RegressionConfig
+from serving import screen
 from serving.explain import NothingPublishedError, UnknownItemError, explain
 from serving.shelf import UnknownUserError, shelf
 from tasks import publish
@@ -96,6 +97,19 @@ def test_an_item_that_cannot_be_bought_now_is_neither_shown_nor_counted(
     assert explain(shop, "raw u000", first)["why"] == why
     shown = [(row["item_id"], row["url"], row["image"]) for row in shelf(shop, "raw u000")]
     assert shown == [(second, "https://shop/2", "/2.png")]
+
+
+def test_places_are_those_of_the_published_list_where_an_item_sold_out(
+    shop: Engine, model: LogisticRegression, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = ranked(model)
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == first).values(in_stock=False))
+    found, rows = explain(shop, "raw u000", second), shelf(shop, "raw u000")
+    assert (found["rank"], found["why"]) == (2, "Place 2 of 2.")
+    assert [row["rank"] for row in rows] == [2]
+    screen.shelf("raw u000", rows)
+    assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
 
 
 def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Engine, model) -> None:
