@@ -55,8 +55,8 @@ def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicio
 def unreadable_cells(found: Iterable[Unread]) -> Iterable[Suspicion]:
     """Yield what cannot be read in each column, with the settings that would read most of it."""
     for one in found:
-        most = max(one.ways.values(), default=0)
-        ways = [way.replace("`", "").replace(" and ", "\n") for way, reads in one.ways.items() if reads == most]
+        most = max(one.better.values(), default=0)
+        ways = [way.replace("`", "").replace(" and ", "\n") for way, reads in one.better.items() if reads == most]
         yield Suspicion("unreadable_cells", replace(one, places=()).sentence, "\n# or\n".join(ways))
 
 

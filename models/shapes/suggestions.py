@@ -97,8 +97,24 @@ def numbers(cells: Iterable[str | None] | Any) -> list[Suggestion]:
         if thousands == decimal:
             continue
         reads = len(stated) - table_numbers.parsed(stated, form).null_count
-        found.append(Suggestion(_settings(form), reads, len(stated)))
+        found.append(Suggestion(settings_of(form), reads, len(stated)))
     return _needed_alone(_best_first(found))
+
+
+def settings_of(form: NumberForm) -> tuple[tuple[str, Any], ...]:
+    """Return the settings that state a form of numbers."""
+    usual = table_numbers.PLAIN
+    named = (("decimal", form.decimal), ("thousands", form.thousands), ("currency_signs", list(form.currency_signs)))
+    return tuple((key, value) for key, value in named if value and value != getattr(usual, key))
+
+
+def reads(cells: Any, suggestion: Suggestion) -> int:
+    """Return how many of all the cells the settings of a suggestion read."""
+    stated, settings = _filled(cells), dict(suggestion.settings)
+    if (time_format := settings.get("time_format")) is not None:
+        return _times_read(stated, [time_format]).get(time_format, 0)
+    form = NumberForm(**{**settings, "currency_signs": tuple(settings.get("currency_signs", ()))})
+    return len(stated) - int(table_numbers.parsed(stated, form).null_count)
 
 
 def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
@@ -108,11 +124,16 @@ def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
 
 def _stated(cells: Iterable[str | None] | Any) -> pa.Array:
     """Cells with something in them, at most some thousands of them."""
+    return _spread(_filled(cells), _MOST_CELLS)
+
+
+def _filled(cells: Iterable[str | None] | Any) -> pa.Array:
+    """Cells with something in them."""
     texts = cells if isinstance(cells, pa.Array | pa.ChunkedArray) else pa.array(list(cells), pa.string())
     texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
     texts = pc.utf8_trim_whitespace(texts.cast(pa.string()))
     nothing = pc.is_in(texts, value_set=pa.array(table_numbers.NOTHING))
-    return _spread(texts.filter(pc.and_(pc.is_valid(texts), pc.invert(nothing))), _MOST_CELLS)
+    return texts.filter(pc.and_(pc.is_valid(texts), pc.invert(nothing)))
 
 
 def _spread(texts: pa.Array, size: int) -> pa.Array:
@@ -160,12 +181,6 @@ def _currency_signs(texts: pa.Array) -> tuple[str, ...]:
     }
     known = sorted(word for word in words if word.upper() in CODES or word.upper() in NAMES)
     return tuple(known[:_MOST_SIGNS])
-
-
-def _settings(form: NumberForm) -> tuple[tuple[str, Any], ...]:
-    usual = table_numbers.PLAIN
-    named = (("decimal", form.decimal), ("thousands", form.thousands), ("currency_signs", list(form.currency_signs)))
-    return tuple((key, value) for key, value in named if value and value != getattr(usual, key))
 
 
 def _best_first(found: list[Suggestion]) -> list[Suggestion]:

@@ -14,7 +14,7 @@ from models.shapes.expressions import Expression
 from models.shapes.sources import Source, column_of
 from models.shapes.suggestions import Suggestion
 from models.shapes.table_numbers import NumberForm
-from models.shapes.table_times import placed
+from models.shapes.table_times import TIMESTAMP, placed
 from models.shapes.table_values import UnreadableColumnError, number, place, words
 from models.shapes.unreadable import CELL, CELLS, KEYS, NUMBER, TIME, Unread
 
@@ -64,7 +64,7 @@ class Reader:
         if values.null_count:
             texts = words(self.rows, source)
             bad = table_numbers.unreadable(texts, values)
-            self.note(key, source, TIME, bad if among is None else pc.and_(bad, among), suggestions.times)
+            self.note(key, source, TIME, bad if among is None else pc.and_(bad, among), self._times)
         return values
 
     def _note_numbers(self, key: str, source: Source | None, values: Any) -> None:
@@ -72,7 +72,13 @@ class Reader:
             return  # what an expression cannot compute is null, as its author knows
         if pa.types.is_string(kind := self.rows[column_of(source)].type) or pa.types.is_large_string(kind):
             bad = table_numbers.unreadable(self.rows[column_of(source)], values)
-            self.note(key, source, NUMBER, bad, suggestions.numbers)
+            self.note(key, source, NUMBER, bad, self._numbers)
+
+    def _times(self, texts: Any) -> list[Suggestion]:
+        return [one for one in suggestions.times(texts) if one.settings != (("time_format", self.time_format),)]
+
+    def _numbers(self, texts: Any) -> list[Suggestion]:
+        return [one for one in suggestions.numbers(texts) if one.settings != suggestions.settings_of(self.form)]
 
     def note(self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None) -> None:
         """Note the rows whose cells cannot be read as this kind."""
@@ -82,10 +88,12 @@ class Reader:
         texts = words(self.rows, source)
         stated = pc.invert(pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(table_numbers.NOTHING)))
         of = int(pc.sum(pc.and_(pc.is_valid(texts), stated)).as_py() or 0)
-        ways = _ways(suggests(texts) if suggests else [], of, of - len(places))
+        ways = _ways(suggests(texts) if suggests else [], texts, of - len(places))
         name = source if isinstance(source, str) else source.text
         values = texts.take(pa.array(places)).to_pylist()
-        self._noted.append(_Noted(Unread(key, name, kind, len(places), of, ways), places, values))
+        formats = _formats(values) if kind == TIME else {}
+        summary = Unread(key, name, kind, len(places), of, ways, formats=formats)
+        self._noted.append(_Noted(summary, places, values))
 
     @property
     def unread(self) -> tuple[Unread, ...]:
@@ -109,11 +117,18 @@ class Reader:
         return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
 
 
-def _ways(found: Sequence[Suggestion], of: int, read: int) -> dict[str, int]:
+def _ways(found: Sequence[Suggestion], texts: Any, read: int) -> dict[str, int]:
     """Return the settings that would read most cells, if these are more than are read now.
 
-    A column of many cells is sampled: the counts are then those of all cells.
+    A column of many cells is sampled to find them, so all cells are counted.
     """
-    best = suggestions.best(found) if found else []
-    scaled = {one.named: round(one.reads * of / one.of) for one in best}
-    return {way: reads for way, reads in scaled.items() if reads > read}
+    counts = {one.named: suggestions.reads(texts, one) for one in (suggestions.best(found) if found else [])}
+    return {way: reads for way, reads in counts.items() if reads > read}
+
+
+def _formats(unread: list[str]) -> dict[str, int]:
+    """Return the time formats that read most of the unreadable cells, and how many each reads."""
+    found = suggestions.times(unread)
+    best = {str(one.settings[0][1]): one for one in (suggestions.best(found) if found else [])}
+    precise = {form: one for form, one in best.items() if form != TIMESTAMP} or best
+    return {form: suggestions.reads(pa.array(unread, pa.string()), one) for form, one in precise.items()}

@@ -48,15 +48,24 @@ class Unread:
     """Where the first of them are."""
     numbered: str = "row"
     """What `places` are: a line as an editor shows it, or a row."""
+    formats: Mapping[str, int] = field(default_factory=dict)
+    """Other time formats, and how many of the unreadable cells each reads."""
+
+    @property
+    def better(self) -> dict[str, int]:
+        """The settings that would read more cells than are read now."""
+        return {way: reads for way, reads in self.ways.items() if reads > self.of - self.count}
 
     @property
     def suggestion(self) -> str | None:
-        """The settings that would read most."""
-        if not self.ways:
-            return None
-        most = max(self.ways.values())
-        named = " or ".join(way for way, reads in self.ways.items() if reads == most)
-        return f"{named} would read {most:,} of {self.of:,}"
+        """The settings that would read most, or else how the unreadable times are written."""
+        if self.better:
+            named, most = _most(self.better)
+            return f"{named} would read {most:,} of {self.of:,}"
+        if self.formats:
+            named, most = _most({f"`{form}`": reads for form, reads in self.formats.items()})
+            return f"{most:,} {'is' if most == 1 else 'are'} written as {named}; no single format reads both"
+        return None
 
     @property
     def sentence(self) -> str:
@@ -84,7 +93,13 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
     for one in found:
         hits = pc.fill_null(pc.match_substring(rows[KEYS], f"|{one.key}|"), False)
         first = pc.filter(numbers, hits)[:MOST_PLACES].to_pylist()
-        kept[one.key] = {**asdict(one), "ways": dict(one.ways), "places": first, "numbered": numbered}
+        kept[one.key] = {
+            **asdict(one),
+            "ways": dict(one.ways),
+            "formats": dict(one.formats),
+            "places": first,
+            "numbered": numbered,
+        }
     return kept
 
 
@@ -99,9 +114,21 @@ def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:
 
 
 def _added(before: Unread, one: Unread) -> Unread:
-    ways = {way: before.ways.get(way, 0) + one.ways.get(way, 0) for way in {**before.ways, **one.ways}}
+    ways, formats = _sums(before.ways, one.ways), _sums(before.formats, one.formats)
     places = (*before.places, *one.places)[:MOST_PLACES]
-    return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)
+    return replace(
+        before, count=before.count + one.count, of=before.of + one.of, ways=ways, formats=formats, places=places
+    )
+
+
+def _sums(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:
+    return {name: some.get(name, 0) + others.get(name, 0) for name in {**some, **others}}
+
+
+def _most(counts: Mapping[str, int]) -> tuple[str, int]:
+    """Return the names with the highest count, and the count."""
+    most = max(counts.values())
+    return " or ".join(name for name, count in counts.items() if count == most), most
 
 
 def protected(cells: Any, ids: pa.Array) -> Any:

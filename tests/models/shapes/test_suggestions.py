@@ -85,6 +85,14 @@ def test_many_cells_are_sampled() -> None:
     assert found.reads == found.of <= suggestions._MOST_CELLS
 
 
+def test_what_a_suggestion_reads_is_counted_in_all_cells_not_in_a_sample() -> None:
+    times_ = ["24.12.2024"] * 20_000 + ["2024-12-24", ""]
+    prices = ["1,50"] * 20_000 + ["x", ""]
+
+    assert suggestions.reads(pa.array(times_), best(times(times_))[0]) == 20_000
+    assert suggestions.reads(pa.array(prices), best(numbers(prices))[0]) == 20_000
+
+
 def test_a_number_is_read_by_its_form_or_not_at_all() -> None:
     german = NumberForm(",", ".", ("€",))
 

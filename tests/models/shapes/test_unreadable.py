@@ -41,3 +41,10 @@ def test_the_cells_of_several_chunks_are_counted_together() -> None:
         "4 of 8 values of 'Paid' (value) cannot be read as a number (lines 2, 9, 2 and more); "
         "`decimal` would read 8 of 8."
     )
+
+
+def test_settings_that_read_less_in_all_chunks_together_are_not_suggested() -> None:
+    one = {"key": "at", "column": "Date", "kind": "time", "count": 60, "of": 100, "ways": {"`other`": 70}}
+    chunks = [{"at": one | {"places": [2]}}, {"at": one | {"count": 10, "ways": {}, "places": [3]}}]
+
+    assert together(chunks)[0].suggestion is None
