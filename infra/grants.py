@@ -50,7 +50,7 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.datasets": {SERVING: "SELECT(version) SELECT(created_at)"},
     "public.segments": _NOBODY,
     "public.segment_descriptions": _NOBODY,
-    "public.search_results": _NOBODY,
+    "public.search_results": {SERVING: "SELECT(dataset_version)"},
     "public.recommendations": _NOBODY,
     "public.batch_items": _NOBODY,
     "public.batch_reasons": _NOBODY,

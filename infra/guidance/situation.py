@@ -20,6 +20,7 @@ _REFERENCE: Final = ("items", "users")
 _DEADLINE: Final = "deadline"
 _DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
+_SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
 _LISTS: Final = text("""
     SELECT shown.placement, batch.model_version, shown.moved_by,
         extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
@@ -41,6 +42,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
             dataset=version,
             new_batches=_newer(connection, dataset.created_at) if dataset else 0,
             trained=int(connection.execute(_TRAINED, {"version": version}).scalar_one()),
+            searched=bool(connection.execute(_SEARCHED, {"version": version}).scalar_one()),
             review=_review(connection),
             champion=champion["model_version"] if champion else None,
             champion_dataset=champion["dataset_version"] if champion else None,

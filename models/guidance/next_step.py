@@ -68,7 +68,7 @@ def _towards_a_review(now: Situation) -> Step | None:
     if not now.trained and now.champion is not None and now.new_batches:
         return None  # a retraining builds a newer data set, and uses this one no more
     if not now.trained:
-        also = "Before it, `tailorbird search` may find better settings."
+        also = "" if now.searched else "Before it, `tailorbird search` may find better settings."
         return Step(Stage.DATASET, f"No model is trained on data set {now.dataset} yet.", "tailorbird train", also)
     models = "1 model is" if now.trained == 1 else f"{now.trained} models are"
     return Step(

@@ -34,6 +34,8 @@ class Situation:
     """Batches with events that were committed after it was built."""
     trained: int = 0
     """Models that are trained on it."""
+    searched: bool = False
+    """A search of settings on it has ended."""
     review: LastReview | None = None
     champion: int | None = None
     champion_dataset: str | None = None

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from infra.guidance.situation import read, step, why_not
 from infra.installation import Installation
-from infra.schema import datasets, ingest_batches, promotions, reviews
+from infra.schema import datasets, ingest_batches, promotions, reviews, search_results
 from infra.training_schema import trained_bundles
 from models.guidance.next_step import Stage
 from models.guidance.situation import Situation
@@ -63,6 +63,10 @@ def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: 
     assert stage() is Stage.INGESTED
     change(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
     assert stage() is Stage.DATASET
+    assert "tailorbird search" in step(here.engine, here.settings).also
+    found = {"dataset_version": "d1", "model": "als", "study": "s", "config": {}, "ndcg_10": 0.1, "trials": 2}
+    change(insert(search_results).values(found))
+    assert (stage(), step(here.engine, here.settings).also) == (Stage.DATASET, "")
     change(lambda c: train(c, ("als", "two_stage")))
     assert "2 models are trained" in (why_not("score", here.engine, here.settings) or "")
     change(lambda c: review(c, 1, False))
