@@ -40,9 +40,11 @@ def review(
 
 @app.command()
 def decide(
-    approve: Annotated[bool, typer.Option("--approve/--reject", help="Yes or no.")],
     reason: Why,
     reviewer: Who,
+    approve: Annotated[
+        bool | None, typer.Option("--approve/--reject", help="Yes or no: one of them is required.")
+    ] = None,
     version: Annotated[
         int | None, typer.Argument(min=1, max=2**31 - 1, help="In MLflow; by default the newest reviewed.")
     ] = None,
@@ -50,6 +52,8 @@ def decide(
     as_json: Json = False,
 ) -> None:
     """Approve or reject the challenger."""
+    if approve is None:
+        raise typer.BadParameter("write one of them", param_hint="'--approve' / '--reject'")
     carry = running.flow("decide", *([] if approve else _MLFLOW))
     running.finish("decision", carry("approve" if approve else "reject", reviewer, reason, version, override), as_json)
 
