@@ -82,6 +82,13 @@ def quarantined(engine: Engine) -> list[Row]:
     return list(found.values())
 
 
+def waiting(engine: Engine, batch_id: str) -> int:
+    """Return how many rows of a batch wait in quarantine."""
+    mine = quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None)
+    with engine.connect() as connection:
+        return connection.execute(select(func.count(quarantine.c.row_number)).where(*mine)).scalar_one()
+
+
 def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[Row]:
     """Rows of a batch that wait in quarantine: their number in the file, the rules they broke, what they say."""
     entry = quarantine.c

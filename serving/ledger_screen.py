@@ -18,6 +18,11 @@ _REMOVED: Final = {
     "quarantined_removed": "rows in quarantine go",
     "refusals_kept": "refusals of consent stay",
 }
+_SAME_TABLE: Final = "Probably they break the same rules in their file, as the mapping reads it now."
+_SAME_EVENTS: Final = (
+    "Probably they break the same rules under the mapping as it is now. A replay does not read the file: "
+    "for another item_id or event_id, or for unreadable cells, correct the mapping and ingest the file again."
+)
 
 
 def batches(rows: Sequence[Row]) -> None:
@@ -96,3 +101,15 @@ def waiting_rows(rows: Sequence[Row]) -> None:
         for name, value in row["payload"].items():
             if value is not None and name not in _UNSEEN:
                 line(f"{name}: {value}", indent=2)
+
+
+def replayed(moved: int, of: int, batch: str, dataset: str) -> None:
+    """Print how many of the rows that waited a replay has moved, and, if none, the likely reason."""
+    if not of:
+        line(f"No row of {batch} waits in quarantine.", wrap=False)
+        return
+    line(f"{moved:,} of {of:,} rows moved.", "bold")
+    if moved:
+        return
+    line(_SAME_TABLE if dataset in ("items", "users") else _SAME_EVENTS)
+    line(f"The next command is: tailorbird quarantine show {batch}", wrap=False)

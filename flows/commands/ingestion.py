@@ -74,7 +74,17 @@ def quarantine_replay(
 
     Rows of items and users are read from their file again.
     """
-    running.finish("ledger", [running.flow("replay")(batch, accept_unknown_items)], as_json)
+    from serving import books, ledger_screen
+
+    replay, database = running.flow("replay"), running.database("serving")
+    before = books.waiting(database, batch)
+    entry = replay(batch, accept_unknown_items)
+    moved = before - books.waiting(database, batch)
+    if not as_json:
+        ledger_screen.replayed(moved, before, batch, entry["dataset"])
+    stored = entry["batch_id"] != batch and entry["status"] != "unchanged"
+    if as_json or moved or stored:
+        running.finish("ledger", [entry], as_json)
 
 
 @quarantine.command("dismiss")
