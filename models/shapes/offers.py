@@ -53,7 +53,7 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
     if not (pa.types.is_string(values.type) or pa.types.is_large_string(values.type)):
         return pc.greater(number(read.rows, source), 0.0)
     texts = words(read.rows, source)
-    known = dict(STOCK_WORDS) | {_plain_word(word): yes for word, yes in mapping.available_words.items()}
+    known = dict(STOCK_WORDS) | {stock_word(word): yes for word, yes in mapping.available_words.items()}
     plain = pc.replace_substring_regex(pc.utf8_lower(texts), r"^https?://schema\.org/", "")
     plain = tidy(pc.replace_substring_regex(plain, "[_-]+", " "))
     place = pc.index_in(plain, value_set=pa.array(list(known), pa.string()))
@@ -66,7 +66,8 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
     return stock
 
 
-def _plain_word(word: str) -> str:
+def stock_word(word: str) -> str:
+    """Return a word of stock as `STOCK_WORDS` writes it."""
     return " ".join(word.lower().replace("_", " ").replace("-", " ").split())
 
 

@@ -8,6 +8,7 @@ from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import Column, Sample
+from models.ingest.draft.stock import share_out, stock_words
 from models.ingest.mapping_text import column as sql
 
 _SEVERAL: Final = 0.3
@@ -137,13 +138,13 @@ def _offers(part: Part) -> None:
     for role in ("url", "image"):
         found = [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL]
         part.first(role, found)
-    stock = [
-        one for one in sample.candidates("available") if one.is_number or {v.lower() for v in one.values} <= _YES | _NO
-    ]
+    stock = [one for one in sample.candidates("available") if one.is_number or stock_words(one) is not None]
     if stock:
-        out = stock[0].share(r"^(-?0*([.,]0+)?|-\d.*)$|^(?i:false|f|no|n|nein|non)$")
+        out = share_out(stock[0])
         if out <= 1 - _SEVERAL:
             part.first("available", stock)
+            if further := stock_words(stock[0]):
+                part.add("available_words", further)
         else:
             part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
     currency = sample.candidates("currency")

@@ -91,7 +91,9 @@ ROLES: Final = MappingProxyType(
         ),
         "brand": ("(product_)?(brand|marke|vendor|hersteller|manufacturer|marque|marca|merk|maker)(_name)?|author",),
         "available": (
-            r"(is_)?(in_stock|available|availability|lieferbar|verfuegbar|active)",
+            r"((product_?|item_?|variant_?|artikel_?)?(is_?)?(in_stock|available|availability|lieferbar|lieferbarkeit|"
+            r"verfuegbar|verfuegbarkeit|auf_lager|vorraetig)|(is_)?active)(_?status)?",
+            r"(product_?|item_?|variant_?)?(stock|inventory|lager|bestands|liefer)_?(status|state)",
             r"(stock|variant_inventory|"
             r"inventory|lager|stock_level)(_?(qty|quantity|menge|bestand))?|bestand",
         ),

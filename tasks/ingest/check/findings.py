@@ -1,6 +1,6 @@
 """What a check found out about one table of a mapping, as plain values for a page, a terminal or JSON."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
@@ -23,6 +23,8 @@ Locate = Callable[[int, str], dict[str, Any]]
 _WHOLE_FILE: Final = ("rows", "days", "hours_old")
 """Figures that the beginning of a file does not tell."""
 _UNSHOWN: Final = {*sift.HELPERS, columns.PAYLOAD_HASH, columns.MONTH, columns.USER_KEY, sift.RULES, "copies"}
+
+_NOTHING: Final[tuple[Any, ...]] = (None, {}, False)
 
 
 @dataclass
@@ -141,16 +143,22 @@ def shares_of(sample: pa.Table, rules: Sequence[RowRule]) -> dict[str, float]:
     return broken_shares(sample, rules) if len(sample) else dict.fromkeys((rule.id for rule in rules), 0.0)
 
 
-def records(rows: pa.Table, users: Iterable[str | None] | None = None) -> list[dict[str, Any]]:
-    """Return the first rows without what is empty, with the raw ids of their `users` in front."""
+def records(
+    rows: pa.Table, users: Iterable[str | None] | None = None, keys: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the first rows without what is empty, with the raw ids of their `users` in front.
+
+    With `keys`, only these are shown.
+    """
     shown = rows.slice(0, EXAMPLES)
-    names = [name for name in shown.column_names if name not in _UNSHOWN]
-    found = [_stated(row) for row in shown.select(names).to_pylist()]
+    names = [name for name in shown.column_names if name not in _UNSHOWN and (keys is None or name in keys)]
+    nothing = _NOTHING if keys is None else (None, {})  # a key of the mapping may say no
+    found = [_stated(row, nothing) for row in shown.select(names).to_pylist()]
     if users is not None:
         found = [{columns.USER_ID: user} | row for user, row in zip(users, found, strict=False)]
     return found
 
 
-def _stated(row: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(row: Mapping[str, Any], nothing: Sequence[Any] = _NOTHING) -> dict[str, Any]:
     values = {name: _stated(value) if isinstance(value, dict) else value for name, value in row.items()}
-    return {name: value for name, value in values.items() if value not in (None, {}, False)}
+    return {name: value for name, value in values.items() if value not in nothing}

@@ -31,6 +31,11 @@ def used_columns(part: tabular.Part) -> dict[str, list[str]]:
     return {name: read for name, read in found.items() if read}
 
 
+def set_keys(part: tabular.Part) -> set[str]:
+    """Return the keys of a record that a part sets: from columns, or as constants."""
+    return {name for name in type(part).model_fields if getattr(part, name)} | set(getattr(part, "constants", {}))
+
+
 class RawRows:
     """The first rows of a file, by their numbers."""
 

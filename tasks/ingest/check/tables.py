@@ -22,7 +22,7 @@ from tasks import profile, sift
 from tasks.batches import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import TableFindings
-from tasks.ingest.check.raw_rows import RawRows, used_columns
+from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import Known, open_intake
 from tasks.ingest.table_events import shaped
 from tasks.ingest.table_users import keyed_users
@@ -62,8 +62,9 @@ def _check_events(found: TableFindings, rows: pa.Table, raw: RawRows, mapping: M
     intake = open_intake(mapping, known)
     part = shaped(intake, mapping, rows, 0)
     done = findings.judge_events(found, intake, part, raw.locate)
+    keys = set_keys(part_of(mapping, "events"))
     codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
-    found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
+    found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist(), keys)
     found.suspicions += _of_events(found, rows, part, mapping, known)
 
 
@@ -116,16 +117,18 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     if names:
         _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
     else:
-        _remember_items(found, done.accepted, known)
+        _remember_items(found, done.accepted, part, known)
     found.suspicions += suspicions.addresses_as_traits(done.accepted)
 
 
-def _remember_items(found: TableFindings, rows: pa.Table, known: Known) -> None:
+def _remember_items(found: TableFindings, rows: pa.Table, part: ItemsMapping, known: Known) -> None:
     ids = rows[columns.ITEM_ID].combine_chunks()
     sold = pc.fill_null(rows[columns.AVAILABLE], True).combine_chunks()
     known.items = pa.concat_arrays([known.items, ids])
     known.not_merchandise = pa.concat_arrays([known.not_merchandise, ids.filter(pc.invert(sold))])
-    found.examples = findings.records(rows)
+    offered = rows.drop_columns(columns.AVAILABLE)  # here it says what is merchandise; the mapping's key is stock
+    offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})
+    found.examples = findings.records(offered, keys=set_keys(part))
     found.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
 
 

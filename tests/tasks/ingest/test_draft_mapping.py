@@ -188,6 +188,32 @@ def test_french_names_are_known(tmp_path: Path) -> None:
     assert (events["decimal"], events["currency_signs"], events["time_format"]) == (",", ["€"], "%d/%m/%Y")
 
 
+@pytest.mark.parametrize(
+    ("name", "yes", "no", "words"),
+    [
+        ("Availability", "In stock", "Sold out", {}),
+        ("In Stock", "true", "false", {}),
+        ("Stock Status", "instock", "out-of-stock", {}),
+        ("product_availability", "https://schema.org/InStock", "https://schema.org/OutOfStock", {}),
+        ("Available", "available", "unavailable", {}),
+        ("Inventory", "12", "0", {}),
+        ("Verfügbarkeit", "auf Lager", "ausverkauft", {"auf lager": True, "ausverkauft": False}),
+    ],
+)
+def test_columns_of_stock_are_no_attributes(
+    name: str, yes: str, no: str, words: dict[str, bool], tmp_path: Path
+) -> None:
+    rows = [f"A{n},Lamp {n},{no if n % 5 == 0 else yes},{'red' if n % 2 else 'blue'}" for n in range(40)]
+    (tmp_path / "products.csv").write_text("\n".join([f"SKU,Title,{name},Colour", *rows]))
+
+    made = draft_mapping([str(tmp_path / "products.csv")], "shop")
+    items = tomllib.loads(made.text)["items"]
+
+    assert items["available"] == name
+    assert items.get("available_words", {}) == words
+    assert items["attributes"] == ["Colour"]
+
+
 def test_a_mapping_that_is_there_stays(tmp_path: Path) -> None:
     (tmp_path / "shop.toml").write_text("mine")
     with pytest.raises(TailorbirdError, match="is there already"):

@@ -99,7 +99,21 @@ def test_examples_are_records_as_they_would_be_stored_with_the_id_of_the_file(tm
     assert first["user_id"] == "c0"
     assert (first["item_id"], first["event_type"], first["value"]) == ("000", "purchase", 1.25)
     assert first["occurred_at"].isoformat() == "2024-03-01T00:00:00+00:00"
-    assert of(found, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5, "available": True}
+    assert of(found, "items")["examples"][1] == {"item_id": "001", "title": "Lamp 1", "price": 1.5}
+
+
+def test_examples_show_stock_only_where_the_mapping_reads_it(tmp_path: Path) -> None:
+    products = [
+        "sku,title,price,stock",
+        *(f"{n:03},Lamp {n},{n}.50,{'sold out' if n else 'in stock'}" for n in range(60)),
+    ]
+    mapped = MAPPING + 'available = "stock"\n'
+
+    unread = of(checked(tmp_path / "a", map(order, range(100)), products=products), "items")["examples"]
+    read = of(checked(tmp_path / "b", map(order, range(100)), mapped, products), "items")["examples"]
+
+    assert not any("available" in row for row in unread)
+    assert [row["available"] for row in read] == [True, False, False]
 
 
 def test_a_broken_rule_is_counted_and_shown_with_lines_and_cells(tmp_path: Path) -> None:
