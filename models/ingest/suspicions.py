@@ -1,7 +1,8 @@
 """What looks wrong in rows that a mapping reads without an error: guesses that a person should look at. Arrow in."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import pyarrow as pa
@@ -9,7 +10,9 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest.event_words import event_type_of
+from models.ingest.mapping_text import column as sql
 from models.ingest.mapping_text import key, toml
+from models.shapes.sources import Source
 from models.shapes.table_times import instants
 from models.shapes.unreadable import Unread
 from models.sql import query
@@ -69,21 +72,45 @@ def one_currency(found: pa.Table, column: str) -> Iterable[Suspicion]:
         yield Suspicion("one_currency", says, f"constants = {toml({'currency': code})}")
 
 
-def unknown_items(events: pa.Table, catalogue: pa.Array) -> Iterable[Suspicion]:
-    """Yield how many item ids the catalogue lacks, and what they have in common with ids that it has."""
+def unknown_items(
+    events: pa.Table, catalogue: pa.Array, item: Source = columns.ITEM_ID, event: Sequence[Source] = ()
+) -> Iterable[Suspicion]:
+    """Yield how many item ids the catalogue lacks, and how to write those that it has in another spelling.
+
+    `item` and `event` are what the mapping reads as `item_id` and `event_id`.
+    """
     ids = pc.unique(events[columns.ITEM_ID].combine_chunks()).drop_null()
     lacking = ids.filter(pc.invert(pc.is_in(ids, value_set=catalogue)))
     if not len(lacking):
         return
     named = ", ".join(map(repr, lacking[:_MOST_NAMED].to_pylist()))
-    says = f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {named}."
+    write, says = "", f"The catalogue lacks {len(lacking):,} of {len(ids):,} item ids, such as {named}."
     for how, expression in _SPELLINGS.items():
         ours, theirs = (_spelt(one, expression) for one in (lacking, catalogue))
         alike = pc.sum(pc.is_in(ours, value_set=theirs)).as_py() or 0
         if alike > len(lacking) * _MAYBE:
             says += f" {alike:,} of them are in it without regard to {how}."
+            write = _cure(ids, catalogue, _CURES[how], item, event)
             break
-    yield Suspicion("item_ids_not_in_catalogue", says)
+    yield Suspicion("item_ids_not_in_catalogue", says, write)
+
+
+def _cure(ids: pa.Array, catalogue: pa.Array, cures: Sequence[str], item: Source, event: Sequence[Source]) -> str:
+    """Return the keys with which most ids are in the catalogue; empty if that is no more than now."""
+    known = {cure: _known(_spelt(ids, cure.format("id")), catalogue) for cure in cures}
+    best = max(known, key=lambda cure: known[cure], default=None)
+    if best is None or known[best] <= _known(ids, catalogue):
+        return ""
+    cured = {"expr": best.format(sql(item) if isinstance(item, str) else item.text)}
+    lines = [f"item_id = {toml(cured)}"]
+    if item in event:
+        parts = [cured if one == item else one if isinstance(one, str) else {"expr": one.text} for one in event]
+        lines.append(f"event_id = {toml(parts[0] if len(parts) == 1 else parts)}")
+    return "\n".join(lines)
+
+
+def _known(ids: pa.Array, catalogue: pa.Array) -> int:
+    return pc.sum(pc.is_in(ids, value_set=catalogue)).as_py() or 0
 
 
 _SPELLINGS: Final = {
@@ -91,6 +118,14 @@ _SPELLINGS: Final = {
     "a .0 at the end": "regexp_replace(trim(id), '[.]0$', '')",
     "zeros at the beginning": "ltrim(trim(id), '0')",
 }
+_CURES: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
+    {
+        "case and space": ("trim({})", "upper(trim({}))", "lower(trim({}))"),
+        "a .0 at the end": ("regexp_replace(trim({}), '[.]0$', '')",),
+        "zeros at the beginning": ("regexp_replace(trim({}), '^0+', '')",),
+    }
+)
+"""Expressions of a mapping that write ids as the catalogue may."""
 
 
 def _spelt(ids: pa.Array, expression: str) -> pa.Array:

@@ -16,7 +16,7 @@ from models.ingest.suspicions import Suspicion
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
-from models.shapes.sources import column_of
+from models.shapes.sources import column_of, listed
 from models.shapes.unreadable import together
 from tasks import profile, sift
 from tasks.batches import part_of
@@ -78,7 +78,7 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
     if part.currency:
         yield from suspicions.one_currency(events, column_of(part.currency))
     if known.whole_catalogue and len(known.items):
-        yield from suspicions.unknown_items(events, known.items)
+        yield from suspicions.unknown_items(events, known.items, part.item_id, listed(part.event_id))
     yield from suspicions.addresses_as_ids(read.names[columns.USER_ID])
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)

@@ -1,5 +1,6 @@
 """Guesses about rows that can be read and still look wrong."""
 
+import tomllib
 from typing import Any
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ import pytest
 
 from models.ingest import suspicions
 from models.ingest.event_words import event_type_of
+from models.shapes import expressions
 
 
 def ids(found: Any) -> list[str]:
@@ -42,6 +44,33 @@ def test_dates_with_later_days_and_few_dates_are_no_reason_for_doubt() -> None:
 def test_unknown_items_are_compared_without_regard_to_their_spelling(theirs: str, ours: str, how: str) -> None:
     (guess,) = suspicions.unknown_items(pa.table({"item_id": [theirs]}), pa.array([ours]))
     assert f"1 of them are in it without regard to {how}" in guess.says
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "cure"),
+    [
+        (["a7 ", "B8"], ["A7", "B8"], 'upper(trim("Item No"))'),
+        (["A7", "b8"], ["a7", "b8"], 'lower(trim("Item No"))'),
+        (["a7 ", "B8"], ["a7", "B8"], 'trim("Item No")'),
+        (["7.0"], ["7"], "regexp_replace(trim(\"Item No\"), '[.]0$', '')"),
+        (["007"], ["7"], "regexp_replace(trim(\"Item No\"), '^0+', '')"),
+    ],
+)
+def test_the_spelling_of_the_catalogue_is_offered_for_all_keys_with_the_item(
+    theirs: list[str], ours: list[str], cure: str
+) -> None:
+    event = ["Order", "Item No", expressions.parse("number(Qty)", "text", "")]
+
+    (guess,) = suspicions.unknown_items(pa.table({"item_id": theirs}), pa.array(ours), "Item No", event)
+
+    written = tomllib.loads(guess.write)
+    assert written == {"item_id": {"expr": cure}, "event_id": ["Order", {"expr": cure}, {"expr": "number(Qty)"}]}
+    assert expressions.parse(cure, "text", "").columns == ("Item No",)
+
+
+def test_no_spelling_is_offered_that_the_catalogue_does_not_have() -> None:
+    (guess,) = suspicions.unknown_items(pa.table({"item_id": ["007"]}), pa.array(["07"]))
+    assert not guess.write
 
 
 @pytest.mark.parametrize(
