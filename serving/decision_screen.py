@@ -14,14 +14,23 @@ def decision(value: Mapping[str, Any]) -> None:
     line(f"Version {holder} is the champion." if holder else "No version is the champion.")
 
 
+def _again(batch: int | None, lists: Mapping[str, int]) -> str:
+    if batch is None:
+        return f"no lists of it are kept, so the {lists['now']:,} lists shown before stay"
+    return (
+        f"batch {batch} is shown again, with {lists['now']:,} lists; before the rollback there were {lists['before']:,}"
+    )
+
+
 def rollback(value: Mapping[str, Any]) -> None:
     """Print what is shown again in place of what."""
     if "batches" in value:
         line(f"Version {value['to']} is the champion again, in place of version {value['from']}.")
         for placement, batch in value["batches"].items():
-            line(f"{placement}: batch {batch} is shown again" if batch else f"{placement}: no lists of it are kept")
+            line(f"{placement}: {_again(batch, value['lists'][placement])}")
     else:
         line(f"Batch {value['batch_id']} is shown again, in place of batch {value['from']}.")
-        line(f"It has {value['users']:,} lists of version {value['model_version']}.")
+        counts = f"It has {value['users']:,} lists of version {value['model_version']}"
+        line(f"{counts}; before the rollback there were {value['users_before']:,}.")
     if value.get("next"):
         line(value["next"])

@@ -25,7 +25,8 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
         if live is None:
             shown = ", ".join(publish.shown(engine)) or "none"
             raise TailorbirdError(f"Nothing is published in {placement!r}; placements with lists: {shown}.")
-        shown_at = publish.batch_row(connection, live)["published_at"]
+        before = publish.batch_row(connection, live)
+        shown_at = before["published_at"]
         earlier = publish.sound(connection, placement, recommendation_batches.c.published_at < shown_at)
         if not earlier:
             raise TailorbirdError(
@@ -35,4 +36,4 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
         row = publish.batch_row(connection, earlier[0])
     told = "The next `tailorbird score` publishes the champion's lists again: mend what was wrong with them first."
     names = ("placement", "batch_id", "model_version", "users")
-    return {"from": live} | {name: row[name] for name in names} | {"next": told}
+    return {"from": live} | {name: row[name] for name in names} | {"users_before": before["users"], "next": told}

@@ -26,22 +26,33 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     """
     here = current()
     holder, earlier = _pair(here)
-    batches = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
+    batches, lists = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     if registry.answers:
         follow(here.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
-    return {"from": holder["model_version"], "to": earlier["model_version"], "batches": batches, "next": told}
+    versions = {"from": holder["model_version"], "to": earlier["model_version"]}
+    return versions | {"batches": batches, "lists": lists, "next": told}
 
 
-def _go_back(here: Installation, holder: Champion, earlier: Champion, answer: Answer) -> dict[str, int | None]:
+def _go_back(
+    here: Installation, holder: Champion, earlier: Champion, answer: Answer
+) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
     names = publish.shown(here.engine)
     with hold(here.engine, *map(publish.lock, names), wait=True), here.engine.begin() as connection:
         restore(connection, holder, earlier, answer)
         who = f"{answer.reviewer}: {answer.reason}"
-        return {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
+        before = {name: _count(connection, name) for name in names}
+        batches = {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
+        return batches, {name: {"now": _count(connection, name), "before": before[name]} for name in names}
+
+
+def _count(connection: Connection, placement: str) -> int:
+    """Return how many users, or items, have a list in what a placement shows."""
+    live = publish.live_batch(connection, placement)
+    return int(publish.batch_row(connection, live)["users"]) if live is not None else 0
 
 
 def _last_lists(connection: Connection, placement: str, version: int, who: str) -> int | None:

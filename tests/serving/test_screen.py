@@ -63,7 +63,9 @@ PRODUCED = {
         "decision", {"model_version": 1, "decision": HOSTILE, "reviewer": HOSTILE, "reason": HOSTILE, "champion": 1}
     ),
     "rollback model": lambda: screen.result(
-        "rollback", {"from": 2, "to": 1, "batches": {HOSTILE: 3, "email": None}, "next": HOSTILE}
+        "rollback",
+        {"from": 2, "to": 1, "batches": {HOSTILE: 3, "email": None}, "next": HOSTILE}
+        | {"lists": {name: {"now": 4, "before": 5} for name in (HOSTILE, "email")}},
     ),
     "any other result": lambda: screen.result("compact", {HOSTILE: HOSTILE}),
 }

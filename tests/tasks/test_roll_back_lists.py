@@ -44,7 +44,8 @@ def test_the_lists_before_are_shown_again_and_it_is_written_down(store: Engine) 
     first, second = show(store, "old", 1), show(store, "new", 2)
     found = back()
     told = found.pop("next")
-    assert found == {"from": second, "placement": "home", "batch_id": first, "model_version": 1, "users": 3}
+    counts = {"users": 3, "users_before": 3}
+    assert found == {"from": second, "placement": "home", "batch_id": first, "model_version": 1} | counts
     assert "tailorbird score" in told
     assert seen(store) == [(key, "old") for key in KEYS]
     with store.connect() as connection:

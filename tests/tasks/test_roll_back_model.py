@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 
+from infra.schema import users
 from tasks import publish
 from tasks.roll_back_lists import roll_back_lists
 from tasks.roll_back_model import roll_back_model
@@ -17,11 +18,15 @@ def store(stage: Any) -> Engine:
     stage.promote()
     stage.promote("most_popular", 2)
     engine: Engine = stage.here.engine
+    row = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+    with engine.begin() as connection:
+        connection.execute(insert(users), [{"user_key": key, **row} for key in ("ann", "bob")])
     return engine
 
 
 def show(store: Engine, run: str, version: int, placement: str = "home") -> int:
-    return published(store, {"ann": [("i1", 1.0, "a")]}, shelf(run, placement, version, 1))
+    people = ("ann", "bob") if run == "new" else ("ann",)
+    return published(store, {person: [("i1", 1.0, "a")] for person in people}, shelf(run, placement, version, 1))
 
 
 def test_more_placements_than_connections_go_back_together(store: Engine) -> None:
@@ -31,6 +36,7 @@ def test_more_placements_than_connections_go_back_together(store: Engine) -> Non
         show(store, "new", 2, name)
     said = roll_back_model.fn("ann", "odd")
     assert (said["from"], said["to"], said["batches"], said["next"]) == (2, 1, before, None)
+    assert said["lists"] == {name: {"now": 1, "before": 2} for name in names}
 
 
 def test_lists_that_were_taken_back_stay_so(store: Engine) -> None:
