@@ -46,8 +46,8 @@ def _columns(found: Collection[str], required: Collection[str]) -> str:
     """Describe the columns by number and by the mapping's own names: without a header, others are values of a row."""
     known = [name for name in required if name in found]
     listed = f"these are in the mapping: {', '.join(known)}" if known else "none of them is in the mapping"
-    hint = "" if known else "; does its first line name the columns?"
-    return f"It has {len(found)} columns; {listed}{hint}."
+    hint = "" if known else " Does its first line name the columns?"
+    return f"It has {len(found)} columns; {listed}.{hint}"
 
 
 def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:

@@ -49,6 +49,7 @@ def list_files(
 def refuse(refused: Mapping[str, str], taken: int) -> None:
     """Raises FilesRefusedError when there are any: each file, and why."""
     if refused:
-        reasons = "\n".join(f"  {for_terminal(file)}: {for_terminal(reason)}" for file, reason in refused.items())
+        named = (reason if reason.startswith(f"{file} ") else f"{file}: {reason}" for file, reason in refused.items())
+        reasons = "\n".join(f"  {for_terminal(reason)}" for reason in named)
         rest = f"The other {taken} were taken in and stay." if taken else "No file was taken in."
         raise FilesRefusedError(f"{len(refused)} of {len(refused) + taken} files were not taken in:\n{reasons}\n{rest}")

@@ -26,7 +26,7 @@ def test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated() -
     with pytest.raises(ContractBrokenError) as refused:
         check("sales.csv", {"ann@mail.example": "untyped", "2024-06-01": "untyped"}, 3, REQUIRED)
     message = str(refused.value)
-    assert "It has 2 columns; none of them is in the mapping; does its first line name the columns?" in message
+    assert "It has 2 columns; none of them is in the mapping. Does its first line name the columns? Fix" in message
     assert "ann" not in message
 
 
