@@ -83,10 +83,13 @@ def quarantined(engine: Engine) -> list[Row]:
 
 
 def waiting(engine: Engine, batch_id: str) -> int:
-    """Return how many rows of a batch wait in quarantine."""
+    """Return how many rows of a batch wait in quarantine. Raises UnknownBatchError."""
     mine = quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None)
     with engine.connect() as connection:
-        return connection.execute(select(func.count(quarantine.c.row_number)).where(*mine)).scalar_one()
+        count: int = connection.execute(select(func.count(quarantine.c.row_number)).where(*mine)).scalar_one()
+    if not count:
+        batch(engine, batch_id)  # an unknown batch is refused
+    return count
 
 
 def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[Row]:

@@ -92,7 +92,9 @@ def quarantine_dismiss(
     batch: str,
     reason: Annotated[str, typer.Option(help="Why; it is written down.")],
     rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
-    row: Annotated[list[int] | None, typer.Option(min=1, help="Only this row, as `show` numbers it.")] = None,
+    row: Annotated[
+        list[int] | None, typer.Option(min=1, max=2**53, help="Only this row, as `show` numbers it.")
+    ] = None,
     actor: Annotated[str | None, typer.Option(help="Who dismisses; by default the user of this machine.")] = None,
     as_json: Json = False,
 ) -> None:

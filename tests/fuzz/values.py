@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import date
+from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -75,6 +76,8 @@ def value(parameter: Any, known: st.SearchStrategy[str]) -> st.SearchStrategy[st
         return st.sampled_from([*bounds, *NUMBERS]) | fitting | fitting
     if kind is date:
         return st.dates().map(str) | TEXT
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return st.sampled_from([word.value for word in kind]) | TEXT
     assert kind in (str, Path), f"{parameter.name} is a {kind}, for which tests.fuzz.values has no values: add some"
     usual = st.sampled_from(USUAL.get(parameter.name, [])) if parameter.name in USUAL else TEXT
     return usual | usual | known | TEXT
