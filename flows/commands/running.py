@@ -132,12 +132,20 @@ def flow(name: str, *spared: str) -> Any:
 def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:
     """Run a flow that sends no heartbeats: every flow that does waits up to a second for its sender to end.
 
-    A person sees when a command dies. Runs of the worker do send them: see `infra.servers`.
+    A person sees when a command dies. Runs of the worker do send them: see `infra.servers`. Raises TailorbirdError for
+    a value that the flow's form would refuse.
     """
+    from prefect.exceptions import ParameterTypeError
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # no variable can say this
-        return run(*parameters, **named)
+    from models.errors import TailorbirdError
+
+    try:
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # no variable can say this
+            return run(*parameters, **named)
+    except ParameterTypeError as error:
+        faults = str(error).partition("\n - ")[2].replace("\n - ", "; ")
+        raise TailorbirdError(f"A value cannot be used: {faults}. Correct it; `--help` lists the options.") from None
 
 
 def refuse_early(command: str) -> None:
