@@ -170,7 +170,7 @@ class Intake:
         self.known.add(done.accepted[ID_HASH].to_numpy())
 
     def record(
-        self, connection: Connection, part: Part, looked: Looked, done: sift.Sifted, chunk: int
+        self, connection: Connection, part: Part, looked: Looked, done: sift.SiftedEvents, chunk: int
     ) -> tuple[pa.Table, profile.Profile]:
         """Store what Postgres keeps of a chunk; returns its events as the lake keeps them, and its profile."""
         waiting = sift.placed(done.quarantined, part.places) if part.places else done.quarantined
@@ -183,10 +183,9 @@ class Intake:
         names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
         self._introduce(connection, pa.concat_tables([names, *identified]))
         aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
-        again = done.repeated if done.repeated is not None else done.accepted.slice(0, 0)
-        said = [*part.updates(self), *self.newly_seen(done.accepted, again), *_persons(aside, *identified)]
+        said = [*part.updates(self), *self.newly_seen(done.accepted, done.repeated), *_persons(aside, *identified)]
         updates.stage(connection, self.batch.batch_id, chunk, said)
-        keep_repeats(connection, self.batch.batch_id, chunk, self.for_lake(again))
+        keep_repeats(connection, self.batch.batch_id, chunk, self.for_lake(done.repeated))
         mark_resolved(connection, self.batch, done.accepted[columns.EVENT_ID], self.waiting)
         new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
         counts = done.counts | {

@@ -57,7 +57,13 @@ class Sifted:
     quarantined: pa.Table
     """The rows with their number in the file and `rule_ids`."""
     counts: dict[str, int]
-    repeated: pa.Table | None = None
+
+
+@dataclass(frozen=True)
+class SiftedEvents(Sifted):
+    """Events that were taken apart."""
+
+    repeated: pa.Table
     """The duplicates that came before in this chunk or in the lake."""
 
 
@@ -123,7 +129,7 @@ def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
     return found["repeated"].to_numpy() & ~conflicting, conflicting
 
 
-def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mask, known: KnownIds) -> Sifted:
+def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mask, known: KnownIds) -> SiftedEvents:
     """Take a chunk of annotated, fingerprinted events apart.
 
     `suppressed` are the rows to drop, `routed` those that are no shopping. In that order a row is suppressed, routed,
@@ -137,7 +143,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
     doubtful = candidates[held | twice]
     quarantined = quarantined_rows(rows, broken, bad)
     accepted = left & ~bad
-    duplicates, again = 0, None
+    again = rows.slice(0, 0)
     if len(doubtful):
         asked = rows.take(pa.array(doubtful)).sort_by(ROW)
         # Only what may be in the lake is looked up there: an id that a file repeats would cost a scan of all months.
@@ -146,16 +152,23 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
         conflicts = asked.filter(pa.array(conflicting))
         reason = pa.array([[CONFLICT]] * len(conflicts), pa.list_(pa.string()))
         quarantined = pa.concat_tables([quarantined, conflicts.append_column(RULES, reason)])
-        duplicates, again = int(repeated.sum()), asked.filter(pa.array(repeated))
-    counts = {
-        "read": len(rows),
+        again = asked.filter(pa.array(repeated))
+    kept = rows.filter(pa.array(accepted))
+    return SiftedEvents(kept, quarantined, counted(suppressed, routed, kept, quarantined, again), again)
+
+
+def counted(
+    suppressed: Mask, routed: Mask, accepted: pa.Table, quarantined: pa.Table, repeated: pa.Table
+) -> dict[str, int]:
+    """Return the counts of the ledger, each by itself, so that their sum shows whether a row was lost."""
+    return {
+        "read": len(suppressed),
         "suppressed": int(suppressed.sum()),
         "routed": int((routed & ~suppressed).sum()),
         "quarantined": len(quarantined),
-        "duplicate": duplicates,
-        "accepted": int(accepted.sum()),
+        "duplicate": len(repeated),
+        "accepted": len(accepted),
     }
-    return Sifted(rows.filter(pa.array(accepted)), quarantined, counts, again)
 
 
 def rule_counts(quarantined: pa.Table) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Sorts the rows of several files at once, with the result that sorting one file after the other would have."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -24,7 +24,9 @@ def numbered(
     return rows.append_column(sift.ROW, pa.array(numbers)), pa.table({})
 
 
-def triage(intake: Intake, parts: Sequence[Part], *, identified: bool) -> Iterator[tuple[Part, Looked, sift.Sifted]]:
+def triage(
+    intake: Intake, parts: Sequence[Part], *, identified: bool
+) -> Iterator[tuple[Part, Looked, sift.SiftedEvents]]:
     """Yield for each file of `numbered` events: the prepared file, how the rules see it, and where its rows go.
 
     Of rows with one event id the first counts, in order of the files.
@@ -36,7 +38,7 @@ def triage(intake: Intake, parts: Sequence[Part], *, identified: bool) -> Iterat
     whole = Part(*prepared(shaped, intake.mapping, intake.here.key, places, identified=identified))
     looked = intake.look(whole)
     done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
-    tables = {f.name: getattr(done, f.name) for f in fields(done) if isinstance(getattr(done, f.name), pa.Table)}
+    tables = {"accepted": done.accepted, "quarantined": done.quarantined, "repeated": done.repeated}
     pieces = {name: _by_file(table, bounds) for name, table in tables.items()}
     for place, (start, end) in enumerate(pairwise(bounds)):
         codes = whole.events[sift.USER_CODE].to_numpy()[start:end]
@@ -51,7 +53,7 @@ def triage(intake: Intake, parts: Sequence[Part], *, identified: bool) -> Iterat
             elsewhere=looked.elsewhere[start:end],
             outside=looked.outside[start:end],
         )
-        yield part, seen, sift.Sifted(**own, counts=_counts(seen, own["accepted"], own["quarantined"]))
+        yield part, seen, sift.SiftedEvents(**own, counts=sift.counted(seen.suppressed, seen.routed, **own))
 
 
 def _by_file(rows: pa.Table, bounds: Places) -> list[pa.Table]:
@@ -73,14 +75,3 @@ def _as_in_file(rows: pa.Table, numbers: Places, people: Places) -> pa.Table:
 def _with(rows: pa.Table, name: str, values: Places) -> pa.Table:
     place = rows.schema.get_field_index(name)
     return rows.set_column(place, name, pa.array(values, rows.schema.field(name).type))
-
-
-def _counts(looked: Looked, accepted: pa.Table, quarantined: pa.Table) -> dict[str, int]:
-    counts = {
-        "suppressed": int(looked.suppressed.sum()),
-        "routed": int((looked.routed & ~looked.suppressed).sum()),
-        "quarantined": len(quarantined),
-        "accepted": len(accepted),
-    }
-    read = len(looked.events)
-    return {"read": read, **counts, "duplicate": read - sum(counts.values())}
