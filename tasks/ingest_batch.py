@@ -1,6 +1,6 @@
 """The course of a batch: opened, taken in chunk by chunk, judged as a whole, and then visible or gone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn, TypeVar
 
@@ -89,12 +89,11 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
 
 def close(intake: Intake, sample: pa.Table) -> None:
     """Let the suite decide: the batch becomes visible, or its rows leave the lake again."""
-    here, batch, asked = intake.here, intake.batch, intake.mapping.limits
+    here, batch = intake.here, intake.batch
     with here.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
-    found = profile.figures(profiles, intake.now)
-    promises = Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
-    findings = judge(batch.batch_id, batch.dataset, promises, sample, dict.fromkeys(promises.bounds, 0.0) | found)
+    promises = promises_of(intake)
+    findings = judge(batch.batch_id, batch.dataset, promises, sample, figures_of(intake, promises, profiles))
     unread = together(one["unread"] for one in profiles if "unread" in one)
     reason = refusal(findings, profile.broken(profiles), unread)
     intake.confirm()
@@ -106,6 +105,17 @@ def close(intake: Intake, sample: pa.Table) -> None:
         updates.apply(connection, batch.batch_id)
         ledger.close_batch(connection, batch.batch_id, findings, reading_notes(profiles, unread))
         close_resolved(connection, batch)
+
+
+def promises_of(intake: Intake) -> Promises:
+    """Return what the events of a batch promise, with the limits of its mapping."""
+    asked = intake.mapping.limits
+    return Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
+
+
+def figures_of(intake: Intake, promises: Promises, profiles: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Return the figures that promises bound, of the profiles of a batch's chunks; those of none are 0."""
+    return dict.fromkeys(promises.bounds, 0.0) | profile.figures(profiles, intake.now)
 
 
 def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:

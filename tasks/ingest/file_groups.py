@@ -10,17 +10,17 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from expectations import limits
 from infra.installation import Installation
 from models import columns
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
-from tasks import ledger, profile, sift, updates
+from tasks import ledger, sift, updates
 from tasks.ingest import shared_triage
 from tasks.ingest.resolved import close_resolved
 from tasks.ingest.settle import settle
 from tasks.ingest.shared_verdicts import Candidate, judge_together
+from tasks.ingest_batch import figures_of, promises_of
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import Findings, Promises, reading_notes, refusal
@@ -77,7 +77,7 @@ def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
     parts = _readable(intake, files)
     if len(parts) < 2:
         return 0
-    promises = _promises(intake)
+    promises = promises_of(intake)
     recorded = _record(intake, promises, files, parts)
     verdicts = judge_together("events", promises, [one.candidate for one in recorded])
     sound = next((place for place, found in enumerate(verdicts) if refusal(found)), len(verdicts))
@@ -120,7 +120,7 @@ def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], part
             ledger.set_late_before(connection, batch.batch_id, late_before)
             intake = replace(intake, batch=batch, late_before=late_before)
             events, found = intake.record(connection, part, looked, done, 0)
-            figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], intake.now)
+            figures = figures_of(intake, promises, [found])
             candidate = Candidate(batch.batch_id, looked.sample(sift.SAMPLE_ROWS), figures)
             notes = reading_notes([found], together([found["unread"]] if "unread" in found else []))
             recorded.append(_Recorded(batch, events, candidate, notes))
@@ -132,11 +132,6 @@ def _late_after(events: pa.Table) -> datetime:
     """Return before which moment a later file's events would be late, once these are committed."""
     newest = pc.max(events[columns.OCCURRED_AT]).as_py()
     return newest - ledger.LATE if newest else ledger.NEVER
-
-
-def _promises(intake: Intake) -> Promises:
-    asked = intake.mapping.limits
-    return Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
 
 
 def _discard(intake: Intake, recorded: Sequence[_Recorded]) -> None:
