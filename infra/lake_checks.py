@@ -6,6 +6,7 @@ from sqlalchemy import Engine, exists, select
 
 from infra.fingerprints import PSEUDONYM, newest
 from infra.lake import Lake
+from infra.ledger_schema import COMMITTED
 from infra.schema import ingest_batches
 from infra.settings import Settings
 from infra.trust import NOTHING_CHANGED, InstallationRefusedError, check, has_rows, recorded
@@ -61,7 +62,7 @@ def refuse_lake(lake: Lake, owner: str | None, installation: str) -> NoReturn:
 def _require_events(engine: Engine, lake: Lake) -> None:
     """Refuse an empty lake, such as a folder whose disk is not mounted, for a database that has ingested events."""
     columns = ingest_batches.c
-    stored = (columns.dataset == "events") & (columns.status == "committed") & (columns.accepted > 0)
+    stored = (columns.dataset == "events") & (columns.status == COMMITTED) & (columns.accepted > 0)
     with engine.connect() as connection:
         expected = connection.execute(select(exists(select(columns.batch_id).where(stored)))).scalar()
     if expected and not lake.has_events():

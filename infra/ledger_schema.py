@@ -1,4 +1,4 @@
-"""Tables beside the ledger: what each batch stated, which rows it repeated, and who changed the ledger."""
+"""Statuses of the ledger, and tables beside it: what each batch stated and repeated, and who changed the ledger."""
 
 from sqlalchemy import (
     BigInteger,
@@ -15,6 +15,10 @@ from sqlalchemy.dialects.postgresql import JSONB
 
 from infra.fingerprint_schema import metadata as metadata
 from infra.schema import moment
+
+PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
+UNDOING, UNDONE = "undoing", "undone"
+"""A batch that counts no more and is being removed, and one of which nothing is left."""
 
 ingest_applications = Table(
     "ingest_applications",

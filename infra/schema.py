@@ -1,5 +1,7 @@
 """The Postgres schema as SQLAlchemy Core tables. `infra/migrations` brings a database to this shape."""
 
+from typing import Final
+
 from sqlalchemy import (
     ARRAY,
     REAL,
@@ -248,6 +250,9 @@ search_results = Table(
     moment("finished_at", now=True),
     Column("drift", Float),
 )
+
+DEADLINE: Final = "deadline"
+"""By what a review that nobody decided in time was decided."""
 
 reviews = Table(
     "reviews",

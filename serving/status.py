@@ -1,9 +1,10 @@
 """Where things stand: the ledger's sums, champion and challenger, the live batch."""
 
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from infra.ledger_schema import UNDONE
 from infra.schema import LEDGER, ingest_batches, promotions, recommendation_batches, reviews
 
 
@@ -36,13 +37,9 @@ def _placements(connection: Connection) -> list[dict[str, Any]]:
     return rows
 
 
-_UNDONE: Final = "undone"
-"""The status of batches of which nothing is left."""
-
-
 def _ledger(connection: Connection) -> dict[str, int]:
     sums = (func.coalesce(func.sum(ingest_batches.c[name]), 0).label(name) for name in LEDGER)
-    row = connection.execute(select(*sums).where(ingest_batches.c.status != _UNDONE)).mappings().one()
+    row = connection.execute(select(*sums).where(ingest_batches.c.status != UNDONE)).mappings().one()
     return {name: int(row[name]) for name in LEDGER}
 
 

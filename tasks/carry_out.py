@@ -3,11 +3,12 @@
 from infra.guidance import situation
 from infra.installation import Installation
 from infra.registry import Registry
+from infra.schema import DEADLINE
 from models.gate.check import Outcome, outcome_of
 from tasks.announce import announce
 from tasks.champion import follow
 from tasks.promote import promote
-from tasks.reviews import DEADLINE, Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:

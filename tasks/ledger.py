@@ -12,13 +12,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
 from infra import key_use
+from infra.ledger_schema import COMMITTED as COMMITTED
+from infra.ledger_schema import PENDING as PENDING
+from infra.ledger_schema import REFUSED as REFUSED
+from infra.ledger_schema import UNDOING as UNDOING
+from infra.ledger_schema import UNDONE as UNDONE
 from infra.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
 from models.errors import TailorbirdError
 
-PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
-UNDOING, UNDONE = "undoing", "undone"
-"""A batch that counts no more and is being removed, and one of which nothing is left."""
 UNCHANGED: Final = "unchanged"
 """What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
 Counts = dict[str, int]

@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.guidance import situation
 from infra.installation import Installation
-from infra.schema import reviews
+from infra.schema import DEADLINE, reviews
 from models.errors import TailorbirdError
 from models.gate.check import Gate
 from tasks.trained_bundles import TrainedBundle
@@ -21,7 +21,6 @@ NOBODY: Final = "nobody"
 """Who rejects what was not decided in time."""
 Review = dict[str, Any]
 
-DEADLINE: Final = "deadline"
 _DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
 _NAMES: Final = tuple(column.name for column in reviews.c)
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import Engine, text
 
+from infra.ledger_schema import COMMITTED, REFUSED
 from models.drift.feed import FeedCheck, within
 
 _QUARANTINED: Final = 0.05
@@ -28,7 +29,7 @@ def check_ledger(engine: Engine, since: datetime | None) -> list[FeedCheck]:
         rows = [dict(row) for row in connection.execute(text(_BATCHES)).mappings()]
     if not rows:
         return []
-    committed = [row for row in rows if row["status"] == "committed"]
+    committed = [row for row in rows if row["status"] == COMMITTED]
     new = [row for row in committed if since is None or row["started_at"] >= since] or committed[-1:]
     old = [row for row in committed if row not in new]
     checks = [_refused(rows), *([_quarantined(new, old)] if new and old else [])]
@@ -38,7 +39,7 @@ def check_ledger(engine: Engine, since: datetime | None) -> list[FeedCheck]:
 def _refused(rows: list[dict[str, Any]]) -> FeedCheck:
     """A source whose newest file was refused brings nothing any more."""
     newest = {row["source"]: row for row in rows}
-    refused = [row for row in newest.values() if row["status"] == "refused"]
+    refused = [row for row in newest.values() if row["status"] == REFUSED]
     told = "; ".join(f"{row['source']}: {row['detail'] or 'refused'}" for row in refused)
     return within("batches", len(refused), None, 0.0, told or "no source's newest batch was refused")
 

@@ -5,8 +5,9 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
+from infra.ledger_schema import COMMITTED
 from infra.placements import configured
-from infra.schema import ingest_batches, promotions, reviews
+from infra.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.settings import Settings
 from models.gate.check import Outcome, outcome_of
 from models.guidance.needs import refusal
@@ -14,10 +15,8 @@ from models.guidance.next_step import Step, next_step
 from models.guidance.situation import LastReview, Situation
 from models.placement import PlacementError
 
-_COMMITTED: Final = "committed"
 _REFERENCE: Final = ("items", "users")
 """Batches of which no row is an event."""
-_DEADLINE: Final = "deadline"
 _DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
@@ -66,14 +65,14 @@ def _ingested(connection: Connection) -> tuple[int, int]:
     """Return how many batches are committed, and how many events they accepted."""
     entry = ingest_batches.c
     events = func.coalesce(func.sum(entry.accepted).filter(entry.dataset.not_in(_REFERENCE)), 0)
-    row = connection.execute(select(func.count(), events).where(entry.status == _COMMITTED)).one()
+    row = connection.execute(select(func.count(), events).where(entry.status == COMMITTED)).one()
     return int(row[0]), int(row[1])
 
 
 def _newer(connection: Connection, built_at: Any) -> int:
     """Return how many batches with events were committed since a data set was built."""
     entry = ingest_batches.c
-    since = (entry.status == _COMMITTED, entry.dataset.not_in(_REFERENCE), entry.accepted > 0)
+    since = (entry.status == COMMITTED, entry.dataset.not_in(_REFERENCE), entry.accepted > 0)
     count = select(func.count()).select_from(ingest_batches).where(*since, entry.finished_at > built_at)
     return int(connection.execute(count).scalar_one())
 
@@ -96,7 +95,7 @@ def _review(connection: Connection) -> LastReview | None:
         failed=tuple(check["name"] for check in row["gate"] if outcome_of(check) is Outcome.REFUSED),
         decision=row["decision"],
         reviewer=row["reviewer"] or "",
-        expired=row["via"] == _DEADLINE,
+        expired=row["via"] == DEADLINE,
     )
 
 

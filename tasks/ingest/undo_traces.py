@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from infra.ledger_schema import ingest_applications
+from infra.ledger_schema import COMMITTED, ingest_applications
 from infra.schema import datasets, ingest_batches, placements, promotions, recommendation_batches
+from tasks.champion import champion
 
 
 class Traces(NamedTuple):
@@ -29,9 +30,8 @@ def find_traces(connection: Connection, batches: list[str]) -> Traces:
         return Traces([], None, [], [])
     made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
     versions = list(connection.execute(made).scalars())
-    newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
-    champion = connection.execute(newest).mappings().first()
-    learned = champion is not None and champion["dataset_version"] in versions
+    holder = champion(connection)
+    learned = holder is not None and holder["dataset_version"] in versions
     lists = (
         select(placements.c.placement)
         .join(recommendation_batches, recommendation_batches.c.batch_id == placements.c.batch_id)
@@ -39,7 +39,7 @@ def find_traces(connection: Connection, batches: list[str]) -> Traces:
         .order_by(placements.c.placement)
     )
     shown = list(connection.execute(lists).scalars())
-    version = int(champion["model_version"]) if champion is not None and learned else None
+    version = int(holder["model_version"]) if holder is not None and learned else None
     earlier = version is not None and _has_earlier(connection, versions)
     return Traces(versions, version, shown, _next(connection, versions, version, earlier, shown))
 
@@ -52,22 +52,22 @@ def _has_earlier(connection: Connection, versions: list[str]) -> bool:
 
 
 def _next(
-    connection: Connection, versions: list[str], champion: int | None, earlier: bool, shown: list[str]
+    connection: Connection, versions: list[str], version: int | None, earlier: bool, shown: list[str]
 ) -> list[str]:
     """Return the commands that replace what was made from the batches."""
     commands = []
-    if champion is not None and earlier:
+    if version is not None and earlier:
         commands.append('tailorbird rollback model --reason "…"')
     remaining = connection.execute(
-        select(func.count()).where(ingest_batches.c.status == "committed", ingest_batches.c.dataset == "events")
+        select(func.count()).where(ingest_batches.c.status == COMMITTED, ingest_batches.c.dataset == "events")
     ).scalar_one()
     if versions and not remaining:
         commands.append("tailorbird ingest SOURCE")
     if versions:
         commands.append("tailorbird features")
-    if champion is not None:
+    if version is not None:
         commands.append("tailorbird train && tailorbird review")
-    if shown and (champion is None or earlier):
+    if shown and (version is None or earlier):
         commands.append("tailorbird score")
     elif shown:
         commands.append("tailorbird score (after `tailorbird decide`)")
