@@ -7,19 +7,10 @@ import pytest
 
 from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
-from infra.settings import Settings, in_file, load, variable_of
+from infra.settings import Settings, in_file, load
 from models.drift.watch import Watch
 from models.errors import TailorbirdError
 from models.gate.limits import Limits
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty working directory, and no setting in the environment."""
-    for name in Settings.model_fields:
-        monkeypatch.delenv(variable_of(name), raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def write(folder: Path, text: str) -> Path:

@@ -10,17 +10,14 @@ import pytest
 from infra import state
 from infra.configuration import file, in_use, shown
 from infra.processes import Running
-from infra.settings import Settings, load, variable_of
+from infra.settings import Settings, load
 from infra.state import Service
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(variable_of(name), raising=False)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "var").mkdir()
-    return tmp_path
+def var(folder: Path) -> None:
+    """Make the folder of what is kept."""
+    (folder / "var").mkdir()
 
 
 def started(settings: Settings) -> None:

@@ -13,14 +13,6 @@ from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.settings import Settings, annotations, load, variable_of
 
 
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(variable_of(name), raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def uncommented() -> str:
     return re.sub(r"^# (?=[a-z0-9_]+(\.[a-z0-9_-]+)? = )", "", template.content(), flags=re.MULTILINE)
 

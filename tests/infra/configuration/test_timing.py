@@ -7,15 +7,7 @@ import pytest
 from infra.configuration import file
 from infra.configuration.file import SettingsRefusedError
 from infra.configuration.timing import Timing
-from infra.settings import Settings, load, variable_of
-
-
-@pytest.fixture(autouse=True)
-def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    for name in Settings.model_fields:
-        monkeypatch.delenv(variable_of(name), raising=False)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+from infra.settings import load
 
 
 def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
