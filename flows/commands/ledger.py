@@ -7,7 +7,6 @@ import typer
 
 from flows.commands import running
 from flows.commands.running import Json
-from models.errors import TailorbirdError
 
 app = running.group_with_default("show", "What was ingested, and what became of every row; `undo` removes a batch.")
 
@@ -48,15 +47,14 @@ def undo(
     be ingested again afterwards.
     """
     flow = running.flow("undo")
-    from tasks.ingest.undo import preview
+    from tasks.ingest.undo import preview, require_reason
 
     chosen = batches or []
     if dry_run or not (yes or as_json):
         running.finish("undo_preview", preview(chosen, source), as_json)
     if dry_run:
         return
-    if not reason.strip():
-        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+    require_reason(reason)
     if not yes:
         running.confirm("Remove this?", "Add --yes to undo it without a question.")
     running.finish("undo", flow(actor or getuser(), reason, chosen, source), as_json)

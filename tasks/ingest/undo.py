@@ -23,6 +23,12 @@ from tasks.ingest.undo_traces import find_traces
 _HOLDER = "holder"
 
 
+def require_reason(reason: str) -> None:
+    """Raise TailorbirdError for a blank reason."""
+    if not reason.strip():
+        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+
+
 def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:
     """Return what an undo would remove, batch by batch, and what was made from it; nothing is changed."""
     here = current()
@@ -43,8 +49,7 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     batch cannot be undone, BatchBusyError while another run works on it.
     """
     here = current()
-    if not reason.strip():
-        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+    require_reason(reason)
     with here.engine.connect() as connection:
         chosen = choose(connection, batches, source)
         traces = find_traces(connection, chosen)
