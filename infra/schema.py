@@ -25,6 +25,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
+from models.columns import LEDGER as LEDGER
+
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -135,9 +137,6 @@ exclusions = Table(
     CheckConstraint("kind IN ('item', 'brand', 'category')", name="ck_exclusions_kind"),
     comment="What single users are never shown: an item, a brand, or a category with all below it.",
 )
-
-LEDGER = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
-"""The ledger's counts; `read` is the sum of the others, for every batch."""
 
 
 def _counts() -> list[Column[int]]:

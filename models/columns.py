@@ -80,3 +80,6 @@ EVENT_TYPES: Final = (
 
 CATEGORY_SEPARATOR: Final = "|"
 """Separates the levels of a category path, most general first."""
+
+LEDGER: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
+"""The ledger's counts; `read` is the sum of the others, for every batch."""

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from models.columns import LEDGER
 from serving.console import line, table
 
-_COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 _UPDATES: Final = ("items", "users")
 """What the rows of these tables update; the ledger counts them as routed."""
 _MOST_COLUMNS: Final = 60
@@ -52,7 +52,7 @@ def _table(one: Mapping[str, Any]) -> None:
 
 def _labels(part: str) -> dict[str, str]:
     if part not in _UPDATES:
-        return dict(zip(_COUNTS, _COUNTS, strict=True))
+        return dict(zip(LEDGER, LEDGER, strict=True))
     return {"read": "read", "routed": f"{part}, or left out", "quarantined": "quarantined", "duplicate": "duplicate"}
 
 

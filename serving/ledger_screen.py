@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from models.columns import LEDGER
 from serving.console import line
 
 Row = Mapping[str, Any]
-_COUNTS: Final = ("accepted", "quarantined", "duplicate", "suppressed", "routed")
+_COUNTS: Final = LEDGER[1:]
 _UNSEEN: Final = {"payload_hash", "id_hash"}
 _REMOVED: Final = {
     "events_removed": "events go",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
 from typing import Any
 
+from models.columns import LEDGER
 from models.guidance.next_step import Step
 from serving import ledger_screen
 from serving.console import formatted, line, table
@@ -19,7 +20,7 @@ _FIGURES = {
     "new_ndcg_at_10": "NDCG@10, new items",
     "coverage_at_10": "coverage",
 }
-_LEDGER = ("dataset", "read", "accepted", "quarantined", "duplicate", "suppressed", "routed", "status")
+_LEDGER = ("dataset", *LEDGER, "status")
 
 
 def outcome(result: Mapping[str, Any], endpoints: Any) -> None:

@@ -9,6 +9,7 @@ from prefect.context import FlowRunContext
 
 from infra.installation import Installation, current
 from infra.registry import Registry
+from models.columns import LEDGER
 from models.escaping import for_markdown
 from models.evaluation.metrics import METRIC
 from models.evaluation.tables import tables
@@ -19,7 +20,6 @@ from tasks.report import markdown_table, safe_rows
 from tasks.report_batches import batch_line
 
 Row = Mapping[str, Any]
-_COUNTS: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}
 
 
@@ -71,7 +71,7 @@ def _ledger(here: Installation, ledger: Sequence[Row]) -> list[Row]:
     for line in ledger:
         page = docs_page(here, str(line["batch_id"]))
         first = {"status": line["status"], "dataset": line["dataset"]}
-        rows.append({**first, **{name: f"{line[name]:,}" for name in _COUNTS}, "Data Docs": page})
+        rows.append({**first, **{name: f"{line[name]:,}" for name in LEDGER}, "Data Docs": page})
     return rows
 
 
