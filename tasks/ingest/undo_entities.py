@@ -85,6 +85,15 @@ _STAGED: Final = f"""
     SELECT :batch_id, chunk, kind, key, said - ARRAY['kept', 'agreed_by_event'], times, said_at
     FROM relevant_statements WHERE application_id = :source
         AND kind NOT IN ('person', 'item_table', 'item_stated', '{statements.USER_TABLE}')"""
+# Histories from before statements were kept are no statements: what they leave out says since when a value counts.
+_HISTORIES: Final = tuple(
+    f"""
+    INSERT INTO {whose}_history ({key}, name, since, value)
+    SELECT key, change ->> 'name', (change ->> 'since')::timestamptz, change ->> 'value'
+    FROM relevant_statements CROSS JOIN LATERAL jsonb_array_elements(said -> 'changes') AS change
+    WHERE application_id = :source AND kind = '{whose}_history'"""
+    for whose, key in (("item", "item_id"), ("user", "user_key"))
+)
 _ROWS: Final = "SELECT key, said, times FROM relevant_statements WHERE application_id = :source AND kind = :kind"
 _NAMELESS: Final = """
     DELETE FROM identity.users WHERE user_key IN (SELECT key FROM affected_users)
@@ -181,6 +190,8 @@ def _apply_again(connection: Connection) -> None:
         where = {"batch_id": entry["batch_id"], "source": entry["source"]}
         if entry["repeats"] == 0:  # values from before statements were kept: an introduction must not change a consent
             _restore(connection, entry, None)
+            for statement in _HISTORIES:
+                connection.execute(text(statement), where)
         connection.execute(text(_INTRODUCED), where)
         if entry["source"] in filled:
             connection.execute(text(_STAGED), where)
