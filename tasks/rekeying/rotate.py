@@ -14,6 +14,7 @@ from tasks.defects import without_values
 from tasks.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables
 from tasks.rekeying.quarantine import rekey_quarantine
+from tasks.rekeying.repeats import forget_ids, note_ids, rekey_repeats
 from tasks.rekeying.tables import tidy
 from tasks.waiting_rows import remake_content
 
@@ -32,12 +33,15 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
         check = partial(_check_lake, engine, lake)
         rotation = pseudonym_rotation.begin(engine, settings, actor, reason, check)
         if rotation is None:
+            forget_ids(settings)
             return
         drop_left_workspaces(settings.var)
         with progress("rotate the pseudonym key", _steps(engine, lake, rotation)) as advance:
+            note_ids(engine, lake, settings, rotation)
             _rekey_lake(engine, lake, rotation, advance)
             confirm()
-            _rekey_database(engine, lake, rotation, advance)
+            _rekey_database(engine, lake, settings, rotation, advance)
+        forget_ids(settings)
         pseudonym_rotation.end(settings, rotation)
         tidy(engine)
 
@@ -70,11 +74,12 @@ def _rekey_lake(engine: Engine, lake: Lake, rotation: Rotation, advance: Advance
     lake.note_key(rotation.fingerprint)
 
 
-def _rekey_database(engine: Engine, lake: Lake, rotation: Rotation, advance: Advance) -> None:
+def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Rotation, advance: Advance) -> None:
     added = rotation.added_since(rotation.recorded)
     with engine.begin() as connection:
         lock(connection)
         rekey_quarantine(connection, added)
+        rekey_repeats(connection, settings, rotation)
         for table in tables.rekey_tables(connection, added, rotation.generation):
             advance(note=table)
         remake_content(connection)

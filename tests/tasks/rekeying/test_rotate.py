@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, text
 
@@ -15,9 +16,11 @@ from infra.installation import Installation, current
 from infra.key_rotation import listed
 from infra.schema import exclusions, suppressions
 from infra.user_names import OtherKeyError, present_column
+from models import columns
 from serving.explain import explain
 from serving.shelf import shelf
 from tasks.build_dataset import build_dataset, split_by
+from tasks.ingest.undo import undo_batches
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.rebuild_dataset import rebuild_dataset
@@ -27,6 +30,7 @@ from tasks.score_placement import score_placement
 from tasks.trained_bundles import TrainedBundle, named_by, record
 from tests.conftest import Shop
 from tests.tasks.rekeying.stores import holding, keys_of, person, started
+from tests.tasks.rekeying.test_interrupted import stopped
 
 BY_DAYS = split_by(validation_days=30, test_days=31)
 
@@ -80,20 +84,40 @@ def test_the_same_files_bring_only_duplicates_and_who_left_stays_away(stage: Any
     assert here.lake.committed_chunk(line["batch_id"]) >= 0
 
 
-def test_events_whose_ids_are_made_of_what_they_say_are_known_again(installation: Installation, tmp_path: Path) -> None:
-    def write(*more: str) -> str:
-        folder = tmp_path / f"personalize-{len(more)}"
-        folder.mkdir()
-        rows = [f"u{n % 7},i{n},View,{1_600_000_000 + n * 40_000},{n}.5" for n in range(60)]
-        head = "USER_ID,ITEM_ID,EVENT_TYPE,TIMESTAMP,EVENT_VALUE"
-        (folder / "interactions.csv").write_text("\n".join([head, *rows, *more]) + "\n")
-        return str(folder / "interactions.csv")
+_CHOSEN = {"consent": "given", "consent_note": "a test", "unknown_items": "accept"}
 
-    chosen = {"consent": "given", "consent_note": "a test", "unknown_items": "accept"}
-    first = ingest_events.fn("personalize", write(), chosen)
+
+def without_ids(folder: Path, *more: str) -> str:
+    """A file whose events have no ids of their own."""
+    folder.mkdir()
+    rows = [f"u{n % 7},i{n},View,{1_600_000_000 + n * 40_000},{n}.5" for n in range(60)]
+    head = "USER_ID,ITEM_ID,EVENT_TYPE,TIMESTAMP,EVENT_VALUE"
+    (folder / "interactions.csv").write_text("\n".join([head, *rows, *more]) + "\n")
+    return str(folder / "interactions.csv")
+
+
+def test_events_whose_ids_are_made_of_what_they_say_are_known_again(installation: Installation, tmp_path: Path) -> None:
+    first = ingest_events.fn("personalize", without_ids(tmp_path / "first"), _CHOSEN)
     rotate(installation)
-    line = ingest_events.fn("personalize", write("u9,i1,View,1600000000,1"), chosen)
+    more = without_ids(tmp_path / "more", "u9,i1,View,1600000000,1")
+    line = ingest_events.fn("personalize", more, _CHOSEN)
     assert (first["accepted"], line["accepted"], line["duplicate"]) == (60, 1, 60)
+
+
+@pytest.mark.parametrize("moment", [None, 6])
+def test_repeated_events_still_become_those_of_the_other_file_after_an_undo(
+    installation: Installation, tmp_path: Path, moment: int | None
+) -> None:
+    first = ingest_events.fn("personalize", without_ids(tmp_path / "first"), _CHOSEN)
+    second = ingest_events.fn("personalize", without_ids(tmp_path / "more", "u9,i1,View,1600000000,1"), _CHOSEN)
+    if moment is not None:
+        assert stopped(installation, "ann", moment)
+    here = rotate(installation)
+    result = undo_batches.fn([first["batch_id"]], None, "ann", "a test")
+    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(0, 60)]
+    table = pq.read_table(here.lake.event_files(), columns=[columns.BATCH_ID])
+    assert table[columns.BATCH_ID].to_pylist() == [second["batch_id"]] * 61
+    assert not list(here.settings.var.rglob("ids-of-repeats*"))
 
 
 def test_a_champion_of_the_earlier_key_gives_the_same_lists_and_explains_them(published: Any) -> None:
