@@ -96,6 +96,8 @@ def _ended(ended: SystemExit) -> int:
 
 
 def _stopped() -> int:
+    if _explained():
+        return FAILED
     say("tailorbird: stopped. The same command goes on from here.")
     return STOPPED
 
@@ -106,6 +108,8 @@ def _failed(error: BaseException) -> int:
     from infra.error_log import record
     from infra.outages import explain
 
+    if _explained():
+        return FAILED
     reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
     if reason is None and isinstance(error, OSError) and error.filename:
         reason = f"{error.strerror}: {error.filename}. Correct that, then run the same command again."
@@ -114,6 +118,12 @@ def _failed(error: BaseException) -> int:
         log = record(error)
         say(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")
     return FAILED if reason else DEFECT
+
+
+def _explained() -> bool:
+    """Return whether the reason for the end is printed already: the services of the command are gone."""
+    current = sys.modules.get("infra.running_commands.current")
+    return current is not None and current.explained()
 
 
 def _defect(error: BaseException) -> str:
@@ -142,7 +152,7 @@ def _refuse_undecodable(arguments: list[str]) -> None:
 
 
 def _log_errors_of_threads() -> None:
-    """Send to the log what Python would print as a traceback: errors of threads, and of objects at their end."""
+    """Send to the log what Python would print as a traceback: errors of threads, drivers, and objects at their end."""
 
     def log(error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
@@ -151,6 +161,7 @@ def _log_errors_of_threads() -> None:
             record(error)
 
     logging.raiseExceptions = False  # Prefect's log worker prints when its server is away
+    sys.excepthook = lambda _kind, error, _trace: log(error)  # drivers in C print what Python code raised in them
     threading.excepthook = lambda hook: log(hook.exc_value)
     sys.unraisablehook = lambda hook: log(hook.exc_value)
 

@@ -47,11 +47,11 @@ def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
         return line.recv(1) in {b"S", b"N"}
 
 
-def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None) -> Any:
+def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None, seconds: float = 30) -> Any:
     """The JSON answer, or None for 404. Raises urllib.error.HTTPError for any other refusal."""
     data = None if body is None else json.dumps(body).encode()
     try:
-        with _open(url, 30, data, {"Content-Type": "application/json", **headers}, method) as answer:
+        with _open(url, seconds, data, {"Content-Type": "application/json", **headers}, method) as answer:
             text = answer.read()
             return json.loads(text) if text else {}
     except urllib.error.HTTPError as refusal:

@@ -18,6 +18,7 @@ from infra.settings import Settings
 from models.errors import TailorbirdError
 
 _VARIABLE = "tailorbird_deployed"
+_UNFINISHED = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 
 
 class DeployFailedError(TailorbirdError):
@@ -105,13 +106,16 @@ def run(endpoints: Endpoints, name: str, key: str, parameters: Mapping[str, Any]
 
 def report_killed(api: str, environment: Mapping[str, str]) -> None:
     """Mark the runs of a worker that is gone as crashed: as `Running` they would hold up the next ones for minutes."""
-    headers = authorization(environment)
-    unfinished = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-    chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": unfinished}
-    while runs := ask("POST", f"{api}/flow_runs/filter", headers, chosen):
+    chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": _UNFINISHED}
+    crash_all(api, environment, chosen, "The worker was stopped while this ran.")
+
+
+def crash_all(api: str, environment: Mapping[str, str], chosen: Mapping[str, Any], message: str) -> None:
+    """Mark the chosen runs as crashed, and the unfinished runs that they started."""
+    while runs := ask("POST", f"{api}/flow_runs/filter", authorization(environment), chosen):
         for run in runs:
-            mark_crashed(api, environment, run["id"], "The worker was stopped while this ran.")
-        chosen = {"flow_runs": {**unfinished, "parent_flow_run_id": {"any_": [run["id"] for run in runs]}}}
+            mark_crashed(api, environment, run["id"], message)
+        chosen = {"flow_runs": {**_UNFINISHED, "parent_flow_run_id": {"any_": [run["id"] for run in runs]}}}
 
 
 def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message: str) -> None:

@@ -1,9 +1,10 @@
 """Looks flow runs up in Prefect, without its client."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.calls import ask
-from infra.deployments import authorization, mark_crashed
+from infra.deployments import authorization, crash_all, mark_crashed
 from infra.endpoints import Endpoints
 
 RUNNING: Final = "RUNNING"
@@ -38,6 +39,28 @@ def latest(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
 def crash(endpoints: Endpoints, run_id: str, message: str) -> None:
     """Mark a run whose process is gone as crashed: as `Running` it holds up the next one."""
     mark_crashed(_api(endpoints), endpoints.environment, run_id, message)
+
+
+def crash_with_children(endpoints: Endpoints, run_id: str, message: str) -> None:
+    """Mark a run as crashed, and the unfinished runs that it started."""
+    chosen = {"flow_runs": {"id": {"any_": [run_id]}}}
+    crash_all(_api(endpoints), endpoints.environment, chosen, message)
+
+
+def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
+    """Return the runs that are running and were started by no other run, the oldest first.
+
+    Raises OSError (of urllib) when Prefect does not answer within these `seconds`.
+    """
+    chosen = {"state": {"type": {"any_": [RUNNING]}}, "parent_task_run_id": {"is_null_": True}}
+    body = {"flow_runs": chosen, "sort": "START_TIME_ASC"}
+    found: list[dict[str, Any]] = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
+    return found
+
+
+def described(run: Mapping[str, Any]) -> str:
+    """Return a run's name and since when it runs."""
+    return f"{run['name']} (since {run['start_time'][:16].replace('T', ' ')} UTC)"
 
 
 def state_of(run: dict[str, Any] | None) -> str:

@@ -1,6 +1,7 @@
 """Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect, their clients, and Data Docs."""
 
 import contextlib
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,7 @@ from infra import (
     automations,
     database,
     deployments,
+    flow_runs,
     lake_checks,
     permissions,
     placements,
@@ -44,8 +46,10 @@ from infra.fingerprints import KEYS
 from infra.launcher import TITLES, Launcher
 from infra.prefect_api import demo_installation, deployment_file
 from infra.probes import NEEDED, ensure, reachable
+from infra.running_commands import crashes, records, watch
 from infra.settings import Settings, variable_of
 from infra.state import Say, Service
+from models.errors import TailorbirdError
 
 __all__ = ["NEEDED", "Endpoints", "ServicesDownError", "endpoints", "ensure", "export", "reachable", "start", "stop"]
 
@@ -72,9 +76,10 @@ def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
 
 
 def stop(settings: Settings, say: Say) -> None:
-    """Stop what `start` started: first the worker and the reconciler, then the servers, PostgreSQL last."""
+    """Stop what `start` started: commands, then the worker and the reconciler, the servers, and PostgreSQL last."""
     with permissions.private_files(), state.locked(settings.var, say):
         known = state.load(settings.var)
+        _end_commands(settings)
         stopped = [_stop(settings, known, name) for name in _CLIENTS]
         if "worker" in stopped:
             _report_killed(settings, known)
@@ -85,6 +90,28 @@ def stop(settings: Settings, say: Say) -> None:
             state.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
         names = [TITLES[name] for name in stopped if name]
         say(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
+
+
+def _end_commands(settings: Settings) -> None:
+    """Ask running commands to end while Prefect can still be told; those that do not listen end a little later."""
+    for command in records.running(settings.var):
+        command.ask_to_end()
+    until = time.monotonic() + watch.LONGEST_END
+    while records.running(settings.var) and time.monotonic() < until:
+        time.sleep(0.1)
+    with contextlib.suppress(OSError, TailorbirdError):  # a courtesy: the next `up` repeats it
+        crashes.mark_crashed(endpoints(settings), settings.var)
+
+
+def under_way(settings: Settings) -> list[str]:
+    """Return what `stop` would end, a line each: commands, and runs of the worker."""
+    commands = records.running(settings.var)
+    lines, own = [str(command) for command in commands], {command.flow_run for command in commands}
+    with contextlib.suppress(OSError, TailorbirdError):
+        now = endpoints(settings)
+        runs = flow_runs.under_way(now) if now.prefect_login else []
+        lines += [flow_runs.described(run) for run in runs if run["id"] not in own and run["work_pool_name"]]
+    return lines
 
 
 def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
@@ -135,6 +162,8 @@ class _Startup:
             self.launcher.started.append("roles")
         self._await("prefect")
         permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
+        for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
+            self.say(line)
         self._work(endpoints(self.given))
         if self._await("mlflow"):
             self._clients(endpoints(self.given))

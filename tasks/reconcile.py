@@ -20,6 +20,7 @@ from tasks.ask_for_retrain import ask_for_retrain
 from tasks.carry_out import carry_out, permit
 from tasks.champion import CHAMPION, Champion, champion, follow, promotion_of
 from tasks.check_registered_versions import check_registered_versions
+from tasks.orchestration.killed_commands import mark_killed_commands
 from tasks.promote import restore
 from tasks.reviews import APPROVED, NOBODY, REJECTED, Answer, expire, review_of, reviews_of
 from tasks.serving_metrics import tell_slow_serving
@@ -99,6 +100,7 @@ def _told(step: Callable[[Installation], str | None]) -> None:
 _CARE: Final = tuple(
     partial(_told, step)
     for step in (
+        mark_killed_commands,
         ask_for_lists,
         ask_for_calibration,
         ask_for_retrain,

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from time import monotonic
 from typing import Annotated, Any, Final, Literal
 
@@ -107,12 +107,15 @@ def connect(*spared: str) -> None:
     """Connect this process with the services. Raises TailorbirdError when one that is not `spared` does not run."""
     from infra import services
     from infra.configuration.in_use import of_this_shell
+    from infra.running_commands import crashes
     from infra.settings import load
 
     for line in of_this_shell(load()):
         say(line)
     export()
     services.ensure(load(), set(services.NEEDED) - set(spared))
+    with contextlib.suppress(OSError):  # a courtesy: `up` and the reconciler do it too
+        crashes.mark_crashed(services.endpoints(load()), load().var)
 
 
 def flow(name: str, *spared: str) -> Any:
@@ -120,13 +123,36 @@ def flow(name: str, *spared: str) -> Any:
     from importlib import import_module
 
     from infra.error_log import take_native_output
+    from infra.running_commands import current
+    from infra.services import NEEDED
+    from infra.settings import load
 
     connect(*spared)
     refuse_early(_COMMANDS.get(name, name))
     take_native_output()
     # Errors are told once, by `main`; the run's page has them all.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    return partial(run_without_heartbeats, getattr(import_module(f"flows.{name}"), name))
+    for logs in ("HANDLERS_CONSOLE", "INTERNAL"):
+        os.environ.setdefault(f"PREFECT_LOGGING_{logs}_LEVEL", "CRITICAL")
+    work = current.begin(load(), set(NEEDED) - set(spared), say)
+    return partial(_recorded, work, getattr(import_module(f"flows.{name}"), name))
+
+
+def _recorded(work: Any, run: Any, *parameters: Any, **named: Any) -> Any:
+    """Run a flow whose run is known by its id to others if this process is killed."""
+    from prefect.runtime import flow_run
+
+    known = run.with_options()
+
+    @wraps(run.fn)
+    def noted(*given: Any, **by_name: Any) -> Any:
+        work.note_flow_run(flow_run.id)
+        return run.fn(*given, **by_name)
+
+    known.fn = noted
+    try:
+        return run_without_heartbeats(known, *parameters, **named)
+    finally:
+        work.end()
 
 
 def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:

@@ -42,16 +42,21 @@ def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything 
     running.say_next()
     if foreground:
         _wait()
-        down()
+        down(force=True)
 
 
 @app.command()
-def down() -> None:
-    """Stop what `up` started."""
+def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whatever still runs.")] = False) -> None:
+    """Stop what `up` started. It names commands and runs that are under way; on a terminal it asks first."""
     from infra import services
     from infra.settings import load
 
-    services.stop(load(), running.say)
+    settings = load()
+    if lines := services.under_way(settings):
+        running.say("\n".join(["These still run, and end now:", *(f"  {line}" for line in lines)]))
+        if sys.stdin.isatty() and not force:
+            running.confirm("Stop all the same? Nothing is lost: the same commands go on later.", "")
+    services.stop(settings, running.say)
 
 
 @app.command()

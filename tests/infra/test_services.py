@@ -6,6 +6,8 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 import urllib.error
@@ -45,6 +47,15 @@ def {name}(seconds: float = 0.0) -> None:
     print("{name} used the placements in", load().placements or "no file", flush=True)
     time.sleep(seconds)
 '''
+COMMAND = """
+import sys, time
+from infra.running_commands import current
+from infra.settings import Settings
+
+def begin(var):
+    current.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
+    time.sleep(60)
+"""
 NOTHING: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
 
 
@@ -372,7 +383,12 @@ def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path
 def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(place: Place, running: Endpoints) -> None:
     processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
     processes += [child for process in processes for child in process.children(recursive=True)]
+    program = f"{COMMAND}\nbegin({str(place.settings.var)!r})"
+    command = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    while not services.under_way(place.settings):
+        time.sleep(0.05)
     place.down()
+    assert "so this command ends. Nothing is lost: run `tailorbird up`" in command.communicate()[1]
     assert place.lines == ["Stopped: The worker, The reconciler, Prefect, MLflow, Data Docs, PostgreSQL"]
     assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
     assert services.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)

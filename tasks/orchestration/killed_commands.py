@@ -1,0 +1,9 @@
+"""Tells Prefect of commands that were killed."""
+
+from infra.installation import Installation
+from infra.running_commands.crashes import mark_crashed
+
+
+def mark_killed_commands(here: Installation) -> str | None:
+    """Mark the runs of killed commands as crashed; return a line for each, or None."""
+    return "\n".join(mark_crashed(here.endpoints, here.settings.var)) or None

@@ -1,0 +1,55 @@
+"""Commands that are killed, or end because the services are stopped: what Prefect shows of their runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from infra import endpoints, flow_runs, services
+from infra.running_commands import records
+from infra.settings import Settings
+
+if TYPE_CHECKING:
+    from conftest import Shop
+
+    from infra.running_commands.records import RunningCommand
+
+
+def with_a_run(shop: Shop) -> RunningCommand:
+    """Wait until the command that was begun has a run in Prefect."""
+    for _ in range(1200):
+        for command in records.running(shop.var):
+            if command.flow_run:
+                return command
+        time.sleep(0.05)
+    raise AssertionError("no command has a run")
+
+
+def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(shop: Shop) -> None:
+    with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
+        run = with_a_run(shop).flow_run
+        assert command.kill()
+    now = endpoints.endpoints(Settings(var=shop.var))
+    assert flow_runs.state_of(flow_runs.of_id(now, run)) == flow_runs.RUNNING
+    shop.run("ingest", "complete_journey", str(shop.data))
+    crashed = flow_runs.of_id(now, run)
+    assert crashed is not None
+    assert flow_runs.state_of(crashed) == "CRASHED"
+    assert "`tailorbird ingest complete_journey" in crashed["state"]["message"]
+    assert list((shop.var / records.FOLDER).iterdir()) == []
+
+
+def test_a_command_that_down_ends_is_named_before_and_crashed_after_and_says_what_to_run(shop: Shop) -> None:
+    with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
+        run = with_a_run(shop)
+        assert any("`tailorbird ingest complete_journey" in line for line in services.under_way(Settings(var=shop.var)))
+        run.ask_to_end()
+        code, out, err = command.ended()
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        "tailorbird: `tailorbird down` stops the services, so this command ends. "
+        "Nothing is lost: run `tailorbird up`, then the same command again."
+    ]
+    shop.run("ingest", "complete_journey", str(shop.data))
+    now = endpoints.endpoints(Settings(var=shop.var))
+    assert flow_runs.state_of(flow_runs.of_id(now, run.flow_run)) == "CRASHED"
