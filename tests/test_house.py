@@ -109,7 +109,10 @@ def test_every_decision_is_in_the_index() -> None:
     assert all(f"({file.name})" in index for file in folder.glob("0*.md"))
 
 
-DATED_FOR_PEOPLE = ("infra/error_log.py", "infra/events.py", "infra/registry.py", "tasks/search/worker.py")
+DATED_FOR_PEOPLE = (
+    *("infra/error_log.py", "infra/events.py", "infra/registry.py", "infra/running_commands/records.py"),
+    "tasks/search/worker.py",
+)
 UNCONNECTED = "tasks/ingest/check/unconnected.py"
 """Judges times in the future where there is no database to ask, and stores nothing."""
 SIGNED = "infra/webhook_listener.py"
