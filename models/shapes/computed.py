@@ -1,16 +1,20 @@
 """Computes the expressions of a mapping over rows: one column for each, by DuckDB in memory."""
 
+import math
+import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.shapes.expression_sql import number_of
 from models.shapes.expressions import Expression
-from models.shapes.table_numbers import PLAIN, NumberForm, parsed
+from models.shapes.table_numbers import PLAIN, NumberForm, parsed, unreadable
 from models.shapes.table_values import number, words
 from models.sql import query
+
+_LITERAL: Final = re.compile(r"'(?:[^']|'')*'")
 
 
 def computed(rows: pa.Table, expressions: Sequence[Expression], form: NumberForm = PLAIN) -> pa.Table:
@@ -37,11 +41,42 @@ def value_of(rows: pa.Table, expression: Expression, form: NumberForm = PLAIN) -
     return query(statement, rows=pa.table(read))["value"].combine_chunks()
 
 
+def unreadable_columns(rows: pa.Table, expression: Expression, form: NumberForm, values: Any) -> dict[str, Any]:
+    """Return by column which rows have no value because the cell of that column is no number.
+
+    A row counts if the expression is NaN with NaN in place of unreadable cells: other rows do not use the cell.
+    """
+    sql = expression.sql(form.decimal, finite=False)
+    used = set(re.findall(r"\bn\d+\b", _LITERAL.sub("", sql)))  # other columns are read as texts
+    numbers = {name: _numbers(rows, name, form) for place, name in enumerate(expression.columns) if f"n{place}" in used}
+    bad = {name: _spoilt(rows[name], numbers[name], values) for name in numbers if _is_text(rows[name].type)}
+    if not any(pc.any(flags).as_py() for flags in bad.values()):
+        return {}
+    read: dict[str, Any] = {f"t{place}": words(rows, name) for place, name in enumerate(expression.columns)}
+    for place, name in enumerate(expression.columns):
+        if name in numbers:
+            read[f"n{place}"] = pc.if_else(bad[name], math.nan, numbers[name]) if name in bad else numbers[name]
+    nan = query(f"SELECT coalesce(isnan({sql}), false) AS nan FROM rows", rows=pa.table(read))["nan"].combine_chunks()
+    return {name: pc.and_(flags, nan) for name, flags in bad.items()}
+
+
+def _spoilt(texts: Any, numbers: Any, values: Any) -> Any:
+    return pc.and_(pc.fill_null(unreadable(texts, numbers), False), pc.is_null(values))
+
+
+def _numbers(rows: pa.Table, name: str, form: NumberForm) -> Any:
+    return number(rows, name) if _is_number(rows[name].type) else parsed(words(rows, name), form)
+
+
 def matching(rows: pa.Table, condition: Expression | None, form: NumberForm = PLAIN) -> pa.Array:
     """Whether the condition is true of each row; unknown is false, and without a condition all match."""
     if condition is None:
         return pa.repeat(True, len(rows))
     return pc.fill_null(value_of(rows, condition, form), False)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:

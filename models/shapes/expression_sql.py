@@ -27,11 +27,14 @@ _EMPTY: Final = "an empty value is null in an expression; write `is null` or `is
 _FINITE: Final = "nullif(nullif(nullif({}, 'nan'::DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
 
 
-def compiled(node: Any, kind: str, decimal: str) -> tuple[str, tuple[str, ...]]:
-    """Return SQL that computes a `kind`, and the source columns of its `t0`, `t1` … in order. Raises ValueError."""
+def compiled(node: Any, kind: str, decimal: str, *, finite: bool = True) -> tuple[str, tuple[str, ...]]:
+    """Return SQL that computes a `kind`, and the source columns of its `t0`, `t1` … in order. Raises ValueError.
+
+    A number is null in place of NaN and infinity, if it is to be `finite`.
+    """
     compiler = _Compiler(decimal)
     statement = _as(kind, compiler.term(node))
-    return (_FINITE.format(statement) if kind == "number" else statement), tuple(compiler.columns)
+    return (_FINITE.format(statement) if kind == "number" and finite else statement), tuple(compiler.columns)
 
 
 def try_out(statement: str, columns: int) -> None:

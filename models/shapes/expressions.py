@@ -29,9 +29,9 @@ class Expression:
         """The name of the computed column; no mapping names a column of a file like this by chance."""
         return f"the {self.kind} {self.text}"
 
-    def sql(self, decimal: str) -> str:
+    def sql(self, decimal: str, *, finite: bool = True) -> str:
         """The expression over the columns `t0`, `n0`, `t1` …: texts and numbers of `columns`, by their places."""
-        return expression_sql.compiled(tree(self.text), self.kind, decimal)[0]
+        return expression_sql.compiled(tree(self.text), self.kind, decimal, finite=finite)[0]
 
 
 def parse(text: Any, kind: Kind, name: str = "") -> Expression:

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.shapes import suggestions, table_numbers
+from models.shapes.computed import unreadable_columns
 from models.shapes.expressions import Expression
 from models.shapes.sources import Source, column_of
 from models.shapes.suggestions import Suggestion
@@ -68,8 +69,12 @@ class Reader:
         return values
 
     def _note_numbers(self, key: str, source: Source | None, values: Any) -> None:
-        if source is None or not values.null_count or isinstance(source, Expression):
-            return  # what an expression cannot compute is null, as its author knows
+        if source is None or not values.null_count:
+            return
+        if isinstance(source, Expression):
+            for column, bad in unreadable_columns(self.rows, source, self.form, values).items():
+                self.note(key, column, NUMBER, bad, self._numbers)
+            return
         if pa.types.is_string(kind := self.rows[column_of(source)].type) or pa.types.is_large_string(kind):
             bad = table_numbers.unreadable(self.rows[column_of(source)], values)
             self.note(key, source, NUMBER, bad, self._numbers)

@@ -85,7 +85,7 @@ class Unread:
 
 
 def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
-    """Return what the profile of a chunk keeps of unreadable cells, by key.
+    """Return what the profile of a chunk keeps of unreadable cells, by key and column.
 
     `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
     """
@@ -93,7 +93,7 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
     for one in found:
         hits = pc.fill_null(pc.match_substring(rows[KEYS], f"|{one.key}|"), False)
         first = pc.filter(numbers, hits)[:MOST_PLACES].to_pylist()
-        kept[one.key] = {
+        kept[f"{one.key} {one.column}"] = {
             **asdict(one),
             "ways": dict(one.ways),
             "formats": dict(one.formats),
@@ -104,7 +104,7 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
 
 
 def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:
-    """Return the unreadable cells of several chunks, by key."""
+    """Return the unreadable cells of several chunks, by key and column."""
     sums: dict[str, Unread] = {}
     for profile in profiles:
         for key, kept in profile.items():

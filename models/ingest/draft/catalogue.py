@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow.compute as pc
 
+from models.ingest.draft.currency import add_currency
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import Choice, times_of
@@ -85,6 +86,8 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
         "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
     )
     part.first("price", prices, "the price of one piece" if not own_table else "")
+    if prices:
+        add_currency(part, prices[0], settings.get("currency_signs", ()))
     if own_table:
         _offers(part)
         _attributes(part)
@@ -147,9 +150,6 @@ def _offers(part: Part) -> None:
                 part.add("available_words", further)
         else:
             part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
-    currency = sample.candidates("currency")
-    if currency and any(line.key == "price" for line in part.lines):
-        part.first("currency", currency)
 
 
 def _attributes(part: Part) -> None:

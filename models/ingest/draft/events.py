@@ -7,6 +7,7 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.ingest.draft.currency import add_currency
 from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, is_per_order
@@ -15,7 +16,6 @@ from models.ingest.event_words import event_type_of
 from models.ingest.mapping_text import column as sql
 from models.ingest.mapping_text import text
 from models.shapes import table_numbers
-from models.shapes.currencies import CODES, NAMES
 from models.shapes.placeholders import ITEMS
 from models.shapes.table_numbers import NumberForm
 
@@ -25,6 +25,7 @@ _REPEATED: Final = 0.9
 """A column that is called event_id names events, also where an export repeats some rows."""
 _UNIQUE: Final = 0.999
 _FEW: Final = 0.02
+_MANY_ALIKE: Final = 0.05
 _SOME: Final = 0.001
 _USUAL_QUANTITY: Final = 1_000
 _NO_SALE: Final = frozenset(
@@ -79,7 +80,7 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
         part.add(key, value, doubt)
     kinds = _event_types(sample, taken)
     _where(part, user, item, kinds)
-    _event_id(part, order, item, quantity, price)
+    _event_id(part, order, [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])], quantity)
     part.column("user_id", user)
     part.column("item_id", item)
     if order:
@@ -90,7 +91,7 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     _worth(part, quantity, price, total, settings)
     if numbers["rating"]:
         part.first("rating", numbers["rating"])
-    _currency(part, sample)
+    add_currency(part, total or price, settings.get("currency_signs", ()))
     for role in _SHOWN:
         part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
     return part
@@ -151,26 +152,51 @@ def _known_types(part: Part, kinds: Column) -> list[str]:
     return [f"{sql(kinds.name)} in ({', '.join(map(text, known))})"]
 
 
-def _event_id(part: Part, order: Column | None, item: Choice, quantity: Column | None, price: Column | None) -> None:
-    """Name what tells rows apart, the shortest combination that is different in every row."""
-    sample = part.sample
-    taken = {*part.used, item.column, *([order.name] if order else [])}
+def _event_id(part: Part, order: Column | None, identity: Sequence[str], quantity: Column | None) -> None:
+    """Name what identifies a row, the shortest combination that is different in every row.
+
+    Without one, an event is identified by these `identity` columns and its order. A price never identifies a row: it is
+    corrected later, or cannot be read. A quantity does only if very many rows are alike in all the rest.
+    """
+    sample, item = part.sample, identity[1]
+    taken = {*part.used, item, *([order.name] if order else [])}
     lines = [one for one in sample.candidates("event_id") if one.name not in taken]
     single = [[one.name] for one in lines]
-    positions = [one for one in sample.candidates("line") if one.name not in taken]
+    positions = [one for role in ("line", "variant") for one in sample.candidates(role) if one.name not in taken]
     pairs = [[order.name, one.name] for one in positions] if order else []
-    pairs += [[order.name, item.column]] if order else []
+    pairs += [[order.name, item], *([order.name, item, one.name] for one in positions)] if order else []
     for names in [*single, *pairs]:
         least = _REPEATED if plain(names[0]) == "event_id" else _UNIQUE
-        if _different(sample, names, item.column, least):
+        if _different(sample, names, item, least):
             part.used.update(names)
             part.add("event_id", names[0] if len(names) == 1 else names)
             return
-    if order and (numbers := [one for one in (quantity, price) if one]):
-        value: list[Any] = [order.name, item.column, *({"expr": f"number({sql(one.name)})"} for one in numbers)]
-        part.add("event_id", value, "an item stands several times in an order; lines alike in all of these are one")
-    else:
-        part.comments.append("Without an event_id, rows alike in user, item, type, time and session are one event.")
+    alike = _contradictory(sample, [*identity, *([order.name] if order else [])])
+    if order and quantity and alike > _MANY_ALIKE:
+        value: list[Any] = [order.name, item, {"expr": f"coalesce({sql(quantity.name)}, 'none')"}]
+        part.add(
+            "event_id", value, f"uncertain: no column numbers the lines, and {alike:.0%} repeat an item of an order"
+        )
+        return
+    part.comments.append("Without an event_id, rows alike in user, item, type, time and session are one event.")
+    if alike:
+        part.comments.append(
+            f"{max(alike, 0.001):.1%} of the rows are alike in these and differ in others: they wait in quarantine as "
+            "id_conflict."
+        )
+        part.comments.append("A column that numbers the lines of an order would tell them apart: name it in event_id.")
+
+
+def _contradictory(sample: Sample, identity: Sequence[str]) -> float:
+    """Return the share of rows that are alike in the `identity` columns with another one, but not in all columns."""
+    everything = _joined(sample, list(sample.columns))
+    apart = pc.count_distinct(_joined(sample, identity)).as_py()
+    return float((pc.count_distinct(everything).as_py() - apart) / max(1, len(everything)))
+
+
+def _joined(sample: Sample, names: Sequence[str]) -> Any:
+    texts = [pc.fill_null(sample.columns[name].texts, "") for name in names]
+    return pc.binary_join_element_wise(*texts, "\x1f")
 
 
 def _different(sample: Sample, names: Sequence[str], item: str, least: float) -> bool:
@@ -241,14 +267,6 @@ def _worth(
     if _has_zero(money, settings):
         worth, note = f"nullif({worth}, 0)", f"{note}; 0 is unknown"
     part.add("value", money.name if worth == sql(money.name) else {"expr": worth}, note)
-
-
-def _currency(part: Part, sample: Sample) -> None:
-    for one in sample.candidates("currency"):
-        words = {word.upper() for word in one.values}
-        if words and all(word in CODES or word in NAMES for word in words):
-            part.column("currency", Choice(one.name))
-            return
 
 
 def _parsed(one: Column, settings: dict[str, Any]) -> pa.Array:

@@ -61,6 +61,9 @@ ROLES: Final = MappingProxyType(
             rf"(line|position|row|lineitem|pos|zeile|({_ORDER})_item|order_line|event|transaction){_ID}",
             "line|pos",
         ),
+        "variant": (
+            rf"(({_ITEM})_?)?(variant|variation|size|groesse|taille|talla|colou?r|farbe|couleur|option)({_ID}|_name)?",
+        ),
         "event_id": (rf"(event|message|interaction|row|line|lineitem|line_item){_ID}", "id|uuid"),
         "quantity": (
             rf"(({_ITEM}|order|ordered|purchase)_)?(quantity|qty|menge|anzahl|stueck|stueckzahl|units|pieces)(_\w+)?",

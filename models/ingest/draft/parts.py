@@ -21,10 +21,12 @@ class Line:
     key: str
     value: Any
     note: str = ""
+    commented: bool = False
+    """Whether it is a suggestion that does not count yet."""
 
     def text(self) -> list[str]:
         """Return the line, with its note behind or above it."""
-        stated = f"{key(self.key)} = {toml(self.value)}"
+        stated = f"{'# ' if self.commented else ''}{key(self.key)} = {toml(self.value)}"
         if not self.note:
             return [stated]
         if len(stated) + len(self.note) < _COMMENT_AT:
@@ -46,6 +48,11 @@ class Part:
     def add(self, name: str, value: Any, note: str = "") -> None:
         """Add a key."""
         self.lines.append(Line(name, value, note))
+
+    def suggest(self, name: str, value: Any, note: str) -> None:
+        """Add a key that is commented out, below the same key if it is there."""
+        at = next((place for place, one in enumerate(self.lines, 1) if one.key == name), len(self.lines))
+        self.lines.insert(at, Line(name, value, note, commented=True))
 
     def column(self, name: str, choice: Choice, note: str = "") -> None:
         """Add a key that names a column, with the alternatives."""

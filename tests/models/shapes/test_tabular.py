@@ -516,3 +516,32 @@ def test_an_event_may_have_become_known_later_than_it_occurred() -> None:
         "received_at": datetime(2024, 6, 3, 10, tzinfo=UTC),
     }
     assert tabular.kinds(part)["seen"] == "time"
+
+
+def test_a_row_waits_if_its_value_is_null_because_of_a_cell_that_is_no_number() -> None:
+    mapping = _bought({"expr": "if(kind = 'gift', 0.5, round(pieces * nullif(price, 0), 2))"})
+    rows = pa.table(
+        {
+            "who": list("abcdef"),
+            "what": ["x"] * 6,
+            "at": ["2024-03-01"] * 6,
+            "kind": ["sold", "sold", "gift", "sold", "sold", "sold"],
+            "pieces": ["2", "2", "2", "two", "2", "two"],
+            "price": ["1.5", "on request", "on request", "1.5", "n/a", "on request"],
+        }
+    )
+    found = tabular.events(rows, mapping)
+
+    assert found.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
+    assert {one.column: one.count for one in found.unread} == {"pieces": 2, "price": 2}
+
+
+def test_a_mapping_that_puts_a_value_in_place_of_unreadable_cells_takes_the_row() -> None:
+    rows = pa.table({"who": ["a"], "what": ["x"], "at": ["2024-03-01"], "price": ["on request"]})
+    found = tabular.events(rows, _bought({"expr": "coalesce(price, 1)"}))
+    assert (found.rows[KEYS].to_pylist(), found.rows["value"].to_pylist()) == ([None], [1.0])
+
+
+def _bought(value: Any) -> EventsMapping:
+    stated = {"file": "f", "user_id": "who", "item_id": "what", "occurred_at": "at", "value": value}
+    return EventsMapping.model_validate(stated | {"constants": {"event_type": "purchase"}})

@@ -8,6 +8,7 @@ import pytest
 
 from infra.installation import Installation
 from models.errors import TailorbirdError
+from models.shapes import mapping as mappings
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.draft_mapping import draft_mapping, write_mapping
 from tasks.ingest_events import ingest_events
@@ -177,6 +178,73 @@ def test_names_that_no_list_has_are_found_by_their_parts(tmp_path: Path) -> None
     events = tomllib.loads(draft_mapping([str(tmp_path / "lines.csv")], "shop").text)["events"]
     assert (events["user_id"], events["occurred_at"]) == ("customer_unique_id", "order_purchase_timestamp")
     assert events["event_id"] == ["order_id", "order_item_id"]
+
+
+def order_lines(folder: Path, repeats: int, header: str = "", extra: str = "") -> Path:
+    """Write order lines of which every so many repeat the item of the line before, at another price."""
+    rows = [
+        f"O{n // 4},C{n // 4 % 30},P{n % 4 - (n % repeats == 1)},{n % 3 + 1},"
+        f"{'on request' if n == 9 else n + 0.5},2024-03-{n // 4 % 28 + 1:02}{f',{n}{extra}' if extra else ''}"
+        for n in range(400)
+    ]
+    file = folder / "orders.csv"
+    file.write_text("\n".join([f"order_no,customer,sku,qty,price,ordered_at{header}", *rows]))
+    return file
+
+
+@pytest.mark.parametrize("repeats", [100, 4])
+def test_a_price_does_not_identify_a_row_and_an_unreadable_one_has_its_own_rule(repeats: int, tmp_path: Path) -> None:
+    text = draft_mapping([str(order_lines(tmp_path, repeats))], "shop", "given", "terms").text
+    events = tomllib.loads(text)["events"]
+    (tmp_path / "shop.toml").write_text(text)
+    (table,) = check_mapping(str(tmp_path / "shop.toml"))["tables"]
+
+    assert "price" not in str(events.get("event_id"))
+    assert ("qty" in str(events.get("event_id"))) == (repeats == 4)
+    assert "id_conflict" in text or "event_id" in events
+    broken = {rule["rule"]: rule["rows"] for rule in table["broken"]}
+    assert broken.pop("value_unreadable") == 1
+    assert set(broken) <= {"id_conflict"}
+
+
+def test_variants_of_an_item_tell_the_lines_of_an_order_apart(tmp_path: Path) -> None:
+    file = order_lines(tmp_path, 2, ",variant_size", " cm")
+    events = tomllib.loads(draft_mapping([str(file)], "shop").text)["events"]
+    assert events["event_id"] == ["order_no", "variant_size"]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "line"),
+    [
+        ("price", "€{}", 'constants = { event_type = "purchase", currency = "EUR" }'),
+        ("price", "{} €", 'constants = { event_type = "purchase", currency = "EUR" }'),
+        ("price", "£{}", 'constants = { event_type = "purchase", currency = "GBP" }'),
+        ("price", "{} CHF", 'constants = { event_type = "purchase", currency = "CHF" }'),
+        ("unit_price_eur", "{}", 'constants = { event_type = "purchase", currency = "EUR" }'),
+        ("price", "${}", '# constants = { event_type = "purchase", currency = "USD" }'),
+        ("price", "¥{}", '# constants = { event_type = "purchase", currency = "JPY" }'),
+    ],
+)
+def test_the_currency_is_guessed_from_the_price_and_commented_out_where_it_may_be_another(
+    column: str, cell: str, line: str, tmp_path: Path
+) -> None:
+    rows = [f"O{n},C{n % 40},A{n % 9},2,{cell.format(n + 0.5)},2024-03-{n % 28 + 1:02}" for n in range(200)]
+    (tmp_path / "orders.csv").write_text("\n".join([f"order_id,customer_id,sku,qty,{column},ordered_at", *rows]))
+    text = draft_mapping([str(tmp_path / "orders.csv")], "shop").text
+
+    lines = [one.partition("  #")[0] for one in text.splitlines()]
+    assert line in lines
+    if line.startswith("#"):
+        instead = [one.replace("# constants", "constants") for one in lines if not one.startswith("constants")]
+        assert mappings.parse(tomllib.loads("\n".join(instead)), "shop").events
+
+
+def test_prices_in_several_currencies_are_named(tmp_path: Path) -> None:
+    rows = [f"A{n},Lamp {n},{'€' if n % 2 else '£'}{n}.50" for n in range(100)]
+    (tmp_path / "products.csv").write_text("\n".join(["sku,name,price", *rows]))
+    text = draft_mapping([str(tmp_path / "products.csv")], "shop").text
+    assert "several currencies (GBP, EUR)" in text or "several currencies (EUR, GBP)" in text
+    assert "constants" not in text
 
 
 def test_french_names_are_known(tmp_path: Path) -> None:
