@@ -13,7 +13,8 @@ help:
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
 	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; fill disks"
-	@echo "             (needs root), set clocks (needs Debian's package faketime); races of decisions"
+	@echo "             (needs root), set clocks (needs Debian's package faketime); races of decisions;"
+	@echo "             many random examples where the suite tries a few"
 	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
 	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
@@ -53,6 +54,8 @@ faults: $(READY)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
+	$(BIN)/pytest tests/fuzz tests/faults/test_hostile_files.py -q --hypothesis-profile many $(ARGS)
+	$(BIN)/pytest tests --ignore tests/fuzz --ignore tests/faults -q --hypothesis-profile many -m hypothesis $(ARGS)
 	@cat $(STORM_REPORT)
 
 bench: $(READY)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadFileScheduling
 
@@ -26,6 +27,12 @@ _LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_
 _NUMBERS = count(1)
 # Nothing listens there: whoever talks to Prefect or MLflow in these tests fails at once.
 _CLOSED = "http://127.0.0.1:9"
+# The same few examples each time; `make faults` tries many, other ones each time.
+settings.register_profile(
+    "few", max_examples=25, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
+)
+settings.register_profile("many", settings.get_profile("few"), max_examples=200, derandomize=False)
+settings.load_profile("few")
 os.environ["TAILORBIRD_SETTINGS"] = "none"  # a settings file of the clone is no matter of the tests
 
 

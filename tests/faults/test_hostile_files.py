@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
@@ -19,6 +19,7 @@ from infra.schema import LEDGER, ingest_batches, ingest_updates, quarantine
 from models.errors import TailorbirdError
 from tasks.ingest_events import ingest_events
 from tasks.ingest_segment import ingest_segment
+from tests.examples import FEW, spread
 
 COLUMNS = ("id", "user", "item", "at", "what", "value", "session")
 MAPPING = f"""
@@ -44,12 +45,6 @@ optional = ["session"]
 event_types = { look = "view", buy = "purchase" }
 """
 NUMBERS = count(1)
-OFTEN = settings(
-    max_examples=8,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 
 def check(here: Installation, ingest: Any, mapping: Path, file: Path) -> dict[str, Any] | None:
@@ -138,7 +133,7 @@ def calls(tmp_path: Path) -> Path:
     return path
 
 
-@OFTEN
+@FEW
 @given(rows(), st.booleans(), st.sampled_from([b"\n", b"\r\n"]))
 @example([[b"e", b"u", b"i", b"2024-06-01T10:00:00Z", b"look", b"1", b"x" * 1_000_000]], True, b"\n")
 @example([], False, b"\n")
@@ -201,7 +196,7 @@ def test_the_extremes_of_every_type_of_parquet(
 ) -> None:
     cells = [(f"e{n}", f"u{n}", f"i{n}", f"2024-06-01T10:00:0{n}Z", "look", float(n), "s") for n in range(5)]
     made = dict(zip(COLUMNS, map(pa.array, zip(*cells, strict=True)), strict=True))
-    for column in ("id", "at", "value"):
+    for column in spread(("id", "at", "value"), list(EXTREMES).index(kind), 3):
         file = tmp_path / f"{column}.parquet"
         pq.write_table(pa.table(made | {column: EXTREMES[kind]}), file)
         entry = check(installation, ingest_events, table, file)
@@ -211,7 +206,7 @@ def test_the_extremes_of_every_type_of_parquet(
 USUAL = {"value": "numbers", "session": "text"}
 
 
-@OFTEN
+@FEW
 @given(rows(), st.dictionaries(st.sampled_from(COLUMNS), st.sampled_from(sorted(KINDS)), max_size=2))
 def test_any_parquet_file(
     installation: Installation, table: Path, tmp_path: Path, lines: list[list[bytes]], kinds: dict[str, str]
@@ -263,7 +258,7 @@ LINE = (
 )
 
 
-@OFTEN
+@FEW
 @given(st.lists(LINE, max_size=10), st.sampled_from([b"\n", b"\r\n"]), st.booleans(), st.randoms(use_true_random=False))
 @example([], b"\n", False, None)
 @example(LINES, b"\n", True, None)

@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import typer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
@@ -25,13 +25,6 @@ PASSED_ON = {("psql",)}
 ENDLESS = frozenset({"watch", "foreground"})
 WITHOUT_DATABASE = {("up",), ("demo",), ("down",), ("keys", "rotate", "signing"), ("keys", "rotate", "pseudonym")}
 """Their database does not run: else they would start servers, or make one more key each time."""
-OFTEN = settings(
-    max_examples=200,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -55,7 +48,6 @@ def known(stocked: Installation) -> st.SearchStrategy[str]:
 def test_no_arguments_of_a_command_end_in_a_traceback(name: tuple[str, ...], known: st.SearchStrategy[str]) -> None:
     away = {"TAILORBIRD_DATABASE_URL": "postgresql://nobody@127.0.0.1:9/nothing"} if name in WITHOUT_DATABASE else {}
 
-    @OFTEN
     @given(values.arguments(COMMANDS[name], ENDLESS, known))
     def property_holds(given: list[str]) -> None:
         check(run(*name, *given), [*name, *given])

@@ -15,7 +15,6 @@ from urllib.parse import quote
 
 import pytest
 from hypothesis import example, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from infra import addresses, alert_addresses, calls, endpoints, services
@@ -92,7 +91,6 @@ def _metrics() -> object:
 
 
 @pytest.mark.parametrize(("variable", "form"), CASES)
-@hypothesis_settings(deadline=None, max_examples=12)
 @given(password=PASSWORDS)
 @example(password="ZZQ@XXJ/KKV#778?334%QQX")
 @example(password="ZQX/7384@JKV")
@@ -116,7 +114,6 @@ def test_a_character_that_is_not_encoded_is_refused_with_the_name_and_the_remedy
     assert "QQ" not in str(refusal.value)
 
 
-@hypothesis_settings(deadline=None, max_examples=50)
 @given(password=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_an_encoded_password_comes_out_as_it_was(password: str) -> None:
     url = addresses.database(f"postgresql://me:{quote(password, safe='')}@db:5433/shop?sslmode=require")

@@ -7,7 +7,7 @@ import duckdb
 import narwhals as nw
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.impressions import impressions
@@ -249,7 +249,6 @@ lists = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(lists, min_size=1, max_size=8), st.lists(acts, max_size=12), st.sampled_from(["click", "purchase"]))
 def test_the_rules_equal_their_definition_in_loops(lists: list[Row], acts: list[Row], kind: Any) -> None:
     window, end = 8, CUT + 22

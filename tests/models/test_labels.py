@@ -8,7 +8,7 @@ import duckdb
 import narwhals as nw
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.labels import LabelConfig, LabelError, labels
@@ -110,7 +110,6 @@ lives = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(lives, lives, st.sampled_from(["click", "add_to_cart", "purchase", "engagement"]))
 def test_nothing_outside_cut_and_horizon_changes_a_label(inside: list[Row], other: list[Row], kind: Any) -> None:
     config = LabelConfig(kind, horizon_days=4 / DAY, weights=WEIGHTS)

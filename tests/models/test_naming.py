@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -29,7 +29,6 @@ def ranked(scores: np.ndarray, hidden: np.ndarray, n: int) -> set[tuple[int, int
     return {(row, int(ITEMS[place])) for row, own in enumerate(places.tolist()) for place in own if place >= 0}
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(hnp.arrays(np.float32, (M, C), elements=VALUES), HIDDEN, st.integers(1, 11), st.integers(1, 60))
 def test_the_best_are_those_of_ranking_whatever_is_worked_out_at_once(
     scores: np.ndarray, hidden: np.ndarray, n: int, block: int
@@ -41,7 +40,6 @@ def test_the_best_are_those_of_ranking_whatever_is_worked_out_at_once(
     assert pairs(named) == ranked(scores, hidden, n)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(hnp.arrays(np.float32, C, elements=VALUES.filter(np.isfinite)), hnp.arrays(bool, M), HIDDEN, st.integers(1, 11))
 def test_one_order_for_all_names_what_ranking_does_for_each(
     scores: np.ndarray, known: np.ndarray, hidden: np.ndarray, n: int

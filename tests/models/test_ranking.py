@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -41,7 +41,6 @@ def cases(draw):
     return scores, k, allowed, fallback, draw(hnp.arrays(bool, (m, n)))
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
 @given(cases())
 def test_ranking_equals_sorting_row_by_row(case) -> None:
     scores, k, allowed, fallback, hide = case
@@ -54,7 +53,6 @@ def test_ranking_equals_sorting_row_by_row(case) -> None:
     np.testing.assert_array_equal(scores, before)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
 @given(cases())
 def test_ranking_does_not_depend_on_how_rows_are_cut_into_blocks(case) -> None:
     scores, k, allowed, fallback, hide = case
@@ -66,7 +64,6 @@ def test_ranking_does_not_depend_on_how_rows_are_cut_into_blocks(case) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(cases())
 def test_rows_that_were_ordered_before_give_the_same_lists(case) -> None:
     scores, k, allowed, fallback, hide = case

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -47,7 +47,6 @@ some_rows = st.lists(st.integers(0, M - 1), max_size=7).map(lambda chosen: np.ar
 
 
 @pytest.mark.parametrize("shelf", [DenseShelf, of_pairs])
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(hnp.arrays(np.float32, (M, N), elements=VALUES), some_items, some_rows, st.integers(1, 14))
 def test_scores_and_pairs_are_ranked_as_by_sorting(
     shelf: Callable[[np.ndarray], Shelf], scores: np.ndarray, items: np.ndarray, rows: np.ndarray, n: int
@@ -67,7 +66,6 @@ vectors = hnp.arrays(np.float32, (N, 2), elements=st.integers(-2, 2).map(np.floa
 queries = hnp.arrays(np.float32, (M, 2), elements=st.integers(-2, 2).map(np.float32))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(vectors, queries, some_items, some_rows, st.integers(1, 14), st.integers(0, M), st.integers(0, N))
 def test_products_are_ranked_as_by_sorting_and_what_is_not_finite_is_never_found(
     vectors: np.ndarray,
@@ -145,7 +143,6 @@ def brute_force(scores, among, n):
     return [*best, *[-1] * missing], [*scores[best].tolist(), *[-np.inf] * missing]
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_of_extreme_scores_the_best_come_first_and_ties_in_order_of_position(case) -> None:
     scores, among, rows, n = case

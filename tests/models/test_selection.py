@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -161,7 +161,6 @@ def same(one: Selected, other: Selected) -> None:
         np.testing.assert_array_equal(left, right)
 
 
-@settings(max_examples=600, deadline=None, derandomize=True)
 @given(cases())
 def test_lists_are_those_of_filling_place_after_place(case: Case) -> None:
     before = case.scores.copy()
@@ -178,7 +177,6 @@ def test_lists_are_those_of_filling_place_after_place(case: Case) -> None:
     np.testing.assert_array_equal(case.scores, before)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases(), st.integers(1, 3))
 def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Case, size: int) -> None:
     whole = chosen(case)
@@ -198,7 +196,6 @@ def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Ca
             same(chunk, Selected(*(said[part] for said in whole)))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
 def test_without_caps_a_list_is_short_only_if_too_few_items_are_usable(case: Case) -> None:
     fallback = np.zeros(len(case.rules.allowed), dtype=np.float32)

@@ -10,7 +10,7 @@ import duckdb
 import narwhals as nw
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.splits import Cuts, SplitConfig, SplitError, by_days, by_share, parts, rolling_origin, split
@@ -91,7 +91,6 @@ def test_dates_are_midnights(engine: Engine) -> None:
 moments = st.lists(st.integers(0, 2_000_000_000) | st.integers(1000, 1010), min_size=1, max_size=60)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(moments, st.randoms(use_true_random=False), st.sampled_from([SHARES, (0.5, 0.25, 0.25), (0.1, 0.1, 0.8)]))
 @engines
 def test_parts_are_disjoint_cover_everything_and_keep_to_the_order_of_time(
@@ -112,7 +111,6 @@ def test_parts_are_disjoint_cover_everything_and_keep_to_the_order_of_time(
     assert len(train) + len(validation) <= round(n * (shares[0] + shares[1]))
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
 @given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 40), st.integers(0, 30), st.integers(0, 200), st.data())
 def test_folds_never_overlap_in_measured_time_and_never_learn_from_what_they_measure(
     end: int, folds: int, horizon: int, gap: int, history: int, data: Any

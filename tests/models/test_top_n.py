@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -12,7 +12,6 @@ VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0])
 WHOLE = st.integers(-2, 2).map(np.float32)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data())
 def test_the_best_scores_are_those_of_sorting(data: st.DataObject) -> None:
     m, width, n = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 12)), data.draw(st.integers(0, 14))
@@ -23,7 +22,6 @@ def test_the_best_scores_are_those_of_sorting(data: st.DataObject) -> None:
     np.testing.assert_array_equal(scores, before)
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(st.data())
 def test_the_best_products_are_those_of_sorting_all_of_them(data: st.DataObject) -> None:
     m, width, d = data.draw(st.integers(0, 5)), data.draw(st.integers(0, 30)), data.draw(st.integers(1, 3))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import Connection, text
 
@@ -206,7 +206,6 @@ def _come_in(connection: Connection, number: int, said: list[Update]) -> None:
     updates.apply(connection, batch.batch_id)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(said=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
 def test_whatever_is_said_in_whatever_order_ends_the_same(
     database: str, said: list[list[Update]], data: some.DataObject

@@ -10,7 +10,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 
 from models.columns import PURCHASE, REFUND, WHOLE_ORDER
@@ -235,7 +235,6 @@ purchases_or_refunds = some.one_of(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=some.lists(purchases_or_refunds, min_size=2, max_size=9))
 def test_at_every_moment_a_purchase_stands_as_the_events_known_by_then_say(tmp_path: Path, rows: Any) -> None:
     events = {f"{n:03}": event for n, event in enumerate(rows)}

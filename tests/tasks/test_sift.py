@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from expectations import events as promises
@@ -164,7 +164,6 @@ def place_of(event: Event, stored: dict[str | None, Event]) -> str:
     return "duplicate" if known == event else "quarantined"
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(ROWS, min_size=1, max_size=12), min_size=1, max_size=3))
 def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks: list[list[Event]]) -> None:
     seen: dict[str | None, Event] = {}

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -39,7 +39,6 @@ def cases(draw):
     return ranked, draw(hnp.arrays(bool, (m, n)))
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
 @given(cases())
 def test_every_metric_equals_its_definition_in_loops(case) -> None:
     ranked, wanted = case

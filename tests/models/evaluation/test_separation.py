@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
@@ -18,7 +18,6 @@ def cases(draw):
     return scores, draw(hnp.arrays(bool, shape)), draw(hnp.arrays(bool, shape))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
 @given(cases())
 def test_both_areas_are_those_of_scikit_learn(case) -> None:
     scores, bought, hidden = case

@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.columns import EVENT_TYPES
@@ -102,7 +102,6 @@ def no_object(line: bytes) -> bool:
         return False
 
 
-@settings(max_examples=40, deadline=None)
 @given(LINES)
 def test_every_line_is_accounted_for_exactly_once(lines: list[bytes]) -> None:
     result = shaped(lines)
@@ -111,7 +110,6 @@ def test_every_line_is_accounted_for_exactly_once(lines: list[bytes]) -> None:
     assert {number for number, line in enumerate(lines) if no_object(line)} <= lost
 
 
-@settings(max_examples=12, deadline=None)
 @given(LINES, st.randoms(use_true_random=False))
 def test_the_order_in_which_lines_arrive_changes_nothing(lines: list[bytes], chance: Any) -> None:
     order = list(range(len(lines)))
@@ -125,7 +123,6 @@ def test_the_order_in_which_lines_arrive_changes_nothing(lines: list[bytes], cha
         assert str(getattr(again, name).to_pylist()) == str(getattr(first, name).to_pylist()), name
 
 
-@settings(max_examples=12, deadline=None)
 @given(st.lists(VALUES, min_size=1, max_size=30))
 def test_an_order_has_one_row_for_each_entry(products: list[Any]) -> None:
     line = written(

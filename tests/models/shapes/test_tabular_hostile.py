@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.shapes import tabular
@@ -120,7 +120,6 @@ SPELLING = Spelling(category={"a": "A"}, brand={"null": "None"}, currency={"🦜
 TRAFFIC = Traffic(robot_agents=["x"], internal_users=["null"], internal_addresses=["0.0.0.0/0"])
 
 
-@settings(max_examples=120, deadline=None)
 @given(tables())
 def test_every_row_of_a_table_is_an_event(rows: pa.Table) -> None:
     found = tabular.events(rows, EVENTS, SPELLING)
@@ -141,7 +140,6 @@ def test_every_row_of_a_table_is_an_event(rows: pa.Table) -> None:
     assert identified["event_id"].null_count == 0
 
 
-@settings(max_examples=60, deadline=None)
 @given(tables())
 def test_every_row_of_a_table_is_an_item_or_a_user(rows: pa.Table) -> None:
     for found in (tabular.items(rows, ITEMS, SPELLING), tabular.users(rows, USERS)):
@@ -151,7 +149,6 @@ def test_every_row_of_a_table_is_an_item_or_a_user(rows: pa.Table) -> None:
         assert all(0 < count <= len(rows) for count in found.counts.values())
 
 
-@settings(max_examples=20, deadline=None)
 @given(tables(), st.integers(1, 5))
 def test_a_table_in_pieces_gives_the_same_rows(rows: pa.Table, cut: int) -> None:
     pieces = pa.concat_tables([tabular.events(part, EVENTS).rows for part in (rows.slice(0, cut), rows.slice(cut))])

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import text
 
@@ -16,6 +16,7 @@ from infra.installation import Installation
 from infra.schema import LEDGER
 from models.errors import TailorbirdError
 from tasks.ingest.undo import preview, undo_batches
+from tests.examples import FEW
 from tests.tasks.test_order_of_files import forget_all
 from tests.tasks.test_segment_updates import Call, call, ingest, viewed
 
@@ -74,7 +75,7 @@ _CALL = some.one_of(
 _FILE = some.lists(_CALL, min_size=1, max_size=6)
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@FEW
 @given(undone=_FILE, kept=_FILE, earlier=some.booleans())
 def test_what_is_left_is_what_the_other_file_alone_brings(
     installation: Installation, tmp_path: Path, undone: Sequence[Call], kept: Sequence[Call], earlier: bool

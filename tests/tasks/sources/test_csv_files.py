@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
@@ -132,13 +132,11 @@ def test_a_file_that_was_written_anew_is_counted_anew(tmp_path: Path) -> None:
     assert files.row_count(written(tmp_path, "id,n\n1,1\n2,2\n")) == 2
 
 
-FUZZED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NUMBERED = count()
 # Each example in a file of its own: two of one size in one tick of the clock look like one file.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 
-@FUZZED
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8))
 def test_every_text_that_can_be_written_is_read_as_it_was(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     path = tmp_path / f"{next(NUMBERED)}.csv"
@@ -149,7 +147,6 @@ def test_every_text_that_can_be_written_is_read_as_it_was(tmp_path: Path, rows: 
     assert list(zip(*read.to_pydict().values(), strict=True)) == rows
 
 
-@FUZZED
 @given(
     content=st.lists(
         st.sampled_from([b"a", b",", b'"', b"\n", b"\r", b"\r\n", b"\xff", b"\0", b" ", b"1"]), max_size=24
