@@ -10,12 +10,13 @@ from sqlalchemy import URL, make_url
 
 from infra import grants
 from infra.credentials import secret
-from infra.endpoints import database_url
+from infra.endpoints import Endpoints, database_url
 from infra.grants import Role
 from infra.settings import Settings
 
 _LONGEST_NAME = 63
 """Bytes of a name that PostgreSQL keeps."""
+_NOT_OURS = "    It is not ours; use your own login."
 _FILE = "database_roles.json"
 
 
@@ -65,6 +66,28 @@ def address(settings: Settings, role: Role | Literal["owner"]) -> str:
     if role == "owner" or role not in usable(settings):
         return own
     return login(settings, role, make_url(own)).render_as_string(hide_password=False)
+
+
+def of_pages(endpoints: Endpoints) -> Iterator[str]:
+    """Yield lines with the address of each page and what to type there. For a terminal, not a log."""
+    mlflow, docs = endpoints.mlflow_login, endpoints.docs_login
+    yield f"Prefect     {endpoints.prefect_page}"
+    if endpoints.prefect_login is None:
+        yield _NOT_OURS
+    else:
+        yield "    It asks for one password. Type all of this, with the name and the colon:"
+        yield f"    {endpoints.prefect_login}"
+    yield f"MLflow      {endpoints.mlflow_page}"
+    yield from (_NOT_OURS,) if mlflow is None else _typed(*mlflow)
+    if endpoints.docs_page:
+        yield f"Data Docs   {endpoints.docs_page}/"
+        yield from (_NOT_OURS,) if docs is None else _typed(*docs.split(":", 1))
+
+
+def _typed(user: str, password: str) -> Iterator[str]:
+    yield "    The browser asks for both."
+    yield f"    Username: {user}"
+    yield f"    Password: {password}"
 
 
 def shown(settings: Settings, *, every: bool = False) -> Iterator[str]:

@@ -15,6 +15,8 @@ from models.training_data import index_of
 
 _SHOWN: Final = 3
 _KEPT_OUT: Final = "unavailable, or left out by another rule"
+_UNKNOWN: Final = "not in the catalogue, or newer than the champion"
+_IGNORED: Final = "the pin is ignored"
 
 
 def notes(placement: Placement, catalogue: Catalogue) -> list[str]:
@@ -60,9 +62,9 @@ def _of_pins(rules: Rules, catalogue: Catalogue, allowed: NDArray[np.bool_]) -> 
     position = index_of(catalogue.items, np.array([pin.item for pin in rules.pin], dtype=np.str_)).tolist()
     for at, (pin, item) in enumerate(zip(rules.pin, position, strict=True)):
         if item < 0:
-            yield f"rules.pin.{at}.item: {pin.item!r} is not in the catalogue"
+            yield f"rules.pin.{at}.item: {pin.item!r} is {_UNKNOWN}; {_IGNORED}"
         elif not allowed[item]:
-            yield f"rules.pin.{at}.item: {pin.item!r} is {_KEPT_OUT}"
+            yield f"rules.pin.{at}.item: {pin.item!r} is {_KEPT_OUT}; {_IGNORED}"
 
 
 def _missing(words: list[str] | None, known: NDArray[np.str_]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from infra.placements import configured
 from infra.settings import Settings
+from serving.list_counts import lacking_words
 
 FRESH: Final = "fresh"
 NEVER: Final = "no lists yet"
@@ -13,7 +14,7 @@ NEVER: Final = "no lists yet"
 def judged(
     shown: Iterable[Mapping[str, Any]], settings: Settings, champion_version: int | None = None
 ) -> list[dict[str, Any]]:
-    """Return each placement with its `state`: fresh, stale, of another champion, not configured, or without lists.
+    """Return each placement with its `state`: fresh, stale, of another version, rolled back, not configured, no lists.
 
     Raises PlacementError for a configuration that cannot be used.
     """
@@ -32,4 +33,6 @@ def _state(row: Mapping[str, Any], limit: float | None, champion_version: int | 
         return f"made by version {row['model_version']}, but version {champion_version} is the champion"
     if row["hours"] > limit:
         return f"stale: {row['hours']:.0f} hours old, {limit:g} are allowed"
+    if row.get("moved_by") and (lacking := lacking_words(row)):
+        return f"rolled back; {lacking}"
     return FRESH

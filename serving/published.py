@@ -9,11 +9,16 @@ from infra.guidance import situation
 from infra.settings import Settings
 from models.errors import TailorbirdError
 from models.placement import PlacementError
+from serving.list_counts import lacking_words, users_with_consent
 from serving.shelf import known_key
 
 _SUBJECT: Final = text("""
     SELECT batch.about FROM placements JOIN recommendation_batches AS batch USING (batch_id)
     WHERE placements.placement = :placement
+""")
+_SHOWN: Final = text("""
+    SELECT batch_id, moved_by, users AS lists FROM placements JOIN recommendation_batches USING (batch_id, placement)
+    WHERE placement = :placement
 """)
 _AGREED: Final = text("""
     SELECT FROM users WHERE user_key = :key AND consent
@@ -47,6 +52,12 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     with engine.connect() as connection:
         key = known_key(connection, user_id)
         agreed = connection.execute(_AGREED, {"key": key}).first() is not None
+        shown = connection.execute(_SHOWN, {"placement": placement}).mappings().one()
+        lacking = lacking_words({"lists": shown["lists"], "users": users_with_consent(connection)})
     if not agreed:
         return "No list is made for this user: there is no consent, or the user was erased."
+    if shown["moved_by"]:
+        back = f"{shown['moved_by']} took the lists of {placement} back to batch {shown['batch_id']}"
+        there = f"there, {lacking}" if lacking else "there"
+        return f"{back}. This user has no list {there}. Next: `tailorbird score {placement}`."
     return f"No list is published for this user yet. Next: `tailorbird score {placement}`."

@@ -12,6 +12,7 @@ from serving import ledger_screen
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
 from serving.decision_screen import decision, rollback
+from serving.list_counts import lacking_words
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
@@ -200,6 +201,10 @@ def status(found: Mapping[str, Any]) -> None:
         line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
     for placement in found["placements"]:
         line(_placement(placement))
+    for run in found.get("running") or ():
+        line(f"runs now: {run}")
+    for process, keys in (found.get("outdated") or {}).items():
+        line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
     if found.get("next"):
         next_step(Step(**found["next"]))
 
@@ -224,6 +229,8 @@ def _placement(row: Mapping[str, Any]) -> str:
     if row.get("batch_id") is None:
         return summary
     summary += f", batch {row['batch_id']}, version {row['model_version']}, {row['lists']:,} lists"
+    lacking = lacking_words(row)
+    summary += f" ({lacking})" if lacking and lacking not in summary else ""
     return f"{summary}; rolled back by {row['moved_by']}" if row["moved_by"] else summary
 
 
@@ -264,7 +271,7 @@ def pages(endpoints: Any) -> None:
     if endpoints.docs_page:
         line(f"Data Docs {endpoints.docs_page}/", wrap=False)
     if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
-        line(f"Sign in as tailorbird; `{_program()} logins` shows the passwords.")
+        line(f"`{_program()} logins` shows what to type there.")
 
 
 def _pages_and_commands() -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, Engine, func, select, text
 
 from infra.ledger_schema import UNDONE
 from infra.schema import LEDGER, ingest_batches, promotions, recommendation_batches, reviews
+from serving.list_counts import users_with_consent
 
 
 def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
@@ -21,8 +22,8 @@ def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
 
 
 _LISTS = """
-    SELECT shown.placement, shown.batch_id, batch.model_version, batch.users AS lists, batch.recommendations,
-        shown.published_at, shown.checked_at, shown.moved_by,
+    SELECT shown.placement, shown.batch_id, batch.about, batch.model_version, batch.users AS lists,
+        batch.recommendations, shown.published_at, shown.checked_at, shown.moved_by,
         extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
     FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id) ORDER BY shown.placement
 """
@@ -31,9 +32,11 @@ _LISTS = """
 def _placements(connection: Connection) -> list[dict[str, Any]]:
     """What each placement shows; `hours` since it was last made, or found to be what would be made."""
     rows = [dict(row) for row in connection.execute(text(_LISTS)).mappings()]
+    users = users_with_consent(connection) if rows else 0
     for row in rows:
         row |= {name: row[name].isoformat() for name in ("published_at", "checked_at")}
         row["hours"] = round(float(row["hours"]), 2)
+        row["users"] = users if row["about"] == "user" else None
     return rows
 
 

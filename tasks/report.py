@@ -119,6 +119,12 @@ def tell(text: str) -> None:
         get_run_logger().info(text)
 
 
+def warn(text: str) -> None:
+    """Write a warning to the log of the run; outside of one nothing happens."""
+    with suppress(MissingContextError):
+        get_run_logger().warning(text)
+
+
 def announce(line: str) -> None:
     """Print a line in the terminal, and write it to the log of the run if there is one."""
     print(f"  {for_terminal(line)}", file=sys.stderr, flush=True)

@@ -5,17 +5,23 @@ from typing import Any
 
 from models.errors import TailorbirdError
 from tasks.orchestration.table_columns import BATCHES, SEGMENTS
-from tasks.report import show
+from tasks.report import show, warn
 
 Batch = Mapping[str, Any]
 
 
 def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
-    """A table of the batches, and for each one of its lists by segment. Raises what kept others from being made, all
-    of it at once where it can be mended."""
+    """Show tables of the batches, of their ignored rules, and of each batch's lists by segment.
+
+    Raises what kept others from being made, all of it at once if a person can correct it.
+    """
     batches = [one for one in made if not isinstance(one, Exception)]
     refused = [one for one in made if isinstance(one, Exception)]
     show("batches", "Published lists", [batch_line(batch) for batch in batches], BATCHES)
+    ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
+    show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
+    for row in ignored:
+        warn(f"{row['placement']}: {row['rule']}")
     for batch in batches:
         rows = batch["summary"].get("segments", [])
         if len(rows) > 1:
@@ -38,4 +44,10 @@ def batch_line(batch: Batch) -> dict[str, Any]:
     said["coverage"], said["kept from before"] = summary.get("coverage"), summary.get("kept_from_before")
     said["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
     said["shorter lists"] = "; ".join(f"{count}: {why}" for why, count in summary.get("short", {}).items())
-    return said | {"rules that match nothing": "; ".join(summary.get("notes", []))}
+    return said
+
+
+def _notes(batch: Batch) -> list[str]:
+    """Return what its placement's rules fail to match."""
+    notes: list[str] = batch["summary"].get("notes", [])
+    return notes

@@ -62,8 +62,9 @@ def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whate
 @app.command()
 def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
+    from infra.configuration.shown import outdated
     from infra.probes import running_clients
-    from infra.services import reachable
+    from infra.services import reachable, under_way
     from infra.settings import load
     from models.errors import TailorbirdError
     from serving import screen
@@ -83,6 +84,7 @@ def status(as_json: Json = False) -> None:
         except TailorbirdError as error:  # all the rest is told first
             mistake = error
     found["services"] = services | running_clients(load())
+    found["running"], found["outdated"] = under_way(load()) if services["postgres"] else [], outdated(load())
     print(json.dumps(found)) if as_json else screen.status(found)
     if mistake:
         raise mistake
@@ -152,19 +154,12 @@ def psql(
 def logins(
     every: Annotated[bool, typer.Option("--all", help="All database roles, not only that of readers.")] = False,
 ) -> None:
-    """User and password of the Prefect, MLflow and Data Docs pages, and the database login for reading lists."""
+    """Where to sign in to Prefect, MLflow and Data Docs and what to type there, and the database login for readers."""
+    from infra import logins as known
     from infra import services
-    from infra.logins import shown
     from infra.settings import load
 
-    endpoints = services.endpoints(load())
-    known = {"Prefect": endpoints.prefect_login, "MLflow": endpoints.mlflow_login}
-    if endpoints.docs_page:
-        known["Data Docs"] = endpoints.docs_login
-    for page, login in known.items():
-        said = login if isinstance(login, str) else login and ":".join(login)
-        print(f"{page}: {said or 'not ours; use your own login'}")
-    for line in shown(load(), every=every):
+    for line in (*known.of_pages(services.endpoints(load())), *known.shown(load(), every=every)):
         print(line)
 
 

@@ -50,6 +50,15 @@ def rows(settings: Settings) -> list[Row]:
     return found
 
 
+def outdated(settings: Settings) -> dict[str, list[str]]:
+    """Return the settings of which running processes use another value, by process."""
+    found: dict[str, list[str]] = {}
+    for row in rows(settings):
+        for process in row.running:
+            found.setdefault(process, []).append(row.key)
+    return found
+
+
 def _readable(settings: Settings) -> dict[str, str]:
     values, hidden = service_environment.of_settings(settings), service_environment.secret_settings()
     return {name: "(hidden)" if name in hidden else addresses.redact(value) for name, value in values.items()}

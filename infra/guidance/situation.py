@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
+from infra.guidance.undone import undone_batches
 from infra.ledger_schema import COMMITTED
 from infra.placements import configured
 from infra.schema import DEADLINE, ingest_batches, promotions, reviews
@@ -34,7 +35,8 @@ def read(engine: Engine, settings: Settings) -> Situation:
         dataset = connection.execute(_DATASET).first()
         version = str(dataset.version) if dataset else None
         champion = _champion(connection)
-        without, stale = _lists(connection, settings, champion["model_version"]) if champion else ((), ())
+        undone = undone_batches(connection)
+        without, stale, back = _lists(connection, settings, champion["model_version"]) if champion else ((), (), ())
         return Situation(
             batches=batches,
             events=events,
@@ -47,6 +49,9 @@ def read(engine: Engine, settings: Settings) -> Situation:
             champion_dataset=champion["dataset_version"] if champion else None,
             without_lists=without,
             stale=stale,
+            undone_in_dataset=undone.get(str(version), ()),
+            undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
+            rolled_back=back,
             review_mode=settings.review,
         )
 
@@ -99,12 +104,12 @@ def _review(connection: Connection) -> LastReview | None:
     )
 
 
-def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the placements without lists, and those whose lists are out of date."""
+def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[tuple[str, ...], ...]:
+    """Return the placements without lists, those whose lists are out of date, and those that were rolled back."""
     try:
         placements = configured(settings)
     except PlacementError:
-        return (), ()
+        return (), (), ()
     shown = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
     without = tuple(name for name in placements if name not in shown)
     stale = tuple(
@@ -112,7 +117,8 @@ def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[t
         for name, placement in placements.items()
         if name in shown and (_of_another(shown[name], champion) or float(shown[name]["hours"]) > placement.fresh_hours)
     )
-    return without, stale
+    back = tuple(name for name in placements if name in shown and shown[name]["moved_by"])
+    return without, stale, back
 
 
 def _of_another(row: RowMapping, champion: int) -> bool:

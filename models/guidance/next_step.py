@@ -6,6 +6,8 @@ from typing import Final
 
 from models.guidance.situation import LastReview, Situation
 
+_NAMED: Final = 3
+"""Batches that a sentence names."""
 _DECIDE: Final = 'tailorbird decide {} --approve --reason "…"'
 
 
@@ -23,6 +25,7 @@ class Stage(StrEnum):
     REJECTED = "a person rejected a version"
     EXPIRED = "nobody decided in time"
     NEWER_EVENTS = "events are newer than the data set"
+    UNDONE = "a data set or the champion contains undone batches"
     NO_LISTS = "placements have no lists"
     STALE = "lists are out of date"
     DONE = "lists are published"
@@ -50,7 +53,7 @@ def next_step(now: Situation) -> Step:
         return _before_events(now)
     if now.dataset is None:
         return Step(Stage.INGESTED, "Events are ingested, but no data set is built yet.", "tailorbird features")
-    return _towards_a_review(now) or _after_a_review(now) or _lists(now)
+    return _without_undone(now) or _towards_a_review(now) or _after_a_review(now) or _lists(now)
 
 
 def _before_events(now: Situation) -> Step:
@@ -58,6 +61,23 @@ def _before_events(now: Situation) -> Step:
         return Step(Stage.EMPTY, "Nothing is ingested yet.", "tailorbird ingest MAPPING PATH…")
     also = "`tailorbird ledger` shows what became of the rows so far."
     return Step(Stage.NO_EVENTS, "No events are accepted yet.", "tailorbird ingest MAPPING PATH…", also)
+
+
+def _without_undone(now: Situation) -> Step | None:
+    """Return the step that replaces what still contains undone batches; None if nothing does."""
+    if now.undone_in_dataset:
+        batches = _batches(now.undone_in_dataset)
+        situation = f"Data set {now.dataset} still contains {batches}."
+        if now.undone_in_champion:
+            situation = f"Data set {now.dataset} and version {now.champion}, the champion, still contain {batches}."
+        return Step(Stage.UNDONE, situation, "tailorbird features", "Then train and review again.")
+    return None
+
+
+def _batches(undone: tuple[str, ...]) -> str:
+    if len(undone) == 1:
+        return f"batch {undone[0]}, which is undone"
+    return f"{len(undone)} batches that are undone ({', '.join(undone[:_NAMED])}{' …' if len(undone) > _NAMED else ''})"
 
 
 def _towards_a_review(now: Situation) -> Step | None:
@@ -129,6 +149,9 @@ def _lists(now: Situation) -> Step:
     champion = f"Version {now.champion} is the champion"
     if now.champion is None:  # approved and not the champion: it was rolled back, or promotion was cut short
         return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
+    if now.undone_in_champion:
+        situation = f"{champion} and still contains {_batches(now.undone_in_champion)}."
+        return Step(Stage.UNDONE, situation, "tailorbird retrain")
     if now.without_lists:
         names = ", ".join(now.without_lists)
         situation = f"{champion}, but there are no lists yet for {names}."
@@ -138,4 +161,10 @@ def _lists(now: Situation) -> Step:
         return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
     if now.new_batches:
         return _learn_again(now, champion)
+    if now.rolled_back:
+        names = " and ".join(now.rolled_back)
+        also = f"`tailorbird score {' '.join(now.rolled_back)}` makes new lists for everybody there."
+        return Step(
+            Stage.DONE, f"{champion}; {names}: rolled back to earlier lists.", "tailorbird recommend USER", also
+        )
     return Step(Stage.DONE, f"{champion}, and all lists are fresh.", "tailorbird recommend USER")

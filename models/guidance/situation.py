@@ -43,4 +43,10 @@ class Situation:
     """Placements that have no lists."""
     stale: tuple[str, ...] = ()
     """Placements whose lists are older than they may be, or of another version than the champion."""
+    undone_in_dataset: tuple[str, ...] = ()
+    """Undone batches that the newest data set still contains."""
+    undone_in_champion: tuple[str, ...] = ()
+    """Undone batches that the champion learned from."""
+    rolled_back: tuple[str, ...] = ()
+    """Placements that show lists which a person took them back to."""
     review_mode: Literal["manual", "auto", "never"] = "manual"

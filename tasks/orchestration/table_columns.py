@@ -27,7 +27,7 @@ DECISION: Final = _named(
 )  # fmt: skip
 BATCHES: Final = _named(
     "status", "placement", "batch_id", "model_version", "users", "recommendations", "coverage", "reasons",
-    "shorter lists", "kept from before", "rules that match nothing", batch_id="batch",
+    "shorter lists", "kept from before", batch_id="batch",
 )  # fmt: skip
 SEGMENTS: Final = _named("segment", "lists", "full", "kept from before")
 WINDOWS: Final = _named(

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PLACEMENTS = """
 [evening]
 k = 5
+rules.pin = [{ item = "no-such-item", place = 1 }]
 
 [alike]
 about = "item"
@@ -114,6 +115,11 @@ def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settin
         assert datetime.fromisoformat(nightly["next_run"]).hour == 2
         run = begin(stocked, "score")
         assert wait_for(stocked, run) == "COMPLETED"
+        pin = "rules.pin.0.item: 'no-such-item' is not in the catalogue, or newer than the champion; the pin is ignored"
+        logs = prefect(stocked, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
+        assert f"evening: {pin}" in [entry["message"] for entry in logs]
+        of_run = {"artifacts": {"key": {"any_": ["ignored-rules"]}, "flow_run_id": {"any_": [run]}}}
+        assert "no-such-item" in str(prefect(stocked, "POST", "/artifacts/filter", of_run))
         live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
         rows = stocked.sql(f"{live} WHERE placement IN ('evening', 'alike') ORDER BY 1")
         assert rows == [["alike", "4"], ["evening", "5"]]

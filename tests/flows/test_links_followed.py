@@ -99,3 +99,19 @@ def test_every_link_asks_who_is_not_signed_in_and_then_shows_its_page(stocked: S
     old = f"{found.prefect_page}/runs"
     assert [link for link in links.values() if link.startswith(old)] == []
     follow_all(found, links)
+
+
+def test_logins_work_on_each_page_as_they_are_printed(shop: Shop) -> None:
+    lines = [line.strip() for line in shop.run("logins").splitlines()]
+    at = {name: number for number, line in enumerate(lines) for name in ("Prefect", "MLflow", "Data Docs")
+          if line.startswith(name)}  # fmt: skip
+    address = {name: lines[number].split()[-1] for name, number in at.items()}
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        follow_into_prefect(browser.new_page(), f"{address['Prefect']}/", lines[at["Prefect"] + 2])
+        for name in ("MLflow", "Data Docs"):
+            user, password = (line.partition(": ")[2] for line in lines[at[name] + 2 : at[name] + 4])
+            signed_in = browser.new_context(http_credentials={"username": user, "password": password})
+            assert signed_in.request.get(address[name]).ok
+            assert not browser.new_context().request.get(address[name]).ok
+        browser.close()

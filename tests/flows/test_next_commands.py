@@ -135,6 +135,10 @@ def test_a_user_without_a_list_is_told_why(installation: Installation, capsys: p
         connection.execute(text(f"{people} ('late', '{{}}', true, 'a', 'b'), ('gone', '{{}}', false, 'a', 'b')"))
     services.recommend("late")
     assert "No list is published for this user yet. Next: `tailorbird score home`." in capsys.readouterr().out
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE placements SET moved_by = 'ann'"))
+    services.recommend("late")
+    assert "ann took the lists of home back to batch 1. This user has no list there" in capsys.readouterr().out
     services.recommend("gone")
     assert "there is no consent, or the user was erased" in capsys.readouterr().out
     with pytest.raises(TailorbirdError, match="Nobody with the id 'stranger'"):

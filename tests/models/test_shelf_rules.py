@@ -176,10 +176,13 @@ def test_rules_that_do_something_need_no_note() -> None:
             "rules.boost.0: all items that fit are unavailable, or left out by another rule",
         ),
         ({"promote": {"price": [7, ""], "share": 0.5}}, "rules.promote: no item fits it"),
-        ({"pin": [{"item": "z", "place": 1}]}, "rules.pin.0.item: 'z' is not in the catalogue"),
+        (
+            {"pin": [{"item": "z", "place": 1}]},
+            "rules.pin.0.item: 'z' is not in the catalogue, or newer than the champion; the pin is ignored",
+        ),
         (
             {"pin": [{"item": "e", "place": 1}]},
-            "rules.pin.0.item: 'e' is unavailable, or left out by another rule",
+            "rules.pin.0.item: 'e' is unavailable, or left out by another rule; the pin is ignored",
         ),
         ({"include": {"brand": ["Mill"]}}, "k: lists of 3 cannot be full; items that may be shown: 2"),
     ],

@@ -40,6 +40,15 @@ def test_lists_of_another_version_than_the_champion_are_not_fresh(settings: Sett
     ]
 
 
+def test_lists_that_were_rolled_back_to_say_how_many_users_have_none(settings: Settings) -> None:
+    back = shown("home", 1) | {"moved_by": "ann", "lists": 20, "users": 1400}
+    whole = shown("email", 1) | {"moved_by": "ann", "lists": 1400, "users": 1400}
+    assert [row["state"] for row in judged([back, whole], settings)[:2]] == [
+        "rolled back; at least 1,380 of 1,400 users have none",
+        FRESH,
+    ]
+
+
 def test_lists_of_a_placement_that_was_taken_out_of_the_file_are_told_apart(settings: Settings) -> None:
     (old, *missing) = judged([shown("old", 1)], settings)
     assert old["state"] == "no longer configured; its last lists stay"

@@ -102,6 +102,19 @@ def test_the_status_says_when_nothing_starts_by_itself(runs: bool, capsys: pytes
     assert ("Nothing starts by itself now. Run `tailorbird up`" in out) == (not runs)
 
 
+def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
+    home = {"placement": "home", "batch_id": 3, "model_version": 2, "lists": 20, "users": 30, "moved_by": None}
+    screen.status(
+        {"services": {"postgres": True}, "placements": [home | {"state": "fresh"}]}
+        | {"running": ["retrain (since 2026-01-01 04:30 UTC)"], "outdated": {"reconciler": ["placements", "k"]}}
+        | dict.fromkeys(("ledger", "champion", "challenger"))
+    )
+    out = capsys.readouterr().out
+    assert "home: fresh, batch 3, version 2, 20 lists (at least 10 of 30 users have none)\n" in out
+    assert "runs now: retrain (since 2026-01-01 04:30 UTC)\n" in out
+    assert "The reconciler uses other values of placements, k until the next `tailorbird up`.\n" in out
+
+
 @pytest.mark.parametrize("columns", [40, 60, 80, 120])
 def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_is(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -57,6 +57,8 @@ def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled
     assert (batch["model_version"], batch["users"], batch["recommendations"]) == (4, 1, 2)
     assert batch["published_at"].endswith("+00:00")
     assert status(filled, "basket")["batch"] is None
+    [home] = found["placements"]
+    assert (home["lists"], home["users"]) == (1, 2)
 
 
 def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:

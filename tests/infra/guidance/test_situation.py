@@ -7,6 +7,7 @@ from sqlalchemy import Connection, Engine, insert, text, update
 
 from infra.guidance.situation import read, step, why_not
 from infra.installation import Installation
+from infra.ledger_schema import audit_log
 from infra.schema import datasets, ingest_batches, promotions, reviews, search_results
 from infra.training_schema import trained_bundles
 from models.guidance.next_step import Stage
@@ -102,7 +103,10 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
     published(made, {"key": [("i", 1.0, "why")]}, publish.Shelf("home", "run", 2, "d1", 1))
     assert step(made, settings).stage is Stage.DONE
     with made.begin() as connection:
-        connection.execute(text("UPDATE placements SET checked_at = now() - interval '49 hours'"))
+        connection.execute(text("UPDATE placements SET moved_by = 'ann'"))
+    assert "makes new lists for everybody there" in step(made, settings).also
+    with made.begin() as connection:
+        connection.execute(text("UPDATE placements SET moved_by = NULL, checked_at = now() - interval '49 hours'"))
     assert step(made, settings).command == "tailorbird score home"
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET checked_at = now()"))
@@ -111,3 +115,34 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET moved_by = 'ann: the lists were odd'"))
     assert read(made, settings).stale == ()
+
+
+def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_theirs(
+    installation: Installation,
+) -> None:
+    made: Engine = installation.engine
+    origin = ORIGIN | {"follows": 0, "model_version": 2, "kind": "als", "dataset_version": "d1"}
+
+    def built(version: str) -> None:
+        with made.begin() as connection:
+            connection.execute(
+                insert(datasets).values(version=version, manifest={}, created_at=text("clock_timestamp()"))
+            )
+
+    with made.begin() as connection:
+        ingest(connection, "b1", 900)
+        ingest(connection, "b2", 900)
+        connection.execute(insert(promotions).values(**origin))
+    built("d1")
+    assert read(made, installation.settings).undone_in_dataset == ()
+    with made.begin() as connection:
+        entry = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
+        connection.execute(insert(audit_log).values(**entry))
+        connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))
+    found = step(made, installation.settings)
+    assert found.situation == "Data set d1 and version 2, the champion, still contain batch b1, which is undone."
+    assert found.command == "tailorbird features"
+    built("d2")
+    found_now = read(made, installation.settings)
+    assert (found_now.undone_in_dataset, found_now.undone_in_champion) == ((), ("b1",))
+    assert step(made, installation.settings).stage is Stage.DATASET

@@ -55,6 +55,16 @@ STATES = {
     "champion without lists": (PROMOTED, Stage.NO_LISTS, "tailorbird score", set()),
     "one list missing": (replace(LIVE, without_lists=("email",)), Stage.NO_LISTS, "tailorbird score", set()),
     "lists": (LIVE, Stage.DONE, "tailorbird recommend USER", set()),
+    "lists that were rolled back to": (
+        replace(LIVE, rolled_back=("home",)), Stage.DONE, "tailorbird recommend USER", set(),
+    ),
+    "a data set with an undone batch": (
+        replace(LIVE, undone_in_dataset=("b1",), undone_in_champion=("b1",)), Stage.UNDONE, "tailorbird features",
+        set(),
+    ),
+    "a champion with an undone batch": (
+        replace(LIVE, undone_in_champion=("b1", "b2", "b3", "b4")), Stage.UNDONE, "tailorbird retrain", set(),
+    ),
     "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
     "newer events": (replace(LIVE, new_batches=1), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
     "champion, and a second data set": (replace(SECOND, trained=0), Stage.DATASET, "tailorbird train", set()),

@@ -1,0 +1,18 @@
+"""Finds data sets that were built while a batch counted that is undone by now."""
+
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+_BUILT: Final = text("""
+    SELECT made.version, array_agg(DISTINCT entry.batch_id ORDER BY entry.batch_id)
+    FROM ingest_batches AS entry
+    JOIN audit_log AS log ON log.subject = entry.batch_id AND log.action = 'undo'
+    JOIN datasets AS made ON made.created_at BETWEEN entry.started_at AND log.at
+    WHERE entry.status IN ('undoing', 'undone') GROUP BY made.version
+""")
+
+
+def undone_batches(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """Return the undone batches that data sets still contain, by data set."""
+    return {version: tuple(batches) for version, batches in connection.execute(_BUILT).tuples()}
