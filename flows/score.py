@@ -6,6 +6,7 @@ from tasks.orchestration import run_names
 from tasks.report_batches import Batch, report_batches
 from tasks.score_placement import placements_to_score, score_placement
 from tasks.scoring.champion_bundle import one_bundle
+from tasks.scoring.shared_reads import shared_reads
 
 
 @flow(flow_run_name=run_names.named(run_names.score))
@@ -17,7 +18,7 @@ def score(placements: list[str] | None = None, k: int | None = None) -> list[Bat
         k: Length of the lists, in place of what each placement says.
     """
     names = placements_to_score(placements)
-    with one_bundle():
+    with one_bundle(), shared_reads():
         # One that is refused keeps none of the others from being published.
         states = [score_placement(name, k, return_state=True) for name in names]
     return report_batches([state.result(raise_on_failure=False) for state in states])

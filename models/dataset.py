@@ -4,7 +4,9 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from models import columns
 from models.attributes import NO_HISTORY, as_known
@@ -14,7 +16,7 @@ from models.features.rows import DAY
 from models.features.tables import TABLES, FeatureTables
 from models.splits import Cuts
 from models.sql import query
-from models.training_data import T, TrainingData, build
+from models.training_data import T, TrainingData, build, item_ids
 
 USER_TAGS: Final = ("recency_days", "frequency", "monetary")
 """Features that are tags of a user beside the traits; the tags of an item are its category and brand."""
@@ -92,6 +94,10 @@ class Dataset:
         users = _joined(self.traits(cut), then_users, columns.USER_KEY)
         items = _joined(self.catalogue(cut), then_items, columns.ITEM_ID)
         return build(self.interactions, users, items, cut, (*traits, *USER_TAGS), _ITEM_TAGS, origin=self)
+
+    def item_ids(self, cut: int) -> NDArray[np.str_]:
+        """[n_items] the items of `training_data`, in a fraction of its time. Raises NoHistoryError without any."""
+        return item_ids(self.interactions, self.items, cut)
 
     def holdout(self, data: TrainingData, end: int) -> Any:
         """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""

@@ -133,10 +133,7 @@ def build(
     The same product twice in one basket counts once; an event without a session is a basket of its own.
     Raises NoHistoryError when nothing is left.
     """
-    rows = known_before(interactions, cut)
-    rows = rows.filter(pc.is_in(_text(rows[ITEM_ID]), value_set=_text(items[ITEM_ID])))
-    if rows.num_rows == 0:
-        raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")
+    rows = _counted(interactions, items, cut)
     keys, ids = _vocabulary(rows[USER_KEY]), _vocabulary(rows[ITEM_ID])
     user_rows, item_rows = _ordered(users, USER_KEY, keys), _ordered(items, ITEM_ID, ids)
     user_rules, item_rules = Tags.fit(user_rows, user_tag_columns), Tags.fit(item_rows, item_tag_columns)
@@ -154,6 +151,19 @@ def build(
         cut=cut,
         origin=origin,
     )
+
+
+def item_ids(interactions: pa.Table, items: pa.Table, cut: int) -> NDArray[np.str_]:
+    """[n_items] the items of `build`, without the rest. Raises NoHistoryError when there are none."""
+    return _vocabulary(_counted(interactions, items, cut)[ITEM_ID])
+
+
+def _counted(interactions: pa.Table, items: pa.Table, cut: int) -> pa.Table:
+    rows = known_before(interactions, cut)
+    rows = rows.filter(pc.is_in(_text(rows[ITEM_ID]), value_set=_text(items[ITEM_ID])))
+    if rows.num_rows == 0:
+        raise NoHistoryError("No purchases of catalogue items before the cut: ingest more data or cut later.")
+    return rows
 
 
 def _ordered(table: pa.Table, key: str, keys: NDArray[np.str_]) -> pa.Table:

@@ -32,9 +32,9 @@ from models.training_data import index_of, words
 from tasks.bought_before import bought_before
 from tasks.dataset_events import Known
 from tasks.dataset_known import known_now
-from tasks.histories import NEWEST, lake_engine
 from tasks.published_lists import models_during, shown_during
 from tasks.realised_accuracy import realised_accuracy
+from tasks.scoring.event_engine import event_engine
 
 _DAY: Final = 86_400
 
@@ -103,9 +103,8 @@ def _nothing_shown(here: Installation, placement: str, span: str) -> str:
 
 def _ends(here: Installation, known: Known) -> tuple[float, float]:
     """The newest event, and now."""
-    with lake_engine(here, known=known) as engine:
-        files = {"files": here.lake.event_files()}
-        newest = engine.sql(NEWEST, params=files).fetchall()[0][0] if engine else None
+    with event_engine(here, known) as engine:
+        newest = engine.newest if engine else None
     with here.engine.connect() as connection:
         now = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
     return min(float(newest or now), now), now

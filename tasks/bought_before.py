@@ -10,9 +10,9 @@ from scipy import sparse
 from infra.installation import Installation
 from models.columns import ITEM_ID, PURCHASE, USER_KEY
 from tasks.dataset_events import Known
-from tasks.histories import lake_engine
 from tasks.lake_sql import OWNER, SAID
-from tasks.refunds import LASTED_AT, match_refunds
+from tasks.refunds import LASTED_AT
+from tasks.scoring.event_engine import event_engine
 
 _BEFORE: Final = f"""
     FROM {SAID} JOIN goods ON goods.item_id = said.item_id {{people}}
@@ -47,17 +47,15 @@ def bought_before(
     Purchases that were known by then to be taken back did not happen.
     """
     counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    with lake_engine(here, known=known) as connection:
-        if connection is not None:
+    with event_engine(here, known) as engine:
+        if engine is not None:
             for name, column, said in (("people", USER_KEY, keys), ("goods", ITEM_ID, ids)):
                 codes = {column: pa.array(said.tolist(), pa.string()), "code": np.arange(len(said))}
-                connection.register(name, pa.table(codes))
-            ask: dict[str, Any] = {"files": here.lake.event_files()}
-            match_refunds(connection, ask["files"])
-            ask["moment"] = moment
-            popular = connection.sql(_POPULAR, params=ask).to_arrow_table()
+                engine.connection.register(name, pa.table(codes))
+            engine.match_refunds()
+            popular = engine.ask(_POPULAR, moment=moment).to_arrow_table()
             counts[:, popular["item"].to_numpy()] = [popular[name].to_numpy() for name in ("buyers", "purchases")]
-            found = connection.sql(_BOUGHT, params=ask).to_arrow_table()
+            found = engine.ask(_BOUGHT, moment=moment).to_arrow_table()
             pairs = (found["user"].to_numpy(), found["item"].to_numpy())
     had = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
     return Before(counts[0], counts[1], had)

@@ -1,5 +1,8 @@
 """The catalogue as rules look at it."""
 
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -15,6 +18,7 @@ from models.training_data import index_of, words
 from tasks.dataset_events import Known
 from tasks.dataset_known import known_now
 from tasks.histories import ages, nobody_kept
+from tasks.scoring.shared_reads import once
 
 
 def catalogue_of(
@@ -26,18 +30,22 @@ def catalogue_of(
     stock, not released yet, or past its end. `known` saves reading it again.
     """
     known = known or known_now(here, history=False)
+    catalogue = once(known, ("catalogue", id(items)), partial(_without_ages, here, items, known))
+    return replace(catalogue, age_days=ages(here, items, known)) if placement.rules.lifetime_days else catalogue
+
+
+def _without_ages(here: Installation, items: NDArray[np.str_], known: Known) -> Catalogue:
     rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
     found = rows.take(pa.array(at, mask=at < 0))
     price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
     available = np.array(found[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
-    unknown = np.full(len(items), np.nan)
     return Catalogue(
         items=items,
         category=words(found[columns.CATEGORY]),
         brand=words(found[columns.BRAND]),
         price=price,
-        age_days=ages(here, items, known) if placement.rules.lifetime_days else unknown,
+        age_days=np.full(len(items), np.nan),
         available=available & ~nobody_kept(here, items, known) & ~np.isin(items, _not_sold_now(here)),
     )
 

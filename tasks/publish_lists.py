@@ -22,6 +22,7 @@ from tasks.check_lists import BatchUnsoundError, Looks, Segments, by_segment, ch
 from tasks.ledger import BatchBusyError, hold
 from tasks.progress import progress
 from tasks.report import tell
+from tasks.scoring.shared_reads import let_go
 
 _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 
@@ -116,6 +117,7 @@ def _stop_recorded(here: Installation, mine: publish.Claim) -> Iterator[None]:
 
 def _make(here: Installation, work: Work, mine: publish.Claim, before: int | None) -> None:
     """From the empty tables to a batch that may be shown."""
+    let_go()
     publish.stage(here.engine, mine)
     looks, words = Looks(work.allowed), Words()
     try:

@@ -12,10 +12,10 @@ from infra.installation import Installation
 from models.columns import ITEMS, PURCHASE, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from models.realised import Acts, K, Shown, realised
 from models.sql import texts
-from tasks.histories import lake_engine
 from tasks.lake_sql import OWNER, SAID
 from tasks.published_lists import shown_during
-from tasks.refunds import LASTED, match_refunds
+from tasks.refunds import LASTED
+from tasks.scoring.event_engine import event_engine
 
 CONTROL_DAYS: Final = 28
 """How far back from the window best sellers are counted that everybody would have got instead."""
@@ -60,17 +60,15 @@ def _done(
     here: Installation, keys: NDArray[np.str_], kinds: Sequence[str], start: float, end: float
 ) -> tuple[pa.Table, list[str]]:
     """What these users did in the window, and what most people did before it."""
-    with lake_engine(here) as connection:
-        if connection is None:
+    with event_engine(here) as engine:
+        if engine is None:
             return _NOTHING, []
         people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}
-        connection.register("people", pa.table(people))
-        files = {"files": here.lake.event_files()}
-        match_refunds(connection, files["files"])
+        engine.connection.register("people", pa.table(people))
+        engine.match_refunds()
         named = f"({texts(list(kinds))[1:-1]})"
-        before = {"start": start - CONTROL_DAYS * _DAY, "end": start}
-        control = connection.sql(_BEST.format(kinds=named), params=files | before).fetchall()
-        acts = connection.sql(_ACTS.format(kinds=named), params=files | {"start": start, "end": end}).to_arrow_table()
+        control = engine.ask(_BEST.format(kinds=named), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
+        acts = engine.ask(_ACTS.format(kinds=named), start=start, end=end).to_arrow_table()
     return acts, [item for (item,) in control]
 
 

@@ -30,6 +30,7 @@ from tasks.check_lists import Segments
 from tasks.load_dataset import manifest_of, open_dataset
 from tasks.publish_lists import Words, Work
 from tasks.score_users import champion_of, check_length, digest, shelf_of
+from tasks.scoring.shared_reads import known_once
 
 _AT_ONCE: Final = 8192
 _SEED: Final = 7
@@ -44,34 +45,30 @@ Reasons = Callable[[Rows, NDArray[np.int32]], tuple[NDArray[np.int32], list[str]
 def item_lists(here: Installation, name: str, placement: Placement) -> Work:
     """What every item is to get at a placement: from the data set that the champion was trained on."""
     holder = champion_of(here)
-    data = _data(here, holder["dataset_version"])
-    catalogue = catalogue_of(here, data.items, placement)
+    dataset, cut = open_dataset(holder["dataset_version"]), manifest_of(here, holder["dataset_version"])["as_of"]
+    items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
+    catalogue = catalogue_of(here, items, placement, known_once(here))
     rules = ShelfRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
     shelf = shelf_of(name, placement, holder, digest(placement, rules, holder["dataset_version"]))
 
     def lists(words: Words) -> Iterator[Lists]:
+        data = dataset.once(("known at", cut), partial(dataset.training_data, cut))
         ranked_by, reasons = (_alike if placement.by == "likeness" else _together)(data)
 
         def chunk(start: int) -> tuple[Rows, Selected]:
-            rows = np.arange(start, min(start + _AT_ONCE, len(data.items)))
+            rows = np.arange(start, min(start + _AT_ONCE, len(items)))
             itself = sparse.csr_array(
-                (np.ones(len(rows), dtype=bool), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(data.items))
+                (np.ones(len(rows), dtype=bool), rows, np.arange(len(rows) + 1)), shape=(len(rows), len(items))
             )
             return rows, select(ranked_by(rows), len(rows), rules, itself, None)
 
-        for rows, chosen in prefetch_map(chunk, range(0, len(data.items), _AT_ONCE), 1):
+        for rows, chosen in prefetch_map(chunk, range(0, len(items), _AT_ONCE), 1):
             few = _FEW[str(placement.by)]
-            yield _ranked(rows, data.items[rows], chosen, reasons, few).coded(words.codes)
+            yield _ranked(rows, items[rows], chosen, reasons, few).coded(words.codes)
 
-    everybody = Segments(["all items"], np.zeros(len(data.items), dtype=np.int64))
-    return Work(placement, shelf, data.items, data.items, rules.allowed, lists, everybody, notes(placement, catalogue))
-
-
-def _data(here: Installation, version: str) -> TrainingData:
-    """Worked out once for all placements of a run."""
-    dataset, cut = open_dataset(version), manifest_of(here, version)["as_of"]
-    return dataset.once(("known at", cut), partial(dataset.training_data, cut))
+    everybody = Segments(["all items"], np.zeros(len(items), dtype=np.int64))
+    return Work(placement, shelf, items, items, rules.allowed, lists, everybody, notes(placement, catalogue))
 
 
 def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:

@@ -29,11 +29,11 @@ from tasks.catalogue_of import catalogue_of, titles_not_for_sale
 from tasks.champion import Champion, champion
 from tasks.check_lists import Segments
 from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
 from tasks.histories import due, hidden
 from tasks.newcomers import newcomers
 from tasks.publish_lists import Words, Work
 from tasks.scoring.champion_bundle import champion_bundle
+from tasks.scoring.shared_reads import known_once
 
 
 class NobodyAnswersError(TailorbirdError):
@@ -44,7 +44,7 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
     holder = champion_of(here)
     bundle = champion_bundle(holder)
-    known = known_now(here, history=False)
+    known = known_once(here)
     people = np.sort(words(known.users[USER_KEY]))
     if not len(people):
         raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ from models.drift.windows import LENGTHS
 from models.errors import TailorbirdError
 from models.training_data import words
 from tasks.dataset_known import known_now
-from tasks.histories import lake_engine
 from tasks.lake_sql import OWNER, SAID
+from tasks.scoring.event_engine import EventEngine, event_engine
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
@@ -83,9 +82,9 @@ class Watched:
 class Watching:
     """The lake's events of users with consent, to be asked about. Use as `with watching(here) as lake`."""
 
-    def __init__(self, here: Installation, connection: duckdb.DuckDBPyConnection, catalogue: pa.Table) -> None:
-        self._files = {"files": here.lake.event_files()}
-        self._connection = connection
+    def __init__(self, engine: EventEngine, catalogue: pa.Table) -> None:
+        self._files = {"files": engine.files}
+        self._connection = engine.connection
         self._catalogue = catalogue
 
     @cached_property
@@ -132,11 +131,11 @@ class Watching:
 def watching(here: Installation) -> Iterator[Watching]:
     """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
     known = known_now(here, history=False)
-    with lake_engine(here, known=known) as connection:
-        if connection is None:
+    with event_engine(here, known) as engine:
+        if engine is None:
             raise TailorbirdError(str(situation.step(here.engine, here.settings)))
-        connection.register("users", known.users.select([columns.USER_KEY]))
-        yield Watching(here, connection, known.items)
+        engine.connection.register("users", known.users.select([columns.USER_KEY]))
+        yield Watching(engine, known.items)
 
 
 def _events(rows: pa.Table) -> Events:

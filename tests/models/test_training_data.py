@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.training_data import NoHistoryError, TrainingData, build, index_of
+from models.training_data import NoHistoryError, TrainingData, build, index_of, item_ids
 
 DAY = 86_400
 COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")
@@ -34,7 +34,9 @@ def built(rows: list[tuple[object, ...]] = ROWS, kind: pa.DataType | None = None
     for at, name in enumerate(COLUMNS):
         if kind and name in {"user_key", "item_id", "session_id"}:
             table = table.set_column(at, name, table[name].cast(kind))
-    return build(table, pa.table(USERS), pa.table(ITEMS), 10 * DAY, ("age", "visits"), ("category", "brand"))
+    data = build(table, pa.table(USERS), pa.table(ITEMS), 10 * DAY, ("age", "visits"), ("category", "brand"))
+    assert item_ids(table, pa.table(ITEMS), 10 * DAY).tolist() == data.items.tolist()
+    return data
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])

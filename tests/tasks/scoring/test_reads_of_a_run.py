@@ -1,4 +1,4 @@
-"""What a run that scores several placements reads: the champion's bundle once, known users once a placement."""
+"""What a run that scores several placements reads, and how often: the champion's bundle, and the known users."""
 
 import sys
 from collections import Counter
@@ -12,6 +12,7 @@ from sqlalchemy import event
 
 from tasks.score_placement import score_placement
 from tasks.scoring.champion_bundle import one_bundle
+from tasks.scoring.shared_reads import shared_reads
 from tests.tasks.shelves import placing
 
 _PLACES = ("home", "basket", "newsletter")
@@ -66,17 +67,25 @@ def test_a_new_champion_is_opened_within_a_run(stage: Any) -> None:
         assert score_placement.fn("home")["model_version"] != before
 
 
-def test_a_placement_reads_the_known_users_once(stage: Any) -> None:
-    statements: Counter[bool] = Counter()
+@contextmanager
+def reads_of_known_users(stage: Any) -> Iterator[list[str]]:
+    """Each time that the users with consent were read within the block, the statement."""
+    read: list[str] = []
 
-    def count(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
-        statements["jsonb_object_keys" in statement] += 1
+    def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
+        if "jsonb_object_keys" in statement:
+            read.append(statement)
 
-    event.listen(stage.here.engine, "before_cursor_execute", count)
+    event.listen(stage.here.engine, "before_cursor_execute", note)
     try:
-        for name in _PLACES:
-            statements.clear()
-            score_placement.fn(name)
-            assert statements[True] == 1, name
+        yield read
     finally:
-        event.remove(stage.here.engine, "before_cursor_execute", count)
+        event.remove(stage.here.engine, "before_cursor_execute", note)
+
+
+def test_a_run_reads_the_known_users_again_after_a_placement_made_lists_and_once_without(stage: Any) -> None:
+    for expected in (len(_PLACES), 1):  # the second run finds nothing new
+        with reads_of_known_users(stage) as read, shared_reads():
+            batches = [score_placement.fn(name)["batch_id"] for name in _PLACES]
+        assert len(read) == expected
+    assert batches == [score_placement.fn(name)["batch_id"] for name in _PLACES]  # outside of a run the same
