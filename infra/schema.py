@@ -201,6 +201,7 @@ quarantine = Table(
     Column("outcome", Text),
     Index("ix_quarantine_content", "content"),
     Index("ix_quarantine_resolved_by", "resolved_by", postgresql_where=text("resolved_by IS NOT NULL")),
+    Index("ix_quarantine_dismissed", "subject", postgresql_where=text("outcome = 'dismissed'")),
     Index("ix_quarantine_subject", "subject", postgresql_where=text("replayed_at IS NULL")),
     comment="Rows that broke a rule. `content` identifies what a row of a source states and the rules it broke, "
     "`subject` its event, item or user. Since `replayed_at` a row waits no more: its `outcome` is replayed, resolved "

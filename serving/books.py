@@ -1,9 +1,11 @@
 """The ledger and the quarantine, to look at."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Engine, cast, func, select, true
 
+from infra.ledger_schema import audit_log
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
 from models.errors import TailorbirdError
 
@@ -15,7 +17,7 @@ class UnknownBatchError(TailorbirdError):
 
 
 def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[Row]:
-    """The newest batches, of all sources or of one, and what became of their rows."""
+    """The newest batches, of all sources or of one: what became of their rows, and who changed that later."""
     entry = ingest_batches.c
     shown = (
         entry.batch_id,
@@ -31,12 +33,15 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
     with engine.connect() as connection:
         mine = entry.source == source if source else true()
         found = connection.execute(select(*shown).where(mine).order_by(entry.started_at.desc()).limit(limit))
-        return [dict(row) for row in found.mappings()]
+        rows = [dict(row) for row in found.mappings()]
+        changes = _changes(connection, [row["batch_id"] for row in rows])
+    return [row | {"changes": changes.get(row["batch_id"], [])} for row in rows]
 
 
 def batch(engine: Engine, batch_id: str) -> Row:
-    """Everything that is written down of one batch: where it comes from, what became of its rows, what was mended.
+    """Return all that is recorded of one batch: origin, counts of rows, corrected values, and what people changed.
 
+    `rules` counts the rows that broke each rule when they were read, `waiting` those that wait in quarantine now.
     Raises UnknownBatchError.
     """
     said = select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)
@@ -44,10 +49,25 @@ def batch(engine: Engine, batch_id: str) -> Row:
         found = connection.execute(said).mappings().first()
         if found is None:
             raise UnknownBatchError(f"There is no batch {batch_id!r}; `tailorbird ledger` lists them.")
-        summed = {name: _summed(connection, batch_id, name) for name in ("rules", "cleaned")}
+        summed: Row = {name: _summed(connection, batch_id, name) for name in ("rules", "cleaned")}
+        summed["changes"] = _changes(connection, [batch_id]).get(batch_id, [])
+    mine = [row for row in quarantined(engine) if row["batch_id"] == batch_id]
+    summed["waiting"] = {name: mine[0][name] for name in ("rows", "rules")} if mine else {"rows": 0, "rules": {}}
     broken = [finding["rule_id"] for finding in found["quality"] or [] if not finding["passed"]]
     shown = {name: value for name, value in found.items() if name != "quality"}
     return shown | summed | {"broken_expectations": broken}
+
+
+def _changes(connection: Connection, batches: Sequence[str]) -> dict[str, list[Row]]:
+    """Return by batch what people changed: who undid it or dismissed rows of it, when and why, in order."""
+    entry = audit_log.c
+    mine = select(entry.subject, entry.at, entry.action, entry.actor, entry.reason).where(
+        entry.subject.in_(batches), entry.action.in_(("undo", "dismiss"))
+    )
+    found: dict[str, list[Row]] = {}
+    for row in connection.execute(mine.order_by(entry.entry_id)).mappings():
+        found.setdefault(row["subject"], []).append({name: row[name] for name in ("at", "action", "actor", "reason")})
+    return found
 
 
 def _summed(connection: Connection, batch_id: str, name: str) -> dict[str, int]:
@@ -93,7 +113,7 @@ def waiting(engine: Engine, batch_id: str) -> int:
 
 
 def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[Row]:
-    """Rows of a batch that wait in quarantine: their number in the file, the rules they broke, what they say."""
+    """Return rows of a batch that wait in quarantine: their number in the file from 1, their rules and their values."""
     entry = quarantine.c
     mine = select(entry.row_number, entry.rule_ids, entry.payload).where(
         entry.batch_id == batch_id, entry.replayed_at.is_(None)
@@ -104,4 +124,4 @@ def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, 
         found = connection.execute(mine.order_by(entry.row_number).limit(limit)).mappings().all()
     if not found:
         batch(engine, batch_id)  # that there is none is worth saying
-    return [dict(row) for row in found]
+    return [dict(row) | {"row_number": row["row_number"] + 1} for row in found]

@@ -62,13 +62,15 @@ def _examples(rows: Sequence[Mapping[str, Any]]) -> None:
     table("Examples", lines, {"": "", **{str(n): f"row {n + 1}" for n in range(len(rows))}})
 
 
-def _broken(rules: Iterable[Mapping[str, Any]]) -> None:
+def _broken(rules: Sequence[Mapping[str, Any]]) -> None:
     lines = [
         {"rule": rule["rule"], "meaning": rule["meaning"], "rows": rule["rows"], "examples": _places(rule["examples"])}
         for rule in rules
     ]
     names = {"rule": "rule", "meaning": "meaning", "rows": "rows", "examples": "examples"}
     table("Rows that break a rule, and go to quarantine", lines, names)
+    for rule in rules:
+        line(f"{rule['rule']}: {rule['advice']}", indent=2)
 
 
 def _places(examples: Iterable[Mapping[str, Any]]) -> str:

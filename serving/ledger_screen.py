@@ -1,14 +1,16 @@
 """The ledger and the quarantine in the terminal, readable at 80 columns."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from models.columns import LEDGER
+from models.ingest.rule_advice import advice
+from serving.batch_screen import changed, counted
 from serving.console import line
 
 Row = Mapping[str, Any]
 _COUNTS: Final = LEDGER[1:]
-_UNSEEN: Final = {"payload_hash", "id_hash"}
+_UNSEEN: Final = {"payload_hash", "id_hash", "line", "row"}
 _REMOVED: Final = {
     "events_removed": "events go",
     "events_kept": "events stay, because other batches have them too",
@@ -36,6 +38,9 @@ def batches(rows: Sequence[Row]) -> None:
         line(accounted(row), indent=2)
         if row["detail"]:
             line(row["detail"], "dim", indent=2)
+        for change in row.get("changes", ()):
+            if not (change["action"] == "undo" and row["status"] == "undone" and change is row["changes"][-1]):
+                line(changed(change), "dim", indent=2)
 
 
 def accounted(row: Row) -> str:
@@ -85,23 +90,37 @@ def waiting(rows: Sequence[Row]) -> None:
         line("No row waits in quarantine.")
         return
     total = sum(row["rows"] for row in rows)
-    line(f"{total:,} rows wait in quarantine. A row that broke several rules counts for each of them.", "bold")
+    line(f"{counted(total)} in quarantine. A row that broke several rules counts for each of them.", "bold")
     for row in rows:
-        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}): {row['rows']:,} rows", wrap=False)
+        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}): {counted(row['rows'])}", wrap=False)
         for rule, count in row["rules"].items():
             line(f"{rule}: {count:,}", indent=2)
+    _advise(rule for row in rows for rule in row["rules"])
     line("The next command is: tailorbird quarantine show BATCH")
 
 
 def waiting_rows(rows: Sequence[Row]) -> None:
-    """Print rows that wait: their number in the file, the rules that they broke, and what they state."""
+    """Print rows that wait: where they are in the file, the rules that they broke, their values, and what helps."""
     if not rows:
         line("No such row waits in quarantine.")
     for row in rows:
-        line(f"Row {row['row_number'] + 1:,}: {', '.join(row['rule_ids'])}", "bold")
+        at = row["payload"].get("line")
+        place = f"Line {at:,} (row {row['row_number']:,})" if at else f"Row {row['row_number']:,}"
+        line(f"{place}: {', '.join(row['rule_ids'])}", "bold")
         for name, value in row["payload"].items():
             if value is not None and name not in _UNSEEN:
                 line(f"{name}: {value}", indent=2)
+    _advise(rule for row in rows for rule in row["rule_ids"])
+
+
+def _advise(rules: Iterable[str]) -> None:
+    """Print what helps against each rule, once."""
+    known = {rule: advice(rule) for rule in rules}
+    if any(known.values()):
+        line("What helps:", "bold")
+    for rule, sentence in known.items():
+        if sentence:
+            line(f"{rule}: {sentence}", indent=2)
 
 
 def replayed(moved: int, of: int, batch: str, dataset: str) -> None:

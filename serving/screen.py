@@ -8,7 +8,7 @@ from typing import Any
 
 from models.columns import LEDGER
 from models.guidance.next_step import Step
-from serving import ledger_screen
+from serving import batch_screen, ledger_screen
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
 from serving.decision_screen import decision, rollback
@@ -318,8 +318,6 @@ def result(kind: str, value: Any) -> None:
     """What a single command has done."""
     if kind in _RESULTS:
         _RESULTS[kind](value)
-    elif kind == "ledger_entry":
-        table("Batch", [{"name": n, "value": str(v)} for n, v in value.items()], {"name": "", "value": ""})
     elif kind == "validation":
         _folds(value["models"])
     elif kind == "runs":
@@ -339,6 +337,7 @@ _RESULTS: dict[str, Callable[[Any], None]] = {
     "audit": _audit,
     "drift": _drift,
     "dataset": dataset,
+    "ledger_entry": batch_screen.entry,
     "undo_preview": ledger_screen.preview,
     "undo": ledger_screen.undone,
     "decision": decision,

@@ -94,9 +94,10 @@ def open_batch(connection: Connection, batch: Batch) -> str:
     """Enter a batch as pending if it is new, was refused or undone; returns its status."""
     entered = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
     mine, again = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c.status.in_((REFUSED, UNDONE))
-    anew = {"status": PENDING, "detail": None, "request": batch.request, "late_before": None}
+    reopened: dict[str, Any] = {"status": PENDING, "detail": None, "request": batch.request, "late_before": None}
+    reopened |= {"started_at": func.now(), "finished_at": None}
     connection.execute(entered)
-    connection.execute(update(ingest_batches).where(mine, again).values(anew))
+    connection.execute(update(ingest_batches).where(mine, again).values(reopened))
     status: str = connection.execute(select(ingest_batches.c.status).where(mine)).scalar_one()
     return status
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 from expectations.contract import profile_suite
 from expectations.rules import RowRule, flags, row_suite
 from models.errors import TailorbirdError
+from models.ingest.rule_advice import advice
 from models.shapes.unreadable import Unread
 from tasks import data_docs
 from tasks.sift import ROW
@@ -92,7 +93,7 @@ def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[Unread
 def refusal(
     findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({}), unread: Iterable[Unread] = ()
 ) -> str | None:
-    """Why the batch is refused, or None when every expectation holds; with the rules that most of its rows broke.
+    """Return why the batch is refused, or None; with the rules that most of its rows broke, and what helps.
 
     Cells that are `unread` are added, with the settings that would read them.
     """
@@ -101,6 +102,7 @@ def refusal(
         return None
     most = sorted(quarantined.items(), key=lambda rule: -rule[1])[:3]
     broken = f" Rows broke {', '.join(f'{rule} ({count:,})' for rule, count in most)}." if most else ""
+    broken += f" {advice(most[0][0])}" if most else ""
     broken += "".join(f" {one.sentence}" for one in unread)
     return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
 
@@ -124,11 +126,11 @@ def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, A
 
 
 def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
-    """Add the numbers of the first rows that break each rule: where to look in the file, not what is there."""
+    """Add the numbers of the first rows that break each rule, from 1: where to look in the file, not what is there."""
     counted = {finding["rule_id"]: finding for finding in findings if finding["broken"]}
     broken = [rule for rule in rules if rule.id in counted]
     if broken and ROW in sample.column_names:
-        numbers, marks = sample[ROW].to_numpy(), flags(sample, broken)
+        numbers, marks = sample[ROW].to_numpy() + 1, flags(sample, broken)
         for rule in broken:
             counted[rule.id]["rows"] = numbers[marks[rule.id].to_numpy()][:SHOWN_ROWS].tolist()
 
@@ -156,5 +158,6 @@ def _reason(finding: dict[str, Any]) -> str:
         return "it could not be evaluated"
     if finding["value"] is not None:
         return f"it is {finding['value']}"
-    rows = f"; rows {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
+    several = "s" if len(finding["rows"]) > 1 else ""
+    rows = f"; row{several} {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
     return f"{finding['broken']} of {finding['of']}{rows}"

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
+from models.ingest.rule_advice import CONFLICT as CONFLICT
+from models.ingest.rule_advice import UNREADABLE as UNREADABLE
 from models.shapes.traffic import MARKS
 from models.shapes.unreadable import CELLS, KEYS
 from models.sql import query
@@ -21,8 +23,6 @@ from tasks.sources.files import Places
 
 ROW: Final = "row_number"
 RULES: Final = "rule_ids"
-CONFLICT: Final = "id_conflict"
-UNREADABLE: Final = "unreadable"
 REASON: Final = "reason"
 """What is wrong with a row that is unreadable."""
 SUGGESTIONS: Final = "suggestions"

@@ -93,7 +93,7 @@ def quarantine_dismiss(
     reason: Annotated[str, typer.Option(help="Why; it is written down.")],
     rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
     row: Annotated[
-        list[int] | None, typer.Option(min=1, max=2**53, help="Only this row, as `show` numbers it.")
+        list[int] | None, typer.Option(min=1, max=2**53, help="Only this row, by the number of the row in `show`.")
     ] = None,
     actor: Annotated[str | None, typer.Option(help="Who dismisses; by default the user of this machine.")] = None,
     as_json: Json = False,
@@ -101,8 +101,7 @@ def quarantine_dismiss(
     """Let rows of a batch wait no more, because nobody will correct them."""
     from tasks.ingest.dismiss import dismiss
 
-    rows = [number - 1 for number in row or []]
-    done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, rows)
+    done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, row or [])
     running.finish("dismissed", done, as_json)
 
 

@@ -17,14 +17,15 @@ def dismiss(
 ) -> dict[str, Any]:
     """Let rows of a batch wait no more: all, those that broke a rule, or single ones; returns how many.
 
-    They stay in the table with the outcome `dismissed`, so an equal row is a duplicate and does not wait again.
+    `rows` are numbered from 1, as `quarantine show` numbers them. They stay in the table with the outcome `dismissed`,
+    so that they do not wait again when they come again.
     """
     if not reason.strip():
         raise TailorbirdError("Say why the rows are dismissed with --reason: it is written down.")
     entry = quarantine.c
     chosen = [entry.batch_id == batch_id, entry.replayed_at.is_(None)]
     chosen += [entry.rule_ids.any(rule)] if rule else []
-    chosen += [entry.row_number.in_(list(rows))] if rows else []
+    chosen += [entry.row_number.in_([number - 1 for number in rows])] if rows else []
     with engine.begin() as connection:
         batches = select(ingest_batches.c.batch_id).where(ingest_batches.c.batch_id == batch_id)
         if connection.execute(batches).first() is None:

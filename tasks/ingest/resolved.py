@@ -1,4 +1,4 @@
-"""Lets rows leave quarantine that a later batch of the same source has brought without a fault.
+"""Lets rows leave quarantine that a later batch of the same source has brought without a fault, or that were dismissed.
 
 While such a batch comes in its rows are only marked: if it is refused, nothing has changed.
 """
@@ -36,6 +36,17 @@ _SAME_FILE: Final = """
 _CLOSED: Final = """
     UPDATE quarantine SET replayed_at = now(), outcome = 'resolved'
     WHERE resolved_by = :batch_id AND replayed_at IS NULL"""
+# A row that was dismissed and comes again under another mapping, with no other fault than it had.
+_DISMISSED: Final = """
+    UPDATE quarantine AS again SET replayed_at = now(), outcome = 'dismissed'
+    FROM quarantine AS dismissed JOIN ingest_batches AS batch USING (batch_id)
+    WHERE again.batch_id = :batch_id AND again.replayed_at IS NULL AND dismissed.outcome = 'dismissed'
+        AND dismissed.batch_id <> :batch_id AND batch.source = :source AND batch.dataset = :dataset
+        AND again.rule_ids <@ dismissed.rule_ids AND {same}"""
+_SAME_ROW: Final = (
+    "starts_with(dismissed.batch_id, :same_file) AND dismissed.row_number = again.row_number",
+    "dismissed.subject = again.subject AND 'id_conflict' <> ALL(again.rule_ids)",
+)
 _KEPT: Final = "UPDATE quarantine SET resolved_by = NULL WHERE resolved_by = :batch_id AND replayed_at IS NULL"
 
 
@@ -57,12 +68,18 @@ def mark_resolved(connection: Connection, batch: ledger.Batch, keys: pa.ChunkedA
 
 
 def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
-    """Let the marked rows leave, and those of the same file that this batch has read without a fault."""
+    """Let the marked rows leave, and those of the same file that this batch has read without a fault.
+
+    Rows of the batch that were dismissed before stay dismissed.
+    """
     # A batch is named by its source, data set, content and mapping.
     prefix = f"{batch.source}-{batch.dataset}-"
     content = batch.batch_id.removeprefix(prefix).partition("-")[0]
-    mine = {"batch_id": batch.batch_id}
-    earlier = list(connection.execute(text(_EARLIER), mine | {"same_file": f"{prefix}{content}-"}).scalars())
+    mine, same_file = {"batch_id": batch.batch_id}, {"same_file": f"{prefix}{content}-"}
+    about = {"source": batch.source, "dataset": batch.dataset} | mine | same_file
+    for same in _SAME_ROW:
+        connection.execute(text(_DISMISSED.format(same=same)), about)
+    earlier = list(connection.execute(text(_EARLIER), mine | same_file).scalars())
     if earlier:
         connection.execute(text(_SAME_FILE), mine | {"earlier": earlier})
     connection.execute(text(_CLOSED), mine)

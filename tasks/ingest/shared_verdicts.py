@@ -79,7 +79,9 @@ def _look(suite: str, promises: Promises, samples: Sequence[pa.Table]) -> list[t
             values = len(sample) - missing
             shares[rule.id] = (values - len(rows)) / values if values else None
             finding = _finding(suite, rule.id, twin.expectation_type, len(rows), len(sample), None)
-            findings.append(finding | {"rows": sample[ROW].take(pa.array(rows[:SHOWN_ROWS])).to_pylist()})
+            findings.append(
+                finding | {"rows": [n + 1 for n in sample[ROW].take(pa.array(rows[:SHOWN_ROWS])).to_pylist()]}
+            )
     return looked
 
 

@@ -72,5 +72,5 @@ def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(rol
     looks: list[Callable[[Engine], Any]] = [status, drift, books.ledger, books.quarantined]
     assert all(look(role(SERVING)) for look in looks)
     assert books.batch(role(SERVING), "b")["batch_id"] == "b"
-    assert books.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 1, "rule_ids": ["r"], "payload": {}}]
+    assert books.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
     assert compaction.named_versions(role(OPERATOR)) == []

@@ -56,9 +56,40 @@ def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFi
 
 def test_what_a_row_states_is_shown_one_value_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
-    screen.books("rows", [{"row_number": 2, "rule_ids": ["quantity_not_positive"], "payload": payload}])
+    screen.books("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    assert lines == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0"]
+    assert lines[:4] == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0", "What helps:"]
+    assert lines[4].startswith("quantity_not_positive: Usually it is a return or a voided line")
+
+
+def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.books("rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}])
+    shown = capsys.readouterr().out
+    assert shown.startswith("Line 4 (row 3): id_conflict")
+    assert "Add the column that tells such rows apart to `event_id`" in " ".join(shown.split())
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: pytest.CaptureFixture[str]) -> None:
+    change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
+    rules = {"rules": {"item_id_missing": 3, "value_not_positive": 1}}
+    waiting = {"waiting": {"rows": 1, "rules": {"item_id_missing": 1}}}
+    screen.result("ledger_entry", BATCH | rules | waiting | {"changes": [change], "cleaned": {"zone_assumed": 4}})
+    shown = capsys.readouterr().out
+    command = f"The next command is: tailorbird quarantine show {BATCH['batch_id']}"
+    assert max(len(line) for line in shown.splitlines() if line != command) <= 80
+    assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in shown
+    lines = [" ".join(line.replace("│", " ").split()) for line in shown.splitlines()]
+    assert {"item_id_missing 3 1", "value_not_positive 1 0", "cleaned zone_assumed: 4"} <= set(lines)
+    assert "1 row of this batch waits in quarantine now" in " ".join(shown.split())
+
+
+def test_a_batch_that_was_undone_before_says_so_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
+    change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
+    screen.books("books", [BATCH | {"detail": None, "changes": [change]}])
+    assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in capsys.readouterr().out
+    screen.books("books", [BATCH | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}])
+    assert capsys.readouterr().out.count("Undone") == 1
 
 
 def test_an_undo_names_what_was_made_and_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:

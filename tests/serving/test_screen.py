@@ -17,6 +17,11 @@ BATCH = {"batch_id": HOSTILE, "dataset": HOSTILE, "status": HOSTILE, "detail": H
 LISTS = {"placement": HOSTILE, "batch_id": HOSTILE, "model_version": 1, "users": 1, "recommendations": 1}
 WINDOW = {"window_from": "2026-01-01", "window_to": "2026-01-08", "verdict": HOSTILE, "joint": 1.0, "joint_limit": 2.0}
 CUTS = ("validation_from", "test_from", "as_of")
+HISTORY = {
+    "changes": [{"at": datetime(2026, 1, 1, tzinfo=UTC), "action": "undo", "actor": HOSTILE, "reason": HOSTILE}],
+    "rules": {HOSTILE: 1},
+    "waiting": {"rows": 1, "rules": {HOSTILE: 1}},
+}
 PRODUCED = {
     "recommend": lambda: screen.shelf(
         HOSTILE, [{"rank": 1, "item_id": HOSTILE, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]
@@ -34,7 +39,7 @@ PRODUCED = {
     "ledger": lambda: screen.books(
         "books", [BATCH | {"source": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
     ),
-    "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | {"location": HOSTILE, "rules": {HOSTILE: 1}}),
+    "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | HISTORY | {"location": HOSTILE}),
     "quarantine show": lambda: screen.books(
         "rows", [{"row_number": 1, "rule_ids": [HOSTILE], "payload": {"item_id": HOSTILE}}]
     ),

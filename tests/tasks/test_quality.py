@@ -7,6 +7,7 @@ import pytest
 from expectations.rules import missing, not_among, outside
 from infra.data_docs import PAGE, address, place
 from infra.installation import Installation
+from models.ingest.rule_advice import advice
 from tasks.quality import Promises, judge, refusal
 from tasks.sift import ROW
 
@@ -65,12 +66,12 @@ def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installatio
     rows = pa.table({"event_type": kinds, ROW: range(100, 110)})
     promises = Promises((not_among("event_type_unknown", "unknown", "event_type", ["view"]),), {})
     findings = judge("b1", "events", promises, rows, {})
-    assert findings[0]["rows"] == [105, 106, 107]
+    assert findings[0]["rows"] == [106, 107, 108]
     assert refusal(findings) == (
-        "Its data break what the suite expects: event_type_unknown (5 of 10; rows 105, 106, 107)."
+        "Its data break what the suite expects: event_type_unknown (5 of 10; rows 106, 107, 108)."
     )
     page = (place(installation.settings.var) / "b1" / PAGE).read_text()
-    assert "105, 106, 107" in page
+    assert "106, 107, 108" in page
     assert "ann" not in str(findings) + page
 
 
@@ -86,4 +87,5 @@ def test_a_refusal_names_the_rules_that_most_rows_of_the_batch_broke(installatio
     findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.5})
     reason = refusal(findings, {"rating": 1, "id_conflict": 2000, "unreadable": 5, "robot": 3})
     assert reason is not None
-    assert reason.endswith("Rows broke id_conflict (2,000), unreadable (5), robot (3).")
+    assert f"Rows broke id_conflict (2,000), unreadable (5), robot (3). {advice('id_conflict')}" in reason
+    assert "tailorbird ledger undo" in reason

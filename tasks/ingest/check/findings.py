@@ -11,6 +11,7 @@ from expectations import limits
 from expectations.rules import RowRule, broken_shares
 from models import columns
 from models.ingest import suspicions
+from models.ingest.rule_advice import MEANINGS, advice
 from models.ingest.suspicions import Suspicion
 from models.shapes.limits import Bounds
 from models.shapes.unreadable import KEYS
@@ -123,7 +124,8 @@ def broken_rules(
     return [
         {
             "rule": rule,
-            "meaning": known[rule].meaning if rule in known else rule.replace("_", " "),
+            "meaning": known[rule].meaning if rule in known else MEANINGS.get(rule, rule.replace("_", " ")),
+            "advice": advice(rule),
             "rows": count,
             "of": len(sample),
             "examples": [locate(n, _looked_at(known, rule)) for n in places[rule][:EXAMPLES]],

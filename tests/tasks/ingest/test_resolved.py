@@ -133,6 +133,32 @@ def test_a_dismissed_row_waits_no_more_and_the_reason_is_kept(
     assert tuple(entry) == ("dismiss", batch, "ann", "a test order")
 
 
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_dismissed_row_stays_dismissed_under_another_mapping_and_in_a_longer_file(
+    grown: bool, installation: Installation, folder: Path, waiting: dict[str, Any]
+) -> None:
+    dismiss(installation.engine, waiting["batch_id"], "ann", "a test order", rows=[3])
+    write(folder, 0, 'quantity = { expr = "if(number(amount) = 0, -1, number(amount))" }')
+    if grown:
+        with (folder / "orders.csv").open("a") as file:
+            file.write("o900,user9,cup,purchase,2024-06-03T10:00:00Z,1\n")
+    again = ingest(folder)
+    assert again["batch_id"] != waiting["batch_id"]
+    waits = books.quarantined_rows(installation.engine, again["batch_id"], None, 500)
+    assert "o2" not in {row["payload"]["event_id"] for row in waits}
+
+
+def test_a_dismissed_row_waits_again_if_it_breaks_another_rule(
+    installation: Installation, folder: Path, waiting: dict[str, Any]
+) -> None:
+    dismiss(installation.engine, waiting["batch_id"], "ann", "a test order")
+    rating = """case when number(amount) = 0 then 9999 when starts_with(\\"user\\", 'user39') then 1 end"""
+    write(folder, 0, f'quantity = "amount"\nrating = {{ expr = "{rating}" }}')
+    again = ingest(folder)
+    rows = books.quarantined_rows(installation.engine, again["batch_id"], "rating_beyond_limit", 500)
+    assert [(row["row_number"], row["payload"]["event_id"], row["payload"]["line"]) for row in rows] == [(3, "o2", 4)]
+
+
 def test_a_row_is_not_dismissed_without_a_reason(installation: Installation, waiting: dict[str, Any]) -> None:
     with pytest.raises(TailorbirdError, match="--reason"):
         dismiss(installation.engine, waiting["batch_id"], "ann", " ")

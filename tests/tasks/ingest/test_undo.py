@@ -15,6 +15,7 @@ from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER
 from models.errors import TailorbirdError
+from serving import books
 from tasks.ingest.undo import preview, undo_batches
 from tests.examples import FEW
 from tests.tasks.test_order_of_files import forget_all
@@ -106,6 +107,22 @@ def test_an_undone_file_comes_in_again_with_the_same(installation: Installation,
     again = ingest(tmp_path, viewed(1), identified(2, "ann", plan="gold"), viewed(3, True, "bob"), number=1)
     assert again == first
     assert everything(installation) == before
+
+
+def test_a_batch_that_comes_in_again_has_the_new_time_and_keeps_the_record_of_the_undo(
+    installation: Installation, tmp_path: Path
+) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    [before] = books.ledger(installation.engine)
+    undo(batch)
+    ingest(tmp_path, viewed(1), number=1)
+    [line], whole = books.ledger(installation.engine), books.batch(installation.engine, batch)
+
+    assert line["started_at"] > before["started_at"]
+    [change] = line["changes"]
+    assert (change["action"], change["actor"], change["reason"]) == ("undo", "ann", "a test")
+    assert before["started_at"] < change["at"] < line["started_at"]
+    assert (whole["started_at"], whole["changes"]) == (line["started_at"], [change])
 
 
 def test_events_that_another_file_repeats_become_its_own(installation: Installation, tmp_path: Path) -> None:
