@@ -9,6 +9,7 @@ from flows.score import score
 from flows.search import SEARCHED, search
 from flows.train import MODELS, train
 from models.datasets.acceptance import Acceptance
+from models.search_due import MOST_MINUTES
 from tasks.build_dataset import build_dataset, later_split
 from tasks.find_due_searches import find_due_searches
 from tasks.missed_slots import drop_missed_slots
@@ -24,7 +25,7 @@ def retrain(
     models: Models = MODELS,
     searched: list[str] = SEARCHED,
     trials: int | None = 20,
-    minutes: float | None = 60,
+    minutes: float | None = MOST_MINUTES,
     max_age_days: float = 30,
     despite_feed: bool = False,
     accept: list[str] = [],  # noqa: B006 -- read, never changed

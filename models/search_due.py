@@ -4,6 +4,8 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 MAX_AGE_DAYS: Final = 30
+MOST_MINUTES: Final = 60
+"""How long the searches of a retraining may take together, unless it is asked for another limit."""
 LEAST_DRIFT: Final = 0.05
 """A twentieth of the users in other tenths than before. Households of the Complete Journey move by 0.02 to 0.04 in one
 to three months, and by 0.05 in five."""

@@ -11,6 +11,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 from models.recommenders.kinds import Kind
+from models.search_due import MOST_MINUTES
 
 app = running.group()
 
@@ -125,7 +126,7 @@ def search(
     ] = 30,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed and one worker find the same.")] = 7,
     resume: Annotated[
-        bool, typer.Option("--resume/--fresh", help="Go on with the study there is, or begin anew.")
+        bool, typer.Option("--resume/--fresh", help="Go on with the study there is, or begin a new one.")
     ] = True,
     as_json: Json = False,
 ) -> None:
@@ -156,7 +157,7 @@ def train(
 @app.command()
 def retrain(
     model: Models = None,
-    minutes: Annotated[float, _minutes("How long searches may take, where they are due.")] = 60,
+    minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MOST_MINUTES,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
     despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
     accept: Accept = None,

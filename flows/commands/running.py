@@ -70,8 +70,11 @@ def say(line: str) -> None:
 def start(*, demo: bool = False) -> Any:
     """Start the services and connect this process with them; returns where they are."""
     from infra import services
+    from infra.configuration import unknown
     from infra.settings import load
 
+    for line in unknown.variables():
+        say(line)
     endpoints = services.start(load(), say, demo=demo)
     services.export(endpoints)
     return endpoints

@@ -46,13 +46,15 @@ def show(as_json: Json = False) -> None:
     """Every setting with its value and where that comes from, and running processes that use another value."""
     from dataclasses import asdict
 
-    from infra.configuration import shown
+    from infra.configuration import shown, unknown
     from infra.settings import load
     from serving import settings_screen
 
     given = load()
     rows, file = [asdict(row) for row in shown.rows(given)], given.settings_file
     print(json.dumps(rows)) if as_json else settings_screen.settings(rows, str(file) if file else None)
+    for sentence in [*unknown.variables(), *unknown.schedules(given)]:
+        running.say(sentence)
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:

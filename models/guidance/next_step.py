@@ -5,9 +5,14 @@ from enum import StrEnum
 from typing import Final
 
 from models.guidance.situation import LastReview, Situation
+from models.search_due import MOST_MINUTES
 
 _NAMED: Final = 3
 """Batches that a sentence names."""
+_SEARCHES: Final = (
+    f"It may search settings for up to {MOST_MINUTES} minutes before it trains; `--minutes` sets another limit. "
+    "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
+)
 _DECIDE: Final = 'tailorbird decide {} --approve --reason "…"'
 
 
@@ -113,8 +118,7 @@ def _after_a_review(now: Situation) -> Step | None:
         situation = f"Nobody decided about version {review.version} in time, so no model answers yet."
         return Step(Stage.EXPIRED, situation, "tailorbird review")
     situation = f"{review.reviewer or 'Somebody'} rejected version {review.version}, so no model answers yet."
-    also = "Train other models, or ingest more events before it."
-    return Step(Stage.REJECTED, situation, "tailorbird retrain", also)
+    return _retrain(Stage.REJECTED, situation, "Train other models, or ingest more events before it.")
 
 
 def _undecided(now: Situation, review: LastReview) -> Step:
@@ -132,7 +136,7 @@ def _refused(now: Situation, review: LastReview) -> Step:
     situation = f"The gate refused version {review.version}{failed}, so no model answers yet."
     if now.review_mode == "never":
         also = "More events may help; nothing is promoted while the setting `review` is `never`."
-        return Step(Stage.REFUSED, situation, "tailorbird retrain", also)
+        return _retrain(Stage.REFUSED, situation, also)
     command = _DECIDE.format(f"{review.version} --override").replace("--override --approve", "--approve --override")
     also = "That promotes it all the same. Or ingest more events and run `tailorbird retrain`."
     return Step(Stage.REFUSED, situation, command, also)
@@ -141,7 +145,12 @@ def _refused(now: Situation, review: LastReview) -> Step:
 def _learn_again(now: Situation, answers: str) -> Step:
     batches = "1 batch" if now.new_batches == 1 else f"{now.new_batches:,} batches"
     situation = f"{answers}, and {batches} of events came in since the newest data set."
-    return Step(Stage.NEWER_EVENTS, situation, "tailorbird retrain")
+    return _retrain(Stage.NEWER_EVENTS, situation)
+
+
+def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
+    """Return the step to retrain, with how long it may search and the way without a search."""
+    return Step(stage, situation, "tailorbird retrain", " ".join(filter(None, [also, _SEARCHES])))
 
 
 def _lists(now: Situation) -> Step:
@@ -151,7 +160,7 @@ def _lists(now: Situation) -> Step:
         return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
     if now.undone_in_champion:
         situation = f"{champion} and still contains {_batches(now.undone_in_champion)}."
-        return Step(Stage.UNDONE, situation, "tailorbird retrain")
+        return _retrain(Stage.UNDONE, situation)
     if now.without_lists:
         names = ", ".join(now.without_lists)
         situation = f"{champion}, but there are no lists yet for {names}."

@@ -7,6 +7,7 @@ import pytest
 from models.guidance.needs import NEEDS, refusal
 from models.guidance.next_step import Stage, next_step
 from models.guidance.situation import LastReview, Situation
+from models.search_due import MOST_MINUTES
 
 EMPTY = Situation()
 CATALOGUE = Situation(batches=2)
@@ -89,6 +90,14 @@ def test_a_state_has_one_next_command(state: str) -> None:
     assert step.situation.endswith(".")
     assert str(step).count("Next: ") == 1
     assert str(step).startswith(f"{step.situation} Next: `{command}`.")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_hint_at_retraining_states_how_long_it_may_search_and_the_way_without(state: str) -> None:
+    step = next_step(STATES[state][0])
+    retrains = step.command == "tailorbird retrain"
+    assert (f"up to {MOST_MINUTES} minutes" in step.also) == retrains
+    assert ("tailorbird features && tailorbird train && tailorbird review" in step.also) == retrains
 
 
 @pytest.mark.parametrize("command", [*NEEDS, "ingest", "status", "ledger", "up"])
