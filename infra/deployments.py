@@ -111,17 +111,22 @@ def report_killed(api: str, environment: Mapping[str, str]) -> None:
 
 
 def crash_all(api: str, environment: Mapping[str, str], chosen: Mapping[str, Any], message: str) -> None:
-    """Mark the chosen runs as crashed, and the unfinished runs that they started."""
-    while runs := ask("POST", f"{api}/flow_runs/filter", authorization(environment), chosen):
+    """Mark the chosen runs as crashed, and their unfinished tasks and the unfinished runs that they started."""
+    headers = authorization(environment)
+    while runs := ask("POST", f"{api}/flow_runs/filter", headers, chosen):
         for run in runs:
             mark_crashed(api, environment, run["id"], message)
-        chosen = {"flow_runs": {**_UNFINISHED, "parent_flow_run_id": {"any_": [run["id"] for run in runs]}}}
+        ids = {"any_": [run["id"] for run in runs]}
+        tasks = {"flow_runs": {"id": ids}, "task_runs": _UNFINISHED}
+        for task in ask("POST", f"{api}/task_runs/filter", headers, tasks) or ():
+            mark_crashed(api, environment, task["id"], message, "task_runs")
+        chosen = {"flow_runs": {**_UNFINISHED, "parent_flow_run_id": ids}}
 
 
-def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message: str) -> None:
-    """Set a run's state to crashed, whatever it was: its process is gone."""
+def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message: str, kind: str = "flow_runs") -> None:
+    """Set the state of a run of a flow or a task to crashed, whatever it was: its process is gone."""
     state = {"type": "CRASHED", "name": "Crashed", "message": message}
-    ask("POST", f"{api}/flow_runs/{run_id}/set_state", authorization(environment), {"state": state, "force": True})
+    ask("POST", f"{api}/{kind}/{run_id}/set_state", authorization(environment), {"state": state, "force": True})
 
 
 def _remove(api: str, headers: Mapping[str, str], name: str) -> None:

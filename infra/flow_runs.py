@@ -60,7 +60,7 @@ def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
 
 def described(run: Mapping[str, Any]) -> str:
     """Return a run's name and since when it runs."""
-    return f"{run['name']} (since {run['start_time'][:16].replace('T', ' ')} UTC)"
+    return f"{run['name']} (since {(run['start_time'] or run['created'])[:16].replace('T', ' ')} UTC)"
 
 
 def state_of(run: dict[str, Any] | None) -> str:

@@ -6,6 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from infra import endpoints, flow_runs, services
+from infra.calls import ask
+from infra.deployments import authorization
 from infra.running_commands import records
 from infra.settings import Settings
 
@@ -36,6 +38,9 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
     assert crashed is not None
     assert flow_runs.state_of(crashed) == "CRASHED"
     assert "`tailorbird ingest complete_journey" in crashed["state"]["message"]
+    chosen = {"flow_runs": {"id": {"any_": [run]}}}
+    tasks = ask("POST", f"{now.prefect_api_url}/task_runs/filter", authorization(now.environment), chosen)
+    assert {task["state"]["type"] for task in tasks} <= {"COMPLETED", "CRASHED"}
     assert list((shop.var / records.FOLDER).iterdir()) == []
 
 

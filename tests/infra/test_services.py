@@ -236,6 +236,7 @@ def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_ne
 ) -> None:
     run = begin(running, "train", seconds=120)
     wait_for(running, run, "RUNNING")
+    assert any(" (since 20" in line for line in services.under_way(place.settings))
     place.kill("worker")
     place.up()
     assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
