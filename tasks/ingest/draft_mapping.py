@@ -21,6 +21,7 @@ from models.ingest.draft.samples import Sample
 from models.shapes import mapping as tables
 from tasks.sources.csv_files import is_csv
 from tasks.sources.file_faults import described
+from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.places import TABLES, fetched, find
 
 _HEAD_BYTES: Final = 16 << 20
@@ -67,6 +68,7 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
 def _sample(file: str, room: Path) -> Sample:
     try:
         with fetched(file, room) as path:
+            refuse_binary(path) if is_csv(path) else refuse_no_parquet(path)
             return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:
         raise TailorbirdError(f"{file} cannot be read: {described(error)}. Fix the file, or leave it out.") from None

@@ -20,6 +20,7 @@ from models.shapes import suggestions, tabular
 from models.shapes.encodings import UTF_8, detected
 from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
+from tasks.sources.file_kinds import refuse_binary
 
 _BLOCK_BYTES: Final = 8 << 20
 """What is parsed at once; no row may be longer."""
@@ -56,6 +57,7 @@ def is_csv(path: Path) -> bool:
 
 def header(path: Path, csv: Csv) -> list[str]:
     """The names of the columns. Raises TailorbirdError when there are none or one is there twice."""
+    refuse_binary(path)
     try:
         with text(path, csv) as file:
             standard.field_size_limit(_BLOCK_BYTES)

@@ -20,6 +20,7 @@ from tasks.sources import csv_files
 from tasks.sources.csv_files import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 from tasks.sources.file_faults import described
+from tasks.sources.file_kinds import refuse_no_parquet
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
@@ -73,6 +74,7 @@ def _unreadable(path: Path, error: Exception) -> TailorbirdError:
 
 
 def _open(path: Path) -> ds.Dataset:
+    refuse_no_parquet(path)
     try:
         dataset = ds.dataset(path, format="parquet")
     except (pa.ArrowInvalid, OSError) as error:

@@ -1,11 +1,14 @@
 """Which files belong to which part of a mapping: items, users and events of tables, or lines of a Segment export."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from models.errors import TailorbirdError
 from models.shapes.mapping import Mapping
 from models.shapes.segment_mapping import SegmentMapping
+from tasks.sources.csv_files import is_csv
+from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.patterns import names
 from tasks.sources.places import LINES, TABLES, at, below, find, is_folder, nothing
 
@@ -63,6 +66,15 @@ def _where_it_says(mapping: Mapping, part: str, wanted: list[str]) -> list[str]:
     return sorted(found)
 
 
+def _refuse_other_kinds(file: str) -> None:
+    """Refuse a file of this machine by what it is, such as a workbook, since no name would make it fit."""
+    path = Path(file)
+    if path.is_file() and not is_csv(path):
+        refuse_no_parquet(path)
+    elif path.is_file():
+        refuse_binary(path)
+
+
 def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
     """The files at one path by part. Raises TailorbirdError when there are none, or one that fits no part."""
     if is_folder(path):
@@ -78,6 +90,7 @@ def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
         fitting = {file: _fitting(patterns, file) for file in given}
     for file, parts in fitting.items():
         if not parts:
+            _refuse_other_kinds(file)
             raise TailorbirdError(
                 f"{file} fits no part of the mapping {name!r}: {_said(patterns)}. Name it so that it fits one, or "
                 "change `file` in the mapping."

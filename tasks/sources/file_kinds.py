@@ -1,0 +1,90 @@
+"""Recognises files that are no tables of text by their first bytes, and names what to do with each kind."""
+
+import codecs
+import zipfile
+from pathlib import Path
+from typing import Final
+
+from models.errors import TailorbirdError
+
+_HEAD: Final = 8192
+_CONTROL: Final = bytes({*range(1, 9), *range(14, 27), *range(28, 32), 127})
+"""Characters that texts hardly have. Null is not among them: UTF-16 has it."""
+_MANY: Final = 0.02
+_EXCEL: Final = ("an Excel workbook", "Export each sheet that you need to CSV")
+_ARCHIVE: Final = ("an archive", "Unpack it, and give the files in it")
+_IMAGE: Final = ("an image", "Give a CSV or Parquet file")
+_GZIP: Final = ("compressed with gzip", "Let its name end with .csv.gz")
+_PARQUET: Final = b"PAR1"
+_KINDS: Final = (
+    (_PARQUET, ("a Parquet file", "Let its name end with .parquet")),
+    (b"\x1f\x8b", _GZIP),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", ("an old Office file, such as an Excel workbook (.xls)", _EXCEL[1])),
+    (b"%PDF-", ("a PDF", "Give a CSV or Parquet file")),
+    (b"SQLite format 3\0", ("an SQLite database", "Export its tables to CSV")),
+    (b"\x89PNG", _IMAGE),
+    (b"\xff\xd8\xff", _IMAGE),
+    (b"GIF8", _IMAGE),
+    (b"7z\xbc\xaf\x27\x1c", _ARCHIVE),
+    (b"Rar!", _ARCHIVE),
+    (b"BZh", _ARCHIVE),
+    (b"\xfd7zXZ", _ARCHIVE),
+    (b"\x28\xb5\x2f\xfd", _ARCHIVE),
+)
+
+
+def binary_kind(path: Path) -> tuple[str, str] | None:
+    """Return what a file is and what to do with it, if it is no text; None for texts and files that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    if head.startswith(b"PK\x03\x04"):
+        return _zipped(path)
+    for beginning, kind in _KINDS:
+        if head.startswith(beginning):
+            return kind
+    return None if _is_text(head) else ("no text and no table", "Give a CSV or Parquet file")
+
+
+def _is_text(head: bytes) -> bool:
+    odd = len(head) - len(head.translate(None, _CONTROL))
+    if odd <= _MANY * len(head) or head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return True
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def refuse_binary(path: Path) -> None:
+    """Raise TailorbirdError with what to do, if a file that should be CSV is no text."""
+    kind = binary_kind(path)
+    if kind is None or (kind is _GZIP and path.name.lower().endswith(".gz")):
+        return
+    raise TailorbirdError(f"{path} cannot be read: it is {kind[0]}, and no CSV file. {kind[1]}. Nothing was stored.")
+
+
+def refuse_no_parquet(path: Path) -> None:
+    """Raise TailorbirdError with what to do, if a file that should be Parquet is of another kind."""
+    with path.open("rb") as file:
+        if file.read(len(_PARQUET)) == _PARQUET:
+            return
+    what, advice = (
+        ("empty", "Export it again")
+        if not path.stat().st_size
+        else binary_kind(path) or ("a text", "Let its name end with .csv if it is CSV")
+    )
+    raise TailorbirdError(f"{path} cannot be read: it is {what}, and no Parquet file. {advice}. Nothing was stored.")
+
+
+def _zipped(path: Path) -> tuple[str, str]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        return _ARCHIVE
+    sheets = any(name.startswith("xl/") for name in names) or "content.xml" in names
+    return ("a spreadsheet", _EXCEL[1]) if sheets else _ARCHIVE
