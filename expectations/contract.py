@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from expectations.great_expectations_library import great_expectations
 from models.errors import TailorbirdError
 from models.shapes.kinds import Kind as Kind
 
@@ -52,11 +53,9 @@ def _columns(found: Collection[str], required: Collection[str]) -> str:
 
 def profile_suite(name: str, bounds: Mapping[str, tuple[float | None, float | None]]) -> Any:
     """The suite for a batch's profile (one row): each figure within its bounds."""
-    import great_expectations as gx
-    from great_expectations import expectations as gxe
-
+    gx = great_expectations()
     made = [
-        gxe.ExpectColumnValuesToBeBetween(column=c, min_value=low, max_value=high, meta={"rule_id": c})
+        gx.expectations.ExpectColumnValuesToBeBetween(column=c, min_value=low, max_value=high, meta={"rule_id": c})
         for c, (low, high) in bounds.items()
     ]
     return gx.ExpectationSuite(name=name, expectations=made)

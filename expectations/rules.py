@@ -6,6 +6,7 @@ from typing import Any
 
 import narwhals as nw
 
+from expectations.great_expectations_library import expectation_classes, great_expectations
 from models.shapes.unreadable import KEYS
 
 
@@ -50,19 +51,15 @@ def broken_shares(rows: Any, rules: Sequence[RowRule]) -> dict[str, float]:
 
 def row_suite(name: str, rules: Sequence[RowRule]) -> Any:
     """The suite for a sample of rows."""
-    import great_expectations as gx
-
     made = [rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id}) for rule in rules]
-    return gx.ExpectationSuite(name=name, expectations=made)
+    return great_expectations().ExpectationSuite(name=name, expectations=made)
 
 
 def missing(column: str, meaning: str) -> RowRule:
     """The rule that a column is neither null nor empty."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValuesToNotBeNull(column=column, **options)
+        return expectation_classes().ExpectColumnValuesToNotBeNull(column=column, **options)
 
     return RowRule(f"{column}_missing", meaning, nw.col(column).is_null(), twin, column=column)
 
@@ -82,9 +79,7 @@ def outside(
     above = never if high is None else value > high
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValuesToBeBetween(
+        return expectation_classes().ExpectColumnValuesToBeBetween(
             column=column, min_value=low, max_value=high, strict_min=strict_low, **options
         )
 
@@ -95,9 +90,7 @@ def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -
     """The rule that a value is one of `allowed`."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
+        return expectation_classes().ExpectColumnValuesToBeInSet(column=column, value_set=list(allowed), **options)
 
     value = nw.col(column)
     return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin, column=column)
@@ -107,9 +100,7 @@ def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> Ro
     """The rule that a value is none of `refused`."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValuesToNotBeInSet(column=column, value_set=list(refused), **options)
+        return expectation_classes().ExpectColumnValuesToNotBeInSet(column=column, value_set=list(refused), **options)
 
     value = nw.col(column)
     # Arrow does not know what type an empty list is of.
@@ -121,10 +112,8 @@ def not_stated(column: str, meaning: str) -> RowRule:
     """The rule that a column that is read as a number or a time is not null. What cannot be read is not missing."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-        from great_expectations.expectations.row_conditions import Column
-
-        readable = Column(KEYS).is_null()
+        gxe = expectation_classes()
+        readable = gxe.row_conditions.Column(KEYS).is_null()
         return gxe.ExpectColumnValuesToNotBeNull(column=column, row_condition=readable, **options)
 
     broken = nw.col(column).is_null() & nw.col(KEYS).is_null()
@@ -135,9 +124,7 @@ def unreadable(key: str) -> RowRule:
     """The rule that the cell of a mapping's key can be read. The share of all bad rows decides about the batch."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValuesToNotMatchRegex(column=KEYS, regex=rf"\|{key}\|", **options)
+        return expectation_classes().ExpectColumnValuesToNotMatchRegex(column=KEYS, regex=rf"\|{key}\|", **options)
 
     broken = nw.col(KEYS).cast(nw.String).str.contains(f"|{key}|", literal=True)
     return RowRule(
@@ -149,9 +136,7 @@ def longer(column: str, limit: int) -> RowRule:
     """The rule that a text has at most `limit` characters."""
 
     def twin(**options: Any) -> Any:
-        from great_expectations import expectations as gxe
-
-        return gxe.ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
+        return expectation_classes().ExpectColumnValueLengthsToBeBetween(column=column, max_value=limit, **options)
 
     meaning = f"an id of more than {limit} characters"
     return RowRule(f"{column}_too_long", meaning, nw.col(column).str.len_chars() > limit, twin, column=column)

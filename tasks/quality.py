@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from expectations.contract import profile_suite
+from expectations.great_expectations_library import great_expectations
 from expectations.rules import RowRule, flags, row_suite
 from models.errors import TailorbirdError
 from models.ingest.rule_advice import advice
@@ -109,7 +110,7 @@ def refusal(
 
 def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT) -> list[Any]:
     """Return one validation result per suite and frame, all in one context that leaves nothing behind."""
-    import great_expectations as gx
+    gx = great_expectations()
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
     for name in _LOGGERS:

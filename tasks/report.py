@@ -16,8 +16,6 @@ from infra import data_docs
 from infra.installation import Installation, current
 from infra.prefect_api import pages
 from models.escaping import for_markdown, for_terminal
-from models.evaluation.cross_validation import folds_table, folds_title
-from models.evaluation.tables import tables
 from models.search_plan import search_table
 from tasks.orchestration.table_columns import Columns, in_order, rounded
 
@@ -134,6 +132,8 @@ def announce(line: str) -> None:
 
 def show_ladder(version: str, rows: Sequence[Row]) -> None:
     """The tables of models on a data set, and where MLflow shows their runs."""
+    from models.evaluation.tables import tables  # imports SciPy
+
     for title, table in tables(rows).items():
         show(key_of(title), f"{title}, test weeks of {version}", table)
     runs = [{"model": row["model"], "run": row["run"]} for row in rows if "run" in row]
@@ -151,6 +151,8 @@ def show_search(version: str, found: Sequence[Row]) -> None:
 
 def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
     """The table of models over the folds of a cross-validation."""
+    from models.evaluation.cross_validation import folds_table, folds_title  # imports SciPy
+
     show("cross-validation", f"{folds_title(models)}, {version}", folds_table(models))
 
 

@@ -30,6 +30,10 @@ def test_flows_import_no_package_that_only_single_steps_need() -> None:
     assert not loaded_by(*(f"flows.{name}" for name in FLOWS)) & OF_STEPS
 
 
+def test_an_ingest_does_without_scipy() -> None:
+    assert not loaded_by("flows.ingest") & {"scipy", "sklearn"}
+
+
 def test_a_command_does_not_wait_for_the_heartbeats_of_its_run() -> None:
     from prefect.settings import get_current_settings
 

@@ -13,6 +13,7 @@ from scipy import sparse
 from models.features.categories import Embedded, Hashed, OneHot
 from models.features.embedding import CoOccurrence, Embedding, learned
 from models.features.scaling import Imputation, Scaled
+from models.features.traits import is_number
 from models.recommender import State
 
 _ColumnEncoding = Scaled | OneHot | Embedded | Hashed
@@ -101,12 +102,6 @@ def _fitted(values: Any, config: Config, seed: int, related: CoOccurrence | Embe
     vectors = learned(related, config.embedding_size, seed) if isinstance(related, CoOccurrence) else related
     embedded = Embedded.fit(values, vectors) if vectors else None
     return embedded or Hashed(config.hash_buckets, seed)
-
-
-def is_number(kind: Any) -> bool:
-    """Whether columns of this Arrow type are scaled rather than treated as words."""
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
-    return any(test(kind) for test in tests)
 
 
 def _plain(stored: np.ndarray[Any, Any]) -> Any:

@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.columns import CATEGORY_SEPARATOR, USER_KEY
-from models.features.encoding import is_number
-from models.features.traits import as_numbers
+from models.features.traits import as_numbers, is_number
 
 MOST_VALUES: Final = 32
 """Most groups of one trait."""

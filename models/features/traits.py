@@ -9,10 +9,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from models.features.encoding import is_number
-from models.tags import fifths
-
 _NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def is_number(kind: Any) -> bool:
+    """Whether columns of this Arrow type are scaled rather than treated as words."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(test(kind) for test in tests)
 
 
 def as_numbers(values: Any) -> Any:
@@ -40,6 +43,8 @@ def readable(traits: pa.Table) -> pa.Table:
 
 
 def _ranges(values: Any) -> Any:
+    from models.tags import fifths  # imports SciPy, which an ingest does without
+
     numbers = np.asarray(values, dtype=np.float64)
     finite = np.isfinite(numbers)
     if not finite.any():
