@@ -18,6 +18,7 @@ from xdist.scheduler import LoadFileScheduling
 from infra.database import engine, migrate
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation, current
+from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
 _WITHOUT_THE_SHOP = ("test_commands.py", "test_next_commands.py", "test_keys.py", "test_lake.py", "test_monitor.py")
@@ -61,16 +62,17 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileSche
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
     """A server of our own with a migrated database to copy from."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
-    # By process, so that two sessions at once do not both take the same port for free.
-    server.start(preferred_port=15433 + os.getpid() % 1000)
-    try:
-        _administer(server, f"CREATE DATABASE {_TEMPLATE}")
-        migrate(server.url(_TEMPLATE))
-        engine(server.url(_TEMPLATE)).dispose()
-        yield server
-    finally:
-        server.destroy()
+    with folder_of_postgres(tmp_path_factory.mktemp("postgres")) as folder:
+        server = EmbeddedPostgres(folder)
+        # By process, so that two sessions at once do not both take the same port for free.
+        server.start(preferred_port=15433 + os.getpid() % 1000)
+        try:
+            _administer(server, f"CREATE DATABASE {_TEMPLATE}")
+            migrate(server.url(_TEMPLATE))
+            engine(server.url(_TEMPLATE)).dispose()
+            yield server
+        finally:
+            server.destroy()
 
 
 @pytest.fixture
