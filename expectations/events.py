@@ -48,7 +48,9 @@ def rules(
         among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
         not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
         outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
-        outside("quantity_above_limit", f"more than {quantity:,.0f} pieces at once", columns.QUANTITY, None, quantity),
+        outside(
+            "quantity_above_limit", f"more than {quantity:,.0f} pieces in one row", columns.QUANTITY, None, quantity
+        ),
         outside("value_not_positive", "a value of zero or less", columns.VALUE, 0.0, None, strict_low=True),
         outside("value_above_limit", f"a value of more than {value:,.0f}", columns.VALUE, None, value),
         not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),

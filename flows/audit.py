@@ -17,7 +17,7 @@ def audit(placement: Words = "home", days: float = 28, as_of: date | None = None
     Args:
         placement: Where the lists were shown; they have to be lists for users.
         days: How far back to look.
-        as_of: The day it ends before, in UTC; by default with the newest event.
+        as_of: The first day that is left out, in UTC; by default it ends with the newest event.
     """
     drop_missed_slots()
     return audit_lists(placement, days, as_of)

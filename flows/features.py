@@ -34,7 +34,8 @@ def features(
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
     Args:
-        as_of: The day it ends before; by default right after the newest event, by days the midnight (UTC) before it.
+        as_of: The first day that is left out; by default it ends right after the newest event, or by days at the
+            midnight (UTC) before it.
         validation_days: Days before the test days on which searches are measured.
         test_days: The last days, on which models are compared and which no search sees.
         validation_from: Instead of days: the day on which validation begins.
@@ -43,7 +44,7 @@ def features(
         label: What is foretold: a step to the purchase, or engagement of any kind.
         horizon_days: How long after a cut labels look; by default up to the next cut.
         attribution_days: How long an impression may take credit for what follows it.
-        weights: Engagement by event type, below 0 for what speaks against an item; by default those of the features.
+        weights: Engagement by event type, below 0 for signs of dislike; by default those of the features.
         rebuild: Nothing new, but this data set worked out again and compared with what it was.
         accept: Checks that the data set may fail, by their names in the message of a refusal.
         reason: Why they may fail; it is recorded with the data set.

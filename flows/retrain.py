@@ -36,11 +36,11 @@ def retrain(
     """Learn again from the events there are now: features, a search where one is due, train, review; and score, when
     nobody has to decide.
 
-    One run retrains at a time; another one ends at once and says which run that is.
+    One run retrains at a time; another one ends immediately and names that run.
 
     Args:
         models: Kinds of model to train and compare.
-        searched: Kinds of model whose settings are searched anew when they are old or users have moved.
+        searched: Kinds of model whose settings are searched again when they are old or users have moved.
         trials: How many settings a search tries of each model.
         minutes: How long searches may take together.
         max_age_days: How old a search may be.

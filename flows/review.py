@@ -19,7 +19,7 @@ from tasks.train_model import train_model
 def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
-    With TAILORBIRD_REVIEW=auto what passes is promoted at once, with `never` nothing is promoted by anybody.
+    With TAILORBIRD_REVIEW=auto what passes is promoted immediately, with `never` nothing is promoted by anybody.
 
     Args:
         dataset_version: The data set; by default the newest.

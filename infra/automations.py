@@ -17,7 +17,7 @@ _OURS: Final = "tailorbird:"
 """Begins the tag that says which of ours an automation is."""
 _STATE: Final = "definition:"
 """Begins the tag that says by which definition it was made."""
-_NOBODY: Final = "Nobody is told: name an address in TAILORBIRD_ALERTS and run `tailorbird up` again."
+_NOBODY: Final = "Nobody gets alerts: name an address in TAILORBIRD_ALERTS and run `tailorbird up` again."
 _PAGE: Final = 200
 
 

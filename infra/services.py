@@ -218,11 +218,11 @@ class _Startup:
         self._clients(now)
         if deploy is not None:
             self.launcher.started.append("deployments")
-            self.say("Telling Prefect about the flows in prefect.yaml")
+            self.say("Registering the flows of prefect.yaml with Prefect")
             deployments.finish(deploy, api, now.environment, self.settings, log, demo=demo)
         if automations.ensure(now, self.settings):
             self.launcher.started.append("automations")
-            self.say("Telling Prefect what starts by itself and who is told of what")
+            self.say("Registering schedules, automations and alerts with Prefect")
         self._remember_alerts()
 
     def _remember_alerts(self) -> None:

@@ -41,8 +41,8 @@ def verify(settings: Settings, content: bytes, signature: bytes) -> None:
     if not any(signed_by(key, content, signature) for key in trusted):
         known = f"signed by none of the keys that are trusted here ({', '.join(trusted)})" if trusted else _NO_KEY
         raise SignatureRefusedError(
-            f"{known}. Restore it or make it anew. If another installation of yours made it, and you know how it came "
-            "here, put what `tailorbird signing-key` prints there into TAILORBIRD_SIGNING_PUBLIC_KEY."
+            f"{known}. Restore it or create it again. If another installation of yours made it, and you know how it "
+            "came here, put what `tailorbird signing-key` prints there into TAILORBIRD_SIGNING_PUBLIC_KEY."
         )
 
 

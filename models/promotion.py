@@ -87,11 +87,11 @@ def _standard(
     if promoted and not FIGURES.isdisjoint(promoted):
         return Standard("at the champion's promotion", promoted, True)
     if champion is not None:
-        return Standard("under the champion", champion.summary, True)
+        return Standard("with the champion", champion.summary, True)
     if promoted is not None:
         return Standard("at the champion's promotion", {}, True)
     name, evaluation = reference
-    return Standard(f"under {name}", evaluation.summary, False) if evaluation else None
+    return Standard(f"with {name}", evaluation.summary, False) if evaluation else None
 
 
 def _reference(

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from serving.console import line, table
 
-_MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "ends before"}
+_MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "events before"}
 
 
 def dataset(manifest: Mapping[str, Any]) -> None:

@@ -152,14 +152,16 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "") -> None:
         line(f"Not shown, as the item cannot be bought now: place {', '.join(map(str, hidden))}.")
 
 
-def together(rows: Sequence[Mapping[str, Any]]) -> None:
-    """What goes well with a product or a basket."""
+def together(rows: Sequence[Mapping[str, Any]], user: str | None = None) -> None:
+    """Print what goes well with a product or a basket, and what the places are given by."""
     if not rows:
         line("Nothing is known to go with it: too few baskets have it.")
         return
     table(
         "Goes well with it", rows, {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"}
     )
+    by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
+    line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
 
 
 def explanation(found: Mapping[str, Any], most: int = 12) -> None:
@@ -191,7 +193,7 @@ def status(found: Mapping[str, Any]) -> None:
         line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
         return
     if not all(found["services"].get(name, True) for name in _STARTERS):
-        line("Nothing starts by itself now. Run `tailorbird up`: it starts what is missing.")
+        line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
     for name in ("ledger", "champion", "challenger"):
         value = found[name]
         shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
@@ -238,7 +240,7 @@ _BOOKS = {
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (
-        "What runs by itself",
+        "Schedules",
         ("slug", "deployment", "cron", "zone", "set_by", "parameters", "next_run", "active"),
     ),
 }

@@ -60,7 +60,7 @@ def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
             )
         return
     if not answer.reason.strip():
-        raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is written down.")
+        raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is recorded.")
     if answer.approve:
         permit(mode)
         _check_recorded(review)

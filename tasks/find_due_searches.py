@@ -8,7 +8,7 @@ from models.search_due import MAX_AGE_DAYS, Searched, reason_to_search
 from tasks.search.results import best_for, moved
 
 
-@task(description="Which models' settings should be searched anew, by age and by how far users have moved.")
+@task(description="Which models' settings should be searched again, by age and by how far users have moved.")
 def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_AGE_DAYS) -> dict[str, str]:
     """The reasons why a search of these models is due for a data set; models for which it is not are left out."""
     here, reasons = current(), {}

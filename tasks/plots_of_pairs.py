@@ -49,14 +49,14 @@ def plot_calibration(pairs: Pairs, figures: dict[str, Estimate], kind: str, path
     told = pairs.reliability(SEED)
     values, reach = bars([Estimate(*figure) for figure in zip(told.bought, told.low, told.high, strict=True)])
     axis: dict[str, Any] = {
-        "xlabel": "probability said, mean of the bin (root scale)",
+        "xlabel": "predicted probability, mean of the bin (root scale)",
         "ylabel": "share bought, 95 % interval",
     }
     with drawn(path, f"{kind}: calibration, {len(values)} bins of equally many pairs", **axis) as axes:
         error = said(figures["pairs_calibration_error"])
         axes.errorbar(told.said, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}")
         top = float(max(told.said.max(), told.high.max())) * 1.05
-        axes.plot([0, top], [0, top], "--", color=QUIET, label="as often as said")
+        axes.plot([0, top], [0, top], "--", color=QUIET, label="as often as predicted")
         _roots(axes, x=top, y=top)
         axes.legend(loc="upper left")
 
@@ -83,7 +83,9 @@ def _of_pairs(pairs: Pairs, axes: Any) -> None:
         told.said, values, yerr=reach, fmt="o", markersize=4, capsize=2, color=ALL, label="40 bins, 95 % intervals"
     )
     axes.axhline(0, color=QUIET, ls="--")
-    axes.set(xlabel="probability said, mean of the bin (root scale)", ylabel="share bought less probability said")
+    axes.set(
+        xlabel="predicted probability, mean of the bin (root scale)", ylabel="share bought less predicted probability"
+    )
     _roots(axes, x=float(told.said.max()) * 1.05)
     axes.legend()
 

@@ -25,7 +25,7 @@ from tasks.store_evaluation import EVALUATION_PATH
 FOLDER, REPORT = "review", "report.html"
 _GROUPS: Final = "groups.png"
 _PLOTS: Final = {
-    "calibration": ("Calibration", "Points on the line: of what was said to be bought with 30 %, 30 % was."),
+    "calibration": ("Calibration", "Points on the line: of the items predicted at 30 %, 30 % were bought."),
     "overfit_check": ("Over-fit", "The same people on purchases that the model has learned from and on held-out ones. "
                       "Some gap is no fault: whoever counts purchases knows the last ones by heart."),
     "learning_curve": ("Learning curve", "The same people, when the model learns from fewer of all. Models that take "

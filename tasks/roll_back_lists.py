@@ -19,7 +19,7 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
     """
     engine = current().engine
     if not reason.strip():
-        raise TailorbirdError("Say why the lists are taken back: the reason is written down.")
+        raise TailorbirdError("Say why the lists are taken back: the reason is recorded.")
     with hold(engine, publish.lock(placement)), engine.begin() as connection:
         live = publish.live_batch(connection, placement)
         if live is None:
@@ -34,6 +34,6 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
             )
         publish.go_back(connection, placement, earlier[0], f"{actor}: {reason}")
         row = publish.batch_row(connection, earlier[0])
-    told = "The next `tailorbird score` publishes the champion's lists again: mend what was wrong with them first."
+    told = "The next `tailorbird score` publishes the champion's lists again: correct what was wrong with them first."
     names = ("placement", "batch_id", "model_version", "users")
     return {"from": live} | {name: row[name] for name in names} | {"users_before": before["users"], "next": told}

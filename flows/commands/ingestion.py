@@ -22,14 +22,16 @@ def ingest(
     paths: Paths = None,
     mapping: Annotated[str | None, typer.Option(help="The mapping; SOURCE is then just the source's name.")] = None,
     consent: Annotated[str | None, typer.Option(help="given, opt-in or opt-out, if not as the mapping says.")] = None,
-    consent_note: Annotated[str | None, typer.Option(help="How it was given; it is kept beside it.")] = None,
+    consent_note: Annotated[str | None, typer.Option(help="How it was given; recorded with it.")] = None,
     begin: Annotated[str | None, typer.Option("--from", help="Only events that occurred from here on.")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Only events that occurred before.")] = None,
-    cron: Annotated[str | None, typer.Option(help='Not now, but whenever this says: "0 3 * * *".')] = None,
+    cron: Annotated[
+        str | None, typer.Option(help='Schedule the ingest with this cron line instead of running it now: "0 3 * * *".')
+    ] = None,
     zone: Annotated[str, typer.Option(help="The time zone of --cron.")] = "UTC",
     as_json: Json = False,
 ) -> None:
-    """Take a source in: tables by a mapping, or a Segment export (`segment PATH…`).
+    """Ingest a source: tables by a mapping, or a Segment export (`segment PATH…`).
 
     Paths are files, folders, patterns or addresses (s3://bucket/prefix/); by default the files are where the mapping
     says. Days and times are written as 2026-03-01 or 2026-03-01T12:00:00Z.
@@ -90,7 +92,7 @@ def quarantine_replay(
 @quarantine.command("dismiss")
 def quarantine_dismiss(
     batch: str,
-    reason: Annotated[str, typer.Option(help="Why; it is written down.")],
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")],
     rule: Annotated[str | None, typer.Option(help="Only rows that broke this rule.")] = None,
     row: Annotated[
         list[int] | None, typer.Option(min=1, max=2**53, help="Only this row, by the number of the row in `show`.")
@@ -98,7 +100,7 @@ def quarantine_dismiss(
     actor: Annotated[str | None, typer.Option(help="Who dismisses; by default the user of this machine.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Let rows of a batch wait no more, because nobody will correct them."""
+    """Take rows of a batch off the list, because nobody will correct them."""
     from tasks.ingest.dismiss import dismiss
 
     done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, row or [])

@@ -19,7 +19,7 @@ def show(
     source: Annotated[str | None, typer.Option(help="Only batches of this source.")] = None,
     as_json: Json = False,
 ) -> None:
-    """The newest batches and what became of their rows, or one batch with rules, limits and what was mended.
+    """The newest batches and what became of their rows, or one batch with rules, limits and corrected values.
 
     `tailorbird ledger` and `tailorbird ledger BATCH` do the same.
     """
@@ -35,7 +35,7 @@ def show(
 def undo(
     batches: Batches = None,
     source: Annotated[str | None, typer.Option(help="All batches of this source.")] = None,
-    reason: Annotated[str, typer.Option(help="Why; it is written down.")] = "",
+    reason: Annotated[str, typer.Option(help="Why; it is recorded.")] = "",
     actor: Annotated[str | None, typer.Option(help="Who undoes it; by default the user of this machine.")] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go, and change nothing.")] = False,

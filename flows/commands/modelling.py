@@ -78,7 +78,10 @@ Version = Annotated[str | None, typer.Option("--dataset", help="A data set's nam
 
 @app.command()
 def features(
-    as_of: Annotated[date | None, typer.Option(parser=_day, help="The day it ends before, as 2017-12-31.")] = None,
+    as_of: Annotated[
+        date | None,
+        typer.Option(parser=_day, help="The first day that is left out, as 2017-12-31; events before it count."),
+    ] = None,
     validation_days: Annotated[int | None, _days("Days before the test days.")] = None,
     test_days: Annotated[int | None, _days("The last days.")] = None,
     validation_from: Annotated[date | None, typer.Option(parser=_day, help="Validation begins on this day.")] = None,
@@ -86,14 +89,14 @@ def features(
     shares: Annotated[
         str | None, typer.Option(callback=_checked_shares, help="Parts of the purchases in place of days: 70/15/15.")
     ] = None,
-    label: Annotated[Label, typer.Option(help="What labels tell of the time after a cut.")] = "purchase",
-    horizon_days: Annotated[float | None, _days("How long that is; by default to the next cut.", 0.01)] = None,
-    rebuild: Annotated[str | None, typer.Option(help="Work this data set out again, and compare.")] = None,
+    label: Annotated[Label, typer.Option(help="What labels count in the time after a cut.")] = "purchase",
+    horizon_days: Annotated[float | None, _days("How long that time is; by default to the next cut.", 0.01)] = None,
+    rebuild: Annotated[str | None, typer.Option(help="Build this data set again, and compare.")] = None,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
 ) -> None:
-    """Build the data set that models learn from, split in time: 70/15/15 of the purchases unless told otherwise."""
+    """Build the data set that models learn from, split in time: 70/15/15 of the purchases by default."""
     parts = _shares(shares) if shares else None
     split = (as_of, validation_days, test_days, validation_from, test_from, parts)
     accepted = _accepted(accept, reason)
@@ -159,7 +162,9 @@ def retrain(
     model: Models = None,
     minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MOST_MINUTES,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
-    despite_feed: Annotated[bool, typer.Option("--despite-feed", help="Though the feed is said to be broken.")] = False,
+    despite_feed: Annotated[
+        bool, typer.Option("--despite-feed", help="Retrain although the newest report says that the feed is broken.")
+    ] = False,
     accept: Accept = None,
     reason: AcceptReason = "",
     as_json: Json = False,
@@ -205,22 +210,23 @@ def audit(
     placement: Annotated[str, typer.Option(help="Where the lists were shown.")] = "home",
     days: Annotated[float, _days("How far back to look.", 0.01)] = 28,
     as_of: Annotated[
-        date | None, typer.Option(parser=_day, help="The day it ends before; by default with the newest event.")
+        date | None,
+        typer.Option(parser=_day, help="The first day that is left out; by default it ends with the newest event."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold what was shown against what came of it: is a group of people served worse, and who gets the places?"""
+    """Compare what was shown with what people did: is a group served worse, and which items get the places?"""
     running.finish("audit", running.flow("audit")(placement, days, as_of), as_json)
 
 
 @app.command()
 def monitor(
-    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who accepts; it is written down.")],
-    accept: Annotated[str, typer.Option(help="Why what is seen now is usual from now on; learns it anew.")] = "",
-    history: Annotated[bool, typer.Option("--history", help="Only show the windows that were looked at.")] = False,
+    reviewer: Annotated[str, typer.Option(default_factory=getuser, help="Who accepts; it is recorded.")],
+    accept: Annotated[str, typer.Option(help="Why the present behaviour is usual from now on; learns it again.")] = "",
+    history: Annotated[bool, typer.Option("--history", help="Only show the windows so far.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look for drift: hold every window that is over against what is usual; ask for retraining where it is called for.
+    """Look for drift: compare each finished window with what is usual, and request a retraining if it is due.
 
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """

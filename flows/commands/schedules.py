@@ -1,4 +1,4 @@
-"""What runs by itself, and when."""
+"""Schedules: built-in ones and your own."""
 
 import json
 from typing import Annotated
@@ -8,7 +8,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 
-app = running.group("What runs by itself, and when.")
+app = running.group("Schedules: built-in ones and your own.")
 
 Slug = Annotated[str, typer.Argument(help="The schedule's name, as `tailorbird schedules list` shows it.")]
 

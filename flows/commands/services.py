@@ -124,7 +124,7 @@ def goes_with(
         raise
     if not rows:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
-    print(json.dumps(rows)) if as_json else screen.together(rows)
+    print(json.dumps(rows)) if as_json else screen.together(rows, user)
 
 
 @app.command()

@@ -97,9 +97,9 @@ def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limit
         return not_asked(name, f"No group has {limits.group_users} people to judge by.{aside}")
     worst = min(judged, key=lambda result: result.high + limits.group_margin * result.reference)
     margin = -limits.group_margin * worst.reference
-    verdict = "within the margin" if worst.passed else f"significantly worse than under {against}"
+    verdict = "within the margin" if worst.passed else f"significantly worse than with {against}"
     before, now = (_gap([getattr(result, whose) for result in judged]) for whose in ("reference", "candidate"))
-    gap = f" Best to worst served: {now:.4f}, under {against} {before:.4f}." if len(judged) > 1 else ""
+    gap = f" Best to worst served: {now:.4f}; with {against} it is {before:.4f}." if len(judged) > 1 else ""
     detail = (
         f"{worst.value} ({worst.users:,} people) fares worst: {worst.difference:+.4f} a user, {worst.low:+.4f} to "
         f"{worst.high:+.4f}, margin {margin:+.4f}: {verdict}.{gap}{aside}"

@@ -21,7 +21,7 @@ def dismiss(
     so that they do not wait again when they come again.
     """
     if not reason.strip():
-        raise TailorbirdError("Say why the rows are dismissed with --reason: it is written down.")
+        raise TailorbirdError("Say why the rows are dismissed with --reason: it is recorded.")
     entry = quarantine.c
     chosen = [entry.batch_id == batch_id, entry.replayed_at.is_(None)]
     chosen += [entry.rule_ids.any(rule)] if rule else []

@@ -26,7 +26,7 @@ _HOLDER = "holder"
 def require_reason(reason: str) -> None:
     """Raise TailorbirdError for a blank reason."""
     if not reason.strip():
-        raise TailorbirdError("Say why the batches are undone with --reason: it is written down.")
+        raise TailorbirdError("Say why the batches are undone with --reason: it is recorded.")
 
 
 def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:

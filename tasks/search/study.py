@@ -150,7 +150,7 @@ class Study:
             return measured[self.plan.best([trial.values for trial in measured])]
         said = {str(t.user_attrs.get(ERROR) or shortcoming(t)) for t in self.tried() if t.state.is_finished()}
         reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
-        advice = "Give it more time, fewer folds or higher limits; after mending what failed, search with --fresh."
+        advice = "Give it more time, fewer folds or higher limits; after a fix of what failed, search with --fresh."
         kind: type[SearchError] = SearchError
         if not said:
             kind, advice = OutOfTimeError, "Give it more minutes or fewer folds; the same command goes on from here."

@@ -171,4 +171,4 @@ def test_a_limit_of_a_mapping_holds_for_the_row_rule_and_for_its_expectation() -
     usual = [rule for rule in events.RULES if rule.id in found]
     assert found == {name: pc.sum(broken).as_py() for name, broken in zip(found, flags(rows, chosen), strict=True)}
     assert all(found[rule.id] > pc.sum(flags(rows, [rule])[rule.id]).as_py() for rule in usual)
-    assert [rule.meaning for rule in chosen] == ["more than 999 pieces at once", "a value of more than 0"]
+    assert [rule.meaning for rule in chosen] == ["more than 999 pieces in one row", "a value of more than 0"]

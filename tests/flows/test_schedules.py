@@ -118,7 +118,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
     schedules.pause(WEEKLY)
     before = schedules.listed()
     prefect(here, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
-    assert "Telling Prefect" in shop.start("up").communicate(timeout=120)[1]
+    assert "Registering the flows" in shop.start("up").communicate(timeout=120)[1]
     assert [row | {"next_run": None} for row in schedules.listed()] == [row | {"next_run": None} for row in before]
     schedules.resume(WEEKLY)
 

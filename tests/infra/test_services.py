@@ -247,7 +247,7 @@ def test_a_changed_flow_is_told_to_prefect_and_nothing_else_happens(place: Place
     before = place.pids()
     (place.settings.home / "flows" / "score.py").write_text(FLOW.format(name="score").replace("Pretends", "Claims"))
     place.up()
-    assert place.lines == ["Telling Prefect about the flows in prefect.yaml"]
+    assert place.lines == ["Registering the flows of prefect.yaml with Prefect"]
     assert prefect(running, "GET", "/deployments/name/score/score")["description"] == "Claims to score."
     assert place.pids() == before
 
@@ -398,7 +398,7 @@ def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(pl
     place.down()
     assert place.lines == ["Nothing was running"]
     assert place.up() == running
-    assert not any("is gone" in line or "Telling Prefect" in line for line in place.lines)
+    assert not any("is gone" in line or "Registering the flows" in line for line in place.lines)
 
 
 def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(

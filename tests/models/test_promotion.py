@@ -141,7 +141,7 @@ def test_a_better_model_that_serves_one_group_worse_is_refused_and_the_group_is_
     assert failed(gate) == ["no group worse by age"]
     detail = check(gate, "no group worse by age").detail
     assert "old (200 people) fares worst" in detail
-    assert "significantly worse than under the champion" in detail
+    assert "significantly worse than with the champion" in detail
     found = {(result.trait, result.value): result for result in gate.groups}
     assert not found["age", "old"].passed
     assert found["age", "young"].passed
@@ -169,7 +169,7 @@ def test_before_the_first_champion_groups_are_held_against_the_best_baseline() -
     candidate = measured(np.asarray(best.per_user[METRIC]) + 0.05 - harm)
     gate = decide(candidate, {"most_popular": around(0.1, 5), "own_frequency": best}, None, seed=0, traits=TRAITS)
     assert failed(gate) == ["no group worse by age"]
-    assert "under own_frequency" in check(gate, "no group worse by age").detail
+    assert "with own_frequency" in check(gate, "no group worse by age").detail
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,7 @@ def test_the_status_says_when_nothing_starts_by_itself(runs: bool, capsys: pytes
     screen.status({"services": services, "placements": []} | dict.fromkeys(("ledger", "champion", "challenger")))
     out = capsys.readouterr().out
     assert f"worker: {'runs' if runs else 'does not run'}\n" in out
-    assert ("Nothing starts by itself now. Run `tailorbird up`" in out) == (not runs)
+    assert ("Schedules and requests do not start now. Run `tailorbird up`" in out) == (not runs)
 
 
 def test_the_status_names_runs_outdated_settings_and_users_without_a_list(capsys: pytest.CaptureFixture[str]) -> None:
@@ -135,3 +135,13 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
     words = printed.split()
     for word in (*counts, *map(str, counts.values()), "committed", "orders-2026-01.csv"):
         assert word in words
+
+
+@pytest.mark.parametrize(
+    ("user", "words"), [(None, "by its fit, the best first"), ("ann", "the preferences of ann alike")]
+)
+def test_what_goes_with_an_item_says_what_its_order_is_by(
+    user: str | None, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.together([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
+    assert words in " ".join(capsys.readouterr().out.split())

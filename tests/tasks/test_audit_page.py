@@ -60,7 +60,7 @@ def test_names_out_of_data_stay_text_and_the_page_asks_nobody(page: AuditPage) -
 
 def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -> None:
     text = render(page_of(audited(looked_at(outcome=False), Limits(), 7), tmp_path))
-    assert "nothing can be said of accuracy" in text
+    assert "accuracy cannot be judged" in text
     assert text.count("data:image/png;base64,") == 3
     assert "NDCG@10</th>" not in text
     assert "popularity lift</th>" in text

@@ -39,7 +39,7 @@ def test_exposure_beyond_the_champions_at_its_promotion_is_refused() -> None:
 
 
 def test_before_the_first_champion_the_same_exposure_is_a_warning() -> None:
-    found = asked(LEARNED, Standard("under own_frequency", OWN, refuses=False))
+    found = asked(LEARNED, Standard("with own_frequency", OWN, refuses=False))
     assert outcomes(found) == ["passed", "warning", "warning"]
 
 
