@@ -145,3 +145,18 @@ def test_what_goes_with_an_item_says_what_its_order_is_by(
 ) -> None:
     screen.together([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
     assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_figures_and_their_intervals_are_whole_at_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    figures = dict.fromkeys(("recall_at_10", "hit_rate_at_10", "coverage_at_10"), 0.4397)
+    for name, value in (("ndcg_at_10", 0.4397), ("gain", -0.2363)):
+        figures |= {name: value, f"{name}_low": value - 0.01, f"{name}_high": value + 0.01}
+    models = ["most_popular", "segment_popular", "own_frequency", "own_and_popular", "lightfm_hybrid", "two_stage"]
+    screen.result("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("(0.4297, 0.4497)" in line and "(-0.2463, -0.2263)" in line for line in lines) == len(models)
