@@ -8,6 +8,7 @@ from infra import addresses, service_environment, state
 from infra.configuration import file
 from infra.credentials import secret
 from infra.embedded import EmbeddedPostgres
+from infra.prefect_api.pages import newer
 from infra.settings import Settings
 from infra.state import Service
 from models.errors import TailorbirdError
@@ -152,6 +153,7 @@ def _prefect(settings: Settings, url: str) -> dict[str, str]:
         return environment | ({"PREFECT_API_AUTH_STRING": given.login} if given.login else {})
     # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
     own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
+    own["PREFECT_UI_URL"] = newer(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
     return environment | own
 
 

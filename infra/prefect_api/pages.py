@@ -4,10 +4,11 @@ A server has two sets of pages. Those under `/v2` ask who is not signed in for t
 the link named. The older ones show an error.
 """
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from infra.endpoints import Endpoints
+if TYPE_CHECKING:
+    from infra.endpoints import Endpoints
 
 _NEWER: Final = "/v2"
 _CLOUD: Final = "prefect.cloud"
@@ -21,26 +22,26 @@ def newer(page: str) -> str:
     return page if is_cloud or page.endswith(_NEWER) else page + _NEWER
 
 
-def flow_run(endpoints: Endpoints, run_id: str) -> str:
+def flow_run(endpoints: "Endpoints", run_id: str) -> str:
     """Return the page of a flow run."""
     return f"{runs(endpoints)}/flow-run/{run_id}"
 
 
-def task_run(endpoints: Endpoints, run_id: str) -> str:
+def task_run(endpoints: "Endpoints", run_id: str) -> str:
     """Return the page of a task run."""
     return f"{runs(endpoints)}/task-run/{run_id}"
 
 
-def runs(endpoints: Endpoints) -> str:
+def runs(endpoints: "Endpoints") -> str:
     """Return the page of all runs."""
     return f"{newer(endpoints.prefect_page)}/runs"
 
 
-def deployments(endpoints: Endpoints) -> str:
+def deployments(endpoints: "Endpoints") -> str:
     """Return the page of all deployments."""
     return f"{newer(endpoints.prefect_page)}/deployments"
 
 
-def form(endpoints: Endpoints, deployment_id: str) -> str:
+def form(endpoints: "Endpoints", deployment_id: str) -> str:
     """Return the page with the form that starts a run of a deployment."""
     return f"{deployments(endpoints)}/deployment/{deployment_id}/run"

@@ -146,7 +146,11 @@ def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(pla
     assert {d["name"]: d["description"] for d in found} == wanted
     assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in found])
     wait_for(running, begin(running, "ingest"), "COMPLETED")
-    log = (place.settings.var / "log" / "worker.log").read_text()
+    logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
+    assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
+    for text in logs.values():  # the older pages ask nobody for the password
+        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
+    log = logs["worker"]
     assert f"ran ingest in {place.settings.home} for {place.settings.var}" in log
 
 
