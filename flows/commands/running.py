@@ -126,9 +126,7 @@ def flow(name: str, *spared: str) -> Any:
     from importlib import import_module
 
     from infra.error_log import take_native_output
-    from infra.running_commands import current
     from infra.services import NEEDED
-    from infra.settings import load
 
     connect(*spared)
     refuse_early(_COMMANDS.get(name, name))
@@ -136,26 +134,32 @@ def flow(name: str, *spared: str) -> Any:
     # Errors are told once, by `main`; the run's page has them all.
     for logs in ("HANDLERS_CONSOLE", "INTERNAL"):
         os.environ.setdefault(f"PREFECT_LOGGING_{logs}_LEVEL", "CRITICAL")
-    work = current.begin(load(), set(NEEDED) - set(spared), say)
-    return partial(_recorded, work, getattr(import_module(f"flows.{name}"), name))
+    return partial(_recorded, frozenset(NEEDED) - set(spared), getattr(import_module(f"flows.{name}"), name))
 
 
-def _recorded(work: Any, run: Any, *parameters: Any, **named: Any) -> Any:
-    """Run a flow whose run is known by its id to others if this process is killed."""
+def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **named: Any) -> Any:
+    """Run a flow that others know of: `down` ends it, and if this process is killed, its run is marked as crashed."""
     from prefect.runtime import flow_run
 
+    from infra.running_commands import current
+    from infra.settings import load
+
+    work = current.begin(load(), needed, say)
     known = run.with_options()
 
     @wraps(run.fn)
     def noted(*given: Any, **by_name: Any) -> Any:
-        work.note_flow_run(flow_run.id)
+        work.note_flow_run(flow_run.id or "")
         return run.fn(*given, **by_name)
 
     known.fn = noted
+    done = False
     try:
-        return run_without_heartbeats(known, *parameters, **named)
+        result = run_without_heartbeats(known, *parameters, **named)
+        done = True
     finally:
-        work.end()
+        work.end(forget=done)  # Prefect may not know yet of another end
+    return result
 
 
 def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:

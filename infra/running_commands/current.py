@@ -28,11 +28,11 @@ class Work:
             with suppress(OSError):  # a full disk: the work goes on
                 self._record.add_flow_run(run_id)
 
-    def end(self) -> None:
-        """Forget it: what it has to report is in Prefect."""
+    def end(self, *, forget: bool) -> None:
+        """Watch no more, and `forget` the record if Prefect knows the end; else whoever looks next compares the two."""
         if self._watch is not None:
             self._watch.end()
-        if self._record is not None:
+        if self._record is not None and forget:
             self._record.close()
 
     @property

@@ -68,10 +68,14 @@ class Record:
         command = RunningCommand(path, os.getpid(), words, datetime.now(UTC).isoformat(timespec="seconds"))
         draft = path.with_suffix(".draft")
         file = os.fdopen(os.open(draft, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a")
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.write(json.dumps({"pid": command.pid, "words": words, "since": command.since}) + "\n")
-        file.flush()
-        draft.rename(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.write(json.dumps({"pid": command.pid, "words": words, "since": command.since}) + "\n")
+            file.flush()
+            draft.rename(path)
+        except OSError:  # a full disk
+            draft.unlink(missing_ok=True)
+            raise
         return cls(command, file)
 
     def add_flow_run(self, run_id: str) -> None:
