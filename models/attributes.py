@@ -14,7 +14,8 @@ SINCE: Final = "since"
 VALUE: Final = "value"
 BEGINNING: Final = -(2**62)
 """The time since which the first known value of all counts."""
-NO_HISTORY: Final = pa.schema({NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}).empty_table()
+# `empty_table` would import pandas.
+NO_HISTORY: Final = pa.Table.from_batches([], pa.schema({NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}))
 
 
 def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:

@@ -4,8 +4,11 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 
+from infra.guidance import situation
+from infra.installation import Installation
 from infra.registry import Registry, VersionGoneError
 from infra.schema import promotions
+from models.errors import TailorbirdError
 from tasks.ledger import hold
 from tasks.reviews import open_reviews
 
@@ -16,9 +19,22 @@ Champion = dict[str, Any]
 _ALIASES: Final = "the aliases in MLflow"
 
 
+class NobodyAnswersError(TailorbirdError):
+    """There is no champion."""
+
+
 def champion(connection: Connection) -> Champion | None:
     """The newest promotion, or None before the first."""
     return _newest(connection)
+
+
+def champion_of(here: Installation) -> Champion:
+    """Who answers; raises NobodyAnswersError before the first promotion."""
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    if holder is None:
+        raise NobodyAnswersError(str(situation.step(here.engine, here.settings)))
+    return holder
 
 
 def promotion(connection: Connection, promotion_id: int) -> Champion | None:

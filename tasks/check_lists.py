@@ -1,24 +1,25 @@
-"""Holds a batch against its suite before readers see it."""
+"""Holds a batch against its suite before readers see it; what runs suites is imported by the first check."""
 
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from expectations import lists as promises
 from models.errors import TailorbirdError
 from models.lists import CHECKS, Lists, looked_at
 from tasks import batch_tables
-from tasks.quality import Findings, Promises, judge, refusal
+
+if TYPE_CHECKING:
+    from tasks.quality import Findings
 
 _SAMPLE: Final = 10_000
 """Subjects whose lists are compared with those before: the mean is known to half a hundredth then."""
 
 
-_NO_ROWS: Final = pa.table({name: pa.array([], pa.int64()) for name in (*CHECKS, "length")})
+_NO_ROWS: Final = pa.Table.from_batches([], pa.schema(dict.fromkeys((*CHECKS, "length"), pa.int64())))
 
 
 class BatchUnsoundError(TailorbirdError):
@@ -91,12 +92,15 @@ def check_lists(
     looks: Looks,
     eligible: int,
     overlap: tuple[NDArray[np.float64], tuple[float | None, float | None]],
-) -> Findings:
+) -> "Findings":
     """What the suite found in a full batch; Data Docs show it too. Raises BatchUnsoundError when a promise is broken.
 
     `eligible` is how many subjects are to have a list, one each. `overlap` are the shares of lists that were kept from
     the batch before, and between which their mean has to be.
     """
+    from expectations import lists as promises
+    from tasks.quality import Promises, judge, refusal
+
     stored = batch_tables.count(connection, batch_id)
     kept, allowed = overlap
     rows = looks.rows

@@ -29,11 +29,6 @@ an answer of their own does, if it is newer."""
 SINCE: Final = """(users.refused_at IS NULL
     OR at > to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))"""
 """SQL: was what was said `at` this time said after the user's last refusal?"""
-AGREED: Final = """
-    SELECT FROM users WHERE users.user_key = shelf.subject AND users.consent
-    AND NOT EXISTS (SELECT FROM suppressions WHERE suppressions.user_key = shelf.subject)
-"""
-"""SQL, for `EXISTS`: may the user whose list `shelf` is be recommended anything?"""
 # The keys as one text: a list of so many parameters takes PostgreSQL far longer to read.
 _ANSWERS_OF: Final = """
     SELECT user_key, consent FROM users

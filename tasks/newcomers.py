@@ -16,7 +16,7 @@ from tasks.dataset_events import Known
 from tasks.lake_sql import OWNER, SAID
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
-_NOTHING: Final = pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}).empty_table()
+_NOTHING: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
 _NOBODY: Final = _NOTHING.select([columns.USER_KEY])
 _CLICKS: Final = f"""
     SELECT newcomers.user_key, said.item_id

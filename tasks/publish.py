@@ -15,8 +15,8 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
 from tasks import batch_tables, published_lists
-from tasks.consent import AGREED
 from tasks.ledger import BatchBusyError, hold
+from tasks.scoring.agreed import AGREED
 
 LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
 PUBLISHED, RETIRED, REFUSED = "published", "retired", "refused"

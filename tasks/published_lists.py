@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, text
 from infra.monitoring_schema import showings
 from models.columns import ITEMS, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from tasks.batch_tables import part
-from tasks.consent import AGREED
+from tasks.scoring.agreed import AGREED
 
 SAMPLE: Final = 2_000
 """Most users of a placement whose lists are kept: those whose keys have the smallest hashes."""

@@ -32,7 +32,7 @@ _BEST: Final = f"""
     WHERE event_type IN {{kinds}} AND {_WITHIN} AND {LASTED}
     GROUP BY 1 ORDER BY count(DISTINCT {OWNER}) DESC, 1 LIMIT {K}
 """
-_NOTHING: Final = pa.schema({"user": pa.int64(), "item": pa.string(), "at": pa.float64()}).empty_table()
+_NOTHING: Final = pa.Table.from_batches([], pa.schema({"user": pa.int64(), "item": pa.string(), "at": pa.float64()}))
 
 
 def realised_accuracy(

@@ -26,10 +26,11 @@ from models.shelf_rules import ShelfRules
 from models.threads import prefetch_map
 from models.training_data import TrainingData
 from tasks.catalogue_of import catalogue_of
+from tasks.champion import champion_of
 from tasks.check_lists import Segments
 from tasks.load_dataset import manifest_of, open_dataset
 from tasks.publish_lists import Words, Work
-from tasks.score_users import champion_of, check_length, digest, shelf_of
+from tasks.score_users import check_length, digest, shelf_of
 from tasks.scoring.shared_reads import known_once
 
 _AT_ONCE: Final = 8192

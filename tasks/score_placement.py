@@ -8,9 +8,10 @@ from infra import placements
 from infra.installation import current
 from models.errors import TailorbirdError
 from tasks import publish
+from tasks.champion import champion_of
 from tasks.publish_lists import publish_lists
 from tasks.score_items import item_lists
-from tasks.score_users import champion_of, user_lists
+from tasks.score_users import user_lists
 from tasks.steady_keys import steady_keys
 
 _SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status", "users", "recommendations", "summary")

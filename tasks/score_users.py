@@ -10,10 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import select
 
-from infra.bulk import read_table
-from infra.guidance import situation
 from infra.installation import Installation
-from infra.schema import exclusions, segments
+from infra.schema import exclusions
 from models.answers import Answers, in_turn
 from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
@@ -26,18 +24,14 @@ from models.shelf_rules import Catalogue, ShelfRules
 from models.training_data import index_of, words
 from tasks import publish
 from tasks.catalogue_of import catalogue_of, titles_not_for_sale
-from tasks.champion import Champion, champion
-from tasks.check_lists import Segments
+from tasks.champion import Champion, champion_of
 from tasks.dataset_events import Known
 from tasks.histories import due, hidden
 from tasks.newcomers import newcomers
 from tasks.publish_lists import Words, Work
 from tasks.scoring.champion_bundle import champion_bundle
 from tasks.scoring.shared_reads import known_once
-
-
-class NobodyAnswersError(TailorbirdError):
-    """There is no champion."""
+from tasks.scoring.user_segments import segments_of
 
 
 def user_lists(here: Installation, name: str, placement: Placement) -> Work:
@@ -79,15 +73,6 @@ def shelf_of(name: str, placement: Placement, holder: Champion, made_from: str) 
     return publish.Shelf(name, key, version, holder["dataset_version"], k, placement.about)
 
 
-def champion_of(here: Installation) -> Champion:
-    """Who answers; raises NobodyAnswersError before the first promotion."""
-    with here.engine.connect() as connection:
-        holder = champion(connection)
-    if holder is None:
-        raise NobodyAnswersError(str(situation.step(here.engine, here.settings)))
-    return holder
-
-
 def check_length(name: str, k: int, rules: ShelfRules) -> None:
     """Raises TailorbirdError when nobody's list could be full."""
     if k > rules.allowed.sum():
@@ -114,19 +99,6 @@ def digest(placement: Placement, *made_from: Any) -> str:
 def _bytes(array: NDArray[Any]) -> Any:
     """What an array is made of, without a copy: keys of a million users are hundreds of MB."""
     return np.ascontiguousarray(array).view(np.uint8)
-
-
-def segments_of(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
-    """The segment by purchases that each of the users is in, by a data set; the last name is for those without any."""
-    kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
-    mine = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
-    with here.engine.connect() as connection:
-        found = read_table(connection, mine, kinds)
-    names, code = np.unique(words(found["rfm"]), return_inverse=True)
-    of_user = np.full(len(people), len(names))
-    row = index_of(people, found[USER_KEY])
-    of_user[row[row >= 0]] = code[row >= 0]
-    return Segments([*names.tolist(), "none"], of_user)
 
 
 def _per_user(

@@ -24,7 +24,7 @@ from tasks.drift_reports import Report, reports_of
 from tasks.plots_of_drift import plot_distributions, plot_signals
 from tasks.report import flow_run_page, key_of
 from tasks.review_page import Plot
-from tasks.score_users import segments_of
+from tasks.scoring.user_segments import segments_of
 from tasks.watched_events import Watched
 
 _FILE: Final = "drift.html"

@@ -8,13 +8,12 @@ from infra.installation import Installation, current
 from models.drift.calibration import TooLittleHistoryError
 from models.errors import TailorbirdError
 from tasks import drift_calibrations
-from tasks.champion import Champion
+from tasks.champion import Champion, NobodyAnswersError, champion_of
 from tasks.drift_calibrations import Stored, calibration_of
 from tasks.drift_reports import Report, newest_report, reports_of
 from tasks.ledger import hold
 from tasks.look_at_window import look_at_window
 from tasks.report import tell as say
-from tasks.score_users import NobodyAnswersError, champion_of
 from tasks.tell_drift import Window
 from tasks.tell_of_drift import tell_of_broken_feed
 from tasks.watch_feed import check_ledger

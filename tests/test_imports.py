@@ -9,9 +9,10 @@ FLOWS = sorted(path.stem for path in (Path(__file__).parent.parent / "flows").gl
 OF_STEPS = {
     *("great_expectations", "mlflow", "optuna", "matplotlib", "fairlearn", "sklearn", "scipy.stats", "scipy.optimize"),
     *("xgboost", "lightfm", "implicit", "faiss", "prefect.server.api", "fastapi"),
+    "pandas",  # Arrow imports it with the first array, `empty_table` or scalar
 }
 """Each takes a tenth of a second to several seconds, and most runs need none of them."""
-OF_RUNS = {"prefect", "numpy", "pyarrow", "pandas", "scipy", "sqlalchemy", "duckdb", "deltalake", "pydantic"}
+OF_RUNS = {"prefect", "numpy", "pyarrow", "scipy", "sqlalchemy", "duckdb", "deltalake", "pydantic"}
 """What every run of a flow needs, and what reads a table."""
 
 

@@ -4,11 +4,10 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -21,6 +20,9 @@ from tasks.sources.csv_files import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_no_parquet
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 CHUNK_ROWS = 250_000
 _BUFFER_BYTES = 1 << 20
@@ -73,7 +75,9 @@ def _unreadable(path: Path, error: Exception) -> TailorbirdError:
     return TailorbirdError(f"{path} cannot be read: {described(error)}. Nothing was stored.")
 
 
-def _open(path: Path) -> ds.Dataset:
+def _open(path: Path) -> "ds.Dataset":
+    import pyarrow.dataset as ds  # it imports pandas
+
     refuse_no_parquet(path)
     try:
         dataset = ds.dataset(path, format="parquet")
