@@ -115,8 +115,16 @@ def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
     """Position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 where it is not there."""
     if keys is vocabulary:
         return np.arange(len(vocabulary), dtype=np.int32)
+    if not len(keys):
+        return np.empty(0, dtype=np.int32)
     found = pc.index_in(_text(keys), value_set=_text(vocabulary))
     return np.asarray(pc.fill_null(found, -1), dtype=np.int32)
+
+
+def position_of(vocabulary: NDArray[np.str_], word: str) -> int:
+    """Position of one word in `vocabulary`, -1 if it is not there; of several words `index_of` takes less time."""
+    found = np.flatnonzero(vocabulary == word)
+    return int(found[0]) if len(found) else -1
 
 
 def build(

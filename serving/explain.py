@@ -20,7 +20,7 @@ from models.placement import Placement
 from models.recommender import Explains, Recommender
 from models.shelf_catalogue import Catalogue
 from models.shelf_rules import ShelfRules
-from models.training_data import index_of
+from models.training_data import index_of, position_of
 from serving.absence_words import Case, Lookups, absence_words, listed_words
 from serving.published import NothingPublishedError as NothingPublishedError
 from serving.published import require_published
@@ -58,9 +58,7 @@ class _Question:
     @property
     def positions(self) -> tuple[int, int]:
         """The user and the item in the model; -1 for what it does not know."""
-        named = ((self.model.users, self.key), (self.model.items, self.item))
-        user, item = (int(index_of(names, np.array([name], dtype=np.str_))[0]) for names, name in named)
-        return user, item
+        return position_of(self.model.users, self.key), position_of(self.model.items, self.item)
 
 
 def explain(

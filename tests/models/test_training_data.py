@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.training_data import NoHistoryError, TrainingData, build, index_of, item_ids
+from models.training_data import NoHistoryError, TrainingData, build, index_of, item_ids, position_of
 
 DAY = 86_400
 COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")
@@ -100,6 +100,13 @@ def test_positions_are_found_and_strangers_are_minus_one() -> None:
     assert built().user_index(np.array(["bea", "zoe", "ann"])).tolist() == [1, -1, 0]
     assert built().item_index(pa.chunked_array([["milk"], ["future"]])).tolist() == [1, -1]
     assert index_of(np.array(["b", "a"]), np.array([], dtype=np.str_)).tolist() == []
+
+
+@pytest.mark.parametrize(("word", "place"), [("a", 1), ("b", 0), ("c", -1), ("", -1)])
+def test_the_position_of_one_word_is_the_one_that_it_has_among_several(word: str, place: int) -> None:
+    vocabulary = np.array(["b", "a"])
+    assert position_of(vocabulary, word) == index_of(vocabulary, np.array([word]))[0] == place
+    assert position_of(np.array([], dtype=np.str_), word) == -1
 
 
 def test_nothing_before_the_cut_is_said_with_what_to_do() -> None:
