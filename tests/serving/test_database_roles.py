@@ -9,12 +9,14 @@ from sqlalchemy import Engine, make_url, text
 from infra import access, compaction, logins
 from infra.database import engine
 from infra.grants import OPERATOR, READER, SERVING, Role
+from infra.guidance.situation import step
 from infra.installation import Installation
 from infra.manifests import BundleRefusedError
 from serving import books
 from serving.drift import drift
 from serving.explain import explain
 from serving.kept import champion
+from serving.published import why_empty
 from serving.shelf import UnknownUserError, require_known, shelf, somebody
 from serving.status import status
 from serving.together import together
@@ -66,6 +68,11 @@ def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) 
     for ask in (lambda: together(role(SERVING), ["i"], "raw"), lambda: explain(role(SERVING), "raw", "i")):
         with pytest.raises(BundleRefusedError):  # all that is in the database was read
             ask()
+
+
+def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Roles, installation: Installation) -> None:
+    assert step(role(SERVING), installation.settings).command
+    assert "Next: `tailorbird score home`" in why_empty(role(SERVING), installation.settings, "raw", "home")
 
 
 def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(role: Roles) -> None:
