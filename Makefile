@@ -54,6 +54,7 @@ faults: $(READY)
 	$(BIN)/pytest $(STORMS)/running -q -s -m "" --seed $(SEED) $(ARGS)
 	REVIEW_ROUNDS=100 $(BIN)/pytest tests/flows/test_review_races.py tests/flows/test_demo.py \
 		tests/faults/test_up_at_once.py -q -m "" $(ARGS)
+	$(BIN)/pytest tests/flows/test_retrain_requests.py tests/tasks -q -m faults $(ARGS)
 	$(BIN)/pytest tests/fuzz tests/faults/test_hostile_files.py -q --hypothesis-profile many $(ARGS)
 	$(BIN)/pytest tests --ignore tests/fuzz --ignore tests/faults -q --hypothesis-profile many -m hypothesis $(ARGS)
 	@cat $(STORM_REPORT)

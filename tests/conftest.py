@@ -21,7 +21,10 @@ from infra.installation import Installation, current
 from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
-_WITHOUT_THE_SHOP = ("test_commands.py", "test_next_commands.py", "test_keys.py", "test_lake.py", "test_monitor.py")
+_WITHOUT_THE_SHOP = (
+    *("test_monitor.py", "test_first_week.py", "test_commands.py", "test_next_commands.py", "test_keys.py"),
+    *("test_lake.py", "test_check.py", "test_decide_options.py", "test_forms.py"),
+)
 """Tests of flows that start what they need themselves."""
 _LATE = ("test_retrain_requests.py", "test_retrain.py", "test_ingest.py", "test_hostile_ingest.py")
 """They leave the shop with a version that waits for a decision, and with events that make other data sets."""

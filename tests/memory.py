@@ -24,3 +24,13 @@ def folder_of_postgres(otherwise: Path) -> Iterator[Path]:
         place.mkdir(mode=0o700)
         shelter.hand_over([place], shelter.server_user())
         yield folder
+
+
+@contextmanager
+def postgres_in_memory(var: Path) -> Iterator[None]:
+    """Let the embedded server of an installation, which does not exist yet, keep its data in memory."""
+    with folder_of_postgres(var) as folder:
+        if folder != var:
+            var.mkdir(mode=0o700)
+            (var / "postgres").symlink_to(folder / "postgres")
+        yield

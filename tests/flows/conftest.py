@@ -32,6 +32,7 @@ from tasks.load_dataset import newest_version, open_dataset
 from tasks.reviews import Answer, request, review_of
 from tasks.trained_bundles import TrainedBundle, recorded
 from tests.flows.forked import Command, Commands
+from tests.memory import postgres_in_memory
 
 _SERVERS = ("POSTGRES", "PREFECT", "MLFLOW", "DOCS")
 _PORTS = 21_000 + 8 * (os.getpid() % 1_000)
@@ -137,16 +138,19 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Everything runs; nothing was ingested yet."""
     folder = tmp_path_factory.mktemp("shop")
     shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120))
-    shop.run("up")
-    yield shop
-    shop.run("down")
+    with postgres_in_memory(shop.var):
+        shop.run("up")
+        yield shop
+        shop.run("down")
 
 
 @pytest.fixture(scope="module")
-def another(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def another(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """A shop beside the one of the session, with nothing in it; whoever wants it starts and stops it."""
     folder = tmp_path_factory.mktemp("another")
-    return Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
+    shop = Shop(folder / "var", cut_shop(folder / "data", 1, 120), _PORTS + len(_SERVERS))
+    with postgres_in_memory(shop.var):
+        yield shop
 
 
 @pytest.fixture(scope="session")

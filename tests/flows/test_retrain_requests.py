@@ -152,6 +152,7 @@ def test_a_request_whose_event_was_lost_is_started_by_the_poll(quick: Installati
     assert done(quick, request_id).fence == 1
 
 
+@pytest.mark.faults
 def test_a_request_that_was_made_while_prefect_was_down_is_started_by_the_poll(
     ready: Shop, quick: Installation
 ) -> None:

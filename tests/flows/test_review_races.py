@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from conftest import Desk, Shop
 
-ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("REVIEW_ROUNDS", "3"))
 
 
 def at_once(*works: Callable[[], object]) -> list[str | None]:
@@ -108,7 +108,7 @@ def go_back(desk: Desk) -> None:
 
 
 def test_yes_and_no_at_once_are_one_decision(desk: Desk) -> None:
-    for _ in range(5):
+    for _ in range(ROUNDS):
         version = desk.ask()
         told = at_once(lambda v=version: desk.decide(v), lambda v=version: desk.decide(v, approve=False))
         assert sorted(map(bool, told)) == [False, True], told

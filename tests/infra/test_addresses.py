@@ -22,6 +22,7 @@ from infra.addresses import AddressRefusedError
 from infra.outages import explain
 from infra.settings import Settings, SettingsRefusedError, load
 from models.errors import TailorbirdError
+from tests.examples import FEW
 
 DATABASE = "TAILORBIRD_DATABASE_URL"
 FORMS = {
@@ -91,6 +92,7 @@ def _metrics() -> object:
 
 
 @pytest.mark.parametrize(("variable", "form"), CASES)
+@FEW
 @given(password=PASSWORDS)
 @example(password="ZZQ@XXJ/KKV#778?334%QQX")
 @example(password="ZQX/7384@JKV")

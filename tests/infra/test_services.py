@@ -31,6 +31,7 @@ from infra.fingerprints import KEYS
 from infra.grants import ROLES
 from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
+from tests.memory import postgres_in_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOWS = re.findall(r"flows/(\w+)\.py", (ROOT / "prefect.yaml").read_text())
@@ -101,6 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
             except OSError:
                 continue
+        stack.enter_context(postgres_in_memory(place.settings.var))
         stack.callback(EmbeddedPostgres(place.settings.var).destroy)
         stack.callback(place.down)
         place.up()

@@ -14,6 +14,7 @@ from models.shapes.segment import shape
 from models.shapes.segment_pages import PageRule
 from models.shapes.shaped import Shaped
 from models.shapes.traffic import MARKS, Traffic, marked
+from tests.examples import FEW
 
 KEYS = (
     *("type", "event", "messageId", "userId", "anonymousId", "previousId", "timestamp", "context", "traits", "consent"),
@@ -102,6 +103,7 @@ def no_object(line: bytes) -> bool:
         return False
 
 
+@FEW
 @given(LINES)
 def test_every_line_is_accounted_for_exactly_once(lines: list[bytes]) -> None:
     result = shaped(lines)
@@ -110,6 +112,7 @@ def test_every_line_is_accounted_for_exactly_once(lines: list[bytes]) -> None:
     assert {number for number, line in enumerate(lines) if no_object(line)} <= lost
 
 
+@FEW
 @given(LINES, st.randoms(use_true_random=False))
 def test_the_order_in_which_lines_arrive_changes_nothing(lines: list[bytes], chance: Any) -> None:
     order = list(range(len(lines)))
@@ -123,6 +126,7 @@ def test_the_order_in_which_lines_arrive_changes_nothing(lines: list[bytes], cha
         assert str(getattr(again, name).to_pylist()) == str(getattr(first, name).to_pylist()), name
 
 
+@FEW
 @given(st.lists(VALUES, min_size=1, max_size=30))
 def test_an_order_has_one_row_for_each_entry(products: list[Any]) -> None:
     line = written(
