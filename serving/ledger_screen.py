@@ -108,9 +108,19 @@ def waiting_rows(rows: Sequence[Row]) -> None:
         place = f"Line {at:,} (row {row['row_number']:,})" if at else f"Row {row['row_number']:,}"
         line(f"{place}: {', '.join(row['rule_ids'])}", "bold")
         for name, value in row["payload"].items():
-            if value is not None and name not in _UNSEEN:
-                line(f"{name}: {value}", indent=2)
+            if value not in (None, []) and name not in _UNSEEN:
+                line(f"{name}: {_value(value)}", indent=2)
     _advise(rule for row in rows for rule in row["rule_ids"])
+
+
+def _value(value: Any) -> str:
+    """Return a value of a row as people read it: unreadable cells by their key and column."""
+    if not isinstance(value, list):
+        return str(value)
+    return "; ".join(
+        f"{one['key']} (column {one['column']}) is {one['value']!r}" if isinstance(one, Mapping) else str(one)
+        for one in value
+    )
 
 
 def _advise(rules: Iterable[str]) -> None:

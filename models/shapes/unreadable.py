@@ -92,7 +92,9 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
     kept = {}
     for one in found:
         hits = pc.fill_null(pc.match_substring(rows[KEYS], f"|{one.key}|"), False)
-        first = pc.filter(numbers, hits)[:MOST_PLACES].to_pylist()
+        cells = pc.filter(rows[CELLS], hits).to_pylist()
+        mine = pa.array([any((cell["key"], cell["column"]) == (one.key, one.column) for cell in row) for row in cells])
+        first = pc.filter(numbers, hits).filter(mine.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
         kept[f"{one.key} {one.column}"] = {
             **asdict(one),
             "ways": dict(one.ways),

@@ -107,3 +107,11 @@ def test_an_undo_names_what_was_made_and_the_next_command(capsys: pytest.Capture
     for words in ("12 events go", "2 refusals of consent stay", "v3-20240601-ab", "version 2", "home"):
         assert words in shown
     assert 'The next command is: tailorbird rollback model --reason "…"' in shown
+
+
+def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:
+    cells = [{"key": "value", "column": "price", "value": "aa aaaaaaa"}]
+    payload = {"line": 5, "unreadable": cells, "suggestions": []}
+    screen.books("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
+    lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
+    assert lines[1:3] == ["unreadable: value (column price) is 'aa aaaaaaa'", "What helps:"]

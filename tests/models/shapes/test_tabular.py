@@ -8,7 +8,7 @@ from models.shapes import tabular
 from models.shapes.cleaning import Spelling
 from models.shapes.mapping import EventsMapping, ItemsMapping, UsersMapping
 from models.shapes.table_values import UnreadableColumnError, words
-from models.shapes.unreadable import CELLS, KEYS
+from models.shapes.unreadable import CELLS, KEYS, noted
 
 EVENTS = EventsMapping(
     file="f",
@@ -534,6 +534,8 @@ def test_a_row_waits_if_its_value_is_null_because_of_a_cell_that_is_no_number() 
 
     assert found.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
     assert {one.column: one.count for one in found.unread} == {"pieces": 2, "price": 2}
+    places = noted(found.unread, found.rows, pa.array(range(2, 8)), "line")
+    assert {one["column"]: one["places"] for one in places.values()} == {"pieces": [5, 7], "price": [3, 7]}
 
 
 def test_a_mapping_that_puts_a_value_in_place_of_unreadable_cells_takes_the_row() -> None:
