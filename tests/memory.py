@@ -18,7 +18,7 @@ def folder_of_postgres(otherwise: Path) -> Iterator[Path]:
     if not os.access(_MEMORY, os.W_OK) or shutil.disk_usage(_MEMORY).free < _ROOM:
         yield otherwise
         return
-    with TemporaryDirectory(prefix="tailorbird-", dir=_MEMORY) as name:
+    with TemporaryDirectory(prefix="tailorbird-", dir=_MEMORY, ignore_cleanup_errors=True) as name:
         folder, place = Path(name), Path(name, "postgres")
         folder.chmod(0o711)
         place.mkdir(mode=0o700)
