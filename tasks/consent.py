@@ -72,6 +72,8 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:
     """Forget the traits and devices that users told before they refused: an agreement later on begins anew."""
+    if not keys:
+        return
     statements.strip(connection, keys)
     for statement in _WITHDRAW:
         connection.execute(text(statement), {"keys": keys})

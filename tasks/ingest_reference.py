@@ -111,14 +111,15 @@ def _take(reference: Reference, read: Read) -> None:
             statements.begin(connection, batch.batch_id)
             reference.store(connection, done.accepted, read.stated, batch.batch_id)
             waiting = sift.placed(done.quarantined, read.places)
-            new = store_waiting(connection, batch.source, batch.batch_id, 0, waiting)
+            stored = store_waiting(connection, batch.source, {(batch.batch_id, 0): [waiting]})
+            new = stored.get(batch.batch_id, 0)
             again = len(done.quarantined) - new
             counts |= {"quarantined": new, "duplicate": counts["duplicate"] + again}
             ledger.record_chunk(connection, batch.batch_id, 0, counts, found | counts)
             traits = _trait_notes(done.accepted) if dataset == "users" else None
             notes = reading_notes([read.places.notes], read.unread)
             ledger.close_batch(connection, batch.batch_id, findings, " ".join(filter(None, [notes, traits])) or None)
-            mark_resolved(connection, batch, done.accepted[reference.key], waiting_subjects(connection, batch))
+            mark_resolved(connection, [batch], [done.accepted[reference.key]], waiting_subjects(connection, batch))
             close_resolved(connection, batch)
             return
     refuse(reference.here, batch, findings, reason)

@@ -1,6 +1,6 @@
 """Takes chunks of events in, whatever they came as: consent, row rules, duplicates; first Postgres, then the lake."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -88,6 +88,30 @@ class Looked:
         return sift.spread(self.events, size, ~(self.suppressed | self.routed))
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What Postgres keeps of a chunk, before it is stored."""
+
+    batch: ledger.Batch
+    chunk: int
+    accepted: pa.Table
+    """The accepted events, as the lake keeps them."""
+    repeated: pa.Table
+    introduced: pa.Table
+    """`user_id` and `user_key` of everybody whom it names first, with its batch."""
+    said: Sequence[Update]
+    waiting: Sequence[pa.Table]
+    """Rows that broke a rule, and lines that are none."""
+    counts: ledger.Counts
+    profile: profile.Profile
+
+    def entry(self, new: int) -> ledger.ChunkEntry:
+        """Return the line of the ledger, once it is known how many rows are `new` in quarantine."""
+        again = sum(map(len, self.waiting)) - new
+        counts = self.counts | {"quarantined": new, "duplicate": self.counts["duplicate"] + again}
+        return ledger.ChunkEntry(self.batch.batch_id, self.chunk, counts, counts | self.profile)
+
+
 @dataclass
 class Intake:
     """A batch on its way in: what the installation knows, and what this run has stored already."""
@@ -163,16 +187,15 @@ class Intake:
     def take(self, part: Part, looked: Looked, chunk: int) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
         done = sift.sift(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
+        kept = self.describe(part, looked, done, chunk)
         self.confirm()
         with self.here.engine.begin() as connection:
-            accepted, _ = self.record(connection, part, looked, done, chunk)
-        self.append(accepted, chunk)
+            self.record(connection, [kept])
+        self.append(kept.accepted, chunk)
         self.known.add(done.accepted[ID_HASH].to_numpy())
 
-    def record(
-        self, connection: Connection, part: Part, looked: Looked, done: sift.SiftedEvents, chunk: int
-    ) -> tuple[pa.Table, profile.Profile]:
-        """Store what Postgres keeps of a chunk; returns its events as the lake keeps them, and its profile."""
+    def describe(self, part: Part, looked: Looked, done: sift.SiftedEvents, chunk: int) -> Kept:
+        """Return what Postgres keeps of a chunk, for `record`: whom and what it names is known from here on."""
         waiting = sift.placed(done.quarantined, part.places) if part.places else done.quarantined
         bad = [waiting, *([part.unreadable] if part.unreadable is not None else [])]
         accepted = self.for_lake(done.accepted)
@@ -181,21 +204,25 @@ class Intake:
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         welcome = _welcome(len(part.names), looked, done)
         names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
-        self._introduce(connection, pa.concat_tables([names, *identified]))
         aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
         said = [*part.updates(self), *self.newly_seen(done.accepted, done.repeated), *_persons(aside, *identified)]
-        updates.stage(connection, self.batch.batch_id, chunk, said)
-        keep_repeats(connection, self.batch.batch_id, chunk, self.for_lake(done.repeated))
-        mark_resolved(connection, self.batch, done.accepted[columns.EVENT_ID], self.waiting)
-        new = store_waiting(connection, self.batch.source, self.batch.batch_id, chunk, *bad)
-        counts = done.counts | {
-            "read": part.read,
-            "routed": done.counts["routed"] + part.routed,
-            "quarantined": new,
-            "duplicate": done.counts["duplicate"] + sum(map(len, bad)) - new,
-        }
-        ledger.record_chunk(connection, self.batch.batch_id, chunk, counts, counts | found)
-        return accepted, counts | found
+        counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
+        new = self._new(pa.concat_tables([names, *identified]))
+        return Kept(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
+
+    def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
+        """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""
+        places = [(kept.batch.batch_id, kept.chunk) for kept in chunks]
+        self._introduce(connection, pa.concat_tables([kept.introduced for kept in chunks]))
+        updates.stage_chunks(connection, dict(zip(places, (kept.said for kept in chunks), strict=True)))
+        keep_repeats(connection, dict(zip(places, (kept.repeated for kept in chunks), strict=True)))
+        bad = dict(zip(places, (kept.waiting for kept in chunks), strict=True))
+        new = store_waiting(connection, chunks[0].batch.source, bad)
+        keys = [kept.accepted[columns.EVENT_ID] for kept in chunks]
+        mark_resolved(connection, [kept.batch for kept in chunks], keys, self.waiting)
+        entries = [kept.entry(new.get(kept.batch.batch_id, 0)) for kept in chunks]
+        ledger.record_chunks(connection, entries)
+        return [entry.profile for entry in entries]
 
     def recall(self, part: Part) -> None:
         """Know what a chunk says that an earlier run has stored: what comes after depends on it."""
@@ -218,11 +245,16 @@ class Intake:
         gone = pc.or_(unwelcome, pc.is_in(rows[columns.USER_KEY], value_set=self.suppressed))
         return [rows.filter(pc.and_(asked, pc.invert(gone))).select(schema.names)]
 
-    def _introduce(self, connection: Connection, names: pa.Table) -> None:
-        """Make sure that everybody who is welcome is known; what is known of them already stays as it is."""
+    def _new(self, names: pa.Table) -> pa.Table:
+        """Return who is named for the first time by this run."""
         hashed = names[KEY_HASH].to_numpy()
         unknown = ~self.introduced.holds(hashed)
+        self.introduced.add(np.unique(hashed[unknown]))
         new = names.filter(pa.array(unknown)).select([columns.USER_ID, columns.USER_KEY])
+        return new.append_column(columns.BATCH_ID, pa.repeat(self.batch.batch_id, len(new)))
+
+    def _introduce(self, connection: Connection, new: pa.Table) -> None:
+        """Make sure that everybody who is welcome is known; what is known of them already stays as it is."""
         if not len(new):
             return
         declared = {
@@ -230,11 +262,10 @@ class Intake:
             columns.ATTRIBUTES: pa.repeat("{}", len(new)),
             columns.CONSENT: pa.repeat(True, len(new)),
             "consent_source": pa.repeat(self.mapping.consent_note, len(new)),
-            columns.BATCH_ID: pa.repeat(self.batch.batch_id, len(new)),
+            columns.BATCH_ID: new[columns.BATCH_ID],
         }
         remember(connection, new, key_version(self.here.key))
         insert_new(connection, users, pa.table(declared))
-        self.introduced.add(np.unique(hashed[unknown]))
 
     def newly_seen(self, *accepted: pa.Table) -> list[Update]:
         """Return the items that these events name, if unknown ones are taken: known or not, each once a batch."""

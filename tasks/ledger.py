@@ -1,13 +1,13 @@
 """The ledger: what became of every row of every batch. `read` is always the sum of the other counts."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, update
+from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.exc import OperationalError, PendingRollbackError
 
@@ -27,6 +27,11 @@ Counts = dict[str, int]
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 LATE: Final = timedelta(days=1)
 """How far events may lie behind what their source has brought before: a daily export has some of the evening before."""
+_DECIDED: Final = """
+    UPDATE ingest_batches SET late_before = moment
+    FROM unnest(CAST(:names AS text[]), CAST(:moments AS timestamptz[])) AS decided (name, moment)
+    WHERE batch_id = name"""
+_LOCKS: Final = "SELECT name, {function}(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS name"
 
 
 class BatchBusyError(TailorbirdError):
@@ -60,15 +65,15 @@ def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> It
     """
     with engine.connect() as connection:
         key_use.share(connection, about or ", ".join(names))
-        held: list[Any] = []
+        held: list[str] = []
         try:
+            take = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
+            found = connection.execute(text(_LOCKS.format(function=take)), {"names": list(names)}).all()
+            held += [name for name, taken in found if taken is not False]
+            connection.commit()
             for name in names:
-                key = func.hashtextextended(name, 0)
-                take = func.pg_advisory_lock(key) if wait else func.pg_try_advisory_lock(key)
-                if connection.execute(select(take)).scalar() is False:
+                if name not in held:
                     raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
-                connection.commit()
-                held.append(key)
             yield partial(key_use.confirm_connection, connection)
         finally:
             _release(connection, held)
@@ -82,32 +87,34 @@ def busy(engine: Engine, name: str) -> bool:
         return connection.execute(free).scalar() is False
 
 
-def _release(connection: Connection, held: list[Any]) -> None:
+def _release(connection: Connection, held: list[str]) -> None:
     """Give locks back. Those whose connection was lost are free already, and whatever ended the work is told."""
     with suppress(OperationalError, PendingRollbackError):
-        for key in held:
-            connection.execute(select(func.pg_advisory_unlock(key)))
+        if held:
+            connection.execute(text(_LOCKS.format(function="pg_advisory_unlock")), {"names": held})
         connection.commit()
 
 
 def open_batch(connection: Connection, batch: Batch) -> str:
     """Enter a batch as pending if it is new, was refused or undone; returns its status."""
-    entered = insert(ingest_batches).values(status=PENDING, **vars(batch)).on_conflict_do_nothing()
-    mine, again = ingest_batches.c.batch_id == batch.batch_id, ingest_batches.c.status.in_((REFUSED, UNDONE))
-    reopened: dict[str, Any] = {"status": PENDING, "detail": None, "request": batch.request, "late_before": None}
-    reopened |= {"started_at": func.now(), "finished_at": None}
-    connection.execute(entered)
-    connection.execute(update(ingest_batches).where(mine, again).values(reopened))
-    status: str = connection.execute(select(ingest_batches.c.status).where(mine)).scalar_one()
-    return status
+    return open_batches(connection, [batch])[0]
 
 
-def status(connection: Connection, batch_id: str) -> str | None:
-    """Return the status of a batch, or None for one that never came."""
-    found: str | None = connection.execute(
-        select(ingest_batches.c.status).where(ingest_batches.c.batch_id == batch_id)
-    ).scalar()
-    return found
+def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
+    """Enter batches as pending that are new, were refused or undone; returns the status of each."""
+    entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
+    again = ingest_batches.c.status.in_((REFUSED, UNDONE))
+    reopened: dict[str, Any] = {"status": PENDING, "detail": None, "late_before": None}
+    reopened |= {"request": entered.excluded.request, "started_at": func.now(), "finished_at": None}
+    connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=again))
+    found = statuses(connection, [batch.batch_id for batch in batches])
+    return [found[batch.batch_id] for batch in batches]
+
+
+def statuses(connection: Connection, batch_ids: Sequence[str]) -> dict[str, str]:
+    """Return the status of each batch that ever came."""
+    known = select(ingest_batches.c.batch_id, ingest_batches.c.status).where(ingest_batches.c.batch_id.in_(batch_ids))
+    return {row.batch_id: row.status for row in connection.execute(known)}
 
 
 def turns(connection: Connection, batch: Batch) -> tuple[Batch | None, Batch]:
@@ -140,10 +147,10 @@ def late_before(connection: Connection, batch: Batch) -> datetime:
     return found or NEVER
 
 
-def set_late_before(connection: Connection, batch_id: str, moment: datetime) -> None:
-    """Decide when events of the batch come late, where the batches before it are not committed yet."""
-    decided = cast("-infinity", DateTime(timezone=True)) if moment == NEVER else moment
-    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=decided))
+def set_late_before(connection: Connection, moments: Mapping[str, datetime]) -> None:
+    """Decide when events of batches come late, where the batches before them are not committed yet."""
+    written = ["-infinity" if moment == NEVER else moment.isoformat() for moment in moments.values()]
+    connection.execute(text(_DECIDED), {"names": list(moments), "moments": written})
 
 
 def unfinished(connection: Connection, batch_id: str) -> list[str]:
@@ -178,13 +185,34 @@ def forget_chunks(connection: Connection, batch_id: str) -> None:
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(late_before=None))
 
 
+@dataclass(frozen=True)
+class ChunkEntry:
+    """What became of the rows of one chunk."""
+
+    batch_id: str
+    chunk: int
+    counts: Counts
+    profile: dict[str, Any]
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The row of `ingest_chunks`."""
+        return {"batch_id": self.batch_id, "chunk": self.chunk, "profile": self.profile, **self.counts}
+
+
 def record_chunk(connection: Connection, batch_id: str, chunk: int, counts: Counts, profile: dict[str, Any]) -> None:
     """Write down what became of one chunk; a repeat replaces it. Raises LedgerError when rows are missing."""
-    if counts["read"] != sum(counts[name] for name in LEDGER if name != "read"):
-        raise LedgerError(f"chunk {chunk} of {batch_id} does not add up: {counts}")
-    row = {"batch_id": batch_id, "chunk": chunk, "profile": profile, **counts}
-    entry = insert(ingest_chunks).values(row)
-    connection.execute(entry.on_conflict_do_update(index_elements=["batch_id", "chunk"], set_=row))
+    record_chunks(connection, [ChunkEntry(batch_id, chunk, counts, profile)])
+
+
+def record_chunks(connection: Connection, chunks: Sequence[ChunkEntry]) -> None:
+    """Write down what became of chunks; a repeat replaces one. Raises LedgerError when rows of one are missing."""
+    for chunk in chunks:
+        if chunk.counts["read"] != sum(chunk.counts[name] for name in LEDGER if name != "read"):
+            raise LedgerError(f"chunk {chunk.chunk} of {chunk.batch_id} does not add up: {chunk.counts}")
+    entry = insert(ingest_chunks).values([chunk.row for chunk in chunks])
+    replaced = {name: entry.excluded[name] for name in ("profile", *LEDGER)}
+    connection.execute(entry.on_conflict_do_update(index_elements=["batch_id", "chunk"], set_=replaced))
 
 
 def chunk_profiles(connection: Connection, batch_id: str) -> list[dict[str, Any]]:
@@ -221,5 +249,11 @@ def refuse_batch(connection: Connection, batch_id: str, quality: list[dict[str, 
 
 def entry(connection: Connection, batch_id: str) -> dict[str, Any]:
     """A batch's line in the ledger."""
-    row = connection.execute(select(ingest_batches).where(ingest_batches.c.batch_id == batch_id)).mappings().one()
-    return {name: row[name] for name in ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late")}
+    return entries(connection, [batch_id])[batch_id]
+
+
+def entries(connection: Connection, batch_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return lines of the ledger by batch."""
+    shown = ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late")
+    chosen = select(*(ingest_batches.c[name] for name in shown)).where(ingest_batches.c.batch_id.in_(batch_ids))
+    return {row["batch_id"]: dict(row) for row in connection.execute(chosen).mappings()}

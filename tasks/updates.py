@@ -10,7 +10,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
-from sqlalchemy import Connection, delete, select, text
+from sqlalchemy import Connection, delete, select, text, tuple_
 
 from infra.bulk import copy
 from infra.clock import database_now
@@ -106,11 +106,21 @@ _AGREED_CHANGES: Final = f"""
 
 def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[Update]) -> None:
     """Write down what a chunk says; a repeat of the chunk replaces it. Of one kind and key, one update."""
-    mine = (ingest_updates.c.batch_id == batch_id, ingest_updates.c.chunk == chunk)
-    connection.execute(delete(ingest_updates).where(*mine))
+    stage_chunks(connection, {(batch_id, chunk): updates})
+
+
+def stage_chunks(connection: Connection, chunks: Mapping[tuple[str, int], Iterable[Update]]) -> None:
+    """Write down what chunks say, each by its batch and number, as `stage` does."""
+    mine = tuple_(ingest_updates.c.batch_id, ingest_updates.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_updates).where(mine))
     names = ("batch_id", "chunk", "kind", "key", "said", "times", "said_at")
     now = database_now(connection)
-    copy(connection, "ingest_updates", names, ((batch_id, chunk, *_row(update, now)) for update in updates))
+    copy(
+        connection,
+        "ingest_updates",
+        names,
+        ((*chunk, *_row(update, now)) for chunk, updates in chunks.items() for update in updates),
+    )
 
 
 def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]:
@@ -135,13 +145,15 @@ def apply_staged(connection: Connection, batch_id: str, at: datetime | None = No
     chunks = connection.execute(said).all()
     if not chunks:
         return
-    attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY, at=at)
+    kinds = {has for _, has in chunks}
+    if ITEM_HISTORY in kinds:
+        attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY, at=at)
     for kind, statement in _STATEMENTS.items():
-        if kind == TRAITS:
+        if kind == TRAITS and USER_HISTORY in kinds:
             attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY, at=at)
         for chunk in (chunk for chunk, has in chunks if has == kind):
             connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
-        if kind == CONSENT:
+        if kind == CONSENT and kind in kinds:
             refused = ingest_updates.c.said["refused_at"].astext.is_not(None)
             people = select(ingest_updates.c.key).where(mine, ingest_updates.c.kind == CONSENT, refused).distinct()
             consent.withdraw(connection, list(connection.execute(people).scalars()))

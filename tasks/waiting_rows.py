@@ -1,9 +1,10 @@
 """Keeps the rows that broke a rule, each content once: a row that waits already is a duplicate, as for good rows."""
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import pyarrow as pa
-from sqlalchemy import Connection, delete, text
+from sqlalchemy import Connection, delete, text, tuple_
 
 from infra.bulk import copy_table
 from infra.ledger_schema import quarantine_repeats
@@ -23,8 +24,8 @@ _SUBJECT: Final = f"""substring(sha256(convert_to(coalesce(payload ->> '{columns
     payload ->> '{columns.ITEM_ID}', payload ->> '{columns.USER_KEY}'), 'UTF8')) FROM 1 FOR 16)"""
 """SQL: 128 bits of the event, item or user that a row is about."""
 _STAGED: Final = """
-    CREATE TEMP TABLE incoming_rows (batch_id text, row_number bigint, chunk integer, rule_ids text[], payload jsonb)
-    ON COMMIT DROP"""
+    CREATE TEMP TABLE incoming_rows (place integer, batch_id text, row_number bigint, chunk integer, rule_ids text[],
+        payload jsonb) ON COMMIT DROP"""
 _STORED: Final = f"""
     WITH incoming AS MATERIALIZED (
         SELECT *, {_CONTENT.format(source=":source")} AS content, {_SUBJECT} AS subject FROM incoming_rows
@@ -33,37 +34,50 @@ _STORED: Final = f"""
         SELECT batch_id, row_number, chunk, rule_ids, payload, content, subject FROM (
             SELECT DISTINCT ON (content) * FROM incoming
             WHERE NOT EXISTS (SELECT FROM quarantine WHERE quarantine.content = incoming.content)
-            ORDER BY content, row_number
-        ) AS new ORDER BY row_number RETURNING row_number
+            ORDER BY content, place, row_number
+        ) AS new ORDER BY place, row_number RETURNING batch_id, row_number
+    ), repeated AS (
+        INSERT INTO quarantine_repeats (batch_id, row_number, chunk, content)
+        SELECT batch_id, row_number, chunk, content FROM incoming
+        WHERE (batch_id, row_number) NOT IN (SELECT batch_id, row_number FROM fresh)
     )
-    INSERT INTO quarantine_repeats (batch_id, row_number, chunk, content)
-    SELECT batch_id, row_number, chunk, content FROM incoming
-    WHERE row_number NOT IN (SELECT row_number FROM fresh)"""
+    SELECT batch_id, count(*) FROM fresh GROUP BY batch_id"""
 _REMADE: Final = f"""
     UPDATE quarantine SET content = {_CONTENT.format(source="ingest_batches.source")}, subject = {_SUBJECT}
     FROM ingest_batches WHERE ingest_batches.batch_id = quarantine.batch_id"""
 
 
-def store_waiting(connection: Connection, source: str, batch_id: str, chunk: int, *tables: pa.Table) -> int:
-    """Store rows with the rules they broke; a repeat of the chunk replaces them. Returns how many are new.
+def store_waiting(
+    connection: Connection, source: str, chunks: Mapping[tuple[str, int], Sequence[pa.Table]]
+) -> dict[str, int]:
+    """Store rows of chunks with the rules they broke; a repeat of a chunk replaces them. Returns new ones by batch.
 
-    The others are equal to a row of the same source that waits or was replayed, or to an earlier one of these.
+    The others are equal to a row of the same source that waits or was replayed, or to an earlier one of these. Of each
+    batch there is one chunk, by its number, and the first batch is the earliest.
     """
     for table in (quarantine, quarantine_repeats):
-        connection.execute(delete(table).where(table.c.batch_id == batch_id, table.c.chunk == chunk))
-    filled = [rows for rows in tables if len(rows)]
-    if not filled:
-        return 0
+        connection.execute(delete(table).where(tuple_(table.c.batch_id, table.c.chunk).in_(list(chunks))))
+    coming = [
+        _incoming(place, *chunk, rows)
+        for place, (chunk, tables) in enumerate(chunks.items())
+        for rows in tables
+        if len(rows)
+    ]
+    if not coming:
+        return {}
     connection.execute(text("DROP TABLE IF EXISTS incoming_rows"))
     connection.execute(text(_STAGED))
-    for rows in filled:
-        place = {columns.BATCH_ID: pa.repeat(batch_id, len(rows)), "chunk": pa.repeat(chunk, len(rows))}
-        kept = sift.payloads(rows)
-        copy_table(
-            connection, "incoming_rows", pa.table(place | dict(zip(kept.column_names, kept.columns, strict=True)))
-        )
-    repeated = connection.execute(text(_STORED), {"source": source}).rowcount
-    return sum(map(len, filled)) - repeated
+    copy_table(connection, "incoming_rows", pa.concat_tables(coming))
+    return {row["batch_id"]: row["count"] for row in connection.execute(text(_STORED), {"source": source}).mappings()}
+
+
+def _incoming(place: int, batch_id: str, chunk: int, rows: pa.Table) -> pa.Table:
+    owner = {"place": place, columns.BATCH_ID: batch_id, "chunk": chunk}
+    kept = sift.payloads(rows)
+    return pa.table(
+        {name: pa.repeat(value, len(rows)) for name, value in owner.items()}
+        | dict(zip(kept.column_names, kept.columns, strict=True))
+    )
 
 
 def remake_content(connection: Connection) -> None:

@@ -21,7 +21,7 @@ from tasks.ingest.resolved import close_resolved
 from tasks.ingest.settle import settle
 from tasks.ingest.shared_verdicts import Candidate, judge_together
 from tasks.ingest_batch import figures_of, promises_of
-from tasks.intake import Intake, Part, forget, open_intake
+from tasks.intake import Intake, Kept, Part, forget, open_intake
 from tasks.progress import progress
 from tasks.quality import Findings, Promises, reading_notes, refusal
 
@@ -65,7 +65,7 @@ def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[Gro
     about = f"{len(files)} files of {mapping.name}"
     with ledger.hold(here.engine, *(file.batch.batch_id for file in files), about=about):
         with here.engine.begin() as connection:
-            statuses = [ledger.open_batch(connection, file.batch) for file in files]
+            statuses = ledger.open_batches(connection, [file.batch for file in files])
         if ledger.COMMITTED in statuses:
             return 0
         with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
@@ -112,20 +112,30 @@ def _only_part(intake: Intake, file: GroupFile) -> Part | None:
 
 def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], parts: Sequence[Part]) -> list[_Recorded]:
     """Sort the rows of all files, in their order, and store in one transaction what Postgres keeps of them."""
-    recorded, late_before = [], intake.late_before
-    sorted_out = list(shared_triage.triage(intake, parts, identified=files[0].identified))
+    kept: list[Kept] = []
+    samples: list[pa.Table] = []
+    moments: dict[str, datetime] = {}
+    late_before = intake.late_before
+    sorted_out = shared_triage.triage(intake, parts, identified=files[0].identified)
+    for batch, (part, looked, done) in zip([file.batch for file in files], sorted_out, strict=False):
+        moments[batch.batch_id] = late_before
+        intake = replace(intake, batch=batch, late_before=late_before)
+        kept.append(intake.describe(part, looked, done, 0))
+        late_before = max(late_before, _late_after(kept[-1].accepted))
+        samples.append(looked.sample(sift.SAMPLE_ROWS))
     intake.confirm()
     with intake.here.engine.begin() as connection:
-        for batch, (part, looked, done) in zip((file.batch for file in files), sorted_out, strict=False):
-            ledger.set_late_before(connection, batch.batch_id, late_before)
-            intake = replace(intake, batch=batch, late_before=late_before)
-            events, found = intake.record(connection, part, looked, done, 0)
-            figures = figures_of(intake, promises, [found])
-            candidate = Candidate(batch.batch_id, looked.sample(sift.SAMPLE_ROWS), figures)
-            notes = reading_notes([found], together([found["unread"]] if "unread" in found else []))
-            recorded.append(_Recorded(batch, events, candidate, notes))
-            late_before = max(late_before, _late_after(events))
-    return recorded
+        ledger.set_late_before(connection, moments)
+        profiles = intake.record(connection, kept)
+    return [
+        _Recorded(
+            one.batch,
+            one.accepted,
+            Candidate(one.batch.batch_id, sample, figures_of(intake, promises, [found])),
+            reading_notes([found], together([found["unread"]] if "unread" in found else [])),
+        )
+        for one, sample, found in zip(kept, samples, profiles, strict=True)
+    ]
 
 
 def _late_after(events: pa.Table) -> datetime:

@@ -90,10 +90,12 @@ class _Run:
 
     def _skip_committed(self) -> None:
         with self.here.engine.connect() as connection:
-            for address, file in list(self.waiting.items()):
-                if ledger.status(connection, file.batch.batch_id) == ledger.COMMITTED:
-                    self.lines[address] = ledger.entry(connection, file.batch.batch_id) | {"status": ledger.UNCHANGED}
-                    del self.waiting[address]
+            known = ledger.entries(connection, [file.batch.batch_id for file in self.waiting.values()])
+        for address, file in list(self.waiting.items()):
+            line = known.get(file.batch.batch_id)
+            if line and line["status"] == ledger.COMMITTED:
+                self.lines[address] = line | {"status": ledger.UNCHANGED}
+                del self.waiting[address]
 
     def _together(self, waiting: list[tuple[str, GroupFile]]) -> int:
         """Bring in the first files that wait as one group; returns how many came in."""
@@ -106,9 +108,10 @@ class _Run:
         except TailorbirdError:
             taken = 0  # alone, each file says why
         with self.here.engine.connect() as connection:
-            for address, file in group[:taken]:
-                self.lines[address] = ledger.entry(connection, file.batch.batch_id)
-                del self.waiting[address]
+            lines = ledger.entries(connection, [file.batch.batch_id for _, file in group[:taken]])
+        for address, file in group[:taken]:
+            self.lines[address] = lines[file.batch.batch_id]
+            del self.waiting[address]
         self.most = min(GROUP_FILES, self.most * _GROWTH) if taken == len(group) else 1
         return taken
 

@@ -1,10 +1,10 @@
 """Keeps which events a batch repeated: once the batch that brought them first is undone, they are this batch's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import pyarrow as pa
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, tuple_
 
 from infra.ledger_schema import ingest_repeats
 from models import columns
@@ -13,18 +13,26 @@ KEPT: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
 """What may differ between two statements of the same event, beside its id."""
 
 
-def keep_repeats(connection: Connection, batch_id: str, chunk: int, repeated: pa.Table) -> None:
-    """Keep the repeated events of a chunk; a repeat of the chunk replaces them."""
-    mine = (ingest_repeats.c.batch_id == batch_id, ingest_repeats.c.chunk == chunk)
-    connection.execute(delete(ingest_repeats).where(*mine))
-    if not len(repeated):
-        return
+def keep_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
+    """Keep the repeated events of chunks, by batch and number; a repeat of a chunk replaces them."""
+    mine = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_repeats).where(mine))
+    rows = [
+        {"batch_id": batch_id, "chunk": chunk, "events": _written(repeated)}
+        for (batch_id, chunk), repeated in chunks.items()
+        if len(repeated)
+    ]
+    if rows:
+        connection.execute(ingest_repeats.insert().values(rows))
+
+
+def _written(repeated: pa.Table) -> bytes:
     written = pa.BufferOutputStream()
     rows = repeated.select(KEPT).combine_chunks()
     with pa.ipc.new_stream(written, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(rows)
-    row = {"batch_id": batch_id, "chunk": chunk, "events": written.getvalue().to_pybytes()}
-    connection.execute(ingest_repeats.insert().values(row))
+    content: bytes = written.getvalue().to_pybytes()
+    return content
 
 
 def repeats(connection: Connection, batch_id: str) -> Iterator[pa.Table]:

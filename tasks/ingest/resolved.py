@@ -3,8 +3,10 @@
 While such a batch comes in its rows are only marked: if it is refused, nothing has changed.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
@@ -17,9 +19,12 @@ _SAME: Final = """
 _WAITING: Final = f"""
     SELECT DISTINCT encode(subject, 'hex') FROM quarantine, ingest_batches AS batch
     WHERE {_SAME} AND subject IS NOT NULL"""
+_RESOLVED: Final = """
+    SELECT place, list(DISTINCT subject) AS subjects FROM waiting JOIN accepted ON left(sha256(key), 32) = subject
+    GROUP BY place ORDER BY place"""
 _MARKED: Final = f"""
     UPDATE quarantine SET resolved_by = :batch_id FROM ingest_batches AS batch
-    WHERE {_SAME} AND encode(subject, 'hex') = ANY(:subjects)"""
+    WHERE {_SAME} AND quarantine.batch_id <> ALL(CAST(:later AS text[])) AND encode(subject, 'hex') = ANY(:subjects)"""
 # The same file, or the file that replaced it: it has as many rows, and the events of before once more.
 _EARLIER: Final = """
     SELECT batch.batch_id FROM ingest_batches AS batch JOIN ingest_batches AS mine ON mine.batch_id = :batch_id
@@ -56,15 +61,22 @@ def waiting_subjects(connection: Connection, batch: ledger.Batch) -> pa.Array:
     return pa.array(connection.execute(text(_WAITING), mine).scalars(), pa.string())
 
 
-def mark_resolved(connection: Connection, batch: ledger.Batch, keys: pa.ChunkedArray, waiting: pa.Array) -> None:
-    """Mark the waiting rows of the same source whose event, item or user is among the accepted `keys`."""
-    if not len(waiting) or not len(keys):
+def mark_resolved(
+    connection: Connection, batches: Sequence[ledger.Batch], keys: Sequence[pa.ChunkedArray], waiting: pa.Array
+) -> None:
+    """Mark the waiting rows of the same source whose event, item or user is among the accepted `keys` of a batch.
+
+    The batches come in the order in which they count: a row is resolved by a later one, never by an earlier one.
+    """
+    places = np.repeat(np.arange(len(keys)), [len(own) for own in keys])
+    if not len(waiting) or not len(places):
         return
-    statement = "SELECT DISTINCT subject FROM waiting JOIN accepted ON left(sha256(key), 32) = subject"
-    found = query(statement, waiting=pa.table({"subject": waiting}), accepted=pa.table({"key": keys}))
-    if subjects := found["subject"].to_pylist():
+    accepted = pa.chunked_array([chunk for own in keys for chunk in own.chunks], pa.string())
+    accepted = pa.table({"place": places, "key": accepted})
+    for row in query(_RESOLVED, waiting=pa.table({"subject": waiting}), accepted=accepted).to_pylist():
+        batch, later = batches[row["place"]], [other.batch_id for other in batches[row["place"] + 1 :]]
         mine = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
-        connection.execute(text(_MARKED), mine | {"subjects": subjects})
+        connection.execute(text(_MARKED), mine | {"subjects": row["subjects"], "later": later})
 
 
 def close_resolved(connection: Connection, batch: ledger.Batch) -> None:

@@ -52,7 +52,7 @@ def rekey_repeats(connection: Connection, settings: Settings, rotation: Rotation
         chunks = select(ingest_repeats.c.chunk).where(ingest_repeats.c.batch_id == batch_id)
         numbers = connection.execute(chunks.order_by(ingest_repeats.c.chunk)).scalars().all()
         for chunk, rows in zip(numbers, repeats(connection, batch_id), strict=True):
-            keep_repeats(connection, batch_id, chunk, _renamed(rows, made))
+            keep_repeats(connection, {(batch_id, chunk): _renamed(rows, made)})
 
 
 def forget_ids(settings: Settings) -> None:

@@ -65,6 +65,12 @@ def test_a_row_that_is_there_is_replaced_but_for_what_is_said_otherwise(connecti
     assert found == [("a", 9, "first"), ("b", 2, None), ("c", 3, "new")]
 
 
+def test_a_piece_of_a_table_without_rows_writes_nothing(connection: Connection) -> None:
+    rows = pa.table({"id": ["a"], "price": [1], "note": ["first"]})
+    insert_new(connection, GOODS, pa.concat_tables([rows.slice(1), rows, rows.slice(1)]))
+    assert connection.execute(text("SELECT * FROM goods")).all() == [("a", 1, "first")]
+
+
 def test_a_row_that_is_there_stays_as_it_is_beside_new_ones(connection: Connection) -> None:
     insert_new(connection, GOODS, pa.table({"id": ["a"], "price": [1], "note": ["first"]}))
     rows = pa.table({"id": [*HOSTILE[1:-1], "a"], "price": [2] * 9, "note": [*HOSTILE[1:-1], "second"]})

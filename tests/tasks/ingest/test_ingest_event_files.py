@@ -176,6 +176,17 @@ def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, m
     assert groups == [12, 4]
 
 
+def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_it(
+    installation: Installation, shop: Shop
+) -> None:
+    bad = "1-3,u3,i0,2024-06-01T10:00:03Z,view,-3"
+    shop.ingest(a=[*rows(2), bad])
+    shop.ingest(b=rows(1), c=[*rows(3), bad.replace("-3", "-4").replace("1-4,", "1-3,")])
+    with installation.engine.connect() as connection:
+        found = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
+    assert sorted(str(row.outcome) for row in found) == ["None", "resolved"]
+
+
 STEPS = {
     "what Postgres keeps of the group": ("ingest_chunks", "CHECK (chunk < 0)"),
     "the closing of its last batch": ("ingest_batches", "CHECK (status <> 'committed' OR batch_id NOT LIKE :last)"),
