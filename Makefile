@@ -31,7 +31,7 @@ up down: $(READY)
 	@$(BIN)/tailorbird $@
 
 test: $(READY)
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check
