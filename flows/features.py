@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect import flow
 
-from models.datasets.acceptance import Acceptance
+from models.datasets.acceptance import WARNED, Acceptance
 from models.labels import Kind
 from tasks.build_dataset import build_dataset, split_by
 from tasks.orchestration import run_names
@@ -61,8 +61,7 @@ def features(
     refunds = {f"refunds_{name}": count for name, count in manifest["refunds"].items()}
     show("dataset", f"Data set {manifest['version']}", facts(manifest["rows"] | refunds))
     show("traits", "Traits that are pooled, cut or left out", [{"trait": note} for note in manifest.get("traits", [])])
-    show(
-        "dataset-warnings", "Warnings about the data set", [{"warning": text} for text in manifest.get("warnings", [])]
-    )
+    warnings = [{"warning": text} for text in manifest.get("warnings", [])]
+    show("dataset-warnings", f"Warnings about the data set. {WARNED}", warnings)
     show("dataset-accepted", "Checks that a person accepted", manifest.get("accepted", []))
     return manifest

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from models.datasets.acceptance import WARNED
 from serving.console import line, table
 
 _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "events before"}
@@ -23,7 +24,10 @@ def dataset(manifest: Mapping[str, Any]) -> None:
         line(f"Refunds: {refunds['matched']:,} found their purchase, {refunds['unmatched']:,} did not.")
     for note in manifest.get("traits", []):
         line(note)
-    for warning in manifest.get("warnings", []):
-        line(f"! {warning}.")
     for accepted in manifest.get("accepted", []):
-        line(f"! {accepted['detail']}. Accepted by {accepted['accepted_by']}: {accepted['reason']}")
+        line(f"Accepted by {accepted['accepted_by']}: {accepted['detail']}. The reason: {accepted['reason']}")
+    warnings = manifest.get("warnings", [])
+    for warning in warnings:
+        line(f"Warning: {warning}.", "yellow")
+    if warnings:
+        line(WARNED)

@@ -2,8 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from models.errors import TailorbirdError
+
+WARNED: Final = (
+    "Warnings stop nothing: models learn from this data set, and nothing has to be accepted. docs/datasets.md lists "
+    "the checks and how to set their limits."
+)
 
 
 class AcceptanceRefusedError(TailorbirdError):
