@@ -19,10 +19,7 @@ def checked(found: Mapping[str, Any]) -> None:
     for note in found["notes"]:
         line(note)
     line()
-    if found["accepted"]:
-        line("An ingest would accept these rows. Next:", "bold")
-    else:
-        line("An ingest would refuse the files named above. Correct the mapping or the files, then:", "bold")
+    line(found["verdict"], "bold")
     line(f"  {found['next']}", wrap=False)
 
 

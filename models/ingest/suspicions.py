@@ -217,16 +217,6 @@ def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[
         yield Suspicion("many_duplicates", f"{duplicates:,} of {events:,} rows repeat another. {made}")
 
 
-def nobody_agreed(consent: str, refused: str | None) -> Iterable[Suspicion]:
-    """Yield that every row is dropped for want of consent, and why the file would be `refused` with consent."""
-    says = (
-        f"No row would come in: the mapping asks for consent ({consent}), and nobody in these files gives it. Name "
-        "the column of consent, or declare how it was given. Examples and broken rules show the rows with consent."
-    )
-    says += f" With consent an ingest would refuse the file: {refused}." if refused else ""
-    yield Suspicion("nobody_agreed", says, 'consent = "given"\nconsent_note = "clause 4 of our terms"')
-
-
 def _share(flags: Any) -> float:
     """Return how many of the flags are true, as a share of all."""
     return float(pc.mean(pc.cast(flags, pa.int8())).as_py() or 0.0) if len(flags) else 0.0

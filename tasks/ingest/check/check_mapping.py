@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from expectations import limits
 from models.errors import TailorbirdError
+from models.ingest import missing_consent
 from models.shapes.segment_mapping import SegmentMapping
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
@@ -43,6 +44,7 @@ def check_mapping(
                 known.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in found)
     _drop_used_elsewhere(found)
     accepted = bool(found) and not any(one.refused for one in found)
+    verdict, following = _next(name, paths, overrides or {}, accepted, found)
     return {
         "mapping": name,
         "source": mapping.name,
@@ -50,7 +52,8 @@ def check_mapping(
         "tables": [one.as_dict() for one in found],
         "files": {part: len(files) for part, files in parts.items()},
         "notes": _notes(parts, known),
-        "next": _next(name, paths, overrides or {}, accepted, found),
+        "verdict": verdict,
+        "next": following,
     }
 
 
@@ -96,15 +99,32 @@ def _notes(parts: dict[str, list[str]], known: Known) -> list[str]:
 
 def _next(
     name: str, paths: Sequence[str], overrides: dict[str, str], accepted: bool, found: Sequence[TableFindings]
-) -> str:
-    """Return the command that comes next."""
+) -> tuple[str, str]:
+    """Return what an ingest would do, and the command that comes next."""
     flags = [word for key, value in overrides.items() if key in _FLAGS for word in (_FLAGS[key], value)]
     files = shlex.join([name, *paths, *flags])
     if not accepted:
-        return f"tailorbird check {files}"
-    if any(one.id == "nobody_agreed" for table in found for one in table.suspicions):
-        return f'tailorbird ingest {files} --consent given --consent-note "…"'
-    return f"tailorbird ingest {files}"
+        refused = "An ingest would refuse the files named above. Correct the mapping or the files, then:"
+        return refused, f"tailorbird check {files}"
+    ingest = f"tailorbird ingest {files}"
+    match _want_of_consent(found):
+        case missing_consent.UNDECLARED:
+            declared = f'{ingest} --consent given --consent-note "…"'
+            return "No event would come in as the mapping stands. Only if every user agreed, next:", declared
+        case missing_consent.ELSEWHERE:
+            return "An ingest would accept these rows of users whose stored answer allows it. Next:", ingest
+        case missing_consent.NO_AGREEMENT:
+            return "No event would come in. If users did agree, correct the mapping, then:", f"tailorbird check {files}"
+    return "An ingest would accept these rows. Next:", ingest
+
+
+def _want_of_consent(found: Sequence[TableFindings]) -> str | None:
+    """Return why not one event comes in, or None if some do."""
+    events = [table for table in found if table.part not in ("items", "users")]
+    if any(table.counts.get("accepted") for table in events):
+        return None
+    reasons = {one.id for table in events for one in table.suspicions}
+    return next((reason for reason in missing_consent.REASONS if reason in reasons), None)
 
 
 _FLAGS: Final = {"consent": "--consent", "consent_note": "--consent-note", "from": "--from", "to": "--to"}

@@ -10,7 +10,7 @@ import pyarrow as pa
 from expectations import limits
 from expectations.rules import RowRule, broken_shares
 from models import columns
-from models.ingest import suspicions
+from models.ingest.missing_consent import missing_consent
 from models.ingest.rule_advice import MEANINGS, advice
 from models.ingest.suspicions import Suspicion
 from models.shapes.limits import Bounds
@@ -85,10 +85,12 @@ def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locat
     bad = len(done.quarantined) + (0 if part.unreadable is None else len(part.unreadable))
     counted = {"read": part.read, "routed": done.counts["routed"] + part.routed, "quarantined": bad}
     found.counts = done.counts | counted
-    if len(part.events) and looked.suppressed.all():
+    if len(part.events) and looked.suppressed.all() and intake.mapping.consent != "given":
         looked = replace(looked, suppressed=np.zeros_like(looked.suppressed))
         refused, done = _verdict(found, intake, part, looked)
-        found.suspicions += suspicions.nobody_agreed(intake.mapping.consent, refused)
+        answers = len(intake.agreed), len(intake.refused)
+        own = part.events[columns.CONSENT].null_count < len(part.events)
+        found.suspicions += missing_consent(intake.mapping, *answers, own, refused)
     found.broken = broken_rules(done.quarantined, looked.sample(part.read), intake.rules, locate)
     return done
 

@@ -226,6 +226,47 @@ def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path
     assert "--consent given --consent-note" in found["next"]
 
 
+ASKING = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
+    '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
+)
+
+
+def asked(folder: Path, *answers: str, files: Sequence[str] = ("orders.csv", "users.csv")) -> Any:
+    mapping = shop(folder, map(order, range(90)), ASKING)
+    (folder / "users.csv").write_text("\n".join(["id,plan,agreed", *answers]) + "\n")
+    return check_mapping(mapping, [str(folder / name) for name in files])
+
+
+def test_orders_without_the_file_of_answers_never_lead_to_a_declaration(tmp_path: Path) -> None:
+    found = asked(tmp_path, "c0,gold,no", files=["orders.csv"])
+
+    [guess] = of(found, "events")["suspicions"]
+    assert "Consent is in the column 'agreed' of the customer file (users.csv)" in guess["says"]
+    assert guess["write"] == ""
+    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path / 'orders.csv'}"
+    assert "stored answer" in found["verdict"]
+
+
+@pytest.mark.parametrize("answers", [[f"c{n},gold,no" for n in range(9)], ["other,gold,yes"]])
+def test_users_who_did_not_agree_are_never_declared_to_have_agreed(tmp_path: Path, answers: list[str]) -> None:
+    found = asked(tmp_path, *answers)
+
+    assert "users_did_not_agree" in guesses(found)
+    assert found["verdict"].startswith("No event would come in.")
+    assert found["next"].startswith("tailorbird check ")
+    assert "given" not in found["next"]
+
+
+def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> None:
+    mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-out"')
+    mapping = mapping.replace("[events]", '[events]\nconsent = "note"')
+
+    found = checked(tmp_path, (order(n, note="no") for n in range(90)), mapping)
+
+    assert "users_did_not_agree" in guesses(found)
+    assert "given" not in found["next"]
+
+
 def test_what_would_refuse_the_file_is_told_before_anybody_agreed(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
