@@ -34,8 +34,8 @@ def features(
     """Build the data set that models learn from: features at three moments, named by the version of its events.
 
     Args:
-        as_of: The first day that is left out; by default it ends right after the newest event, or by days at the
-            midnight (UTC) before it.
+        as_of: The first day that is left out; it begins at midnight UTC. By default the data set ends right after the
+            newest purchase or refund, or by days at the midnight before it.
         validation_days: Days before the test days on which searches are measured.
         test_days: The last days, on which models are compared and which no search sees.
         validation_from: Instead of days: the day on which validation begins.

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from math import nan
 from typing import Final
 
@@ -13,6 +12,7 @@ from models.evaluation.bootstrap import Estimate
 from models.evaluation.comparison import Line, told
 from models.evaluation.summary import HIGH, LOW, NEW
 from models.gate.check import Gate
+from models.numerics.time import moment
 from models.weaknesses import weaknesses
 
 LONGEST: Final = 5000
@@ -45,12 +45,10 @@ class Material:
     @property
     def sentence(self) -> str:
         """All of it."""
-        days = tuple(datetime.fromtimestamp(at, UTC).date().isoformat() for at in (self.began, self.as_of - 1))
-        test = datetime.fromtimestamp(self.test_from, UTC).date().isoformat()
         return (
-            f"Learned from what {self.users:,} people bought of {self.items:,} items from {days[0]} to {days[1]} (data "
-            f"set {self.dataset_version}); measured on what {self.measured:,} of them bought from {test} on, by a twin "
-            "that had not seen it."
+            f"Learned from what {self.users:,} people bought of {self.items:,} items from {moment(self.began)} UTC to "
+            f"{moment(self.as_of)} UTC (data set {self.dataset_version}); measured on what {self.measured:,} of "
+            f"them bought from {moment(self.test_from)} UTC on, by a twin that had not seen it."
         ) + self._refunds
 
     @property

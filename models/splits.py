@@ -58,8 +58,8 @@ class SplitConfig:
     test_from: date | None = None
     """By `dates`."""
     as_of: date | None = None
-    """The day before which everything ends. By `share` the default is right after the newest event, by `days` the
-    midnight before it; by `dates` it must be given."""
+    """The first day that is left out; it begins at midnight UTC. By `share` the default is right after the newest
+    purchase or refund, by `days` the midnight before it; by `dates` it must be given."""
     min_history_days: float = 0.0
     """Least time between the first event and the first cut."""
 

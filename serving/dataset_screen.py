@@ -1,10 +1,10 @@
 """Shows a data set in the terminal: its moments, its rows, and remarks on what it leaves out."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from models.datasets.acceptance import WARNED
+from models.numerics.time import moment
 from serving.console import line, table
 
 _MOMENTS: Final = {"validation_from": "validation from", "test_from": "test from", "as_of": "events before"}
@@ -15,8 +15,8 @@ def dataset(manifest: Mapping[str, Any]) -> None:
     if "rows" not in manifest:
         line(", ".join(f"{name}: {value}" for name, value in manifest.items() if value is not None))
         return
-    moments = {title: datetime.fromtimestamp(manifest[name], UTC).date() for name, title in _MOMENTS.items()}
-    line(", ".join([f"Data set {manifest['version']}", *(f"{title} {day}" for title, day in moments.items())]))
+    moments = (f"{title} {moment(manifest[name])} UTC" for name, title in _MOMENTS.items())
+    line(", ".join([f"Data set {manifest['version']}", *moments]))
     rows = [{"table": name, "rows": f"{count:,}"} for name, count in manifest["rows"].items()]
     table("Rows", rows, {"table": "table", "rows": "rows"})
     refunds = manifest.get("refunds", {"matched": 0, "unmatched": 0})

@@ -80,7 +80,11 @@ Version = Annotated[str | None, typer.Option("--dataset", help="A data set's nam
 def features(
     as_of: Annotated[
         date | None,
-        typer.Option(parser=_day, help="The first day that is left out, as 2017-12-31; events before it count."),
+        typer.Option(
+            parser=_day,
+            help="The first day that is left out, such as 2017-12-31; it begins at midnight UTC. By default the data "
+            "set ends right after the newest purchase or refund.",
+        ),
     ] = None,
     validation_days: Annotated[int | None, _days("Days before the test days.")] = None,
     test_days: Annotated[int | None, _days("The last days.")] = None,
@@ -211,7 +215,9 @@ def audit(
     days: Annotated[float, _days("How far back to look.", 0.01)] = 28,
     as_of: Annotated[
         date | None,
-        typer.Option(parser=_day, help="The first day that is left out; by default it ends with the newest event."),
+        typer.Option(
+            parser=_day, help="The first day that is left out (UTC); by default it ends with the newest event."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

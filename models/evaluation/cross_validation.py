@@ -1,7 +1,6 @@
 """Models on several stretches of time, each learned from what came before it: how far do their figures move?"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from models.evaluation.metrics import METRIC
 from models.evaluation.summary import LOW, NEW, by_part
 from models.features.rows import DAY
 from models.most_popular import popularity
+from models.numerics.time import moment
 from models.recommender import Recommender
 from models.splits import Fold, SplitError, rolling_origin
 from models.training_data import TrainingData
@@ -70,14 +70,10 @@ def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dic
 
 
 def folds_title(models: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """How many folds, and the days from the first to the last."""
+    """Return how many folds there are, and from when to when they measure."""
     folds = next(iter(models.values()))
-    first, last = (datetime.fromtimestamp(at, UTC).date() for at in _ends(folds))
-    return f"Mean ± sd over {len(folds)} folds, {first} to {last}, each learned from all before it"
-
-
-def _ends(folds: Sequence[Mapping[str, float]]) -> tuple[float, float]:
-    return folds[0]["measured_from"], folds[-1]["measured_until"] - 1
+    first, end = moment(folds[0]["measured_from"]), moment(folds[-1]["measured_until"])
+    return f"Mean ± sd over {len(folds)} folds, {first} UTC to {end} UTC, each learned from all before it"
 
 
 def _differences(

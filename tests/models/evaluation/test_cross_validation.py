@@ -76,4 +76,6 @@ def test_gains_are_taken_fold_by_fold() -> None:
     *_, last = folds_table({"als": POPULAR, "most_popular": BETTER, "own_frequency": POPULAR})
     assert last["NDCG@10, gain"] == "-0.1250 ± 0.0500"  # over the best above, not the last
     assert sum(max(len(name), len(cell)) + 3 for name, cell in second.items()) <= 110
-    assert folds_title({"als": BETTER}).startswith("Mean ± sd over 4 folds, 1970-01-01 to 1970-01-28")
+    assert folds_title({"als": BETTER}).startswith(
+        "Mean ± sd over 4 folds, 1970-01-01 00:00 UTC to 1970-01-29 00:00 UTC"
+    )
