@@ -9,6 +9,7 @@ READY := .venv/.ready
 .PHONY: help setup demo test lint up down faults bench lock env clean
 
 help:
+	@echo "make setup   write .venv; demo, up, test, lint, faults and bench do so by themselves"
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"

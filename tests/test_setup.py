@@ -1,10 +1,12 @@
 """infra/setup.sh looks before it starts: what is missing is named, and nothing is left half done."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
-SCRIPT = Path(__file__).parent.parent / "infra" / "setup.sh"
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "infra" / "setup.sh"
 TOO_NEW = "#!/bin/sh\nexit 1\n"
 # Answers like a Python that is supported; asked for its facts (on standard input) it prints `facts`.
 SUPPORTED = '#!/bin/sh\n[ "$1" != - ] || echo "{facts}"\n'
@@ -65,3 +67,18 @@ def test_where_lightfm_is_compiled_missing_headers_are_named(tmp_path: Path) -> 
     refused = check(tmp_path, python3=SUPPORTED.format(facts="0 0 gcc"), gcc=TOO_NEW)
     assert refused.returncode == 1
     assert "Python.h" in refused.stderr
+
+
+def test_every_make_command_of_the_pages_exists() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    named = {name for page in pages for name in re.findall(r"(?:^|`)make ([a-z]+)", page.read_text(), re.MULTILINE)}
+    targets = {
+        name for line in re.findall(r"^([a-z ]+):", (ROOT / "Makefile").read_text(), re.M) for name in line.split()
+    }
+    assert "setup" in named
+    assert named <= targets
+
+
+def test_the_page_sets_up_before_it_activates() -> None:
+    own_data = (ROOT / "README.md").read_text().split("## Your own data")[1]
+    assert own_data.index("make setup") < own_data.index(". .venv/bin/activate")
