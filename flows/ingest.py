@@ -9,6 +9,7 @@ from models.shapes.source_mapping import Consent
 from tasks.find_suspects import find_suspects
 from tasks.ingest.ingest_event_files import ingest_event_files
 from tasks.ingest.lake_files import advise_compaction
+from tasks.ingest.settle import settle_idle
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
@@ -72,6 +73,7 @@ def ingest(
         refused |= taken["refused"]
     lines = [*ledger, *({"file": file, "status": "refused", "detail": why} for file, why in refused.items())]
     show("ledger", "What became of every row", lines, LEDGER)
+    settle_idle()
     advise_compaction()
     refuse(refused, len(ledger))
     return find_suspects(mapping, ledger, overrides)

@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 
-from infra.ledger_schema import UNDONE
+from infra.ledger_schema import COMMITTED
 from infra.schema import LEDGER, ingest_batches, promotions, recommendation_batches, reviews
 from serving.list_counts import users_with_consent
 
@@ -42,7 +42,7 @@ def _placements(connection: Connection) -> list[dict[str, Any]]:
 
 def _ledger(connection: Connection) -> dict[str, int]:
     sums = (func.coalesce(func.sum(ingest_batches.c[name]), 0).label(name) for name in LEDGER)
-    row = connection.execute(select(*sums).where(ingest_batches.c.status != UNDONE)).mappings().one()
+    row = connection.execute(select(*sums).where(ingest_batches.c.status == COMMITTED)).mappings().one()
     return {name: int(row[name]) for name in LEDGER}
 
 

@@ -31,6 +31,7 @@ _DECIDED: Final = """
     UPDATE ingest_batches SET late_before = moment
     FROM unnest(CAST(:names AS text[]), CAST(:moments AS timestamptz[])) AS decided (name, moment)
     WHERE batch_id = name"""
+_NO_COUNTS: Final[dict[str, Any]] = dict.fromkeys((*LEDGER, "late"), 0) | {"quality": None}
 _LOCKS: Final = "SELECT name, {function}(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS name"
 
 
@@ -104,11 +105,14 @@ def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
     """Enter batches as pending that are new, were refused or undone; returns the status of each."""
     entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
     again = ingest_batches.c.status.in_((REFUSED, UNDONE))
-    reopened: dict[str, Any] = {"status": PENDING, "detail": None, "late_before": None}
+    reopened: dict[str, Any] = {"status": PENDING, "detail": None, "late_before": None} | _NO_COUNTS
     reopened |= {"request": entered.excluded.request, "started_at": func.now(), "finished_at": None}
     connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=again))
-    found = statuses(connection, [batch.batch_id for batch in batches])
-    return [found[batch.batch_id] for batch in batches]
+    names = [batch.batch_id for batch in batches]
+    resumed = (ingest_batches.c.batch_id.in_(names), ingest_batches.c.status == PENDING)
+    connection.execute(update(ingest_batches).where(*resumed).values(detail=None))
+    found = statuses(connection, names)
+    return [found[name] for name in names]
 
 
 def statuses(connection: Connection, batch_ids: Sequence[str]) -> dict[str, str]:
@@ -158,6 +162,14 @@ def unfinished(connection: Connection, batch_id: str) -> list[str]:
     others = (ingest_batches.c.status == PENDING, ingest_batches.c.batch_id != batch_id)
     begun = select(ingest_batches.c.batch_id).join(ingest_chunks).where(*others).distinct()
     return list(connection.execute(begun).scalars())
+
+
+def interrupted(connection: Connection, batch_id: str) -> list[str]:
+    """Return other pending batches that no run works on; none begins one of them before this transaction ends."""
+    others = (ingest_batches.c.status == PENDING, ingest_batches.c.batch_id != batch_id)
+    names = list(connection.execute(select(ingest_batches.c.batch_id).where(*others)).scalars())
+    locked = connection.execute(text(_LOCKS.format(function="pg_try_advisory_xact_lock")), {"names": names}).all()
+    return [name for name, taken in locked if taken]
 
 
 def undoing(connection: Connection) -> list[str]:

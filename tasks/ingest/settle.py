@@ -1,9 +1,29 @@
 """Settles what was cut short before a batch changes the lake: ingests that were killed, and undos."""
 
-from infra.installation import Installation
+from contextlib import suppress
+from typing import Final
+
+from infra.installation import Installation, current
+from infra.trust import KeyRotatingError
 from tasks import ledger
 from tasks.ingest import undo_events
 from tasks.intake import forget
+
+_CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again."
+
+
+def settle_idle() -> None:
+    """Settle what was cut short, unless another run is at the lake's events: that one does it when it begins.
+
+    Call it after an ingest: one that changes nothing, or no events, has settled nothing before.
+    """
+    here = current()
+    with here.engine.connect() as connection:
+        due = ledger.interrupted(connection, "") or ledger.undoing(connection)
+        connection.rollback()  # and with it the locks
+    if due:
+        with suppress(ledger.BatchBusyError, KeyRotatingError), ledger.hold(here.engine, "the lake's events"):
+            settle(here)
 
 
 def settle(here: Installation, batch_id: str = "") -> None:
@@ -24,5 +44,11 @@ def settle(here: Installation, batch_id: str = "") -> None:
         for other in others:
             forget(connection, other)
             ledger.forget_chunks(connection, other)
+    with here.engine.begin() as connection:
+        for other in ledger.interrupted(connection, batch_id):
+            if undone := undo_events.latest_undo(connection, other):
+                ledger.set_status(connection, other, ledger.UNDONE, undo_events.detail_of(undone))
+            else:
+                ledger.set_status(connection, other, ledger.PENDING, _CUT_SHORT)
     for other in undoing:
         undo_events.finish(here, other)

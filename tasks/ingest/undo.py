@@ -77,16 +77,8 @@ def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[st
         if status == ledger.UNDOING:
             undo_events.finish(here, batch_id)
     with here.engine.connect() as connection:
-        detail = dict(
-            connection.execute(
-                select(audit_log.c.detail)
-                .where(audit_log.c.subject == batch_id, audit_log.c.action == undo_events.UNDO)
-                .order_by(audit_log.c.entry_id.desc())
-                .limit(1)
-            ).scalar_one()
-        )
-        detail.pop("moved")
-        return _line(connection, batch_id) | detail
+        detail = undo_events.latest_undo(connection, batch_id)["detail"]
+        return _line(connection, batch_id) | {name: found for name, found in detail.items() if name != "moved"}
 
 
 def _removed(

@@ -85,15 +85,26 @@ def repeated_elsewhere(here: Installation, connection: Connection, batch_id: str
     return moved
 
 
+def latest_undo(connection: Connection, batch_id: str) -> Any:
+    """Return the record of the last undo of a batch; None if it never was undone."""
+    mine = (audit_log.c.action == UNDO, audit_log.c.subject == batch_id)
+    log = select(audit_log).where(*mine).order_by(audit_log.c.entry_id.desc()).limit(1)
+    return connection.execute(log).mappings().first()
+
+
+def detail_of(undo: Any) -> str:
+    """Return the remark of the ledger on an undone batch."""
+    return f"Undone by {undo['actor']}: {undo['reason']}. The same file can be ingested again."
+
+
 def finish(here: Installation, batch_id: str) -> None:
     """Remove the events of a batch that counts no more, and close its line in the ledger.
 
     Call it under the lock of the lake's events. Stopped at any moment, it goes on where it stopped.
     """
     with here.engine.connect() as connection:
-        mine = (audit_log.c.action == UNDO, audit_log.c.subject == batch_id)
-        log = select(audit_log).where(*mine).order_by(audit_log.c.entry_id.desc()).limit(1)
-        entry = connection.execute(log).mappings().one()
+        entry = latest_undo(connection, batch_id)
+        assert entry is not None
         moved = repeated_elsewhere(here, connection, batch_id, {batch_id})
         sources = dict(connection.execute(select(ingest_batches.c.batch_id, ingest_batches.c.source)).all())
     for number, holder in enumerate(sorted(entry["detail"]["moved"])):
@@ -135,8 +146,7 @@ def _close(connection: Connection, batch_id: str, entry: Any) -> None:
         ledger.close_batch(connection, other, None)
     ledger.forget_chunks(connection, batch_id)
     connection.execute(text(_REOPENED), {"batch_id": batch_id})
-    detail = f"Undone by {entry['actor']}: {entry['reason']}. The same file can be ingested again."
-    ledger.set_status(connection, batch_id, ledger.UNDONE, detail)
+    ledger.set_status(connection, batch_id, ledger.UNDONE, detail_of(entry))
 
 
 def _repeating(connection: Connection, gone: Collection[str]) -> list[str]:

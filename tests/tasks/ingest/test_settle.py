@@ -1,0 +1,91 @@
+"""What a killed ingest leaves counts nowhere, and the next ingest of anything settles it."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import Installation
+from serving import books
+from serving.status import status
+from tasks.ingest.settle import settle_idle
+from tests.tasks.ingest.test_undo import everything, undo
+from tests.tasks.test_segment_updates import ingest, viewed
+
+_DYING = """
+import os, signal, sys
+from importlib import import_module
+
+owner = import_module(sys.argv[1])
+setattr(owner, sys.argv[2], lambda *values, **named: os.kill(os.getpid(), signal.SIGKILL))
+from tasks.ingest_segment import ingest_segment
+ingest_segment.fn("segment", sys.argv[3])
+"""
+_POINTS = [("tasks.ingest_batch", "open_intake"), ("tasks.ingest_batch", "close")]
+"""Before its first chunk, and after its last."""
+
+
+def kill(module: str, name: str, file: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", _DYING, module, name, str(file)], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+
+
+def line_of(here: Installation, batch: str) -> dict[str, Any]:
+    return next(line for line in books.ledger(here.engine) if line["batch_id"] == batch)
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_undone_again(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    alone, counted = everything(installation), status(installation.engine)["ledger"]
+    wrong = ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["batch_id"]
+    undo(wrong)
+    kill(module, name, tmp_path / "1.jsonl")
+
+    assert line_of(installation, wrong)["status"] == "pending"
+    assert line_of(installation, wrong)["read"] == 0
+    assert status(installation.engine)["ledger"] == counted
+
+    assert ingest(tmp_path, viewed(1, True, "bob"), number=2)["status"] == "unchanged"
+    settle_idle()
+    settled = line_of(installation, wrong)
+    assert (settled["status"], settled["read"]) == ("undone", 0)
+    assert settled["detail"] == "Undone by ann: a test. The same file can be ingested again."
+    left = everything(installation)
+    assert [left[name] for name in ("lake", "ledger", "items")] == [alone[name] for name in ("lake", "ledger", "items")]
+    assert ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["accepted"] == 2
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    before = everything(installation)
+    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
+    kill(module, name, tmp_path / "1.jsonl")
+    settle_idle()
+    [pending] = [line for line in books.ledger(installation.engine) if line["status"] == "pending"]
+    assert "nothing of it counts. Ingest the same file again" in pending["detail"]
+    assert everything(installation) == before
+    again = ingest(tmp_path, viewed(1), number=1)
+    assert again["batch_id"] == pending["batch_id"]
+    assert (again["accepted"], line_of(installation, again["batch_id"])["detail"]) == (1, None)
+
+
+def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installation, tmp_path: Path) -> None:
+    from tasks import ledger
+
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    undo(batch)
+    kill(*_POINTS[0], tmp_path / "1.jsonl")
+    with ledger.hold(installation.engine, batch):
+        settle_idle()
+        assert line_of(installation, batch)["status"] == "pending"
+    settle_idle()
+    assert line_of(installation, batch)["status"] == "undone"
