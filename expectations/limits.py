@@ -73,3 +73,17 @@ def limited(dataset: Dataset, rules: Iterable[RowRule], limits: Limits) -> tuple
         replace(rule, mostly=min(1.0, max(0.0, 1.0 - highest[rule.id]))) if rule.id in highest else rule
         for rule in rules
     )
+
+
+def stated(allowed: Bounds) -> str:
+    """Return what bounds allow, in words; empty if both sides are open."""
+    low, high = allowed
+    if low is not None and high is not None:
+        return f"{low:g} to {high:g}"
+    return f"at least {low:g}" if low is not None else f"at most {high:g}" if high is not None else ""
+
+
+def setting(dataset: str, name: str) -> str:
+    """Return the key of a mapping that sets the limit of a figure; empty if none does."""
+    known = next((one for one in DATASETS if one == dataset), None)
+    return f"`limits.{known}.{name}`" if known and name in figures(known) else ""

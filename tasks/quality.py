@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from expectations import limits
 from expectations.contract import profile_suite
 from expectations.great_expectations_library import great_expectations
 from expectations.rules import RowRule, flags, row_suite
@@ -30,6 +31,7 @@ PROFILE = " batch"
 _RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 0}
 """Counts alone: a value that broke a rule may be the id of a user in the wrong column."""
 SHOWN_ROWS = 3
+_NAMED_RULES = 8
 _LOGGERS = ("great_expectations", "great_expectations.data_context.types.base")
 """Their import sets a level, so ours is set after it."""
 
@@ -66,6 +68,7 @@ def judge(
         if finding["suite"].endswith(PROFILE):
             finding["value"] = figures.get(finding["rule_id"])
         finding["warns"] = finding["rule_id"] in promises.optional
+    _add_limits(findings, dataset, promises)
     meanings = {rule.id: rule.meaning for rule in promises.rules}
     data_docs.publish(data_docs.Judgement(batch_id, dataset, findings, meanings, figures, results))
     return findings
@@ -101,11 +104,16 @@ def refusal(
     failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if _refuses(finding)]
     if not failed:
         return None
-    most = sorted(quarantined.items(), key=lambda rule: -rule[1])[:3]
-    broken = f" Rows broke {', '.join(f'{rule} ({count:,})' for rule, count in most)}." if most else ""
+    most = sorted(quarantined.items(), key=lambda rule: -rule[1])
+    named = [f"{rule} ({count:,})" for rule, count in most[:_NAMED_RULES]]
+    named += [f"{len(most) - _NAMED_RULES} other rules"] if len(most) > _NAMED_RULES else []
+    broken = f" Rows broke {', '.join(named)}." if named else ""
     broken += f" {advice(most[0][0])}" if most else ""
     broken += "".join(f" {one.sentence}" for one in unread)
-    return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}"
+    refusing = [finding for finding in findings if _refuses(finding) and finding["broken"] is not None]
+    settings = [finding["setting"] for finding in refusing if finding.get("setting")]
+    more = f" To allow it, set {', '.join(settings)} in the mapping." if settings else ""
+    return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}{more}"
 
 
 def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT) -> list[Any]:
@@ -124,6 +132,15 @@ def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, A
         batch = definition.get_batch(batch_parameters={"dataframe": frame})
         results.append(batch.validate(suite, result_format=dict(result_format)))
     return results
+
+
+def _add_limits(findings: Findings, dataset: str, promises: Promises) -> None:
+    """Add to each finding what is allowed, and the key of a mapping that sets it, if one does."""
+    rules = {rule.id: f"at most {100 * (1 - rule.mostly):.3g}%" for rule in promises.rules}
+    for finding in findings:
+        name, whole = finding["rule_id"], finding["suite"].endswith(PROFILE)
+        finding["allowed"] = limits.stated(promises.bounds[name]) if whole else rules[name]
+        finding["setting"] = limits.setting(dataset, name)
 
 
 def _locate(findings: Findings, sample: pa.Table, rules: Sequence[RowRule]) -> None:
@@ -157,8 +174,9 @@ def _refuses(finding: dict[str, Any]) -> bool:
 def _reason(finding: dict[str, Any]) -> str:
     if finding["broken"] is None:
         return "it could not be evaluated"
+    allowed = f", {finding['allowed']} is allowed" if finding.get("allowed") else ""
     if finding["value"] is not None:
-        return f"it is {finding['value']}"
+        return f"it is {finding['value']:.4g}{allowed}"
     several = "s" if len(finding["rows"]) > 1 else ""
     rows = f"; row{several} {', '.join(map(str, finding['rows']))}" if finding["rows"] else ""
-    return f"{finding['broken']} of {finding['of']}{rows}"
+    return f"{finding['broken']} of {finding['of']}{allowed}{rows}"

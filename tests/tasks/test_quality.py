@@ -31,7 +31,10 @@ def test_rows_and_figures_are_judged_together(installation: Installation) -> Non
         ("events batch", "quarantined_share", 1, 1),
         ("events batch", "null_item_id", 0, 1),
     ]
-    assert refusal(findings) == "Its data break what the suite expects: quarantined_share (it is 0.25)."
+    assert refusal(findings) == (
+        "Its data break what the suite expects: quarantined_share (it is 0.25, at most 0.2 is allowed). "
+        "To allow it, set `limits.events.quarantined_share` in the mapping."
+    )
     assert address(installation.settings.var, installation.endpoints, "b1") is not None
 
 
@@ -50,7 +53,10 @@ def test_a_sample_without_rows_breaks_nothing_and_one_of_nulls_what_it_should() 
     nulls = pa.table({"item_id": pa.nulls(3, pa.string()), "quantity": pa.nulls(3, pa.float64())})
     findings = judge("b1", "events", PROMISES, nulls, figures)
     assert broken(findings) == {"item_id_missing"}
-    assert refusal(findings) == "Its data break what the suite expects: item_id_missing (3 of 3)."
+    assert refusal(findings) == (
+        "Its data break what the suite expects: item_id_missing (3 of 3, at most 10% is allowed). "
+        "To allow it, set `limits.events.item_id_missing` in the mapping."
+    )
 
 
 @pytest.mark.usefixtures("installation")
@@ -68,7 +74,8 @@ def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installatio
     findings = judge("b1", "events", promises, rows, {})
     assert findings[0]["rows"] == [106, 107, 108]
     assert refusal(findings) == (
-        "Its data break what the suite expects: event_type_unknown (5 of 10; rows 106, 107, 108)."
+        "Its data break what the suite expects: event_type_unknown (5 of 10, at most 10% is allowed; "
+        "rows 106, 107, 108). To allow it, set `limits.events.event_type_unknown` in the mapping."
     )
     page = (place(installation.settings.var) / "b1" / PAGE).read_text()
     assert "106, 107, 108" in page
@@ -85,7 +92,8 @@ def test_a_rule_that_cannot_be_evaluated_shows_no_value(installation: Installati
 
 def test_a_refusal_names_the_rules_that_most_rows_of_the_batch_broke(installation: Installation) -> None:  # noqa: ARG001
     findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.5})
-    reason = refusal(findings, {"rating": 1, "id_conflict": 2000, "unreadable": 5, "robot": 3})
+    reason = refusal(findings, {"rating": 1, "id_conflict": 2000, "unreadable": 5, "robot": 3, "user_id_too_long": 1})
     assert reason is not None
-    assert f"Rows broke id_conflict (2,000), unreadable (5), robot (3). {advice('id_conflict')}" in reason
+    rules = "id_conflict (2,000), unreadable (5), robot (3), rating (1), user_id_too_long (1)"
+    assert f"Rows broke {rules}. {advice('id_conflict')}" in reason
     assert "tailorbird ledger undo" in reason

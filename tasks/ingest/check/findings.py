@@ -57,22 +57,24 @@ def refusal(
     bounds: Mapping[str, Bounds],
     figures: Mapping[str, float | None],
     whole: bool,
+    dataset: str,
 ) -> str | None:
-    """Return why a batch of such rows would be refused, or None."""
-    faults = [
-        f"{rule.id} is true of {shares[rule.id]:.0%} of the rows, and at most {1 - rule.mostly:.0%} may break it"
+    """Return why a batch of such rows would be refused, with the settings that allow it, or None."""
+    faults = {
+        rule.id: f"{rule.id} is true of {shares[rule.id]:.0%} of the rows, and at most {1 - rule.mostly:.0%} may "
+        "break it"
         for rule in rules
         if shares[rule.id] > 1 - rule.mostly
-    ]
+    }
     for name, (low, high) in bounds.items():
         value = figures.get(name)
         if value is None or (not whole and name in _WHOLE_FILE):
             continue
-        if low is not None and value < low:
-            faults.append(f"{name} is {value:.4g}, and at least {low:g} is expected")
-        if high is not None and value > high:
-            faults.append(f"{name} is {value:.4g}, and at most {high:g} is expected")
-    return "; ".join(faults) or None
+        if (low is not None and value < low) or (high is not None and value > high):
+            faults.setdefault(name, f"{name} is {value:.4g}, and {limits.stated((low, high))} is expected")
+    settings = [found for name in faults if (found := limits.setting(dataset, name))]
+    allow = f". To allow it, set {', '.join(settings)} in the mapping" if settings else ""
+    return f"{'; '.join(faults.values())}{allow}" if faults else None
 
 
 def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> sift.Sifted:
@@ -108,6 +110,7 @@ def _verdict(found: TableFindings, intake: Intake, part: Part, looked: Looked) -
         limits.bounds("events", intake.mapping.limits),
         profile.figures([figures | profile.time_span(done.accepted)], intake.now),
         found.whole_file,
+        "events",
     )
     return refused, done
 

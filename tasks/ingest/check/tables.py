@@ -111,6 +111,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
         limits.bounds(dataset, mapping.limits),
         profile.figures([figures], known.now),
         found.whole_file,
+        dataset,
     )
     found.broken = findings.broken_rules(done.quarantined, read.rows, rules, raw.locate)
     found.suspicions += suspicions.unreadable_cells(read.unread)
