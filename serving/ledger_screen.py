@@ -21,6 +21,7 @@ _REMOVED: Final = {
     "quarantined_removed": "rows in quarantine go",
     "refusals_kept": "refusals of consent stay",
 }
+_CONTENT: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
 _SAME_TABLE: Final = "Probably they break the same rules in their file, as the mapping reads it now."
 _SAME_EVENTS: Final = (
     "Probably they break the same rules under the mapping as it is now. A replay does not read the file: "
@@ -60,15 +61,20 @@ def undone(found: Row) -> None:
     """Print what an undo has removed, and what comes next."""
     _removed(found, "is undone")
     _made(found)
+    again = "The same file can be ingested again: tailorbird ingest SOURCE PATH"
+    if not any(row[name] for row in found["batches"] for name in _CONTENT):
+        line(f"No event, item or user changed, so nothing has to be made again. {again}")
+        return
     for command in found["next"]:
         line(f"The next command is: {command}" if command == found["next"][0] else f"Then: {command}")
     if not found["next"]:
-        line("Nothing was made from it. The same file can be ingested again: tailorbird ingest SOURCE PATH")
+        line(f"Nothing was made from it. {again}")
 
 
 def _removed(found: Row, what: str) -> None:
     for row in found["batches"]:
-        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}) {what}:", "bold")
+        end = ":" if any(row[name] for name in _REMOVED) else "; there is nothing to remove."
+        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}) {what}{end}", "bold")
         for name, meaning in _REMOVED.items():
             if row[name]:
                 line(f"{row[name]:,} {meaning}", indent=2)

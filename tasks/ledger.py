@@ -234,18 +234,26 @@ def chunk_profiles(connection: Connection, batch_id: str) -> list[dict[str, Any]
 
 
 def close_batch(
-    connection: Connection, batch_id: str, quality: list[dict[str, Any]] | None, detail: str | None = None
+    connection: Connection,
+    batch_id: str,
+    quality: list[dict[str, Any]] | None,
+    detail: str | None = None,
+    *,
+    new: bool = True,
 ) -> Counts:
     """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events.
 
     `quality` is what its suite found; None keeps what was found before. `detail` are remarks that the ledger shows.
+    Without anything `new` in it, the batch keeps the time since when it counts.
     """
     sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
     found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
     counts = {name: int(value) for name, value in zip(LEDGER, found, strict=True)}
     late = select(func.coalesce(func.sum(ingest_chunks.c.profile["late"].as_integer()), 0))
     mine = ingest_chunks.c.batch_id == batch_id
-    done = {"status": COMMITTED, "finished_at": func.now(), "late": late.where(mine).scalar_subquery(), **counts}
+    done = {"status": COMMITTED, "late": late.where(mine).scalar_subquery(), **counts}
+    if new:
+        done |= {"finished_at": func.now()}
     if quality is not None:
         done |= {"quality": quality, "detail": detail}
     connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))

@@ -21,6 +21,14 @@ _REFERENCE: Final = ("items", "users")
 _DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
+_NEWER: Final = text("""
+    SELECT coalesce(sum(least(entry.accepted, coalesce(replayed.rows, entry.accepted))), 0)
+    FROM ingest_batches AS entry LEFT JOIN (
+        SELECT batch_id, count(*) AS rows FROM quarantine WHERE outcome = 'replayed' AND replayed_at > :built_at
+        GROUP BY batch_id
+    ) AS replayed ON replayed.batch_id = entry.batch_id AND entry.started_at < :built_at
+    WHERE entry.status = 'committed' AND entry.dataset <> ALL(:reference) AND entry.finished_at > :built_at
+""")
 _LISTS: Final = text("""
     SELECT shown.placement, batch.model_version, shown.moved_by,
         extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
@@ -41,7 +49,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
             batches=batches,
             events=events,
             dataset=version,
-            new_batches=_newer(connection, dataset.created_at) if dataset else 0,
+            new_events=_newer(connection, dataset.created_at) if dataset else 0,
             trained=int(connection.execute(_TRAINED, {"version": version}).scalar_one()),
             searched=bool(connection.execute(_SEARCHED, {"version": version}).scalar_one()),
             review=_review(connection),
@@ -75,11 +83,8 @@ def _ingested(connection: Connection) -> tuple[int, int]:
 
 
 def _newer(connection: Connection, built_at: Any) -> int:
-    """Return how many batches with events were committed since a data set was built."""
-    entry = ingest_batches.c
-    since = (entry.status == COMMITTED, entry.dataset.not_in(_REFERENCE), entry.accepted > 0)
-    count = select(func.count()).select_from(ingest_batches).where(*since, entry.finished_at > built_at)
-    return int(connection.execute(count).scalar_one())
+    """Return how many events were accepted since a data set was built, also from quarantine."""
+    return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
 
 
 def _champion(connection: Connection) -> Mapping[str, Any] | None:

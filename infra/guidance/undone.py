@@ -1,4 +1,4 @@
-"""Finds data sets that were built while a batch counted that is undone by now."""
+"""Finds data sets that were built while a batch counted that is undone by now, and whose content the undo changed."""
 
 from typing import Final
 
@@ -8,7 +8,10 @@ _BUILT: Final = text("""
     SELECT made.version, array_agg(DISTINCT entry.batch_id ORDER BY entry.batch_id)
     FROM ingest_batches AS entry
     JOIN audit_log AS log ON log.subject = entry.batch_id AND log.action = 'undo'
-    JOIN datasets AS made ON made.created_at BETWEEN entry.started_at AND log.at
+        AND NOT log.detail @> '{"events_removed": 0, "items_removed": 0, "items_changed": 0, "users_removed": 0,
+            "users_changed": 0}'
+    JOIN datasets AS made
+        ON made.created_at BETWEEN coalesce((log.detail ->> 'applied_at')::timestamptz, entry.started_at) AND log.at
     WHERE entry.status IN ('undoing', 'undone') GROUP BY made.version
 """)
 

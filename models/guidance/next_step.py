@@ -90,7 +90,7 @@ def _towards_a_review(now: Situation) -> Step | None:
     reviewed = now.review is not None and now.review.dataset == now.dataset
     if reviewed or now.dataset == now.champion_dataset:
         return None
-    if not now.trained and now.champion is not None and now.new_batches:
+    if not now.trained and now.champion is not None and now.new_events:
         return None  # a retraining builds a newer data set, and uses this one no more
     if not now.trained:
         also = "" if now.searched else "Before it, `tailorbird search` may find better settings."
@@ -110,7 +110,7 @@ def _after_a_review(now: Situation) -> Step | None:
         return _undecided(now, review)
     if now.champion is not None or review.decision == "approved":
         return None
-    if now.new_batches:
+    if now.new_events:
         return _learn_again(now, "No model answers yet")
     if review.decision is None:
         return _refused(now, review)
@@ -143,8 +143,8 @@ def _refused(now: Situation, review: LastReview) -> Step:
 
 
 def _learn_again(now: Situation, answers: str) -> Step:
-    batches = "1 batch" if now.new_batches == 1 else f"{now.new_batches:,} batches"
-    situation = f"{answers}, and {batches} of events came in since the newest data set."
+    events = "1 event" if now.new_events == 1 else f"{now.new_events:,} events"
+    situation = f"{answers}, and {events} came in since the newest data set."
     return _retrain(Stage.NEWER_EVENTS, situation)
 
 
@@ -168,7 +168,7 @@ def _lists(now: Situation) -> Step:
     if now.stale:
         situation = f"{champion}, but the lists of {', '.join(now.stale)} are out of date."
         return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
-    if now.new_batches:
+    if now.new_events:
         return _learn_again(now, champion)
     if now.rolled_back:
         names = " and ".join(now.rolled_back)

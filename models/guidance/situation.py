@@ -30,8 +30,8 @@ class Situation:
     """Events that they accepted."""
     dataset: str | None = None
     """The newest data set."""
-    new_batches: int = 0
-    """Batches with events that were committed after it was built."""
+    new_events: int = 0
+    """Events that were accepted after it was built."""
     trained: int = 0
     """Models that are trained on it."""
     searched: bool = False

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from tasks.defects import without_values
 from tasks.ingest import undo_entities, undo_events
 from tasks.ingest.settle import settle
 from tasks.ingest.undo_choice import choose
-from tasks.ingest.undo_traces import find_traces
+from tasks.ingest.undo_traces import CHANGES, applied, find_traces
 
 _HOLDER = "holder"
 
@@ -34,10 +35,9 @@ def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]
     here = current()
     with here.engine.connect() as connection:
         chosen = choose(connection, batches, source)
-        traces = find_traces(connection, chosen)
         lines = [_line(connection, batch_id) | _removed(here, connection, batch_id, chosen)[0] for batch_id in chosen]
         connection.rollback()
-    return {"batches": lines, **traces._asdict()}
+        return {"batches": lines, **_traces(connection, lines, applied(connection, chosen))}
 
 
 @task(description="Remove exactly what batches brought; what other batches brought stays.")
@@ -52,9 +52,17 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     require_reason(reason)
     with here.engine.connect() as connection:
         chosen = choose(connection, batches, source)
-        traces = find_traces(connection, chosen)
     lines = [_undo(here, batch_id, actor, reason) for batch_id in chosen]
-    return {"batches": lines, **traces._asdict()}
+    came = {line["batch_id"]: line.pop(undo_events.APPLIED, None) for line in lines}
+    with here.engine.connect() as connection:
+        return {"batches": lines, **_traces(connection, lines, came)}
+
+
+def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[str, str]) -> dict[str, Any]:
+    """Return what was made from batches that count since these moments: nothing, if none of its content changes."""
+    moments = [came.get(line["batch_id"]) for line in lines if any(map(line.get, CHANGES))]
+    first = min((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
+    return find_traces(connection, first, [line["batch_id"] for line in lines])._asdict()
 
 
 def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
@@ -67,9 +75,11 @@ def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[st
         with here.engine.begin() as connection:
             line = _line(connection, batch_id)
             if line["status"] == ledger.COMMITTED:
+                since = applied(connection, [batch_id])
                 found, moved = _removed(here, connection, batch_id, [batch_id])
                 entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
-                connection.execute(insert(audit_log).values(entry | {"detail": found | {"moved": moved}}))
+                detail = found | {"moved": moved, undo_events.APPLIED: since.get(batch_id)}
+                connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
         with here.engine.connect() as connection:
             status = _line(connection, batch_id)["status"]

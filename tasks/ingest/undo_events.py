@@ -15,6 +15,8 @@ from tasks import ledger
 from tasks.ingest.repeats import KEPT, repeats
 
 UNDO: Final = "undo"
+APPLIED: Final = "applied_at"
+"""Since when an undone batch counted, in the record of its undo."""
 _HOLDER: Final = "holder"
 _LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
 _MOVED: Final = pa.schema(
@@ -143,7 +145,7 @@ def _close(connection: Connection, batch_id: str, entry: Any) -> None:
         counts = dict.fromkeys(LEDGER, 0) | {"accepted": accepted, "quarantined": quarantined}
         counts["duplicate"] = -accepted - quarantined
         ledger.record_chunk(connection, other, ledger.recorded(connection, other) + 1, counts, counts)
-        ledger.close_batch(connection, other, None)
+        ledger.close_batch(connection, other, None, new=False)  # the lake had these events before
     ledger.forget_chunks(connection, batch_id)
     connection.execute(text(_REOPENED), {"batch_id": batch_id})
     ledger.set_status(connection, batch_id, ledger.UNDONE, detail_of(entry))

@@ -1,13 +1,16 @@
 """Finds what was made from a batch: data sets, the champion and lists, and the command that replaces each of them."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from infra.ledger_schema import COMMITTED, ingest_applications
 from infra.schema import datasets, ingest_batches, placements, promotions, recommendation_batches
 from tasks.champion import champion
+
+CHANGES: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
+"""Counts of an undo: if all of them are 0, what was made from the batch is as it would be without it."""
 
 
 class Traces(NamedTuple):
@@ -20,12 +23,15 @@ class Traces(NamedTuple):
     """Commands, in the order in which to run them."""
 
 
-def find_traces(connection: Connection, batches: list[str]) -> Traces:
-    """Return what was made since the first of these batches came in."""
+def applied(connection: Connection, batches: list[str]) -> dict[str, str]:
+    """Return since when each of these batches counts, as text."""
     entry = ingest_applications.c
-    first: datetime | None = connection.execute(
-        select(func.min(entry.applied_at)).where(entry.batch_id.in_(batches))
-    ).scalar()
+    first = select(entry.batch_id, func.min(entry.applied_at)).where(entry.batch_id.in_(batches))
+    return {name: moment.isoformat() for name, moment in connection.execute(first.group_by(entry.batch_id)).tuples()}
+
+
+def find_traces(connection: Connection, first: datetime | None, batches: list[str]) -> Traces:
+    """Return what was made since the `first` of these batches came in; nothing was without such a moment."""
     if first is None:
         return Traces([], None, [], [])
     made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
@@ -41,7 +47,7 @@ def find_traces(connection: Connection, batches: list[str]) -> Traces:
     shown = list(connection.execute(lists).scalars())
     version = int(holder["model_version"]) if holder is not None and learned else None
     earlier = version is not None and _has_earlier(connection, versions)
-    return Traces(versions, version, shown, _next(connection, versions, version, earlier, shown))
+    return Traces(versions, version, shown, _next(_remain(connection, batches), versions, version, earlier, shown))
 
 
 def _has_earlier(connection: Connection, versions: list[str]) -> bool:
@@ -51,17 +57,19 @@ def _has_earlier(connection: Connection, versions: list[str]) -> bool:
     return dataset is not None and dataset not in versions
 
 
-def _next(
-    connection: Connection, versions: list[str], version: int | None, earlier: bool, shown: list[str]
-) -> list[str]:
+def _remain(connection: Connection, batches: list[str]) -> bool:
+    """Return whether other batches of events count."""
+    entry = ingest_batches.c
+    others = (entry.status == COMMITTED, entry.dataset == "events", entry.batch_id.not_in(batches))
+    return bool(connection.execute(select(select(entry.batch_id).where(*others).exists())).scalar())
+
+
+def _next(remain: bool, versions: list[str], version: int | None, earlier: bool, shown: list[str]) -> list[str]:
     """Return the commands that replace what was made from the batches."""
     commands = []
     if version is not None and earlier:
         commands.append('tailorbird rollback model --reason "…"')
-    remaining = connection.execute(
-        select(func.count()).where(ingest_batches.c.status == COMMITTED, ingest_batches.c.dataset == "events")
-    ).scalar_one()
-    if versions and not remaining:
+    if versions and not remain:
         commands.append("tailorbird ingest SOURCE")
     if versions:
         commands.append("tailorbird features")

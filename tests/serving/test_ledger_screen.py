@@ -109,6 +109,18 @@ def test_an_undo_names_what_was_made_and_the_next_command(capsys: pytest.Capture
     assert 'The next command is: tailorbird rollback model --reason "…"' in shown
 
 
+def test_an_undo_that_changes_nothing_says_so_and_asks_for_no_work(capsys: pytest.CaptureFixture[str]) -> None:
+    counts = dict.fromkeys(("events_removed", "items_removed", "items_changed", "users_removed", "users_changed"), 0)
+    counts |= {"events_kept": 5, "quarantined_removed": 0, "refusals_kept": 0}
+    found = {"batches": [BATCH | counts], "datasets": [], "champion": None, "placements": [], "next": []}
+    screen.result("undo", found)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "5 events stay, because other batches have them too" in shown
+    assert "No event, item or user changed, so nothing has to be made again." in shown
+    screen.result("undo", found | {"batches": [BATCH | counts | {"events_kept": 0}]})
+    assert "is undone; there is nothing to remove." in " ".join(capsys.readouterr().out.split())
+
+
 def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [{"key": "value", "column": "price", "value": "aa aaaaaaa"}]
     payload = {"line": 5, "unreadable": cells, "suggestions": []}

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, insert, text, update
 from infra.guidance.situation import read, step, why_not
 from infra.installation import Installation
 from infra.ledger_schema import audit_log
-from infra.schema import datasets, ingest_batches, promotions, reviews, search_results
+from infra.schema import datasets, ingest_batches, promotions, quarantine, reviews, search_results
 from infra.training_schema import trained_bundles
 from models.guidance.next_step import Stage
 from models.guidance.situation import Situation
@@ -85,6 +85,25 @@ def test_the_first_way_from_nothing_to_lists_is_read_step_by_step(installation: 
     assert (step(here.engine, here.settings).stage, found.champion) == (Stage.NO_LISTS, 2)
     assert "home" in found.without_lists
     assert why_not("score", here.engine, here.settings) is None
+
+
+def test_only_events_that_came_since_the_data_set_are_new(installation: Installation) -> None:
+    here = installation
+    with here.engine.begin() as connection:
+        ingest(connection, "b1", 900)
+        for number in range(3):
+            row = {"batch_id": "b1", "row_number": number, "chunk": 0, "rule_ids": [], "payload": {}}
+            connection.execute(insert(quarantine).values(row))
+        connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
+    assert read(here.engine, here.settings).new_events == 0
+    with here.engine.begin() as connection:
+        ingest(connection, "b2", 0)
+        ingest(connection, "b3", 40, "users")
+        ingest(connection, "b4", 7)
+        replayed = "UPDATE quarantine SET outcome = 'replayed', replayed_at = clock_timestamp() WHERE row_number < 2"
+        connection.execute(text(replayed))
+        connection.execute(text("UPDATE ingest_batches SET finished_at = clock_timestamp() WHERE batch_id = 'b1'"))
+    assert read(here.engine, here.settings).new_events == 7 + 2
 
 
 def test_lists_of_another_version_and_old_ones_are_out_of_date(

@@ -41,7 +41,7 @@ STATES = {
     "waiting": (WAITING, Stage.WAITING, _YES.format(3), _NO_MODEL),
     "refused": (REFUSED, Stage.REFUSED, _OVERRIDE, _NO_MODEL),
     "refused, then more events": (
-        replace(REFUSED, new_batches=2), Stage.NEWER_EVENTS, "tailorbird retrain", _NO_MODEL,
+        replace(REFUSED, new_events=2), Stage.NEWER_EVENTS, "tailorbird retrain", _NO_MODEL,
     ),
     "refused, then another data set": (replace(REFUSED, dataset="d2", trained=0), Stage.DATASET, "tailorbird train",
                                        _NO_MODEL),
@@ -67,7 +67,7 @@ STATES = {
         replace(LIVE, undone_in_champion=("b1", "b2", "b3", "b4")), Stage.UNDONE, "tailorbird retrain", set(),
     ),
     "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
-    "newer events": (replace(LIVE, new_batches=1), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
+    "newer events": (replace(LIVE, new_events=1), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
     "champion, and a second data set": (replace(SECOND, trained=0), Stage.DATASET, "tailorbird train", set()),
     "champion, and trained again": (SECOND, Stage.TRAINED, "tailorbird review", set()),
     "champion, and a second version waits": (
@@ -77,7 +77,7 @@ STATES = {
         replace(SECOND, review=LastReview(4, "d2", False)), Stage.DONE, "tailorbird recommend USER", set(),
     ),
     "champion, and an old data set nobody trained on": (
-        replace(SECOND, trained=0, new_batches=3), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+        replace(SECOND, trained=0, new_events=3), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
     ),
 }  # fmt: skip
 

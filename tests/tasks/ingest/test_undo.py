@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 from sqlalchemy import text
 
+from infra.guidance.situation import read
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER
@@ -139,6 +140,37 @@ def test_events_that_another_file_repeats_become_its_own(installation: Installat
     [line] = left["ledger"]
     assert (line["accepted"], line["duplicate"]) == (2, 0)
     assert [row["user_id"] for row in left["people"]] == ["ann"]
+
+
+def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
+    installation: Installation, tmp_path: Path
+) -> None:
+    first = ingest(tmp_path, viewed(1), viewed(2), number=1)["batch_id"]
+    ingest(tmp_path, viewed(1), viewed(2), viewed(3), number=2)
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
+    before = preview([first])
+    result = undo(first)
+
+    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(0, 2)]
+    assert (result["datasets"], result["next"]) == (before["datasets"], before["next"]) == ([], [])
+    found = read(installation.engine, installation.settings)
+    assert (found.new_events, found.undone_in_dataset) == (0, ())
+
+
+def test_an_undo_that_removes_an_event_names_the_data_sets_that_contain_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
+    assert preview([batch])["next"] == ["tailorbird ingest SOURCE", "tailorbird features"]
+    assert undo(batch)["datasets"] == ["d1"]
+    assert read(installation.engine, installation.settings).undone_in_dataset == (batch,)
+    again = ingest(tmp_path, viewed(1), number=1)
+    assert read(installation.engine, installation.settings).new_events == again["accepted"] == 1
+    undo(batch)
+    assert read(installation.engine, installation.settings).undone_in_dataset == (batch,)
 
 
 def test_a_refusal_is_never_undone(installation: Installation, tmp_path: Path) -> None:
