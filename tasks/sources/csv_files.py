@@ -5,7 +5,7 @@ import gzip
 import zlib
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TextIO
@@ -39,6 +39,7 @@ class Csv:
 
 PLAIN: Final = Csv()
 MOST_COLUMNS: Final = 10_000
+_NAMED_LINES: Final = 10
 _LOOKED_AT: Final = 1 << 20
 """So many characters decide which separator fits."""
 _ARROWS: Final = {UTF_8: "utf8"}
@@ -124,7 +125,12 @@ def batches(path: Path, csv: Csv, columns: Sequence[str]) -> Iterator[pa.RecordB
             convert_options=arrow.ConvertOptions(column_types=types, include_columns=list(columns)),
         )
     except _FAULTS as error:
-        _refuse(path, described(error, header(path, csv)))
+        _refuse(path, described(error, header(path, csv), partial(_line_of, path, csv)))
+
+
+def _line_of(path: Path, csv: Csv, record: int) -> int:
+    """Return the line of a record, the header being 1. Raises TailorbirdError if lines do not fit the header."""
+    return int(lines(path, csv, np.array([record - 2]))[0])
 
 
 def encoding_of(path: Path, csv: Csv) -> str:
@@ -167,12 +173,34 @@ class _Strict(NamedTuple):
     """The rows from which on lines are numbered otherwise, and what is added to the number of a row from there on."""
 
 
+@dataclass
+class _Misfits:
+    """Lines with more or fewer values than the header has; a few are named, all are counted."""
+
+    width: int
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, line: int, values: int) -> None:
+        """Note a line."""
+        self.count += 1
+        if len(self.named) < _NAMED_LINES:
+            self.named.append(f"line {line} has {values} value{'s' if values != 1 else ''}")
+
+    @property
+    def sentence(self) -> str:
+        """Which lines they are."""
+        more = self.count - len(self.named)
+        others = f" and {more:,} more line{'s' if more > 1 else ''} with another number" if more else ""
+        return f"{', '.join(self.named)}{others}, and the first line names {self.width} columns"
+
+
 @lru_cache(maxsize=16)
 def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
     """Count the rows. A line is named by its number; of a row over several lines it is the first."""
     width = len(header(path, csv))
     count, line, offset = -1, 1, None
-    breaks = array("q"), array("q")
+    breaks, misfits = (array("q"), array("q")), _Misfits(width)
     standard.field_size_limit(_BLOCK_BYTES)
     try:
         with text(path, csv) as file:
@@ -180,8 +208,7 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
             for row in reader:
                 if row:
                     if len(row) != width:
-                        fault = f"line {line} has {len(row)} values, and the first line names {width} columns"
-                        _refuse(path, fault + _separator_hint(path, csv))
+                        misfits.add(line, len(row))
                     if count >= 0 and line - count != offset:
                         offset = line - count
                         breaks[0].append(count)
@@ -189,7 +216,10 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
                     count += 1
                 line = reader.line_num + 1
     except _FAULTS as error:
-        _refuse(path, f"line {line}: {described(error)}")
+        before = f"{misfits.sentence}; " if misfits.count else ""
+        _refuse(path, f"{before}line {line}: {described(error)}")
+    if misfits.count:
+        _refuse(path, misfits.sentence + _separator_hint(path, csv))
     return _Strict(count, breaks)
 
 

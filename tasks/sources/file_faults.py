@@ -2,13 +2,14 @@
 
 import csv
 import re
+from collections.abc import Callable
 from typing import Final
 
 _COLUMN: Final = re.compile(r"In (?:CSV )?column #?(\d+): ")
 _ROW: Final = re.compile(r"Row #(\d+): ")
 # What Arrow, zlib and Python say; they have no codes.
 _SIGNS: Final = (
-    (r"Expected (\d+) columns, got (\d+)", r"the row has \2 values, and the first line names \1 columns"),
+    (r"Expected (\d+) columns, got (\d+)", r"it has \2 values, and the first line names \1 columns"),
     (r"[Ii]nvalid UTF-?8|codec can't", "a value is not UTF-8"),
     (r"conversion error to double", "a value is not a number"),
     (r"block boundaries", "a row is longer than 8 MiB"),
@@ -19,9 +20,10 @@ _SIGNS: Final = (
 )
 
 
-def described(error: Exception, names: list[str] | None = None) -> str:
-    """Return the column, the row and the kind of fault. `names` are the file's columns, all of them in the mapping.
+def described(error: Exception, names: list[str] | None = None, line_of: Callable[[int], int] | None = None) -> str:
+    """Return the column, the line and the kind of fault. `names` are the file's columns, all of them in the mapping.
 
+    `line_of` returns the line of a row; without it the row is named.
     A text of a library that is not known here is left out: it may quote what it could not read.
     """
     text = str(error)
@@ -30,7 +32,7 @@ def described(error: Exception, names: list[str] | None = None) -> str:
     if column:
         place.append(f"column {names[int(column[1])]!r}" if names else f"column {int(column[1]) + 1}")
     if row:
-        place.append(f"row {row[1]}")
+        place.append(f"line {line_of(int(row[1]))}" if line_of else f"row {row[1]}")
     return ": ".join(filter(None, [", ".join(place), _kind(error, text)]))
 
 

@@ -72,10 +72,10 @@ def test_a_value_may_hold_separators_quotation_marks_and_ends_of_lines(tmp_path:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("id,n\n1,1\n2\n3,3\n", "line 3 has 1 values, and the first line names 2 columns"),
+        ("id,n\n1,1\n2\n3,3\n", "line 3 has 1 value, and the first line names 2 columns"),
         ("id,n\n1,1\n2,2,2\n", "line 3 has 3 values"),
-        (b"id,n\n1,\xc3\xbc\n\xff,2\n3,3\n", "column 'id', row 3: a value is not UTF-8"),
-        (b"x,n,id\n1,\xc3\xbc,1\n1,2,\xff\n", "column 'id', row 3: a value is not UTF-8"),
+        (b"id,n\n1,\xc3\xbc\n\xff,2\n3,3\n", "column 'id', line 3: a value is not UTF-8"),
+        (b"x,n,id\n1,\xc3\xbc,1\n1,2,\xff\n", "column 'id', line 3: a value is not UTF-8"),
         ('id,n\n1,1\n"2,2\n3,3\n4,4\n', "line 3: unexpected end of data"),
         ('id,n\n"1,1\n"2,2\n3,3\n', "line 2: "),
         ("", "it is empty"),
@@ -93,8 +93,30 @@ def test_a_mistake_in_the_middle_is_told_with_file_and_line_and_no_row_is_droppe
 
 def test_the_mistake_is_told_while_rows_are_read_too(tmp_path: Path) -> None:
     path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 5000 + b"\xff,2\n")
-    with pytest.raises(TailorbirdError, match=r"row 5002: a value is not UTF-8"):
+    with pytest.raises(TailorbirdError, match=r"line 5002: a value is not UTF-8"):
         list(files.chunks(path, ["id", "n"], 1000))
+
+
+BROKEN = [
+    (
+        'id,n\n1,1\n\n2\n"3\n3",3\n4,4,4\n',
+        "line 4 has 1 value, line 7 has 3 values, and the first line names 2 columns.",
+    ),
+    ("id,n\n" + "1\n" * 15, "line 11 has 1 value and 5 more lines with another number, and the first line"),
+    ('id,n\n1\n2,2\n"3,3\n', "line 2 has 1 value, and the first line names 2 columns; line 4: unexpected end of data."),
+    (b'id,n\n\n"1\n1",1\n\n\xff,2\n\xc3\xbc,3\n', "column 'id', line 6: a value is not UTF-8."),
+]
+
+
+@pytest.mark.parametrize(("content", "fault"), BROKEN)
+@pytest.mark.parametrize("counted", [True, False])
+def test_all_broken_lines_are_named_at_once_as_an_editor_numbers_them(
+    tmp_path: Path, content: str | bytes, fault: str, counted: bool
+) -> None:
+    path = written(tmp_path, content)
+    with pytest.raises(TailorbirdError) as refused:
+        files.row_count(path, PLAIN) if counted else list(files.chunks(path, ["id", "n"]))
+    assert fault in str(refused.value)
 
 
 @pytest.mark.parametrize("kept", [0.5, 0.99])
