@@ -18,6 +18,7 @@ from tasks.orchestration.form_fields import Models
 from tasks.report import show
 from tasks.retraining import retraining
 from tasks.review_models import UNDECIDED
+from tasks.search.results import search_outcomes
 
 
 @flow(flow_run_name=run_names.named(run_names.retrain))
@@ -40,7 +41,8 @@ def retrain(
 
     Args:
         models: Kinds of model to train and compare.
-        searched: Kinds of model whose settings are searched again when they are old or users have moved.
+        searched: Kinds of model whose settings are searched again when they are old or users have moved; of these, only
+            those that are trained.
         trials: How many settings a search tries of each model.
         minutes: How long searches may take together.
         max_age_days: How old a search may be.
@@ -56,12 +58,13 @@ def retrain(
         if work.idle:
             return work.result()
         version = work.step("features", build_dataset(*later_split(), accepted, return_state=True))["version"]
-        due = find_due_searches(version, searched, max_age_days)
+        due = find_due_searches(version, [kind for kind in searched if kind in models], max_age_days)
         show("due-searches", f"Searches that are due on {version}", [{"model": m, "reason": r} for m, r in due.items()])
         if due:  # one that finds nothing is a failed run on the page; what was known before is good enough to train
             found = search(version, list(due), trials=trials, minutes=minutes, return_state=True)
             work.step("search", found, needed=False)
+        searches = search_outcomes(version, due)
         work.step("train", train(version, models, return_state=True))
         result = work.step("review", review(version, models, return_state=True))
         batches = [] if result["status"] in UNDECIDED else work.step("score", score(return_state=True))
-        return work.result(result, dataset_version=version, due=due, batches=batches)
+        return work.result(result, dataset_version=version, due=due, searches=searches, batches=batches)

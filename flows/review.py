@@ -11,6 +11,7 @@ from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
 from tasks.report import show, show_ladder
+from tasks.review.compared_models import announce_compared
 from tasks.review_models import WAITS, review_models
 from tasks.train_model import train_model
 
@@ -26,6 +27,7 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
         models: Kinds of model to compare; one that is not trained on this data set yet is trained now.
     """
     version = dataset_version or newest_version()
+    announce_compared(version, models)
     run_ids = [train_model(version, kind) for kind in models]
     result = review_models(version, run_ids)
     show_ladder(version, result["ladder"])

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import flow
 
+from models.recommenders.kinds import DEFAULTS
 from tasks.compare_models import compare_models
 from tasks.load_dataset import newest_version
 from tasks.orchestration import run_names
@@ -11,10 +12,7 @@ from tasks.orchestration.form_fields import Models
 from tasks.report import show_ladder
 from tasks.train_model import train_model
 
-MODELS = [
-    *("most_popular", "segment_popular", "own_frequency", "own_and_popular"),
-    *("als", "lightfm_hybrid", "two_stage"),
-]
+MODELS = [*DEFAULTS]
 
 
 @flow(flow_run_name=run_names.named(run_names.of_models("train")))

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.columns import LEDGER
 from models.guidance.next_step import Step
+from models.recommenders.kinds import options
 from serving import batch_screen, ledger_screen
 from serving.console import formatted, line, table
 from serving.dataset_screen import dataset
@@ -103,7 +104,7 @@ def _search(found: Sequence[Mapping[str, Any]]) -> None:
 
 def _retrain(value: Mapping[str, Any]) -> None:
     for model, reason in value["due"].items():
-        line(f"A search of {model} was due: {reason}.")
+        line(f"A search of {model} was due: {reason}. {value['searches'][model]}")
     if value["review"]:
         _review(value["review"])
     line(value["says"], wrap=False)
@@ -324,7 +325,8 @@ def result(kind: str, value: Any) -> None:
         _folds(value["models"])
     elif kind == "runs":
         _ladder(value["ladder"])
-        line(f"{len(value['runs'])} runs in MLflow; compare them with `tailorbird review`.")
+        command = f"tailorbird review{options(row['model'] for row in value['ladder'])}"
+        line(f"{len(value['runs'])} runs in MLflow; compare them with `{command}`.")
     else:
         for row in value if isinstance(value, list) else [value]:
             line(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))

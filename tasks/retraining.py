@@ -67,7 +67,7 @@ class Retraining:
             outcome = _OUTCOMES.get(review["status"], str(review["status"]))
             words = _WORDS.get(outcome, "Version {version}: {status}.")
             says = words.format(version=review["model_version"], status=review["status"])
-        nothing: dict[str, Any] = {"dataset_version": None, "due": {}, "batches": []}
+        nothing: dict[str, Any] = {"dataset_version": None, "due": {}, "searches": {}, "batches": []}
         self.told = {"request": self.start.request_id, "outcome": outcome, "says": says}
         return nothing | found | {"review": review and dict(review)} | self.told
 

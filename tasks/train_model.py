@@ -54,6 +54,14 @@ def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, 
     return found["config"], str(found["run_id"])
 
 
+def finished_run(here: Installation, registry: Registry, key: str) -> str | None:
+    """Return the run of an earlier training of this key, if there is one."""
+    known = registry.finished_run(key)
+    stored = recorded(here.engine, known.info.run_id) if known else None
+    own = known and stored and stored.run_key == key  # a run of anybody else may carry the same tag
+    return str(known.info.run_id) if known and own else None
+
+
 @task(
     task_run_name="train {kind}",
     description="Fit, measure on the test weeks, fit on everything, log to MLflow.",
@@ -68,11 +76,9 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     found, searched_by = (settings, "") if settings is not None else settings_of(here, version, kind)
     key = run_key(version, kind, found, seed)
-    known = registry.finished_run(key)
-    stored = recorded(here.engine, known.info.run_id) if known else None
-    if known and stored and stored.run_key == key:  # a run of anybody else may carry the same tag
-        show_links({TRAINING: registry.page(known.info.run_id)}, kind)
-        return str(known.info.run_id)
+    if known := finished_run(here, registry, key):
+        show_links({TRAINING: registry.page(known)}, kind)
+        return known
     dataset = open_dataset(version)
     tags = {
         "dataset_version": version,

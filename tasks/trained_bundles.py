@@ -49,6 +49,14 @@ def recorded_all(engine: Engine, run_ids: Sequence[str]) -> dict[str, TrainedBun
     return {run_id: bundle for run_id, bundle in found.items() if bundle is not None}
 
 
+def trained_kinds(engine: Engine, version: str) -> list[str]:
+    """Return the kinds of model that were trained on a data set."""
+    kind = trained_bundles.c.kind
+    with engine.connect() as connection:
+        found = select(kind).where(trained_bundles.c.dataset_version == version).distinct().order_by(kind)
+        return [*connection.execute(found).scalars()]
+
+
 def named_by(engine: Engine, run_id: str) -> str | None:
     """Return the fingerprint of the pseudonym key that was in use when a run was trained; None before the first."""
     key, trained = fingerprints.c, select(trained_bundles.c.trained_at).where(trained_bundles.c.run_id == run_id)

@@ -1,6 +1,8 @@
 """Names the kinds of model, for programs that cannot wait until all of them are imported."""
 
+from collections.abc import Iterable
 from enum import StrEnum
+from typing import Final
 
 
 class Kind(StrEnum):
@@ -17,3 +19,16 @@ class Kind(StrEnum):
     TWO_STAGE = "two_stage"
     ITEM_KNN = "item_knn"
     GRAPH_FILTER = "graph_filter"
+
+
+DEFAULTS: Final = (
+    *("most_popular", "segment_popular", "own_frequency", "own_and_popular"),
+    *("als", "lightfm_hybrid", "two_stage"),
+)
+"""The kinds that are trained and compared if nobody names others."""
+
+
+def options(kinds: Iterable[str]) -> str:
+    """Return the options that name these kinds to a command, each after a space; none for the defaults."""
+    named = list(kinds)
+    return "" if {*named} == {*DEFAULTS} else "".join(f" --model {kind}" for kind in named)

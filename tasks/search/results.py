@@ -1,11 +1,12 @@
 """The best settings that searches found, by model and data set."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert
 
-from infra.installation import Installation
+from infra.installation import Installation, current
 from infra.schema import datasets, search_results
 from models.drift.shift import shift
 from models.search_plan import same_shape
@@ -40,6 +41,19 @@ def best_elsewhere(here: Installation, version: str, kind: str) -> Result | None
     manifest = manifest_of(here, version) if rows else {}
     near = (row for row in rows if same_shape(row["manifest"], manifest))
     return next(({name: row[name] for name in search_results.c.keys()} for row in near), None)  # noqa: SIM118
+
+
+def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:
+    """Return for each model what a search on this data set found, and else which settings training uses."""
+    return {kind: _outcome(current(), version, kind) for kind in kinds}
+
+
+def _outcome(here: Installation, version: str, kind: str) -> str:
+    found = stored_best(here, version, kind)
+    if found:
+        return f"It tried {found['trials']} settings, and the best has NDCG@10 {found['ndcg_10']:.4f}."
+    used = "those of an earlier search" if best_elsewhere(here, version, kind) else "its defaults"
+    return f"It found no settings; the model is trained with {used}."
 
 
 def moved(one: str, other: str) -> float:

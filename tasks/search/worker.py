@@ -34,12 +34,16 @@ class End:
 
     def reached(self) -> bool:
         """Whether it is now."""
-        most = self.seconds if self.found or self.longest is None else self.longest
-        return self.called.is_set() or (most is not None and monotonic() - self.began >= most)
+        return self.called.is_set() or (self._most is not None and monotonic() - self.began >= self._most)
 
     def share(self) -> float:
-        """How much of the time is gone."""
-        return (monotonic() - self.began) / self.seconds if self.seconds else 0.0
+        """Return how much of the time is gone, from 0 to 1."""
+        return min(1.0, (monotonic() - self.began) / self._most) if self._most else 0.0
+
+    @property
+    def _most(self) -> float | None:
+        """Seconds that it may take, by what it has found."""
+        return self.seconds if self.found or self.longest is None else self.longest
 
 
 @dataclass

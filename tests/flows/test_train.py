@@ -14,6 +14,7 @@ from infra.calls import ask, basic
 from infra.settings import Settings
 from infra.training_schema import trained_bundles
 from models.evaluation.metric_groups import mlflow_name
+from tasks.review.compared_models import announce_compared
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -104,6 +105,15 @@ def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop)
     assert "Items new to the user: each model against the best above it" in said
     assert f"{trained['ladder'][1]['gain']:+.4f} (" in said
     assert max(map(len, said.splitlines())) <= 110
+
+
+@pytest.mark.usefixtures("here")
+def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: dict[str, Any]) -> None:
+    sentences = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])
+    assert f"Compared on {trained['dataset_version']}: most_popular (trained already); content_based (trained now)" in (
+        sentences
+    )
+    assert "logistic_regression" in sentences.partition("Left out: ")[2]
 
 
 def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:

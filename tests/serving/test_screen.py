@@ -1,10 +1,12 @@
 import io
 import re
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import pytest
 
+from models.recommenders.kinds import DEFAULTS
 from serving import screen
 
 HOSTILE = "Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\r\b\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
@@ -160,3 +162,15 @@ def test_figures_and_their_intervals_are_whole_at_80_columns(
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert sum("(0.4297, 0.4497)" in line and "(-0.2463, -0.2263)" in line for line in lines) == len(models)
+
+
+@pytest.mark.parametrize(
+    ("models", "command"),
+    [(DEFAULTS, "tailorbird review"), (["als", "item_knn"], "tailorbird review --model als --model item_knn")],
+)
+def test_after_training_the_next_command_compares_what_was_trained(
+    models: Sequence[str], command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = dict.fromkeys(("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10"), 0.4)
+    screen.result("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
+    assert f"compare them with `{command}`." in " ".join(capsys.readouterr().out.split())

@@ -6,7 +6,7 @@ from sqlalchemy import insert
 
 from infra.schema import datasets, search_results
 from tasks.find_due_searches import find_due_searches
-from tasks.search.results import best_for
+from tasks.search.results import best_for, search_outcomes
 
 
 def searched(stage: Any, version: str, *, days: float = 1, alpha: float = 1.0) -> None:
@@ -50,3 +50,14 @@ def test_what_was_never_searched_or_long_ago_is_due(stage: Any) -> None:
     searched(stage, "alike", days=20)
     assert find_due_searches.fn(mine, ["als", "two_stage"]) == {"two_stage": "it was never searched"}
     assert "20 days old" in find_due_searches.fn(mine, ["als"], max_age_days=10)["als"]
+
+
+def test_the_outcome_of_a_search_says_what_training_uses(stage: Any) -> None:
+    mine = stage.manifest["version"]
+    searched(stage, mine)
+    other(stage, "alike")
+    assert search_outcomes("alike", ["als", "two_stage"]) == {
+        "als": "It found no settings; the model is trained with those of an earlier search.",
+        "two_stage": "It found no settings; the model is trained with its defaults.",
+    }
+    assert search_outcomes(mine, ["als"]) == {"als": "It tried 9 settings, and the best has NDCG@10 0.3000."}

@@ -54,5 +54,6 @@ def test_a_model_that_found_nothing_may_take_the_time_of_others() -> None:
         end = End(60.0, 170.0, found)
         end.began -= 100
         assert end.reached() is over
+        assert end.share() == pytest.approx(1.0 if found else 100 / 170, abs=0.01)  # the time that it may take
     assert End(0.0, None).reached()
     assert not End(None).reached()

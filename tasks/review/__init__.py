@@ -1,0 +1,1 @@
+"""Reviews models before a person decides."""

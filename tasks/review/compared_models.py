@@ -1,0 +1,26 @@
+"""Announces which models a review compares, before it trains any."""
+
+from collections.abc import Sequence
+
+from infra.installation import current
+from infra.registry import Registry
+from models.gate.compared import compared_sentences
+from tasks.champion import champion
+from tasks.report import announce
+from tasks.train_model import finished_run, run_key, settings_of
+from tasks.trained_bundles import trained_kinds
+
+
+def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> str:
+    """Print which models are compared, trained now and left out; returns it."""
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    keys = {kind: run_key(version, kind, settings_of(here, version, kind)[0], seed) for kind in kinds}
+    named = {kind: finished_run(here, registry, key) is not None for kind, key in keys.items()}
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    compared = {*kinds, *([holder["kind"]] if holder else [])}
+    left_out = [kind for kind in trained_kinds(here.engine, version) if kind not in compared]
+    sentences = compared_sentences(version, named, holder["model_version"] if holder else None, left_out)
+    announce(sentences)
+    return sentences
