@@ -20,7 +20,7 @@ def sold_now() -> ColumnElement[bool]:
 def why_not_sold(item: Mapping[str, Any], now: datetime) -> str | None:
     """Say why an item, by its row in the catalogue, cannot be bought; None if it can."""
     if not item["available"]:
-        return "The item is not available."
+        return "The catalogue marks the item as no merchandise."
     if item["in_stock"] is False:
         return "The item is out of stock."
     if item["available_from"] and item["available_from"] > now:

@@ -36,10 +36,10 @@ metadata = MetaData(
 )
 
 
-def moment(name: str, *, now: bool = False) -> Column[object]:
+def moment(name: str, *, now: bool = False, comment: str | None = None) -> Column[object]:
     """A point in time; by default none, or with `now` that of the insert."""
     default = func.now() if now else None
-    return Column(name, DateTime(timezone=True), nullable=not now, server_default=default)
+    return Column(name, DateTime(timezone=True), nullable=not now, server_default=default, comment=comment)
 
 
 def _times(name: str = "said_at") -> Column[object]:
@@ -57,6 +57,9 @@ identities = Table(
     comment="The one map from raw user ids to pseudonyms.",
 )
 
+_MERCHANDISE = "Whether the item is merchandise; false for fees, deposits and the like. Stock is in in_stock."
+_STOCK = "Whether it is in stock (the mapping's key available). Empty means unknown, which counts as true."
+
 items = Table(
     "items",
     metadata,
@@ -67,14 +70,14 @@ items = Table(
     Column("price", Float),
     Column("currency", Text),
     Column("attributes", JSONB, nullable=False),
-    Column("available", Boolean, nullable=False),
+    Column("available", Boolean, nullable=False, comment=_MERCHANDISE),
     Column("batch_id", Text, nullable=False),
     _times(),
     Column("url", Text),
     Column("image", Text),
-    Column("in_stock", Boolean),
-    moment("available_from"),
-    moment("available_until"),
+    Column("in_stock", Boolean, comment=_STOCK),
+    moment("available_from", comment="When the sale begins; empty if it has no beginning."),
+    moment("available_until", comment="When the sale ends; empty if it has no end."),
 )
 
 users = Table(

@@ -39,12 +39,16 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def store(installation: Installation) -> Iterator[Engine]:
-    """Users 1 and 2 with lists at home, by e-mail and of what is due, and lists about two items; 7 is sold out."""
-    goods = [("1082185", "Bananas", 0.8), ("995242", "Milk", 1.5), ("7", "Tea, green", None)]
+    """Users 1 and 2 with lists at home, by e-mail and of what is due, and lists about two items.
+
+    7 is no merchandise, and 8 is sold out.
+    """
+    goods = [("1082185", "Bananas", 0.8), ("995242", "Milk", 1.5), ("7", "Tea, green", None), ("8", "Rice", 2)]
     agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
     with installation.engine.begin() as connection:
         for item, title, price in goods:
             row = {"item_id": item, "title": title, "price": price, "available": item != "7"}
+            row["in_stock"] = {"8": False, "995242": True}.get(item)
             connection.execute(insert(items).values(row | {"attributes": {}, "batch_id": "b"}))
         remember(connection, pa.table({"user_id": ["1", "2"], "user_key": ["ann", "bob"]}))
         connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("ann", "bob")])
@@ -90,6 +94,10 @@ def test_the_ten_best_of_a_user_come_with_titles_and_prices(answers: dict[str, l
         (3, "Tea, green", None, "so"),
     ]
     assert [row["title"] for row in about(answers, "items.available")] == ["Bananas", "Milk"]
+
+
+def test_what_is_sold_out_or_no_merchandise_cannot_be_bought(answers: dict[str, list[Any]]) -> None:
+    assert [row["title"] for row in about(answers, "in_stock IS NOT FALSE")] == ["Bananas", "Milk"]
 
 
 def test_an_email_tool_gets_one_row_a_user(answers: dict[str, list[Any]]) -> None:

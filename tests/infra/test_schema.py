@@ -59,6 +59,12 @@ def test_reviews_and_promotions_from_before_digests_stay_and_have_none(migrated:
         assert connection.execute(text(both)).all() == [(None, None, "abc", None)]
 
 
+def test_columns_of_items_say_what_is_stock_and_what_is_merchandise(migrated: Engine) -> None:
+    comments = {column["name"]: column["comment"] for column in inspect(migrated).get_columns("items")}
+    assert "in_stock" in comments["available"]
+    assert "Empty means unknown" in comments["in_stock"]
+
+
 def test_raw_ids_live_in_one_schema_of_their_own(migrated: Engine) -> None:
     with_raw_ids = text("SELECT table_schema, table_name FROM information_schema.columns WHERE column_name = 'user_id'")
     with migrated.connect() as connection:

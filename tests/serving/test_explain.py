@@ -76,7 +76,7 @@ def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(s
     with shop.begin() as connection:
         connection.execute(update(items).where(items.c.item_id == order[3]).values(available=False))
     assert "place 4," in explain(shop, "raw u000", order[4])["why"]
-    assert explain(shop, "raw u000", order[3])["why"] == "The item is not available."
+    assert explain(shop, "raw u000", order[3])["why"] == "The catalogue marks the item as no merchandise."
 
 
 @pytest.mark.parametrize(
