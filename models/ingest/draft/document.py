@@ -6,8 +6,20 @@ from typing import Final
 
 from models.errors import TailorbirdError
 from models.ingest.draft import catalogue, events
-from models.ingest.draft.parts import Part
-from models.ingest.draft.roles import Choice, Kind, chosen, ids_of, items_of, joined, kind_of, times_of, users_of
+from models.ingest.draft.parts import Part, open_part
+from models.ingest.draft.roles import (
+    Choice,
+    Kind,
+    chosen,
+    ids_of,
+    items_of,
+    joined,
+    kind_by_ids,
+    kind_of,
+    times_of,
+    unique_ids,
+    users_of,
+)
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.mapping_text import toml
 
@@ -35,7 +47,9 @@ def draft(
     name: str, samples: Sequence[Sample], location: str | None = None, consent: str = "opt-in", note: str = ""
 ) -> Draft:
     """Return a mapping that reads these tables. Raises TailorbirdError if there is nothing that it could read."""
-    kinds = [(kind_of(named), named) for named in map(_named, samples)]
+    tables = list(map(_named, samples))
+    happened = max((one for one in tables if kind_of(one) == "events"), key=lambda one: len(one.rows), default=None)
+    kinds = [(kind_by_ids(one, happened), one) for one in tables]
     of: dict[Kind, Sample] = {}
     for kind, sample in kinds:
         if kind not in of or len(sample.rows) > len(of[kind].rows):
@@ -58,8 +72,12 @@ def draft(
         *_consent(parts, consent, note),
         *(f"limits.{key} = {value:_.0f}" for key, value in limits.items()),
     ]
-    text = "\n\n".join(["\n".join(head), *(part.text().rstrip() for part in parts)]) + "\n"
-    return Draft(text, tuple(part.name for part in parts), tuple(unused))
+    names = [part.name for part in parts]
+    free = [name for name in ("items", "users") if name not in names]
+    open_tables = [sample for kind, sample in kinds if kind == "unknown"]
+    skeletons = [_skeleton(name, sample) for name, sample in zip(free, open_tables, strict=False)]
+    text = "\n\n".join(["\n".join(head), *(part.text().rstrip() for part in parts), *skeletons]) + "\n"
+    return Draft(text, tuple(names), tuple(unused))
 
 
 def _parts(of: dict[Kind, Sample]) -> list[Part]:
@@ -69,13 +87,13 @@ def _parts(of: dict[Kind, Sample]) -> list[Part]:
     user = chosen(users_of(happened)) if happened else None
     parts: list[Part] = []
     if sold:
-        pair = joined(items_of(happened), ids_of(sold, "items"), _rest(happened)) if happened else None
+        pair = _joined(happened, items_of(happened), sold, "items") if happened else None
         item, own = pair or (item, chosen(ids_of(sold, "items")))
         if happened and not pair and item and own:
             item, own = _doubted(item), _doubted(own)
         parts += [catalogue.items_part(sold, own)] if own else []
     if people:
-        pair = joined(users_of(happened), ids_of(people, "users"), _rest(happened)) if happened else None
+        pair = _joined(happened, users_of(happened), people, "users") if happened else None
         user, own = pair or (user, chosen(ids_of(people, "users")))
         if happened and not pair and user and own:
             user, own = _doubted(user), _doubted(own)
@@ -92,9 +110,26 @@ def _parts(of: dict[Kind, Sample]) -> list[Part]:
     return parts
 
 
+def _skeleton(name: str, sample: Sample) -> str:
+    """Return a part that is commented out, for a person to complete."""
+    part = open_part(name, sample)
+    part.add("item_id" if name == "items" else "user_id", "…")
+    part.add("title" if name == "items" else "attributes", "…" if name == "items" else ["…"])
+    lines = [
+        f"If {', '.join(sample.files)} has the {name}, complete this part; docs/mapping.md has all keys.",
+        *part.text().replace("# Not used: ", "Columns: ").splitlines(),
+    ]
+    return "\n".join(f"# {line}" for line in lines)
+
+
 def _named(sample: Sample) -> Sample:
     """Return the sample without columns that have no name, as programs write for the numbers of rows."""
     return replace(sample, rows=sample.rows.select([name for name in sample.rows.column_names if name.strip()]))
+
+
+def _joined(happened: Sample, ids: Sequence[Column], other: Sample, kind: Kind) -> tuple[Choice, Choice] | None:
+    """Return the columns that join events with another table: named like ids, else whatever holds the same ids."""
+    return joined(ids, ids_of(other, kind), _rest(happened)) or joined(ids, unique_ids(other))
 
 
 def _rest(sample: Sample) -> list[Column]:

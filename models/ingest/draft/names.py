@@ -24,7 +24,7 @@ _PLACES: Final = "billing|shipping|customer|contact"
 ROLES: Final = MappingProxyType(
     {
         "user": (
-            rf"(({_USER})_?)+{_ID}",
+            rf"(({_USER})_?)+{_ID}|kd{_ID}",
             rf"({_USER})s?|{_USER}id",
             rf"(external|our|shop)_({_USER}){_ID}",
             rf"({_PLACES})_(e_?mail)|e_?mail(_address|_adresse)?(_({_PLACES}))?|({_USER})_e_?mail|mail",
@@ -33,7 +33,7 @@ ROLES: Final = MappingProxyType(
             "device_id|anonymous_id|cookie(_id)?|uid|user_pseudo_id|username|user_name",
         ),
         "item": (
-            rf"({_ITEM}){_ID}",
+            rf"({_ITEM}|art){_ID}",
             rf"(lineitem|line_item|item|product|variant|artikel)_(sku|{_ITEM}){_ID}?",
             rf"(?!stock)({_ITEM})|stockcode",
             rf"{_REF}({_ITEM})s?|identifier_({_ITEM})",

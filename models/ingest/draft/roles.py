@@ -54,6 +54,24 @@ def kind_of(sample: Sample) -> Kind:
     return "users" if _plain_id(sample) and not described else "unknown"
 
 
+def kind_by_ids(sample: Sample, events: Sample | None) -> Kind:
+    """Return what a table is, also by whose ids of a table of events it has one row each if its names do not tell."""
+    kind = kind_of(sample)
+    if events is None or kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
+        return kind
+    found: list[Kind] = [
+        one
+        for one, ids in (("items", items_of(events)), ("users", users_of(events)))
+        if any(overlap(mine, theirs) >= _JOINS for mine in ids for theirs in unique_ids(sample))
+    ]
+    return found[0] if len(found) == 1 else kind
+
+
+def unique_ids(sample: Sample) -> list[Column]:
+    """Return the columns that may be the id of a row, whatever they are called."""
+    return [one for one in sample.columns.values() if one.distinct > _UNIQUE and _names_something(one)]
+
+
 def users_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the user of a row."""
     found = [one for one in sample.candidates("user") if _names_something(one)]

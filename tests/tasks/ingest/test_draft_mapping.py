@@ -180,6 +180,45 @@ def test_names_that_no_list_has_are_found_by_their_parts(tmp_path: Path) -> None
     assert events["event_id"] == ["order_id", "order_item_id"]
 
 
+def joined_tables(folder: Path, catalogue: str, customers: str, orders: str = "Artikelnr;Kundennr") -> dict[str, Any]:
+    """The mapping for orders, and for a catalogue and customers whose columns are called so."""
+    chance = list(range(0, 400, 7))
+    lines = [f"GA-{n % 50};K{n % 30};{n % 28 + 1:02}.01.2025 10:00;{n % 3 + 1};9,90" for n in (*chance, *range(400))]
+    write = {
+        "bestellungen.csv": [f"{orders};Bestelldatum;Menge;Einzelpreis", *lines],
+        "artikel.csv": [catalogue, *(f"GA-{n}|Sorte {n % 45}|Garten > Beet {n % 5}|€ {n},90" for n in range(60))],
+        "kunden.csv": [customers, *(f"K{n};{10_000 + n % 9};{('privat', 'Verein')[n % 2]}" for n in range(40))],
+    }
+    for name, rows in write.items():
+        (folder / name).write_text("\n".join(rows) + "\n", encoding="cp1252")
+    return tomllib.loads(draft_mapping([str(folder / name) for name in write], "shop").text)
+
+
+@pytest.mark.parametrize("code", ["ArtNr", "Kennung", "Ref.", "x"])
+@pytest.mark.parametrize("person", ["KdNr", "Kennung", "y"])
+def test_a_table_whose_ids_join_the_events_is_read_whatever_its_columns_are_called(
+    tmp_path: Path, code: str, person: str
+) -> None:
+    stated = joined_tables(tmp_path, f"{code}|Bezeichnung|Kategorie|VK", f"{person};Gebiet;Kundentyp")
+
+    assert (stated["events"]["item_id"], stated["items"]["item_id"]) == ("Artikelnr", code)
+    assert (stated["events"]["user_id"], stated["users"]["user_id"]) == ("Kundennr", person)
+    assert (stated["items"]["title"], stated["items"]["separator"]) == ("Bezeichnung", "|")
+
+
+def test_a_table_that_joins_nothing_is_a_part_to_complete(tmp_path: Path) -> None:
+    orders = ["user_id,item_id,time,quantity", *(f"u{n % 9},i{n % 7},2024-01-{n % 28 + 1:02},1" for n in range(90))]
+    (tmp_path / "orders.csv").write_text("\n".join(orders))
+    (tmp_path / "stuff.csv").write_text("Kürzel|Rest\n" + "".join(f"z{n}|{n}\n" for n in range(50)), encoding="cp1252")
+
+    found = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "stuff.csv")], "shop")
+
+    assert "# If stuff.csv has the items, complete this part; docs/mapping.md has all keys." in found.text
+    assert '# [items]\n# file = "stuff.csv"\n# separator = "|"\n# encoding = "windows-1252"\n' in found.text
+    assert "# Columns: Kürzel, Rest" in found.text
+    assert "items" not in found.parts
+
+
 def order_lines(folder: Path, repeats: int, header: str = "", extra: str = "") -> Path:
     """Write order lines of which every so many repeat the item of the line before, at another price."""
     rows = [
