@@ -59,11 +59,9 @@ def kind_by_ids(sample: Sample, events: Sample | None) -> Kind:
     kind = kind_of(sample)
     if events is None or kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
         return kind
-    found: list[Kind] = [
-        one
-        for one, ids in (("items", items_of(events)), ("users", users_of(events)))
-        if any(overlap(mine, theirs) >= _JOINS for mine in ids for theirs in unique_ids(sample))
-    ]
+    named: dict[Kind, list[Column]] = {"items": items_of(events), "users": users_of(events)}
+    own = unique_ids(sample)
+    found = [one for one, ids in named.items() if any(overlap(m, n) >= _JOINS for m in ids for n in own)]
     return found[0] if len(found) == 1 else kind
 
 
