@@ -13,7 +13,7 @@ from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import consent, ledger, profile, sift, updates
-from tasks.ingest.resolved import close_resolved
+from tasks.ingest.resolved import close_resolved, resolve_renamed
 from tasks.ingest.settle import settle
 from tasks.intake import Intake, Part, forget, open_intake
 from tasks.progress import progress
@@ -42,6 +42,9 @@ def ingest_batch(
                 settle(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
+        else:
+            with here.engine.begin() as connection:
+                resolve_renamed(connection, [batch])
         return told(here, batch.batch_id, unchanged=status == ledger.COMMITTED)
 
 

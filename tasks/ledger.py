@@ -106,7 +106,8 @@ def open_batches(connection: Connection, batches: Sequence[Batch]) -> list[str]:
     entered = insert(ingest_batches).values([{"status": PENDING, **vars(batch)} for batch in batches])
     again = ingest_batches.c.status.in_((REFUSED, UNDONE))
     reopened: dict[str, Any] = {"status": PENDING, "detail": None, "late_before": None} | _NO_COUNTS
-    reopened |= {"request": entered.excluded.request, "started_at": func.now(), "finished_at": None}
+    reopened |= {"location": entered.excluded.location, "request": entered.excluded.request}
+    reopened |= {"started_at": func.now(), "finished_at": None}
     connection.execute(entered.on_conflict_do_update(index_elements=["batch_id"], set_=reopened, where=again))
     names = [batch.batch_id for batch in batches]
     resumed = (ingest_batches.c.batch_id.in_(names), ingest_batches.c.status == PENDING)

@@ -13,9 +13,9 @@ MEANINGS: Final = MappingProxyType(
 )
 """What the rules mean that are no row rules of a suite."""
 
-_AGAIN: Final = "then ingest the file again"
+_AGAIN: Final = "then ingest the file again under the same name"
 _TIME: Final = f"Check `time_format` and `zone` in the mapping, {_AGAIN}."
-_LEFT_OUT: Final = "Leave such rows out by `where` in the mapping and ingest the file again, or dismiss them."
+_LEFT_OUT: Final = f"Leave such rows out by `where` in the mapping, {_AGAIN}; or dismiss them."
 _TRAFFIC: Final = "Nothing is wrong: such traffic is kept out on purpose. Dismiss the rows to clear the list."
 _ADVICE: Final = MappingProxyType(
     {

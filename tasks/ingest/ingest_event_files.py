@@ -19,6 +19,7 @@ from tasks import ledger
 from tasks.batches import batch_of, part_of, request_of, tables
 from tasks.defects import without_values
 from tasks.ingest.file_groups import GROUP_FILES, GROUP_ROWS, GroupFile, ingest_group
+from tasks.ingest.resolved import resolve_renamed
 from tasks.ingest.table_events import checked, parts_of
 from tasks.ingest_batch import ingest_batch, turned_away
 from tasks.report import link_docs
@@ -89,11 +90,14 @@ class _Run:
         self.room.close()
 
     def _skip_committed(self) -> None:
-        with self.here.engine.connect() as connection:
+        with self.here.engine.begin() as connection:
             known = ledger.entries(connection, [file.batch.batch_id for file in self.waiting.values()])
+            committed = {name for name, line in known.items() if line["status"] == ledger.COMMITTED}
+            again = [file.batch for file in self.waiting.values() if file.batch.batch_id in committed]
+            resolve_renamed(connection, again)
         for address, file in list(self.waiting.items()):
             line = known.get(file.batch.batch_id)
-            if line and line["status"] == ledger.COMMITTED:
+            if line and file.batch.batch_id in committed:
                 self.lines[address] = line | {"status": ledger.UNCHANGED}
                 del self.waiting[address]
 

@@ -8,8 +8,9 @@ from typing import Final
 
 import numpy as np
 import pyarrow as pa
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, select, text
 
+from infra.schema import ingest_batches
 from models.sql import query
 from tasks import ledger
 
@@ -25,12 +26,13 @@ _RESOLVED: Final = """
 _MARKED: Final = f"""
     UPDATE quarantine SET resolved_by = :batch_id FROM ingest_batches AS batch
     WHERE {_SAME} AND quarantine.batch_id <> ALL(CAST(:later AS text[])) AND encode(subject, 'hex') = ANY(:subjects)"""
-# The same file, or the file that replaced it: it has as many rows, and the events of before once more.
+# The same file, or the file of the same name that replaced it: it has as many rows, and the events of before once more.
 _EARLIER: Final = """
     SELECT batch.batch_id FROM ingest_batches AS batch JOIN ingest_batches AS mine ON mine.batch_id = :batch_id
         AND mine.source = batch.source AND mine.dataset = batch.dataset AND mine.read = batch.read
     WHERE batch.batch_id <> :batch_id AND batch.status = 'committed' AND batch.quarantined > 0
-        AND (starts_with(batch.batch_id, :same_file) OR batch.location = mine.location
+        AND batch.started_at <= mine.started_at
+        AND (starts_with(batch.batch_id, :same_file) OR regexp_replace(batch.location, '.*/', '') = :file_name
             AND (batch.dataset <> 'events' OR 2 * (mine.duplicate + mine.routed) >= batch.accepted + batch.routed))"""
 _SAME_FILE: Final = """
     UPDATE quarantine SET resolved_by = :batch_id WHERE batch_id = ANY(:earlier) AND replayed_at IS NULL
@@ -91,10 +93,25 @@ def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
     about = {"source": batch.source, "dataset": batch.dataset} | mine | same_file
     for same in _SAME_ROW:
         connection.execute(text(_DISMISSED.format(same=same)), about)
-    earlier = list(connection.execute(text(_EARLIER), mine | same_file).scalars())
+    file_name = {"file_name": _file_name(batch.location)}
+    earlier = list(connection.execute(text(_EARLIER), mine | same_file | file_name).scalars())
     if earlier:
         connection.execute(text(_SAME_FILE), mine | {"earlier": earlier})
     connection.execute(text(_CLOSED), mine)
+
+
+def resolve_renamed(connection: Connection, batches: Sequence[ledger.Batch]) -> None:
+    """Let rows leave whose file is corrected by committed batches that come again under its name, not their own."""
+    entry = ingest_batches.c
+    known = select(entry.batch_id, entry.location).where(entry.batch_id.in_([batch.batch_id for batch in batches]))
+    names = {row.batch_id: _file_name(row.location) for row in connection.execute(known)}
+    for batch in batches:
+        if names[batch.batch_id] != _file_name(batch.location):
+            close_resolved(connection, batch)
+
+
+def _file_name(location: str) -> str:
+    return location.rpartition("/")[2]
 
 
 def keep_waiting(connection: Connection, batch_id: str) -> None:

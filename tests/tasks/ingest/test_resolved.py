@@ -1,5 +1,6 @@
 """Rows leave quarantine once they came in, or once somebody dismissed them."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,12 @@ file = "items.csv"
 item_id = "item"
 title = "title"
 """
+
+
+_WITHOUT_IDS = _MAPPING.replace('event_id = "order"\n', "").replace(
+    "{more}", 'quantity = "amount"\nrequired = ["quantity"]'
+)
+"""Rows are told apart by their values, so that a corrected row is another event than the one that waits."""
 
 
 @pytest.fixture
@@ -74,6 +81,59 @@ def test_a_corrected_file_resolves_the_row(
     write(folder, 1)
     assert ingest(folder)["accepted"] == 1
     assert books.quarantined(installation.engine) == []
+
+
+@pytest.fixture
+def three(installation: Installation, folder: Path) -> Path:
+    """A file of which three rows wait: an unreadable amount, an unreadable time and an unknown item."""
+    ingest_items.fn(str(folder / "shop.toml"), str(folder / "items.csv"))
+    (folder / "shop.toml").write_text(_WITHOUT_IDS)
+    lines = (folder / "orders.csv").read_text().replace(",0\n", ",1\n").splitlines()
+    (folder / "corrected.csv").write_text("\n".join(lines) + "\n")
+    lines[3] = lines[3][:-1] + "one"
+    lines[8] = lines[8].replace("2024-06-08T10:00:00Z", "on Monday")
+    lines[20] = lines[20].replace(",cup,", ",cupp,")
+    (folder / "orders.csv").write_text("\n".join(lines) + "\n")
+    assert ingest(folder)["quarantined"] == 3
+    assert waits(installation) == 3
+    return folder
+
+
+def waits(here: Installation) -> int:
+    return sum(row["rows"] for row in books.quarantined(here.engine))
+
+
+def bring(folder: Path, name: str) -> dict[str, Any]:
+    line: dict[str, Any] = ingest_events.fn(str(folder / "shop.toml"), str(folder / name))
+    return line
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_corrected_file_under_the_name_of_the_first_one_resolves_its_rows_whenever_it_gets_the_name(
+    installation: Installation, three: Path, again: bool
+) -> None:
+    corrected = bring(three, "corrected.csv")
+    assert corrected["accepted"] == 3
+    if again:
+        undo_batches.fn([corrected["batch_id"]], None, "ann", "a test")
+        assert waits(installation) == 3
+    (three / "moved").mkdir()
+    (three / "corrected.csv").rename(three / "moved" / "orders.csv")
+    assert bring(three, "moved/orders.csv")["status"] == ("committed" if again else "unchanged")
+    assert waits(installation) == 0
+
+
+def test_the_faulty_file_that_comes_again_resolves_nothing(installation: Installation, three: Path) -> None:
+    shutil.copy(three / "orders.csv", three / "other.csv")
+    lines = (three / "corrected.csv").read_text().splitlines()
+    lines[50] = lines[50].replace("2024-", "in 2024-")
+    (three / "orders.csv").write_text("\n".join(lines) + "\n")
+    bring(three, "orders.csv")
+    assert waits(installation) == 1
+    (three / "again").mkdir()
+    (three / "other.csv").rename(three / "again" / "orders.csv")
+    assert bring(three, "again/orders.csv")["status"] == "unchanged"
+    assert waits(installation) == 1
 
 
 def test_a_corrected_mapping_resolves_the_row(
