@@ -1,6 +1,7 @@
 """Checks the first rows of one table: by the code that ingests it, up to the point at which rows would be stored."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,8 +11,9 @@ import pyarrow.compute as pc
 from expectations import contract, limits
 from expectations import items as item_promises
 from expectations import users as user_promises
+from expectations.rules import flags
 from models import columns
-from models.ingest import suspicions
+from models.ingest import reference_suspicions, suspicions
 from models.ingest.suspicions import Suspicion
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
@@ -115,11 +117,20 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     )
     found.broken = findings.broken_rules(done.quarantined, read.rows, rules, raw.locate)
     found.suspicions += suspicions.unreadable_cells(read.unread)
+    if not getattr(part, "choose", None):
+        good = read.rows.filter(pa.array(~sift.unsound(flags(read.rows, rules))))
+        place = partial(_place, raw)
+        found.suspicions += reference_suspicions.several_rows(good, key, sift.ROW, place, found.part == "items")
     if names:
         _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
     else:
         _remember_items(found, done.accepted, part, known)
     found.suspicions += suspicions.addresses_as_traits(done.accepted)
+
+
+def _place(raw: RawRows, number: int) -> str:
+    where = raw.locate(number, "")
+    return f"line {where['line']}" if "line" in where else f"row {where['row']}"
 
 
 def _remember_items(found: TableFindings, rows: pa.Table, part: ItemsMapping, known: Known) -> None:
@@ -130,6 +141,7 @@ def _remember_items(found: TableFindings, rows: pa.Table, part: ItemsMapping, kn
     offered = rows.drop_columns(columns.AVAILABLE)  # here it says what is merchandise; the mapping's key is stock
     offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})
     found.examples = findings.records(offered, keys=set_keys(part))
+    found.suspicions += reference_suspicions.empty_titles(rows)
     found.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
 
 

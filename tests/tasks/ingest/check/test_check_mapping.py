@@ -226,6 +226,34 @@ def test_a_shop_where_nobody_agreed_is_told_so_with_the_flags_that_help(tmp_path
     assert "--consent given --consent-note" in found["next"]
 
 
+def test_rows_of_one_item_that_differ_and_empty_titles_are_named(tmp_path: Path) -> None:
+    products = [*PRODUCTS, "003,Spade,99", "004,Lamp 4,4.50", "005,Lamp 5,6.00", "077,,1", "078, ,2"]
+
+    items = of(checked(tmp_path, map(order, range(100)), products=products), "items")
+
+    says = {guess["id"]: guess["says"] for guess in items["suspicions"]}
+    assert says["several_rows_of_an_id"] == (
+        "2 ids have rows that differ in price, title, such as line 5 and line 62; line 7 and line 64. The last row "
+        "counts. `choose` in the mapping sets another rule."
+    )
+    assert says["items_without_title"] == "2 of 62 items have no title. Lists show them as 'Item 077', 'Item 078'."
+
+
+def test_rows_that_a_mapping_chooses_from_are_no_reason_for_doubt(tmp_path: Path) -> None:
+    products = [*PRODUCTS, "003,Spade,99"]
+
+    found = checked(tmp_path, map(order, range(100)), MAPPING + 'choose = "most_frequent"\n', products)
+
+    assert guesses(found) == set()
+
+
+def test_rows_of_one_user_that_differ_are_named(tmp_path: Path) -> None:
+    found = asked(tmp_path, "c0,gold,yes", "c1,gold,yes", "c0,gold,yes", "c1,gold,no")
+
+    [guess] = of(found, "users")["suspicions"]
+    assert guess["says"] == "1 id has rows that differ in consent, such as line 3 and line 5. The last row counts."
+
+
 ASKING = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"') + (
     '[users]\nfile = "users.csv"\nuser_id = "id"\nattributes = ["plan"]\nconsent = "agreed"\n'
 )
