@@ -59,8 +59,19 @@ def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
 
 
 def described(run: Mapping[str, Any]) -> str:
-    """Return a run's name and since when it runs."""
-    return f"{run['name']} (since {(run['start_time'] or run['created'])[:16].replace('T', ' ')} UTC)"
+    """Return a run's name, since when it runs, and who or what started it."""
+    since = (run["start_time"] or run["created"])[:16].replace("T", " ")
+    return f"{run['name']} (since {since} UTC, started by {_starter(run)})"
+
+
+def _starter(run: Mapping[str, Any]) -> str:
+    """Return who or what made Prefect start a run: only runs that Tailorbird asks for have a key and no creator."""
+    creator, key = run.get("created_by") or {}, run.get("idempotency_key")
+    if creator.get("type") == "SCHEDULE":
+        return "its schedule"
+    if creator.get("type") == "AUTOMATION":
+        return f"the automation {creator.get('display_value') or creator.get('id')}"
+    return f"Tailorbird: {key}" if key else "a person in Prefect"
 
 
 def state_of(run: dict[str, Any] | None) -> str:
