@@ -94,6 +94,8 @@ def test_a_second_demo_changes_nothing(stocked: Shop) -> None:
     before, counts = stocked.json("status"), stocked.sql(counted)
     stocked.run("demo", "--approve", "--location", str(stocked.data))
     after = stocked.json("status")
+    for found in (before, after):
+        del found["running"]  # the reconciler may have started a calibration
     shown = [[row.pop("batch_id") for row in found.pop("placements")] for found in (before, after)]
     assert (shown[0], before) == (shown[1], after)
     assert stocked.sql(counted) == counts

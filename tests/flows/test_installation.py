@@ -116,8 +116,7 @@ def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settin
         run = begin(stocked, "score")
         assert wait_for(stocked, run) == "COMPLETED"
         pin = "rules.pin.0.item: 'no-such-item' is not in the catalogue, or newer than the champion; the pin is ignored"
-        logs = prefect(stocked, "POST", "/logs/filter", {"logs": {"flow_run_id": {"any_": [run]}}})
-        assert f"evening: {pin}" in [entry["message"] for entry in logs]
+        assert logged(stocked, run, f"evening: {pin}")
         of_run = {"artifacts": {"key": {"any_": ["ignored-rules"]}, "flow_run_id": {"any_": [run]}}}
         assert "no-such-item" in str(prefect(stocked, "POST", "/artifacts/filter", of_run))
         live = "SELECT placement, k FROM placements JOIN recommendation_batches USING (batch_id, placement)"
@@ -138,6 +137,17 @@ def begin(shop: Shop, name: str) -> str:
     """Start a deployment with its own parameters, as its schedule does."""
     deployment = prefect(shop, "GET", f"/deployments/name/{name}/{name}")
     return str(prefect(shop, "POST", f"/deployments/{deployment['id']}/create_flow_run", {})["id"])
+
+
+def logged(shop: Shop, run: str, message: str) -> bool:
+    """Whether a run's log has a message; its last lines reach Prefect after its end."""
+    chosen = {"logs": {"flow_run_id": {"any_": [run]}}}
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        if message in [entry["message"] for entry in prefect(shop, "POST", "/logs/filter", chosen)]:
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def wait_for(shop: Shop, run: str) -> str:
