@@ -1,6 +1,7 @@
 """What is wrong with a form that somebody filled in, as a person reads it: where, what, and what would be right."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, get_args
 
@@ -9,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 _ACROSS: Final = "across_fields"
+_NEAR: Final = 0.7
 _PLAINER: Final = MappingProxyType(
     {
         "missing": "it is missing; add it",
@@ -27,21 +29,32 @@ def across(faults: Mapping[str, str]) -> PydanticCustomError:
     return PydanticCustomError(_ACROSS, "{text}", {"text": text, "faults": dict(faults)})
 
 
-def faults(form: type[BaseModel], error: ValidationError, within: str = "") -> list[str]:
-    """All that is wrong, each with its place in the form; `within` is where the form itself stands."""
-    return [text for fault in error.errors() for text in _told(form, fault, within)]
+def faults(
+    form: type[BaseModel], error: ValidationError, within: str = "", named: Callable[[str], str] = str
+) -> list[str]:
+    """All that is wrong, each with its place in the form; `within` is where the form itself stands.
+
+    `named` returns what to call a key, such as the key with its line in a file.
+    """
+    return [text for fault in error.errors() for text in _told(form, fault, within, named)]
 
 
-def _told(form: type[BaseModel], fault: Any, within: str) -> Iterator[str]:
+def _told(form: type[BaseModel], fault: Any, within: str, named: Callable[[str], str]) -> Iterator[str]:
     place = [*([within] if within else []), *(str(key) for key in fault["loc"] if key != "[key]")]
     if fault["type"] == _ACROSS:
         for where, what in fault["ctx"]["faults"].items():
-            yield f"{'.'.join([*place, where])}: {what}"
+            yield f"{named('.'.join([*place, where]))}: {what}"
         return
     message = _PLAINER.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     if fault["type"] == "extra_forbidden":
-        message = f"there is no such key; the keys here are {', '.join(_fields(_table(form, fault['loc'][:-1])))}"
-    yield f"{'.'.join(place)}: {message}" if place else message
+        message = f"there is no such key; {_instead(place[-1], list(_fields(_table(form, fault['loc'][:-1]))))}"
+    yield f"{named('.'.join(place))}: {message}" if place else message
+
+
+def _instead(key: str, known: list[str]) -> str:
+    """Return the nearest key, or all of them if none is near."""
+    near = get_close_matches(key, known, n=1, cutoff=_NEAR)
+    return f"the nearest is {near[0]!r}" if near else f"the keys here are {', '.join(known)}"
 
 
 def _fields(form: type[BaseModel]) -> dict[Any, FieldInfo]:

@@ -1,6 +1,7 @@
 """The form of a placement: where lists are shown, how long they are, and the rules they keep."""
 
 import re
+from collections.abc import Callable
 from math import ceil
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -92,17 +93,22 @@ class Placement(Form):
         return self
 
 
-def placements(content: dict[str, Any]) -> dict[str, Placement]:
-    """The placements of a file by name, one table each; PlacementError names all faults at once, by their places."""
+def placements(content: dict[str, Any], named: Callable[[str], str] = str) -> dict[str, Placement]:
+    """The placements of a file by name, one table each; PlacementError names all faults at once, by their places.
+
+    `named` returns what to call a key, such as the key with its line in a file.
+    """
     read: dict[str, Placement] = {}
     found: list[str] = []
     for name, said in content.items():
         if not _NAME.fullmatch(name):
-            found.append(f"{name}: a placement is named by small letters, digits and - within, at most 63 in all")
+            found.append(
+                f"{named(name)}: a placement is named by small letters, digits and - within, at most 63 in all"
+            )
         try:
             read[name] = Placement.model_validate(said)
         except ValidationError as error:
-            found += faults(Placement, error, within=name)
+            found += faults(Placement, error, within=name, named=named)
     if found:
         raise PlacementError(f"The placements cannot be used: {'; '.join(found)}.")
     return read

@@ -14,6 +14,7 @@ from models.shelf_catalogue import Catalogue
 from models.training_data import index_of
 
 _SHOWN: Final = 3
+_NARROWS: Final = ("items", CATEGORY, BRAND, "price")
 _KEPT_OUT: Final = "unavailable, or left out by another rule"
 _UNKNOWN: Final = "not in the catalogue, or newer than the champion"
 _IGNORED: Final = "the pin is ignored"
@@ -53,7 +54,9 @@ def _of_selector(where: str, rule: Selector, catalogue: Catalogue, allowed: NDAr
     yield from (f"{where}.{kind}: no item has {_list(words)}" for kind, words in unknown.items() if words)
     selected = catalogue.selected(rule)
     if not selected.any():
-        yield f"{where}: no item fits it"
+        stated = [name for name in type(rule).model_fields if name in _NARROWS and getattr(rule, name) is not None]
+        several = f"; an item has to fit {' and '.join(stated)}" if len(stated) > 1 else ""
+        yield f"{where}: no item fits it{several}"
     elif where not in ("rules.include", "rules.exclude") and not (selected & allowed).any():
         yield f"{where}: all items that fit are {_KEPT_OUT}"
 

@@ -1,7 +1,7 @@
 """A mapping says which column of a table becomes which column of ours, so that no data set needs code."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -418,6 +418,6 @@ class Mapping(SourceMapping):
         return self.unknown_items == "accept" or (self.unknown_items is None and self.items is None)
 
 
-def parse(content: dict[str, Any], name: str) -> Mapping:
+def parse(content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> Mapping:
     """The mapping of tables in `content`; what is missing or misspelt is named."""
-    return parsed(Mapping, content, name)
+    return parsed(Mapping, content, name, named)

@@ -1,5 +1,6 @@
 """What a team decides about its Segment export, in a small file."""
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
@@ -51,6 +52,6 @@ class SegmentMapping(SourceMapping):
         return dict(extended(self.events))
 
 
-def parse(content: dict[str, Any], name: str) -> SegmentMapping:
+def parse(content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> SegmentMapping:
     """The mapping of a Segment export in `content`; what is missing, misspelt or without meaning is named."""
-    return parsed(SegmentMapping, content, name)
+    return parsed(SegmentMapping, content, name, named)

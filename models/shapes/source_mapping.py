@@ -1,5 +1,6 @@
 """What is decided for a whole source, whatever its shape: consent, the window of time, spelling, traffic, limits."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self, TypeVar
@@ -101,10 +102,13 @@ class SourceMapping(BaseModel):
 M = TypeVar("M", bound=SourceMapping)
 
 
-def parsed(model: type[M], content: dict[str, Any], name: str) -> M:
-    """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once."""
+def parsed(model: type[M], content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> M:
+    """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once.
+
+    `named` returns what to call a key, such as the key with its line in a file.
+    """
     try:
         return model.model_validate({"name": name, **content})
     except ValidationError as error:
-        told = "; ".join(faults(model, error))
-        raise MappingError(f"The mapping {name!r} cannot be used: {told}.") from error
+        found = "; ".join(faults(model, error, named=named))
+        raise MappingError(f"The mapping {name!r} cannot be used: {found}.") from None

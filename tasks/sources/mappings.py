@@ -5,6 +5,7 @@ from collections.abc import Mapping as Words
 from pathlib import Path
 from typing import Any, Final
 
+from infra.configuration.file import place
 from models.errors import TailorbirdError
 from models.shapes import mapping as tables
 from models.shapes import segment_mapping
@@ -27,12 +28,12 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | Segme
     `overrides` are keys of the file that were chosen otherwise for this time, as on the command line. They are part of
     what the mapping means, and so of the name of a batch.
     """
-    content, stem = _content(name)
+    content, path = _content(name)
     instead = dict(overrides or {})
     if _CONSENT in instead and _NOTE not in instead:
         content.pop(_NOTE, None)  # it explains the consent that the file declares
     parse = segment_mapping.parse if _is_segment(content) else tables.parse
-    return parse({**content, **instead}, stem)
+    return parse({**content, **instead}, path.stem, lambda key: f"{place(path, key)}: {key}")
 
 
 def chosen(
@@ -56,17 +57,17 @@ def _is_segment(content: dict[str, Any]) -> bool:
     return content.get("kind") == _SEGMENT
 
 
-def _content(name: str) -> tuple[dict[str, Any], str]:
+def _content(name: str) -> tuple[dict[str, Any], Path]:
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
         raise TailorbirdError(
             f"There is no mapping {name!r}. Give the path of a .toml file or one of: {', '.join(shipped())}."
         )
     try:
-        return tomllib.loads(path.read_text()), path.stem
+        return tomllib.loads(path.read_text()), path
     except OSError as error:
-        raise MappingError(f"The mapping {path} cannot be read: {error.strerror}.") from error
+        raise MappingError(f"The mapping {path} cannot be read: {error.strerror}.") from None
     except RecursionError:
         raise MappingError(f"The mapping {path} cannot be used: its values are nested too deeply.") from None
     except ValueError as error:
-        raise MappingError(f"The mapping {path} is not valid TOML: {error}.") from error
+        raise MappingError(f"The mapping {path} is not valid TOML: {error}.") from None

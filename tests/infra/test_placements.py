@@ -49,6 +49,13 @@ def test_a_fault_is_told_by_its_place(tmp_path: Path) -> None:
         assert fault in str(told.value)
 
 
+def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_one(tmp_path: Path) -> None:
+    settings = of(tmp_path, "[home]\nk = 9\n[home.rules]\ncapp = { brand = 2 }\n")
+    with pytest.raises(PlacementError, match=r"own\.toml:4: home\.rules\.capp: .*the nearest is 'cap'") as refused:
+        configured(settings)
+    assert refused.value.__cause__ is None
+
+
 def test_one_is_found_by_its_name_and_its_length_can_be_another(tmp_path: Path) -> None:
     settings = of(tmp_path, '[home]\nk = 9\nrules.pin = [{ item = "a", place = 5 }]\n[email]\n')
     assert one(settings, "home").k == 9

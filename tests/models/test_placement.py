@@ -97,7 +97,7 @@ def test_other_names_are_refused(name: str) -> None:
         ({"overlap": [0.5, 0.1]}, "home.overlap: write"),
         ({"overlap": [0, 1.1]}, "home.overlap: write"),
         ({"overlap": [False, True]}, "home.overlap: write"),
-        ({"rule": {}}, "home.rule: there is no such key; the keys here are about, by, k, policy, .*rules"),
+        ({"rule": {}}, "home.rule: there is no such key; the nearest is 'rules'"),
         (rules(hide=["view"]), "home.rules.hide: write a table: "),
         (
             rules(hide={"views": 1}),
@@ -110,7 +110,7 @@ def test_other_names_are_refused(name: str) -> None:
         ({"policy": "again", **rules(hide={"purchase": "ever"})}, "home.rules.hide.purchase: it hides all that"),
         (rules(include={}), "home.rules.include: it selects nothing; name one of items, category, brand, price"),
         (rules(include="A"), "home.rules.include: write a table: "),
-        (rules(include={"brands": ["A"]}), "home.rules.include.brands: there is no such key; the keys here are items,"),
+        (rules(include={"brands": ["A"]}), "home.rules.include.brands: there is no such key; the nearest is 'brand'"),
         (rules(include={"brand": []}), "home.rules.include.brand: write a list of one word or more"),
         (rules(include={"brand": "A"}), "home.rules.include.brand: write a list of one word or more"),
         (rules(exclude={"items": [123]}), "home.rules.exclude.items: 123 is no word; write it in quotes"),
@@ -128,7 +128,7 @@ def test_other_names_are_refused(name: str) -> None:
         (rules(boost=[{"brand": ["A"]}]), "home.rules.boost.0.by: it is missing; add it"),
         (rules(boost=[{"brand": ["A"], "by": 0}]), "home.rules.boost.0.by: Input should be greater than 0"),
         (rules(boost=[{"by": 2}]), "home.rules.boost.0: it selects nothing"),
-        (rules(boost=[{"by": 2, "bye": 1}]), "home.rules.boost.0.bye: there is no such key; .*price, by"),
+        (rules(boost=[{"by": 2, "bye": 1}]), "home.rules.boost.0.bye: there is no such key; the nearest is 'by'"),
         (rules(pin=[{"item": 3, "place": 1}]), "home.rules.pin.0.item: write it in quotes"),
         (rules(pin=[{"item": "a", "place": 0}]), "home.rules.pin.0.place: Input should be greater than or equal to 1"),
         (

@@ -172,6 +172,10 @@ def test_rules_that_do_something_need_no_note() -> None:
         ({"include": {"category": ["FOOD", "FOD"]}}, "rules.include.category: no item has 'FOD'"),
         ({"boost": [{"brand": ["mill"], "by": 2}]}, "rules.boost.0: no item fits it"),
         (
+            {"exclude": {"items": ["a"], "price": [900, ""]}},
+            "rules.exclude: no item fits it; an item has to fit items and price",
+        ),
+        (
             {"boost": [{"brand": ["Dairy"], "by": 2}]},
             "rules.boost.0: all items that fit are unavailable, or left out by another rule",
         ),

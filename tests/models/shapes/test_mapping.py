@@ -48,12 +48,10 @@ def users(**change: Any) -> dict[str, Any]:
     ("change", "told"),
     [
         ({"consent": "absent"}, "consent: Input should be 'given', 'opt-in' or 'opt-out'"),
-        (
-            {"evnets": {}},
-            "evnets: there is no such key; the keys here are name, consent, .*from, to, .*location, events",
-        ),
-        ({"traffic": {"robotz": 1}}, "traffic.robotz: there is no such key; the keys here are robots, robot_agents"),
-        ({"limits": {"event": {}}}, "limits.event: there is no such key; the keys here are events, items, users"),
+        ({"evnets": {}}, "evnets: there is no such key; the nearest is 'events'"),
+        ({"until": 1}, "until: there is no such key; the keys here are name, consent, .*from, to, .*location, events"),
+        ({"traffic": {"robotz": 1}}, "traffic.robotz: there is no such key; the nearest is 'robots'"),
+        ({"limits": {"event": {}}}, "limits.event: there is no such key; the nearest is 'events'"),
         (dict.fromkeys(("events", "items", "users")), "it reads nothing; add a table"),
         ({"users": {"file": "u", "user_id": "id"}}, "users.attributes: it is missing; add it"),
         (items(colour="red"), "items.colour: there is no such key; the keys here are .*brand"),

@@ -56,6 +56,18 @@ def test_a_choice_that_makes_no_sense_is_told(choice: dict[str, str], message: s
         read("segment", choice)
 
 
+def test_misspelt_and_missing_keys_are_named_with_their_lines_and_the_nearest_key(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    events = 'file = "o.csv"\nuser_id = "u"\ntime_formatt = "%d.%m.%Y"\nconstants = { event_type = "view" }\n'
+    path.write_text(f'consent = "opt-in"\n\n[events]\n{events}occurred_at = "t"\n')
+    with pytest.raises(MappingError) as refused:
+        read(str(path))
+    faults = str(refused.value)
+    assert "mine.toml:6: events.time_formatt: there is no such key; the nearest is 'time_format'" in faults
+    assert "mine.toml:3: events.item_id: it is missing; add it" in faults
+    assert refused.value.__cause__ is None  # a cause makes the command line name a log with a traceback
+
+
 def test_an_unknown_name_is_told_with_the_known_ones() -> None:
     with pytest.raises(TailorbirdError, match=r"no mapping 'journey'.*complete_journey"):
         read("journey")
