@@ -56,9 +56,8 @@ class Launcher:
                 before()
             self._launch(name, command, Service("", 0))
 
-    def await_server(self, name: str) -> bool:
-        """Wait until our server answers. True when it had to move, because another program was quicker on its port."""
-        moved = False
+    def await_server(self, name: str) -> None:
+        """Wait until our server answers; it moves if another program was quicker on its port."""
         while name in self._commands:
             service = self.known[name]
             answers = self._saying(f"Waiting for {TITLES[name]}", partial(_answers, service))
@@ -72,8 +71,6 @@ class Launcher:
                 if ports.is_free(service.port):  # it ended for another reason
                     raise
             self._start_server(name, self._free_port(name, service.port))
-            moved = True
-        return moved
 
     def await_client(self, name: str) -> None:
         """It has no address to ask; but one that cannot work has ended by now."""

@@ -164,9 +164,8 @@ class _Startup:
         permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
         for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
             self.say(line)
+        self._await("mlflow")  # it may still move to another port, which the worker and the reconciler start with
         self._work(endpoints(self.given))
-        if self._await("mlflow"):
-            self._clients(endpoints(self.given))
         self._await("docs")
         for name in _CLIENTS:
             self.launcher.await_client(name)
@@ -203,10 +202,10 @@ class _Startup:
             self.launcher.remember("docs", replace(known["docs"], running=None))
             self.say("Data Docs are not served any more")
 
-    def _await(self, name: str) -> bool:
-        """Wait for a server of ours, or look at the given one. True when ours has moved to another port."""
+    def _await(self, name: str) -> None:
+        """Wait for a server of ours, or look at the given one."""
         probes.check_given(self.settings, name)
-        return self.launcher.await_server(name)
+        self.launcher.await_server(name)
 
     def _work(self, now: Endpoints) -> None:
         """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""

@@ -46,7 +46,7 @@ def run(settings: Settings, thieves: int, **changes: Any) -> Race:
     race = Race(settings.model_copy(update=changes), thieves)
     with race.stack:
         race.launcher.server("docs", race.command)
-        assert race.launcher.await_server("docs") == (thieves > 0)
+        race.launcher.await_server("docs")
     return race
 
 

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,16 @@ from typing import Any
 import psutil
 import psycopg2
 import pytest
+from sqlalchemy import URL
 
-from infra import services, state
+from infra import servers, services, state
 from infra.calls import ask, basic
 from infra.configuration import shown
 from infra.credentials import FOLDER, kept_secret, variable
 from infra.embedded import EmbeddedPostgres
 from infra.fingerprints import KEYS
 from infra.grants import ROLES
+from infra.processes import Command
 from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
 from tests.memory import postgres_in_memory
@@ -88,6 +90,23 @@ class Place:
             time.sleep(0.01)
 
 
+@contextmanager
+def port_stolen_from_mlflow() -> Iterator[None]:
+    """Another program takes the port that MLflow was to have, in the last moment."""
+    command, stack = servers.mlflow_command, ExitStack()
+    stolen: list[int] = []
+
+    def late(settings: Settings, database: URL, port: int) -> Command:
+        if not stolen:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            stolen.append(port)
+        return command(settings, database, port)
+
+    with pytest.MonkeyPatch.context() as patch, stack:
+        patch.setattr(servers, "mlflow_command", late)
+        yield
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     home = tmp_path_factory.mktemp("home")
@@ -105,7 +124,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         stack.enter_context(postgres_in_memory(place.settings.var))
         stack.callback(EmbeddedPostgres(place.settings.var).destroy)
         stack.callback(place.down)
-        place.up()
+        with port_stolen_from_mlflow():
+            place.up()
         place.first = list(place.lines)
         yield place
 
@@ -140,6 +160,14 @@ def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: 
     assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", said)
     assert ":4200" not in running.prefect_page
     assert running.prefect_page.startswith("http://127.0.0.1:")
+
+
+def test_a_first_up_starts_nothing_twice_but_a_server_that_lost_its_port(place: Place) -> None:
+    started = [line for line in place.first if line.startswith("Starting ")]
+    assert [line.partition(" on port ")[0] for line in started].count("Starting MLflow") == 2
+    assert sum("worker" in line for line in place.first) == 1
+    assert sum("reconciler" in line for line in place.first) == 1
+    assert not any("other settings" in line for line in place.first)
 
 
 def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
