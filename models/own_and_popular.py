@@ -47,6 +47,7 @@ class OwnAndPopular:
     """
 
     kind: ClassVar[str] = "own_and_popular"
+    adds_to: ClassVar[str] = "baskets"
     config_type: ClassVar[type[Config]] = Config
     space: ClassVar[Mapping[str, Parameter]] = {
         "half_life_days": Float(14, 365, log=True),
@@ -87,6 +88,17 @@ class OwnAndPopular:
         mine = entries(self.own.indptr, users[known])
         scores[known[mine.row], self.own.item[mine.at]] += self.own.weight[mine.at]
         return scores
+
+    def contributions(self, user: int, item: int) -> dict[str, float]:
+        """Return what the own baskets and those of everybody add to the score, the greater first."""
+        if min(user, item) < 0:
+            return {}
+        own = self.own.pair_scores(np.array([user], dtype=np.int32), np.array([item]))[0]
+        parts = {
+            "own baskets, older ones less": float(own) if np.isfinite(own) else 0.0,
+            f"share of everybody's baskets, times {self.weight:g}": float(self.weight * self.share[item]),
+        }
+        return dict(sorted(parts.items(), key=lambda part: -part[1]))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Return the own history of items bought before, and popularity for the others."""

@@ -86,10 +86,18 @@ class FoldsInItems(Recommender, Protocol):
 
 @runtime_checkable
 class Explains(Recommender, Protocol):
-    """A model that can say what its score of a pair is made of."""
+    """A model whose score of a pair is a sum of parts."""
+
+    adds_to: ClassVar[str]
+    """The unit of the parts, such as log-odds."""
 
     def contributions(self, user: int, item: int) -> dict[str, float]:
-        """What each feature adds to the log-odds, the strongest first; empty when it has nothing to say of the pair."""
+        """Return what each part adds, the strongest first; empty if the model has no score for the pair."""
+
+
+@runtime_checkable
+class Attributes(Recommender, Protocol):
+    """A model that can tell of many pairs what each feature adds."""
 
     def attributions(
         self, users: NDArray[np.int32], items: NDArray[np.int32]

@@ -47,6 +47,7 @@ class TwoStage:
     """The score is the probability that the user buys the item in the days ahead; -inf for what no retriever named."""
 
     kind: ClassVar[str] = "two_stage"
+    adds_to: ClassVar[str] = "log-odds"
     config_type: ClassVar[type[Any]] = Config
     space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
     learner: ClassVar[type[Any]] = BlendedRanker

@@ -70,7 +70,8 @@ def explain(
 ) -> dict[str, Any]:
     """Return the place, score and reason of an item on a user's live list, or `why` it is not there.
 
-    `contributions` are what each feature adds to the log-odds, the strongest first, where the model can tell. `lookups`
+    `contributions` are what each part adds to the score, in the unit `adds_to`, the strongest first; empty for models
+    whose score has no parts. `lookups`
     reads what the user did, which is asked only if nothing else keeps the item off. Raises PlacementError,
     NothingPublishedError, UnknownUserError or UnknownItemError.
     """
@@ -85,7 +86,8 @@ def explain(
         why = listed_words(found["rank"], rows[-1]["rank"], asked.positions[1], asked.rules)
     else:
         why = _absence(asked, rows, lookups)
-    return said | {"why": why, "contributions": _contributions(asked)}
+    parts = {"contributions": _contributions(asked), "adds_to": getattr(asked.model, "adds_to", None)}
+    return said | {"why": why, "model": asked.model.kind} | parts
 
 
 def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Question:

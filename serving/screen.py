@@ -172,11 +172,13 @@ def explanation(found: Mapping[str, Any], most: int = 12) -> None:
         line(f"The reason that the user sees: {found['reason']}")
     added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
     if added:
-        title = f"What the score is made of (log-odds, version {found['model_version']})"
+        title = f"What the score is made of ({found['adds_to']}, version {found['model_version']})"
         table(title, added[:most], {"feature": "feature", "adds": "adds"})
         if len(added) > most:
             rest = sum(row["adds"] for row in added[most:])
             line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
+    elif "rank" in found and not found.get("adds_to"):
+        line(f"The score of {found['model']} is one number without parts.")
 
 
 _SERVER = ("reachable", "not reachable")

@@ -7,7 +7,7 @@ import numpy as np
 from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate, intervals_of_ratios
 from models.evaluation.evaluate import Evaluation
-from models.recommender import EVERYBODY, Explains, Recommender
+from models.recommender import EVERYBODY, Attributes, Recommender
 from models.training_data import index_of, words
 
 USERS: Final = 50
@@ -32,7 +32,7 @@ def feature_importance(model: Recommender, evaluation: Evaluation, seed: int) ->
     user.
     """
     some = evaluation.per_user.slice(0, USERS)
-    if not isinstance(model, Explains) or not some.num_rows:
+    if not isinstance(model, Attributes) or not some.num_rows:
         return []
     shown = some["items_at_10"].combine_chunks()
     user = np.repeat(np.arange(some.num_rows), np.asarray(shown.value_lengths()))

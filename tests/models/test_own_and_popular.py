@@ -46,6 +46,17 @@ def test_own_items_have_their_history_as_the_reason_and_others_their_popularity(
     assert model.reasons(users, items) == [*own, NONE, NONE]
 
 
+def test_the_parts_of_a_score_sum_to_it_and_strangers_have_none(small) -> None:
+    model = OwnAndPopular.fit(small(ROWS), FLAT, seed=0)
+    scores = model.scores(np.zeros(1, np.int32))[0]
+    for item in range(3):
+        parts = model.contributions(0, item)
+        assert sum(parts.values()) == pytest.approx(scores[item])
+        assert list(parts.values()) == sorted(parts.values(), reverse=True)
+    assert model.contributions(0, 2)["own baskets, older ones less"] == 0
+    assert model.contributions(-1, 0) == model.contributions(0, -1) == {}
+
+
 @pytest.mark.parametrize(("bought_last", "popular_wins"), [("own{}", False), ("best", True)])
 def test_the_weight_is_the_best_one_on_the_weeks_before_the_cut(bought_last: str, popular_wins: bool) -> None:
     model = OwnAndPopular.fit(shop_of(bought_last).training_data(CUT), Config(), seed=0)

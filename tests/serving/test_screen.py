@@ -31,7 +31,14 @@ PRODUCED = {
     "recommend nothing": lambda: screen.shelf(HOSTILE, [], HOSTILE),
     "goes-with": lambda: screen.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
     "explain": lambda: screen.explanation(
-        {"title": HOSTILE, "user": HOSTILE, "why": HOSTILE, "reason": HOSTILE, "model_version": 1}
+        {
+            "title": HOSTILE,
+            "user": HOSTILE,
+            "why": HOSTILE,
+            "reason": HOSTILE,
+            "model_version": 1,
+            "adds_to": "log-odds",
+        }
         | {"contributions": {HOSTILE: 0.5} | dict.fromkeys(map(str, range(20)), 0.1)}
     ),
     "status": lambda: screen.status(
