@@ -40,7 +40,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.audit_log": _SERVE,
     # The payload is for the operator alone: ingestion writes it and cannot read it back.
     "public.quarantine": {
-        SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at)",
+        SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "
+        "SELECT(outcome)",
         INGEST: "INSERT DELETE SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "
         "SELECT(content) SELECT(subject) SELECT(resolved_by) SELECT(outcome) "
         "UPDATE(resolved_by) UPDATE(replayed_at) UPDATE(outcome)",

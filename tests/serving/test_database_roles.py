@@ -42,6 +42,7 @@ def role(installation: Installation) -> Iterator[Roles]:
             "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
             "VALUES ('b', '', '', '', '', '')",
             "INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload) VALUES ('b', 1, 0, '{r}', '{}')",
+            "INSERT INTO datasets (version, manifest) VALUES ('v1', '{}')",
             PROMOTION,
         ):
             connection.execute(text(statement))
