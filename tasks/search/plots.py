@@ -49,7 +49,7 @@ def _first(trial: FrozenTrial) -> float:
 def _drawn(path: Path, draw: Callable[[], Any]) -> None:
     from matplotlib import pyplot as plt
 
-    with warnings.catch_warnings(category=optuna.exceptions.ExperimentalWarning, action="ignore"):
+    with warnings.catch_warnings(action="ignore"):  # Optuna's, on few trials, would name its own files
         draw()
     figure = plt.gcf()
     figure.set_size_inches(max(9, figure.get_figwidth()), 5.5)
