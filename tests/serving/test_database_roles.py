@@ -42,7 +42,7 @@ def role(installation: Installation) -> Iterator[Roles]:
             "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
             "VALUES ('b', '', '', '', '', '')",
             "INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload) VALUES ('b', 1, 0, '{r}', '{}')",
-            "INSERT INTO datasets (version, manifest) VALUES ('v1', '{}')",
+            "INSERT INTO datasets (version, manifest) VALUES ('v1', '{\"events_version\": 1}')",
             PROMOTION,
         ):
             connection.execute(text(statement))
@@ -81,4 +81,4 @@ def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(rol
     assert all(look(role(SERVING)) for look in looks)
     assert books.batch(role(SERVING), "b")["batch_id"] == "b"
     assert books.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
-    assert compaction.named_versions(role(OPERATOR)) == []
+    assert compaction.named_versions(role(OPERATOR)) == [1]
