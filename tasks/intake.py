@@ -24,6 +24,7 @@ from models.shapes.mapping import Mapping
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
 from tasks import consent, ledger, profile, sift, updates
+from tasks.ingest import strangers
 from tasks.ingest.repeats import keep_repeats
 from tasks.ingest.resolved import keep_waiting, mark_resolved, waiting_subjects
 from tasks.ingest.statements import PERSON
@@ -137,6 +138,8 @@ class Intake:
     introduced: Seen = field(default_factory=Seen)
     waiting: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """What rows of the source that wait in quarantine are about."""
+    acquainted: bool = False
+    """Whether users are known from before this batch."""
     named: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
 
@@ -202,6 +205,7 @@ class Intake:
         found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= ({"unread": part.unread} if part.unread else {}) | (part.places.notes if part.places else {})
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
+        found |= self._people(part, looked)
         welcome = _welcome(len(part.names), looked, done)
         names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
         aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
@@ -209,6 +213,16 @@ class Intake:
         counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
         new = self._new(pa.concat_tables([names, *identified]))
         return Kept(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
+
+    def _people(self, part: Part, looked: Looked) -> dict[str, Any]:
+        """Count who is known of a table's users, if anybody was before; devices in calls are new all the time."""
+        if not (self.acquainted and isinstance(self.mapping, Mapping)):
+            return {}
+        keys = part.names[columns.USER_KEY]
+        answered = pa.concat_arrays([self.agreed, self.refused, self.suppressed])
+        known = _mask(pc.is_in(keys, value_set=answered))
+        dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
+        return {strangers.PEOPLE: strangers.counted(keys, known, looked.events, dropped)}
 
     def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
         """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""
@@ -343,6 +357,10 @@ def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
     return promises.rules(nobody, placeholders.ITEMS, mapping.limits, required)
 
 
+def _acquainted(batch_id: str) -> Select[Any]:
+    return select(select(users.c.user_key).where(users.c.batch_id != batch_id).exists())
+
+
 def open_intake(
     here: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
 ) -> Intake:
@@ -363,6 +381,7 @@ def open_intake(
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
             known=KnownIds(here.lake),
+            acquainted=connection.execute(_acquainted(batch.batch_id)).scalar() is True,
             waiting=waiting_subjects(connection, batch),
             rules=rules_of(mapping, here.key),
             confirm=confirm,

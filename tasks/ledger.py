@@ -275,6 +275,6 @@ def entry(connection: Connection, batch_id: str) -> dict[str, Any]:
 
 def entries(connection: Connection, batch_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return lines of the ledger by batch."""
-    shown = ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late")
+    shown = ("batch_id", "dataset", "source", "status", "consent", *LEDGER, "late", "detail")
     chosen = select(*(ingest_batches.c[name] for name in shown)).where(ingest_batches.c.batch_id.in_(batch_ids))
     return {row["batch_id"]: dict(row) for row in connection.execute(chosen).mappings()}

@@ -19,6 +19,7 @@ from models.errors import TailorbirdError
 from models.ingest.rule_advice import advice
 from models.shapes.unreadable import Unread
 from tasks import data_docs
+from tasks.ingest.strangers import remarks
 from tasks.sift import ROW
 
 if TYPE_CHECKING:
@@ -89,9 +90,13 @@ def one_row(figures: Mapping[str, float | None]) -> "pd.DataFrame":
 
 
 def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[Unread]) -> str | None:
-    """What the ledger remarks on how a file was read: its encoding, if it is not UTF-8, and unreadable cells."""
+    """Return what the ledger remarks on a file: an encoding other than UTF-8, unreadable cells, users nobody knows."""
+    profiles = list(profiles)
     found = {profile["encoding"]: None for profile in profiles if profile.get("encoding", "UTF-8") != "UTF-8"}
-    return " ".join([*(f"Read as {name}." for name in found), *(one.sentence for one in unread)]) or None
+    return (
+        " ".join([*(f"Read as {name}." for name in found), *(one.sentence for one in unread), *remarks(profiles)])
+        or None
+    )
 
 
 def refusal(
