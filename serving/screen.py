@@ -52,6 +52,8 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
     for consent in sorted({row["consent"] for row in rows}):
         line(f"consent: {consent}", "dim")
     for row in rows:
+        if row.get("detail") and row["status"] != "unchanged":
+            line(f"{row['file'] or row['dataset']}: {row['detail']}", "yellow")
         _suspects(row)
 
 
@@ -197,10 +199,10 @@ def status(found: Mapping[str, Any]) -> None:
         return
     if not all(found["services"].get(name, True) for name in _STARTERS):
         line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
-    for name in ("ledger", "champion", "challenger"):
-        value = found[name]
-        shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
-        line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
+    _summary("ledger", found["ledger"])
+    _beside_the_ledger(found)
+    for name in ("champion", "challenger"):
+        _summary(name, found[name])
     if found["champion"]:
         figures = found["champion"]["metrics"]
         line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
@@ -212,6 +214,26 @@ def status(found: Mapping[str, Any]) -> None:
         line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
     if found.get("next"):
         next_step(Step(**found["next"]))
+
+
+def _summary(name: str, value: Mapping[str, Any] | None) -> None:
+    """Print the figures of one thing in a line."""
+    shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
+    line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
+
+
+def _beside_the_ledger(found: Mapping[str, Any]) -> None:
+    """Name the rows that wait in quarantine, and the batches that are not done, with what to do."""
+    if found.get("waiting"):
+        line(f"  {batch_screen.counted(found['waiting'])} in quarantine now: tailorbird quarantine list")
+    for batch in found.get("unfinished") or ():
+        undone = batch["status"] == "undoing"
+        if batch["active"]:
+            line(f"  {batch['batch_id']} is {'being undone' if undone else 'coming in'} now and counts nowhere yet.")
+            continue
+        again = f"tailorbird ledger undo {batch['batch_id']}" if undone else "ingest the same file again"
+        what = "The undo" if undone else "The ingest"
+        line(f"  {what} of {batch['batch_id']} was cut short; nothing of it counts. Next: {again}", "yellow")
 
 
 def _short(name: str, value: Any) -> str:

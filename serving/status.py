@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select, text
 
 from infra.ledger_schema import COMMITTED
-from infra.schema import LEDGER, ingest_batches, promotions, recommendation_batches, reviews
+from infra.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
 from serving.list_counts import users_with_consent
 
 
@@ -14,6 +14,8 @@ def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
     with engine.connect() as connection:
         return {
             "ledger": _ledger(connection),
+            "waiting": _waiting(connection),
+            "unfinished": _unfinished(connection),
             "champion": _champion(connection),
             "challenger": _challenger(connection),
             "batch": _batch(connection, placement),
@@ -44,6 +46,27 @@ def _ledger(connection: Connection) -> dict[str, int]:
     sums = (func.coalesce(func.sum(ingest_batches.c[name]), 0).label(name) for name in LEDGER)
     row = connection.execute(select(*sums).where(ingest_batches.c.status == COMMITTED)).mappings().one()
     return {name: int(row[name]) for name in LEDGER}
+
+
+def _waiting(connection: Connection) -> int:
+    """Return how many rows wait in quarantine now."""
+    count = select(func.count(quarantine.c.row_number)).where(quarantine.c.replayed_at.is_(None))
+    return int(connection.execute(count).scalar_one())
+
+
+_UNFINISHED = """
+    SELECT batch_id, dataset, status, EXISTS (
+        SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
+            AND (classid::bigint << 32 | objid::bigint) = hashtextextended(batch_id, 0)
+    ) AS active
+    FROM ingest_batches WHERE status IN ('pending', 'undoing') ORDER BY started_at, batch_id
+"""
+"""An ingest and an undo hold the lock of their batch; a killed process cannot keep it."""
+
+
+def _unfinished(connection: Connection) -> list[dict[str, Any]]:
+    """Return the batches that are coming in or being undone; those that are not `active` were cut short."""
+    return [dict(row) for row in connection.execute(text(_UNFINISHED)).mappings()]
 
 
 def _champion(connection: Connection) -> dict[str, Any] | None:

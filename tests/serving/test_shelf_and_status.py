@@ -3,14 +3,15 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from sqlalchemy import Engine, insert, update
+from sqlalchemy import Engine, func, insert, update
 
 from infra.database import engine
 from infra.identity import remember
-from infra.schema import ingest_batches, items, promotions, reviews, suppressions, users
+from infra.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
+from serving import screen
 from serving.shelf import UnknownUserError, require_known, shelf, somebody
 from serving.status import status
-from tasks import publish
+from tasks import ledger, publish
 from tests.published import published
 
 
@@ -45,7 +46,8 @@ def filled(empty: Engine) -> Engine:
 
 def test_an_empty_installation_has_a_status(empty: Engine) -> None:
     zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
-    assert status(empty) == {"ledger": zeros, "champion": None, "challenger": None, "batch": None, "placements": []}
+    none = dict.fromkeys(("champion", "challenger", "batch"))
+    assert status(empty) == {"ledger": zeros, "waiting": 0, "unfinished": [], "placements": []} | none
 
 
 def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
@@ -59,6 +61,31 @@ def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled
     assert status(filled, "basket")["batch"] is None
     [home] = found["placements"]
     assert (home["lists"], home["users"]) == (1, 2)
+
+
+def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_short(
+    filled: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"dataset": "events", "source": "s", "location": "l", "consent": "c", "read": 9, "suppressed": 9}
+    with filled.begin() as connection:
+        for number, batch in enumerate(("killed", "under way")):
+            connection.execute(insert(ingest_batches).values(batch_id=batch, status="pending", **line))
+            row = {"batch_id": "b1", "row_number": number, "chunk": 0, "rule_ids": [], "payload": {}}
+            connection.execute(insert(quarantine).values(row))
+        connection.execute(insert(ingest_batches).values(batch_id="half", status="undoing", **line))
+        connection.execute(update(quarantine).where(quarantine.c.row_number == 1).values(replayed_at=func.now()))
+    with ledger.hold(filled, "under way"):
+        found = json.loads(json.dumps(status(filled)))
+    assert (found["waiting"], found["ledger"]["suppressed"]) == (1, 0)
+    active = {batch["batch_id"]: batch["active"] for batch in found["unfinished"]}
+    assert active == {"killed": False, "under way": True, "half": False}
+
+    screen.status(found | {"services": {"postgres": True}, "placements": []})
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 row waits in quarantine now: tailorbird quarantine list" in shown
+    assert "The ingest of killed was cut short; nothing of it counts. Next: ingest the same file again" in shown
+    assert "under way is coming in now and counts nowhere yet." in shown
+    assert "Next: tailorbird ledger undo half" in shown
 
 
 def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:
