@@ -37,7 +37,8 @@ TABLES: Final[Mapping[str, Mapping[str, str]]] = {
     "public.ingest_statements": {INGEST: WRITE},
     "public.ingest_repeats": {INGEST: WRITE},
     "public.quarantine_repeats": {INGEST: WRITE},
-    "public.audit_log": _SERVE,
+    # A killed ingest of a batch that was undone leaves it undone, by the record of that undo.
+    "public.audit_log": {SERVING: READ, INGEST: READ},
     # The payload is for the operator alone: ingestion writes it and cannot read it back.
     "public.quarantine": {
         SERVING: "SELECT(batch_id) SELECT(row_number) SELECT(chunk) SELECT(rule_ids) SELECT(replayed_at) "

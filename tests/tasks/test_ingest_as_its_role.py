@@ -12,6 +12,7 @@ from sqlalchemy.exc import ProgrammingError
 from infra import access, logins
 from infra.database import engine
 from infra.installation import Installation, current
+from tasks.ingest.settle import settle_idle
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_segment import ingest_segment
@@ -58,3 +59,12 @@ def test_events_items_and_users_are_ingested_and_payloads_are_not_read_back(
         with pytest.raises(ProgrammingError) as refusal:
             connection.execute(text("SELECT payload FROM quarantine"))
     assert isinstance(refusal.value.orig, InsufficientPrivilege)
+
+
+def test_batches_that_were_cut_short_are_settled(ingesting: Installation, tmp_path: Path) -> None:
+    ingest_segment.fn("segment", write(tmp_path / "calls.jsonl", viewed(1)))
+    with ingesting.engine.begin() as connection:
+        connection.execute(text("UPDATE ingest_batches SET status = 'pending'"))
+    settle_idle()
+    with ingesting.engine.connect() as connection:
+        assert "nothing of it counts" in connection.execute(text("SELECT detail FROM ingest_batches")).scalar_one()
