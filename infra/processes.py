@@ -165,7 +165,8 @@ def _find(running: Running) -> psutil.Process | None:
 
 def _is(process: psutil.Process, running: Running) -> bool:
     """By its mark, which no clock moves; by its start if it has no environment, as at the very start and end of it."""
-    with contextlib.suppress(psutil.AccessDenied, psutil.ZombieProcess):
+    # Of a process that is ending Linux says that there is none, for its environment alone.
+    with contextlib.suppress(psutil.AccessDenied, psutil.NoSuchProcess):
         environment = process.environ() if running.mark else {}
         if environment:
             return bool(environment.get(_MARK) == running.mark)

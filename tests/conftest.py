@@ -37,6 +37,7 @@ settings.register_profile(
 )
 settings.register_profile("many", settings.get_profile("few"), max_examples=200, derandomize=False)
 settings.load_profile("few")
+os.environ.pop("COLUMNS", None)  # workers of xdist state a width, as if for a terminal
 os.environ["TAILORBIRD_SETTINGS"] = "none"  # a settings file of the clone is no matter of the tests
 
 
