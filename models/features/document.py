@@ -79,10 +79,11 @@ _SPLITS = """\
 A data set is split in time, never at random. By default by share: 70 % of the purchases in order of time are for
 training, 15 % for validation (searches are measured there) and 15 % for the test that decides and that no search sees.
 `tailorbird features --validation-days 30 --test-days 31` takes the last days instead, and `--validation-from` and
-`--test-from` name the dates. `--as-of 2026-01-01` leaves out that day, which begins at midnight UTC, and all later ones.
-Without it a data set by shares ends right after the newest purchase or refund, so that event is in. A data set by days ends at
-the midnight before it. `features` and the review report state all these moments with their time. Rolling-origin folds (`models.splits.rolling_origin`)
-give several cuts, each with the same time after it, for cross-validation.
+`--test-from` name the dates. `--as-of 2026-01-01` leaves out that day, which begins at midnight UTC, and all later
+ones. Without it a data set by shares ends right after the newest purchase or refund, so that event is in. A data set
+by days ends at the midnight before it. `features` and the review report state all these moments with their time.
+Rolling-origin folds (`models.splits.rolling_origin`) give several cuts, each with the same time after it, for
+cross-validation.
 
 A boundary is a second. What happened in it belongs to the later part, so events of one second are never torn apart and
 the order of rows decides nothing; ties make the earlier part smaller.
