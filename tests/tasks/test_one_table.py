@@ -100,14 +100,14 @@ def test_events_items_and_users_are_read_from_one_table_of_texts(installation: I
     assert ingested(export) == {
         "items": {"read": 27, "routed": 4, "duplicate": 23},
         "users": {"read": 27, "routed": 3, "duplicate": 24},
-        "events": {"read": 27, "accepted": 25, "routed": 2},
+        "events": {"read": 27, "accepted": 24, "quarantined": 1, "routed": 2},  # a quantity of "some"
     }
     events = stored(installation)
     kept = [(row["item_id"], row["event_type"], row["quantity"], row["value"]) for row in events]
     assert ("85123A", "purchase", 2.0, pytest.approx(5.1)) in kept
     assert ("22423", "purchase", 80995.0, pytest.approx(84234.8)) in kept, "the mapping allows as many pieces"
     assert ("85123A", "refund", 6.0, pytest.approx(15.3)) in kept
-    assert ("22423", "purchase", None, None) in kept, "a quantity that is no number is unknown"
+    assert (None, None) not in [entry[2:] for entry in kept], "a quantity that is no number waits in quarantine"
     with installation.engine.connect() as connection:
         titles = {row.item_id: row.title for row in connection.execute(select(items))}
         countries = [row.attributes["Country"] for row in connection.execute(select(users))]
@@ -162,13 +162,13 @@ def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
 def test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass(installation: Installation, export: Path) -> None:
     allowed = "limits.highest_quantity = 100_000"
     (export / "shop.toml").write_text(MAPPING.replace(allowed, ""), encoding="utf-8")
-    assert ingested(export)["events"] == {"read": 27, "accepted": 24, "quarantined": 1, "routed": 2}
+    assert ingested(export)["events"] == {"read": 27, "accepted": 23, "quarantined": 2, "routed": 2}
     (export / "shop.toml").write_text(MAPPING, encoding="utf-8")
     again = ingested(export)["events"]
-    assert again["quarantined"] == 1, "limits change nothing of what the file means"
+    assert again["quarantined"] == 2, "limits change nothing of what the file means"
     with installation.engine.connect() as connection:
-        [batch] = connection.execute(select(quarantine.c.batch_id)).scalars()
-    assert replay_quarantine.fn(batch)["accepted"] == 25
+        [batch] = connection.execute(select(quarantine.c.batch_id).distinct()).scalars()
+    assert replay_quarantine.fn(batch)["accepted"] == 24
     assert max(row["quantity"] or 0 for row in stored(installation)) == 80_995
 
 
