@@ -17,7 +17,7 @@ def test_a_version_says_what_it_has_learned_from_and_was_measured_on(dataset: Da
     found = material(dataset, "v1", Evaluation(pa.table({"user_key": ["u000", "u001"]}), {}))
     assert (found.users, found.items, found.measured) == (60, 45, 2)
     assert found.began // DAY == 20
-    assert "60 people bought of 45 items from 1970-01-21 to 1970-08-18" in found.sentence
+    assert "60 people bought of 45 items from 1970-01-21 05:55:07 UTC to 1970-08-19 00:00 UTC" in found.sentence
     assert "measured on what 2 of them bought from 1970-07-20 on" in found.sentence
 
 
