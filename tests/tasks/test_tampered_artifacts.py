@@ -84,7 +84,7 @@ def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(
     shutil.copytree(artifact, sound)
     for name in ("arrays.npz", "config.json", "fallback.npz", "model.pkl"):
         tamper(artifact, name, tmp_path / "sentinel")
-        with pytest.raises(BundleRefusedError, match=r"signed by none of the keys .* Restore it or make it anew"):
+        with pytest.raises(BundleRefusedError, match=r"signed by none of the keys .* Restore it or create it again"):
             carry_out(stage.here, registry, 1, YES)
         assert state(stage) == before
         shutil.rmtree(artifact)
