@@ -1,5 +1,7 @@
 """Statuses of the ledger, and tables beside it: what each batch stated and repeated, and who changed the ledger."""
 
+from typing import Final
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -79,3 +81,5 @@ audit_log = Table(
     moment("at", now=True),
     comment="What people changed in the ledger and in quarantine, and why.",
 )
+UNDO_CHANGES: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
+"""Counts in the `detail` of an undo: if all are 0, what was made from the batch is as it would be without it."""

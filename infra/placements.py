@@ -1,10 +1,11 @@
 """Finds the placements: those that come with Tailorbird, or a file of the installation's own."""
 
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration.file import place
+from infra.configuration.file import placed
 from infra.settings import Settings, source
 from models.placement import Placement, PlacementError, placements
 
@@ -27,8 +28,7 @@ def one(settings: Settings, name: str, k: int | None = None) -> Placement:
 
 
 def _placements(settings: Settings, content: dict[str, Any]) -> dict[str, Placement]:
-    path = _path(settings).expanduser()
-    return placements(content, lambda key: f"{place(path, key)}: {key}")
+    return placements(content, partial(placed, _path(settings).expanduser()))
 
 
 def _path(settings: Settings) -> Path:

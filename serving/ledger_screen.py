@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from infra.ledger_schema import UNDO_CHANGES
 from models.columns import LEDGER
 from models.ingest.rule_advice import advice
 from serving.batch_screen import changed, counted
@@ -21,7 +22,6 @@ _REMOVED: Final = {
     "quarantined_removed": "rows in quarantine go",
     "refusals_kept": "refusals of consent stay",
 }
-_CONTENT: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
 _SAME_TABLE: Final = "Probably they break the same rules in their file, as the mapping reads it now."
 _SAME_EVENTS: Final = (
     "Probably they break the same rules under the mapping as it is now. A replay does not read the file: "
@@ -62,7 +62,7 @@ def undone(found: Row) -> None:
     _removed(found, "is undone")
     _made(found)
     again = "The same file can be ingested again: tailorbird ingest SOURCE PATH"
-    if not any(row[name] for row in found["batches"] for name in _CONTENT):
+    if not any(row[name] for row in found["batches"] for name in UNDO_CHANGES):
         line(f"No event, item or user changed, so nothing has to be made again. {again}")
         return
     for command in found["next"]:

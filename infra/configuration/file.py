@@ -84,6 +84,11 @@ def place(path: Path, key: str) -> str:
     return place(path, key.rpartition(".")[0]) if "." in key else path.name
 
 
+def placed(path: Path, key: str) -> str:
+    """Return a key behind the place where it stands, as `tailorbird.toml:12: k`."""
+    return f"{place(path, key)}: {key}"
+
+
 def _existing(named: str) -> Path:
     try:
         named.encode()

@@ -35,10 +35,10 @@ def _written(repeated: pa.Table) -> bytes:
     return content
 
 
-def repeats(connection: Connection, batch_id: str) -> Iterator[pa.Table]:
-    """Return the events that a batch repeated, chunk by chunk, without reading them all at once."""
+def repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
+    """Yield the events that a batch repeated, chunk by chunk, without reading them all at once."""
     mine = select(ingest_repeats.c.chunk).where(ingest_repeats.c.batch_id == batch_id).order_by(ingest_repeats.c.chunk)
     for chunk in connection.execute(mine).scalars().all():
         entry = (ingest_repeats.c.batch_id == batch_id, ingest_repeats.c.chunk == chunk)
         held = connection.execute(select(ingest_repeats.c.events).where(*entry)).scalar_one()
-        yield pa.ipc.open_stream(bytes(held)).read_all()
+        yield chunk, pa.ipc.open_stream(bytes(held)).read_all()

@@ -10,7 +10,7 @@ from prefect import task
 from sqlalchemy import Connection, insert, select
 
 from infra.installation import Installation, current
-from infra.ledger_schema import audit_log
+from infra.ledger_schema import UNDO_CHANGES, audit_log
 from infra.schema import ingest_batches
 from models import columns
 from models.errors import TailorbirdError
@@ -19,7 +19,7 @@ from tasks.defects import without_values
 from tasks.ingest import undo_entities, undo_events
 from tasks.ingest.settle import settle
 from tasks.ingest.undo_choice import choose
-from tasks.ingest.undo_traces import CHANGES, applied, find_traces
+from tasks.ingest.undo_traces import applied, find_traces
 
 _HOLDER = "holder"
 
@@ -60,7 +60,7 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
 
 def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[str, str]) -> dict[str, Any]:
     """Return what was made from batches that count since these moments: nothing, if none of its content changes."""
-    moments = [came.get(line["batch_id"]) for line in lines if any(map(line.get, CHANGES))]
+    moments = [came.get(line["batch_id"]) for line in lines if any(map(line.get, UNDO_CHANGES))]
     first = min((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
     return find_traces(connection, first, [line["batch_id"] for line in lines])._asdict()
 

@@ -80,7 +80,7 @@ def repeated_elsewhere(here: Installation, connection: Connection, batch_id: str
     mine = _lake(here, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
     with connected() as run:
         for other in others if len(mine) else ():
-            for repeated in repeats(connection, other):
+            for _, repeated in repeats(connection, other):
                 statement = _FIRST_HELD.format(holder=literal(other))
                 found = run(statement, mine=mine, moved=moved, repeated=repeated)
                 moved = pa.concat_tables([moved, found.select(_MOVED.names).cast(_MOVED)])

@@ -1,16 +1,13 @@
 """Finds what was made from a batch: data sets, the champion and lists, and the command that replaces each of them."""
 
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, func, select
 
 from infra.ledger_schema import COMMITTED, ingest_applications
 from infra.schema import datasets, ingest_batches, placements, promotions, recommendation_batches
 from tasks.champion import champion
-
-CHANGES: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
-"""Counts of an undo: if all of them are 0, what was made from the batch is as it would be without it."""
 
 
 class Traces(NamedTuple):

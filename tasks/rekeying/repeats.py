@@ -49,9 +49,7 @@ def rekey_repeats(connection: Connection, settings: Settings, rotation: Rotation
         return
     made = feather.read_table(str(path))
     for batch_id in _batches(connection):
-        chunks = select(ingest_repeats.c.chunk).where(ingest_repeats.c.batch_id == batch_id)
-        numbers = connection.execute(chunks.order_by(ingest_repeats.c.chunk)).scalars().all()
-        for chunk, rows in zip(numbers, repeats(connection, batch_id), strict=True):
+        for chunk, rows in repeats(connection, batch_id):
             keep_repeats(connection, {(batch_id, chunk): _renamed(rows, made)})
 
 
@@ -73,7 +71,7 @@ def _wanted(connection: Connection) -> pa.Table:
     """Return the ids of all repeated events, each once."""
     held = [pa.table({columns.EVENT_ID: pa.array([], pa.string())})]
     for batch_id in _batches(connection):
-        held += [rows.select([columns.EVENT_ID]) for rows in repeats(connection, batch_id)]
+        held += [rows.select([columns.EVENT_ID]) for _, rows in repeats(connection, batch_id)]
     return pa.concat_tables(held).group_by(columns.EVENT_ID).aggregate([])
 
 

@@ -2,10 +2,11 @@
 
 import tomllib
 from collections.abc import Mapping as Words
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration.file import place
+from infra.configuration.file import placed
 from models.errors import TailorbirdError
 from models.shapes import mapping as tables
 from models.shapes import segment_mapping
@@ -33,7 +34,7 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | Segme
     if _CONSENT in instead and _NOTE not in instead:
         content.pop(_NOTE, None)  # it explains the consent that the file declares
     parse = segment_mapping.parse if _is_segment(content) else tables.parse
-    return parse({**content, **instead}, path.stem, lambda key: f"{place(path, key)}: {key}")
+    return parse({**content, **instead}, path.stem, partial(placed, path))
 
 
 def chosen(
