@@ -3,10 +3,12 @@
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from infra.installation import Installation
 from serving import books
@@ -26,11 +28,21 @@ ingest_segment.fn("segment", sys.argv[3])
 """
 _POINTS = [("tasks.ingest_batch", "open_intake"), ("tasks.ingest_batch", "close")]
 """Before its first chunk, and after its last."""
+_HELD = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND datname = current_database()"
+)
 
 
-def kill(module: str, name: str, file: Path) -> None:
+def kill(here: Installation, module: str, name: str, file: Path) -> None:
+    """Kill an ingest, and wait until PostgreSQL has noticed and released its locks."""
     ended = subprocess.run([sys.executable, "-c", _DYING, module, name, str(file)], check=False, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    deadline = time.monotonic() + 30
+    with here.engine.connect() as connection:
+        while connection.execute(text(_HELD)).scalar_one():
+            assert time.monotonic() < deadline, "PostgreSQL still keeps the locks of the killed process."
+            time.sleep(0.01)
 
 
 def line_of(here: Installation, batch: str) -> dict[str, Any]:
@@ -45,7 +57,7 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
     alone, counted = everything(installation), status(installation.engine)["ledger"]
     wrong = ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["batch_id"]
     undo(wrong)
-    kill(module, name, tmp_path / "1.jsonl")
+    kill(installation, module, name, tmp_path / "1.jsonl")
 
     assert line_of(installation, wrong)["status"] == "pending"
     assert line_of(installation, wrong)["read"] == 0
@@ -68,7 +80,7 @@ def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
     ingest(tmp_path, viewed(1, True, "bob"), number=2)
     before = everything(installation)
     (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
-    kill(module, name, tmp_path / "1.jsonl")
+    kill(installation, module, name, tmp_path / "1.jsonl")
     settle_idle()
     [pending] = [line for line in books.ledger(installation.engine) if line["status"] == "pending"]
     assert "nothing of it counts. Ingest the same file again" in pending["detail"]
@@ -83,7 +95,7 @@ def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installat
 
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
-    kill(*_POINTS[0], tmp_path / "1.jsonl")
+    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
     with ledger.hold(installation.engine, batch):
         settle_idle()
         assert line_of(installation, batch)["status"] == "pending"
