@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.accuracy_files import BadFileError, Interactions, read, train_and_test
+from models.numerics.vocabulary import index_of
 from models.tags import Tags
-from models.training_data import TrainingData, index_of
+from models.training_data import TrainingData
 
 Layout = Literal["sequences", "pairs"]
 Part = Literal["validation", "test"]

@@ -24,8 +24,8 @@ from models.evaluation.cold import latest_items, of_strangers
 from models.evaluation.holdout import targets
 from models.evaluation.metrics import accuracy
 from models.most_popular import popularity
+from models.numerics.vocabulary import index_of
 from models.ranking import top_k
-from models.training_data import index_of
 
 CLICKS: Final = (3, 10)
 OWN: Final = (0.003, 0.01, 0.03)

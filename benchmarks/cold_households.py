@@ -18,13 +18,13 @@ from benchmarks.comparison import SEED, Comparison, Scores, everybody, fitted
 from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
+from models.csr_entries import places
 from models.dataset import Dataset
 from models.evaluation.cold import latest_items, of_strangers
 from models.evaluation.holdout import targets
 from models.evaluation.newcomers import traits_of
 from models.most_popular import popularity
-from models.ranking import places
-from models.training_data import index_of
+from models.numerics.vocabulary import index_of
 
 HELD: Final = 500
 CLICKS: Final = 3

@@ -17,10 +17,11 @@ from models.columns import CATEGORY, ITEM_ID
 from models.dataset import Dataset
 from models.evaluation.cold import category_popularity
 from models.evaluation.holdout import targets
-from models.features.rows import DAY
 from models.most_popular import MostPopular, popularity
+from models.numerics.time import DAY
+from models.numerics.vocabulary import words
 from models.recommender import FoldsInItems
-from models.training_data import TrainingData, words
+from models.training_data import TrainingData
 
 DAYS: Final = 28
 _MODELS: Final = ("content_based", "lightfm_hybrid", "als", "two_stage")

@@ -9,8 +9,9 @@ from rich.table import Table
 from models import catalog
 from models.evaluation.bootstrap import interval
 from models.evaluation.metrics import accuracy
+from models.numerics.vocabulary import index_of
 from models.ranking import top_k
-from models.training_data import TrainingData, index_of
+from models.training_data import TrainingData
 
 SEED: Final = 7
 K: Final = 10

@@ -32,8 +32,8 @@ from models.columns import (
 )
 from models.features.rows import Frame, Keep, as_is
 from models.splits import SplitConfig, split
-from tasks.dataset_events import Known, workspace
-from tasks.dataset_known import known_now
+from tasks.dataset_events import workspace
+from tasks.dataset_known import Known, known_now
 from tasks.dataset_tables import BUILDS, features, write
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.columns import ITEM_ID, OCCURRED_AT, SESSION_ID, USER_KEY, VALUE
 from models.dataset import Dataset
-from models.features.rows import DAY
+from models.numerics.time import DAY
 
 HORIZON: Final = 28
 """Days of the test weeks, and of the validation weeks before them."""

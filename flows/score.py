@@ -3,7 +3,8 @@
 from prefect import flow
 
 from tasks.orchestration import run_names
-from tasks.report_batches import Batch, report_batches
+from tasks.orchestration.table_columns import Batch
+from tasks.report_batches import report_batches
 from tasks.score_placement import placements_to_score, score_placement
 from tasks.scoring.champion_bundle import one_bundle
 from tasks.scoring.shared_reads import shared_reads

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra import events
+from infra.deployments import POOL
 from infra.prefect_api.pages import newer
-from infra.servers import POOL
 
 _WORDS: Final = "{{ event.payload.reason }}{% if event.payload.page %}\n\n{{ event.payload.page }}{% endif %}"
 _ENDED: Final = [f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")]

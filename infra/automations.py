@@ -8,9 +8,8 @@ from typing import Any, Final
 from infra.alert_addresses import blocks
 from infra.alerts import Definition, alerts, reap_dead_runs, retrain_on_drift
 from infra.calls import ask
-from infra.deployments import authorization
+from infra.deployments import POOL, authorization
 from infra.endpoints import Endpoints
-from infra.servers import POOL
 from infra.settings import Settings
 
 _OURS: Final = "tailorbird:"

@@ -13,7 +13,6 @@ from infra.endpoints import Endpoints
 from infra.prefect_api import deployment_file
 from infra.prefect_api.deployment_file import DEMO
 from infra.processes import tail
-from infra.servers import POOL
 from infra.settings import Settings
 from models.errors import TailorbirdError
 
@@ -153,3 +152,6 @@ def authorization(environment: Mapping[str, str]) -> dict[str, str]:
     if key := everything.get("PREFECT_API_KEY"):
         return {"Authorization": f"Bearer {key}"}
     return {}
+
+
+POOL = "tailorbird"

@@ -11,11 +11,11 @@ from infra import credentials, service_environment
 from infra.configuration import in_use
 from infra.configuration.file import NO_FILE, VARIABLE
 from infra.credentials import secret
+from infra.deployments import POOL
 from infra.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
 from infra.processes import Command
 from infra.settings import Settings
 
-POOL = "tailorbird"
 HOST = "127.0.0.1"
 _LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
 _PYTHON = (sys.executable, "-m")

@@ -14,8 +14,8 @@ from models.category_reasons import CategoryReasons
 from models.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.naming import Among, Named, best_by_scores
+from models.numerics.state import State
 from models.profiles import baskets
-from models.recommender import State
 from models.space import Choice, Float, Integer, Parameter
 from models.threads import allowed_threads
 from models.top_n import products

@@ -13,7 +13,7 @@ from models.click_prior import KINDS, ClickPrior
 from models.cold_start import NewUsers
 from models.in_turn import InTurn, Speaker
 from models.lists import Lists
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY, index_of
 from models.reasons import DUE as BOUGHT_BEFORE
 from models.reasons import NONE
 from models.recent_buyers import popular_codes
@@ -25,7 +25,6 @@ from models.shelf import Shelf
 from models.shelf_rules import ShelfRules
 from models.speaking import Filler, RanksPairs, reasons_of, shelf_of
 from models.threads import prefetch_map
-from models.training_data import index_of
 
 USERS_AT_ONCE: Final = 256
 """So many rows of scores are held in memory at a time."""

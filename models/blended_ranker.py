@@ -11,7 +11,7 @@ from models import boosted_trees, networks
 from models.boosted_trees import BoostedTrees
 from models.logistic import sigmoid
 from models.networks import Networks
-from models.recommender import State
+from models.numerics.state import State
 from models.space import Parameter
 
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from models import logistic
 from models.logistic import Logistic
+from models.numerics.state import State
 from models.numerics.xgboost_library import xgboost
-from models.recommender import State
 from models.space import Float, Integer, Parameter
 from models.whole_rows import for_whole_rows, twice
 

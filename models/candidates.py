@@ -15,9 +15,10 @@ from models.csr_entries import entries
 from models.most_popular import MostPopular, popularity
 from models.naming import Among, Named
 from models.nested_state import part_of, under
+from models.numerics.state import State
+from models.numerics.vocabulary import NOBODY
 from models.own_frequency import OwnFrequency
-from models.ranking import NOBODY
-from models.recommender import Recommender, State
+from models.recommender import Recommender
 from models.training_data import TrainingData
 
 

@@ -12,9 +12,9 @@ from models.cold_start import Extended
 from models.columns import CATEGORY, TITLE
 from models.favourites import NONE, Favourites, named_categories
 from models.goes_with import nearest_own, reasons_of, shortened, titles_of
+from models.numerics.state import State
 from models.reasons import NONE as NO_REASON
 from models.reasons import bought_from, looked_in
-from models.recommender import State
 from models.training_data import TrainingData
 
 _TIMES: Final = 1 << 16

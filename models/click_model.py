@@ -16,7 +16,7 @@ from models.features.encoding import Config as EncodingConfig
 from models.features.encoding import Encoder
 from models.labels import LABEL
 from models.nested_state import part_of, under
-from models.recommender import State
+from models.numerics.state import State
 
 _ENCODER: Final = "encoder."
 

@@ -5,9 +5,10 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import BRAND, CATEGORY, ITEM_ID, POSITION, USER_KEY
-from models.features.rows import DAY, Frame, Keep, as_is
+from models.features.rows import Frame, Keep, as_is
 from models.impressions import impressions
 from models.labels import LABEL, LabelConfig
+from models.numerics.time import DAY
 
 PLACE: Final = "place"
 CLICKS_BY: Final[dict[str, list[str]]] = {

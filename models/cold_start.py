@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import ITEM_ID, USER_KEY
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 
 
 @dataclass(frozen=True)

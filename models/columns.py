@@ -83,3 +83,6 @@ CATEGORY_SEPARATOR: Final = "|"
 
 LEDGER: Final = ("read", "accepted", "quarantined", "duplicate", "suppressed", "routed")
 """The ledger's counts; `read` is the sum of the others, for every batch."""
+
+
+ROW: Final = "row_number"

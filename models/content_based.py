@@ -16,8 +16,8 @@ from models.csr_entries import entries
 from models.goes_with import unit
 from models.item_vectors import ItemVectors, Weights
 from models.naming import Among, Named, best_by_scores
+from models.numerics.state import State
 from models.profiles import baskets, rows
-from models.recommender import State
 from models.space import Float, Parameter
 from models.sparse_state import parts, whole
 from models.training_data import TrainingData

@@ -23,3 +23,9 @@ def entries(indptr: NDArray[Any], rows: NDArray[Any]) -> Entries:
     before = np.cumsum(count) - count
     row = np.repeat(np.arange(len(rows)), count)
     return Entries(row, np.arange(len(row)) + (first - before)[row])
+
+
+def places(groups: NDArray[Any]) -> NDArray[np.int64]:
+    """[n] how many of the same group stand before each, from ascending `groups` [n]."""
+    found: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
+    return found

@@ -12,8 +12,8 @@ from models import columns
 from models.attributes import NO_HISTORY, as_known
 from models.evaluation.holdout import targets
 from models.feature_tables import feature_tables
-from models.features.rows import DAY
 from models.features.tables import TABLES, FeatureTables
+from models.numerics.time import DAY
 from models.splits import Cuts
 from models.sql import query
 from models.training_data import T, TrainingData, build, item_ids

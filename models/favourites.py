@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import CATEGORY_SEPARATOR
-from models.features.rows import DAY
-from models.ranking import places
+from models.csr_entries import places
+from models.numerics.time import DAY
 from models.reasons import CATEGORY_DAYS, LARGEST_SHARE
 from models.training_data import TrainingData
 

@@ -5,9 +5,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.numerics.state import State
 from models.reasons import NONE as NO_REASON
 from models.reasons import because, short
-from models.recommender import State
 
 NONE: Final = -1
 """Stands where none of the user's items speaks for the pick."""

@@ -11,8 +11,8 @@ from scipy import sparse
 from models.bipartite_graph import normalised, power, singular
 from models.cold_start import NewUsers
 from models.goes_with import reasons_of, shortened, strongest_own, titles_of
+from models.numerics.state import State
 from models.profiles import baskets, profiles, rows
-from models.recommender import State
 from models.space import Choice, Float, Parameter
 from models.sparse_state import parts, whole
 from models.training_data import TrainingData

@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.numerics.vocabulary import index_of
 from models.ranking import Ranking
-from models.training_data import index_of
 
 
 class Speaker(Protocol):

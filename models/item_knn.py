@@ -11,9 +11,8 @@ from scipy import sparse
 from models.cold_start import NewUsers
 from models.cooccurrence import as_sets, in_order, strongest
 from models.goes_with import reasons_of, shortened, strongest_own, titles_of
-from models.most_popular import decay
-from models.profiles import baskets, profiles, rows
-from models.recommender import State
+from models.numerics.state import State
+from models.profiles import baskets, decay, profiles, rows
 from models.space import Choice, Float, Parameter
 from models.sparse_state import parts, whole
 from models.training_data import TrainingData

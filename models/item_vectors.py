@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY
-from models.recommender import State
+from models.numerics.state import State
 from models.tags import Tags
 
 _WORD: Final = r"(?u)\b[^\W\d_]\w+\b"

@@ -13,7 +13,7 @@ from scipy import sparse
 from models.category_reasons import CategoryReasons
 from models.cold_start import Extended, NewUsers
 from models.lightfm_learning import Config, learn
-from models.recommender import State
+from models.numerics.state import State
 from models.space import Choice, Float, Integer, Parameter
 from models.tag_factors import TagFactors
 from models.training_data import TrainingData

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.recommender import State
+from models.numerics.state import State
 from models.space import Float, Parameter
 
 

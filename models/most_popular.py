@@ -8,16 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.naming import Among, Named, best_of_one_order
+from models.numerics.state import State
+from models.profiles import decay
 from models.recent_buyers import popular_reasons, recent_buyers
-from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import TrainingData
-
-
-def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
-    """[n] weight of each event: 1 at the cut, and half of it every `half_life_days` before."""
-    weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
-    return weight
 
 
 @dataclass(frozen=True)

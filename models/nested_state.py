@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from models.recommender import State
+from models.numerics.state import State
 
 
 def under(prefix: str, part: State) -> State:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.logistic import sample
-from models.recommender import State
+from models.numerics.state import State
 from models.space import Choice, Integer, Parameter
 from models.threads import parallel_map
 

@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import most_popular, own_frequency
-from models.csr_entries import entries
+from models.csr_entries import entries, places
 from models.evaluation.metrics import accuracy
-from models.most_popular import decay, popularity
+from models.most_popular import popularity
 from models.naming import Among, best_of_one_order
 from models.nested_state import part_of, under
+from models.numerics.state import State
+from models.numerics.vocabulary import NOBODY
 from models.own_frequency import OwnFrequency
-from models.ranking import NOBODY, places
+from models.profiles import decay
 from models.recent_buyers import popular_reasons, recent_buyers
-from models.recommender import State
 from models.space import Float, Parameter
 from models.training_data import NoHistoryError, Origin, TrainingData
 

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.csr_entries import entries
-from models.features.rows import DAY
 from models.lookup import Lookup
-from models.most_popular import decay
 from models.naming import Among, Named
+from models.numerics.state import State
+from models.numerics.time import DAY
+from models.profiles import decay
 from models.reasons import DUE, NONE, bought
-from models.recommender import State
 from models.retrieval import PairShelf
 from models.space import Float, Parameter
 from models.training_data import TrainingData

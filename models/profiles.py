@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.most_popular import decay
 from models.training_data import TrainingData
 
 
@@ -35,3 +34,9 @@ def rows(own: Any, users: NDArray[np.int32]) -> Any:
     found = sparse.csr_array(known @ own[np.maximum(users, 0)])
     found.eliminate_zeros()
     return found
+
+
+def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
+    """[n] weight of each event: 1 at the cut, and half of it every `half_life_days` before."""
+    weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
+    return weight

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from models.als import ImplicitALS
 from models.candidates import Candidates, Found
 from models.content_based import ContentBased
-from models.features.rows import DAY
 from models.most_popular import MostPopular
+from models.numerics.time import DAY
 from models.own_frequency import OwnFrequency
 from models.ranker_rows import RankerRows
 from models.threads import thread_pool

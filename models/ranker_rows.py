@@ -12,9 +12,10 @@ from models.candidates import Found
 from models.columns import ITEM_ID, USER_KEY
 from models.features.catalog import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
 from models.lookup import Lookup
-from models.most_popular import decay
-from models.recommender import State
-from models.training_data import TrainingData, index_of, words
+from models.numerics.state import State
+from models.numerics.vocabulary import index_of, words
+from models.profiles import decay
+from models.training_data import TrainingData
 
 UNKNOWN: Final = -1
 """The category of an item without one."""

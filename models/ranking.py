@@ -5,8 +5,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-NOBODY: Final = -1
-"""Stands where there are fewer allowed items than places."""
+from models.csr_entries import places
+from models.numerics.vocabulary import NOBODY
 
 _BLOCK: Final = 4_000_000
 # Scores handled at once: 16 MB stay near the processor, and ties over whole rows stay bounded in memory.
@@ -56,12 +56,6 @@ def top_k(
         if order is not None and fallback is not None:
             _fill(order, fallback, hidden, part)
     return ranking
-
-
-def places(groups: NDArray[Any]) -> NDArray[np.int64]:
-    """[n] how many of the same group stand before each, from ascending `groups` [n]."""
-    found: NDArray[np.int64] = np.arange(len(groups)) - np.searchsorted(groups, groups)
-    return found
 
 
 def _rank(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from models.features.rows import DAY
+from models.numerics.time import DAY
 
 PICKED: Final = "Picked by the shop"
 """A pin of which the model has nothing to say."""

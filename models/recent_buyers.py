@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.features.rows import DAY
+from models.numerics.time import DAY
 from models.reasons import CUSTOMERS, POPULAR_DAYS, popular
 from models.training_data import TrainingData
 

@@ -8,11 +8,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models.cold_start import NewUsers
+from models.numerics.state import State
 from models.space import Parameter
 from models.training_data import TrainingData
 
-State = dict[str, np.ndarray[Any, Any]]
-"""A fitted model as named arrays, none of dtype object, so that it is stored without pickle."""
 EVERYBODY: Final = "everybody"
 """Stands among the features for what every score begins with."""
 

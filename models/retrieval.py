@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.csr_entries import entries
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY
 from models.shelf import Fetched, Source
 from models.top_n import NOWHERE, Best, best_products, best_scores
 

@@ -11,8 +11,8 @@ from models.columns import OCCURRED_AT
 from models.dataset import Dataset
 from models.evaluation.evaluate import evaluate
 from models.evaluation.metrics import METRIC
-from models.features.rows import DAY
 from models.most_popular import popularity
+from models.numerics.time import DAY
 from models.recommender import Recommender
 from models.search_plan import COVERAGE
 from models.splits import Fold

@@ -14,10 +14,11 @@ from models.columns import USER_KEY
 from models.features.demographics import UNKNOWN, Demographics
 from models.features.segments import DEMOGRAPHIC, KINDS, Segments
 from models.most_popular import popularity, popularity_by
+from models.numerics.state import State
+from models.numerics.vocabulary import index_of
 from models.recent_buyers import popular_reasons, recent_buyers
-from models.recommender import State
 from models.space import Choice, Float, Parameter
-from models.training_data import NoHistoryError, TrainingData, index_of
+from models.training_data import NoHistoryError, TrainingData
 
 EVERYBODY: Final = 0
 """The row of all users together, for who is in no segment."""

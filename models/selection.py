@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.best_first import OfFallback, OfModel, boosted
 from models.filling import Lists
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY
 from models.shelf import Fetched as Fetched
 from models.shelf import Shelf as Shelf
 from models.shelf import Source as Source

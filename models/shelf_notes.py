@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import BRAND, CATEGORY
+from models.numerics.vocabulary import index_of
 from models.placement import Placement
 from models.placement_rules import Rules
 from models.selector import Selector
 from models.shelf_catalogue import Catalogue
-from models.training_data import index_of
 
 _SHOWN: Final = 3
 _NARROWS: Final = ("items", CATEGORY, BRAND, "price")

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from models.caps import Cap as Cap
 from models.caps import Limit, limits
+from models.numerics.vocabulary import index_of
 from models.placement import Placement
 from models.placement_rules import Rules
 from models.shelf_catalogue import Catalogue as Catalogue
 from models.shelf_notes import notes as notes
-from models.training_data import index_of
 
 _LEAST, _MOST = 1e-6, 1e6
 # Factors are kept between these: scores stay numbers.

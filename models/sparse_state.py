@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from scipy import sparse
 
-from models.recommender import State
+from models.numerics.state import State
 
 _PARTS: Final = ("data", "indices", "indptr")
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.in_turn import Speaker
 from models.lookup import Lookup
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY
 from models.reasons import PICKED
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.selection import Selected

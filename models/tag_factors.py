@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from models.recommender import State
+from models.numerics.state import State
 from models.tags import Tags
 
 

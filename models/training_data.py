@@ -14,6 +14,7 @@ from models.columns import AVAILABLE, CATEGORY, ITEM_ID, OCCURRED_AT, SESSION_ID
 from models.errors import TailorbirdError
 from models.features.tables import FeatureTables
 from models.interactions import known_before
+from models.numerics.vocabulary import _text, index_of, words
 from models.tags import Tags
 
 T = TypeVar("T")
@@ -111,16 +112,6 @@ class TrainingData:
         return sparse.csr_array((seen, (self.user, self.item)), shape=(len(self.users), len(self.items)))
 
 
-def index_of(vocabulary: NDArray[np.str_], keys: Any) -> NDArray[np.int32]:
-    """Position in `vocabulary` of each of `keys` (numpy or Arrow strings), -1 where it is not there."""
-    if keys is vocabulary:
-        return np.arange(len(vocabulary), dtype=np.int32)
-    if not len(keys):
-        return np.empty(0, dtype=np.int32)
-    found = pc.index_in(_text(keys), value_set=_text(vocabulary))
-    return np.asarray(pc.fill_null(found, -1), dtype=np.int32)
-
-
 def position_of(vocabulary: NDArray[np.str_], word: str) -> int:
     """Position of one word in `vocabulary`, -1 if it is not there; of several words `index_of` takes less time."""
     found = np.flatnonzero(vocabulary == word)
@@ -208,16 +199,3 @@ def _session_code(rows: pa.Table) -> NDArray[np.int64]:
 
 def _vocabulary(column: Any) -> NDArray[np.str_]:
     return np.sort(words(pc.unique(_text(column))))
-
-
-def words(values: Any) -> NDArray[np.str_]:
-    """An Arrow column of words as an array; empty where there is none."""
-    return np.array(pc.fill_null(values, "").to_pylist(), dtype=np.str_)
-
-
-def _text(values: Any) -> Any:
-    """Any column of words as one Arrow array of one type, for Arrow's look-ups insist on equal types."""
-    if isinstance(values, np.ndarray):
-        return pa.array(values.tolist(), pa.large_string())
-    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else pa.array(values)
-    return whole.cast(pa.large_string())

@@ -12,11 +12,12 @@ from models.blended_ranker import BlendedRanker
 from models.candidates import Candidates
 from models.goes_with import nearest_own, reasons_of, shortened, titles_of
 from models.logistic import Logistic
+from models.numerics.state import State
 from models.own_frequency import OwnFrequency
 from models.ranker_lessons import Stages, first_stage, lessons
 from models.ranker_rows import RankerRows
 from models.reasons import NONE as NO_REASON
-from models.recommender import EVERYBODY, State
+from models.recommender import EVERYBODY
 from models.retrieval import Factored
 from models.space import Parameter
 from models.threads import parallel_map

@@ -16,11 +16,12 @@ from infra.schema import exclusions, items, placements, promotions, recommendati
 from infra.settings import load
 from models.errors import TailorbirdError
 from models.explanations.absence import Order, reason_of
+from models.numerics.vocabulary import index_of
 from models.placement import Placement
 from models.recommender import Explains, Recommender
 from models.shelf_catalogue import Catalogue
 from models.shelf_rules import ShelfRules
-from models.training_data import index_of, position_of
+from models.training_data import position_of
 from serving.absence_words import Case, Lookups, absence_words, listed_words
 from serving.published import NothingPublishedError as NothingPublishedError
 from serving.published import require_published

@@ -19,8 +19,8 @@ from infra.key_chain import remaining
 from infra.settings import load
 from infra.user_names import OtherKeyError
 from models.answers import USERS_AT_ONCE, Answers, Listed, in_turn
+from models.numerics.vocabulary import index_of
 from models.shelf_rules import ShelfRules
-from models.training_data import index_of
 from serving.questions import Question, QuestionRefusedError, questions
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

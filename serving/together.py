@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, text
 from infra.promoted_bundles import load_named
 from models.bought_together import for_user, with_basket
 from models.errors import TailorbirdError
-from models.training_data import index_of
+from models.numerics.vocabulary import index_of
 from serving.kept import champion
 from serving.shelf import known_key
 

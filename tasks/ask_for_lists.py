@@ -8,13 +8,13 @@ from typing import Any, Final
 from sqlalchemy import Connection, func, select
 
 from infra import events, flow_runs, placements
+from infra.advisory_locks import is_locked
 from infra.installation import Installation
 from infra.prefect_api import pages
 from infra.run_attempts import MOST, Attempt, start_next_run
 from infra.schema import promotions
 from tasks import publish
 from tasks.champion import Champion, champion
-from tasks.ledger import busy
 from tasks.missing_lists import MissingLists, find_missing_lists
 from tasks.told import Told
 
@@ -55,7 +55,7 @@ def ask_for_lists(here: Installation, idle: IdleRuns = _IDLE, alerted: Told = _A
         configured = placements.configured(here.settings)
         missing = find_missing_lists(connection, configured, holder["model_version"], holder["promoted_at"])
     # Somebody makes lists already: the next look sees what is left to make then.
-    if missing is None or any(busy(here.engine, publish.lock(name)) for name in configured):
+    if missing is None or any(is_locked(here.engine, publish.lock(name)) for name in configured):
         idle.since.clear()
         return None
     return _start(here, holder, missing, idle, alerted)

@@ -26,12 +26,11 @@ from models.columns import (
 from models.errors import TailorbirdError
 from models.gate.groups import demographics
 from models.guidance.next_step import next_step
+from models.numerics.vocabulary import index_of, words
 from models.realised import K, PerUser
 from models.splits import midnight
-from models.training_data import index_of, words
 from tasks.bought_before import bought_before
-from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
+from tasks.dataset_known import Known, known_now
 from tasks.published_lists import models_during, shown_during
 from tasks.realised_accuracy import realised_accuracy
 from tasks.scoring.event_engine import event_engine

@@ -9,7 +9,7 @@ from scipy import sparse
 
 from infra.installation import Installation
 from models.columns import ITEM_ID, PURCHASE, USER_KEY
-from tasks.dataset_events import Known
+from tasks.dataset_known import Known
 from tasks.lake_sql import OWNER, SAID
 from tasks.refunds import LASTED_AT
 from tasks.scoring.event_engine import event_engine

@@ -24,8 +24,8 @@ from models.labels import LabelConfig
 from models.splits import By, Cuts, SplitConfig
 from tasks.check_dataset import Draft, check_acceptance, check_dataset
 from tasks.content_hash import ENGINE, content_hash
-from tasks.dataset_events import Known, Workspace, workspace
-from tasks.dataset_known import known_now
+from tasks.dataset_events import Workspace, workspace
+from tasks.dataset_known import Known, known_now
 from tasks.dataset_tables import keys_of, parts, stored_rows, write
 from tasks.load_dataset import Manifest, stored_manifest
 from tasks.progress import progress

@@ -12,11 +12,10 @@ from infra.installation import Installation
 from infra.offers import sold_now
 from infra.schema import items as goods
 from models import columns
+from models.numerics.vocabulary import index_of, words
 from models.placement import Placement
 from models.shelf_rules import Catalogue
-from models.training_data import index_of, words
-from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
+from tasks.dataset_known import Known, known_now
 from tasks.histories import ages, nobody_kept
 from tasks.scoring.shared_reads import once
 

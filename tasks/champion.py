@@ -4,12 +4,12 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 
+from infra.advisory_locks import locked
 from infra.guidance import situation
 from infra.installation import Installation
 from infra.registry import Registry, VersionGoneError
 from infra.schema import promotions
 from models.errors import TailorbirdError
-from tasks.ledger import hold
 from tasks.reviews import open_reviews
 
 CHAMPION: Final = "champion"
@@ -59,7 +59,7 @@ def follow(engine: Engine, registry: Registry, *, put_back: bool = False) -> Non
     An alias that once followed the champion and now points elsewhere was moved by a person: it is left for
     `tasks.reconcile` to hear, or `put_back`.
     """
-    with hold(engine, _ALIASES, wait=True):
+    with locked(engine, _ALIASES, wait=True):
         with engine.connect() as connection:
             holder = champion(connection)
             waiting = next((review["model_version"] for review in open_reviews(connection) if review["passed"]), None)

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import task
 
+from infra import advisory_locks
 from infra.clock import database_now
 from infra.compaction import named_versions
 from infra.installation import current
-from tasks import ledger
 
 
 @task(description="Merge the small files of the lake's events; delete what nobody needs any more.")
@@ -18,7 +18,7 @@ def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     names stays readable. `keep_days` is also how long a build of a data set may take that began before.
     """
     here = current()
-    with ledger.hold(here.engine, "the lake's events", wait=True):
+    with advisory_locks.locked(here.engine, "the lake's events", wait=True):
         with here.engine.connect() as connection:
             now = database_now(connection)
         return here.lake.compact(now, keep_days, named_versions(here.engine))

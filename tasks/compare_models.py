@@ -8,8 +8,8 @@ from infra.installation import current
 from infra.registry import Registry
 from models.evaluation.ladder import ladder
 from tasks.steady_keys import steady_keys
-from tasks.store_evaluation import evaluations_of
 from tasks.trained_bundles import recorded_all
+from tasks.verified_evaluations import evaluations_of
 
 
 @task(description="Hold trained models against each other, user by user.")

@@ -17,13 +17,13 @@ from typing import Final, Self
 import duckdb
 import narwhals as nw
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from infra.installation import Installation
 from models import columns
 from models.attributes import as_known
 from models.features.rows import Frame
 from models.sql import texts
+from tasks.dataset_known import Known
 from tasks.lake_sql import KNOWN, OWNER, RECEIVED, SAID
 from tasks.refunds import NO_REFUNDS, Refunds, match_refunds
 
@@ -56,27 +56,6 @@ _NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
 _NAME: Final = pa.dictionary(pa.int32(), pa.string())
 _BATCH_ROWS: Final = 100_000
 _SCRATCH: Final = "features-"
-
-
-@dataclass(frozen=True)
-class Known:
-    """What a data set is made of besides events: who agreed, what is sold, and which device is whose."""
-
-    users: pa.Table
-    items: pa.Table
-    aliases: pa.Table
-    """`device` and `known`, the key of its user."""
-    batches: pa.Table
-    """`batch_id` and `started_at` of the committed ones."""
-    item_history: pa.Table
-    user_history: pa.Table
-    """Values that changed, as `models.attributes.as_known` reads them."""
-
-    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
-        unsold = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
-        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("unsold", unsold)):
-            connection.register(name, rows)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,10 @@
 """What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
 
+from dataclasses import dataclass
+
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -20,7 +24,6 @@ from infra.installation import Installation
 from infra.schema import aliases, ingest_batches, item_history, items, suppressions, user_history, users
 from models import columns
 from models.attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
-from tasks.dataset_events import Known
 from tasks.ledger import COMMITTED
 
 _ITEMS = {
@@ -28,6 +31,27 @@ _ITEMS = {
     columns.PRICE: pa.float64(),
     columns.AVAILABLE: pa.bool_(),
 }
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a data set is made of besides events: who agreed, what is sold, and which device is whose."""
+
+    users: pa.Table
+    items: pa.Table
+    aliases: pa.Table
+    """`device` and `known`, the key of its user."""
+    batches: pa.Table
+    """`batch_id` and `started_at` of the committed ones."""
+    item_history: pa.Table
+    user_history: pa.Table
+    """Values that changed, as `models.attributes.as_known` reads them."""
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
+        unsold = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
+        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("unsold", unsold)):
+            connection.register(name, rows)
 
 
 def known_now(here: Installation, *, history: bool = True) -> Known:

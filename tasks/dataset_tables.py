@@ -17,7 +17,8 @@ from models.impressions import impressions
 from models.labels import LabelConfig, labels
 from models.splits import Cuts
 from models.sql import texts
-from tasks.dataset_events import Known, Workspace
+from tasks.dataset_events import Workspace
+from tasks.dataset_known import Known
 
 Part = Callable[[Workspace], pa.RecordBatchReader]
 """Works out a part of a table, all of it or that of one cut."""

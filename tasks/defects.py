@@ -11,8 +11,7 @@ from deltalake.exceptions import DeltaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from infra.outages import explain
-from models.errors import TailorbirdError
-from tasks.ledger import LedgerError
+from models.errors import LedgerError, TailorbirdError
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from scipy import sparse
 from infra.installation import Installation
 from models import columns
 from models.placement_rules import EVER
-from tasks.dataset_events import Known
+from tasks.dataset_known import Known
 from tasks.lake_sql import OWNER, SAID
 from tasks.refunds import LASTED
 from tasks.scoring.event_engine import EventEngine

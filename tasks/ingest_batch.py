@@ -8,6 +8,7 @@ import pyarrow as pa
 from sqlalchemy import Connection
 
 from expectations import limits
+from infra import advisory_locks
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import SourceMapping
@@ -33,12 +34,12 @@ def ingest_batch(
     Raises BatchRefusedError when the batch as a whole is not what its suite expects: then nothing of it stays.
     """
     limits.bounds("events", mapping.limits)  # a misspelt one is told before anything is stored
-    with ledger.hold(here.engine, batch.batch_id):
+    with advisory_locks.locked(here.engine, batch.batch_id):
         with here.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both bring an event that neither finds in the lake.
-            with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+            with advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm:
                 settle(here, batch.batch_id)
                 intake = open_intake(here, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))

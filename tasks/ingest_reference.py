@@ -9,6 +9,7 @@ import pyarrow as pa
 from sqlalchemy import Connection, select
 
 from expectations import items, limits, users
+from infra import advisory_locks
 from infra.clock import database_now
 from infra.installation import Installation
 from infra.schema import suppressions
@@ -50,7 +51,7 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
     BatchRefusedError.
     """
     engine = reference.here.engine
-    with ledger.hold(engine, reference.batch.batch_id):
+    with advisory_locks.locked(engine, reference.batch.batch_id):
         with engine.begin() as connection:
             last, batch = ledger.turns(connection, reference.batch)
         part, rules = part_of(reference.mapping, reference.dataset), _promises(reference).rules

@@ -23,7 +23,7 @@ from models.shapes import placeholders
 from models.shapes.mapping import Mapping
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import MARKS
-from tasks import consent, ledger, profile, sift, updates
+from tasks import consent, ledger, profile, quality_remarks, sift, updates
 from tasks.ingest import strangers
 from tasks.ingest.repeats import keep_repeats
 from tasks.ingest.resolved import keep_waiting, mark_resolved, waiting_subjects
@@ -222,7 +222,7 @@ class Intake:
         answered = pa.concat_arrays([self.agreed, self.refused, self.suppressed])
         known = _mask(pc.is_in(keys, value_set=answered))
         dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
-        return {strangers.PEOPLE: strangers.counted(keys, known, looked.events, dropped)}
+        return {quality_remarks.PEOPLE: strangers.counted(keys, known, looked.events, dropped)}
 
     def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
         """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""

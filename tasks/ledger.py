@@ -1,17 +1,14 @@
 """The ledger: what became of every row of every batch. `read` is always the sum of the other counts."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, DateTime, Engine, cast, delete, func, select, text, update
+from sqlalchemy import Connection, DateTime, cast, delete, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
-from sqlalchemy.exc import OperationalError, PendingRollbackError
 
-from infra import key_use
+from infra.advisory_locks import lock_until_commit
 from infra.ledger_schema import COMMITTED as COMMITTED
 from infra.ledger_schema import PENDING as PENDING
 from infra.ledger_schema import REFUSED as REFUSED
@@ -19,7 +16,7 @@ from infra.ledger_schema import UNDOING as UNDOING
 from infra.ledger_schema import UNDONE as UNDONE
 from infra.ledger_schema import ingest_repeats, quarantine_repeats
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, ingest_updates, quarantine
-from models.errors import TailorbirdError
+from models.errors import LedgerError
 
 UNCHANGED: Final = "unchanged"
 """What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
@@ -32,15 +29,6 @@ _DECIDED: Final = """
     FROM unnest(CAST(:names AS text[]), CAST(:moments AS timestamptz[])) AS decided (name, moment)
     WHERE batch_id = name"""
 _NO_COUNTS: Final[dict[str, Any]] = dict.fromkeys((*LEDGER, "late"), 0) | {"quality": None}
-_LOCKS: Final = "SELECT name, {function}(hashtextextended(name, 0)) FROM unnest(CAST(:names AS text[])) AS name"
-
-
-class BatchBusyError(TailorbirdError):
-    """Another process ingests the same batch right now."""
-
-
-class LedgerError(RuntimeError):
-    """Rows got lost between reading and storing: a defect, never the user's mistake."""
 
 
 @dataclass(frozen=True)
@@ -54,46 +42,6 @@ class Batch:
     consent: str
     request: dict[str, Any] = field(default_factory=dict)
     """The mapping, and what was chosen otherwise: with it the same rows can be looked at again."""
-
-
-@contextmanager
-def hold(engine: Engine, *names: str, wait: bool = False, about: str = "") -> Iterator[Callable[[], None]]:
-    """Keep something to oneself. The locks belong to one connection: a killed process cannot keep them.
-
-    Raises BatchBusyError when another run has it, unless told to `wait`. Gives a check that raises OperationalError
-    when the connection, and with it the lock, was lost: all other connections are replaced in silence. Meanwhile no
-    rotation of the pseudonym key begins, and its refusal names `about`; raises KeyRotatingError during one.
-    """
-    with engine.connect() as connection:
-        key_use.share(connection, about or ", ".join(names))
-        held: list[str] = []
-        try:
-            take = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
-            found = connection.execute(text(_LOCKS.format(function=take)), {"names": list(names)}).all()
-            held += [name for name, taken in found if taken is not False]
-            connection.commit()
-            for name in names:
-                if name not in held:
-                    raise BatchBusyError(f"Another run works on {name}; wait for it, then look at the ledger.")
-            yield partial(key_use.confirm_connection, connection)
-        finally:
-            _release(connection, held)
-            key_use.release(connection)
-
-
-def busy(engine: Engine, name: str) -> bool:
-    """Return whether a process holds it right now."""
-    free = select(func.pg_try_advisory_xact_lock(func.hashtextextended(name, 0)))
-    with engine.connect() as connection:
-        return connection.execute(free).scalar() is False
-
-
-def _release(connection: Connection, held: list[str]) -> None:
-    """Give locks back. Those whose connection was lost are free already, and whatever ended the work is told."""
-    with suppress(OperationalError, PendingRollbackError):
-        if held:
-            connection.execute(text(_LOCKS.format(function="pg_advisory_unlock")), {"names": held})
-        connection.commit()
 
 
 def open_batch(connection: Connection, batch: Batch) -> str:
@@ -169,8 +117,7 @@ def interrupted(connection: Connection, batch_id: str) -> list[str]:
     """Return other pending batches that no run works on; none begins one of them before this transaction ends."""
     others = (ingest_batches.c.status == PENDING, ingest_batches.c.batch_id != batch_id)
     names = list(connection.execute(select(ingest_batches.c.batch_id).where(*others)).scalars())
-    locked = connection.execute(text(_LOCKS.format(function="pg_try_advisory_xact_lock")), {"names": names}).all()
-    return [name for name, taken in locked if taken]
+    return lock_until_commit(connection, names)
 
 
 def undoing(connection: Connection) -> list[str]:

@@ -11,8 +11,8 @@ from infra.installation import Installation
 from models import columns
 from models.cold_start import NewUsers
 from models.features.visits import ENGAGEMENT
-from models.training_data import index_of
-from tasks.dataset_events import Known
+from models.numerics.vocabulary import index_of
+from tasks.dataset_known import Known
 from tasks.lake_sql import OWNER, SAID
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]

@@ -9,13 +9,14 @@ from numpy.typing import NDArray
 
 from infra.identity import pseudonyms
 from models import columns
+from models.columns import ROW
 from models.shapes import tabular
 from models.shapes.source_mapping import SourceMapping
 from models.shapes.traffic import marked
 from models.shapes.unreadable import CELL, CELLS, KEYS, protected
 from models.sql import query
 from tasks.known_ids import ID_HASH, hashes
-from tasks.sift import ROW, USER_CODE
+from tasks.sift import USER_CODE
 
 KEY_HASH: Final = "key_hash"
 SAID: Final = (

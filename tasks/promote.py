@@ -16,8 +16,8 @@ from infra.registry import Registry
 from infra.schema import promotions
 from tasks.champion import Champion, champion
 from tasks.reviews import Answer, DecisionRefusedError, Review, close
-from tasks.store_evaluation import evaluation_of
 from tasks.trained_bundles import recorded
+from tasks.verified_evaluations import evaluation_of
 
 _COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 

@@ -12,10 +12,10 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy import Connection, Engine, func, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
+from infra.advisory_locks import LockHeldError, locked
 from infra.schema import placements, recommendation_batches
 from models.errors import TailorbirdError
 from tasks import batch_tables, published_lists
-from tasks.ledger import BatchBusyError, hold
 from tasks.scoring.agreed import AGREED
 
 LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
@@ -213,6 +213,6 @@ def sweep(engine: Engine) -> list[int]:
         strangers = there - set(connection.execute(select(_batches.batch_id)).scalars())
     dropped = [batch_id for batch_id in sorted(strangers) if batch_tables.drop(engine, batch_id)]
     for name in names:
-        with suppress(BatchBusyError), hold(engine, lock(name)):
+        with suppress(LockHeldError), locked(engine, lock(name)):
             dropped += retire(engine, name)
     return dropped

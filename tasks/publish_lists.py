@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from psycopg2.errors import UniqueViolation
 from sqlalchemy import Connection
 
+from infra.advisory_locks import LockHeldError, locked
 from infra.binary_copy import copy_binary, encoded
 from infra.installation import Installation
 from models.evaluation.variety import concentration
@@ -19,7 +20,6 @@ from models.placement import Placement
 from models.reasons import shares
 from tasks import batch_tables, publish
 from tasks.check_lists import BatchUnsoundError, Looks, Segments, by_segment, check_lists, kept_from
-from tasks.ledger import BatchBusyError, hold
 from tasks.progress import progress
 from tasks.report import tell
 from tasks.scoring.shared_reads import let_go
@@ -61,7 +61,7 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
     """Publish what `prepare` gives; returns the batch's row. What is live already is not made again.
 
     Raises BatchUnsoundError when the lists are not as promised, OvertakenError when another run was faster, and
-    BatchBusyError when one is at it.
+    LockHeldError when one is at it.
     """
     with _alone(here, placement) as still_mine:
         work = prepare()
@@ -97,10 +97,10 @@ def _alone(here: Installation, placement: str) -> Iterator[Callable[[], None]]:
     """Nobody else works on the placement; whoever does is waited for: there may be nothing left to do then."""
     with ExitStack() as stack:
         try:
-            check = stack.enter_context(hold(here.engine, publish.lock(placement)))
-        except BatchBusyError:
+            check = stack.enter_context(locked(here.engine, publish.lock(placement)))
+        except LockHeldError:
             tell(f"Another run makes lists for {placement}; this one waits for it.")
-            check = stack.enter_context(hold(here.engine, publish.lock(placement), wait=True))
+            check = stack.enter_context(locked(here.engine, publish.lock(placement), wait=True))
         yield check
 
 

@@ -15,12 +15,12 @@ from expectations import limits
 from expectations.contract import profile_suite
 from expectations.great_expectations_library import great_expectations
 from expectations.rules import RowRule, flags, row_suite
+from models.columns import ROW
 from models.errors import TailorbirdError
 from models.ingest.rule_advice import advice
 from models.shapes.unreadable import Unread
 from tasks import data_docs
-from tasks.ingest.strangers import remarks
-from tasks.sift import ROW
+from tasks.quality_remarks import remarks
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from expectations.rules import RowRule, flags
+from models import columns
 from models.shapes import statements, tabular
 from models.shapes.cleaning import Cleaned, Counts
 from models.shapes.unreadable import Unread, together
@@ -72,7 +73,7 @@ def read_reference(
         selected = tabular.selected(chunk, part)
         shaped = shape(chunk.filter(selected))
         numbers = first + np.flatnonzero(selected)
-        rows = shaped.rows.append_column(sift.ROW, pa.array(numbers, pa.int64()))
+        rows = shaped.rows.append_column(columns.ROW, pa.array(numbers, pa.int64()))
         unread.append(places.noted(shaped.unread, rows, numbers))
         first, skipped = first + len(chunk), skipped + len(chunk) - len(rows)
         samples.append(sift.spread(rows, max(1, sift.SAMPLE_ROWS * len(chunk) // max(total, 1))))
@@ -80,7 +81,7 @@ def read_reference(
         cleaned.append(shaped.counts)
         if names:
             sound = rows.filter(pa.array(~sift.unsound(flags(rows, rules))))
-            stated.add(statements.statements(sound, names, sound[sift.ROW]))
+            stated.add(statements.statements(sound, names, sound[columns.ROW]))
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
     sample = sift.spread(pa.concat_tables(samples), sift.SAMPLE_ROWS)

@@ -17,7 +17,8 @@ from models.labels import LabelConfig
 from models.splits import Cuts
 from tasks.build_dataset import FORMAT
 from tasks.content_hash import ENGINE, content_hash
-from tasks.dataset_events import Known, Workspace, workspace
+from tasks.dataset_events import Workspace, workspace
+from tasks.dataset_known import Known
 from tasks.dataset_tables import COPIED, Part, keys_of, parts, stored_rows
 from tasks.load_dataset import manifest_of
 from tasks.steady_keys import steady_keys

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection, func, select, update
 
+from infra import advisory_locks
 from infra.installation import Installation, current
 from infra.schema import ingest_batches, ingest_chunks, quarantine
 from models import columns
@@ -45,7 +46,7 @@ def _schema() -> pa.Schema:
     kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
     kept = [(name, kinds[name]) for name in (*SAID, columns.CONSENT, columns.RECEIVED_AT)]
     marks = [(name, pa.bool_()) for name in MARKS]
-    return pa.schema([*kept, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (sift.ROW, pa.int64())])
+    return pa.schema([*kept, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (columns.ROW, pa.int64())])
 
 
 def _waiting(connection: Connection, batch_id: str) -> pa.Table:
@@ -57,12 +58,12 @@ def _waiting(connection: Connection, batch_id: str) -> pa.Table:
 
 def events_of(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
     """Quarantined events as a table, in order of their numbers."""
-    rows = [dict.fromkeys(MARKS, False) | _unread(payload) | {sift.ROW: number} for number, payload in payloads]
+    rows = [dict.fromkeys(MARKS, False) | _unread(payload) | {columns.ROW: number} for number, payload in payloads]
     schema = _schema()
     read = {field.name: _READ[field.type] for field in schema if field.type in _READ}
     for row in rows:
         row |= {name: said(row[name]) for name, said in read.items() if row.get(name) is not None}
-    return pa.Table.from_pylist(rows, schema).sort_by(sift.ROW)
+    return pa.Table.from_pylist(rows, schema).sort_by(columns.ROW)
 
 
 def _unread(payload: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +114,10 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
     if accept_unknown_items:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
-    with ledger.hold(here.engine, batch_id), ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+    with (
+        advisory_locks.locked(here.engine, batch_id),
+        advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm,
+    ):
         with here.engine.connect() as connection:
             undoing = ledger.undoing(connection)
         for other in undoing:
@@ -135,7 +139,7 @@ def _replay(intake: Intake) -> None:
     events = sift.annotate(rows, catalogue, intake.now.timestamp())
     elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=intake.routed).to_numpy()
     done = sift.sift(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
-    passed = rows.filter(pc.invert(pc.is_in(rows[sift.ROW], value_set=_numbers(done.quarantined))))
+    passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(done.quarantined))))
     if not len(passed):
         return
     chunk = max(recorded, here.lake.committed_chunk(batch_id)) + 1
@@ -156,7 +160,7 @@ def _replay(intake: Intake) -> None:
 
 
 def _numbers(rows: pa.Table) -> pa.Array:
-    return rows[sift.ROW].combine_chunks()
+    return rows[columns.ROW].combine_chunks()
 
 
 def _arrived(here: Installation, batch_id: str, rows: pa.Table) -> int:

@@ -1,13 +1,10 @@
 """What people find on the page of a scoring run: what was published, and for whom."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from models.errors import TailorbirdError
-from tasks.orchestration.table_columns import BATCHES, SEGMENTS
+from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Batch, batch_line
 from tasks.report import show, warn
-
-Batch = Mapping[str, Any]
 
 
 def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
@@ -34,17 +31,6 @@ def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
             f"{' '.join(dict.fromkeys(map(str, refused)))} Placements with the champion's lists: {done}."
         )
     return batches
-
-
-def batch_line(batch: Batch) -> dict[str, Any]:
-    """Return what people read of a batch."""
-    summary = batch["summary"]
-    names = ("placement", "batch_id", "model_version", "users", "recommendations", "status")
-    said = {name: batch[name] for name in names}
-    said["coverage"], said["kept from before"] = summary.get("coverage"), summary.get("kept_from_before")
-    said["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
-    said["shorter lists"] = "; ".join(f"{count}: {why}" for why, count in summary.get("short", {}).items())
-    return said
 
 
 def _notes(batch: Batch) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from prefect import task
 
 from infra import events
+from infra.advisory_locks import locked
 from infra.installation import Installation, current
 from infra.promoted_bundles import verify_promoted
 from infra.registered_bundles import check_listing, check_version
@@ -21,14 +22,13 @@ from models.gate.limits import Limits
 from models.reviewed import Reviewed
 from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
-from tasks.ledger import hold
 from tasks.load_dataset import open_dataset
 from tasks.review_report import tell_reviewers
 from tasks.reviews import APPROVED, Review, request, review_of
 from tasks.steady_keys import steady_keys
-from tasks.store_evaluation import evaluations_of
 from tasks.train_model import train_model
 from tasks.trained_bundles import TrainedBundle, recorded, recorded_all
+from tasks.verified_evaluations import evaluations_of
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
 SWITCHED_OFF = "promotion is switched off"
@@ -139,7 +139,7 @@ def register_once(here: Installation, registry: Registry, run_id: str, tags: Map
 
     MLflow has no such promise: it would make a version for each of them, and nobody would review the others.
     """
-    with hold(here.engine, f"register run {run_id}", wait=True):
+    with locked(here.engine, f"register run {run_id}", wait=True):
         return registry.register(run_id, tags)
 
 

@@ -20,7 +20,7 @@ from tasks import links
 from tasks.load_dataset import open_dataset
 from tasks.plots_of_groups import plot_groups
 from tasks.review_page import Page, Plot, render
-from tasks.store_evaluation import EVALUATION_PATH
+from tasks.verified_evaluations import EVALUATION_PATH
 
 FOLDER, REPORT = "review", "report.html"
 _GROUPS: Final = "groups.png"

@@ -4,23 +4,23 @@ from typing import Any
 
 from prefect import task
 
+from infra.advisory_locks import locked
 from infra.installation import current
 from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
 from tasks import publish
-from tasks.ledger import hold
 
 
 @task(description="Show a placement's lists before the live ones again.")
 def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
     """Point the placement at the kept batch before the live one; consent and suppressions are applied to it first.
 
-    Raises TailorbirdError when nothing is kept to go back to, and BatchBusyError while lists are being made.
+    Raises TailorbirdError when nothing is kept to go back to, and LockHeldError while lists are being made.
     """
     engine = current().engine
     if not reason.strip():
         raise TailorbirdError("Say why the lists are taken back: the reason is recorded.")
-    with hold(engine, publish.lock(placement)), engine.begin() as connection:
+    with locked(engine, publish.lock(placement)), engine.begin() as connection:
         live = publish.live_batch(connection, placement)
         if live is None:
             shown = ", ".join(publish.shown(engine)) or "none"

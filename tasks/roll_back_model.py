@@ -5,6 +5,7 @@ from typing import Any
 from prefect import task
 from sqlalchemy import Connection
 
+from infra.advisory_locks import locked
 from infra.guidance import situation
 from infra.installation import Installation, current
 from infra.registry import Registry
@@ -12,7 +13,6 @@ from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
 from tasks import publish
 from tasks.champion import Champion, champion, follow, promotion
-from tasks.ledger import hold
 from tasks.promote import restore
 from tasks.reviews import Answer
 
@@ -41,7 +41,7 @@ def _go_back(
 ) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
     names = publish.shown(here.engine)
-    with hold(here.engine, *map(publish.lock, names), wait=True), here.engine.begin() as connection:
+    with locked(here.engine, *map(publish.lock, names), wait=True), here.engine.begin() as connection:
         restore(connection, holder, earlier, answer)
         who = f"{answer.reviewer}: {answer.reason}"
         before = {name: _count(connection, name) for name in names}

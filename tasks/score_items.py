@@ -14,8 +14,8 @@ from models.alike_reasons import AlikeReasons
 from models.answers import Ranked
 from models.bought_together import BoughtTogether
 from models.lists import Lists
+from models.numerics.vocabulary import NOBODY
 from models.placement import Placement
-from models.ranking import NOBODY
 from models.reasons import PICKED
 from models.reasons import together as in_baskets
 from models.retrieval import PairShelf, ProductShelf

@@ -16,16 +16,16 @@ from models.answers import Answers, in_turn
 from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
 from models.lists import Lists
+from models.numerics.vocabulary import index_of, words
 from models.placement import Placement
 from models.placement_rules import EVER
 from models.reasons import naming
 from models.shelf_notes import notes
 from models.shelf_rules import Catalogue, ShelfRules
-from models.training_data import index_of, words
 from tasks import publish
 from tasks.catalogue_of import catalogue_of, titles_not_for_sale
 from tasks.champion import Champion, champion_of
-from tasks.dataset_events import Known
+from tasks.dataset_known import Known
 from tasks.histories import due, hidden
 from tasks.newcomers import newcomers
 from tasks.publish_lists import Words, Work

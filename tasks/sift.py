@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from expectations import events as promises
 from expectations.rules import RowRule, flags
 from models import columns
+from models.columns import ROW
 from models.ingest.rule_advice import CONFLICT as CONFLICT
 from models.ingest.rule_advice import UNREADABLE as UNREADABLE
 from models.shapes.traffic import MARKS
@@ -21,7 +22,6 @@ from models.sql import query
 from tasks.known_ids import ID_HASH, KnownIds
 from tasks.sources.files import Places
 
-ROW: Final = "row_number"
 RULES: Final = "rule_ids"
 REASON: Final = "reason"
 """What is wrong with a row that is unreadable."""

@@ -8,9 +8,10 @@ import pyarrow.compute as pc
 
 from expectations.rules import RowRule, flags
 from models import columns
+from models.columns import ROW
 from models.shapes.choosing import COPIES, UPDATED_AT, Choice, chosen
 from models.sql import query
-from tasks.sift import ROW, USER_CODE, Sifted, quarantined_rows, unsound
+from tasks.sift import USER_CODE, Sifted, quarantined_rows, unsound
 
 _APART = (ROW, COPIES, UPDATED_AT)
 """Columns by which rows may differ and still be equal."""

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec, TypeVar
 
+from infra.advisory_locks import locked
 from infra.installation import current
-from tasks.ledger import hold
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -16,7 +16,7 @@ def steady_keys(step: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(step)
     def run(*args: P.args, **named: P.kwargs) -> T:
-        with hold(current().engine, about=step.__name__.replace("_", " ")):
+        with locked(current().engine, about=step.__name__.replace("_", " ")):
             return step(*args, **named)
 
     return run

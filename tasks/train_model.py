@@ -35,9 +35,10 @@ from tasks.measure_costs import K, measure_costs
 from tasks.progress import progress
 from tasks.search.results import best_for
 from tasks.steady_keys import steady_keys
-from tasks.store_evaluation import EVALUATION_PATH, evaluation_digest, store_evaluation
 from tasks.store_evaluation import FORMAT as EVALUATION_FORMAT
+from tasks.store_evaluation import store_evaluation
 from tasks.trained_bundles import TrainedBundle, record, recorded
+from tasks.verified_evaluations import EVALUATION_PATH, evaluation_digest
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:

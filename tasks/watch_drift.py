@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from prefect import task
 
+from infra.advisory_locks import locked
 from infra.installation import Installation, current
 from models.drift.calibration import TooLittleHistoryError
 from models.errors import TailorbirdError
@@ -11,7 +12,6 @@ from tasks import drift_calibrations
 from tasks.champion import Champion, NobodyAnswersError, champion_of
 from tasks.drift_calibrations import Stored, calibration_of
 from tasks.drift_reports import Report, newest_report, reports_of
-from tasks.ledger import hold
 from tasks.look_at_window import look_at_window
 from tasks.report import tell as say
 from tasks.tell_drift import Window
@@ -35,7 +35,7 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     here = current()
     try:
         holder = champion_of(here)
-        with hold(here.engine, _LOCK, wait=True), watching(here) as lake:
+        with locked(here.engine, _LOCK, wait=True), watching(here) as lake:
             stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
             return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
     except (NobodyAnswersError, TooLittleHistoryError) as why:

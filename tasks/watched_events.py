@@ -20,7 +20,7 @@ from models.drift.events import DAY, NOTHING, Events, Goods, Ints, gaps
 from models.drift.tastes import item_vectors
 from models.drift.windows import LENGTHS
 from models.errors import TailorbirdError
-from models.training_data import words
+from models.numerics.vocabulary import words
 from tasks.dataset_known import known_now
 from tasks.lake_sql import OWNER, SAID
 from tasks.scoring.event_engine import EventEngine, event_engine

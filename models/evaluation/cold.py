@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from models.cold_start import Extended
 from models.columns import AVAILABLE, CATEGORY, CATEGORY_SEPARATOR, ITEM_ID, TITLE, USER_KEY
+from models.csr_entries import places
 from models.most_popular import popularity
-from models.ranking import places
-from models.training_data import TrainingData, index_of, words
+from models.numerics.vocabulary import index_of, words
+from models.training_data import TrainingData
 
 
 def of_strangers(data: TrainingData, traits: pa.Table) -> TrainingData:

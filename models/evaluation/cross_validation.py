@@ -12,9 +12,8 @@ from models.evaluation.evaluate import evaluate
 from models.evaluation.ladder import GAIN, in_order
 from models.evaluation.metrics import METRIC
 from models.evaluation.summary import LOW, NEW, by_part
-from models.features.rows import DAY
 from models.most_popular import popularity
-from models.numerics.time import moment
+from models.numerics.time import DAY, moment
 from models.recommender import Recommender
 from models.splits import Fold, SplitError, rolling_origin
 from models.training_data import TrainingData

@@ -16,10 +16,11 @@ from models.evaluation.reranking import CANDIDATES, Reranked, rerank
 from models.evaluation.separation import Separation
 from models.evaluation.summary import NEW, Figures
 from models.evaluation.variety import Catalogue
+from models.numerics.vocabulary import index_of
 from models.ranking import Ranking, top_k
 from models.recommender import Recommender
 from models.threads import thread_pool
-from models.training_data import TrainingData, index_of
+from models.training_data import TrainingData
 
 LISTS: Final = "items_at_10"
 """The column of `Evaluation.per_user` that holds the lists of ten places."""

@@ -7,8 +7,8 @@ import numpy as np
 from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate, intervals_of_ratios
 from models.evaluation.evaluate import Evaluation
+from models.numerics.vocabulary import index_of, words
 from models.recommender import EVERYBODY, Attributes, Recommender
-from models.training_data import index_of, words
 
 USERS: Final = 50
 """Of so many users what they are shown is looked at: the first by key. Keys are pseudonyms, in an order that means

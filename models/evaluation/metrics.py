@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
 METRIC: Final = "ndcg_at_10"

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from models.columns import USER_KEY
 from models.evaluation.bootstrap import Estimate, interval
 from models.evaluation.evaluate import Evaluation
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 
 
 def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:

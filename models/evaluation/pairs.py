@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from models.evaluation.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
 from models.evaluation.metrics import found
-from models.ranking import NOBODY, Ranking
+from models.numerics.vocabulary import NOBODY
+from models.ranking import Ranking
 
 DEPTH: Final = 500
 """Pairs are the first so many items that a model names for a user, without the fallback's."""

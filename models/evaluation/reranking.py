@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics import accuracy
 from models.evaluation.variety import Catalogue, concentration, coverage
-from models.ranking import NOBODY
+from models.numerics.vocabulary import NOBODY
 
 CANDIDATES: Final = 50
 """Best items of each user that a re-ranking chooses from."""

@@ -14,7 +14,7 @@ from models.evaluation.evaluate import LISTS, Evaluation
 from models.evaluation.metrics import METRIC
 from models.evaluation.paired import figures
 from models.interactions import known_before
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 
 USERS: Final = 10
 

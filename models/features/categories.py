@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.features.embedding import Embedding, vocabulary
+from models.numerics.vocabulary import index_of
 from models.tags import indicators
-from models.training_data import index_of
 
 OTHER: Final = "other"
 

@@ -14,7 +14,7 @@ from models.features.encoding import Config, Encoder
 from models.features.scaling import Scaled
 from models.features.trait_groups import TraitGroups
 from models.features.traits import known, readable
-from models.recommender import State
+from models.numerics.state import State
 from models.tags import one_hot
 
 UNKNOWN: Final = "unknown"

@@ -14,7 +14,7 @@ from models.features.categories import Embedded, Hashed, OneHot
 from models.features.embedding import CoOccurrence, Embedding, learned
 from models.features.scaling import Imputation, Scaled
 from models.features.traits import is_number
-from models.recommender import State
+from models.numerics.state import State
 
 _ColumnEncoding = Scaled | OneHot | Embedded | Hashed
 _KINDS: Final[Mapping[str, Any]] = {kind.kind: kind for kind in (Scaled, OneHot, Embedded, Hashed)}

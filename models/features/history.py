@@ -5,7 +5,8 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import EVENT_TYPE, ITEM_ID, OCCURRED_AT, PURCHASE, REFUND, USER_KEY
-from models.features.rows import BASKET, DAY, Frame, Keep, as_is, halved, known, one_if, purchases, sold
+from models.features.rows import BASKET, Frame, Keep, as_is, halved, known, one_if, purchases, sold
+from models.numerics.time import DAY
 
 WINDOWS: Final = (7, 28, 365)
 """Days of the popularity features."""

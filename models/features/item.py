@@ -7,8 +7,9 @@ import narwhals as nw
 from models.columns import ITEM_ID, QUANTITY, VALUE
 from models.features.catalog import ITEM_FEATURES
 from models.features.history import history, sales
-from models.features.rows import DAY, Frame, Keep, as_is, days_before, one_if
+from models.features.rows import Frame, Keep, as_is, days_before, one_if
 from models.features.shelf import PRICE_RANK, shelf
+from models.numerics.time import DAY
 
 SMOOTHING: Final = 10
 """Users at the shop's own rate that are added to the users of each item before a conversion is taken."""

@@ -21,13 +21,13 @@ from models.columns import (
     USER_KEY,
     VALUE,
 )
+from models.numerics.time import DAY
 
 Frame = nw.LazyFrame[Any]
 Keep = Callable[[Callable[[], Frame], str], Frame]
 """Stores a frame that is read several times, as the engine at hand does it best: a table, a cache. Of a name that is
 kept already it gives what is there, and does not ask for the frame again: the name says the moment too."""
 
-DAY: Final = 86_400
 BASKET: Final = "_basket"
 ORDER: Final = (OCCURRED_AT, ITEM_ID, EVENT_TYPE)
 """Events in order of time, and those of one moment by item and type: never by the order of rows."""

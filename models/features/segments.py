@@ -14,7 +14,7 @@ from models.features import rfm
 from models.features.demographics import UNKNOWN, Demographics
 from models.features.rfm import MEANINGS, Rfm
 from models.nested_state import part_of, under
-from models.recommender import State
+from models.numerics.state import State
 
 RFM: Final = "rfm"
 DEMOGRAPHIC: Final = "demographic"

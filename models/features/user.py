@@ -4,10 +4,11 @@ import narwhals as nw
 
 from models.columns import OCCURRED_AT, USER_KEY, VALUE
 from models.features.catalog import USER_FEATURES
-from models.features.rows import DAY, Frame, Keep, as_is, days_before, orders, purchases
+from models.features.rows import Frame, Keep, as_is, days_before, orders, purchases
 from models.features.shelf import shelf
 from models.features.taste import brands, departments, price_levels
 from models.features.visits import visits
+from models.numerics.time import DAY
 
 
 def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:

@@ -10,7 +10,8 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import EVENT_TYPE, OCCURRED_AT, REFUND, USER_KEY
-from models.features.rows import DAY, Frame, halved, known, one_if
+from models.features.rows import Frame, halved, known, one_if
+from models.numerics.time import DAY
 
 SESSION_GAP: Final = 1_800
 """Seconds without an event after which the next one opens another session."""

@@ -17,7 +17,7 @@ from models.evaluation.summary import COLD_BASKETS
 from models.gate.check import Check, Outcome, at_least, not_asked
 from models.gate.limits import Limits
 from models.gate.soundness import FALLBACK
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 
 _FEWEST: Final = 10
 """A share of fewer people with little history says nothing."""

@@ -13,7 +13,7 @@ from models.features import trait_groups
 from models.features.traits import readable
 from models.gate.check import Check, GroupResult, not_asked, outcome
 from models.gate.limits import Limits
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 
 if TYPE_CHECKING:
     from fairlearn.metrics import MetricFrame

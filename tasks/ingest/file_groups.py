@@ -10,6 +10,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from infra import advisory_locks
 from infra.installation import Installation
 from models import columns
 from models.errors import TailorbirdError
@@ -60,15 +61,15 @@ def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[Gro
     """Bring files in, as if one came after the other; returns how many of the first ones are committed.
 
     The next one has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. Nothing of it and
-    of those after it is kept. What earlier runs left of these files is removed first. Raises BatchBusyError.
+    of those after it is kept. What earlier runs left of these files is removed first. Raises LockHeldError.
     """
     about = f"{len(files)} files of {mapping.name}"
-    with ledger.hold(here.engine, *(file.batch.batch_id for file in files), about=about):
+    with advisory_locks.locked(here.engine, *(file.batch.batch_id for file in files), about=about):
         with here.engine.begin() as connection:
             statuses = ledger.open_batches(connection, [file.batch for file in files])
         if ledger.COMMITTED in statuses:
             return 0
-        with ledger.hold(here.engine, "the lake's events", wait=True) as confirm:
+        with advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm:
             settle(here)
             return _ingest(open_intake(here, mapping, files[0].batch, confirm), files)
 

@@ -39,7 +39,7 @@ def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Tabl
             "offset": where[lines.OFFSET],
             sift.REASON: where[shaped.REASON],
             "sha256": where[shaped.SHA256],
-            sift.ROW: pa.array(range(first, first + len(where)), pa.int64()),
+            columns.ROW: pa.array(range(first, first + len(where)), pa.int64()),
             sift.RULES: pa.array([[sift.UNREADABLE]] * len(where), pa.list_(pa.string())),
         }
     )

@@ -3,6 +3,7 @@
 from contextlib import suppress
 from typing import Final
 
+from infra import advisory_locks
 from infra.installation import Installation, current
 from infra.trust import KeyRotatingError
 from tasks import ledger
@@ -22,7 +23,10 @@ def settle_idle() -> None:
         due = ledger.interrupted(connection, "") or ledger.undoing(connection)
         connection.rollback()  # and with it the locks
     if due:
-        with suppress(ledger.BatchBusyError, KeyRotatingError), ledger.hold(here.engine, "the lake's events"):
+        with (
+            suppress(advisory_locks.LockHeldError, KeyRotatingError),
+            advisory_locks.locked(here.engine, "the lake's events"),
+        ):
             settle(here)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from models import columns
 from models.shapes.source_mapping import SourceMapping
 from tasks import sift
 from tasks.intake import Intake, Looked, Part
@@ -21,7 +22,7 @@ def numbered(
 ) -> tuple[pa.Table, pa.Table]:
     """Return shaped events with their numbers alone, in place of `prepared`: `triage` prepares all files at once."""
     del identified
-    return rows.append_column(sift.ROW, pa.array(numbers)), pa.table({})
+    return rows.append_column(columns.ROW, pa.array(numbers)), pa.table({})
 
 
 def triage(
@@ -33,8 +34,8 @@ def triage(
     """
     bounds = np.cumsum([0, *(len(part.events) for part in parts)])
     rows = pa.concat_tables([part.events for part in parts])
-    numbers, places = rows[sift.ROW].to_numpy(), np.arange(len(rows))
-    shaped = rows.drop_columns([sift.ROW])
+    numbers, places = rows[columns.ROW].to_numpy(), np.arange(len(rows))
+    shaped = rows.drop_columns([columns.ROW])
     whole = Part(*prepared(shaped, intake.mapping, intake.here.key, places, identified=identified))
     looked = intake.look(whole)
     done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
@@ -58,7 +59,7 @@ def triage(
 
 def _by_file(rows: pa.Table, bounds: Places) -> list[pa.Table]:
     """Return the rows of each file, in their order."""
-    owner = np.searchsorted(bounds, rows[sift.ROW].to_numpy(), side="right") - 1
+    owner = np.searchsorted(bounds, rows[columns.ROW].to_numpy(), side="right") - 1
     order = np.argsort(owner, kind="stable")
     rows = rows.take(pa.array(order))
     cuts = np.searchsorted(owner[order], np.arange(len(bounds)))
@@ -69,7 +70,7 @@ def _as_in_file(rows: pa.Table, numbers: Places, people: Places) -> pa.Table:
     """Return rows of one file with their numbers in it, and with users by their place among its `people`."""
     codes = rows[sift.USER_CODE].to_numpy()
     rows = _with(rows, sift.USER_CODE, np.where(codes < 0, -1, np.searchsorted(people, codes)))
-    return _with(rows, sift.ROW, numbers[rows[sift.ROW].to_numpy()])
+    return _with(rows, columns.ROW, numbers[rows[columns.ROW].to_numpy()])
 
 
 def _with(rows: pa.Table, name: str, values: Places) -> pa.Table:

@@ -11,9 +11,9 @@ import pyarrow as pa
 from expectations.contract import profile_suite
 from expectations.rules import flags
 from infra.data_docs import KEPT
+from models.columns import ROW
 from tasks import data_docs
 from tasks.quality import PROFILE, SHOWN_ROWS, Findings, Promises, refusal, validated
-from tasks.sift import ROW
 
 _FAILED_PLACES: Final = {
     "result_format": "COMPLETE",

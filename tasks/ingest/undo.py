@@ -9,6 +9,7 @@ from typing import Any
 from prefect import task
 from sqlalchemy import Connection, insert, select
 
+from infra import advisory_locks
 from infra.installation import Installation, current
 from infra.ledger_schema import UNDO_CHANGES, audit_log
 from infra.schema import ingest_batches
@@ -46,7 +47,7 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     """Undo batches, the newest first; returns what was removed, and the commands to run next.
 
     Killed at any moment, the same call goes on, and so does the next ingest of events. Raises TailorbirdError if a
-    batch cannot be undone, BatchBusyError while another run works on it.
+    batch cannot be undone, LockHeldError while another run works on it.
     """
     here = current()
     require_reason(reason)
@@ -68,8 +69,8 @@ def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[
 def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
     """Undo one batch: first all of PostgreSQL, where it counts no more from then on, then the lake, then the ledger."""
     with (
-        ledger.hold(here.engine, batch_id),
-        ledger.hold(here.engine, "the lake's events", wait=True) as confirm,
+        advisory_locks.locked(here.engine, batch_id),
+        advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm,
     ):
         settle(here, batch_id)
         with here.engine.begin() as connection:

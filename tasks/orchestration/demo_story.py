@@ -15,9 +15,8 @@ from models.evaluation.metrics import METRIC
 from models.evaluation.tables import tables
 from models.gate.check import Outcome, outcome_of
 from tasks.links import docs_page
-from tasks.orchestration.table_columns import BATCHES, in_order
+from tasks.orchestration.table_columns import BATCHES, batch_line, in_order
 from tasks.report import markdown_table, safe_rows
-from tasks.report_batches import batch_line
 
 Row = Mapping[str, Any]
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}

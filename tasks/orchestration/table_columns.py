@@ -69,3 +69,17 @@ def rounded(value: float) -> float | int | str:
     if value == int(value) and abs(value) < 1e15:
         return int(value)
     return round(value, 1) if abs(value) >= 1000 else round(value, 4) if abs(value) >= 0.001 else float(f"{value:.2g}")
+
+
+Batch = Mapping[str, Any]
+
+
+def batch_line(batch: Batch) -> dict[str, Any]:
+    """Return what people read of a batch."""
+    summary = batch["summary"]
+    names = ("placement", "batch_id", "model_version", "users", "recommendations", "status")
+    said = {name: batch[name] for name in names}
+    said["coverage"], said["kept from before"] = summary.get("coverage"), summary.get("kept_from_before")
+    said["reasons"] = ", ".join(f"{kind} {share:.0%}" for kind, share in summary.get("reasons", {}).items())
+    said["shorter lists"] = "; ".join(f"{count}: {why}" for why, count in summary.get("short", {}).items())
+    return said

@@ -7,9 +7,9 @@ from sqlalchemy import Connection, text
 
 from infra.bulk import copy_table
 from models import columns
+from models.columns import ROW
 from tasks.rekeying.events import remade
 from tasks.replay_quarantine import events_of
-from tasks.sift import ROW
 
 _AT_ONCE: Final = 20_000
 _WAITING: Final = text(

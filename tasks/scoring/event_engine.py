@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from infra.installation import Installation
 from models import columns
 from models.sql import texts
-from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
+from tasks.dataset_known import Known, known_now
 from tasks.lake_sql import SAID
 from tasks.refunds import LASTED, Refunds, match_refunds
 

@@ -10,8 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Final, TypeVar, cast
 
 from infra.installation import Installation
-from tasks.dataset_events import Known
-from tasks.dataset_known import known_now
+from tasks.dataset_known import Known, known_now
 from tasks.scoring.event_engine import EventEngine, event_engine
 
 T = TypeVar("T")

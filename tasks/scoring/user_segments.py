@@ -9,7 +9,7 @@ from infra.bulk import read_table
 from infra.installation import Installation
 from infra.schema import segments
 from models.columns import USER_KEY
-from models.training_data import index_of, words
+from models.numerics.vocabulary import index_of, words
 from tasks.check_lists import Segments
 
 

@@ -9,10 +9,10 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Engine, NullPool, create_engine, make_url
 
+from infra.advisory_locks import LockHeldError, locked
 from infra.installation import Installation
 from models.search_plan import Budget, OutOfTimeError, SearchError, SearchPlan
 from models.space import Parameter
-from tasks.ledger import BatchBusyError, hold
 from tasks.search.sampling import distributions, pruner, sampler
 from tasks.search.trials import asked, good, shortcoming, shuffled_grid, since_better
 
@@ -65,7 +65,7 @@ class Study:
         these.
         """
         base = f"{topic} {plan.digest(space, points)}"
-        with hold(here.engine, "search: studies", wait=True):
+        with locked(here.engine, "search: studies", wait=True):
             storage = _storage(here)
             study = optuna.create_study(
                 storage=storage,
@@ -115,7 +115,7 @@ class Study:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One worker at a time."""
-        with hold(self.engine, f"search: {self.name}", wait=True):
+        with locked(self.engine, f"search: {self.name}", wait=True):
             yield
 
     @contextmanager
@@ -130,7 +130,7 @@ class Study:
                 trial = self._next(budget)
                 if isinstance(trial, Trial):
                     self.lost.add(trial.number)  # whatever ends the block by an error: this worker is not gone
-                    confirm = stack.enter_context(hold(self.engine, self._lock(trial.number)))
+                    confirm = stack.enter_context(locked(self.engine, self._lock(trial.number)))
             yield Turn(trial, confirm) if isinstance(trial, Trial) else trial
             self.lost.difference_update([trial.number] if isinstance(trial, Trial) else [])
 
@@ -204,7 +204,7 @@ class Study:
     def _reap(self) -> None:
         """Trials that nobody tries any more, because their worker is gone, come back."""
         for trial in self._in(TrialState.RUNNING):
-            with suppress(BatchBusyError), hold(self.engine, self._lock(trial.number)):
+            with suppress(LockHeldError), locked(self.engine, self._lock(trial.number)):
                 left = [same for same in self._in(TrialState.RUNNING) if same.number == trial.number]
                 for lost in left:  # it may have ended before its lock was free
                     self._bring_back(lost)

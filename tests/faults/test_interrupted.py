@@ -13,11 +13,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from infra import advisory_locks
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.outages import explain
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, ingest_updates, items, quarantine, users
-from tasks import ledger
 from tasks.ingest_segment import ingest_segment
 from tasks.quality import BatchRefusedError
 from tasks.sources import lines
@@ -265,7 +265,7 @@ def test_whoever_lost_the_lock_cannot_bring_in_a_chunk_that_others_bring_by_now(
 
 
 def test_a_check_of_a_lock_that_was_lost_fails(installation: Installation) -> None:
-    with ledger.hold(installation.engine, "something") as confirm:
+    with advisory_locks.locked(installation.engine, "something") as confirm:
         confirm()
         run(installation, f"SELECT pg_terminate_backend({HOLDERS})")
         with pytest.raises(OperationalError):

@@ -11,7 +11,8 @@ from hypothesis.extra import numpy as hnp
 from models.als import ImplicitALS
 from models.lightfm_hybrid import LightFMHybrid
 from models.most_popular import MostPopular
-from models.ranking import NOBODY, top_k
+from models.numerics.vocabulary import NOBODY
+from models.ranking import top_k
 from models.recommender import Recommender
 from models.retrieval import DenseShelf, Factored, PairShelf, ProductShelf
 from models.shelf import Fetched, Shelf

@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.training_data import NoHistoryError, TrainingData, build, index_of, item_ids, position_of
+from models.numerics.vocabulary import index_of
+from models.training_data import NoHistoryError, TrainingData, build, item_ids, position_of
 
 DAY = 86_400
 COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")

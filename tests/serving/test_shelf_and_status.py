@@ -5,13 +5,14 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, func, insert, update
 
+from infra import advisory_locks
 from infra.database import engine
 from infra.identity import remember
 from infra.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
 from serving import screen
 from serving.shelf import UnknownUserError, require_known, shelf, somebody
 from serving.status import status
-from tasks import ledger, publish
+from tasks import publish
 from tests.published import published
 
 
@@ -74,7 +75,7 @@ def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_
             connection.execute(insert(quarantine).values(row))
         connection.execute(insert(ingest_batches).values(batch_id="half", status="undoing", **line))
         connection.execute(update(quarantine).where(quarantine.c.row_number == 1).values(replayed_at=func.now()))
-    with ledger.hold(filled, "under way"):
+    with advisory_locks.locked(filled, "under way"):
         found = json.loads(json.dumps(status(filled)))
     assert (found["waiting"], found["ledger"]["suppressed"]) == (1, 0)
     active = {batch["batch_id"]: batch["active"] for batch in found["unfinished"]}

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, text, update
 
+from infra.advisory_locks import locked
 from infra.installation import Installation
 from infra.schema import promotions, recommendation_batches
 from tasks import publish
 from tasks.ask_for_lists import IdleRuns, ask_for_lists
-from tasks.ledger import hold
 from tasks.told import Told
 from tests.ear import Prefect
 from tests.published import published, shelf
@@ -124,7 +124,7 @@ def test_a_run_without_a_process_is_marked_as_crashed_and_followed_by_another(
     idle = IdleRuns(seconds=0.01)
     ask_for_lists(here, idle)
     prefect.set_state("RUNNING")
-    with hold(here.engine, publish.lock("home")):
+    with locked(here.engine, publish.lock("home")):
         assert ask_for_lists(here, idle) is None
     assert ask_for_lists(here, idle) is None  # the first look at which it works on nothing
     sleep(0.02)
@@ -207,7 +207,7 @@ def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installat
 
 def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
-    with hold(here.engine, publish.lock("email")):
+    with locked(here.engine, publish.lock("email")):
         assert ask_for_lists(here) is None
     assert prefect.runs == []
     assert ask_for_lists(here)

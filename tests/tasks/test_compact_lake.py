@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from infra import advisory_locks
 from infra.compaction import named_versions
 from infra.installation import Installation
-from tasks import ledger
 from tasks.build_dataset import build_dataset, split_by
 from tasks.compact_lake import compact_lake
 from tasks.known_ids import KnownIds
@@ -68,7 +68,7 @@ def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:
 def test_it_waits_until_nobody_writes(split: Any) -> None:
     done: list[dict[str, Any]] = []
     other = threading.Thread(target=lambda: done.append(compact_lake.fn()))
-    with ledger.hold(split.here.engine, "the lake's events"):
+    with advisory_locks.locked(split.here.engine, "the lake's events"):
         other.start()
         time.sleep(0.5)
         assert not done

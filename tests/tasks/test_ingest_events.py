@@ -13,6 +13,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
 from expectations.contract import ContractBrokenError
+from infra import advisory_locks
 from infra.identity import pseudonym
 from infra.installation import Installation
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, suppressions, users
@@ -190,7 +191,7 @@ def test_two_files_with_the_same_events_at_once_bring_each_event_once(installati
 
 def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
     batch = batch_of(tables("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
-    with ledger.hold(installation.engine, batch.batch_id), pytest.raises(ledger.BatchBusyError):
+    with advisory_locks.locked(installation.engine, batch.batch_id), pytest.raises(advisory_locks.LockHeldError):
         ingest()
     assert counts(ingest()) == shop.counts
 

@@ -7,8 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from sqlalchemy import Engine, func, select
 
+from infra import advisory_locks
 from infra.database import engine
 from infra.schema import LEDGER, ingest_batches, ingest_chunks
+from models import errors
 from tasks import ledger
 
 BATCH = ledger.Batch("b1", "events", "shop", "/folder", "given")
@@ -17,7 +19,7 @@ HOLD = """
 import sys, time
 from infra.database import engine
 from tasks import ledger
-with ledger.hold(engine(sys.argv[1]), "b1"):
+with advisory_locks.hold(engine(sys.argv[1]), "b1"):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -44,7 +46,7 @@ def test_a_batch_is_the_sum_of_its_chunks_and_a_repeated_chunk_counts_once(books
 def test_a_chunk_that_does_not_add_up_is_never_written_down(books: Engine, lost: str) -> None:
     with books.begin() as connection:
         ledger.open_batch(connection, BATCH)
-        with pytest.raises(ledger.LedgerError, match="does not add up"):
+        with pytest.raises(errors.LedgerError, match="does not add up"):
             ledger.record_chunk(connection, "b1", 0, COUNTS | {lost: COUNTS[lost] - 1}, {})
         assert connection.execute(select(func.count()).select_from(ingest_chunks)).scalar() == 0
 
@@ -61,12 +63,15 @@ def test_a_refused_batch_is_forgotten_but_for_its_reason_and_may_come_again(book
 
 
 def test_a_batch_is_held_by_one_at_a_time(books: Engine) -> None:
-    with ledger.hold(books, "b1"):
-        with pytest.raises(ledger.BatchBusyError, match="Another run works on b1"), ledger.hold(books, "b1"):
+    with advisory_locks.locked(books, "b1"):
+        with (
+            pytest.raises(advisory_locks.LockHeldError, match="Another run works on b1"),
+            advisory_locks.locked(books, "b1"),
+        ):
             pass
-        with ledger.hold(books, "b2"):
+        with advisory_locks.locked(books, "b2"):
             pass
-    with ledger.hold(books, "b1"):
+    with advisory_locks.locked(books, "b1"):
         pass
 
 
@@ -74,11 +79,11 @@ def test_whoever_is_told_to_wait_comes_next(books: Engine) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with ledger.hold(books, "b1", wait=True):
+        with advisory_locks.locked(books, "b1", wait=True):
             order.append("second")
 
     with ThreadPoolExecutor(1) as pool:
-        with ledger.hold(books, "b1"):
+        with advisory_locks.locked(books, "b1"):
             waiting = pool.submit(second)
             time.sleep(0.2)
             order.append("first")
@@ -87,9 +92,9 @@ def test_whoever_is_told_to_wait_comes_next(books: Engine) -> None:
 
 
 def test_a_batch_is_free_again_after_an_error(books: Engine) -> None:
-    with pytest.raises(ZeroDivisionError), ledger.hold(books, "b1"):
+    with pytest.raises(ZeroDivisionError), advisory_locks.locked(books, "b1"):
         raise ZeroDivisionError
-    with ledger.hold(books, "b1"):
+    with advisory_locks.locked(books, "b1"):
         pass
 
 
@@ -97,14 +102,14 @@ def test_a_killed_process_cannot_keep_a_batch(books: Engine, database: str) -> N
     holder = subprocess.Popen([sys.executable, "-c", HOLD, database], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with pytest.raises(ledger.BatchBusyError), ledger.hold(books, "b1"):
+    with pytest.raises(advisory_locks.LockHeldError), advisory_locks.locked(books, "b1"):
         pass
     holder.send_signal(signal.SIGKILL)
     holder.communicate()
     for _ in range(100):
         try:
-            with ledger.hold(books, "b1"):
+            with advisory_locks.locked(books, "b1"):
                 return
-        except ledger.BatchBusyError:
+        except advisory_locks.LockHeldError:
             time.sleep(0.05)
     pytest.fail("the batch stayed held")

@@ -304,16 +304,16 @@ def ended(store: Engine, end: TextClause) -> bool:
 
 
 def test_a_placement_that_somebody_works_on_is_not_swept(store: Engine) -> None:
-    from tasks.ledger import hold
+    from infra.advisory_locks import locked
 
     mine = loaded(store, LISTS, shelf("in the making"))
-    with hold(store, publish.lock("home")):
+    with locked(store, publish.lock("home")):
         assert publish.sweep(store) == []
     assert tables(store) == {mine.batch_id}
 
 
 def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: Engine) -> None:
-    from tasks.ledger import hold
+    from infra.advisory_locks import locked
 
     begun: list[int] = []
 
@@ -326,7 +326,7 @@ def test_a_batch_that_somebody_begins_while_it_is_swept_is_no_stranger(store: En
 
     other = create_engine(store.url)
     show(store, 0)
-    with hold(other, publish.lock("basket")):
+    with locked(other, publish.lock("basket")):
         event.listen(store, "before_cursor_execute", begin)
         assert publish.sweep(store) == []
     other.dispose()

@@ -7,9 +7,9 @@ import pytest
 from expectations.rules import missing, not_among, outside
 from infra.data_docs import PAGE, address, place
 from infra.installation import Installation
+from models.columns import ROW
 from models.ingest.rule_advice import advice
 from tasks.quality import Promises, judge, refusal
-from tasks.sift import ROW
 
 PROMISES = Promises(
     (missing("item_id", "no item"), outside("quantity_not_positive", "none", "quantity", 0.0, None, strict_low=True)),

@@ -46,7 +46,8 @@ from tasks.promote import promote
 from tasks.reconcile import _hear_alias
 from tasks.review_models import _register
 from tasks.reviews import Answer, request, review_of
-from tasks.store_evaluation import (
+from tasks.trained_bundles import TrainedBundle, record, recorded_all
+from tasks.verified_evaluations import (
     EVALUATION_PATH,
     PER_USER,
     SUMMARY,
@@ -54,7 +55,6 @@ from tasks.store_evaluation import (
     evaluation_digest,
     evaluation_of,
 )
-from tasks.trained_bundles import TrainedBundle, record, recorded_all
 from tests.conftest import fresh_database
 from tests.ear import Ear
 from tests.models.conftest import CUT, CUTS, make_shop

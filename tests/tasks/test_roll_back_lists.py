@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, insert, select, text, update
 
+from infra.advisory_locks import LockHeldError, locked
 from infra.installation import Installation
 from infra.schema import placements, suppressions, users
 from models.errors import TailorbirdError
 from tasks import publish
-from tasks.ledger import BatchBusyError, hold
 from tasks.roll_back_lists import roll_back_lists
 from tests.published import published, shelf
 
@@ -147,5 +147,5 @@ def test_without_a_reason_lists_or_a_batch_before_nothing_changes(store: Engine)
 def test_it_does_not_step_between_a_run_and_its_lists(store: Engine) -> None:
     show(store, "old")
     show(store, "new")
-    with hold(store, publish.lock("home")), pytest.raises(BatchBusyError):
+    with locked(store, publish.lock("home")), pytest.raises(LockHeldError):
         back()

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from expectations import events as promises
 from infra.lake import Lake
+from models import columns
 from models.shapes.shaped import EVENTS
 from models.shapes.traffic import MARKS
 from models.shapes.unreadable import KEYS
@@ -39,7 +40,7 @@ class Event(NamedTuple):
 def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
     said = [*SAID, *MARKS]
     rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
-    numbered = rows.select(said).append_column(sift.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
+    numbered = rows.select(said).append_column(columns.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
     numbered = numbered.append_column(KEYS, pa.nulls(len(rows), pa.string()))
     return sift.annotate(fingerprinted(numbered), CATALOGUE, NOW.timestamp())
 
@@ -86,7 +87,7 @@ def test_a_row_goes_to_the_first_place_that_claims_it(event: Event, place: str, 
 
 def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from(empty: KnownIds) -> None:
     done = sifted([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], empty, first=10)
-    assert done.quarantined[sift.ROW].to_pylist() == [11]
+    assert done.quarantined[columns.ROW].to_pylist() == [11]
     assert sorted(done.quarantined[sift.RULES][0].as_py()) == [
         "item_id_missing",
         "item_not_in_catalogue",
@@ -100,9 +101,9 @@ def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_co
     empty: KnownIds,
 ) -> None:
     done = sifted([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)], empty)
-    assert done.accepted[sift.ROW].to_pylist() == [0]
+    assert done.accepted[columns.ROW].to_pylist() == [0]
     assert done.counts["duplicate"] == 2
-    assert done.quarantined[sift.ROW].to_pylist() == [2, 4]
+    assert done.quarantined[columns.ROW].to_pylist() == [2, 4]
     assert done.quarantined[sift.RULES].to_pylist() == [["id_conflict"]] * 2
 
 
@@ -124,7 +125,7 @@ def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
 
 def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out(empty: KnownIds) -> None:
     done = sifted([Event(quantity=0.0), Event()], empty)
-    assert done.accepted[sift.ROW].to_pylist() == [1]
+    assert done.accepted[columns.ROW].to_pylist() == [1]
 
 
 def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold(empty: KnownIds) -> None:
@@ -177,7 +178,7 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
             assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
             for place, rows in (("accepted", done.accepted), ("quarantined", done.quarantined)):
                 numbers = [first + i for i, found in enumerate(expected) if found == place]
-                assert sorted(rows[sift.ROW].to_pylist()) == numbers
+                assert sorted(rows[columns.ROW].to_pylist()) == numbers
             stored(known, number, done.accepted)
             first += len(chunk)
 

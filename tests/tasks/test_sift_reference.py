@@ -6,12 +6,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from expectations import items as promises
-from models.columns import CURRENCY
+from models.columns import CURRENCY, ROW
 from models.shapes import tabular
 from models.shapes.mapping import ItemsMapping
 from models.shapes.unreadable import KEYS
 from tasks.read_reference import read_reference
-from tasks.sift import ROW
 from tasks.sift_reference import COPIES, condensed, sift_reference
 from tasks.sources import files
 

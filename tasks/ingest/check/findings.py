@@ -122,7 +122,7 @@ def broken_rules(
     known = {rule.id: rule for rule in rules}
     counts = sift.rule_counts(quarantined) if len(quarantined) else {}
     places: dict[str, list[int]] = {}
-    numbers, named = quarantined[sift.ROW].to_pylist(), quarantined[sift.RULES].to_pylist()
+    numbers, named = quarantined[columns.ROW].to_pylist(), quarantined[sift.RULES].to_pylist()
     for number, ids in zip(numbers, named, strict=True):
         for rule in ids:
             places.setdefault(rule, []).append(number)

@@ -120,7 +120,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~sift.unsound(flags(read.rows, rules))))
         place = partial(_place, raw)
-        found.suspicions += reference_suspicions.several_rows(good, key, sift.ROW, place, found.part == "items")
+        found.suspicions += reference_suspicions.several_rows(good, key, columns.ROW, place, found.part == "items")
     if names:
         _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
     else:

@@ -57,10 +57,10 @@ INGEST = "    from tasks.{task} import {task}\n    {task}.fn({mapping!r}, {file!
 GROUP = """\
     from pathlib import Path
     from tasks.ingest.ingest_event_files import ingest_event_files
-    from tasks.ledger import BatchBusyError
+    from tasks.ledger import LockHeldError
     done = ingest_event_files.fn({mapping!r}, sorted(map(str, Path({file!r}).iterdir())))
     if done["refused"]:
-        raise BatchBusyError(str(done["refused"]))"""
+        raise LockHeldError(str(done["refused"]))"""
 REPLAY = """\
     from sqlalchemy import text
     from infra.installation import current
@@ -156,7 +156,7 @@ class Site:
         """Run a job to its end; its killed predecessor may keep its lock for a moment."""
         for _ in range(100):
             said = self.start(job).said()
-            if "BatchBusyError" not in said.get("kinds", ()):
+            if "LockHeldError" not in said.get("kinds", ()):
                 expected = ["BatchRefusedError"] if job == "dirty" else []
                 assert said["kinds"][:1] == expected, f"{job}: {said}"
                 return

@@ -48,7 +48,7 @@ class Storm:
     def accept(self, run: Run, *, outage: bool) -> None:
         """A run that came to its end did its work, was told that another is at it, or lost the database."""
         said = run.said()
-        known = said["kinds"][:1] in ([], ["BatchBusyError"], ["BatchRefusedError"])
+        known = said["kinds"][:1] in ([], ["LockHeldError"], ["BatchRefusedError"])
         assert known or (outage and said["told"] and "Nothing is lost" in said["told"]), (
             f"{run.job}: {said}\n{self.log}"
         )

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from models.evaluation.evaluate import Evaluation, evaluate
 from models.evaluation.importance import USERS, feature_importance
 from models.most_popular import MostPopular
+from models.numerics.vocabulary import index_of, words
 from models.recommender import EVERYBODY
-from models.training_data import TrainingData, index_of, words
+from models.training_data import TrainingData
 from models.two_stage import LogisticRegression, RegressionConfig
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from infra import advisory_locks
 from infra.installation import Installation
 from serving import books
 from serving.status import status
@@ -91,12 +92,11 @@ def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
 
 
 def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installation, tmp_path: Path) -> None:
-    from tasks import ledger
 
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     undo(batch)
     kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
-    with ledger.hold(installation.engine, batch):
+    with advisory_locks.locked(installation.engine, batch):
         settle_idle()
         assert line_of(installation, batch)["status"] == "pending"
     settle_idle()

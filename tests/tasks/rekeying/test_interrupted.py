@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra import key_use, lake_rewriting, pseudonym_rotation, trust
+from infra import advisory_locks, key_use, lake_rewriting, pseudonym_rotation, trust
 from infra.credentials import FOLDER
 from infra.fingerprints import PSEUDONYM
 from infra.identity import pseudonym
@@ -18,7 +18,7 @@ from infra.key_use import WorkRunsError
 from infra.lake import Lake
 from infra.trust import KeyRotatingError
 from serving.shelf import shelf
-from tasks import ingest_batch, ledger, reconcile
+from tasks import ingest_batch, reconcile
 from tasks.build_dataset import build_dataset
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
@@ -171,12 +171,15 @@ main()
 
 
 def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation) -> None:
-    with ledger.hold(small.engine, "the lake's events"), ledger.hold(small.engine, about="build dataset"):
+    with (
+        advisory_locks.locked(small.engine, "the lake's events"),
+        advisory_locks.locked(small.engine, about="build dataset"),
+    ):
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
         assert keys(small) == [(1, "in use", "tailorbird")]
     with key_use.alone(small.engine):
-        with pytest.raises(KeyRotatingError, match="wait until that has ended"), ledger.hold(small.engine):
+        with pytest.raises(KeyRotatingError, match="wait until that has ended"), advisory_locks.locked(small.engine):
             pass
         with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
@@ -190,7 +193,7 @@ def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Ins
         build_dataset.fn()
     started()
     reconcile._compare_keys(small)
-    with ledger.hold(small.engine):
+    with advisory_locks.locked(small.engine):
         pass
 
 

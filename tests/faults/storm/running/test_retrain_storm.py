@@ -16,12 +16,12 @@ from mlflow import MlflowClient
 from sqlalchemy import select, text
 
 from infra import state
+from infra.advisory_locks import is_locked
 from infra.registry import NAME
 from infra.schema import reviews
 from infra.training_schema import trained_bundles
 from models.errors import TailorbirdError
 from tasks.champion import CHALLENGER, CHAMPION
-from tasks.ledger import busy
 from tasks.load_dataset import newest_version
 from tasks.reconcile import reconcile_once
 from tasks.reviews import open_reviews
@@ -87,7 +87,7 @@ def check_end(desk: Desk) -> None:
     mine = f"attributes.status = 'RUNNING' AND tags.dataset_version = '{newest_version()}'"
     running = client.search_runs([experiment.experiment_id], mine)
     assert [(run.info.run_name, run.data.tags) for run in running] == []
-    assert not busy(desk.here.engine, "the aliases in MLflow")
+    assert not is_locked(desk.here.engine, "the aliases in MLflow")
 
 
 def versions_of(desk: Desk) -> Counter[str]:

@@ -18,10 +18,10 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
+from infra.advisory_locks import is_locked
 from infra.installation import Installation
 from infra.registry import NAME, RUN_KEY
 from infra.schema import search_results
-from tasks.ledger import busy
 from tasks.search.study import INTERRUPTED, _storage
 from tasks.search.trials import asked
 from tests.faults.storm.running.searching import STEPS
@@ -121,7 +121,7 @@ def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None
         [stored] = connection.execute(select(search_results).where(*mine)).mappings().all()
     assert (stored["study"], stored["config"], stored["trials"]) == (found["study"], found["config"], many)
     locks = ["search: studies", *(f"search: {found['study']}{trial}" for trial in ("", *map(trial_lock, trials)))]
-    assert [lock for lock in locks if busy(here.engine, lock)] == []
+    assert [lock for lock in locks if is_locked(here.engine, lock)] == []
 
 
 def trial_lock(trial: FrozenTrial) -> str:
