@@ -18,8 +18,8 @@ COUNTS = {"read": 10, "accepted": 5, "quarantined": 2, "duplicate": 1, "suppress
 HOLD = """
 import sys, time
 from infra.database import engine
-from tasks import ledger
-with advisory_locks.hold(engine(sys.argv[1]), "b1"):
+from infra import advisory_locks
+with advisory_locks.locked(engine(sys.argv[1]), "b1"):
     print("held", flush=True)
     time.sleep(60)
 """
