@@ -11,12 +11,7 @@ from infra.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, loc
 from infra.manifests import MANIFEST, SIGNATURE
 from infra.settings import Settings
 from infra.signing import signed_by
-from infra.trust import ADOPTED, NEXT, compare, finish_rotation, keep_trusted
-from models.errors import TailorbirdError
-
-
-class RotationRefusedError(TailorbirdError):
-    """A key that cannot be replaced or retired as things are."""
+from infra.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, keep_trusted
 
 
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:

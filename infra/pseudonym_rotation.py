@@ -12,9 +12,8 @@ from sqlalchemy import Engine
 from infra import key_chain
 from infra.credentials import FOLDER, create_once, given_secret, known_secret, variable
 from infra.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, pending, record, rows
-from infra.key_rotation import RotationRefusedError
 from infra.settings import Settings
-from infra.trust import NEXT, compare, finish_rotation
+from infra.trust import NEXT, RotationRefusedError, compare, finish_rotation
 
 _RANDOM: Final = 32
 

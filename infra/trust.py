@@ -276,3 +276,7 @@ def _own_id(var: Path) -> str | None:
 def _made(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
+
+
+class RotationRefusedError(TailorbirdError):
+    """A key that cannot be replaced or retired as things are."""

@@ -10,10 +10,10 @@ from sqlalchemy import Engine, event, text
 from infra.credentials import FOLDER, known_secret
 from infra.database import engine
 from infra.fingerprints import SIGNING, fingerprint
-from infra.key_rotation import RotationRefusedError, listed, retire, rotate_signing
+from infra.key_rotation import listed, retire, rotate_signing
 from infra.settings import Settings, load
 from infra.signing import SignatureRefusedError, sign, verify
-from infra.trust import InstallationRefusedError, check
+from infra.trust import InstallationRefusedError, RotationRefusedError, check
 
 
 @pytest.fixture

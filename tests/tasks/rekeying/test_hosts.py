@@ -13,9 +13,9 @@ from infra.credentials import FOLDER
 from infra.fingerprints import PSEUDONYM, rows
 from infra.identity import pseudonym
 from infra.installation import Installation
-from infra.key_rotation import RotationRefusedError, listed
+from infra.key_rotation import listed
 from infra.settings import Settings
-from infra.trust import InstallationRefusedError
+from infra.trust import InstallationRefusedError, RotationRefusedError
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.fuzz.commands import run
 from tests.tasks.rekeying.stores import holding, keys_of, started
