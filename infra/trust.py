@@ -55,6 +55,10 @@ class InstallationRefusedError(TailorbirdError):
     """Keys, `var`, lake and database do not belong together."""
 
 
+class RotationRefusedError(TailorbirdError):
+    """A key that cannot be replaced or retired as things are."""
+
+
 class KeyRotatingError(TailorbirdError):
     """The pseudonym key is being rotated, or was rotated since this process began."""
 
@@ -276,7 +280,3 @@ def _own_id(var: Path) -> str | None:
 def _made(folder: Path) -> Path:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     return folder
-
-
-class RotationRefusedError(TailorbirdError):
-    """A key that cannot be replaced or retired as things are."""
