@@ -9,9 +9,9 @@ from sqlalchemy import Engine
 from infra import lake_checks, trust
 from infra.credentials import lasting_secret
 from infra.database import engine
+from infra.endpoints import Endpoints, endpoints
 from infra.fingerprints import PSEUDONYM
 from infra.lake import Lake
-from infra.services import Endpoints, endpoints
 from infra.settings import Settings, load
 
 
