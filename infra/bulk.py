@@ -6,8 +6,9 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as csv
-from sqlalchemy import Connection, Select, Table, text
+from sqlalchemy import Connection, Select, Table, TextClause, text
 
 from infra.database_errors import values_hidden
 
@@ -17,17 +18,12 @@ _WORDS = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
-def array(values: Iterable[Any]) -> str:
-    """A one-dimensional array as PostgreSQL reads it; None becomes NULL."""
-    return "{" + ",".join(_element(value) for value in values) + "}"
-
-
-def _element(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, str):
-        return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
-    return str(value)
+def array(texts: pa.Array) -> str:
+    """Write texts, none of them null, as an array that PostgreSQL reads."""
+    escaped = pc.replace_substring(pc.replace_substring(texts, "\\", r"\\"), '"', r"\"")
+    whole = pa.ListArray.from_arrays(pa.array([0, len(escaped)], pa.int32()), escaped)
+    joined = pc.binary_join(whole, '","')[0].as_py()
+    return f'{{"{joined}"}}' if len(texts) else "{}"
 
 
 def _field(value: Any) -> str:
@@ -51,7 +47,9 @@ def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
     _copy(connection, f"COPY {target} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT csv)", written)
 
 
-def read_table(connection: Connection, statement: Select[Any], kinds: Mapping[str, pa.DataType]) -> pa.Table:
+def read_table(
+    connection: Connection, statement: Select[Any] | TextClause, kinds: Mapping[str, pa.DataType]
+) -> pa.Table:
     """What a query selects, as columns of texts, numbers, booleans and moments: no Python object is made of a value."""
     compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
     cursor: Any = connection.connection.cursor()

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from sqlalchemy import Connection, text
 
-from infra.bulk import array
+from infra.bulk import array, read_table
 from infra.installation import Installation
 from models.sql import query, texts
 from tasks.ingest import statements
@@ -30,9 +30,11 @@ SINCE: Final = """(users.refused_at IS NULL
     OR at > to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'))"""
 """SQL: was what was said `at` this time said after the user's last refusal?"""
 # The keys as one text: a list of so many parameters takes PostgreSQL far longer to read.
-_ANSWERS_OF: Final = """
-    SELECT user_key, consent FROM users
-    WHERE user_key = ANY(CAST(:keys AS text[])) AND (NOT consent OR batch_id <> :batch_id)"""
+_ANSWERS_OF: Final = text("""
+    SELECT users.user_key, consent, identities.user_key IS NOT NULL
+    FROM users LEFT JOIN identity.users AS identities USING (user_key)
+    WHERE users.user_key = ANY(CAST(:keys AS text[])) AND (NOT consent OR batch_id <> :batch_id)""")
+_KINDS: Final = {"user_key": pa.string(), "agreed": pa.bool_(), "introduced": pa.bool_()}
 _WITHDRAW: Final = (
     f"""
     UPDATE users SET (attributes, said_at) = (
@@ -55,6 +57,8 @@ class Answers:
 
     agreed: pa.Array
     refused: pa.Array
+    introduced: pa.Array
+    """Who has agreed, and whose raw id is stored."""
 
 
 def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> Answers:
@@ -62,12 +66,11 @@ def answers_of(connection: Connection, keys: pa.ChunkedArray, batch_id: str) -> 
 
     Otherwise a batch that goes on where an earlier run stopped would see other answers than that run.
     """
-    named = pc.drop_null(pc.unique(keys)).to_pylist()
-    if not named:
-        return Answers(pa.array([], pa.string()), pa.array([], pa.string()))
-    found = connection.execute(text(_ANSWERS_OF), {"keys": array(named), "batch_id": batch_id}).all()
-    agreed, refused = ([key for key, consents in found if consents is said] for said in (True, False))
-    return Answers(pa.array(agreed, pa.string()), pa.array(refused, pa.string()))
+    asked = _ANSWERS_OF.bindparams(keys=array(pc.drop_null(pc.unique(keys))), batch_id=batch_id)
+    found = read_table(connection, asked, _KINDS)
+    agreed = found["agreed"]
+    chosen = (agreed, pc.invert(agreed), pc.and_(agreed, found["introduced"]))
+    return Answers(*(found["user_key"].filter(those).combine_chunks() for those in chosen))
 
 
 def withdraw(connection: Connection, keys: list[str]) -> None:

@@ -167,6 +167,7 @@ class Intake:
         self.refused = pa.concat_arrays([self.refused, found.refused])
         self.agreed = pa.concat_arrays([self.agreed, found.agreed])
         self.doubted.update(found.refused.to_pylist())
+        self.introduced.add(hashed[_mask(pc.is_in(names[columns.USER_KEY], value_set=found.introduced))])
 
     def _unwelcome(self, part: Part) -> sift.Mask:
         """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
