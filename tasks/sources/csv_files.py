@@ -21,6 +21,7 @@ from models.shapes.encodings import UTF_8, detected
 from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_binary
+from tasks.sources.places import SEPARATED
 
 _BLOCK_BYTES: Final = 8 << 20
 """What is parsed at once; no row may be longer."""
@@ -52,8 +53,8 @@ def csv_of(part: tabular.Part) -> Csv:
 
 
 def is_csv(path: Path) -> bool:
-    """Whether a file is read as CSV; its name says so."""
-    return path.name.lower().endswith((".csv", ".csv.gz"))
+    """Return whether a file is read as CSV, by the end of its name: .csv, .tsv, .tab or .txt, also before .gz."""
+    return path.name.lower().removesuffix(".gz").endswith((*SEPARATED, ".txt"))
 
 
 def header(path: Path, csv: Csv) -> list[str]:

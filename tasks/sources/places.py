@@ -15,7 +15,9 @@ from tasks.sources.scratch import scratch
 from tasks.sources.store_errors import ENDPOINT
 
 LINES: Final = (".jsonl", ".jsonl.gz", ".json", ".json.gz", ".ndjson", ".ndjson.gz", ".gz")
-TABLES: Final = (".parquet", ".csv", ".csv.gz")
+SEPARATED: Final = (".csv", ".tsv", ".tab")
+"""Endings of texts in columns. A folder may hold notes as `.txt`: such a table has to be named."""
+TABLES: Final = (".parquet", *SEPARATED, *(f"{ending}.gz" for ending in SEPARATED))
 _PACKAGE: Final = "package:"
 _LONGEST_NAME: Final = 60
 _SPECIAL: Final = "a pipe, socket or device, and no file"

@@ -22,6 +22,7 @@ ROWS: Final = 5_000
 """Events that are read of each file."""
 FILES: Final = 5
 """Files that are looked at for each part of a mapping."""
+_NO_EVENTS: Final = "This mapping has no events: nothing can be recommended from its rows alone."
 
 
 def check_mapping(
@@ -44,7 +45,7 @@ def check_mapping(
                 known.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in found)
     _drop_used_elsewhere(found)
     accepted = bool(found) and not any(one.refused for one in found)
-    verdict, following = _next(name, paths, overrides or {}, accepted, found)
+    verdict, following = _next(name, paths, overrides or {}, accepted, found, not {SEGMENT, "events"}.isdisjoint(parts))
     return {
         "mapping": name,
         "source": mapping.name,
@@ -98,7 +99,12 @@ def _notes(parts: dict[str, list[str]], known: Known) -> list[str]:
 
 
 def _next(
-    name: str, paths: Sequence[str], overrides: dict[str, str], accepted: bool, found: Sequence[TableFindings]
+    name: str,
+    paths: Sequence[str],
+    overrides: dict[str, str],
+    accepted: bool,
+    found: Sequence[TableFindings],
+    events: bool,
 ) -> tuple[str, str]:
     """Return what an ingest would do, and the command that comes next."""
     flags = [word for key, value in overrides.items() if key in _FLAGS for word in (_FLAGS[key], value)]
@@ -115,6 +121,8 @@ def _next(
             return "An ingest would accept these rows of users whose stored answer allows it. Next:", ingest
         case missing_consent.NO_AGREEMENT:
             return "No event would come in. If users did agree, correct the mapping, then:", f"tailorbird check {files}"
+    if not events:
+        return f"{_NO_EVENTS} An ingest would accept these rows. Next:", ingest
     return "An ingest would accept these rows. Next:", ingest
 
 

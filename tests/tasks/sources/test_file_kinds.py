@@ -1,5 +1,6 @@
 """A file that is no table is named by what it is, with what to do."""
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.draft_mapping import draft_mapping
 from tasks.sources.file_kinds import binary_kind
+from tasks.sources.places import TABLES, find
 
 MAPPING = """
 consent = "given"
@@ -77,10 +79,28 @@ def test_a_file_that_is_no_parquet_is_named_with_what_to_do(kind: str, name: str
     assert all(words in found for words in KINDS[kind])
 
 
-def test_a_text_without_an_ending_is_to_be_named_csv(tmp_path: Path) -> None:
-    (tmp_path / "items.txt").write_text("sku,name\n1,Cup\n")
+def test_a_text_with_another_ending_is_to_be_named_csv(tmp_path: Path) -> None:
+    (tmp_path / "items.dat").write_text("sku,name\n1,Cup\n")
     with pytest.raises(TailorbirdError, match=r"it is a text, and no Parquet file\. Let its name end with \.csv"):
-        draft_mapping([str(tmp_path / "items.txt")], "shop")
+        draft_mapping([str(tmp_path / "items.dat")], "shop")
+
+
+@pytest.mark.parametrize("name", ["tuotteet.txt", "tuotteet.TSV", "tuotteet.tab", "tuotteet.txt.gz"])
+def test_texts_of_other_endings_are_read_as_csv(name: str, tmp_path: Path) -> None:
+    content = ("sku\tname\n" + "".join(f"{n}\tKuppi {n}\n" for n in range(30))).encode("utf-16")
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+
+    text = draft_mapping([str(tmp_path / name)], "kauppa").text
+    (tmp_path / "kauppa.toml").write_text(text)
+    [table] = check_mapping(str(tmp_path / "kauppa.toml"), [str(tmp_path / name)])["tables"]
+
+    assert (table["refused"], table["counts"]["routed"]) == (None, 30)
+
+
+def test_a_folder_gives_its_tables_with_tabs_and_no_notes(tmp_path: Path) -> None:
+    for name in ("a.tsv", "b.tab", "c.csv", "README.txt"):
+        (tmp_path / name).write_text("sku\n1\n")
+    assert [Path(file).name for file in find([str(tmp_path)], TABLES)] == ["a.tsv", "b.tab", "c.csv"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-le", "cp1252", "cp1251", "shift_jis", "gb18030"])

@@ -84,6 +84,14 @@ def test_a_sound_shop_is_accepted_and_the_ingest_comes_next(tmp_path: Path) -> N
     assert guesses(found) == set()
 
 
+def test_a_mapping_without_events_is_named_so_before_the_next_command(tmp_path: Path) -> None:
+    mapping = MAPPING.replace(MAPPING[MAPPING.index("[events]") : MAPPING.index("[items]")], "")
+    found = checked(tmp_path, [order(1)], mapping)
+    assert found["accepted"]
+    assert found["verdict"].startswith("This mapping has no events: nothing can be recommended from its rows alone.")
+    assert "no events" not in checked(tmp_path / "whole", map(order, range(60)))["verdict"]
+
+
 def test_columns_are_shown_by_key_and_unused_ones_by_name(tmp_path: Path) -> None:
     events = of(checked(tmp_path, map(order, range(100))), "events")
 
