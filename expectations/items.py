@@ -8,10 +8,10 @@ from models.shapes.currencies import CODES
 from models.shapes.traffic import LONGEST_ID
 
 _READ = (
-    *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL),
-    *(columns.URL, columns.IMAGE),
+    *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL, columns.URL, columns.IMAGE),
 )
-"""What a mapping reads as a number, a time, an answer or an address."""
+"""What a mapping reads as a number, a time or an address. An answer on stock is not among them: an item that waits for
+its stock would keep all its events out."""
 RULES: tuple[RowRule, ...] = (
     missing(columns.ITEM_ID, "the item has no id"),
     longer(columns.ITEM_ID, LONGEST_ID),

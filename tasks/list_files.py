@@ -1,6 +1,7 @@
 """Looks where a source's files are, and says which of them were not taken in."""
 
 from collections.abc import Mapping
+from shlex import quote
 from typing import Any, Final
 
 from prefect import task
@@ -36,7 +37,7 @@ def list_files(
 ) -> list[tuple[str, str]]:
     """Every file of a source with its part of the mapping, in the order in which they go in."""
     source = read(mapping, overrides)
-    found = files_of(source, paths or [])
+    found = files_of(source, paths or [], f"tailorbird ingest {quote(mapping)}")
     for place in paths or filter(None, [getattr(source, "location", None)]):
         for path, kind in skipped(place, (*LINES, *TABLES)):
             announce(f"{shown(path)} is {kind}; it is skipped")

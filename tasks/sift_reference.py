@@ -10,6 +10,7 @@ from expectations.rules import RowRule, flags
 from models import columns
 from models.columns import ROW
 from models.shapes.choosing import COPIES, UPDATED_AT, Choice, chosen
+from models.shapes.unreadable import CELLS
 from models.sql import query
 from tasks.sift import USER_CODE, Sifted, quarantined_rows, unsound
 
@@ -27,7 +28,7 @@ def condensed(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
     if COPIES not in rows.column_names:
         rows = rows.append_column(COPIES, pa.array([1] * len(rows), pa.int64()))
     bad = pa.array(unsound(flags(rows, rules)))
-    good = rows.filter(pc.invert(bad))
+    good = _without_cells(rows.filter(pc.invert(bad)))
     # DuckDB knows no structure without fields.
     plain = [name for name in good.column_names if name != columns.ATTRIBUTES or good.field(name).type.num_fields]
     same = ", ".join(f'"{name}"' for name in plain if name not in _APART)
@@ -40,6 +41,13 @@ def condensed(rows: pa.Table, rules: Sequence[RowRule]) -> pa.Table:
         if name not in plain:
             merged = merged.append_column(name, pa.array([{}] * len(merged), good.field(name).type))
     return pa.concat_tables([rows.filter(bad), merged.select(rows.column_names).cast(rows.schema)]).sort_by(ROW)
+
+
+def _without_cells(rows: pa.Table) -> pa.Table:
+    """Drop the unreadable cells of rows that come in: equal rows of two chunks would differ in their suggestions."""
+    if CELLS not in rows.column_names:
+        return rows
+    return rows.set_column(rows.column_names.index(CELLS), CELLS, pa.nulls(len(rows), rows.field(CELLS).type))
 
 
 def sift_reference(

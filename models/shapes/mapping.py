@@ -288,7 +288,8 @@ class ItemsMapping(_Filled):
     """The address of a picture of the item; shown beside recommendations."""
     available: Source | None = None
     """Whether the item is in stock: true or false, a number of pieces, or words such as `in stock` and `sold out`.
-    Items that are not in stock are not recommended. Empty means unknown, which counts as in stock."""
+    Items that are not in stock are not recommended. Empty means unknown, which counts as in stock; so do other words,
+    which are reported."""
     available_words: dict[str, bool] = {}
     """Further words of the column `available`, such as lieferbar = true and ausverkauft = false."""
     available_from: Source | None = None

@@ -62,7 +62,7 @@ def _in_stock(read: Reader, source: Source, mapping: ItemsMapping) -> Any:
     stock = pc.coalesce(stated, pieces)
     nothing = pc.is_in(pc.utf8_trim_whitespace(texts), value_set=pa.array(NOTHING))
     bad = pc.and_(pc.and_(pc.is_valid(texts), pc.invert(nothing)), pc.is_null(stock))
-    read.note(columns.AVAILABLE, source, STOCK, bad)
+    read.note(columns.AVAILABLE, source, STOCK, bad, refused=False)
     return stock
 
 

@@ -27,6 +27,7 @@ class _Noted:
     summary: Unread
     places: NDArray[np.int64]
     values: list[str]
+    refused: bool
 
 
 @dataclass
@@ -85,8 +86,10 @@ class Reader:
     def _numbers(self, texts: Any) -> list[Suggestion]:
         return [one for one in suggestions.numbers(texts) if one.settings != suggestions.settings_of(self.form)]
 
-    def note(self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None) -> None:
-        """Note the rows whose cells cannot be read as this kind."""
+    def note(
+        self, key: str, source: Source, kind: str, bad: Any, suggests: Suggests | None = None, *, refused: bool = True
+    ) -> None:
+        """Note the rows whose cells cannot be read as this kind. Unless the cell is `refused`, its row comes in."""
         places = np.flatnonzero(pc.fill_null(bad, False).to_numpy(zero_copy_only=False))
         if not len(places):
             return
@@ -98,7 +101,7 @@ class Reader:
         values = texts.take(pa.array(places)).to_pylist()
         formats = _formats(values) if kind == TIME else {}
         summary = Unread(key, name, kind, len(places), of, ways, formats=formats)
-        self._noted.append(_Noted(summary, places, values))
+        self._noted.append(_Noted(summary, places, values, refused))
 
     @property
     def unread(self) -> tuple[Unread, ...]:
@@ -110,15 +113,19 @@ class Reader:
         if not self._noted:
             return {KEYS: pa.nulls(len(self.rows), pa.string()), CELLS: pa.nulls(len(self.rows), pa.list_(CELL))}
         cells: dict[int, list[dict[str, str | None]]] = {}
+        keys: dict[int, list[str]] = {}
         for one in self._noted:
             about = {"key": one.summary.key, "column": one.summary.column, "suggestion": one.summary.suggestion}
             for row, value in zip(one.places.tolist(), one.values, strict=True):
                 cells.setdefault(row, []).append({**about, "value": value})
+                if one.refused:
+                    keys.setdefault(row, []).append(one.summary.key)
         names: list[str | None] = [None] * len(self.rows)
         described: list[list[dict[str, str | None]] | None] = [None] * len(self.rows)
         for row, found in cells.items():
-            names[row] = f"|{'|'.join(str(cell['key']) for cell in found)}|"
             described[row] = found
+        for row, refused in keys.items():
+            names[row] = f"|{'|'.join(refused)}|"
         return {KEYS: pa.array(names, pa.string()), CELLS: pa.array(described, pa.list_(CELL))}
 
 

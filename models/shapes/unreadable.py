@@ -12,7 +12,7 @@ from models.shapes.currencies import CODES, NAMES
 from models.shapes.table_numbers import SPACES
 
 KEYS: Final = "unreadable_keys"
-"""The column of a chunk that names the keys of a row's unreadable cells, as `|price|available|`; else null."""
+"""The column of a chunk that names the keys whose unreadable cells refuse a row, as `|price|url|`; else null."""
 CELLS: Final = "unreadable"
 """The column of a chunk that describes a row's unreadable cells: a list of `CELL`, null where there are none."""
 CELL: Final = pa.struct({"key": pa.string(), "column": pa.string(), "value": pa.string(), "suggestion": pa.string()})
@@ -62,6 +62,8 @@ class Unread:
         if self.better:
             named, most = _most(self.better)
             return f"{named} would read {most:,} of {self.of:,}"
+        if self.kind == STOCK:
+            return "state what its words mean in `available_words`"
         if self.formats:
             named, most = _most({f"`{form}`": reads for form, reads in self.formats.items()})
             return f"{most:,} {'is' if most == 1 else 'are'} written as {named}; no single format reads both"
@@ -90,11 +92,11 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
     `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
     """
     kept = {}
+    hits = pc.is_valid(rows[CELLS])
+    cells, numbers = pc.filter(rows[CELLS], hits).to_pylist(), pc.filter(numbers, hits)
     for one in found:
-        hits = pc.fill_null(pc.match_substring(rows[KEYS], f"|{one.key}|"), False)
-        cells = pc.filter(rows[CELLS], hits).to_pylist()
         mine = pa.array([any((cell["key"], cell["column"]) == (one.key, one.column) for cell in row) for row in cells])
-        first = pc.filter(numbers, hits).filter(mine.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
+        first = numbers.filter(mine.cast(pa.bool_()))[:MOST_PLACES].to_pylist()
         kept[f"{one.key} {one.column}"] = {
             **asdict(one),
             "ways": dict(one.ways),
@@ -103,6 +105,12 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
             "numbered": numbered,
         }
     return kept
+
+
+def cells_of(rows: pa.Table, key: str) -> list[str]:
+    """Return the unreadable cells of a key as they are written."""
+    described = rows[CELLS].drop_null().to_pylist()
+    return [cell["value"] for row in described for cell in row if cell["key"] == key]
 
 
 def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:

@@ -20,21 +20,22 @@ Patterns = dict[str, list[str]]
 Found = dict[str, list[str]]
 
 
-def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = ()) -> Found:
+def files_of(mapping: Mapping | SegmentMapping, paths: Sequence[str] = (), command: str | None = None) -> Found:
     """The addresses of the files of each part, in name order; without `paths` they are where the mapping says.
 
     Below a folder, a part has the files that its `file` patterns mean there. Files and patterns that are given go to
     every part whose pattern fits their name, or to all parts if these name the same patterns. A part for which nothing
     is at `paths` is empty. Raises TailorbirdError when a path has no file, or one that fits no part; without `paths`,
-    when a part has none.
+    when a part has none. `command` is what the message proposes with paths, by default an ingest.
     """
+    command = command or f"tailorbird ingest {mapping.name}"
     if isinstance(mapping, SegmentMapping):
         if not paths:
-            raise TailorbirdError(f"Say which files to ingest: tailorbird ingest {mapping.name} PATH…")
+            raise TailorbirdError(f"Say which files to read: {command} PATH…")
         return {SEGMENT: find(paths, LINES)}
     patterns = _patterns(mapping)
     if not paths:
-        return {part: _where_it_says(mapping, part, wanted) for part, wanted in patterns.items()}
+        return {part: _where_it_says(mapping, part, wanted, command) for part, wanted in patterns.items()}
     found: dict[str, set[str]] = {part: set() for part in patterns}
     for path in paths:
         for part, files in _sorted_out(mapping.name, patterns, path).items():
@@ -47,18 +48,16 @@ def _patterns(mapping: Mapping) -> Patterns:
     return {name: [part.file] if isinstance(part.file, str) else part.file for name, part in parts if part}
 
 
-def _where_it_says(mapping: Mapping, part: str, wanted: list[str]) -> list[str]:
+def _where_it_says(mapping: Mapping, part: str, wanted: list[str], command: str) -> list[str]:
     if mapping.location is None:
-        raise TailorbirdError(
-            f"The mapping {mapping.name!r} says no location. Give the files: tailorbird ingest {mapping.name} PATH…"
-        )
+        raise TailorbirdError(f"The mapping {mapping.name!r} states no location. Give the files: {command} PATH…")
     found: set[str] = set()
     for pattern in wanted:
         here = below(mapping.location, pattern, TABLES)
         if not here:
             raise TailorbirdError(
                 f"There is no file {mapping.location.rstrip('/')}/{pattern} for {part}. Check the mapping's `location` "
-                f"and `file`, or give the files: tailorbird ingest {mapping.name} PATH…"
+                f"and `file`, or give the files: {command} PATH…"
             )
         found.update(here)
     if not found:

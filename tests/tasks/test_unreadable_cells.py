@@ -177,10 +177,26 @@ def test_items_and_users_wait_for_their_unreadable_cells_too(installation: Insta
     ingest(people, f"id,ok,at\n{known}yes,yes,soon\nno,no,soon\n", "users")
 
     rules = [row["rules"] for row in waiting(installation)]
-    assert sorted(rules) == [["available_unreadable"], ["consent_at_unreadable"], ["price_unreadable"]]
+    assert sorted(rules) == [["consent_at_unreadable"], ["price_unreadable"]]
     with installation.engine.connect() as connection:
-        assert len(connection.execute(select(items.c.item_id)).all()) == 20
+        assert len(connection.execute(select(items.c.item_id)).all()) == 21
         assert connection.execute(select(users.c.consent).where(users.c.consent.is_(False))).all() == [(False,)]
+
+
+def test_an_item_with_an_unreadable_stock_comes_in_without_one_and_its_cell_is_reported(
+    installation: Installation, ingest: Ingest
+) -> None:
+    catalogue = '[items]\nfile = "*"\nitem_id = "sku"\ntitle = "name"\nprice = "price"\navailable = "stock"\n'
+    goods = "".join(f"s{n},Tea,1.5,yes\n" for n in range(20))
+    entry = ingest(catalogue, f"sku,name,price,stock\n{goods}odd,Ice,1,brak\nbad,Ice,cheap,brak\n", "items")
+
+    assert (entry["routed"], entry["quarantined"]) == (21, 1)
+    remark = "2 of 22 values of 'stock' (available) cannot be read as an answer (lines 22, 23); state what its words"
+    assert f"{remark} mean in `available_words`." in remarks(installation)
+    assert "brak" not in remarks(installation)
+    assert [row["rules"] for row in waiting(installation)] == [["price_unreadable"]]
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(items.c.in_stock).where(items.c.item_id == "odd")).scalar_one() is None
 
 
 def test_how_a_file_was_decoded_is_recorded(installation: Installation, ingest: Ingest) -> None:

@@ -4,6 +4,7 @@ from typing import Final
 
 import pyarrow.compute as pc
 
+from models.ingest.answer_words import NO, USUAL_YES, YES
 from models.ingest.draft.currency import add_currency
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
@@ -21,43 +22,6 @@ _FEW_GROUPS: Final = 12
 _OWN_WORD: Final = 0.9
 """Where almost every row has a word of its own, it groups nothing."""
 _ANSWERS: Final = ("consent", "marketing", "consent_at")
-_YES: Final = frozenset(
-    [
-        "true",
-        "t",
-        "yes",
-        "y",
-        "1",
-        "given",
-        "granted",
-        "ja",
-        "oui",
-        "si",
-        "sí",
-        "subscribed",
-        "accepted",
-        "opt-in",
-        "opted-in",
-    ]
-)
-_USUAL_YES: Final = frozenset(["true", "t", "yes", "y", "1", "given", "granted"])
-_NO: Final = frozenset(
-    [
-        "false",
-        "f",
-        "no",
-        "n",
-        "0",
-        "nein",
-        "non",
-        "denied",
-        "refused",
-        "unsubscribed",
-        "rejected",
-        "opt-out",
-        "opted-out",
-    ]
-)
 _PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
 _LISTS: Final = ("|", ", ", ";")
 
@@ -175,10 +139,10 @@ def _choose(part: Part, priced: bool) -> None:
 def _consent(part: Part) -> None:
     for one in part.sample.candidates("consent"):
         words = {value.lower() for value in one.values}
-        if words <= _YES | _NO and words & _YES:
+        if words <= YES | NO and words & YES:
             part.column("consent", Choice(one.name))
-            if not words & _YES <= _USUAL_YES:
-                part.add("consent_words", sorted(words & _YES))
+            if not words & YES <= USUAL_YES:
+                part.add("consent_words", sorted(words & YES))
             _consent_time(part)
             return
     for one in part.sample.candidates("marketing"):

@@ -35,7 +35,7 @@ def check_mapping(
     mapping, known = read(name, overrides), Known()
     for dataset in limits.DATASETS:
         limits.bounds(dataset, mapping.limits)
-    parts = files_of(mapping, paths)
+    parts = files_of(mapping, paths, f"tailorbird check {shlex.quote(name)}")
     found: list[TableFindings] = []
     with TemporaryDirectory(prefix="tailorbird-check-") as room:
         for part, files in parts.items():

@@ -1,5 +1,6 @@
 """Checks the first rows of one table: by the code that ingests it, up to the point at which rows would be stored."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,13 +14,14 @@ from expectations import items as item_promises
 from expectations import users as user_promises
 from expectations.rules import flags
 from models import columns
-from models.ingest import reference_suspicions, suspicions
+from models.ingest import answer_suspicions, reference_suspicions, suspicions
 from models.ingest.suspicions import Suspicion
 from models.shapes import tabular
 from models.shapes.cleaning import Cleaned
 from models.shapes.mapping import ItemsMapping, Mapping
-from models.shapes.sources import column_of, listed
-from models.shapes.unreadable import together
+from models.shapes.sources import column_of, columns_of, listed
+from models.shapes.table_values import words
+from models.shapes.unreadable import cells_of, together
 from tasks import profile, sift
 from tasks.batches import part_of
 from tasks.ingest.check import findings
@@ -81,6 +83,7 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
         yield from suspicions.one_currency(events, column_of(part.currency))
     if known.whole_catalogue and len(known.items):
         yield from suspicions.unknown_items(events, known.items, part.item_id, listed(part.event_id))
+    yield from _of_consent(rows, part)
     yield from suspicions.addresses_as_ids(read.names[columns.USER_ID])
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)
@@ -89,14 +92,23 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
     yield from suspicions.many_duplicates(len(events), repeated, part.event_id is not None)
 
 
+def _of_consent(rows: pa.Table, part: Any) -> Iterator[Suspicion]:
+    if isinstance(part.consent, str):
+        yield from answer_suspicions.unread_consent(part.consent, words(rows, part.consent), part.consent_words)
+
+
 def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Mapping, known: Known) -> None:
     part: Any = part_of(mapping, found.part)
     dataset: Any = found.part
     names: list[pa.Table] = []
+    stock: Counter[str] = Counter()
 
     def shape(rows: pa.Table) -> Cleaned:
         if isinstance(part, ItemsMapping):
-            return tabular.items(rows, part, mapping.spelling)
+            items = tabular.items(rows, part, mapping.spelling)
+            stock.update(cells_of(items.rows, columns.AVAILABLE))
+            return items
+        found.suspicions += _of_consent(rows, part)
         keyed, used = keyed_users(rows, part, known.here.key)
         names.append(used)
         return keyed
@@ -116,7 +128,10 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
         dataset,
     )
     found.broken = findings.broken_rules(done.quarantined, read.rows, rules, raw.locate)
-    found.suspicions += suspicions.unreadable_cells(read.unread)
+    found.suspicions += suspicions.unreadable_cells(one for one in read.unread if one.key != columns.AVAILABLE)
+    if isinstance(part, ItemsMapping) and part.available:
+        named = ", ".join(columns_of([part.available]))
+        found.suspicions += answer_suspicions.unread_stock(named, stock, part.available_words)
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~sift.unsound(flags(read.rows, rules))))
         place = partial(_place, raw)

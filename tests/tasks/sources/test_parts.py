@@ -76,8 +76,10 @@ def test_without_paths_every_pattern_needs_a_file(mapping: Mapping, make: Callab
     folder = make("events-1.csv", "items.csv")
     with pytest.raises(TailorbirdError, match=r"no file /.*/more/\*.csv for items. Check the mapping's `location`"):
         files_of(mapping.model_copy(update={"location": folder}))
-    with pytest.raises(TailorbirdError, match=r"says no location. Give the files: tailorbird ingest mine PATH"):
+    with pytest.raises(TailorbirdError, match=r"states no location. Give the files: tailorbird ingest mine PATH"):
         files_of(mapping)
+    with pytest.raises(TailorbirdError, match=r"Give the files: tailorbird check my.toml PATH"):
+        files_of(mapping, command="tailorbird check my.toml")
     nameless = mapping_of(location=folder, events={"file": [], **EVENTS})
     with pytest.raises(TailorbirdError, match="names no file for events"):
         files_of(nameless)
@@ -142,7 +144,7 @@ def test_a_mapping_with_one_part_takes_files_of_any_name(make: Callable[..., str
 def test_a_segment_export_is_all_files_of_lines(make: Callable[..., str]) -> None:
     folder = make("2024/a.jsonl", "2024/b.json.gz", "notes.txt")
     assert relative(files_of(read("segment"), [folder]), folder) == {"segment": ["2024/a.jsonl", "2024/b.json.gz"]}
-    with pytest.raises(TailorbirdError, match=r"Say which files to ingest: tailorbird ingest segment PATH"):
+    with pytest.raises(TailorbirdError, match=r"Say which files to read: tailorbird ingest segment PATH"):
         files_of(read("segment"))
 
 
