@@ -78,6 +78,8 @@ class Looked:
     """Rows on things that nobody shops for."""
     outside: sift.Mask
     """Rows that did not occur in the window that is asked for."""
+    known: sift.Mask
+    """Which users of the chunk are known from before."""
 
     @property
     def routed(self) -> sift.Mask:
@@ -153,7 +155,8 @@ class Intake:
         elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=self.routed)
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
-        return Looked(events, self._unwelcome(part), _mask(elsewhere), _mask(early) | _mask(late))
+        outside = _mask(early) | _mask(late)
+        return Looked(events, self._unwelcome(part), _mask(elsewhere), outside, self._known(part.names))
 
     def meet(self, part: Part) -> None:
         """Look up what the users of a chunk have answered: those alone that no chunk before it names."""
@@ -168,6 +171,10 @@ class Intake:
         self.agreed = pa.concat_arrays([self.agreed, found.agreed])
         self.doubted.update(found.refused.to_pylist())
         self.introduced.add(hashed[_mask(pc.is_in(names[columns.USER_KEY], value_set=found.introduced))])
+
+    def _known(self, names: pa.Table) -> sift.Mask:
+        answered = pa.concat_arrays([self.agreed, self.refused, self.suppressed])
+        return _mask(pc.is_in(names[columns.USER_KEY], value_set=answered))
 
     def _unwelcome(self, part: Part) -> sift.Mask:
         """Which events are dropped: of who is suppressed, and of who did not agree, by the source's policy."""
@@ -206,7 +213,7 @@ class Intake:
         found = {**profile.of_events(part.events), **profile.of_quarantined(*bad), "cleaned": part.cleaned}
         found |= ({"unread": part.unread} if part.unread else {}) | (part.places.notes if part.places else {})
         found |= {**profile.time_span(accepted), LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
-        found |= self._people(part, looked)
+        found |= self._people(looked)
         welcome = _welcome(len(part.names), looked, done)
         names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
         aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
@@ -215,15 +222,12 @@ class Intake:
         new = self._new(pa.concat_tables([names, *identified]))
         return Kept(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
 
-    def _people(self, part: Part, looked: Looked) -> dict[str, Any]:
+    def _people(self, looked: Looked) -> dict[str, Any]:
         """Count who is known of a table's users, if anybody was before; devices in calls are new all the time."""
         if not (self.acquainted and isinstance(self.mapping, Mapping)):
             return {}
-        keys = part.names[columns.USER_KEY]
-        answered = pa.concat_arrays([self.agreed, self.refused, self.suppressed])
-        known = _mask(pc.is_in(keys, value_set=answered))
         dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
-        return {quality_remarks.PEOPLE: strangers.counted(keys, known, looked.events, dropped)}
+        return {quality_remarks.PEOPLE: strangers.counted(looked.known, looked.events, dropped)}
 
     def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
         """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""

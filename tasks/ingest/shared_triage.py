@@ -53,6 +53,7 @@ def triage(
             suppressed=looked.suppressed[start:end],
             elsewhere=looked.elsewhere[start:end],
             outside=looked.outside[start:end],
+            known=looked.known[people],
         )
         yield part, seen, sift.SiftedEvents(**own, counts=sift.counted(seen.suppressed, seen.routed, **own))
 

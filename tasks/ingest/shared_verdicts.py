@@ -70,6 +70,7 @@ def _look(suite: str, promises: Promises, samples: Sequence[pa.Table]) -> list[t
     looked: list[tuple[Findings, Shares]] = [([], {}) for _ in samples]
     broken = flags(pa.concat_tables(samples), promises.rules)
     bounds = np.cumsum([0, *map(len, samples)])
+    numbers = pa.concat_tables([sample.select([ROW]) for sample in samples])[ROW].to_numpy()
     for rule in promises.rules:
         twin = rule.expectation(mostly=rule.mostly, meta={"rule_id": rule.id})
         marks = broken[rule.id].to_numpy()
@@ -79,9 +80,7 @@ def _look(suite: str, promises: Promises, samples: Sequence[pa.Table]) -> list[t
             values = len(sample) - missing
             shares[rule.id] = (values - len(rows)) / values if values else None
             finding = _finding(suite, rule.id, twin.expectation_type, len(rows), len(sample), None)
-            findings.append(
-                finding | {"rows": [n + 1 for n in sample[ROW].take(pa.array(rows[:SHOWN_ROWS])).to_pylist()]}
-            )
+            findings.append(finding | {"rows": (numbers[start:end][rows[:SHOWN_ROWS]] + 1).tolist()})
     return looked
 
 

@@ -10,7 +10,7 @@ from models import columns
 from tasks import sift
 
 
-def counted(keys: pa.ChunkedArray, known: NDArray[np.bool_], events: pa.Table, dropped: sift.Mask) -> dict[str, int]:
+def counted(known: NDArray[np.bool_], events: pa.Table, dropped: sift.Mask) -> dict[str, int]:
     """Return how many users a chunk names, how many of them are `known`, and how many rows name a known item.
 
     `unanswered` are the rows that were `dropped` because their user, who is not known, never answered.
@@ -18,4 +18,4 @@ def counted(keys: pa.ChunkedArray, known: NDArray[np.bool_], events: pa.Table, d
     codes = events[sift.USER_CODE].to_numpy()
     unanswered = dropped & pc.is_null(events[columns.CONSENT]).to_numpy() & ~np.append(known, True)[codes]
     items = int(pc.sum(events[IN_CATALOGUE]).as_py() or 0)
-    return {"named": len(keys), "known": int(known.sum()), "items": items, "unanswered": int(unanswered.sum())}
+    return {"named": len(known), "known": int(known.sum()), "items": items, "unanswered": int(unanswered.sum())}
