@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, delete, text, tuple_
 
@@ -57,12 +58,7 @@ def store_waiting(
     """
     for table in (quarantine, quarantine_repeats):
         connection.execute(delete(table).where(tuple_(table.c.batch_id, table.c.chunk).in_(list(chunks))))
-    coming = [
-        _incoming(place, *chunk, rows)
-        for place, (chunk, tables) in enumerate(chunks.items())
-        for rows in tables
-        if len(rows)
-    ]
+    coming = _incoming(chunks)
     if not coming:
         return {}
     connection.execute(text("DROP TABLE IF EXISTS incoming_rows"))
@@ -71,13 +67,20 @@ def store_waiting(
     return {row["batch_id"]: row["count"] for row in connection.execute(text(_STORED), {"source": source}).mappings()}
 
 
-def _incoming(place: int, batch_id: str, chunk: int, rows: pa.Table) -> pa.Table:
-    owner = {"place": place, columns.BATCH_ID: batch_id, "chunk": chunk}
-    kept = sift.payloads(rows)
-    return pa.table(
-        {name: pa.repeat(value, len(rows)) for name, value in owner.items()}
-        | dict(zip(kept.column_names, kept.columns, strict=True))
-    )
+def _incoming(chunks: Mapping[tuple[str, int], Sequence[pa.Table]]) -> list[pa.Table]:
+    """Return the rows of all chunks as they are staged; those of the same columns are written as JSON at once."""
+    alike: dict[tuple[tuple[str, pa.DataType], ...], list[tuple[int, str, int, pa.Table]]] = {}
+    for place, (chunk, tables) in enumerate(chunks.items()):
+        for rows in filter(len, tables):
+            alike.setdefault(tuple((one.name, one.type) for one in rows.schema), []).append((place, *chunk, rows))
+    staged = []
+    for found in alike.values():
+        *owners, tables = zip(*found, strict=True)
+        kept = sift.payloads(pa.concat_tables(tables))
+        sizes = [len(rows) for rows in tables]
+        named = dict(zip(("place", columns.BATCH_ID, "chunk"), (np.repeat(one, sizes) for one in owners), strict=True))
+        staged.append(pa.table(named | dict(zip(kept.column_names, kept.columns, strict=True))))
+    return staged
 
 
 def remake_content(connection: Connection) -> None:
