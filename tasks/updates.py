@@ -129,13 +129,18 @@ def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]
     return update.kind, update.key, json.dumps(update.said), times, said_at
 
 
-def apply(connection: Connection, batch_id: str) -> None:
-    """Let everything that a batch said count, and keep it for the case that another batch is undone."""
+def apply(connection: Connection, *batch_ids: str) -> None:
+    """Let everything that batches stated count, in their order, and keep it for the case that another is undone."""
     alone(connection)
-    statements.begin(connection, batch_id)
-    if statements.keep_updates(connection, batch_id):
+    statements.begin(connection, *batch_ids)
+    if not statements.keep_updates(connection, *batch_ids):
+        return
+    mine = ingest_updates.c.batch_id.in_(batch_ids), ingest_updates.c.kind != statements.PERSON
+    stating = set(connection.execute(select(ingest_updates.c.batch_id).where(*mine).distinct()).scalars())
+    for batch_id in filter(stating.__contains__, batch_ids):
         apply_staged(connection, batch_id)
-        statements.strip_batch(connection, batch_id)
+    discard(connection, *batch_ids)
+    statements.strip_batches(connection, *batch_ids)
 
 
 def apply_staged(connection: Connection, batch_id: str, at: datetime | None = None) -> None:
@@ -190,6 +195,6 @@ def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[st
         connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])
 
 
-def discard(connection: Connection, batch_id: str) -> None:
-    """Forget what a batch said: it counts already, or never will."""
-    connection.execute(delete(ingest_updates).where(ingest_updates.c.batch_id == batch_id))
+def discard(connection: Connection, *batch_ids: str) -> None:
+    """Forget what batches stated: it counts already, or never will."""
+    connection.execute(delete(ingest_updates).where(ingest_updates.c.batch_id.in_(batch_ids)))

@@ -15,11 +15,18 @@ ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"
 PERSON: Final = "person"
 """A user whom a batch introduced by rows that are not in the lake."""
 
-_BEGIN: Final = "INSERT INTO ingest_applications (batch_id) VALUES (:batch_id) RETURNING application_id"
+_BEGIN: Final = """
+    INSERT INTO ingest_applications (batch_id)
+    SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) WITH ORDINALITY AS coming (batch_id, place)
+    ORDER BY place"""
 _CURRENT: Final = "(SELECT max(application_id) FROM ingest_applications WHERE batch_id = :batch_id)"
+_CURRENT_ONES: Final = """
+    SELECT batch_id, max(application_id) AS application_id FROM ingest_applications
+    WHERE batch_id = ANY(:batch_ids) GROUP BY batch_id"""
 _KEEP_UPDATES: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times, said_at)
-    SELECT {_CURRENT}, chunk, kind, key, said, times, said_at FROM ingest_updates WHERE batch_id = :batch_id"""
+    SELECT application_id, chunk, kind, key, said, times, said_at
+    FROM ingest_updates JOIN ({_CURRENT_ONES}) AS current USING (batch_id)"""
 _KEEP_ROWS: Final = f"""
     INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times)
     SELECT DISTINCT ON ({{key}}) {_CURRENT}, 0, :kind, {{key}},
@@ -65,17 +72,17 @@ _STRIP: Final = (
 )
 _REFUSED_HERE: Final = f"""
     SELECT DISTINCT users.user_key FROM ingest_statements AS entry JOIN users ON users.user_key = entry.key
-    WHERE application_id = {_CURRENT} AND users.refused_at IS NOT NULL"""
+    JOIN ({_CURRENT_ONES}) AS current USING (application_id) WHERE users.refused_at IS NOT NULL"""
 
 
-def begin(connection: Connection, batch_id: str) -> int:
-    """Enter that a batch's statements are applied now; returns the number of the application."""
-    return int(connection.execute(text(_BEGIN), {"batch_id": batch_id}).scalar_one())
+def begin(connection: Connection, *batch_ids: str) -> None:
+    """Enter that the statements of batches are applied now, in this order."""
+    connection.execute(text(_BEGIN), {"batch_ids": list(batch_ids)})
 
 
-def keep_updates(connection: Connection, batch_id: str) -> int:
+def keep_updates(connection: Connection, *batch_ids: str) -> int:
     """Keep the staged updates that are about to be applied; returns their number."""
-    return connection.execute(text(_KEEP_UPDATES), {"batch_id": batch_id}).rowcount
+    return connection.execute(text(_KEEP_UPDATES), {"batch_ids": list(batch_ids)}).rowcount
 
 
 def keep_rows(connection: Connection, batch_id: str, kind: str, key: str, staging: str) -> None:
@@ -100,9 +107,9 @@ def strip(connection: Connection, keys: list[str]) -> None:
         connection.execute(text(statement), {"keys": keys})
 
 
-def strip_batch(connection: Connection, batch_id: str) -> None:
-    """Remove what a batch states too late of users who have refused before."""
-    found = connection.execute(text(_REFUSED_HERE), {"batch_id": batch_id})
+def strip_batches(connection: Connection, *batch_ids: str) -> None:
+    """Remove what batches state too late of users who have refused before."""
+    found = connection.execute(text(_REFUSED_HERE), {"batch_ids": list(batch_ids)})
     if keys := list(found.scalars()):
         strip(connection, keys)
 
