@@ -1,5 +1,6 @@
 """The ledger: what became of every row of every batch. `read` is always the sum of the other counts."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,6 +22,8 @@ from models.errors import LedgerError
 UNCHANGED: Final = "unchanged"
 """What an ingest reports in place of the status of a batch that was committed before. The ledger keeps the status."""
 Counts = dict[str, int]
+Verdict = tuple[list[dict[str, Any]] | None, str | None]
+"""What the suites found in a batch, and remarks that the ledger shows."""
 NEVER: Final = datetime.min.replace(tzinfo=UTC)
 LATE: Final = timedelta(days=1)
 """How far events may lie behind what their source has brought before: a daily export has some of the evening before."""
@@ -28,6 +31,21 @@ _DECIDED: Final = """
     UPDATE ingest_batches SET late_before = moment
     FROM unnest(CAST(:names AS text[]), CAST(:moments AS timestamptz[])) AS decided (name, moment)
     WHERE batch_id = name"""
+_SUMS: Final = {name: f"sum({name})" for name in LEDGER} | {"late": "sum((profile ->> 'late')::bigint)"}
+_CLOSED: Final = f"""
+    UPDATE ingest_batches SET {", ".join(f"{name} = coalesce(sums.{name}, 0)" for name in _SUMS)},
+        status = '{COMMITTED}',
+        finished_at = CASE WHEN :new THEN now() ELSE finished_at END,
+        quality = coalesce(verdicts.quality::jsonb, ingest_batches.quality),
+        detail = CASE WHEN verdicts.quality IS NULL THEN ingest_batches.detail ELSE verdicts.detail END
+    FROM unnest(CAST(:batch_ids AS text[]), CAST(:qualities AS text[]), CAST(:details AS text[]))
+        AS verdicts (batch_id, quality, detail)
+    LEFT JOIN (
+        SELECT batch_id, {", ".join(f"{total} AS {name}" for name, total in _SUMS.items())}
+        FROM ingest_chunks WHERE batch_id = ANY(:batch_ids) GROUP BY batch_id
+    ) AS sums USING (batch_id)
+    WHERE ingest_batches.batch_id = verdicts.batch_id
+    RETURNING {", ".join(f"ingest_batches.{name}" for name in ("batch_id", *LEDGER))}"""
 _NO_COUNTS: Final[dict[str, Any]] = dict.fromkeys((*LEDGER, "late"), 0) | {"quality": None}
 
 
@@ -189,23 +207,27 @@ def close_batch(
     *,
     new: bool = True,
 ) -> Counts:
-    """Mark a batch as committed, with the sums of its chunks; from now on data sets see its events.
+    """Mark a batch as committed, as `close_batches` does; returns its counts.
 
-    `quality` is what its suite found; None keeps what was found before. `detail` are remarks that the ledger shows.
-    Without anything `new` in it, the batch keeps the time since when it counts.
+    Without a `quality` it keeps what was found before, and the remarks. Without anything `new` in it, it keeps the time
+    since when it counts.
     """
-    sums = select(*(func.coalesce(func.sum(ingest_chunks.c[name]), 0) for name in LEDGER))
-    found = connection.execute(sums.where(ingest_chunks.c.batch_id == batch_id)).one()
-    counts = {name: int(value) for name, value in zip(LEDGER, found, strict=True)}
-    late = select(func.coalesce(func.sum(ingest_chunks.c.profile["late"].as_integer()), 0))
-    mine = ingest_chunks.c.batch_id == batch_id
-    done = {"status": COMMITTED, "late": late.where(mine).scalar_subquery(), **counts}
-    if new:
-        done |= {"finished_at": func.now()}
-    if quality is not None:
-        done |= {"quality": quality, "detail": detail}
-    connection.execute(update(ingest_batches).where(ingest_batches.c.batch_id == batch_id).values(done))
-    return counts
+    return close_batches(connection, {batch_id: (quality, detail)}, new=new)[batch_id]
+
+
+def close_batches(connection: Connection, verdicts: Mapping[str, Verdict], *, new: bool = True) -> dict[str, Counts]:
+    """Mark batches as committed, with the sums of their chunks; from now on data sets see their events."""
+    qualities, details = zip(*verdicts.values(), strict=True)
+    found = connection.execute(
+        text(_CLOSED),
+        {
+            "batch_ids": list(verdicts),
+            "qualities": [None if quality is None else json.dumps(quality) for quality in qualities],
+            "details": list(details),
+            "new": new,
+        },
+    )
+    return {row["batch_id"]: {name: row[name] for name in LEDGER} for row in found.mappings()}
 
 
 def refuse_batch(connection: Connection, batch_id: str, quality: list[dict[str, Any]], detail: str) -> None:

@@ -18,7 +18,7 @@ from models.shapes.source_mapping import SourceMapping
 from models.shapes.unreadable import together
 from tasks import ledger, sift, updates
 from tasks.ingest import shared_triage
-from tasks.ingest.resolved import close_resolved
+from tasks.ingest.close_group import close_group
 from tasks.ingest.settle import settle
 from tasks.ingest.shared_verdicts import Candidate, judge_together
 from tasks.ingest_batch import figures_of, promises_of
@@ -163,7 +163,6 @@ def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Fin
     intake.here.lake.append_batches(events, [one.batch.batch_id for one in recorded])
     intake.confirm()
     with intake.here.engine.begin() as connection:
-        for one, findings in zip(recorded, verdicts, strict=False):
-            updates.apply(connection, one.batch.batch_id)
-            ledger.close_batch(connection, one.batch.batch_id, findings, one.notes)
-            close_resolved(connection, one.batch)
+        updates.apply(connection, *(one.batch.batch_id for one in recorded))
+        closed = [(findings, one.notes) for one, findings in zip(recorded, verdicts, strict=False)]
+        close_group(connection, [one.batch for one in recorded], closed)

@@ -86,15 +86,12 @@ def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
 
     Rows of the batch that were dismissed before stay dismissed.
     """
-    # A batch is named by its source, data set, content and mapping.
-    prefix = f"{batch.source}-{batch.dataset}-"
-    content = batch.batch_id.removeprefix(prefix).partition("-")[0]
-    mine, same_file = {"batch_id": batch.batch_id}, {"same_file": f"{prefix}{content}-"}
+    mine, same_file = {"batch_id": batch.batch_id}, {"same_file": same_content(batch)}
     about = {"source": batch.source, "dataset": batch.dataset} | mine | same_file
     for same in _SAME_ROW:
         connection.execute(text(_DISMISSED.format(same=same)), about)
-    file_name = {"file_name": _file_name(batch.location)}
-    earlier = list(connection.execute(text(_EARLIER), mine | same_file | file_name).scalars())
+    name = {"file_name": file_name(batch.location)}
+    earlier = list(connection.execute(text(_EARLIER), mine | same_file | name).scalars())
     if earlier:
         connection.execute(text(_SAME_FILE), mine | {"earlier": earlier})
     connection.execute(text(_CLOSED), mine)
@@ -104,13 +101,20 @@ def resolve_renamed(connection: Connection, batches: Sequence[ledger.Batch]) -> 
     """Let rows leave whose file is corrected by committed batches that come again under its name, not their own."""
     entry = ingest_batches.c
     known = select(entry.batch_id, entry.location).where(entry.batch_id.in_([batch.batch_id for batch in batches]))
-    names = {row.batch_id: _file_name(row.location) for row in connection.execute(known)}
+    names = {row.batch_id: file_name(row.location) for row in connection.execute(known)}
     for batch in batches:
-        if names[batch.batch_id] != _file_name(batch.location):
+        if names[batch.batch_id] != file_name(batch.location):
             close_resolved(connection, batch)
 
 
-def _file_name(location: str) -> str:
+def same_content(batch: ledger.Batch) -> str:
+    """Return how all batches of its content begin: one is named by source, data set, content and mapping."""
+    prefix = f"{batch.source}-{batch.dataset}-"
+    return f"{prefix}{batch.batch_id.removeprefix(prefix).partition('-')[0]}-"
+
+
+def file_name(location: str) -> str:
+    """Return the name of a file, without its folder."""
     return location.rpartition("/")[2]
 
 

@@ -13,6 +13,7 @@ from infra.ledger_schema import ingest_applications, ingest_repeats, ingest_stat
 from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
 from tasks.ingest import file_groups
 from tasks.ingest import ingest_event_files as steps
+from tasks.ingest.dismiss import dismiss
 from tasks.ingest.ingest_event_files import ingest_event_files
 from tasks.ingest_events import ingest_events
 
@@ -185,6 +186,27 @@ def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_i
     with installation.engine.connect() as connection:
         found = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
     assert sorted(str(row.outcome) for row in found) == ["None", "resolved"]
+
+
+@pytest.mark.parametrize("corrected", [0, 1])
+def test_a_file_of_a_group_corrects_one_of_its_name_that_comes_before_it(
+    installation: Installation, shop: Shop, corrected: int
+) -> None:
+    versions = [[*rows(1), BAD.format(1)], [*rows(1), BAD.format(1).replace("bad", "good").replace("-3", "3")]]
+    files = []
+    for lines in versions if corrected else reversed(versions):
+        shop.folder /= "later"
+        shop.folder.mkdir()
+        files += shop.write(orders=lines)
+    ingest_event_files.fn(str(shop.mapping), files)
+    assert stored(installation, quarantine, "outcome") == [("resolved" if corrected else None,)]
+
+
+def test_a_dismissed_row_stays_dismissed_when_it_comes_again_in_a_group(installation: Installation, shop: Shop) -> None:
+    [line] = shop.ingest(a=[*rows(1), BAD.format(1)])["lines"]
+    dismiss(installation.engine, line["batch_id"], "ann", "a test order")
+    shop.ingest(b=[*rows(2), BAD.format(1).replace("-3", "-4")], c=rows(3))
+    assert stored(installation, quarantine, "outcome") == [("dismissed",)] * 2
 
 
 STEPS = {
