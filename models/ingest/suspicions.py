@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -42,7 +43,7 @@ def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicio
     if not ("%d" in time_format and "%m" in time_format):
         return
     other = time_format.replace("%d", "%_").replace("%m", "%d").replace("%_", "%m")
-    moments, swapped = (instants(cells, one, "UTC") for one in (time_format, other))
+    moments, swapped = (instants(cells, [one], "UTC") for one in (time_format, other))
     reads, reads_swapped = (len(found) - found.null_count for found in (moments, swapped))
     write = f"time_format = {toml(other)}"
     if reads_swapped > reads:
@@ -53,6 +54,20 @@ def swapped_dates(cells: pa.ChunkedArray, time_format: str) -> Iterable[Suspicio
         if dates >= _LEAST_DATES and pc.max(pc.day(moments)).as_py() <= _LAST_MONTH:
             says = f"Day and month may be swapped: none of {dates:,} different dates has a day above {_LAST_MONTH}."
             yield Suspicion("day_and_month_swapped", says, write)
+
+
+def ambiguous_times(cells: pa.ChunkedArray, formats: Sequence[str]) -> Iterable[Suspicion]:
+    """Yield how many cells two of the formats of a list read as different times."""
+    texts = pc.cast(cells, pa.string())
+    for first, second in combinations(formats, 2):
+        one, other = (instants(texts, [form], "UTC") for form in (first, second))
+        apart = texts.filter(pc.fill_null(pc.not_equal(one, other), False))
+        if len(apart):
+            says = (
+                f"{first} and {second} both read {len(apart):,} cells, such as {apart[0].as_py()!r}, and as different "
+                f"times. {first} counts, because it comes first in `time_format`."
+            )
+            yield Suspicion("ambiguous_times", says)
 
 
 def unreadable_cells(found: Iterable[Unread]) -> Iterable[Suspicion]:

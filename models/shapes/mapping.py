@@ -46,14 +46,18 @@ def _zone(name: str) -> str:
     return name
 
 
-def _time_format(name: str) -> str:
-    if fault := format_fault(name):
-        raise ValueError(fault)
-    return name
+def _time_format(stated: str | list[str]) -> str | list[str]:
+    names = [stated] if isinstance(stated, str) else stated
+    if not names:
+        raise ValueError("time_format is an empty list; name at least one format")
+    for name in names:
+        if fault := format_fault(name):
+            raise ValueError(fault)
+    return stated
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
-TimeFormat = Annotated[str, AfterValidator(_time_format)]
+TimeFormat = Annotated[str | list[str], AfterValidator(_time_format)]
 _YES = ("true", "t", "yes", "y", "1", "given", "granted")
 
 
@@ -71,6 +75,9 @@ class _Part(BaseModel):
     """What stands between groups of three digits in numbers that are written as text; a space may be a no-break one."""
     currency_signs: list[Annotated[str, Field(min_length=1, max_length=12)]] = []
     """Texts that may stand before or after a number, such as € or EUR."""
+    time_format: TimeFormat = "timestamp"
+    """How times are written: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as
+    %d.%m.%Y %H:%M. Of a list the first format that reads a cell counts."""
     optional: list[str] = []
     """Source columns that not every file has; they are read as if they were empty."""
     where: Condition | None = None
@@ -84,6 +91,11 @@ class _Part(BaseModel):
     """The keys whose columns every file must have."""
     moments: ClassVar[tuple[str, ...]]
     """The keys that name columns of times."""
+
+    @property
+    def time_formats(self) -> list[str]:
+        """How times are written, in the order in which the formats are tried."""
+        return [self.time_format] if isinstance(self.time_format, str) else self.time_format
 
     @property
     def form(self) -> NumberForm:
@@ -154,8 +166,6 @@ class EventsMapping(_Part):
     """When it happened."""
     received_at: Source | None = None
     """When it was known, where that is later: features of an earlier moment do not see it."""
-    time_format: TimeFormat = "timestamp"
-    """timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y %H:%M."""
     zone: Zone = "UTC"
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
@@ -305,8 +315,6 @@ class ItemsMapping(_Filled):
     or attribute. By default that of the last row."""
     updated_at: Source | None = None
     """When a row of the catalogue was written: `latest` goes by it, and its values are known since then."""
-    time_format: TimeFormat = "timestamp"
-    """The format of `updated_at` and other times, as for events."""
     zone: Zone = "UTC"
     """The zone of times that carry none, as for events."""
     not_merchandise: Marks = []
@@ -383,8 +391,6 @@ class UsersMapping(_Filled):
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
     consent_at: Source | None = None
     """When the user said so: an older answer does not replace a newer one."""
-    time_format: TimeFormat = "timestamp"
-    """The format of `consent_at`, as for events."""
     zone: Zone = "UTC"
     """The zone of times that carry none, as for events."""
 

@@ -12,7 +12,7 @@ from models.shapes.mapping import ItemsMapping
 from models.shapes.sources import Source, column_of
 from models.shapes.table_numbers import NOTHING
 from models.shapes.table_reader import Reader
-from models.shapes.table_times import EPOCHS, TIMESTAMP
+from models.shapes.table_times import EPOCHS, TIMESTAMP, instants
 from models.shapes.table_values import number, tidy, words
 from models.shapes.unreadable import ADDRESS, STOCK
 
@@ -81,13 +81,21 @@ def _end(read: Reader, source: Source | None) -> Any:
     moments = _moment(read, columns.AVAILABLE_UNTIL, source)
     if source is None:
         return moments
-    if read.time_format == TIMESTAMP:
-        dates = pc.match_substring_regex(words(read.rows, source), _DATE)
-    else:
-        whole = read.time_format not in EPOCHS and not any(sign in read.time_format for sign in _CLOCK)
-        dates = pa.repeat(whole, len(read.rows))
+    texts, dates = words(read.rows, source), pa.repeat(False, len(read.rows))
+    rest = pa.chunked_array([texts])
+    for time_format in read.formats if pa.types.is_string(read.rows[column_of(source)].type) else [TIMESTAMP]:
+        found = pc.is_valid(instants(rest, [time_format], read.zone)).combine_chunks()
+        dates = pc.or_(dates, pc.and_(found, _whole_days(texts, time_format)))
+        rest = pc.if_else(found, pa.scalar(None, pa.string()), rest)
     later = pc.add(pc.cast(moments, pa.int64()), pc.if_else(pc.fill_null(dates, False), _DAY, 0))
     return pc.cast(later, moments.type)
+
+
+def _whole_days(texts: Any, time_format: str) -> Any:
+    """Whether each text, which the format reads, is a date without a time of day."""
+    if time_format == TIMESTAMP:
+        return pc.match_substring_regex(texts, _DATE)
+    return pa.repeat(time_format not in EPOCHS and not any(sign in time_format for sign in _CLOCK), len(texts))
 
 
 def _address(read: Reader, key: str, source: Source | None) -> Any:

@@ -39,6 +39,8 @@ _FORMATS: Final = (
 )
 _YEARS: Final = (1900, 2199)
 """A format that reads other years read something else."""
+_MOST_FURTHER: Final = 3
+"""So many formats are added to those in force."""
 _FIRST_LOOK: Final = 40
 """So many cells decide which formats are tried on all of them."""
 _MOST_CELLS: Final = 5_000
@@ -87,6 +89,34 @@ def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
     return _best_first(found)
 
 
+def several_times(cells: Iterable[str | None] | Any, formats: Sequence[str]) -> Suggestion | None:
+    """Return formats to try in order that together read more of the cells than `formats`, which come first.
+
+    Those of them that read nothing are left out. None if no further format reads a cell.
+    """
+    stated = _stated(cells)
+    used: list[str] = []
+    for one in formats:
+        rest = _unread(stated, [*used, one])
+        used += [one] if len(rest) < len(_unread(stated, used)) else []
+    rest, further = _unread(stated, used), 0
+    while len(rest) and further < _MOST_FURTHER and (found := times(rest)):
+        same = [str(one.settings[0][1]) for one in best(found)]
+        used, further = [*used, next((one for one in same if one not in _COUNTED), same[0])], further + 1
+        rest = _unread(stated, used)
+    return Suggestion(time_settings(used), len(stated) - len(rest), len(stated)) if further else None
+
+
+def time_settings(formats: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """Return the setting that states these time formats."""
+    return (("time_format", formats[0] if len(formats) == 1 else list(formats)),)
+
+
+def _unread(texts: pa.Array, formats: Sequence[str]) -> pa.Array:
+    """Return the texts that none of the formats reads."""
+    return texts.filter(pc.is_null(instants(pa.chunked_array([texts]), formats, "UTC"))) if formats else texts
+
+
 def numbers(cells: Iterable[str | None] | Any) -> list[Suggestion]:
     """Return the forms of numbers that read any of the cells, those that read most with the fewest settings first."""
     stated = _stated(cells)
@@ -112,6 +142,8 @@ def reads(cells: Any, suggestion: Suggestion) -> int:
     """Return how many of all the cells the settings of a suggestion read."""
     stated, settings = _filled(cells), dict(suggestion.settings)
     if (time_format := settings.get("time_format")) is not None:
+        if isinstance(time_format, list):
+            return len(stated) - len(_unread(stated, time_format))
         return _times_read(stated, [time_format]).get(time_format, 0)
     form = NumberForm(**{**settings, "currency_signs": tuple(settings.get("currency_signs", ()))})
     return len(stated) - int(table_numbers.parsed(stated, form).null_count)
@@ -163,7 +195,7 @@ def _times_read(texts: pa.Array, formats: Sequence[str]) -> dict[str, int]:
 
 
 def _plausible(texts: pa.Array, time_format: str) -> int:
-    micros = pc.cast(instants(pa.chunked_array([texts]), time_format, "UTC"), pa.int64())
+    micros = pc.cast(instants(pa.chunked_array([texts]), [time_format], "UTC"), pa.int64())
     first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in _YEARS)
     if time_format in EPOCHS:  # any small number is a time soon after 1970
         first = 10**15

@@ -15,7 +15,7 @@ from models.shapes.expressions import Expression
 from models.shapes.sources import Source, column_of
 from models.shapes.suggestions import Suggestion
 from models.shapes.table_numbers import NumberForm
-from models.shapes.table_times import TIMESTAMP, placed
+from models.shapes.table_times import placed
 from models.shapes.table_values import UnreadableColumnError, number, place, words
 from models.shapes.unreadable import CELL, CELLS, KEYS, NUMBER, TIME, Unread
 
@@ -36,7 +36,7 @@ class Reader:
 
     rows: pa.Table
     form: NumberForm
-    time_format: str
+    formats: Sequence[str]
     zone: str
     zone_assumed: int = 0
     """How many times said no zone."""
@@ -57,7 +57,7 @@ class Reader:
         """Return the column of a key as times in UTC; only rows `among` these are noted if their time is unreadable."""
         column = column_of(source)
         try:
-            values, assumed = placed(self.rows[column], self.time_format, self.zone)
+            values, assumed = placed(self.rows[column], self.formats, self.zone)
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             raise UnreadableColumnError(
                 f"The column {column!r} must hold times, found {self.rows[column].type}. Fix the file or the mapping."
@@ -81,7 +81,10 @@ class Reader:
             self.note(key, source, NUMBER, bad, self._numbers)
 
     def _times(self, texts: Any) -> list[Suggestion]:
-        return [one for one in suggestions.times(texts) if one.settings != (("time_format", self.time_format),)]
+        others = [one for one in suggestions.times(texts) if one.settings != suggestions.time_settings(self.formats)]
+        whole = bool(others) and others[0].reads == others[0].of
+        several = None if whole else suggestions.several_times(texts, self.formats)
+        return sorted([*([several] if several else []), *others], key=lambda one: -one.reads)
 
     def _numbers(self, texts: Any) -> list[Suggestion]:
         return [one for one in suggestions.numbers(texts) if one.settings != suggestions.settings_of(self.form)]
@@ -99,8 +102,7 @@ class Reader:
         ways = _ways(suggests(texts) if suggests else [], texts, of - len(places))
         name = source if isinstance(source, str) else source.text
         values = texts.take(pa.array(places)).to_pylist()
-        formats = _formats(values) if kind == TIME else {}
-        summary = Unread(key, name, kind, len(places), of, ways, formats=formats)
+        summary = Unread(key, name, kind, len(places), of, ways)
         self._noted.append(_Noted(summary, places, values, refused))
 
     @property
@@ -136,11 +138,3 @@ def _ways(found: Sequence[Suggestion], texts: Any, read: int) -> dict[str, int]:
     """
     counts = {one.named: suggestions.reads(texts, one) for one in (suggestions.best(found) if found else [])}
     return {way: reads for way, reads in counts.items() if reads > read}
-
-
-def _formats(unread: list[str]) -> dict[str, int]:
-    """Return the time formats that read most of the unreadable cells, and how many each reads."""
-    found = suggestions.times(unread)
-    best = {str(one.settings[0][1]): one for one in (suggestions.best(found) if found else [])}
-    precise = {form: one for form, one in best.items() if form != TIMESTAMP} or best
-    return {form: suggestions.reads(pa.array(unread, pa.string()), one) for form, one in precise.items()}

@@ -1,5 +1,6 @@
 """Times of a table in whatever form it has them, as instants in UTC; what is no time becomes null."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import duckdb
@@ -44,15 +45,26 @@ def format_fault(name: str) -> str | None:
     return None
 
 
-def instants(values: pa.ChunkedArray, time_format: str, zone: str) -> Any:
-    """Times in UTC to the microsecond; one that says no zone is taken to be in `zone`."""
-    return placed(values, time_format, zone)[0]
+def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> Any:
+    """Return times in UTC to the microsecond; one that names no zone is taken to be in `zone`."""
+    return placed(values, formats, zone)[0]
 
 
-def placed(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
-    """The same as `instants`, and how many of the times said no zone."""
+def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[Any, int]:
+    """Return times in UTC, each by the first of the formats that reads it, and how many of them named no zone."""
     if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
         return _native(values, zone)
+    found, assumed = _read(values, formats[0], zone)
+    for time_format in formats[1:]:
+        if not found.null_count:
+            break
+        rest = pc.if_else(pc.is_null(found), values, pa.scalar(None, values.type))
+        more, without = _read(rest, time_format, zone)
+        found, assumed = pc.coalesce(found, more), assumed + without
+    return found, assumed
+
+
+def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
     if time_format in EPOCHS:
         return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT), 0
     words = pc.utf8_trim_whitespace(pc.cast(values, pa.string()))

@@ -51,12 +51,13 @@ def kinds(part: Part) -> dict[str, Kind]:
     """What each source column has to hold."""
     found: dict[str, Kind] = dict.fromkeys(needed(part), "any")
     found |= dict.fromkeys(part.named(part.numbers), "number")
-    kind: Kind = "time" if part.time_format == TIMESTAMP else "number" if part.time_format in EPOCHS else "any"
+    formats = set(part.time_formats)
+    kind: Kind = "time" if formats == {TIMESTAMP} else "number" if formats <= EPOCHS.keys() else "any"
     return found | dict.fromkeys(part.named(part.moments), kind)
 
 
 def _reader(rows: pa.Table, part: Part) -> Reader:
-    return Reader(computed(rows, part.expressions, part.form), part.form, part.time_format, part.zone)
+    return Reader(computed(rows, part.expressions, part.form), part.form, part.time_formats, part.zone)
 
 
 def events(rows: pa.Table, mapping: EventsMapping, spelling: Spelling = _AS_IT_IS) -> Cleaned:

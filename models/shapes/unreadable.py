@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Final
 
 import pyarrow as pa
@@ -48,8 +48,6 @@ class Unread:
     """Where the first of them are."""
     numbered: str = "row"
     """What `places` are: a line as an editor shows it, or a row."""
-    formats: Mapping[str, int] = field(default_factory=dict)
-    """Other time formats, and how many of the unreadable cells each reads."""
 
     @property
     def better(self) -> dict[str, int]:
@@ -58,15 +56,12 @@ class Unread:
 
     @property
     def suggestion(self) -> str | None:
-        """The settings that would read most, or else how the unreadable times are written."""
+        """The settings that would read most."""
         if self.better:
             named, most = _most(self.better)
             return f"{named} would read {most:,} of {self.of:,}"
         if self.kind == STOCK:
             return "state what its words mean in `available_words`"
-        if self.formats:
-            named, most = _most({f"`{form}`": reads for form, reads in self.formats.items()})
-            return f"{most:,} {'is' if most == 1 else 'are'} written as {named}; no single format reads both"
         return None
 
     @property
@@ -86,6 +81,10 @@ class Unread:
         return f" ({self.numbered}{'s' if len(self.places) > 1 else ''} {numbers}{more})"
 
 
+_FIELDS: Final = frozenset(one.name for one in fields(Unread))
+"""What a profile keeps of an `Unread`; one of an earlier version may hold more."""
+
+
 def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
     """Return what the profile of a chunk keeps of unreadable cells, by key and column.
 
@@ -100,7 +99,6 @@ def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) 
         kept[f"{one.key} {one.column}"] = {
             **asdict(one),
             "ways": dict(one.ways),
-            "formats": dict(one.formats),
             "places": first,
             "numbered": numbered,
         }
@@ -118,17 +116,15 @@ def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:
     sums: dict[str, Unread] = {}
     for profile in profiles:
         for key, kept in profile.items():
-            one = Unread(**{**kept, "places": tuple(kept["places"])})
+            one = Unread(**{name: kept[name] for name in _FIELDS & kept.keys()} | {"places": tuple(kept["places"])})
             sums[key] = _added(sums[key], one) if key in sums else one
     return list(sums.values())
 
 
 def _added(before: Unread, one: Unread) -> Unread:
-    ways, formats = _sums(before.ways, one.ways), _sums(before.formats, one.formats)
     places = (*before.places, *one.places)[:MOST_PLACES]
-    return replace(
-        before, count=before.count + one.count, of=before.of + one.of, ways=ways, formats=formats, places=places
-    )
+    ways = _sums(before.ways, one.ways)
+    return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)
 
 
 def _sums(some: Mapping[str, int], others: Mapping[str, int]) -> dict[str, int]:

@@ -112,3 +112,12 @@ def test_a_catalogue_that_says_nothing_of_stock_leaves_it(installation: Installa
     found = stored(installation)
 
     assert (found["b"]["title"], found["b"]["in_stock"], found["a"]["url"]) == ("Cream", False, "https://shop/a")
+
+
+def test_each_end_of_sale_is_read_by_the_format_that_it_is_written_in(installation: Installation, ingest: Any) -> None:
+    several = MAPPING.replace('time_format = "%d.%m.%Y"', 'time_format = ["%d.%m.%Y", "timestamp", "%d.%m.%Y %H:%M"]')
+    ends = ["31.12.2020", "2020-12-31", "2020-12-31 10:00:00", "31.12.2020 10:00"]
+    ingest("".join(f"{n};Jug;;;EUR;;;{end};;\n" for n, end in enumerate(ends)), several)
+
+    found = [row["available_until"] for _, row in sorted(stored(installation).items())]
+    assert found == [datetime(2020, 12, 31, hour, tzinfo=UTC) for hour in (23, 23, 9, 9)]

@@ -109,7 +109,7 @@ def test_too_many_unreadable_cells_refuse_the_file_and_the_message_says_what_wou
     assert waiting(installation) == []
 
 
-def test_times_of_two_formats_name_the_second_one_and_never_the_one_in_force(
+def test_times_of_two_formats_come_with_a_list_of_both_that_reads_them_all(
     installation: Installation, ingest: Ingest
 ) -> None:
     usual = "".join(f"u{n},s,12/{n % 28 + 1:02}/2024 07:05 PM,1,2\n" for n in range(7_000))
@@ -118,12 +118,16 @@ def test_times_of_two_formats_name_the_second_one_and_never_the_one_in_force(
     entry = ingest(EVENTS + form, "customer,sku,at,pieces,amount\n" + other + usual)
 
     assert (entry["accepted"], entry["quarantined"]) == (7_000, 18)
-    written = "18 are written as `%Y-%m-%d`; no single format reads both"
+    both = 'time_format = ["%m/%d/%Y %I:%M %p", "%Y-%m-%d"]'
+    written = f"`{both}` would read 7,018 of 7,018"
     assert (
         f"18 of 7,018 values of 'at' (occurred_at) cannot be read as a time (lines 2, 3, 4 and more); {written}."
         in (remarks(installation))
     )
     assert {suggestion for row in waiting(installation) for suggestion in row["suggestions"]} == {written}
+
+    entry = ingest(EVENTS + both, "customer,sku,at,pieces,amount\n" + other + usual)
+    assert (entry["accepted"], entry["quarantined"]) == (18, 0), "the suggestion as it is pasted"
 
 
 def test_the_suggested_settings_read_the_file(ingest: Ingest) -> None:

@@ -213,7 +213,7 @@ def _time(part: Part, times: Sequence[Column]) -> None:
     form, note = time_settings(part.sample, [name])
     if form:
         part.add("time_format", form, note)
-    if not (form or "").startswith("epoch") and not _zoned(times[0]):
+    if not str(form).startswith("epoch") and not _zoned(times[0]):
         part.add("zone", "UTC", "the times name no zone: write the shop's, such as Europe/Berlin")
 
 

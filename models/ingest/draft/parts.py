@@ -7,7 +7,7 @@ from typing import Any, Final
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.mapping_text import key, toml
-from models.shapes import table_numbers
+from models.shapes import suggestions, table_numbers
 from models.shapes.suggestions import Suggestion, best
 from models.shapes.table_numbers import NumberForm
 
@@ -103,20 +103,24 @@ def number_settings(sample: Sample, columns: Iterable[str]) -> tuple[dict[str, A
     return dict(first.settings), note
 
 
-def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | None, str]:
-    """Return the time format of the first of these columns, and a note if another reads as many cells."""
+def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[str] | None, str]:
+    """Return the time formats of the first of these columns, and a note if others read as many cells."""
     column = sample.columns[columns[0]]
     if column.is_typed_time or not column.time_forms:
         return None, ""
     found = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
-    if "timestamp" in found:
+    mixed = column.time_forms[0].reads < column.time_forms[0].of
+    if "timestamp" in found and not mixed:
         return None, ""
     chosen = min(found, key=lambda form: (_month_first(form) != _is_american(sample), found.index(form)))
     others = [form for form in found if form != chosen]
     note = (
         f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
     )
-    return chosen, note
+    several = suggestions.several_times(column.stated, [chosen]) if mixed else None
+    if several is None:
+        return None if chosen == "timestamp" else chosen, note
+    return dict(several.settings)["time_format"], "; ".join(filter(None, ["tried in order", note]))
 
 
 def _reads(columns: Iterable[Column], suggestion: Suggestion) -> int:

@@ -76,7 +76,10 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
     part, events = part_of(mapping, "events"), read.events
     yield from suspicions.unreadable_cells(together([read.unread]))
     if isinstance(part.occurred_at, str):
-        yield from suspicions.swapped_dates(rows[part.occurred_at], part.time_format)
+        cells = rows[part.occurred_at]
+        if isinstance(part.time_format, str):
+            yield from suspicions.swapped_dates(cells, part.time_format)
+        yield from suspicions.ambiguous_times(cells, part.time_formats)
     if part.event_type:
         yield from suspicions.unmapped_types(events)
     if part.currency:

@@ -37,6 +37,14 @@ def test_dates_with_later_days_and_few_dates_are_no_reason_for_doubt() -> None:
     assert not ids(suspicions.swapped_dates(dates("2024-01-02"), "timestamp"))
 
 
+def test_dates_that_two_formats_of_a_list_read_differently_are_named() -> None:
+    cells = dates("13/02/2025", "01/02/2025", "03/03/2025", "02/28/2025")
+    (guess,) = suspicions.ambiguous_times(cells, ["%d/%m/%Y", "%m/%d/%Y"])
+    assert "%d/%m/%Y and %m/%d/%Y both read 1 cells, such as '01/02/2025', and as different times" in guess.says
+    assert not ids(suspicions.ambiguous_times(cells, ["%d/%m/%Y"]))
+    assert not ids(suspicions.ambiguous_times(cells, ["%d/%m/%Y", "timestamp"]))
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours", "how"),
     [("a7 ", "A7", "case and space"), ("7.0", "7", "a .0 at the end"), ("007", "7", "zeros at the beginning")],

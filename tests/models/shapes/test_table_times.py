@@ -8,8 +8,11 @@ import pytest
 from models.shapes.table_times import INSTANT, instants
 
 
-def read(values: list[Any], kind: pa.DataType, time_format: str = "timestamp", zone: str = "UTC") -> list[Any]:
-    found = instants(pa.chunked_array([pa.array(values, kind)]), time_format, zone)
+def read(
+    values: list[Any], kind: pa.DataType, time_format: str | list[str] = "timestamp", zone: str = "UTC"
+) -> list[Any]:
+    formats = [time_format] if isinstance(time_format, str) else time_format
+    found = instants(pa.chunked_array([pa.array(values, kind)]), formats, zone)
     assert found.type == INSTANT
     return list(found.to_pylist())
 
@@ -104,3 +107,12 @@ def test_what_is_no_time_is_null_and_no_error(values: list[Any], kind: pa.DataTy
 @pytest.mark.parametrize("kind", [pa.string(), pa.int64(), pa.timestamp("us"), pa.null()])
 def test_no_rows_are_no_times(kind: pa.DataType, time_format: str) -> None:
     assert read([], kind, time_format) == []
+
+
+def test_of_several_formats_the_first_that_reads_a_cell_counts() -> None:
+    cells = ["01.06.2024 12:00", "2024-06-01 12:00:00", str(SECONDS), "soon", None]
+    assert read(cells, pa.string(), ["%d.%m.%Y %H:%M", "timestamp", "epoch_s"]) == [NOON, NOON, NOON, None, None]
+    assert read(["06/01/2024", "13/01/2024"], pa.string(), ["%m/%d/%Y", "%d/%m/%Y"]) == [
+        datetime(2024, 6, 1, tzinfo=UTC),
+        datetime(2024, 1, 13, tzinfo=UTC),
+    ]
