@@ -1,0 +1,22 @@
+"""The time formats that a first mapping states."""
+
+import pyarrow as pa
+
+from models.ingest.draft.parts import time_settings
+from models.ingest.draft.samples import Sample
+
+
+def drafted(*cells: str) -> tuple[str | list[str] | None, str]:
+    return time_settings(Sample(("a.csv",), pa.table({"at": list(cells)}), ";"), ["at"])
+
+
+def test_a_column_of_two_formats_states_both_the_usual_one_first() -> None:
+    usual, other = [f"{day}.06.2025 10:07" for day in range(10, 30)], ["2025-06-13 10:07:21", "2025-06-14 11:00:00"]
+
+    assert drafted(*usual, *other) == (["%d.%m.%Y %H:%M", "%Y-%m-%d %H:%M:%S"], "tried in order")
+    assert drafted(*usual) == ("%d.%m.%Y %H:%M", "")
+    assert drafted(*other) == (None, "")
+
+
+def test_a_stray_word_among_times_adds_no_format() -> None:
+    assert drafted(*(f"2025-06-{day}" for day in range(10, 30)), "soon") == (None, "")
