@@ -109,14 +109,14 @@ def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[st
     if column.is_typed_time or not column.time_forms:
         return None, ""
     found = [dict(one.settings)["time_format"] for one in best(column.time_forms)]
-    mixed = column.time_forms[0].reads < column.time_forms[0].of
-    if "timestamp" in found and not mixed:
-        return None, ""
+    if "timestamp" in found:
+        found = ["timestamp"]
     chosen = min(found, key=lambda form: (_month_first(form) != _is_american(sample), found.index(form)))
     others = [form for form in found if form != chosen]
     note = (
         f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
     )
+    mixed = column.time_forms[0].reads < column.time_forms[0].of
     several = suggestions.several_times(column.stated, [chosen]) if mixed else None
     if several is None:
         return None if chosen == "timestamp" else chosen, note
