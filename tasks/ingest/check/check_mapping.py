@@ -10,6 +10,7 @@ from expectations import limits
 from models.errors import TailorbirdError
 from models.ingest import missing_consent
 from models.shapes.segment_mapping import SegmentMapping
+from tasks.ingest.check.expected_loss import expected_loss
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
 from tasks.ingest.check.tables import check_table
@@ -123,6 +124,8 @@ def _next(
             return "No event would come in. If users did agree, correct the mapping, then:", f"tailorbird check {files}"
     if not events:
         return f"{_NO_EVENTS} An ingest would accept these rows. Next:", ingest
+    if loss := expected_loss(found):
+        return f"{loss} Then, or to leave them there:", ingest
     return "An ingest would accept these rows. Next:", ingest
 
 

@@ -12,6 +12,7 @@ from models import columns
 from models.ingest import suspicions
 from models.ingest.event_words import event_type_of
 from models.ingest.mapping_text import key, toml
+from models.ingest.rule_advice import advice
 from models.ingest.suspicions import Suspicion
 from models.shapes.segment_mapping import SegmentMapping
 from tasks import sift
@@ -52,6 +53,7 @@ def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:
         {
             "rule": f"{sift.UNREADABLE}: {reason}",
             "meaning": "the line is no call",
+            "advice": advice(sift.UNREADABLE),
             "rows": count,
             "of": read,
             "examples": places[reason][: findings.EXAMPLES],

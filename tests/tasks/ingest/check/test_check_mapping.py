@@ -354,6 +354,7 @@ def test_a_segment_export_is_checked_with_names_that_stand_for_nothing(tmp_path:
     assert table["counts"]["read"] == 54
     assert table["counts"]["accepted"] == 50
     assert table["examples"][0]["user_id"] == "u0"
+    assert all(rule["advice"] for rule in table["broken"])
     assert [(rule["rule"], rule["examples"]) for rule in table["broken"]] == [
         ("unreadable: not_json", [{"line": 54}]),
     ]

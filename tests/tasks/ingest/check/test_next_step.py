@@ -27,3 +27,25 @@ def test_products_of_unknown_stock_keep_their_orders_and_the_words_come_with_the
     [guess] = items["suspicions"]
     assert "7 answers of 'Stan' (available) cannot be read: 'brak' (7)" in guess["says"]
     assert guess["write"] == "available_words = { brak = false }"
+
+
+def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tmp_path: Path) -> None:
+    orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 6 == 0 else order(n) for n in range(120)]
+    found = checked(tmp_path, orders)
+
+    assert found["verdict"] == (
+        "An ingest would accept these rows, and put 16.7% of the events (20 of 120) into quarantine, mostly as "
+        'occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%Y-%m-%d"] in [events]. Then, or to leave '
+        "them there:"
+    )
+    assert found["next"] == f"tailorbird ingest {tmp_path / 'shop.toml'} {tmp_path}"
+
+    both = MAPPING.replace('"%d.%m.%Y"', '["%d.%m.%Y", "%Y-%m-%d"]')
+    assert checked(tmp_path, orders, both)["verdict"] == "An ingest would accept these rows. Next:"
+
+
+def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_rule(tmp_path: Path) -> None:
+    found = checked(tmp_path, [order(n, sku="x") if n % 20 == 0 else order(n) for n in range(100)])
+
+    assert "5.0% of the events (5 of 100) into quarantine, mostly as item_not_in_catalogue." in found["verdict"]
+    assert "First: Ingest the catalogue that has the item" in found["verdict"]
