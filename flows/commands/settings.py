@@ -65,5 +65,8 @@ def _write_mapping(files: list[str], target: Path, consent: str | None, note: st
     for sentence in found.unused:
         running.say(sentence)
     paths = [] if "\nlocation = " in found.text else files
-    running.say(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
+    if found.parts:
+        running.say(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
+    else:
+        running.say(f"Wrote {target}, which reads nothing yet. Complete the parts that are commented out, then run:")
     running.say(f"  tailorbird check {shlex.join([str(target), *paths])}")

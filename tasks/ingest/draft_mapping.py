@@ -41,7 +41,8 @@ def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, n
     with TemporaryDirectory(prefix="tailorbird-init-") as room:
         samples = list(_merged(_sample(file, Path(room)) for file in files))
     found = draft(name, samples, location, consent or "opt-in", note or "")
-    tables.parse(tomllib.loads(found.text), name)
+    if found.parts:
+        tables.parse(tomllib.loads(found.text), name)
     return found
 
 

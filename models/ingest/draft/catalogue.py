@@ -5,6 +5,7 @@ from typing import Final
 import pyarrow.compute as pc
 
 from models.ingest.answer_words import NO, USUAL_YES, YES
+from models.ingest.draft.amounts import amounts_by_cells
 from models.ingest.draft.currency import add_currency
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
@@ -22,6 +23,8 @@ _FEW_GROUPS: Final = 12
 _OWN_WORD: Final = 0.9
 """Where almost every row has a word of its own, it groups nothing."""
 _ANSWERS: Final = ("consent", "marketing", "consent_at")
+_WORDS: Final = r"\p{L}{2}[^/:]* .*\p{L}|[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]{2}"
+_UNNAMED_PRICE: Final = "uncertain: the only column with decimals"
 _PATHS: Final = (" > ", ">", " / ", "::", "»", "/")
 _LISTS: Final = ("|", ", ", ";")
 
@@ -31,6 +34,8 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
     part = open_part("items", sample)
     taken = {item.column}
     prices = [one for one in sample.candidates("price") if one.is_number and one.name not in taken]
+    guess = amounts_by_cells(sample, taken, None).get("price") if own_table and not prices else None
+    prices += [guess] if guess else []
     prices.sort(key=lambda one: one.filled < 1 - _SEVERAL)  # a special price that few items have comes last
     settings, doubt = number_settings(sample, [prices[0].name] if prices else [])
     for key, value in settings.items():
@@ -40,7 +45,9 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
         part.comments.append(f"Rows without an item ({item.column}) are left out.")
     part.column("item_id", item)
     titles = [one for one in sample.candidates("title") if one.name not in taken and not one.is_number]
-    if not titles:
+    if not titles and own_table and (named := _varied(sample, taken)):
+        part.column("title", Choice(named.name), "uncertain: texts that differ in almost all rows")
+    elif not titles:
         levels = [one for one in sample.candidates("category") if one.name not in taken and not one.is_number]
         named = max(levels, key=lambda one: len(one.values), default=sample.columns[item.column])
         part.column("title", Choice(named.name), "uncertain: no column looks like a title")
@@ -49,7 +56,7 @@ def items_part(sample: Sample, item: Choice, *, own_table: bool = True) -> Part:
     part.first(
         "brand", [one for one in sample.candidates("brand") if len(one.values) > 1 and one.name not in part.used]
     )
-    part.first("price", prices, "the price of one piece" if not own_table else "")
+    part.first("price", prices, _UNNAMED_PRICE if guess else "the price of one piece" if not own_table else "")
     if prices:
         add_currency(part, prices[0], settings.get("currency_signs", ()))
     if own_table:
@@ -76,10 +83,22 @@ def users_part(sample: Sample, user: Choice, *, own_table: bool = True) -> Part 
     return part
 
 
+def _varied(sample: Sample, taken: set[str]) -> Column | None:
+    """Return the first column of texts in words that differ from row to row, as titles do."""
+    found = [
+        one
+        for one in sample.columns.values()
+        if one.name not in taken and one.distinct > _SEVERAL and not (one.is_number or one.is_time or one.is_email)
+    ]
+    found = [one for one in found if one.filled > 1 - _SEVERAL and one.share(_WORDS) > 1 - _SEVERAL]
+    return next((one for one in found if one.share("^https?://") < _SEVERAL), None)
+
+
 def _categories(part: Part, taken: set[str]) -> None:
     """Add one column with a path, or several as levels, the ones with the fewest values first."""
     found = [one for one in part.sample.candidates("category") if one.name not in taken and not one.is_number]
-    found = [one for one in found if len(one.values) > 1 and one.filled > _SEVERAL / 3]
+    found = found or [one for one in part.sample.columns.values() if _share_with(one, _PATHS[0]) > _SEVERAL]
+    found = [one for one in found if len(one.values) > 1 and one.filled > _SEVERAL / 3 and one.name not in part.used]
     if not found:
         return
     paths = [(one, sign) for one in found for sign in _PATHS if _share_with(one, sign) > _SEVERAL]

@@ -19,7 +19,8 @@ _SEVERAL: Final = {"$": ("USD", "CAD", "AUD", "NZD", "SGD", "HKD", "MXN"), "¥":
 
 def add_currency(part: Part, money: Column | None, signs: Sequence[str]) -> None:
     """Add the column or the constant for the currency of a price; a guess that may be wrong is commented out."""
-    for one in part.sample.candidates("currency"):
+    coded = [one for one in part.sample.columns.values() if one.values and {w.lower() for w in one.values} <= _NAMED]
+    for one in [*part.sample.candidates("currency"), *coded]:
         words = {word.upper() for word in one.values}
         if words and all(word in CODES or word in NAMES for word in words):
             part.column("currency", Choice(one.name))

@@ -5,20 +5,20 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.ingest.draft import catalogue, events
+from models.ingest.draft import catalogue
+from models.ingest.draft.event_table import Events, find_events, kind_by_ids, likely_kind, split_orders
+from models.ingest.draft.events import events_part
+from models.ingest.draft.joins import links
 from models.ingest.draft.parts import Part, open_part
 from models.ingest.draft.roles import (
+    UNIQUE,
     Choice,
     Kind,
     chosen,
     ids_of,
-    items_of,
     joined,
-    kind_by_ids,
-    kind_of,
     times_of,
     unique_ids,
-    users_of,
 )
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.mapping_text import toml
@@ -31,6 +31,12 @@ _ADVICE: Final = {
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
 }
+_TO_COMPLETE: Final = {
+    "events": ("user_id", "item_id", "occurred_at", "event_type", "quantity", "value"),
+    "items": ("item_id", "title"),
+    "users": ("user_id", "attributes"),
+}
+"""Keys of a part that nobody could guess."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +54,26 @@ def draft(
 ) -> Draft:
     """Return a mapping that reads these tables. Raises TailorbirdError if there is nothing that it could read."""
     tables = list(map(_named, samples))
-    happened = max((one for one in tables if kind_of(one) == "events"), key=lambda one: len(one.rows), default=None)
-    kinds = [(kind_by_ids(one, happened), one) for one in tables]
+    happened = find_events(tables)
+    apart = [] if happened else split_orders(tables)
+    kinds = [
+        (next((kind for one, kind in apart if one is sample), kind_by_ids(sample, happened)), sample)
+        for sample in tables
+    ]
     of: dict[Kind, Sample] = {}
     for kind, sample in kinds:
         if kind not in of or len(sample.rows) > len(of[kind].rows):
             of[kind] = sample
-    parts = _parts(of)
+    of |= {kind: link.table for kind, link in happened.joins.items()} if happened else {}
+    parts = _parts(of, happened, tables)
     read = {file for part in parts for file in part.sample.files}
     unused = [
         f"{', '.join(sample.files)} {_ADVICE[kind]}." for kind, sample in kinds if not read.intersection(sample.files)
     ]
-    if not parts:
+    names = [part.name for part in parts]
+    open_tables = [one for kind, one in kinds if kind == "unknown" and len(one.columns) > 1]
+    skeletons = [_skeleton(free, one) for one in open_tables if (free := _free_name(one, names))]
+    if not parts and not skeletons:
         raise TailorbirdError(
             f"No mapping can be guessed: {' '.join(unused)} Write one by hand: docs/mapping.md has all keys."
         )
@@ -72,49 +86,79 @@ def draft(
         *_consent(parts, consent, note),
         *(f"limits.{key} = {value:_.0f}" for key, value in limits.items()),
     ]
-    names = [part.name for part in parts]
-    free = [name for name in ("items", "users") if name not in names]
-    open_tables = [sample for kind, sample in kinds if kind == "unknown"]
-    skeletons = [_skeleton(name, sample) for name, sample in zip(free, open_tables, strict=False)]
     text = "\n\n".join(["\n".join(head), *(part.text().rstrip() for part in parts), *skeletons]) + "\n"
     return Draft(text, tuple(names), tuple(unused))
 
 
-def _parts(of: dict[Kind, Sample]) -> list[Part]:
+def _parts(of: dict[Kind, Sample], events: Events | None, tables: Sequence[Sample]) -> list[Part]:
     """Return the parts for the table of each kind; items and users without a table come from the events."""
-    happened, sold, people = (of.get(kind) for kind in ("events", "items", "users"))
-    item = chosen(items_of(happened)) if happened else None
-    user = chosen(users_of(happened)) if happened else None
+    item = chosen(events.items, _doubt(events, events.items)) if events else None
+    user = chosen(events.users, _doubt(events, events.users)) if events else None
     parts: list[Part] = []
-    if sold:
-        pair = _joined(happened, items_of(happened), sold, "items") if happened else None
-        item, own = pair or (item, chosen(ids_of(sold, "items")))
-        if happened and not pair and item and own:
-            item, own = _doubted(item), _doubted(own)
+    if sold := of.get("items"):
+        item, own = _pair(events, sold, "items", item) if events else (None, _own_id(sold, "items", tables))
         parts += [catalogue.items_part(sold, own)] if own else []
-    if people:
-        pair = _joined(happened, users_of(happened), people, "users") if happened else None
-        user, own = pair or (user, chosen(ids_of(people, "users")))
-        if happened and not pair and user and own:
-            user, own = _doubted(user), _doubted(own)
+    if people := of.get("users"):
+        user, own = _pair(events, people, "users", user) if events else (None, _own_id(people, "users", tables))
         found = catalogue.users_part(people, own) if own else None
         parts += [found] if found else []
-    if happened and item and user:
-        if not sold and any(happened.candidates(role) for role in ("title", "category")):
-            parts.append(catalogue.items_part(happened, Choice(item.column), own_table=False))
-        found = None if people else catalogue.users_part(happened, Choice(user.column), own_table=False)
-        parts += [found] if found else []
-        user = _without_address(happened, user)
-        times = [one for one in times_of(happened) if one.name not in (item.column, user.column)]
-        parts.append(events.events_part(happened, user, item, times))
-    return parts
+    return parts + (_parts_of_events(events.sample, item, user, sold, people) if events and item and user else [])
+
+
+def _parts_of_events(
+    happened: Sample, item: Choice, user: Choice, sold: Sample | None, people: Sample | None
+) -> list[Part]:
+    """Return the part for the events, and those for the items and users that only their table describes."""
+    parts: list[Part] = []
+    if not sold and any(happened.candidates(role) for role in ("title", "category")):
+        parts.append(catalogue.items_part(happened, Choice(item.column), own_table=False))
+    found = None if people else catalogue.users_part(happened, Choice(user.column), own_table=False)
+    parts += [found] if found else []
+    user = _without_address(happened, user)
+    times = [one for one in times_of(happened) if one.name not in (item.column, user.column)]
+    return [*parts, events_part(happened, user, item, times)]
+
+
+def _own_id(sample: Sample, kind: Kind, tables: Sequence[Sample]) -> Choice | None:
+    """Return the id of a table without events: one that other tables repeat, else a number before an address."""
+    named = sorted(ids_of(sample, kind), key=lambda one: one.is_email)
+    repeated = [link.key for one in tables for link in links(one, [sample])]
+    numbers = [one for one in unique_ids(sample) if one.share(r"^\S*\d\S*$") > UNIQUE and not one.is_email]
+    only_addresses = bool(named) and named[0].is_email
+    return chosen([*repeated, *(numbers if only_addresses else []), *named])
+
+
+def _pair(events: Events, other: Sample, kind: Kind, mine: Choice | None) -> tuple[Choice | None, Choice | None]:
+    """Return the columns that join events with a table; in doubt if few ids are in both."""
+    named = ids_of(other, kind)
+    if link := events.joins.get(kind):
+        return Choice(link.column.name), Choice(link.key.name)
+    ids = events.items if kind == "items" else events.users
+    if pair := joined(ids, named, _rest(events.sample)) or joined(ids, unique_ids(other)):
+        return pair
+    own = chosen(named)
+    return (_doubted(mine), _doubted(own)) if own and mine else (mine, own)
+
+
+def _doubt(events: Events, ids: Sequence[Column]) -> str:
+    unjoined = ids and ids[0].name == events.unjoined
+    return "uncertain: guessed from its cells; no other file has these ids" if unjoined else ""
+
+
+def _free_name(sample: Sample, taken: Sequence[str]) -> str | None:
+    """Return the kind that a table most likely is of those that nothing reads yet."""
+    likely = likely_kind(sample)
+    return next((name for name in (likely, "items", "users") if name not in taken), None)
 
 
 def _skeleton(name: str, sample: Sample) -> str:
     """Return a part that is commented out, for a person to complete."""
     part = open_part(name, sample)
-    part.add("item_id" if name == "items" else "user_id", "…")
-    part.add("title" if name == "items" else "attributes", "…" if name == "items" else ["…"])
+    for key in _TO_COMPLETE[name]:
+        part.add(key, ["…"] if key == "attributes" else "…")
+    if name == "events" and (times := times_of(sample)):
+        part.lines = [line for line in part.lines if line.key != "occurred_at"]
+        part.first("occurred_at", times)
     lines = [
         f"If {', '.join(sample.files)} has the {name}, complete this part; docs/mapping.md has all keys.",
         *part.text().replace("# Not used: ", "Columns: ").splitlines(),
@@ -125,11 +169,6 @@ def _skeleton(name: str, sample: Sample) -> str:
 def _named(sample: Sample) -> Sample:
     """Return the sample without columns that have no name, as programs write for the numbers of rows."""
     return replace(sample, rows=sample.rows.select([name for name in sample.rows.column_names if name.strip()]))
-
-
-def _joined(happened: Sample, ids: Sequence[Column], other: Sample, kind: Kind) -> tuple[Choice, Choice] | None:
-    """Return the columns that join events with another table: named like ids, else whatever holds the same ids."""
-    return joined(ids, ids_of(other, kind), _rest(happened)) or joined(ids, unique_ids(other))
 
 
 def _rest(sample: Sample) -> list[Column]:

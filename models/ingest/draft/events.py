@@ -7,10 +7,11 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.ingest.draft.amounts import amounts_by_cells, order_by_cells
 from models.ingest.draft.currency import add_currency
 from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
-from models.ingest.draft.roles import GUESTS, Choice, is_per_order
+from models.ingest.draft.roles import GUESTS, Choice, is_per_order, kind_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.event_words import event_type_of
 from models.ingest.mapping_text import column as sql
@@ -70,8 +71,17 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     taken = {user.column, item.column, times[0].name}
     orders = [one for one in sample.candidates("order") if one.name not in taken and _is_order(one)]
     sessions = [one for one in sample.candidates("session") if one.name not in taken]
-    order = next(iter([*orders, *sessions]), None)
-    numbers = {role: _numbers(sample, role, taken | ({order.name} if order else set())) for role in _NUMERIC}
+    unnamed = kind_of(sample) != "events"
+    order = next(iter([*orders, *sessions]), order_by_cells(sample, user, item, times) if unnamed else None)
+    taken_too = taken | ({order.name} if order else set())
+    numbers = {role: _numbers(sample, role, taken_too) for role in _NUMERIC}
+    if unnamed:
+        priced = bool(numbers["price"] or numbers["total"])
+        found = amounts_by_cells(sample, taken_too, order, next(iter(numbers["quantity"]), None))
+        found = {role: one for role, one in found.items() if not (numbers[role] or (priced and role != "quantity"))}
+        numbers |= {role: [one] for role, one in found.items()}
+        guessed = ", ".join(f"{one.name} ({role})" for role, one in found.items())
+        part.comments += [f"Guessed from cells alone, look at the examples of a check: {guessed}."] if guessed else []
     numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
     quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
     read = [one.name for one in (quantity, price or total) if one]
@@ -161,6 +171,8 @@ def _event_id(part: Part, order: Column | None, identity: Sequence[str], quantit
     sample, item = part.sample, identity[1]
     taken = {*part.used, item, *([order.name] if order else [])}
     lines = [one for one in sample.candidates("event_id") if one.name not in taken]
+    if order is None and kind_of(sample) != "events":
+        lines += [one for one in unique_ids(sample) if one.name not in taken]
     single = [[one.name] for one in lines]
     positions = [one for role in ("line", "variant") for one in sample.candidates(role) if one.name not in taken]
     pairs = [[order.name, one.name] for one in positions] if order else []

@@ -3,23 +3,36 @@
 import re
 from types import MappingProxyType
 from typing import Final
+from unicodedata import combining, normalize
 
-_ID: Final = "_?(id|ids|no|nr|nummer|number|num|key|code|ref|uid|uuid|numero|kennung|hash)"
+_ID: Final = (
+    "_?(id|ids|no|nr|nummer|number|num|key|code|ref|uid|uuid|numero|kennung|hash|numer|kod|kodu|cislo|codice|codigo|"
+    "numarasi)"
+)
 _USER: Final = (
     "customer|cust|user|client|buyer|member|shopper|visitor|account|household|person|profile|subscriber|viewer|reader|"
-    "kunde|kunden|besteller|kaeufer|benutzer|nutzer|cliente|klant|usuario|utilisateur|acheteur|konto|patron"
+    "kunde|kunden|besteller|kaeufer|benutzer|nutzer|cliente|klant|usuario|utilisateur|acheteur|konto|patron|"
+    "klient|klienta|nabywca|odbiorca|uzytkownik|utente|acquirente|comprador|gebruiker|koper|m(ue|u)steri|kullanici|"
+    "zakaznik|zakaznika|uzivatel|kund|koepare|anvaendare"
 )
 _ITEM: Final = (
     "product|prod|item|article|artikel|sku|variant|variation|stock|asin|isbn|ean|gtin|upc|content|movie|film|track|"
-    "song|book|video|post|listing|lineitem|line_item|offer|produkt|prodotto|produit|producto|articulo|articolo|goods"
+    "song|book|video|post|listing|lineitem|line_item|offer|produkt|prodotto|produit|producto|articulo|articolo|goods|"
+    "towar|towaru|produktu|produto|artigo|(ue|u)r(ue|u)n|zbozi|vyrobek|vyrobku|vara"
 )
 _ORDER: Final = (
     "order|invoice|basket|cart|transaction|receipt|checkout|purchase|ticket|bon|bestell|bestellung|bestellungs|auftrag|"
-    "auftrags|beleg|rechnung|rechnungs|commande|pedido|ordine|facture|factura|trans|sale|sales"
+    "auftrags|beleg|rechnung|rechnungs|commande|pedido|ordine|facture|factura|trans|sale|sales|"
+    "zamowienie|zamowienia|paragon|faktura|faktury|fattura|scontrino|encomenda|fatura|bestelling|factuur|kassabon|"
+    "siparis|fis|objednavka|objednavky|uctenka|kvitto"
 )
-_REF: Final = "(id|ref|reference|no|n|nr|num|code|numero|nummer)_(de_|des_|del_|der_|of_)?"
-_TIME: Final = "timestamp|time|date|datetime|datum|zeit|zeitpunkt|zeitstempel|at|on|ts|tag|uhrzeit|fecha|data|when|am"
-_MONEY: Final = "price|preis|cost|prix|precio|prezzo|prijs|vk|vkpreis|verkaufspreis"
+_OF: Final = "(de_|des_|del_|der_|of_|di_|do_|da_|dell_|d_|van_)?"
+_REF: Final = f"(id|ref|reference|no|n|nr|num|code|numero|nummer|numer|kod|codice|codigo|cislo)_{_OF}"
+_TIME: Final = (
+    "timestamp|time|date|datetime|datum|zeit|zeitpunkt|zeitstempel|at|on|ts|tag|uhrzeit|fecha|data|when|am|"
+    "tarih|tarihi|tijdstip|tidpunkt|horodatage"
+)
+_MONEY: Final = "price|preis|cost|prix|precio|prezzo|prijs|vk|vkpreis|verkaufspreis|cena|preco|fiyat|fiyati|pris"
 _PLACES: Final = "billing|shipping|customer|contact"
 ROLES: Final = MappingProxyType(
     {
@@ -42,7 +55,8 @@ ROLES: Final = MappingProxyType(
         "title": (
             rf"({_ITEM})_?(title|name|bezeichnung|titel|label)|lineitem_name|artikelbezeichnung|artikelname|produktname",
             "title|titel|bezeichnung|designation|titre|titulo",
-            "name|nom|nombre|nome|naam|headline",
+            rf"name|nom|nombre|nome|naam|headline|nazwa|nazev|benaemning|(nazwa|nom|nombre|nome|nazev)_{_OF}({_ITEM})",
+            rf"({_ITEM})(_?naam|_adi)|omschrijving|descrizione|descricao|descripcion|opis|popis",
             f"({_ITEM})?_?(description|desc|beschreibung|libelle)",
         ),
         "time": (
@@ -50,7 +64,7 @@ ROLES: Final = MappingProxyType(
             rf"({_ORDER})_?({_TIME})|(ordered|purchased|bought)_({_TIME})|(invoice|purchase|order)date|bestelldatum",
             rf"created_?({_TIME})|(creation|erstell)_?({_TIME})|created|angelegt_am",
             rf"(paid|completed|processed|placed|date)_({_TIME}|created|paid)|{_TIME}",
-            rf"(date|datum|fecha|data)_(de_|des_|del_|der_|of_)?({_ORDER})|\w+_(timestamp|date|datetime|datum)",
+            rf"(date|datum|fecha|data)_{_OF}({_ORDER})|\w+_(timestamp|date|datetime|datum)",
         ),
         "order": (
             rf"({_ORDER}){_ID}|({_ORDER})_(name|number)|{_REF}({_ORDER})",
@@ -68,40 +82,49 @@ ROLES: Final = MappingProxyType(
         "quantity": (
             rf"(({_ITEM}|order|ordered|purchase)_)?(quantity|qty|menge|anzahl|stueck|stueckzahl|units|pieces)(_\w+)?",
             "qte|quantite|cantidad|quantita|aantal|count|number_of_items",
+            "ilosc|sztuk|qta|quantidade|qtde?|adet|miktar|mnozstvi|pocet|antal",
         ),
         "price": (
-            rf"(unit|piece|einzel|stueck|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
+            rf"(unit|piece|birim|einzel|stueck|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
             r"(_(eur|usd|gbp|chf|net|gross|netto|brutto))?",
-            rf"({_MONEY})_(unitaire|unitario|unit|pro_stueck|einzeln)(_\w+)?|regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit))?|base_price",
+            rf"({_MONEY})_(unitaire|unitario|unit|pro_stueck|einzeln|jednostkowa|jednotkova)(_\w+)?|regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit|ttc|ht|pln))?|base_price",
         ),
         "total": (
             r"(line|row|item|pos|position|lineitem|line_item|order_line)_?(total|amount|sum|value|revenue|subtotal)(_\w+)?",
             "sales_value|line_amount|gesamtpreis|zeilensumme|positionswert|extended_price|revenue|umsatz|spend|spent",
-            "amount|value|betrag|summe|total|montant|importe|sales|event_value|dwell_?(time|seconds)?|duration",
+            "amount|value|betrag|summe|total|montant|importe|sales|wartosc|kwota|importo|totale|valor|bedrag|totaal|tutar|toplam|castka|celkem|belopp|summa|"
+            "event_value|dwell_?(time|seconds)?|duration",
         ),
-        "currency": (r"(\w+_)?(currency|waehrung|devise|moneda|valuta|currency_code)(_code)?",),
+        "currency": (
+            r"(\w+_)?(currency|waehrung|devise|moneda|valuta|waluta|divisa|moeda|mena|para_birimi|currency_code)(_code)?",
+        ),
         "event_type": (
             r"event_?(type|name)|interaction_?type|event|action|behaviou?r(_type)?|activity|ereignis|aktion|evento",
             "type|kind|typ",
         ),
         "status": (
-            r"(order|payment|financial|bestell)_?status|status|state|statut|estado|stato|bestellstatus|zahlungsstatus",
+            r"(order|payment|financial|bestell)_?status|status|state|statut|estado|stato|stav|durum|bestellstatus|zahlungsstatus",
         ),
         "category": (
-            r"(product_?|item_?|main_?|haupt)?(category|categories|kategorie|kategorien|cat|categorie|categoria)(_\w+)?",
+            r"(product_?|item_?|main_?|haupt)?(category|categories|kategorie|kategorien|cat|categorie|categoria|kategoria|kategori)(_\w+)?",
             r"warengruppe|produktgruppe|sortiment|department|abteilung|product_(type|group)|genres?|rubrik|section",
             r"(sub_?category|unterkategorie|sub_?cat|subcat)(_\w+)?|type|collection|group",
         ),
-        "brand": ("(product_)?(brand|marke|vendor|hersteller|manufacturer|marque|marca|merk|maker)(_name)?|author",),
+        "brand": (
+            "(product_)?(brand|marke|vendor|hersteller|manufacturer|marque|marca|merk|maker|marka|producent|znacka|vyrobce|varumaerke|fabricante|fabrikant)(_name)?|author",
+        ),
         "available": (
             r"((product_?|item_?|variant_?|artikel_?)?(is_?)?(in_stock|available|availability|lieferbar|lieferbarkeit|"
             r"verfuegbar|verfuegbarkeit|auf_lager|vorraetig)|(is_)?active)(_?status)?",
             r"(product_?|item_?|variant_?)?(stock|inventory|lager|bestands|liefer)_?(status|state)",
             r"(stock|variant_inventory|"
             r"inventory|lager|stock_level)(_?(qty|quantity|menge|bestand))?|bestand",
+            "stan(_magazynowy)?|skladem|voorraad|estoque|existencias|giacenza|disponibil(e|ita)|stok|lagersaldo",
         ),
         "url": (r"(product_?|item_?)?(url|link|permalink|page)",),
-        "image": (r"(product_?|item_?|main_?)?(image|picture|bild|photo|thumbnail|images)(_?(src|url|link|urls))?",),
+        "image": (
+            r"(product_?|item_?|main_?)?(image|picture|bild|photo|thumbnail|images|zdjecie|foto|imagen|immagine|imagem|afbeelding|resim|obrazek)(_?(src|url|link|urls))?",
+        ),
         "rating": ("rating|stars|score|bewertung|sterne|note|review_rating",),
         "placement": ("placement|slot|widget|shelf",),
         "position": ("position|item_position|list_position|rank",),
@@ -118,40 +141,30 @@ ROLES: Final = MappingProxyType(
 PERSONAL: Final = re.compile(
     r"e_?mail|mail\b|phone|telefon|tel\b|fax|mobile|handy|street|strasse|address|adresse|zip|postal|plz|postcode|"
     r"first_?name|last_?name|sur_?name|vorname|nachname|full_?name|^name$|_name$|birth|geburt|password|iban|card|tax|vat|"
-    r"\bip\b|latitude|longitude|note|notiz|comment|message|token|company|firma"
+    r"\bip\b|latitude|longitude|note|notiz|comment|message|token|company|firma|"
+    r"nazwisko|ulica|cognome|apellido|sobrenome|achternaam|prijmeni|soyad|efternamn|foernamn|prenom|straat|telefono|"
+    r"(^|_)(imie|nom|nome|nombre|naam|jmeno|ad|adi|namn|rue|calle|via|rua|ulice|nip|pesel|indirizzo|endereco|adres)(_|$)"
 )
 """Columns that must not become traits, unless they name a country or region."""
 REGION: Final = re.compile(r"country|region|bundesland|province|\\bstate|_state|^land$|_land$")
 TRAITS: Final = re.compile(
     r"country|land|region|state|province|bundesland|gender|sex|geschlecht|age|alter|segment|tier|plan|level|status|"
     r"group|gruppe|language|sprache|locale|loyalty|membership|channel|kanal|income|household|city|stadt|"
-    r"(^|_)ort$|gebiet|kreis|kanton|jahrgang"
+    r"(^|_)ort$|gebiet|kreis|kanton|jahrgang|"
+    r"(^|_)(miasto|kraj|wojewodztwo|plec|ville|pays|sexe|citta|paese|sesso|ciudad|pais|sexo|cidade|stad|geslacht|"
+    r"sehir|(ue|u)lke|cinsiyet|mesto|zeme|pohlavi|koen)(_|$)"
 )
-_UMLAUTS: Final = str.maketrans(
-    {
-        "ä": "ae",
-        "ö": "oe",
-        "ü": "ue",
-        "ß": "ss",
-        "é": "e",
-        "è": "e",
-        "á": "a",
-        "í": "i",
-        "ó": "o",
-        "ú": "u",
-        "ñ": "n",
-        "ç": "c",
-        "à": "a",
-        "ê": "e",
-        "ô": "o",
-    }
+_SPELLED: Final = str.maketrans(
+    {"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "ø": "o", "ł": "l", "đ": "d", "\N{LATIN SMALL LETTER DOTLESS I}": "i"}
 )
+"""Letters that other letters spell, and those that no accent makes."""
 
 
 def plain(name: str) -> str:
     """Return a name of a column in lower case, with one underscore between its words."""
-    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().translate(_UMLAUTS).replace("#", " number ")
-    return re.sub(r"[^a-z0-9]+", "_", apart).strip("_")
+    apart = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.strip()).lower().translate(_SPELLED).replace("#", " number ")
+    bare = "".join(one for one in normalize("NFKD", apart) if not combining(one))
+    return re.sub(r"[^a-z0-9]+", "_", bare).strip("_")
 
 
 def rank(name: str, role: str) -> int | None:

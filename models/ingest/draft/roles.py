@@ -7,7 +7,7 @@ from typing import Final, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.ingest.draft.names import plain, rank
+from models.ingest.draft.names import PERSONAL, TRAITS, plain, rank
 from models.ingest.draft.samples import Column, Sample, overlap
 from models.shapes.placeholders import PEOPLE, spellings
 
@@ -21,10 +21,13 @@ GUESTS: Final = (
     *spellings(("walk-in", "walkin", "cash", "unbekannt", "visitor")),
 )
 """Ids of users that stand for nobody, in some languages."""
-_UNIQUE: Final = 0.95
-_JOINS: Final = 0.3
+UNIQUE: Final = 0.95
+JOINS: Final = 0.3
 """So many shared ids make two columns the same id."""
 _FEW: Final = 0.02
+_HALF: Final = 0.5
+_DATE: Final = r"^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
+"""A column may have dates in several formats."""
 
 
 @dataclass(frozen=True)
@@ -41,51 +44,43 @@ def kind_of(sample: Sample) -> Kind:
     """Return what the rows of a table are."""
     user, item, time = users_of(sample), items_of(sample), times_of(sample)
     order = [one for one in sample.candidates("order") if rank(one.name, "order") == 0]
-    if user and item and time:
+    if user and item and time and not _one_row_each(user):
         return "events"
-    if item and order and item[0].distinct < _UNIQUE and sample.candidates("quantity"):
+    if item and order and item[0].distinct < UNIQUE and sample.candidates("quantity"):
         return "lines"
     if user and not item:
-        headers = [one for one in order if one.distinct > _UNIQUE and one.name not in {u.name for u in user}]
-        return "orders" if headers and user[0].distinct < _UNIQUE else "users"
+        headers = [one for one in order if one.distinct > UNIQUE and one.name not in {u.name for u in user}]
+        if headers and user[0].distinct < UNIQUE:
+            return "orders"
+        several = time or _is_sale(sample) or user[0].distinct < _HALF
+        return "unknown" if several and not _one_row_each(user) else "users"
     described = any(sample.candidates(role) for role in ("title", "price", "category"))
     if (item or _plain_id(sample)) and described and not user:
-        return "items"
-    return "users" if _plain_id(sample) and not described else "unknown"
-
-
-def kind_by_ids(sample: Sample, events: Sample | None) -> Kind:
-    """Return what a table is, also by whose ids of a table of events it has one row each if its names do not tell."""
-    kind = kind_of(sample)
-    if events is None or kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
-        return kind
-    named: dict[Kind, list[Column]] = {"items": items_of(events), "users": users_of(events)}
-    own = unique_ids(sample)
-    found = [one for one, ids in named.items() if any(overlap(m, n) >= _JOINS for m in ids for n in own)]
-    return found[0] if len(found) == 1 else kind
+        return "items" if _one_row_each(item or _plain_id(sample)) or not time or not _is_sale(sample) else "unknown"
+    return "users" if _plain_id(sample) and not described and _is_about_people(sample) else "unknown"
 
 
 def unique_ids(sample: Sample) -> list[Column]:
     """Return the columns that may be the id of a row, whatever they are called."""
-    return [one for one in sample.columns.values() if one.distinct > _UNIQUE and _names_something(one)]
+    return [one for one in sample.columns.values() if one.distinct > UNIQUE and names_something(one)]
 
 
 def users_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the user of a row."""
-    found = [one for one in sample.candidates("user") if _names_something(one)]
-    return sorted(found, key=lambda one: _somebody(one) < _JOINS)
+    found = [one for one in sample.candidates("user") if names_something(one)]
+    return sorted(found, key=lambda one: _somebody(one) < JOINS)
 
 
 def items_of(sample: Sample) -> list[Column]:
     """Return the columns that may name the item of a row."""
-    return [one for one in sample.candidates("item") if _names_something(one) and not one.is_email]
+    return [one for one in sample.candidates("item") if names_something(one) and not one.is_email]
 
 
 def times_of(sample: Sample) -> list[Column]:
     """Return the columns that may say when a row happened: named ones, then any that hold nothing but times."""
-    named = [one for one in sample.candidates("time") if one.filled > _JOINS and one.time_share > _JOINS]
+    named = [one for one in sample.candidates("time") if one.filled > JOINS and one.time_share > JOINS]
     others = [
-        one for one in sample.columns.values() if one.filled > _JOINS and (one.is_typed_time or _written_time(one))
+        one for one in sample.columns.values() if one.filled > JOINS and (one.is_typed_time or _written_time(one))
     ]
     return [*named, *(one for one in others if one.name not in {n.name for n in named})]
 
@@ -112,7 +107,7 @@ def joined(
     if not pairs:
         return None
     shared, *_, mine, theirs = max(pairs, key=lambda pair: pair[:4])
-    if shared < _JOINS:  # samples of large tables share few ids
+    if shared < JOINS:  # samples of large tables share few ids
         alike = [pair for pair in pairs if pair[1] and pair[4] in some]
         if not alike:
             return None
@@ -136,21 +131,35 @@ def is_per_order(sample: Sample, order: str, column: str) -> bool:
         )
         if lines > 1
     ]
-    return bool(several) and sum(several) > _UNIQUE * len(several)
+    return bool(several) and sum(several) > UNIQUE * len(several)
 
 
 def _choice(column: Column, candidates: Sequence[Column], note: str = "") -> Choice:
     return Choice(column.name, tuple(one.name for one in candidates if one.name != column.name)[:4], note)
 
 
+def _one_row_each(ids: Iterable[Column]) -> bool:
+    """Return whether one of these columns tells the rows apart: a table of users or items has one row for each."""
+    return any(one.distinct > UNIQUE for one in ids)
+
+
+def _is_sale(sample: Sample) -> bool:
+    return any(sample.candidates(role) for role in ("quantity", "order", "total"))
+
+
+def _is_about_people(sample: Sample) -> bool:
+    names = [plain(name) for name in sample.columns]
+    return _one_row_each(_plain_id(sample)) and any(PERSONAL.search(one) or TRAITS.search(one) for one in names)
+
+
 def _plain_id(sample: Sample) -> list[Column]:
     named = [
         one for one in sample.columns.values() if one.name.strip().lower() in ("id", "uuid", "key", "handle", "code")
     ]
-    return [one for one in named if one.filled > _JOINS]
+    return [one for one in named if one.filled > JOINS]
 
 
-def _names_something(one: Column) -> bool:
+def names_something(one: Column) -> bool:
     """Return whether cells may be ids: neither times nor flags, and not one for everybody."""
     if one.is_typed_time or one.filled < _FEW or len(one.values) < 2:
         return False
@@ -164,4 +173,6 @@ def _somebody(one: Column) -> float:
 
 
 def _written_time(one: Column) -> bool:
-    return one.share(r"^\d+([.,]\d+)?$") < _FEW and one.is_time
+    if one.share(r"^\d+([.,]\d+)?$") >= _FEW:
+        return False
+    return one.is_time or (one.time_share > _HALF and one.share(_DATE) > UNIQUE)
