@@ -58,6 +58,12 @@ def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
     return found
 
 
+def flow_of(endpoints: Endpoints, run: Mapping[str, Any]) -> str:
+    """Return the name of a run's flow; empty if Prefect has deleted it."""
+    found = ask("GET", f"{_api(endpoints)}/flows/{run['flow_id']}", _login(endpoints), seconds=2)
+    return str((found or {}).get("name", ""))
+
+
 def described(run: Mapping[str, Any]) -> str:
     """Return a run's name, since when it runs, and who or what started it."""
     since = (run["start_time"] or run["created"])[:16].replace("T", " ")

@@ -16,7 +16,6 @@ from infra import (
     automations,
     database,
     deployments,
-    flow_runs,
     lake_checks,
     permissions,
     placements,
@@ -47,6 +46,7 @@ from infra.launcher import TITLES, Launcher
 from infra.prefect_api import demo_installation, deployment_file
 from infra.probes import NEEDED, ensure, reachable
 from infra.running_commands import crashes, records, watch
+from infra.running_commands import under_way as works
 from infra.settings import Settings, variable_of
 from infra.state import Say, Service
 from models.errors import TailorbirdError
@@ -105,13 +105,7 @@ def _end_commands(settings: Settings) -> None:
 
 def under_way(settings: Settings) -> list[str]:
     """Return what `stop` would end, a line each: commands, and runs of the worker."""
-    commands = records.running(settings.var)
-    lines, own = [str(command) for command in commands], {command.flow_run for command in commands}
-    with contextlib.suppress(OSError, TailorbirdError):
-        now = endpoints(settings)
-        runs = flow_runs.under_way(now) if now.prefect_login else []
-        lines += [flow_runs.described(run) for run in runs if run["id"] not in own and run["work_pool_name"]]
-    return lines
+    return [work.description for work in works.under_way(settings)]
 
 
 def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:

@@ -8,6 +8,7 @@ from infra import placements
 from infra.guidance import situation
 from infra.settings import Settings
 from models.errors import TailorbirdError
+from models.guidance.next_step import Stage
 from models.placement import PlacementError
 from serving.list_counts import lacking_words, users_with_consent
 from serving.shelf import known_key
@@ -41,7 +42,7 @@ def require_published(engine: Engine, settings: Settings, placement: str, about:
         raise PlacementError(f"The lists of {placement!r} are about {subject}s. Next: `{ask}`.")
     if found is None:
         step = situation.step(engine, settings)
-        known = f"Nothing is published in {placement!r}. " if step.command.startswith("tailorbird recommend") else ""
+        known = f"Nothing is published in {placement!r}. " if step.stage in (Stage.DONE, Stage.UNDER_WAY) else ""
         raise NothingPublishedError(f"{known}{step}")
 
 

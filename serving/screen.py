@@ -7,7 +7,7 @@ from shutil import which
 from typing import Any
 
 from models.columns import LEDGER
-from models.guidance.next_step import Step
+from models.guidance.next_step import Stage, Step
 from models.recommenders.kinds import options
 from serving import batch_screen, ledger_screen
 from serving.console import formatted, line, table
@@ -244,7 +244,7 @@ def _short(name: str, value: Any) -> str:
 def next_step(step: Step, *, brief: bool = False) -> None:
     """Print where the installation stands, unless the lines above say so, and the next command."""
     line()
-    if not brief:
+    if not brief or step.stage is Stage.UNDER_WAY:
         line(step.situation)
     line(f"Next: {step.command}", "bold", wrap=False)
     if step.also:

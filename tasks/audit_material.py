@@ -25,7 +25,6 @@ from models.columns import (
 )
 from models.errors import TailorbirdError
 from models.gate.groups import demographics
-from models.guidance.next_step import next_step
 from models.numerics.vocabulary import index_of, words
 from models.realised import K, PerUser
 from models.splits import midnight
@@ -96,7 +95,7 @@ def _nothing_shown(here: Installation, placement: str, span: str) -> str:
     """Return why no list can be audited, and what to do."""
     now = situation.read(here.engine, here.settings)
     if now.champion is None or placement in now.without_lists:
-        return str(next_step(now))
+        return str(situation.step(here.engine, here.settings))
     return f"No lists of {placement!r} were shown in the {span}. Audit them once users have seen them for some days."
 
 

@@ -8,12 +8,14 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 from infra.guidance.undone import undone_batches
 from infra.ledger_schema import COMMITTED
 from infra.placements import configured
+from infra.running_commands.under_way import under_way
 from infra.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.settings import Settings
 from models.gate.check import Outcome, outcome_of
 from models.guidance.needs import refusal
 from models.guidance.next_step import Step, next_step
 from models.guidance.situation import LastReview, Situation
+from models.guidance.waiting import wait_for
 from models.placement import PlacementError
 
 _REFERENCE: Final = ("items", "users")
@@ -65,13 +67,13 @@ def read(engine: Engine, settings: Settings) -> Situation:
 
 
 def step(engine: Engine, settings: Settings) -> Step:
-    """Return where the installation stands, and the next command."""
-    return next_step(read(engine, settings))
+    """Return where the installation stands, and the next command; to wait, if work on it is under way."""
+    return wait_for(next_step(read(engine, settings)), under_way(settings))
 
 
 def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
     """Return why a command cannot run yet, with the next one; None if it can."""
-    return refusal(command, read(engine, settings))
+    return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
 
 
 def _ingested(connection: Connection) -> tuple[int, int]:

@@ -34,6 +34,11 @@ class RunningCommand:
     """The id of its run in Prefect, once there is one."""
 
     @property
+    def flow(self) -> str:
+        """The word after `tailorbird`: the name of its flow, if it has one."""
+        return self.words.partition(" ")[2].partition(" ")[0]
+
+    @property
     def has_to_end(self) -> bool:
         """Whether it was asked to end."""
         return self.path.with_suffix(_END).exists()

@@ -33,6 +33,7 @@ class Stage(StrEnum):
     UNDONE = "a data set or the champion contains undone batches"
     NO_LISTS = "placements have no lists"
     STALE = "lists are out of date"
+    UNDER_WAY = "the work is under way"
     DONE = "lists are published"
 
 

@@ -31,6 +31,7 @@ from infra.embedded import EmbeddedPostgres
 from infra.fingerprints import KEYS
 from infra.grants import ROLES
 from infra.processes import Command
+from infra.running_commands.under_way import under_way
 from infra.services import Endpoints, ServicesDownError
 from infra.settings import Settings
 from tests.memory import postgres_in_memory
@@ -271,6 +272,7 @@ def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_ne
     run = begin(running, "train", seconds=120)
     wait_for(running, run, "RUNNING")
     assert any(" (since 20" in line for line in services.under_way(place.settings))
+    assert [work.flow for work in under_way(place.settings)] == ["train"]
     place.kill("worker")
     place.up()
     assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"

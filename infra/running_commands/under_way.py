@@ -1,0 +1,32 @@
+"""Finds what is under way: the commands of this `var`, and the runs of the worker."""
+
+import os
+from contextlib import suppress
+from typing import Final
+
+from infra import flow_runs
+from infra.endpoints import Endpoints, endpoints
+from infra.running_commands import records
+from infra.settings import Settings
+from models.errors import TailorbirdError
+from models.guidance.waiting import Work
+
+_OWN_RUN: Final = "PREFECT__FLOW_RUN_ID"
+"""The variable by which Prefect tells a process of the worker which run it is."""
+
+
+def under_way(settings: Settings) -> list[Work]:
+    """Return what is under way besides this process; commands alone while Prefect does not answer."""
+    commands = records.running(settings.var)
+    works = [Work(command.flow, str(command)) for command in commands]
+    known = {command.flow_run for command in commands} | {os.environ.get(_OWN_RUN, "")}
+    with suppress(OSError, TailorbirdError):
+        now = endpoints(settings)
+        if now.prefect_login:
+            works += _of_the_worker(now, known)
+    return works
+
+
+def _of_the_worker(now: Endpoints, known: set[str]) -> list[Work]:
+    runs = [run for run in flow_runs.under_way(now) if run["work_pool_name"] and run["id"] not in known]
+    return [Work(flow_runs.flow_of(now, run), flow_runs.described(run)) for run in runs]
