@@ -26,11 +26,15 @@ from models.ingest.mapping_text import toml
 _ADVICE: Final = {
     "orders": "has orders without their products. Join it with the table of order lines into one file first",
     "lines": "has order lines without a user or a time. Join it with the table of orders into one file first",
-    "unknown": "is none of events, items and users, as far as its columns say",
+    "unknown": "is none of events, items and users, as far as its columns and cells say",
     "events": "is another table of events. Write a mapping of its own for it",
     "items": "is another table of items. Write a mapping of its own for it",
     "users": "is another table of users. Write a mapping of its own for it",
 }
+_TO_JOIN: Final = (
+    "may have the events, but nothing shows which columns name users and items. Complete its part, or begin again with "
+    "the files of items and users beside it"
+)
 _TO_COMPLETE: Final = {
     "events": ("user_id", "item_id", "occurred_at", "event_type", "quantity", "value"),
     "items": ("item_id", "title"),
@@ -67,12 +71,16 @@ def draft(
     of |= {kind: link.table for kind, link in happened.joins.items()} if happened else {}
     parts = _parts(of, happened, tables)
     read = {file for part in parts for file in part.sample.files}
-    unused = [
-        f"{', '.join(sample.files)} {_ADVICE[kind]}." for kind, sample in kinds if not read.intersection(sample.files)
-    ]
     names = [part.name for part in parts]
     open_tables = [one for kind, one in kinds if kind == "unknown" and len(one.columns) > 1]
-    skeletons = [_skeleton(free, one) for one in open_tables if (free := _free_name(one, names))]
+    proposed = [(free, one) for one in open_tables if (free := _free_name(one, names))]
+    skeletons = [_skeleton(free, one) for free, one in proposed]
+    unjoined = {one.files for free, one in proposed if free == "events"}
+    unused = [
+        f"{', '.join(one.files)} {_TO_JOIN if one.files in unjoined else _ADVICE[kind]}."
+        for kind, one in kinds
+        if not read.intersection(one.files)
+    ]
     if not parts and not skeletons:
         raise TailorbirdError(
             f"No mapping can be guessed: {' '.join(unused)} Write one by hand: docs/mapping.md has all keys."

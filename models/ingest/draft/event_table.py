@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from models.ingest.draft.joins import Link, days, is_decimal, is_order, links, repeated_ids, settles
+from models.ingest.draft.joins import Link, is_decimal, is_order, links, repeated_ids, settles
 from models.ingest.draft.names import PERSONAL, plain
 from models.ingest.draft.roles import JOINS, Kind, items_of, kind_of, times_of, unique_ids, users_of
 from models.ingest.draft.samples import Column, Sample, overlap
@@ -98,8 +98,8 @@ def _lacks_time(lines: Sample, link: Link) -> bool:
     times, heads = times_of(lines), times_of(link.table)
     if not times:
         return True
-    day_of = dict(zip(link.key.texts.to_pylist(), days(heads[0]).to_pylist(), strict=True))
-    pairs = zip(link.column.texts.to_pylist(), days(times[0]).to_pylist(), strict=True)
+    day_of = dict(zip(link.key.texts.to_pylist(), heads[0].days.to_pylist(), strict=True))
+    pairs = zip(link.column.texts.to_pylist(), times[0].days.to_pylist(), strict=True)
     known = [day_of[key] == day for key, day in pairs if key in day_of]
     return bool(known) and sum(known) > _OPEN * len(known)
 

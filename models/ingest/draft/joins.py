@@ -1,6 +1,5 @@
 """Compares the cells of tables: which column repeats the ids of another table, and which column settles another."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -78,17 +77,7 @@ def settles(some: Any, others: Any) -> float | None:
 
 def is_order(one: Column, times: Sequence[Column]) -> bool:
     """Return whether all rows of a value are of one day: those of an order are, those of a user or item are not."""
-    return bool(times) and (settles(one.texts, days(times[0])) or 0) >= _SETTLED
-
-
-def days(one: Column) -> Any:
-    """Return the day of each time, however its parts are ordered: 1.5.2025 and 2025-05-01 are the same."""
-    return pa.array([_day(text) if text else None for text in one.texts.to_pylist()], pa.string())
-
-
-def _day(text: str) -> str:
-    parts = re.findall(r"\d+", text)
-    return " ".join(sorted(part.lstrip("0") for part in parts[:3])) if len(parts) > 1 else text
+    return bool(times) and (settles(one.texts, times[0].days) or 0) >= _SETTLED
 
 
 def _strength(one: Column, key: Column) -> float:

@@ -1,5 +1,6 @@
 """Rows of a table to guess from, and what their cells say about each column."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +83,11 @@ class Column:
             return 1.0
         return self.time_forms[0].reads / self.time_forms[0].of if self.time_forms else 0.0
 
+    @cached_property
+    def days(self) -> Any:
+        """The day of each time, however its parts are ordered: 1.5.2025 and 2025-05-01 are the same."""
+        return pa.array([_day(text) if text else None for text in self.texts.to_pylist()], pa.string())
+
     @property
     def is_email(self) -> bool:
         """Whether the cells are e-mail addresses."""
@@ -119,6 +125,11 @@ class Sample:
 def overlap(some: Column, others: Column) -> float:
     """Return the share of different values that another column has, too."""
     return len(some.values & others.values) / max(1, len(some.values))
+
+
+def _day(text: str) -> str:
+    parts = re.findall(r"\d+", text)
+    return " ".join(sorted(part.lstrip("0") for part in parts[:3])) if len(parts) > 1 else text
 
 
 def _whole(cells: pa.ChunkedArray) -> pa.ChunkedArray:
