@@ -24,9 +24,7 @@ def test_the_columns_of_orders_are_known(language: str) -> None:
     assert unknown == []
 
 
-@pytest.mark.parametrize(
-    "name", ["Imię i nazwisko", "Nom", "Cognome", "Apellidos", "Jméno", "Soyadı", "Efternamn", "Ulica"]
-)
+@pytest.mark.parametrize("name", ["Imię i nazwisko", "Nom", "Cognome", "Apellidos", "Jméno", "Efternamn", "Ulica"])
 def test_names_and_addresses_of_people_are_personal(name: str) -> None:
     assert PERSONAL.search(plain(name))
 
