@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 from models.errors import TailorbirdError
 from models.ingest.draft.document import Draft, draft
 from models.ingest.draft.samples import Sample
+from models.ingest.mapping_text import toml
 from models.shapes import mapping as tables
+from models.shapes.likely_encodings import guessed
 from tasks.sources.csv_files import is_csv
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
@@ -63,7 +65,7 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
     for group in alike.values():
         rows = pa.concat_tables([one.rows for one in group], promote_options="permissive")
         files = tuple(dict.fromkeys(file for one in group for file in one.files))
-        yield Sample(files, rows, group[0].separator, group[0].encoding)
+        yield Sample(files, rows, group[0].separator, group[0].encoding, group[0].encoding_note)
 
 
 def _sample(file: str, room: Path) -> Sample:
@@ -92,7 +94,7 @@ def _plain(rows: pa.Table) -> pa.Table:
 
 
 def _csv_sample(path: Path) -> Sample:
-    text, encoding = _decoded(_head(path))
+    text, encoding, note = _decoded(_head(path))
     separator = _separator(text)
     reader = standard.reader(StringIO(text, newline=""), delimiter=separator)
     names = next(filter(None, reader), [])
@@ -106,7 +108,7 @@ def _csv_sample(path: Path) -> Sample:
     rows = [row for number, row in enumerate(lines) if number < _HEAD_ROWS or number % _EVERY == 0]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(names, columns, strict=True)})
-    return Sample((path.name,), table, separator, encoding)
+    return Sample((path.name,), table, separator, encoding, note)
 
 
 def _head(path: Path) -> bytes:
@@ -116,14 +118,22 @@ def _head(path: Path) -> bytes:
     return head if len(head) < _HEAD_BYTES else head[: head.rfind(b"\n") + 1]
 
 
-def _decoded(head: bytes) -> tuple[str, str]:
-    """Return the text and its encoding: by its mark, else UTF-8 if it is, else that of Windows in the west."""
+def _decoded(head: bytes) -> tuple[str, str, str]:
+    """Return the text, its encoding and what is uncertain: by its mark, else UTF-8 if it is, else by its letters."""
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return head.decode("utf-16", errors="replace"), "utf-16"
+        return head.decode("utf-16", errors="replace"), "utf-16", ""
     try:
-        return head.decode("utf-8-sig"), "utf-8"
+        return head.decode("utf-8-sig"), "utf-8", ""
     except UnicodeDecodeError:
-        return head.decode("windows-1252", errors="replace"), "windows-1252"
+        return _by_letters(head)
+
+
+def _by_letters(head: bytes) -> tuple[str, str, str]:
+    found = guessed(head)
+    encoding = found.encoding if found else "windows-1252"
+    others = [f"{toml(one)} ({found.read(one)})" for one in found.others] if found else []
+    note = f"guessed: {found.read(encoding)}; or {' or '.join(others)}" if found and others else ""
+    return head.decode(encoding, errors="replace"), encoding, note
 
 
 def _separator(text: str) -> str:

@@ -152,6 +152,15 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
         return UTF_8
 
 
+def beginning(path: Path) -> bytes:
+    """Return the first bytes of a file, unpacked."""
+    try:
+        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+            return file.read(_LOOKED_AT)
+    except _FAULTS:
+        return b""
+
+
 def _is_zipped(path: Path) -> bool:
     return path.name.lower().endswith(".gz")
 

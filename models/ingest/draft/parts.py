@@ -83,7 +83,7 @@ def open_part(name: str, sample: Sample) -> Part:
     if sample.separator != ",":
         part.add("separator", sample.separator)
     if sample.encoding != "utf-8":
-        part.add("encoding", sample.encoding)
+        part.add("encoding", sample.encoding, sample.encoding_note)
     return part
 
 

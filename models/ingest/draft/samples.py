@@ -109,6 +109,8 @@ class Sample:
     rows: pa.Table
     separator: str = ","
     encoding: str = "utf-8"
+    encoding_note: str = ""
+    """What is uncertain about the encoding."""
 
     @cached_property
     def columns(self) -> dict[str, Column]:

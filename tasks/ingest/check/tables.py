@@ -25,6 +25,7 @@ from models.shapes.unreadable import cells_of, together
 from tasks import profile, sift
 from tasks.batches import part_of
 from tasks.ingest.check import findings
+from tasks.ingest.check.encodings import doubtful_encoding
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import Known, open_intake
@@ -53,6 +54,7 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     if rows is None:
         contract.check(found.file, kinds, 0, required, part.optional)
         return
+    found.suspicions += doubtful_encoding(path, csv)
     found.whole_file, rows = len(rows) <= most, rows.slice(0, most)
     found.rows = len(rows)
     raw = RawRows(path, part, rows)

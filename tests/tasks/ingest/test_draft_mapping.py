@@ -348,3 +348,15 @@ def test_what_the_check_announced_comes_in(installation: Installation, tmp_path:
         entry = steps[table["part"]].fn(mapping, str(tmp_path / names[table["part"]]))
         assert {name: entry[name] for name in table["counts"]} == table["counts"]
     assert len(files) == len(announced)
+
+
+def test_letters_of_central_europe_are_read_and_the_other_encodings_named(tmp_path: Path) -> None:
+    rows = "".join(f"{n};Łańcuch gęsi śliwa {n};{n},50;2\n" for n in range(1, 60))
+    (tmp_path / "products.csv").write_text(f"SKU;Title;Price;Zdjęcie\n{rows}", encoding="cp1250")
+    text = draft_mapping([str(tmp_path / "products.csv")], "shop", "given", "test").text
+
+    assert tomllib.loads(text)["items"]["encoding"] == "windows-1250"
+    [line] = [line for line in text.splitlines() if "guessed: " in line]
+    assert '"windows-1252" (' in line
+    assert '"iso-8859-2" (' in line
+    assert "Zdjęcie" in text

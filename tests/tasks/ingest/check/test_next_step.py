@@ -49,3 +49,25 @@ def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_ru
 
     assert "5.0% of the events (5 of 100) into quarantine, mostly as item_not_in_catalogue." in found["verdict"]
     assert "First: Ingest the catalogue that has the item" in found["verdict"]
+
+
+def test_letters_that_fit_another_encoding_are_shown_with_the_encoding_to_write(tmp_path: Path) -> None:
+    polish = ["sku,title,price", *(f"{n:03},Łańcuch gęsi żółty śliwa,{n}.50" for n in range(60))]
+    path = shop(tmp_path, map(order, range(40)))
+    (tmp_path / "products.csv").write_text("\n".join(polish), encoding="cp1250")
+
+    [guess] = of(check_mapping(path, [str(tmp_path)]), "items")["suspicions"]
+    assert guess["id"] == "encoding_may_be_another"
+    assert guess["write"].splitlines()[0] == 'encoding = "windows-1250"'
+    (tmp_path / "shop.toml").write_text(f'{MAPPING}encoding = "windows-1250"\n')
+    assert of(check_mapping(path, [str(tmp_path)]), "items")["suspicions"] == []
+
+
+def test_a_detected_encoding_is_proposed_to_be_stated(tmp_path: Path) -> None:
+    path = shop(tmp_path, map(order, range(40)))
+    german = ["sku,title,price", *(f"{n:03},Müsli,{n}.50" for n in range(60))]
+    (tmp_path / "products.csv").write_text("\n".join(german), encoding="cp1252")
+
+    [guess] = of(check_mapping(path, [str(tmp_path)]), "items")["suspicions"]
+    assert (guess["id"], guess["write"]) == ("encoding_not_stated", 'encoding = "windows-1252"')
+    assert "'Müsli'" in guess["says"]
