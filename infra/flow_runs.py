@@ -1,6 +1,7 @@
 """Looks flow runs up in Prefect, without its client."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.calls import ask
@@ -34,6 +35,16 @@ def latest(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
     chosen |= {"sort": "START_TIME_DESC", "limit": 1}
     found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
     return found[0] if found else None
+
+
+def next_planned(endpoints: Endpoints, deployment: str, seconds: float = 2) -> datetime | None:
+    """Return when the next planned run of a deployment begins, in UTC; None if none is planned."""
+    now = datetime.now(UTC)
+    chosen = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"after_": now.isoformat()}}
+    body = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": chosen, "limit": 1}
+    body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
+    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
+    return datetime.fromisoformat(found[0]["next_scheduled_start_time"]).astimezone(UTC) if found else None
 
 
 def crash(endpoints: Endpoints, run_id: str, message: str) -> None:

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     """How many days a request for a decision stays open."""
     retrain_lease_seconds: float = Field(default=120, ge=1, le=86_400)
     """How long a retraining may be silent before another run takes its request."""
+    retrain_after_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of new events among all from which commands name a retrain as the next step."""
+    retrain_after_days: float = Field(default=14, gt=0, le=3650)
+    """Days after the newest data set from which they do so for any new event."""
     gate: Annotated[Limits, NoDecode] = Limits()
     """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
     dataset: Annotated[DatasetLimits, NoDecode] = DatasetLimits()

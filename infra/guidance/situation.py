@@ -1,6 +1,7 @@
 """Reads from Postgres where an installation stands, for `models.guidance`."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
@@ -8,7 +9,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 from infra.guidance.undone import undone_batches
 from infra.ledger_schema import COMMITTED
 from infra.placements import configured
-from infra.running_commands.under_way import under_way
+from infra.running_commands.under_way import next_run, under_way
 from infra.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.settings import Settings
 from models.gate.check import Outcome, outcome_of
@@ -20,7 +21,10 @@ from models.placement import PlacementError
 
 _REFERENCE: Final = ("items", "users")
 """Batches of which no row is an event."""
-_DATASET: Final = text("SELECT version, created_at FROM datasets ORDER BY created_at DESC LIMIT 1")
+_DATASET: Final = text("""
+    SELECT version, created_at, extract(epoch FROM now() - created_at) / 86400 AS days
+    FROM datasets ORDER BY created_at DESC LIMIT 1
+""")
 _TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
 _SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
 _NEWER: Final = text("""
@@ -63,12 +67,18 @@ def read(engine: Engine, settings: Settings) -> Situation:
             undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
             rolled_back=back,
             review_mode=settings.review,
+            dataset_days=float(dataset.days) if dataset else 0,
+            retrain_after_share=settings.retrain_after_share,
+            retrain_after_days=settings.retrain_after_days,
         )
 
 
 def step(engine: Engine, settings: Settings) -> Step:
     """Return where the installation stands, and the next command; to wait, if work on it is under way."""
-    return wait_for(next_step(read(engine, settings)), under_way(settings))
+    now = read(engine, settings)
+    if now.new_events and not now.retrain_due:
+        now = replace(now, next_retrain=next_run("retrain", settings))
+    return wait_for(next_step(now), under_way(settings))
 
 
 def why_not(command: str, engine: Engine, settings: Settings) -> str | None:

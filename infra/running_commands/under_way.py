@@ -1,4 +1,4 @@
-"""Finds what is under way: the commands of this `var`, and the runs of the worker."""
+"""Finds what is under way or planned: the commands of this `var`, and the runs of the worker."""
 
 import os
 from contextlib import suppress
@@ -25,6 +25,15 @@ def under_way(settings: Settings) -> list[Work]:
         if now.prefect_login:
             works += _of_the_worker(now, known)
     return works
+
+
+def next_run(deployment: str, settings: Settings) -> str:
+    """Return when the next planned run of a deployment begins; empty without one, or if Prefect does not answer."""
+    with suppress(OSError, TailorbirdError):
+        planned = flow_runs.next_planned(endpoints(settings), deployment)
+        if planned is not None:
+            return f"{planned:%A %Y-%m-%d %H:%M} UTC"
+    return ""
 
 
 def _of_the_worker(now: Endpoints, known: set[str]) -> list[Work]:

@@ -91,7 +91,7 @@ def _towards_a_review(now: Situation) -> Step | None:
     reviewed = now.review is not None and now.review.dataset == now.dataset
     if reviewed or now.dataset == now.champion_dataset:
         return None
-    if not now.trained and now.champion is not None and now.new_events:
+    if not now.trained and now.champion is not None and now.retrain_due:
         return None  # a retraining builds a newer data set, and uses this one no more
     if not now.trained:
         also = "" if now.searched else "Before it, `tailorbird search` may find better settings."
@@ -144,9 +144,12 @@ def _refused(now: Situation, review: LastReview) -> Step:
 
 
 def _learn_again(now: Situation, answers: str) -> Step:
-    events = "1 event" if now.new_events == 1 else f"{now.new_events:,} events"
-    situation = f"{answers}, and {events} came in since the newest data set."
+    situation = f"{answers}, and {_events(now)} came in since the newest data set."
     return _retrain(Stage.NEWER_EVENTS, situation)
+
+
+def _events(now: Situation) -> str:
+    return "1 event" if now.new_events == 1 else f"{now.new_events:,} events"
 
 
 def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
@@ -169,7 +172,7 @@ def _lists(now: Situation) -> Step:
     if now.stale:
         situation = f"{champion}, but the lists of {', '.join(now.stale)} are out of date."
         return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
-    if now.new_events:
+    if now.retrain_due:
         return _learn_again(now, champion)
     if now.rolled_back:
         names = " and ".join(now.rolled_back)
@@ -177,4 +180,16 @@ def _lists(now: Situation) -> Step:
         return Step(
             Stage.DONE, f"{champion}; {names}: rolled back to earlier lists.", "tailorbird recommend USER", also
         )
-    return Step(Stage.DONE, f"{champion}, and all lists are fresh.", "tailorbird recommend USER")
+    situation = f"{champion}, and all lists are fresh. {_few_events(now)}".rstrip()
+    return Step(Stage.DONE, situation, "tailorbird recommend USER")
+
+
+def _few_events(now: Situation) -> str:
+    """Return when events are taken in that are too few to retrain for; empty without new events."""
+    if not now.new_events:
+        return ""
+    share = f"{_events(now)} came in since the newest data set, {100 * now.new_events / now.events:.2f} % of all"
+    if now.next_retrain:
+        return f"{share}; the scheduled retrain of {now.next_retrain} takes them in."
+    limits = f"from {100 * now.retrain_after_share:g} % of all, or {now.retrain_after_days:g} days after that data set"
+    return f"{share}; a retrain is due {limits}."

@@ -50,3 +50,17 @@ class Situation:
     rolled_back: tuple[str, ...] = ()
     """Placements that show lists which a person took them back to."""
     review_mode: Literal["manual", "auto", "never"] = "manual"
+    dataset_days: float = 0
+    """How old the newest data set is."""
+    retrain_after_share: float = 0.05
+    """Share of new events among all from which a retrain is due."""
+    retrain_after_days: float = 14
+    """Days after which any new event makes it due."""
+    next_retrain: str = ""
+    """When the next planned retrain begins; empty if none is planned."""
+
+    @property
+    def retrain_due(self) -> bool:
+        """Whether new events are enough, or old enough, to retrain for them now."""
+        enough = self.new_events >= self.retrain_after_share * self.events
+        return self.new_events > 0 and (enough or self.dataset_days >= self.retrain_after_days)

@@ -14,6 +14,7 @@ from infra import schedules
 from infra.calls import ask
 from infra.deployments import authorization
 from infra.endpoints import Endpoints, endpoints
+from infra.running_commands.under_way import next_run
 from infra.schedules import ScheduleRefusedError
 from infra.settings import load
 
@@ -76,6 +77,17 @@ def test_every_installation_looks_for_drift_once_a_day() -> None:
 def test_every_installation_retrains_once_a_week() -> None:
     row = of(RETRAIN)
     assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("retrain", "30 5 * * 0", "UTC", True)
+
+
+@pytest.mark.usefixtures("here")
+def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
+    planned = next_run("retrain", load())
+    assert (planned.startswith("Sunday 20"), planned.endswith(" 05:30 UTC")) == (True, True)
+    schedules.pause(RETRAIN)
+    try:
+        assert next_run("retrain", load()) == ""
+    finally:
+        schedules.resume(RETRAIN)
 
 
 @pytest.mark.usefixtures("here")

@@ -80,6 +80,8 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "review": "never",
         "review_days": 3.5,
         "retrain_lease_seconds": 77.0,
+        "retrain_after_share": 0.25,
+        "retrain_after_days": 6.0,
         "gate": Limits(group_margin=0.125),
         "dataset": DatasetLimits(largest_ratio=3.0),
         "monitor": Watch(window_days=9),

@@ -103,7 +103,13 @@ def test_only_events_that_came_since_the_data_set_are_new(installation: Installa
         replayed = "UPDATE quarantine SET outcome = 'replayed', replayed_at = clock_timestamp() WHERE row_number < 2"
         connection.execute(text(replayed))
         connection.execute(text("UPDATE ingest_batches SET finished_at = clock_timestamp() WHERE batch_id = 'b1'"))
-    assert read(here.engine, here.settings).new_events == 7 + 2
+    now = read(here.engine, here.settings)
+    assert (now.new_events, now.retrain_due) == (7 + 2, False)
+    settings = here.settings.model_copy(update={"retrain_after_share": 0.009})
+    assert read(here.engine, settings).retrain_due
+    with here.engine.begin() as connection:
+        connection.execute(text("UPDATE datasets SET created_at = now() - interval '14 days 1 hour'"))
+    assert 14 < read(here.engine, here.settings).dataset_days < 14.1
 
 
 def test_lists_of_another_version_and_old_ones_are_out_of_date(

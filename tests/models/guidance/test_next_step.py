@@ -67,7 +67,11 @@ STATES = {
         replace(LIVE, undone_in_champion=("b1", "b2", "b3", "b4")), Stage.UNDONE, "tailorbird retrain", set(),
     ),
     "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
-    "newer events": (replace(LIVE, new_events=1), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
+    "a few newer events": (replace(LIVE, new_events=1), Stage.DONE, "tailorbird recommend USER", set()),
+    "a few newer events for long": (
+        replace(LIVE, new_events=1, dataset_days=14), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+    ),
+    "newer events": (replace(LIVE, new_events=45), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
     "champion, and a second data set": (replace(SECOND, trained=0), Stage.DATASET, "tailorbird train", set()),
     "champion, and trained again": (SECOND, Stage.TRAINED, "tailorbird review", set()),
     "champion, and a second version waits": (
@@ -77,7 +81,10 @@ STATES = {
         replace(SECOND, review=LastReview(4, "d2", False)), Stage.DONE, "tailorbird recommend USER", set(),
     ),
     "champion, and an old data set nobody trained on": (
-        replace(SECOND, trained=0, new_events=3), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+        replace(SECOND, trained=0, new_events=90), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+    ),
+    "champion, an untrained data set and a few newer events": (
+        replace(SECOND, trained=0, new_events=3), Stage.DATASET, "tailorbird train", set(),
     ),
 }  # fmt: skip
 
@@ -123,3 +130,16 @@ def test_a_refusal_names_the_checks_that_failed_and_both_ways_out() -> None:
 def test_a_version_that_waits_beside_a_champion_names_who_answers() -> None:
     step = next_step(replace(SECOND, review=LastReview(4, "d2", True)))
     assert "version 3 answers until then" in step.situation
+
+
+def test_a_few_newer_events_are_named_with_the_planned_retrain_or_with_what_makes_one_due() -> None:
+    few = replace(LIVE, events=32_498, new_events=25)
+    fresh = "Version 3 is the champion, and all lists are fresh. 25 events came in since the newest data set, "
+    planned = next_step(replace(few, next_retrain="Sunday 2026-11-15 05:30 UTC"))
+    assert planned.situation == (
+        f"{fresh}0.08 % of all; the scheduled retrain of Sunday 2026-11-15 05:30 UTC takes them in."
+    )
+    own_limits = next_step(replace(few, retrain_after_share=0.1, retrain_after_days=3))
+    assert own_limits.situation == (
+        f"{fresh}0.08 % of all; a retrain is due from 10 % of all, or 3 days after that data set."
+    )
