@@ -216,7 +216,7 @@ class Intake:
         found |= self._people(looked)
         welcome = _welcome(len(part.names), looked, done)
         names, identified = part.names.take(pa.array(welcome)), self._identified(part, part.names.schema)
-        aside = part.names.take(pa.array(np.setdiff1d(welcome, done.accepted[sift.USER_CODE].to_numpy())))
+        aside = part.names.take(pa.array(welcome[~_named(len(part.names), done.accepted)[welcome]]))
         said = [*part.updates(self), *self.newly_seen(done.accepted, done.repeated), *_persons(aside, *identified)]
         counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
         new = self._new(pa.concat_tables([names, *identified]))
@@ -320,11 +320,17 @@ def _welcome(size: int, looked: Looked, done: sift.Sifted) -> NDArray[np.int64]:
     """Codes (below `size`) of who is somebody: whose events came in, may by a replay, or were on no merchandise."""
     waiting = zip(done.quarantined[sift.USER_CODE].to_pylist(), done.quarantined[sift.RULES].to_pylist(), strict=True)
     elsewhere = looked.elsewhere & ~looked.outside & ~looked.suppressed
-    here = np.zeros(size + 1, bool)  # the last place is for nobody, who has the code -1
-    here[done.accepted[sift.USER_CODE].to_numpy()] = True
+    here = _named(size, done.accepted)
     here[looked.events[sift.USER_CODE].to_numpy()[elsewhere]] = True
     here[[code for code, rules in waiting if not _NOBODY & set(rules)]] = True
     return np.flatnonzero(here[:-1])
+
+
+def _named(size: int, events: pa.Table) -> sift.Mask:
+    """Which of the codes below `size` events name; the last place is for nobody, who has the code -1."""
+    found = np.zeros(size + 1, bool)
+    found[events[sift.USER_CODE].to_numpy()] = True
+    return found
 
 
 def _persons(*names: pa.Table) -> list[Update]:

@@ -28,11 +28,14 @@ class Seen:
     _layers: list[Hashes] = field(default_factory=list)
 
     def holds(self, asked: Hashes) -> NDArray[np.bool_]:
-        """Which of these it has; one in 10^11 by mistake, at a hundred million. Sorted ones are found much faster."""
-        found = np.zeros(len(asked), bool)
+        """Which of these it has; one in 10^11 by mistake, at a hundred million."""
+        order = np.argsort(asked, kind="stable")  # next to nothing for sorted ones, and they are found much faster
+        ordered, held = asked[order], np.zeros(len(asked), bool)
         for layer in self._layers:
-            at = np.minimum(np.searchsorted(layer, asked), len(layer) - 1)
-            found |= layer[at] == asked
+            at = np.minimum(np.searchsorted(layer, ordered), len(layer) - 1)
+            held |= layer[at] == ordered
+        found = np.empty(len(asked), bool)
+        found[order] = held
         return found
 
     def add(self, hashes: Hashes) -> None:

@@ -219,4 +219,6 @@ def _json(field: pa.Field) -> str:
 def spread(rows: pa.Table, size: int, among: Mask | None = None) -> pa.Table:
     """A sample of rows (or of those `among` them) in even steps, so that no part of the file is overlooked."""
     places = np.arange(len(rows)) if among is None else np.flatnonzero(among)
+    if len(places) == len(rows) < 2 * max(size, 1):
+        return rows
     return rows.take(pa.array(places[:: max(1, len(places) // max(size, 1))]))

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from sqlalchemy import Connection, select, text
 
+from infra.bulk import read_table
 from infra.schema import ingest_batches
 from models.sql import query
 from tasks import ledger
@@ -60,7 +61,9 @@ _KEPT: Final = "UPDATE quarantine SET resolved_by = NULL WHERE resolved_by = :ba
 def waiting_subjects(connection: Connection, batch: ledger.Batch) -> pa.Array:
     """Return what the waiting rows of a batch's source are about, for `mark_resolved`."""
     mine = {"batch_id": batch.batch_id, "source": batch.source, "dataset": batch.dataset}
-    return pa.array(connection.execute(text(_WAITING), mine).scalars(), pa.string())
+    return read_table(connection, text(_WAITING).bindparams(**mine), {"subject": pa.string()})[
+        "subject"
+    ].combine_chunks()
 
 
 def mark_resolved(

@@ -41,15 +41,17 @@ def triage(
     done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
     tables = {"accepted": done.accepted, "quarantined": done.quarantined, "repeated": done.repeated}
     pieces = {name: _by_file(table, bounds) for name, table in tables.items()}
+    codes = whole.events[sift.USER_CODE].to_numpy()
     for place, (start, end) in enumerate(pairwise(bounds)):
-        codes = whole.events[sift.USER_CODE].to_numpy()[start:end]
-        people = np.unique(codes[codes >= 0])
+        named = np.unique(codes[start:end])
+        people = named[named >= 0]
         own = {name: _as_in_file(found[place], numbers, people) for name, found in pieces.items()}
-        events = _as_in_file(whole.events.slice(start, end - start), numbers, people)
-        part = replace(parts[place], events=events, names=whole.names.take(pa.array(people)), updates=lambda _: ())
+        rows = _as_in_file(looked.events.slice(start, end - start), numbers, people)
+        events, names = rows.select(whole.events.column_names), whole.names.take(pa.array(people))
+        part = replace(parts[place], events=events, names=names, updates=lambda _: ())
         seen = replace(
             looked,
-            events=_as_in_file(looked.events.slice(start, end - start), numbers, people),
+            events=rows,
             suppressed=looked.suppressed[start:end],
             elsewhere=looked.elsewhere[start:end],
             outside=looked.outside[start:end],
@@ -61,9 +63,10 @@ def triage(
 def _by_file(rows: pa.Table, bounds: Places) -> list[pa.Table]:
     """Return the rows of each file, in their order."""
     owner = np.searchsorted(bounds, rows[columns.ROW].to_numpy(), side="right") - 1
-    order = np.argsort(owner, kind="stable")
-    rows = rows.take(pa.array(order))
-    cuts = np.searchsorted(owner[order], np.arange(len(bounds)))
+    if np.any(owner[1:] < owner[:-1]):
+        order = np.argsort(owner, kind="stable")
+        rows, owner = rows.take(pa.array(order)), owner[order]
+    cuts = np.searchsorted(owner, np.arange(len(bounds)))
     return [rows.slice(start, end - start) for start, end in pairwise(cuts)]
 
 
