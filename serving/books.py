@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, Engine, cast, func, select, true
+from sqlalchemy import BigInteger, Connection, Engine, RowMapping, cast, func, select, true
 
 from infra.ledger_schema import audit_log
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
 from models.errors import TailorbirdError
+from models.ingest.file_names import file_name
 
 Row = dict[str, Any]
 
@@ -24,6 +25,7 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
         entry.source,
         entry.dataset,
         entry.status,
+        entry.location,
         entry.started_at,
         *(entry[name] for name in LEDGER),
         entry.late,
@@ -33,7 +35,7 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
     with engine.connect() as connection:
         mine = entry.source == source if source else true()
         found = connection.execute(select(*shown).where(mine).order_by(entry.started_at.desc()).limit(limit))
-        rows = [dict(row) for row in found.mappings()]
+        rows = [_with_file(row) for row in found.mappings()]
         changes = _changes(connection, [row["batch_id"] for row in rows])
     return [row | {"changes": changes.get(row["batch_id"], [])} for row in rows]
 
@@ -54,8 +56,15 @@ def batch(engine: Engine, batch_id: str) -> Row:
     mine = [row for row in quarantined(engine) if row["batch_id"] == batch_id]
     summed["waiting"] = {name: mine[0][name] for name in ("rows", "rules")} if mine else {"rows": 0, "rules": {}}
     broken = [finding["rule_id"] for finding in found["quality"] or [] if not finding["passed"]]
-    shown = {name: value for name, value in found.items() if name != "quality"}
-    return shown | summed | {"broken_expectations": broken}
+    shown = {name: value for name, value in found.items() if name not in ("quality", "batch_id")}
+    return (
+        {"batch_id": batch_id, "file": file_name(found["location"])} | shown | summed | {"broken_expectations": broken}
+    )
+
+
+def _with_file(row: RowMapping) -> Row:
+    """Return a row with the name of its file in place of where it is."""
+    return {name: value for name, value in row.items() if name != "location"} | {"file": file_name(row["location"])}
 
 
 def _changes(connection: Connection, batches: Sequence[str]) -> dict[str, list[Row]]:
@@ -84,7 +93,7 @@ def quarantined(engine: Engine) -> list[Row]:
 
     A row that broke two rules counts once among the rows, and for both of its rules.
     """
-    entry, names = quarantine.c, (ingest_batches.c.source, ingest_batches.c.dataset)
+    entry, names = quarantine.c, (ingest_batches.c.source, ingest_batches.c.dataset, ingest_batches.c.location)
     waits = entry.replayed_at.is_(None)
     rule = select(entry.batch_id, func.unnest(entry.rule_ids).label("rule_id")).where(waits).subquery()
     by_rule = select(rule.c.batch_id, rule.c.rule_id, func.count()).group_by(rule.c.batch_id, rule.c.rule_id)
@@ -96,7 +105,7 @@ def quarantined(engine: Engine) -> list[Row]:
         .order_by(func.count().desc(), entry.batch_id)
     )
     with engine.connect() as connection:
-        found = {row["batch_id"]: dict(row) | {"rules": {}} for row in connection.execute(by_batch).mappings()}
+        found = {row["batch_id"]: _with_file(row) | {"rules": {}} for row in connection.execute(by_batch).mappings()}
         for batch_id, rule_id, count in connection.execute(by_rule.order_by(func.count().desc(), rule.c.rule_id)):
             found[batch_id]["rules"][rule_id] = count
     return list(found.values())

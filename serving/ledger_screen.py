@@ -34,7 +34,8 @@ def batches(rows: Sequence[Row]) -> None:
     if not rows:
         line("Nothing was ingested yet. The next command is: tailorbird ingest SOURCE")
     for row in rows:
-        line(f"{row['started_at']:%Y-%m-%d %H:%M}  {row['source']}  {row['dataset']}  {row['status']}", "bold")
+        when = f"{row['started_at']:%Y-%m-%d %H:%M}"
+        line(f"{when}  {row['source']}  {row['dataset']}  {row['status']}  {row['file']}", "bold")
         line(row["batch_id"], wrap=False, indent=2)
         line(accounted(row), indent=2)
         if row["detail"]:
@@ -74,7 +75,8 @@ def undone(found: Row) -> None:
 def _removed(found: Row, what: str) -> None:
     for row in found["batches"]:
         end = ":" if any(row[name] for name in _REMOVED) else "; there is nothing to remove."
-        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}) {what}{end}", "bold")
+        line(f"{row['file']} ({row['dataset']} of {row['source']}) {what}{end}", "bold")
+        line(row["batch_id"], wrap=False, indent=2)
         for name, meaning in _REMOVED.items():
             if row[name]:
                 line(f"{row[name]:,} {meaning}", indent=2)
@@ -98,7 +100,8 @@ def waiting(rows: Sequence[Row]) -> None:
     total = sum(row["rows"] for row in rows)
     line(f"{counted(total)} in quarantine. A row that broke several rules counts for each of them.", "bold")
     for row in rows:
-        line(f"{row['batch_id']} ({row['dataset']} of {row['source']}): {counted(row['rows'])}", wrap=False)
+        line(f"{row['file']} ({row['dataset']} of {row['source']}): {counted(row['rows'])}")
+        line(row["batch_id"], wrap=False, indent=2)
         for rule, count in row["rules"].items():
             line(f"{rule}: {count:,}", indent=2)
     _advise(rule for row in rows for rule in row["rules"])

@@ -8,6 +8,7 @@ from typing import Any
 
 from models.columns import LEDGER
 from models.guidance.next_step import Stage, Step
+from models.ingest.file_names import some_names
 from models.recommenders.kinds import options
 from serving import batch_screen, ledger_screen
 from serving.console import formatted, line, table
@@ -226,14 +227,19 @@ def _beside_the_ledger(found: Mapping[str, Any]) -> None:
     """Name the rows that wait in quarantine, and the batches that are not done, with what to do."""
     if found.get("waiting"):
         line(f"  {batch_screen.counted(found['waiting'])} in quarantine now: tailorbird quarantine list")
+    cut_short: dict[str, list[str]] = {}
     for batch in found.get("unfinished") or ():
-        undone = batch["status"] == "undoing"
+        name, undone = f"{batch['file']} ({batch['batch_id']})", batch["status"] == "undoing"
         if batch["active"]:
-            line(f"  {batch['batch_id']} is {'being undone' if undone else 'coming in'} now and counts nowhere yet.")
-            continue
-        again = f"tailorbird ledger undo {batch['batch_id']}" if undone else "ingest the same file again"
-        what = "The undo" if undone else "The ingest"
-        line(f"  {what} of {batch['batch_id']} was cut short; nothing of it counts. Next: {again}", "yellow")
+            line(f"  {name} is {'being undone' if undone else 'coming in'} now and counts nowhere yet.")
+        elif undone:
+            again = f"tailorbird ledger undo {batch['batch_id']}"
+            line(f"  The undo of {name} was cut short; nothing of it counts. Next: {again}", "yellow")
+        else:
+            cut_short.setdefault(batch["source"], []).append(batch["file"])
+    for source, files in cut_short.items():
+        count = "1 file" if len(files) == 1 else f"{len(files):,} files"
+        line(f"  cut short: the ingest of {count} of {source}: {some_names(files)}.", "yellow")
 
 
 def _short(name: str, value: Any) -> str:

@@ -4,9 +4,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select, text
 
+from infra.guidance.unfinished import unfinished
 from infra.ledger_schema import COMMITTED
 from infra.schema import LEDGER, ingest_batches, promotions, quarantine, recommendation_batches, reviews
+from models.ingest.file_names import file_name
 from serving.list_counts import users_with_consent
+
+_SHOWN = ("batch_id", "dataset", "source", "status", "active")
 
 
 def status(engine: Engine, placement: str = "home") -> dict[str, Any]:
@@ -54,19 +58,10 @@ def _waiting(connection: Connection) -> int:
     return int(connection.execute(count).scalar_one())
 
 
-_UNFINISHED = """
-    SELECT batch_id, dataset, status, EXISTS (
-        SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1
-            AND (classid::bigint << 32 | objid::bigint) = hashtextextended(batch_id, 0)
-    ) AS active
-    FROM ingest_batches WHERE status IN ('pending', 'undoing') ORDER BY started_at, batch_id
-"""
-"""An ingest and an undo hold the lock of their batch; a killed process cannot keep it."""
-
-
 def _unfinished(connection: Connection) -> list[dict[str, Any]]:
     """Return the batches that are coming in or being undone; those that are not `active` were cut short."""
-    return [dict(row) for row in connection.execute(text(_UNFINISHED)).mappings()]
+    found = unfinished(connection)
+    return [{name: row[name] for name in _SHOWN} | {"file": file_name(row["location"])} for row in found]
 
 
 def _champion(connection: Connection) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
 from infra.guidance.undone import undone_batches
+from infra.guidance.unfinished import cut_short, unfinished
 from infra.ledger_schema import COMMITTED
 from infra.placements import configured
 from infra.running_commands.under_way import next_run, under_way
@@ -52,6 +53,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
         undone = undone_batches(connection)
         without, stale, back = _lists(connection, settings, champion["model_version"]) if champion else ((), (), ())
         return Situation(
+            cut_short=cut_short(unfinished(connection)),
             batches=batches,
             events=events,
             dataset=version,

@@ -1,6 +1,6 @@
 """Derives the next step from the situation, so that every command names the same one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,7 @@ _DECIDE: Final = 'tailorbird decide {} --approve --reason "…"'
 class Stage(StrEnum):
     """How far an installation is."""
 
+    CUT_SHORT = "an ingest was cut short"
     EMPTY = "nothing is ingested"
     NO_EVENTS = "no events are accepted"
     INGESTED = "no data set is built"
@@ -54,12 +55,24 @@ class Step:
 
 
 def next_step(now: Situation) -> Step:
-    """Return where the installation stands and the command that goes on from there."""
+    """Return where the installation stands and the command that goes on from there.
+
+    What is made before the files of an ingest that was cut short came in has to be made again.
+    """
+    if now.cut_short:
+        return _again(now)
     if not now.events:
         return _before_events(now)
     if now.dataset is None:
         return Step(Stage.INGESTED, "Events are ingested, but no data set is built yet.", "tailorbird features")
     return _without_undone(now) or _towards_a_review(now) or _after_a_review(now) or _lists(now)
+
+
+def _again(now: Situation) -> Step:
+    first, *rest = now.cut_short
+    other = next_step(replace(now, cut_short=tuple(rest)))
+    also = f"Without {first.them}: `{other.command}`." if now.events and not rest else ""
+    return Step(Stage.CUT_SHORT, first.situation, first.command, also)
 
 
 def _before_events(now: Situation) -> Step:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from models.guidance.cut_short import CutShort
+
 
 @dataclass(frozen=True)
 class LastReview:
@@ -24,6 +26,8 @@ class LastReview:
 class Situation:
     """What is there, from the first batch to published lists."""
 
+    cut_short: tuple[CutShort, ...] = ()
+    """Ingests that were cut short, by source."""
     batches: int = 0
     """Committed batches of any kind."""
     events: int = 0

@@ -15,6 +15,7 @@ from infra.ledger_schema import UNDO_CHANGES, audit_log
 from infra.schema import ingest_batches
 from models import columns
 from models.errors import TailorbirdError
+from models.ingest.file_names import file_name
 from tasks import ledger
 from tasks.defects import without_values
 from tasks.ingest import undo_entities, undo_events
@@ -119,5 +120,6 @@ def _introductions(here: Installation, moved: Any, gone: Sequence[str], keys: An
 
 def _line(connection: Connection, batch_id: str) -> dict[str, Any]:
     entry = ingest_batches.c
-    names = (entry.batch_id, entry.dataset, entry.source, entry.status)
-    return dict(connection.execute(select(*names).where(entry.batch_id == batch_id)).mappings().one())
+    names = (entry.batch_id, entry.dataset, entry.source, entry.status, entry.location)
+    line = dict(connection.execute(select(*names).where(entry.batch_id == batch_id)).mappings().one())
+    return line | {"file": file_name(line.pop("location"))}

@@ -9,6 +9,7 @@ from serving import screen
 
 BATCH: dict[str, Any] = {
     "batch_id": "complete_journey-events-55fef37fcd80-04df8fe6",
+    "file": "transactions.parquet",
     "source": "complete_journey",
     "dataset": "events",
     "status": "committed",
@@ -34,7 +35,7 @@ def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture
     screen.books("books", [BATCH])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed"
+    assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed  transactions.parquet"
     assert lines[1].strip() == BATCH["batch_id"]
     shown = " ".join(" ".join(lines[2:4]).split())
     assert shown == "1,240,000 read = 1,200,000 accepted + 30,000 quarantined + 10,000 duplicate; 12 late"
@@ -47,10 +48,11 @@ def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.usefixtures("narrow")
 def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
-    names = {name: BATCH[name] for name in ("batch_id", "source", "dataset")}
+    names = {name: BATCH[name] for name in ("batch_id", "source", "dataset", "file")}
     screen.books("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
     shown = capsys.readouterr().out
     assert "2 rows wait in quarantine" in shown
+    assert "transactions.parquet (events of complete_journey): 2 rows wait" in shown
     assert "item_id_missing: 2" in shown
 
 
@@ -118,7 +120,9 @@ def test_an_undo_that_changes_nothing_says_so_and_asks_for_no_work(capsys: pytes
     assert "5 events stay, because other batches have them too" in shown
     assert "No event, item or user changed, so nothing has to be made again." in shown
     screen.result("undo", found | {"batches": [BATCH | counts | {"events_kept": 0}]})
-    assert "is undone; there is nothing to remove." in " ".join(capsys.readouterr().out.split())
+    assert "transactions.parquet (events of complete_journey) is undone; there is nothing to remove." in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:

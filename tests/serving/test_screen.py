@@ -46,7 +46,7 @@ PRODUCED = {
         | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
     ),
     "ledger": lambda: screen.books(
-        "books", [BATCH | {"source": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
+        "books", [BATCH | {"source": HOSTILE, "file": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
     ),
     "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | HISTORY | {"location": HOSTILE}),
     "quarantine show": lambda: screen.books(

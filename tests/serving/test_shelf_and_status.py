@@ -1,4 +1,5 @@
 import json
+from dataclasses import asdict
 from typing import Any
 
 import pyarrow as pa
@@ -7,8 +8,10 @@ from sqlalchemy import Engine, func, insert, update
 
 from infra import advisory_locks
 from infra.database import engine
+from infra.guidance.situation import step
 from infra.identity import remember
 from infra.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
+from infra.settings import Settings
 from serving import screen
 from serving.shelf import UnknownUserError, require_known, shelf, somebody
 from serving.status import status
@@ -67,7 +70,7 @@ def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled
 def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_short(
     filled: Engine, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = {"dataset": "events", "source": "s", "location": "l", "consent": "c", "read": 9, "suppressed": 9}
+    line = {"dataset": "events", "source": "s", "location": "/data/may.csv", "consent": "c", "read": 9, "suppressed": 9}
     with filled.begin() as connection:
         for number, batch in enumerate(("killed", "under way")):
             connection.execute(insert(ingest_batches).values(batch_id=batch, status="pending", **line))
@@ -84,9 +87,27 @@ def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_
     screen.status(found | {"services": {"postgres": True}, "placements": []})
     shown = " ".join(capsys.readouterr().out.split())
     assert "1 row waits in quarantine now: tailorbird quarantine list" in shown
-    assert "The ingest of killed was cut short; nothing of it counts. Next: ingest the same file again" in shown
-    assert "under way is coming in now and counts nowhere yet." in shown
+    assert "cut short: the ingest of 1 file of s: may.csv" in shown
+    assert "may.csv (under way) is coming in now and counts nowhere yet." in shown
     assert "Next: tailorbird ledger undo half" in shown
+
+
+def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_comes_next(
+    filled: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    request = {"mapping": "/sklep.toml", "overrides": {}}
+    line = {"dataset": "events", "source": "sklep", "consent": "c", "status": "pending", "request": request}
+    rows = [{"batch_id": f"b-{n}", "location": f"/rok/zamowienia_{n:02}.csv"} for n in range(17)]
+    with filled.begin() as connection:
+        connection.execute(insert(ingest_batches), [line | row for row in rows])
+    found = status(filled) | {"services": {"postgres": True}, "placements": []}
+    screen.status(found | {"next": asdict(step(filled, Settings()))})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = "zamowienia_00.csv, zamowienia_01.csv, zamowienia_02.csv and 14 more"
+    assert f"cut short: the ingest of 17 files of sklep: {names}." in " ".join(" ".join(lines).split())
+    assert "Next: tailorbird ingest /sklep.toml '/rok/zamowienia*.csv'" in lines
 
 
 def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:

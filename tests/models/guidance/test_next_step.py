@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from models.guidance.cut_short import CutShort
 from models.guidance.needs import NEEDS, refusal
 from models.guidance.next_step import Stage, next_step
 from models.guidance.situation import LastReview, Situation
@@ -143,3 +144,12 @@ def test_a_few_newer_events_are_named_with_the_planned_retrain_or_with_what_make
     assert own_limits.situation == (
         f"{fresh}0.08 % of all; a retrain is due from 10 % of all, or 3 days after that data set."
     )
+
+
+def test_files_that_were_cut_short_come_in_before_anything_is_made() -> None:
+    cut = CutShort("sklep", "sklep.toml", ("/a.csv", "/b.csv"))
+    step = next_step(replace(LIVE, new_events=9, cut_short=(cut,)))
+    assert (step.stage, step.command) == (Stage.CUT_SHORT, "tailorbird ingest sklep.toml /a.csv /b.csv")
+    assert step.situation == "The ingest of 2 files of sklep was cut short; nothing of them counts."
+    assert step.also == "Without them: `tailorbird retrain`."
+    assert next_step(replace(EMPTY, cut_short=(cut, cut))).also == ""
