@@ -148,7 +148,7 @@ def test_a_few_newer_events_are_named_with_the_planned_retrain_or_with_what_make
 
 def test_files_that_were_cut_short_come_in_before_anything_is_made() -> None:
     cut = CutShort("sklep", "sklep.toml", ("/a.csv", "/b.csv"))
-    step = next_step(replace(LIVE, new_events=9, cut_short=(cut,)))
+    step = next_step(replace(LIVE, new_events=450, cut_short=(cut,)))
     assert (step.stage, step.command) == (Stage.CUT_SHORT, "tailorbird ingest sklep.toml /a.csv /b.csv")
     assert step.situation == "The ingest of 2 files of sklep was cut short; nothing of them counts."
     assert step.also == "Without them: `tailorbird retrain`."
