@@ -16,7 +16,9 @@ DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")
 
 _SHARES: Final = ("quarantined_share", "duplicate_share", "suppressed_share")
 _LATER_RULES: Final = ("id_conflict", "unreadable")
-"""What puts rows into quarantine without being a row rule."""
+"""What puts rows of events into quarantine without being a row rule."""
+_OF_TABLES: Final = "line_unreadable"
+"""What puts lines of any CSV file into quarantine."""
 _COLUMNS: Final[Mapping[str, Sequence[str]]] = MappingProxyType(
     {
         "events": (
@@ -39,7 +41,7 @@ def figures(dataset: Dataset) -> list[str]:
     """
     own = ["late_share", "days", "hours_old", *_LATER_RULES] if dataset == "events" else []
     rules = [rule.id for rule in _SUITES[dataset].RULES]
-    return ["rows", *_SHARES, *own, *rules, *(f"null_{name}" for name in _COLUMNS[dataset])]
+    return ["rows", *_SHARES, *own, _OF_TABLES, *rules, *(f"null_{name}" for name in _COLUMNS[dataset])]
 
 
 def _said(dataset: Dataset, limits: Limits) -> dict[str, Bounds]:
@@ -64,6 +66,12 @@ def bounds(dataset: Dataset, limits: Limits) -> dict[str, Bounds]:
         lowest, highest = usual.get(name, (None, None))
         merged[name] = (lowest if low is None else low, highest if high is None else high)
     return merged
+
+
+def highest_quarantined(dataset: Dataset, limits: Limits) -> float:
+    """Return the largest share of a batch's rows that may go to quarantine. Raises MappingError like `bounds`."""
+    _, highest = bounds(dataset, limits)["quarantined_share"]
+    return 1.0 if highest is None else highest
 
 
 def limited(dataset: Dataset, rules: Iterable[RowRule], limits: Limits) -> tuple[RowRule, ...]:

@@ -11,7 +11,7 @@ from serving.console import line
 
 Row = Mapping[str, Any]
 _COUNTS: Final = LEDGER[1:]
-_UNSEEN: Final = {"payload_hash", "id_hash", "line", "row"}
+_UNSEEN: Final = {"payload_hash", "id_hash", "line_hash", "line", "row"}
 _REMOVED: Final = {
     "events_removed": "events go",
     "events_kept": "events stay, because other batches have them too",

@@ -4,6 +4,7 @@ from typing import Any
 
 from prefect import task
 
+from expectations.limits import highest_quarantined
 from infra.installation import current
 from models.errors import TailorbirdError
 from tasks.batches import batch_of, part_of, request_of, tables
@@ -27,11 +28,11 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
     nothing of it stays, but that the ledger says so.
     """
     here, known = current(), tables(mapping, overrides)
-    part = part_of(known, "events")
+    part, tolerated = part_of(known, "events"), highest_quarantined("events", known.limits)
     with places.fetched(file, here.settings.var) as path:
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
         try:
-            rows = checked(path, file, part)
+            rows = checked(path, file, part, tolerated)
         except TailorbirdError as error:
             turned_away(here, batch, str(error))
             raise

@@ -11,6 +11,7 @@ import pyarrow as pa
 from prefect import task
 from sqlalchemy import Connection
 
+from expectations.limits import highest_quarantined
 from infra.bulk import upsert
 from infra.clock import database_now
 from infra.installation import current
@@ -48,7 +49,7 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
     here, known = current(), tables(mapping, overrides)
     part = part_of(known, "items")
     with places.fetched(file, here.settings.var) as path:
-        checked(path, file, part)
+        checked(path, file, part, highest_quarantined("items", known.limits))
         batch = batch_of(known, "items", path, file, request_of(mapping, overrides))
 
         def shape(rows: pa.Table) -> Cleaned:

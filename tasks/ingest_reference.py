@@ -21,6 +21,7 @@ from tasks import ledger, profile, sift, updates
 from tasks.batches import part_of
 from tasks.ingest import statements
 from tasks.ingest.resolved import close_resolved, mark_resolved, waiting_subjects
+from tasks.ingest.waiting_lines import waiting_lines
 from tasks.ingest_batch import refuse, told
 from tasks.quality import Promises, judge, reading_notes, refusal
 from tasks.read_reference import Read, read_reference
@@ -102,8 +103,10 @@ def _take(reference: Reference, read: Read) -> None:
     batch, dataset, promises = reference.batch, reference.dataset, _promises(reference)
     with reference.here.engine.begin() as connection:
         done = _sifted(connection, reference, read.rows)
-        counts = done.counts | {name: done.counts[name] + read.skipped for name in ("read", "routed")}
-        found = {**counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
+        lines = waiting_lines(read.misfits, read.places, reference.here.key)
+        bad = [sift.placed(done.quarantined, read.places), *([lines] if lines is not None else [])]
+        counts = read.counted(done.counts)
+        found = {**counts, **read.profile, **profile.of_quarantined(*bad), "cleaned": read.cleaned}
         figures = dict.fromkeys(promises.bounds, 0.0) | profile.figures([found], database_now(connection))
         findings = judge(batch.batch_id, dataset, promises, read.sample, figures)
         reason = refusal(findings, found["rules"], read.unread)
@@ -111,10 +114,9 @@ def _take(reference: Reference, read: Read) -> None:
             updates.alone(connection)
             statements.begin(connection, batch.batch_id)
             reference.store(connection, done.accepted, read.stated, batch.batch_id)
-            waiting = sift.placed(done.quarantined, read.places)
-            stored = store_waiting(connection, batch.source, {(batch.batch_id, 0): [waiting]})
+            stored = store_waiting(connection, batch.source, {(batch.batch_id, 0): bad})
             new = stored.get(batch.batch_id, 0)
-            again = len(done.quarantined) - new
+            again = counts["quarantined"] - new
             counts |= {"quarantined": new, "duplicate": counts["duplicate"] + again}
             ledger.record_chunk(connection, batch.batch_id, 0, counts, found | counts)
             traits = _trait_notes(done.accepted) if dataset == "users" else None

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from prefect import task
 from sqlalchemy import Connection
 
+from expectations.limits import highest_quarantined
 from infra.bulk import upsert
 from infra.clock import database_now
 from infra.identity import key_version, remember
@@ -51,7 +52,7 @@ def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = Non
     here, known = current(), tables(mapping, overrides)
     part, names = part_of(known, "users"), []
     with places.fetched(file, here.settings.var) as path:
-        checked(path, file, part)
+        checked(path, file, part, highest_quarantined("users", known.limits))
         batch = batch_of(known, "users", path, file, request_of(mapping, overrides))
 
         def shape(rows: pa.Table) -> Cleaned:

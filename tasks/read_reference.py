@@ -1,6 +1,6 @@
 """Reads a file of items or users chunk by chunk, in memory that grows with what is different in it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,6 +17,7 @@ from models.shapes.unreadable import Unread, together
 from tasks import profile, sift
 from tasks.sift_reference import condensed
 from tasks.sources import files
+from tasks.sources.misfit_lines import MOST_SHARE, MisfitLine
 
 
 class Read(NamedTuple):
@@ -36,6 +37,13 @@ class Read(NamedTuple):
     """Where the rows are in the file."""
     stated: pa.Table
     """What the rows state since when, where the mapping names the time (`models.shapes.statements`)."""
+    misfits: Sequence[MisfitLine]
+    """Lines that do not fit the header."""
+
+    def counted(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Return the counts of the rows with the file's other rows: those left out, and lines that do not fit."""
+        added = {"read": self.skipped + len(self.misfits), "routed": self.skipped, "quarantined": len(self.misfits)}
+        return {name: count + added.get(name, 0) for name, count in counts.items()}
 
 
 class _Kept:
@@ -63,20 +71,22 @@ def read_reference(
 ) -> Read:
     """Return what a file, or its `most` first rows, holds; `shape` makes items or users of a chunk of its rows."""
     csv = files.csv_of(part)
-    total, first, skipped = most or files.row_count(path, csv, tabular.kinds(part)), 0, 0
+    total, skipped = most or files.row_count(path, csv, tabular.kinds(part), MOST_SHARE), 0
     kept, stated, names = _Kept(partial(condensed, rules=rules)), _Kept(statements.changes), statements.dated(part)
     stated.add(statements.SCHEMA.empty_table())
     samples, profiles, cleaned, unread = [], [], [], []
+    misfits: list[MisfitLine] = []
     places = files.places(path, csv)
     chunks = files.chunks(path, tabular.needed(part), most or files.CHUNK_ROWS, csv)
     for chunk in islice(chunks, 1 if most else None):
-        selected = tabular.selected(chunk, part)
-        shaped = shape(chunk.filter(selected))
-        numbers = first + np.flatnonzero(selected)
+        selected = tabular.selected(chunk.rows, part)
+        shaped = shape(chunk.rows.filter(selected))
+        numbers = chunk.numbers[np.flatnonzero(selected)]
+        misfits.extend(chunk.misfits)
         rows = shaped.rows.append_column(columns.ROW, pa.array(numbers, pa.int64()))
         unread.append(places.noted(shaped.unread, rows, numbers))
-        first, skipped = first + len(chunk), skipped + len(chunk) - len(rows)
-        samples.append(sift.spread(rows, max(1, sift.SAMPLE_ROWS * len(chunk) // max(total, 1))))
+        skipped += len(chunk.rows) - len(rows)
+        samples.append(sift.spread(rows, max(1, sift.SAMPLE_ROWS * len(chunk.rows) // max(total, 1))))
         profiles.append(profile.of_events(rows))
         cleaned.append(shaped.counts)
         if names:
@@ -85,4 +95,5 @@ def read_reference(
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
     sample = sift.spread(pa.concat_tables(samples), sift.SAMPLE_ROWS)
-    return Read(kept.all(), sample, told, profile.total(cleaned), skipped, together(unread), places, stated.all())
+    counts, cells = profile.total(cleaned), together(unread)
+    return Read(kept.all(), sample, told, counts, skipped, cells, places, stated.all(), misfits)

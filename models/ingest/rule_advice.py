@@ -5,10 +5,12 @@ from typing import Final
 
 CONFLICT: Final = "id_conflict"
 UNREADABLE: Final = "unreadable"
+LINE_UNREADABLE: Final = "line_unreadable"
 MEANINGS: Final = MappingProxyType(
     {
         CONFLICT: "an earlier row has the same event_id and other values",
         UNREADABLE: "the line cannot be parsed",
+        LINE_UNREADABLE: "the line has more or fewer values than the first line has columns",
     }
 )
 """What the rules mean that are no row rules of a suite."""
@@ -23,6 +25,8 @@ _ADVICE: Final = MappingProxyType(
         f"line, {_AGAIN}. After a change of the mapping, undo the earlier batch first: tailorbird ledger undo BATCH. "
         "If the first version is right, dismiss the others.",
         UNREADABLE: f"Correct the line in the file, {_AGAIN}.",
+        LINE_UNREADABLE: "The line was cut off, or a value that holds the separator has no quotation marks. Correct it "
+        f"in the file, {_AGAIN}; or dismiss it.",
         "event_id_missing": f"Name columns in `event_id` that every row fills, or leave the key out, {_AGAIN}.",
         "user_key_missing": f"Fill in the column of `user_id`, {_AGAIN}. {_LEFT_OUT}",
         "item_id_missing": f"Fill in the column of `item_id`, {_AGAIN}. {_LEFT_OUT}",

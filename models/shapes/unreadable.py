@@ -20,6 +20,7 @@ CELL: Final = pa.struct({"key": pa.string(), "column": pa.string(), "value": pa.
 NUMBER, TIME, STOCK, ADDRESS = "number", "time", "answer", "web address"
 MOST_PLACES: Final = 3
 _LONGEST: Final = 40
+_LONGEST_LINE: Final = 200
 _MOST_DIGITS: Final = 7
 """A number of more digits without a decimal part may be a phone number or the id of a person."""
 _NUMBER: Final = re.compile(rf"[+-]?\d[\d.,'\u2019{SPACES}]*")
@@ -159,7 +160,12 @@ def shown(value: str, ids: frozenset[str] = frozenset()) -> str:
     """
     if value not in ids and (_is_sign(value) or _is_date(value) or _is_amount(value)):
         return value[:_LONGEST]
-    return "".join(_shape(sign) for sign in value[:_LONGEST]) + ("…" if len(value) > _LONGEST else "")
+    return shape(value, _LONGEST)
+
+
+def shape(text: str, longest: int = _LONGEST_LINE) -> str:
+    """Return a text with a or A for letters and 9 for digits: the separators of a line stay as they are."""
+    return "".join(map(_shape, text[:longest])) + ("…" if len(text) > longest else "")
 
 
 def _is_sign(value: str) -> bool:
@@ -194,4 +200,4 @@ def _shape(sign: str) -> str:
         return "9"
     if sign.isalpha():
         return "A" if sign.isupper() else "a"
-    return sign
+    return sign if sign.isprintable() else " "

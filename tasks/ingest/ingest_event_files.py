@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from prefect import task
 
+from expectations.limits import highest_quarantined
 from infra.data_docs import KEPT
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
@@ -73,7 +74,7 @@ class _Run:
         part = part_of(self.mapping, "events")
         batch = batch_of(self.mapping, "events", path, address, self.request)
         try:
-            rows = checked(path, address, part)
+            rows = checked(path, address, part, highest_quarantined("events", self.mapping.limits))
         except TailorbirdError as error:
             turned_away(self.here, batch, str(error))
             raise

@@ -14,6 +14,7 @@ from models.shapes import tabular
 from models.shapes.mapping import EventsMapping, Mapping
 from models.sql import query
 from tasks.batches import part_of
+from tasks.ingest.waiting_lines import waiting_lines
 from tasks.intake import Intake, Part
 from tasks.prepare import prepared
 from tasks.sources import files
@@ -29,21 +30,21 @@ Prepare = Callable[..., tuple[pa.Table, pa.Table]]
 def shaped(
     intake: Intake,
     mapping: Mapping,
-    rows: pa.Table,
-    first: int,
+    chunk: files.Chunk,
     places: files.Places = files.ROWS,
     prepare: Prepare = prepared,
 ) -> Part:
-    """One chunk of a table as a part; `first` is the number of its first row in the file."""
+    """Return one chunk of a table as a part."""
     part: EventsMapping = part_of(mapping, "events")
-    selected = tabular.selected(rows, part)
-    numbers = first + np.flatnonzero(selected)
-    found = tabular.events(rows.filter(selected), part, mapping.spelling)
+    selected = tabular.selected(chunk.rows, part)
+    numbers = chunk.numbers[np.flatnonzero(selected)]
+    found = tabular.events(chunk.rows.filter(selected), part, mapping.spelling)
     events, names = prepare(found.rows, mapping, intake.here.key, numbers, identified=part.event_id is not None)
     return Part(
         events,
         names,
-        routed=len(rows) - len(events),
+        routed=len(chunk.rows) - len(events),
+        unreadable=waiting_lines(chunk.misfits, places, intake.here.key),
         updates=partial(agreements, events),
         cleaned=found.counts,
         unread=places.noted(found.unread, events, numbers),
@@ -65,18 +66,20 @@ def agreements(events: pa.Table, intake: Intake) -> Iterator[Update]:
 
 def parts_of(intake: Intake, mapping: Mapping, path: Path, prepare: Prepare = prepared) -> Iterator[tuple[Part, int]]:
     """All chunks of a file, each with its number of rows."""
-    part, first = part_of(mapping, "events"), 0
+    part = part_of(mapping, "events")
     csv = files.csv_of(part)
     places = files.places(path, csv)
-    for rows in files.chunks(path, tabular.needed(part), csv=csv):
-        yield shaped(intake, mapping, rows, first, places, prepare), len(rows)
-        first += len(rows)
+    for chunk in files.chunks(path, tabular.needed(part), csv=csv):
+        yield shaped(intake, mapping, chunk, places, prepare), len(chunk.rows)
 
 
-def checked(path: Path, address: str, part: Any) -> int:
-    """How many rows a table has, once it was held against its contract. Raises ContractBrokenError."""
+def checked(path: Path, address: str, part: Any, tolerated: float = 0.0) -> int:
+    """Return how many rows a table has, once it was held against its contract. Raises ContractBrokenError.
+
+    A larger share of misfit lines than is `tolerated` makes it unreadable.
+    """
     csv, required = files.csv_of(part), tabular.kinds(part)
-    rows = files.row_count(path, csv, required)
+    rows = files.row_count(path, csv, required, tolerated)
     contract.check(
         address, files.column_kinds(path, csv), rows, required, part.optional, files.hint(path, csv, required)
     )

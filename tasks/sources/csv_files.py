@@ -1,11 +1,14 @@
-"""CSV files, plain or compressed with gzip: every row comes out as it was written, or the file is refused."""
+"""CSV files, plain or compressed with gzip: every row comes out as it was written, or the file is refused.
+
+Lines with more or fewer values than the header come out as misfit lines.
+"""
 
 import csv as standard
 import gzip
 import zlib
 from array import array
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple, NoReturn, TextIO
@@ -21,6 +24,7 @@ from models.shapes.encodings import UTF_8, detected
 from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_binary
+from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary
 from tasks.sources.places import SEPARATED
 
 _BLOCK_BYTES: Final = 8 << 20
@@ -40,7 +44,6 @@ class Csv:
 
 PLAIN: Final = Csv()
 MOST_COLUMNS: Final = 10_000
-_NAMED_LINES: Final = 10
 _LOOKED_AT: Final = 1 << 20
 """So many characters decide which separator fits."""
 _ARROWS: Final = {UTF_8: "utf8"}
@@ -81,12 +84,16 @@ def header(path: Path, csv: Csv) -> list[str]:
     return names
 
 
-def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None) -> int:
-    """How many rows the file has, after it was read to its end in two ways that have to agree.
+def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
+    """Return how many rows fit the header, after the file was read to its end in two ways that have to agree.
 
     The faster reader lets a quotation mark that is never closed swallow all lines after it; the strict one finds it.
+    Raises TailorbirdError if a larger share of the lines than `tolerated`, or than half, does not fit.
     """
     stamp = path.stat()
+    found = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv)
+    if len(found.misfits.numbers) > min(tolerated, MOST_SHARE) * found.rows:
+        refuse_misfits(path, csv)
     return _counted(path, stamp.st_mtime_ns, stamp.st_size, csv, None if columns is None else frozenset(columns))
 
 
@@ -104,33 +111,51 @@ def lines(path: Path, csv: Csv, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 @lru_cache(maxsize=16)
 def _counted(path: Path, changed: int, size: int, csv: Csv, columns: frozenset[str] | None) -> int:
     names = header(path, csv)
-    strict = _read_strictly(path, changed, size, csv).rows
+    strict = _read_strictly(path, changed, size, csv)
     read = [name for name in names if columns is None or name in columns]
-    fast = sum(len(batch) for batch in batches(path, csv, read))
-    if fast != strict:
-        _refuse(path, f"its quotation marks can be read in two ways, as {fast} rows or as {strict}")
+    fast, misfits, queue = 0, array("q"), MisfitQueue()
+    for batch in batches(path, csv, read, queue):
+        fast += len(batch)
+        misfits.extend(line.number for line in queue.take(None, 0))
+    misfits.extend(line.number for line in queue.take(None, 0))
+    if fast + len(misfits) != strict.rows or misfits != strict.misfits.numbers:
+        two_ways = f"as {fast + len(misfits)} rows or as {strict.rows}"
+        _refuse(path, f"its quotation marks can be read in two ways, {two_ways}")
     return fast
 
 
-def batches(path: Path, csv: Csv, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """The rows in order. Raises TailorbirdError, with the row, at a value that cannot be read."""
-    types = dict.fromkeys(columns, pa.string())
+def batches(
+    path: Path, csv: Csv, columns: Sequence[str], misfits: MisfitQueue | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that fit the header, in order; lines that do not fit go to `misfits`.
+
+    Raises TailorbirdError, with the line, at a value that cannot be read, and if most lines do not fit.
+    """
+    types, misfits, rows = dict.fromkeys(columns, pa.string()), misfits or MisfitQueue(), 0
     try:
-        yield from arrow.open_csv(
+        for batch in arrow.open_csv(
             path,
             # One thread: only then does an error tell its row.
             read_options=arrow.ReadOptions(
                 use_threads=False, block_size=_BLOCK_BYTES, encoding=_ARROWS.get(known := encoding_of(path, csv), known)
             ),
-            parse_options=arrow.ParseOptions(delimiter=csv.separator, newlines_in_values=True),
+            parse_options=arrow.ParseOptions(
+                delimiter=csv.separator, newlines_in_values=True, invalid_row_handler=misfits.skip
+            ),
             convert_options=arrow.ConvertOptions(column_types=types, include_columns=list(columns)),
-        )
+        ):
+            rows += len(batch)
+            yield batch
     except _FAULTS as error:
+        if misfits.stopped:
+            refuse_misfits(path, csv)
         _refuse(path, described(error, header(path, csv), partial(_line_of, path, csv)))
+    if misfits.count > MOST_SHARE * (rows + misfits.count):
+        refuse_misfits(path, csv)
 
 
 def _line_of(path: Path, csv: Csv, record: int) -> int:
-    """Return the line of a record, the header being 1. Raises TailorbirdError if lines do not fit the header."""
+    """Return the line of a record, the header being 1."""
     return int(lines(path, csv, np.array([record - 2]))[0])
 
 
@@ -179,30 +204,10 @@ class _Strict(NamedTuple):
     """What the strict reader found in a file."""
 
     rows: int
+    """All of them, those that do not fit the header among them."""
     breaks: "tuple[array[int], array[int]]"
     """The rows from which on lines are numbered otherwise, and what is added to the number of a row from there on."""
-
-
-@dataclass
-class _Misfits:
-    """Lines with more or fewer values than the header has; a few are named, all are counted."""
-
-    width: int
-    count: int = 0
-    named: list[str] = field(default_factory=list)
-
-    def add(self, line: int, values: int) -> None:
-        """Note a line."""
-        self.count += 1
-        if len(self.named) < _NAMED_LINES:
-            self.named.append(f"line {line} has {values} value{'s' if values != 1 else ''}")
-
-    @property
-    def sentence(self) -> str:
-        """Which lines they are."""
-        more = self.count - len(self.named)
-        others = f" and {more:,} more line{'s' if more > 1 else ''} with another number" if more else ""
-        return f"{', '.join(self.named)}{others}, and the first line names {self.width} columns"
+    misfits: MisfitSummary
 
 
 @lru_cache(maxsize=16)
@@ -210,32 +215,35 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
     """Count the rows. A line is named by its number; of a row over several lines it is the first."""
     width = len(header(path, csv))
     count, line, offset = -1, 1, None
-    breaks, misfits = (array("q"), array("q")), _Misfits(width)
+    breaks, misfits = (array("q"), array("q")), MisfitSummary(width)
     standard.field_size_limit(_BLOCK_BYTES)
     try:
         with text(path, csv) as file:
             reader = standard.reader(file, delimiter=csv.separator, strict=True)
             for row in reader:
                 if row:
-                    if len(row) != width:
-                        misfits.add(line, len(row))
                     if count >= 0 and line - count != offset:
                         offset = line - count
                         breaks[0].append(count)
                         breaks[1].append(offset)
                     count += 1
+                    # Row 0 is the header.
+                    if len(row) != width:
+                        "".join(row).encode()
+                        misfits.add(count - 1, line, len(row))
                 line = reader.line_num + 1
     except _FAULTS as error:
-        before = f"{misfits.sentence}; " if misfits.count else ""
+        before = f"{misfits.sentence}; " if misfits.named else ""
         _refuse(path, f"{before}line {line}: {described(error)}")
-    if misfits.count:
-        _refuse(path, misfits.sentence + _separator_hint(path, csv))
-    return _Strict(count, breaks)
+    return _Strict(count, breaks, misfits)
 
 
-def _separator_hint(path: Path, csv: Csv) -> str:
+def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
+    """Raise TailorbirdError with the first lines that do not fit the header, and the separator that fits better."""
+    stamp = path.stat()
     found = separator_of(path, csv)
-    return f"; {found.sentence} lines" if found else ""
+    hint = f"; {found.sentence} lines" if found else ""
+    _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
 
 
 def separator_of(path: Path, csv: Csv, wanted: Collection[str] = ()) -> Suggestion | None:

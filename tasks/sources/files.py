@@ -20,6 +20,7 @@ from tasks.sources.csv_files import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_files import csv_of as csv_of
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_no_parquet
+from tasks.sources.misfit_lines import MisfitLine, MisfitQueue
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -111,16 +112,19 @@ def column_kinds(path: Path, csv: Csv = PLAIN) -> Mapping[str, Kind]:
     return {field.name: _kind(field.type) for field in _open(path).schema}
 
 
-def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = None) -> int:
-    """How many rows the file has. Parquet says so itself; CSV is read through, and its mistakes are told."""
+def row_count(path: Path, csv: Csv = PLAIN, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
+    """Return how many rows the file has. Parquet states it; CSV is read through, and its faults are named.
+
+    Of CSV it is the rows that fit the header, of which a share may not fit that is `tolerated`.
+    """
     if is_csv(path):
-        return csv_files.row_count(path, csv, columns)
+        return csv_files.row_count(path, csv, columns, tolerated)
     return int(_open(path).count_rows())
 
 
-def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterator[pa.RecordBatch]:
+def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv, misfits: MisfitQueue) -> Iterator[pa.RecordBatch]:
     if is_csv(path):
-        yield from csv_files.batches(path, csv, columns)
+        yield from csv_files.batches(path, csv, columns, misfits)
         return
     try:
         # Not by a dataset, which reads far ahead: memory would grow with the file.
@@ -132,26 +136,53 @@ def _batches(path: Path, columns: Sequence[str], size: int, csv: Csv) -> Iterato
         raise _unreadable(path, error) from None
 
 
-def chunks(path: Path, columns: Sequence[str], size: int | None = None, csv: Csv = PLAIN) -> Iterator[pa.Table]:
-    """The rows of a file in order, `size` (CHUNK_ROWS) at a time: the same file always gives the same chunks.
+class Chunk(NamedTuple):
+    """Rows of a file that follow each other."""
+
+    rows: pa.Table
+    numbers: NDArray[np.int64]
+    """Of each row its number in the file, from 0."""
+    misfits: Sequence[MisfitLine] = ()
+    """Lines before, between or after these rows that do not fit the header."""
+
+    def head(self, size: int) -> "Chunk":
+        """Return the first rows, and the misfit lines above the last one of them."""
+        if len(self.rows) <= size:
+            return self
+        kept, numbers = self.rows.slice(0, size), self.numbers[:size]
+        return Chunk(kept, numbers, [line for line in self.misfits if line.number < numbers[-1]])
+
+
+def chunks(path: Path, columns: Sequence[str], size: int | None = None, csv: Csv = PLAIN) -> Iterator[Chunk]:
+    """Yield the rows of a file in order, `size` (CHUNK_ROWS) at a time: the same file always gives the same chunks.
 
     A column that the file lacks comes as nulls; that it may be lacking was decided by the contract.
     """
     there, size = column_kinds(path, csv), size or CHUNK_ROWS
     known = [name for name in columns if name in there]
+    misfits = MisfitQueue()
     pending: list[pa.RecordBatch] = []
-    waiting = 0
-    for batch in _batches(path, known, size, csv):
+    waiting = first = skipped = 0
+    for batch in _batches(path, known, size, csv, misfits):
         while batch.num_rows:
+            # Not before: the last chunk also has the misfit lines at the end of the file.
+            if waiting == size:
+                lines = misfits.take(first + size, skipped)
+                yield _numbered(_completed(pending, columns), first, skipped, lines)
+                first, skipped, waiting, pending = first + size, skipped + len(lines), 0, []
             part = batch.slice(0, size - waiting)
             batch = batch.slice(part.num_rows)
             pending.append(part)
             waiting += part.num_rows
-            if waiting == size:
-                yield _completed(pending, columns)
-                pending, waiting = [], 0
     if pending:
-        yield _completed(pending, columns)
+        yield _numbered(_completed(pending, columns), first, skipped, misfits.take(None, skipped))
+
+
+def _numbered(rows: pa.Table, first: int, skipped: int, misfits: Sequence[MisfitLine]) -> Chunk:
+    """Number rows with `first` rows that fit and `skipped` ones that do not before them."""
+    places = np.arange(first, first + len(rows))
+    before = [line.number - skipped - place for place, line in enumerate(misfits)]
+    return Chunk(rows, places + skipped + np.searchsorted(before, places, side="right"), misfits)
 
 
 def _completed(batches: list[pa.RecordBatch], columns: Sequence[str]) -> pa.Table:

@@ -40,9 +40,9 @@ def plain(value: Any) -> Any:
 @pytest.mark.parametrize("dataset", SOURCES)
 def test_the_golden_rows_of_the_complete_journey_come_out_exactly(dataset: str, tmp_path: Path) -> None:
     part = getattr(tables("complete_journey", None), dataset)
-    [rows] = files.chunks(source(SOURCES[dataset], tmp_path), tabular.needed(part))
+    [chunk] = files.chunks(source(SOURCES[dataset], tmp_path), tabular.needed(part))
     expected = json.loads((GOLDEN / "complete_journey" / f"{dataset}.json").read_text(encoding="utf-8"))
-    assert [plain(row) for row in SHAPES[dataset](rows, part).rows.to_pylist()] == expected
+    assert [plain(row) for row in SHAPES[dataset](chunk.rows, part).rows.to_pylist()] == expected
 
 
 def test_every_mapping_that_is_shipped_has_golden_rows_of_each_of_its_parts() -> None:

@@ -110,8 +110,8 @@ def cut_short(here: Installation, desk: Desk, name: str, lines: Sequence[str]) -
     with here.engine.begin() as connection:
         ledger.open_batch(connection, batch)
     intake = open_intake(here, mapping, batch)
-    [rows] = files.chunks(path, HEADER.split(","))
-    part = shaped(intake, mapping, rows, 0)
+    [chunk] = files.chunks(path, HEADER.split(","))
+    part = shaped(intake, mapping, chunk)
     intake.take(part, intake.look(part), 0)
     return batch.batch_id
 

@@ -280,7 +280,7 @@ def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     chunks = list(files.chunks(path, shop.transactions.column_names, 450))
     for until in (done, len(chunks)):
         intake = open_intake(installation, mapping, batch)
-        parts = [shaped(intake, mapping, rows, 450 * chunk) for chunk, rows in enumerate(chunks)]
+        parts = [shaped(intake, mapping, chunk) for chunk in chunks]
         looks = [intake.look(part) for part in parts]
         for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
             intake.take(parts[chunk], looks[chunk], chunk)

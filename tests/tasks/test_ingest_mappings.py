@@ -38,7 +38,7 @@ def file_of(folder: Path, name: str, dataset: str) -> str:
 def canonical(name: str, dataset: str) -> pa.Table:
     part = getattr(tables(name, None), dataset)
     path = Path(file_of(GOLDEN / name, name, dataset))
-    [rows] = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
+    [(rows, _, _)] = files.chunks(path, tabular.needed(part), csv=files.csv_of(part))
     shaped: pa.Table = SHAPES[dataset](rows.filter(tabular.selected(rows, part)), part).rows
     return shaped.drop_columns([KEYS, CELLS])
 

@@ -11,7 +11,7 @@ from expectations import limits
 from expectations.rules import RowRule, broken_shares
 from models import columns
 from models.ingest.missing_consent import missing_consent
-from models.ingest.rule_advice import MEANINGS, advice
+from models.ingest.rule_advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.suspicions import Suspicion
 from models.shapes.limits import Bounds
 from models.shapes.unreadable import KEYS
@@ -137,6 +137,13 @@ def broken_rules(
         }
         for rule, count in sorted(counts.items(), key=lambda one: -one[1])
     ]
+
+
+def misfit_lines(numbers: Sequence[int], rows: int, locate: Locate) -> list[dict[str, Any]]:
+    """Return the rule that lines break which do not fit the header, as `broken_rules` does; `numbers` are theirs."""
+    rule = LINE_UNREADABLE
+    said = {"rule": rule, "meaning": MEANINGS[rule], "advice": advice(rule), "rows": len(numbers), "of": rows}
+    return [said | {"examples": [locate(number, "") for number in numbers[:EXAMPLES]]}] if numbers else []
 
 
 def _looked_at(known: dict[str, RowRule], rule: str) -> str:

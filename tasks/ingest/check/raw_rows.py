@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 
 from expectations import events as promises
 from models import columns
@@ -39,18 +39,21 @@ def set_keys(part: tabular.Part) -> set[str]:
 class RawRows:
     """The first rows of a file, by their numbers."""
 
-    def __init__(self, path: Path, part: tabular.Part, rows: pa.Table) -> None:
+    def __init__(self, path: Path, part: tabular.Part, chunk: files.Chunk) -> None:
         """Keep the rows of `path` as the part reads them."""
-        self._rows, self._used = rows, used_columns(part)
-        self._lines = line_numbers(path, files.csv_of(part), len(rows)) if csv_files.is_csv(path) else None
+        self._rows, self._used = chunk.rows, used_columns(part)
+        self._numbers = chunk.numbers
+        count = len(chunk.rows) + len(chunk.misfits)
+        self._lines = line_numbers(path, files.csv_of(part), count) if csv_files.is_csv(path) else None
 
     def locate(self, number: int, column: str) -> dict[str, Any]:
         """Return where row `number` is, and the cells that a rule on `column` is about."""
         place = {"line": self._lines[number]} if self._lines and number < len(self._lines) else {"row": number + 1}
-        if number >= len(self._rows):
+        at = int(np.searchsorted(self._numbers, number))
+        if at == len(self._numbers) or self._numbers[at] != number:
             return place
         names = self._used.get(_LOOKED_AT.get(column, column), [])
-        cells = {name: self._rows[name][number].as_py() for name in names}
+        cells = {name: self._rows[name][at].as_py() for name in names}
         return {**place, "cells": {name: _shown(value) for name, value in cells.items()}}
 
 

@@ -31,10 +31,11 @@ from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import Known, open_intake
 from tasks.ingest.table_events import shaped
 from tasks.ingest.table_users import keyed_users
+from tasks.ingest.waiting_lines import waiting_lines
 from tasks.intake import Part
 from tasks.read_reference import read_reference
 from tasks.sift_reference import sift_reference
-from tasks.sources import files
+from tasks.sources import csv_files, files
 
 CATALOGUE_ROWS: Final = files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
@@ -50,28 +51,32 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     found.unused = [name for name in kinds if name not in required]
     contract.check(found.file, kinds, 1, required, part.optional, files.hint(path, csv, required))
     most = most if found.part == "events" else CATALOGUE_ROWS
-    rows = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
-    if rows is None:
+    chunk = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
+    if chunk is None:
         contract.check(found.file, kinds, 0, required, part.optional)
         return
     found.suspicions += doubtful_encoding(path, csv)
-    found.whole_file, rows = len(rows) <= most, rows.slice(0, most)
-    found.rows = len(rows)
-    raw = RawRows(path, part, rows)
+    found.whole_file, chunk = len(chunk.rows) <= most, chunk.head(most)
+    found.rows = len(chunk.rows) + len(chunk.misfits)
+    dataset: Any = found.part
+    if len(chunk.misfits) > limits.highest_quarantined(dataset, mapping.limits) * found.rows:
+        csv_files.refuse_misfits(path, csv)
+    raw = RawRows(path, part, chunk)
     if found.part == "events":
-        _check_events(found, rows, raw, mapping, known)
+        _check_events(found, chunk, raw, mapping, known)
     else:
         _check_reference(found, path, raw, mapping, known)
+    found.broken += findings.misfit_lines([line.number for line in chunk.misfits], found.rows, raw.locate)
 
 
-def _check_events(found: TableFindings, rows: pa.Table, raw: RawRows, mapping: Mapping, known: Known) -> None:
+def _check_events(found: TableFindings, chunk: files.Chunk, raw: RawRows, mapping: Mapping, known: Known) -> None:
     intake = open_intake(mapping, known)
-    part = shaped(intake, mapping, rows, 0)
+    part = shaped(intake, mapping, chunk)
     done = findings.judge_events(found, intake, part, raw.locate)
     keys = set_keys(part_of(mapping, "events"))
     codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist(), keys)
-    found.suspicions += _of_events(found, rows, part, mapping, known)
+    found.suspicions += _of_events(found, chunk.rows, part, mapping, known)
 
 
 def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mapping, known: Known) -> Iterator[Suspicion]:
@@ -122,8 +127,10 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
     key = columns.ITEM_ID if found.part == "items" else columns.USER_KEY
     done = sift_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
-    found.counts = done.counts | {name: done.counts[name] + read.skipped for name in ("read", "routed")}
-    figures = {**found.counts, **read.profile, **profile.of_quarantined(done.quarantined), "cleaned": read.cleaned}
+    found.counts = read.counted(done.counts)
+    lines = waiting_lines(read.misfits, read.places, known.here.key)
+    bad = [done.quarantined, *([lines] if lines is not None else [])]
+    figures = {**found.counts, **read.profile, **profile.of_quarantined(*bad), "cleaned": read.cleaned}
     found.refused = findings.refusal(
         findings.shares_of(read.sample, rules),
         rules,

@@ -5,12 +5,12 @@ import pytest
 
 from expectations import events, items, users
 from models import columns
-from models.ingest.rule_advice import CONFLICT, UNREADABLE, advice
+from models.ingest.rule_advice import CONFLICT, LINE_UNREADABLE, UNREADABLE, advice
 
 REQUIRED = (columns.QUANTITY, columns.CURRENCY, columns.PRICE)
 RULES = sorted(
     {rule.id for suite in (events.rules(required=REQUIRED), items.rules(REQUIRED), users.RULES) for rule in suite}
-    | {CONFLICT, UNREADABLE}
+    | {CONFLICT, LINE_UNREADABLE, UNREADABLE}
 )
 
 

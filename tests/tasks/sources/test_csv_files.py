@@ -23,7 +23,7 @@ def written(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
 
 
 def read(path: Path, csv: Csv = PLAIN) -> dict[str, list[object]]:
-    rows = pa.concat_tables(files.chunks(path, ["id", "n"], csv=csv))
+    rows = pa.concat_tables(chunk.rows for chunk in files.chunks(path, ["id", "n"], csv=csv))
     assert files.row_count(path, csv, ["id", "n"]) == len(rows)
     return dict(rows.to_pydict())
 
@@ -99,8 +99,8 @@ def test_the_mistake_is_told_while_rows_are_read_too(tmp_path: Path) -> None:
 
 BROKEN = [
     (
-        'id,n\n1,1\n\n2\n"3\n3",3\n4,4,4\n',
-        "line 4 has 1 value, line 7 has 3 values, and the first line names 2 columns.",
+        'id,n\n1,1\n\n2\n"3\n3",3\n4,4,4\n5\n',
+        "line 4 has 1 value, line 7 has 3 values, line 8 has 1 value, and the first line names 2 columns.",
     ),
     ("id,n\n" + "1\n" * 15, "line 11 has 1 value and 5 more lines with another number, and the first line"),
     ('id,n\n1\n2,2\n"3,3\n', "line 2 has 1 value, and the first line names 2 columns; line 4: unexpected end of data."),
@@ -115,7 +115,7 @@ def test_all_broken_lines_are_named_at_once_as_an_editor_numbers_them(
 ) -> None:
     path = written(tmp_path, content)
     with pytest.raises(TailorbirdError) as refused:
-        files.row_count(path, PLAIN) if counted else list(files.chunks(path, ["id", "n"]))
+        files.row_count(path, PLAIN, tolerated=1.0) if counted else list(files.chunks(path, ["id", "n"]))
     assert fault in str(refused.value)
 
 
@@ -165,7 +165,7 @@ def test_every_text_that_can_be_written_is_read_as_it_was(tmp_path: Path, rows: 
     with path.open("w", newline="", encoding="utf-8") as file:
         standard.writer(file, quoting=standard.QUOTE_ALL).writerows([("id", "n"), *rows])
     assert files.row_count(path) == len(rows)
-    read = pa.concat_tables(files.chunks(path, ["id", "n"]))
+    read = pa.concat_tables(chunk.rows for chunk in files.chunks(path, ["id", "n"]))
     assert list(zip(*read.to_pydict().values(), strict=True)) == rows
 
 
@@ -177,10 +177,16 @@ def test_every_text_that_can_be_written_is_read_as_it_was(tmp_path: Path, rows: 
 def test_whatever_a_file_holds_it_is_read_to_the_last_row_or_refused(tmp_path: Path, content: list[bytes]) -> None:
     path = written(tmp_path, b"id,n\n" + b"".join(content), f"{next(NUMBERED)}.csv")
     try:
-        rows = files.row_count(path)
+        rows = files.row_count(path, tolerated=1.0)
     except TailorbirdError:
         return
-    assert rows == sum(map(len, files.chunks(path, ["id", "n"])))
+    chunks = list(files.chunks(path, ["id", "n"], 2))
+    assert rows == sum(len(chunk.rows) for chunk in chunks)
+    misfits = [line.number for chunk in chunks for line in chunk.misfits]
+    numbers = [number for chunk in chunks for number in chunk.numbers.tolist()]
+    assert numbers == sorted(numbers)
+    assert misfits == sorted(misfits)
+    assert sorted(numbers + misfits) == list(range(rows + len(misfits)))
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
@@ -194,3 +200,44 @@ def test_a_table_with_far_too_many_columns_is_refused_before_its_names_are_compa
     with pytest.raises(TailorbirdError, match=r"20,000 columns, and a table has 10,000 at most") as refusal:
         files.column_kinds(path)
     assert len(str(refusal.value)) < 500
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
+@pytest.mark.parametrize("ending", ["csv", "csv.gz"])
+def test_lines_that_do_not_fit_come_beside_the_rows_with_their_numbers(
+    tmp_path: Path, encoding: str, ending: str
+) -> None:
+    content = 'id,n\n\xfc\n1,1\n\n"2\n2",2\n3,"3\n3",3\n4,4\n5,5\n6\n'.encode(encoding)
+    path = written(tmp_path, gzip.compress(content) if ending.endswith("gz") else content, f"rows.{ending}")
+
+    assert files.row_count(path, PLAIN, tolerated=0.5) == 4
+    for size in (1, 2, 3, 4, 5):
+        chunks = list(files.chunks(path, ["id", "n"], size))
+        assert [number for chunk in chunks for number in chunk.numbers] == [1, 2, 4, 5]
+        assert [tuple(line) for chunk in chunks for line in chunk.misfits] == [
+            (0, 1, 2, "\xfc"),
+            (3, 3, 2, '3,"3\n3",3'),
+            (6, 1, 2, "6"),
+        ]
+        assert all(line.number < chunk.numbers[-1] for chunk in chunks[:-1] for line in chunk.misfits)
+    assert files.places(path, PLAIN).of(np.array([0, 3, 6])).tolist() == [2, 7, 11]
+
+
+def test_reading_stops_early_if_most_lines_do_not_fit(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,n\n" + "1;1\n" * 3_000)
+    for read in (lambda: list(files.chunks(path, ["id", "n"])), lambda: files.row_count(path, tolerated=1.0)):
+        with pytest.raises(TailorbirdError, match="line 11 has 1 value and 2,990 more lines with another number"):
+            read()
+
+
+def test_no_more_lines_are_left_out_than_are_tolerated(tmp_path: Path) -> None:
+    path = written(tmp_path, "id,n\n" + "1,1\n" * 9 + "2\n")
+    assert files.row_count(path, tolerated=0.1) == 9
+    with pytest.raises(TailorbirdError, match="line 11 has 1 value, and the first line names 2 columns"):
+        files.row_count(path, tolerated=0.09)
+
+
+def test_a_line_that_does_not_fit_and_is_not_utf_8_refuses_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 9 + b"\xff\n")
+    with pytest.raises(TailorbirdError, match="line 11: a value is not UTF-8"):
+        files.row_count(path, tolerated=1.0)

@@ -29,7 +29,7 @@ def rows_of(path: Path) -> pa.Table:
 
 @pytest.mark.parametrize("size", [1, 170, 300, 999, 1000, 1001])
 def test_a_file_comes_in_chunks_of_the_same_size_and_in_order(path: Path, size: int) -> None:
-    chunks = list(files.chunks(path, ["b", "a"], size))
+    chunks = [chunk.rows for chunk in files.chunks(path, ["b", "a"], size)]
     assert [len(chunk) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
     assert 0 < len(chunks[-1]) <= size
     assert pa.concat_tables(chunks).equals(rows_of(path).select(["b", "a"]))
@@ -79,7 +79,8 @@ def test_a_file_that_is_no_parquet_is_told_in_a_sentence(tmp_path: Path, content
 
 
 def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
-    [rows] = files.chunks(path, ["b", "c", "a"])
+    [(rows, numbers, misfits)] = files.chunks(path, ["b", "c", "a"])
+    assert (numbers.tolist(), misfits) == (list(range(1000)), [])
     assert rows.column_names == ["b", "c", "a"]
     assert rows["c"].null_count == 1000
 
