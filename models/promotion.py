@@ -12,7 +12,7 @@ from models.evaluation.metrics import METRIC
 from models.evaluation.paired import paired
 from models.evaluation.summary import NEW
 from models.gate import groups as by_group
-from models.gate.check import Check, Gate, Outcome, compared, gate_of, not_asked
+from models.gate.check import BETTER, Check, Gate, Outcome, compared, gate_of, not_asked
 from models.gate.costs import costs, overfit
 from models.gate.exposure import FIGURES, Standard, answers_the_cold, exposure, overlap, shows_enough
 from models.gate.groups import Group, Traits
@@ -117,7 +117,7 @@ def _questions(
     ]
     if champion is not None:
         both = paired(candidate, champion, metric)
-        asked.append(_Question(f"better than {CHAMPION}", CHAMPION, both, True))
+        asked.append(_Question(BETTER, CHAMPION, both, True))
     name, other = reference
     if other is not None and _bought_new(candidate, metric):
         title = f"not worse than {name} on new items"

@@ -59,16 +59,13 @@ def preview(found: Row) -> None:
 
 
 def undone(found: Row) -> None:
-    """Print what an undo has removed, and what comes next."""
+    """Print what an undo has removed."""
     _removed(found, "is undone")
     _made(found)
     again = "The same file can be ingested again: tailorbird ingest SOURCE PATH"
     if not any(row[name] for row in found["batches"] for name in UNDO_CHANGES):
         line(f"No event, item or user changed, so nothing has to be made again. {again}")
-        return
-    for command in found["next"]:
-        line(f"The next command is: {command}" if command == found["next"][0] else f"Then: {command}")
-    if not found["next"]:
+    elif not found["datasets"]:
         line(f"Nothing was made from it. {again}")
 
 

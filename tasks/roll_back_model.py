@@ -7,12 +7,13 @@ from sqlalchemy import Connection
 
 from infra.advisory_locks import locked
 from infra.guidance import situation
+from infra.guidance.earlier_champion import earlier_champion
 from infra.installation import Installation, current
 from infra.registry import Registry
 from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
 from tasks import publish
-from tasks.champion import Champion, champion, follow, promotion
+from tasks.champion import Champion, champion, follow
 from tasks.promote import restore
 from tasks.reviews import Answer
 
@@ -70,8 +71,7 @@ def _pair(here: Installation) -> tuple[Champion, Champion]:
         holder = champion(connection)
         if holder is None:
             raise TailorbirdError(str(situation.step(here.engine, here.settings)))
-        root = promotion(connection, holder["restores"] or holder["promotion_id"]) or holder
-        earlier = promotion(connection, root["follows"])
+        earlier = earlier_champion(connection)
     if earlier is None:
         raise TailorbirdError(f"There is no champion before version {holder['model_version']}.")
     return holder, earlier

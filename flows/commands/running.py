@@ -22,7 +22,7 @@ _COMMANDS: Final = {"rollback": "rollback model"}
 """The commands of flows with another name."""
 _REPORT_NOTHING: Final = ("monitor", "audit")
 """Scheduled steps for which having nothing to do is no failure."""
-_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "undo", "dismissed")
+_LOOK_UP: Final = ("ledger_entry", "compact", "audit", "drift", "rollback", "undo_preview", "dismissed")
 """Results after which nothing has to be done, or that name the next command themselves."""
 _STATED: Final = ("review", "retrain", "decision")
 """Results that end with where the installation stands."""

@@ -1,11 +1,12 @@
 """Reads from Postgres where an installation stands, for `models.guidance`."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, RowMapping, func, select, text
 
+from infra.guidance.earlier_champion import beside, earlier_champion
 from infra.guidance.undone import undone_batches
 from infra.guidance.unfinished import cut_short, unfinished
 from infra.ledger_schema import COMMITTED
@@ -14,6 +15,7 @@ from infra.running_commands.under_way import next_run, under_way
 from infra.schema import DEADLINE, ingest_batches, promotions, reviews
 from infra.settings import Settings
 from models.gate.check import Outcome, outcome_of
+from models.guidance.earlier import Earlier
 from models.guidance.needs import refusal
 from models.guidance.next_step import Step, next_step
 from models.guidance.situation import LastReview, Situation
@@ -67,6 +69,7 @@ def read(engine: Engine, settings: Settings) -> Situation:
             stale=stale,
             undone_in_dataset=undone.get(str(version), ()),
             undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
+            earlier=_earlier(connection, champion, undone) if champion else None,
             rolled_back=back,
             review_mode=settings.review,
             dataset_days=float(dataset.days) if dataset else 0,
@@ -102,9 +105,15 @@ def _newer(connection: Connection, built_at: Any) -> int:
 
 
 def _champion(connection: Connection) -> Mapping[str, Any] | None:
-    newest = select(promotions.c.model_version, promotions.c.dataset_version).order_by(promotions.c.promotion_id.desc())
+    newest = select(promotions).order_by(promotions.c.promotion_id.desc())
     row = connection.execute(newest.limit(1)).mappings().first()
     return dict(row) if row else None
+
+
+def _earlier(connection: Connection, champion: Mapping[str, Any], undone: Collection[str]) -> Earlier | None:
+    """Return the champion that a rollback would bring back, if its data set contains no undone batch."""
+    before = earlier_champion(connection)
+    return beside(before, champion) if before and before["dataset_version"] not in undone else None
 
 
 def _review(connection: Connection) -> LastReview | None:

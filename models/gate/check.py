@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from math import nan
-from typing import Any
+from typing import Any, Final
 
 from models.evaluation.bootstrap import LEVEL, Estimate
+
+BETTER: Final = "better than the champion"
+"""The check with the gain over the champion that a candidate was compared with."""
 
 
 class Outcome(StrEnum):

@@ -89,8 +89,14 @@ def _without_undone(now: Situation) -> Step | None:
         situation = f"Data set {now.dataset} still contains {batches}."
         if now.undone_in_champion:
             situation = f"Data set {now.dataset} and version {now.champion}, the champion, still contain {batches}."
-        return Step(Stage.UNDONE, situation, "tailorbird features", "Then train and review again.")
+        also = f"Then train and review again. {_roll_back(now)}".rstrip()
+        return Step(Stage.UNDONE, situation, "tailorbird features", also)
     return None
+
+
+def _roll_back(now: Situation) -> str:
+    """Return when to roll back a champion that contains undone batches; empty if nothing speaks for it."""
+    return now.earlier.sentence if now.undone_in_champion and now.earlier else ""
 
 
 def _batches(undone: tuple[str, ...]) -> str:
@@ -177,7 +183,7 @@ def _lists(now: Situation) -> Step:
         return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
     if now.undone_in_champion:
         situation = f"{champion} and still contains {_batches(now.undone_in_champion)}."
-        return _retrain(Stage.UNDONE, situation)
+        return _retrain(Stage.UNDONE, situation, _roll_back(now))
     if now.without_lists:
         names = ", ".join(now.without_lists)
         situation = f"{champion}, but there are no lists yet for {names}."

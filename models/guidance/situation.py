@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.guidance.cut_short import CutShort
+from models.guidance.earlier import Earlier
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Situation:
     """Undone batches that the newest data set still contains."""
     undone_in_champion: tuple[str, ...] = ()
     """Undone batches that the champion learned from."""
+    earlier: Earlier | None = None
+    """The champion that a rollback would bring back; None without one, or if it contains undone batches too."""
     rolled_back: tuple[str, ...] = ()
     """Placements that show lists which a person took them back to."""
     review_mode: Literal["manual", "auto", "never"] = "manual"

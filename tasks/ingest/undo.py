@@ -45,7 +45,7 @@ def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]
 @task(description="Remove exactly what batches brought; what other batches brought stays.")
 @without_values
 def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason: str) -> dict[str, Any]:
-    """Undo batches, the newest first; returns what was removed, and the commands to run next.
+    """Undo batches, the newest first; returns what was removed, and what was made from it.
 
     Killed at any moment, the same call goes on, and so does the next ingest of events. Raises TailorbirdError if a
     batch cannot be undone, LockHeldError while another run works on it.
@@ -64,7 +64,7 @@ def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[
     """Return what was made from batches that count since these moments: nothing, if none of its content changes."""
     moments = [came.get(line["batch_id"]) for line in lines if any(map(line.get, UNDO_CHANGES))]
     first = min((datetime.fromisoformat(moment) for moment in moments if moment), default=None)
-    return find_traces(connection, first, [line["batch_id"] for line in lines])._asdict()
+    return find_traces(connection, first)._asdict()
 
 
 def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:

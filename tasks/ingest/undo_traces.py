@@ -1,12 +1,12 @@
-"""Finds what was made from a batch: data sets, the champion and lists, and the command that replaces each of them."""
+"""Finds what was made from a batch: data sets, the champion and lists."""
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import Connection, func, select
 
-from infra.ledger_schema import COMMITTED, ingest_applications
-from infra.schema import datasets, ingest_batches, placements, promotions, recommendation_batches
+from infra.ledger_schema import ingest_applications
+from infra.schema import datasets, placements, recommendation_batches
 from tasks.champion import champion
 
 
@@ -16,8 +16,6 @@ class Traces(NamedTuple):
     datasets: list[str]
     champion: int | None
     placements: list[str]
-    next: list[str]
-    """Commands, in the order in which to run them."""
 
 
 def applied(connection: Connection, batches: list[str]) -> dict[str, str]:
@@ -27,10 +25,10 @@ def applied(connection: Connection, batches: list[str]) -> dict[str, str]:
     return {name: moment.isoformat() for name, moment in connection.execute(first.group_by(entry.batch_id)).tuples()}
 
 
-def find_traces(connection: Connection, first: datetime | None, batches: list[str]) -> Traces:
+def find_traces(connection: Connection, first: datetime | None) -> Traces:
     """Return what was made since the `first` of these batches came in; nothing was without such a moment."""
     if first is None:
-        return Traces([], None, [], [])
+        return Traces([], None, [])
     made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
     versions = list(connection.execute(made).scalars())
     holder = champion(connection)
@@ -42,38 +40,4 @@ def find_traces(connection: Connection, first: datetime | None, batches: list[st
         .order_by(placements.c.placement)
     )
     shown = list(connection.execute(lists).scalars())
-    version = int(holder["model_version"]) if holder is not None and learned else None
-    earlier = version is not None and _has_earlier(connection, versions)
-    return Traces(versions, version, shown, _next(_remain(connection, batches), versions, version, earlier, shown))
-
-
-def _has_earlier(connection: Connection, versions: list[str]) -> bool:
-    """Return whether the champion before the present one learned from nothing of this."""
-    before = select(promotions.c.dataset_version).order_by(promotions.c.promotion_id.desc()).offset(1).limit(1)
-    dataset: Any = connection.execute(before).scalar()
-    return dataset is not None and dataset not in versions
-
-
-def _remain(connection: Connection, batches: list[str]) -> bool:
-    """Return whether other batches of events count."""
-    entry = ingest_batches.c
-    others = (entry.status == COMMITTED, entry.dataset == "events", entry.batch_id.not_in(batches))
-    return bool(connection.execute(select(select(entry.batch_id).where(*others).exists())).scalar())
-
-
-def _next(remain: bool, versions: list[str], version: int | None, earlier: bool, shown: list[str]) -> list[str]:
-    """Return the commands that replace what was made from the batches."""
-    commands = []
-    if version is not None and earlier:
-        commands.append('tailorbird rollback model --reason "…"')
-    if versions and not remain:
-        commands.append("tailorbird ingest SOURCE")
-    if versions:
-        commands.append("tailorbird features")
-    if version is not None:
-        commands.append("tailorbird train && tailorbird review")
-    if shown and (version is None or earlier):
-        commands.append("tailorbird score")
-    elif shown:
-        commands.append("tailorbird score (after `tailorbird decide`)")
-    return commands
+    return Traces(versions, int(holder["model_version"]) if holder is not None and learned else None, shown)

@@ -160,7 +160,7 @@ def test_a_rollback_shows_the_lists_of_the_evening_again(week: Week) -> None:
 def test_an_undo_takes_out_what_the_source_brought_and_the_same_files_come_in_again(week: Week) -> None:
     before = week.ledger()["accepted"]
     printed = week.shop.run("ledger", "undo", "--source", "my_shop", "--reason", "a trial", "--yes")
-    assert "tailorbird features" in printed
+    assert "Next: tailorbird ingest" in printed
     assert week.ledger()["accepted"] == 0
     week.type("ingest")
     assert week.ledger()["accepted"] == before

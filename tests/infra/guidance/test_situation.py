@@ -10,6 +10,8 @@ from infra.installation import Installation
 from infra.ledger_schema import audit_log
 from infra.schema import datasets, ingest_batches, promotions, quarantine, reviews, search_results
 from infra.training_schema import trained_bundles
+from models.gate.check import BETTER
+from models.guidance.earlier import Earlier
 from models.guidance.next_step import Stage
 from models.guidance.situation import Situation
 from tasks import publish
@@ -171,3 +173,37 @@ def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_th
     found_now = read(made, installation.settings)
     assert (found_now.undone_in_dataset, found_now.undone_in_champion) == ((), ("b1",))
     assert step(made, installation.settings).stage is Stage.DATASET
+
+
+def test_the_champion_before_is_compared_on_the_same_test_weeks(installation: Installation) -> None:
+    def champion(follows: int, version: int, dataset: str, ndcg: float, **others: Any) -> int:
+        row = ORIGIN | {"dataset_version": dataset, "metrics": {"ndcg_at_10": ndcg}, "kind": "als"} | others
+        entry = insert(promotions).values(follows=follows, model_version=version, **row)
+        with installation.engine.begin() as connection:
+            return int(connection.execute(entry.returning(promotions.c.promotion_id)).scalar_one())
+
+    def earlier() -> Earlier | None:
+        return read(installation.engine, installation.settings).earlier
+
+    first = champion(0, 1, "d1", 0.25)
+    assert earlier() is None
+    second = champion(first, 2, "d1", 0.3)
+    assert earlier() == Earlier(1, "als", 0.25, 0.3)
+    third = champion(second, 3, "d2", 0.5, gate=[{"name": BETTER, "value": 0.125}])
+    assert earlier() == Earlier(2, "als", 0.375, 0.5)
+    champion(third, 2, "d1", 0.3, restores=second)
+    assert earlier() == Earlier(1, "als", 0.25, 0.3)
+
+
+def test_a_champion_before_that_contains_undone_batches_too_is_not_named(installation: Installation) -> None:
+    with installation.engine.begin() as connection:
+        ingest(connection, "b1", 900)
+        connection.execute(insert(datasets).values(version="d1", manifest={}, created_at=text("clock_timestamp()")))
+        for version in (1, 2):
+            row = ORIGIN | {"follows": version - 1, "model_version": version, "kind": "als"}
+            connection.execute(insert(promotions).values(**row))
+        entry = {"action": "undo", "subject": "b1", "actor": "ann", "reason": "twice", "at": text("clock_timestamp()")}
+        connection.execute(insert(audit_log).values(**entry))
+        connection.execute(text("UPDATE ingest_batches SET status = 'undone' WHERE batch_id = 'b1'"))
+    found = read(installation.engine, installation.settings)
+    assert (found.undone_in_champion, found.earlier) == (("b1",), None)

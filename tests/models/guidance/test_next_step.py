@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from models.guidance.cut_short import CutShort
+from models.guidance.earlier import Earlier
 from models.guidance.needs import NEEDS, refusal
 from models.guidance.next_step import Stage, next_step
 from models.guidance.situation import LastReview, Situation
@@ -153,3 +154,16 @@ def test_files_that_were_cut_short_come_in_before_anything_is_made() -> None:
     assert step.situation == "The ingest of 2 files of sklep was cut short; nothing of them counts."
     assert step.also == "Without them: `tailorbird retrain`."
     assert next_step(replace(EMPTY, cut_short=(cut, cut))).also == ""
+
+
+@pytest.mark.parametrize("in_dataset", [(), ("b1",)])
+def test_a_rollback_is_named_after_a_new_model_with_the_figures_of_both_versions(in_dataset: tuple[str, ...]) -> None:
+    undone = replace(LIVE, undone_in_dataset=in_dataset, undone_in_champion=("b1",))
+    step = next_step(replace(undone, earlier=Earlier(1, "als", 0.2794, 0.3196)))
+    assert step.command in {"tailorbird features", "tailorbird retrain"}
+    assert "Only if what the champion learned from it is harmful: `tailorbird rollback model`" in step.also
+    assert "version 1 (als)" in step.also
+    assert "NDCG@10 on the same test weeks: 0.2794, and 0.3196 for the champion." in step.also
+    assert "Nobody measured both" in next_step(replace(undone, earlier=Earlier(1, "als", None, 0.3196))).also
+    assert "rollback" not in next_step(undone).also
+    assert "rollback" not in next_step(replace(undone, undone_in_champion=(), earlier=Earlier(1, "als"))).also

@@ -153,7 +153,7 @@ def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
     result = undo(first)
 
     assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(0, 2)]
-    assert (result["datasets"], result["next"]) == (before["datasets"], before["next"]) == ([], [])
+    assert result["datasets"] == before["datasets"] == []
     found = read(installation.engine, installation.settings)
     assert (found.new_events, found.undone_in_dataset) == (0, ())
 
@@ -164,7 +164,7 @@ def test_an_undo_that_removes_an_event_names_the_data_sets_that_contain_it(
     batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
     with installation.engine.begin() as connection:
         connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
-    assert preview([batch])["next"] == ["tailorbird ingest SOURCE", "tailorbird features"]
+    assert preview([batch])["datasets"] == ["d1"]
     assert undo(batch)["datasets"] == ["d1"]
     assert read(installation.engine, installation.settings).undone_in_dataset == (batch,)
     again = ingest(tmp_path, viewed(1), number=1)
