@@ -8,6 +8,8 @@ from serving.console import line
 
 def decision(value: Mapping[str, Any]) -> None:
     """Print who decided what about a version and why, and which version is the champion now."""
+    if value.get("remark"):
+        line(value["remark"])
     against = " against the gate" if value.get("overridden") else ""
     line(f"Version {value['model_version']} was {value['decision']} by {value['reviewer']}{against}: {value['reason']}")
     holder = value.get("champion")
@@ -28,6 +30,8 @@ def rollback(value: Mapping[str, Any]) -> None:
         line(f"Version {value['to']} is the champion again, in place of version {value['from']}.")
         for placement, batch in value["batches"].items():
             line(f"{placement}: {_again(batch, value['lists'][placement])}")
+        command = f'tailorbird decide {value["from"]} --approve --reason "…"'
+        line(f"To take this rollback back: {command}", wrap=False)
     else:
         line(f"Batch {value['batch_id']} is shown again, in place of batch {value['from']}.")
         counts = f"It has {value['users']:,} lists of version {value['model_version']}"

@@ -6,33 +6,49 @@ from infra.registry import Registry
 from infra.schema import DEADLINE
 from models.gate.check import Outcome, outcome_of
 from tasks.announce import announce
-from tasks.champion import follow
-from tasks.promote import promote
-from tasks.reviews import Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.champion import champion, follow
+from tasks.promote import promote, promote_again
+from tasks.reviews import APPROVED, Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
 def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
     """Approve or reject a reviewed version, by default the newest; returns the review as it is now.
 
-    The same decision twice changes nothing. Raises DecisionRefusedError for a version that the gate refused unless it
-    is overridden, for a changed mind, and when the champion changed since the review. MLflow is told if it answers:
-    else the reconciler does it later.
+    The same decision twice changes nothing, but a yes to a version that was rolled back promotes it again. Raises
+    DecisionRefusedError for a version that the gate refused unless it is overridden, for a changed mind, and when the
+    champion changed since the review. MLflow is told if it answers: else the reconciler does it later.
     """
     with here.engine.begin() as connection:
         expire(connection)
     review = review_of(here, model_version)
     _check(review, answer, here.settings.review, str(situation.step(here.engine, here.settings)))
-    if not review["decision"]:
-        if answer.approve:
-            promote(here, registry, review, answer)
-        else:
-            with here.engine.begin() as connection:
-                close(connection, review, answer)
+    if review["rolled_back"]:
+        promote_again(here, registry, review, answer)
+    elif review["decision"]:
+        _refuse_replaced(here, review)
+    elif answer.approve:
+        promote(here, registry, review, answer)
+    else:
+        with here.engine.begin() as connection:
+            close(connection, review, answer)
     decided = review_of(here, int(review["model_version"]))
     if registry.answers:
         follow(here.engine, registry)
         announce(registry, decided)
     return decided
+
+
+def _refuse_replaced(here: Installation, review: Review) -> None:
+    """Raise DecisionRefusedError for an approved version that a newer champion replaced."""
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    version = review["model_version"]
+    if review["decision"] == APPROVED and holder and holder["model_version"] != version:
+        raise DecisionRefusedError(
+            f"Version {version} was approved by {review['reviewer']}, and version {holder['model_version']} replaced "
+            "it since; nothing was changed. To go back: `tailorbird rollback model`, or move the alias `champion` in "
+            f"MLflow to version {version}."
+        )
 
 
 def permit(mode: str) -> None:
@@ -58,7 +74,8 @@ def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
             raise DecisionRefusedError(
                 f"Version {version} was {already} by {review['reviewer']}; a decision is not changed. {then}".rstrip()
             )
-        return
+        if not review.get("rolled_back"):
+            return
     if not answer.reason.strip():
         raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is recorded.")
     if answer.approve:

@@ -9,7 +9,7 @@ from infra.installation import current
 from infra.registry import Registry
 from tasks.carry_out import carry_out
 from tasks.champion import champion
-from tasks.reviews import Answer
+from tasks.reviews import Answer, Review
 
 
 @task(description="Write the decision down; on a yes, promote the version.")
@@ -24,7 +24,16 @@ def decide_review(
     with here.engine.connect() as connection:
         holder = champion(connection)
     names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason", "overridden")
-    return {name: decided[name] for name in names} | {"champion": holder["model_version"] if holder else None}
+    found = {"champion": holder["model_version"] if holder else None, "remark": _remark(decided, answer)}
+    return {name: decided[name] for name in names} | found
+
+
+def _remark(decided: Review, answer: Answer) -> str | None:
+    """Return a sentence if the decision had been made before for another reason or by another person."""
+    if (decided["reviewer"], decided["reason"]) == (answer.reviewer, answer.reason):
+        return None
+    version = f"version {decided['model_version']}"
+    return f"Nothing changed: {version} was {decided['decision']} before, and the new reason was not recorded."
 
 
 def _via() -> str:

@@ -11,10 +11,10 @@ from infra import bundles
 from infra.installation import Installation
 from infra.manifests import BundleRefusedError, read_signed
 from infra.promoted_bundles import verify_promoted
-from infra.registered_bundles import check_version, downloaded_model
+from infra.registered_bundles import check_files, check_version, downloaded_model
 from infra.registry import Registry
 from infra.schema import promotions
-from tasks.champion import Champion, champion
+from tasks.champion import Champion, champion, promotion_of
 from tasks.reviews import Answer, DecisionRefusedError, Review, close
 from tasks.trained_bundles import recorded
 from tasks.verified_evaluations import evaluation_of
@@ -48,6 +48,22 @@ def promote(here: Installation, registry: Registry, review: Review, answer: Answ
     with here.engine.begin() as connection:
         close(connection, review, answer)
         _enter(connection, row, answer)
+
+
+def promote_again(here: Installation, registry: Registry, review: Review, answer: Answer) -> None:
+    """Let a version that was rolled back answer again, after the checks of a promotion.
+
+    Raises what `promote` raises.
+    """
+    version = int(review["model_version"])
+    check_version(registry, registry.version(version), review["run_id"])
+    check_files(registry, review["run_id"], review["digest"])
+    with here.engine.begin() as connection:
+        holder, earlier = champion(connection), promotion_of(connection, version)
+        assert holder is not None
+        assert earlier is not None
+        close(connection, review, answer)  # refused if the champion is a newer version by now
+        restore(connection, holder, earlier, answer)
 
 
 def _kept(here: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:

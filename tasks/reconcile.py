@@ -13,7 +13,7 @@ from infra.registry import Registry
 from infra.webhook_listener import listen
 from models.errors import TailorbirdError
 from models.escaping import for_terminal
-from tasks.announce import NOTE, announce
+from tasks.announce import NOTE, ROLLED_BACK, announce
 from tasks.ask_for_calibration import ask_for_calibration
 from tasks.ask_for_lists import ask_for_lists
 from tasks.ask_for_retrain import ask_for_retrain
@@ -30,6 +30,7 @@ _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
 _BY_ALIAS: Final = "the alias `champion` in MLflow"
 _PUT_BACK: Final = f"The alias {CHAMPION} was put back"
+_WITHOUT_REASON: Final = "Not approved again: set the tag `reason` before `review`."
 
 
 def watch(every: float) -> None:
@@ -139,17 +140,25 @@ def _alert(here: Installation, registry: Registry, version: int, reason: str) ->
 def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
     """`review` = approved or rejected, with `reviewer`, `reason`, and `override` for what the gate refused.
 
-    An alias of that name says the same. A decision that was made before is written on the version again.
+    An alias of that name says the same. A decision that was made before is written on the version again. After a
+    rollback only what was set since is an answer, and a yes by tag needs a reason.
     """
     tagged, aliases = registry.tags(), registry.aliases()
     with here.engine.connect() as connection:
         known = reviews_of(connection, list(tagged))
     for version, review in known.items():
-        tags = tagged[version]
+        tags, back = tagged[version], review["rolled_back"]
+        if back and tags.get(ROLLED_BACK) != str(back):
+            announce(registry, review)
+            tags = {}
         said = {word for word in _WORDS if aliases.get(word) == version or _says(tags, word)}
-        if review["decision"]:
-            if [tags.get(name, "") for name in ("review", "reviewer")] != [review["decision"], review["reviewer"]]:
+        if review["decision"] and not back:
+            written = [tags.get(name, "") for name in ("review", "reviewer", ROLLED_BACK)]
+            if written != [review["decision"], review["reviewer"], ""]:
                 announce(registry, review)
+        elif back and said == {APPROVED} and aliases.get(APPROVED) != version and not _has_reason(tags):
+            announce(registry, review, _WITHOUT_REASON)
+            yield f"Version {version}: {_WITHOUT_REASON}"
         elif said:
             yield _heard(here, registry, version, _answer(tags, said))
         for word in said:
@@ -160,6 +169,10 @@ def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
 def _says(tags: Mapping[str, str], word: str) -> bool:
     """Whether a person says it: what the deadline wrote on the version before it was asked about again is no answer."""
     return tags.get("review") == word and (word, tags.get("reviewer")) != (REJECTED, NOBODY)
+
+
+def _has_reason(tags: Mapping[str, str]) -> bool:
+    return bool(tags.get("reason") or tags.get("override"))
 
 
 def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
@@ -176,7 +189,7 @@ def _heard(here: Installation, registry: Registry, version: int, answer: Answer)
         if explain(error):
             raise
         review = review_of(here, version)
-        if review["decision"] != answer.decision:
+        if review["decision"] != answer.decision or review["rolled_back"]:
             announce(registry, review, f"Not {answer.decision}: {error}")
             return f"Version {version} was not {answer.decision}: {error}"
     return f"Version {version} was {answer.decision} by {answer.reviewer}."
@@ -210,11 +223,12 @@ def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
 
 
 def _promote_moved(here: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
-    """What was promoted before may come back; anything else is a yes to an open request."""
+    """An earlier champion may come back; anything else is a yes, also to a version that was rolled back."""
     answer = Answer(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
     with here.engine.connect() as connection:
         earlier = promotion_of(connection, version)
-    if holder and earlier:
+        review = reviews_of(connection, [version]).get(version)
+    if holder and earlier and not (review and review["rolled_back"]):
         permit(here.settings.review)
         with here.engine.begin() as connection:
             restore(connection, holder, earlier, answer)

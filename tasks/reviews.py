@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import Any, Final
 
-from sqlalchemy import Connection, func, select, text, update
+from sqlalchemy import Connection, Integer, func, literal_column, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.guidance import situation
@@ -22,7 +22,20 @@ NOBODY: Final = "nobody"
 Review = dict[str, Any]
 
 _DECIDED: Final = ("decision", "reviewer", "reason", "via", "decided_at")
-_NAMES: Final = tuple(column.name for column in reviews.c)
+_ROLLED_BACK: Final = literal_column(
+    """(
+        SELECT own.promotion_id FROM (
+            SELECT promotion_id, coalesce(restores, promotion_id) AS place FROM promotions
+            WHERE promotions.model_version = reviews.model_version ORDER BY promotion_id DESC LIMIT 1
+        ) AS own
+        WHERE own.place > (
+            SELECT coalesce(restores, promotion_id) FROM promotions ORDER BY promotion_id DESC LIMIT 1
+        )
+    )""",
+    Integer,
+).label("rolled_back")
+"""The version's newest promotion, if the champion is one from before it. A newer version is no rollback."""
+_NAMES: Final = (*(column.name for column in reviews.c), "rolled_back")
 
 
 class DecisionRefusedError(TailorbirdError):
@@ -87,7 +100,7 @@ def request(
 
 def review_of(here: Installation, model_version: int | None = None) -> Review:
     """The review of a version, or the newest; says what to do when there is none."""
-    found = select(reviews).order_by(reviews.c.requested_at.desc(), reviews.c.review_id.desc()).limit(1)
+    found = select(reviews, _ROLLED_BACK).order_by(reviews.c.requested_at.desc(), reviews.c.review_id.desc()).limit(1)
     if model_version is not None:
         found = found.where(reviews.c.model_version == model_version)
     with here.engine.connect() as connection:
@@ -106,17 +119,21 @@ def open_reviews(connection: Connection) -> list[Review]:
 
 def reviews_of(connection: Connection, versions: Sequence[int]) -> dict[int, Review]:
     """The reviews of those of the versions that have one."""
-    found = connection.execute(select(reviews).where(reviews.c.model_version.in_(versions))).mappings()
+    found = connection.execute(select(reviews, _ROLLED_BACK).where(reviews.c.model_version.in_(versions))).mappings()
     return {row["model_version"]: dict(row) for row in found}
 
 
 def close(connection: Connection, review: Review, answer: Answer) -> None:
-    """Write a decision down. Raises DecisionRefusedError when somebody else was first or the request was renewed."""
+    """Record a decision: the first one, or another yes to a version that was rolled back.
+
+    Raises DecisionRefusedError when somebody else was first or the request was renewed.
+    """
     made: dict[str, Any] = {"decision": answer.decision, "reviewer": answer.reviewer, "reason": answer.reason}
     made |= {"via": answer.via, "overridden": answer.approve and not review["passed"], "decided_at": func.now()}
     version = review["model_version"]
     mine = (reviews.c.model_version == version, reviews.c.requested_at == review["requested_at"])
-    if connection.execute(update(reviews).where(*mine, reviews.c.decision.is_(None)).values(made)).rowcount != 1:
+    still = _ROLLED_BACK.element.is_not(None) if review["rolled_back"] else reviews.c.decision.is_(None)
+    if connection.execute(update(reviews).where(*mine, still).values(made)).rowcount != 1:
         raise DecisionRefusedError(f"Version {version} was decided or reviewed again just now; look at it again.")
 
 

@@ -1,5 +1,6 @@
 """What a person decides about model versions: review, decide, roll back."""
 
+import sys
 from getpass import getuser
 from typing import Annotated
 
@@ -72,9 +73,24 @@ def reconcile(
 
 
 @back.command("model")
-def rollback_model(reason: Why, actor: Who, as_json: Json = False) -> None:
-    """Let the champion before answer again, with its last lists where they are still kept."""
-    running.finish("rollback", running.flow("rollback", *_MLFLOW)(actor, reason), as_json)
+def rollback_model(
+    reason: Why,
+    actor: Who,
+    yes: Annotated[bool, typer.Option("--yes", help="Ask nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Let the champion before answer again, with its last lists where they are still kept.
+
+    On a terminal it asks first.
+    """
+    go_back = running.flow("rollback", *_MLFLOW)
+    if sys.stdin.isatty() and not yes:
+        from infra.installation import current
+        from tasks.roll_back_model import going_back
+
+        running.say(going_back(current()))
+        running.confirm("Roll back?", "")
+    running.finish("rollback", go_back(actor, reason), as_json)
 
 
 @back.command("recommendations")

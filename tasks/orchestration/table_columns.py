@@ -22,7 +22,7 @@ LEDGER: Final = _named(
 GATE: Final = _named("outcome", "name", "detail", "value", "limit", "low", "high", name="check")
 GROUPS: Final = _named("outcome", "trait", "value", "users", "candidate", "reference", "difference", "low", "high")
 DECISION: Final = _named(
-    "decision", "model_version", "champion", "reviewer", "reason", "passed", "overridden", "dataset_version",
+    "decision", "model_version", "champion", "remark", "reviewer", "reason", "passed", "overridden", "dataset_version",
     passed="passed the gate", champion="champion now",
 )  # fmt: skip
 BATCHES: Final = _named(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from serving.decision_screen import rollback
+from serving.decision_screen import decision, rollback
 
 
 def test_a_rollback_of_lists_says_how_many_there_are_now_and_were_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,3 +16,10 @@ def test_a_rollback_of_the_model_says_so_of_every_placement(capsys: pytest.Captu
     shown = capsys.readouterr().out
     assert "home: batch 3 is shown again, with 4 lists; before the rollback there were 5" in shown
     assert "email: no lists of it are kept, so the 7 lists shown before stay" in shown
+    assert 'To take this rollback back: tailorbird decide 2 --approve --reason "…"' in shown
+
+
+def test_a_decision_that_was_made_before_says_so_first(capsys: pytest.CaptureFixture[str]) -> None:
+    made = {"model_version": 2, "decision": "approved", "reviewer": "ann", "reason": "better", "champion": 2}
+    decision(made | {"remark": "Nothing changed."})
+    assert capsys.readouterr().out.startswith("Nothing changed.\nVersion 2 was approved by ann: better\n")

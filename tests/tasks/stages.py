@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import create_engine, insert, make_url, text
+from sqlalchemy import create_engine, func, insert, make_url, select, text
 
 from infra import bundles
 from infra.embedded import EmbeddedPostgres
 from infra.installation import Installation
-from infra.schema import promotions
+from infra.registry import MODEL_PATH, Registry
+from infra.schema import promotions, reviews
 from models import catalog
 from models.most_popular import MostPopular
 from models.recent_buyers import recent_buyers
@@ -40,6 +41,24 @@ class Stage(NamedTuple):
         with self.here.engine.begin() as connection:
             connection.execute(insert(promotions).values(**row, actor="somebody", reason="a test"))
         return bundle
+
+    def ask(self, registry: Registry, folder: Path, kind: str = "own_frequency", passed: bool = True) -> int:
+        """Register a model and ask for a decision about it, as `review` would; returns its version."""
+        run_id = registry.start_run(kind, f"a key of {folder}", {}, {"kind": kind})
+        data = open_dataset(self.manifest["version"]).training_data(self.manifest["as_of"])
+        model = catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+        scores = model.scores(data.user[:1])[0]
+        digest = bundles.write(folder / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
+        registry.log_folder(run_id, folder / "draft")
+        registry.finish_run(run_id)
+        version = registry.register(run_id, {})
+        gate = [{"name": "is tall", "outcome": "passed" if passed else "refused", "detail": "1 m."}]
+        row = {"dataset_version": self.manifest["version"], "model_version": version, "passed": passed, "gate": gate}
+        newest = select(func.coalesce(func.max(promotions.c.promotion_id), 0))
+        with self.here.engine.begin() as connection:
+            against = connection.execute(newest).scalar_one()
+            connection.execute(insert(reviews).values(row | {"run_id": run_id, "digest": digest, "against": against}))
+        return version
 
 
 def staged(

@@ -9,19 +9,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
-from infra import bundles
 from infra.bundles import MANIFEST, BundleRefusedError
 from infra.manifests import sha256
 from infra.registry import MODEL_PATH, ArtifactsGoneError, Registry
 from infra.schema import promotions, reviews
-from models import catalog
 from serving.explain import explain
 from serving.pyfunc import _load_pyfunc
 from serving.status import status
 from tasks.carry_out import carry_out
-from tasks.load_dataset import open_dataset
 from tasks.promote import promote
 from tasks.reviews import Answer, review_of
 from tasks.score_placement import score_placement
@@ -60,20 +57,8 @@ def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
     stage.promote("most_popular", version=7)
     registry = Registry(empty_database)
-    run_id = registry.start_run("own_frequency", "a key", {}, {"kind": "own_frequency"})
-    data = open_dataset(stage.manifest["version"]).training_data(stage.manifest["as_of"])
-    model = catalog.model_type("own_frequency").fit(data, catalog.config("own_frequency"), 7)
-    scores = model.scores(data.user[:1])[0]
-    digest = bundles.write(tmp_path / "draft" / MODEL_PATH, model, scores, bundles.Origin("v1", 7, run_id))
-    registry.log_folder(run_id, tmp_path / "draft")
-    registry.finish_run(run_id)
-    version = registry.register(run_id, {})
-    row = {"dataset_version": stage.manifest["version"], "model_version": version, "passed": True, "gate": []}
-    row |= {"run_id": run_id, "digest": digest}
-    with stage.here.engine.begin() as connection:
-        against = connection.execute(select(promotions.c.promotion_id)).scalar_one()
-        connection.execute(insert(reviews).values(row | {"against": against}))
-    return Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
+    run_id = registry.version(stage.ask(registry, tmp_path)).run_id
+    return Path(urlsplit(registry.run(str(run_id)).info.artifact_uri).path) / MODEL_PATH
 
 
 def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(

@@ -1,0 +1,187 @@
+"""A rollback by mistake is corrected by another yes, whichever way it is given."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+from sqlalchemy import select, text
+
+from infra import promoted_bundles
+from infra.installation import Installation
+from infra.manifests import BundleRefusedError
+from infra.registry import MODEL_PATH, Registry
+from infra.schema import promotions
+from tasks.announce import NOTE, ROLLED_BACK
+from tasks.carry_out import carry_out
+from tasks.champion import CHAMPION, champion, follow
+from tasks.decide_review import decide_review
+from tasks.promote import promote_again
+from tasks.reconcile import _hear_alias, _hear_tags
+from tasks.reviews import Answer, DecisionRefusedError, review_of
+from tasks.roll_back_model import going_back, roll_back_model
+
+YES, AGAIN = Answer(True, "ann", "better", "command"), Answer(True, "bob", "the rollback was a slip", "command")
+FIRST, SECOND = 1, 2
+"""Versions that became the champion in this order."""
+
+
+class Store(Registry):
+    """A registry in MLflow's own store, without a server to ask."""
+
+    @property
+    def answers(self) -> bool:
+        return True
+
+
+class Shop(NamedTuple):
+    """Two versions were promoted, one after the other."""
+
+    stage: Any
+    here: Installation
+    registry: Registry
+    folder: Path
+
+    def rows(self) -> list[dict[str, Any]]:
+        with self.here.engine.connect() as connection:
+            return [dict(row) for row in connection.execute(select(promotions).order_by("promotion_id")).mappings()]
+
+    def version(self) -> int:
+        return int(self.rows()[-1]["model_version"])
+
+    def roll_back(self) -> None:
+        roll_back_model.fn("cleo", "complaints")
+        follow(self.here.engine, self.registry)
+
+    def hear(self) -> list[str]:
+        return [*_hear_tags(self.here, self.registry), *_hear_alias(self.here, self.registry)]
+
+    def tags(self) -> dict[str, str]:
+        return dict(self.registry.version(SECOND).tags)
+
+
+@pytest.fixture
+def shop(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    monkeypatch.chdir(tmp_path)  # where such a store keeps artifacts
+    made = Shop(stage, stage.here, Store(empty_database), tmp_path)
+    for kind in ("most_popular", "own_frequency"):
+        version = stage.ask(made.registry, tmp_path / kind, kind)
+        carry_out(stage.here, made.registry, version, YES)
+    assert version == SECOND
+    return made
+
+
+def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Shop) -> None:
+    assert going_back(shop.here) == "Version 1 becomes the champion again, in place of version 2."
+    shop.roll_back()
+    decided = carry_out(shop.here, shop.registry, SECOND, AGAIN)
+    assert (decided["reviewer"], decided["reason"], decided["rolled_back"]) == ("bob", AGAIN.reason, None)
+    first, second, third, fourth = shop.rows()
+    assert [row["model_version"] for row in (first, second, third, fourth)] == [FIRST, SECOND, FIRST, SECOND]
+    assert (second["actor"], second["reason"]) == ("ann", "better")
+    assert (fourth["actor"], fourth["reason"], fourth["via"]) == ("bob", AGAIN.reason, "command")
+    assert (fourth["follows"], fourth["restores"]) == (third["promotion_id"], second["promotion_id"])
+    shop.roll_back()
+    assert shop.version() == FIRST
+
+
+def test_after_two_rollbacks_any_later_champion_can_be_promoted_again(shop: Shop) -> None:
+    third = shop.stage.ask(shop.registry, shop.folder / "third")
+    carry_out(shop.here, shop.registry, third, YES)
+    shop.roll_back()
+    shop.roll_back()
+    assert [bool(review_of(shop.here, version)["rolled_back"]) for version in (FIRST, SECOND, third)] == [0, 1, 1]
+    carry_out(shop.here, shop.registry, third, AGAIN)
+    assert shop.version() == third
+    with pytest.raises(DecisionRefusedError, match=rf"version {third} replaced it since.*`tailorbird rollback model`"):
+        carry_out(shop.here, shop.registry, SECOND, AGAIN)
+    shop.roll_back()
+    assert shop.version() == SECOND
+
+
+def test_a_yes_to_the_champion_changes_nothing_and_says_that_its_reason_is_not_recorded(shop: Shop) -> None:
+    before = shop.rows()
+    again = decide_review.fn(SECOND, True, "bob", "me too")
+    assert (again["reason"], again["champion"]) == ("better", SECOND)
+    assert again["remark"] == "Nothing changed: version 2 was approved before, and the new reason was not recorded."
+    assert decide_review.fn(SECOND, True, "ann", "better")["remark"] is None
+    assert shop.rows() == before
+
+
+def test_what_refuses_a_promotion_refuses_another_one(shop: Shop) -> None:
+    shop.roll_back()
+    here, before = shop.here, shop.rows()
+    never = replace(here, settings=here.settings.model_copy(update={"review": "never"}))
+    with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
+        carry_out(never, shop.registry, SECOND, AGAIN)
+    with pytest.raises(DecisionRefusedError, match="Say why"):
+        carry_out(here, shop.registry, SECOND, replace(AGAIN, reason=" "))
+    with here.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET passed = false, gate = '[]'"))
+    with pytest.raises(DecisionRefusedError, match=f"The gate refused version {SECOND}"):
+        carry_out(here, shop.registry, SECOND, AGAIN)
+    run = shop.registry.run(str(shop.registry.version(SECOND).run_id))
+    stored, kept = (Path(urlsplit(run.info.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
+    for folder in (stored, kept):
+        config = (folder / "config.json").read_bytes()
+        (folder / "config.json").write_text("{}")
+        with pytest.raises(BundleRefusedError):
+            carry_out(here, shop.registry, SECOND, replace(AGAIN, override=True))
+        (folder / "config.json").write_bytes(config)
+    assert (shop.rows(), review_of(here, SECOND)["reason"]) == (before, "better")
+    carry_out(here, shop.registry, SECOND, replace(AGAIN, override=True))
+    assert shop.version() == SECOND
+
+
+def test_a_yes_that_a_newer_champion_overtakes_is_refused(shop: Shop) -> None:
+    shop.roll_back()
+    seen = review_of(shop.here, SECOND)
+    newer = shop.stage.ask(shop.registry, shop.folder / "newer")
+    carry_out(shop.here, shop.registry, newer, YES)
+    with pytest.raises(DecisionRefusedError, match="decided or reviewed again"):
+        promote_again(shop.here, shop.registry, seen, AGAIN)
+    assert (shop.version(), review_of(shop.here, SECOND)["reason"]) == (newer, "better")
+
+
+def test_a_tag_is_a_yes_again_only_if_it_was_set_after_the_rollback(shop: Shop) -> None:
+    shop.registry.tag_version(SECOND, {"reason": "an old one"})
+    shop.roll_back()
+    assert shop.hear() == []
+    assert shop.version() == FIRST
+    assert shop.tags()[ROLLED_BACK] == "2"
+    assert not {"review", "reviewer", "reason"} & shop.tags().keys()
+    assert "It was rolled back since." in str(shop.registry.version(SECOND).description)
+    shop.registry.tag_version(SECOND, {"review": "approved"})
+    assert shop.hear() == ["Version 2: Not approved again: set the tag `reason` before `review`."]
+    assert (shop.version(), "review" in shop.tags(), NOTE in shop.tags()) == (FIRST, False, True)
+    shop.registry.tag_version(SECOND, {"reviewer": "bob", "reason": "a slip", "review": "approved"})
+    assert shop.hear() == ["Version 2 was approved by bob."]
+    now = shop.rows()[-1]
+    assert (now["model_version"], now["actor"], now["reason"], now["via"]) == (SECOND, "bob", "a slip", "tag")
+    assert shop.hear() == []
+    assert not {ROLLED_BACK, NOTE} & shop.tags().keys()
+    assert (shop.tags()["review"], shop.tags()["reviewer"]) == ("approved", "bob")
+
+
+def test_a_no_by_tag_after_a_rollback_is_refused_on_the_version(shop: Shop) -> None:
+    shop.roll_back()
+    shop.hear()
+    shop.registry.tag_version(SECOND, {"reviewer": "bob", "reason": "right so", "review": "rejected"})
+    (heard,) = shop.hear()
+    assert "Version 2 was not rejected: Version 2 was approved by ann; a decision is not changed." in heard
+    assert (shop.version(), "review" in shop.tags()) == (FIRST, False)
+
+
+@pytest.mark.parametrize("alias", ["approved", CHAMPION])
+def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> None:
+    shop.roll_back()
+    shop.registry.set_alias(alias, SECOND)
+    shop.hear()
+    follow(shop.here.engine, shop.registry)
+    with shop.here.engine.connect() as connection:
+        holder = champion(connection)
+    assert holder is not None
+    assert holder["model_version"] == shop.registry.aliases()[CHAMPION] == SECOND
+    assert promoted_bundles.verify_promoted(holder)["kind"] == "own_frequency"
+    assert review_of(shop.here, SECOND)["rolled_back"] is None
