@@ -7,6 +7,7 @@ from prefect import flow
 from models.errors import TailorbirdError
 from models.shapes.source_mapping import Consent
 from tasks.find_suspects import find_suspects
+from tasks.ingest.find_corrections import find_corrections
 from tasks.ingest.ingest_event_files import ingest_event_files
 from tasks.ingest.lake_files import advise_compaction
 from tasks.ingest.settle import settle_idle
@@ -76,4 +77,4 @@ def ingest(
     settle_idle()
     advise_compaction()
     refuse(refused, len(ledger))
-    return find_suspects(mapping, ledger, overrides)
+    return find_suspects(mapping, find_corrections(ledger), overrides)

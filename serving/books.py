@@ -5,9 +5,11 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Connection, Engine, RowMapping, cast, func, select, true
 
+from infra.guidance.corrections import corrections
 from infra.ledger_schema import audit_log
 from infra.schema import LEDGER, ingest_batches, ingest_chunks, quarantine
 from models.errors import TailorbirdError
+from models.guidance.correction import Correction
 from models.ingest.file_names import file_name
 
 Row = dict[str, Any]
@@ -119,6 +121,12 @@ def waiting(engine: Engine, batch_id: str) -> int:
     if not count:
         batch(engine, batch_id)  # an unknown batch is refused
     return count
+
+
+def correction(engine: Engine, batch_id: str) -> Correction | None:
+    """Return what to do about the rows of a batch that wait because of earlier values; None if there are none."""
+    with engine.connect() as connection:
+        return corrections(connection, [batch_id]).get(batch_id)
 
 
 def quarantined_rows(engine: Engine, batch_id: str, rule_id: str | None = None, limit: int = 20) -> list[Row]:

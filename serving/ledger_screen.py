@@ -5,7 +5,8 @@ from typing import Any, Final
 
 from infra.ledger_schema import UNDO_CHANGES
 from models.columns import LEDGER
-from models.ingest.rule_advice import advice
+from models.guidance.correction import Correction
+from models.ingest.rule_advice import CONFLICT, advice
 from serving.batch_screen import changed, counted
 from serving.console import line
 
@@ -137,6 +138,18 @@ def _advise(rules: Iterable[str]) -> None:
     for rule, sentence in known.items():
         if sentence:
             line(f"{rule}: {sentence}", indent=2)
+
+
+def correction(found: Correction, *, brief: bool = False) -> None:
+    """Print that rows did not come in because of earlier values, and what takes them in; `brief` without the rest."""
+    line(found.situation, "yellow")
+    if found.commands:
+        line("If this version is right, undo the earlier one, then take the waiting rows in:")
+        for command in found.commands:
+            line(command, wrap=False, indent=2)
+    if not brief:
+        otherwise = f"Otherwise `tailorbird quarantine show {found.batch_id}` states what helps."
+        line(otherwise if found.commands else advice(CONFLICT))
 
 
 def replayed(moved: int, of: int, batch: str, dataset: str) -> None:

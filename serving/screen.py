@@ -7,6 +7,7 @@ from shutil import which
 from typing import Any
 
 from models.columns import LEDGER
+from models.guidance.correction import Correction
 from models.guidance.next_step import Stage, Step
 from models.ingest.file_names import some_names
 from models.recommenders.kinds import options
@@ -55,6 +56,8 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
     for row in rows:
         if row.get("detail") and row["status"] != "unchanged":
             line(f"{row['file'] or row['dataset']}: {row['detail']}", "yellow")
+        if row.get("correction"):
+            ledger_screen.correction(Correction(**row["correction"]))
         _suspects(row)
 
 

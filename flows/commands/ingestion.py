@@ -61,9 +61,13 @@ def quarantine_show(
     as_json: Json = False,
 ) -> None:
     """Rows of a batch that wait in quarantine, and the rules that they broke."""
-    from serving import books
+    from serving import books, ledger_screen
 
-    running.shown("rows", books.quarantined_rows(running.database("operator"), batch, rule, limit), as_json)
+    database = running.database("operator")
+    running.shown("rows", books.quarantined_rows(database, batch, rule, limit), as_json)
+    correction = None if as_json else books.correction(database, batch)
+    if correction:
+        ledger_screen.correction(correction, brief=True)
 
 
 @quarantine.command("replay")

@@ -21,9 +21,10 @@ _LEFT_OUT: Final = f"Leave such rows out by `where` in the mapping, {_AGAIN}; or
 _TRAFFIC: Final = "Nothing is wrong: such traffic is kept out on purpose. Dismiss the rows to clear the list."
 _ADVICE: Final = MappingProxyType(
     {
-        CONFLICT: "Add the column that tells such rows apart to `event_id` in the mapping, such as the number of the "
-        f"line, {_AGAIN}. After a change of the mapping, undo the earlier batch first: tailorbird ledger undo BATCH. "
-        "If the first version is right, dismiss the others.",
+        CONFLICT: "If the new values are right, undo the batch of the earlier ones: tailorbird ledger undo BATCH. Then "
+        "replay this batch, or ingest its file again if it was refused. If the earlier values are right, dismiss the "
+        "rows. Only if one order has several lines of an item, add the column that tells them apart to `event_id` in "
+        f"the mapping, undo the earlier batch, {_AGAIN}.",
         UNREADABLE: f"Correct the line in the file, {_AGAIN}.",
         LINE_UNREADABLE: "The line was cut off, or a value that holds the separator has no quotation marks. Correct it "
         f"in the file, {_AGAIN}; or dismiss it.",
