@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,19 @@ from sqlalchemy import select
 from infra.installation import Installation
 from infra.schema import LEDGER, ingest_batches, items, quarantine, users
 from models.errors import TailorbirdError
+from tasks import ledger
+from tasks.batches import batch_of, tables
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.dismiss import dismiss
 from tasks.ingest.ingest_event_files import ingest_event_files
+from tasks.ingest.table_events import parts_of
 from tasks.ingest.undo import undo_batches
 from tasks.ingest_events import ingest_events
 from tasks.ingest_items import ingest_items
 from tasks.ingest_users import ingest_users
+from tasks.intake import open_intake
 from tasks.replay_quarantine import replay_quarantine
+from tasks.sources import files
 
 MAPPING = """
 consent = "given"
@@ -211,6 +217,26 @@ def test_a_group_of_files_comes_to_the_same_as_the_files_one_by_one(
     assert [{name: line[name] for name in LEDGER} for line in alone] == grouped
     assert [line["quarantined"] for line in alone] == [2, 1, 1]
     assert waiting(installation) == rows
+
+
+@pytest.mark.parametrize("done", [1, 4])
+def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
+    installation: Installation, ingest: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: int
+) -> None:
+    monkeypatch.setattr(files, "CHUNK_ROWS", 5)
+    path = tmp_path / "orders.csv"
+    path.write_text("\n".join(lines_of("orders")) + "\n")
+    mapping = tables(str(tmp_path / "shop.toml"), None)
+    batch = batch_of(mapping, "events", path, str(path))
+    with installation.engine.begin() as connection:
+        ledger.open_batch(connection, batch)
+    intake = open_intake(installation, mapping, batch)
+    for chunk, (part, _) in enumerate(islice(parts_of(intake, mapping, path), done)):
+        intake.take(part, intake.look(part), chunk)
+
+    entry = ingest("orders", lines_of("orders"))
+    assert (entry["read"], entry["accepted"], entry["quarantined"]) == (22, 20, 2)
+    assert [row["row_number"] for row in waiting(installation)] == [1, 21]
 
 
 def test_a_check_shows_the_lines_and_refuses_what_an_ingest_refuses(tmp_path: Path) -> None:
