@@ -10,6 +10,7 @@ from infra.settings import Settings
 from models.errors import TailorbirdError
 from models.guidance.next_step import Stage
 from models.placement import PlacementError
+from serving.freshness import unconfigured_note
 from serving.list_counts import lacking_words, users_with_consent
 from serving.shelf import known_key
 
@@ -57,8 +58,9 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
         lacking = lacking_words({"lists": shown["lists"], "users": users_with_consent(connection)})
     if not agreed:
         return "No list is made for this user: there is no consent, or the user was erased."
+    new_lists = unconfigured_note(engine, settings, placement) or f"Next: `tailorbird score {placement}`."
     if shown["moved_by"]:
         back = f"{shown['moved_by']} took the lists of {placement} back to batch {shown['batch_id']}"
         there = f"there, {lacking}" if lacking else "there"
-        return f"{back}. This user has no list {there}. Next: `tailorbird score {placement}`."
-    return f"No list is published for this user yet. Next: `tailorbird score {placement}`."
+        return f"{back}. This user has no list {there}. {new_lists}"
+    return f"No list is published for this user yet. {new_lists}"

@@ -25,6 +25,7 @@ _FIGURES = {
     "coverage_at_10": "coverage",
 }
 _LEDGER = ("dataset", *LEDGER, "status")
+_TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
 
 def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
@@ -146,8 +147,8 @@ def _audit(found: Mapping[str, Any]) -> None:
         line(f"The whole audit: {found['page']}", wrap=False)
 
 
-def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "") -> None:
-    """Print one user's recommendations with ids, titles and reasons, or `why` there are none."""
+def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
+    """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
     if not rows:
         line(why)
         return
@@ -157,22 +158,38 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "") -> None:
     hidden = [place for place in range(1, max(shown)) if place not in shown]
     if hidden:
         line(f"Not shown, as the item cannot be bought now: place {', '.join(map(str, hidden))}.")
+    _note(note)
 
 
-def together(rows: Sequence[Mapping[str, Any]], user: str | None = None) -> None:
-    """Print what goes well with a product or a basket, and what the places are given by."""
+def _note(note: str) -> None:
+    """Print a note on what is shown, if there is one."""
+    if note:
+        line(note, "yellow")
+
+
+def together(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
+    """Print what goes well with a product or a basket, and what the places are given by; a `note` comes last."""
     if not rows:
-        line("Nothing is known to go with it: too few baskets have it.")
+        line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
         return
+    priced = [{**row, "price": _price(row)} for row in rows]
     table(
-        "Goes well with it", rows, {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"}
+        "Goes well with it",
+        priced,
+        {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"},
     )
     by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
     line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
+    _note(note)
 
 
-def explanation(found: Mapping[str, Any], most: int = 12) -> None:
-    """Why an item is where it is, and the strongest of what the score is made of."""
+def _price(row: Mapping[str, Any]) -> str:
+    """Return the price of an item with two digits, and its currency if it is known; empty without a price."""
+    return "" if row.get("price") is None else f"{row['price']:,.2f} {row.get('currency') or ''}".rstrip()
+
+
+def explanation(found: Mapping[str, Any], most: int = 12, note: str = "") -> None:
+    """Why an item is where it is, and the strongest of what the score is made of; a `note` comes last."""
     line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
     if found.get("reason"):
         line(f"The reason that the user sees: {found['reason']}")
@@ -185,6 +202,7 @@ def explanation(found: Mapping[str, Any], most: int = 12) -> None:
             line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
     elif "rank" in found and not found.get("adds_to"):
         line(f"The score of {found['model']} is one number without parts.")
+    _note(note)
 
 
 _SERVER = ("reachable", "not reachable")

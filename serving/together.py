@@ -17,7 +17,7 @@ PLACEMENT: Final = "goes-well-with"
 
 _KNOWN: Final = text("SELECT item_id FROM items WHERE item_id = ANY (:items)")
 _TOGETHER: Final = text(
-    "SELECT for_item_id, item_id, title, price, url, image, score FROM current_item_recommendations "
+    "SELECT for_item_id, item_id, title, price, currency, url, image, score FROM current_item_recommendations "
     "WHERE placement = :placement AND for_item_id = ANY (:items) AND NOT item_id = ANY (:items) ORDER BY item_id"
 )
 
@@ -58,7 +58,7 @@ def together(
     shown = []
     for rank, at in enumerate(order[:k].tolist(), 1):
         item = found[str(names[at])]
-        said = {name: item[name] for name in ("item_id", "title", "price", "url", "image")}
+        said = {name: item[name] for name in ("item_id", "title", "price", "currency", "url", "image")}
         shown.append({"rank": rank, **said, "fit": round(float(fit[at]), 4)})
     return shown
 

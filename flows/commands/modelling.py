@@ -206,7 +206,16 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Make the lists of placements by the champion and publish each whole or not at all."""
-    running.finish("batches", running.flow("score", "mlflow")(placement or None, k), as_json)
+    from infra.placements import one
+    from infra.settings import load
+    from serving.freshness import unconfigured, unconfigured_words
+
+    for name in placement or ():
+        one(load(), name)  # refused before anything is opened
+    batches = running.flow("score", "mlflow")(placement or None, k)
+    if others := unconfigured(running.database("serving"), load()):
+        running.say(unconfigured_words(others))
+    running.finish("batches", batches, as_json)
 
 
 @app.command()

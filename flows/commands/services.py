@@ -100,7 +100,7 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
 
     rows = shelf(running.database("reader"), user, placement)
     why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
-    print(json.dumps(rows)) if as_json else screen.shelf(user, rows, why)
+    print(json.dumps(rows)) if as_json else screen.shelf(user, rows, why, _note(placement))
 
 
 @app.command("goes-with")
@@ -124,7 +124,7 @@ def goes_with(
         raise
     if not rows:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
-    print(json.dumps(rows)) if as_json else screen.together(rows, user)
+    print(json.dumps(rows)) if as_json else screen.together(rows, user, _note(PLACEMENT))
 
 
 @app.command()
@@ -134,7 +134,15 @@ def explain(user: str, item: str, placement: str = "home", as_json: Json = False
     from serving.explain import explain as explained
 
     found = explained(running.database("serving"), user, item, placement, _lookups)
-    print(json.dumps(found)) if as_json else screen.explanation(found)
+    print(json.dumps(found)) if as_json else screen.explanation(found, note=_note(placement))
+
+
+def _note(placement: str) -> str:
+    """Return that a placement is no longer configured, and of when its lists are; empty for others."""
+    from infra.settings import load
+    from serving.freshness import unconfigured_note
+
+    return unconfigured_note(running.database("reader"), load(), placement)
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

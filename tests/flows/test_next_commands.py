@@ -1,19 +1,22 @@
 """Commands in every state that a first week goes through: the situation once, then the next command."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, insert, text
 
-from flows.commands import running, services
+from flows.commands import modelling, running, services
 from infra.guidance.situation import step
 from infra.installation import Installation
 from infra.schema import datasets, ingest_batches, items, promotions, reviews
+from infra.settings import load
 from infra.training_schema import trained_bundles
 from models.errors import TailorbirdError
 from models.guidance.needs import NEEDS, refusal
 from models.placement import PlacementError
+from serving.freshness import unconfigured, unconfigured_words
 from tests.published import published, shelf
 
 ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
@@ -124,6 +127,51 @@ def test_a_placement_that_there_is_not_is_an_error_with_the_names_there_are(
         ask("somebody", "nosuch")
     with pytest.raises(PlacementError, match=r"about items\. Next: `tailorbird goes-with ITEM`"):
         ask("somebody", "similar-items")
+
+
+def test_a_placement_to_score_that_there_is_not_is_refused_before_anything_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_VAR", str(tmp_path / "var"))
+    monkeypatch.setenv("TAILORBIRD_DATABASE_URL", "postgresql://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(PlacementError, match="There is no placement 'hom'; there are home"):
+        modelling.score(["home", "hom"])
+    assert not (tmp_path / "var").exists()
+
+
+def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_lists_are(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    STATES["champion"](installation.engine)
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO identity.users VALUES ('key', 'ann', 1), ('late', 'late', 1)"))
+        person = "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) VALUES "
+        connection.execute(text(f"{person} ('key', '{{}}', true, 'a', 'b'), ('late', '{{}}', true, 'a', 'b')"))
+    published(installation.engine, {"key": [("i", 1.0, "why")]}, shelf(version=1, k=1))
+    published(installation.engine, {"i": []}, shelf("other", "goes-well-with", 1, 1, "item"))
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE placements SET checked_at = '2026-11-10 05:32 +01:00'"))
+    services.goes_with(["i"])
+    assert "Nothing is known to go with it: too few baskets have it." in capsys.readouterr().out
+    (tmp_path / "own.toml").write_text("[mail]\nk = 1\n")
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(tmp_path / "own.toml"))
+    services.goes_with(["i"])
+    printed = " ".join(capsys.readouterr().out.split())
+    assert printed == (
+        "These lists name nothing that goes with it. goes-well-with is no longer configured; its lists are of "
+        "2026-11-10 04:32 UTC. For newer ones, configure it again, then run `tailorbird score goes-well-with`."
+    )
+    services.recommend("ann")
+    shown = capsys.readouterr().out
+    assert "The shelf of ann" in shown
+    assert "home is no longer configured; its lists are of 2026-11-10 04:32 UTC." in shown
+    services.recommend("late")
+    why = "No list is published for this user yet. home is no longer configured;"
+    assert why in capsys.readouterr().out
+    assert unconfigured_words(unconfigured(installation.engine, load())) == (
+        "No longer configured, but still shown: goes-well-with (lists of 2026-11-10 04:32 UTC), "
+        "home (lists of 2026-11-10 04:32 UTC)."
+    )
 
 
 def test_a_user_without_a_list_is_told_why(installation: Installation, capsys: pytest.CaptureFixture[str]) -> None:

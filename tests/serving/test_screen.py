@@ -156,6 +156,16 @@ def test_what_goes_with_an_item_says_what_its_order_is_by(
     assert words in " ".join(capsys.readouterr().out.split())
 
 
+def test_prices_have_two_digits_and_the_currency_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    tube = {"rank": 1, "item_id": "tube", "title": "Tube", "fit": 0.5, "price": 36.99, "currency": "PLN"}
+    others = [{**tube, "price": 1234.5, "currency": None}, {**tube, "price": None}]
+    screen.together([tube, *others])
+    out = capsys.readouterr().out
+    assert " 36.99 PLN " in out
+    assert " 1,234.50 " in out
+    assert "None" not in out
+
+
 def test_figures_and_their_intervals_are_whole_at_80_columns(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,7 @@ def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: E
         "item_id": "milk",
         "title": "Milk",
         "price": 2.5,
+        "currency": None,
         **NO_PAGE,
         "fit": round(float(np.log(4)), 4),
     }
