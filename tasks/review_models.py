@@ -152,6 +152,8 @@ def _alert(here: Installation, review: Review, report: str, holder: Champion | N
 
 
 def _status(review: Review, holder: Champion | None, mode: str) -> str:
+    if review["rolled_back"]:
+        return "approved before, and rolled back since"
     if review["decision"] == APPROVED and holder and holder["promotion_id"] > review["against"]:
         return f"approved before, and version {holder['model_version']} answers now"
     if review["decision"]:

@@ -38,8 +38,12 @@ _NEWER: Final = text("""
     ) AS replayed ON replayed.batch_id = entry.batch_id AND entry.started_at < :built_at
     WHERE entry.status = 'committed' AND entry.dataset <> ALL(:reference) AND entry.finished_at > :built_at
 """)
+_NEWEST_VERSION: Final = text("""
+    SELECT promotion_id, model_version, dataset_version, overridden
+    FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
+""")
 _LISTS: Final = text("""
-    SELECT shown.placement, batch.model_version, shown.moved_by,
+    SELECT shown.placement, batch.model_version, shown.moved_by, shown.published_at,
         extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
     FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id)
 """)
@@ -53,7 +57,8 @@ def read(engine: Engine, settings: Settings) -> Situation:
         version = str(dataset.version) if dataset else None
         champion = _champion(connection)
         undone = undone_batches(connection)
-        without, stale, back = _lists(connection, settings, champion["model_version"]) if champion else ((), (), ())
+        places = _lists(connection, settings, champion) if champion else {}
+        left = _left_by_rollback(connection, champion, undone) if champion else None
         return Situation(
             cut_short=cut_short(unfinished(connection)),
             batches=batches,
@@ -65,12 +70,12 @@ def read(engine: Engine, settings: Settings) -> Situation:
             review=_review(connection),
             champion=champion["model_version"] if champion else None,
             champion_dataset=champion["dataset_version"] if champion else None,
-            without_lists=without,
-            stale=stale,
             undone_in_dataset=undone.get(str(version), ()),
             undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
             earlier=_earlier(connection, champion, undone) if champion else None,
-            rolled_back=back,
+            left=left["model_version"] if left else None,
+            left_overridden=left["overridden"] if left else False,
+            **places,
             review_mode=settings.review,
             dataset_days=float(dataset.days) if dataset else 0,
             retrain_after_share=settings.retrain_after_share,
@@ -132,23 +137,37 @@ def _review(connection: Connection) -> LastReview | None:
     )
 
 
-def _lists(connection: Connection, settings: Settings, champion: int) -> tuple[tuple[str, ...], ...]:
-    """Return the placements without lists, those whose lists are out of date, and those that were rolled back."""
+def _left_by_rollback(
+    connection: Connection, champion: Mapping[str, Any], undone: Collection[str]
+) -> Mapping[str, Any] | None:
+    """Return the newest promotion if a rollback left it for the champion and its data set has no undone batch."""
+    newest = connection.execute(_NEWEST_VERSION).mappings().first()
+    earlier = champion["restores"] or champion["promotion_id"]
+    left = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
+    return dict(newest) if newest and left else None
+
+
+def _lists(connection: Connection, settings: Settings, champion: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all placements, those without lists, those whose lists are out of date, and those rolled back."""
     try:
         placements = configured(settings)
     except PlacementError:
-        return (), (), ()
+        return {}
     shown = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
-    without = tuple(name for name in placements if name not in shown)
     stale = tuple(
         name
         for name, placement in placements.items()
         if name in shown and (_of_another(shown[name], champion) or float(shown[name]["hours"]) > placement.fresh_hours)
     )
-    back = tuple(name for name in placements if name in shown and shown[name]["moved_by"])
-    return without, stale, back
+    return {
+        "placements": tuple(placements),
+        "without_lists": tuple(name for name in placements if name not in shown),
+        "stale": stale,
+        "rolled_back": tuple(name for name in placements if name in shown and shown[name]["moved_by"]),
+    }
 
 
-def _of_another(row: RowMapping, champion: int) -> bool:
-    """Return whether another version than the champion made the lists, and no person took them back."""
-    return bool(row["model_version"] != champion) and row["moved_by"] is None
+def _of_another(row: RowMapping, champion: Mapping[str, Any]) -> bool:
+    """Return whether another version made the lists, and no person took them back since the champion's promotion."""
+    taken_back = row["moved_by"] is not None and row["published_at"] >= champion["promoted_at"]
+    return bool(row["model_version"] != champion["model_version"]) and not taken_back

@@ -13,7 +13,6 @@ _SEARCHES: Final = (
     f"It may search settings for up to {MOST_MINUTES} minutes before it trains; `--minutes` sets another limit. "
     "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
 )
-_DECIDE: Final = 'tailorbird decide {} --approve --reason "…"'
 
 
 class Stage(StrEnum):
@@ -141,9 +140,13 @@ def _after_a_review(now: Situation) -> Step | None:
     return _retrain(Stage.REJECTED, situation, "Train other models, or ingest more events before it.")
 
 
+def _decide(version: int, override: bool = False) -> str:
+    return f'tailorbird decide {version} --approve {"--override " if override else ""}--reason "…"'
+
+
 def _undecided(now: Situation, review: LastReview) -> Step:
     answers = f"version {now.champion} answers until then" if now.champion else "no model answers until then"
-    command = _DECIDE.format(review.version)
+    command = _decide(review.version)
     if now.review_mode == "never":
         situation = f"Version {review.version} passed the gate, but the setting `review` is `never`; {answers}."
         return Step(Stage.SWITCHED_OFF, situation, command, "Before it, set `review` to `manual`.")
@@ -157,7 +160,7 @@ def _refused(now: Situation, review: LastReview) -> Step:
     if now.review_mode == "never":
         also = "More events may help; nothing is promoted while the setting `review` is `never`."
         return _retrain(Stage.REFUSED, situation, also)
-    command = _DECIDE.format(f"{review.version} --override").replace("--override --approve", "--approve --override")
+    command = _decide(review.version, override=True)
     also = "That promotes it all the same. Or ingest more events and run `tailorbird retrain`."
     return Step(Stage.REFUSED, situation, command, also)
 
@@ -177,7 +180,16 @@ def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
 
 
 def _lists(now: Situation) -> Step:
-    """Return what published lists need."""
+    """Return what published lists need, and after a rollback how to take it back."""
+    step = _published(now)
+    if now.left is None or now.review_mode == "never":
+        return step
+    command = _decide(now.left, now.left_overridden)
+    back = f"Version {now.left} was rolled back; `{command}` makes it the champion again."
+    return replace(step, also=f"{step.also} {back}".lstrip())
+
+
+def _published(now: Situation) -> Step:
     champion = f"Version {now.champion} is the champion"
     if now.champion is None:  # approved and not the champion: it was rolled back, or promotion was cut short
         return Step(Stage.TRAINED, "No model answers yet.", "tailorbird review")
@@ -189,6 +201,8 @@ def _lists(now: Situation) -> Step:
         situation = f"{champion}, but there are no lists yet for {names}."
         return Step(Stage.NO_LISTS, situation, "tailorbird score")
     if now.stale:
+        if now.stale == now.placements:
+            return Step(Stage.STALE, f"{champion}, but all lists are out of date.", "tailorbird score")
         situation = f"{champion}, but the lists of {', '.join(now.stale)} are out of date."
         return Step(Stage.STALE, situation, f"tailorbird score {' '.join(now.stale)}")
     if now.retrain_due:

@@ -44,6 +44,8 @@ class Situation:
     review: LastReview | None = None
     champion: int | None = None
     champion_dataset: str | None = None
+    placements: tuple[str, ...] = ()
+    """All that are configured."""
     without_lists: tuple[str, ...] = ()
     """Placements that have no lists."""
     stale: tuple[str, ...] = ()
@@ -56,6 +58,10 @@ class Situation:
     """The champion that a rollback would bring back; None without one, or if it contains undone batches too."""
     rolled_back: tuple[str, ...] = ()
     """Placements that show lists which a person took them back to."""
+    left: int | None = None
+    """The newest version that was promoted, if a rollback left it for an earlier one."""
+    left_overridden: bool = False
+    """It was promoted against the gate."""
     review_mode: Literal["manual", "auto", "never"] = "manual"
     dataset_days: float = 0
     """How old the newest data set is."""

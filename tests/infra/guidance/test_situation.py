@@ -134,14 +134,35 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
     assert "makes new lists for everybody there" in step(made, settings).also
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET moved_by = NULL, checked_at = now() - interval '49 hours'"))
-    assert step(made, settings).command == "tailorbird score home"
+    assert step(made, settings).command == "tailorbird score"
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET checked_at = now()"))
         connection.execute(insert(promotions).values(follows=1, model_version=3, kind="als", **ORIGIN))
     assert read(made, settings).stale == ("home",)
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET moved_by = 'ann: the lists were odd'"))
+    assert read(made, settings).stale == ("home",)  # taken back before the promotion
+    with made.begin() as connection:
+        connection.execute(text("UPDATE placements SET published_at = now()"))
     assert read(made, settings).stale == ()
+
+
+def test_a_version_is_left_by_a_rollback_until_it_or_a_newer_one_is_promoted(installation: Installation) -> None:
+    here = installation
+
+    def promote(follows: int, version: int, **more: Any) -> tuple[int | None, bool]:
+        with here.engine.begin() as connection:
+            row = ORIGIN | {"follows": follows, "model_version": version, "kind": "als"} | more
+            connection.execute(insert(promotions).values(row))
+        now = read(here.engine, here.settings)
+        return now.left, now.left_overridden
+
+    assert promote(0, 1) == (None, False)
+    assert promote(1, 2, overridden=True) == (None, False)
+    assert promote(2, 1, restores=1) == (2, True)
+    assert promote(3, 2, restores=2, overridden=True) == (None, False)
+    assert promote(4, 1, restores=1) == (2, True)
+    assert promote(5, 3) == (None, False)
 
 
 def test_undone_batches_are_named_until_newer_data_sets_and_champions_replace_theirs(

@@ -68,6 +68,9 @@ STATES = {
     "a champion with an undone batch": (
         replace(LIVE, undone_in_champion=("b1", "b2", "b3", "b4")), Stage.UNDONE, "tailorbird retrain", set(),
     ),
+    "all lists stale": (
+        replace(LIVE, placements=PLACES, stale=PLACES), Stage.STALE, "tailorbird score", set(),
+    ),
     "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
     "a few newer events": (replace(LIVE, new_events=1), Stage.DONE, "tailorbird recommend USER", set()),
     "a few newer events for long": (
@@ -167,3 +170,14 @@ def test_a_rollback_is_named_after_a_new_model_with_the_figures_of_both_versions
     assert "Nobody measured both" in next_step(replace(undone, earlier=Earlier(1, "als", None, 0.3196))).also
     assert "rollback" not in next_step(undone).also
     assert "rollback" not in next_step(replace(undone, undone_in_champion=(), earlier=Earlier(1, "als"))).also
+
+
+@pytest.mark.parametrize(("overridden", "option"), [(False, ""), (True, "--override ")])
+def test_after_a_rollback_every_step_names_how_to_take_it_back(overridden: bool, option: str) -> None:
+    back = (
+        f'Version 4 was rolled back; `tailorbird decide 4 --approve {option}--reason "…"` makes it the champion again.'
+    )
+    for state in (LIVE, replace(LIVE, stale=("home",)), replace(LIVE, rolled_back=("home",))):
+        left = replace(state, left=4, left_overridden=overridden)
+        assert next_step(left).also.endswith(back)
+        assert next_step(replace(left, review_mode="never")).also == next_step(state).also
