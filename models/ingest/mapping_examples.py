@@ -8,6 +8,7 @@ _PART: Final = {
     "file": 'file = "orders-*.csv"',
     "encoding": 'encoding = "windows-1252"',
     "separator": 'separator = ";"',
+    "skip_lines": "skip_lines = 2",
     "decimal": 'decimal = ","',
     "thousands": 'thousands = " "',
     "currency_signs": 'currency_signs = ["€", "EUR"]',

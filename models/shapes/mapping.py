@@ -2,7 +2,7 @@
 
 import codecs
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -69,15 +69,14 @@ class _Part(BaseModel):
     """How the characters of a CSV file are written, such as utf-8, windows-1252 or utf-16; else it is detected."""
     separator: str = Field(",", min_length=1, max_length=1)
     """What stands between the values of a CSV file."""
+    skip_lines: int = Field(0, ge=0, le=1_000)
+    """Lines of a CSV file above the one that names the columns, such as a title."""
     decimal: Literal[".", ","] = "."
     """The decimal sign of numbers that are written as text."""
     thousands: Literal["", ",", ".", " ", "'", "_", "\N{RIGHT SINGLE QUOTATION MARK}"] = ""
     """What stands between groups of three digits in numbers that are written as text; a space may be a no-break one."""
     currency_signs: list[Annotated[str, Field(min_length=1, max_length=12)]] = []
     """Texts that may stand before or after a number, such as € or EUR."""
-    time_format: TimeFormat = "timestamp"
-    """How times are written: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as
-    %d.%m.%Y %H:%M. Of a list the first format that reads a cell counts."""
     optional: list[str] = []
     """Source columns that not every file has; they are read as if they were empty."""
     where: Condition | None = None
@@ -91,6 +90,10 @@ class _Part(BaseModel):
     """The keys whose columns every file must have."""
     moments: ClassVar[tuple[str, ...]]
     """The keys that name columns of times."""
+
+    if TYPE_CHECKING:
+        time_format: TimeFormat
+        # Each part has it, at its own place: batches are named by the order of the keys that a mapping states.
 
     @property
     def time_formats(self) -> list[str]:
@@ -166,6 +169,9 @@ class EventsMapping(_Part):
     """When it happened."""
     received_at: Source | None = None
     """When it was known, where that is later: features of an earlier moment do not see it."""
+    time_format: TimeFormat = "timestamp"
+    """How times are written: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as
+    %d.%m.%Y %H:%M. Of a list the first format that reads a cell counts."""
     zone: Zone = "UTC"
     """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
     skipped becomes the first moment after the gap."""
@@ -315,6 +321,8 @@ class ItemsMapping(_Filled):
     or attribute. By default that of the last row."""
     updated_at: Source | None = None
     """When a row of the catalogue was written: `latest` goes by it, and its values are known since then."""
+    time_format: TimeFormat = "timestamp"
+    """The format of `updated_at` and other times, as for events."""
     zone: Zone = "UTC"
     """The zone of times that carry none, as for events."""
     not_merchandise: Marks = []
@@ -391,6 +399,8 @@ class UsersMapping(_Filled):
     """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
     consent_at: Source | None = None
     """When the user said so: an older answer does not replace a newer one."""
+    time_format: TimeFormat = "timestamp"
+    """The format of `consent_at`, as for events."""
     zone: Zone = "UTC"
     """The zone of times that carry none, as for events."""
 

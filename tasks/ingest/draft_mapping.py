@@ -6,6 +6,7 @@ import os
 import tomllib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from io import StringIO
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ from models.ingest.draft.document import Draft, draft
 from models.ingest.draft.samples import Sample
 from models.ingest.mapping_text import toml
 from models.shapes import mapping as tables
+from models.shapes.header_lines import lines_above_header
 from models.shapes.likely_encodings import guessed
 from tasks.sources.csv_files import is_csv
 from tasks.sources.file_faults import described
@@ -61,11 +63,11 @@ def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
     """Yield one sample for all files with the same columns, written in the same way."""
     alike: dict[tuple[object, ...], list[Sample]] = {}
     for one in samples:
-        alike.setdefault((*one.rows.schema.names, one.separator, one.encoding), []).append(one)
+        alike.setdefault((*one.rows.schema.names, one.separator, one.encoding, one.skip_lines), []).append(one)
     for group in alike.values():
         rows = pa.concat_tables([one.rows for one in group], promote_options="permissive")
         files = tuple(dict.fromkeys(file for one in group for file in one.files))
-        yield Sample(files, rows, group[0].separator, group[0].encoding, group[0].encoding_note)
+        yield replace(group[0], files=files, rows=rows)
 
 
 def _sample(file: str, room: Path) -> Sample:
@@ -96,19 +98,20 @@ def _plain(rows: pa.Table) -> pa.Table:
 def _csv_sample(path: Path) -> Sample:
     text, encoding, note = _decoded(_head(path))
     separator = _separator(text)
-    reader = standard.reader(StringIO(text, newline=""), delimiter=separator)
+    above = lines_above_header(list(islice(StringIO(text, newline=""), 4 * _SNIFFED_ROWS)), separator)
+    reader = standard.reader(islice(StringIO(text, newline=""), above, None), delimiter=separator)
     names = next(filter(None, reader), [])
     if not names:
         raise TailorbirdError(
             f"{path} is empty: its first line has to name the columns. Fix the file, or leave it out."
         )
     if len(set(names)) < len(names):
-        raise TailorbirdError(f"{path} names a column twice in its first line. Fix the file, or leave it out.")
+        raise TailorbirdError(f"{path} names a column twice in line {above + 1}. Fix the file, or leave it out.")
     lines = (row for row in islice(reader, _MOST_ROWS) if len(row) == len(names))
     rows = [row for number, row in enumerate(lines) if number < _HEAD_ROWS or number % _EVERY == 0]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(names, columns, strict=True)})
-    return Sample((path.name,), table, separator, encoding, note)
+    return Sample((path.name,), table, separator, encoding, note, above)
 
 
 def _head(path: Path) -> bytes:
@@ -148,4 +151,7 @@ def _separator(text: str) -> str:
         width = len(rows[0]) if rows else 0
         return (sum(len(row) == width for row in rows), width) if width > 1 else (0, width)
 
-    return max(_SEPARATORS, key=fit)
+    found = max(_SEPARATORS, key=fit)
+    above = {one: count for one in _SEPARATORS if (count := lines_above_header(lines, one))}
+    # By a wrong separator the header looks like a title, too.
+    return found if fit(found)[0] > 1 or not above else min(above, key=lambda one: above[one])

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn, TextIO
+from typing import Any, Final, NamedTuple, NoReturn, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from models.errors import TailorbirdError
 from models.shapes import suggestions, tabular
 from models.shapes.encodings import UTF_8, detected
+from models.shapes.header_lines import lines_above_header
 from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
 from tasks.sources.file_kinds import refuse_binary
@@ -40,6 +41,8 @@ class Csv:
     separator: str = ","
     encoding: str | None = None
     """How its characters are written; None: it is detected."""
+    skip: int = 0
+    """Lines above the one that names the columns."""
 
 
 PLAIN: Final = Csv()
@@ -52,7 +55,7 @@ _ARROWS: Final = {UTF_8: "utf8"}
 
 def csv_of(part: tabular.Part) -> Csv:
     """How a mapping says that the CSV files of a part are written."""
-    return Csv(part.separator, part.encoding)
+    return Csv(part.separator, part.encoding, part.skip_lines)
 
 
 def is_csv(path: Path) -> bool:
@@ -80,7 +83,10 @@ def header(path: Path, csv: Csv) -> list[str]:
     for place, name in enumerate(names, 1):
         if places[name] != place:
             # Without the name: in a file without a first line of names it is a value of a row.
-            _refuse(path, f"its columns {places[name]} and {place} have the same name in the first line")
+            _refuse(
+                path,
+                f"its columns {places[name]} and {place} have the same name in the first line{title_hint(path, csv)}",
+            )
     return names
 
 
@@ -105,7 +111,7 @@ def lines(path: Path, csv: Csv, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     stamp = path.stat()
     breaks = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).breaks
     first, added = (np.asarray(side, np.int64) for side in breaks)
-    return rows + added[np.searchsorted(first, rows, side="right") - 1] if len(first) else rows + 2
+    return rows + added[np.searchsorted(first, rows, side="right") - 1] if len(first) else rows + csv.skip + 2
 
 
 @lru_cache(maxsize=16)
@@ -132,12 +138,16 @@ def batches(
     Raises TailorbirdError, with the line, at a value that cannot be read, and if most lines do not fit.
     """
     types, misfits, rows = dict.fromkeys(columns, pa.string()), misfits or MisfitQueue(), 0
+    misfits.above = csv.skip
     try:
         for batch in arrow.open_csv(
             path,
             # One thread: only then does an error tell its row.
             read_options=arrow.ReadOptions(
-                use_threads=False, block_size=_BLOCK_BYTES, encoding=_ARROWS.get(known := encoding_of(path, csv), known)
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
+                encoding=_ARROWS.get(known := encoding_of(path, csv), known),
+                skip_rows=csv.skip,
             ),
             parse_options=arrow.ParseOptions(
                 delimiter=csv.separator, newlines_in_values=True, invalid_row_handler=misfits.skip
@@ -155,8 +165,8 @@ def batches(
 
 
 def _line_of(path: Path, csv: Csv, record: int) -> int:
-    """Return the line of a record, the header being 1."""
-    return int(lines(path, csv, np.array([record - 2]))[0])
+    """Return the line of a record as Arrow counts them."""
+    return int(lines(path, csv, np.array([record - csv.skip - 2]))[0])
 
 
 def encoding_of(path: Path, csv: Csv) -> str:
@@ -191,13 +201,19 @@ def _is_zipped(path: Path) -> bool:
 
 
 def text(path: Path, csv: Csv) -> TextIO:
-    """Open a file as text."""
+    """Open a file as text, at the line that names the columns."""
     # In UTF-8 bytes that are none matter only in columns that are read. There the faster reader finds them.
     known = encoding_of(path, csv)
     name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
-    if _is_zipped(path):
-        return gzip.open(path, "rt", encoding=name, errors=errors, newline="")
-    return path.open(encoding=name, errors=errors, newline="")
+    opener: Any = partial(gzip.open, path, "rt") if _is_zipped(path) else path.open
+    file: TextIO = opener(encoding=name, errors=errors, newline="")
+    try:
+        for _ in range(csv.skip):
+            file.readline(_BLOCK_BYTES)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 class _Strict(NamedTuple):
@@ -214,7 +230,7 @@ class _Strict(NamedTuple):
 def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
     """Count the rows. A line is named by its number; of a row over several lines it is the first."""
     width = len(header(path, csv))
-    count, line, offset = -1, 1, None
+    count, line, offset = -1, csv.skip + 1, None
     breaks, misfits = (array("q"), array("q")), MisfitSummary(width)
     standard.field_size_limit(_BLOCK_BYTES)
     try:
@@ -231,7 +247,7 @@ def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
                     if len(row) != width:
                         "".join(row).encode()
                         misfits.add(count - 1, line, len(row))
-                line = reader.line_num + 1
+                line = csv.skip + reader.line_num + 1
     except _FAULTS as error:
         before = f"{misfits.sentence}; " if misfits.named else ""
         _refuse(path, f"{before}line {line}: {described(error)}")
@@ -244,6 +260,17 @@ def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
     found = separator_of(path, csv)
     hint = f"; {found.sentence} lines" if found else ""
     _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
+
+
+def title_hint(path: Path, csv: Csv) -> str:
+    """Name the line that seems to be the header, if a title stands above it; else nothing."""
+    try:
+        with text(path, csv) as file:
+            beginning = file.read(_LOOKED_AT)
+    except _FAULTS:
+        return ""
+    above = lines_above_header(beginning.splitlines(keepends=True), csv.separator) if not csv.skip else 0
+    return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
 
 
 def separator_of(path: Path, csv: Csv, wanted: Collection[str] = ()) -> Suggestion | None:

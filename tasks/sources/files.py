@@ -61,8 +61,12 @@ def places(path: Path, csv: Csv) -> Places:
 
 
 def hint(path: Path, csv: Csv, wanted: Collection[str]) -> str:
-    """Name the separator that fits a file better than the one of its mapping, if there is one."""
-    found = csv_files.separator_of(path, csv, wanted) if is_csv(path) else None
+    """Name the separator that fits a file better than the one of its mapping, or the line of its header."""
+    if not is_csv(path):
+        return ""
+    if title := csv_files.title_hint(path, csv):
+        return f"{title.removeprefix('; ').capitalize()}."
+    found = csv_files.separator_of(path, csv, wanted)
     return f"{found.sentence} lines." if found else ""
 
 

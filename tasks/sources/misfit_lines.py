@@ -31,14 +31,16 @@ class MisfitQueue:
 
     lines: deque[MisfitLine] = field(default_factory=deque)
     count: int = 0
+    above: int = 0
+    """Lines above the header, which Arrow counts as rows."""
     stopped: bool = False
     """Whether reading ended because most lines do not fit."""
 
     def skip(self, row: arrow.InvalidRow) -> Literal["skip", "error"]:
         """Keep a line and tell Arrow to go on, or to stop if most lines so far do not fit."""
         self.count += 1
-        self.lines.append(MisfitLine(row.number - 2, row.actual_columns, row.expected_columns, row.text))
-        self.stopped = self.count > _ENOUGH and self.count > MOST_SHARE * (row.number - 1)
+        self.lines.append(MisfitLine(row.number - self.above - 2, row.actual_columns, row.expected_columns, row.text))
+        self.stopped = self.count > _ENOUGH and self.count > MOST_SHARE * (row.number - self.above - 1)
         return "error" if self.stopped else "skip"
 
     def take(self, before: int | None, skipped: int) -> list[MisfitLine]:

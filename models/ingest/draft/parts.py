@@ -82,6 +82,8 @@ def open_part(name: str, sample: Sample) -> Part:
     part.add("file", sample.files[0] if len(sample.files) == 1 else list(sample.files))
     if sample.separator != ",":
         part.add("separator", sample.separator)
+    if sample.skip_lines:
+        part.add("skip_lines", sample.skip_lines, "a title above the names of the columns")
     if sample.encoding != "utf-8":
         part.add("encoding", sample.encoding, sample.encoding_note)
     return part

@@ -111,6 +111,8 @@ class Sample:
     encoding: str = "utf-8"
     encoding_note: str = ""
     """What is uncertain about the encoding."""
+    skip_lines: int = 0
+    """Lines above the header."""
 
     @cached_property
     def columns(self) -> dict[str, Column]:

@@ -66,11 +66,11 @@ def _shown(value: Any) -> str | None:
 def line_numbers(path: Path, csv: csv_files.Csv, count: int) -> Sequence[int]:
     """Return the lines on which the first rows of a CSV file begin, as an editor numbers them."""
     with csv_files.text(path, csv) as file:
-        reader, starts, line = standard.reader(file, delimiter=csv.separator), [], 1
+        reader, starts, line = standard.reader(file, delimiter=csv.separator), [], csv.skip + 1
         for row in islice(reader, 2 * count + 2):
             if row:
                 starts.append(line)
-            line = reader.line_num + 1
+            line = csv.skip + reader.line_num + 1
             if len(starts) > count:
                 break
     return starts[1:]

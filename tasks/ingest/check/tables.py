@@ -46,6 +46,7 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     """Fill in what the first rows of a file come to. Raises TailorbirdError when an ingest would refuse the file."""
     part = part_of(mapping, found.part)
     csv, required = files.csv_of(part), tabular.kinds(part)
+    found.suspicions += doubtful_encoding(path, csv)
     kinds = files.column_kinds(path, csv)
     found.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
     found.unused = [name for name in kinds if name not in required]
@@ -55,7 +56,6 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     if chunk is None:
         contract.check(found.file, kinds, 0, required, part.optional)
         return
-    found.suspicions += doubtful_encoding(path, csv)
     found.whole_file, chunk = len(chunk.rows) <= most, chunk.head(most)
     found.rows = len(chunk.rows) + len(chunk.misfits)
     dataset: Any = found.part

@@ -360,3 +360,12 @@ def test_letters_of_central_europe_are_read_and_the_other_encodings_named(tmp_pa
     assert '"windows-1252" (' in line
     assert '"iso-8859-2" (' in line
     assert "Zdjęcie" in text
+
+
+@pytest.mark.parametrize("title", ["Shop Ltd - products;;;;\r\n\r\n", "Shop Ltd\r\n\r\n"])
+def test_a_title_above_the_header_is_skipped(tmp_path: Path, title: str) -> None:
+    rows = "".join(f"{n};Lamp, red {n};{n},50;{n % 5}\r\n" for n in range(1, 60))
+    (tmp_path / "products.csv").write_text(f"{title}SKU;Title;Price;Stock\r\n{rows}", newline="")
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "products.csv")], "shop", "given", "test").text)["items"]
+
+    assert (stated["skip_lines"], stated["separator"], stated["item_id"]) == (2, ";", "SKU")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models.errors import TailorbirdError
 from models.shapes.mapping import EventsMapping
 from tasks.sources import files
-from tasks.sources.csv_files import PLAIN, Csv, csv_of
+from tasks.sources.csv_files import PLAIN, Csv, batches, csv_of, header, lines, row_count
 
 
 def written(folder: Path, content: str | bytes, name: str = "rows.csv") -> Path:
@@ -241,3 +241,30 @@ def test_a_line_that_does_not_fit_and_is_not_utf_8_refuses_the_file(tmp_path: Pa
     path = written(tmp_path, b"id,n\n" + b"1,\xc3\xbc\n" * 9 + b"\xff\n")
     with pytest.raises(TailorbirdError, match="line 11: a value is not UTF-8"):
         files.row_count(path, tolerated=1.0)
+
+
+def test_lines_above_the_header_are_skipped_and_counted(tmp_path: Path) -> None:
+    path, csv = tmp_path / "a.csv", Csv(skip=3)
+    path.write_bytes(b'\xef\xbb\xbf"Shop\nLtd"\n\na,b\n1,2\n"x\ny",3\n4,5\n')
+
+    assert header(path, csv) == ["a", "b"]
+    assert row_count(path, csv) == 3
+    assert [row for batch in batches(path, csv, ["a"]) for row in batch["a"].to_pylist()] == ["1", "x\ny", "4"]
+    assert lines(path, csv, np.array([0, 1, 2])).tolist() == [5, 6, 8]
+
+
+def test_a_line_that_does_not_fit_is_named_as_an_editor_shows_it_below_a_title(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("Shop Ltd\n\na,b\n1,2\n1,2,3\n")
+    with pytest.raises(TailorbirdError, match="line 5 has 3 values"):
+        row_count(path, Csv(skip=2))
+
+
+def test_lines_that_do_not_fit_below_a_title_keep_their_numbers(tmp_path: Path) -> None:
+    path = written(tmp_path, "Shop Ltd\n\na,b\n1,2\n1,2,3\n4,5\n")
+    csv = Csv(skip=2)
+    assert row_count(path, csv, tolerated=0.5) == 2
+    [chunk] = files.chunks(path, ["a", "b"], csv=csv)
+    assert list(chunk.numbers) == [0, 2]
+    assert [line.number for line in chunk.misfits] == [1]
+    assert files.places(path, csv).of(np.array([0, 1, 2])).tolist() == [4, 5, 6]

@@ -71,3 +71,31 @@ def test_a_detected_encoding_is_proposed_to_be_stated(tmp_path: Path) -> None:
     [guess] = of(check_mapping(path, [str(tmp_path)]), "items")["suspicions"]
     assert (guess["id"], guess["write"]) == ("encoding_not_stated", 'encoding = "windows-1252"')
     assert "'Müsli'" in guess["says"]
+
+
+TITLES = ["Shop Ltd;;\n\n", "Shop Ltd\n\n"]
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_title_above_the_header_is_refused_with_the_key_that_skips_it(tmp_path: Path, title: str) -> None:
+    mapping = f'{MAPPING}separator = ";"\n'
+    path = shop(tmp_path, map(order, range(40)), mapping)
+    rows = "".join(f"{n:03};Lamp {n};{'free' if n == 30 else f'{n}.50'}\n" for n in range(60))
+    (tmp_path / "products.csv").write_text(f"{title}sku;title;price\n{rows}")
+
+    refused = of(check_mapping(path, [str(tmp_path)]), "items")["refused"]
+    assert "eader seems to be in line 3: write `skip_lines = 2`" in refused
+    (tmp_path / "shop.toml").write_text(f"{mapping}skip_lines = 2\n")
+    items = of(check_mapping(path, [str(tmp_path)]), "items")
+    assert items["counts"]["read"] == 60
+    assert items["broken"][0]["examples"][0]["line"] == 34, "as an editor shows it"
+
+
+def test_a_column_that_is_missing_by_a_wrong_encoding_comes_with_the_right_one(tmp_path: Path) -> None:
+    path = shop(tmp_path, map(order, range(40)), MAPPING.replace('title = "title"', 'title = "Opis części"'))
+    rows = "".join(f"{n:03},Łańcuch gęsi {n},{n}.50\n" for n in range(60))
+    (tmp_path / "products.csv").write_text(f"sku,Opis części,price\n{rows}", encoding="cp1250")
+
+    items = of(check_mapping(path, [str(tmp_path)]), "items")
+    assert "'Opis części' is missing" in items["refused"]
+    assert [guess["write"].splitlines()[0] for guess in items["suspicions"]] == ['encoding = "windows-1250"']
