@@ -14,7 +14,8 @@ from models.shapes.source_mapping import MappingError
 Dataset = Literal["events", "items", "users"]
 DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")
 
-_SHARES: Final = ("quarantined_share", "duplicate_share", "suppressed_share")
+QUARANTINED_SHARE: Final = "quarantined_share"
+_SHARES: Final = (QUARANTINED_SHARE, "duplicate_share", "suppressed_share")
 _LATER_RULES: Final = ("id_conflict", "unreadable")
 """What puts rows of events into quarantine without being a row rule."""
 _OF_TABLES: Final = "line_unreadable"

@@ -104,21 +104,31 @@ def refusal(
 ) -> str | None:
     """Return why the batch is refused, or None; with the rules that most of its rows broke, and what helps.
 
-    Cells that are `unread` are added, with the settings that would read them.
+    Cells that are `unread` are added, with the settings that would read them. If rows in quarantine are the cause, they
+    come first. The keys that raise a limit come last.
     """
-    failed = [f"{finding['rule_id']} ({_reason(finding)})" for finding in findings if _refuses(finding)]
+    failed = {finding["rule_id"]: _reason(finding) for finding in findings if _refuses(finding)}
     if not failed:
         return None
     most = sorted(quarantined.items(), key=lambda rule: -rule[1])
-    named = [f"{rule} ({count:,})" for rule, count in most[:_NAMED_RULES]]
-    named += [f"{len(most) - _NAMED_RULES} other rules"] if len(most) > _NAMED_RULES else []
-    broken = f" Rows broke {', '.join(named)}." if named else ""
-    broken += f" {advice(most[0][0])}" if most else ""
-    broken += "".join(f" {one.sentence}" for one in unread)
+    limit = f"Its data break what the suite expects: {'; '.join(f'{rule} ({why})' for rule, why in failed.items())}."
+    broken = _broken(most, unread)
+    causes = bool(most) and not failed.keys().isdisjoint((limits.QUARANTINED_SHARE, most[0][0]))
     refusing = [finding for finding in findings if _refuses(finding) and finding["broken"] is not None]
     settings = [finding["setting"] for finding in refusing if finding.get("setting")]
-    more = f" To allow it, set {', '.join(settings)} in the mapping." if settings else ""
-    return f"Its data break what the suite expects: {'; '.join(failed)}.{broken}{more}"
+    more = f"To allow it, set {', '.join(settings)} in the mapping." if settings else ""
+    return " ".join(filter(None, [broken, limit, more] if causes else [limit, broken, more]))
+
+
+def _broken(most: Sequence[tuple[str, int]], unread: Iterable[Unread]) -> str:
+    """Return the rules that rows broke, the `most` first, and what helps against the first one."""
+    first = most[0][0] if most else ""
+    named = [f"{rule} ({count:,})" for rule, count in most[:_NAMED_RULES]]
+    named += [f"{len(most) - _NAMED_RULES} other rules"] if len(most) > _NAMED_RULES else []
+    cells = sorted(unread, key=lambda one: one.rule != first)
+    helps = [] if cells and cells[0].rule == first and cells[0].suggestion else [advice(first)]
+    said = [f"Rows broke {', '.join(named)}."] if named else []
+    return " ".join(filter(None, [*said, *helps, *(one.sentence for one in cells)]))
 
 
 def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, Any] = _RESULT_FORMAT) -> list[Any]:

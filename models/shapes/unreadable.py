@@ -51,6 +51,11 @@ class Unread:
     """What `places` are: a line as an editor shows it, or a row."""
 
     @property
+    def rule(self) -> str:
+        """The rule that a row with such a cell breaks."""
+        return f"{self.key}_unreadable"
+
+    @property
     def better(self) -> dict[str, int]:
         """The settings that would read more cells than are read now."""
         return {way: reads for way, reads in self.ways.items() if reads > self.of - self.count}

@@ -9,6 +9,7 @@ from infra.data_docs import PAGE, address, place
 from infra.installation import Installation
 from models.columns import ROW
 from models.ingest.rule_advice import advice
+from models.shapes.unreadable import Unread
 from tasks.quality import Promises, judge, refusal
 
 PROMISES = Promises(
@@ -97,3 +98,19 @@ def test_a_refusal_names_the_rules_that_most_rows_of_the_batch_broke(installatio
     rules = "id_conflict (2,000), unreadable (5), robot (3), rating (1), user_id_too_long (1)"
     assert f"Rows broke {rules}. {advice('id_conflict')}" in reason
     assert "tailorbird ledger undo" in reason
+
+
+def test_a_refusal_for_rows_in_quarantine_names_their_cause_first_and_the_key_of_the_limit_last(
+    installation: Installation,  # noqa: ARG001
+) -> None:
+    findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.25})
+    dates = Unread("occurred_at", "day", "time", 9, 36, {'`time_format = "%Y-%m-%d"`': 36})
+    assert refusal(findings, {"id_conflict": 2, "occurred_at_unreadable": 9}, [dates]) == (
+        "Rows broke occurred_at_unreadable (9), id_conflict (2). 9 of 36 values of 'day' (occurred_at) cannot be read "
+        'as a time; `time_format = "%Y-%m-%d"` would read 36 of 36. Its data break what the suite expects: '
+        "quarantined_share (it is 0.25, at most 0.2 is allowed). "
+        "To allow it, set `limits.events.quarantined_share` in the mapping."
+    )
+    few = refusal(judge("b1", "events", PROMISES, SAMPLE, {"rows": 0}), {"id_conflict": 1})
+    assert few is not None
+    assert few.startswith("Its data break what the suite expects: rows (it is 0")

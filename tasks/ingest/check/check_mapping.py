@@ -10,7 +10,7 @@ from expectations import limits
 from models.errors import TailorbirdError
 from models.ingest import missing_consent
 from models.shapes.segment_mapping import SegmentMapping
-from tasks.ingest.check.expected_loss import expected_loss
+from tasks.ingest.check.expected_loss import expected_loss, with_cause
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
 from tasks.ingest.check.tables import check_table
@@ -70,7 +70,7 @@ def _checked(part: str, file: str, mapping: Any, known: Known, room: Path, most:
                 check_table(found, path, mapping, known, most)
     except TailorbirdError as error:
         found.refused = str(error)
-    return found
+    return with_cause(found)
 
 
 def _spread(files: Sequence[str]) -> Sequence[str]:

@@ -1,8 +1,9 @@
 """What share of the rows an ingest would put into quarantine, and what would bring most of them in."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
+from expectations.limits import QUARANTINED_SHARE
 from tasks.ingest.check.findings import TableFindings
 
 _MUCH: Final = 0.01
@@ -16,15 +17,30 @@ def expected_loss(found: Sequence[TableFindings]) -> str | None:
     """
     shares = [(_lost(one) / one.counts["read"], one) for one in found if one.counts.get("read")]
     share, table = max(shares, key=lambda of: of[0], default=(0.0, None))
-    rules = [rule for rule in table.broken if rule["rule"] not in _ON_PURPOSE] if table else []
-    if table is None or share <= _MUCH or not rules:
+    worst = _worst(table) if table else None
+    if table is None or worst is None or share <= _MUCH:
         return None
-    worst = max(rules, key=lambda rule: rule["rows"])
     lost = f"{share:.1%} of the {table.part} ({_lost(table):,} of {table.counts['read']:,})"
     return (
         f"An ingest would accept these rows, and put {lost} into quarantine, mostly as {worst['rule']}. "
         f"First: {_fix(table, worst['rule'], worst['advice'])}"
     )
+
+
+def with_cause(found: TableFindings) -> TableFindings:
+    """Put the rule that most rows broke and what helps before the reason why an ingest would refuse the table."""
+    worst = _worst(found)
+    if found.refused and worst and any(name in found.refused for name in (QUARANTINED_SHARE, worst["rule"])):
+        rows = f"{worst['rows']:,} of {found.counts['read']:,} rows"
+        fix = _fix(found, worst["rule"], worst["advice"])
+        found.refused = f"{rows} would wait in quarantine as {worst['rule']}. First: {fix} {found.refused}"
+    return found
+
+
+def _worst(table: TableFindings) -> dict[str, Any] | None:
+    """Return the rule that most rows of a table broke, but for those that are kept out on purpose."""
+    rules = [rule for rule in table.broken if rule["rule"] not in _ON_PURPOSE]
+    return max(rules, key=lambda rule: int(rule["rows"]), default=None)
 
 
 def _lost(table: TableFindings) -> int:

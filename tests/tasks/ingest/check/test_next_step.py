@@ -44,6 +44,15 @@ def test_a_large_share_in_quarantine_comes_with_the_settings_that_bring_it_in(tm
     assert checked(tmp_path, orders, both)["verdict"] == "An ingest would accept these rows. Next:"
 
 
+def test_a_share_that_refuses_the_file_comes_after_its_cause_and_before_the_key_of_the_limit(tmp_path: Path) -> None:
+    orders = [order(n, day=f"2024-03-{n % 28 + 1:02}") if n % 3 == 0 else order(n) for n in range(120)]
+    assert of(checked(tmp_path, orders), "events")["refused"] == (
+        "40 of 120 rows would wait in quarantine as occurred_at_unreadable. First: write "
+        'time_format = ["%d.%m.%Y", "%Y-%m-%d"] in [events]. quarantined_share is 0.3333, and at most 0.2 is expected. '
+        "To allow it, set `limits.events.quarantined_share` in the mapping"
+    )
+
+
 def test_a_large_share_that_no_setting_brings_in_comes_with_the_advice_of_its_rule(tmp_path: Path) -> None:
     found = checked(tmp_path, [order(n, sku="x") if n % 20 == 0 else order(n) for n in range(100)])
 
