@@ -5,6 +5,7 @@ from infra.installation import Installation
 from infra.registry import Registry
 from infra.schema import DEADLINE
 from models.gate.check import Outcome, outcome_of
+from models.guidance.reasons import reason_fault
 from tasks.announce import announce
 from tasks.champion import champion, follow
 from tasks.promote import promote, promote_again
@@ -76,8 +77,9 @@ def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
             )
         if not review.get("rolled_back"):
             return
-    if not answer.reason.strip():
-        raise DecisionRefusedError(f"Say why version {version} is {answer.decision}: the reason is recorded.")
+    example = "better on new items" if answer.approve else "too few lists"
+    if fault := reason_fault(answer.reason, f"version {version} is {answer.decision}", example):
+        raise DecisionRefusedError(fault)
     if answer.approve:
         permit(mode)
         _check_recorded(review)

@@ -8,6 +8,7 @@ from infra.advisory_locks import locked
 from infra.installation import current
 from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
+from models.guidance.reasons import reason_fault
 from tasks import publish
 
 
@@ -18,8 +19,8 @@ def roll_back_lists(placement: str, actor: str, reason: str) -> dict[str, Any]:
     Raises TailorbirdError when nothing is kept to go back to, and LockHeldError while lists are being made.
     """
     engine = current().engine
-    if not reason.strip():
-        raise TailorbirdError("Say why the lists are taken back: the reason is recorded.")
+    if fault := reason_fault(reason, "the lists are taken back", "odd prices"):
+        raise TailorbirdError(fault)
     with locked(engine, publish.lock(placement)), engine.begin() as connection:
         live = publish.live_batch(connection, placement)
         if live is None:

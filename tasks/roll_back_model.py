@@ -12,6 +12,7 @@ from infra.installation import Installation, current
 from infra.registry import Registry
 from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
+from models.guidance.reasons import reason_fault
 from tasks import publish
 from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
@@ -27,6 +28,8 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     DecisionRefusedError when another version was promoted meanwhile.
     """
     here = current()
+    if fault := reason_fault(reason, "the model is rolled back", "complaints about the new lists"):
+        raise TailorbirdError(fault)
     holder, earlier = _pair(here)
     batches, lists = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
     registry = Registry(here.endpoints.mlflow_tracking_uri)

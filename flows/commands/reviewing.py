@@ -15,14 +15,23 @@ back = running.group("One step back.")
 
 
 def _worded(text: str) -> str:
-    """Refuse what says nothing."""
+    """Refuse what names nobody."""
     if not text.strip():
-        raise typer.BadParameter("write who decides and why: both are recorded")
+        raise typer.BadParameter("write who decides: it is recorded")
+    return text
+
+
+def _reason(text: str) -> str:
+    """Refuse what says nothing."""
+    from models.guidance.reasons import reason_fault
+
+    if fault := reason_fault(text, "you decide so", "better on new items"):
+        raise typer.BadParameter(fault)
     return text
 
 
 Who = Annotated[str, typer.Option(default_factory=getuser, callback=_worded, help="Who decides. It is recorded.")]
-Why = Annotated[str, typer.Option(callback=_worded, help="Why. It is recorded.")]
+Why = Annotated[str, typer.Option(callback=_reason, help="Why. It is recorded.")]
 _MLFLOW = ("mlflow",)  # a no and a rollback do not wait for it
 
 

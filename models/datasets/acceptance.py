@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.errors import TailorbirdError
+from models.guidance.reasons import reason_fault
 
 WARNED: Final = (
     "Warnings stop nothing: models learn from this data set, and nothing has to be accepted. docs/datasets.md lists "
@@ -28,8 +29,6 @@ class Acceptance:
     def of(cls, checks: Iterable[str], reason: str = "", accepted_by: str = "") -> "Acceptance":
         """Return the acceptance; raises AcceptanceRefusedError if it gives checks without a reason."""
         named = tuple(dict.fromkeys(name for check in checks for name in [check.strip()] if name))
-        if named and not reason.strip():
-            raise AcceptanceRefusedError(
-                "Checks are accepted for a reason, which is recorded: add --reason (`reason` in the form)."
-            )
+        if named and (fault := reason_fault(reason, "the checks may fail", "the shop has doubled")):
+            raise AcceptanceRefusedError(fault)
         return cls(named, reason.strip(), accepted_by or "unknown")

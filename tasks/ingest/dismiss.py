@@ -8,6 +8,7 @@ from sqlalchemy import Engine, func, insert, select, update
 from infra.ledger_schema import audit_log
 from infra.schema import ingest_batches, quarantine
 from models.errors import TailorbirdError
+from models.guidance.reasons import reason_fault
 
 DISMISSED = "dismissed"
 
@@ -20,8 +21,8 @@ def dismiss(
     `rows` are numbered from 1, as `quarantine show` numbers them. They stay in the table with the outcome `dismissed`,
     so that they do not wait again when they come again.
     """
-    if not reason.strip():
-        raise TailorbirdError("Say why the rows are dismissed with --reason: it is recorded.")
+    if fault := reason_fault(reason, "the rows are dismissed", "orders of a test shop"):
+        raise TailorbirdError(fault)
     entry = quarantine.c
     chosen = [entry.batch_id == batch_id, entry.replayed_at.is_(None)]
     chosen += [entry.rule_ids.any(rule)] if rule else []

@@ -15,6 +15,7 @@ from infra.ledger_schema import UNDO_CHANGES, audit_log
 from infra.schema import ingest_batches
 from models import columns
 from models.errors import TailorbirdError
+from models.guidance.reasons import reason_fault
 from models.ingest.file_names import file_name
 from tasks import ledger
 from tasks.defects import without_values
@@ -27,9 +28,9 @@ _HOLDER = "holder"
 
 
 def require_reason(reason: str) -> None:
-    """Raise TailorbirdError for a blank reason."""
-    if not reason.strip():
-        raise TailorbirdError("Say why the batches are undone with --reason: it is recorded.")
+    """Raise TailorbirdError for a reason without a word."""
+    if fault := reason_fault(reason, "the batches are undone", "the wrong file"):
+        raise TailorbirdError(fault)
 
 
 def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:

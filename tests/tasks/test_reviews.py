@@ -125,6 +125,7 @@ def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
         ),
         (False, None, Answer(True, "bob", "a trial", "form", True), "manual", None),
         (False, None, Answer(True, "bob", " ", "form", True), "manual", "Say why version 3 is approved"),
+        (True, None, Answer(False, "bob", "…", "tag"), "manual", 'Say why version 3 is rejected.*"too few lists"'),
         (True, None, YES, "never", "while TAILORBIRD_REVIEW is `never`"),
         (True, REJECTED, YES, "manual", "was rejected by ann; a decision is not changed"),
         (True, APPROVED, NO, "manual", "was approved by ann; a decision is not changed"),

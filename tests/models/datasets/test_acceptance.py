@@ -11,7 +11,7 @@ def test_checks_are_accepted_once_each_with_a_reason_and_a_name() -> None:
 
 
 def test_no_check_is_accepted_without_a_reason() -> None:
-    with pytest.raises(AcceptanceRefusedError, match="add --reason"):
+    with pytest.raises(AcceptanceRefusedError, match="such as --reason"):
         Acceptance.of(["a"], "  ")
 
 
