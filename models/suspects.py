@@ -53,26 +53,32 @@ _WORD: Final = ", ".join(
 def suspects(items: pa.Table) -> list[dict[str, Any]]:
     """Return the items that look like no goods: id, title, purchases and why, the clearest first.
 
+    Of those that are `named` the id or title tells, of the others only prices or refunds do.
+
     `items` has item_id, title and price, `bought` (purchases), `kept` (pieces that were not refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
-    reasons = f"""list_filter([
+    names = f"""
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
             format('its id has no digit, but {{:.1f}} % of ids have one', 100 * digits) END,
         CASE WHEN word <> '' THEN 'its title has the word ' || word END,
-        CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END,
+        CASE WHEN NOT regexp_matches(title, '[\\p{{L}}0-9]') THEN 'its title has no letters' END"""
+    figures = f"""
         CASE WHEN price = 0 THEN 'its price is 0' END,
         CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
             format('most people pay from {{:.2f}} to {{:.2f}} for one', lowest, highest) END,
-        CASE WHEN bought >= {_FEWEST} AND kept <= 0 THEN format('none of its {{}} purchases was kept', bought) END
-    ], lambda reason: reason IS NOT NULL)"""
+        CASE WHEN bought >= {_FEWEST} AND kept <= 0 THEN format('none of its {{}} purchases was kept', bought) END"""
     statement = f"""
         WITH read AS (
             SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,
                 avg(regexp_matches(item_id, '[0-9]')::INTEGER) OVER () AS digits
             FROM items
-        ), judged AS (SELECT *, {reasons} AS reasons FROM read)
-        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why FROM judged
+        ), judged AS (
+            SELECT *, list_filter([{names}, {figures}], lambda reason: reason IS NOT NULL) AS reasons,
+                coalesce({names}) IS NOT NULL AS named
+            FROM read
+        )
+        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, named FROM judged
         WHERE len(reasons) > 0 ORDER BY len(reasons) DESC, bought DESC, item_id
     """
     found: list[dict[str, Any]] = query(statement, items=items).to_pylist()

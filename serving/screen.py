@@ -9,6 +9,7 @@ from typing import Any
 from models.columns import LEDGER
 from models.guidance.correction import Correction
 from models.guidance.next_step import Stage, Step
+from models.guidance.odd_prices import OddBatch, odd_prices
 from models.ingest.file_names import some_names
 from models.recommenders.kinds import options
 from serving import batch_screen, ledger_screen
@@ -63,7 +64,9 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
 
 
 def _suspects(batch: Mapping[str, Any]) -> None:
-    """The items that look like no goods, and the line of the mapping that marks them."""
+    """The items that look like no goods, the line of the mapping that marks them, and prices that may be wrong."""
+    if batch.get("odd_prices"):
+        _odd_prices(batch["odd_prices"])
     if not batch.get("suspects"):
         return
     rows, names = batch["suspects"], {"item_id": "item", "title": "title", "bought": "purchases", "why": "why"}
@@ -72,6 +75,16 @@ def _suspects(batch: Mapping[str, Any]) -> None:
         line("Nothing was done to them. To keep them out of every list, put this under [items] of the mapping, without")
         line("the goods among them, and ingest again:")
         line(batch["suspects_mark"], wrap=False)
+
+
+def _odd_prices(found: Mapping[str, Any]) -> None:
+    line(odd_prices(found), "yellow")
+    if found["batch"]:
+        batch = OddBatch(**found["batch"])
+        line(f"{batch} To remove what it brought:")
+        line(batch.command, wrap=False, indent=2)
+    else:
+        line("Check what the mapping reads as `value`, `quantity` and `price`: tailorbird check MAPPING PATH…")
 
 
 def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:

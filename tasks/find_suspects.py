@@ -1,5 +1,6 @@
 """Points out items that look like no goods after their catalogue or their events came in. Nothing is done to them."""
 
+from dataclasses import asdict
 from typing import Any, Final
 
 import pyarrow as pa
@@ -8,8 +9,12 @@ from sqlalchemy import select
 
 from infra.bulk import read_table
 from infra.installation import Installation, current
+from infra.schema import ingest_batches
 from infra.schema import items as goods
 from models import columns
+from models.guidance.odd_prices import OddBatch, odd_prices
+from models.ingest.file_names import file_name
+from models.ingest.odd_prices import odd_batch, too_many
 from models.shapes.mapping import Mapping
 from models.sql import query, texts
 from models.suspects import MOST, mark_for, suspects
@@ -26,6 +31,11 @@ _BOUGHT: Final = """
         quantile_cont(value / quantity, 0.95) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
     FROM read_parquet({files}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1
 """
+_PRICES: Final = """
+    SELECT item_id, batch_id, any_value(came) AS came, median(value / quantity) AS price
+    FROM read_parquet({files}) SEMI JOIN odd USING (item_id) JOIN came USING (batch_id)
+    WHERE event_type = 'purchase' AND value > 0 AND quantity > 0 GROUP BY 1, 2
+"""
 _NONE: Final = """
     SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS kept, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
     WHERE false
@@ -37,16 +47,28 @@ _NONE: Final = """
 def find_suspects(
     mapping: str, ledger: list[dict[str, Any]], overrides: dict[str, str] | None = None
 ) -> list[dict[str, Any]]:
-    """Return the ledger's lines; the last that brought items or events in gets `suspects` and `suspects_mark`."""
+    """Return the ledger's lines; the last that brought items or events in gets `suspects` and `suspects_mark`.
+
+    Suspects by prices or refunds alone are `odd_prices` instead, if a wrong file or mapping more likely made them.
+    """
     fresh = [line for line in ledger if line["status"] == COMMITTED and line["dataset"] in ("items", "events")]
-    rows = suspects(_read(current())) if fresh else []
-    if not rows:
+    items = _read(current()) if fresh else None
+    rows = suspects(items) if items is not None else []
+    if items is None or not rows:
         return ledger
-    source = read(mapping, overrides)
-    ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
-    mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
-    show("suspects", title(len(rows), mark), rows[:MOST])
-    found = {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
+    odd = [row for row in rows if not row.pop("named")]
+    batch = _odd_batch(current(), [row[columns.ITEM_ID] for row in odd])
+    found: dict[str, Any] = {}
+    if batch or too_many(odd, items):
+        found["odd_prices"] = {"items": len(odd), "example": odd[0], "batch": asdict(batch) if batch else None}
+        show("odd-prices", f"{odd_prices(found['odd_prices'])} {batch or ''}", odd[:MOST])
+        rows = [row for row in rows if row not in odd]
+    if rows:
+        source = read(mapping, overrides)
+        ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
+        mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
+        show("suspects", title(len(rows), mark), rows[:MOST])
+        found |= {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
     return [line | found if line is fresh[-1] else line for line in ledger]
 
 
@@ -71,3 +93,18 @@ def _read(here: Installation) -> pa.Table:
         """,
         items=items,
     )
+
+
+def _odd_batch(here: Installation, ids: list[str]) -> OddBatch | None:
+    """Return the batch that most odd prices of these items come from; None if there is none."""
+    files = here.lake.event_files() if ids else []
+    if not files:
+        return None
+    entry = ingest_batches.c
+    counted = select(entry.batch_id, entry.location).where(entry.status == COMMITTED)
+    with here.engine.connect() as connection:
+        batches = connection.execute(counted.order_by(entry.started_at, entry.batch_id)).all()
+    came = pa.table({"batch_id": [row.batch_id for row in batches], "came": range(len(batches))})
+    odd = pa.table({columns.ITEM_ID: pa.array(ids, pa.string())})
+    prices = query(_PRICES.format(files=texts(files)), odd=odd, came=came)
+    return odd_batch(prices, {row.batch_id: file_name(row.location) for row in batches}, len(ids))
