@@ -14,6 +14,10 @@ Method = Literal["tpe", "grid", "random"]
 COVERAGE: Final = "coverage_at_10"
 TOLERANCE: Final = 0.01
 """Part of the best accuracy that may be given for coverage, where coverage is asked for too."""
+_MEASURE: Final = "NDCG@10, weeks before the test"
+"""What every row of the table is measured by, on the same weeks."""
+_FAR_BELOW: Final = 0.5
+"""Part of the best figure below which a model gets a note."""
 
 
 class SearchError(TailorbirdError):
@@ -117,9 +121,20 @@ def search_table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         first = row["defaults"]
         gain = f"{row['ndcg_10'] / first - 1:+.1%}" if first else ""
         settings = ", ".join(f"{name} {_said(value)}" for name, value in row["best"].items())
-        figures = {"NDCG@10": f"{row['ndcg_10']:.4f}", "on the defaults": gain, "tried": row["trials"]}
+        figures = {_MEASURE: f"{row['ndcg_10']:.4f}", "on the defaults": gain, "tried": row["trials"]}
         lines.append({"model": row["model"], **figures, "settings": settings})
     return lines
+
+
+def search_notes(found: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a note on each model that is far below the best one."""
+    best = max(found, key=lambda row: row["ndcg_10"])
+    low = [row["model"] for row in found if row["ndcg_10"] < _FAR_BELOW * best["ndcg_10"]]
+    return [
+        f"{model} reaches less than half of {best['model']} on the same weeks. It may need more history than there is "
+        "before them; `train` measures it in the test weeks, with more."
+        for model in low
+    ]
 
 
 def _said(value: Any) -> str:

@@ -114,10 +114,12 @@ def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
 
 
 def _search(found: Sequence[Mapping[str, Any]]) -> None:
-    from models.search_plan import search_table
+    from models.search_plan import search_notes, search_table
 
     lines = search_table(found)
     table("Best settings found", lines, {name: name for name in lines[0]})
+    for note in search_notes(found):
+        line(note)
     for row in found:
         line(f"{row['model']}: all that was tried is in {row['page']}", wrap=False)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from models.search_plan import Budget, Limits, SearchError, SearchPlan, same_shape, search_table
+from models.search_plan import Budget, Limits, SearchError, SearchPlan, same_shape, search_notes, search_table
 from models.space import Float, Parameter
 
 ROWS = {"interactions": 1_000, "users": 100, "items": 50}
@@ -62,6 +62,18 @@ def test_settings_are_good_for_data_sets_of_about_the_same_size_with_the_same_la
 def test_a_table_says_what_the_search_was_good_for() -> None:
     row = {"model": "als", "ndcg_10": 0.22, "defaults": 0.2, "trials": 5, "best": {"factors": 64, "alpha": 1.23456}}
     assert search_table([row, {**row, "defaults": None}]) == [
-        {"model": "als", "NDCG@10": "0.2200", "on the defaults": gain, "tried": 5, "settings": "factors 64, alpha 1.23"}
+        {
+            "model": "als",
+            "NDCG@10, weeks before the test": "0.2200",
+            "on the defaults": gain,
+            "tried": 5,
+            "settings": "factors 64, alpha 1.23",
+        }
         for gain in ("+10.0%", "")
     ]
+
+
+def test_a_model_far_below_the_best_gets_a_note() -> None:
+    rows = [{"model": model, "ndcg_10": figure} for model, figure in (("als", 0.28), ("two_stage", 0.02), ("k", 0.15))]
+    [note] = search_notes(rows)
+    assert note.startswith("two_stage reaches less than half of als on the same weeks.")
