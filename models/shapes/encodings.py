@@ -10,6 +10,11 @@ WINDOWS: Final = "cp1252"
 LATIN: Final = "iso8859-1"
 _UNDEFINED: Final = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 """Bytes that Windows-1252 leaves undefined and Latin-1 has control characters for."""
+_MARKS: Final = (
+    (codecs.BOM_UTF32_LE, "utf-32"),  # it begins with the mark of UTF-16
+    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+    (codecs.BOM_UTF8, UTF_8),
+)
 _HALF: Final = 0.3
 """Texts in Latin letters have a zero in about half of their bytes in UTF-16."""
 NAMES: Final = {
@@ -17,14 +22,15 @@ NAMES: Final = {
     WINDOWS: "Windows-1252",
     LATIN: "Latin-1",
     **dict.fromkeys(("utf-16", "utf-16-le", "utf-16-be"), "UTF-16"),
+    "utf-32": "UTF-32",
 }
 
 
 def detected(blocks: Iterable[bytes]) -> str:
     """Return the name of the encoding of a text that comes in blocks, as Python's codecs call it.
 
-    UTF-16 is known by its byte order mark or by its zeros. A text with more damaged than sound characters of UTF-8 is
-    taken for Windows-1252, which has the characters of Latin-1.
+    UTF-16 is known by its byte order mark or by its zeros, UTF-32 by its mark. A text with more damaged than sound
+    characters of UTF-8 is taken for Windows-1252, which has the characters of Latin-1.
     """
     decoder = codecs.getincrementaldecoder(UTF_8)("replace")
     sound, damaged, undefined = 0, 0, False
@@ -42,9 +48,14 @@ def detected(blocks: Iterable[bytes]) -> str:
     return LATIN if undefined else WINDOWS
 
 
+def marked(beginning: bytes) -> str | None:
+    """Return the encoding that the byte order mark at the beginning of a text states; None without a mark."""
+    return next((name for mark, name in _MARKS if beginning.startswith(mark)), None)
+
+
 def _wide(block: bytes) -> str | None:
-    if block.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
+    if (stated := marked(block)) and stated != UTF_8:
+        return stated
     beginning = block[:4096]
     even, odd = (beginning[side::2].count(0) / max(1, len(beginning) // 2) for side in (0, 1))
     if odd > _HALF and even < odd / 10:

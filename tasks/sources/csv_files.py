@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.errors import TailorbirdError
 from models.shapes import suggestions, tabular
-from models.shapes.encodings import UTF_8, detected
+from models.shapes.encodings import UTF_8, detected, marked
 from models.shapes.header_lines import lines_above_header
 from models.shapes.suggestions import Suggestion
 from tasks.sources.file_faults import described
@@ -49,6 +49,7 @@ PLAIN: Final = Csv()
 MOST_COLUMNS: Final = 10_000
 _LOOKED_AT: Final = 1 << 20
 """So many characters decide which separator fits."""
+_MARK_BYTES: Final = 4
 _ARROWS: Final = {UTF_8: "utf8"}
 """What Arrow itself decodes; of others it asks Python's codecs."""
 
@@ -170,11 +171,16 @@ def _line_of(path: Path, csv: Csv, record: int) -> int:
 
 
 def encoding_of(path: Path, csv: Csv) -> str:
-    """How the characters of a file are written: as its mapping says, or as they look."""
-    if csv.encoding is not None:
-        return csv.encoding
+    """Return how the characters of a file are written: by its byte order mark, its mapping, or its bytes."""
     stamp = path.stat()
+    if csv.encoding is not None:
+        return _marked(path, stamp.st_mtime_ns, stamp.st_size) or csv.encoding
     return _detected(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=64)
+def _marked(path: Path, _changed: int, _size: int) -> str | None:
+    return marked(beginning(path, _MARK_BYTES))
 
 
 @lru_cache(maxsize=64)
@@ -187,11 +193,11 @@ def _detected(path: Path, _changed: int, _size: int) -> str:
         return UTF_8
 
 
-def beginning(path: Path) -> bytes:
+def beginning(path: Path, size: int = _LOOKED_AT) -> bytes:
     """Return the first bytes of a file, unpacked."""
     try:
         with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
-            return file.read(_LOOKED_AT)
+            return file.read(size)
     except _FAULTS:
         return b""
 

@@ -61,8 +61,9 @@ def _is_segment(content: dict[str, Any]) -> bool:
 def _content(name: str) -> tuple[dict[str, Any], Path]:
     path = Path(name) if name.endswith(".toml") else SHIPPED / f"{name}.toml"
     if not path.is_file():
+        near = f" Did you mean {name}.toml?" if Path(f"{name}.toml").is_file() else ""
         raise TailorbirdError(
-            f"There is no mapping {name!r}. Give the path of a .toml file or one of: {', '.join(shipped())}."
+            f"There is no mapping {name!r}.{near} Give the path of a .toml file or one of: {', '.join(shipped())}."
         )
     try:
         return tomllib.loads(path.read_text()), path

@@ -16,6 +16,7 @@ TEXT = "id,name\n1,Müller\n2,Straße\n"
         (TEXT.encode("utf-16"), "utf-16"),
         (TEXT.encode("utf-16-le"), "utf-16-le"),
         (TEXT.encode("utf-16-be"), "utf-16-be"),
+        (TEXT.encode("utf-32"), "utf-32"),
         (TEXT.encode() * 3 + b"\xff", UTF_8),
     ],
 )

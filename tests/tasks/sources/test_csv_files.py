@@ -143,6 +143,17 @@ def test_the_encoding_is_detected_and_named(tmp_path: Path, encoding: str, endin
     assert files.places(path, PLAIN).notes == {"encoding": name}
 
 
+@pytest.mark.parametrize("stated", ["cp1250", "utf-8", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize(("written_as", "name"), [("utf-16", "UTF-16"), ("utf-8-sig", "UTF-8"), ("utf-32", "UTF-32")])
+def test_a_byte_order_mark_counts_more_than_the_encoding_of_the_mapping(
+    tmp_path: Path, stated: str, written_as: str, name: str
+) -> None:
+    path = written(tmp_path, "id,n\nGęsia,1\n\u20ac,2\n".encode(written_as))
+
+    assert read(path, Csv(encoding=stated)) == {"id": ["Gęsia", "\u20ac"], "n": ["1", "2"]}
+    assert files.places(path, Csv(encoding=stated)).notes == {"encoding": name}
+
+
 def test_rows_are_found_at_the_lines_that_an_editor_shows(tmp_path: Path) -> None:
     path = written(tmp_path, 'id,"n\nn"\r\n1,1\r\n\r\n"2\n2",2\r\n3,3\r\n')
 

@@ -73,6 +73,19 @@ def test_an_unknown_name_is_told_with_the_known_ones() -> None:
         read("journey")
 
 
+def test_a_name_whose_file_lies_in_the_folder_is_named_as_a_guess(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sklep.toml").touch()
+    with pytest.raises(
+        TailorbirdError, match=r"There is no mapping 'sklep'\. Did you mean sklep\.toml\? Give the path"
+    ):
+        read("sklep")
+    with pytest.raises(TailorbirdError, match=r"There is no mapping 'shop'\. Give the path"):
+        read("shop")
+
+
 def test_a_file_that_is_no_toml_is_told_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text("location = here")
