@@ -27,9 +27,9 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
         models: Kinds of model to compare; one that is not trained on this data set yet is trained now.
     """
     version = dataset_version or newest_version()
-    announce_compared(version, models)
+    _, untrained = announce_compared(version, models)
     run_ids = [train_model(version, kind) for kind in models]
-    result = review_models(version, run_ids)
+    result = review_models(version, run_ids) | {"trained": untrained}
     show_ladder(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
     show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)

@@ -87,23 +87,29 @@ def _odd_prices(found: Mapping[str, Any]) -> None:
         line("Check what the mapping reads as `value`, `quantity` and `price`: tailorbird check MAPPING PATH…")
 
 
-def _ladder(rows: Iterable[Mapping[str, Any]]) -> None:
+def _ladder(rows: Iterable[Mapping[str, Any]], most: int | None = None) -> None:
     from models.evaluation.tables import tables
 
-    for title, lines in tables(rows).items():
+    for title, lines in list(tables(rows).items())[:most]:
         table(title, lines, {name: name for name in lines[0]})
 
 
-def _review(review: Mapping[str, Any]) -> None:
+def _review_alone(review: Mapping[str, Any]) -> None:
+    """Show of models that `train` has shown the leaderboard alone."""
+    _review(review, tables=None if review["trained"] else 1)
+
+
+def _review(review: Mapping[str, Any], tables: int | None = None) -> None:
+    """Show the checks and the verdict, then the tables: all, or the first of them."""
     from models.gate.check import outcome_of
 
-    _ladder(review["ladder"])
     for check in review["gate"]:
         found = outcome_of(check)
         line(f"{found.mark} {check['name']}: {found.heading}{check['detail']}")
     line(f"Version {review['model_version']}: {review['status']}.")
     if review.get("report"):
         line(f"Its report: {review['report']}", wrap=False)
+    _ladder(review["ladder"], tables)
 
 
 def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
@@ -400,7 +406,7 @@ def result(kind: str, value: Any) -> None:
 
 _RESULTS: dict[str, Callable[[Any], None]] = {
     "ledger": _ledger,
-    "review": _review,
+    "review": _review_alone,
     "batches": _batches,
     "search": _search,
     "retrain": _retrain,

@@ -11,8 +11,8 @@ from tasks.train_model import finished_run, run_key, settings_of
 from tasks.trained_bundles import trained_kinds
 
 
-def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> str:
-    """Print which models are compared, trained now and left out; returns it."""
+def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:
+    """Print which models are compared, trained now and left out; returns these sentences, and what is trained now."""
     here = current()
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     keys = {kind: run_key(version, kind, settings_of(here, version, kind)[0], seed) for kind in kinds}
@@ -23,4 +23,4 @@ def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> str:
     left_out = [kind for kind in trained_kinds(here.engine, version) if kind not in compared]
     sentences = compared_sentences(version, named, holder["model_version"] if holder else None, left_out)
     announce(sentences)
-    return sentences
+    return sentences, [kind for kind, finished in named.items() if not finished]

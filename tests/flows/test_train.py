@@ -109,11 +109,12 @@ def test_the_terminal_shows_both_ladders(trained: dict[str, Any], stocked: Shop)
 
 @pytest.mark.usefixtures("here")
 def test_a_review_names_models_that_are_trained_already_now_and_left_out(trained: dict[str, Any]) -> None:
-    sentences = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])
+    sentences, untrained = announce_compared(trained["dataset_version"], ["most_popular", "content_based"])
     assert f"Compared on {trained['dataset_version']}: most_popular (trained already); content_based (trained now)" in (
         sentences
     )
     assert "logistic_regression" in sentences.partition("Left out: ")[2]
+    assert untrained == ["content_based"]
 
 
 def test_models_are_validated_on_folds_before_the_test_weeks(stocked: Shop, client: MlflowClient) -> None:

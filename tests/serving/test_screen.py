@@ -191,3 +191,18 @@ def test_after_training_the_next_command_compares_what_was_trained(
     figures = dict.fromkeys(("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10"), 0.4)
     screen.result("runs", {"ladder": [{"model": model} | figures for model in models], "runs": models})
     assert f"compare them with `{command}`." in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("trained", "tables"), [([], 1), (["als"], 2)])
+def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
+    trained: list[str], tables: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ladder = [{"model": "als", "ndcg_at_10": 0.2, "new_ndcg_at_10": 0.1}]
+    gate = [{"name": "is tall", "outcome": "passed", "detail": "1 m."}]
+    review = {"ladder": ladder, "gate": gate, "model_version": 3, "status": "waits for a decision"}
+    screen.result("review", review | {"trained": trained, "report": "http://mlflow/report.html"})
+    shown = capsys.readouterr().out
+    parts = ("is tall: 1 m.", "Version 3: waits for a decision.", "Its report: ", "All items: each model against")
+    places = [shown.index(part) for part in parts]
+    assert places == sorted(places)
+    assert shown.count("each model against the best above it") == tables
