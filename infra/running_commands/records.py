@@ -1,7 +1,8 @@
 """Records of running commands, in `<var>/commands`.
 
 A command holds a lock on the file of its record while it lives. So a file without a lock is that of a killed command,
-on whichever host of a shared `var`, and no later process with the same pid is taken for it.
+on whichever host of a shared `var`, and no later process with the same pid is taken for it. Processes that it began may
+keep the lock for some seconds after a kill; on its own host its process is looked at too.
 """
 
 import fcntl
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
+from socket import gethostname
 from typing import Final, Self, TextIO
+
+import psutil
 
 FOLDER: Final = "commands"
 _RECORD: Final = ".json"
@@ -32,11 +36,23 @@ class RunningCommand:
     """The moment it began, in UTC."""
     flow_run: str = ""
     """The id of its run in Prefect, once there is one."""
+    host: str = ""
+    """The machine or container that it runs on."""
 
     @property
     def flow(self) -> str:
         """The word after `tailorbird`: the name of its flow, if it has one."""
         return self.words.partition(" ")[2].partition(" ")[0]
+
+    @property
+    def gone(self) -> bool:
+        """Whether its process has ended on this host, while one that it began still has its lock."""
+        if self.host != gethostname():
+            return False
+        try:
+            return psutil.Process(self.pid).status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        except psutil.NoSuchProcess:
+            return True
 
     @property
     def has_to_end(self) -> bool:
@@ -70,12 +86,13 @@ class Record:
         folder = var / FOLDER
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = folder / f"{os.getpid()}-{token_hex(4)}{_RECORD}"
-        command = RunningCommand(path, os.getpid(), words, datetime.now(UTC).isoformat(timespec="seconds"))
+        since, host = datetime.now(UTC).isoformat(timespec="seconds"), gethostname()
+        command = RunningCommand(path, os.getpid(), words, since, host=host)
         draft = path.with_suffix(".draft")
         file = os.fdopen(os.open(draft, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600), "a")
         try:
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.write(json.dumps({"pid": command.pid, "words": words, "since": command.since}) + "\n")
+            file.write(json.dumps({"pid": command.pid, "words": words, "since": since, "host": host}) + "\n")
             file.flush()
             draft.rename(path)
         except OSError:  # a full disk
@@ -97,7 +114,7 @@ class Record:
 def running(var: Path) -> list[RunningCommand]:
     """Return the other commands that run, the oldest first."""
     found = [_read(path, file) for path, file in _opened(var) if not _lock(file)]
-    others = [command for command in found if command is not None and command.pid != os.getpid()]
+    others = [command for command in found if command is not None and command.pid != os.getpid() and not command.gone]
     return sorted(others, key=lambda command: command.since)
 
 
@@ -136,4 +153,4 @@ def _read(path: Path, file: TextIO) -> RunningCommand | None:
         pid, words, since = int(fields["pid"]), fields["words"], fields["since"]
     except (ValueError, TypeError, KeyError):
         return None
-    return RunningCommand(path, pid, words, since, fields.get("flow_run", ""))
+    return RunningCommand(path, pid, words, since, fields.get("flow_run", ""), fields.get("host", ""))

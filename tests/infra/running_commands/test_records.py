@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from socket import gethostname
 
 import pytest
 
@@ -50,6 +51,30 @@ def test_a_killed_command_is_found_once_with_its_run(tmp_path: Path, process: su
         assert list(records.killed(tmp_path)) == []  # another process that looks at the same time
         command.forget()
     assert list((tmp_path / records.FOLDER).iterdir()) == []
+
+
+def test_a_killed_command_does_not_run_though_a_process_that_it_began_has_its_lock(tmp_path: Path) -> None:
+    program = PROGRAM.replace("print", "import os; child = os.fork()\nif child: print") + "time.sleep(60)\n"
+    program = program.replace('("ready", flush=True)', "(child, flush=True)")
+    with subprocess.Popen([sys.executable, "-c", program, tmp_path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        try:
+            assert [command.pid for command in records.running(tmp_path)] == [process.pid]
+            process.kill()
+            process.wait()
+            assert list(records.killed(tmp_path)) == []
+            assert records.running(tmp_path) == []
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_a_command_of_another_host_runs_as_long_as_its_lock_is_held(
+    tmp_path: Path, process: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "gethostname", lambda: "another")
+    [command] = records.running(tmp_path)
+    assert (command.pid, command.host) == (process.pid, gethostname())
 
 
 def test_a_command_that_has_ended_leaves_nothing_and_does_not_count_itself(tmp_path: Path) -> None:
