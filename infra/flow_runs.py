@@ -39,8 +39,7 @@ def latest(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
 
 def next_planned(endpoints: Endpoints, deployment: str, seconds: float = 2) -> datetime | None:
     """Return when the next planned run of a deployment begins, in UTC; None if none is planned."""
-    now = datetime.now(UTC)
-    chosen = {"state": {"type": {"any_": ["SCHEDULED"]}}, "next_scheduled_start_time": {"after_": now.isoformat()}}
+    chosen = {"state": {"name": {"any_": ["Scheduled"]}}}  # and not "Late", by Prefect's clock
     body = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": chosen, "limit": 1}
     body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
     found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
