@@ -14,10 +14,9 @@ from infra.schema import recommendation_batches
 from models.errors import TailorbirdError
 from models.guidance.reasons import reason_fault
 from tasks import publish
-from tasks.announce import announce
 from tasks.champion import Champion, champion, follow
 from tasks.promote import restore
-from tasks.reviews import Answer, reviews_of
+from tasks.reviews import Answer
 
 
 @task(description="Let the champion before answer again.")
@@ -35,7 +34,6 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     if registry.answers:
         follow(here.engine, registry)
-        _announce(here, registry, holder["model_version"], earlier["model_version"])
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
     versions = {"from": holder["model_version"], "to": earlier["model_version"]}
@@ -53,14 +51,6 @@ def _go_back(
         before = {name: _count(connection, name) for name in names}
         batches = {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
         return batches, {name: {"now": _count(connection, name), "before": before[name]} for name in names}
-
-
-def _announce(here: Installation, registry: Registry, *versions: int) -> None:
-    """Write on the pages of both versions in MLflow which one was rolled back."""
-    with here.engine.connect() as connection:
-        known = reviews_of(connection, versions)
-    for review in known.values():
-        announce(registry, review)
 
 
 def going_back(here: Installation) -> str:
