@@ -36,7 +36,9 @@ def ledger(engine: Engine, limit: int = 50, source: str | None = None) -> list[R
     )
     with engine.connect() as connection:
         mine = entry.source == source if source else true()
-        found = connection.execute(select(*shown).where(mine).order_by(entry.started_at.desc()).limit(limit))
+        found = connection.execute(
+            select(*shown).where(mine).order_by(entry.started_at.desc(), entry.location.desc()).limit(limit)
+        )
         rows = [_with_file(row) for row in found.mappings()]
         changes = _changes(connection, [row["batch_id"] for row in rows])
     return [row | {"changes": changes.get(row["batch_id"], [])} for row in rows]

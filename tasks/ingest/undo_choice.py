@@ -8,6 +8,7 @@ from sqlalchemy import Connection, select
 from infra.ledger_schema import ingest_applications
 from infra.schema import ingest_batches
 from models.errors import TailorbirdError
+from models.ingest.file_names import file_name
 from tasks import ledger
 
 _REASONS: Final = {
@@ -31,7 +32,8 @@ def choose(connection: Connection, batches: Sequence[str], source: str | None) -
             raise TailorbirdError(f"There is no batch {name!r}; `tailorbird ledger` lists them.")
         if found[name]["status"] in _REASONS:
             raise TailorbirdError(
-                f"Batch {name} {_REASONS[found[name]['status']]}. `tailorbird ledger {name}` shows it."
+                f"Batch {name} ({file_name(found[name]['location'])}) {_REASONS[found[name]['status']]}. "
+                f"`tailorbird ledger {name}` shows it."
             )
     chosen = [name for name, row in found.items() if row["status"] in (ledger.COMMITTED, ledger.UNDOING)]
     if not chosen:
@@ -44,7 +46,7 @@ def _rows(connection: Connection, batches: list[str], source: str | None) -> lis
     entry = ingest_batches.c
     mine = entry.source == source if source else entry.batch_id.in_(batches)
     newest = entry.finished_at.desc().nulls_first()
-    rows = select(entry.batch_id, entry.status).where(mine).order_by(newest, entry.batch_id.desc())
+    rows = select(entry.batch_id, entry.status, entry.location).where(mine).order_by(newest, entry.batch_id.desc())
     return list(connection.execute(rows).mappings())
 
 

@@ -41,6 +41,22 @@ def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture
     assert shown == "1,240,000 read = 1,200,000 accepted + 30,000 quarantined + 10,000 duplicate; 12 late"
 
 
+@pytest.mark.parametrize("width", [80, 110])
+def test_long_names_of_files_leave_ledger_and_quarantine_readable(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.console._WIDTH", width)
+    named = BATCH | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
+    removed = dict.fromkeys(("events_removed", "events_kept", "items_removed", "items_changed", "users_removed"), 1)
+    removed |= dict.fromkeys(("users_changed", "quarantined_removed", "refusals_kept"), 0)
+    screen.books("books", [named])
+    screen.books("quarantine", [named | {"rows": 2, "rules": {"item_id_missing": 2}}])
+    screen.result("undo_preview", {"batches": [named | removed], "datasets": [], "champion": None, "placements": []})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert sum(line.strip() == BATCH["batch_id"] for line in lines) == 3, "an id is whole, so that it can be copied"
+
+
 def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
     screen.books("books", [])
     assert "tailorbird ingest" in capsys.readouterr().out
