@@ -17,7 +17,7 @@ from models.evaluation.metrics import METRIC
 from models.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.champion import champion
 from tasks.load_dataset import open_dataset
-from tasks.review_models import best_of, judge
+from tasks.review_models import _status, best_of, judge
 from tasks.search.results import stored_best
 from tasks.train_model import _store_model, run_key, settings_of
 
@@ -73,6 +73,13 @@ def test_a_renewal_is_held_against_the_exposure_of_the_promotion() -> None:
     gate = judge("own", "own", without_best_sellers, KINDS, promoted=promoted | {"gini_at_10": 0.8})
     assert [check.name for check in gate.checks if check.refused] == ["shows items evenly"]
     assert judge("own", "own", without_best_sellers, KINDS, promoted={}).passed  # promoted before figures were stored
+
+
+def test_a_review_of_a_version_that_was_approved_says_what_became_of_it() -> None:
+    approved = {"decision": "approved", "rolled_back": None, "against": 1}
+    holder = {"promotion_id": 3, "model_version": 4}
+    assert _status(approved | {"rolled_back": 2}, holder, "manual") == "approved before, and rolled back since"
+    assert _status(approved, holder, "manual") == "approved before, and version 4 answers now"
 
 
 def test_a_training_is_named_by_all_that_decides_its_result() -> None:
