@@ -10,10 +10,9 @@ from models.gate.check import BETTER
 from models.guidance.earlier import Earlier
 
 _BEFORE: Final = text("""
-    SELECT before.* FROM promotions AS holder
+    SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS holder
     JOIN promotions AS root ON root.promotion_id = coalesce(holder.restores, holder.promotion_id)
     JOIN promotions AS before ON before.promotion_id = root.follows
-    ORDER BY holder.promotion_id DESC LIMIT 1
 """)
 
 

@@ -68,7 +68,7 @@ def test_a_no_by_command_leaves_the_champion_and_is_not_changed_by_a_later_yes(s
 
 def test_the_running_reconciler_hears_a_tag_within_a_minute(desk: Desk) -> None:
     version = desk.ask()
-    desk.tag(version, review="approved", reviewer="cleo", reason="seen on the page")
+    desk.tag(version, reviewer="cleo", reason="seen on the page", review="approved")
     assert within(60, lambda: desk.champion()["model_version"] == version)
     assert within(10, lambda: desk.registry.aliases()[CHAMPION] == version)
     stands(desk, version)

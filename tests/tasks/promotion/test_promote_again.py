@@ -13,6 +13,7 @@ from infra.installation import Installation
 from infra.manifests import BundleRefusedError
 from infra.registry import MODEL_PATH, Registry
 from infra.schema import promotions
+from models.errors import TailorbirdError
 from tasks.announce import NOTE, ROLLED_BACK
 from tasks.carry_out import carry_out
 from tasks.champion import CHAMPION, champion, follow
@@ -84,6 +85,8 @@ def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Sho
     assert (fourth["follows"], fourth["restores"]) == (third["promotion_id"], second["promotion_id"])
     shop.roll_back()
     assert shop.version() == FIRST
+    with pytest.raises(TailorbirdError, match="There is no champion before version 1"):
+        shop.roll_back()
 
 
 def test_after_two_rollbacks_any_later_champion_can_be_promoted_again(shop: Shop) -> None:
