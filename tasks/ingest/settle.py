@@ -10,7 +10,7 @@ from tasks import ledger
 from tasks.ingest import undo_events
 from tasks.intake import forget
 
-_CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again."
+_CUT_SHORT: Final = "It was cut short, and nothing of it counts. Ingest the same file again, or undo it."
 
 
 def settle_idle() -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from prefect import task
 from sqlalchemy import Connection, insert, select
@@ -25,6 +25,7 @@ from tasks.ingest.undo_choice import choose
 from tasks.ingest.undo_traces import applied, find_traces
 
 _HOLDER = "holder"
+_NOTHING: Final[dict[str, Any]] = dict.fromkeys((*UNDO_CHANGES, "events_kept", "quarantined_removed"), 0)
 
 
 def require_reason(reason: str) -> None:
@@ -38,7 +39,10 @@ def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]
     here = current()
     with here.engine.connect() as connection:
         chosen = choose(connection, batches, source)
-        lines = [_line(connection, batch_id) | _removed(here, connection, batch_id, chosen)[0] for batch_id in chosen]
+        lines = [
+            line | (_NOTHING if _cut_short(line) else _removed(here, connection, line["batch_id"], chosen)[0])
+            for line in (_line(connection, batch_id) for batch_id in chosen)
+        ]
         connection.rollback()
         return {"batches": lines, **_traces(connection, lines, applied(connection, chosen))}
 
@@ -74,13 +78,19 @@ def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[st
         advisory_locks.locked(here.engine, batch_id),
         advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm,
     ):
-        settle(here, batch_id)
+        with here.engine.connect() as connection:
+            cut_short = _cut_short(_line(connection, batch_id))
+        settle(here, "" if cut_short else batch_id)
+        entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
         with here.engine.begin() as connection:
             line = _line(connection, batch_id)
-            if line["status"] == ledger.COMMITTED:
+            if cut_short:
+                connection.execute(insert(audit_log).values(entry | {"detail": _NOTHING | {"moved": {}}}))
+                remark = undo_events.detail_of(undo_events.latest_undo(connection, batch_id))
+                ledger.set_status(connection, batch_id, ledger.UNDONE, remark)
+            elif line["status"] == ledger.COMMITTED:
                 since = applied(connection, [batch_id])
                 found, moved = _removed(here, connection, batch_id, [batch_id])
-                entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
                 detail = found | {"moved": moved, undo_events.APPLIED: since.get(batch_id)}
                 connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
@@ -92,6 +102,11 @@ def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[st
     with here.engine.connect() as connection:
         detail = undo_events.latest_undo(connection, batch_id)["detail"]
         return _line(connection, batch_id) | {name: found for name, found in detail.items() if name != "moved"}
+
+
+def _cut_short(line: dict[str, Any]) -> bool:
+    """Return whether a batch never counted; one that is coming in is locked by its run."""
+    return bool(line["status"] == ledger.PENDING)
 
 
 def _removed(

@@ -12,7 +12,6 @@ from models.ingest.file_names import file_name
 from tasks import ledger
 
 _REASONS: Final = {
-    ledger.PENDING: "is still coming in or was cut short: ingest the same file again, then undo it",
     ledger.REFUSED: "was refused, and nothing of it was kept",
     ledger.UNDONE: "is undone already",
 }
@@ -35,7 +34,7 @@ def choose(connection: Connection, batches: Sequence[str], source: str | None) -
                 f"Batch {name} ({file_name(found[name]['location'])}) {_REASONS[found[name]['status']]}. "
                 f"`tailorbird ledger {name}` shows it."
             )
-    chosen = [name for name, row in found.items() if row["status"] in (ledger.COMMITTED, ledger.UNDOING)]
+    chosen = [name for name, row in found.items() if row["status"] not in _REASONS]
     if not chosen:
         raise TailorbirdError(f"The source {source!r} has no batch to undo; `tailorbird ledger` lists all batches.")
     _refuse_old(connection, chosen)

@@ -12,9 +12,11 @@ from sqlalchemy import text
 
 from infra import advisory_locks
 from infra.installation import Installation
+from infra.ledger_schema import UNDO_CHANGES
 from serving import books
 from serving.status import status
 from tasks.ingest.settle import settle_idle
+from tasks.ingest.undo import preview
 from tests.tasks.ingest.test_undo import everything, undo
 from tests.tasks.test_segment_updates import ingest, viewed
 
@@ -101,3 +103,28 @@ def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installat
         assert line_of(installation, batch)["status"] == "pending"
     settle_idle()
     assert line_of(installation, batch)["status"] == "undone"
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_a_batch_that_was_cut_short_is_undone_without_its_file(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    before = everything(installation)
+    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
+    kill(installation, module, name, tmp_path / "1.jsonl")
+    [pending] = [line["batch_id"] for line in books.ledger(installation.engine) if line["status"] == "pending"]
+    assert preview([pending])["batches"][0]["events_removed"] == 0
+    [undone] = undo(pending)["batches"]
+    assert not any(undone[name] for name in UNDO_CHANGES)
+    assert line_of(installation, pending)["status"] == "undone"
+    assert everything(installation) == before
+    assert ingest(tmp_path, viewed(1), number=1)["accepted"] == 1
+
+
+def test_a_batch_that_is_coming_in_is_not_undone(installation: Installation, tmp_path: Path) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    undo(batch)
+    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
+    with advisory_locks.locked(installation.engine, batch), pytest.raises(advisory_locks.LockHeldError):
+        undo(batch)
