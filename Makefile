@@ -23,7 +23,7 @@ help:
 setup: $(READY)
 
 $(READY): requirements.lock pyproject.toml
-	@PYTHON="$(PYTHON)" sh infra/setup.sh
+	@PYTHON="$(PYTHON)" sh infra/deploy/setup.sh
 
 demo: $(READY)
 	@$(BIN)/tailorbird demo --approve
@@ -83,7 +83,7 @@ lock:
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
 env:
-	@sh infra/containers/make-env.sh
+	@sh infra/deploy/containers/make-env.sh
 
 clean:
 	rm -rf .venv dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

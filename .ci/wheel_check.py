@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 OURS = {*ROOMS, "tests", "benchmarks"}
-NOT_SHIPPED = ("infra/Dockerfile", "infra/setup.sh", "infra/containers/")
+NOT_SHIPPED = ("infra/deploy/Dockerfile", "infra/deploy/setup.sh", "infra/deploy/containers/")
 
 
 def main() -> int:

@@ -9,15 +9,15 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import publish
-from benchmarks.journey import journey
-from models.dataset import Dataset
-from models.evaluation.evaluate import Evaluation, evaluate
-from models.evaluation.metrics import METRIC
-from models.evaluation.paired import gain
-from models.evaluation.summary import NEW
-from models.most_popular import popularity
-from models.two_stage import Config, TwoStage
+from benchmarks.complete_journey import journey
+from benchmarks.results import publish
+from models.datasets.dataset import Dataset
+from models.evaluation.comparison.paired import gain
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.offline import Evaluation, evaluate
+from models.ranking.two_stage import Config, TwoStage
+from models.recommenders.baselines.most_popular import popularity
 
 SEED = 7
 

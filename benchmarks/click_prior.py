@@ -12,20 +12,20 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cold_households import drawn, only
-from benchmarks.comparison import SEED, K, everybody, fitted
-from benchmarks.figures import publish
-from benchmarks.journey import journey
-from models.click_prior import KINDS, ClickPrior
-from models.cold_start import NewUsers
+from benchmarks.cold_start.comparison import SEED, K, everybody, fitted
+from benchmarks.cold_start.users import drawn, only
+from benchmarks.complete_journey import journey
+from benchmarks.results import publish
 from models.columns import OCCURRED_AT, USER_KEY
-from models.dataset import Dataset
-from models.evaluation.cold import latest_items, of_strangers
-from models.evaluation.holdout import targets
-from models.evaluation.metrics import accuracy
-from models.most_popular import popularity
-from models.numerics.vocabulary import index_of
-from models.ranking import top_k
+from models.datasets.cold_start import NewUsers
+from models.datasets.dataset import Dataset
+from models.datasets.holdout import targets
+from models.evaluation.diagnostics.cold_start import latest_items, of_strangers
+from models.evaluation.metrics.ranking import accuracy
+from models.primitives.vocabulary import index_of
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
+from models.retrieval.full_catalogue import top_k
 
 CLICKS: Final = (3, 10)
 OWN: Final = (0.003, 0.01, 0.03)

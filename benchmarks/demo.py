@@ -17,7 +17,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.figures import FOLDER, publish
+from benchmarks.results import FOLDER, publish
 
 SEED = 7
 """Of searches and models; the flows use the same by default."""
@@ -83,8 +83,8 @@ def _memory() -> float:
 
 
 def _run(figures: dict[str, float]) -> None:
-    from infra import services
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.supervisor import startup
 
     settings = load()
     started = time.perf_counter()
@@ -92,9 +92,9 @@ def _run(figures: dict[str, float]) -> None:
     atexit.register(shutil.rmtree, settings.var, ignore_errors=True)
     # By a process of its own: this one can start no threads any more by then, and stopping takes some.
     atexit.register(subprocess.run, [sys.executable, "-m", "flows", "down"], check=False)
-    endpoints = services.start(settings, print)
+    endpoints = startup.start(settings, print)
     figures["seconds_services"] = time.perf_counter() - started
-    services.export(endpoints)
+    startup.export(endpoints)
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     with peak_memory(figures):
         _measure(figures)
@@ -102,16 +102,16 @@ def _run(figures: dict[str, float]) -> None:
 
 def _measure(figures: dict[str, float]) -> None:
     from flows.demo import demo
-    from infra import registry
-    from tasks import progress, report
+    from infra.registry import client as registry
+    from tasks.orchestration import progress, run_artifacts
 
     calls = Stopwatch()
     for name in [name for name in vars(registry.Registry) if not name.startswith("_")]:
         calls.wrap(registry.Registry, name)
     calls.wrap(progress, "create_progress_artifact")
     calls.wrap(progress, "update_progress_artifact")
-    calls.wrap(report, "create_table_artifact")
-    calls.wrap(report, "create_markdown_artifact")
+    calls.wrap(run_artifacts, "create_table_artifact")
+    calls.wrap(run_artifacts, "create_markdown_artifact")
     started = time.perf_counter()
     demo(approve=True)
     total = time.perf_counter() - started

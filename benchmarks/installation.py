@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 from typing import Final
 
-from infra.database import migrate
-from infra.embedded import EmbeddedPostgres
+from infra.database.engine import migrate
+from infra.services.embedded_postgres import EmbeddedPostgres
 
 _NOBODY: Final = "http://127.0.0.1:9"
 

@@ -16,18 +16,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import FOLDER, publish
-from benchmarks.journey import built
+from benchmarks.complete_journey import built
+from benchmarks.results import FOLDER, publish
 from models import catalog
 from models.columns import USER_KEY
-from models.dataset import Dataset
-from models.evaluation.bootstrap import Estimate, intervals_of_ratios
-from models.evaluation.evaluate import Evaluation, evaluate
-from models.evaluation.metrics import METRIC
-from models.evaluation.paired import figures as of_users
-from models.search_folds import FoldData, search_folds
-from models.search_plan import Budget, SearchPlan
-from models.splits import Fold
+from models.datasets.dataset import Dataset
+from models.datasets.time_splits import Fold
+from models.evaluation.comparison.paired import figures as of_users
+from models.evaluation.metrics.bootstrap import Estimate, intervals_of_ratios
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation, evaluate
+from models.tuning.folds import FoldData, search_folds
+from models.tuning.study_config import Budget, SearchPlan
 
 SEED: Final = 7
 WORKERS: Final = 2
@@ -42,26 +42,26 @@ def installation() -> Iterator[Dataset]:
     os.environ |= {"TAILORBIRD_SETTINGS": "none", "TAILORBIRD_VAR": str(FOLDER.absolute() / "search-var")}
     from sqlalchemy import delete
 
-    from infra import services
+    from infra.configuration.settings import load
+    from infra.database.schema.schema import search_results
     from infra.installation import current
-    from infra.schema import search_results
-    from infra.settings import load
+    from infra.supervisor import startup
 
-    services.export(services.start(load(), print))
+    startup.export(startup.start(load(), print))
     try:
         dataset = built()
         with current().engine.begin() as connection:
             connection.execute(delete(search_results))
         yield dataset
     finally:
-        services.stop(load(), print)
+        startup.stop(load(), print)
 
 
 def searched(
     dataset: Dataset, kind: str, plan: SearchPlan, budget: Budget, workers: int
 ) -> tuple[dict[str, Any], float]:
     """What a search of its own found, and its seconds."""
-    from tasks.search_model import search_model
+    from tasks.tuning.search_model import search_model
 
     started = time.perf_counter()
     found: dict[str, Any] = search_model.fn(dataset.version, kind, plan, budget, workers, fresh=True)

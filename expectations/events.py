@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from expectations.rules import RowRule, among, longer, marked, missing, not_among, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
-from models.shapes import placeholders, traffic
-from models.shapes.currencies import CODES
-from models.shapes.limits import Limits
+from models.ingest import placeholder_ids, traffic_filter
+from models.ingest.batch_limits import Limits
+from models.ingest.currencies import CODES
 
 IN_CATALOGUE = "in_catalogue"
 OCCURRED_S = "occurred_s"
 AHEAD_S = "ahead_s"
 """Helper columns of the checked frame: known item, epoch seconds, seconds ahead of the time of reading. Beside them
-stand the marks of `models.shapes.traffic`."""
+stand the marks of `models.ingest.traffic_filter`."""
 
 _YEAR_1990 = 631_152_000
 _DAY = 86_400.0
@@ -42,7 +42,7 @@ def rules(
         missing(columns.EVENT_TYPE, "nothing says what happened"),
         *(not_stated(name, f"it has no {name}") for name in required),
         *map(unreadable, _READ),
-        *(longer(name, traffic.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
+        *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
         among("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
         among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
@@ -59,8 +59,8 @@ def rules(
         outside("time_before_1990", "it happened before 1990", OCCURRED_S, _YEAR_1990, None),
         outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
         not_among("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
-        marked("robot", "a robot did it", traffic.ROBOT),
-        marked("internal_traffic", "somebody of the house did it", traffic.INTERNAL),
+        marked("robot", "a robot did it", traffic_filter.ROBOT),
+        marked("internal_traffic", "somebody of the house did it", traffic_filter.INTERNAL),
     )
 
 
@@ -71,7 +71,7 @@ _READ = (
 """What a mapping reads as a time or a number."""
 _FAR_RATING = f"a rating beyond {_LARGEST_RATING:,.0f}, or below {-_LARGEST_RATING:,.0f}"
 
-RULES = rules(placeholder_items=placeholders.ITEMS)
+RULES = rules(placeholder_items=placeholder_ids.ITEMS)
 """The rules for a source that has no placeholders for people."""
 
 PROFILE_BOUNDS: dict[str, tuple[float | None, float | None]] = {

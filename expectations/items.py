@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from expectations.rules import RowRule, longer, missing, not_among, not_stated, outside, unreadable
 from models import columns
-from models.shapes.currencies import CODES
-from models.shapes.traffic import LONGEST_ID
+from models.ingest.currencies import CODES
+from models.ingest.traffic_filter import LONGEST_ID
 
 _READ = (
     *(columns.PRICE, columns.UPDATED_AT, columns.AVAILABLE_FROM, columns.AVAILABLE_UNTIL, columns.URL, columns.IMAGE),

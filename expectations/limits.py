@@ -8,8 +8,8 @@ from typing import Final, Literal
 from expectations import events, items, users
 from expectations.rules import RowRule
 from models import columns
-from models.shapes.limits import Bounds, Limits
-from models.shapes.source_mapping import MappingError
+from models.ingest.batch_limits import Bounds, Limits
+from models.ingest.source_config import MappingError
 
 Dataset = Literal["events", "items", "users"]
 DATASETS: Final[tuple[Dataset, ...]] = ("events", "items", "users")

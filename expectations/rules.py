@@ -7,7 +7,7 @@ from typing import Any
 import narwhals as nw
 
 from expectations.great_expectations_library import expectation_classes, great_expectations
-from models.shapes.unreadable import KEYS
+from models.ingest.tabular.unreadable_cells import KEYS
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import gc
 
-from infra.thread_pools import size_pools
+from infra.configuration.thread_pools import size_pools
 
 size_pools()
 

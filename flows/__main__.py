@@ -12,7 +12,7 @@ import typer
 
 from flows.commands import checking, ingestion, keys, lake, ledger, modelling, reviewing, schedules, services, settings
 from flows.commands.running import say
-from infra.permissions import PRIVATE
+from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
 
 FAILED: Final = 1
@@ -46,7 +46,7 @@ app.add_typer(keys.app, name="keys")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from infra.version import git_commit, package_version
+        from infra.configuration.version import git_commit, package_version
 
         print(f"tailorbird {package_version()} ({git_commit()})")
         raise typer.Exit
@@ -104,9 +104,9 @@ def _stopped() -> int:
 
 def _failed(error: BaseException) -> int:
     """Print what went wrong, the next step and where the traceback is; return the exit code."""
-    from infra.addresses import redact
-    from infra.error_log import record
+    from infra.configuration.addresses import redact
     from infra.outages import explain
+    from infra.private_files.error_log import record
 
     if _explained():
         return FAILED
@@ -122,7 +122,7 @@ def _failed(error: BaseException) -> int:
 
 def _explained() -> bool:
     """Return whether the reason for the end is printed already: the services of the command are gone."""
-    current = sys.modules.get("infra.running_commands.current")
+    current = sys.modules.get("infra.supervisor.running_commands.current")
     return current is not None and current.explained()
 
 
@@ -156,7 +156,7 @@ def _log_errors_of_threads() -> None:
 
     def log(error: BaseException | None) -> None:
         if error is not None and not isinstance(error, SystemExit):
-            from infra.error_log import record
+            from infra.private_files.error_log import record
 
             record(error)
 

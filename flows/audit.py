@@ -5,9 +5,9 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.audit_lists import audit_lists
-from tasks.missed_slots import drop_missed_slots
+from tasks.monitoring.audit.audit_lists import audit_lists
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.missed_schedules import drop_missed_slots
 
 
 @flow(flow_run_name="audit {placement}")

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.compact_lake import compact_lake
-from tasks.missed_slots import drop_missed_slots
+from tasks.lake.compact_lake import compact_lake
+from tasks.orchestration.missed_schedules import drop_missed_slots
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.report import show
 
 
 @flow(flow_run_name="compact the lake")

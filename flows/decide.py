@@ -4,11 +4,11 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.decide_review import decide_review
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Choice, Words
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import DECISION, facts
-from tasks.report import show
+from tasks.promotion.decide_review import decide_review
 
 
 @flow(flow_run_name=run_names.named(run_names.decide))

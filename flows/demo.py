@@ -13,7 +13,7 @@ from flows.search import search
 from flows.train import MODELS, train
 from tasks.orchestration.demo_story import Story, tell_story
 from tasks.orchestration.form_fields import Models
-from tasks.review_models import UNDECIDED, WAITS
+from tasks.review.review_models import UNDECIDED, WAITS
 
 SEARCHED = ["own_frequency"]
 

@@ -6,12 +6,12 @@ from typing import Any
 from prefect import flow
 
 from models.datasets.acceptance import WARNED, Acceptance
-from models.labels import Kind
-from tasks.build_dataset import build_dataset, split_by
+from models.datasets.labels import Kind
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.rebuild_dataset import rebuild_dataset
 from tasks.orchestration import run_names
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
-from tasks.rebuild_dataset import rebuild_dataset
-from tasks.report import show
 
 
 @flow(flow_run_name=run_names.named(run_names.features))

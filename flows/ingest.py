@@ -5,25 +5,25 @@ from typing import Any
 from prefect import flow
 
 from models.errors import TailorbirdError
-from models.shapes.source_mapping import Consent
-from tasks.find_suspects import find_suspects
-from tasks.ingest.find_corrections import find_corrections
-from tasks.ingest.ingest_event_files import ingest_event_files
-from tasks.ingest.lake_files import advise_compaction
-from tasks.ingest.settle import settle_idle
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.ingest_segment import ingest_segment
-from tasks.ingest_users import ingest_users
-from tasks.list_files import list_files, refuse
-from tasks.missed_slots import drop_missed_slots
+from models.ingest.source_config import Consent
+from tasks.ingest.check.find_suspicious_items import find_suspects
+from tasks.ingest.events.compaction_advice import advise_compaction
+from tasks.ingest.events.ingest_event_files import ingest_event_files
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.list_files import list_files, refuse
+from tasks.ingest.quarantine.find_corrections import find_corrections
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.undo.settle import settle_idle
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.missed_schedules import drop_missed_slots
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import LEDGER
-from tasks.report import show
-from tasks.sources.mappings import chosen
-from tasks.sources.places import shown
-from tasks.sources.store_errors import StoreUnreachableError
+from tasks.sources.locations import shown
+from tasks.sources.mapping_files import chosen
+from tasks.sources.object_store_errors import StoreUnreachableError
 
 _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
 

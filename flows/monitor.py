@@ -4,12 +4,12 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.missed_slots import drop_missed_slots
+from tasks.monitoring.drift.detect_drift import watch_drift
 from tasks.orchestration import run_names
+from tasks.orchestration.missed_schedules import drop_missed_slots
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import WINDOWS
 from tasks.orchestration.windows_table import windows_table
-from tasks.report import show
-from tasks.watch_drift import watch_drift
 
 
 @flow(flow_run_name=run_names.named(run_names.monitor))

@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.orchestration.form_fields import Words
+from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import LEDGER
-from tasks.replay_quarantine import replay_quarantine
-from tasks.report import show
 
 
 @flow(flow_run_name="replay {batch_id}")

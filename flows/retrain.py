@@ -9,16 +9,16 @@ from flows.score import score
 from flows.search import SEARCHED, search
 from flows.train import MODELS, train
 from models.datasets.acceptance import Acceptance
-from models.search_due import MOST_MINUTES
-from tasks.build_dataset import build_dataset, later_split
-from tasks.find_due_searches import find_due_searches
-from tasks.missed_slots import drop_missed_slots
+from models.tuning.retune_policy import MOST_MINUTES
+from tasks.datasets.build_dataset import build_dataset, later_split
+from tasks.monitoring.retraining.retrain_run import retraining
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.report import show
-from tasks.retraining import retraining
-from tasks.review_models import UNDECIDED
-from tasks.search.results import search_outcomes
+from tasks.orchestration.missed_schedules import drop_missed_slots
+from tasks.orchestration.run_artifacts import show
+from tasks.review.review_models import UNDECIDED
+from tasks.tuning.best_settings import search_outcomes
+from tasks.tuning.find_due_searches import find_due_searches
 
 
 @flow(flow_run_name=run_names.named(run_names.retrain))

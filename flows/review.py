@@ -5,15 +5,15 @@ from typing import Any
 from prefect import flow
 
 from flows.train import MODELS
-from tasks.decide_review import decide_review, promotes_itself
-from tasks.load_dataset import newest_version
+from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
+from tasks.orchestration.run_artifacts import show, show_ladder
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
-from tasks.report import show, show_ladder
+from tasks.promotion.decide_review import decide_review, promotes_itself
 from tasks.review.compared_models import announce_compared
-from tasks.review_models import WAITS, review_models
-from tasks.train_model import train_model
+from tasks.review.review_models import WAITS, review_models
+from tasks.training.train_model import train_model
 
 
 @flow(flow_run_name=run_names.named(run_names.review))

@@ -2,12 +2,12 @@
 
 from prefect import flow
 
+from tasks.lake.shared_reads import shared_reads
 from tasks.orchestration import run_names
 from tasks.orchestration.table_columns import Batch
-from tasks.report_batches import report_batches
-from tasks.score_placement import placements_to_score, score_placement
-from tasks.scoring.champion_bundle import one_bundle
-from tasks.scoring.shared_reads import shared_reads
+from tasks.scoring.reads.champion_bundle import one_bundle
+from tasks.scoring.report_batches import report_batches
+from tasks.scoring.score_placement import placements_to_score, score_placement
 
 
 @flow(flow_run_name=run_names.named(run_names.score))

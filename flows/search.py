@@ -4,11 +4,11 @@ from typing import Any
 
 from prefect import flow
 
-from models.search_plan import Budget, Limits, Method, SearchPlan
-from tasks.load_dataset import newest_version
+from models.tuning.study_config import Budget, Limits, Method, SearchPlan
+from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.report import show_search
+from tasks.orchestration.run_artifacts import show_search
 
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
@@ -50,7 +50,7 @@ def search(
         seed: The same seed and one worker find the same.
         fresh: Begin a new study instead of going on with the one there is.
     """
-    from tasks.search_model import found_by, search_models, searchable  # with Optuna, which no other flow needs
+    from tasks.tuning.search_model import found_by, search_models, searchable  # with Optuna, which no other flow needs
 
     searchable(models)
     version = dataset_version or newest_version()

@@ -5,12 +5,12 @@ from typing import Any
 from prefect import flow
 
 from models.recommenders.kinds import DEFAULTS
-from tasks.compare_models import compare_models
-from tasks.load_dataset import newest_version
+from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.report import show_ladder
-from tasks.train_model import train_model
+from tasks.orchestration.run_artifacts import show_ladder
+from tasks.training.compare_models import compare_models
+from tasks.training.train_model import train_model
 
 MODELS = [*DEFAULTS]
 

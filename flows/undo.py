@@ -4,10 +4,10 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.ingest.undo import undo_batches
+from tasks.ingest.undo.undo_batches import undo_batches
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Words
-from tasks.report import show
+from tasks.orchestration.run_artifacts import show
 
 
 @flow(flow_run_name=run_names.named(run_names.undo))

@@ -5,11 +5,11 @@ from typing import Any
 from prefect import flow
 
 from flows.train import MODELS
-from tasks.load_dataset import newest_version
+from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.report import show_folds
-from tasks.validate_model import validate_model
+from tasks.orchestration.run_artifacts import show_folds
+from tasks.training.validate_model import validate_model
 
 
 @flow(flow_run_name=run_names.named(run_names.of_models("validate")))

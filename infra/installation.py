@@ -6,13 +6,14 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from infra import lake_checks, trust
-from infra.credentials import lasting_secret
-from infra.database import engine
-from infra.endpoints import Endpoints, endpoints
-from infra.fingerprints import PSEUDONYM
-from infra.lake import Lake
-from infra.settings import Settings, load
+from infra.configuration.settings import Settings, load
+from infra.database.engine import engine
+from infra.keys import trust
+from infra.keys.credentials import lasting_secret
+from infra.keys.fingerprints import PSEUDONYM
+from infra.lake import ownership_checks
+from infra.lake.delta_lake import Lake
+from infra.services.endpoints import Endpoints, endpoints
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Installation:
     def lake(self) -> Lake:
         """Events and data sets."""
         opened = Lake(self.settings.lake)
-        lake_checks.check_lake(self.engine, opened, self._checked[1])
+        ownership_checks.check_lake(self.engine, opened, self._checked[1])
         return opened
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra import addresses
+from infra.configuration import addresses
 
 _STATUS: Final = "`tailorbird status` shows what runs and `tailorbird up` starts what is missing."
 _AGAIN: Final = "Nothing is lost: then run the same command again."

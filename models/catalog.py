@@ -6,18 +6,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.als import ImplicitALS
-from models.content_based import ContentBased
 from models.errors import TailorbirdError
-from models.graph_filter import GraphFilter
-from models.item_knn import ItemKNN
-from models.lightfm_hybrid import LightFMHybrid
-from models.most_popular import MostPopular
-from models.own_and_popular import OwnAndPopular
-from models.own_frequency import OwnFrequency
-from models.recommender import Recommender
-from models.segment_popular import SegmentPopular
-from models.two_stage import LogisticRegression, TwoStage
+from models.ranking.two_stage import LogisticRegression, TwoStage
+from models.recommenders.als import ImplicitALS
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.own_and_popular import OwnAndPopular
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.baselines.segment_popular import SegmentPopular
+from models.recommenders.content_based import ContentBased
+from models.recommenders.graph_filter.model import GraphFilter
+from models.recommenders.item_based.item_knn import ItemKNN
+from models.recommenders.lightfm.model import LightFMHybrid
+from models.recommenders.protocols import Recommender
 
 CATALOG: Final[dict[str, type[Recommender]]] = {
     MostPopular.kind: MostPopular,

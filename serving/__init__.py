@@ -1,5 +1,5 @@
 """What answers: reads Postgres, and imports neither Prefect nor Great Expectations nor MLflow."""
 
-from infra.thread_pools import size_pools
+from infra.configuration.thread_pools import size_pools
 
 size_pools()

@@ -12,10 +12,10 @@ from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from infra.calls import basic
-from infra.data_docs import KEPT, NAME, PAGE, About, kept, place
-from infra.endpoints import docs_login
-from infra.settings import load
+from infra.configuration.settings import load
+from infra.services.data_docs import KEPT, NAME, PAGE, About, kept, place
+from infra.services.endpoints import docs_login
+from infra.services.http_client import basic
 
 _HEADERS = {
     # The pages need no script and nothing from elsewhere, and values in them come from files of strangers.

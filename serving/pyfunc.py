@@ -11,17 +11,17 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import sparse
 
-from infra import bundles
-from infra.credentials import known_secret
-from infra.fingerprints import PSEUDONYM, fingerprint, source
-from infra.identity import pseudonym
-from infra.key_chain import remaining
-from infra.settings import load
-from infra.user_names import OtherKeyError
-from models.answers import USERS_AT_ONCE, Answers, Listed, in_turn
-from models.numerics.vocabulary import index_of
-from models.shelf_rules import ShelfRules
-from serving.questions import Question, QuestionRefusedError, questions
+from infra.bundles import bundle as bundles
+from infra.configuration.settings import load
+from infra.keys.credentials import known_secret
+from infra.keys.fingerprints import PSEUDONYM, fingerprint, source
+from infra.keys.identity import pseudonym
+from infra.keys.key_chain import remaining
+from infra.keys.renamed_users import OtherKeyError
+from models.lists.list_builder import USERS_AT_ONCE, Answers, Listed, in_turn
+from models.lists.rules.compiled_rules import ShelfRules
+from models.primitives.vocabulary import index_of
+from serving.pyfunc_requests import Question, QuestionRefusedError, questions
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COLUMNS: Final = ("user", "placement", "rank", "item_id", "score", "reason", "run_id")

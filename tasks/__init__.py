@@ -1,5 +1,5 @@
 """Everything that reads or writes: each task loads, calls `models`, stores."""
 
-from infra.thread_pools import size_pools
+from infra.configuration.thread_pools import size_pools
 
 size_pools()

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, settings
 from sqlalchemy import create_engine, text
 from xdist.scheduler import LoadFileScheduling
 
-from infra.database import engine, migrate
-from infra.embedded import EmbeddedPostgres
+from infra.database.engine import engine, migrate
 from infra.installation import Installation, current
+from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.memory import folder_of_postgres
 
 _TEMPLATE = "migrated"
@@ -140,7 +140,7 @@ def _administer(server: EmbeddedPostgres, statement: str) -> None:
 def _forget() -> None:
     """What a process keeps about its one installation."""
     current.cache_clear()
-    opened = sys.modules.get("tasks.load_dataset")
+    opened = sys.modules.get("tasks.datasets.load_dataset")
     if opened is not None:
         opened.open_dataset.cache_clear()
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from infra import shelter
+from infra.services import postgres_user
 
 _MEMORY, _ROOM = Path("/dev/shm"), 2 << 30  # noqa: S108 - only PostgreSQL's user can enter what is made there
 
@@ -22,7 +22,7 @@ def folder_of_postgres(otherwise: Path) -> Iterator[Path]:
         folder, place = Path(name), Path(name, "postgres")
         folder.chmod(0o711)
         place.mkdir(mode=0o700)
-        shelter.hand_over([place], shelter.server_user())
+        postgres_user.hand_over([place], postgres_user.server_user())
         yield folder
 
 

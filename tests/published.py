@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, text
 
-from infra.binary_copy import copy_binary, encoded
-from models.lists import Lists
-from tasks import batch_tables, publish
+from infra.database.binary_copy import copy_binary, encoded
+from models.lists.recommendation_lists import Lists
+from tasks.scoring import batch_state, partitions
 
 Said = Sequence[tuple[str, float, str]]
 """Item, score and reason, best first."""
@@ -17,8 +17,8 @@ _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 
 def shelf(
     run: str = "run", placement: str = "home", version: int = 1, k: int = 3, about: str = "user"
-) -> publish.Shelf:
-    return publish.Shelf(placement, run, version, "v1", k, about)
+) -> batch_state.Shelf:
+    return batch_state.Shelf(placement, run, version, "v1", k, about)
 
 
 def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str]]:
@@ -33,30 +33,30 @@ def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str
     return Lists(np.arange(len(lists)), np.array(list(lists), dtype=np.str_), *numbers, short), items, reasons
 
 
-def loaded(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf) -> publish.Claim:
+def loaded(engine: Engine, lists: Mapping[str, Said], about: batch_state.Shelf) -> batch_state.Claim:
     """All steps up to the pointer."""
     with engine.begin() as connection:
-        mine = publish.claim(connection, about)
-    publish.stage(engine, mine)
+        mine = batch_state.claim(connection, about)
+    batch_state.stage(engine, mine)
     rows, items, reasons = coded(lists, about.k)
     with engine.begin() as connection:
-        target = batch_tables.part("recommendations", mine.batch_id)
+        target = partitions.part("recommendations", mine.batch_id)
         copy_binary(connection, target, _COLUMNS, encoded(mine.batch_id, rows))
         for table, words in (("batch_items", items), ("batch_reasons", reasons)):
-            batch_tables.write_words(connection, mine.batch_id, table, enumerate(words))
-        batch_tables.analyze(connection, mine.batch_id)
+            partitions.write_words(connection, mine.batch_id, table, enumerate(words))
+        partitions.analyze(connection, mine.batch_id)
         counts = {"users": len(lists), "recommendations": sum(len(said) for said in lists.values())}
-        publish.mark(connection, mine, status=publish.CHECKED, **counts)
-    publish.attach(engine, mine)
+        batch_state.mark(connection, mine, status=batch_state.CHECKED, **counts)
+    batch_state.attach(engine, mine)
     return mine
 
 
-def published(engine: Engine, lists: Mapping[str, Said], about: publish.Shelf | None = None) -> int:
+def published(engine: Engine, lists: Mapping[str, Said], about: batch_state.Shelf | None = None) -> int:
     """The batch that readers see then."""
     wanted = about or shelf(k=max(len(said) for said in lists.values()))
     mine = loaded(engine, lists, wanted)
     with engine.begin() as connection:
-        publish.point(connection, wanted.placement, mine, publish.live_batch(connection, wanted.placement))
+        batch_state.point(connection, wanted.placement, mine, batch_state.live_batch(connection, wanted.placement))
     return mine.batch_id
 
 
@@ -70,7 +70,7 @@ def put_back(engine: Engine, moment: float) -> None:
 def tables(engine: Engine) -> set[int]:
     """The batches that have tables."""
     with engine.connect() as connection:
-        return batch_tables.existing(connection)
+        return partitions.existing(connection)
 
 
 def bytes_of_lists(engine: Engine) -> int:

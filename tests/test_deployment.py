@@ -14,19 +14,21 @@ import psycopg2
 import pytest
 import yaml
 
-from infra import access, addresses, database, grants, logins
-from infra.embedded import EmbeddedPostgres
-from infra.settings import Settings
+from infra.configuration import addresses
+from infra.configuration.settings import Settings
+from infra.database import engine
+from infra.services.database_access import grants, logins, role_rights
+from infra.services.embedded_postgres import EmbeddedPostgres
 
 ROOT = Path(__file__).parent.parent
-CONTAINERS = ROOT / "infra" / "containers"
+CONTAINERS = ROOT / "infra" / "deploy" / "containers"
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if name != "postgres"}
-DOCKERFILE = (ROOT / "infra" / "Dockerfile").read_text()
+DOCKERFILE = (ROOT / "infra" / "deploy" / "Dockerfile").read_text()
 REQUIRED = re.compile(r"\$\{(\w+):\?[^}]+\}")
 LIBPQ = {"PGPASSWORD"}
-SECRET = "TAILORBIRD_SECRET_"  # infra/credentials.py reads these, whatever follows
+SECRET = "TAILORBIRD_SECRET_"  # infra/keys/credentials.py reads these, whatever follows
 ROOMS = ("flows", "serving", "tasks", "expectations", "infra", "models")
 POOL = "tailorbird"
 
@@ -85,7 +87,7 @@ def test_the_services_are_the_ones_that_up_starts_and_a_deploy_before_the_worker
 
 @pytest.mark.parametrize("name", OURS)
 def test_every_service_but_postgres_runs_our_image(name: str) -> None:
-    assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/Dockerfile"}
+    assert OURS[name]["build"] == {"context": ".", "dockerfile": "infra/deploy/Dockerfile"}
     assert OURS[name]["image"] == "tailorbird"
 
 
@@ -181,7 +183,7 @@ def test_the_image_carries_every_room_and_the_deployments() -> None:
     copied = set(re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE))
     sources = {source for line in copied for source in line.split()}
     assert {*ROOMS, "prefect.yaml", "requirements.lock"} <= sources
-    allowed = (ROOT / "infra" / "Dockerfile.dockerignore").read_text().splitlines()
+    allowed = (ROOT / "infra" / "deploy" / "Dockerfile.dockerignore").read_text().splitlines()
     assert {f"!{source}" for source in sources} <= set(allowed)
 
 
@@ -202,8 +204,8 @@ def given_rights(
     password = quote(passwords["TAILORBIRD_DATABASE_PASSWORD"])
     settings, lines = Settings(var=folder, database_url=server.url("tailorbird", "tailorbird", password)), list[str]()
     url = addresses.database(server.url("tailorbird", "tailorbird", password))
-    database.migrate(server.url("tailorbird", "tailorbird", password))
-    assert access.ensure(settings, url, url, lines.append)
+    engine.migrate(server.url("tailorbird", "tailorbird", password))
+    assert role_rights.ensure(settings, url, url, lines.append)
     assert lines == ["Giving the database's roles their rights"]
     assert logins.usable(settings) == list(grants.ROLES)
 

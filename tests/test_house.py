@@ -95,10 +95,14 @@ def test_every_file_agrees_on_the_versions_of_python() -> None:
     assert [f"3.{minor}" for minor in range(20) if f"3.{minor}" in supported] == list(PYTHONS)
     assert PROJECT["tool"]["ruff"]["target-version"] == "py" + PYTHONS[0].replace(".", "")
     assert f"--python-version {PYTHONS[0]} " in (ROOT / "Makefile").read_text()
-    bounds = re.search(r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / "infra/setup.sh").read_text())
+    bounds = re.search(
+        r"\((3, \d+)\) <= sys.version_info\[:2\] <= \((3, \d+)\)", (ROOT / "infra/deploy/setup.sh").read_text()
+    )
     assert bounds
     assert [bound.replace(", ", ".") for bound in bounds.groups()] == [PYTHONS[0], PYTHONS[-1]]
-    images = re.findall(r"^FROM python:(\d\.\d+)-slim", (ROOT / "infra" / "Dockerfile").read_text(), re.MULTILINE)
+    images = re.findall(
+        r"^FROM python:(\d\.\d+)-slim", (ROOT / "infra" / "deploy" / "Dockerfile").read_text(), re.MULTILINE
+    )
     assert len(set(images)) == 1
     assert images[0] in PYTHONS
 
@@ -110,12 +114,17 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 DATED_FOR_PEOPLE = (
-    *("infra/error_log.py", "infra/events.py", "infra/registry.py", "infra/running_commands/records.py"),
-    "tasks/search/worker.py",
+    *(
+        "infra/private_files/error_log.py",
+        "infra/prefect_api/events.py",
+        "infra/registry/client.py",
+        "infra/supervisor/running_commands/records.py",
+    ),
+    "tasks/tuning/worker.py",
 )
 UNCONNECTED = "tasks/ingest/check/unconnected.py"
 """Judges times in the future where there is no database to ask, and stores nothing."""
-SIGNED = "infra/webhook_listener.py"
+SIGNED = "infra/registry/webhook_listener.py"
 """Refuses an old signature of MLflow, which runs on the same machine; the reconciler looks all the same."""
 
 

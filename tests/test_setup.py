@@ -1,4 +1,4 @@
-"""infra/setup.sh looks before it starts: what is missing is named, and nothing is left half done."""
+"""infra/deploy/setup.sh looks before it starts: what is missing is named, and nothing is left half done."""
 
 import re
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-SCRIPT = ROOT / "infra" / "setup.sh"
+SCRIPT = ROOT / "infra" / "deploy" / "setup.sh"
 TOO_NEW = "#!/bin/sh\nexit 1\n"
 # Answers like a Python that is supported; asked for its facts (on standard input) it prints `facts`.
 SUPPORTED = '#!/bin/sh\n[ "$1" != - ] || echo "{facts}"\n'

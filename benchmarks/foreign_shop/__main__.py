@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import pandas as pd
 
-from benchmarks.figures import FOLDER, publish
 from benchmarks.foreign_shop import ledger_recount, lists_recount
 from benchmarks.foreign_shop.export import export
 from benchmarks.foreign_shop.files import read, write_export, write_renamed
 from benchmarks.foreign_shop.history import services_of
 from benchmarks.foreign_shop.installation import Shop, installed
+from benchmarks.results import FOLDER, publish
 
 SEED: Final = 11
 """Of the made-up table. CI takes another one, so that nothing is tuned to either."""

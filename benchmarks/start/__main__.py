@@ -20,7 +20,7 @@ from typing import Final, NamedTuple
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.figures import FOLDER, publish
+from benchmarks.results import FOLDER, publish
 
 SEED: Final = 7
 _HOUSEHOLDS: Final = 120

@@ -26,15 +26,15 @@ def check(
     The exit code is 0 if an ingest would accept these rows, and 1 if it would refuse them. The output shows values of
     the files, with raw user ids.
     """
-    from serving import check_screen
+    from serving.terminal import mapping_check
     from tasks.ingest.check.check_mapping import check_mapping
-    from tasks.sources.mappings import chosen
+    from tasks.sources.mapping_files import chosen
 
     overrides = chosen(consent=consent, consent_note=consent_note)
     found = check_mapping(mapping, paths or [], overrides, rows)
     if as_json:
         print(json.dumps(found, default=str))
     else:
-        check_screen.checked(found)
+        mapping_check.checked(found)
     if not found["accepted"]:
         raise typer.Exit(1)

@@ -48,7 +48,7 @@ def ingest(
 @quarantine.command("list")
 def quarantine_list(as_json: Json = False) -> None:
     """How many rows wait in quarantine, by batch and rule."""
-    from serving import books
+    from serving.queries import ledger as books
 
     running.shown("quarantine", books.quarantined(running.database("serving")), as_json)
 
@@ -61,7 +61,8 @@ def quarantine_show(
     as_json: Json = False,
 ) -> None:
     """Rows of a batch that wait in quarantine, and the rules that they broke."""
-    from serving import books, ledger_screen
+    from serving.queries import ledger as books
+    from serving.terminal import ledger as ledger_screen
 
     database = running.database("operator")
     running.shown("rows", books.quarantined_rows(database, batch, rule, limit), as_json)
@@ -80,7 +81,8 @@ def quarantine_replay(
 
     Rows of items and users are read from their file again.
     """
-    from serving import books, ledger_screen
+    from serving.queries import ledger as books
+    from serving.terminal import ledger as ledger_screen
 
     replay, database = running.flow("replay"), running.database("serving")
     before = books.waiting(database, batch)
@@ -105,7 +107,7 @@ def quarantine_dismiss(
     as_json: Json = False,
 ) -> None:
     """Take rows of a batch off the list, because nobody will correct them."""
-    from tasks.ingest.dismiss import dismiss
+    from tasks.ingest.quarantine.dismiss_rows import dismiss
 
     done = dismiss(running.database("operator"), batch, actor or getuser(), reason, rule, row or [])
     running.finish("dismissed", done, as_json)
@@ -113,8 +115,8 @@ def quarantine_dismiss(
 
 def _request(mapping: str, paths: list[str], said: dict[str, str]) -> dict[str, Any]:
     """The flow's parameters, the same from wherever it runs. A mistake in them is told before anything starts."""
-    from tasks.sources.mappings import chosen, read
-    from tasks.sources.places import absolute
+    from tasks.sources.locations import absolute
+    from tasks.sources.mapping_files import chosen, read
 
     read(mapping, chosen(**said))
     place = absolute(mapping) if mapping.endswith(".toml") else mapping
@@ -124,7 +126,7 @@ def _request(mapping: str, paths: list[str], said: dict[str, str]) -> dict[str, 
 def _schedule(name: str, cron: str, zone: str, request: dict[str, Any]) -> None:
     import re
 
-    from infra import schedules
+    from infra.prefect_api import schedules
 
     running.connect()
     slug = f"ingest-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"

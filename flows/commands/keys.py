@@ -17,7 +17,7 @@ app.add_typer(rotate, name="rotate")
 @app.command()
 def show(as_json: Json = False) -> None:
     """Show the fingerprint of each key, since when it is in use, and why. No key is shown."""
-    from infra.key_rotation import listed
+    from infra.bundles.signing_key_rotation import listed
 
     running.shown("keys", listed(running.database("owner")), as_json)
 
@@ -25,8 +25,8 @@ def show(as_json: Json = False) -> None:
 @rotate.command()
 def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
     """Sign new bundles with a new key. Bundles of the earlier key stay trusted until you retire it."""
-    from infra.key_rotation import listed, rotate_signing
-    from infra.settings import load
+    from infra.bundles.signing_key_rotation import listed, rotate_signing
+    from infra.configuration.settings import load
 
     opened = running.database("owner", compared=False)  # a lost signing key is replaced too
     rotate_signing(opened, load(), actor, reason)
@@ -36,8 +36,8 @@ def signing(reason: Why, actor: Who, as_json: Json = False) -> None:
 @rotate.command()
 def pseudonym(reason: Why, actor: Who, as_json: Json = False) -> None:
     """Name all users by a new key, in every store. Nothing else may run; stopped, the same command goes on."""
-    from infra.key_rotation import listed
-    from infra.settings import load
+    from infra.bundles.signing_key_rotation import listed
+    from infra.configuration.settings import load
     from tasks.rekeying.rotate import rotate_pseudonym_key
 
     opened = running.database("owner", compared=False)  # a rotation that was stopped goes on
@@ -53,8 +53,8 @@ def retire(
     as_json: Json = False,
 ) -> None:
     """Trust bundles of an earlier signing key no longer."""
-    from infra.key_rotation import listed, retire
-    from infra.settings import load
+    from infra.bundles.signing_key_rotation import listed, retire
+    from infra.configuration.settings import load
 
     opened = running.database("owner")
     retire(opened, load(), fingerprint, _champion(opened), actor, reason)
@@ -62,7 +62,7 @@ def retire(
 
 
 def _champion(opened: Any) -> Path | None:
-    from serving.kept import NothingPromotedError, champion
+    from serving.queries.champion_bundle import NothingPromotedError, champion
 
     try:
         return Path(champion(opened)["bundle"])

@@ -26,10 +26,10 @@ def compact(
 @app.command()
 def show(as_json: Json = False) -> None:
     """Files, rows and bytes of the events by month, and the versions that data sets name."""
-    from infra import compaction
-    from infra.lake import Lake
-    from infra.settings import load
-    from serving import screen
+    from infra.configuration.settings import load
+    from infra.lake import compaction
+    from infra.lake.delta_lake import Lake
+    from serving.terminal import screen
 
     table = Lake(load().lake).events()
     months = compaction.months(table) if table else []

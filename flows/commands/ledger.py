@@ -23,12 +23,12 @@ def show(
 
     `tailorbird ledger` and `tailorbird ledger BATCH` do the same.
     """
-    from serving import books
+    from serving.queries import ledger
 
     if batch:
-        running.finish("ledger_entry", books.batch(running.database("serving"), batch), as_json)
+        running.finish("ledger_entry", ledger.batch(running.database("serving"), batch), as_json)
         return
-    running.shown("books", books.ledger(running.database("serving"), source=source), as_json)
+    running.shown("books", ledger.ledger(running.database("serving"), source=source), as_json)
 
 
 @app.command("undo")
@@ -47,7 +47,7 @@ def undo(
     be ingested again afterwards.
     """
     flow = running.flow("undo")
-    from tasks.ingest.undo import preview, require_reason
+    from tasks.ingest.undo.undo_batches import preview, require_reason
 
     chosen = batches or []
     if dry_run or not (yes or as_json):

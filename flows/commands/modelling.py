@@ -11,7 +11,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 from models.recommenders.kinds import Kind
-from models.search_due import MOST_MINUTES
+from models.tuning.retune_policy import MOST_MINUTES
 
 app = running.group()
 
@@ -206,9 +206,9 @@ def score(
     as_json: Json = False,
 ) -> None:
     """Make the lists of placements by the champion and publish each whole or not at all."""
-    from infra.placements import one
-    from infra.settings import load
-    from serving.freshness import unconfigured, unconfigured_words
+    from infra.configuration.placements import one
+    from infra.configuration.settings import load
+    from serving.queries.freshness import unconfigured, unconfigured_words
 
     for name in placement or ():
         one(load(), name)  # refused before anything is opened
@@ -246,6 +246,6 @@ def monitor(
     The reports are rows of `drift_reports`; the view `drift_signals` has a row for each signal.
     """
     note = "" if history else running.flow("monitor")(accept, reviewer if accept else "")["note"]
-    from serving.drift import drift
+    from serving.queries.drift import drift
 
     running.finish("drift", drift(running.database("serving")) | {"note": note}, as_json)

@@ -23,7 +23,7 @@ def _worded(text: str) -> str:
 
 def _reason(text: str) -> str:
     """Refuse what says nothing."""
-    from models.guidance.reasons import reason_fault
+    from models.primitives.recorded_reasons import reason_fault
 
     if fault := reason_fault(text, "you decide so", "better on new items"):
         raise typer.BadParameter(fault)
@@ -75,8 +75,8 @@ def reconcile(
 ) -> None:
     """Hear what people set in MLflow: the tag `review`, the alias `champion`; and let it say what is true."""
     running.connect() if not watch else running.export()
-    from tasks.reconcile import look
-    from tasks.reconcile import watch as stay
+    from tasks.reconciler.reconcile import look
+    from tasks.reconciler.reconcile import watch as stay
 
     stay(every) if watch else look()
 
@@ -95,7 +95,7 @@ def rollback_model(
     go_back = running.flow("rollback", *_MLFLOW)
     if sys.stdin.isatty() and not yes:
         from infra.installation import current
-        from tasks.roll_back_model import going_back
+        from tasks.scoring.roll_back_model import going_back
 
         running.say(going_back(current()))
         running.confirm("Roll back?", "")

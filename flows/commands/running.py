@@ -13,10 +13,10 @@ from typing import Annotated, Any, Final, Literal
 import typer
 from typer.core import TyperGroup
 
-from models.escaping import for_terminal
+from models.primitives.escaping import for_terminal
 
 Login = Literal["reader", "serving", "ingest", "operator", "owner"]
-"""Who a command connects with the database as: see `infra.grants`."""
+"""Who a command connects with the database as: see `infra.services.database_access.grants`."""
 _LEAST_MINUTES: Final = 0.01
 _COMMANDS: Final = {"rollback": "rollback model"}
 """The commands of flows with another name."""
@@ -70,11 +70,11 @@ def say(line: str) -> None:
 
 def start(*, demo: bool = False) -> Any:
     """Start the services and connect this process with them; returns where they are."""
-    from infra import services
-    from infra.configuration import unknown
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.overview import unknown_settings
+    from infra.supervisor import startup as services
 
-    for line in unknown.variables():
+    for line in unknown_settings.variables():
         say(line)
     endpoints = services.start(load(), say, demo=demo)
     services.export(endpoints)
@@ -87,10 +87,10 @@ def database(role: Login, *, compared: bool = True) -> Any:
     Raises InstallationRefusedError when the keys or the `var` that are here belong to another database, unless they
     are not to be `compared`.
     """
-    from infra import trust
-    from infra.database import engine
-    from infra.logins import address
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.database.engine import engine
+    from infra.keys import trust
+    from infra.services.database_access.logins import address
 
     settings = load()
     opened = engine(address(settings, role))
@@ -101,18 +101,18 @@ def database(role: Login, *, compared: bool = True) -> Any:
 
 def export() -> None:
     """Tell this process where the services are, whether they run or not."""
-    from infra import services
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.supervisor import startup as services
 
     services.export(services.endpoints(load()))
 
 
 def connect(*spared: str) -> None:
     """Connect this process with the services. Raises TailorbirdError when one that is not `spared` does not run."""
-    from infra import services
-    from infra.configuration.in_use import of_this_shell
-    from infra.running_commands import crashes
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.services.settings_in_use import of_this_shell
+    from infra.supervisor import startup as services
+    from infra.supervisor.running_commands import crashes
 
     for line in of_this_shell(load()):
         say(line)
@@ -124,8 +124,8 @@ def connect(*spared: str) -> None:
 
 def flow(name: str, *spared: str) -> Any:
     """The flow of that name, with this process connected to the services that run; it can do without the `spared`."""
-    from infra.error_log import take_native_output
-    from infra.services import NEEDED
+    from infra.private_files.error_log import take_native_output
+    from infra.supervisor.startup import NEEDED
 
     connect(*spared)
     refuse_early(_COMMANDS.get(name, name))
@@ -152,8 +152,8 @@ def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **named: Any) 
     """Run a flow that others know of: `down` ends it, and if this process is killed, its run is marked as crashed."""
     from prefect.runtime import flow_run
 
-    from infra.running_commands import current
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.supervisor.running_commands import current
 
     work = current.begin(load(), needed, say)
     known = run.with_options()
@@ -176,8 +176,8 @@ def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **named: Any) 
 def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: Any) -> Any:
     """Run a flow that sends no heartbeats: every flow that does waits up to a second for its sender to end.
 
-    A person sees when a command dies. Runs of the worker do send them: see `infra.servers`. Raises TailorbirdError for
-    a value that the flow's form would refuse.
+    A person sees when a command dies. Runs of the worker do send them: see `infra.supervisor.commands`. Raises
+    TailorbirdError for a value that the flow's form would refuse.
     """
     from prefect.exceptions import ParameterTypeError
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
@@ -194,10 +194,10 @@ def run_without_heartbeats(run: Callable[..., Any], *parameters: Any, **named: A
 
 def refuse_early(command: str) -> None:
     """Raise TailorbirdError with the next command if this one cannot run yet."""
-    from infra.guidance.situation import why_not
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.overview.situation import why_not
     from models.errors import TailorbirdError
-    from models.guidance.needs import NEEDS
+    from models.monitoring.guidance.needs import NEEDS
 
     if command not in NEEDS or command in _REPORT_NOTHING:
         return
@@ -207,9 +207,9 @@ def refuse_early(command: str) -> None:
 
 def say_next(*, brief: bool = False) -> None:
     """Print where the installation stands, unless that was just shown, and what to run next."""
-    from infra.guidance.situation import step
-    from infra.settings import load
-    from serving import screen
+    from infra.configuration.settings import load
+    from infra.overview.situation import step
+    from serving.terminal import screen
 
     with contextlib.suppress(Exception):  # the work is done and shown: no hint makes it fail
         screen.next_step(step(database("serving"), load()), brief=brief)
@@ -223,7 +223,7 @@ def left(context: typer.Context, minutes: float) -> float:
 
 def finish(kind: str, result: Any, as_json: bool) -> None:
     """Print what a flow returned."""
-    from serving import screen
+    from serving.terminal import screen
 
     if as_json:
         print(json.dumps(result, default=str))
@@ -235,6 +235,6 @@ def finish(kind: str, result: Any, as_json: bool) -> None:
 
 def shown(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print rows of the ledger or the quarantine."""
-    from serving import screen
+    from serving.terminal import screen
 
     print(json.dumps(rows, default=str)) if as_json else screen.books(kind, rows)

@@ -38,7 +38,7 @@ def remove(slug: Slug, as_json: Json = False) -> None:
 
 
 def _change(what: str, slug: str, as_json: bool) -> None:
-    from infra import schedules
+    from infra.prefect_api import schedules
 
     running.connect()
     getattr(schedules, what)(slug)
@@ -46,8 +46,8 @@ def _change(what: str, slug: str, as_json: bool) -> None:
 
 
 def _listed(as_json: bool) -> None:
-    from infra import schedules
-    from serving import screen
+    from infra.prefect_api import schedules
+    from serving.terminal import screen
 
     running.connect()
     rows = schedules.listed()

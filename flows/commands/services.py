@@ -24,7 +24,7 @@ def demo(
     location: Location = None,
 ) -> None:
     """Start everything and take real shopping data the whole way to recommendations in Postgres."""
-    from serving import screen
+    from serving.terminal import screen
 
     endpoints = running.start(demo=True)
     run = running.flow("demo")
@@ -36,7 +36,7 @@ def demo(
 @app.command()
 def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything on Ctrl-C.")] = False) -> None:
     """Start PostgreSQL, Prefect, MLflow, Data Docs and a worker, on this machine only."""
-    from serving import screen
+    from serving.terminal import screen
 
     screen.pages(running.start())
     running.say_next()
@@ -48,8 +48,8 @@ def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything 
 @app.command()
 def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whatever still runs.")] = False) -> None:
     """Stop what `up` started. It names commands and runs that are under way; on a terminal it asks first."""
-    from infra import services
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.supervisor import startup as services
 
     settings = load()
     if lines := services.under_way(settings):
@@ -62,19 +62,19 @@ def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whate
 @app.command()
 def status(as_json: Json = False) -> None:
     """Ledger, champion, challenger, live batch, services."""
-    from infra.configuration.shown import outdated
-    from infra.probes import running_clients
-    from infra.services import reachable, under_way
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.overview.settings_shown import outdated
+    from infra.supervisor.probes import running_clients
+    from infra.supervisor.startup import reachable, under_way
     from models.errors import TailorbirdError
-    from serving import screen
+    from serving.terminal import screen
 
     services, mistake = reachable(load()), None
     found: dict[str, Any] = dict.fromkeys(("ledger", "champion", "challenger", "batch", "placements", "next"))
     if services["postgres"]:
-        from infra.guidance import situation
-        from serving.freshness import judged
-        from serving.status import status as look
+        from infra.overview import situation
+        from serving.queries.freshness import judged
+        from serving.queries.status import status as look
 
         found = look(running.database("serving"))
         found["next"] = asdict(situation.step(running.database("serving"), load()))
@@ -93,10 +93,10 @@ def status(as_json: Json = False) -> None:
 @app.command()
 def recommend(user: str, placement: str = "home", as_json: Json = False) -> None:
     """One user's recommendations, by the id that your own systems use."""
-    from infra.settings import load
-    from serving import screen
-    from serving.published import why_empty
-    from serving.shelf import shelf
+    from infra.configuration.settings import load
+    from serving.queries.missing_lists import why_empty
+    from serving.queries.user_recommendations import shelf
+    from serving.terminal import screen
 
     rows = shelf(running.database("reader"), user, placement)
     why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
@@ -111,10 +111,10 @@ def goes_with(
     as_json: Json = False,
 ) -> None:
     """What goes well with a product or a basket, by your own ids."""
-    from infra.settings import load
-    from serving import screen
-    from serving.published import require_published
-    from serving.together import PLACEMENT, UnknownProductError, together
+    from infra.configuration.settings import load
+    from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, together
+    from serving.queries.missing_lists import require_published
+    from serving.terminal import screen
 
     # Consent and the champion are for serving only.
     try:
@@ -130,8 +130,8 @@ def goes_with(
 @app.command()
 def explain(user: str, item: str, placement: str = "home", as_json: Json = False) -> None:
     """Why an item stands where it does on a user's list, or what keeps it away. Both by your own ids."""
-    from serving import screen
-    from serving.explain import explain as explained
+    from serving.queries.explain import explain as explained
+    from serving.terminal import screen
 
     found = explained(running.database("serving"), user, item, placement, _lookups)
     print(json.dumps(found)) if as_json else screen.explanation(found, note=_note(placement))
@@ -139,8 +139,8 @@ def explain(user: str, item: str, placement: str = "home", as_json: Json = False
 
 def _note(placement: str) -> str:
     """Return that a placement is no longer configured, and of when its lists are; empty for others."""
-    from infra.settings import load
-    from serving.freshness import unconfigured_note
+    from infra.configuration.settings import load
+    from serving.queries.freshness import unconfigured_note
 
     return unconfigured_note(running.database("reader"), load(), placement)
 
@@ -151,9 +151,9 @@ def psql(
     role: Annotated[running.Login, typer.Option("--as", help="The database role to connect as.")] = "operator",
 ) -> None:
     """PostgreSQL's own client on the installation's database; arguments go on to it, as in `psql -c "SELECT 1"`."""
-    from infra.logins import address
-    from infra.psql import run
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.services.database_access.logins import address
+    from infra.services.psql import run
 
     sys.exit(run(address(load(), role), context.args))
 
@@ -163,9 +163,9 @@ def logins(
     every: Annotated[bool, typer.Option("--all", help="All database roles, not only that of readers.")] = False,
 ) -> None:
     """Where to sign in to Prefect, MLflow and Data Docs and what to type there, and the database login for readers."""
-    from infra import logins as known
-    from infra import services
-    from infra.settings import load
+    from infra.configuration.settings import load
+    from infra.services.database_access import logins as known
+    from infra.supervisor import startup as services
 
     for line in (*known.of_pages(services.endpoints(load())), *known.shown(load(), every=every)):
         print(line)
@@ -182,15 +182,15 @@ def verify(
 ) -> None:
     """Verify every file of a model and print a folder with it that nobody else can change, to be served."""
     if model is not None and model.startswith("models:/"):
-        from infra.verified_models import verified_copy
+        from infra.registry.verified_models import verified_copy
 
         print(verified_copy(model, to, digest))
         return
-    from infra.private_folders import verified_folder
+    from infra.bundles.verified_folders import verified_folder
 
     if model is None:
-        from infra.promoted_bundles import verify_promoted
-        from serving.kept import champion
+        from infra.bundles.promoted import verify_promoted
+        from serving.queries.champion_bundle import champion
 
         promoted = champion(running.database("serving"))
         verify_promoted(promoted)
@@ -201,8 +201,8 @@ def verify(
 @app.command("signing-key")
 def signing_key() -> None:
     """The public key of the bundles made here: TAILORBIRD_SIGNING_PUBLIC_KEY of hosts that only serve."""
-    from infra.settings import load
-    from infra.signing import public_key
+    from infra.configuration.settings import load
+    from infra.keys.signing import public_key
 
     print(public_key(load()))
 

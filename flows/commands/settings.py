@@ -35,9 +35,9 @@ def init(
         return
     if files:
         raise typer.BadParameter(f"Write --from before files: tailorbird init --from {shlex.join(files)}")
-    from infra.configuration import template
+    from infra.overview import settings_template
 
-    path = template.write()
+    path = settings_template.write()
     running.say(f"Wrote {path}. Set what you need in it, then start everything with: tailorbird up")
 
 
@@ -46,19 +46,19 @@ def show(as_json: Json = False) -> None:
     """Every setting with its value and where that comes from, and running processes that use another value."""
     from dataclasses import asdict
 
-    from infra.configuration import shown, unknown
-    from infra.settings import load
-    from serving import settings_screen
+    from infra.configuration.settings import load
+    from infra.overview import settings_shown, unknown_settings
+    from serving.terminal import settings
 
     given = load()
-    rows, file = [asdict(row) for row in shown.rows(given)], given.settings_file
-    print(json.dumps(rows)) if as_json else settings_screen.settings(rows, str(file) if file else None)
-    for sentence in [*unknown.variables(), *unknown.schedules(given)]:
+    rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
+    print(json.dumps(rows)) if as_json else settings.settings(rows, str(file) if file else None)
+    for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
         running.say(sentence)
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:
-    from tasks.ingest.draft_mapping import draft_mapping, write_mapping
+    from tasks.ingest.check.draft_mapping import draft_mapping, write_mapping
 
     found = draft_mapping(files, target.stem, consent, note)
     write_mapping(found.text, target)

@@ -5,7 +5,7 @@ from typing import Final
 
 from sqlalchemy import Engine, select
 
-from infra.schema import ingest_batches
+from infra.database.schema.schema import ingest_batches
 from models.errors import TailorbirdError
 
 _MARK: Final = "demo-installation"

@@ -5,8 +5,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final
 
+from infra.configuration.settings import Settings, SettingsRefusedError, source
 from infra.configuration.timing import Timing
-from infra.settings import Settings, SettingsRefusedError, source
 
 NAME: Final = "prefect.yaml"
 DEMO: Final = "demo"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.guidance.reasons import reason_fault
+from models.primitives.recorded_reasons import reason_fault
 
 WARNED: Final = (
     "Warnings stop nothing: models learn from this data set, and nothing has to be accepted. docs/datasets.md lists "

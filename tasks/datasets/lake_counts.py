@@ -5,11 +5,11 @@ from typing import Final
 import duckdb
 from sqlalchemy import func, select
 
+from infra.database.schema.schema import ingest_batches
 from infra.installation import Installation
-from infra.schema import ingest_batches
 from models import columns
-from tasks.lake_sql import OWNER
-from tasks.ledger import COMMITTED
+from tasks.ingest.ledger import COMMITTED
+from tasks.lake.event_sql import OWNER
 
 _EVENTS: Final = """
     SELECT count(*) FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)

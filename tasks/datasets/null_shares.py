@@ -7,11 +7,11 @@ import pyarrow as pa
 from sqlalchemy import Table, select
 
 from expectations.datasets import TABLES
-from infra.bulk import read_table
+from infra.database.bulk_copy import read_table
+from infra.database.schema.schema import ingest_batches, items, users
 from infra.installation import Installation
-from infra.schema import ingest_batches, items, users
 from models import columns
-from tasks.ledger import COMMITTED
+from tasks.ingest.ledger import COMMITTED
 
 _DESCRIBED_BY: Final = {columns.USER_KEY: users, columns.ITEM_ID: items}
 _KEYS: Final = {

@@ -8,15 +8,15 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 
 from infra.installation import Installation, current
-from infra.registry import Registry
+from infra.registry.client import Registry
 from models.columns import LEDGER
-from models.escaping import for_markdown
-from models.evaluation.metrics import METRIC
-from models.evaluation.tables import tables
-from models.gate.check import Outcome, outcome_of
-from tasks.links import docs_page
+from models.evaluation.comparison.leaderboard_tables import tables
+from models.evaluation.metrics.ranking import METRIC
+from models.gate.results import Outcome, outcome_of
+from models.primitives.escaping import for_markdown
+from tasks.orchestration.page_links import docs_page
+from tasks.orchestration.run_artifacts import markdown_table, safe_rows
 from tasks.orchestration.table_columns import BATCHES, batch_line, in_order
-from tasks.report import markdown_table, safe_rows
 
 Row = Mapping[str, Any]
 _LISTS: Final = {name: BATCHES[name] for name in ("status", "placement", "users", "recommendations", "coverage")}

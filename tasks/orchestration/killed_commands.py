@@ -1,7 +1,7 @@
 """Tells Prefect of commands that were killed."""
 
 from infra.installation import Installation
-from infra.running_commands.crashes import mark_crashed
+from infra.supervisor.running_commands.crashes import mark_crashed
 
 
 def mark_killed_commands(here: Installation) -> str | None:

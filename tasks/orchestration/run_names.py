@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from prefect.runtime import flow_run
 
-from models.escaping import for_terminal
+from models.primitives.escaping import for_terminal
 
 Parameters = dict[str, Any]
 _MOST: Final = 3

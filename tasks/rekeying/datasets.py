@@ -9,15 +9,15 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from sqlalchemy import Connection, select, update
 
-from infra import lake_rewriting
-from infra.identity import rekeyed
-from infra.lake import DATASET_FILES, Lake
-from infra.pseudonym_rotation import Rotation
-from infra.schema import datasets
+from infra.database.schema.schema import datasets
+from infra.keys.identity import rekeyed
+from infra.keys.pseudonym_key_rotation import Rotation
+from infra.lake import rewriting
+from infra.lake.delta_lake import DATASET_FILES, Lake
 from models import columns
-from models.sql import texts
-from tasks.content_hash import ENGINE, content_hash
-from tasks.dataset_tables import keys_of
+from models.primitives.arrow_sql import texts
+from tasks.datasets.content_hash import ENGINE, content_hash
+from tasks.datasets.snapshot_tables import keys_of
 
 _KEYS: Final = (columns.USER_KEY, "device", "known")
 """Columns that hold user keys, of all tables of a data set."""
@@ -49,9 +49,9 @@ def missing(lake: Lake, known: list[str], rotation: Rotation) -> dict[tuple[str,
 def _rekey(table: DeltaTable, added: list[str], number: int) -> None:
     names = [key for key in _KEYS if key in table.to_pyarrow_dataset().schema.names]
     if added and names and table.file_uris():
-        lake_rewriting.rewrite(table, partial(_rekeyed, names=names, added=added), DATASET_FILES, _MARK, number)
+        rewriting.rewrite(table, partial(_rekeyed, names=names, added=added), DATASET_FILES, _MARK, number)
     if names:
-        lake_rewriting.purge(table)
+        rewriting.purge(table)
 
 
 def _rekeyed(rows: pa.Table, names: list[str], added: list[str]) -> pa.Table:

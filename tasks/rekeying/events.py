@@ -7,13 +7,13 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from infra import compaction, lake_rewriting
-from infra.identity import rekeyed
-from infra.lake import EVENT_FILES, Lake
-from infra.pseudonym_rotation import Rotation
+from infra.keys.identity import rekeyed
+from infra.keys.pseudonym_key_rotation import Rotation
+from infra.lake import compaction, rewriting
+from infra.lake.delta_lake import EVENT_FILES, Lake
 from models import columns
-from models.shapes import tabular
-from tasks.prepare import SAID, fingerprinted
+from models.ingest.tabular import transform
+from tasks.ingest.validation.event_enrichment import SAID, fingerprinted
 
 _MARK: Final = "pseudonym-key of {}"
 
@@ -29,10 +29,10 @@ def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
     for month, added in missing(lake, rotation):
         if added:
             change = partial(rekeyed_events, added=added)
-            lake_rewriting.rewrite(table, change, EVENT_FILES, _MARK.format(month), rotation.number, month)
+            rewriting.rewrite(table, change, EVENT_FILES, _MARK.format(month), rotation.number, month)
             table.update_incremental()
         yield month
-    lake_rewriting.purge(table)
+    rewriting.purge(table)
 
 
 def missing(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
@@ -59,9 +59,9 @@ def remade(rows: pa.Table, added: list[str]) -> pa.Table:
     stated = rows.select([name for name in SAID if name in rows.column_names])
     for name in set(SAID) - set(stated.column_names):  # a lake of an earlier version has fewer columns
         stated = stated.append_column(name, pa.nulls(len(rows), pa.string()))
-    made = pc.equal(stated[columns.EVENT_ID], tabular.identified(stated)[columns.EVENT_ID])
+    made = pc.equal(stated[columns.EVENT_ID], transform.identified(stated)[columns.EVENT_ID])
     stated = _with(stated, columns.USER_KEY, keys)
-    ids = pc.if_else(made, tabular.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
+    ids = pc.if_else(made, transform.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
     stated = fingerprinted(_with(stated, columns.EVENT_ID, ids))
     return stated.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
 

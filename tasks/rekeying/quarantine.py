@@ -5,11 +5,11 @@ from typing import Any, Final
 import pyarrow as pa
 from sqlalchemy import Connection, text
 
-from infra.bulk import copy_table
+from infra.database.bulk_copy import copy_table
 from models import columns
 from models.columns import ROW
+from tasks.ingest.quarantine.replay_rows import events_of
 from tasks.rekeying.events import remade
-from tasks.replay_quarantine import events_of
 
 _AT_ONCE: Final = 20_000
 _WAITING: Final = text(

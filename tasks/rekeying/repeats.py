@@ -8,14 +8,14 @@ import pyarrow as pa
 import pyarrow.feather as feather
 from sqlalchemy import Connection, Engine, select
 
-from infra.credentials import FOLDER
-from infra.lake import Lake
-from infra.ledger_schema import ingest_repeats
-from infra.pseudonym_rotation import Rotation
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.database.schema.ledger_schema import ingest_repeats
+from infra.keys.credentials import FOLDER
+from infra.keys.pseudonym_key_rotation import Rotation
+from infra.lake.delta_lake import Lake
 from models import columns
-from models.sql import query, texts
-from tasks.ingest.repeats import keep_repeats, repeats
+from models.primitives.arrow_sql import query, texts
+from tasks.ingest.undo.repeated_events import keep_repeats, repeats
 from tasks.rekeying.events import missing, remade
 
 _NAME: Final = "ids-of-repeats-{}.arrow"

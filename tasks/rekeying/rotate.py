@@ -4,19 +4,21 @@ from functools import partial
 
 from sqlalchemy import Engine
 
-from infra import key_use, lake_checks, pseudonym_rotation
-from infra.fingerprints import INSTALLATION, complete, lock, newest, rows
-from infra.lake import Lake
-from infra.pseudonym_rotation import Rotation
-from infra.settings import Settings
-from tasks.dataset_events import drop_left_workspaces
-from tasks.defects import without_values
-from tasks.progress import Advance, progress
+from infra.configuration.settings import Settings
+from infra.keys import pseudonym_key_rotation
+from infra.keys.fingerprints import INSTALLATION, complete, lock, newest, rows
+from infra.keys.pseudonym_key_rotation import Rotation
+from infra.lake import ownership_checks
+from infra.lake.delta_lake import Lake
+from infra.locks import usage_lock
+from tasks.datasets.event_workspace import drop_left_workspaces
+from tasks.ingest.quarantine.waiting_rows import remake_content
+from tasks.orchestration.defects import without_values
+from tasks.orchestration.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables
 from tasks.rekeying.quarantine import rekey_quarantine
 from tasks.rekeying.repeats import forget_ids, note_ids, rekey_repeats
 from tasks.rekeying.tables import tidy
-from tasks.waiting_rows import remake_content
 
 
 @without_values
@@ -29,9 +31,9 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
     environment that is recorded already.
     """
     lake = Lake(settings.lake)
-    with key_use.alone(engine) as confirm:
+    with usage_lock.alone(engine) as confirm:
         check = partial(_check_lake, engine, lake)
-        rotation = pseudonym_rotation.begin(engine, settings, actor, reason, check)
+        rotation = pseudonym_key_rotation.begin(engine, settings, actor, reason, check)
         if rotation is None:
             forget_ids(settings)
             return
@@ -42,7 +44,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
             confirm()
             _rekey_database(engine, lake, settings, rotation, advance)
         forget_ids(settings)
-        pseudonym_rotation.end(settings, rotation)
+        pseudonym_key_rotation.end(settings, rotation)
         tidy(engine)
 
 
@@ -52,7 +54,7 @@ def _check_lake(engine: Engine, lake: Lake, rotation: Rotation) -> None:
         found, known = newest(rows(connection)), datasets.versions(connection)
     owned = lake.ownership()
     if owned is not None and INSTALLATION in found and owned.installation != found[INSTALLATION].fingerprint:
-        lake_checks.refuse_lake(lake, owned.installation, found[INSTALLATION].fingerprint)
+        ownership_checks.refuse_lake(lake, owned.installation, found[INSTALLATION].fingerprint)
     events.missing(lake, rotation)
     datasets.missing(lake, known, rotation)
 

@@ -6,9 +6,9 @@ from typing import Final, NamedTuple
 import pyarrow as pa
 from sqlalchemy import Connection, Engine, text
 
-from infra.bulk import copy_table
-from infra.identity import rekeyed
-from tasks.batch_tables import existing, part
+from infra.database.bulk_copy import copy_table
+from infra.keys.identity import rekeyed
+from tasks.scoring.partitions import existing, part
 
 
 class _Keys(NamedTuple):

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from infra.installation import current
-from infra.registry import Registry
-from models.gate.compared import compared_sentences
-from tasks.champion import champion
-from tasks.report import announce
-from tasks.train_model import finished_run, run_key, settings_of
-from tasks.trained_bundles import trained_kinds
+from infra.registry.client import Registry
+from models.gate.compared_models import compared_sentences
+from tasks.orchestration.run_artifacts import announce
+from tasks.promotion.champion import champion
+from tasks.promotion.recorded_bundles import trained_kinds
+from tasks.training.train_model import finished_run, run_key, settings_of
 
 
 def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:

@@ -8,9 +8,9 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.installation import Installation, current
 from models.errors import TailorbirdError
-from models.placement import Placement
-from models.placement_rules import EVER
-from tasks.histories import ages, due, hidden, nobody_kept
+from models.lists.rules.placement_config import Placement
+from models.lists.rules.rule_config import EVER
+from tasks.lake.user_item_history import ages, due, hidden, nobody_kept
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ import pyarrow as pa
 import pytest
 
 from benchmarks.search import relative_gain
-from models.evaluation.evaluate import Evaluation
-from models.evaluation.metrics import METRIC
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation
 
 
 def measured(**figures: float) -> Evaluation:

@@ -1,110 +1,110 @@
 """Promises of docs/ingestion.md: those that no other test keeps, and where the others are kept.
 
-- every row is in one place, and the counts add up (`tests/tasks/test_sift.py`)
+- every row is in one place, and the counts add up (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place
-- an order of three products is three rows (`tests/models/shapes/test_segment.py`)
+- an order of three products is three rows (`tests/models/ingest/segment/test_parse.py`)
   test_each_product_of_several_gets_an_id_of_its_own
-- each id once (`tests/tasks/test_ingest_events.py`)
+- each id once (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_every_row_is_accounted_for_and_every_accepted_event_is_in_the_lake_once
-- late (`tests/tasks/test_ingest_batch.py`)
+- late (`tests/tasks/ingest/events/test_event_batch.py`)
   test_what_comes_after_newer_events_of_its_source_is_marked_as_late
-- duplicate: good rows (`tests/tasks/test_ingest_events.py`)
+- duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
-- duplicate: bad rows (`tests/tasks/test_waiting_rows.py`)
+- duplicate: bad rows (`tests/tasks/ingest/quarantine/test_waiting_rows.py`)
   test_the_same_bad_rows_in_another_file_are_duplicates
-- suppressed (`tests/tasks/test_ingest_events.py`)
+- suppressed (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_of_suppressed_users_nothing_is_stored
-- routed: outside `--from` and `--to` (`tests/tasks/test_ingest_batch.py`)
+- routed: outside `--from` and `--to` (`tests/tasks/ingest/events/test_event_batch.py`)
   test_only_events_of_the_window_are_taken_and_the_others_are_counted_as_routed
-- the same file twice (`tests/tasks/test_ingest_events.py`)
+- the same file twice (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_the_same_file_again_changes_nothing
-- killed at any moment (`tests/tasks/test_ingest_events.py`)
+- killed at any moment (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next
-- a file that lacks a column (`tests/tasks/test_ingest_events.py`)
+- a file that lacks a column (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why
-- a file that cannot be read to its end (`tests/tasks/test_ingest_mappings.py`)
+- a file that cannot be read to its end (`tests/tasks/ingest/events/test_ingest_mappings.py`)
   test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind
-- a batch that fails its suite (`tests/tasks/test_ingest_events.py`)
+- a batch that fails its suite (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in
 - the other files come in (`tests/flows/test_ingest.py`)
   test_a_file_that_is_refused_does_not_stop_the_others_and_is_named
-- no message quotes a value (`tests/tasks/test_canaries.py`)
+- no message quotes a value (`tests/tasks/orchestration/test_canaries.py`)
   test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store
 - nor a column's name (`tests/expectations/test_contract.py`)
   test_the_columns_of_a_file_without_names_are_values_and_are_not_repeated
-- any order of files (`tests/tasks/test_order_of_files.py`)
+- any order of files (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_files_in_any_order_end_with_the_same
-- consent and refusals in any order (`tests/tasks/test_order_of_files.py`)
+- consent and refusals in any order (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_whatever_is_said_in_whatever_order_ends_the_same
-- a refusal takes traits and devices back (`tests/tasks/test_order_of_files.py`)
+- a refusal takes traits and devices back (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_a_refusal_takes_traits_and_devices_back
-- a table replaces what it reads (`tests/tasks/test_tables_and_calls.py`)
+- a table replaces what it reads (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_a_catalogue_replaces_what_it_mentions_whenever_older_calls_come_in
-- calls without an answer (`tests/tasks/test_order_of_files.py`)
+- calls without an answer (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_who_says_nothing_of_consent_is_welcome_by_the_policy
-- of one id the first event (`tests/tasks/test_sift.py`)
+- of one id the first event (`tests/tasks/ingest/validation/test_row_triage.py`)
   test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict
-- folders, patterns, hidden names (`tests/tasks/sources/test_places.py`)
+- folders, patterns, hidden names (`tests/tasks/sources/test_locations.py`)
   test_a_folder_is_looked_through_to_the_bottom_without_markers_and_leftovers
 - addresses (`tests/tasks/sources/test_ingest_from_a_bucket.py`)
   test_an_export_in_a_bucket_comes_in_as_from_a_folder
-- traits before the first event (`tests/tasks/test_order_of_files.py`)
+- traits before the first event (`tests/tasks/ingest/entity_updates/test_order_of_files.py`)
   test_who_tells_traits_before_the_first_event_is_known
-- ids through many steps, circles (`tests/tasks/test_dataset_known.py`)
+- ids through many steps, circles (`tests/tasks/lake/test_reference_data.py`)
   test_each_device_is_whose_it_is_in_the_end
-- consent of the categories that matter (`tests/models/shapes/test_segment.py`)
+- consent of the categories that matter (`tests/models/ingest/segment/test_parse.py`)
   test_consent_is_what_was_said_of_the_categories_that_matter
-- of who only refused nothing but that (`tests/tasks/test_segment_updates.py`)
+- of who only refused nothing but that (`tests/tasks/ingest/events/test_segment_updates.py`)
   test_of_who_never_agreed_only_the_refusal_is_kept
-- calls that carry no consent (`tests/tasks/test_ingest_segment.py`)
+- calls that carry no consent (`tests/tasks/ingest/events/test_ingest_segment.py`)
   test_without_consent_no_event_and_what_somebody_says_last_counts
-- robots, the house, placeholders (`tests/tasks/test_ingest_batch.py`)
+- robots, the house, placeholders (`tests/tasks/ingest/events/test_event_batch.py`)
   test_robots_the_house_and_nobody_wait_in_quarantine_and_are_no_users
-- limits (`tests/tasks/test_ingest_batch.py`)
+- limits (`tests/tasks/ingest/events/test_event_batch.py`)
   test_limits_are_the_teams_own
-- cleaning is counted (`tests/tasks/test_ingest_batch.py`)
+- cleaning is counted (`tests/tasks/ingest/events/test_event_batch.py`)
   test_what_was_mended_and_where_a_batch_comes_from_is_written_down
-- no traits of who refused (`tests/tasks/test_tables_and_calls.py`)
+- no traits of who refused (`tests/tasks/ingest/entity_updates/test_tables_and_calls.py`)
   test_of_who_refused_a_table_of_users_stores_no_traits
-- which files are whose (`tests/tasks/sources/test_parts.py`)
+- which files are whose (`tests/tasks/sources/test_file_matching.py`)
   test_files_and_patterns_go_to_the_part_that_their_name_fits
-- ids stay text (`tests/tasks/test_ingest_mappings.py`)
+- ids stay text (`tests/tasks/ingest/events/test_ingest_mappings.py`)
   test_what_was_exported_for_amazon_personalize_comes_in
-- events without an id (`tests/models/shapes/test_tabular.py`)
+- events without an id (`tests/models/ingest/tabular/test_transform.py`)
   test_an_event_without_an_id_gets_one_of_what_it_says
-- `event_id_prefix` (`tests/models/shapes/test_tabular.py`)
+- `event_id_prefix` (`tests/models/ingest/tabular/test_transform.py`)
   test_tables_that_number_alike_are_told_apart_by_a_prefix
-- without a catalogue (`tests/tasks/test_ingest_batch.py`)
+- without a catalogue (`tests/tasks/ingest/events/test_event_batch.py`)
   test_without_a_catalogue_every_item_is_taken_and_known_from_then_on
-- one table for all (`tests/tasks/test_one_table.py`)
+- one table for all (`tests/tasks/ingest/test_one_table.py`)
   test_events_items_and_users_are_read_from_one_table_of_texts
-- routed: rows that `where` leaves out (`tests/tasks/test_one_table.py`)
+- routed: rows that `where` leaves out (`tests/tasks/ingest/test_one_table.py`)
   test_a_table_of_which_a_part_reads_no_row_is_counted_and_adds_up
-- numbers stored as text (`tests/models/shapes/test_tabular.py`)
+- numbers stored as text (`tests/models/ingest/tabular/test_transform.py`)
   test_numbers_that_are_stored_as_text_are_read_as_in_csv
-- expressions of the page (`tests/test_mappings_on_the_page.py`)
+- expressions of the page (`tests/docs/test_mappings_on_the_page.py`)
   test_every_expression_of_the_page_gives_what_stands_beside_it
-- what cannot be computed is null (`tests/models/shapes/test_expressions.py`)
+- what cannot be computed is null (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_a_text_that_is_no_number_is_null
-- no files, settings, other rows (`tests/models/shapes/test_expressions.py`)
+- no files, settings, other rows (`tests/models/ingest/expressions/test_syntax_tree.py`)
   test_what_an_expression_may_not_hold_is_refused_with_what_to_do
-- `choose` (`tests/models/shapes/test_choosing.py`)
+- `choose` (`tests/models/ingest/tabular/test_duplicate_rows.py`)
   test_each_column_is_chosen_as_the_mapping_says
-- `not_merchandise` (`tests/models/shapes/test_tabular.py`)
+- `not_merchandise` (`tests/models/ingest/tabular/test_transform.py`)
   test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category
-- suspects (`tests/tasks/test_one_table.py`)
+- suspects (`tests/tasks/ingest/test_one_table.py`)
   test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it
-- a raised limit, then a replay (`tests/tasks/test_one_table.py`)
+- a raised limit, then a replay (`tests/tasks/ingest/test_one_table.py`)
   test_a_replay_takes_rows_in_that_a_raised_limit_lets_pass
-- payloads are for owner and operator (`tests/serving/test_database_roles.py`)
+- payloads are for owner and operator (`tests/serving/queries/test_database_roles.py`)
   test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator
-- pseudonyms, no words (`tests/tasks/test_ingest_events.py`)
+- pseudonyms, no words (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger
-- a replay reads by the mapping of now (`tests/tasks/test_ingest_batch.py`)
+- a replay reads by the mapping of now (`tests/tasks/ingest/events/test_event_batch.py`)
   test_a_replay_reads_waiting_rows_as_the_mended_mapping_does
-- a replay adds up (`tests/tasks/test_replay_quarantine.py`)
+- a replay adds up (`tests/tasks/ingest/quarantine/test_replay_rows.py`)
   test_what_keeps_the_rules_now_moves_and_the_ledger_adds_up
-- the page of a batch, the newest 20 (`tests/tasks/test_data_docs.py`)
+- the page of a batch, the newest 20 (`tests/tasks/quality/test_data_docs.py`)
   test_only_the_newest_pages_are_kept
 - schedules (`tests/flows/test_schedules.py`)
   test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it
@@ -112,9 +112,9 @@
   test_of_the_slots_that_nobody_worked_on_one_is_run
 - PostgreSQL goes away (`tests/faults/test_interrupted.py`)
   test_a_run_that_loses_its_database_stops_says_so_and_goes_on_when_it_is_asked_again
-- a killed run is settled by any ingest (`tests/tasks/test_ingest_batch.py`)
+- a killed run is settled by any ingest (`tests/tasks/ingest/events/test_event_batch.py`)
   test_what_another_run_left_half_done_keeps_nothing_out
-- compaction changes no row (`tests/tasks/test_compact_lake.py`)
+- compaction changes no row (`tests/tasks/lake/test_compact_lake.py`)
   test_a_data_set_of_a_compacted_lake_has_the_same_content
 """
 
@@ -130,20 +130,20 @@ from sqlalchemy import func, select
 
 from expectations.events import RULES
 from expectations.limits import bounds
-from infra.identity import pseudonym
+from infra.database.schema.schema import LEDGER, ingest_batches, items, users
 from infra.installation import Installation
-from infra.schema import LEDGER, ingest_batches, items, users
-from models.ingest.rule_advice import LINE_UNREADABLE
-from models.shapes.segment_mapping import parse
-from tasks.dataset_events import workspace
-from tasks.dataset_known import known_now
-from tasks.histories import hidden
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.ingest_users import ingest_users
-from tasks.replay_quarantine import replay_quarantine
-from tasks.sift import CONFLICT, UNREADABLE
-from tests.tasks.test_order_of_files import forget_all
+from infra.keys.identity import pseudonym
+from models.ingest.check.rule_advice import LINE_UNREADABLE
+from models.ingest.segment.config import parse
+from tasks.datasets.event_workspace import workspace
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.ingest.validation.row_triage import CONFLICT, UNREADABLE
+from tasks.lake.reference_data import known_now
+from tasks.lake.user_item_history import hidden
+from tests.tasks.ingest.entity_updates.test_order_of_files import forget_all
 
 _HEAD = 'consent = "given"\nconsent_note = "by contract"\n'
 _CATALOGUE = '[items]\nfile = "*.csv"\nitem_id = "item"\ntitle = "title"\nfill = { category = "Goods" }\n'

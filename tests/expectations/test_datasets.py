@@ -23,9 +23,9 @@ from expectations.datasets import (
 )
 from expectations.rules import flags, row_suite
 from models.datasets.limits import DatasetLimits
-from models.features.catalog import Feature
-from models.features.groups import Group, groups
-from tasks.quality import one_row, refusal, validate
+from models.features.definitions import Feature
+from models.features.segments.trait_groups import Group, groups
+from tasks.quality.suites import one_row, refusal, validate
 
 FEATURES = (
     Feature("recency_days", "time since the latest purchase", "days"),

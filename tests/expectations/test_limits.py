@@ -5,9 +5,9 @@ from expectations import events, items
 from expectations.contract import profile_suite
 from expectations.limits import bounds, figures, limited
 from expectations.rules import row_suite
-from models.shapes.limits import Limits
-from models.shapes.source_mapping import MappingError
-from tasks.quality import one_row, validate
+from models.ingest.batch_limits import Limits
+from models.ingest.source_config import MappingError
+from tasks.quality.suites import one_row, validate
 
 
 def test_without_limits_the_usual_ones_hold() -> None:

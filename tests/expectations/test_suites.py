@@ -9,10 +9,10 @@ from expectations import events, items, users
 from expectations.contract import profile_suite
 from expectations.rules import RowRule, broken_shares, flags, row_suite
 from models import columns
-from models.shapes import placeholders
-from models.shapes.limits import Limits
-from models.shapes.unreadable import KEYS
-from tasks.quality import one_row, refusal, validate
+from models.ingest import placeholder_ids
+from models.ingest.batch_limits import Limits
+from models.ingest.tabular.unreadable_cells import KEYS
+from tasks.quality.suites import one_row, refusal, validate
 
 ROWS = 400
 _VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
@@ -45,7 +45,7 @@ _VALUES: dict[str, tuple[pa.DataType, list[Any]]] = {
     ),
 }
 SUITES = {
-    "events": events.rules(["k-of-null"], placeholders.ITEMS),
+    "events": events.rules(["k-of-null"], placeholder_ids.ITEMS),
     "items": items.RULES,
     "users": users.RULES,
 }

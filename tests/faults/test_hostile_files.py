@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from expectations import events as promises
+from infra.database.schema.schema import LEDGER, ingest_batches, ingest_updates, quarantine
 from infra.installation import Installation
-from infra.schema import LEDGER, ingest_batches, ingest_updates, quarantine
 from models.errors import TailorbirdError
-from tasks.ingest_events import ingest_events
-from tasks.ingest_segment import ingest_segment
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.ingest_segment import ingest_segment
 from tests.examples import FEW, spread
 
 COLUMNS = ("id", "user", "item", "at", "what", "value", "session")

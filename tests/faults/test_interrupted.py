@@ -13,14 +13,23 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from infra import advisory_locks
-from infra.identity import pseudonym
+from infra.database.schema.schema import (
+    LEDGER,
+    identities,
+    ingest_batches,
+    ingest_chunks,
+    ingest_updates,
+    items,
+    quarantine,
+    users,
+)
 from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from infra.locks import advisory_locks
 from infra.outages import explain
-from infra.schema import LEDGER, identities, ingest_batches, ingest_chunks, ingest_updates, items, quarantine, users
-from tasks.ingest_segment import ingest_segment
-from tasks.quality import BatchRefusedError
-from tasks.sources import lines
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.quality.suites import BatchRefusedError
+from tasks.sources import line_reader
 
 AGREED = {"consent": {"categoryPreferences": {"Personalization": True, "Advertising": True}}}
 CALLS_IN_CHUNK = 4
@@ -43,7 +52,7 @@ def half_bad(many: int) -> list[dict[str, Any]]:
 @pytest.fixture
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
     """Writes a file that is read in chunks of four calls."""
-    monkeypatch.setattr(lines, "CHUNK_BYTES", 400 * CALLS_IN_CHUNK)
+    monkeypatch.setattr(line_reader, "CHUNK_BYTES", 400 * CALLS_IN_CHUNK)
 
     def written(name: str, *calls: dict[str, Any]) -> str:
         path = tmp_path / f"{name}.jsonl"

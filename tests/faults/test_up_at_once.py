@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import state
-from infra.embedded import EmbeddedPostgres
+from infra.services import state_file
+from infra.services.embedded_postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.faults
 WEB = ("prefect", "mlflow", "docs")
@@ -37,10 +37,10 @@ def test_two_ups_at_once_end_with_two_working_installations(folders: list[Path])
     for up in ups:
         out, err = up.communicate(timeout=600)
         assert up.returncode == 0, f"{out}\n{err}"
-    ports = [state.load(var)[name].port for var in folders for name in (*WEB, "postgres")]
+    ports = [state_file.load(var)[name].port for var in folders for name in (*WEB, "postgres")]
     assert len(set(ports)) == len(ports)
     for var in folders:
         out, err = command(var, "status", "--json").communicate(timeout=120)
         assert set(json.loads(out)["services"].values()) == {True}, err
-        known = state.load(var)
+        known = state_file.load(var)
         assert all(service.alive for service in known.values())

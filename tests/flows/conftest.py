@@ -20,17 +20,17 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import text
 
-from infra import endpoints, state
+from infra.configuration.settings import Settings
 from infra.installation import Installation, current
-from infra.registry import MODEL_PATH, NAME, Registry
-from infra.settings import Settings
-from models.gate.check import Check, Gate, outcome
-from tasks.announce import announce
-from tasks.carry_out import carry_out
-from tasks.champion import champion, follow
-from tasks.load_dataset import newest_version, open_dataset
-from tasks.reviews import Answer, request, review_of
-from tasks.trained_bundles import TrainedBundle, recorded
+from infra.registry.client import MODEL_PATH, NAME, Registry
+from infra.services import endpoints, state_file
+from models.gate.results import Check, Gate, outcome
+from tasks.datasets.load_dataset import newest_version, open_dataset
+from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.champion import champion, follow
+from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.recorded_bundles import TrainedBundle, recorded
+from tasks.promotion.review_requests import Answer, request, review_of
 from tests.flows.forked import Command, Commands
 from tests.memory import postgres_in_memory
 
@@ -111,7 +111,7 @@ class Shop:
     def kill(self, server: str, after: float = 0.0) -> None:
         """End one of the servers at once, in the middle of whatever it does."""
         time.sleep(after)
-        running = state.load(self.var)[server].running
+        running = state_file.load(self.var)[server].running
         assert running is not None
         first = psutil.Process(running.pid)
         for process in [first, *first.children(recursive=True)]:  # MLflow's child goes on serving alone

@@ -21,7 +21,7 @@ from flows.commands import running
 
 _FLOWS = Path(__file__).parents[2] / "flows"
 _LATE = (
-    *("great_expectations", "mlflow", "scipy.stats", "sklearn.metrics", "tasks.search_model"),
+    *("great_expectations", "mlflow", "scipy.stats", "sklearn.metrics", "tasks.tuning.search_model"),
     *("great_expectations.render.renderer.page_renderer", "great_expectations.render.view"),
 )
 """What tasks import when they need it."""

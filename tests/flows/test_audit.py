@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.events import AUDIT
 from infra.installation import Installation
-from infra.registry import Registry
+from infra.prefect_api.deployments import authorization
+from infra.prefect_api.events import AUDIT
+from infra.registry.client import Registry
+from infra.services.http_client import ask
 from models.errors import TailorbirdError
-from tasks.audit_lists import audit_lists
+from tasks.monitoring.audit.audit_lists import audit_lists
 
 if TYPE_CHECKING:
     from conftest import Shop

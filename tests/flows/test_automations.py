@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra import deployments, events, flow_runs
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.endpoints import Endpoints, endpoints
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api import deployments, events, flow_runs
+from infra.prefect_api.deployments import authorization
+from infra.services.endpoints import Endpoints, endpoints
+from infra.services.http_client import ask
 from tests.ear import Ear
 
 if TYPE_CHECKING:

@@ -4,10 +4,10 @@ import re
 import urllib.request
 from typing import TYPE_CHECKING
 
-from infra import data_docs as docs
-from infra.calls import ask, basic
-from infra.endpoints import endpoints
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.services import data_docs as docs
+from infra.services.endpoints import endpoints
+from infra.services.http_client import ask, basic
 
 if TYPE_CHECKING:
     from conftest import Shop

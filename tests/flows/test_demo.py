@@ -18,11 +18,11 @@ import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 
-from infra.credentials import secret
-from infra.embedded import EmbeddedPostgres
-from infra.settings import Settings
-from infra.shelter import binaries
-from infra.signing import TRUSTED
+from infra.configuration.settings import Settings
+from infra.keys.credentials import secret
+from infra.keys.signing import TRUSTED
+from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.postgres_user import binaries
 
 if TYPE_CHECKING:
     from conftest import Shop

@@ -16,10 +16,10 @@ from typing import Final
 
 import pytest
 
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.endpoints import endpoints
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api.deployments import authorization
+from infra.services.endpoints import endpoints
+from infra.services.http_client import ask
 from tests.docs.shown import commands_of
 from tests.flows.conftest import Shop
 from tests.flows.csv_shop import CsvShop, made

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from infra import endpoints
-from infra.calls import ask, basic
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.services import endpoints
+from infra.services.http_client import ask, basic
 from tests.flows.test_demo import dumps, readable
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from infra import state
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.endpoints import endpoints
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api.deployments import authorization
+from infra.services import state_file
+from infra.services.endpoints import endpoints
+from infra.services.http_client import ask
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +40,7 @@ k = 4
 def environments(shop: Shop) -> dict[str, set[str]]:
     """The names of the variables of each service and its children."""
     found: dict[str, set[str]] = {}
-    for name, service in state.load(shop.var).items():
+    for name, service in state_file.load(shop.var).items():
         assert service.running is not None
         first = psutil.Process(service.running.pid)
         for process in [first, *first.children(recursive=True)]:

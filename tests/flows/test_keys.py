@@ -1,8 +1,8 @@
 import json
 from typing import Any
 
-from infra.credentials import FOLDER
 from infra.installation import Installation
+from infra.keys.credentials import FOLDER
 from tests.fuzz.commands import run
 
 

@@ -5,16 +5,18 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from infra import endpoints, flow_runs, services
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.running_commands import records
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api import flow_runs
+from infra.prefect_api.deployments import authorization
+from infra.services import endpoints
+from infra.services.http_client import ask
+from infra.supervisor import startup
+from infra.supervisor.running_commands import records
 
 if TYPE_CHECKING:
     from conftest import Shop
 
-    from infra.running_commands.records import RunningCommand
+    from infra.supervisor.running_commands.records import RunningCommand
 
 
 def with_a_run(shop: Shop) -> RunningCommand:
@@ -47,7 +49,7 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
 def test_a_command_that_down_ends_is_named_before_and_over_after_and_says_what_to_run(shop: Shop) -> None:
     with shop.begin("ingest", "complete_journey", str(shop.data)) as command:
         run = with_a_run(shop)
-        assert any("`tailorbird ingest complete_journey" in line for line in services.under_way(Settings(var=shop.var)))
+        assert any("`tailorbird ingest complete_journey" in line for line in startup.under_way(Settings(var=shop.var)))
         run.ask_to_end()
         code, out, err = command.ended()
     assert (code, out) == (1, "")

@@ -6,8 +6,8 @@ from sqlalchemy import insert
 from typer.testing import CliRunner
 
 from flows.commands.lake import app
+from infra.database.schema.schema import datasets
 from infra.installation import Installation
-from infra.schema import datasets
 
 
 @pytest.mark.usefixtures("installation")

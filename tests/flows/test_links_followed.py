@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from infra import endpoints
-from infra.alerts import alerts
-from infra.calls import ask, basic
-from infra.prefect_api import pages
-from infra.registry import Registry
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api.automation_definitions import alerts
+from infra.registry.client import Registry
+from infra.services import endpoints, prefect_pages
+from infra.services.http_client import ask, basic
 
 if TYPE_CHECKING:
     from conftest import Shop
     from playwright.sync_api import Browser, Page
 
-    from infra.endpoints import Endpoints
     from infra.installation import Installation
+    from infra.services.endpoints import Endpoints
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
@@ -36,7 +35,7 @@ def links_of(here: Endpoints) -> dict[str, str]:
     [run] = ask("POST", f"{here.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1})
     told = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(here.prefect_page)]
     texts = [str(artifact["data"]) for artifact in shown] + told
-    texts += [pages.runs(here), pages.deployments(here), f"{here.prefect_page}/"]
+    texts += [prefect_pages.runs(here), prefect_pages.deployments(here), f"{here.prefect_page}/"]
     found = [address.rstrip(".,") for text in texts for address in _ADDRESS.findall(text)]
     return {_ID.sub("id", address): address for address in found}
 

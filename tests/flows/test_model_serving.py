@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra.endpoints import endpoints
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.services.endpoints import endpoints
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CHAMPION = "models:/tailorbird@champion"
 LOAD = """
 import sys, json, mlflow, pandas
-from infra.verified_models import verified_copy
+from infra.registry.verified_models import verified_copy
 model = mlflow.pyfunc.load_model(str(verified_copy({uri!r})))
 rows = model.predict(pandas.DataFrame(json.loads(sys.argv[1])))
 print("ROWS " + rows.to_json(orient="records"))

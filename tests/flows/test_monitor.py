@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.endpoints import Endpoints, endpoints
-from infra.registry import NAME, Registry
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.prefect_api.deployments import authorization
+from infra.registry.client import NAME, Registry
+from infra.services.endpoints import Endpoints, endpoints
+from infra.services.http_client import ask
 
 if TYPE_CHECKING:
     from conftest import Shop

@@ -8,16 +8,16 @@ import pytest
 from sqlalchemy import Engine, insert, text
 
 from flows.commands import modelling, running, services
-from infra.guidance.situation import step
+from infra.configuration.settings import load
+from infra.database.schema.ledger_schema import audit_log
+from infra.database.schema.schema import datasets, ingest_batches, items, promotions, reviews
+from infra.database.schema.training_schema import trained_bundles
 from infra.installation import Installation
-from infra.ledger_schema import audit_log
-from infra.schema import datasets, ingest_batches, items, promotions, reviews
-from infra.settings import load
-from infra.training_schema import trained_bundles
+from infra.overview.situation import step
 from models.errors import TailorbirdError
-from models.guidance.needs import NEEDS, refusal
-from models.placement import PlacementError
-from serving.freshness import unconfigured, unconfigured_words
+from models.lists.rules.placement_config import PlacementError
+from models.monitoring.guidance.needs import NEEDS, refusal
+from serving.queries.freshness import unconfigured, unconfigured_words
 from tests.published import published, shelf
 
 ORIGIN = {"dataset_version": "d1", "metrics": {}, "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
@@ -76,7 +76,7 @@ def here(request: pytest.FixtureRequest, installation: Installation) -> Installa
 
 
 def test_every_flow_is_refused_before_it_starts_or_may_run(here: Installation) -> None:
-    from infra.guidance.situation import read
+    from infra.overview.situation import read
 
     now, next_one = read(here.engine, here.settings), str(step(here.engine, here.settings))
     for command in NEEDS.keys() - {"monitor", "audit"}:
@@ -108,8 +108,8 @@ def test_questions_about_lists_that_are_not_there_name_the_next_command_once(her
 def test_the_status_and_the_end_of_a_command_name_the_next_one(
     here: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.services.reachable", lambda _: {"postgres": True})
-    monkeypatch.setattr("infra.probes.running_clients", lambda _: {})
+    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     expected = step(here.engine, here.settings)
     services.status()
     status = capsys.readouterr().out
@@ -126,8 +126,8 @@ def test_the_status_and_the_end_of_a_command_name_the_next_one(
 def test_an_undo_ends_as_the_status_after_it_with_a_new_data_set_first_and_a_rollback_second(
     installation: Installation, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("infra.services.reachable", lambda _: {"postgres": True})
-    monkeypatch.setattr("infra.probes.running_clients", lambda _: {})
+    monkeypatch.setattr("infra.supervisor.startup.reachable", lambda _: {"postgres": True})
+    monkeypatch.setattr("infra.supervisor.probes.running_clients", lambda _: {})
     before = ORIGIN | {"dataset_version": "d0", "model_version": 1, "kind": "own_and_popular"}
     after = ORIGIN | {"metrics": {"ndcg_at_10": 0.3125}, "model_version": 2, "kind": "als"}
     first = insert(promotions).values(follows=0, **before)

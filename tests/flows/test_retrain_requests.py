@@ -13,12 +13,12 @@ import psutil
 import pytest
 from sqlalchemy import text
 
-from infra import events, state
-from infra.calls import ask as call
-from infra.deployments import authorization
 from infra.installation import Installation
-from infra.prefect_api import pages
-from tasks.retrain_requests import Request, ask, of_id
+from infra.prefect_api import events
+from infra.prefect_api.deployments import authorization
+from infra.services import prefect_pages, state_file
+from infra.services.http_client import ask as call
+from tasks.monitoring.retraining.requests import Request, ask, of_id
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -104,7 +104,7 @@ def test_a_detection_starts_a_run_that_names_each_step(quick: Installation) -> N
     assert run_of(quick, began.flow_run)["state"]["type"] == "RUNNING"
     found = done(quick, request_id)
     assert found.outcome == "kept"
-    runs = pages.runs(quick.endpoints)
+    runs = prefect_pages.runs(quick.endpoints)
     assert {"features", "train", "review", "score", "train: most_popular", "features: Data Docs"} <= set(found.steps)
     assert found.steps["features"].startswith(f"{runs}/task-run/")
     assert all(found.steps[name].startswith(f"{runs}/flow-run/") for name in ("train", "review", "score"))
@@ -178,7 +178,7 @@ def test_a_run_that_was_killed_is_followed_by_another(ready: Shop, quick: Instal
 
 def kill_run(shop: Shop, run_id: str) -> None:
     """End the process of a flow run, and all that it has started."""
-    worker = state.load(shop.var)["worker"].running
+    worker = state_file.load(shop.var)["worker"].running
     assert worker is not None
     ended = 0
     for process in psutil.Process(worker.pid).children(recursive=True):

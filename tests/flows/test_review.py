@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.announce import NOTE
-from tasks.carry_out import carry_out
-from tasks.champion import CHALLENGER, CHAMPION
-from tasks.reconcile import reconcile_once
-from tasks.reviews import Answer, DecisionRefusedError
-from tasks.roll_back_model import roll_back_model
+from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.champion import CHALLENGER, CHAMPION
+from tasks.promotion.mlflow_annotations import NOTE
+from tasks.promotion.review_requests import Answer, DecisionRefusedError
+from tasks.reconciler.reconcile import reconcile_once
+from tasks.scoring.roll_back_model import roll_back_model
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import sync_playwright
 
-from infra.calls import ask, basic
-from infra.prefect_api import pages
+from infra.services import prefect_pages
+from infra.services.http_client import ask, basic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def form(desk: Desk) -> Iterator[Page]:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1500})
         page.add_init_script(f"localStorage.setItem('prefect-password', btoa({json.dumps(login)}))")
-        page.goto(pages.form(desk.here.endpoints, deployment["id"]))
+        page.goto(prefect_pages.form(desk.here.endpoints, deployment["id"]))
         page.get_by_text("Who decides. It is recorded.").wait_for()
         yield page
         browser.close()

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
-from infra import servers
+from infra.configuration.settings import Settings
 from infra.installation import current
-from infra.processes import end_strays
-from infra.registry import NAME, VersionGoneError
-from infra.settings import Settings
-from tasks.announce import announce
-from tasks.champion import CHALLENGER, CHAMPION
-from tasks.reconcile import _hear_alias, _promote_moved, reconcile_once, watch
-from tasks.review_models import _run_of
-from tasks.reviews import DecisionRefusedError
+from infra.registry.client import NAME, VersionGoneError
+from infra.services.processes import end_strays
+from infra.supervisor import commands
+from tasks.promotion.champion import CHALLENGER, CHAMPION
+from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.review_requests import DecisionRefusedError
+from tasks.reconciler.reconcile import _hear_alias, _promote_moved, reconcile_once, watch
+from tasks.review.review_models import _run_of
 
 if TYPE_CHECKING:
     from conftest import Desk, Shop
@@ -189,7 +189,7 @@ def test_a_no_and_a_rollback_by_command_do_not_wait_for_mlflow(stocked: Shop, de
     desk.decide(version)
     desk.ask(other)
     stocked.kill("mlflow")
-    end_strays(servers.mark(Settings(var=stocked.var), "mlflow"))
+    end_strays(commands.mark(Settings(var=stocked.var), "mlflow"))
     try:
         stocked.run("decide", str(other), "--reject", "--reason", "an outage", "--reviewer", "ann")
         assert desk.review(other)["decision"] == "rejected"

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from mlflow import MlflowClient
 
-from infra.registry import NAME
-from infra.webhook_listener import listen
+from infra.registry.client import NAME
+from infra.registry.webhook_listener import listen
 from models.errors import TailorbirdError
-from tasks.champion import CHAMPION, follow
-from tasks.promote import restore
-from tasks.reconcile import reconcile_once
-from tasks.reviews import Answer
-from tasks.roll_back_model import _pair, roll_back_model
+from tasks.promotion.champion import CHAMPION, follow
+from tasks.promotion.promote import restore
+from tasks.promotion.review_requests import Answer
+from tasks.reconciler.reconcile import reconcile_once
+from tasks.scoring.roll_back_model import _pair, roll_back_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable

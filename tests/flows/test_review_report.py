@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra import endpoints
-from infra.calls import ask, basic
-from infra.registry import Registry
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.registry.client import Registry
+from infra.services import endpoints
+from infra.services.http_client import ask, basic
 
 if TYPE_CHECKING:
     from conftest import Shop

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from infra import schedules
-from infra.calls import ask
-from infra.deployments import authorization
-from infra.endpoints import Endpoints, endpoints
-from infra.running_commands.under_way import next_run
-from infra.schedules import ScheduleRefusedError
-from infra.settings import load
+from infra.configuration.settings import load
+from infra.prefect_api import schedules
+from infra.prefect_api.deployments import authorization
+from infra.prefect_api.schedules import ScheduleRefusedError
+from infra.services.endpoints import Endpoints, endpoints
+from infra.services.http_client import ask
+from infra.supervisor.running_commands.under_way import next_run
 
 if TYPE_CHECKING:
     from conftest import Shop

@@ -12,17 +12,17 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import delete, text
 
+from infra.bundles.promoted import verify_promoted
+from infra.database.schema.schema import search_results
 from infra.installation import Installation
-from infra.promoted_bundles import verify_promoted
-from infra.schema import search_results
 from models import catalog
-from models.als import ImplicitALS
-from models.search_plan import Budget, Limits, SearchPlan
-from models.space import Choice, within
-from tasks.champion import champion
-from tasks.load_dataset import newest_version
-from tasks.search.results import stored_best
-from tasks.search_model import _first, search_model, searchable
+from models.recommenders.als import ImplicitALS
+from models.recommenders.search_space import Choice, within
+from models.tuning.study_config import Budget, Limits, SearchPlan
+from tasks.datasets.load_dataset import newest_version
+from tasks.promotion.champion import champion
+from tasks.tuning.best_settings import stored_best
+from tasks.tuning.search_model import _first, search_model, searchable
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -48,7 +48,7 @@ def runs_under(here: Installation, run_id: str) -> list[Any]:
 
 def fitting(version: str) -> list[psutil.Process]:
     """Processes that try settings on a data set."""
-    mine = ("tasks.search.process", version)
+    mine = ("tasks.tuning.trial_child", version)
     return [p for p in psutil.process_iter(["cmdline"]) if all(word in (p.info["cmdline"] or ()) for word in mine)]
 
 

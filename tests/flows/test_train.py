@@ -9,11 +9,11 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import delete
 
-from infra import endpoints
-from infra.calls import ask, basic
-from infra.settings import Settings
-from infra.training_schema import trained_bundles
-from models.evaluation.metric_groups import mlflow_name
+from infra.configuration.settings import Settings
+from infra.database.schema.training_schema import trained_bundles
+from infra.services import endpoints
+from infra.services.http_client import ask, basic
+from models.evaluation.metrics.mlflow_names import mlflow_name
 from tasks.review.compared_models import announce_compared
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import create_engine, text
 
 import tasks
-from infra.database import engine
-from infra.embedded import EmbeddedPostgres
+from infra.database.engine import engine
 from infra.installation import Installation, current
-from tasks.ingest_items import ingest_items
-from tasks.ingest_users import ingest_users
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 
 _NUMBERS = count(1)
 _CLOSED = "http://127.0.0.1:9"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
 
+from infra.database.schema.schema import ingest_batches
 from infra.installation import Installation
-from infra.schema import ingest_batches
 from tests.fuzz import values
 from tests.fuzz.commands import check, run
 from tests.fuzz.unorchestrated import unorchestrated

@@ -12,11 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import TailorbirdError
-from models.shapes import mapping as tables
-from models.shapes import segment_mapping, tabular
-from models.shapes.choosing import chosen
-from models.shapes.mapping import EventsMapping, ItemsMapping, Mapping, UsersMapping
-from tasks.sources.mappings import SHIPPED, read
+from models.ingest.segment import config
+from models.ingest.tabular import config as tables
+from models.ingest.tabular import transform
+from models.ingest.tabular.config import EventsMapping, ItemsMapping, Mapping, UsersMapping
+from models.ingest.tabular.duplicate_rows import chosen
+from tasks.sources.mapping_files import SHIPPED, read
 from tests.examples import spread
 
 PARTS = {"events": EventsMapping, "items": ItemsMapping, "users": UsersMapping}
@@ -90,16 +91,16 @@ def tried(content: dict[str, Any]) -> None:
     """Read a mapping and a table by it; what is wrong must be an error for users."""
     with suppress(TailorbirdError):
         if content.get("kind") == "segment":
-            segment_mapping.parse(content, "fuzz")
+            config.parse(content, "fuzz")
             return
         found = tables.parse(content, "fuzz")
         if found.events:
-            missing = [name for name in tabular.needed(found.events) if name not in ROWS.column_names]
+            missing = [name for name in transform.needed(found.events) if name not in ROWS.column_names]
             table = pa.table({**{name: ROWS[name] for name in ROWS.column_names}, **dict.fromkeys(missing, ROWS["a"])})
-            tabular.selected(table, found.events)
-            tabular.events(table, found.events, found.spelling)
-        if found.items and set(tabular.needed(found.items)) <= set(ROWS.column_names):
-            chosen(tabular.items(ROWS, found.items, found.spelling).rows, "item_id", found.items.choices)
+            transform.selected(table, found.events)
+            transform.events(table, found.events, found.spelling)
+        if found.items and set(transform.needed(found.items)) <= set(ROWS.column_names):
+            chosen(transform.items(ROWS, found.items, found.spelling).rows, "item_id", found.items.choices)
 
 
 ODD = [
@@ -127,7 +128,7 @@ ODD = [
 PLACES = [
     *((part, name) for part, model in PARTS.items() for name in keys(model)),
     *(("", name) for name in keys(Mapping)),
-    *(("segment", name) for name in keys(segment_mapping.SegmentMapping)),
+    *(("segment", name) for name in keys(config.SegmentMapping)),
 ]
 
 
@@ -147,7 +148,7 @@ def test_any_mapping_of_tables_is_read_or_refused(content: dict[str, Any]) -> No
     tried(content)
 
 
-@given(st.dictionaries(names(segment_mapping.SegmentMapping), VALUES, max_size=5))
+@given(st.dictionaries(names(config.SegmentMapping), VALUES, max_size=5))
 def test_any_mapping_of_an_export_is_read_or_refused(content: dict[str, Any]) -> None:
     tried({"kind": "segment", **content})
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from infra import alert_addresses, placements
-from infra.endpoints import database_url, endpoints
-from infra.settings import Settings, load
+from infra.configuration import placements
+from infra.configuration.settings import Settings, load
+from infra.prefect_api import notification_blocks
+from infra.services.endpoints import database_url, endpoints
 from models.errors import TailorbirdError
 from tests.examples import spread
 from tests.fuzz.commands import check, run
@@ -30,7 +31,7 @@ ODD = [
 ]
 READERS = {
     "TAILORBIRD_PLACEMENTS": placements.configured,
-    "TAILORBIRD_ALERTS": alert_addresses.addresses,
+    "TAILORBIRD_ALERTS": notification_blocks.addresses,
     "TAILORBIRD_DATABASE_URL": database_url,
 }
 """What reads the value of a setting later than the settings themselves."""

@@ -7,12 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from infra import bundles
-from models.dataset import Dataset
-from models.two_stage import Config, TwoStage
+from infra.bundles import bundle as bundles
+from models.datasets.dataset import Dataset
+from models.ranking.two_stage import Config, TwoStage
 from tests.models.conftest import CUT, CUTS, make_shop
 
-FOLDER: Final = Path(__file__).with_name("golden")
+FOLDER: Final = Path(__file__).parents[1] / "golden" / "bundles"
 EXPECTED: Final = FOLDER / f"format_{bundles.FORMAT}.npz"
 KEY: Final = "5a" * 32
 PUBLIC_KEY: Final = "0d7550754e0800a5d237eef5826035766b9b3e5a15868a940ab289958788e3b0"

@@ -18,10 +18,10 @@ from deltalake.exceptions import DeltaError
 from mlflow import MlflowClient
 from sqlalchemy import make_url, text
 
-from infra.calls import ask
-from infra.database import engine
-from infra.lake import Lake
+from infra.database.engine import engine
+from infra.lake.delta_lake import Lake
 from infra.outages import chain, explain
+from infra.services.http_client import ask
 
 
 @pytest.fixture(scope="module")

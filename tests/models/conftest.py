@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from models.dataset import Dataset
-from models.training_data import TrainingData, build
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData, build
 
 DAY = 86_400
 CUT = 200 * DAY

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.in_turn import Speaker
+from models.lists.model_cascade import Speaker
 
 
 @dataclass(frozen=True)

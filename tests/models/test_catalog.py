@@ -9,12 +9,12 @@ import pytest
 
 from models import catalog
 from models.catalog import CATALOG
-from models.dataset import Dataset
-from models.reasons import parse
-from models.recommender import Recommender
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData
+from models.recommenders.explanations.sentences import parse
 from models.recommenders.kinds import Kind
-from models.space import Choice
-from models.training_data import TrainingData
+from models.recommenders.protocols import Recommender
+from models.recommenders.search_space import Choice
 from tests.models.conftest import CUT, CUTS, make_shop
 
 KINDS = sorted(CATALOG)

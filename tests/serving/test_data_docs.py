@@ -15,11 +15,12 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from infra import data_docs, ports, servers
-from infra.calls import basic, healthy
-from infra.data_docs import About
-from infra.endpoints import docs_login
-from infra.settings import Settings
+from infra.configuration.settings import Settings
+from infra.services import data_docs, ports
+from infra.services.data_docs import About
+from infra.services.endpoints import docs_login
+from infra.services.http_client import basic, healthy
+from infra.supervisor import commands
 from serving import bounded_http
 from serving.bounded_http import CONNECTIONS
 
@@ -47,7 +48,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = Settings(var=tmp_path_factory.mktemp("var"))
     port = ports.free(15000 + os.getpid() % 1000)
-    command = servers.docs_command(settings, port)
+    command = commands.docs_command(settings, port)
     process = subprocess.Popen(command.arguments, env={**os.environ, **command.environment}, cwd="/")
     try:
         while not healthy(f"http://127.0.0.1:{port}/health"):

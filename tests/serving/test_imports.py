@@ -24,7 +24,7 @@ def run(program: str) -> tuple[subprocess.CompletedProcess[str], set[str]]:
     return done, set(json.loads(done.stderr.rpartition("LOADED ")[2]))
 
 
-@pytest.mark.parametrize("module", ["serving.shelf", "serving.status", "flows.__main__"])
+@pytest.mark.parametrize("module", ["serving.queries.user_recommendations", "serving.queries.status", "flows.__main__"])
 def test_what_answers_is_loaded_without_what_is_heavy(module: str) -> None:
     done, loaded = run(f"import {module}")
     assert done.returncode == 0, done.stderr

@@ -5,17 +5,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infra import bundles
-from infra.bundles import MANIFEST, BundleRefusedError
-from infra.identity import pseudonym, pseudonyms
-from models.dataset import Dataset
-from models.most_popular import popularity
-from models.own_frequency import Config, OwnFrequency
-from models.reasons import parse
-from models.recent_buyers import recent_buyers
-from models.segment_popular import BY_TRAITS, SegmentPopular
+from infra.bundles import bundle as bundles
+from infra.bundles.bundle import MANIFEST, BundleRefusedError
+from infra.keys.identity import pseudonym, pseudonyms
+from models.datasets.dataset import Dataset
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.baselines.own_frequency import Config, OwnFrequency
+from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
+from models.recommenders.explanations.recent_buyers import recent_buyers
+from models.recommenders.explanations.sentences import parse
 from serving.pyfunc import LoadedModel, OtherKeyError, _load_pyfunc
-from serving.questions import QuestionRefusedError
+from serving.pyfunc_requests import QuestionRefusedError
 from tests.models.conftest import CUT, CUTS, make_shop
 
 COLUMNS = ["user", "placement", "rank", "item_id", "score", "reason", "run_id"]

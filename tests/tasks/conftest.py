@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from infra.installation import Installation, current
-from tasks.build_dataset import build_dataset, split_by
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.ingest_users import ingest_users
-from tasks.load_dataset import stored_manifest
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.load_dataset import stored_manifest
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
 from tests.tasks.stages import Stage, staged
 from tests.tasks.weeks import Weekly
 

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import create_engine, func, insert, make_url, select, text
 
-from infra import bundles
-from infra.embedded import EmbeddedPostgres
+from infra.bundles import bundle as bundles
+from infra.database.schema.schema import promotions, reviews
 from infra.installation import Installation
-from infra.registry import MODEL_PATH, Registry
-from infra.schema import promotions, reviews
+from infra.registry.client import MODEL_PATH, Registry
+from infra.services.embedded_postgres import EmbeddedPostgres
 from models import catalog
-from models.most_popular import MostPopular
-from models.recent_buyers import recent_buyers
-from models.segment_popular import BY_TRAITS, SegmentPopular
-from tasks.load_dataset import open_dataset
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
+from models.recommenders.explanations.recent_buyers import recent_buyers
+from tasks.datasets.load_dataset import open_dataset
 
 
 class Stage(NamedTuple):

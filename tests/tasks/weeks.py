@@ -11,11 +11,11 @@ import pyarrow.parquet as pq
 from sqlalchemy import Table, select
 
 from infra.installation import Installation
-from tasks.build_dataset import build_dataset, split_by
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.load_dataset import stored_manifest
-from tasks.watch_drift import watch_drift
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.load_dataset import stored_manifest
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.monitoring.drift.detect_drift import watch_drift
 from tests.tasks.stages import Stage
 
 PEOPLE, ITEMS, AISLES = 400, 120, 6

@@ -10,8 +10,8 @@ from models.ingest.draft.joins import is_decimal, is_order, repeated_ids, settle
 from models.ingest.draft.parts import number_settings
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
-from models.shapes import table_numbers
-from models.shapes.table_numbers import NumberForm
+from models.ingest.tabular import numbers
+from models.ingest.tabular.numbers import NumberForm
 
 _SETTLED: Final = 0.95
 _MOSTLY: Final = 0.8
@@ -83,4 +83,4 @@ def _parsed(one: Column, settings: dict[str, Any]) -> Any:
     form = NumberForm(
         settings.get("decimal", "."), settings.get("thousands", ""), tuple(settings.get("currency_signs", ()))
     )
-    return table_numbers.parsed(one.texts, form)
+    return numbers.parsed(one.texts, form)

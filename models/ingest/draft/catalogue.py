@@ -4,15 +4,15 @@ from typing import Final
 
 import pyarrow.compute as pc
 
-from models.ingest.answer_words import NO, USUAL_YES, YES
 from models.ingest.draft.amounts import amounts_by_cells
 from models.ingest.draft.currency import add_currency
+from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import Column, Sample
 from models.ingest.draft.stock import share_out, stock_words
-from models.ingest.mapping_text import column as sql
+from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
 
 _SEVERAL: Final = 0.3
 _MOST_ATTRIBUTES: Final = 8

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from models.ingest.currencies import CODES, NAMES
 from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column
-from models.shapes.currencies import CODES, NAMES
 
 _NAMED: Final = frozenset(
     ["aud", "brl", "cad", "chf", "cny", "czk", "dkk", "eur", "gbp", "inr", "jpy", "nok", "nzd", "pln", "sek", "usd"]

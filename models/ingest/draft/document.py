@@ -9,6 +9,7 @@ from models.ingest.draft import catalogue
 from models.ingest.draft.event_table import Events, find_events, kind_by_ids, likely_kind, split_orders
 from models.ingest.draft.events import events_part
 from models.ingest.draft.joins import links
+from models.ingest.draft.mapping_text import toml
 from models.ingest.draft.parts import Part, open_part
 from models.ingest.draft.roles import (
     UNIQUE,
@@ -21,7 +22,6 @@ from models.ingest.draft.roles import (
     unique_ids,
 )
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.mapping_text import toml
 
 _ADVICE: Final = {
     "orders": "has orders without their products. Join it with the table of order lines into one file first",

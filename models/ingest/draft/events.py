@@ -9,16 +9,16 @@ import pyarrow.compute as pc
 
 from models.ingest.draft.amounts import amounts_by_cells, order_by_cells
 from models.ingest.draft.currency import add_currency
+from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.mapping_text import column as sql
+from models.ingest.draft.mapping_text import text
 from models.ingest.draft.names import plain
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, is_per_order, kind_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.event_words import event_type_of
-from models.ingest.mapping_text import column as sql
-from models.ingest.mapping_text import text
-from models.shapes import table_numbers
-from models.shapes.placeholders import ITEMS
-from models.shapes.table_numbers import NumberForm
+from models.ingest.placeholder_ids import ITEMS
+from models.ingest.tabular import numbers as table_numbers
+from models.ingest.tabular.numbers import NumberForm
 
 _MOST_TYPES: Final = 60
 _SHOWN: Final = ("placement", "position", "recommendation_id")

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from models.ingest.draft.mapping_text import key, toml
 from models.ingest.draft.roles import Choice
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.mapping_text import key, toml
-from models.shapes import suggestions, table_numbers
-from models.shapes.suggestions import Suggestion, best
-from models.shapes.table_numbers import NumberForm
+from models.ingest.tabular import format_suggestions, numbers
+from models.ingest.tabular.format_suggestions import Suggestion, best
+from models.ingest.tabular.numbers import NumberForm
 
 _COMMENT_AT: Final = 100
 
@@ -119,7 +119,7 @@ def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[st
         f"uncertain: {' or '.join(map(toml, others))} reads as many; look at the examples of a check" if others else ""
     )
     mixed = column.time_forms[0].reads < column.time_forms[0].of
-    several = suggestions.several_times(column.stated, [chosen]) if mixed else None
+    several = format_suggestions.several_times(column.stated, [chosen]) if mixed else None
     if several is None:
         return None if chosen == "timestamp" else chosen, note
     return dict(several.settings)["time_format"], "; ".join(filter(None, ["tried in order", note]))
@@ -128,7 +128,7 @@ def time_settings(sample: Sample, columns: Sequence[str]) -> tuple[str | list[st
 def _reads(columns: Iterable[Column], suggestion: Suggestion) -> int:
     stated = dict(suggestion.settings)
     form = NumberForm(stated.get("decimal", "."), stated.get("thousands", ""), tuple(stated.get("currency_signs", ())))
-    return sum(len(one.stated) - table_numbers.parsed(one.stated, form).null_count for one in columns)
+    return sum(len(one.stated) - numbers.parsed(one.stated, form).null_count for one in columns)
 
 
 def _unlikely(sample: Sample, suggestion: Suggestion) -> bool:

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from models.ingest.draft.names import PERSONAL, TRAITS, plain, rank
 from models.ingest.draft.samples import Column, Sample, overlap
-from models.shapes.placeholders import PEOPLE, spellings
+from models.ingest.placeholder_ids import PEOPLE, spellings
 
 Kind = Literal["events", "items", "users", "orders", "lines", "unknown"]
 """`orders` lack their products, `lines` lack their users or times: neither is a table of events by itself."""

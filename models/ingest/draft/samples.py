@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.ingest.draft.names import rank
-from models.shapes import suggestions
-from models.shapes.suggestions import Suggestion
+from models.ingest.tabular import format_suggestions
+from models.ingest.tabular.format_suggestions import Suggestion
 
 MOSTLY: Final = 0.9
 _SEVERAL: Final = 0.5
@@ -54,7 +54,7 @@ class Column:
     @cached_property
     def number_forms(self) -> list[Suggestion]:
         """The forms of numbers that read the cells."""
-        return suggestions.numbers(self.stated)
+        return format_suggestions.numbers(self.stated)
 
     @property
     def is_number(self) -> bool:
@@ -69,7 +69,7 @@ class Column:
     @cached_property
     def time_forms(self) -> list[Suggestion]:
         """The formats that read the cells."""
-        return suggestions.times(self.stated)
+        return format_suggestions.times(self.stated)
 
     @property
     def is_time(self) -> bool:

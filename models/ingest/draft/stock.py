@@ -3,10 +3,10 @@
 import re
 from typing import Final
 
-from models.ingest.answer_words import FURTHER_STOCK
 from models.ingest.draft.samples import Column
-from models.shapes.offers import STOCK_WORDS, stock_word
-from models.shapes.table_numbers import NOTHING
+from models.ingest.tabular.answer_words import FURTHER_STOCK
+from models.ingest.tabular.numbers import NOTHING
+from models.ingest.tabular.offers import STOCK_WORDS, stock_word
 
 _NUMBER: Final = r"-?\d+([.,]\d+)?"
 _NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"

@@ -8,16 +8,16 @@ from typing import Any, Final
 
 from expectations import limits
 from models.errors import TailorbirdError
-from models.ingest import missing_consent
-from models.shapes.segment_mapping import SegmentMapping
+from models.ingest.check import missing_consent
+from models.ingest.segment.config import SegmentMapping
 from tasks.ingest.check.expected_loss import expected_loss, with_cause
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
 from tasks.ingest.check.tables import check_table
 from tasks.ingest.check.unconnected import Known
-from tasks.sources import places
-from tasks.sources.mappings import read
-from tasks.sources.parts import SEGMENT, files_of
+from tasks.sources import locations
+from tasks.sources.file_matching import SEGMENT, files_of
+from tasks.sources.mapping_files import read
 
 ROWS: Final = 5_000
 """Events that are read of each file."""
@@ -63,7 +63,7 @@ def _checked(part: str, file: str, mapping: Any, known: Known, room: Path, most:
     """Return what was found out about one file; a file that an ingest would refuse says why."""
     found = TableFindings(part, file)
     try:
-        with places.fetched(file, room) as path:
+        with locations.fetched(file, room) as path:
             if isinstance(mapping, SegmentMapping):
                 check_calls(found, path, mapping, known)
             else:

@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from models.ingest.mapping_text import toml
-from models.ingest.suspicions import Suspicion
-from models.shapes.encodings import NAMES
-from models.shapes.likely_encodings import guessed, same
-from tasks.sources import csv_files
-from tasks.sources.csv_files import Csv
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.draft.mapping_text import toml
+from models.ingest.text_files.encodings import NAMES
+from models.ingest.text_files.likely_encodings import guessed, same
+from tasks.sources import csv_reader
+from tasks.sources.csv_reader import Csv
 
 
 def doubtful_encoding(path: Path, csv: Csv) -> Iterable[Suspicion]:
     """Yield a guess when letters fit another encoding better, or when nobody stated the one that is used."""
-    if not csv_files.is_csv(path) or (used := csv_files.encoding_of(path, csv)).startswith("utf"):
+    if not csv_reader.is_csv(path) or (used := csv_reader.encoding_of(path, csv)).startswith("utf"):
         return
-    found = guessed(csv_files.beginning(path))
+    found = guessed(csv_reader.beginning(path))
     if found is None or (csv.encoding and found.read(used) == found.read(found.encoding)):
         return
     name = NAMES.get(used, used)

@@ -10,20 +10,27 @@ import pyarrow as pa
 from expectations import limits
 from expectations.rules import RowRule, broken_shares
 from models import columns
-from models.ingest.missing_consent import missing_consent
-from models.ingest.rule_advice import LINE_UNREADABLE, MEANINGS, advice
-from models.ingest.suspicions import Suspicion
-from models.shapes.limits import Bounds
-from models.shapes.unreadable import KEYS
-from tasks import profile, sift
-from tasks.intake import Intake, Looked, Part
+from models.ingest.batch_limits import Bounds
+from models.ingest.check.missing_consent import missing_consent
+from models.ingest.check.rule_advice import LINE_UNREADABLE, MEANINGS, advice
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.tabular.unreadable_cells import KEYS
+from tasks.ingest.events.chunk_writer import Intake, Looked, Part
+from tasks.ingest.validation import batch_profile, row_triage
 
 EXAMPLES: Final = 3
 Locate = Callable[[int, str], dict[str, Any]]
 """Finds a row by its number, with the cells that a rule on a column is about."""
 _WHOLE_FILE: Final = ("rows", "days", "hours_old")
 """Figures that the beginning of a file does not tell."""
-_UNSHOWN: Final = {*sift.HELPERS, columns.PAYLOAD_HASH, columns.MONTH, columns.USER_KEY, sift.RULES, "copies"}
+_UNSHOWN: Final = {
+    *row_triage.HELPERS,
+    columns.PAYLOAD_HASH,
+    columns.MONTH,
+    columns.USER_KEY,
+    row_triage.RULES,
+    "copies",
+}
 
 _NOTHING: Final[tuple[Any, ...]] = (None, {}, False)
 
@@ -77,7 +84,7 @@ def refusal(
     return f"{'; '.join(faults.values())}{allow}" if faults else None
 
 
-def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> sift.Sifted:
+def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> row_triage.Sifted:
     """Fill in what becomes of a chunk of events, and return it.
 
     When every event is dropped for want of consent, the broken rules and what is returned are those with consent.
@@ -97,18 +104,20 @@ def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locat
     return done
 
 
-def _verdict(found: TableFindings, intake: Intake, part: Part, looked: Looked) -> tuple[str | None, sift.Sifted]:
+def _verdict(found: TableFindings, intake: Intake, part: Part, looked: Looked) -> tuple[str | None, row_triage.Sifted]:
     """Return why a batch of these events would be refused, if it would, and what becomes of them."""
-    done = sift.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
+    done = row_triage.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
     bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
     counted = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
-    figures = counted | profile.of_events(part.events) | profile.of_quarantined(*bad) | {"cleaned": part.cleaned}
+    figures = (
+        counted | batch_profile.of_events(part.events) | batch_profile.of_quarantined(*bad) | {"cleaned": part.cleaned}
+    )
     rules = limits.limited("events", intake.rules, intake.mapping.limits)
     refused = refusal(
         shares_of(looked.sample(part.read), rules),
         rules,
         limits.bounds("events", intake.mapping.limits),
-        profile.figures([figures | profile.time_span(done.accepted)], intake.now),
+        batch_profile.figures([figures | batch_profile.time_span(done.accepted)], intake.now),
         found.whole_file,
         "events",
     )
@@ -120,9 +129,9 @@ def broken_rules(
 ) -> list[dict[str, Any]]:
     """Return each broken rule with its meaning, its rows and some examples; `locate` finds a row by its number."""
     known = {rule.id: rule for rule in rules}
-    counts = sift.rule_counts(quarantined) if len(quarantined) else {}
+    counts = row_triage.rule_counts(quarantined) if len(quarantined) else {}
     places: dict[str, list[int]] = {}
-    numbers, named = quarantined[columns.ROW].to_pylist(), quarantined[sift.RULES].to_pylist()
+    numbers, named = quarantined[columns.ROW].to_pylist(), quarantined[row_triage.RULES].to_pylist()
     for number, ids in zip(numbers, named, strict=True):
         for rule in ids:
             places.setdefault(rule, []).append(number)

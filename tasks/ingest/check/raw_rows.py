@@ -10,9 +10,9 @@ import numpy as np
 
 from expectations import events as promises
 from models import columns
-from models.shapes import tabular
-from models.shapes.sources import columns_of, listed
-from tasks.sources import csv_files, files
+from models.ingest.expressions.value_sources import columns_of, listed
+from models.ingest.tabular import transform
+from tasks.sources import csv_reader, table_files
 
 _LOOKED_AT = {
     promises.IN_CATALOGUE: columns.ITEM_ID,
@@ -24,14 +24,14 @@ _LOOKED_AT = {
 _LONGEST_CELL = 200
 
 
-def used_columns(part: tabular.Part) -> dict[str, list[str]]:
+def used_columns(part: transform.Part) -> dict[str, list[str]]:
     """Return the columns of the file that each key of a part reads."""
     found = {name: columns_of(listed(getattr(part, name))) for name in (*part.texts, *part.numbers)}
     found |= {"conditions": columns_of(part.conditions)}
     return {name: read for name, read in found.items() if read}
 
 
-def set_keys(part: tabular.Part) -> set[str]:
+def set_keys(part: transform.Part) -> set[str]:
     """Return the keys of a record that a part sets: from columns, or as constants."""
     return {name for name in type(part).model_fields if getattr(part, name)} | set(getattr(part, "constants", {}))
 
@@ -39,12 +39,12 @@ def set_keys(part: tabular.Part) -> set[str]:
 class RawRows:
     """The first rows of a file, by their numbers."""
 
-    def __init__(self, path: Path, part: tabular.Part, chunk: files.Chunk) -> None:
+    def __init__(self, path: Path, part: transform.Part, chunk: table_files.Chunk) -> None:
         """Keep the rows of `path` as the part reads them."""
         self._rows, self._used = chunk.rows, used_columns(part)
         self._numbers = chunk.numbers
         count = len(chunk.rows) + len(chunk.misfits)
-        self._lines = line_numbers(path, files.csv_of(part), count) if csv_files.is_csv(path) else None
+        self._lines = line_numbers(path, table_files.csv_of(part), count) if csv_reader.is_csv(path) else None
 
     def locate(self, number: int, column: str) -> dict[str, Any]:
         """Return where row `number` is, and the cells that a rule on `column` is about."""
@@ -63,9 +63,9 @@ def _shown(value: Any) -> str | None:
     return None if value is None else str(value)[:_LONGEST_CELL]
 
 
-def line_numbers(path: Path, csv: csv_files.Csv, count: int) -> Sequence[int]:
+def line_numbers(path: Path, csv: csv_reader.Csv, count: int) -> Sequence[int]:
     """Return the lines on which the first rows of a CSV file begin, as an editor numbers them."""
-    with csv_files.text(path, csv) as file:
+    with csv_reader.text(path, csv) as file:
         reader, starts, line = standard.reader(file, delimiter=csv.separator), [], csv.skip + 1
         for row in islice(reader, 2 * count + 2):
             if row:

@@ -9,19 +9,19 @@ from typing import Any, Final
 import pyarrow as pa
 
 from models import columns
-from models.ingest import suspicions
-from models.ingest.event_words import event_type_of
-from models.ingest.mapping_text import key, toml
-from models.ingest.rule_advice import advice
-from models.ingest.suspicions import Suspicion
-from models.shapes.segment_mapping import SegmentMapping
-from tasks import sift
+from models.ingest.check import suspicions
+from models.ingest.check.rule_advice import advice
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.mapping_text import key, toml
+from models.ingest.segment.config import SegmentMapping
 from tasks.ingest.check import findings
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.unconnected import Known, open_intake
-from tasks.ingest.segment_calls import parts_of
-from tasks.sources import lines
-from tasks.updates import ITEM, TRAITS
+from tasks.ingest.entity_updates.apply import ITEM, TRAITS
+from tasks.ingest.events.segment_parts import parts_of
+from tasks.ingest.validation import row_triage as sift
+from tasks.sources import line_reader
 
 _BYTES: Final = 4 << 20
 """Of a file, read at once: some thousands of calls."""
@@ -65,7 +65,7 @@ def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:
 def _unknown_names(path: Path, mapping: SegmentMapping) -> list[Suspicion]:
     """Return the names of track calls that stand for nothing, with a translation for those that are known."""
     names: Counter[str] = Counter()
-    for line in next(lines.chunks(path, _BYTES))[lines.TEXT].to_pylist():
+    for line in next(line_reader.chunks(path, _BYTES))[line_reader.TEXT].to_pylist():
         try:
             call = json.loads(line)
         except (ValueError, RecursionError):

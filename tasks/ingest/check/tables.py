@@ -14,30 +14,30 @@ from expectations import items as item_promises
 from expectations import users as user_promises
 from expectations.rules import flags
 from models import columns
-from models.ingest import answer_suspicions, reference_suspicions, suspicions
-from models.ingest.suspicions import Suspicion
-from models.shapes import tabular
-from models.shapes.cleaning import Cleaned
-from models.shapes.mapping import ItemsMapping, Mapping
-from models.shapes.sources import column_of, columns_of, listed
-from models.shapes.table_values import words
-from models.shapes.unreadable import cells_of, together
-from tasks import profile, sift
-from tasks.batches import part_of
+from models.ingest.check import answer_suspicions, reference_suspicions, suspicions
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.expressions.value_sources import column_of, columns_of, listed
+from models.ingest.normalisation import Cleaned
+from models.ingest.tabular import transform
+from models.ingest.tabular.config import ItemsMapping, Mapping
+from models.ingest.tabular.unreadable_cells import cells_of, together
+from models.ingest.tabular.values import words
+from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
 from tasks.ingest.check.encodings import doubtful_encoding
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.raw_rows import RawRows, set_keys, used_columns
 from tasks.ingest.check.unconnected import Known, open_intake
-from tasks.ingest.table_events import shaped
-from tasks.ingest.table_users import keyed_users
-from tasks.ingest.waiting_lines import waiting_lines
-from tasks.intake import Part
-from tasks.read_reference import read_reference
-from tasks.sift_reference import sift_reference
-from tasks.sources import csv_files, files
+from tasks.ingest.events.chunk_writer import Part
+from tasks.ingest.events.tabular_parts import shaped
+from tasks.ingest.quarantine.unreadable_lines import waiting_lines
+from tasks.ingest.reference.read_reference import read_reference
+from tasks.ingest.reference.row_triage import sift_reference
+from tasks.ingest.reference.table_users import keyed_users
+from tasks.ingest.validation import batch_profile, row_triage
+from tasks.sources import csv_reader, table_files
 
-CATALOGUE_ROWS: Final = files.CHUNK_ROWS
+CATALOGUE_ROWS: Final = table_files.CHUNK_ROWS
 """Items and users are read up to here: events are checked against them."""
 _RULES: Final = {"items": item_promises.RULES, "users": user_promises.RULES}
 
@@ -45,14 +45,14 @@ _RULES: Final = {"items": item_promises.RULES, "users": user_promises.RULES}
 def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known, most: int) -> None:
     """Fill in what the first rows of a file come to. Raises TailorbirdError when an ingest would refuse the file."""
     part = part_of(mapping, found.part)
-    csv, required = files.csv_of(part), tabular.kinds(part)
+    csv, required = table_files.csv_of(part), transform.kinds(part)
     found.suspicions += doubtful_encoding(path, csv)
-    kinds = files.column_kinds(path, csv)
+    kinds = table_files.column_kinds(path, csv)
     found.columns = {name: [one for one in read if one in kinds] for name, read in used_columns(part).items()}
     found.unused = [name for name in kinds if name not in required]
-    contract.check(found.file, kinds, 1, required, part.optional, files.hint(path, csv, required))
+    contract.check(found.file, kinds, 1, required, part.optional, table_files.hint(path, csv, required))
     most = most if found.part == "events" else CATALOGUE_ROWS
-    chunk = next(files.chunks(path, tabular.needed(part), most + 1, csv), None)
+    chunk = next(table_files.chunks(path, transform.needed(part), most + 1, csv), None)
     if chunk is None:
         contract.check(found.file, kinds, 0, required, part.optional)
         return
@@ -60,7 +60,7 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     found.rows = len(chunk.rows) + len(chunk.misfits)
     dataset: Any = found.part
     if len(chunk.misfits) > limits.highest_quarantined(dataset, mapping.limits) * found.rows:
-        csv_files.refuse_misfits(path, csv)
+        csv_reader.refuse_misfits(path, csv)
     raw = RawRows(path, part, chunk)
     if found.part == "events":
         _check_events(found, chunk, raw, mapping, known)
@@ -69,12 +69,12 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
     found.broken += findings.misfit_lines([line.number for line in chunk.misfits], found.rows, raw.locate)
 
 
-def _check_events(found: TableFindings, chunk: files.Chunk, raw: RawRows, mapping: Mapping, known: Known) -> None:
+def _check_events(found: TableFindings, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, known: Known) -> None:
     intake = open_intake(mapping, known)
     part = shaped(intake, mapping, chunk)
     done = findings.judge_events(found, intake, part, raw.locate)
     keys = set_keys(part_of(mapping, "events"))
-    codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
+    codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist(), keys)
     found.suspicions += _of_events(found, chunk.rows, part, mapping, known)
 
@@ -97,7 +97,7 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
     yield from suspicions.addresses_as_ids(read.names[columns.USER_ID])
     yield from suspicions.negative_quantities(events)
     yield from suspicions.unit_prices_as_values(events)
-    conflicts = sum(rule["rows"] for rule in found.broken if rule["rule"] == sift.CONFLICT)
+    conflicts = sum(rule["rows"] for rule in found.broken if rule["rule"] == row_triage.CONFLICT)
     repeated = found.counts["duplicate"] + conflicts
     yield from suspicions.many_duplicates(len(events), repeated, part.event_id is not None)
 
@@ -115,7 +115,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
 
     def shape(rows: pa.Table) -> Cleaned:
         if isinstance(part, ItemsMapping):
-            items = tabular.items(rows, part, mapping.spelling)
+            items = transform.items(rows, part, mapping.spelling)
             stock.update(cells_of(items.rows, columns.AVAILABLE))
             return items
         found.suspicions += _of_consent(rows, part)
@@ -130,12 +130,12 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     found.counts = read.counted(done.counts)
     lines = waiting_lines(read.misfits, read.places, known.here.key)
     bad = [done.quarantined, *([lines] if lines is not None else [])]
-    figures = {**found.counts, **read.profile, **profile.of_quarantined(*bad), "cleaned": read.cleaned}
+    figures = {**found.counts, **read.profile, **batch_profile.of_quarantined(*bad), "cleaned": read.cleaned}
     found.refused = findings.refusal(
         findings.shares_of(read.sample, rules),
         rules,
         limits.bounds(dataset, mapping.limits),
-        profile.figures([figures], known.now),
+        batch_profile.figures([figures], known.now),
         found.whole_file,
         dataset,
     )
@@ -145,7 +145,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
         named = ", ".join(columns_of([part.available]))
         found.suspicions += answer_suspicions.unread_stock(named, stock, part.available_words)
     if not getattr(part, "choose", None):
-        good = read.rows.filter(pa.array(~sift.unsound(flags(read.rows, rules))))
+        good = read.rows.filter(pa.array(~row_triage.unsound(flags(read.rows, rules))))
         place = partial(_place, raw)
         found.suspicions += reference_suspicions.several_rows(good, key, columns.ROW, place, found.part == "items")
     if names:

@@ -9,11 +9,11 @@ from uuid import uuid4
 import pyarrow as pa
 
 from infra.installation import Installation
-from infra.lake import Lake
-from models.shapes.source_mapping import SourceMapping
-from tasks import ledger
-from tasks.intake import Intake, Part, rules_of
-from tasks.known_ids import KnownIds
+from infra.lake.delta_lake import Lake
+from models.ingest.source_config import SourceMapping
+from tasks.ingest import ledger
+from tasks.ingest.events.chunk_writer import Intake, Part, rules_of
+from tasks.ingest.validation.deduplication import KnownIds
 
 
 def _none() -> pa.Array:

@@ -17,17 +17,17 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import Engine, create_engine, text
 
-from infra import ports
-from infra.database import engine, migrate
-from infra.embedded import EmbeddedPostgres
-from infra.lake import Lake
-from infra.schema import LEDGER
-from models.sql import query, texts
+from infra.database.engine import engine, migrate
+from infra.database.schema.schema import LEDGER
+from infra.lake.delta_lake import Lake
+from infra.services import ports
+from infra.services.embedded_postgres import EmbeddedPostgres
+from models.primitives.arrow_sql import query, texts
 
 TASKS = ("ingest_items", "ingest_users", "ingest_events", "ingest_segment", "replay_quarantine", "compact_lake")
 PRELOADED = [
     *(f"tasks.{task}" for task in TASKS),
-    *("tasks.ingest.ingest_event_files", "infra.outages", "tests.faults.storm.shelves"),
+    *("tasks.ingest.events.ingest_event_files", "infra.outages", "tests.faults.storm.shelves"),
 ]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
 PROGRAM = """
@@ -56,21 +56,21 @@ Path(outcome).write_text(json.dumps(said))
 INGEST = "    from tasks.{task} import {task}\n    {task}.fn({mapping!r}, {file!r})"
 GROUP = """\
     from pathlib import Path
-    from tasks.ingest.ingest_event_files import ingest_event_files
-    from tasks.ledger import LockHeldError
+    from tasks.ingest.events.ingest_event_files import ingest_event_files
+    from tasks.ingest.ledger import LockHeldError
     done = ingest_event_files.fn({mapping!r}, sorted(map(str, Path({file!r}).iterdir())))
     if done["refused"]:
         raise LockHeldError(str(done["refused"]))"""
 REPLAY = """\
     from sqlalchemy import text
     from infra.installation import current
-    from tasks.replay_quarantine import replay_quarantine
+    from tasks.ingest.quarantine.replay_rows import replay_quarantine
     done = text("SELECT batch_id FROM ingest_batches WHERE dataset = 'events' AND status = 'committed'")
     with current().engine.connect() as connection:
         batches = connection.execute(done).scalars().all()
     for batch in batches:
         replay_quarantine.fn(batch)"""
-COMPACT = "    from tasks.compact_lake import compact_lake\n    compact_lake.fn(keep_days=0)"
+COMPACT = "    from tasks.lake.compact_lake import compact_lake\n    compact_lake.fn(keep_days=0)"
 TABLES = {
     "items": "SELECT item_id, title, category, brand, price, currency, attributes, available FROM items ORDER BY 1",
     "users": "SELECT user_key, attributes, consent FROM users ORDER BY 1",

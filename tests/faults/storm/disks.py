@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from infra.embedded import EmbeddedPostgres
-from infra.shelter import PostgresFailedError
+from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.postgres_user import PostgresFailedError
 from models.errors import TailorbirdError
 
 BLOCK: Final = bytes(1 << 20)

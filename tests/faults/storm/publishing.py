@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, Engine
 
-from infra.database import engine
-from tasks import publish
+from infra.database.engine import engine
+from tasks.scoring import batch_state
 from tests.faults.storm.readers import Readers
 from tests.faults.storm.shelves import USERS
 from tests.published import bytes_of_lists, tables
@@ -43,7 +43,7 @@ class Shelves:
         self.engine: Engine = engine(site.server.url(site.name))
         with self.engine.begin() as connection:
             connection.exec_driver_sql(AGREED)
-        for _ in range(2 + publish.KEPT_BEFORE_LIVE):
+        for _ in range(2 + batch_state.KEPT_BEFORE_LIVE):
             self.finish(self.new())
         self.readers = Readers(site.server.url(site.name))
         self.baseline = self.disk()
@@ -85,16 +85,16 @@ class Shelves:
     def live(self) -> int | None:
         """The number of the run that readers see."""
         with self.engine.connect() as connection:
-            found = publish.live_batch(connection, "home")
+            found = batch_state.live_batch(connection, "home")
             return None if found is None else self._number(connection, found)
 
     def kept(self) -> list[int]:
         """The numbers of the runs that could be shown, the latest made first."""
         with self.engine.connect() as connection:
-            return [self._number(connection, batch) for batch in publish.kept(connection, "home")]
+            return [self._number(connection, batch) for batch in batch_state.kept(connection, "home")]
 
     def _number(self, connection: Connection, batch_id: int) -> int:
-        return int(publish.batch_row(connection, batch_id)["run_key"].removeprefix("run "))
+        return int(batch_state.batch_row(connection, batch_id)["run_key"].removeprefix("run "))
 
     def disk(self) -> tuple[int, int]:
         """Bytes of all lists, and the files of the database's tables and indexes; other files have nothing in them."""
@@ -111,11 +111,11 @@ class Shelves:
         self.finish(number)
         assert number == self.live()
         assert number in self.kept()
-        while len(self.kept()) <= publish.KEPT_BEFORE_LIVE:  # one was being made anew when its run was killed
+        while len(self.kept()) <= batch_state.KEPT_BEFORE_LIVE:  # one was being made anew when its run was killed
             self.finish(self.new())
-        publish.sweep(self.engine)
-        assert len(self.kept()) == 1 + publish.KEPT_BEFORE_LIVE
+        batch_state.sweep(self.engine)
+        assert len(self.kept()) == 1 + batch_state.KEPT_BEFORE_LIVE
         with self.engine.connect() as connection:
-            assert tables(self.engine) == set(publish.kept(connection, "home"))
+            assert tables(self.engine) == set(batch_state.kept(connection, "home"))
         assert self.disk() == self.baseline
         self.readers.check()

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from infra.installation import current
-from models.lists import Lists
-from models.placement import Placement
-from tasks import publish
-from tasks.check_lists import Segments
-from tasks.publish_lists import Words, Work, publish_lists
+from models.lists.recommendation_lists import Lists
+from models.lists.rules.placement_config import Placement
+from tasks.scoring import batch_state
+from tasks.scoring.batch_checks import Segments
+from tasks.scoring.publish_batch import Words, Work, publish_lists
 from tests.faults.storm.stop import Stop
 
 USERS, K, ITEMS, CHUNK = 240, 5, 40, 30
@@ -74,7 +74,7 @@ def work(number: int, stop: Stop) -> Work:
 
     return Work(
         Placement(k=K),
-        publish.Shelf("home", f"run {number}", number, "v1", K),
+        batch_state.Shelf("home", f"run {number}", number, "v1", K),
         users,
         items,
         np.ones(ITEMS, dtype=bool),

@@ -16,11 +16,11 @@ import psutil
 import pytest
 from sqlalchemy import Engine
 
-from infra import ports
-from infra.database import engine
-from infra.embedded import EmbeddedPostgres
-from tasks.retrain_claims import Claim, SupersededError, claim, finish, renewed
-from tasks.retrain_requests import ask, of_id
+from infra.database.engine import engine
+from infra.services import ports
+from infra.services.embedded_postgres import EmbeddedPostgres
+from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, renewed
+from tasks.monitoring.retraining.requests import ask, of_id
 from tests.faults.storm.clocks import Clock
 from tests.faults.storm.publishing import Shelves
 from tests.faults.storm.reports import report

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from infra import ports
-from infra.embedded import EmbeddedPostgres
+from infra.services import ports
+from infra.services.embedded_postgres import EmbeddedPostgres
 from tests.faults.storm.disks import Disk, SmallPostgres, disk
 from tests.faults.storm.publishing import Shelves
 from tests.faults.storm.reports import report
@@ -35,7 +35,7 @@ COMMAND = """\
     command(*{arguments!r})"""
 CROWN = """\
     from infra.installation import current
-    from tasks.load_dataset import stored_manifest
+    from tasks.datasets.load_dataset import stored_manifest
     from tests.tasks.stages import Stage
     here = current()
     Stage(here, None, stored_manifest(here)).promote()"""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.settings import Settings, variable_of
+from infra.configuration.settings import Settings, variable_of
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ import pytest
 
 from infra.configuration import file, keys
 from infra.configuration.file import SettingsRefusedError
-from infra.settings import Settings, in_file, load
-from models.drift.watch import Watch
+from infra.configuration.settings import Settings, in_file, load
 from models.errors import TailorbirdError
-from models.gate.limits import Limits
+from models.gate.thresholds import Limits
+from models.monitoring.drift.config import Watch
 
 
 def write(folder: Path, text: str) -> Path:

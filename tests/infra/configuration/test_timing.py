@@ -6,8 +6,8 @@ import pytest
 
 from infra.configuration import file
 from infra.configuration.file import SettingsRefusedError
+from infra.configuration.settings import load
 from infra.configuration.timing import Timing
-from infra.settings import load
 
 
 def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.configuration.settings import Settings, SettingsRefusedError
 from infra.configuration.timing import Timing
 from infra.prefect_api import deployment_file
-from infra.settings import Settings, SettingsRefusedError
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models import most_popular
-from models.evaluation.holdout import targets
-from models.training_data import TrainingData
+from models.datasets.holdout import targets
+from models.datasets.training_data import TrainingData
+from models.recommenders.baselines import most_popular
 from tests.models.conftest import DAY, Shop
 
 

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from models.columns import EVENT_TYPES
-from models.features import catalog
-from models.features.sequence import sequences
-from models.features.tables import TABLES
+from models.features import definitions
+from models.features.tables.registry import TABLES
+from models.features.tables.sequences import sequences
 
 DAY = 86_400
 NOW = 100 * DAY
@@ -133,5 +133,5 @@ def test_a_leak_would_be_seen_in_every_feature(name: str, leak: Callable[[Build]
 
 
 def test_every_catalogued_feature_is_in_a_table_that_is_tested() -> None:
-    listed = {name: value for name, value in vars(catalog).items() if name.endswith("_FEATURES")}
+    listed = {name: value for name, value in vars(definitions).items() if name.endswith("_FEATURES")}
     assert [*listed.values()] == [table.features for table in TABLES.values()]

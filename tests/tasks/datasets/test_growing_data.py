@@ -8,11 +8,11 @@ from sqlalchemy import text
 
 from infra.installation import current
 from models.datasets.acceptance import Acceptance, AcceptanceRefusedError
-from tasks.build_dataset import build_dataset, split_by
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.load_dataset import newest_version, stored_manifest
-from tasks.quality import BatchRefusedError
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.load_dataset import newest_version, stored_manifest
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.quality.suites import BatchRefusedError
 
 SHARES = split_by()
 

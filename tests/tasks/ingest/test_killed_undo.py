@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from infra.installation import Installation
-from tests.tasks.ingest.test_undo import everything, undo
-from tests.tasks.test_segment_updates import ingest, viewed
+from tests.tasks.ingest.events.test_segment_updates import ingest, viewed
+from tests.tasks.ingest.undo.test_undo_batches import everything, undo
 
 _DYING = """
 import os, signal, sys
@@ -31,15 +31,15 @@ def dying(*values, **named):
     os.kill(os.getpid(), signal.SIGKILL)
 
 setattr(owner, last, dying)
-from tasks.ingest.undo import undo_batches
+from tasks.ingest.undo.undo_batches import undo_batches
 undo_batches.fn([batch], None, "ann", "a test")
 """
 _POINTS = [
-    ("tasks.ingest.undo_entities", "remove", "after"),
-    ("tasks.ingest.undo_events", "finish", "before"),
-    ("tasks.ingest.undo_events", "_append", "after"),
-    ("infra.lake", "Lake.remove_batch", "after"),
-    ("tasks.ingest.undo_events", "_close", "after"),
+    ("tasks.ingest.undo.entities", "remove", "after"),
+    ("tasks.ingest.undo.events", "finish", "before"),
+    ("tasks.ingest.undo.events", "_append", "after"),
+    ("infra.lake.delta_lake", "Lake.remove_batch", "after"),
+    ("tasks.ingest.undo.events", "_close", "after"),
 ]
 
 

@@ -8,9 +8,9 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from models.errors import TailorbirdError
-from tests.infra.test_lists_before_codes import to
-from tests.tasks.ingest.test_undo import everything, identified, undo
-from tests.tasks.test_segment_updates import call, ingest, viewed
+from tests.infra.database.test_lists_before_codes import to
+from tests.tasks.ingest.events.test_segment_updates import call, ingest, viewed
+from tests.tasks.ingest.undo.test_undo_batches import everything, identified, undo
 
 
 def upgrade_again(here: Installation) -> None:

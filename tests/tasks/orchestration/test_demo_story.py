@@ -3,7 +3,7 @@
 import pytest
 
 from infra.installation import Installation
-from infra.registry import Registry
+from infra.registry.client import Registry
 from tasks.orchestration.demo_story import Story, markdown
 
 LEDGER = {"batch_id": "shop-events-1", "status": "committed", "dataset": "events", "read": 1_200, "accepted": 1_150}

@@ -8,20 +8,20 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import select, text
 
-from infra import promoted_bundles
+from infra.bundles import promoted
+from infra.bundles.manifest import BundleRefusedError
+from infra.database.schema.schema import promotions
 from infra.installation import Installation
-from infra.manifests import BundleRefusedError
-from infra.registry import MODEL_PATH, Registry
-from infra.schema import promotions
+from infra.registry.client import MODEL_PATH, Registry
 from models.errors import TailorbirdError
-from tasks.announce import NOTE, ROLLED_BACK
-from tasks.carry_out import carry_out
-from tasks.champion import CHAMPION, champion, follow
-from tasks.decide_review import decide_review
-from tasks.promote import promote_again
-from tasks.reconcile import _hear_alias, _hear_tags
-from tasks.reviews import Answer, DecisionRefusedError, review_of
-from tasks.roll_back_model import going_back, roll_back_model
+from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.champion import CHAMPION, champion, follow
+from tasks.promotion.decide_review import decide_review
+from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
+from tasks.promotion.promote import promote_again
+from tasks.promotion.review_requests import Answer, DecisionRefusedError, review_of
+from tasks.reconciler.reconcile import _hear_alias, _hear_tags
+from tasks.scoring.roll_back_model import going_back, roll_back_model
 
 YES, AGAIN = Answer(True, "ann", "better", "command"), Answer(True, "bob", "the rollback was a slip", "command")
 FIRST, SECOND = 1, 2
@@ -186,5 +186,5 @@ def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> Non
         holder = champion(connection)
     assert holder is not None
     assert holder["model_version"] == shop.registry.aliases()[CHAMPION] == SECOND
-    assert promoted_bundles.verify_promoted(holder)["kind"] == "own_frequency"
+    assert promoted.verify_promoted(holder)["kind"] == "own_frequency"
     assert review_of(shop.here, SECOND)["rolled_back"] is None

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from infra.installation import Installation
-from tasks.ingest_events import ingest_events
-from tasks.score_placement import score_placement
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.scoring.score_placement import score_placement
 
 
 @pytest.fixture

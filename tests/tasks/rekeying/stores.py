@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 from sqlalchemy import text
 
 from infra.installation import Installation, current
-from tasks.load_dataset import open_dataset
+from tasks.datasets.load_dataset import open_dataset
 
 _TABLES = text(
     "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables "

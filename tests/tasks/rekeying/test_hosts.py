@@ -8,14 +8,14 @@ import pytest
 from sqlalchemy import text
 
 from flows.commands import running
-from infra import key_chain, trust
-from infra.credentials import FOLDER
-from infra.fingerprints import PSEUDONYM, rows
-from infra.identity import pseudonym
+from infra.bundles.signing_key_rotation import listed
+from infra.configuration.settings import Settings
 from infra.installation import Installation
-from infra.key_rotation import listed
-from infra.settings import Settings
-from infra.trust import InstallationRefusedError, RotationRefusedError
+from infra.keys import key_chain, trust
+from infra.keys.credentials import FOLDER
+from infra.keys.fingerprints import PSEUDONYM, rows
+from infra.keys.identity import pseudonym
+from infra.keys.trust import InstallationRefusedError, RotationRefusedError
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.fuzz.commands import run
 from tests.tasks.rekeying.stores import holding, keys_of, started

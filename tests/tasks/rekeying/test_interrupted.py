@@ -8,21 +8,24 @@ from typing import Any
 
 import pytest
 
-from infra import advisory_locks, key_use, lake_rewriting, pseudonym_rotation, trust
-from infra.credentials import FOLDER
-from infra.fingerprints import PSEUDONYM
-from infra.identity import pseudonym
+from infra.bundles.signing_key_rotation import listed
 from infra.installation import Installation
-from infra.key_rotation import listed
-from infra.key_use import WorkRunsError
-from infra.lake import Lake
-from infra.trust import KeyRotatingError
-from serving.shelf import shelf
-from tasks import ingest_batch, reconcile
-from tasks.build_dataset import build_dataset
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.rebuild_dataset import rebuild_dataset
+from infra.keys import pseudonym_key_rotation, trust
+from infra.keys.credentials import FOLDER
+from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.identity import pseudonym
+from infra.keys.trust import KeyRotatingError
+from infra.lake import rewriting
+from infra.lake.delta_lake import Lake
+from infra.locks import advisory_locks, usage_lock
+from infra.locks.usage_lock import WorkRunsError
+from serving.queries.user_recommendations import shelf
+from tasks.datasets.build_dataset import build_dataset
+from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.ingest.events import event_batch
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.reconciler import reconcile
 from tasks.rekeying import datasets, rotate
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tests.conftest import Shop
@@ -34,10 +37,10 @@ class KilledError(BaseException):
 
 
 STEPS: tuple[tuple[Any, str], ...] = (
-    (pseudonym_rotation, "_sync"),
-    (pseudonym_rotation, "record"),
-    (lake_rewriting, "rewrite"),
-    (lake_rewriting, "purge"),
+    (pseudonym_key_rotation, "_sync"),
+    (pseudonym_key_rotation, "record"),
+    (rewriting, "rewrite"),
+    (rewriting, "purge"),
     (Lake, "note_key"),
     (datasets, "note"),
     (rotate, "complete"),
@@ -104,10 +107,10 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
 @pytest.mark.parametrize(
     ("step", "moment", "generations"),
     [
-        ((pseudonym_rotation, "_sync"), 1, 2),
-        ((pseudonym_rotation, "record"), 1, 2),
+        ((pseudonym_key_rotation, "_sync"), 1, 2),
+        ((pseudonym_key_rotation, "record"), 1, 2),
         ((rotate, "complete"), 1, 2),
-        ((pseudonym_rotation, "end"), 0, 2),
+        ((pseudonym_key_rotation, "end"), 0, 2),
         ((rotate, "tidy"), 0, 3),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else str(value),
@@ -178,7 +181,7 @@ def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation)
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
         assert keys(small) == [(1, "in use", "tailorbird")]
-    with key_use.alone(small.engine):
+    with usage_lock.alone(small.engine):
         with pytest.raises(KeyRotatingError, match="wait until that has ended"), advisory_locks.locked(small.engine):
             pass
         with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):
@@ -198,7 +201,7 @@ def test_a_process_that_began_before_a_rotation_does_no_work_after_it(small: Ins
 
 
 def test_a_process_that_waits_while_a_rotation_is_stopped_does_not_begin(small: Installation) -> None:
-    assert stopped(small, "ann", 1, [(lake_rewriting, "rewrite")])
+    assert stopped(small, "ann", 1, [(rewriting, "rewrite")])
     with pytest.raises(KeyRotatingError, match="is being rotated \\(by ann"):
         build_dataset.fn()
 
@@ -208,7 +211,7 @@ def test_a_batch_that_was_cut_short_goes_on_after_a_rotation(
 ) -> None:
     ingest_items.fn("complete_journey", shop.items_file)
     with monkeypatch.context() as patch:
-        patch.setattr(ingest_batch, "close", lambda *_: (_ for _ in ()).throw(KilledError))
+        patch.setattr(event_batch, "close", lambda *_: (_ for _ in ()).throw(KilledError))
         with pytest.raises(KilledError):
             ingest_events.fn("complete_journey", shop.events_file)
     rotate_pseudonym_key(installation.engine, installation.settings, "ann", "it leaked")

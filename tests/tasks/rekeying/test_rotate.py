@@ -9,25 +9,25 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, text
 
-from infra.credentials import FOLDER
-from infra.fingerprints import PSEUDONYM
-from infra.identity import pseudonym
+from infra.bundles.signing_key_rotation import listed
+from infra.database.schema.schema import exclusions, suppressions
 from infra.installation import Installation, current
-from infra.key_rotation import listed
-from infra.schema import exclusions, suppressions
-from infra.user_names import OtherKeyError, present_column
+from infra.keys.credentials import FOLDER
+from infra.keys.fingerprints import PSEUDONYM
+from infra.keys.identity import pseudonym
+from infra.keys.renamed_users import OtherKeyError, present_column
 from models import columns
-from serving.explain import explain
-from serving.shelf import shelf
-from tasks.build_dataset import build_dataset, split_by
-from tasks.ingest.undo import undo_batches
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.rebuild_dataset import rebuild_dataset
+from serving.queries.explain import explain
+from serving.queries.user_recommendations import shelf
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.quarantine.replay_rows import replay_quarantine
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.undo.undo_batches import undo_batches
+from tasks.promotion.recorded_bundles import TrainedBundle, named_by, record
 from tasks.rekeying.rotate import rotate_pseudonym_key
-from tasks.replay_quarantine import replay_quarantine
-from tasks.score_placement import score_placement
-from tasks.trained_bundles import TrainedBundle, named_by, record
+from tasks.scoring.score_placement import score_placement
 from tests.conftest import Shop
 from tests.tasks.rekeying.stores import holding, keys_of, person, started
 from tests.tasks.rekeying.test_interrupted import stopped

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from infra import bundles
-from serving.explain import explain
-from tasks.score_placement import score_placement
+from infra.bundles import bundle as bundles
+from serving.queries.explain import explain
+from tasks.scoring.score_placement import score_placement
 from tasks.scoring.single_user import lookups
 from tests.tasks.shelves import Entry, Place, due_now, lists, placing, purchases
 

@@ -10,9 +10,9 @@ import pytest
 
 from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
-from tasks.ingest.draft_mapping import draft_mapping
+from tasks.ingest.check.draft_mapping import draft_mapping
 from tasks.sources.file_kinds import binary_kind
-from tasks.sources.places import TABLES, find
+from tasks.sources.locations import TABLES, find
 
 MAPPING = """
 consent = "given"

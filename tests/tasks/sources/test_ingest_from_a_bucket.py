@@ -5,16 +5,16 @@ from typing import Any
 
 from sqlalchemy import select
 
+from infra.database.schema.schema import LEDGER, ingest_batches
 from infra.installation import Installation
-from infra.schema import LEDGER, ingest_batches
-from tasks.batches import tables
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tasks.ingest_segment import ingest_segment
-from tasks.ingest_users import ingest_users
-from tasks.sources.parts import files_of
+from tasks.ingest.batch_identity import tables
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.sources.file_matching import files_of
 
-GOLDEN = Path(__file__).parents[2] / "models" / "shapes" / "golden" / "segment.jsonl"
+GOLDEN = Path(__file__).parents[2] / "golden" / "segment" / "segment.jsonl"
 
 
 def counts(entry: dict[str, Any]) -> dict[str, int]:

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from infra.installation import current
-from infra.registry import Registry
-from tasks.carry_out import carry_out
-from tasks.reviews import Answer
+from infra.registry.client import Registry
+from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.review_requests import Answer
 from tests.faults.storm.stop import Stop
 
 STATEMENTS = {

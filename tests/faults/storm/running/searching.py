@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from models.search_plan import Budget, SearchPlan
-from tasks.load_dataset import newest_version
-from tasks.search_model import search_model
+from models.tuning.study_config import Budget, SearchPlan
+from tasks.datasets.load_dataset import newest_version
+from tasks.tuning.search_model import search_model
 from tests.faults.storm.stop import Stop
 
 STATEMENTS = {

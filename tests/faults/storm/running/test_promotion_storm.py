@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
-from infra import bundles
-from tasks.champion import CHAMPION
-from tasks.reconcile import reconcile_once
+from infra.bundles import bundle
+from tasks.promotion.champion import CHAMPION
+from tasks.reconciler.reconcile import reconcile_once
 from tests.faults.storm.running.promoting import STEPS
 from tests.faults.storm.running.work import Work
 
@@ -55,10 +55,10 @@ def check_chain(desk: Desk) -> None:
     for row in rows:
         assert row["follows"] == before, rows
         before = row["promotion_id"]
-    bundles.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
+    bundle.verify(Path(rows[-1]["bundle"]), rows[-1]["digest"])
     shown = {path.name for path in Path(desk.here.bundles).iterdir() if not path.name.startswith(".")}
     for name in shown:
-        bundles.verify(Path(desk.here.bundles) / name, name)
+        bundle.verify(Path(desk.here.bundles) / name, name)
 
 
 def check(desk: Desk, version: int, before: int) -> None:

@@ -15,16 +15,16 @@ import pytest
 from mlflow import MlflowClient
 from sqlalchemy import select, text
 
-from infra import state
-from infra.advisory_locks import is_locked
-from infra.registry import NAME
-from infra.schema import reviews
-from infra.training_schema import trained_bundles
+from infra.database.schema.schema import reviews
+from infra.database.schema.training_schema import trained_bundles
+from infra.locks.advisory_locks import is_locked
+from infra.registry.client import NAME
+from infra.services import state_file
 from models.errors import TailorbirdError
-from tasks.champion import CHALLENGER, CHAMPION
-from tasks.load_dataset import newest_version
-from tasks.reconcile import reconcile_once
-from tasks.reviews import open_reviews
+from tasks.datasets.load_dataset import newest_version
+from tasks.promotion.champion import CHALLENGER, CHAMPION
+from tasks.promotion.review_requests import open_reviews
+from tasks.reconciler.reconcile import reconcile_once
 from tests.faults.storm.running.households import new_households
 from tests.faults.storm.running.training import KIND, STEPS
 from tests.faults.storm.running.waiting import until
@@ -167,7 +167,7 @@ class Retraining:
 
 def kill_run(shop: Shop, run_id: str) -> bool:
     """End the process of a flow run, and all that it has started."""
-    worker = state.load(shop.var)["worker"].running
+    worker = state_file.load(shop.var)["worker"].running
     ended = False
     for process in psutil.Process(worker.pid).children(recursive=True) if worker else []:
         with suppress(psutil.NoSuchProcess):

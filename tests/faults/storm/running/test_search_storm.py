@@ -18,12 +18,12 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import select
 
-from infra.advisory_locks import is_locked
+from infra.database.schema.schema import search_results
 from infra.installation import Installation
-from infra.registry import NAME, RUN_KEY
-from infra.schema import search_results
-from tasks.search.study import INTERRUPTED, _storage
-from tasks.search.trials import asked
+from infra.locks.advisory_locks import is_locked
+from infra.registry.client import NAME, RUN_KEY
+from tasks.tuning.study import INTERRUPTED, _storage
+from tasks.tuning.trials import asked
 from tests.faults.storm.running.searching import STEPS
 from tests.faults.storm.running.searching import TRIALS as FEW
 from tests.faults.storm.running.waiting import until
@@ -44,7 +44,9 @@ NOTHING = " found no settings: "
 def trial_processes(shop: Shop) -> list[psutil.Process]:
     """Processes that try settings for a search of the shop."""
     found = [
-        p for p in psutil.process_iter(["cmdline", "environ"]) if "tasks.search.process" in (p.info["cmdline"] or ())
+        p
+        for p in psutil.process_iter(["cmdline", "environ"])
+        if "tasks.tuning.trial_child" in (p.info["cmdline"] or ())
     ]
     return [p for p in found if (p.info["environ"] or {}).get("TAILORBIRD_VAR") == str(shop.var)]
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tasks.load_dataset import newest_version
-from tasks.review_models import review_models
-from tasks.train_model import train_model
+from tasks.datasets.load_dataset import newest_version
+from tasks.review.review_models import review_models
+from tasks.training.train_model import train_model
 from tests.faults.storm.stop import Stop
 
 STATEMENTS = {

@@ -9,11 +9,11 @@ import pytest
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.ingest.check.check_mapping import check_mapping
-from tasks.ingest_events import ingest_events
-from tasks.ingest_items import ingest_items
-from tests.tasks.test_ingest_segment import call, viewed, write
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
 
-GOLDEN = Path(__file__).parents[2] / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
 MAPPING = """
 name = "shop"
 consent = "given"

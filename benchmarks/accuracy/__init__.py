@@ -1,0 +1,1 @@
+"""Measures models on public data sets."""

@@ -1,0 +1,119 @@
+"""Settings chosen on the validation alone, and a model's figures on what was held out."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+import numpy as np
+import optuna
+
+from benchmarks.accuracy.splits import SEED, Layout, Split, sample
+from models import catalog
+from models.evaluation.metrics.ranking import accuracy
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.protocols import Recommender
+from models.retrieval.full_catalogue import top_k
+from tasks.tuning.optuna_adapter import distributions
+
+METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
+"""What a search maximises."""
+USERS: Final = 6_000
+"""Users that a setting is tried on, drawn by seed."""
+TRIALS: Final = 80
+
+_CHUNK: Final = 256
+
+STARTS: Final[dict[Layout, dict[str, list[dict[str, Any]]]]] = {
+    "sequences": {
+        "item_knn": [
+            {
+                "half_life_days": 1.8,
+                "memory_days": 3650.0,
+                "window": 30,
+                "user_exponent": 0.05,
+                "source_exponent": 0.6,
+                "popularity_exponent": 0.1,
+                "shrinkage": 16.0,
+            }
+        ],
+        "graph_filter": [{"half_life_days": 2.0, "memory_days": 3650.0, "components": 256, "popularity_exponent": 0.1}],
+    },
+    "pairs": {
+        "item_knn": [{"user_exponent": 0.5, "shrinkage": 1.0}],
+        "graph_filter": [
+            {"components": 1024, "sharpening": sharpening, "user_exponent": user, "popularity_exponent": popularity}
+            for sharpening, user, popularity in ((0.8, 0.3, 0.1), (0.5, 0.4, 0.1), (0.5, 0.5, 0.0))
+        ],
+    },
+}
+"""Sensible settings of each model, where a search begins; what is not named keeps its default."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The best settings of a search, how well they did on the validation, and how many were tried."""
+
+    settings: dict[str, Any]
+    value: float
+    trials: int
+
+
+def search(kind: str, layout: Layout, split: Split, minutes: float) -> Found:
+    """Try settings of the model for that long, at least one (the one under way is finished) and at most `TRIALS`.
+
+    The sensible ones come first, then what Optuna's TPE sampler (Bergstra et al. 2011) suggests from those before.
+    """
+    model = catalog.model_type(kind)
+    split = Split(split.data, sample(split.targets, USERS))
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=SEED, multivariate=True))
+    for start in starts(kind, layout):
+        study.enqueue_trial(start, skip_if_exists=True)
+    end = time.monotonic() + 60 * minutes
+    for _ in range(TRIALS if model.space else 1):
+        trial = study.ask(distributions(model.space))
+        fitted = model.fit(split.data, catalog.config(kind, trial.params), SEED)
+        study.tell(trial, figures(fitted, split)[METRIC[layout]])
+        if time.monotonic() >= end:
+            break
+    tried = study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,))
+    return Found(study.best_params, study.best_value, len(tried))
+
+
+def starts(kind: str, layout: Layout) -> list[dict[str, Any]]:
+    """Whole settings of the model's space to begin with; the defaults come last."""
+    default = {
+        name: value for name, value in asdict(catalog.config(kind)).items() if name in catalog.model_type(kind).space
+    }
+    return [default | start for start in STARTS[layout].get(kind, [])] + [default]
+
+
+def figures(model: Recommender, split: Split) -> dict[str, float]:
+    """Hit rate, recall and NDCG at 10 and 20 over all items but those a user has had, most popular ones filling up."""
+    users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
+    history = split.data.history()
+    popular = popularity(split.data)
+    ranked = [
+        top_k(model.scores(chunk), 20, fallback=popular, hide=history[chunk]).items
+        for chunk in np.array_split(users, -(-len(users) // _CHUNK))
+    ]
+    return _averages(np.concatenate(ranked), split.targets[users])
+
+
+def _averages(ranked: Any, targets: Any) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for k in (10, 20):
+        measured = accuracy(ranked[:, :k], targets)
+        names = {"hr": "hit_rate", "recall": "recall", "ndcg": "ndcg"}
+        found |= {f"{short}_{k}": float(measured[name].mean()) for short, name in names.items()}
+    return found
+
+
+def measured(kind: str, settings: Mapping[str, Any], split: Split) -> dict[str, float]:
+    """Fit on all that is before the test: its seconds, and the figures."""
+    started = time.perf_counter()
+    model = catalog.model_type(kind).fit(split.data, catalog.config(kind, settings), SEED)
+    seconds = time.perf_counter() - started
+    return figures(model, split) | {"fit_s": seconds}

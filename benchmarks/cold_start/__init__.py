@@ -1,0 +1,1 @@
+"""Measures recommendations for new users and new items."""

@@ -1,0 +1,66 @@
+"""Ways to make lists for the same users, each against the first one."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from models import catalog
+from models.datasets.training_data import TrainingData
+from models.evaluation.metrics.bootstrap import interval
+from models.evaluation.metrics.ranking import accuracy
+from models.primitives.vocabulary import index_of
+from models.retrieval.full_catalogue import top_k
+
+SEED: Final = 7
+K: Final = 10
+Scores = NDArray[np.float32]
+_METRICS: Final = ("ndcg", "recall", "hit_rate")
+
+
+class Comparison:
+    """A table that grows by a row a way; the first way is what the others are held against."""
+
+    def __init__(self, title: str, wanted: Any, fallback: Scores, figures: dict[str, float]) -> None:
+        self._wanted, self._fallback, self._figures = wanted, fallback, figures
+        self._first: NDArray[np.float64] | None = None
+        self._name = title.split(":")[0].replace(" ", "_")
+        self.table = Table(title=f"{title} ({wanted.shape[0]:,} households)", title_justify="left")
+        for column in ("way", *(f"{name}@{K}" for name in _METRICS), "95 % of ndcg", "95 % of the difference"):
+            self.table.add_column(column, justify="left" if column == "way" else "right")
+
+    def add(self, way: str, scores: Scores) -> None:
+        """Rank `scores` [m, n_items], filled up from the fallback, and measure."""
+        measured = accuracy(top_k(scores, K, fallback=self._fallback).items, self._wanted)
+        ndcg = measured["ndcg"]
+        self._first = ndcg if self._first is None else self._first
+        spans = [interval(values, SEED) for values in (ndcg, ndcg - self._first)]
+        means = {name: float(measured[name].mean()) for name in _METRICS}
+        self._figures |= {f"{self._name}.{way}.{name}_at_{K}": mean for name, mean in means.items()}
+        self._figures |= {f"{self._name}.{way}.gain_{end}": b for end, b in zip(("low", "high"), spans[1], strict=True)}
+        self.table.add_row(
+            way, *(f"{mean:.4f}" for mean in means.values()), *(f"{low:+.4f} to {high:+.4f}" for low, high in spans)
+        )
+
+    def add_nothing(self, way: str) -> None:
+        """A way that leaves all places to the fallback."""
+        self.add(way, np.full(self._wanted.shape, -np.inf, dtype=np.float32))
+
+
+def fitted(kind: str, data: TrainingData) -> Any:
+    """A model with its default settings."""
+    return catalog.model_type(kind).fit(data, catalog.config(kind), SEED)
+
+
+def everybody(model: Any) -> Scores:
+    """The scores of all of a model's users."""
+    scores: Scores = model.scores(np.arange(len(model.users), dtype=np.int32))
+    return scores
+
+
+def of_items(model: Any, users: NDArray[np.int32], items: NDArray[np.str_]) -> Scores:
+    """[m, n] the scores of some items alone; -inf for those that the model does not know."""
+    place = index_of(model.items, items)
+    scores: Scores = np.where(place >= 0, model.scores(users)[:, place], np.float32(-np.inf))
+    return scores

@@ -1,0 +1,139 @@
+"""Households of which little or nothing is known, in the test weeks: best sellers against models.
+
+Hardly anybody shops for the first time in those weeks, and few have 1 to 4 baskets before. So households that shop more
+are cut down by seed: to their last 1 to 4 baskets, or to their traits or the last three products they bought.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from rich.table import Table
+
+from benchmarks.cold_start.comparison import SEED, Comparison, Scores, everybody, fitted
+from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
+from models.datasets.cold_start import NewUsers
+from models.datasets.dataset import Dataset
+from models.datasets.holdout import targets
+from models.evaluation.diagnostics.cold_start import latest_items, of_strangers
+from models.evaluation.diagnostics.new_users import traits_of
+from models.primitives.csr import places
+from models.primitives.vocabulary import index_of
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
+
+HELD: Final = 500
+CLICKS: Final = 3
+FEW: Final = 4
+"""Baskets of a cold household at most."""
+_MODELS: Final = (
+    "segment_popular",
+    "own_frequency",
+    "als",
+    "item_knn",
+    "graph_filter",
+    "lightfm_hybrid",
+    "two_stage",
+)
+
+
+def few_baskets(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
+    """Households with 1 to 4 baskets before the test weeks, and others that are cut down to as many."""
+    cut, end = dataset.cuts.test_from, dataset.cuts.as_of
+    held = drawn(dataset, cut, end)
+    less = cut_down(dataset, held, cut)
+    data = less.training_data(cut)
+    wanted, popular = less.holdout(data, end), popularity(data)
+    cold = (data.baskets() <= FEW) & (np.diff(wanted.indptr) > 0)
+    chosen = index_of(held, data.users) >= 0
+    rows = {
+        f"few baskets: households with 1 to {FEW}": cold & ~chosen,
+        f"cut down: households of which the last 1 to {FEW} baskets are known": cold & chosen,
+    }
+    groups = {title: np.flatnonzero(mine).astype(np.int32) for title, mine in rows.items()}
+    compared = {title: Comparison(title, wanted[users], popular, figures) for title, users in groups.items()}
+    for table in compared.values():
+        table.add_nothing("best sellers")
+    for kind in _MODELS:
+        model = fitted(kind, data)
+        for title, users in groups.items():
+            compared[title].add(kind, model.scores(users))
+    return [table.table for table in compared.values()]
+
+
+def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
+    """Households that models never see, told by three products or by their traits."""
+    cut, end = dataset.cuts.test_from, dataset.cuts.as_of
+    held = drawn(dataset, cut, end)
+    rest = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0)
+    data, traits = rest.training_data(cut), traits_of(dataset, pa.array(held.tolist()))
+    frame = of_strangers(data, traits)
+    wanted = targets(dataset.interactions, frame, cut, end)
+    before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
+    clicks = latest_items(before, held, CLICKS)
+    models = {kind: fitted(kind, data) for kind in ("als", "item_knn", "graph_filter", "content_based")}
+    hybrid, segments = fitted("lightfm_hybrid", data), fitted("segment_popular", data)
+    told = np.diff(frame.user_tags.indptr) > 0
+    some = np.flatnonzero(np.diff(wanted.indptr) > 0)
+    figures |= {"households_withheld": len(some), "of_them_with_traits": float(told[some].sum())}
+    popular = popularity(data)
+
+    def of(rows: NDArray[Any], title: str, ways: Mapping[str, Scores]) -> Table:
+        compared = Comparison(title, wanted[rows], popular, figures)
+        compared.add_nothing("best sellers")
+        for way, scores in ways.items():
+            compared.add(way, scores[rows])
+        return compared.table
+
+    new = NewUsers.of(traits, clicks, data.items)
+    bare, unseen = replace(new, traits=traits.select([USER_KEY])), NewUsers.of(traits, clicks.slice(0, 0), data.items)
+    seen = np.where(new.events.toarray() > 0, popular, np.float32(-np.inf))
+    by_clicks = {"the clicked, then best sellers": seen}
+    by_clicks |= {kind: everybody(model.with_users(bare)) for kind, model in models.items()}
+    alone = ClickPrior(models["item_knn"].with_users(bare), bare.events, popular, alike=0)
+    by_clicks["prior without a model"] = everybody(alone)
+    for kind in KINDS:
+        prior = ClickPrior(models[kind].with_users(bare), bare.events, popular)
+        by_clicks[f"{kind} with prior"] = everybody(prior)
+    by_clicks["lightfm_hybrid"] = everybody(hybrid.with_users(bare))
+    by_traits = {
+        "segment_popular": everybody(segments.with_users(unseen)),
+        "lightfm_hybrid, traits": everybody(hybrid.with_users(unseen)),
+        "lightfm_hybrid, clicks": by_clicks["lightfm_hybrid"],
+        "lightfm_hybrid, traits and clicks": everybody(hybrid.with_users(new)),
+    }
+    return [
+        of(some, f"{CLICKS} clicks: households withheld, {CLICKS} products known", by_clicks),
+        of(np.intersect1d(some, np.flatnonzero(told)), "traits: households withheld, traits known", by_traits),
+    ]
+
+
+def drawn(dataset: Dataset, cut: int, end: int) -> NDArray[np.str_]:
+    """Households that shop before the cut, and from there to the end (epoch s) too, sorted."""
+    data = dataset.training_data(cut)
+    shops = np.flatnonzero(dataset.holdout(data, end).sum(axis=1))
+    return np.sort(data.users[np.random.default_rng(SEED).choice(shops, HELD, replace=False)])
+
+
+def only(dataset: Dataset, rows: NDArray[np.bool_]) -> Dataset:
+    """The data set with these purchases alone, its features to be worked out from them."""
+    kept = dataset.interactions.take(np.flatnonzero(rows))
+    return Dataset(dataset.manifest, kept, dataset.users, dataset.items)
+
+
+def cut_down(dataset: Dataset, held: NDArray[np.str_], cut: int) -> Dataset:
+    """The data set without what some households bought before the cut and before their last 1 to 4 baskets then."""
+    rows = dataset.interactions
+    old = np.asarray(pc.less(rows[OCCURRED_AT], cut)) & (index_of(held, rows[USER_KEY]) >= 0)
+    baskets = rows.take(np.flatnonzero(old)).group_by([USER_KEY, SESSION_ID]).aggregate([(OCCURRED_AT, "max")])
+    baskets = baskets.sort_by(
+        [(USER_KEY, "ascending"), (f"{OCCURRED_AT}_max", "descending"), (SESSION_ID, "ascending")]
+    )
+    owner = index_of(held, baskets[USER_KEY])
+    many = np.random.default_rng(SEED).integers(1, FEW + 1, len(held))
+    last = baskets[SESSION_ID].take(np.flatnonzero(places(owner) < many[owner]))
+    return only(dataset, ~old | np.asarray(pc.is_in(rows[SESSION_ID], value_set=last.combine_chunks())))

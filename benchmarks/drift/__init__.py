@@ -1,0 +1,1 @@
+"""Measures drift detection against Evidently."""

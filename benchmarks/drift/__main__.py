@@ -1,0 +1,98 @@
+"""A scorecard of drift detection: false alarms over stationary windows, and how soon graded shifts are found.
+
+Streams are days of a made-up shop with users drawn again; each has a champion, and bands from its own 112 known days.
+Evidently looks at the first of them as it comes. Run as `python -m benchmarks.drift`; `--ours` leaves Evidently out.
+"""
+
+import argparse
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.drift import scorecard
+from benchmarks.drift.detection_metrics import WINDOWS
+from benchmarks.drift.evidently_runner import installed
+from benchmarks.drift.runs import SEED, Seen, seen
+from benchmarks.drift.shifts import SHIFTS
+from benchmarks.results import publish
+
+STREAMS: Final = 40
+PEER_STREAMS: Final = 12
+"""Those that Evidently looks at, too, which takes far longer."""
+
+
+def main() -> None:
+    """Measure, show and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--streams", type=int, default=STREAMS)
+    parser.add_argument("--ours", action="store_true", help="Only ours.")
+    asked = parser.parse_args()
+    started = time.perf_counter()
+    if not asked.ours:
+        installed()
+    found = list(seen(asked.streams, 0 if asked.ours else PEER_STREAMS))
+    show(found)
+    whole = asked.streams == STREAMS and not asked.ours
+    name = "drift" if whole else f"drift-{asked.streams}"
+    publish(name, {**figures(found), "seconds": time.perf_counter() - started}, SEED)
+
+
+def figures(streams: Sequence[Seen]) -> dict[str, float]:
+    """All of them, by name."""
+    both = [one for one in streams if one.theirs]
+    return scorecard.ours(streams) | (scorecard.theirs(both) if both else {})
+
+
+def show(streams: Sequence[Seen]) -> None:
+    """The table of shifts, and beneath it what happens when there is none."""
+    said, both = figures(streams), [one for one in streams if one.theirs]
+    table = Table(title=f"Shifts in {len(streams)} streams, {WINDOWS} days to find them", title_justify="left")
+    for name in ("shift", "power", "delay", "found by"):
+        table.add_column(name, justify="left" if name in ("shift", "found by") else "right")
+    if both:
+        for name in ("at their rate", "Evidently: power", "delay", "found by", "at a table's rate", "a whole table"):
+            table.add_column(name, justify="left" if name == "found by" else "right")
+    for shift in SHIFTS:
+        cells = [f"{said[f'power_{shift}']:.0%}", _windows(said[f"delay_{shift}"]), scorecard.way(streams, shift)]
+        table.add_row(shift.replace("_", " "), *cells, *(_theirs(said, shift, both) if both else []))
+    Console().print(table)
+    _calm(said)
+
+
+def _theirs(said: Mapping[str, float], shift: str, both: Sequence[Seen]) -> list[str]:
+    ours, theirs, seldom, whole = (
+        _windows(said[f"{name}_delay_{shift}"])
+        for name in ("equal_rate", "evidently", "dataset_rate", "evidently_dataset")
+    )
+    power = f"{said[f'evidently_power_{shift}']:.0%}"
+    return [ours, power, theirs, scorecard.their_way(both, shift), seldom, whole]
+
+
+def _windows(delay: float) -> str:
+    return f"{delay:g}" if delay <= WINDOWS else "not found"
+
+
+def _calm(said: Mapping[str, float]) -> None:
+    print(
+        f"{said['stationary_windows']:,.0f} stationary windows: {said['false_retrains']:.0f} requests, joint statistic "
+        f"out of its band in {said['false_alarm_rate']:.2%}, feed taken for broken in {said['false_blocks']:.2%}."
+    )
+    if "evidently_false_alarm_rate" not in said:
+        return
+    print(
+        f"Evidently, in {said['evidently_stationary_windows']:,.0f} of them: any column in "
+        f"{said['evidently_false_alarm_rate']:.2%}, a whole table in {said['evidently_dataset_alarm_rate']:.2%}."
+    )
+    print(
+        f"Ours at their rate: single windows above {said['equal_rate_limit']:.2f}; at that of a whole table, "
+        f"{said['dataset_rate_limit']:.2f}. Delays beside each other are at equal rates."
+    )
+    if not said["evidently_false_alarm_rate"]:
+        print("Evidently had no false alarm: ours may not have one either, its limit is its largest stationary value.")
+
+
+if __name__ == "__main__":
+    main()

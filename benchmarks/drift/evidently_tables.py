@@ -1,0 +1,79 @@
+"""What a monitor of tables gets to see of windows: their events, and what their users are like.
+
+Identities of items are not in it: nearly every window has some that are new, which would be an alarm always.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from models.columns import EVENT_TYPES
+from models.monitoring.drift.calibration.windows import ages
+from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY, INTERACTIONS, SHOWN, Events, Goods, Ints
+from models.monitoring.drift.signals.user_behaviour import features
+from models.monitoring.drift.signals.user_counts import deciles
+
+ROWS: Final = 20_000
+"""Most rows of a table; of more, so many are drawn at random."""
+NEW_DAYS: Final = ages(1)[-1]
+"""How long users and items are new, on both sides of the comparison."""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Makes tables of windows, by how popular items were in the time before."""
+
+    goods: Goods
+    decile: Ints
+
+    @classmethod
+    def against(cls, before: Events, goods: Goods) -> "Tables":
+        """Against the events of the time before."""
+        items = before.item[INTERACTIONS[before.kind]]
+        return cls(goods, deciles(np.bincount(items, minlength=len(goods))))
+
+    def events(self, events: Events, random: np.random.Generator) -> pa.Table:
+        """Each event with what is known of it; empty where it does not apply."""
+        clicked = _clicked(events)  # among all events, before some are drawn
+        drawn = _drawn(len(events.at), random)
+        some = events.such(drawn)
+        bought, shown, new = some.kind == BOUGHT, some.kind == SHOWN, some.at - NEW_DAYS * DAY
+        return pa.table(
+            {
+                "event_type": np.array(EVENT_TYPES)[some.kind],
+                "category": self.goods.category[some.item].astype(str),
+                "popularity": self.decile[some.item].astype(str),
+                "new_item": _yes(some.item_since >= new),
+                "new_user": _yes(some.user_since >= new),
+                "hour": (some.at // 3_600 % 24).astype(np.float64),
+                "position": np.where(shown & (some.position > 0), some.position, np.nan),
+                "value": np.where(bought, some.value, np.nan),
+                "quantity": np.where(bought, some.quantity, np.nan),
+                "clicked": pa.array(_yes(clicked[drawn]), mask=~shown),
+            }
+        )
+
+    def users(self, days: list[Events], random: np.random.Generator) -> pa.Table:
+        """The features of the users of each day."""
+        found = [features(day.such(INTERACTIONS[day.kind]), self.goods)[1] for day in days]
+        columns = {name.replace(" ", "_"): np.concatenate([one[name] for one in found]) for name in found[0]}
+        drawn = _drawn(len(columns["events"]), random)
+        return pa.table({name: values[drawn] for name, values in columns.items()})
+
+
+def _clicked(events: Events) -> Any:
+    """[events] whether what was shown to a user on a list of ours was clicked, in this window."""
+    pair = events.user.astype(np.int64) * (int(events.item.max(initial=0)) + 1) + events.item
+    return np.isin(pair, pair[(events.kind == CLICKED) & events.listed])
+
+
+def _yes(which: Any) -> Any:
+    return np.where(which, "yes", "no")
+
+
+def _drawn(rows: int, random: np.random.Generator) -> Any:
+    found = np.zeros(rows, dtype=np.bool_)
+    found[random.permutation(rows)[:ROWS]] = True
+    return found

@@ -1,0 +1,103 @@
+"""Shifts of a shop's days, in grades, by the names of their figures."""
+
+from typing import Final
+
+import numpy as np
+
+from benchmarks.drift.streams import MOST_COPIES, Day, Shift
+from benchmarks.synthetic_shop.event_rows import PURCHASE
+from models.monitoring.drift.signals.event_columns import NOTHING
+
+
+def reshuffled(share: float) -> Shift:
+    """Part of the items trade places: what sold best is any item now."""
+
+    def shift(day: Day, once: np.random.Generator) -> None:
+        moved = np.flatnonzero(once.random(day.items) < share)
+        place = np.arange(day.items)
+        place[moved] = once.permutation(moved)
+        now = place[day.rows["item"]]
+        day.rows["value"] *= day.prices[now] / day.prices[day.rows["item"]]
+        day.gap = np.where(now == day.rows["item"], day.gap, NOTHING)
+        day.rows["item"] = now
+
+    return shift
+
+
+def new_items(share: float) -> Shift:
+    """Part of what people turn to has never been there before."""
+
+    def shift(day: Day, once: np.random.Generator) -> None:
+        replaced = once.random(day.items) < share
+        now = replaced[day.rows["item"]]
+        day.rows["item"] += now * day.items
+        day.item_since = np.where(now, day.began, day.item_since)
+        day.gap = np.where(now, NOTHING, day.gap)
+
+    return shift
+
+
+def cold_users(times: float) -> Shift:
+    """So many times as many people as before whom nobody knows."""
+
+    def shift(day: Day, _once: np.random.Generator) -> None:
+        new = np.unique(day.rows["user"][day.user_since >= day.known_until])
+        day.often[new] = np.minimum(day.random.poisson(times, len(new)), MOST_COPIES)
+
+    return shift
+
+
+def fewer_clicks(share: float) -> Shift:
+    """Part of the clicks on lists are not made, nor what they led to."""
+
+    def shift(day: Day, _once: np.random.Generator) -> None:
+        led = (day.rows["shown"] >= 0) & (day.rows["kind"] > 0)
+        number = day.rows["shown"] * day.items + day.rows["item"]
+        clicks = np.unique(number[led])
+        lost = clicks[day.random.random(len(clicks)) < share]
+        day.keep(~(led & np.isin(number, lost)))
+
+    return shift
+
+
+def nulls(share: float) -> Shift:
+    """Part of the purchases have no value."""
+
+    def shift(day: Day, _once: np.random.Generator) -> None:
+        empty = (day.rows["kind"] == PURCHASE) & (day.random.random(len(day.rows)) < share)
+        day.rows["value"][empty] = np.nan
+
+    return shift
+
+
+def other_unit(factor: float) -> Shift:
+    """Money is in another unit."""
+
+    def shift(day: Day, _once: np.random.Generator) -> None:
+        day.rows["value"] *= factor
+
+    return shift
+
+
+SHIFTS: Final = {
+    "popularity_reshuffled_30": reshuffled(0.3),
+    "popularity_reshuffled_100": reshuffled(1.0),
+    "new_items_10": new_items(0.1),
+    "new_items_20": new_items(0.2),
+    "new_items_40": new_items(0.4),
+    "cold_users_doubled": cold_users(2.0),
+    "clicks_minus_10": fewer_clicks(0.1),
+    "clicks_minus_20": fewer_clicks(0.2),
+    "nulls_1": nulls(0.01),
+    "nulls_5": nulls(0.05),
+    "unit_times_100": other_unit(100.0),
+}
+LARGER: Final = (
+    "popularity_reshuffled_100",
+    "new_items_40",
+    "cold_users_doubled",
+    "clicks_minus_20",
+    "nulls_5",
+    "unit_times_100",
+)
+"""Each shift at its largest grade."""

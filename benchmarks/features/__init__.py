@@ -1,0 +1,1 @@
+"""Measures feature tables against pandas."""

@@ -1,0 +1,113 @@
+"""Data sets of made-up shops, from the lake to the snapshot: seconds, peak memory, and how both grow.
+
+Beside it, on the smallest of them, the tables of features alone, by the engine and by pandas
+(`benchmarks.features.pandas_baseline`), the median of three runs in turn.
+Run as `python -m benchmarks.features [--millions 1 10 31]`.
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from math import log
+from pathlib import Path
+from statistics import median
+
+from benchmarks.features import pandas_baseline
+from benchmarks.installation import installed
+from benchmarks.results import FOLDER, peak_mb, publish
+from benchmarks.synthetic_shop import __main__
+from infra.services.embedded_postgres import EmbeddedPostgres
+
+SEED = 7
+_REPEATS = 3
+_MAPPING = str(Path(__file__).parents[1] / "synthetic_shop" / "mapping.toml")
+
+
+def _ingest(folder: Path) -> None:
+    from tasks.ingest.events.ingest_events import ingest_events
+    from tasks.ingest.reference.ingest_items import ingest_items
+    from tasks.ingest.reference.ingest_users import ingest_users
+
+    ingest_items.fn(_MAPPING, str(folder / "items.parquet"))
+    ingest_users.fn(_MAPPING, str(folder / "users.parquet"))
+    for file in sorted(folder.glob("events-*.parquet")):
+        ingest_events.fn(_MAPPING, str(file))
+
+
+def _build() -> None:
+    from tasks.datasets.build_dataset import build_dataset
+
+    started = time.perf_counter()
+    manifest = build_dataset.fn()
+    told = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb(), "rows": manifest["rows"]}
+    print(json.dumps(told))
+
+
+def _run(step: str, folder: Path) -> dict[str, float]:
+    """One step in a process of its own, so that its peak memory is its alone."""
+    command = [sys.executable, "-m", "benchmarks.features", "--step", step, "--folder", str(folder)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1]) if done.stdout.strip() else {}
+    return figures
+
+
+def _measured(millions: float, plain: bool) -> dict[str, float]:
+    """A shop of that size: ingested, built, and (`plain`) worked out by pandas too."""
+    folder, var = FOLDER.absolute() / "features-data", FOLDER.absolute() / "features-var"
+    for path in (folder, var):
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        installed(var)
+        __main__.write(folder, int(millions * 1e6), SEED)
+        _run("ingest", folder)
+        figures = _run("build", folder)
+        if plain:
+            runs = [{step: _run(step, folder)["seconds"] for step in pandas_baseline.STEPS} for _ in range(_REPEATS)]
+            figures |= {f"{step}_seconds": median(run[step] for run in runs) for step in pandas_baseline.STEPS}
+        return figures
+    finally:
+        EmbeddedPostgres(var).destroy()
+        for path in (folder, var):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _compare(millions: list[float]) -> None:
+    figures: dict[str, float] = {}
+    for size in millions:
+        run = _measured(size, plain=size == millions[0])
+        figures[f"duckdb_seconds_{size:g}m"] = run["seconds"]
+        figures[f"duckdb_peak_mb_{size:g}m"] = run["peak_mb"]
+        if "pandas_seconds" in run:
+            figures |= {f"{step}_seconds": run[f"{step}_seconds"] for step in pandas_baseline.STEPS}
+            for way in ("pandas", "careful_pandas"):
+                figures[f"ratio_to_{way}"] = run[f"{way}_seconds"] / run["tables_seconds"]
+    first, last = millions[0], millions[-1]
+    figures["duckdb_peak_mb"] = max(figures[f"duckdb_peak_mb_{size:g}m"] for size in millions)
+    if last > first:
+        grown = figures[f"duckdb_seconds_{last:g}m"] / figures[f"duckdb_seconds_{first:g}m"]
+        figures["growth_exponent"] = log(grown) / log(last / first)
+    publish("features", figures, SEED)
+
+
+def main() -> None:
+    """Measure, or (for the processes that this starts) run one step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--millions", type=float, nargs="+", default=[1, 10, 31], help="purchases, in millions")
+    parser.add_argument("--step", choices=("ingest", "build", *pandas_baseline.STEPS))
+    parser.add_argument("--folder", type=Path)
+    asked = parser.parse_args()
+    if asked.step == "ingest":
+        _ingest(asked.folder)
+    elif asked.step == "build":
+        _build()
+    elif asked.step:
+        print(json.dumps({"seconds": pandas_baseline.STEPS[asked.step]()}))
+    else:
+        _compare(sorted(asked.millions))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""The tables of features on pandas: the same definitions, at the same moments, from the lake's files to files.
+
+It is the way without an engine: rows in memory, users and items by their names, one thread. The plain way works each
+table out as its definition reads; the careful one keeps what several tables begin with, as the engine does. Checks,
+hashes and segments are left out, and so they are from `tables`, which is what both are compared with.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from infra.installation import current
+from models.columns import (
+    BATCH_ID,
+    EVENT_TYPE,
+    ITEM_ID,
+    OCCURRED_AT,
+    PURCHASE,
+    RECEIVED_AT,
+    REFUND,
+    REFUNDED_AT,
+    SESSION_ID,
+    USER_KEY,
+    WHOLE_ORDER,
+)
+from models.datasets.time_splits import SplitConfig, split
+from models.features.expressions import Frame, Keep, as_is
+from tasks.datasets.event_workspace import workspace
+from tasks.datasets.snapshot_tables import BUILDS, features, write
+from tasks.lake.reference_data import Known, known_now
+
+
+def tables() -> float:
+    """Seconds that the engine takes."""
+    here = current()
+    known = known_now(here)
+    started = time.perf_counter()
+    with workspace(here, known, here.lake.event_files()) as space:
+        list(write(here, space, "measured", features(split(space.events(), SplitConfig()))))
+    return time.perf_counter() - started
+
+
+def pandas(keep: Keep = as_is) -> float:
+    """Seconds that pandas takes."""
+    here = current()
+    known = known_now(here)
+    started = time.perf_counter()
+    with TemporaryDirectory(dir=here.settings.var) as folder:
+        _work_out(known, here.lake.event_files(), Path(folder), keep)
+    return time.perf_counter() - started
+
+
+def _work_out(known: Known, files: list[str], folder: Path, keep: Keep) -> None:
+    rows = _not_taken_back(_laid_out(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), known))
+    events, items = (nw.from_native(table).lazy() for table in (rows, known.items.to_pandas()))
+    moments = split(events, SplitConfig())
+    for name, build in BUILDS.items():
+        for moment in moments.all():
+            part = build(events, items, moment, keep).collect("pandas").to_native()
+            part.assign(as_of=moment).to_parquet(folder / f"{name}-{moment}.parquet")
+
+
+def _laid_out(rows: pd.DataFrame, known: Known) -> pd.DataFrame:
+    """The events of committed batches by users who may be served, under one key each, with times in seconds."""
+    rows = rows.merge(known.batches.to_pandas(), on=BATCH_ID)
+    devices = known.aliases.to_pandas().set_index("device")["known"]
+    rows[USER_KEY] = rows[USER_KEY].map(devices).astype("str").fillna(rows[USER_KEY])
+    rows = rows[rows[USER_KEY].isin(known.users[USER_KEY].to_pandas())]
+    rows[RECEIVED_AT] = rows[RECEIVED_AT].where(rows[RECEIVED_AT] < rows["started_at"], rows[OCCURRED_AT])
+    for name in (OCCURRED_AT, RECEIVED_AT):
+        rows[name] = rows[name].astype("datetime64[s, UTC]").astype("int64")
+    return rows
+
+
+def _not_taken_back(rows: pd.DataFrame) -> pd.DataFrame:
+    """The events without refunds; purchases say when an order's refund, of a piece or of the whole, was known."""
+    known = rows[[OCCURRED_AT, RECEIVED_AT]].max(axis=1)
+    refunds = rows.assign(known=known)[rows[EVENT_TYPE] == REFUND].dropna(subset=[SESSION_ID])
+    first = refunds.groupby([SESSION_ID, ITEM_ID])["known"].min().reset_index()
+    pieces = rows.merge(first, on=[SESSION_ID, ITEM_ID], how="left")["known"].to_numpy()
+    whole = rows[SESSION_ID].map(first[first[ITEM_ID] == WHOLE_ORDER].set_index(SESSION_ID)["known"])
+    back = whole.fillna(np.inf).clip(upper=pd.Series(pieces, rows.index).fillna(np.inf))
+    refunded_at = back.where((rows[EVENT_TYPE] == PURCHASE) & np.isfinite(back))
+    return rows.assign(**{REFUNDED_AT: refunded_at})[rows[EVENT_TYPE] != REFUND]
+
+
+def _keep() -> Keep:
+    """Keeps frames in memory."""
+    done: dict[str, Frame] = {}
+
+    def keep(frame: Callable[[], Frame], name: str) -> Frame:
+        if name not in done:
+            done[name] = frame()
+        return done[name]
+
+    return keep
+
+
+STEPS: Final[dict[str, Callable[[], float]]] = {
+    "tables": tables,
+    "pandas": pandas,
+    "careful_pandas": partial(pandas, _keep()),
+}

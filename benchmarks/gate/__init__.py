@@ -1,0 +1,1 @@
+"""Measures how often the promotion gate errs, and what a review costs."""

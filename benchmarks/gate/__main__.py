@@ -1,0 +1,124 @@
+"""How often the gate promotes what is no better, and how often what is better by 2 %: on real people's figures.
+
+Run as `python -m benchmarks.gate`. The champion is own frequency, the other model the two-stage ranker, both measured
+on the Complete Journey's test weeks. A resampling draws households anew and flips a coin for each: the challenger has
+the other model's difference with or against its sign, and so no true difference at all; then 2 % of the champion's mean
+is added to everybody. All of the gate is asked each time, groups of people included.
+
+Then it asks how often the gate refuses what should pass: first champions and renewals on simulated shops of three
+shapes (benchmarks.gate.trials). `--resamplings 0` measures these alone, and needs no data.
+"""
+
+import argparse
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from rich.progress import track
+from scipy.stats import beta
+
+from benchmarks.complete_journey import journey
+from benchmarks.gate.trials import SEED, measure, run
+from benchmarks.results import publish
+from models.columns import USER_KEY
+from models.datasets.dataset import Dataset
+from models.evaluation.comparison.paired import figures
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.offline import Evaluation
+from models.gate.decision import decide
+from models.gate.fairness_checks import Traits, demographics
+from models.gate.results import Gate
+from models.recommenders.baselines.most_popular import popularity
+
+GAIN: Final = 0.02
+_AT_ONCE: Final = 50
+_KINDS: Final = ("most_popular", "own_frequency", "two_stage")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was found out about the same people, in the same order."""
+
+    popular: Evaluation
+    champion: Evaluation
+    other: Evaluation
+    traits: Traits
+
+
+def measured(dataset: Dataset) -> Measured:
+    """The three models on the test weeks."""
+    data, end = dataset.training_data(dataset.cuts.test_from), dataset.cuts.as_of
+    wanted, fallback = dataset.holdout(data, end), popularity(data)
+    popular, champion, other = (measure(kind, dataset, data, wanted, fallback) for kind in _KINDS)
+    return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))
+
+
+def resampled(measured: Measured, gain: float, seed: int) -> Gate:
+    """The gate's verdict on other people like these, and a challenger that gains this share of the champion's mean."""
+    random, n = np.random.default_rng(seed), measured.champion.per_user.num_rows
+    people, sign = random.integers(n, size=n), random.choice([-1.0, 1.0], size=n)
+    keys = pa.array([f"u{number:07}" for number in range(n)])
+    popular, champion, other = (
+        evaluation.per_user.take(people).set_column(0, USER_KEY, keys)
+        for evaluation in (measured.popular, measured.champion, measured.other)
+    )
+    for metric in (METRIC, NEW + METRIC):
+        before, its = (figures(Evaluation(table, {}), metric) for table in (champion, other))
+        values = before + sign * (its - before) + gain * np.nanmean(figures(measured.champion, metric))
+        at = other.schema.get_field_index(metric)
+        other = other.set_column(at, metric, pa.array(values, from_pandas=True))
+    return decide(
+        Evaluation(other, measured.other.summary),
+        {"most_popular": Evaluation(popular, measured.popular.summary)},
+        Evaluation(champion, measured.champion.summary),
+        seed,
+        {trait: said[people] for trait, said in measured.traits.items()},
+    )
+
+
+def promoted(measured: Measured, gain: float, first: int) -> int:
+    """How many of `_AT_ONCE` resamplings were promoted."""
+    return sum(resampled(measured, gain, first + number).passed for number in range(_AT_ONCE))
+
+
+def rates_of_promotion(rounds: int) -> dict[str, float]:
+    """Return how often what is no better, and what is better by 2 %, is promoted, of `_AT_ONCE` times as many."""
+    with journey() as dataset:
+        found = measured(dataset)
+    counts = []
+    with ProcessPoolExecutor(2) as pool:
+        for gain in (0.0, GAIN):
+            starts = [SEED + number * _AT_ONCE for number in range(rounds)]
+            told = pool.map(partial(promoted, found, gain), starts)
+            counts.append(sum(track(told, f"a true gain of {gain:.0%}", total=rounds)))
+    n = rounds * _AT_ONCE
+    differences = figures(found.other, METRIC) - figures(found.champion, METRIC)
+    return {
+        "false_promotion_rate": counts[0] / n,
+        "false_promotion_upper": float(beta.ppf(0.975, counts[0] + 1, n - counts[0])),
+        "power_at_2_percent": counts[1] / n,
+        "power_at_2_percent_lower": float(beta.ppf(0.025, counts[1], n - counts[1] + 1)),
+        "resamplings": float(n),
+        "households": float(len(differences)),
+        "groups": float(sum(len(np.unique(said)) for said in found.traits.values())),
+        "champion_ndcg_at_10": found.champion.summary[METRIC],
+        "standard_deviation_of_differences": float(differences.std(ddof=1)),
+    }
+
+
+def main() -> None:
+    """Measure, print, and write var/benchmarks/gate.json."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--resamplings", type=int, default=2000, help="how often each, in fifties; 0 for none")
+    arguments.add_argument("--trials", type=int, default=60, help="simulated shops of each shape; 0 for none")
+    asked = arguments.parse_args()
+    rates = rates_of_promotion(asked.resamplings // _AT_ONCE) if asked.resamplings else {}
+    publish("gate", rates | (run(asked.trials) if asked.trials else {}), SEED)
+
+
+if __name__ == "__main__":
+    main()

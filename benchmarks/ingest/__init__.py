@@ -1,0 +1,1 @@
+"""Measures ingestion against the plain way."""

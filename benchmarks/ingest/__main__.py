@@ -1,0 +1,159 @@
+"""Ingestion from a file up to the commit, beside the plain way: rows a second, and memory that must not grow.
+
+Each run is a process of its own on an embedded PostgreSQL of its own, so that its peak memory is its alone.
+Run as `python -m benchmarks.ingest [--millions 1 10] [--files 100]`. `--files 1000` measures as many small files as
+the targets speak of, and `--millions` without a number measures nothing else.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.ingest import many_files
+from benchmarks.installation import installed
+from benchmarks.results import FOLDER, peak_mb, publish
+from benchmarks.synthetic_shop import flat_events
+from infra.services.embedded_postgres import EmbeddedPostgres
+
+SEED = 7
+_WAYS = ("parquet", "jsonl")
+_PLAIN_RULES = (
+    *("event_id_missing", "user_key_missing", "item_id_missing", "occurred_at_missing", "event_type_missing"),
+    *("event_type_unknown", "quantity_not_positive", "quantity_above_limit", "value_not_positive"),
+    *("time_before_1990", "time_in_future", "item_not_in_catalogue"),
+)
+"""The rules about columns that the plain way has too."""
+
+
+def _ours(way: str, folder: Path) -> None:
+    from tasks.ingest.events.ingest_events import ingest_events
+    from tasks.ingest.events.ingest_segment import ingest_segment
+    from tasks.ingest.reference.ingest_items import ingest_items
+
+    if way == "parquet":
+        ingest_items.fn("complete_journey", str(folder / "products.parquet"))
+    started = time.perf_counter()
+    if way == "parquet":
+        entry = ingest_events.fn("complete_journey", str(folder / "transactions.parquet"))
+    else:
+        entry = ingest_segment.fn("segment", str(folder / "events.jsonl"))
+    seconds = time.perf_counter() - started
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_mb(), "read": entry["read"], "accepted": entry["accepted"]}))
+
+
+def _plain(folder: Path) -> None:
+    """The plain way: pandas reads, Great Expectations looks at each row, `to_sql` writes by its multi-row method."""
+    import pandas as pd
+    from sqlalchemy import create_engine
+
+    from expectations import events as promises
+    from expectations.rules import row_suite
+    from tasks.quality.suites import validate
+
+    started = time.perf_counter()
+    rows = pd.read_parquet(folder / "transactions.parquet")
+    rows = rows.rename(columns={"product_id": "item_id", "household_id": "user_key", "sales_value": "value"})
+    rows["event_id"] = rows.basket_id.astype(str) + "-" + rows.item_id.astype(str)
+    rows["event_type"] = "purchase"
+    rows["occurred_at"] = rows.pop("transaction_timestamp")
+    rows["occurred_s"] = rows.occurred_at.astype("int64") / 1e9
+    rows["ahead_s"] = rows.occurred_s - time.time()
+    rows["in_catalogue"] = rows.item_id.isin(pd.read_parquet(folder / "products.parquet").product_id)
+    rows["unreadable_keys"] = None
+    validate(row_suite("plain", [rule for rule in promises.RULES if rule.id in _PLAIN_RULES]), rows)
+    rows = rows.drop_duplicates("event_id").drop(columns=["occurred_s", "ahead_s", "in_catalogue", "unreadable_keys"])
+    engine = create_engine(os.environ["TAILORBIRD_DATABASE_URL"])
+    rows.to_sql("plain_events", engine, index=False, method="multi", chunksize=5000)
+    print(json.dumps({"seconds": time.perf_counter() - started, "read": len(rows)}))
+
+
+def _measured(way: str, folder: Path) -> dict[str, float]:
+    """Run one way in a process of its own."""
+    var = FOLDER.absolute() / f"ingest-var-{way}"
+    shutil.rmtree(var, ignore_errors=True)
+    command = [sys.executable, "-m", "benchmarks.ingest", "--way", way, "--folder", str(folder), "--var", str(var)]
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        return figures
+    finally:
+        EmbeddedPostgres(var).destroy()
+        shutil.rmtree(var, ignore_errors=True)
+
+
+def _many(files: int) -> dict[str, float]:
+    """Return the figures of many small files, beside one file of the same rows."""
+    folder = FOLDER.absolute() / "ingest-files"
+    shutil.rmtree(folder, ignore_errors=True)
+    many_files.write(folder, files, SEED)
+    one, many = _measured("file", folder), _measured("files", folder)
+    shutil.rmtree(folder)
+    assert one["accepted"] == many["accepted"], (one, many)
+    return {
+        "many_files": files,
+        "many_files_per_s": files / many["seconds"],
+        "growth_many_files": many["growth"],
+        "ratio_many_files": many["seconds"] / one["seconds"],
+        "ratio_many_files_cpu": many["cpu_s"] / one["cpu_s"],
+        "many_files_peak_mb": many["peak_mb"],
+        "one_file_peak_mb": one["peak_mb"],
+        "load_of_machine": max(one["load"], many["load"]),
+    }
+
+
+def _compare(millions: list[float], files: int) -> None:
+    figures: dict[str, float] = _many(files) if files else {}
+    if not millions:
+        publish("ingest", figures, SEED)
+        return
+    peaks: dict[str, list[float]] = {way: [] for way in _WAYS}
+    for size in millions:
+        folder = FOLDER.absolute() / "ingest-data"
+        flat_events.write(folder, int(size * 1e6), SEED)
+        for way in _WAYS:
+            run = _measured(way, folder)
+            unit = "rows" if way == "parquet" else "lines"
+            figures[f"{way}_{unit}_per_s_{size:g}m"] = size * 1e6 / run["seconds"]
+            figures[f"{way}_peak_mb_{size:g}m"] = run["peak_mb"]
+            peaks[way].append(run["peak_mb"])
+        if size == millions[0]:
+            plain = _measured("plain", folder)
+            figures["plain_rows_per_s"] = size * 1e6 / plain["seconds"]
+        shutil.rmtree(folder)
+    last = f"{millions[-1]:g}m"
+    figures["parquet_rows_per_s"] = figures[f"parquet_rows_per_s_{last}"]
+    figures["jsonl_lines_per_s"] = figures[f"jsonl_lines_per_s_{last}"]
+    figures["peak_mb"] = max(max(values) for values in peaks.values())
+    figures["peak_growth"] = max(values[-1] / values[0] for values in peaks.values())
+    figures["ratio_to_plain"] = figures[f"parquet_rows_per_s_{millions[0]:g}m"] / figures["plain_rows_per_s"]
+    publish("ingest", figures, SEED)
+
+
+def main() -> None:
+    """Compare the ways, or (for the processes that this starts) run one of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--millions", type=float, nargs="*", default=[1, 10], help="events, in millions")
+    parser.add_argument("--files", type=int, default=100, help="small files; 0 leaves them out")
+    parser.add_argument("--way", choices=(*_WAYS, "plain", "file", "files"))
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--var", type=Path)
+    asked = parser.parse_args()
+    if asked.way is None:
+        _compare(sorted(asked.millions), asked.files)
+        return
+    installed(asked.var)
+    if asked.way == "plain":
+        _plain(asked.folder)
+    elif asked.way in ("file", "files"):
+        many_files.main(asked.way, asked.folder)
+    else:
+        _ours(asked.way, asked.folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Measures accuracy and speed of models against RecTools."""

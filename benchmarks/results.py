@@ -1,0 +1,44 @@
+"""Prints a benchmark's figures as a table and keeps them as one flat JSON object."""
+
+import json
+import os
+import platform
+import resource
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from infra.configuration.version import git_commit
+
+FOLDER = Path("var/benchmarks")
+
+
+def machine() -> str:
+    """What the figures were measured on."""
+    return f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}"
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held; getrusage counts that of the process which started it too."""
+    status = Path("/proc/self/status")
+    if status.is_file():
+        most = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(most.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def publish(name: str, figures: Mapping[str, float], seed: int) -> None:
+    """Show the figures and write them to var/benchmarks/<name>.json."""
+    table = Table(title=f"benchmark {name}", title_justify="left")
+    table.add_column("figure")
+    table.add_column("value", justify="right")
+    for figure, value in figures.items():
+        table.add_row(figure, f"{value:,.3f}")
+    Console().print(table)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    about = {"machine": machine(), "commit": git_commit(), "seed": seed}
+    path = FOLDER / f"{name}.json"
+    path.write_text(json.dumps({**figures, **about}, indent=1) + "\n")
+    Console().print(f"written to {path}")

@@ -1,0 +1,1 @@
+"""Measures batch scoring and publication."""

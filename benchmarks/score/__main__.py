@@ -1,0 +1,96 @@
+"""Batch scoring from the champion's bundle to the published batch, beside the limit of the machine and other ways.
+
+Run as `python -m benchmarks.score`; `--users` for other sizes, `--ours` to leave the other ways out.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from typing import Any, Final
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.installation import installed
+from benchmarks.results import FOLDER, publish
+from benchmarks.score.peers import implicit_seconds, lightfm_seconds, product_seconds
+from benchmarks.score.pointer_switch import flip_ms
+from benchmarks.score.synthetic_shop import build, factors
+from benchmarks.score.two_stage import two_stage_users_per_s
+
+SEED: Final = 7
+USERS: Final = 200_000
+
+
+def main() -> None:
+    """Measure, show and keep the figures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--users", type=int, default=USERS)
+    parser.add_argument("--ours", action="store_true", help="Only ours, and the limit.")
+    asked = parser.parse_args()
+    var = (FOLDER / "score-var").absolute()
+    shutil.rmtree(var, ignore_errors=True)
+    os.environ["TAILORBIRD_PLACEMENTS"] = str(var / "placements.toml")
+    server = installed(var)
+    try:
+        figures = _measured(asked.users, server.url(), peers=not asked.ours)
+    finally:
+        server.stop()
+        shutil.rmtree(var, ignore_errors=True)
+    name = "score" if asked.users == USERS else f"score-{asked.users}"
+    publish(name, figures, SEED)
+
+
+def _measured(users: int, url: str, *, peers: bool) -> dict[str, float]:
+    from infra.installation import current
+
+    here, started = current(), time.perf_counter()
+    build(here, users, SEED)
+    print(f"a shop of {users:,} users is there after {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    people, goods, _ = factors(users, SEED)
+    seconds = {"the product alone (limit)": product_seconds(people, goods)}
+    ours = {name: _ours(name) for name in ("seen", "capped")}
+    seconds |= {f"ours, {name}": found["seconds"] for name, found in ours.items()}
+    figures = {
+        "users": float(users),
+        "share_of_limit": seconds["the product alone (limit)"] / ours["seen"]["seconds"],
+        "share_of_limit_with_caps": seconds["the product alone (limit)"] / ours["capped"]["seconds"],
+        "users_per_s": users / ours["seen"]["seconds"],
+        "peak_mb": max(found["peak_mb"] for found in ours.values()),
+        "flip_ms": flip_ms(here),
+    }
+    if peers:
+        plain = url.replace("postgresql+psycopg2", "postgresql")
+        seconds["implicit and execute_values"] = implicit_seconds(plain, people, goods, SEED)
+        seconds["LightFM's predict, scaled up"] = lightfm_seconds(users, SEED)
+        figures["ratio_to_implicit"] = seconds["implicit and execute_values"] / ours["seen"]["seconds"]
+        figures["ratio_to_lightfm"] = seconds["LightFM's predict, scaled up"] / ours["seen"]["seconds"]
+        del people, goods
+        figures["two_stage_users_per_s"] = two_stage_users_per_s()
+    _show(users, seconds)
+    return figures
+
+
+def _ours(placement: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.score.tailorbird", placement]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    print(f"{placement}: {found['lists']:,} lists in {found['seconds']:.1f} s", file=sys.stderr)
+    return found
+
+
+def _show(users: int, seconds: dict[str, float]) -> None:
+    table = Table(title=f"50 of 100,000 items for each of {users:,} users", title_justify="left")
+    for name in ("way", "seconds", "users/s"):
+        table.add_column(name, justify="left" if name == "way" else "right")
+    for name, value in seconds.items():
+        table.add_row(name, f"{value:,.1f}", f"{users / value:,.0f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Generates a shop whose truth is known."""

@@ -1,0 +1,42 @@
+"""A clickstream of which the truth is known, as tables in memory: for tests of click models and estimates."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.synthetic_shop.event_rows import Writing
+from benchmarks.synthetic_shop.impressions import truth_table
+from benchmarks.synthetic_shop.simulation import Plan, delays, simulate, world
+
+
+class Clickstream(NamedTuple):
+    """The tables of a small shop, with the columns that its files have."""
+
+    events: pa.Table
+    items: pa.Table
+    users: pa.Table
+    truth: pa.Table
+    """One row an impression: recommendation_id, user_id, item_id, position, `click_probability` by `shop_lists.LAW`,
+    and `propensity`, the probability with which the item came to this position of the list."""
+
+
+def clickstream(users: int, items: int, sessions: int, seed: int, purchases: int = 0, months: int = 3) -> Clickstream:
+    """Lists that are shown, clicks, views, carts and purchases, over so many months from January 2023 on.
+
+    Clicks depend on the user's taste, the item and the position alone; lists are the same for everybody, chance aside.
+    Who buys without a list is added by `purchases`. Needs so many items that eight are sold from the start.
+    """
+    shop = world(users, items, seed, months)
+    writing = Writing(shop.people.names(), shop.catalogue.names())
+    tables, truths, first = [], [], 0
+    for period, rows, truth in simulate(shop, Plan(purchases, trails=1.0, sessions=sessions), seed):
+        tables.append(writing.table(rows, first, delays(seed, period)))
+        truths.append(truth)
+        first += len(rows)
+    return Clickstream(
+        events=pa.concat_tables(tables),
+        items=shop.catalogue.table(shop.periods[-1].number),
+        users=shop.people.table(),
+        truth=truth_table(np.concatenate(truths), writing.users, writing.items),
+    )

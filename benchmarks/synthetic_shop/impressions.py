@@ -1,0 +1,124 @@
+"""Recommended lists that a made-up shop shows, and what people click by a law that is known."""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks.synthetic_shop.calendar import Period
+from benchmarks.synthetic_shop.event_rows import CART, CLICK, IMPRESSION, PLACEMENTS, PURCHASE, VIEW, blank, derived
+from benchmarks.synthetic_shop.items import Catalogue
+from benchmarks.synthetic_shop.sampling import Array, chance, drawn_between, running
+from benchmarks.synthetic_shop.users import People
+from benchmarks.synthetic_shop.visits import Store
+
+LENGTH: Final = 8
+"""Items on a list."""
+LISTS: Final = 2
+"""Lists of a session, on average."""
+CART_RATE: Final = 0.3
+BUY_RATE: Final = 0.5
+"""Of the clicks, so many put the item into the cart, and of these so many buy it."""
+
+TRUTH: Final = np.dtype(
+    [("shown", "i8"), ("user", "i4"), ("item", "i4"), ("position", "i1"), ("probability", "f8"), ("propensity", "f8")]
+)
+"""One row an impression: the probability of a click, and that with which the item came to this position."""
+
+
+class Law(NamedTuple):
+    """The coefficients of the logistic function that clicks follow."""
+
+    base: float = -2.6
+    favourite: float = 1.9
+    """The item is of a favourite category."""
+    style: float = 1.0
+    """It is of the style that the user likes."""
+    appeal: float = 0.35
+    """For each deviation that it is more popular than others."""
+    position: float = 0.7
+    """What the logarithm of the position, from 1 on, takes away."""
+
+    def probability(self, people: People, catalogue: Catalogue, users: Array, items: Array, position: Array) -> Array:
+        """Of a click, for each user who sees an item at a position."""
+        favourite = (people.favourites[users] == catalogue.category[items][:, None]).any(axis=1)
+        style = people.style[users] == catalogue.style[items]
+        liking = self.favourite * favourite + self.style * style + self.appeal * catalogue.appeal[items]
+        found: Array = 1.0 / (1.0 + np.exp(self.position * np.log(position) - self.base - liking))
+        return found
+
+
+LAW: Final = Law()
+
+
+def browsing(
+    store: Store, random: np.random.Generator, period: Period, sessions: int, first: int
+) -> tuple[Array, Array]:
+    """The events of so many sessions and the truth about each impression; the first list has the number `first`.
+
+    Per session one to three lists, a minute apart. What follows a click carries the list's number.
+    """
+    people, catalogue = store.world.people, store.world.catalogue
+    users, at, session = store.visitors(random, period, sessions)
+    lists = random.integers(1, 2 * LISTS, size=sessions)
+    visit = np.repeat(np.arange(sessions), lists)
+    nth = np.arange(len(visit)) - np.repeat(np.cumsum(lists) - lists, lists)
+    items, propensity = _lists(random, catalogue, period, len(visit))
+    shown = blank(IMPRESSION, items.size)
+    shown["user"], shown["session"] = np.repeat(users[visit], LENGTH), np.repeat(session[visit], LENGTH)
+    shown["at"] = np.repeat(np.minimum(at[visit] + 60 * nth, period.end - 1), LENGTH)
+    shown["item"], shown["position"] = items.ravel(), np.tile(np.arange(1, LENGTH + 1), len(visit))
+    shown["place"] = np.repeat(nth % len(PLACEMENTS), LENGTH)
+    shown["shown"] = np.repeat(np.arange(first, first + len(visit)), LENGTH)
+    truth = np.zeros(len(shown), dtype=TRUTH)
+    for name in ("shown", "user", "item", "position"):
+        truth[name] = shown[name]
+    truth["probability"] = LAW.probability(people, catalogue, shown["user"], shown["item"], shown["position"])
+    truth["propensity"] = propensity.ravel()
+    return np.concatenate([shown, _followed(store, random, period, shown, truth["probability"])]), truth
+
+
+def _lists(random: np.random.Generator, catalogue: Catalogue, period: Period, number: int) -> tuple[Array, Array]:
+    """Items that are sold now, the popular ones more often, and how likely each was at its position.
+
+    The items are dealt into as many groups as a list has positions, and each position takes one of another group, so
+    that no list shows an item twice and every propensity is exact.
+    """
+    weight = np.sqrt(catalogue.weight) * (catalogue.freshness(period.number) > 0)
+    sold = np.flatnonzero(weight)
+    group = np.arange(len(sold)) % LENGTH
+    order = sold[np.argsort(group, kind="stable")]
+    starts = np.searchsorted(np.sort(group), np.arange(LENGTH + 1))
+    sums = running(weight[order])
+    dealt = random.permuted(np.tile(np.arange(LENGTH), (number, 1)), axis=1)
+    place = drawn_between(random, sums, starts[dealt.ravel()], starts[dealt.ravel() + 1]).reshape(dealt.shape)
+    of_group = np.diff(sums[starts])[dealt]
+    items: Array = order[place]
+    return items, weight[items] / of_group / LENGTH
+
+
+def _followed(store: Store, random: np.random.Generator, period: Period, shown: Array, probability: Array) -> Array:
+    """Clicks with the views that they open, carts and purchases."""
+    clicked = shown[chance(random, probability, len(shown))]
+    clicks = derived(clicked, CLICK, random.integers(2, 50, size=len(clicked)))
+    views = derived(clicks, VIEW, np.ones(len(clicks)))
+    carted = clicks[chance(random, CART_RATE, len(clicks))]
+    carts = derived(carted, CART, random.integers(10, 300, size=len(carted)))
+    carts["quantity"], carts["value"] = store.worth(random, period, carts["item"])
+    bought = carts[chance(random, BUY_RATE, len(carts))]
+    purchases = derived(bought, PURCHASE, random.integers(30, 600, size=len(bought)))
+    return np.concatenate([clicks, views, carts, purchases])
+
+
+def truth_table(truth: Array, users: pa.Array, items: pa.Array) -> pa.Table:
+    """The truth with the ids that the events have."""
+    return pa.table(
+        {
+            "recommendation_id": [f"r{number}" for number in truth["shown"]],
+            "user_id": users.take(pa.array(np.ascontiguousarray(truth["user"]))),
+            "item_id": items.take(pa.array(np.ascontiguousarray(truth["item"]))),
+            "position": truth["position"].astype("int32"),
+            "click_probability": np.ascontiguousarray(truth["probability"]),
+            "propensity": np.ascontiguousarray(truth["propensity"]),
+        }
+    )

@@ -1,0 +1,72 @@
+"""A made-up shop from one period to the next: everything that happens in it, in order of time."""
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from benchmarks.synthetic_shop.calendar import Period, periods, shares
+from benchmarks.synthetic_shop.impressions import LENGTH, browsing
+from benchmarks.synthetic_shop.items import stocked
+from benchmarks.synthetic_shop.sampling import Array
+from benchmarks.synthetic_shop.users import populated
+from benchmarks.synthetic_shop.visits import Store, World, trails
+
+_PEOPLE, _ITEMS, _EVENTS, _TABLES = range(4)
+"""What random numbers are for; each has a stream of its own, and the events one for each period."""
+MONTHS: Final = 24
+
+
+class Plan(NamedTuple):
+    """How much happens, over all periods."""
+
+    purchases: int
+    """Besides those that follow a click."""
+    trails: float = 0.0
+    """The share of the purchases before which the view and the cart are seen."""
+    looks: int = 0
+    """Views that lead to no purchase."""
+    sessions: int = 0
+    """Visits in which recommended lists are shown."""
+
+
+class Happened(NamedTuple):
+    """One period."""
+
+    period: Period
+    rows: Array
+    """Events (`shop_rows.EVENT`) by time."""
+    truth: Array
+    """About every impression (`shop_lists.TRUTH`)."""
+
+
+def world(users: int, items: int, seed: int, months: int = MONTHS) -> World:
+    """A shop with so many users and items that come and go over so many months from January 2023 on."""
+    known = periods(months)
+    people = populated(np.random.default_rng([seed, _PEOPLE]), users, len(known))
+    return World(people, stocked(np.random.default_rng([seed, _ITEMS]), items, len(known)), known)
+
+
+def simulate(shop: World, plan: Plan, seed: int) -> Iterator[Happened]:
+    """Every period of the shop; the same for the same world, plan and seed."""
+    store, lists = Store(shop), 0
+    counts = [shares(shop.periods, number) for number in (plan.purchases, plan.looks, plan.sessions)]
+    for period, purchases, looks, sessions in zip(shop.periods, *counts, strict=True):
+        random = np.random.default_rng([seed, _EVENTS, period.number])
+        happened = _period(store, random, period, Plan(purchases, plan.trails, looks, sessions), lists)
+        lists += len(happened.truth) // LENGTH
+        yield happened
+
+
+def _period(store: Store, random: np.random.Generator, period: Period, plan: Plan, lists: int) -> Happened:
+    bought = store.purchases(random, period, plan.purchases)
+    parts = [bought, trails(random, bought, plan.trails), store.looks(random, period, plan.looks)]
+    shown, truth = browsing(store, random, period, plan.sessions, lists)
+    rows = np.concatenate([*parts, shown])
+    rows["at"] = np.clip(rows["at"], period.begin, period.end - 1)
+    return Happened(period, rows[np.argsort(rows["at"], kind="stable")], truth)
+
+
+def delays(seed: int, period: Period) -> np.random.Generator:
+    """The random numbers for when the events of a period became known."""
+    return np.random.default_rng([seed, _TABLES, period.number])

@@ -1,0 +1,1 @@
+"""Stores models as signed bundles of arrays."""

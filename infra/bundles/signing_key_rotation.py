@@ -1,0 +1,114 @@
+"""Replaces the signing key, and ends the trust in an earlier one; both are recorded in the database."""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, func, update
+
+from infra.bundles.manifest import MANIFEST, SIGNATURE
+from infra.configuration.settings import Settings
+from infra.database.schema.fingerprint_schema import fingerprints
+from infra.keys.credentials import FOLDER, given_secret, kept_secret, known_secret, variable
+from infra.keys.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, record, rows
+from infra.keys.signing import signed_by
+from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, keep_trusted
+
+
+def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
+    """Sign with a new key from now on; returns its row. Bundles of earlier keys stay trusted until `retire`.
+
+    A key that is here already, and that the database does not record, is the new one. Otherwise one is created, in a
+    file of its own until the database records it: a rotation that was killed is finished by the next process, or begun
+    again. Raises RotationRefusedError when the environment holds a recorded key.
+    """
+    with engine.begin() as connection:
+        lock(connection)
+        found = rows(connection)
+        compare(settings, found, kinds=(PSEUDONYM,))
+        key = _new_key(settings, found)
+        if SIGNING not in newest(found) and (present := known_secret(settings, SIGNING)):
+            record(connection, SIGNING, present, *ADOPTED)
+        if not _recorded(found, key):
+            record(connection, SIGNING, key, actor, reason)
+        found = rows(connection)
+    finish_rotation(settings, SIGNING, newest(found)[SIGNING].fingerprint)
+    keep_trusted(settings, found)
+    return newest(found)[SIGNING]
+
+
+def retire(engine: Engine, settings: Settings, wanted: str, champion: Path | None, actor: str, reason: str) -> None:
+    """Trust no bundle any more that only the signing key with this fingerprint signed.
+
+    Raises RotationRefusedError for the key in use, for an unknown one, and while the champion depends on it.
+    """
+    with engine.begin() as connection:
+        lock(connection)
+        found = rows(connection)
+        compare(settings, found)
+        row = next((row for row in found if row.kind == SIGNING and row.fingerprint == wanted), None)
+        if row is None or row.public_key is None:
+            raise RotationRefusedError(f"No signing key has the fingerprint {wanted}: see `tailorbird keys show`.")
+        if row == newest(found)[SIGNING]:
+            raise RotationRefusedError("This signing key is in use: run `tailorbird keys rotate signing` first.")
+        if champion and _signed(champion, row.public_key):
+            raise RotationRefusedError(
+                "This key signed the champion: run `tailorbird retrain` and promote the new model first."
+            )
+        mine = (fingerprints.c.kind == SIGNING, fingerprints.c.generation == row.generation)
+        values = {"retired_at": func.now(), "retired_by": actor, "retired_because": reason}
+        connection.execute(update(fingerprints).where(*mine, fingerprints.c.retired_at.is_(None)).values(values))
+        found = rows(connection)
+    keep_trusted(settings, found)
+
+
+def listed(engine: Engine) -> list[dict[str, Any]]:
+    """Return one row per key and for the installation, as `tailorbird keys show` prints them."""
+    with engine.connect() as connection:
+        found = rows(connection)
+    current = newest(found).values()
+    return [
+        {
+            "kind": row.kind,
+            "generation": row.generation,
+            "fingerprint": row.fingerprint,
+            "state": _state(row, in_use=row in current),
+            "since": row.since,
+            "actor": row.actor,
+            "reason": row.reason,
+        }
+        for row in found
+    ]
+
+
+def _state(row: Fingerprint, *, in_use: bool) -> str:
+    if row.pending:
+        return "rotation not finished"
+    if in_use:
+        return "in use"
+    if row.kind == PSEUDONYM:
+        return "replaced"
+    return "retired" if row.retired_at else "trusted"
+
+
+def _new_key(settings: Settings, found: list[Fingerprint]) -> str:
+    present = known_secret(settings, SIGNING)
+    if present and SIGNING in newest(found) and not _recorded(found, present):
+        return present
+    if given_secret(SIGNING):
+        raise RotationRefusedError(
+            f"{variable(SIGNING)} holds the key that is in use, or an earlier one. Set it to a new one, such as "
+            "`openssl rand -hex 32` prints, for this command and on every host that trains; then run the command again."
+        )
+    return kept_secret(settings.var / FOLDER, SIGNING + NEXT)
+
+
+def _recorded(found: list[Fingerprint], key: str) -> bool:
+    return fingerprint(SIGNING, key) in {row.fingerprint for row in found if row.kind == SIGNING}
+
+
+def _signed(folder: Path, public_key: str) -> bool:
+    try:
+        content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
+    except OSError:  # a bundle that is not there depends on no key
+        return False
+    return signed_by(public_key, content, signature)

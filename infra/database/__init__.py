@@ -1,0 +1,1 @@
+"""Connects to PostgreSQL, migrates it, and copies rows in bulk."""

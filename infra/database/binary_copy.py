@@ -1,0 +1,105 @@
+"""Rows in PostgreSQL's binary COPY format, made by NumPy: twice as fast as text, for nothing is spelt or read.
+
+The format is that of the PostgreSQL manual, chapter COPY, "Binary Format".
+"""
+
+import io
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import numpy as np
+import psycopg2
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from infra.database.errors import values_hidden
+from models.lists.recommendation_lists import Lists
+
+HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+TRAILER: Final = b"\xff\xff"
+
+_INT4, _FLOAT4 = 23, 700
+"""What PostgreSQL calls its types (pg_type.oid)."""
+_NULL: Final = -1
+_PIECE: Final = 1 << 20
+"""Bytes that are handed on at once."""
+
+
+def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
+    """The rows (batch_id int8, subject text, items int4[], scores float4[], reasons int4[], short text), in any order.
+
+    Rows of the same widths are written as one block of records.
+    """
+    keys, why = (np.char.encode(words, "utf-8") for words in (rows.subjects, rows.short))
+    widths = np.column_stack([rows.lengths, np.char.str_len(keys), np.char.str_len(why)])
+    different, kind = np.unique(widths, axis=0, return_inverse=True)
+    for number, (n, key, short) in enumerate(different.tolist()):
+        mine = np.flatnonzero(kind.ravel() == number)
+        block = np.zeros(len(mine), dtype=_record(n, key, short))
+        block["fields"], block["batch_size"], block["batch"] = 6, 8, batch_id
+        block["subject_size"], block["short_size"] = key, short or _NULL
+        for name, words, width in (("subject", keys, key), ("short", why, short)):
+            if width:
+                block[name] = words[mine]
+        for name, oid in (("items", _INT4), ("scores", _FLOAT4), ("reasons", _INT4)):
+            _fill(block, name, oid, getattr(rows, name)[mine, :n])
+        yield block.tobytes()
+
+
+def _record(n: int, key: int, short: int) -> Any:
+    """One row: `n` items a list, `key` bytes of the subject and `short` of why the list is short."""
+    heads = 5 if n else 3  # an empty array has no dimension to speak of
+    kinds = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("subject_size", ">i4")]
+    kinds += [("subject", f"S{key}")] if key else []
+    for name, value in (("items", ">i4"), ("scores", ">f4"), ("reasons", ">i4")):
+        kinds += [(f"{name}_size", ">i4"), (f"{name}_head", ">i4", (heads,))]  # type: ignore[list-item]
+        kinds += [(name, [("size", ">i4"), ("value", value)], (n,))] if n else []  # type: ignore[list-item]
+    return np.dtype([*kinds, ("short_size", ">i4"), *([("short", f"S{short}")] if short else [])])
+
+
+def _fill(block: Any, name: str, oid: int, values: NDArray[Any]) -> None:
+    n = values.shape[1]
+    block[f"{name}_size"] = 20 + 8 * n if n else 12
+    block[f"{name}_head"] = (1, 0, oid, n, 1) if n else (0, 0, oid)
+    if n:
+        block[name]["size"], block[name]["value"] = 4, values
+
+
+def copy_binary(connection: Connection, target: str, names: Iterable[str], pieces: Iterable[bytes]) -> None:
+    """Load rows that are made while others are on their way, in the connection's transaction."""
+    cursor: Any = connection.connection.cursor()
+    statement = f"COPY {target} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
+    stream = _Stream(pieces)
+    try:
+        with values_hidden():
+            cursor.copy_expert(statement, stream, size=_PIECE)
+    except psycopg2.Error as error:
+        # What makes the pieces knows better what is wrong with them than "error in .read() call".
+        raise stream.broken_by or error from None
+
+
+class _Stream(io.RawIOBase):
+    """What psycopg2 reads from: header, pieces, trailer."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._rest = iter(pieces)
+        self._left = memoryview(HEADER)
+        self._ended = False
+        self.broken_by: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """At most so many bytes; nothing at the end."""
+        while not self._left and not self._ended:
+            try:
+                piece = next(self._rest, None)
+            except BaseException as error:
+                self.broken_by = error
+                raise
+            self._ended = piece is None
+            self._left = memoryview(TRAILER if piece is None else piece)
+        most = len(self._left) if size < 0 else size
+        taken, self._left = self._left[:most], self._left[most:]
+        return bytes(taken)

@@ -1,0 +1,38 @@
+"""Connections to Tailorbird's Postgres database, and its migrations."""
+
+import os
+from functools import cache
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, text
+
+from infra.configuration import addresses
+from infra.database.errors import hide_values
+
+_MIGRATION_LOCK = 0x7A11
+_CONNECT_SECONDS = 30
+
+
+@cache
+def engine(url: str) -> Engine:
+    """One engine per address and process; a connection lost while idle is noticed and replaced. Errors quote no row."""
+    place = addresses.database(url)
+    given = "connect_timeout" in place.query or "PGCONNECT_TIMEOUT" in os.environ
+    # A server that hangs takes the connection and says nothing; libpq would wait for ever.
+    limits = {} if given else {"connect_timeout": _CONNECT_SECONDS}
+    made = create_engine(place, pool_pre_ping=True, pool_size=4, hide_parameters=True, connect_args=limits)
+    hide_values(made)
+    return made
+
+
+def migrate(url: str) -> None:
+    """Bring the database to the current schema. Two processes at once: the second waits, then has nothing to do."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    with engine(url).begin() as connection:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")

@@ -1,0 +1,28 @@
+"""The table that names the keys and the random id a database belongs to."""
+
+from sqlalchemy import Boolean, CheckConstraint, Column, Integer, Table, Text
+
+from infra.database.schema.schema import metadata as metadata
+from infra.database.schema.schema import moment
+
+fingerprints = Table(
+    "installation_fingerprints",
+    metadata,
+    Column("kind", Text, primary_key=True),
+    Column("generation", Integer, primary_key=True),
+    Column("fingerprint", Text, nullable=False),
+    Column("public_key", Text),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    moment("since", now=True),
+    moment("retired_at"),
+    Column("retired_by", Text),
+    Column("retired_because", Text),
+    Column("pending", Boolean, nullable=False, server_default="false"),
+    CheckConstraint(
+        "kind IN ('installation', 'pseudonym-key', 'signing-key')", name="ck_installation_fingerprints_kind"
+    ),
+    comment="Fingerprints of the keys, one row per key; the highest generation is in use. The kind `installation` "
+    "holds the random id that var and lake hold too. A public signing key stays trusted until `retired_at`. "
+    "A `pending` key is in use once all stores are re-keyed.",
+)

@@ -1,0 +1,85 @@
+"""Statuses of the ledger, and tables beside it: what each batch stated and repeated, and who changed the ledger."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from infra.database.schema.fingerprint_schema import metadata as metadata
+from infra.database.schema.schema import moment
+
+PENDING, COMMITTED, REFUSED = "pending", "committed", "refused"
+UNDOING, UNDONE = "undoing", "undone"
+"""A batch that counts no more and is being removed, and one of which nothing is left."""
+
+ingest_applications = Table(
+    "ingest_applications",
+    metadata,
+    Column("application_id", BigInteger, Identity(), primary_key=True),
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), nullable=False),
+    Column("repeats", BigInteger),
+    moment("applied_at", now=True),
+    Index("ix_ingest_applications_batch_id", "batch_id"),
+    comment="Each time the statements of a batch were applied, in order. `repeats` is an earlier application with the "
+    "same statements; one with 0 holds the values from before statements were kept.",
+)
+
+ingest_statements = Table(
+    "ingest_statements",
+    metadata,
+    Column("application_id", ForeignKey("ingest_applications.application_id"), primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("kind", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("said", JSONB, nullable=False),
+    Column("times", JSONB, nullable=False, server_default="{}"),
+    moment("said_at"),
+    Index("ix_ingest_statements_key", "key"),
+    comment="What batches stated of items, users and devices, so that an undone batch leaves what others stated.",
+)
+
+ingest_repeats = Table(
+    "ingest_repeats",
+    metadata,
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("chunk", Integer, primary_key=True),
+    Column("events", LargeBinary, nullable=False),
+    comment="Events of a batch that the lake held already, as compressed Arrow: they are its own once the batch that "
+    "brought them is undone.",
+)
+
+quarantine_repeats = Table(
+    "quarantine_repeats",
+    metadata,
+    Column("batch_id", ForeignKey("ingest_batches.batch_id"), primary_key=True),
+    Column("row_number", BigInteger, primary_key=True),
+    Column("chunk", Integer, nullable=False),
+    Column("content", LargeBinary, nullable=False),
+    Index("ix_quarantine_repeats_content", "content"),
+    comment="Rows that broke a rule while an equal row waited already.",
+)
+
+audit_log = Table(
+    "audit_log",
+    metadata,
+    Column("entry_id", BigInteger, Identity(), primary_key=True),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("detail", JSONB, nullable=False, server_default="{}"),
+    moment("at", now=True),
+    comment="What people changed in the ledger and in quarantine, and why.",
+)
+UNDO_CHANGES: Final = ("events_removed", "items_removed", "items_changed", "users_removed", "users_changed")
+"""Counts in the `detail` of an undo: if all are 0, what was made from the batch is as it would be without it."""

@@ -1,0 +1,135 @@
+"""Tables of monitoring: calibrations, drift reports, retrain requests, publication periods."""
+
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Float,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from infra.database.schema.ledger_schema import (
+    metadata as metadata,  # every table there is: migrations are held against it
+)
+from infra.database.schema.schema import moment
+
+drift_calibrations = Table(
+    "drift_calibrations",
+    metadata,
+    Column("calibration_id", BigInteger, Identity(), primary_key=True),
+    Column("promotion_id", BigInteger, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("window_days", Integer, nullable=False),
+    Column("windows", Integer, nullable=False),
+    Column("reference_from", DateTime(timezone=True), nullable=False),
+    Column("reference_to", DateTime(timezone=True), nullable=False),
+    Column("calibration", JSONB, nullable=False),
+    Column("made_by", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    moment("calibrated_at", now=True),
+    comment="What is usual, by champion: the newest row of a promotion counts. Somebody may say that what is seen now "
+    "is usual from now on.",
+)
+
+drift_reports = Table(
+    "drift_reports",
+    metadata,
+    Column("report_id", BigInteger, Identity(), primary_key=True),
+    Column("calibration_id", ForeignKey("drift_calibrations.calibration_id"), nullable=False),
+    Column("promotion_id", BigInteger, nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("window_from", DateTime(timezone=True), nullable=False),
+    Column("window_to", DateTime(timezone=True), nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("joint", Float),
+    Column("joint_limit", Float, nullable=False),
+    Column("drivers", ARRAY(Text), nullable=False),
+    Column("signals", JSONB, nullable=False),
+    Column("feed", JSONB, nullable=False),
+    Column("decision", Text, nullable=False),
+    Column("reasons", ARRAY(Text), nullable=False),
+    Column("request_id", BigInteger),
+    Column("page", Text),
+    moment("created_at", now=True),
+    UniqueConstraint("calibration_id", "window_to"),
+    CheckConstraint("verdict IN ('steady', 'violated', 'broken', 'thin')", name="ck_drift_reports_verdict"),
+    CheckConstraint("decision IN ('none', 'retrain', 'blocked')", name="ck_drift_reports_decision"),
+    comment="One row a window: what was seen, whether it left its band, and what was decided, with the reasons.",
+)
+
+retrain_requests = Table(
+    "retrain_requests",
+    metadata,
+    Column("request_id", BigInteger, Identity(), primary_key=True),
+    Column("origin", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("report_id", BigInteger),
+    Column("status", Text, nullable=False),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    Column("flow_run", Text),
+    moment("requested_at", now=True),
+    moment("started_at"),
+    moment("leased_until"),
+    moment("finished_at"),
+    Column("outcome", Text),
+    Column("steps", JSONB, nullable=False, server_default="{}"),
+    CheckConstraint("origin IN ('drift', 'schedule', 'person')", name="ck_retrain_requests_origin"),
+    CheckConstraint("status IN ('requested', 'running', 'done', 'failed')", name="ck_retrain_requests_status"),
+    comment="Retraining that was asked for: one is open at a time, and whoever works on it holds a lease and its "
+    "fence.",
+)
+Index(
+    "one_open_retrain_request",
+    text("(true)"),
+    unique=True,
+    postgresql_where=retrain_requests.c.status.in_(("requested", "running")),
+    _table=retrain_requests,
+)
+
+showings = Table(
+    "showings",
+    metadata,
+    Column("showing_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("batch_id", BigInteger, nullable=False),
+    moment("published_at", now=True),
+    comment="Every time a placement's pointer moved: what it moved to was shown until the next row of the placement. "
+    "A batch that is shown again after another one has a row for each time.",
+)
+Index("showings_of_a_placement", showings.c.placement, showings.c.published_at)
+
+published_lists = Table(
+    "published_lists",
+    metadata,
+    Column("showing_id", ForeignKey("showings.showing_id", ondelete="CASCADE"), primary_key=True),
+    Column("subject", Text, primary_key=True),
+    Column("items", ARRAY(Text), nullable=False),
+    comment="What a sample of users was shown, kept when the batch itself is dropped: accuracy as it came true.",
+)
+
+audit_reports = Table(
+    "audit_reports",
+    metadata,
+    Column("audit_id", BigInteger, Identity(), primary_key=True),
+    Column("placement", Text, nullable=False),
+    Column("window_from", DateTime(timezone=True), nullable=False),
+    Column("window_to", DateTime(timezone=True), nullable=False),
+    Column("model_versions", ARRAY(Integer), nullable=False),
+    Column("status", Text, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    Column("page", Text),
+    moment("created_at", now=True),
+    CheckConstraint("status IN ('within margin', 'beyond margin', 'not judged')", name="ck_audit_reports_status"),
+    comment="One row an audit of what was served: figures by group of people, exposure, and whether a group is served "
+    "worse than everybody else. The view audit_groups has a row for each figure of each group.",
+)

@@ -1,1 +1,0 @@
-"""Reads where an installation stands."""

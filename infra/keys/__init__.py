@@ -1,0 +1,1 @@
+"""Keys and pseudonyms: created, recorded, rotated."""

@@ -1,0 +1,82 @@
+"""Passwords and keys: made here, kept in files that only their owner can read, never in an argument or a log."""
+
+import os
+import secrets
+from pathlib import Path
+
+from infra.configuration.settings import Settings
+from models.errors import TailorbirdError
+
+FOLDER = "secrets"
+INSTALLATION_ID = "installation-id"
+"""The file in `var` with the random id of the installation. While it is missing, keys may be created."""
+
+
+class SecretMissingError(TailorbirdError):
+    """A key that stored data depend on is not here."""
+
+
+def secret(settings: Settings, name: str) -> str:
+    """The secret of that name: TAILORBIRD_SECRET_<NAME> if set, else the one in `var`, made on first use."""
+    return given_secret(name) or kept_secret(settings.var / FOLDER, name)
+
+
+def known_secret(settings: Settings, name: str) -> str | None:
+    """The same secret where it is there and may be read; nothing is made, as a new one would fit nothing."""
+    path = settings.var / FOLDER / name
+    return given_secret(name) or (path.read_text().strip() if os.access(path, os.R_OK) else None) or None
+
+
+def lasting_secret(settings: Settings, name: str) -> str:
+    """Return a key that stored data depend on; create it only before the installation has an id.
+
+    Raises SecretMissingError when the key was lost since.
+    """
+    value = known_secret(settings, name)
+    if value is None and (settings.var / INSTALLATION_ID).exists():
+        raise SecretMissingError(
+            f"The installation's {name} is not here. Restore the file {settings.var / FOLDER / name} from a backup, or "
+            f"set {variable(name)}."
+        )
+    return value or secret(settings, name)
+
+
+def variable(name: str) -> str:
+    """Return the environment variable that replaces the file of a secret."""
+    return f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}"
+
+
+def kept_secret(folder: Path, name: str) -> str:
+    """The 256-bit secret in `folder/name` (64 hex digits). Two processes at once get the same one."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    path = folder / name
+    if not path.exists():
+        create_once(path, secrets.token_hex(32))
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o600)
+    value = path.read_text().strip()
+    if not value:
+        raise SecretMissingError(f"{path} is empty. Restore it from a backup.")
+    return value
+
+
+def given_secret(name: str) -> str | None:
+    """Return the secret that the environment holds, or None."""
+    return os.environ.get(variable(name)) or None
+
+
+def create_once(path: Path, value: str) -> None:
+    """Write a file of the owner's alone, complete or not at all; a file that came first stays."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(value + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    finally:
+        draft.unlink()

@@ -1,0 +1,73 @@
+"""Pseudonyms: a keyed hash of the raw user id is the only name a user has beyond ingestion.
+
+Each key of the chain hashes what the key before it gave, so that a rotation needs no raw id.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from functools import reduce
+from typing import Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, func, select
+
+from infra.database.bulk_copy import insert_new
+from infra.database.schema.schema import identities
+from infra.keys import key_chain
+from models.primitives.arrow_sql import query
+
+_BLOCK: Final = 64
+"""Bytes that SHA-256 works on at once; HMAC (RFC 2104) brings its key to that length."""
+
+
+def pseudonym(user_id: str, key: bytes) -> str:
+    """The user's key: HMAC-SHA-256 of the raw id, 64 hex digits. Without the key it cannot be made or checked."""
+    return reduce(_hashed, key_chain.keys(key.decode()), user_id)
+
+
+def _hashed(name: str, key: str) -> str:
+    return hmac.new(key.encode(), name.encode(), hashlib.sha256).hexdigest()
+
+
+def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:
+    """The keys of raw ids, null for null: the same HMAC, made by DuckDB on all cores."""
+    return rekeyed(user_ids, key_chain.keys(key.decode()))
+
+
+def rekeyed(names: pa.Array, added: Sequence[str]) -> pa.Array:
+    """The user keys that stored ones become by the `added` keys of the chain, null for null."""
+    return reduce(_all_hashed, added, names.cast(pa.string()))
+
+
+def _all_hashed(names: pa.Array, key: str) -> pa.Array:
+    secret = key.encode()
+    block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
+    # As values of a table, so that the key is in no statement that an error could repeat.
+    pads = {
+        name: pa.array([bytes(byte ^ mask for byte in block)]) for name, mask in (("inside", 0x36), ("around", 0x5C))
+    }
+    statement = "SELECT sha256(around || unhex(sha256(inside || encode(id)))) AS key FROM ids CROSS JOIN pads"
+    found = query(statement, ids=pa.table({"id": names}), pads=pa.table(pads))
+    return found["key"].combine_chunks()
+
+
+def key_version(key: bytes) -> int:
+    """How many keys the chain has: 1 before the first rotation."""
+    return len(key_chain.keys(key.decode()))
+
+
+def remember(connection: Connection, names: pa.Table, version: int = 1) -> None:
+    """Store `user_key` and raw `user_id` in the `identity` schema, where applications join by their own ids."""
+    if len(names):
+        rows = names.select(["user_key", "user_id"])
+        insert_new(connection, identities, rows.append_column("key_version", pa.repeat(version, len(rows))))
+
+
+def user_key_of(connection: Connection, user_id: str) -> str | None:
+    """Return the key of a raw user id, or None when this user was never ingested.
+
+    By a function of the database, so that a role may ask for one id and not list them all.
+    """
+    key: str | None = connection.execute(select(func.identity.user_key(user_id))).scalar()
+    return key

@@ -1,0 +1,282 @@
+"""Keeps keys, `var`, lake and database together: a process whose parts belong to different installations stops."""
+
+import secrets
+from collections.abc import MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from psycopg2.errors import UndefinedTable
+from sqlalchemy import Connection, Engine, Table, exists, or_, select
+from sqlalchemy.exc import ProgrammingError
+
+from infra.configuration.settings import Settings
+from infra.database.schema.schema import identities, promotions, suppressions, users
+from infra.keys import key_chain
+from infra.keys.credentials import FOLDER, INSTALLATION_ID, create_once, given_secret, known_secret, secret, variable
+from infra.keys.fingerprints import (
+    INSTALLATION,
+    KEYS,
+    PSEUDONYM,
+    SIGNING,
+    Fingerprint,
+    fingerprint,
+    lock,
+    newest,
+    pending,
+    record,
+    rows,
+    source,
+    trusted,
+)
+from infra.keys.identity import pseudonym
+from infra.keys.signing import TRUSTED
+from models.errors import TailorbirdError
+
+NEXT: Final = ".next"
+"""Ends the name of the file that holds a new key until the database records it."""
+_SAMPLE: Final = 20
+ADOPTED: Final = ("tailorbird", "found at the first start")
+"""Actor and reason of a key that nobody rotated."""
+_LOST: Final = 'If it is lost: `tailorbird keys rotate signing --reason "lost"`. '
+_NEWER: Final = (
+    "If the key here is newer than the database, which was restored: `tailorbird keys rotate {} --reason "
+    '"restored"` records it. '
+)
+NOTHING_CHANGED: Final = "Nothing was changed."
+
+
+_COMPARED: Final[MutableMapping[Engine, str]] = WeakKeyDictionary()
+"""The fingerprint of the pseudonym key that this process compared, by database."""
+
+
+class InstallationRefusedError(TailorbirdError):
+    """Keys, `var`, lake and database do not belong together."""
+
+
+class RotationRefusedError(TailorbirdError):
+    """A key that cannot be replaced or retired as things are."""
+
+
+class KeyRotatingError(TailorbirdError):
+    """The pseudonym key is being rotated, or was rotated since this process began."""
+
+
+def check(engine: Engine, settings: Settings) -> str:
+    """Return the installation's id once `var` and keys match the database; adopt them if it records none yet.
+
+    One query when everything is recorded. Raises InstallationRefusedError, or KeyRotatingError during a rotation,
+    before anything is created or changed.
+    """
+    found = recorded(engine)
+    refuse_pending(found)
+    if {INSTALLATION, *KEYS} - newest(found).keys():
+        _adopt(engine, settings)
+        found = recorded(engine)
+    compare(settings, found)
+    _COMPARED[engine] = newest(found)[PSEUDONYM].fingerprint
+    installation = newest(found)[INSTALLATION].fingerprint
+    path = settings.var / INSTALLATION_ID
+    if not path.exists():
+        create_once(_made(path.parent) / INSTALLATION_ID, installation)
+    keep_trusted(settings, found)
+    return installation
+
+
+def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = ()) -> None:
+    """Compare those keys and that `var` that are here with the database; create and record nothing.
+
+    Keys that the database records and that are `required` have to be here. Raises InstallationRefusedError.
+    """
+    try:
+        found = recorded(engine)
+    except ProgrammingError as error:
+        if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
+            return
+        raise
+    if required:  # readers go on: the database's tables are re-keyed in one transaction
+        refuse_pending(found)
+    compare(settings, found, required=required)
+    if (settings.var / INSTALLATION_ID).exists():
+        keep_trusted(settings, found)
+
+
+def refuse_pending(found: list[Fingerprint]) -> None:
+    """Raise KeyRotatingError while a rotation of the pseudonym key is not finished."""
+    row = pending(found)
+    if row is not None:
+        raise KeyRotatingError(
+            f"The {row.kind} is being rotated (by {row.actor}, since {row.since:%Y-%m-%d %H:%M}). Wait until "
+            "`tailorbird keys rotate pseudonym` has ended. If it was stopped, run it again on the same host: it goes "
+            f"on. {NOTHING_CHANGED}"
+        )
+
+
+def confirm_key(connection: Connection) -> None:
+    """Raise KeyRotatingError if the pseudonym key is not the one that this process has compared."""
+    found = rows(connection)
+    refuse_pending(found)
+    row, compared = newest(found).get(PSEUDONYM), _COMPARED.get(connection.engine)
+    if row and compared and row.fingerprint != compared:
+        raise KeyRotatingError(
+            f"The {PSEUDONYM} was rotated since this process began: run the same command again. {NOTHING_CHANGED}"
+        )
+
+
+def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:
+    """Write the trusted public keys beside the secrets: bundles are verified without the database."""
+    path = settings.var / FOLDER / TRUSTED
+    content = "".join(f"{key}\n" for key in trusted(found))
+    if content and (not path.exists() or path.read_text() != content):
+        _made(path.parent)
+        draft = path.with_name(f".{TRUSTED}.{secrets.token_hex(8)}")
+        create_once(draft, content.strip())
+        draft.replace(path)
+
+
+def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
+    """Put a new key in its place that the database records already: a rotation was cut short after its commit."""
+    path = settings.var / FOLDER / kind
+    waiting = path.with_name(kind + NEXT)
+    if given_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
+        return False
+    with suppress(FileNotFoundError):  # another process finished it in the same moment
+        waiting.replace(path)
+    return True
+
+
+def compare(
+    settings: Settings, found: list[Fingerprint], kinds: Sequence[str] = KEYS, required: Sequence[str] = KEYS
+) -> None:
+    """Hold `var` and the keys of these kinds against the rows; a key that is not `required` may be missing.
+
+    Raises InstallationRefusedError.
+    """
+    in_use = newest(found)
+    _compare_var(settings, in_use.get(INSTALLATION))
+    for row in (in_use[kind] for kind in kinds if kind in in_use):
+        key = known_secret(settings, row.kind)
+        if key is None and row.kind not in required:
+            continue
+        fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
+        if not fits and not finish_rotation(settings, row.kind, row.fingerprint):
+            raise InstallationRefusedError(
+                _missing(settings, row) if key is None else _other(settings, found, row, key)
+            )
+
+
+def _compare_var(settings: Settings, row: Fingerprint | None) -> None:
+    path, own = settings.var / INSTALLATION_ID, _own_id(settings.var)
+    if own and row and own != row.fingerprint:
+        raise InstallationRefusedError(
+            f"{settings.var} belongs to another installation ({own}) than this database ({row.fingerprint}). Correct "
+            f"TAILORBIRD_VAR or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete {path}. "
+            f"{NOTHING_CHANGED}"
+        )
+
+
+def _missing(settings: Settings, row: Fingerprint) -> str:
+    return (
+        f"This database depends on a {row.kind} (fingerprint {row.fingerprint}) that is not here. Copy the file "
+        f"secrets/{row.kind} of the installation's var folder, or of its backup, to {settings.var / FOLDER}, or set "
+        f"{variable(row.kind)}. {_LOST if row.kind == SIGNING else ''}{NOTHING_CHANGED}"
+    )
+
+
+def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: str) -> str:
+    own = fingerprint(row.kind, key)
+    head = f"The {row.kind} of {source(settings, row.kind)} (fingerprint {own}) is not the one of this database"
+    if row.kind == PSEUDONYM and own in {earlier.fingerprint for earlier in found if earlier.kind == PSEUDONYM}:
+        return (
+            f"{head}: {row.actor} rotated it on {row.since:%Y-%m-%d} (fingerprint {row.fingerprint}). Copy the file "
+            f"secrets/{row.kind} of the host where that was done to {settings.var / FOLDER}, or set "
+            f"{variable(row.kind)} to its content. {NOTHING_CHANGED}"
+        )
+    return (
+        f"{head} (fingerprint {row.fingerprint}, since {row.since:%Y-%m-%d}). Restore that key there, or "
+        f"correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR. {_newer(row, key)}{NOTHING_CHANGED}"
+    )
+
+
+def _newer(row: Fingerprint, key: str) -> str:
+    """What to do when the database may have been restored from before a rotation."""
+    if row.kind == SIGNING:
+        return _NEWER.format("signing")
+    return _NEWER.format("pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
+
+
+def recorded(engine: Engine) -> list[Fingerprint]:
+    """Return the rows of the keys and of the installation's id."""
+    with engine.connect() as connection:
+        return rows(connection)
+
+
+def _adopt(engine: Engine, settings: Settings) -> None:
+    """Record the keys that are here. Of several processes at once the first one decides, the others compare."""
+    with engine.begin() as connection:
+        lock(connection)
+        found = rows(connection)
+        compare(settings, found)
+        in_use = newest(found)
+        filled = has_rows(connection, users, suppressions)
+        if INSTALLATION not in in_use:
+            record(connection, INSTALLATION, _id_for(settings, filled=filled), *ADOPTED)
+        if PSEUDONYM not in in_use:
+            record(connection, PSEUDONYM, _pseudonym_key(connection, settings, filled=filled), *ADOPTED)
+        if SIGNING not in in_use:
+            record(connection, SIGNING, _signing_key(connection, settings), *ADOPTED)
+
+
+def _id_for(settings: Settings, *, filled: bool) -> str:
+    own = _own_id(settings.var)
+    if own and not filled:
+        raise InstallationRefusedError(
+            f"This database is empty, and {settings.var} belongs to an installation with data ({own}). Correct "
+            "TAILORBIRD_DATABASE_URL or restore its backup; for a new installation name a new folder in TAILORBIRD_VAR."
+        )
+    return own or secrets.token_hex(16)
+
+
+def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) -> str:
+    """The key, created only for a database without users; otherwise it has to fit the ids that are stored."""
+    key = known_secret(settings, PSEUDONYM)
+    if key is None:
+        if filled:
+            raise InstallationRefusedError(
+                f"This database holds users, and their {PSEUDONYM} is not here. Copy the file secrets/{PSEUDONYM} of "
+                f"the installation's var folder to {settings.var / FOLDER}, or set {variable(PSEUDONYM)}."
+            )
+        return secret(settings, PSEUDONYM)
+    stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
+    if stored and not any(pseudonym(row.user_id, key.encode()) == row.user_key for row in stored):
+        raise InstallationRefusedError(
+            f"The {PSEUDONYM} of {source(settings, PSEUDONYM)} does not fit the users of this database. Restore the "
+            "key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
+        )
+    return key
+
+
+def _signing_key(connection: Connection, settings: Settings) -> str:
+    key = known_secret(settings, SIGNING)
+    if key is None and has_rows(connection, promotions):
+        raise InstallationRefusedError(
+            f"The {SIGNING} of the promoted models is not here. Copy the file secrets/{SIGNING} of the installation's "
+            f"var folder to {settings.var / FOLDER}, or set {variable(SIGNING)}. {_LOST}{NOTHING_CHANGED}"
+        )
+    return key or secret(settings, SIGNING)
+
+
+def has_rows(connection: Connection, *tables: Table) -> bool:
+    """Return whether one of the tables has a row."""
+    return bool(connection.execute(select(or_(*(exists(select(table)) for table in tables)))).scalar())
+
+
+def _own_id(var: Path) -> str | None:
+    path = var / INSTALLATION_ID
+    return path.read_text().strip() if path.exists() else None
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,73 @@
+"""Keeps lake and database together: a lake of another installation, of another key or without its events is refused."""
+
+from typing import NoReturn
+
+from sqlalchemy import Engine, exists, select
+
+from infra.configuration.settings import Settings
+from infra.database.schema.ledger_schema import COMMITTED
+from infra.database.schema.schema import ingest_batches
+from infra.keys.fingerprints import PSEUDONYM, newest
+from infra.keys.trust import NOTHING_CHANGED, InstallationRefusedError, check, has_rows, recorded
+from infra.lake.delta_lake import Lake
+
+
+def check_installation(engine: Engine, settings: Settings) -> None:
+    """Do all checks at once, for `up`. A lake in an object store is left to its first use, which may be slow."""
+    installation = check(engine, settings)
+    if "://" not in settings.lake:
+        check_lake(engine, Lake(settings.lake), installation)
+
+
+def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
+    """Compare the lake's owner and key with the installation's; a lake without an owner is claimed.
+
+    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation, and for one
+    whose events are gone.
+    """
+    _require_events(engine, lake)
+    owned, found = lake.ownership(), recorded(engine)
+    key = newest(found)[PSEUDONYM]
+    if owned is None:
+        with engine.connect() as connection:
+            unknown = not has_rows(connection, ingest_batches)
+        if unknown and lake.has_events():
+            raise InstallationRefusedError(
+                f"The lake {lake.root} holds events, and this database has never ingested any. Correct TAILORBIRD_LAKE "
+                f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {NOTHING_CHANGED}"
+            )
+        lake.claim_for(installation, key.fingerprint)
+        owned = lake.ownership()  # another database may have come first
+    if owned is None or owned.installation != installation:
+        refuse_lake(lake, owned.installation if owned else None, installation)
+    named = owned.key or next(row.fingerprint for row in found if row.kind == PSEUDONYM)
+    if named != key.fingerprint:
+        raise InstallationRefusedError(
+            f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {named}) than those of "
+            f"this database ({key.fingerprint}): one of the two was restored from before a rotation. Restore lake, "
+            "database and secrets from backups of the same time, or run "
+            f'`tailorbird keys rotate pseudonym --reason "restored"`, which re-keys both. {NOTHING_CHANGED}'
+        )
+
+
+def refuse_lake(lake: Lake, owner: str | None, installation: str) -> NoReturn:
+    """Raise InstallationRefusedError for a lake of another installation."""
+    raise InstallationRefusedError(
+        f"The lake {lake.root} belongs to another installation ({owner}) than this database ({installation}). "
+        "Correct TAILORBIRD_LAKE or TAILORBIRD_DATABASE_URL. If you joined the two on purpose, delete the folder "
+        f"`installation` of the lake. {NOTHING_CHANGED}"
+    )
+
+
+def _require_events(engine: Engine, lake: Lake) -> None:
+    """Refuse an empty lake, such as a folder whose disk is not mounted, for a database that has ingested events."""
+    columns = ingest_batches.c
+    stored = (columns.dataset == "events") & (columns.status == COMMITTED) & (columns.accepted > 0)
+    with engine.connect() as connection:
+        expected = connection.execute(select(exists(select(columns.batch_id).where(stored)))).scalar()
+    if expected and not lake.has_events():
+        raise InstallationRefusedError(
+            f"The lake {lake.root} holds no events, and this database has ingested some. Mount its disk, correct "
+            "TAILORBIRD_LAKE, or restore the lake from a backup. Without one, start a new installation with an empty "
+            f"database. {NOTHING_CHANGED}"
+        )

@@ -1,9 +1,0 @@
-"""Alembic's entry: runs migrations on the connection that `infra.database.migrate` opened."""
-
-from alembic import context
-
-from infra.monitoring_schema import metadata
-
-context.configure(connection=context.config.attributes["connection"], target_metadata=metadata, include_schemas=True)
-with context.begin_transaction():
-    context.run_migrations()

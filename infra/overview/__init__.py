@@ -1,0 +1,1 @@
+"""Shows an installation as it stands: its settings and its situation."""

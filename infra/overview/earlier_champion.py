@@ -1,0 +1,31 @@
+"""Finds the champion that a rollback would bring back."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from sqlalchemy import Connection, text
+
+from models.evaluation.metrics.ranking import METRIC
+from models.gate.results import BETTER
+from models.monitoring.guidance.earlier_champion import Earlier
+
+_BEFORE: Final = text("""
+    SELECT before.* FROM (SELECT * FROM promotions ORDER BY promotion_id DESC LIMIT 1) AS holder
+    JOIN promotions AS root ON root.promotion_id = coalesce(holder.restores, holder.promotion_id)
+    JOIN promotions AS before ON before.promotion_id = root.follows
+""")
+
+
+def earlier_champion(connection: Connection) -> dict[str, Any] | None:
+    """Return the promotion before the present champion's; None if it is the first. Rollbacks are no promotions."""
+    row = connection.execute(_BEFORE).mappings().first()
+    return dict(row) if row else None
+
+
+def beside(before: Mapping[str, Any], holder: Mapping[str, Any]) -> Earlier:
+    """Return the promotion `before` with its figures beside the holder's, which was compared with it in its review."""
+    mine, theirs = holder["metrics"].get(METRIC), before["metrics"].get(METRIC)
+    if before["dataset_version"] != holder["dataset_version"]:
+        gain = next((check["value"] for check in holder["gate"] if check["name"] == BETTER), None)
+        theirs = None if mine is None or gain is None else mine - gain
+    return Earlier(before["model_version"], before["kind"], theirs, mine)

@@ -1,0 +1,120 @@
+"""Lists the values of all settings: where each comes from, and which running processes use another one."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from infra.configuration import addresses, file
+from infra.configuration.file import place
+from infra.configuration.keys import UNWRITABLE, limits_of
+from infra.configuration.settings import Settings, annotations, variable_of
+from infra.configuration.timing import Timing
+from infra.prefect_api.deployment_file import built_in
+from infra.services import environment, settings_in_use, state_file
+from infra.services.endpoints import elsewhere
+from infra.services.state_file import Service
+
+_SERVERS: Final = ("prefect", "mlflow", "docs")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting. `running` holds the values of processes that use another one, by the name of the process."""
+
+    key: str
+    variable: str
+    value: str
+    origin: str
+    running: dict[str, str] = field(default_factory=dict)
+
+
+def rows(settings: Settings) -> list[Row]:
+    """Return every setting without its secrets; limits and schedules have rows of their own."""
+    services = state_file.load(settings.var)
+    settings, usual = elsewhere(settings, services), built_in(settings.home)
+    others = {name: _flat(values, usual) for name, values in _in_processes(settings, services).items()}
+    now = _flat(settings_in_use.described(settings), usual) if others else {}
+    found = []
+    for key, value in _flat(_readable(settings), usual).items():
+        name = key.partition(".")[0]
+        running = {
+            process: settings_in_use.readable(values.get(key, ""))
+            for process, values in others.items()
+            if values.get(key, "") != now.get(key, "")
+        }
+        running |= _other_port(settings, name, services)
+        found.append(Row(key, variable_of(name), value, _origin(settings, key), running))
+    return found
+
+
+def outdated(settings: Settings) -> dict[str, list[str]]:
+    """Return the settings of which running processes use another value, by process."""
+    found: dict[str, list[str]] = {}
+    for row in rows(settings):
+        for process in row.running:
+            found.setdefault(process, []).append(row.key)
+    return found
+
+
+def _readable(settings: Settings) -> dict[str, str]:
+    values, hidden = environment.of_settings(settings), environment.secret_settings()
+    return {name: "(hidden)" if name in hidden else addresses.redact(value) for name, value in values.items()}
+
+
+def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[str, dict[str, str]]:
+    """Return the settings of running processes: the reconciler keeps them; runs of the worker read the file anew."""
+    found = {}
+    worker, reconciler = services.get("worker"), services.get("reconciler")
+    if worker is not None and worker.alive and worker.settings:
+        named = worker.settings.get(file.VARIABLE, file.NO_FILE)
+        path = Path(named) if named != file.NO_FILE and Path(named).is_file() else None
+        read = settings.model_copy(update={"settings_file": path})
+        found["worker"] = settings_in_use.with_overrides(read, worker.settings)
+    if reconciler is not None and reconciler.alive and reconciler.settings:
+        found["reconciler"] = reconciler.settings
+    return found
+
+
+def _other_port(settings: Settings, name: str, services: Mapping[str, Service]) -> dict[str, str]:
+    server = name.removesuffix("_port")
+    if server not in _SERVERS or not name.endswith("_port"):
+        return {}
+    wanted, known = getattr(settings, name), services.get(server)
+    differs = known is not None and known.alive and wanted is not None and known.port != wanted
+    return {server: str(known.port)} if known is not None and differs else {}
+
+
+def _flat(values: Mapping[str, str], usual: Mapping[str, Timing]) -> dict[str, str]:
+    """Return values by key, with a key for each limit and each schedule."""
+    found: dict[str, str] = {}
+    schedules = {slug: asdict(timing) for slug, timing in usual.items()}
+    for name, annotation in annotations().items():
+        value = values.get(variable_of(name), "")
+        if name == "schedules" or limits_of(annotation):
+            inner = (schedules if name == "schedules" else {}) | json.loads(value or "{}")
+            found |= {f"{name}.{key}": _word(part) for key, part in inner.items()}
+        elif name not in UNWRITABLE:
+            found[name] = value
+    return found
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"{value['cron']} {value['zone']}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _origin(settings: Settings, key: str) -> str:
+    """Return the variable or the line of the file that a value comes from, or `default`."""
+    name, _, inner = key.partition(".")
+    variable, path = variable_of(name), settings.settings_file
+    if written := os.environ.get(variable):
+        return variable if not inner or inner in json.loads(written) else "default"
+    if path is None:
+        return "default"
+    content: Any = file.read(path).get(name, "")
+    given = inner in content if inner else content != ""
+    return place(path, key) if given else "default"

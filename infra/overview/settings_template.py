@@ -1,0 +1,104 @@
+"""Writes a first settings file: every key with its meaning and default, from the fields of the settings."""
+
+import ast
+import inspect
+import json
+import os
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from infra.configuration import file
+from infra.configuration.file import SettingsRefusedError
+from infra.configuration.keys import UNWRITABLE, limits_of
+from infra.configuration.settings import Settings, annotations, variable_of
+from infra.prefect_api.deployment_file import NAME, built_in
+
+_WIDTH: Final = 118
+_HEAD: Final = """\
+Settings of this installation, read by every command, the worker, its runs and the servers.
+
+Each key is also an environment variable, such as {variable} for {key}. A variable counts more than this file.
+Relative paths begin at this file's folder. `tailorbird settings` shows all values and where they come from.
+After a change, `tailorbird up` restarts what still uses the old value.
+
+Remove the # of a line to use it. It shows the default, unless it ends in "an example"."""
+
+
+def write() -> Path:
+    """Write the settings file into the working directory, or where TAILORBIRD_SETTINGS says; return its path.
+
+    Raises SettingsRefusedError when a file is there.
+    """
+    named = os.environ.get(file.VARIABLE)
+    path = Path(file.NAME if named in (None, "", file.NO_FILE) else str(named)).expanduser().absolute()
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise SettingsRefusedError(
+            f"{path} is already there, and nothing was changed. See its values with: tailorbird settings"
+        ) from None
+    except OSError as error:
+        raise SettingsRefusedError(f"{path} cannot be written: {error.strerror}. Correct that.") from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as written:
+        written.write(content())
+    return path
+
+
+def content() -> str:
+    """Return the text of a settings file in which every key is commented out."""
+    head = _HEAD.format(variable=variable_of("review_days"), key="review_days")
+    return "\n".join(["\n".join(f"# {line}".rstrip() for line in head.splitlines()), *_sections()]) + "\n"
+
+
+def descriptions(described: type[Any]) -> dict[str, str]:
+    """Return the docstring below each field of a class."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(described))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str] = {}
+    for before, after in zip(body.body, body.body[1:], strict=False):
+        named = isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name)
+        if named and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            found[before.target.id] = inspect.cleandoc(str(after.value.value))  # type: ignore[attr-defined]
+    return found
+
+
+def _sections() -> Iterator[str]:
+    about, types = descriptions(Settings), annotations()
+    for name, field in Settings.model_fields.items():
+        if name in UNWRITABLE:
+            continue
+        table = limits_of(types[name])
+        if table is not None:
+            yield _commented(about[name], [])
+            inner = descriptions(table)
+            for limit in fields(table):
+                yield _commented(inner[limit.name], [f"{name}.{limit.name} = {_toml(limit.default)}"], gap=False)
+            continue
+        if name == "schedules":
+            yield _commented(about[name], _schedule_lines())
+            continue
+        example = next(iter(field.examples or []), None)
+        value = f"{_toml(example)}  # an example" if example is not None else _toml(_plain(field.get_default()))
+        yield _commented(about[name], [f"{name} = {value}"])
+
+
+def _schedule_lines() -> list[str]:
+    folder = Path() if (Path() / NAME).is_file() else Path(__file__).resolve().parents[2]
+    return [f"schedules.{slug} = {_toml(timing.cron)}" for slug, timing in built_in(folder).items()]
+
+
+def _commented(text: str, lines: list[str], *, gap: bool = True) -> str:
+    wrapped = textwrap.wrap(" ".join(text.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return "\n".join([*([""] if gap else []), *(f"# {line}" for line in wrapped), *(f"# {line}" for line in lines)])
+
+
+def _plain(default: Any) -> Any:
+    return str(default) if isinstance(default, Path) else default
+
+
+def _toml(value: Any) -> str:
+    """Return a value as TOML: JSON writes text and numbers in the same way."""
+    return json.dumps(value, ensure_ascii=False)

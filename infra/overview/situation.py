@@ -1,0 +1,173 @@
+"""Reads from Postgres where an installation stands, for `models.monitoring.guidance`."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from sqlalchemy import Connection, Engine, RowMapping, func, select, text
+
+from infra.configuration.placements import configured
+from infra.configuration.settings import Settings
+from infra.database.schema.ledger_schema import COMMITTED
+from infra.database.schema.schema import DEADLINE, ingest_batches, promotions, reviews
+from infra.overview.earlier_champion import beside, earlier_champion
+from infra.overview.undone_batches import undone_batches
+from infra.overview.unfinished import cut_short, unfinished
+from infra.supervisor.running_commands.under_way import next_run, under_way
+from models.gate.results import Outcome, outcome_of
+from models.lists.rules.placement_config import PlacementError
+from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.needs import refusal
+from models.monitoring.guidance.next_step import Step, next_step
+from models.monitoring.guidance.situation import LastReview, Situation
+from models.monitoring.guidance.waiting import wait_for
+
+_REFERENCE: Final = ("items", "users")
+"""Batches of which no row is an event."""
+_DATASET: Final = text("""
+    SELECT version, created_at, extract(epoch FROM now() - created_at) / 86400 AS days
+    FROM datasets ORDER BY created_at DESC LIMIT 1
+""")
+_TRAINED: Final = text("SELECT count(DISTINCT kind) FROM trained_bundles WHERE dataset_version = :version")
+_SEARCHED: Final = text("SELECT EXISTS (SELECT FROM search_results WHERE dataset_version = :version)")
+_NEWER: Final = text("""
+    SELECT coalesce(sum(least(entry.accepted, coalesce(replayed.rows, entry.accepted))), 0)
+    FROM ingest_batches AS entry LEFT JOIN (
+        SELECT batch_id, count(*) AS rows FROM quarantine WHERE outcome = 'replayed' AND replayed_at > :built_at
+        GROUP BY batch_id
+    ) AS replayed ON replayed.batch_id = entry.batch_id AND entry.started_at < :built_at
+    WHERE entry.status = 'committed' AND entry.dataset <> ALL(:reference) AND entry.finished_at > :built_at
+""")
+_NEWEST_VERSION: Final = text("""
+    SELECT promotion_id, model_version, dataset_version, overridden
+    FROM promotions WHERE restores IS NULL ORDER BY promotion_id DESC LIMIT 1
+""")
+_LISTS: Final = text("""
+    SELECT shown.placement, batch.model_version, shown.moved_by, shown.published_at,
+        extract(epoch FROM now() - shown.checked_at) / 3600 AS hours
+    FROM placements AS shown JOIN recommendation_batches AS batch USING (batch_id)
+""")
+
+
+def read(engine: Engine, settings: Settings) -> Situation:
+    """Return the situation. Placements that cannot be read from their file count as fresh."""
+    with engine.connect() as connection:
+        batches, events = _ingested(connection)
+        dataset = connection.execute(_DATASET).first()
+        version = str(dataset.version) if dataset else None
+        champion = _champion(connection)
+        undone = undone_batches(connection)
+        places = _lists(connection, settings, champion) if champion else {}
+        left = _left_by_rollback(connection, champion, undone) if champion else None
+        return Situation(
+            cut_short=cut_short(unfinished(connection)),
+            batches=batches,
+            events=events,
+            dataset=version,
+            new_events=_newer(connection, dataset.created_at) if dataset else 0,
+            trained=int(connection.execute(_TRAINED, {"version": version}).scalar_one()),
+            searched=bool(connection.execute(_SEARCHED, {"version": version}).scalar_one()),
+            review=_review(connection),
+            champion=champion["model_version"] if champion else None,
+            champion_dataset=champion["dataset_version"] if champion else None,
+            undone_in_dataset=undone.get(str(version), ()),
+            undone_in_champion=undone.get(champion["dataset_version"], ()) if champion else (),
+            earlier=_earlier(connection, champion, undone) if champion else None,
+            left=left["model_version"] if left else None,
+            left_overridden=left["overridden"] if left else False,
+            **places,
+            review_mode=settings.review,
+            dataset_days=float(dataset.days) if dataset else 0,
+            retrain_after_share=settings.retrain_after_share,
+            retrain_after_days=settings.retrain_after_days,
+        )
+
+
+def step(engine: Engine, settings: Settings) -> Step:
+    """Return where the installation stands, and the next command; to wait, if work on it is under way."""
+    now = read(engine, settings)
+    if now.new_events and not now.retrain_due:
+        now = replace(now, next_retrain=next_run("retrain", settings))
+    return wait_for(next_step(now), under_way(settings))
+
+
+def why_not(command: str, engine: Engine, settings: Settings) -> str | None:
+    """Return why a command cannot run yet, with the next one; None if it can."""
+    return str(step(engine, settings)) if refusal(command, read(engine, settings)) else None
+
+
+def _ingested(connection: Connection) -> tuple[int, int]:
+    """Return how many batches are committed, and how many events they accepted."""
+    entry = ingest_batches.c
+    events = func.coalesce(func.sum(entry.accepted).filter(entry.dataset.not_in(_REFERENCE)), 0)
+    row = connection.execute(select(func.count(), events).where(entry.status == COMMITTED)).one()
+    return int(row[0]), int(row[1])
+
+
+def _newer(connection: Connection, built_at: Any) -> int:
+    """Return how many events were accepted since a data set was built, also from quarantine."""
+    return int(connection.execute(_NEWER, {"built_at": built_at, "reference": list(_REFERENCE)}).scalar_one())
+
+
+def _champion(connection: Connection) -> Mapping[str, Any] | None:
+    newest = select(promotions).order_by(promotions.c.promotion_id.desc())
+    row = connection.execute(newest.limit(1)).mappings().first()
+    return dict(row) if row else None
+
+
+def _earlier(connection: Connection, champion: Mapping[str, Any], undone: Collection[str]) -> Earlier | None:
+    """Return the champion that a rollback would bring back, if its data set contains no undone batch."""
+    before = earlier_champion(connection)
+    return beside(before, champion) if before and before["dataset_version"] not in undone else None
+
+
+def _review(connection: Connection) -> LastReview | None:
+    newest = select(reviews).order_by(reviews.c.requested_at.desc(), reviews.c.review_id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
+    if row is None:
+        return None
+    return LastReview(
+        version=row["model_version"],
+        dataset=row["dataset_version"],
+        passed=row["passed"],
+        failed=tuple(check["name"] for check in row["gate"] if outcome_of(check) is Outcome.REFUSED),
+        decision=row["decision"],
+        reviewer=row["reviewer"] or "",
+        expired=row["via"] == DEADLINE,
+    )
+
+
+def _left_by_rollback(
+    connection: Connection, champion: Mapping[str, Any], undone: Collection[str]
+) -> Mapping[str, Any] | None:
+    """Return the newest promotion if a rollback left it for the champion and its data set has no undone batch."""
+    newest = connection.execute(_NEWEST_VERSION).mappings().first()
+    earlier = champion["restores"] or champion["promotion_id"]
+    left = newest is not None and newest["promotion_id"] > earlier and newest["dataset_version"] not in undone
+    return dict(newest) if newest and left else None
+
+
+def _lists(connection: Connection, settings: Settings, champion: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all placements, those without lists, those whose lists are out of date, and those rolled back."""
+    try:
+        placements = configured(settings)
+    except PlacementError:
+        return {}
+    shown = {row["placement"]: row for row in connection.execute(_LISTS).mappings()}
+    stale = tuple(
+        name
+        for name, placement in placements.items()
+        if name in shown and (_of_another(shown[name], champion) or float(shown[name]["hours"]) > placement.fresh_hours)
+    )
+    return {
+        "placements": tuple(placements),
+        "without_lists": tuple(name for name in placements if name not in shown),
+        "stale": stale,
+        "rolled_back": tuple(name for name in placements if name in shown and shown[name]["moved_by"]),
+    }
+
+
+def _of_another(row: RowMapping, champion: Mapping[str, Any]) -> bool:
+    """Return whether another version made the lists, and no person took them back since the champion's promotion."""
+    taken_back = row["moved_by"] is not None and row["published_at"] >= champion["promoted_at"]
+    return bool(row["model_version"] != champion["model_version"]) and not taken_back

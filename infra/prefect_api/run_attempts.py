@@ -1,0 +1,40 @@
+"""Starts a deployment for a cause again when its run was lost, a few times at most."""
+
+from collections.abc import Mapping
+from enum import Enum, auto
+from typing import Any, Final
+
+from infra.prefect_api import deployments, flow_runs
+from infra.services.endpoints import Endpoints
+
+MOST: Final = 3
+"""Runs that are started for one cause."""
+
+
+class Attempt(Enum):
+    """The outcome of asking for one more run."""
+
+    STARTED = auto()
+    UNDER_WAY = auto()
+    CANCELLED = auto()
+    EXHAUSTED = auto()
+    NOT_DEPLOYED = auto()
+
+
+def start_next_run(endpoints: Endpoints, deployment: str, cause: str, parameters: Mapping[str, Any]) -> Attempt:
+    """Start the next run for a cause, unless one is under way or a person cancelled the last one.
+
+    The number of the run is part of its idempotency key, so two processes that ask at the same time start one run.
+    Raises OSError (of urllib) when Prefect cannot be reached.
+    """
+    for number in range(1, MOST + 1):
+        key = f"{cause}, run {number}"
+        state = flow_runs.state_of(flow_runs.of_key(endpoints, key))
+        if not state:
+            started = deployments.run(endpoints, deployment, key, parameters)
+            return Attempt.STARTED if started else Attempt.NOT_DEPLOYED
+        if state in flow_runs.CANCELLED:
+            return Attempt.CANCELLED
+        if state not in flow_runs.OVER:
+            return Attempt.UNDER_WAY
+    return Attempt.EXHAUSTED

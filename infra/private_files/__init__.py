@@ -1,0 +1,1 @@
+"""Files and folders that nobody else may read or replace."""

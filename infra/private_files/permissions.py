@@ -1,0 +1,96 @@
+"""Keeps what an installation stores from every other user of the machine, also what an earlier version left open."""
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from infra.configuration.settings import Settings
+
+PRIVATE: Final = 0o077
+"""The umask of our processes, and the bits that no file of ours has: everything is for its owner alone."""
+_DONE: Final = ".private.json"
+"""In `var`: the places that were gone through. Files made since are private from the start."""
+_POSTGRES: Final = "postgres"
+"""PostgreSQL keeps its own data private, and they may belong to another user."""
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Make whatever this process creates meanwhile private."""
+    before = os.umask(PRIVATE)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def repair(settings: "Settings") -> None:
+    """Close `var`, the lake and the bundles to other users.
+
+    A place is gone through once, since a lake may hold 100,000 files, and again if somebody has opened it. Entries of
+    another user stay as they are, and so does everything in a folder outside `var` that is not ours.
+    """
+    settings.var.mkdir(mode=0o700, parents=True, exist_ok=True)
+    done, places = _done(settings.var), _places(settings)
+    for place, folders in places.items():
+        if place not in done or any(map(_is_open, folders)):
+            for folder in folders:
+                close(folder)
+    if remaining := set(places) - done:
+        draft = settings.var / f".{os.getpid()}{_DONE}"
+        with private_files():
+            draft.write_text(json.dumps(sorted(done | remaining)) + "\n")
+        draft.replace(settings.var / _DONE)
+
+
+def _places(settings: "Settings") -> dict[str, list[Path]]:
+    """The folders to close, by the place they are in."""
+    var, places = settings.var.resolve(), {str(settings.var): [settings.var]}
+    for setting, names in ((settings.lake, ("events", "datasets")), (settings.bundles, ("[0-9a-f]" * 64,))):
+        place = Path(setting).resolve()  # `var/lake` may be a link to another disk
+        if "://" not in setting and not place.is_relative_to(var):
+            places.setdefault(setting, []).extend(folder for name in names for folder in place.glob(name))
+    return places
+
+
+def _is_open(folder: Path) -> bool:
+    try:
+        return _to_close(folder.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _to_close(found: os.stat_result) -> bool:
+    """Root closes its own files only: the owner of others may have shared them."""
+    return bool(found.st_mode & PRIVATE) and found.st_uid == os.geteuid()
+
+
+def close(folder: Path) -> None:
+    """Close everything in a folder first, then the folder: one that is closed was gone through to the end."""
+    with suppress(FileNotFoundError, PermissionError):
+        for entry in list(os.scandir(folder)):
+            with suppress(FileNotFoundError):  # somebody works here meanwhile
+                _close_entry(entry)
+        found = folder.stat()
+        if _to_close(found):
+            folder.chmod(stat.S_IMODE(found.st_mode) & ~PRIVATE)
+
+
+def _close_entry(entry: "os.DirEntry[str]") -> None:
+    found = entry.stat(follow_symlinks=False)
+    if stat.S_ISDIR(found.st_mode) and entry.name != _POSTGRES:
+        close(Path(entry.path))
+    elif not stat.S_ISLNK(found.st_mode) and _to_close(found):
+        Path(entry.path).chmod(stat.S_IMODE(found.st_mode) & ~PRIVATE)
+
+
+def _done(var: Path) -> set[str]:
+    try:
+        return set(json.loads((var / _DONE).read_text()))
+    except (OSError, ValueError, TypeError):
+        return set()

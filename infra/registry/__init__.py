@@ -1,0 +1,1 @@
+"""Talks to MLflow: runs, versions, aliases, webhooks."""

@@ -1,0 +1,1 @@
+"""Addresses, processes and logins of the services that an installation uses."""

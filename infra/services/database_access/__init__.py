@@ -1,0 +1,1 @@
+"""Roles, rights and logins in PostgreSQL."""

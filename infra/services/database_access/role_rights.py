@@ -1,0 +1,259 @@
+"""Creates the database's roles and gives them the rights in `grants`; repeating it changes nothing."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+from psycopg2 import errors, sql
+from psycopg2.extensions import encrypt_password
+from sqlalchemy import URL
+
+from infra.configuration.settings import Settings
+from infra.services.database_access import grants, logins, role_attributes, roles
+from infra.services.database_access.grants import OPERATOR, Role
+from infra.services.database_access.role_attributes import PLAIN
+from infra.services.state_file import Say
+
+_LOCK: Final = 0x7A12
+_ATTEMPTS: Final = 2
+_PUBLIC: Final = "PUBLIC"
+# By default everybody may fill the disk with large objects.
+_LARGE_OBJECTS: Final = ("lo_creat(integer)", "lo_create(oid)", "lo_from_bytea(oid,bytea)")
+
+
+class Right(NamedTuple):
+    """One privilege on one thing for one role, as PostgreSQL's catalogs have it."""
+
+    kind: str
+    thing: str
+    column: str
+    role: str
+    privilege: str
+
+
+def ensure(settings: Settings, admin: URL, own: URL, say: Say) -> bool:
+    """Make the roles, give and take rights, and note which roles can log in; False when all was as it should be.
+
+    `admin` is who does it: the superuser of our own server, else the role that was given. If that role may not do
+    something, an administrator's SQL is printed and everything goes on with the given role.
+    """
+    ours = settings.database_url is None
+    with roles.session(admin.set(database=own.database)) as cursor:
+        cursor.execute("SELECT pg_advisory_lock(%s)", [_LOCK])  # ends with the session
+        work = _Work(settings, cursor, own, ours)
+        made = work.make_roles()
+        given = work.give_rights(work.let_in() if not ours else grants.ROLES)
+        changed, usable = made or given, work.let_in()
+        if changed:
+            say("Giving the database's roles their rights")
+        if work.refused:
+            _print(say, own, work.refused)
+    if usable != logins.usable(settings):
+        logins.note_usable(settings, usable)
+    return changed
+
+
+def _print(say: Say, own: URL, statements: Sequence[str]) -> None:
+    say(
+        f"The role {own.username} may not do all that separate database roles need, so everything goes on with its own "
+        "login. Have an administrator run this in the database (it holds no password, only SCRAM verifiers), then "
+        "run `tailorbird up` again:"
+    )
+    for statement in statements:
+        say(f"    {statement};")
+
+
+class _Work:
+    """One session that compares what there is with what there should be."""
+
+    def __init__(self, settings: Settings, cursor: Any, own: URL, ours: bool) -> None:
+        self._settings, self._cursor, self._own, self._ours = settings, cursor, own, ours
+        self._names = {role: logins.name_of(role, own.database or "") for role in grants.ROLES}
+        self._made: set[Role] = set()
+        self._let_in: list[Role] | None = None
+        self.refused: list[str] = []
+
+    def make_roles(self) -> bool:
+        """Create what is missing. On our own server a role that cannot log in gets its password again."""
+        self._cursor.execute("SELECT rolname FROM pg_roles WHERE rolname = ANY(%s)", [list(self._names.values())])
+        known = {name for (name,) in self._cursor.fetchall()}
+        for role, name in self._names.items():
+            if name not in known:
+                self._make(self._with_password("CREATE", role), role)
+            elif role not in self.let_in():
+                alter = self._with_password("ALTER", role)
+                if self._ours:
+                    self._make(alter, role)
+                else:  # it may be somebody else's
+                    self.refused.append(alter.as_string(self._cursor))
+        return bool(self._made)
+
+    def let_in(self) -> list[Role]:
+        """Return the roles that can log in to the database with the passwords that we know."""
+        if self._let_in is None:
+            self._let_in = [r for r in grants.ROLES if roles.lets_in(logins.login(self._settings, r, self._own))]
+        return self._let_in
+
+    def give_rights(self, ready: Sequence[Role]) -> bool:
+        """Give what is missing and take what is too much, from these roles and from everybody."""
+        before = left = self._differences(ready)
+        for _attempt in range(_ATTEMPTS if before else 0):
+            for statement in left:
+                # InternalError: a run that publishes lists changes the same table at this moment.
+                with contextlib.suppress(errors.InsufficientPrivilege, errors.InternalError_):
+                    self._cursor.execute(statement)
+            self._let_in = None
+            left = self._differences(ready)
+            if not left:
+                break
+        self.refused += [statement.as_string(self._cursor) for statement in left]
+        return len(left) < len(before)
+
+    def _differences(self, ready: Sequence[Role]) -> list[sql.Composed]:
+        """Return the statements that are left to do."""
+        wanted, taken = set(self._wanted(ready)), self._taken_from_public()
+        actual = set(self._actual([self._names[role] for role in ready]))
+        public = {right for right in actual if right.role == _PUBLIC}
+        excess = (actual - public - wanted) | (public & taken)
+        # What everybody may do already needs no right of one's own.
+        missing = {right for right in wanted - actual if right._replace(role=_PUBLIC) not in public - taken}
+        statements = [_statement("REVOKE", right) for right in sorted(excess)]
+        statements += [_statement("GRANT", right) for right in sorted(missing)]
+        if self._ours:
+            statements += role_attributes.corrections(self._cursor, list(self._names.values()))
+        return statements + ([self._read_studies()] if OPERATOR in ready and not self._studies_are_read() else [])
+
+    def _make(self, statement: sql.Composed, role: Role) -> None:
+        """Create or alter a role; what we may not do is left to an administrator."""
+        self._let_in = None
+        try:
+            self._cursor.execute(statement)
+            self._made.add(role)
+        except errors.DuplicateObject:  # another `up` was quicker
+            return
+        except errors.InsufficientPrivilege:
+            self.refused.append(statement.as_string(self._cursor))
+
+    def _with_password(self, verb: str, role: Role) -> sql.Composed:
+        name = self._names[role]
+        password = logins.password_of(self._settings, role)
+        verifier = encrypt_password(password, name, self._cursor.connection, "scram-sha-256")
+        kind = PLAIN if self._ours else sql.SQL("LOGIN")
+        beginning = sql.SQL(f"{verb} ROLE {{}} ").format(sql.Identifier(name)) + kind
+        return beginning + sql.SQL(" PASSWORD {}").format(sql.Literal(verifier))
+
+    def _things(self) -> set[str]:
+        """Return the tables and views that exist: those of Optuna come with the first search."""
+        self._cursor.execute(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace "
+            "WHERE n.nspname = ANY(%s) AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition",
+            [list(grants.SCHEMAS)],
+        )
+        return {name for (name,) in self._cursor.fetchall()}
+
+    def _wanted(self, ready: Sequence[Role]) -> Iterator[Right]:
+        for thing, rights in _rights_by_thing(self._things()).items():
+            for role in ready:
+                for privilege, column in map(_parsed, rights.get(role, "").split()):
+                    yield Right("TABLE", thing, column, self._names[role], privilege)
+        others = [("SCHEMA", name, "USAGE", able) for name, able in grants.SCHEMAS.items()]
+        others += [("FUNCTION", name, "EXECUTE", able) for name, able in grants.FUNCTIONS.items()]
+        database = self._own.database or ""
+        others += [("DATABASE", database, privilege, able) for privilege, able in grants.DATABASE.items()]
+        for kind, thing, privilege, able in others:
+            yield from (Right(kind, thing, "", self._names[role], privilege) for role in ready if role in able)
+
+    def _taken_from_public(self) -> set[Right]:
+        """Return what nobody may do without a role. A given database may have other users than Tailorbird."""
+        taken = {Right("SCHEMA", "public", "", _PUBLIC, "CREATE")}
+        taken |= {Right("SCHEMA", name, "", _PUBLIC, p) for name in ("identity", "optuna") for p in ("USAGE", "CREATE")}
+        taken |= {Right("FUNCTION", name, "", _PUBLIC, "EXECUTE") for name in grants.FUNCTIONS}
+        taken |= {
+            Right("TABLE", thing, "", _PUBLIC, privilege)
+            for thing in (*grants.TABLES, *grants.VIEWS)
+            for privilege in grants.WRITE.split()
+        }
+        if self._ours:
+            taken.add(Right("SCHEMA", "public", "", _PUBLIC, "USAGE"))
+            databases = (self._own.database or "", "postgres", "template1")
+            taken |= {Right("DATABASE", name, "", _PUBLIC, p) for name in databases for p in ("CONNECT", "TEMPORARY")}
+            taken |= {Right("FUNCTION", f"pg_catalog.{name}", "", _PUBLIC, "EXECUTE") for name in _LARGE_OBJECTS}
+        return taken
+
+    def _actual(self, names: list[str]) -> Iterator[Right]:
+        functions = [*grants.FUNCTIONS, *(f"pg_catalog.{name}" for name in _LARGE_OBJECTS)]
+        databases = [self._own.database, "postgres", "template1"]
+        self._cursor.execute(
+            _ACTUAL, {"schemas": list(grants.SCHEMAS), "names": names, "functions": functions, "databases": databases}
+        )
+        yield from (Right(*row) for row in self._cursor.fetchall())
+
+    def _studies_are_read(self) -> bool:
+        self._cursor.execute(
+            "SELECT FROM pg_default_acl AS d JOIN pg_namespace AS n ON n.oid = d.defaclnamespace "
+            "CROSS JOIN LATERAL aclexplode(d.defaclacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee "
+            "WHERE n.nspname = %s AND r.rolname = %s",
+            [grants.STUDIES, self._names[OPERATOR]],
+        )
+        return self._cursor.fetchone() is not None
+
+    def _read_studies(self) -> sql.Composed:
+        statement = "ALTER DEFAULT PRIVILEGES FOR ROLE {} IN SCHEMA {} GRANT SELECT ON TABLES TO {}"
+        names = (self._own.username or "", grants.STUDIES, self._names[OPERATOR])
+        return sql.SQL(statement).format(*map(sql.Identifier, names))
+
+
+def _rights_by_thing(there: set[str]) -> dict[str, dict[str, str]]:
+    """Return the rights of all roles on what exists."""
+    found = {thing: {OPERATOR: grants.WRITE, **rights} for thing, rights in grants.TABLES.items()}
+    found |= {thing: {OPERATOR: grants.READ, **rights} for thing, rights in grants.VIEWS.items()}
+    for thing in grants.KEPT_BY_OWNER:
+        found[thing][OPERATOR] = grants.READ
+    found |= {thing: {OPERATOR: grants.READ} for thing in there if thing.startswith(f"{grants.STUDIES}.")}
+    return {thing: rights for thing, rights in found.items() if thing in there}
+
+
+def _parsed(right: str) -> tuple[str, str]:
+    """Return privilege and column of `SELECT` or `SELECT(column)`."""
+    privilege, _, column = right.removesuffix(")").partition("(")
+    return privilege, column
+
+
+def _statement(verb: str, right: Right) -> sql.Composed:
+    schema, dot, name = right.thing.partition(".")
+    if right.kind == "FUNCTION":
+        thing: sql.Composable = sql.SQL(right.thing)  # one of ours, with the types of its arguments
+    else:
+        thing = sql.Identifier(schema, name) if dot and right.kind == "TABLE" else sql.Identifier(right.thing)
+    what = sql.SQL(right.privilege)
+    if right.column:
+        what = sql.SQL("{} ({})").format(what, sql.Identifier(right.column))
+    role = sql.SQL(_PUBLIC) if right.role == _PUBLIC else sql.Identifier(right.role)
+    direction = sql.SQL("TO" if verb == "GRANT" else "FROM")
+    parts = (sql.SQL(verb), what, sql.SQL("ON"), sql.SQL(right.kind), thing, direction, role)
+    return sql.SQL(" ").join(parts)
+
+
+_ACTUAL: Final = """
+WITH found AS (
+    SELECT 'TABLE' AS kind, n.nspname || '.' || c.relname AS thing, '' AS column_name, c.relacl AS acl
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v')
+    UNION ALL
+    SELECT 'TABLE', n.nspname || '.' || c.relname, a.attname, a.attacl
+    FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY(%(schemas)s) AND c.relkind IN ('r', 'p', 'v') AND a.attacl IS NOT NULL
+    UNION ALL
+    SELECT 'SCHEMA', nspname, '', coalesce(nspacl, acldefault('n', nspowner))
+    FROM pg_namespace WHERE nspname = ANY(%(schemas)s)
+    UNION ALL
+    SELECT 'DATABASE', datname, '', coalesce(datacl, acldefault('d', datdba))
+    FROM pg_database WHERE datname = ANY(%(databases)s)
+    UNION ALL
+    SELECT 'FUNCTION', f, '', coalesce(p.proacl, acldefault('f', p.proowner))
+    FROM unnest(%(functions)s) AS f JOIN pg_proc AS p ON p.oid = to_regprocedure(f)
+)
+SELECT kind, thing, column_name, coalesce(r.rolname, 'PUBLIC'), a.privilege_type
+FROM found CROSS JOIN LATERAL aclexplode(acl) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+WHERE a.grantee = 0 OR r.rolname = ANY(%(names)s)
+"""

@@ -1,0 +1,168 @@
+"""Where the services answer, and what a program needs in its environment to use them."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from infra.configuration import addresses, file
+from infra.configuration.settings import Settings
+from infra.keys.credentials import secret
+from infra.services import environment as service_environment
+from infra.services import state_file
+from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.prefect_pages import newer
+from infra.services.state_file import Service
+from models.errors import TailorbirdError
+
+USER = "tailorbird"
+"""Who logs in to the pages."""
+DATABASE = "tailorbird"
+MODEL = "tailorbird"
+"""The experiment and the registered model in MLflow."""
+QUIET = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
+
+class ServicesDownError(TailorbirdError):
+    """Nothing is configured or running under an address that is needed."""
+
+
+@dataclass(frozen=True)
+class Endpoints:
+    """Addresses and credentials of the services. Printing it shows no password.
+
+    `database_url` is in psycopg2 form. `environment` holds what Prefect, MLflow and `load()` read for themselves.
+    `prefect_login` (user:password, as the page asks for it) and `mlflow_login` (user, password) are None when
+    that service is not ours. `docs_page` is empty and `docs_login` None when nobody serves Data Docs.
+    """
+
+    prefect_api_url: str
+    prefect_page: str
+    mlflow_page: str
+    mlflow_tracking_uri: str = field(repr=False)
+    database_url: str = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    prefect_login: str | None = field(default=None, repr=False)
+    mlflow_login: tuple[str, str] | None = field(default=None, repr=False)
+    docs_page: str = ""
+    docs_login: str | None = field(default=None, repr=False)
+
+
+def endpoints(settings: Settings) -> Endpoints:
+    """Where everything answers. Raises ServicesDownError when a part is neither configured nor was ever started."""
+    known = state_file.load(settings.var)
+    settings = elsewhere(settings, known)
+    prefect = settings.prefect_api_url or _address(known, "prefect")
+    mlflow = settings.mlflow_tracking_uri or _address(known, "mlflow")
+    docs = docs_page(settings, known)
+    return Endpoints(
+        prefect_api_url=addresses.web(prefect, "PREFECT_API_URL").address,
+        prefect_page=page_of(prefect.rstrip("/").removesuffix("/api"), settings.prefect_page),
+        mlflow_page=page_of(mlflow, settings.mlflow_page),
+        mlflow_tracking_uri=addresses.web(mlflow, "MLFLOW_TRACKING_URI").address,
+        database_url=database_url(settings),
+        environment=_settings(settings) | _prefect(settings, prefect) | _mlflow(settings, mlflow) | QUIET,
+        prefect_login=None if settings.prefect_api_url else prefect_login(settings),
+        mlflow_login=None if settings.mlflow_tracking_uri else mlflow_login(settings),
+        docs_page=docs,
+        docs_login=docs_login(settings) if docs and settings.docs_url is None else None,
+    )
+
+
+def export(endpoints: Endpoints) -> None:
+    """Put everything into this process's environment. Call it before Prefect or MLflow is imported."""
+    os.environ.update(endpoints.environment)
+
+
+def elsewhere(settings: Settings, known: Mapping[str, Service]) -> Settings:
+    """The settings with only those addresses that are not ours: after `export` the environment names ours too."""
+    exported = settings.exported_by == str(settings.var)
+    own = {name: service.address for name, service in known.items() if exported or service.alive}
+    pairs = {"prefect_api_url": own.get("prefect"), "mlflow_tracking_uri": own.get("mlflow")}
+    return settings.model_copy(update={name: None for name, ours in pairs.items() if getattr(settings, name) == ours})
+
+
+def database_url(settings: Settings) -> str:
+    """Tailorbird's own database in psycopg2 form. Raises ServicesDownError when it is neither given nor running."""
+    if settings.database_url is not None:
+        return addresses.database(settings.database_url.get_secret_value()).render_as_string(hide_password=False)
+    server = EmbeddedPostgres(settings.var)
+    if server.running() is None:
+        raise ServicesDownError("The database is not running. Start the services with: tailorbird up")
+    return server.url(DATABASE, DATABASE, secret(settings, DATABASE))
+
+
+def page_of(address: str, page: str) -> str:
+    """Return where people open what programs reach at `address`: at `page` if that is set. It holds no password."""
+    return addresses.shown(page or address).rstrip("/")
+
+
+def prefect_login(settings: Settings) -> str:
+    """user:password of our Prefect server, for its page and for clients."""
+    return f"{USER}:{secret(settings, 'prefect-page')}"
+
+
+def mlflow_login(settings: Settings) -> tuple[str, str]:
+    """User and password of our MLflow server, for its page and for clients."""
+    return USER, secret(settings, "mlflow-page")
+
+
+def docs_login(settings: Settings) -> str:
+    """user:password of our Data Docs."""
+    return f"{USER}:{secret(settings, 'docs-page')}"
+
+
+def serves_docs(settings: Settings) -> bool:
+    """Whether Data Docs are served by us: unless that is switched off, or somebody else does it."""
+    return settings.docs_port != 0 and settings.docs_url is None
+
+
+def docs_page(settings: Settings, known: Mapping[str, Service]) -> str:
+    """Where a person reads Data Docs; empty when nobody serves them. No part of Tailorbird needs them."""
+    if settings.docs_url is not None:
+        return addresses.shown(settings.docs_url).rstrip("/")
+    return known["docs"].address if serves_docs(settings) and "docs" in known else ""
+
+
+def _address(known: Mapping[str, Service], name: str) -> str:
+    if name not in known:
+        raise ServicesDownError(f"{name} is neither running nor configured. Start the services with: tailorbird up")
+    return known[name].address
+
+
+def _settings(settings: Settings) -> dict[str, str]:
+    """The settings that the settings file does not hold, for every process that works for this installation."""
+    own = {
+        "TAILORBIRD_VAR": str(settings.var),
+        "TAILORBIRD_HOME": str(settings.home),
+        "TAILORBIRD_EXPORTED_BY": str(settings.var),
+        file.VARIABLE: str(settings.settings_file or file.NO_FILE),
+    }
+    return service_environment.overrides(settings) | own
+
+
+def _prefect(settings: Settings, url: str) -> dict[str, str]:
+    given = addresses.web(url, "PREFECT_API_URL")
+    environment = {"PREFECT_API_URL": given.address, "PREFECT_RUNNER_POLL_FREQUENCY": "1"}
+    if settings.prefect_api_url is not None:
+        # In a variable of its own: Prefect and MLflow show addresses in errors.
+        return environment | ({"PREFECT_API_AUTH_STRING": given.login} if given.login else {})
+    # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
+    own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
+    own["PREFECT_UI_URL"] = newer(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
+    return environment | own
+
+
+def _mlflow(settings: Settings, url: str) -> dict[str, str]:
+    if settings.mlflow_tracking_uri is not None:
+        given = addresses.web(url, "MLFLOW_TRACKING_URI")
+        user, _, password = given.login.partition(":")
+        login = {"MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password} if user else {}
+        return {"MLFLOW_TRACKING_URI": given.address} | login
+    user, password = mlflow_login(settings)
+    return {"MLFLOW_TRACKING_URI": url, "MLFLOW_TRACKING_USERNAME": user, "MLFLOW_TRACKING_PASSWORD": password}

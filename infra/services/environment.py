@@ -1,0 +1,132 @@
+"""The variables that each service takes over from the shell that runs `up`; every other one stays behind."""
+
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, is_dataclass
+from fnmatch import fnmatchcase
+from typing import Final
+
+from pydantic import SecretStr
+
+from infra.configuration.settings import Settings, in_file, variable_of
+
+_SYSTEM: Final = ("PATH", "LANG", "LANGUAGE", "LC_*", "TZ", "TZDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_*")
+_PYTHON: Final = (
+    *("HOME", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"),
+    *("PYTHON*", "VIRTUAL_ENV"),
+)
+_NETWORK: Final = (
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+)
+_DATABASE: Final = ("PG*", "KRB5*")
+"""libpq's: certificates, password and service files of a database server that is not ours."""
+_STORES: Final = (
+    *("AWS_*", "GOOGLE_*", "AZURE_*", "CLOUDSDK_*", "CLOUD_STORAGE_*", "SERVICE_ACCOUNT", "IDENTITY_*", "MSI_*"),
+    *("DELTA_DYNAMO_*", "DYNAMO_LOCK_*"),
+)
+"""The clients of Amazon, Google and Azure in deltalake and pyarrow read these."""
+_THREADS: Final = (
+    *("OMP_*", "GOMP_*", "KMP_*", "OPENBLAS_*", "MKL_*", "BLIS_*", "NUMEXPR_*", "VECLIB_*", "RAYON_*", "TOKIO_*"),
+    *("ARROW_*", "MALLOC_*"),
+)
+_PREFECT: Final = ("PREFECT_[!_]*",)  # two underscores: the state of the run that this process belongs to
+_PREFECT_LOGIN: Final = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
+_MLFLOW: Final = ("MLFLOW_*",)
+_MLFLOW_LOGIN: Final = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+_MLFLOW_CLIENT: Final = ("MLFLOW_TRACKING_*", "MLFLOW_S3_*")
+_SERVERS_ALONE: Final = (
+    *("PREFECT_SERVER_*", "PREFECT_API_DATABASE_*"),
+    *("MLFLOW_AUTH_*", "MLFLOW_BACKEND_STORE_*", "MLFLOW_FLASK_*"),
+)
+"""Databases, logins and keys of servers, which no client needs."""
+
+
+def of_postgres() -> dict[str, str]:
+    """What PostgreSQL takes over: paths, language and time zone."""
+    return _taken(_SYSTEM)
+
+
+def of_prefect(settings: Settings) -> dict[str, str]:
+    """What the Prefect server takes over: its own settings, and the way out for notifications."""
+    return _of_server(settings, _PREFECT, _PREFECT_LOGIN)
+
+
+def of_mlflow(settings: Settings) -> dict[str, str]:
+    """What the MLflow server takes over: its own settings, and the way out for webhooks."""
+    return _of_server(settings, _MLFLOW, _MLFLOW_CLIENT)
+
+
+def of_data_docs(settings: Settings) -> dict[str, str]:
+    """What the server of Data Docs takes over: its password, if the shell has one."""
+    return _taken((*_SYSTEM, *_PYTHON, "TAILORBIRD_SECRET_DOCS_PAGE", *_further(settings)))
+
+
+def of_client(settings: Settings, *, own_prefect: bool, own_mlflow: bool) -> dict[str, str]:
+    """What the worker and the reconciler take over: secrets, stores, proxies and limits of threads.
+
+    Settings are not among it: `of_settings` has them. Logins of other servers stay behind when ours are used.
+    """
+    wanted = (*_SYSTEM, *_PYTHON, *_NETWORK, *_STORES, *_THREADS, *_PREFECT, *_MLFLOW, "TAILORBIRD_SECRET_*")
+    logins = (*(_PREFECT_LOGIN if own_prefect else ()), *(_MLFLOW_LOGIN if own_mlflow else ()))
+    taken = _taken((*wanted, *_of_database(settings)), (*logins, *_SERVERS_ALONE))
+    return taken | _taken(_further(settings))
+
+
+def of_settings(settings: Settings) -> dict[str, str]:
+    """Every setting that is not empty, as the variable it is read from; passwords included."""
+    named = {variable_of(name): _written(getattr(settings, name)) for name in type(settings).model_fields}
+    return {variable: value for variable, value in named.items() if value}
+
+
+def overrides(settings: Settings) -> dict[str, str]:
+    """The settings that the settings file does not hold in the same way: those of the shell, or of the caller."""
+    plain = of_settings(in_file(settings.settings_file, var=settings.var, home=settings.home))
+    return {variable: value for variable, value in of_settings(settings).items() if plain.get(variable) != value}
+
+
+def secret_settings() -> set[str]:
+    """The variables whose values appear in no description of a service."""
+    return {variable_of(name) for name in secret_names()}
+
+
+def secret_names() -> set[str]:
+    """The settings that hold passwords."""
+    return {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+
+
+def _of_server(settings: Settings, own: Iterable[str], unwanted: Iterable[str]) -> dict[str, str]:
+    wanted = (*_SYSTEM, *_PYTHON, *_NETWORK, *own, *_of_database(settings))
+    return _taken(wanted, unwanted) | _taken(_further(settings))
+
+
+def _of_database(settings: Settings) -> tuple[str, ...]:
+    return () if settings.database_url is None else _DATABASE
+
+
+def _further(settings: Settings) -> list[str]:
+    """The names in TAILORBIRD_PASS_ENVIRONMENT."""
+    return [name for name in re.split(r"[\s,]+", settings.pass_environment) if name]
+
+
+def _taken(wanted: Iterable[str], unwanted: Iterable[str] = ()) -> dict[str, str]:
+    """The variables of this process that match a pattern that is wanted and none that is unwanted."""
+    chosen = [name for name in os.environ if _matches(name, wanted) and not _matches(name, unwanted)]
+    return {name: os.environ[name] for name in sorted(chosen)}
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _written(value: object) -> str:
+    """A setting's value as it is read from a variable."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if is_dataclass(value) and not isinstance(value, type):
+        return json.dumps(asdict(value))
+    if isinstance(value, dict):
+        return json.dumps({slug: asdict(timing) for slug, timing in value.items()}) if value else ""
+    return "" if value is None else str(value)

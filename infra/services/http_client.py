@@ -1,0 +1,83 @@
+"""Small JSON requests to our own servers, without importing their clients (1 s each)."""
+
+import json
+import socket
+import struct
+import urllib.error
+import urllib.request
+from base64 import b64encode
+from collections.abc import Mapping
+from http.client import HTTPException
+from typing import Any
+
+from infra.configuration import addresses
+
+# Loopback must not go through a proxy that the environment names.
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_ANY = urllib.request.build_opener()
+_NO_ANSWER = (OSError, HTTPException)
+"""Nothing listens, or another kind of server does."""
+
+
+def healthy(url: str, seconds: float = 2) -> bool:
+    """Whether the address answers with success."""
+    try:
+        with _open(url, seconds) as answer:
+            return bool(answer.status < 400)
+    except _NO_ANSWER:
+        return False
+
+
+def answers(url: str, seconds: float) -> bool:
+    """Whether a server is there at all: a refusal, or silence after it took the call, counts as busy."""
+    try:
+        _open(url, seconds).close()
+    except (urllib.error.HTTPError, TimeoutError):
+        return True
+    except _NO_ANSWER:
+        return False
+    return True
+
+
+def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
+    """Whether a PostgreSQL server answers there: its reply to a request for encryption needs no password."""
+    place = addresses.database(url)
+    with socket.create_connection((place.host or "127.0.0.1", place.port or 5432), timeout=seconds) as line:
+        line.sendall(struct.pack("!ii", 8, 80877103))
+        return line.recv(1) in {b"S", b"N"}
+
+
+def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None, seconds: float = 30) -> Any:
+    """The JSON answer, or None for 404. Raises urllib.error.HTTPError for any other refusal."""
+    data = None if body is None else json.dumps(body).encode()
+    try:
+        with _open(url, seconds, data, {"Content-Type": "application/json", **headers}, method) as answer:
+            text = answer.read()
+            return json.loads(text) if text else {}
+    except urllib.error.HTTPError as refusal:
+        if refusal.code == 404:
+            return None
+        raise
+
+
+def text_of(url: str, seconds: float = 5) -> str:
+    """What an address of the web says. Raises OSError when it does not."""
+    with _open(url, seconds) as answer:
+        return str(answer.read().decode(errors="replace"))
+
+
+def basic(login: str) -> str:
+    """The header value for user:password."""
+    return f"Basic {b64encode(login.encode()).decode()}"
+
+
+def _open(
+    url: str, seconds: float, data: bytes | None = None, headers: Mapping[str, str] | None = None, method: str = "GET"
+) -> Any:
+    """Call an http(s) address, with the login that it may hold: urllib would take that for a part of the host."""
+    given = addresses.web(url, "An address")
+    request = urllib.request.Request(given.address, data, dict(headers or {}), method=method)  # noqa: S310 -- http(s) only
+    if given.login:
+        request.add_unredirected_header("Authorization", basic(given.login))
+    local = "://127.0.0.1" in given.address or "://localhost" in given.address
+    return (_DIRECT if local else _ANY).open(request, timeout=seconds)

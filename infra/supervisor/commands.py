@@ -1,0 +1,178 @@
+"""How the servers and the worker are started: commands, settings and secrets."""
+
+import sys
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+
+from infra.configuration.file import NO_FILE, VARIABLE
+from infra.configuration.settings import Settings
+from infra.keys import credentials
+from infra.keys.credentials import secret
+from infra.prefect_api.deployments import POOL
+from infra.services import environment, settings_in_use
+from infra.services.endpoints import QUIET, Endpoints, mlflow_login, prefect_login
+from infra.services.processes import Command
+
+HOST = "127.0.0.1"
+_LOGINS = {"PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD"}
+_PYTHON = (sys.executable, "-m")
+_CODE = Path(__file__).resolve().parent.parent
+_BOUNDED = ("--http", "serving.bounded_http:BoundedProtocol")
+
+
+def prefect_command(settings: Settings, database: URL, port: int) -> Command:
+    """The Prefect server; libpq's PGPASSWORD keeps the password out of the address it may log."""
+    return Command(
+        mark=mark(settings, "prefect"),
+        arguments=[*_PYTHON, *f"prefect server start --host {HOST} --port {port}".split()],
+        log=log(settings, "prefect"),
+        environment=QUIET
+        | {
+            "PREFECT_HOME": str(settings.var / "prefect"),
+            "PREFECT_API_URL": f"http://{HOST}:{port}/api",
+            "PREFECT_API_DATABASE_CONNECTION_URL": _for_asyncpg(database),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(settings.var / "prefect" / "page"),
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+        }
+        | _further(settings),
+        secrets=_password(database) | {"PREFECT_SERVER_API_AUTH_STRING": prefect_login(settings)},
+        taken_over=environment.of_prefect(settings),
+    )
+
+
+def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
+    """The MLflow server with its users in the same database; job execution would cost 2 GB."""
+    user, password = mlflow_login(settings)
+    artifacts = settings.var / "mlflow" / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    address = _without_password(database)
+    serving = f"mlflow server --host {HOST} --port {port} --workers 1 --app-name basic-auth --serve-artifacts".split()
+    return Command(
+        mark=mark(settings, "mlflow"),
+        arguments=[*_PYTHON, *serving, "--artifacts-destination", str(artifacts)],
+        log=log(settings, "mlflow"),
+        environment=QUIET
+        | {
+            "MLFLOW_BACKEND_STORE_URI": address,
+            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
+            "MLFLOW_AUTH_ADMIN_USERNAME": user,
+        }
+        | _further(settings),
+        secrets=_password(database)
+        | {
+            "MLFLOW_AUTH_ADMIN_PASSWORD": password,
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secret(settings, "mlflow-session"),
+            "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": _fernet(secret(settings, "mlflow-webhooks")),
+        },
+        taken_over=environment.of_mlflow(settings),
+    )
+
+
+def docs_command(settings: Settings, port: int) -> Command:
+    """The server of Data Docs; its login is in `var`, where it reads the pages too."""
+    serving = f"uvicorn --factory serving.data_docs:app --host {HOST} --port {port} --workers 1 --no-access-log".split()
+    return Command(
+        mark=mark(settings, "docs"),
+        arguments=[*_PYTHON, *serving, *_BOUNDED, "--app-dir", str(_CODE), "--timeout-graceful-shutdown", "2"],
+        log=log(settings, "docs"),
+        environment={"TAILORBIRD_VAR": str(settings.var)} | _further(settings),
+        taken_over=environment.of_data_docs(settings),
+    )
+
+
+def worker_command(settings: Settings, endpoints: Endpoints) -> Command:
+    """The worker that runs every deployment, each run in a process of its own."""
+    worker = f"prefect worker start --pool {POOL} --type process --name tailorbird-up"
+    # Runs of the worker say that they live, and one that is silent for minutes is dead. Runs of commands do not say it,
+    # since Prefect lets every flow that does wait for up to a second at its end.
+    more = {"PREFECT_WORKER_QUERY_SECONDS": "1", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "60"}
+    reads = settings_in_use.overrides(settings) | {VARIABLE: str(settings.settings_file or NO_FILE)}
+    return _client(settings, endpoints, "worker", worker, settings.home, more, reads)
+
+
+def reconciler_command(settings: Settings, endpoints: Endpoints) -> Command:
+    """What hears decisions that people make in MLflow. It looks again soon enough not to try a call for minutes."""
+    more = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    return _client(
+        settings, endpoints, "reconciler", "flows reconcile --watch", _CODE, more, settings_in_use.described(settings)
+    )
+
+
+def _client(
+    settings: Settings,
+    endpoints: Endpoints,
+    name: str,
+    module: str,
+    folder: Path,
+    more: Mapping[str, str],
+    reads: Mapping[str, str],
+) -> Command:
+    """A process of ours that uses all services, and reads the settings file for itself; `reads` are its settings."""
+    public = dict(endpoints.environment)
+    hidden = _LOGINS | environment.secret_settings()
+    secrets = {name: public.pop(name) for name in sorted(public) if name in hidden}
+    if secrets.pop("TAILORBIRD_DATABASE_URL", None):
+        database = make_url(endpoints.database_url)
+        public["TAILORBIRD_DATABASE_URL"] = _without_password(database)
+        secrets |= _password(database)
+    return Command(
+        mark=mark(settings, name),
+        arguments=[*_PYTHON, *module.split()],
+        log=log(settings, name),
+        environment={**public, **more, "PYTHONUNBUFFERED": "1"},
+        secrets=secrets,
+        taken_over=environment.of_client(
+            settings, own_prefect=endpoints.prefect_login is not None, own_mlflow=endpoints.mlflow_login is not None
+        ),
+        folder=folder,
+        reads=reads,
+    )
+
+
+def log(settings: Settings, name: str) -> Path:
+    """Where the output of a service goes."""
+    return settings.var / "log" / f"{name}.log"
+
+
+def mark(settings: Settings, name: str) -> str:
+    """What tells this installation's processes from those of another one."""
+    return f"{settings.var}:{name}"
+
+
+def _further(settings: Settings) -> dict[str, str]:
+    """Named here too, so that a change of it starts the server again."""
+    return {"TAILORBIRD_PASS_ENVIRONMENT": settings.pass_environment} if settings.pass_environment else {}
+
+
+def _fernet(hexadecimal: str) -> str:
+    """A secret in the form that MLflow wants its own encryption key in."""
+    return urlsafe_b64encode(bytes.fromhex(hexadecimal)).decode()
+
+
+def _password(database: URL) -> dict[str, str]:
+    return {"PGPASSWORD": str(database.password)} if database.password else {}
+
+
+def _for_asyncpg(database: URL) -> str:
+    """The same address for asyncpg, which knows `ssl` where libpq says `sslmode`, and few other options."""
+    known = {"sslmode": "ssl", "host": "host", "port": "port"}
+    query = {known[name]: value for name, value in database.query.items() if name in known}
+    return _without_password(database.set(drivername="postgresql+asyncpg", query=query))
+
+
+def _without_password(url: URL) -> str:
+    parts = (url.drivername, url.username, None, url.host, url.port, url.database, url.query)
+    return URL.create(*parts).render_as_string(hide_password=False)
+
+
+def _mlflow_users(settings: Settings, address: str) -> Path:
+    """MLflow reads this from a file only. Checked passwords are kept for an hour: 2 ms a request instead of 60."""
+    path = settings.var / credentials.FOLDER / "mlflow.ini"
+    path.touch(mode=0o600)
+    lines = ["[mlflow]", "default_permission = READ", f"database_uri = {address}", "auth_cache_ttl_seconds = 3600"]
+    path.write_text("\n".join(lines).replace("%", "%%") + "\n")
+    return path

@@ -1,0 +1,150 @@
+"""Starts services: on a free port, on another one if a program was quicker, again if their settings changed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from infra.configuration.settings import Settings
+from infra.services import ports, processes, state_file
+from infra.services.endpoints import ServicesDownError
+from infra.services.http_client import healthy
+from infra.services.processes import Command, ProcessFailedError
+from infra.services.state_file import Say, Service
+from infra.supervisor import commands as servers
+
+TITLES = {
+    "postgres": "PostgreSQL",
+    "prefect": "Prefect",
+    "mlflow": "MLflow",
+    "docs": "Data Docs",
+    "worker": "The worker",
+    "reconciler": "The reconciler",
+}
+_PORTS = {"prefect": 4200, "docs": 4210, "mlflow": 5000}
+_LINE_EVERY = 3.0  # seconds between two lines about what is being waited for
+
+
+class Launcher:
+    """The services of one installation: what is known of them from before, and what this `up` has started."""
+
+    def __init__(self, settings: Settings, known: dict[str, Service], say: Say) -> None:
+        self.settings = settings
+        self.known = known
+        self.say = say
+        self.started: list[str] = []
+        self._commands: dict[str, Callable[[int], Command]] = {}
+
+    def server(self, name: str, command: Callable[[int], Command]) -> None:
+        """Start a web server unless it runs with the same settings already. `command` takes the port."""
+        self._commands[name] = command
+        known, wanted = self.known.get(name), self._wanted_port(name)
+        preferred = wanted or (known.port if known else _PORTS[name])
+        if known is not None and known.alive:
+            if command(preferred).digest == known.digest:
+                return
+            if preferred != known.port:
+                self._free_port(name, preferred)  # before the running one is stopped for it
+        self._clear(name)
+        self._start_server(name, self._free_port(name, preferred))
+
+    def client(self, name: str, command: Command, before: Callable[[], None] | None = None) -> None:
+        """Start a process without an address unless it runs with the same settings already; `before` comes first."""
+        known = self.known.get(name)
+        if known is None or not known.alive or known.digest != command.digest:
+            self._clear(name)
+            if before is not None:
+                before()
+            self._launch(name, command, Service("", 0))
+
+    def await_server(self, name: str) -> None:
+        """Wait until our server answers; it moves if another program was quicker on its port."""
+        while name in self._commands:
+            service = self.known[name]
+            answers = self._saying(f"Waiting for {TITLES[name]}", partial(_answers, service))
+            try:
+                self._wait(name, answers)
+                break
+            except ProcessFailedError:
+                if service.alive:
+                    raise
+                processes.end_strays(servers.mark(self.settings, name))
+                if ports.is_free(service.port):  # it ended for another reason
+                    raise
+            self._start_server(name, self._free_port(name, service.port))
+
+    def await_client(self, name: str) -> None:
+        """It has no address to ask; but one that cannot work has ended by now."""
+        self._wait(name, lambda: self.known[name].alive)
+
+    def say_if_gone(self, name: str) -> None:
+        """Report one that should run and does not."""
+        known = self.known.get(name)
+        if known is not None and known.running is not None and not known.alive:
+            self.say(f"{TITLES[name]} is gone (a crash, or a restart of the machine); starting it again")
+
+    def remember(self, name: str, service: Service) -> None:
+        """Keep what is known of a service for the next command."""
+        if self.known.get(name) != service:
+            self.known[name] = service
+            state_file.store(self.settings.var, self.known)
+
+    def _start_server(self, name: str, port: int) -> None:
+        path = "/api" if name == "prefect" else ""
+        self._launch(name, self._commands[name](port), Service(f"http://{servers.HOST}:{port}{path}", port))
+
+    def _wanted_port(self, name: str) -> int | None:
+        """The port that the settings insist on."""
+        port: int | None = getattr(self.settings, f"{name}_port")
+        return port
+
+    def _free_port(self, name: str, preferred: int) -> int:
+        """The preferred port or the next free one; only the preferred one when the settings insist on it."""
+        title, port = TITLES[name], ports.free(preferred)
+        if port != preferred and self._wanted_port(name) is not None:
+            raise ServicesDownError(ports.taken_message(title, preferred, f"TAILORBIRD_{name.upper()}_PORT"))
+        if port != preferred:
+            self.say(f"Port {preferred} is taken by another program; {title} uses {port}")
+        return port
+
+    def _clear(self, name: str) -> None:
+        """End the old process, and what a killed one left behind."""
+        self.say_if_gone(name)
+        known = self.known.get(name)
+        if known is not None and known.alive:
+            self.say(f"{TITLES[name]} runs with other settings; starting it again")
+        if known is not None and known.running is not None:
+            processes.stop(known.running, servers.mark(self.settings, name))
+        else:
+            processes.end_strays(servers.mark(self.settings, name))
+
+    def _launch(self, name: str, command: Command, service: Service) -> None:
+        where = f" on port {service.port}" if service.port else ""
+        self.say(f"Starting {TITLES[name].replace('The', 'the')}{where}")
+        self.started.append(name)
+        running = processes.start(command)
+        self.remember(name, replace(service, running=running, digest=command.digest, settings=dict(command.reads)))
+
+    def _wait(self, name: str, ready: Callable[[], bool]) -> None:
+        running = self.known[name].running
+        if running is not None:
+            processes.wait_until(ready, running, servers.log(self.settings, name))
+
+    def _saying(self, text: str, ready: Callable[[], bool]) -> Callable[[], bool]:
+        began = last = time.monotonic()
+
+        def look() -> bool:
+            nonlocal last
+            now = time.monotonic()
+            if now - last > _LINE_EVERY:
+                last = now
+                self.say(f"{text} ({now - began:.0f} s)")
+            return ready()
+
+        return look
+
+
+def _answers(service: Service) -> bool:
+    """Whether our process, and not another one on its port, answers with success."""
+    listens = service.running is not None and processes.listens(service.running, service.port)
+    return listens and healthy(f"{service.address}/health")

@@ -1,0 +1,205 @@
+"""Looks whether the services answer. A server counts as ours only when one of our own processes listens there."""
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.error import HTTPError
+
+from infra.configuration import addresses
+from infra.configuration.settings import Settings
+from infra.prefect_api import deployments
+from infra.services import ports, state_file
+from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.endpoints import ServicesDownError, docs_page, elsewhere, serves_docs
+from infra.services.http_client import answers, ask, basic, healthy, speaks_postgres
+from infra.services.processes import listens
+from infra.services.state_file import Service
+from infra.supervisor.launcher import TITLES
+
+NEEDED = ("postgres", "prefect", "mlflow")
+"""Without these nothing can run; the worker, the reconciler and Data Docs may be missing."""
+
+CLIENTS = ("worker", "reconciler")
+"""Processes without an address of their own."""
+_QUICK, _PATIENT = 0.25, 2.0
+"""Seconds that one probe may take."""
+_LOGINS = {
+    "prefect": ("PREFECT_API_URL", "/admin/version", "PREFECT_API_KEY or PREFECT_API_AUTH_STRING"),
+    "mlflow": (
+        "MLFLOW_TRACKING_URI",
+        "/api/2.0/mlflow/experiments/search?max_results=1",
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+    ),
+}
+"""Of servers that are not ours: the variable of their address, a path behind the login, the variables of the login."""
+
+_MLFLOW_ELSEWHERE = {"MLFLOW_TRACKING_AUTH", "MLFLOW_TRACKING_AWS_SIGV4"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a look at a service found. If it is not `reachable`: why, and whether that may pass within seconds."""
+
+    reachable: bool
+    reason: str = ""
+    passing: bool = False
+
+
+def reachable(settings: Settings) -> dict[str, bool]:
+    """Which of postgres, prefect, mlflow and docs (if served) answers now: at most 0.3 s, and it raises nothing."""
+    served = serves_docs(settings) or docs_page(settings, state_file.load(settings.var))
+    names = [*NEEDED, "docs"] if served else NEEDED
+    return {name: finding.reachable for name, finding in look(settings, names).items()}
+
+
+def running_clients(settings: Settings) -> dict[str, bool]:
+    """Which of worker and reconciler runs, of those that an `up` of this `var` has started; without them nothing
+    starts by itself."""
+    known = state_file.load(settings.var)
+    return {name: known[name].alive for name in CLIENTS if name in known}
+
+
+def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float = 5.0, silence: float = 30.0) -> None:
+    """Return once all that is `needed` answers; a busy service gets `patience` seconds and more than one probe.
+
+    Raises ServicesDownError with the reasons, also for a server of ours that listens and stays silent for `silence`
+    seconds: the clients of Prefect and MLflow would wait for a quarter of an hour.
+    """
+    until = time.monotonic() + patience
+    while True:
+        findings = look(settings, needed, thorough=True)
+        down = {name: finding for name, finding in findings.items() if not finding.reachable}
+        if not down:
+            _hear(settings, needed, silence)
+            return
+        if time.monotonic() > until or not all(found.passing for found in down.values()):
+            raise ServicesDownError(
+                f"Not reachable: {', '.join(down)}. Start the services with: tailorbird up "
+                f"({'; '.join(found.reason for found in down.values())}; logs are in {settings.var / 'log'})"
+            )
+        time.sleep(0.1)
+
+
+def _hear(settings: Settings, names: Collection[str], seconds: float) -> None:
+    known = state_file.load(settings.var)
+    settings = elsewhere(settings, known)
+    for name in _LOGINS:
+        if name not in names or _given(settings, name) is not None:
+            continue
+        until = time.monotonic() + seconds
+        while not healthy(f"{known[name].address}/health", max(0.1, until - time.monotonic())):
+            if time.monotonic() > until:
+                raise ServicesDownError(
+                    f"{TITLES[name]} runs but has not answered for {seconds:.0f} s. Run the same command again later; "
+                    f"if that does not help, restart it with `tailorbird down` and `tailorbird up` (logs are in "
+                    f"{settings.var / 'log'})."
+                )
+            time.sleep(0.1)
+
+
+def check_given(settings: Settings, name: str, patience: float = 10.0) -> None:
+    """Raises ServicesDownError when a server that is not ours does not answer, or refuses our login."""
+    given = _given(settings, name)
+    if name not in _LOGINS or given is None:
+        return
+    until = time.monotonic() + patience
+    while not healthy(f"{given.rstrip('/')}/health", 5):
+        if time.monotonic() > until:
+            variable, address = _LOGINS[name][0], addresses.shown(given)
+            raise ServicesDownError(
+                f"{variable} is set, but {address} does not answer. Start that server or unset {variable}."
+            )
+        time.sleep(0.5)
+    _check_login(name, given)
+
+
+def _check_login(name: str, given: str) -> None:
+    variable, path, login = _LOGINS[name]
+    headers = _authorization(name)
+    if headers is None:
+        return
+    try:
+        ask("GET", f"{given.rstrip('/')}{path}", headers)
+    except HTTPError as refusal:
+        if refusal.code in (401, 403):
+            raise ServicesDownError(
+                f"{variable} is set, but that server refuses our login ({refusal.code}). Set {login}, or unset "
+                f"{variable} to use a server of our own."
+            ) from None
+    except (OSError, ValueError):
+        return  # no refusal: the caller's own request will show what is wrong
+
+
+def look(settings: Settings, names: Collection[str], thorough: bool = False) -> dict[str, Finding]:
+    """What a probe of each of these services finds; nothing is raised.
+
+    A `thorough` look makes sure that a process of ours is the one that listens, which takes longer on a busy machine.
+    """
+    known = state_file.load(settings.var)
+    settings = elsewhere(settings, known)
+    given = {name: address for name in names if (address := _given(settings, name)) is not None}
+    there = _answer(given, _PATIENT if thorough else _QUICK)
+    return {
+        name: _others(name, there[name]) if name in given else _ours(settings, name, known.get(name), thorough)
+        for name in TITLES
+        if name in names
+    }
+
+
+def _answer(given: Mapping[str, str], seconds: float) -> dict[str, bool]:
+    """Which of the services at given addresses answer."""
+    pool, deadline = ThreadPoolExecutor(), time.monotonic() + seconds * 1.1
+    futures = {name: pool.submit(_answers, name, address, seconds) for name, address in given.items()}
+    pool.shutdown(wait=False)
+    there = dict.fromkeys(given, False)
+    for name, future in futures.items():
+        with suppress(Exception):  # whatever is wrong with an address, it is not reachable
+            there[name] = future.result(max(0.0, deadline - time.monotonic()))
+    return there
+
+
+def _answers(name: str, address: str, seconds: float) -> bool:
+    if name == "postgres":
+        return speaks_postgres(address, seconds)
+    return answers(f"{address.rstrip('/')}/health", seconds)
+
+
+def _given(settings: Settings, name: str) -> str | None:
+    """The address that the settings name for a service that is not ours."""
+    database = settings.database_url.get_secret_value() if settings.database_url else None
+    others = {"prefect": settings.prefect_api_url, "mlflow": settings.mlflow_tracking_uri, "docs": settings.docs_url}
+    return database if name == "postgres" else others[name]
+
+
+def _others(name: str, there: bool) -> Finding:
+    return Finding(there, f"{TITLES[name]} does not answer at the address in the settings", passing=True)
+
+
+def _ours(settings: Settings, name: str, service: Service | None, thorough: bool) -> Finding:
+    title = TITLES[name]
+    if name == "postgres":  # known by its data folder, whoever started it
+        return Finding(EmbeddedPostgres(settings.var).running() is not None, f"{title} does not run")
+    if service is None or service.running is None:
+        return Finding(False, f"{title} does not run")
+    if service.alive:
+        there = listens(service.running, service.port) if thorough else not ports.is_free(service.port)
+        return Finding(there, f"{title} does not listen on port {service.port} yet", passing=True)
+    if ports.is_free(service.port):
+        return Finding(False, f"{title} does not run")
+    return Finding(False, f"{title} does not run, and another program uses its port {service.port}")
+
+
+def _authorization(name: str) -> dict[str, str] | None:
+    """The login of a server that is not ours, as its client reads it; None when MLflow has it from another place."""
+    if name == "prefect":
+        return deployments.authorization({})
+    if os.environ.keys() & _MLFLOW_ELSEWHERE or Path("~/.mlflow/credentials").expanduser().exists():
+        return None
+    if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
+        return {"Authorization": f"Bearer {token}"}
+    user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
+    return {"Authorization": basic(f"{user}:{password}")} if user and password else {}

@@ -1,0 +1,68 @@
+"""This process as a running command: its record, and the watch of its services."""
+
+import shlex
+import sys
+import threading
+from collections.abc import Collection
+from contextlib import suppress
+
+from infra.configuration import addresses
+from infra.configuration.settings import Settings
+from infra.private_files.permissions import private_files
+from infra.services.state_file import Say
+from infra.supervisor.running_commands.records import Record
+from infra.supervisor.running_commands.watch import Watch
+
+_LONGEST = 120
+
+
+class Work:
+    """What one command does with the services; `end` it when its flow has ended."""
+
+    def __init__(self, record: Record | None = None, watch: Watch | None = None) -> None:
+        self._record, self._watch = record, watch
+
+    def note_flow_run(self, run_id: str) -> None:
+        """Record the run in Prefect, so that it is marked as crashed if this process is killed."""
+        if self._record is not None:
+            with suppress(OSError):  # a full disk: the work goes on
+                self._record.add_flow_run(run_id)
+
+    def end(self, *, forget: bool) -> None:
+        """Watch no more, and `forget` the record if Prefect knows the end; else whoever looks next compares the two."""
+        if self._watch is not None:
+            self._watch.end()
+        if self._record is not None and forget:
+            self._record.close()
+
+    @property
+    def explained(self) -> bool:
+        """Whether the watch has printed why the command ends."""
+        return self._watch is not None and self._watch.said
+
+
+_works: list[Work] = []
+
+
+def begin(settings: Settings, needed: Collection[str], say: Say) -> Work:
+    """Record this process and watch the services that it needs; without a writable `var` it runs unrecorded."""
+    work = Work()
+    with suppress(OSError), private_files():
+        record = Record.open(settings.var, _words())
+        work = Work(record)
+        if threading.current_thread() is threading.main_thread():
+            watch = Watch(settings, needed, record.command, say)
+            watch.start()
+            work = Work(record, watch)
+    _works.append(work)
+    return work
+
+
+def explained() -> bool:
+    """Return whether this process ends for a reason that is printed already."""
+    return any(work.explained for work in _works)
+
+
+def _words() -> str:
+    words = addresses.redact(shlex.join(["tailorbird", *sys.argv[1:]]))
+    return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"

@@ -1,0 +1,95 @@
+"""Ends a command whose services are stopped or gone: the clients of Prefect and MLflow would try for minutes."""
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Any, Final, NoReturn
+
+from infra.configuration.settings import Settings
+from infra.services.state_file import Say
+from infra.supervisor.launcher import TITLES
+from infra.supervisor.probes import look
+from infra.supervisor.running_commands.records import RunningCommand
+
+_EVERY: Final = 1.0
+"""Seconds between two looks."""
+PATIENCE: Final = 20.0
+"""Seconds that a service of ours may be gone: `up` may be starting it again."""
+_GRACE: Final = 8.0
+"""Seconds that the command has to end by itself."""
+LONGEST_END: Final = _GRACE + 3 * _EVERY
+"""Seconds within which a command ends that was asked to."""
+_SIGNAL: Final = signal.SIGUSR1
+_AGAIN: Final = "Nothing is lost: run `tailorbird up`, then the same command again."
+
+
+class ServicesGoneError(KeyboardInterrupt):
+    """Raised in the main thread when the command has to end. Like Ctrl-C, no step takes it for its own failure."""
+
+
+class Watch(threading.Thread):
+    """Looks after the services that a command needs. `said` is true once it has printed why the command ends."""
+
+    def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, say: Say) -> None:
+        super().__init__(daemon=True, name="watch of the services")
+        self.said = False
+        self._command, self._say = command, say
+        self._missing = partial(_missing, settings, needed)
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin; call it in the main thread."""
+        signal.signal(_SIGNAL, _raise)
+        super().start()
+
+    def end(self) -> None:
+        """Let the command be: its work is done."""
+        self._over.set()
+
+    def run(self) -> None:
+        """Look until the work is done, or end the command."""
+        gone = Absence(self._missing, PATIENCE)
+        while not self._over.wait(_EVERY):
+            reason = "`tailorbird down` stops the services" if self._command.has_to_end else gone.reason()
+            if reason and not self._over.is_set():
+                self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        self.said = True
+        self._say(f"tailorbird: {reason}, so this command ends. {_AGAIN}")
+        logging.disable(logging.CRITICAL)  # clients report the same with tracebacks
+        os.kill(os.getpid(), _SIGNAL)
+        if not self._over.wait(_GRACE):
+            os._exit(1)  # as safe as a kill at any other moment
+
+
+class Absence:
+    """Remembers since when services are missing."""
+
+    def __init__(self, missing: Callable[[], list[str]], patience: float) -> None:
+        self._missing, self._patience, self._since = missing, patience, 0.0
+
+    def reason(self) -> str:
+        """Return what is gone for too long; empty if nothing is."""
+        names = self._missing()
+        if not names:
+            self._since = 0.0
+            return ""
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since < self._patience:
+            return ""
+        return f"{' and '.join(names)} {'does' if len(names) == 1 else 'do'} not run any more"
+
+
+def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
+    """Return the titles of our own services whose processes are gone; other servers are left to their clients."""
+    found = look(settings, needed)
+    return [TITLES[name] for name, finding in found.items() if not finding.reachable and not finding.passing]
+
+
+def _raise(_number: int, _frame: Any) -> NoReturn:
+    raise ServicesGoneError

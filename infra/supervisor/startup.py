@@ -1,0 +1,224 @@
+"""Starts, finds and stops what Tailorbird stands on: PostgreSQL, MLflow, Prefect, their clients, and Data Docs."""
+
+import contextlib
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import URL, make_url
+
+from infra.configuration import addresses, file, keys, placements
+from infra.configuration.settings import Settings, variable_of
+from infra.database import engine
+from infra.keys import trust
+from infra.keys.credentials import secret
+from infra.keys.fingerprints import KEYS
+from infra.lake import ownership_checks
+from infra.prefect_api import automations, demo_installation, deployment_file, deployments, notification_blocks
+from infra.private_files import permissions
+from infra.services import environment, processes, settings_in_use, state_file
+from infra.services.database_access import role_rights, roles
+from infra.services.embedded_postgres import DEFAULT_PORT, EmbeddedPostgres
+from infra.services.endpoints import (
+    DATABASE,
+    Endpoints,
+    ServicesDownError,
+    database_url,
+    elsewhere,
+    endpoints,
+    export,
+    prefect_login,
+    serves_docs,
+)
+from infra.services.state_file import Say, Service
+from infra.supervisor import commands as servers
+from infra.supervisor import probes
+from infra.supervisor.launcher import TITLES, Launcher
+from infra.supervisor.probes import NEEDED, ensure, reachable
+from infra.supervisor.running_commands import crashes, records, watch
+from infra.supervisor.running_commands import under_way as works
+from models.errors import TailorbirdError
+
+__all__ = ["NEEDED", "Endpoints", "ServicesDownError", "endpoints", "ensure", "export", "reachable", "start", "stop"]
+
+_CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_command}
+"""Processes that have no address of their own."""
+
+
+def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
+    """Start what is neither configured elsewhere nor running yet, and wait until all of it answers.
+
+    `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
+    """
+    placements.configured(settings)  # a mistake in it shows now, and not in the first run at night
+    deployment_file.check(settings)
+    notification_blocks.addresses(settings)
+    with permissions.private_files(), state_file.locked(settings.var, say):
+        permissions.repair(settings)
+        file.record(settings.var, settings.settings_file)
+        for line in keys.readable_by_others(settings.settings_file, environment.secret_names()):
+            say(line)
+        if not _Startup(settings, say, demo=demo).run():
+            say("Everything is already running")
+    return endpoints(settings)
+
+
+def stop(settings: Settings, say: Say) -> None:
+    """Stop what `start` started: commands, then the worker and the reconciler, the servers, and PostgreSQL last."""
+    with permissions.private_files(), state_file.locked(settings.var, say):
+        known = state_file.load(settings.var)
+        _end_commands(settings)
+        stopped = [_stop(settings, known, name) for name in _CLIENTS]
+        if "worker" in stopped:
+            _report_killed(settings, known)
+        with ThreadPoolExecutor() as pool:
+            stopped += pool.map(lambda name: _stop(settings, known, name), ["prefect", "mlflow", "docs"])
+        stopped.append("postgres" if EmbeddedPostgres(settings.var).stop() else None)
+        if known:
+            state_file.store(settings.var, {name: replace(service, running=None) for name, service in known.items()})
+        names = [TITLES[name] for name in stopped if name]
+        say(f"Stopped: {', '.join(names)}" if names else "Nothing was running")
+
+
+def _end_commands(settings: Settings) -> None:
+    """Ask running commands to end while Prefect can still be told; those that do not listen end a little later."""
+    for command in records.running(settings.var):
+        command.ask_to_end()
+    until = time.monotonic() + watch.LONGEST_END
+    while records.running(settings.var) and time.monotonic() < until:
+        time.sleep(0.1)
+    with contextlib.suppress(OSError, TailorbirdError):  # a courtesy: the next `up` repeats it
+        crashes.mark_crashed(endpoints(settings), settings.var)
+
+
+def under_way(settings: Settings) -> list[str]:
+    """Return what `stop` would end, a line each: commands, and runs of the worker."""
+    return [work.description for work in works.under_way(settings)]
+
+
+def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
+    """Tell our own Prefect; another one may have workers on other machines in the same pool."""
+    if "prefect" in known and known["prefect"].alive:
+        login = {"PREFECT_API_AUTH_STRING": prefect_login(settings)}
+        with contextlib.suppress(OSError):  # it is a courtesy: the next `up` repeats it
+            deployments.report_killed(known["prefect"].address, login)
+
+
+def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
+    running = known[name].running if name in known else None
+    return name if running is not None and processes.stop(running, servers.mark(settings, name)) else None
+
+
+class _Startup:
+    """One `up`: the order in which services are started, and what each of them needs from the others."""
+
+    def __init__(self, settings: Settings, say: Say, *, demo: bool) -> None:
+        self.demo = demo
+        known = state_file.load(settings.var)
+        self.given = settings
+        self.settings = elsewhere(settings, known)
+        self.say = say
+        self.launcher = Launcher(self.settings, known, say)
+
+    def run(self) -> bool:
+        """Start everything; False when all of it ran already.
+
+        Servers boot while the schema is brought up to date, and deployments are sent while the worker boots.
+        """
+        admin = self._postgres()
+        self._own(admin, DATABASE)
+        url = database_url(self.settings)
+        trust.check_reader(engine.engine(url), self.settings, KEYS)  # before any server starts
+        if self.settings.prefect_api_url is None:
+            own = self._own(admin, "prefect")
+            self.launcher.server("prefect", partial(servers.prefect_command, self.settings, own))
+        if self.settings.mlflow_tracking_uri is None:
+            own = self._own(admin, "mlflow")
+            self.launcher.server("mlflow", partial(servers.mlflow_command, self.settings, own))
+        self._docs()
+        engine.migrate(url)
+        ownership_checks.check_installation(engine.engine(url), self.settings)
+        if self.demo:
+            demo_installation.mark(engine.engine(url), self.settings.var)
+        if role_rights.ensure(self.settings, admin, make_url(url), self.say):
+            self.launcher.started.append("roles")
+        self._await("prefect")
+        permissions.close(self.settings.var / "prefect")  # it copies its pages with the modes they are installed with
+        for line in crashes.mark_crashed(endpoints(self.given), self.settings.var):
+            self.say(line)
+        self._await("mlflow")  # it may still move to another port, which the worker and the reconciler start with
+        self._work(endpoints(self.given))
+        self._await("docs")
+        for name in _CLIENTS:
+            self.launcher.await_client(name)
+        return bool(self.launcher.started)
+
+    def _postgres(self) -> URL:
+        """The server everything else lives on: the URL that may create databases there."""
+        if self.settings.database_url is not None:
+            return addresses.database(self.settings.database_url.get_secret_value())
+        server = EmbeddedPostgres(self.settings.var, self.settings.postgres_port)
+        before, known = server.running(), self.launcher.known.get("postgres")
+        self.launcher.say_if_gone("postgres")
+        running = server.start(known.port if known else DEFAULT_PORT)
+        admin = make_url(server.url())
+        if running != before:
+            self.launcher.started.append("postgres")
+            self.say(f"PostgreSQL runs on port {admin.port}")
+        self.launcher.remember("postgres", Service(f"{servers.HOST}:{admin.port}", admin.port or 0, running))
+        return admin
+
+    def _own(self, admin: URL, name: str) -> URL:
+        """The database of that name."""
+        if self.settings.database_url is None:
+            return roles.give_own_database(admin, name, secret(self.settings, name))
+        return admin if name == DATABASE else roles.share_server(admin, name)
+
+    def _docs(self) -> None:
+        """The server of Data Docs, or its end when it is not wanted any more."""
+        known = self.launcher.known
+        if serves_docs(self.settings):
+            self.launcher.server("docs", partial(servers.docs_command, self.settings))
+        elif _stop(self.settings, known, "docs"):
+            self.launcher.started.append("docs")
+            self.launcher.remember("docs", replace(known["docs"], running=None))
+            self.say("Data Docs are not served any more")
+
+    def _await(self, name: str) -> None:
+        """Wait for a server of ours, or look at the given one."""
+        probes.check_given(self.settings, name)
+        self.launcher.await_server(name)
+
+    def _work(self, now: Endpoints) -> None:
+        """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""
+        api, demo = now.prefect_api_url.rstrip("/"), demo_installation.is_demo(self.settings.var)
+        log = servers.log(self.settings, "deploy")
+        deployments.ensure_pool(api, now.environment)
+        worker = servers.worker_command(self.settings, now)
+        deploy = deployments.begin(api, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo)
+        self._clients(now)
+        if deploy is not None:
+            self.launcher.started.append("deployments")
+            self.say("Registering the flows of prefect.yaml with Prefect")
+            deployments.finish(deploy, api, now.environment, self.settings, log, demo=demo)
+        if automations.ensure(now, self.settings):
+            self.launcher.started.append("automations")
+            self.say("Registering schedules, automations and alerts with Prefect")
+        self._remember_alerts()
+
+    def _remember_alerts(self) -> None:
+        """Prefect sends alerts from now on to where the settings say; no process is started again for that."""
+        known, variable = self.launcher.known["reconciler"], variable_of("alerts")
+        now = {name: value for name, value in settings_in_use.described(self.settings).items() if name == variable}
+        kept = {name: value for name, value in known.settings.items() if name != variable}
+        self.launcher.remember("reconciler", replace(known, settings=kept | now))
+
+    def _clients(self, now: Endpoints) -> None:
+        known = self.launcher.known.get("reconciler")
+        for line in settings_in_use.changes(known.settings, self.settings) if known and known.settings else ():
+            self.say(line)
+        for name, build in _CLIENTS.items():
+            before = partial(_report_killed, self.settings, self.launcher.known) if name == "worker" else None
+            self.launcher.client(name, build(self.settings, now), before)

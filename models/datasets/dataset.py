@@ -1,0 +1,108 @@
+"""A version of the data: what models learn from at any moment, the features then, and what happened next."""
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models import columns
+from models.datasets.holdout import targets
+from models.datasets.time_splits import Cuts
+from models.datasets.training_data import T, TrainingData, build, item_ids
+from models.features.in_memory import feature_tables
+from models.features.tables.registry import TABLES, FeatureTables
+from models.primitives.arrow_sql import query
+from models.primitives.known_attributes import NO_HISTORY, as_known
+from models.primitives.time import DAY
+
+USER_TAGS: Final = ("recency_days", "frequency", "monetary")
+"""Features that are tags of a user beside the traits; the tags of an item are its category and brand."""
+_ITEM_TAGS: Final = (columns.CATEGORY, columns.BRAND)
+
+
+def _nothing(_name: str, _cut: int) -> None:
+    """No table is stored."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Purchases, users and items in memory."""
+
+    manifest: Mapping[str, Any]
+    interactions: pa.Table
+    users: pa.Table
+    items: pa.Table
+    item_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
+    user_history: pa.Table = field(default_factory=lambda: NO_HISTORY)
+    """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
+    stored: Callable[[str, int], pa.Table | None] = _nothing
+    """A table of features, by its name in `TABLES`, as it was written at a cut; None for other moments."""
+    _opened: dict[tuple[str, int], pa.Table] = field(default_factory=dict, init=False)
+    _done: dict[Hashable, Any] = field(default_factory=dict, init=False)
+
+    @property
+    def version(self) -> str:
+        """The name of the data set."""
+        return str(self.manifest["version"])
+
+    @property
+    def cuts(self) -> Cuts:
+        """Its moments."""
+        return Cuts(*(self.manifest[name] for name in ("validation_from", "test_from", "as_of")))
+
+    def features(self, cut: int) -> FeatureTables:
+        """The features at a moment: as stored, or worked out from the purchases."""
+        return FeatureTables(*(self._table(name, cut) for name in TABLES))
+
+    def traits(self, cut: int) -> pa.Table:
+        """`user_key` and the traits that were known at a moment (epoch s), one row per user."""
+        return as_known(self.users, columns.USER_KEY, self.user_history, cut)
+
+    def catalogue(self, cut: int) -> pa.Table:
+        """The items as they were known at a moment (epoch s)."""
+        return as_known(self.items, columns.ITEM_ID, self.item_history, cut)
+
+    def _table(self, name: str, cut: int) -> pa.Table:
+        """One of them: those of pairs are many, and most models do without."""
+        if (name, cut) not in self._opened:
+            rows = self.stored(name, cut)
+            made = {name: rows} if rows is not None else self._worked_out(cut)
+            self._opened.update({(table, cut): rows for table, rows in made.items()})
+        return self._opened[name, cut]
+
+    def _worked_out(self, cut: int) -> dict[str, pa.Table]:
+        return feature_tables(self.interactions, self.catalogue(cut), cut).by_name()
+
+    def once(self, key: Hashable, work: Callable[[], T], keep: bool = True) -> T:
+        """What `work` gave for that key before; else what it gives now, kept as long as the data set is open."""
+        done: T = self._done[key] if key in self._done else work()
+        if keep:
+            self._done[key] = done
+        return done
+
+    def before(self, cut: int, days: int) -> int:
+        """The data set's last own cut before, for the features there are the stored ones; else `days` earlier."""
+        return max((own for own in self.cuts.all() if own < cut), default=cut - days * DAY)
+
+    def training_data(self, cut: int) -> TrainingData:
+        """Everything known before a moment (epoch s). Raises NoHistoryError when that is nothing."""
+        then_users, then_items = (self._table(name, cut) for name in ("user_features", "item_features"))
+        traits = [name for name in self.users.column_names if name != columns.USER_KEY]
+        users = _joined(self.traits(cut), then_users, columns.USER_KEY)
+        items = _joined(self.catalogue(cut), then_items, columns.ITEM_ID)
+        return build(self.interactions, users, items, cut, (*traits, *USER_TAGS), _ITEM_TAGS, origin=self)
+
+    def item_ids(self, cut: int) -> NDArray[np.str_]:
+        """[n_items] the items of `training_data`, in a fraction of its time. Raises NoHistoryError without any."""
+        return item_ids(self.interactions, self.items, cut)
+
+    def holdout(self, data: TrainingData, end: int) -> Any:
+        """What the users of `data` bought from its cut up to `end`: boolean CSR, users x items."""
+        return targets(self.interactions, data, data.cut, end)
+
+
+def _joined(rows: pa.Table, features: pa.Table, key: str) -> pa.Table:
+    return query(f"SELECT * FROM rows LEFT JOIN known USING ({key}) ORDER BY {key}", rows=rows, known=features)

@@ -1,0 +1,27 @@
+"""What really happened after the cut: the targets that recommendations are measured against."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy import sparse
+
+from models.columns import ITEM_ID, USER_KEY
+from models.datasets.known_purchases import known_before
+from models.datasets.training_data import TrainingData
+
+
+def targets(interactions: pa.Table, data: TrainingData, start: int, end: int) -> Any:
+    """Boolean CSR (users x items of `data`): items bought in [start, end), epoch seconds, as known at the end.
+
+    Users and items without history before the cut are left out: nobody could have known them.
+    Raises ValueError when the window begins before the cut, for then the models have seen the answers.
+    """
+    if start < data.cut:
+        raise ValueError(f"Targets from {start} on, but the training data reach up to {data.cut}.")
+    rows = known_before(interactions, end, since=start)
+    user, item = data.user_index(rows[USER_KEY]), data.item_index(rows[ITEM_ID])
+    known = (user >= 0) & (item >= 0)
+    bought = np.ones(int(known.sum()), dtype=bool)
+    shape = (len(data.users), len(data.items))
+    return sparse.csr_array((bought, (user[known], item[known])), shape=shape)

@@ -1,0 +1,42 @@
+"""What each user had, the later the more: the rows of weights that models learn from and multiply."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.training_data import TrainingData
+
+
+def baskets(data: TrainingData, half_life_days: float) -> Any:
+    """float32 CSR, users x items: baskets, each halved by its age at the cut."""
+    shape = (len(data.users), len(data.items))
+    return sparse.csr_array((decay(data, half_life_days), (data.user, data.item)), shape=shape)
+
+
+def profiles(data: TrainingData, half_life_days: float) -> Any:
+    """float32 CSR, users x items: events halved by age, which begins with each user's latest: none fades away."""
+    latest = np.full(len(data.users), np.iinfo(np.int64).min)
+    np.maximum.at(latest, data.user, data.occurred_at)
+    age = (latest[data.user] - data.occurred_at) / 86_400
+    weight = np.exp2(-age / half_life_days).astype(np.float32)
+    own = sparse.csr_array((weight, (data.user, data.item)), shape=(len(data.users), len(data.items)))
+    own.eliminate_zeros()
+    return own
+
+
+def rows(own: Any, users: NDArray[np.int32]) -> Any:
+    """CSR [m, n_items] of the users asked; nothing for strangers (-1)."""
+    if not own.shape[0]:
+        return sparse.csr_array((len(users), own.shape[1]), dtype=np.float32)
+    known = sparse.diags_array((users >= 0).astype(np.float32))
+    found = sparse.csr_array(known @ own[np.maximum(users, 0)])
+    found.eliminate_zeros()
+    return found
+
+
+def decay(data: TrainingData, half_life_days: float) -> NDArray[np.float32]:
+    """[n] weight of each event: 1 at the cut, and half of it every `half_life_days` before."""
+    weight: NDArray[np.float32] = np.exp2(-data.age_days() / half_life_days)
+    return weight

@@ -1,0 +1,1 @@
+"""Compares models: leaderboards, paired differences, lists side by side."""

@@ -1,0 +1,97 @@
+"""Real users side by side: what one model would have shown them, what another, and what they then bought."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.columns import ITEM_ID, OCCURRED_AT, USER_KEY
+from models.datasets.dataset import Dataset
+from models.datasets.known_purchases import known_before
+from models.evaluation.comparison.paired import figures
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import LISTS, Evaluation
+from models.primitives.vocabulary import index_of, words
+
+USERS: Final = 10
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What a model would have shown one user."""
+
+    items: list[str]
+    figure: float
+    """NDCG at 10."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One user."""
+
+    user_key: str
+    baskets: int
+    candidate: Shelf
+    reference: Shelf
+    bought: list[str]
+    """In the held-out weeks, the first thing first, each once; items that nobody had bought before are left out."""
+    had: frozenset[str]
+    """Of all these items, what the user had bought before."""
+
+
+def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: int = USERS) -> list[Example]:
+    """`n` users by a rule: all are put in order of what the candidate gains over the reference in NDCG, and taken is
+    who stands in the middle of each n-th part. So the losses come first, and are as many as there are in truth."""
+    if LISTS not in candidate.per_user.column_names or LISTS not in reference.per_user.column_names:
+        return []
+    at = index_of(words(reference.per_user[USER_KEY]), candidate.per_user[USER_KEY])
+    both = np.flatnonzero(at >= 0)
+    gained = figures(candidate, METRIC)[both] - figures(reference, METRIC)[at[both]]
+    known = np.isfinite(gained)
+    both, gained = both[known], gained[known]
+    keys = words(candidate.per_user[USER_KEY])[both]
+    chosen = both[np.lexsort((keys, gained))[_middles(len(both), n)]]
+    rows = candidate.per_user.take(chosen).to_pylist()
+    others = reference.per_user.take(at[chosen]).to_pylist()
+    bought, had = _bought(dataset, [row[USER_KEY] for row in rows])
+    return [
+        Example(
+            mine[USER_KEY],
+            int(mine["baskets"]),
+            Shelf(mine[LISTS], mine[METRIC]),
+            Shelf(its[LISTS], its[METRIC]),
+            bought.get(mine[USER_KEY], []),
+            frozenset(had.get(mine[USER_KEY], [])),
+        )
+        for mine, its in zip(rows, others, strict=True)
+    ]
+
+
+def _middles(total: int, n: int) -> Any:
+    """Positions of the middles of n equal parts of `total`; all of them where there are no more."""
+    if total <= n:
+        return np.arange(total)
+    return ((np.arange(n) + 0.5) * total / n).astype(np.int64)
+
+
+def _bought(dataset: Dataset, keys: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """What each of these users bought in the test weeks, among what was known then, and what before."""
+    rows, cut = dataset.interactions, dataset.cuts.test_from
+    before, then = known_before(rows, cut), known_before(rows, dataset.cuts.as_of, since=cut)
+    known = pc.unique(before[ITEM_ID])
+    people = pa.array(keys, rows[USER_KEY].type)
+    earlier, later = (part.filter(pc.is_in(part[USER_KEY], value_set=people)) for part in (before, then))
+    catalogue = dataset.items[ITEM_ID].cast(known.type)
+    wanted = pc.and_(*(pc.is_in(later[ITEM_ID], value_set=ids) for ids in (known, catalogue)))
+    return _by_user(later.filter(wanted)), _by_user(earlier)
+
+
+def _by_user(rows: pa.Table) -> dict[str, list[str]]:
+    ordered = rows.sort_by([(OCCURRED_AT, "ascending"), (ITEM_ID, "ascending")])
+    found: dict[str, dict[str, None]] = {}
+    for user, item in zip(ordered[USER_KEY].to_pylist(), ordered[ITEM_ID].to_pylist(), strict=True):
+        found.setdefault(user, {})[item] = None
+    return {user: list(items) for user, items in found.items()}

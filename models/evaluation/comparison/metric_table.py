@@ -1,0 +1,112 @@
+"""A candidate beside other models, figure by figure, with what it gains over one of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from models.evaluation.comparison.paired_gains import gains, gains_by_history
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import COLD, COLD_BASKETS, HIGH, LOW, NEW, NEWCOMER, WARM
+from models.evaluation.offline import Evaluation
+
+FIGURES: Final = {
+    "ndcg_at_10": "NDCG@10: are the ten places right, the upper ones above all?",
+    "recall_at_10": "recall@10: share of all that was bought that is on the list",
+    "map_at_10": "MAP@10: precision at each hit",
+    "hit_rate_at_10": "hit rate@10: share of people with anything right",
+    "roc_auc": "ROC AUC: is what is bought above the rest of the catalogue? Unscored is last",
+    "coverage_at_10": "coverage: share of the catalogue that anybody is shown",
+    "gini_at_10": "Gini index: 0 all items shown alike, 1 a few take every place",
+    "long_tail_at_10": "long tail: share of places for the rarer four fifths of the catalogue",
+    "novelty_at_10": "novelty: how little known the items are, in bits",
+    "diversity_at_10": "diversity: 0 all in one category, 1 nothing in common",
+    "fallback_share": "filled up: share of places with best sellers for want of anything else",
+}
+"""What is compared: its name and its meaning."""
+BETTER: Final = ("ndcg_at_10", "recall_at_10", "map_at_10", "hit_rate_at_10", "roc_auc")
+"""Of these more is better; of the others it depends on what the shop wants."""
+COSTS: Final = {
+    "score_ms": "one list of 20: milliseconds of one thread",
+    "artifact_mb": "stored model: megabytes",
+    "fit_seconds": "one fit: seconds",
+}
+PARTS: Final = {
+    WARM: f"known well: {COLD_BASKETS} baskets or more",
+    COLD: f"hardly known: 1 to {COLD_BASKETS - 1} baskets",
+    NEWCOMER: "newcomers: no basket before",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One figure of all models."""
+
+    figure: str
+    meaning: str
+    values: dict[str, Estimate]
+    """By model; only those that have the figure. Bounds are NaN where there is no interval."""
+    difference: Estimate | None = None
+    """What the candidate has more than the reference; with an interval where it is a mean over users (paired)."""
+
+    @property
+    def verdict(self) -> str:
+        """`better` or `worse` where the whole interval says so and more is better; else nothing."""
+        found = self.difference
+        if found is None or self.figure.removeprefix(NEW) not in BETTER:
+            return ""
+        return "better" if found.low > 0 else "worse" if found.high < 0 else ""
+
+
+def comparison(
+    candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int, kind: str = ""
+) -> list[Line]:
+    """A line for each of `FIGURES` that the candidate has, of all items or (`kind` is `NEW`) of new ones."""
+    mine, other = evaluations[candidate], evaluations.get(reference or "")
+    names = [kind + name for name in FIGURES if np.isfinite(mine.summary.get(kind + name, np.nan))]
+    gained = gains(mine, other, names, seed) if other else {}
+    return [
+        Line(name, FIGURES[name.removeprefix(kind)], _values(evaluations, name), gained.get(name)) for name in names
+    ]
+
+
+def by_history(candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int) -> list[Line]:
+    """NDCG at 10 by how long users are known; parts of which there is nobody are left out."""
+    mine, other = evaluations[candidate], evaluations.get(reference or "")
+    parts = {part: _values(evaluations, part + METRIC) for part in PARTS}
+    there = {part: values for part, values in parts.items() if candidate in values}
+    gained = gains_by_history(mine, other, seed) if other else {}
+    return [
+        Line(METRIC, f"{PARTS[part]}, {mine.summary.get(f'{part}users', np.nan):,.0f} people", values, gained.get(part))
+        for part, values in there.items()
+    ]
+
+
+def costs(evaluations: Mapping[str, Evaluation]) -> list[Line]:
+    """What models cost."""
+    lines = [Line(name, meaning, _values(evaluations, name)) for name, meaning in COSTS.items()]
+    return [line for line in lines if line.values]
+
+
+def _values(evaluations: Mapping[str, Evaluation], name: str) -> dict[str, Estimate]:
+    found = {model: evaluation.summary for model, evaluation in evaluations.items()}
+    nothing = float("nan")
+    return {
+        model: Estimate(summary[name], summary.get(name + LOW, nothing), summary.get(name + HIGH, nothing))
+        for model, summary in found.items()
+        if np.isfinite(summary.get(name, nothing))
+    }
+
+
+def told(figure: Estimate | None, sign: str = "") -> str:
+    """A figure with its interval, where it has one; `sign` is `+` for differences."""
+    if figure is None:
+        return "-"
+    value, low, high = (_number(number, sign) for number in figure)
+    return f"{value} ({low} to {high})" if np.isfinite(figure.low) else value
+
+
+def _number(value: float, sign: str) -> str:
+    return f"{value:{sign},.1f}" if abs(value) >= 10 else f"{value:{sign}.4f}"

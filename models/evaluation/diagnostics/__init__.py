@@ -1,0 +1,1 @@
+"""Explains an evaluation: learning curves, overfitting, new users, important features."""

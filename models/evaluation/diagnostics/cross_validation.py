@@ -1,0 +1,85 @@
+"""Models on several stretches of time, each learned from what came before it: how far do their figures move?"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from models.columns import OCCURRED_AT
+from models.datasets.dataset import Dataset
+from models.datasets.time_splits import Fold, SplitError, rolling_origin
+from models.datasets.training_data import TrainingData
+from models.evaluation.comparison.leaderboard import GAIN, in_order
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import LOW, NEW, by_part
+from models.evaluation.offline import evaluate
+from models.primitives.time import DAY, moment
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.protocols import Recommender
+
+Figures = dict[str, float]
+
+
+def folds_of(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
+    """Folds that end where the test weeks begin; by default each as long as those. Raises SplitError
+    when history is too short, or folds are fewer than two and have no deviation."""
+    if folds < 2:
+        raise SplitError("A cross-validation needs at least 2 folds.")
+    cuts = dataset.cuts
+    horizon = horizon_days or max(1, (cuts.as_of - cuts.test_from) // DAY)
+    return rolling_origin(pc.min(dataset.interactions[OCCURRED_AT]).as_py(), cuts.test_from, folds, horizon)
+
+
+def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds: Sequence[Fold]) -> Iterator[Figures]:
+    """The means of each fold, over all items and those new to the user (`new_`)."""
+    for fold in folds:
+        data = dataset.training_data(fold.train_until)
+        popular = popularity(data)
+        summary = evaluate(fit(data), data, dataset.holdout(data, fold.measured_until), popular).summary
+        parts = by_part(summary)
+        bounded = [kind + name for kind in ("", NEW) for name in parts["", kind] if name + LOW in parts["", kind]]
+        yield {name: summary[name] for name in bounded} | {"users": summary["users"]}
+
+
+def mean_and_sd(folds: Sequence[Mapping[str, float]]) -> Figures:
+    """`<name>_mean` and `<name>_sd` (of a sample: by n - 1) of each figure."""
+    found: Figures = {}
+    for name in folds[0]:
+        values = np.array([fold[name] for fold in folds])
+        found |= {f"{name}_mean": float(values.mean()), f"{name}_sd": float(values.std(ddof=1))}
+    return found
+
+
+def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, str]]:
+    """A row per model, in order of a ladder: mean ± sd over the folds, and of the gain over the best above, taken fold
+    by fold."""
+    means = {name: mean_and_sd(folds) for name, folds in models.items()}
+    steps = in_order({name: figures[f"{METRIC}_mean"] for name, figures in means.items()})
+    rows = []
+    for step, name in enumerate(steps):
+        row = {"model": name}
+        for kind, title in (("", "NDCG@10"), (NEW, "new items")):
+            row[title] = _cell(means[name], kind + METRIC)
+            best = max(steps[:step], key=lambda other: means[other][f"{kind}{METRIC}_mean"], default=None)
+            gained = best and mean_and_sd(_differences(models[name], models[best], kind + METRIC))
+            row[f"{title}, gain"] = _cell(gained, GAIN, "+") if gained else ""
+        rows.append(row)
+    return rows
+
+
+def folds_title(models: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """Return how many folds there are, and from when to when they measure."""
+    folds = next(iter(models.values()))
+    first, end = moment(folds[0]["measured_from"]), moment(folds[-1]["measured_until"])
+    return f"Mean ± sd over {len(folds)} folds, {first} UTC to {end} UTC, each learned from all before it"
+
+
+def _differences(
+    one: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]], metric: str
+) -> list[Figures]:
+    return [{GAIN: mine[metric] - its[metric]} for mine, its in zip(one, other, strict=True)]
+
+
+def _cell(figures: Mapping[str, Any], name: str, sign: str = "") -> str:
+    return f"{figures[f'{name}_mean']:{sign}.4f} ± {figures[f'{name}_sd']:.4f}"

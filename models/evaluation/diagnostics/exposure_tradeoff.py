@@ -1,0 +1,65 @@
+"""What wider exposure costs: the same candidates, re-ranked with a penalty on items that are shown often."""
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.metrics.beyond_accuracy import Catalogue, concentration, coverage
+from models.evaluation.metrics.ranking import accuracy
+from models.primitives.vocabulary import NOBODY
+
+CANDIDATES: Final = 50
+"""Best items of each user that a re-ranking chooses from."""
+PENALTIES: Final = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 1.0, 2.0)
+"""From almost nothing to more than the best place is worth."""
+
+
+class Reranked(NamedTuple):
+    """The figures of the lists at one penalty."""
+
+    penalty: float
+    ndcg_at_10: float
+    coverage_at_10: float
+    long_tail_at_10: float
+    gini_at_10: float
+
+
+def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: Catalogue) -> list[Reranked]:
+    """Return the figures of k places at each of `PENALTIES`, the smallest first.
+
+    `candidates` [m, n] are item positions, best first, -1 = empty; `targets` is a boolean CSR [m, n_items].
+
+    An item keeps 1 / log2(place + 1) of its place among the candidates, less the penalty times its exposure: the log of
+    how often it is a candidate, in upper places more. Popularity penalties of this form are the usual re-ranking for
+    the long tail (Abdollahpouri et al. 2019).
+    """
+    place = np.arange(candidates.shape[1])
+    worth = np.where(candidates == NOBODY, -np.inf, 1 / np.log2(place + 2))
+    exposure = _exposure(candidates, targets.shape[1])
+    found = []
+    for penalty in PENALTIES:
+        best = np.argsort(-(worth - penalty * exposure[candidates]), axis=1, kind="stable")[:, :k]
+        lists = np.take_along_axis(candidates, best, axis=1)
+        found.append(Reranked(penalty, *_figures(lists, targets, catalogue)))
+    return found
+
+
+def _exposure(candidates: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
+    """Return [n_items] exposure as a candidate, 1 for the most exposed item."""
+    row, place = np.nonzero(candidates != NOBODY)
+    seen = np.log1p(np.bincount(candidates[row, place], 1 / np.log2(place + 2), minlength=n_items))
+    most = seen.max(initial=0.0)
+    return seen / most if most > 0 else seen
+
+
+def _figures(lists: NDArray[np.int32], targets: Any, catalogue: Catalogue) -> tuple[float, float, float, float]:
+    n_items = targets.shape[1]
+    shown = np.unique(lists[lists != NOBODY], return_counts=True)[1].astype(np.float64)
+    rare = catalogue.variety(lists)["long_tail"]
+    return (
+        float(np.nanmean(accuracy(lists, targets)["ndcg"])),
+        coverage(lists, n_items),
+        float(np.nanmean(rare)),
+        float(concentration(shown[None, :], n_items)[0]),
+    )

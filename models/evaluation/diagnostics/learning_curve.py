@@ -1,0 +1,141 @@
+"""Would more users help? A model learned from a part of them, measured on the same people each time."""
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.datasets.training_data import NoHistoryError, Origin, T, TrainingData
+from models.evaluation.comparison.paired import figures
+from models.evaluation.diagnostics.overfitting import of_users
+from models.evaluation.metrics.bootstrap import Estimate, interval
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import SEED, evaluate
+from models.features.tables.registry import FeatureTables
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.protocols import Recommender
+
+SHARES: Final = (1 / 8, 1 / 4, 1 / 2)
+"""Of the users; what the whole of them gives is known already."""
+SECONDS: Final = 2.0
+"""What fits on parts may cost together: a slow model gets few of them, or none."""
+LEAST: Final = 20
+"""Fewer users to measure on say nothing."""
+
+
+class Point(NamedTuple):
+    """A fit on a part of the users."""
+
+    share: float
+    users: int
+    """How many it learned from."""
+    figure: Estimate
+    """In `METRIC`."""
+
+
+def affordable(fit_seconds: float) -> tuple[float, ...]:
+    """The shares to fit on, when the whole took so long."""
+    spent = np.cumsum(SHARES) * fit_seconds
+    return tuple(share for share, cost in zip(SHARES, spent, strict=True) if cost <= SECONDS)
+
+
+def learning_curve(
+    fit: Callable[[TrainingData], Recommender],
+    fitted: Recommender,
+    data: TrainingData,
+    targets: Any,
+    shares: Sequence[float] = SHARES,
+) -> list[Point]:
+    """Points by rising share of the users, the last one of `fitted`, which has learned from all.
+
+    Each part holds the smaller ones. Measured are the users of the smallest part that leaves at least `LEAST` with
+    `targets`; parts that are smaller, or from which the model cannot learn, are left out.
+    """
+    drawn = np.random.default_rng(SEED).permutation(len(data.users))
+    wanted = np.diff(targets.indptr) > 0
+    parts = [drawn[: round(share * len(drawn))] for share in shares]
+    large = [(share, part) for share, part in zip(shares, parts, strict=True) if wanted[part].sum() >= LEAST]
+    if not large:
+        return []
+    asked = of_users(targets, large[0][1])
+    points = list(_points(fit, data, asked, large))
+    popular = popularity(data)
+    return [*points, Point(1.0, len(data.users), _measured(fitted, data, asked, popular))] if points else []
+
+
+def _points(
+    fit: Callable[[TrainingData], Recommender], data: TrainingData, asked: Any, parts: list[tuple[float, NDArray[Any]]]
+) -> Iterator[Point]:
+    for share, users in parts:
+        less = part_of(data, users)
+        try:
+            model = fit(less)
+        except NoHistoryError:
+            continue
+        popular = np.zeros(len(data.items), dtype=np.float32)
+        popular[data.item_index(less.items)] = popularity(less)
+        yield Point(share, len(less.users), _measured(model, data, asked, popular))
+
+
+def _measured(model: Recommender, data: TrainingData, asked: Any, popular: NDArray[np.float32]) -> Estimate:
+    values = figures(evaluate(model, data, asked, popular, brief=True), METRIC)
+    return Estimate(float(values.mean()), *interval(values, SEED))
+
+
+def part_of(data: TrainingData, users: NDArray[Any]) -> TrainingData:
+    """What the data would be if there were only these users (positions), and the items they had.
+
+    Features that their origin works out for items are still those of everybody.
+    """
+    kept = np.zeros(len(data.users), dtype=bool)
+    kept[users] = True
+    rows = kept[data.user]
+    items = np.unique(data.item[rows])
+    return TrainingData(
+        users=data.users[kept],
+        items=data.items[items],
+        user=(np.cumsum(kept) - 1)[data.user[rows]].astype(np.int32),
+        item=np.searchsorted(items, data.item[rows]).astype(np.int32),
+        occurred_at=data.occurred_at[rows],
+        basket=np.unique(data.basket[rows], return_inverse=True)[1].astype(np.int32),
+        user_tags=data.user_tags[np.flatnonzero(kept)],
+        item_tags=data.item_tags[items],
+        user_tag_rules=data.user_tag_rules,
+        item_tag_rules=data.item_tag_rules,
+        item_titles=data.item_titles[items],
+        item_categories=data.item_categories[items],
+        available=data.available[items],
+        cut=data.cut,
+        origin=data.origin and _Part(data.origin, data.users[kept]),
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The origin of a part of the users' data."""
+
+    whole: Origin
+    keys: NDArray[np.str_]
+
+    def traits(self, cut: int) -> pa.Table:
+        return self.whole.traits(cut)
+
+    def training_data(self, cut: int) -> TrainingData:
+        data = self.whole.training_data(cut)
+        at = data.user_index(self.keys)
+        return part_of(data, at[at >= 0])
+
+    def features(self, cut: int) -> FeatureTables:
+        return self.whole.features(cut)
+
+    def before(self, cut: int, days: int) -> int:
+        return self.whole.before(cut, days)
+
+    def holdout(self, data: TrainingData, end: int) -> Any:
+        return self.whole.holdout(data, end)
+
+    def once(self, _key: Hashable, work: Callable[[], T], keep: bool = False) -> T:  # noqa: ARG002 -- as data sets do
+        return work()  # what the whole remembers is of other users, and a part is fitted once

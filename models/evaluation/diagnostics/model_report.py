@@ -1,0 +1,57 @@
+"""All that is found out about a fitted model before people decide on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Self
+
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData
+from models.evaluation.diagnostics.feature_importance import Importance, feature_importance
+from models.evaluation.diagnostics.learning_curve import Point, affordable, learning_curve
+from models.evaluation.diagnostics.new_users import evaluate_newcomers, figures_of_newcomers
+from models.evaluation.diagnostics.overfitting import OverfitCheck, check_overfit, figures_of_lessons
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.user_averages import flat
+from models.evaluation.offline import SEED, Evaluation, evaluate
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.protocols import Recommender
+
+
+@dataclass(frozen=True)
+class Appraisal:
+    """A model on the held-out weeks, and beside what it has learned from."""
+
+    evaluation: Evaluation
+    """Its summary also has the figures of newcomers, of pairs (`pairs_`) and of the over-fit check."""
+    pairs: dict[str, Estimate]
+    overfit: OverfitCheck | None
+    curve: list[Point]
+    importance: list[Importance]
+
+    @classmethod
+    def of(
+        cls,
+        fitted: Recommender,
+        dataset: Dataset,
+        data: TrainingData,
+        fit: Callable[[TrainingData], Recommender],
+        fit_seconds: float,
+        seed: int,
+    ) -> Self:
+        """Measure a model that was fitted to `data` on what the data set has after them.
+
+        `fit` makes another one like it; `seed` is the one it was fitted with.
+        """
+        end = dataset.cuts.as_of
+        targets = dataset.holdout(data, end)
+        popular = popularity(data)
+        evaluation = evaluate(fitted, data, targets, popular)
+        pairs = evaluation.pairs.figures(SEED) if evaluation.pairs else {}
+        overfit = check_overfit(fitted, data, evaluation, popular, end - data.cut)
+        summary = evaluation.summary | figures_of_newcomers(evaluate_newcomers(fitted, dataset, data, popular, end))
+        summary |= {name: value for told in pairs.items() for name, value in flat(*told).items()}
+        summary |= overfit.figures() if overfit else {}
+        summary |= figures_of_lessons(fitted, data, seed) if pairs else {}
+        curve = learning_curve(fit, fitted, data, targets, affordable(fit_seconds))
+        importance = feature_importance(fitted, evaluation, SEED)
+        return cls(replace(evaluation, summary=summary), pairs, overfit, curve, importance)

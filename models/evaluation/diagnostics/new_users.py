@@ -1,0 +1,55 @@
+"""Users who bought for the first time in the held-out weeks: nothing but their traits is known of them."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.columns import ITEM_ID, USER_KEY
+from models.datasets.cold_start import NewUsers
+from models.datasets.dataset import Dataset
+from models.datasets.holdout import targets
+from models.datasets.known_purchases import known_before
+from models.datasets.training_data import TrainingData
+from models.evaluation.diagnostics.cold_start import of_strangers
+from models.evaluation.metrics.user_averages import HIGH, LOW, NEW, NEWCOMER
+from models.evaluation.offline import Evaluation, evaluate
+from models.recommenders.protocols import FoldsInUsers, Recommender
+
+
+def evaluate_newcomers(
+    model: Recommender, dataset: Dataset, data: TrainingData, fallback: NDArray[np.float32], end: int, k: int = 10
+) -> Evaluation:
+    """The model on those who have no history at the data's cut and bought something up to `end` (epoch s).
+
+    A model that folds users in is told their traits; of the others all places go to the fallback.
+    """
+    traits = traits_of(dataset, _first_seen(dataset.interactions, data, end))
+    frame = of_strangers(data, traits)
+    if isinstance(model, FoldsInUsers):
+        nothing = dataset.interactions.select([USER_KEY, ITEM_ID]).slice(0, 0)
+        model = model.with_users(NewUsers.of(traits, nothing, model.items))
+    return evaluate(model, frame, targets(dataset.interactions, frame, data.cut, end), fallback, k)
+
+
+def figures_of_newcomers(evaluation: Evaluation) -> dict[str, float]:
+    """Their means by name, prefixed `newcomer_`; nothing when there is nobody. Every item is new to them, and how rare
+    an item is cannot be told from people without history."""
+    if not evaluation.per_user.num_rows:
+        return {}
+    left_out = (NEW, "novelty_", "long_tail_")
+    means = {name for name in evaluation.per_user.column_names if not name.startswith(left_out)} | {"users"}
+    names = [name for name in evaluation.summary if name.removesuffix(LOW).removesuffix(HIGH) in means]
+    return {NEWCOMER + name: evaluation.summary[name] for name in names}
+
+
+def _first_seen(interactions: pa.Table, data: TrainingData, end: int) -> pa.Array:
+    """The keys of users without history who bought something from the cut up to `end`, sorted."""
+    keys = pc.unique(known_before(interactions, end, since=data.cut)[USER_KEY]).drop_null()
+    return keys.filter(pa.array(data.user_index(keys) < 0)).sort()
+
+
+def traits_of(dataset: Dataset, keys: pa.Array) -> pa.Table:
+    """One row per key; nulls for those of whom no traits are known."""
+    rows = dataset.users.take(pc.index_in(keys, value_set=dataset.users[USER_KEY].cast(keys.type)))
+    return rows.set_column(rows.schema.get_field_index(USER_KEY), USER_KEY, keys)

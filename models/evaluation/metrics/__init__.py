@@ -1,0 +1,1 @@
+"""Metrics of ranked lists and scores, per user and averaged with intervals."""

@@ -1,0 +1,108 @@
+"""What lists are like beside being right: how new, how different, and how evenly the catalogue is shown."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.columns import CATEGORY_SEPARATOR
+from models.datasets.training_data import TrainingData
+from models.evaluation.metrics.bootstrap import Estimate, estimate
+
+VARIETY: Final = ("novelty", "diversity", "long_tail")
+HEAD: Final = 0.2
+"""Share of the catalogue, those with the most buyers, that is not the long tail."""
+SPREAD: Final = ("coverage", "gini")
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """How rare each item was before the cut, and where it stands among the categories."""
+
+    surprise: NDArray[np.float64]
+    """[n_items] bits: -log2 of the share of users who had the item; what nobody had counts as one user's."""
+    levels: NDArray[np.int64]
+    """[n_items, depth] a number for each level of the path with all above it; -1 where the path has ended."""
+    tail: NDArray[np.bool_]
+    """[n_items] neither among the `HEAD` with the most buyers nor tied with its last."""
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Self:
+        """As the data know it."""
+        holders = np.bincount(data.history().indices, minlength=len(data.items))
+        surprise = -np.log2(np.maximum(holders, 1) / max(1, len(data.users)))
+        return cls(surprise, _levels(data.item_categories), holders < np.quantile(holders, 1 - HEAD))
+
+    def variety(self, ranked: NDArray[np.int32]) -> dict[str, NDArray[np.float64]]:
+        """Each of `VARIETY` per list [m] of lists [m, k]; NaN for lists too short to have it.
+
+        Novelty is the mean self-information of the items (Zhou et al. 2010; Vargas and Castells 2011). Diversity is
+        the mean distance of two items of the list (Ziegler et al. 2005): 1 less the share of the levels of the
+        longer category path that both have in common; pairs in which a category is unknown are left out. Long tail is
+        the share of the items that are there (Abdollahpouri et al. 2019).
+        """
+        filled = ranked >= 0
+        count = filled.sum(axis=1)
+        surprise = np.where(filled, self.surprise[ranked], 0.0).sum(axis=1)
+        rare = (filled & self.tail[ranked]).sum(axis=1)
+        placed = (filled & (self.levels[ranked] >= 0).any(axis=2)).sum(axis=1)
+        apart, pairs, some = self._apart(ranked), placed * (placed - 1) / 2, np.where(count > 0, count, np.nan)
+        with np.errstate(invalid="ignore"):
+            return {"novelty": surprise / some, "diversity": apart / pairs, "long_tail": rare / some}
+
+    def _apart(self, ranked: NDArray[np.int32]) -> NDArray[np.float64]:
+        """The sum of the distances of all pairs of each list."""
+        levels = np.where((ranked >= 0)[:, :, None], self.levels[ranked], -1)
+        depth = (levels >= 0).sum(axis=2)
+        apart = np.zeros(len(ranked))
+        for step in range(1, ranked.shape[1]):
+            both = (depth[:, step:] > 0) & (depth[:, :-step] > 0)
+            shared = ((levels[:, step:] == levels[:, :-step]) & (levels[:, step:] >= 0)).sum(axis=2)
+            deeper = np.maximum(1, np.maximum(depth[:, step:], depth[:, :-step]))
+            apart += np.where(both, 1 - shared / deeper, 0.0).sum(axis=1)
+        return apart
+
+
+def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Estimate]:
+    """Each of `SPREAD` of m lists [m, k]: the share of the catalogue that is shown at all, and the Gini index of
+    how often each of its items is shown: 0 when all alike, near 1 when a few take every place (Fleder and Hosanagar
+    2009)."""
+    shown, column = np.unique(ranked[ranked >= 0], return_inverse=True)
+    user = np.nonzero(ranked >= 0)[0]
+    places = sparse.csr_array((np.ones(len(user)), (user, column)), shape=(len(ranked), len(shown)))
+
+    def covered(drawn: Any) -> NDArray[np.float64]:
+        shares: NDArray[np.float64] = ((drawn @ places) > 0).sum(axis=1) / max(1, n_items)
+        return shares
+
+    def gini(drawn: Any) -> NDArray[np.float64]:
+        return concentration(drawn @ places, n_items)
+
+    return {name: estimate(figure, len(ranked), seed) for name, figure in (("coverage", covered), ("gini", gini))}
+
+
+def coverage(ranked: NDArray[np.int32], n_items: int) -> float:
+    """The share of the catalogue that lists [m, k] show at all."""
+    return len(np.unique(ranked[ranked >= 0])) / max(1, n_items)
+
+
+def concentration(counts: NDArray[np.float64], n_items: int) -> NDArray[np.float64]:
+    """The Gini index of each row of counts [s, n], the items without a column having 0; NaN where all are 0."""
+    ordered = np.sort(counts, axis=1)
+    place = np.arange(n_items - counts.shape[1] + 1, n_items + 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: NDArray[np.float64] = ordered @ (2 * place - n_items - 1) / (n_items * ordered.sum(axis=1))
+    return found
+
+
+def _levels(paths: NDArray[np.str_]) -> NDArray[np.int64]:
+    known, at = np.unique(paths, return_inverse=True)
+    parts = [path.split(CATEGORY_SEPARATOR) if path else [] for path in known.tolist()]
+    levels = np.full((len(known), max(map(len, parts), default=0)), -1, dtype=np.int64)
+    for depth in range(levels.shape[1]):
+        deep = [row for row, names in enumerate(parts) if len(names) > depth]
+        prefixes = [CATEGORY_SEPARATOR.join(parts[row][: depth + 1]) for row in deep]
+        levels[deep, depth] = np.unique(prefixes, return_inverse=True)[1]
+    return levels[at]

@@ -1,0 +1,68 @@
+"""Means over users with their intervals: of everybody, of users with much history and of those with little."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.metrics.bootstrap import Estimate, intervals
+
+COLD_BASKETS: Final = 5
+"""Users with fewer baskets in their history are cold, the others warm."""
+WARM, COLD, NEWCOMER = "warm_", "cold_", "newcomer_"
+"""Prefixes of the figures of a part of the users; newcomers have no history at all."""
+NEW: Final = "new_"
+"""Prefix of the figures on items new to the user; it stands after the one of the users."""
+LOW, HIGH = "_low", "_high"
+"""Suffixes of the bounds of a figure's interval."""
+
+Figures = dict[str, NDArray[Any]]
+
+
+def flat(name: str, figure: Estimate) -> dict[str, float]:
+    """A figure and the bounds of its interval, by name."""
+    return {name: figure.value, name + LOW: figure.low, name + HIGH: figure.high}
+
+
+def averages(metrics: Mapping[str, NDArray[np.float64]], prefix: str = "") -> dict[str, float]:
+    """The mean of each metric over the users who have it (no NaN), and the number of `users`."""
+    values = np.column_stack(list(metrics.values()))
+    named = {prefix + name: mean for name, mean in zip(metrics, _means(values), strict=True)}
+    return named | {f"{prefix}users": float(len(values))}
+
+
+def averages_of_parts(
+    metrics: Mapping[str, NDArray[np.float64]], baskets: NDArray[np.int64], kind: str, seed: int
+) -> dict[str, float]:
+    """The same with intervals, of everybody and of warm and of cold users, where there are any.
+
+    `baskets` [n_users] are those in the history; `kind` is the prefix of the items.
+    """
+    parts = {"": baskets >= 0, WARM: baskets >= COLD_BASKETS, COLD: baskets < COLD_BASKETS}
+    found: dict[str, float] = {}
+    for part, mask in parts.items():
+        if mask.any() or not part:
+            mine = {name: values[mask] for name, values in metrics.items()}
+            found |= averages(mine, part + kind)
+            bounds = intervals(np.column_stack(list(mine.values())), seed)
+            for name, (low, high) in zip(metrics, bounds.T.tolist(), strict=True):
+                found |= flat(part + kind + name, Estimate(found[part + kind + name], low, high))
+    return found
+
+
+def by_part(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+    """A summary by its prefixes, of the users and of the items, without those of which nothing is known."""
+    found: dict[tuple[str, str], dict[str, float]] = {}
+    for name, value in summary.items():
+        part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")
+        kind = NEW if name.removeprefix(part).startswith(NEW) else ""
+        found.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
+    return found
+
+
+def _means(values: NDArray[np.float64]) -> list[float]:
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        means: list[float] = (np.where(known, values, 0).sum(axis=0) / known.sum(axis=0)).tolist()
+    return means

@@ -1,1 +1,0 @@
-"""Why lists are as they are."""

@@ -1,0 +1,1 @@
+"""Encodes features, tags and traits as matrices."""

@@ -1,0 +1,113 @@
+"""A column of words as numbers: one column a value, a learned vector, or buckets by hash."""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.features.encoding.embeddings import Embedding, vocabulary
+from models.features.encoding.tags import indicators
+from models.primitives.vocabulary import index_of
+
+OTHER: Final = "other"
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """A column for each frequent value, one for all rare ones together; a missing value is 0 everywhere."""
+
+    kind: ClassVar[str] = "one_hot"
+
+    values: NDArray[np.str_]
+    pooled: bool
+    """Whether rare values were seen. If so, an unseen one counts as one of them, else as missing."""
+
+    @classmethod
+    def fit(cls, values: Any, min_rows: int) -> Self:
+        """Values in fewer than `min_rows` rows are rare."""
+        names, codes = vocabulary(values)
+        frequent = np.bincount(codes[codes >= 0], minlength=len(names)) >= min_rows
+        return cls(names[frequent], bool((~frequent).any()))
+
+    def names(self, column: str) -> list[str]:
+        """`column=value` for each value, in alphabetical order, then `column~other`."""
+        frequent = [f"{column}={value}" for value in self.values]
+        return [*frequent, f"{column}~{OTHER}"] if self.pooled else frequent
+
+    def encode(self, values: Any) -> Any:
+        """float32 CSR, rows x `names`."""
+        seen, codes = _coded(self.values, values)
+        other = len(self.values) if self.pooled else -1
+        return indicators(np.where(codes >= 0, codes, np.where(seen, other, -1)), len(self.values) + self.pooled)
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """A vector for each known value, and a flag for what has none: missing, unseen, or never seen with anything."""
+
+    kind: ClassVar[str] = "embedded"
+
+    values: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+    """[n_values, size], so scaled that an entry's root mean square over the rows of the training part is 1."""
+
+    @classmethod
+    def fit(cls, values: Any, embedding: Embedding) -> Self | None:
+        """The vectors of this column's values, and those of other values too; None if no row has one."""
+        order = np.argsort(embedding.values, kind="stable")
+        names, vectors = embedding.values[order], embedding.vectors[order].astype(np.float64)
+        rows = np.bincount(_known(_coded(names, values)[1]), minlength=len(names))
+        power = float(rows @ (vectors**2).mean(axis=1)) / max(int(rows.sum()), 1) if vectors.size else 0.0
+        return cls(names, (vectors / np.sqrt(power)).astype(np.float32)) if power > 0 else None
+
+    def names(self, column: str) -> list[str]:
+        """`column~0` and so on, then `column~unknown`."""
+        return [*(f"{column}~{place}" for place in range(self.vectors.shape[1])), f"{column}~unknown"]
+
+    def encode(self, values: Any) -> Any:
+        """float32 CSR, rows x `names`."""
+        codes = _coded(self.values, values)[1]
+        unknown = codes < 0
+        vectors = np.where(unknown[:, None], np.float32(0), self.vectors[codes])
+        return sparse.csr_array(np.column_stack([vectors, unknown.astype(np.float32)]))
+
+
+@dataclass(frozen=True)
+class Hashed:
+    """A bucket for each value by a seeded hash, the same on every machine; a missing value is 0 everywhere."""
+
+    kind: ClassVar[str] = "hashed"
+
+    buckets: int
+    seed: int
+
+    def names(self, column: str) -> list[str]:
+        """`column#0` and so on."""
+        return [f"{column}#{bucket}" for bucket in range(self.buckets)]
+
+    def encode(self, values: Any) -> Any:
+        """float32 CSR, rows x `names`."""
+        names, codes = vocabulary(values)
+        bucket = np.array([*(self._bucket(name) for name in names), -1], dtype=np.int64)
+        return indicators(bucket[codes], self.buckets)
+
+    def _bucket(self, value: str) -> int:
+        salt = self.seed.to_bytes(8, "little", signed=True)
+        return (
+            int.from_bytes(hashlib.blake2b(value.encode(), digest_size=8, salt=salt).digest(), "little") % self.buckets
+        )
+
+
+def _coded(vocabulary_: NDArray[np.str_], values: Any) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
+    """Which rows hold a value, and its place in the vocabulary, or -1."""
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    seen: NDArray[np.bool_] = np.asarray(whole.is_valid())
+    return seen, np.where(seen, index_of(vocabulary_, whole), np.int32(-1))
+
+
+def _known(codes: NDArray[np.int32]) -> NDArray[np.int32]:
+    return codes[codes >= 0]

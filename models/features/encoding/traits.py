@@ -1,0 +1,55 @@
+"""Traits as they come, often numbers written as text, made ready for encoding and for reading."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+_NUMBER: Final = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
+
+
+def is_number(kind: Any) -> bool:
+    """Whether columns of this Arrow type are scaled rather than treated as words."""
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_boolean)
+    return any(test(kind) for test in tests)
+
+
+def as_numbers(values: Any) -> Any:
+    """float64, null where a text cannot be read as a number."""
+    if is_number(values.type):
+        return values.cast(pa.float64())
+    text = pc.utf8_trim_whitespace(values.cast(pa.large_string()))
+    return pc.if_else(pc.match_substring_regex(text, _NUMBER), text, None).cast(pa.float64())
+
+
+def known(traits: pa.Table, columns: Sequence[str]) -> NDArray[np.bool_]:
+    """[n] whether any of the columns says something."""
+    said = np.zeros(traits.num_rows, dtype=bool)
+    for name in set(columns) & set(traits.column_names):
+        said |= np.asarray(traits[name].is_valid())
+    return said
+
+
+def readable(traits: pa.Table) -> pa.Table:
+    """Numbers as the range of the fifth of all values that they are in, such as `18 to 27`; text as it is."""
+    made = {
+        name: _ranges(traits[name]) if is_number(traits[name].type) else traits[name] for name in traits.column_names
+    }
+    return pa.table(made) if made else traits
+
+
+def _ranges(values: Any) -> Any:
+    from models.features.encoding.tags import fifths  # imports SciPy, which an ingest does without
+
+    numbers = np.asarray(values, dtype=np.float64)
+    finite = np.isfinite(numbers)
+    if not finite.any():
+        return pa.nulls(len(numbers), pa.large_string())
+    edges = np.unique(fifths(numbers[finite]))
+    ends = [numbers[finite].min(), *edges, numbers[finite].max()]
+    names = np.array([f"{low:g} to {high:g}" for low, high in pairwise(ends)])
+    return pa.array(names[np.searchsorted(edges, numbers)].tolist(), pa.large_string(), mask=~finite)

@@ -1,0 +1,1 @@
+"""User segments by purchases and by traits."""

@@ -1,0 +1,163 @@
+"""Groups of users with like traits, by k-means on the encoded traits."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.features.encoding.encoder import Config, Encoder
+from models.features.encoding.numeric import Scaled
+from models.features.encoding.tags import one_hot
+from models.features.encoding.traits import known, readable
+from models.features.segments import trait_pooling
+from models.features.segments.trait_pooling import TraitGroups
+from models.primitives.state import State
+
+UNKNOWN: Final = "unknown"
+"""Users of whom no trait is known."""
+
+LARGEST_K: Final = 8
+SMALLEST_SHARE: Final = 0.02
+SMALLEST_SIZE: Final = 20
+"""A group has at least so many of the users with traits, and at least that share of them."""
+
+_CENTRES: Final = "centres"
+_GROUPS: Final = "groups"
+_FIT_ROWS: Final = 20_000
+_SILHOUETTE_ROWS: Final = 2_000
+_CHUNK: Final = 100_000
+_TOLD: Final = 3
+_WORTH_TELLING: Final = 0.05
+
+
+@dataclass(frozen=True)
+class Demographics:
+    """Centres in the space of the encoded traits, the largest group first."""
+
+    groups: Mapping[str, TraitGroups]
+    """How the values of each trait become groups, before they are encoded."""
+    encoder: Encoder
+    centres: NDArray[np.float32]
+    """[k, width]; no row at all where there is one group only."""
+
+    @classmethod
+    def fit(cls, traits: pa.Table, seed: int) -> Self:
+        """Learn groups from the users with traits, from 20,000 of them if there are more.
+
+        k is the number from 2 to 8 with the best mean silhouette (Rousseeuw 1987, on a sample of 2,000) of those whose
+        smallest group is large enough; without such a k all are one group.
+        """
+        groups = trait_pooling.fit(traits)
+        values = trait_pooling.grouped(traits, groups)
+        columns = values.column_names
+        part = values.take(_sampled(np.flatnonzero(known(values, columns)), _FIT_ROWS, seed))
+        encoder = Encoder.fit(part, columns, Config(), seed)
+        return cls(groups, encoder, _centres(encoder.transform(part)[0].toarray(), seed))
+
+    def assign(self, traits: pa.Table) -> NDArray[np.str_]:
+        """[n] `group_<number>` of each user's nearest centre, or `unknown`.
+
+        A trait that the table lacks is missing, and a value that the fit has not seen says nothing.
+        """
+        group = np.zeros(traits.num_rows, dtype=np.int64)
+        if len(self.centres):
+            for start in range(0, traits.num_rows, _CHUNK):
+                group[start : start + _CHUNK] = self._nearest(traits.slice(start, _CHUNK))
+        names = np.array([f"group_{place + 1}" for place in range(max(1, len(self.centres)))])
+        segments: NDArray[np.str_] = np.where(self._understood(traits), names[group], UNKNOWN)
+        return segments
+
+    def typical(self, traits: pa.Table, assigned: NDArray[np.str_]) -> dict[str, str]:
+        """For each segment the traits that set it apart most: their share in it, and among all whose traits are known.
+
+        Numbers are told as the fifth of the users they are in.
+        """
+        columns = list(self.encoder.columns)
+        matrix, names = one_hot(readable(trait_pooling.grouped(traits, self.groups)), columns)
+        usual = _shares(matrix, assigned != UNKNOWN)
+        told = {UNKNOWN: "no trait is known"}
+        for segment in np.unique(assigned[assigned != UNKNOWN]):
+            shares = _shares(matrix, assigned == segment)
+            told[str(segment)] = _told(names, shares, usual)
+        return told
+
+    def state(self) -> State:
+        """The encoder's arrays, the centres, and the groups of the traits as JSON."""
+        groups = json.dumps([rule.as_dict() for rule in self.groups.values()])
+        return {**self.encoder.state(), _CENTRES: self.centres, _GROUPS: np.array(groups)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The groups that gave this state."""
+        encoder = Encoder.from_state(state)
+        if _GROUPS in state:
+            groups = [TraitGroups.from_dict(rule) for rule in json.loads(str(state[_GROUPS]))]
+        else:  # models trained before values were pooled
+            groups = [
+                TraitGroups(column, "numbers" if encoding.kind == Scaled.kind else "kept", 0)
+                for column, encoding in zip(encoder.columns, encoder.encodings, strict=True)
+            ]
+        return cls({rule.trait: rule for rule in groups}, encoder, state[_CENTRES])
+
+    def _numbers(self) -> set[str]:
+        pairs = zip(self.encoder.columns, self.encoder.encodings, strict=True)
+        return {column for column, encoding in pairs if encoding.kind == Scaled.kind}
+
+    def _understood(self, traits: pa.Table) -> NDArray[np.bool_]:
+        """[n] whether any trait says something that the fit has seen."""
+        numbers = self._numbers()
+        rows = trait_pooling.grouped(traits, self.groups)
+        said = known(rows, sorted(numbers))
+        for column, encoding in zip(self.encoder.columns, self.encoder.encodings, strict=True):
+            if column not in numbers:
+                said |= known(rows, [column]) & (np.diff(encoding.encode(rows[column]).indptr) > 0)
+        return said
+
+    def _nearest(self, traits: pa.Table) -> NDArray[np.int64]:
+        matrix, _ = self.encoder.transform(trait_pooling.grouped(traits, self.groups))
+        distance = (self.centres**2).sum(axis=1) - 2 * (matrix @ self.centres.T)
+        nearest: NDArray[np.int64] = distance.argmin(axis=1)
+        return nearest
+
+
+def _sampled(rows: NDArray[np.intp], limit: int, seed: int) -> NDArray[np.intp]:
+    if len(rows) <= limit:
+        return rows
+    return np.sort(np.random.default_rng(abs(seed)).choice(rows, limit, replace=False))
+
+
+def _centres(matrix: NDArray[np.float32], seed: int) -> NDArray[np.float32]:
+    from sklearn.cluster import KMeans
+    from sklearn.metrics import silhouette_score
+
+    smallest = max(SMALLEST_SIZE, SMALLEST_SHARE * len(matrix))
+    largest_k = min(LARGEST_K, len(np.unique(matrix, axis=0)), int(len(matrix) // smallest))
+    judged = _sampled(np.arange(len(matrix)), _SILHOUETTE_ROWS, seed)
+    best, best_score = np.zeros((0, matrix.shape[1]), dtype=np.float32), -np.inf
+    for k in range(2, largest_k + 1):
+        means = KMeans(k, n_init=4, random_state=seed % 2**32).fit(matrix)
+        sizes = np.bincount(means.labels_, minlength=k)
+        if sizes.min() < smallest or len(np.unique(means.labels_[judged])) < 2:
+            continue
+        score = float(silhouette_score(matrix[judged], means.labels_[judged]))
+        if score > best_score:
+            order = np.lexsort((*means.cluster_centers_.T, -sizes))
+            best, best_score = means.cluster_centers_[order].astype(np.float32), score
+    return best
+
+
+def _shares(matrix: Any, rows: NDArray[np.bool_]) -> NDArray[np.float64]:
+    counts = rows.astype(np.float64) @ matrix
+    shares: NDArray[np.float64] = counts / max(1, int(rows.sum()))
+    return shares
+
+
+def _told(names: NDArray[np.str_], shares: NDArray[np.float64], usual: NDArray[np.float64]) -> str:
+    order = np.lexsort((names, usual - shares))[:_TOLD]
+    apart = [place for place in order if shares[place] - usual[place] >= _WORTH_TELLING]
+    said = [f"{names[p]} ({shares[p]:.0%} against {usual[p]:.0%})" for p in apart]
+    return ", ".join(said) or "like all others"

@@ -1,0 +1,158 @@
+"""Traits as groups of people: rare values are pooled, and paths such as country|city are cut where groups stay few.
+
+A trait with more values than a group check can judge is neither dropped in silence nor split into groups of one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.columns import CATEGORY_SEPARATOR, USER_KEY
+from models.features.encoding.traits import as_numbers, is_number
+
+MOST_VALUES: Final = 32
+"""Most groups of one trait."""
+FEWEST_USERS: Final = 5
+"""Where values are pooled at all, a value of fewer users is pooled."""
+OTHER: Final = "other values"
+"""The group of the pooled values."""
+
+_FEW: Final = 10
+"""Text of no more different numbers than that may be codes as well."""
+_SEPARATORS: Final = (CATEGORY_SEPARATOR, ">", "/")
+_PATHS: Final = 0.5
+"""Share of the values that hold a separator, from which on the values are paths."""
+
+Treatment = Literal["kept", "numbers", "cut", "pooled", "dropped"]
+
+
+@dataclass(frozen=True)
+class TraitGroups:
+    """How the values of one trait become groups: learned once, the same for users who come later."""
+
+    trait: str
+    treatment: Treatment
+    values: int
+    """Different values that were found."""
+    kept: tuple[str, ...] = ()
+    """Values (or beginnings of paths) that are groups of their own, where others are pooled."""
+    separator: str = ""
+    levels: int = 0
+    """Of a path so many levels are kept; 0 keeps the value as it is."""
+    pooled_users: int = 0
+
+    @classmethod
+    def fit(cls, trait: str, column: Any) -> Self:
+        """Learn from an Arrow column of text or numbers, one row a user.
+
+        Text of more than ten different values is a number if every value can be read as one, such as ages.
+        """
+        text = _text(column)
+        values = int(pc.count_distinct(text).as_py())
+        if values <= 1:
+            return cls(trait, "dropped", values)
+        if is_number(column.type) or (values > _FEW and as_numbers(column).null_count == column.null_count):
+            return cls(trait, "numbers", values)
+        if values <= MOST_VALUES:
+            return cls(trait, "kept", values)
+        return cls._pooled(trait, text, values)
+
+    @classmethod
+    def _pooled(cls, trait: str, text: Any, values: int) -> Self:
+        separator = _separator(text)
+        levels = _deepest(text, separator) if separator else 0
+        groups = _cut(text, separator, levels)
+        counted = sorted(
+            ((str(row["values"]), int(row["counts"])) for row in groups.drop_null().value_counts().to_pylist()),
+            key=lambda pair: (-pair[1], pair[0]),
+        )
+        if levels and len(counted) <= MOST_VALUES:
+            return cls(trait, "cut", values, (), separator, levels)
+        kept = tuple(value for value, users in counted[: MOST_VALUES - 1] if users >= FEWEST_USERS)
+        pooled = sum(users for value, users in counted if value not in kept)
+        return cls(trait, "pooled" if kept else "dropped", values, kept, separator, levels, pooled)
+
+    def apply(self, column: Any) -> Any:
+        """Return the column as float64 for a trait of numbers, else as the text of the groups; nulls stay null."""
+        if self.treatment == "numbers":
+            return as_numbers(column)
+        groups = _cut(_text(column), self.separator, self.levels)
+        if self.treatment != "pooled":
+            return groups
+        own = pc.is_in(groups, value_set=pa.array(self.kept, pa.large_string()))
+        return pc.if_else(pc.or_(own, pc.is_null(groups)), groups, OTHER)
+
+    def sentence(self) -> str:
+        """Return a sentence about a trait that is not kept as it is; empty for one that is."""
+        if self.treatment == "dropped" and self.values <= 1:
+            return f"{self.trait} is left out: it has {'one value' if self.values else 'no value'} for all users."
+        if self.treatment == "dropped":
+            return f"{self.trait} is left out: none of its {self.values:,} values is shared by {FEWEST_USERS} users."
+        if self.treatment == "cut":
+            return f"{self.trait} is cut to its first {self.levels} levels: it has {self.values:,} different paths."
+        if self.treatment == "pooled":
+            return (
+                f"{self.trait} has {self.values:,} values: the {len(self.kept)} most frequent are groups, the other "
+                f"{self.pooled_users:,} users are in {OTHER!r}."
+            )
+        return ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the values as JSON knows them."""
+        return asdict(self) | {"kept": list(self.kept)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the groups that gave these values."""
+        return cls(**{**values, "kept": tuple(values["kept"])})
+
+
+def fit(users: pa.Table) -> dict[str, TraitGroups]:
+    """Learn the groups of every trait of `users` (one row a user: `user_key`, and traits as text or numbers)."""
+    names = sorted(set(users.column_names) - {USER_KEY})
+    return {name: TraitGroups.fit(name, users[name]) for name in names}
+
+
+def grouped(users: pa.Table, groups: Mapping[str, TraitGroups]) -> pa.Table:
+    """Return the traits that are not dropped, as `TraitGroups.apply` makes them; nulls for one the table lacks."""
+    absent = pa.nulls(users.num_rows, pa.large_string())
+    kept = {name: rule for name, rule in groups.items() if rule.treatment != "dropped"}
+    made = {name: rule.apply(users[name] if name in users.column_names else absent) for name, rule in kept.items()}
+    return pa.table(made) if made else users.select([])
+
+
+def sentences(groups: Mapping[str, TraitGroups]) -> list[str]:
+    """Return a sentence for each trait that was dropped, pooled or cut."""
+    return [sentence for rule in groups.values() if (sentence := rule.sentence())]
+
+
+def _text(column: Any) -> Any:
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return whole.cast(pa.large_string())
+
+
+def _separator(text: Any) -> str:
+    """Return what stands between the levels, if most values are paths."""
+    values = text.unique().drop_null()
+    shares = {mark: float(np.mean(np.asarray(pc.match_substring(values, mark)))) for mark in _SEPARATORS}
+    best = max(shares, key=lambda mark: shares[mark])
+    return best if shares[best] >= _PATHS else ""
+
+
+def _deepest(text: Any, separator: str) -> int:
+    """Return the most levels at which there are still few enough groups, at least one."""
+    values, levels = text.unique().drop_null(), 1
+    while pc.count_distinct(_cut(values, separator, levels + 1)).as_py() <= MOST_VALUES:
+        levels += 1
+    return levels
+
+
+def _cut(text: Any, separator: str, levels: int) -> Any:
+    if not levels:
+        return text
+    parts = pc.list_slice(pc.split_pattern(text, separator), 0, levels)
+    return pc.binary_join(parts, pa.scalar(separator, pa.large_string()))

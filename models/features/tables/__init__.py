@@ -1,0 +1,1 @@
+"""Feature tables: one module for each, and their registry."""

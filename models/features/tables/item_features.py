@@ -1,0 +1,74 @@
+"""What is known about an item: how wanted it is, of late and ever, its price and age, who comes back for it."""
+
+from typing import Final
+
+import narwhals as nw
+
+from models.columns import ITEM_ID, QUANTITY, VALUE
+from models.features.definitions import ITEM_FEATURES
+from models.features.expressions import Frame, Keep, as_is, days_before, one_if
+from models.features.tables.catalogue_features import PRICE_RANK, shelf
+from models.features.tables.user_item_history import history, sales
+from models.primitives.time import DAY
+
+SMOOTHING: Final = 10
+"""Users at the shop's own rate that are added to the users of each item before a conversion is taken."""
+
+_CONVERSIONS: Final = {
+    "view_to_cart": ("_viewers", "_viewed_carted"),
+    "cart_to_purchase": ("_carters", "_carted_bought"),
+    "view_to_purchase": ("_viewers", "_viewed_bought"),
+}
+"""Of whom, and who of them."""
+
+
+def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+    """One row per item with an event known at `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
+
+    `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
+    """
+    pairs = keep(lambda: history(events, now, keep), f"history {now}")
+    counted = keep(
+        lambda: sales(events, now, keep).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
+    )
+    ranks = keep(lambda: shelf(events, items, now, keep), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
+    pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
+    buyers = nw.col("distinct_users")
+    features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(
+        ((week + 1) / (month / 4 + 1)).alias("trend"),
+        nw.when(pieces > 0).then(money / pieces).alias("mean_price"),
+        days_before(now, "_first").alias("age_days"),
+        nw.when(buyers > 0).then(nw.col("_again") / buyers).alias("repurchase_rate"),
+        *(_conversion(whom, who).alias(name) for name, (whom, who) in _CONVERSIONS.items()),
+    )
+    return features.select(ITEM_ID, *(feature.name for feature in ITEM_FEATURES))
+
+
+def repurchase_gaps(pairs: Frame) -> Frame:
+    """item_id and repurchase_gap_days, of the items that somebody has bought again; from `history`."""
+    again = pairs.filter(~nw.col("own_gap_days").is_null())
+    return again.group_by(ITEM_ID).agg(nw.col("own_gap_days").median().alias("repurchase_gap_days"))
+
+
+def _counted(pairs: Frame, now: int) -> Frame:
+    """One row per item: of how many of its users what is true."""
+    viewed, carted, bought = (nw.col(name) >= now - 28 * DAY for name in ("_viewed", "_carted", "_last"))
+    baskets = nw.col("baskets")
+    flags = {
+        "distinct_users": baskets > 0,
+        "_again": baskets > 1,
+        "_viewers": viewed,
+        "_carters": carted,
+        "_viewed_carted": viewed & carted,
+        "_viewed_bought": viewed & bought,
+        "_carted_bought": carted & bought,
+    }
+    marked = pairs.with_columns(one_if(flag).alias(name) for name, flag in flags.items())
+    gaps = nw.col("own_gap_days").median().alias("repurchase_gap_days")
+    return marked.group_by(ITEM_ID).agg(nw.col(*flags).sum(), gaps).with_columns(nw.col(*flags).cast(nw.Int64))
+
+
+def _conversion(whom: str, who: str) -> nw.Expr:
+    """The share of `who` among `whom`, drawn to that of the whole shop the fewer they are; null of nobody."""
+    rate = nw.col(who).sum() / nw.col(whom).sum()
+    return nw.when(nw.col(whom) > 0).then((nw.col(who) + SMOOTHING * rate) / (nw.col(whom) + SMOOTHING))

@@ -1,0 +1,47 @@
+"""The feature tables: which function works each out, what its rows are of, and its columns."""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+import pyarrow as pa
+
+from models.columns import ITEM_ID, USER_KEY
+from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
+from models.features.expressions import Frame, Keep, as_is
+from models.features.tables.item_features import item_features
+from models.features.tables.user_features import user_features
+from models.features.tables.user_item_features import pair_features
+
+
+class Build(Protocol):
+    """Works a table out of the events and the catalogue, as known at `now` (epoch s)."""
+
+    def __call__(self, events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame: ...
+
+
+@dataclass(frozen=True)
+class Table:
+    """One row per `keys`, with one column per feature."""
+
+    keys: tuple[str, ...]
+    features: tuple[Feature, ...]
+    build: Build
+
+
+TABLES: Final = {
+    "user_features": Table((USER_KEY,), USER_FEATURES, user_features),
+    "item_features": Table((ITEM_ID,), ITEM_FEATURES, item_features),
+    "pair_features": Table((USER_KEY, ITEM_ID), PAIR_FEATURES, pair_features),
+}
+
+
+class FeatureTables(NamedTuple):
+    """What was known at one moment: a row per user, per item, and per user and item with history."""
+
+    users: pa.Table
+    items: pa.Table
+    pairs: pa.Table
+
+    def by_name(self) -> dict[str, pa.Table]:
+        """The tables by their names in `TABLES`."""
+        return dict(zip(TABLES, self, strict=True))

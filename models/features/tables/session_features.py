@@ -1,0 +1,91 @@
+"""What a user's presence says: sessions, engagement, and the hours and days they come.
+
+The half-hour is the unit: within one, two events are never half an hour apart, so sessions are told apart by
+looking at half-hours alone, of which there are far fewer than events.
+"""
+
+from functools import reduce
+from typing import Final
+
+import narwhals as nw
+
+from models.columns import EVENT_TYPE, OCCURRED_AT, REFUND, USER_KEY
+from models.features.expressions import Frame, halved, known, one_if
+from models.primitives.time import DAY
+
+SESSION_GAP: Final = 1_800
+"""Seconds without an event after which the next one opens another session."""
+HALF_LIFE: Final = 30
+"""Days in which engagement halves."""
+ENGAGEMENT: Final = (
+    (10.0, ("purchase",)),
+    (4.0, ("add_to_cart",)),
+    (3.0, ("like", "wishlist")),
+    (2.0, ("consume", "rating")),
+    (1.0, ("click", "view")),
+)
+"""What an event of each type adds to engagement at its moment. Types that are not listed add nothing."""
+
+_HOUR: Final = 3_600
+_WEEK: Final = 7 * DAY
+_SATURDAY: Final = 2 * DAY  # the epoch began on a Thursday
+_MONDAY: Final = 4 * DAY
+
+
+def visits(events: Frame, now: int) -> Frame:
+    """One row per user: sessions, mean_session_minutes, events_per_session, engagement and the habits of time."""
+    counts = ("_halves", "_events", "_evening", "_weekend", "sessions", "_seconds")
+    sums = _hours(events, now).group_by(USER_KEY).agg(nw.col(*counts, "engagement").sum(), nw.col("_favourite").max())
+    whole = sums.with_columns(nw.col(*counts).cast(nw.Int64))  # sums of integers come back as decimals from DuckDB
+    return whole.select(
+        USER_KEY,
+        "sessions",
+        (nw.col("_seconds") / nw.col("sessions") / 60).alias("mean_session_minutes"),
+        (nw.col("_events") / nw.col("sessions")).alias("events_per_session"),
+        "engagement",
+        (nw.col("_evening") / nw.col("_halves")).alias("evening_share"),
+        (nw.col("_weekend") / nw.col("_halves")).alias("weekend_share"),
+        ((DAY - _HOUR - nw.col("_favourite") % DAY) / _HOUR).cast(nw.Int64).alias("favourite_hour"),
+    )
+
+
+def _half_hours(events: Frame, now: int) -> Frame:
+    """One row per user and half-hour with an event. A refund is none: the shop books it, not the user."""
+    at = nw.col(OCCURRED_AT)
+    acts = known(events, now).filter(nw.col(EVENT_TYPE) != REFUND)
+    weighed = acts.select(
+        USER_KEY,
+        OCCURRED_AT,
+        (at - at % SESSION_GAP).alias("_half"),
+        (_weight() * halved(now, OCCURRED_AT, HALF_LIFE)).alias("engagement"),
+    )
+    return weighed.group_by(USER_KEY, "_half").agg(
+        at.min().alias("_from"), at.max().alias("_to"), nw.len().alias("_events"), nw.col("engagement").sum()
+    )
+
+
+def _hours(events: Frame, now: int) -> Frame:
+    """One row per user and hour of the day; `_favourite` is largest for the busiest hour, of several the earliest."""
+    half, gap = nw.col("_half"), nw.col("_from") - nw.col("_to").shift(1).over(USER_KEY, order_by="_half")
+    spent = nw.col("_to") - nw.col("_from")
+    whole = _half_hours(events, now).with_columns(gap.alias("_gap"), (half % DAY - half % _HOUR).alias("_hour"))
+    goes_on = whole.with_columns((nw.col("_gap") < SESSION_GAP).fill_null(False).alias("_goes_on"))
+    marked = goes_on.with_columns(
+        one_if(~nw.col("_goes_on")).alias("sessions"),
+        (spent + nw.when("_goes_on").then(nw.col("_gap")).otherwise(0)).alias("_seconds"),
+        one_if(nw.col("_hour") >= 18 * _HOUR).alias("_evening"),
+        one_if((half % _WEEK >= _SATURDAY) & (half % _WEEK < _MONDAY)).alias("_weekend"),
+    )
+    sums = nw.col("_events", "_evening", "_weekend", "sessions", "_seconds", "engagement").sum()
+    hours = marked.group_by(USER_KEY, "_hour").agg(nw.len().alias("_halves"), sums)
+    return hours.with_columns((nw.col("_halves") * DAY + (DAY - _HOUR - nw.col("_hour"))).alias("_favourite"))
+
+
+def _weight() -> nw.Expr:
+    """The weight of an event's type."""
+
+    def otherwise(rest: nw.Expr, weighed: tuple[float, tuple[str, ...]]) -> nw.Expr:
+        weight, types = weighed
+        return nw.when(nw.col(EVENT_TYPE).is_in(types)).then(nw.lit(weight)).otherwise(rest)
+
+    return reduce(otherwise, ENGAGEMENT, nw.lit(0.0))

@@ -1,0 +1,40 @@
+"""What a candidate costs beside accuracy: what it learned by heart, time and room."""
+
+from collections.abc import Mapping
+
+from models.evaluation.metrics.user_averages import HIGH, LOW
+from models.evaluation.offline import Evaluation
+from models.gate.results import Check, at_most, not_asked, outcome
+from models.gate.thresholds import Limits
+
+_GAP = "overfit_gap"
+
+
+def costs(candidate: Evaluation, limits: Limits) -> list[Check]:
+    """Check the time for a list, and the size."""
+    size = candidate.summary.get("artifact_mb", float("nan"))
+    return [
+        _fast_enough(candidate.summary, limits.score_ms),
+        at_most("is small enough", size, limits.artifact_mb, f"{size:,.1f} MB on disk."),
+    ]
+
+
+def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
+    """Other work on the machine only adds time, so a model fails only when the whole interval lies above the limit."""
+    value = summary.get("score_ms", float("nan"))
+    low, high = (summary.get(f"score_ms{edge}", value) for edge in (LOW, HIGH))
+    detail = f"{value:.2f} ms of one thread for a user's list, interval {low:.2f} to {high:.2f} ms."
+    return Check("is fast enough", value, limit, outcome(bool(low <= limit)), detail)
+
+
+def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: Limits) -> Check:
+    """The gap between learned and held-out weeks, beside the largest of a baseline: these count and learn nothing."""
+    title, gap = "is not over-fit", candidate.summary.get(_GAP)
+    if gap is None:
+        return not_asked(title, "Nobody bought something in the last weeks of learning and in the test.")
+    gaps = {name: found.summary[_GAP] for name, found in baselines.items() if _GAP in found.summary}
+    widest = max(gaps, key=lambda name: gaps[name]) if gaps else ""
+    allowed = gaps.get(widest, 0.0) + limits.overfit_rise
+    beside = f"{gaps[widest]:.3f} for {widest}, which only counts" if gaps else "no baseline to hold it against"
+    detail = f"{gap:.3f} better on weeks it has learned from than on the test weeks; {beside}."
+    return at_most(title, gap, allowed, detail)

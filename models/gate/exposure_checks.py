@@ -1,0 +1,175 @@
+"""What is shown to whom: how much of the catalogue, how evenly, how much of it new to the people who saw it before."""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.columns import USER_KEY
+from models.evaluation.comparison.paired import figures
+from models.evaluation.diagnostics.exposure_tradeoff import CANDIDATES
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import COLD_BASKETS
+from models.evaluation.offline import LISTS, Evaluation
+from models.gate.results import Check, Outcome, at_least, not_asked
+from models.gate.sanity_checks import FALLBACK
+from models.gate.thresholds import Limits
+from models.primitives.vocabulary import index_of, words
+
+_FEWEST: Final = 10
+"""A share of fewer people with little history says nothing."""
+_K: Final = 10
+_BOUGHT: Final = ("bought", "unbought")
+
+
+class Standard(NamedTuple):
+    """What exposure is held against."""
+
+    when: str
+    """Whose figures these are, as the end of a sentence."""
+    figures: Mapping[str, float]
+    refuses: bool
+    """Beyond a limit is a refusal; otherwise it is a warning."""
+
+
+class _Question(NamedTuple):
+    figure: str
+    title: str
+    least: bool
+    """Is the limit the least, or the most?"""
+
+
+_QUESTIONS: Final = (
+    _Question("coverage_at_10", "covers the catalogue", True),
+    _Question("long_tail_at_10", "shows the long tail", True),
+    _Question("gini_at_10", "shows items evenly", False),
+)
+FIGURES: Final = frozenset(question.figure for question in _QUESTIONS)
+
+
+def exposure(candidate: Evaluation, standard: Standard | None, limits: Limits) -> list[Check]:
+    """Check coverage, long tail and evenness beside the standard."""
+    if standard is None:
+        return [not_asked(question.title, "There is nobody to compare with.") for question in _QUESTIONS]
+    return [_exposed(question, candidate, standard, limits) for question in _QUESTIONS]
+
+
+def _exposed(question: _Question, candidate: Evaluation, standard: Standard, limits: Limits) -> Check:
+    value, before = (figures.get(question.figure, np.nan) for figures in (candidate.summary, standard.figures))
+    if not np.isfinite(before):
+        return not_asked(question.title, f"This figure {standard.when} was not stored.")
+    limit = _limit(question, before, candidate.summary, standard.figures, limits)
+    passed = bool(value >= limit if question.least else value <= limit)
+    found = f"{value:.2%}, {standard.when} {before:.2%}."
+    if not question.least:
+        found = f"Gini index {value:.3f}, {standard.when} {before:.3f}: 1 is a few items in all places."
+    if passed:
+        return Check(question.title, value, limit, Outcome.PASSED, found)
+    detail = f"{found} {_trade_off(question, candidate, limit)}"
+    return Check(question.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
+
+
+def _limit(
+    question: _Question, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: Limits
+) -> float:
+    """Return the limit. Fewer places than `then` show fewer items and less evenly, by chance alone."""
+    if question.figure == "long_tail_at_10":
+        return limits.long_tail_share * before
+    places = [_places_per_item(figures) for figures in (now, then)]
+    if question.least:
+        covered, covered_then = -np.expm1(-np.array(places))
+        return limits.coverage_share * before * min(1.0, float(covered / covered_then))
+    from scipy.special import ive
+
+    even, even_then = 1 - ive(0, 2 * np.array(places)) - ive(1, 2 * np.array(places))
+    return min(1.0, 1 - (1 - before) * min(1.0, float(even / even_then)) + limits.gini_rise)
+
+
+def _places_per_item(figures: Mapping[str, float]) -> float:
+    """Return how often an item would be shown if ten places for each measured user were filled at random.
+
+    The number of times is then Poisson distributed around it: a share of exp(-x) is never shown, and the Gini index is
+    exp(-2x) (I0(2x) + I1(2x)). Many (1,000) when it is not known.
+    """
+    users, items = figures.get("users", np.nan), _items(figures)
+    return max(1e-9, _K * users / items) if np.isfinite(users) and items > 0 else 1e3
+
+
+def _items(figures: Mapping[str, float]) -> float:
+    """Return the number of items of the catalogue: each pair of a user and an item is in the confusion matrix."""
+    pairs = [figures.get(f"{shown}_{bought}", np.nan) for shown in ("shown", "unshown") for bought in _BOUGHT]
+    return sum(pairs) / max(1.0, figures.get("users", np.nan))
+
+
+def _trade_off(question: _Question, candidate: Evaluation, limit: float) -> str:
+    """Say what keeping the limit costs in accuracy, by the smallest penalty on exposure that keeps it."""
+    before = candidate.summary.get(METRIC, np.nan)
+    if not candidate.reranked or not before > 0:
+        return "What keeping the limit would cost in accuracy was not measured."
+    for lists in candidate.reranked:
+        value = getattr(lists, question.figure)
+        if value >= limit if question.least else value <= limit:
+            cost = f"NDCG@10 {lists.ndcg_at_10:.4f} instead of {before:.4f} ({lists.ndcg_at_10 / before - 1:+.1%})"
+            return f"Re-ranking its {CANDIDATES} best candidates per user to keep the limit leaves {cost}."
+    return f"No re-ranking of its {CANDIDATES} best candidates per user keeps the limit."
+
+
+def shows_enough(candidate: Evaluation, limits: Limits) -> Check:
+    """Refuse almost no coverage, given how much of the catalogue all places together could show."""
+    title, items = "shows more than a few items", _items(candidate.summary)
+    if not items > 0:
+        return not_asked(title, "The size of the catalogue was not stored.")
+    room = min(1.0, _places_per_item(candidate.summary))
+    value, limit = candidate.summary.get("coverage_at_10", np.nan), limits.least_coverage * room
+    detail = f"{value * items:,.0f} items of the {room * items:,.0f} that the places of all people could show."
+    return at_least(title, value, limit, detail)
+
+
+def overlap(candidate: Evaluation, champion: Evaluation, limits: Limits) -> Check:
+    """How much of the lists that people know stays."""
+    title = "keeps some of the champion's lists"
+    if LISTS not in champion.per_user.column_names:
+        return not_asked(title, "The champion's lists were not kept when it was measured.")
+    share = float(np.nanmean(shared(candidate, champion)))
+    detail = f"{share:.0%} of the champion's items stay on a user's list, on average."
+    return at_least(title, share, limits.overlap, detail)
+
+
+def shared(one: Evaluation, other: Evaluation) -> NDArray[np.float64]:
+    """[n_users] the share of each user's list by `other` that is on the one by `one` too; NaN for an empty list."""
+    at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
+    theirs = other.per_user[LISTS].combine_chunks().take(pa.array(at, mask=at < 0))
+    ours = one.per_user[LISTS].combine_chunks()
+    known = pc.unique(pa.concat_arrays([ours.flatten(), theirs.flatten()]))
+    mine, its = _pairs(ours, known), _pairs(theirs, known)
+    user = its // max(1, len(known))
+    length = np.bincount(user, minlength=len(at))
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.float64] = np.bincount(user, np.isin(its, mine), minlength=len(at)) / length
+    return found
+
+
+def _pairs(lists: pa.ListArray, known: pa.Array) -> NDArray[np.int64]:
+    """A number for each pair of user and item."""
+    item = np.asarray(pc.index_in(lists.flatten(), value_set=known), dtype=np.int64)
+    user = np.asarray(pc.list_parent_indices(lists), dtype=np.int64)
+    return user * len(known) + item
+
+
+def answers_the_cold(candidate: Evaluation, best_sellers: Evaluation | None, limits: Limits) -> Check:
+    """Do people with little history get lists of their own, and not just the best sellers?"""
+    title = "answers cold users personally"
+    cold = figures(candidate, "baskets") < COLD_BASKETS
+    if cold.sum() < _FEWEST:
+        return not_asked(title, f"Only {cold.sum()} people have little history.")
+    own = figures(candidate, FALLBACK) < 1
+    if best_sellers is not None and LISTS in best_sellers.per_user.column_names:
+        own &= ~(shared(candidate, best_sellers) >= 1)
+    share = float(own[cold].mean())
+    detail = (
+        f"{share:.0%} of {int(cold.sum()):,} people with fewer than {COLD_BASKETS} baskets get a list of their own."
+    )
+    return at_least(title, share, limits.cold_share, detail)

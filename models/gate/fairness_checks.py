@@ -1,0 +1,124 @@
+"""Is a demographic group served worse than before? Never refused for noise, nor for what lies within the margin."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.columns import USER_KEY
+from models.evaluation.metrics.bootstrap import Estimate
+from models.features.encoding.traits import readable
+from models.features.segments import trait_pooling
+from models.gate.results import Check, GroupResult, not_asked, outcome
+from models.gate.thresholds import Limits
+from models.primitives.vocabulary import index_of, words
+
+if TYPE_CHECKING:
+    from fairlearn.metrics import MetricFrame
+
+UNKNOWN: Final = "unknown"
+_ONE_GROUP: Final = "All measured people have the same value, or there is nobody to compare with."
+
+Floats = NDArray[np.float64]
+Traits = Mapping[str, NDArray[np.str_]]
+"""By trait, what is known of each user [n_users]."""
+
+
+class Group(NamedTuple):
+    """The people with one value of a trait."""
+
+    trait: str
+    value: str
+    members: NDArray[np.bool_]
+    """[n_users]"""
+
+
+def demographics(users: pa.Table, keys: Any) -> dict[str, NDArray[np.str_]]:
+    """What is known of the users `keys`, by trait: a word or a range of numbers, `unknown` where nothing is.
+
+    `users` has one row per user: `user_key` and traits as text or numbers.
+    """
+    groups = readable(trait_pooling.grouped(users, trait_pooling.fit(users)))
+    at = index_of(words(users[USER_KEY]), keys)
+    of_keys = {name: np.where(at < 0, "", words(groups[name])[at]) for name in groups.column_names}
+    return {name: np.where(values == "", UNKNOWN, values) for name, values in of_keys.items()}
+
+
+def left_out(users: pa.Table) -> dict[str, str]:
+    """Return why a trait of `users` makes no groups, by trait."""
+    return {name: rule.sentence() for name, rule in trait_pooling.fit(users).items() if rule.treatment == "dropped"}
+
+
+def groups_of(traits: Traits) -> list[Group]:
+    """Every group there is, by trait and value; a trait that does not tell people apart makes none."""
+    told = {name: np.unique(values) for name, values in traits.items()}
+    return [Group(t, str(v), traits[t] == v) for t, values in told.items() if len(values) > 1 for v in values]
+
+
+def results(
+    traits: Traits, candidate: Floats, reference: Floats, found: Sequence[Estimate], limits: Limits
+) -> list[GroupResult]:
+    """How each group fares: `found` are the differences, in the order of `groups_of`, of both figures [n_users]."""
+    groups = groups_of(traits)
+    means = {trait: _frame(traits[trait], candidate, reference).by_group for trait in {g.trait for g in groups}}
+    made = []
+    for group, (difference, low, high) in zip(groups, found, strict=True):
+        of_group = means[group.trait].loc[group.value]
+        users, before = int(of_group["users"]), float(of_group["reference"])
+        judged = users >= limits.group_users
+        passed = not judged or high >= -limits.group_margin * before
+        figures = (users, before, float(of_group["candidate"]), difference, low, high)
+        made.append(GroupResult(group.trait, group.value, *figures, judged, passed))
+    return made
+
+
+def checks(found: Sequence[GroupResult], against: str, limits: Limits) -> list[Check]:
+    """One check per trait, which names its worst group."""
+    traits = dict.fromkeys(result.trait for result in found)
+    return [_check(trait, [result for result in found if result.trait == trait], against, limits) for trait in traits]
+
+
+def unasked(traits: Traits, found: Sequence[GroupResult], dropped: Mapping[str, str]) -> list[Check]:
+    """Return a check per trait that nobody was judged by, with the reason; `dropped` are the reasons known before."""
+    asked = {result.trait for result in found}
+    reasons = {trait: _ONE_GROUP for trait in traits if trait not in asked} | dict(dropped)
+    if not asked and not reasons:
+        return [not_asked("no group worse", "No trait of people is known.")]
+    return [not_asked(f"no group worse by {trait}", reason) for trait, reason in reasons.items()]
+
+
+def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limits) -> Check:
+    name, small = f"no group worse by {trait}", sum(not result.judged for result in found)
+    aside = f" {small} groups of fewer than {limits.group_users} people are shown, not judged." if small else ""
+    judged = [result for result in found if result.judged]
+    if not judged:
+        return not_asked(name, f"No group has {limits.group_users} people to judge by.{aside}")
+    worst = min(judged, key=lambda result: result.high + limits.group_margin * result.reference)
+    margin = -limits.group_margin * worst.reference
+    verdict = "within the margin" if worst.passed else f"significantly worse than with {against}"
+    before, now = (_gap([getattr(result, whose) for result in judged]) for whose in ("reference", "candidate"))
+    gap = f" Best to worst served: {now:.4f}; with {against} it is {before:.4f}." if len(judged) > 1 else ""
+    detail = (
+        f"{worst.value} ({worst.users:,} people) fares worst: {worst.difference:+.4f} a user, {worst.low:+.4f} to "
+        f"{worst.high:+.4f}, margin {margin:+.4f}: {verdict}.{gap}{aside}"
+    )
+    passed = all(result.passed for result in judged)
+    return Check(name, worst.difference, margin, outcome(passed), detail, worst.low, worst.high)
+
+
+def _gap(means: Sequence[float]) -> float:
+    return max(means) - min(means)
+
+
+def _frame(said: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":
+    """Fairlearn's account of figures that were worked out user by user."""
+    from fairlearn.metrics import MetricFrame, count
+
+    metrics = {
+        "users": count,
+        "candidate": lambda _before, now: float(np.mean(now)),
+        "reference": lambda before, _now: float(np.mean(before)),
+    }
+    return MetricFrame(metrics=metrics, y_true=reference, y_pred=candidate, sensitive_features=said)

@@ -1,0 +1,175 @@
+"""The model card (Mitchell et al. 2019): what a reviewer has to know of a version, on a screen or two of Markdown."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Final
+
+from models.catalog import model_type
+from models.evaluation.comparison.metric_table import Line, told
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.user_averages import HIGH, LOW, NEW
+from models.gate.results import Gate
+from models.gate.weaknesses import weaknesses
+from models.primitives.escaping import for_markdown
+from models.primitives.time import moment
+
+LONGEST: Final = 5000
+"""Characters that MLflow keeps of a description."""
+_MAIN: Final = ("ndcg_at_10", "recall_at_10", "hit_rate_at_10", "coverage_at_10", "long_tail_at_10")
+_REASON: Final = 600
+_GAP: Final = "\u2003"
+"""Keeps columns apart: MLflow draws tables without any space between them."""
+_CUT: Final = "\n\n… the rest is in the report."
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a model has learned from and was measured on."""
+
+    dataset_version: str
+    began: int
+    """First purchase, epoch seconds; then where the test weeks begin and end."""
+    test_from: int
+    as_of: int
+    users: int
+    items: int
+    measured: int
+    """Users with purchases in the test weeks."""
+    traits: tuple[str, ...] = ()
+    """Sentences about the traits that were pooled, cut or left out before users were grouped by them."""
+    refunds: tuple[int, int] = (0, 0)
+    """Those that found their purchase, and those that did not."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it."""
+        return (
+            f"Learned from what {self.users:,} people bought of {self.items:,} items from {moment(self.began)} UTC to "
+            f"{moment(self.as_of)} UTC (data set {self.dataset_version}); measured on what {self.measured:,} of "
+            f"them bought from {moment(self.test_from)} UTC on, by a twin that had not seen it."
+        ) + self._refunds
+
+    @property
+    def _refunds(self) -> str:
+        """A sentence about them, if there are any."""
+        matched, unmatched = self.refunds
+        whole = matched + unmatched
+        return f" Of {whole:,} refunds {matched:,} found the purchase that they take back." if whole else ""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A version that people decide about."""
+
+    version: int
+    kind: str
+    candidate: str
+    """Its name in the lines; then the one it is held against, if there is any."""
+    reference: str | None
+    material: Material
+    lines: Sequence[Line]
+    """Figures over all items, and those over new items."""
+    gains: Mapping[str, str]
+    """By model, what it gains in the figure that decides, with the interval."""
+    summary: Mapping[str, float]
+    gate: Gate
+    links: str
+    """In Markdown."""
+
+
+def verdict(version: int, gate: Gate) -> str:
+    """One sentence."""
+    if gate.passed:
+        return f"Version {version} passed the gate and waits for a person's decision."
+    failed = [check.name for check in gate.checks if check.refused]
+    return f"Version {version} was refused by the gate; it does not pass: {'; '.join(failed)}."
+
+
+def about(kind: str) -> str:
+    """What such a model does: the first sentence of its module."""
+    return (sys.modules[model_type(kind).__module__].__doc__ or "").partition("\n")[0]
+
+
+def card(subject: Subject) -> str:
+    """The verdict, what the version is, its figures, groups, checks and limits, how to decide, links."""
+    parts = {
+        "What it is": f"`{subject.kind}`. {about(subject.kind)} {subject.material.sentence}",
+        "Figures": _figures(subject),
+        "Groups": " ".join([_groups(subject.gate), *map(for_markdown, subject.material.traits)]).strip(),
+        "The gate": _checks(subject.gate),
+        "Limits": "\n".join(f"- {for_markdown(sentence)}" for sentence in weaknesses(subject.summary, subject.gate)),
+    }
+    body = "\n\n".join(f"## {title}\n\n{text}" for title, text in parts.items() if text)
+    end = f"\n\n## To decide\n\n{_how(subject.version)}\n\n{subject.links}".rstrip()
+    room = LONGEST - len(end) - _REASON
+    return _within(f"{for_markdown(verdict(subject.version, subject.gate))}\n\n{body}", room) + end
+
+
+def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
+    """The card with another verdict on top, once a person has decided; where there is no card, `otherwise` follows."""
+    _, mark, rest = text.partition("\n## ")
+    top = sentence.replace("\n#", "\n\\#")  # a reviewer's own heading would be taken for the card's first
+    top = top if len(top) <= _REASON else f"{top[: _REASON - 1]}…"
+    return f"{top}\n{mark}{rest or otherwise}"[:LONGEST]
+
+
+def _figures(subject: Subject) -> str:
+    names = [name for name in (subject.candidate, subject.reference) if name]
+    head = ["", *names, "difference"] if subject.reference else ["", *names]
+    rows = [head]
+    for line in subject.lines:
+        if line.figure in (*_MAIN, NEW + _MAIN[0]):
+            title = line.meaning.partition(":")[0] + (", new items" if line.figure.startswith(NEW) else "")
+            difference = [told(line.difference, "+")] if subject.reference else []
+            rows.append([title, *(told(line.values.get(name)) for name in names), *difference])
+    drawn = [f"| {f'{_GAP} | '.join(row)} |" for row in rows]
+    table = "\n".join([drawn[0], f"|{' --- |' * len(head)}", *drawn[1:]])
+    gains = "; ".join(f"over {name} {gain}" for name, gain in subject.gains.items())
+    return table + (f"\n\nGains in NDCG@10: {gains}." if gains else "") + _time(subject.summary)
+
+
+def _time(summary: Mapping[str, float]) -> str:
+    """Return a sentence about the time of a list, empty when it was not measured."""
+    if "score_ms" not in summary:
+        return ""
+    found = told(Estimate(*(summary.get(f"score_ms{edge}", nan) for edge in ("", LOW, HIGH))))
+    return f"\n\nA list of 20 takes {found} ms of one thread, made as batch scoring makes it."
+
+
+def _groups(gate: Gate) -> str:
+    judged = [group for group in gate.groups if group.judged]
+    if not judged:
+        return ""
+    worst = min(judged, key=lambda group: group.difference)
+    refused = sum(not group.passed for group in judged)
+    found = f"{worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f})"
+    share = "None is served significantly worse." if not refused else f"**Served worse: {refused}.**"
+    who = f"{for_markdown(f'{worst.trait} {worst.value}')} ({worst.users:,} people)"
+    return f"{len(judged)} groups of people were judged. {share} The worst off is {who}: {found}."
+
+
+def _checks(gate: Gate) -> str:
+    """Return refusals, warnings and questions not asked with their sentences, and the names of passed checks."""
+    others = sorted((check for check in gate.checks if not check.passed), key=lambda check: not check.refused)
+    failed = [
+        f"- {check.outcome.mark} **{for_markdown(check.name)}**: {check.outcome.heading}{for_markdown(check.detail)}"
+        for check in others
+    ]
+    passed = ", ".join(for_markdown(check.name) for check in gate.checks if check.passed)
+    return "\n".join([*failed, *([f"- ✓ {passed}"] if passed else [])])
+
+
+def _how(version: int) -> str:
+    return (
+        f"`tailorbird decide {version} --approve --reason …` or `--reject`; or the deployment `decide` in Prefect; or "
+        "here: the tag `review` with `approved` or `rejected`, or the alias `champion` on this version."
+    )
+
+
+def _within(text: str, room: int) -> str:
+    """Cut at the end of a line, and said so."""
+    if len(text) <= room:
+        return text
+    return text[: text.rfind("\n", 0, room - len(_CUT))].rstrip() + _CUT

@@ -1,0 +1,91 @@
+"""What a review has compared and found, as reviewers are told it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+from models.evaluation.comparison.leaderboard import BASELINES
+from models.evaluation.comparison.metric_table import Line, by_history, comparison, costs, told
+from models.evaluation.comparison.paired import gain
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.offline import SEED, Evaluation
+from models.gate.results import Gate
+
+THIS: Final = "this version"
+"""The candidate among the compared."""
+ALL_ITEMS, NEW_ITEMS = "All items", "Items that are new to the person"
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A version, the models that it was compared with on the same people, and the gate's answer."""
+
+    version: int
+    run_id: str
+    reference_run_id: str | None
+    """The champion's on this data set, or None before a first one. Without a champion, and where the version is the
+    champion's own recipe learned again, the best baseline stands for one."""
+    kinds: Mapping[str, str]
+    """By run, the kind of each compared model."""
+    evaluations: Mapping[str, Evaluation]
+    """By run."""
+    dataset_version: str
+    gate: Gate
+
+    @property
+    def candidate(self) -> Evaluation:
+        """What was measured of the version."""
+        return self.evaluations[self.run_id]
+
+    @cached_property
+    def reference(self) -> str | None:
+        """The name of whom it is held against; None when there is nobody."""
+        champion = self.reference_run_id
+        if champion and champion != self.run_id:
+            return self._called(champion)
+        baselines = {
+            name: found.summary.get(METRIC, 0.0) for name, found in self._others().items() if name in BASELINES
+        }
+        return max(sorted(baselines), key=lambda name: baselines[name], default=None)
+
+    @property
+    def against(self) -> str:
+        """The same in a sentence."""
+        if self.reference is None:
+            return "There is nobody to hold it against."
+        why = "" if self.reference_run_id else ", the best of the baselines, since there is no champion yet"
+        if self.reference_run_id == self.run_id:
+            why = ", the best of the baselines, since it is the champion's own recipe, learned from newer data"
+        return f"This version is held against {self.reference}{why}."
+
+    @cached_property
+    def compared(self) -> dict[str, Evaluation]:
+        """By name, in the order of columns: the version, whom it is held against, the baselines."""
+        others, first = self._others(), [self.reference] if self.reference else []
+        names = [*first, *(name for name in BASELINES if name in others and name not in first)]
+        return {THIS: self.candidate, **{name: others[name] for name in names}}
+
+    @cached_property
+    def tables(self) -> dict[str, list[Line]]:
+        """All comparisons by title."""
+        asked = (THIS, self.reference, self.compared, SEED)
+        return {
+            ALL_ITEMS: comparison(*asked),
+            NEW_ITEMS: comparison(*asked, NEW),
+            "NDCG@10 by how long people are known": by_history(*asked),
+            "What it costs": costs(self.compared),
+        }
+
+    def gains(self) -> dict[str, str]:
+        """By baseline, what the version gains over it in the figure that decides."""
+        baselines = {name: other for name, other in self.compared.items() if name in BASELINES}
+        found = {name: gain(self.candidate, other, METRIC, SEED) for name, other in baselines.items()}
+        return {name: told(gained, "+") for name, gained in found.items() if gained}
+
+    def _others(self) -> dict[str, Evaluation]:
+        return {self._called(run): found for run, found in self.evaluations.items() if run != self.run_id}
+
+    def _called(self, run: str) -> str:
+        return f"champion ({self.kinds[run]})" if run == self.reference_run_id else self.kinds[run]

@@ -1,0 +1,59 @@
+"""Is it a recommender at all? What a broken model gives away before it is compared with anything."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from models.evaluation.comparison.paired import figures
+from models.evaluation.offline import Evaluation
+from models.gate.fairness_checks import Group
+from models.gate.results import Check, at_most, not_asked, outcome
+from models.gate.thresholds import Limits
+
+FALLBACK = "fallback_at_10"
+_FEWEST = 10
+"""Of fewer people, all may be strangers to a sound model."""
+
+
+def soundness(candidate: Evaluation, metric: str, limits: Limits) -> list[Check]:
+    """Figures for everybody and for enough people, scores that are numbers, and not one list for all."""
+    return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
+
+
+def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
+    values = figures(candidate, metric)
+    sound = int(np.isfinite(values).sum())
+    detail = f"{metric} is a number for {sound:,} of {len(values):,} users."
+    if len(values) < least:
+        detail += f" It takes {least} to decide: hold out weeks in which more known users bought something."
+    return Check(
+        "has figures", float(sound), float(max(least, len(values))), outcome(least <= sound == len(values)), detail
+    )
+
+
+def _has_scores(candidate: Evaluation) -> Check:
+    broken = candidate.summary.get("nan_scores", float("nan"))
+    detail = "Every score is a number." if broken == 0 else f"{broken:,.0f} scores are no numbers (NaN)."
+    return at_most("scores are numbers", broken, 0.0, detail)
+
+
+def _is_personal(candidate: Evaluation) -> Check:
+    lists = candidate.summary.get("distinct_lists", float("nan"))
+    passed = lists > 1
+    detail = f"{lists:,.0f} different lists." if passed else "Everybody would get the same list."
+    return Check("is personal", lists, 1.0, outcome(passed), detail)
+
+
+def answers_everybody(candidate: Evaluation, groups: Sequence[Group], limits: Limits) -> Check:
+    """Nobody is left with the best sellers alone: not people at large, and no group of them."""
+    filled = figures(candidate, FALLBACK)
+    silent = filled >= 1
+    named = {"all": np.ones(len(silent), dtype=bool)} | {f"{g.trait} {g.value}": g.members for g in groups}
+    shares = {name: float(silent[mine].mean()) for name, mine in named.items() if mine.sum() >= _FEWEST}
+    if not shares:
+        return not_asked("answers every group", f"It takes {_FEWEST} people to ask.")
+    worst = max(shares, key=lambda name: shares[name])
+    share = shares[worst]
+    whom = "people" if worst == "all" else f"people with {worst}"
+    detail = f"The model has nothing of its own for {share:.0%} of the {int(named[worst].sum()):,} {whom}."
+    return at_most("answers every group", share, limits.silent_share, detail)

@@ -1,0 +1,71 @@
+"""What a model is not good at, in sentences, from its own figures: nobody has to remember to write it down."""
+
+from collections.abc import Mapping
+from math import isfinite
+
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.metrics.user_averages import COLD, COLD_BASKETS, NEW, NEWCOMER
+from models.gate.results import Gate, GroupResult
+
+
+def weaknesses(summary: Mapping[str, float], gate: Gate) -> list[str]:
+    """Sentences on broken scores, people with little history, news, rare items and groups; each with its figures."""
+    said = [_broken(summary), _cold(summary), _newcomers(summary), _news(summary), _spread(summary), _filled(summary)]
+    return [sentence for sentence in [*said, *_groups(gate)] if sentence] + [
+        "Intervals say what other people would have changed, not other weeks. And people bought without seeing these "
+        "lists: what they do when they see them, no figure here knows."
+    ]
+
+
+def _broken(summary: Mapping[str, float]) -> str:
+    broken = summary.get("nan_scores", 0.0)
+    return f"Broken: {broken:,.0f} of its scores are no numbers." if broken else ""
+
+
+def _cold(summary: Mapping[str, float]) -> str:
+    users, figure = summary.get(f"{COLD}users", 0.0), summary.get(COLD + METRIC, float("nan"))
+    if not users or not isfinite(figure):
+        return f"Of people with fewer than {COLD_BASKETS} baskets nobody was there to measure it on."
+    everybody = f"NDCG@10 is {figure:.4f}, of everybody {summary[METRIC]:.4f}"
+    few = " They are so few that this is hardly more than an anecdote." if users < 50 else ""
+    return f"For the {users:,.0f} people with fewer than {COLD_BASKETS} baskets {everybody}.{few}"
+
+
+def _newcomers(summary: Mapping[str, float]) -> str:
+    users, figure = summary.get(f"{NEWCOMER}users", 0.0), summary.get(NEWCOMER + METRIC, float("nan"))
+    if not users or not isfinite(figure):
+        return "Newcomers were not measured: nobody came in the test weeks."
+    return f"For the {users:,.0f} newcomers, of whom no purchase is known, NDCG@10 is {figure:.4f}."
+
+
+def _news(summary: Mapping[str, float]) -> str:
+    figure = summary.get(NEW + METRIC, float("nan"))
+    if not isfinite(figure):
+        return "Nobody bought anything new in the test weeks: how it finds news is not known."
+    share = figure / summary[METRIC] if summary[METRIC] else float("nan")
+    again = " Most of what it gets right is bought again." if share < 0.5 else ""
+    return f"On items that are new to the person NDCG@10 is {figure:.4f}.{again}"
+
+
+def _spread(summary: Mapping[str, float]) -> str:
+    unseen, rare = 1 - summary.get("coverage_at_10", float("nan")), summary.get("long_tail_at_10", float("nan"))
+    if not isfinite(unseen) or not isfinite(rare):
+        return ""
+    return f"{unseen:.0%} of the catalogue is shown to nobody; {rare:.0%} of the places go to its rarer four fifths."
+
+
+def _filled(summary: Mapping[str, float]) -> str:
+    share = summary.get("fallback_share", float("nan"))
+    return f"{share:.1%} of the places are filled up with the best sellers." if share > 0 else ""
+
+
+def _groups(gate: Gate) -> list[str]:
+    small = [group for group in gate.groups if not group.judged]
+    if not gate.groups:
+        return ["How single groups of people are served is not known."]
+    return [f"{len(small)} groups are too small to be judged: {_some(small)}."] if small else []
+
+
+def _some(groups: list[GroupResult]) -> str:
+    names = [f"{group.trait} {group.value} ({group.users})" for group in groups]
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -1,0 +1,53 @@
+"""Answers on stock and consent whose words a mapping does not state, with the key that would. Arrow in."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import pyarrow.compute as pc
+
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.draft.mapping_text import toml
+from models.ingest.tabular.answer_words import NO, USUAL_YES, YES, stock_answers
+from models.ingest.tabular.values import tidy
+
+_MOST_NAMED: Final = 10
+_MOST_WORDS: Final = 20
+"""A column with more different words holds no answers."""
+
+
+def unread_stock(column: str, words: Mapping[str, int], stated: Mapping[str, bool]) -> Iterable[Suspicion]:
+    """Yield the `words` of a column of stock that cannot be read, with how often they are there.
+
+    `stated` are the words that the mapping explains already.
+    """
+    if not words:
+        return
+    most = _most(words)
+    says = (
+        f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_named(words, most)}. Their items "
+        "come in, and count as in stock. Write what each word means, true or false:"
+    )
+    yield Suspicion("stock_words_unknown", says, f"available_words = {toml({**stated, **stock_answers(most)})}")
+
+
+def unread_consent(column: str, cells: Any, stated: Iterable[str]) -> Iterable[Suspicion]:
+    """Yield the words of a column of consent that count as no and may mean yes."""
+    yes = {word.strip().lower() for word in stated}
+    counted = pc.value_counts(pc.utf8_lower(tidy(cells)).drop_null()).to_pylist()
+    words = {one["values"]: one["counts"] for one in counted if one["values"] not in yes}
+    doubtful = {word: count for word, count in words.items() if word not in NO}
+    if not doubtful or len(words) > _MOST_WORDS:
+        return
+    most = _most(doubtful)
+    says = f"These words of {column!r} (consent) count as no: {_named(doubtful, most)}. If one means yes, write:"
+    meant = [word for word in most if word in YES] or most[:1]
+    kept = [] if yes == USUAL_YES else sorted(yes)
+    yield Suspicion("consent_words_unknown", says, f"consent_words = {toml([*kept, *meant])}")
+
+
+def _most(words: Mapping[str, int]) -> list[str]:
+    return sorted(words, key=lambda word: (-words[word], word))[:_MOST_NAMED]
+
+
+def _named(words: Mapping[str, int], most: Iterable[str]) -> str:
+    return ", ".join(f"{word!r} ({words[word]:,})" for word in most)

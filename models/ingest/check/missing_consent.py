@@ -1,0 +1,59 @@
+"""Why no event of a file would come in for want of consent, and what follows from it."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.expressions.value_sources import Source, columns_of, listed
+from models.ingest.source_config import SourceMapping
+from models.ingest.tabular.config import Mapping
+
+UNDECLARED: Final = "nobody_agreed"
+"""The mapping reads no answers at all, so a declaration may stand in for them."""
+ELSEWHERE: Final = "answers_not_given"
+"""The mapping reads answers from a file of users that was not among these files."""
+NO_AGREEMENT: Final = "users_did_not_agree"
+"""The files hold answers, and no event belongs to a user who agreed."""
+REASONS: Final = (NO_AGREEMENT, ELSEWHERE, UNDECLARED)
+"""From the one with the most careful advice on."""
+_AS_IF: Final = "Examples and broken rules show rows as they are with consent."
+
+
+def missing_consent(
+    mapping: SourceMapping, agreed: int, refused: int, own: bool, refusal: str | None
+) -> Iterable[Suspicion]:
+    """Yield why no event comes in, after `agreed` and `refused` answers of users.
+
+    `own` states whether events carry answers; `refusal`, why the file would be refused with consent.
+    """
+    users, events = (mapping.users, mapping.events) if isinstance(mapping, Mapping) else (None, None)
+    in_events = events is not None and events.consent is not None
+    write = ""
+    if users and users.consent and not (agreed or refused or own):
+        name = _names(users.consent)
+        files = users.file if isinstance(users.file, str) else ", ".join(users.file)
+        found = ELSEWHERE
+        says = (
+            f"Consent is in the column {name} of the customer file ({files}), which is not among these files. Give "
+            "that file too; without it, an ingest goes by the answers that are stored."
+        )
+    elif agreed or refused or own or in_events:
+        found = NO_AGREEMENT
+        says = (
+            f"No row would come in ({mapping.consent}): no event belongs to a user who agreed. The files hold "
+            f"{agreed:,} answers of users that agree and {refused:,} that do not, or are empty. Compare the user ids "
+            "of both files, and the words that mean yes: `consent_words`."
+        )
+    else:
+        found = UNDECLARED
+        says = (
+            f"No row would come in: the mapping asks for consent ({mapping.consent}) and reads no answers. Name the "
+            "column of consent. If every user agreed, declare how. Without either, only stored answers count."
+        )
+        write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
+    end = f" With consent an ingest would refuse the file: {refusal}." if refusal else ""
+    yield Suspicion(found, f"{says} {_AS_IF}{end}", write)
+
+
+def _names(source: Source) -> str:
+    return ", ".join(map(repr, columns_of(listed(source)))) or "of an expression"

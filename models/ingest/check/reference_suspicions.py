@@ -1,0 +1,52 @@
+"""What looks wrong in items and users that can be read: ids with several rows, and titles that are empty. Arrow in."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models import columns
+from models.ingest.check.suspicions import Suspicion
+from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT
+from models.primitives.arrow_sql import query
+
+_MOST_NAMED: Final = 3
+_LINES: Final = 2
+
+
+def several_rows(
+    rows: pa.Table, key: str, number: str, place: Callable[[int], str], choosable: bool
+) -> list[Suspicion]:
+    """Return a guess when rows of one `key` differ, with the places of some and the columns that differ.
+
+    `number` is the column with the number of a row, of which `place` returns where it is. Equal rows are there once.
+    """
+    apart = {key, number, COPIES, UPDATED_AT}
+    empty = [name for name in rows.column_names if pa.types.is_struct(kind := rows.field(name).type) and not len(kind)]
+    compared = [name for name in rows.column_names if name not in apart and name not in empty]
+    differ = ", ".join(f'count(DISTINCT coalesce("{name}"::VARCHAR, \'\')) > 1 AS "{name}"' for name in compared)
+    found = query(
+        f'SELECT list("{number}" ORDER BY "{number}") AS places, {differ} FROM rows WHERE "{key}" IS NOT NULL '
+        f'GROUP BY "{key}" HAVING count(*) > 1 ORDER BY min("{number}")',
+        rows=rows.drop_columns(empty),
+    ).to_pylist()
+    found = [one for one in found if any(one[name] for name in compared)]
+    if not found:
+        return []
+    others = sorted({name for one in found for name in compared if one[name]})
+    named = "; ".join(" and ".join(map(place, one["places"][:_LINES])) for one in found[:_MOST_NAMED])
+    what = "id has rows that differ" if len(found) == 1 else "ids have rows that differ"
+    rule = " `choose` in the mapping sets another rule." if choosable else ""
+    says = f"{len(found):,} {what} in {', '.join(others)}, such as {named}. The last row counts.{rule}"
+    return [Suspicion("several_rows_of_an_id", says)]
+
+
+def empty_titles(rows: pa.Table) -> Iterable[Suspicion]:
+    """Yield how many items have no title and go by their id instead."""
+    named = pc.binary_join_element_wise("Item", rows[columns.ITEM_ID], " ")
+    empty = rows.filter(pc.fill_null(pc.equal(rows[columns.TITLE], named), False))
+    if len(empty):
+        some = ", ".join(map(repr, empty[columns.TITLE][:_MOST_NAMED].to_pylist()))
+        says = f"{len(empty):,} of {len(rows):,} items have no title. Lists show them as {some}."
+        yield Suspicion("items_without_title", says)

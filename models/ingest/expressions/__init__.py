@@ -1,0 +1,1 @@
+"""Expressions in mappings: parsed, compiled to SQL, evaluated."""

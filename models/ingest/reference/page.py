@@ -1,0 +1,172 @@
+"""Writes docs/mapping.md from the models of mappings: `python -m models.ingest.reference.page > docs/mapping.md`."""
+
+import ast
+import inspect
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from types import MappingProxyType, NoneType, UnionType
+from typing import Any, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from models.ingest import batch_limits, normalisation, source_config, traffic_filter
+from models.ingest.draft.mapping_text import toml
+from models.ingest.expressions.syntax_tree import Expression
+from models.ingest.reference.examples import EXAMPLES
+from models.ingest.segment import config as segment_mapping
+from models.ingest.tabular import config
+
+_OPENING: Final = """\
+# Mappings
+
+Generated from the models in `models/ingest/` by `python -m models.ingest.reference.page > docs/mapping.md`; do not edit
+it by hand.
+
+A mapping is a TOML file that says which columns of a source become events, items and users. Write a first one from the
+files, check it, then ingest:
+
+```sh
+tailorbird init --from orders.csv products.csv customers.csv --to my_shop.toml
+tailorbird check my_shop.toml
+tailorbird ingest my_shop.toml
+```
+
+[ingestion.md](ingestion.md) explains what mappings do, with [expressions](ingestion.md#expressions) in full.
+
+- A *column* is a name in quotes, as the first line of the file has it. Wherever a column can stand, `{ expr = "…" }`
+  can stand instead.
+- *Needed* keys have no default. A key that is left out with the default *none* is not read.
+- A key that does not exist is an error, with the keys that do.
+"""
+_SEGMENT: Final = """\
+A Segment export needs no columns: its calls have a shape of their own. These keys stand beside those of every mapping;
+`kind` tells it from a mapping of tables.
+"""
+SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
+    ("Every mapping", "", source_config.SourceMapping, "These keys stand at the top of the file, before any table."),
+    (
+        "Mappings of tables",
+        "tables",
+        config.Mapping,
+        "These stand at the top, too. At least one of the three tables is needed.",
+    ),
+    ("[events]", "events", config.EventsMapping, "Rows of what happened, one item each."),
+    ("[items]", "items", config.ItemsMapping, "The catalogue."),
+    (
+        "[users]",
+        "users",
+        config.UsersMapping,
+        "What is known of users. Only the attributes that are named here enter.",
+    ),
+    ("[traffic]", "traffic", traffic_filter.Traffic, "Events that no customer made wait in quarantine."),
+    ("[spelling]", "spelling", normalisation.Spelling, "Other spellings of the same word."),
+    ("[limits]", "limits", batch_limits.Limits, "Limits of single events, and of the figures of a batch."),
+    ("Segment exports", "segment", segment_mapping.SegmentMapping, _SEGMENT),
+)
+_WORDS: Final[Mapping[Any, str]] = MappingProxyType(
+    {
+        str: "text",
+        bool: "true or false",
+        int: "number",
+        float: "number",
+        datetime: "date or time",
+        Expression: "expression",
+    }
+)
+
+
+def document() -> str:
+    """Return the whole page, Markdown."""
+    return "\n".join([_OPENING, *(_section(*one) for one in SECTIONS)])
+
+
+def keys(table: str, model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the keys of a table of a mapping, as they are written in a file."""
+    above = set(source_config.SourceMapping.model_fields) if table in ("tables", "segment") else set()
+    return {
+        field.alias or name: field
+        for name, field in model.model_fields.items()
+        if name not in above or (table == "segment" and name == "unknown_items")
+    }
+
+
+def meanings(model: type[BaseModel]) -> dict[str, str]:
+    """Return what the keys of a model mean, by the texts below its fields."""
+    found: dict[str, str] = {}
+    for parent in reversed(model.__mro__):
+        if issubclass(parent, BaseModel) and parent is not BaseModel:
+            found |= _texts(parent)
+    return found
+
+
+def _section(title: str, table: str, model: type[BaseModel], about: str) -> str:
+    said = meanings(model)
+    names = {field.alias or name: name for name, field in model.model_fields.items()}
+    rows = [_row(table, key, field, said.get(names[key], "")) for key, field in keys(table, model).items()]
+    head = ["| key | meaning | type | default | example |", "|---|---|---|---|---|"]
+    return "\n".join([f"## {title}", "", about.rstrip(), "", *head, *rows, ""])
+
+
+def _row(table: str, key: str, field: FieldInfo, meaning: str) -> str:
+    cells = (f"`{key}`", meaning, _type(field.annotation), _default(field), f"`{EXAMPLES.get((table, key), '')}`")
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    value = field.get_default(call_default_factory=True)
+    if value is None or isinstance(value, BaseModel) or value in ([], {}, ""):
+        return "none"
+    return f"`{toml(value)}`"
+
+
+def _type(kind: Any) -> str:
+    """Return the type of a key in words."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return _one_of([one for one in inside if one is not NoneType])
+    if origin is Literal:
+        return " or ".join(f"`{toml(value)}`" for value in inside)
+    if origin is list:
+        return f"list of {_type(inside[0])}"
+    if origin is dict:
+        return f"table: {_type(inside[0])} = {_type(inside[1])}"
+    if origin is tuple:
+        return "highest, or [lowest, highest]"
+    if origin is not None and inside:  # Annotated
+        return _type(inside[0])
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "table"
+    return _WORDS.get(kind, "text")
+
+
+def _one_of(kinds: list[Any]) -> str:
+    """Return alternatives in words; a text beside an expression is the name of a column."""
+    tables = [get_args(one)[1] for one in kinds if get_origin(one) is dict]
+    if len(kinds) > 1 and tables and tables[0] in kinds:  # one word for all, or a word each
+        return f"{_type(tables[0])}, or a table of them"
+    words = ["column" if one is str and Expression in kinds else _type(one) for one in kinds]
+    lists = [get_args(one)[0] for one in kinds if get_origin(one) is list]
+    words = ["list of them" if word.startswith("list of") and lists and len(kinds) > 1 else word for word in words]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _texts(model: type[BaseModel]) -> dict[str, str]:
+    body = ast.parse(inspect.getsource(model)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    return dict(_documented(body))
+
+
+def _documented(body: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    """Yield each field with the text below it."""
+    for field, text in zip(body.body, body.body[1:], strict=False):
+        if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+            continue
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            yield field.target.id, " ".join(str(text.value.value).split())
+
+
+if __name__ == "__main__":
+    print(document(), end="")

@@ -1,0 +1,1 @@
+"""Reads Segment exports into the canonical schema."""

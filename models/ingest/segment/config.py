@@ -1,0 +1,57 @@
+"""What a team decides about its Segment export, in a small file."""
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from models.ingest.segment.event_types import Meaning, MeaningError, extended
+from models.ingest.segment.page_rules import PageRule, PageRuleError
+from models.ingest.segment.parse import CONSENT_CATEGORIES
+from models.ingest.source_config import SourceMapping, parsed
+
+
+def _known_types(events: dict[str, str]) -> dict[str, str]:
+    try:
+        extended(events)
+    except MeaningError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return events
+
+
+def _usable(pattern: str) -> str:
+    try:
+        PageRule(pattern)
+    except PageRuleError as error:
+        raise ValueError(str(error).rstrip(".")) from error
+    return pattern
+
+
+class SegmentMapping(SourceMapping):
+    """The whole of a mapping file of kind `segment`."""
+
+    kind: Literal["segment"]
+    """Says that the files hold Segment's calls."""
+    consent_categories: list[str] = Field(list(CONSENT_CATEGORIES))
+    """The categories of `context.consent.categoryPreferences` that have to be agreed to."""
+    unknown_items: Literal["quarantine", "accept"] | None = "accept"
+    """What becomes of events on items that neither a catalogue nor a product block has named."""
+    traits: list[str] = Field([])
+    """Which traits of identify calls are kept; never e-mail, name, phone or address."""
+    events: Annotated[dict[str, str], AfterValidator(_known_types)] = Field({})
+    """Names of own events and the event type that each stands for."""
+    page_pattern: Annotated[str, AfterValidator(_usable)] | None = None
+    """A regular expression that finds the item of a visited page, as its group `item_id`."""
+
+    def page_rule(self) -> PageRule | None:
+        """The rule for visited pages, if there is one."""
+        return PageRule(self.page_pattern) if self.page_pattern else None
+
+    def meanings(self) -> dict[str, Meaning]:
+        """What events mean, with the own ones."""
+        return dict(extended(self.events))
+
+
+def parse(content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> SegmentMapping:
+    """The mapping of a Segment export in `content`; what is missing, misspelt or without meaning is named."""
+    return parsed(SegmentMapping, content, name, named)

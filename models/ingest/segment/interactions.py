@@ -1,0 +1,157 @@
+"""Rows out of Segment's lines once they are read: interactions, what they say about items, and users."""
+
+from typing import Final
+
+import pyarrow as pa
+
+from models import columns
+from models.ingest import placeholder_ids as placeholders
+from models.ingest.segment.sql_values import finite, word
+from models.ingest.traffic_filter import LONGEST_ID
+from models.primitives.arrow_sql import Query, texts
+from models.primitives.known_attributes import CHANGING
+
+ITEM_ATTRIBUTES: Final = ("sku", "variant", "url", "image_url", "coupon")
+_ORDER: Final = ("order_id", "orderId", "checkout_id", "cart_id")
+_NEVER: Final = "'-infinity'::TIMESTAMPTZ"
+_DESCRIBES: Final = f"""
+    length(item_id) <= {LONGEST_ID} AND NOT list_contains({texts(placeholders.ITEMS)}, item_id)
+    AND event_type IS DISTINCT FROM 'refund'
+    AND coalesce(block.name, block.category, block.brand, block.price) IS NOT NULL"""
+_NUMBERS: Final = {
+    "price": "block.price",
+    "quantity": "block.quantity",
+    "worth": "block.value",
+    "total": "coalesce(whole.revenue, whole.subtotal, whole.total)",
+    "rating": "whole.rating",
+}
+
+
+def entries(query: Query, lines: pa.Table) -> pa.Table:
+    """One row per product that a line names; `entry` counts them. A refund that names none takes all of it back."""
+    identified = [word(f"block.{name}") for name in ("product_id", "sku", "id")]
+    by_id = f"coalesce({identified[0]}, CASE WHEN id_first THEN {identified[2]} END, {identified[1]}, {identified[2]})"
+    order = f"coalesce({', '.join(word(f'whole.{name}') for name in _ORDER)})"
+    visit = f"coalesce({word('visit')}, {word('whole.session_id')})"
+    shown = "block.recommendation_id, block.recomm_id, whole.recommendation_id, whole.recomm_id"
+    moved = "event_type IN ('purchase', 'refund', 'add_to_cart', 'remove_from_cart')"
+    ordered = "event_type IN ('purchase', 'refund')"
+    whole = f"event_type = '{columns.REFUND}' AND listed = 0"
+    return query(
+        f"""
+        WITH spread AS (
+            SELECT * EXCLUDE blocks, len(blocks) AS entries, unnest(blocks) AS block,
+                generate_subscripts(blocks, 1) AS entry
+            FROM lines WHERE blocks IS NOT NULL
+        ), said AS (
+            SELECT *, {", ".join(f"try_cast({value} AS DOUBLE) AS {name}" for name, value in _NUMBERS.items())}
+            FROM spread
+        )
+        SELECT row_number, entry,
+            message_id || CASE WHEN entries > 1 THEN '#' || entry ELSE '' END AS event_id, user_id, anonymous_id,
+            CASE WHEN {ordered} THEN coalesce({order}, {visit}) ELSE coalesce({visit}, {order}) END AS session_id,
+            coalesce({by_id}, CASE WHEN {whole} THEN '{columns.WHOLE_ORDER}' END) AS item_id,
+            event_type, occurred_at, received_at,
+            {finite("quantity")} AS quantity,
+            coalesce({finite("worth")},
+                CASE WHEN {moved} THEN {finite("round(price * coalesce(quantity, 1), 6)")} END,
+                CASE WHEN {ordered} AND entries = 1 THEN {finite("total")} END) AS value,
+            {word("coalesce(block.currency, whole.currency)")} AS currency,
+            CASE WHEN event_type = 'rating' THEN {finite("rating")} END AS rating,
+            {word("coalesce(block.placement, whole.placement)")} AS placement,
+            try_cast(block.position AS INTEGER) AS position,
+            {word(f"coalesce({shown})")} AS recommendation_id,
+            consent, user_agent, ip, {finite("price")} AS price, block
+        FROM said
+        """,
+        lines=lines,
+    )
+
+
+def items(query: Query, entries: pa.Table) -> pa.Table:
+    """What product blocks say about the catalogue: one row per item, the latest non-null value of each column.
+
+    `said_at` says when each of them was said, unless all of them were at `occurred_at`. A refund says what something
+    cost long ago, so it has no say; and an id that is none names no item.
+    """
+    said = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
+    said |= {name: f"block.{name}" for name in ITEM_ATTRIBUTES}
+    money = {columns.PRICE: "price", columns.CURRENCY: "CASE WHEN price IS NOT NULL THEN currency END"}
+    raw = ", ".join(f"{value} AS {name}" for name, value in (said | money).items())
+    names = (*said, *money)
+    words = ", ".join(f"{word(name)} AS {name}" for name in said)
+    # Of what was said at the same time the greatest counts, so that the order of lines does not.
+    latest = ", ".join(f"max((moment, {name})) FILTER (WHERE {name} IS NOT NULL) AS {name}" for name in names)
+    values = ", ".join(f"{name}[2] AS {name}" for name in names if name not in ITEM_ATTRIBUTES)
+    attributes = ", ".join(f"{name} := {name}[2]" for name in ITEM_ATTRIBUTES)
+    apart = " OR ".join(f"{name}[1] < moment" for name in names)
+    times = ", ".join(f"{name} := nullif({name}[1], {_NEVER})" for name in names)
+    # Most blocks repeat what others said: it is cheaper to look at each different one once.
+    return query(
+        f"""
+        WITH blocks AS (
+            SELECT item_id, {raw}, coalesce(max(occurred_at), {_NEVER}) AS moment,
+                max((coalesce(epoch_us(occurred_at), 0), row_number, entry)) AS place
+            FROM entries
+            WHERE {_DESCRIBES}
+            GROUP BY ALL
+        ), told AS (
+            SELECT item_id, moment, place, {words}, {", ".join(money)} FROM blocks
+        ), latest AS (
+            SELECT item_id, {latest}, max(moment) AS moment, max(place) AS place FROM told GROUP BY item_id
+        )
+        SELECT place[2] AS row_number, item_id, {values}, struct_pack({attributes}) AS attributes,
+            nullif(moment, {_NEVER}) AS occurred_at, CASE WHEN {apart} THEN struct_pack({times}) END AS said_at
+        FROM latest ORDER BY item_id
+        """,
+        entries=entries,
+    )
+
+
+def item_changes(query: Query, entries: pa.Table) -> pa.Table:
+    """When product blocks began to say something else: `item_id`, `known_at` and the values of `CHANGING`.
+
+    One row per item and moment, in order of time. A null value is as before. A block that came in after a newer one
+    changes nothing.
+    """
+    read = {columns.TITLE: "block.name", columns.CATEGORY: "block.category", columns.BRAND: "block.brand"}
+    raw = ", ".join(f"{value} AS {name}" for name, value in (read | {columns.PRICE: "price"}).items())
+    words = ", ".join(f"max({word(name)}) AS {name}" for name in read)
+    names = ", ".join(CHANGING)
+    current = ", ".join(
+        f"CASE WHEN occurred_at >= max(occurred_at) FILTER (WHERE {name} IS NOT NULL) OVER times THEN {name} END "
+        f"AS {name}"
+        for name in CHANGING
+    )
+    starts = ", ".join(
+        f"CASE WHEN {name} IS DISTINCT FROM lag({name} IGNORE NULLS) OVER times THEN {name} END AS {name}"
+        for name in CHANGING
+    )
+    return query(
+        f"""
+        WITH blocks AS (
+            SELECT item_id, {raw}, coalesce(occurred_at, {_NEVER}) AS occurred_at,
+                coalesce(greatest(occurred_at, received_at), {_NEVER}) AS known_at
+            FROM entries WHERE {_DESCRIBES}
+        ), firsts AS (
+            -- Most items are described in the same words all the time: one row of them is enough.
+            SELECT item_id, {names}, min(occurred_at) AS occurred_at, min(known_at) AS known_at FROM blocks
+            GROUP BY item_id, {names} QUALIFY count(*) OVER (PARTITION BY item_id) = 1
+        ), moments AS (
+            SELECT item_id, occurred_at, known_at, {words}, max({columns.PRICE}) AS {columns.PRICE} FROM (
+                SELECT item_id, occurred_at, known_at, {names} FROM firsts
+                UNION ALL
+                SELECT item_id, occurred_at, known_at, {names} FROM blocks ANTI JOIN firsts USING (item_id)
+            ) GROUP BY item_id, occurred_at, known_at
+        ), newest AS (
+            SELECT item_id, occurred_at, known_at, {current} FROM moments
+            WINDOW times AS (PARTITION BY item_id ORDER BY known_at, occurred_at ROWS UNBOUNDED PRECEDING)
+        ), starts AS (
+            SELECT item_id, nullif(known_at, {_NEVER}) AS known_at, {starts} FROM newest
+            WINDOW times AS (PARTITION BY item_id ORDER BY known_at, occurred_at)
+        )
+        SELECT * FROM starts WHERE coalesce({", ".join(f"{name}::VARCHAR" for name in CHANGING)}) IS NOT NULL
+        ORDER BY item_id, known_at NULLS FIRST
+        """,
+        entries=entries,
+    )

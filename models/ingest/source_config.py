@@ -1,0 +1,114 @@
+"""What is decided for a whole source, whatever its shape: consent, the window of time, spelling, traffic, limits."""
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import TailorbirdError
+from models.ingest.batch_limits import Limits
+from models.ingest.normalisation import Spelling
+from models.ingest.traffic_filter import Traffic
+from models.primitives.form_faults import faults
+
+Consent = Literal["given", "opt-in", "opt-out"]
+_NOTES = MappingProxyType(
+    {
+        "opt-in": "opt-in: only events whose user agreed are taken",
+        "opt-out": "opt-out: all events are taken but those whose user refused",
+    }
+)
+
+
+class MappingError(TailorbirdError):
+    """A mapping file that cannot be understood."""
+
+
+def _moment(said: Any) -> datetime:
+    """A date, a time or the text of either as an instant; what says no zone is in UTC."""
+    if isinstance(said, str):
+        try:
+            said = datetime.fromisoformat(said.strip())
+        except ValueError:
+            raise ValueError(f"{said!r} is no time; write 2026-03-01 or 2026-03-01T12:00:00Z") from None
+    if isinstance(said, date) and not isinstance(said, datetime):
+        said = datetime(said.year, said.month, said.day)
+    if not isinstance(said, datetime):
+        raise ValueError("write a date or a time, such as 2026-03-01 or 2026-03-01T12:00:00Z")
+    try:
+        return said.replace(tzinfo=UTC) if said.tzinfo is None else said.astimezone(UTC)
+    except OverflowError:
+        raise ValueError(f"{said} is beyond the years 1 to 9999 in UTC; write such as 2026-03-01") from None
+
+
+def _words(said: list[str]) -> list[str]:
+    if any(not word.strip() for word in said):
+        raise ValueError("an empty word is a missing id already; take it out")
+    return said
+
+
+Moment = Annotated[datetime, BeforeValidator(_moment)]
+
+
+class SourceMapping(BaseModel):
+    """The part that every mapping file has."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field(min_length=1)
+    """What the source is called in the ledger and in the lake."""
+    consent: Consent = "opt-in"
+    """opt-in: only events whose user agreed. opt-out: all but those whose user refused. given: the owner of the data
+    declares it for everybody."""
+    consent_note: str = ""
+    """How consent was given, in words that are kept beside it; needed when it is declared for everybody."""
+    unknown_items: Literal["quarantine", "accept"] | None = None
+    """What becomes of events on items that no catalogue has named."""
+    start: Moment | None = Field(None, alias="from")
+    """Only events that occurred from this moment on are taken."""
+    end: Moment | None = Field(None, alias="to")
+    """Only events that occurred before this moment are taken."""
+    placeholder_ids: Annotated[list[str], AfterValidator(_words)] = []
+    """Further user ids that stand for nobody in particular, besides the usual ones such as `null` and `guest`."""
+    traffic: Traffic = Traffic()
+    """Whose events are left out."""
+    spelling: Spelling = Spelling()
+    """Other spellings of categories, brands and currencies."""
+    limits: Limits = Limits()
+    """The most that one event or one batch may say."""
+
+    @property
+    def accepts_unknown_items(self) -> bool:
+        """Are events taken on items that no catalogue has named?"""
+        return self.unknown_items == "accept"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_the_note_of_its_consent(cls, content: dict[str, Any]) -> dict[str, Any]:
+        consent = content.get("consent", "opt-in")
+        note = _NOTES.get(consent) if isinstance(consent, str) else None
+        return content if content.get("consent_note") or note is None else {**content, "consent_note": note}
+
+    @model_validator(mode="after")
+    def _what_is_declared_is_explained(self) -> Self:
+        if not self.consent_note.strip():
+            raise ValueError('consent = "given" declares it for everybody; say how it was given, as consent_note')
+        if self.start and self.end and self.start >= self.end:
+            raise ValueError(f"from ({self.start.isoformat()}) has to come before to ({self.end.isoformat()})")
+        return self
+
+
+M = TypeVar("M", bound=SourceMapping)
+
+
+def parsed(model: type[M], content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> M:
+    """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once.
+
+    `named` returns what to call a key, such as the key with its line in a file.
+    """
+    try:
+        return model.model_validate({"name": name, **content})
+    except ValidationError as error:
+        found = "; ".join(faults(model, error, named=named))
+        raise MappingError(f"The mapping {name!r} cannot be used: {found}.") from None

@@ -1,0 +1,1 @@
+"""Reads tables: mapping, encodings, values, times, and rows in the canonical schema."""

@@ -1,0 +1,96 @@
+"""Makes one item of several rows about it: for each column the mapping chooses which of the values counts."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models import columns
+from models.columns import UPDATED_AT as UPDATED_AT
+from models.primitives.arrow_sql import query
+
+Choice = Literal["last", "most_frequent", "latest", "longest"]
+"""The value of the last row, of most rows, of the row with the latest time, or the longest text."""
+LATEST: Final[Choice] = "latest"
+IMPUTED: Final = "_imputed"
+"""Ends the name of the attribute that marks what a declared constant was put in for."""
+COPIES: Final = "copies"
+"""The column that tells for how many equal rows of the file a row stands; without it each stands for itself."""
+_ROW: Final = "row"
+_STATED: Final = MappingProxyType(
+    {
+        "last": "max(row)",
+        "most_frequent": "sum(copies)",
+        "latest": "max(epoch_us(moment))",
+        "longest": "length(any_value(value))",
+    }
+)
+"""What the value that counts has most of. Of equals the one with the last row counts."""
+
+
+def chosen(rows: pa.Table, key: str, choices: Mapping[str, Choice]) -> pa.Table:
+    """Return one row for each `key`: its last row, with the values that `choices` name by column or attribute.
+
+    A row without a value does not count where others have one. If anything is chosen, an item is merchandise by most
+    of its rows.
+    """
+    numbered = rows.append_column(_ROW, pa.array(range(len(rows)), pa.int64()))
+    keys = numbered.select([key, _ROW]).rename_columns(["name", _ROW])
+    groups = query("SELECT name, max(row) AS row FROM keys GROUP BY 1 ORDER BY 2", keys=keys)
+    last = rows.take(groups[_ROW])
+    for name, choice in {**choices, columns.AVAILABLE: "most_frequent"}.items() if choices else ():
+        values, mark = _values(numbered, key, groups, name, choice), f"{name}{IMPUTED}"
+        if mark in _attributes(last):
+            stays = pc.is_null(values)
+            last = _replaced(last, mark, pc.if_else(stays, _attributes(last)[mark], pa.scalar(None, pa.string())))
+        last = _replaced(last, name, pc.coalesce(values, _column(last, name)))
+    return last
+
+
+def _values(rows: pa.Table, key: str, groups: pa.Table, name: str, choice: str) -> pa.Array:
+    """Return the value that counts for each group; null where no row has one."""
+    values = own_values(rows, key, name)
+    moments = rows[UPDATED_AT] if UPDATED_AT in rows.column_names else pa.nulls(len(rows), pa.timestamp("us", tz="UTC"))
+    statement = f"""
+        WITH stated AS (
+            SELECT name, value, {_STATED[choice]} AS most, max(row) AS last
+            FROM rows WHERE value IS NOT NULL GROUP BY 1, 2
+        ), best AS (
+            SELECT name, value FROM stated
+            QUALIFY row_number() OVER (PARTITION BY name ORDER BY most DESC NULLS LAST, last DESC) = 1
+        )
+        SELECT best.value FROM groups LEFT JOIN best USING (name) ORDER BY groups.row
+    """
+    copies = rows[COPIES] if COPIES in rows.column_names else pa.repeat(1, len(rows))
+    stated = pa.table({"name": rows[key], _ROW: rows[_ROW], "value": values, "moment": moments, COPIES: copies})
+    return query(statement, rows=stated, groups=groups)["value"].combine_chunks().cast(values.type)
+
+
+def own_values(rows: pa.Table, key: str, name: str) -> Any:
+    """Return the values of a column or attribute that the source itself has; null for those put in."""
+    values, mark = _column(rows, name), f"{name}{IMPUTED}"
+    nothing = pa.scalar(None, values.type)
+    if name == columns.TITLE:  # an item without a title is called by its id, which is no title
+        values = pc.if_else(pc.equal(values, pc.binary_join_element_wise("Item", rows[key], " ")), nothing, values)
+    if mark in (attributes := _attributes(rows)):  # a constant was put in
+        values = pc.if_else(pc.is_valid(attributes[mark]), nothing, values)
+    return values
+
+
+def _attributes(rows: pa.Table) -> dict[str, Any]:
+    values = rows[columns.ATTRIBUTES].combine_chunks()
+    return dict(zip(values.type.names, values.flatten(), strict=True))
+
+
+def _column(rows: pa.Table, name: str) -> Any:
+    return rows[name].combine_chunks() if name in rows.column_names else _attributes(rows)[name]
+
+
+def _replaced(rows: pa.Table, name: str, values: Any) -> pa.Table:
+    """Return the rows with these values in a column or an attribute."""
+    if name in rows.column_names:
+        return rows.set_column(rows.column_names.index(name), name, values)
+    named = _attributes(rows) | {name: values}
+    return _replaced(rows, columns.ATTRIBUTES, pa.StructArray.from_arrays(list(named.values()), list(named)))

@@ -1,0 +1,261 @@
+"""Suggests how a mapping could read a column: which format or form of numbers reads how many of its cells.
+
+Pure: cells in, suggestions out, best first. A suggestion holds settings of a mapping and never a value of a cell.
+"""
+
+import csv
+import json
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.ingest.currencies import CODES, NAMES
+from models.ingest.tabular import numbers as table_numbers
+from models.ingest.tabular.numbers import SPACES, NumberForm
+from models.ingest.tabular.timestamps import EPOCHS, TIMESTAMP, instants
+from models.primitives.arrow_sql import literal, query
+
+_DATES: Final = (
+    *("%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d", "%Y-%m-%d"),
+    *("%d.%m.%y", "%d/%m/%y", "%m/%d/%y", "%d-%m-%y", "%m-%d-%y", "%Y%m%d"),
+    *("%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%d-%b-%Y", "%d-%b-%y", "%a, %d %b %Y"),
+)
+_CLOCKS: Final = (
+    *(" %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p", " %H:%M:%S %z", " %H.%M"),
+    *("T%H:%M", "T%H:%M:%S", "T%H:%M:%S.%f", ", %H:%M", ", %H:%M:%S", ", %I:%M %p", ", %I:%M:%S %p"),
+)
+_COUNTED: Final = (TIMESTAMP, *EPOCHS)
+_FORMATS: Final = (
+    *_COUNTED,
+    *_DATES,
+    *(f"{date}{clock}" for date in _DATES for clock in _CLOCKS),
+    *("%d/%b/%Y:%H:%M:%S %z", "%Y%m%d%H%M%S", "%Y%m%d%H%M", "%a %b %d %H:%M:%S %Y"),
+)
+_YEARS: Final = (1900, 2199)
+"""A format that reads other years read something else."""
+_MOST_FURTHER: Final = 3
+"""So many formats are added to those in force."""
+_FIRST_LOOK: Final = 40
+"""So many cells decide which formats are tried on all of them."""
+_MOST_CELLS: Final = 5_000
+_MOST_SIGNS: Final = 3
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_THOUSANDS: Final = ("", ",", ".", " ", "'", "\N{RIGHT SINGLE QUOTATION MARK}")
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """Settings of a part of a mapping, and how many cells of a column they would read."""
+
+    settings: tuple[tuple[str, Any], ...]
+    """Keys and values as in a mapping file."""
+    reads: int
+    of: int
+
+    @property
+    def toml(self) -> str:
+        """The settings as lines of a mapping file."""
+        return "\n".join(_assigned(key, value) for key, value in self.settings)
+
+    @property
+    def named(self) -> str:
+        """The settings as a sentence has them."""
+        return " and ".join(f"`{_assigned(key, value)}`" for key, value in self.settings) or "the usual form"
+
+    @property
+    def sentence(self) -> str:
+        """Say what the settings would read."""
+        return f"{self.named} would read {self.reads:,} of {self.of:,}"
+
+
+def times(cells: Iterable[str | None] | Any) -> list[Suggestion]:
+    """Return the time formats that read any of the cells, those that read most first.
+
+    Two formats that read the same number differ in what they take for the day and the month: the cells do not say.
+    """
+    stated = _stated(cells)
+    looked_at = _spread(stated, _FIRST_LOOK)
+    first = _times_read(looked_at, _alike(looked_at))
+    tried = [form for form, reads in first.items() if reads]
+    found = [
+        Suggestion((("time_format", form),), reads, len(stated)) for form, reads in _times_read(stated, tried).items()
+    ]
+    return _best_first(found)
+
+
+def several_times(cells: Iterable[str | None] | Any, formats: Sequence[str]) -> Suggestion | None:
+    """Return formats to try in order that together read more of the cells than `formats`, which come first.
+
+    Those of them that read nothing are left out. None if no further format reads a cell.
+    """
+    stated = _stated(cells)
+    used: list[str] = []
+    for one in formats:
+        rest = _unread(stated, [*used, one])
+        used += [one] if len(rest) < len(_unread(stated, used)) else []
+    rest, further = _unread(stated, used), 0
+    while len(rest) and further < _MOST_FURTHER and (found := times(rest)):
+        same = [str(one.settings[0][1]) for one in best(found)]
+        used, further = [*used, next((one for one in same if one not in _COUNTED), same[0])], further + 1
+        rest = _unread(stated, used)
+    return Suggestion(time_settings(used), len(stated) - len(rest), len(stated)) if further else None
+
+
+def time_settings(formats: Sequence[str]) -> tuple[tuple[str, Any], ...]:
+    """Return the setting that states these time formats."""
+    return (("time_format", formats[0] if len(formats) == 1 else list(formats)),)
+
+
+def _unread(texts: pa.Array, formats: Sequence[str]) -> pa.Array:
+    """Return the texts that none of the formats reads."""
+    return texts.filter(pc.is_null(instants(pa.chunked_array([texts]), formats, "UTC"))) if formats else texts
+
+
+def numbers(cells: Iterable[str | None] | Any) -> list[Suggestion]:
+    """Return the forms of numbers that read any of the cells, those that read most with the fewest settings first."""
+    stated = _stated(cells)
+    signs = _currency_signs(stated)
+    found = []
+    for decimal, thousands, used in product(".,", _THOUSANDS, {(), signs}):
+        form = NumberForm(decimal, thousands, used)
+        if thousands == decimal:
+            continue
+        reads = len(stated) - table_numbers.parsed(stated, form).null_count
+        found.append(Suggestion(settings_of(form), reads, len(stated)))
+    return _needed_alone(_best_first(found))
+
+
+def settings_of(form: NumberForm) -> tuple[tuple[str, Any], ...]:
+    """Return the settings that state a form of numbers."""
+    usual = table_numbers.PLAIN
+    named = (("decimal", form.decimal), ("thousands", form.thousands), ("currency_signs", list(form.currency_signs)))
+    return tuple((key, value) for key, value in named if value and value != getattr(usual, key))
+
+
+def reads(cells: Any, suggestion: Suggestion) -> int:
+    """Return how many of all the cells the settings of a suggestion read."""
+    stated, settings = _filled(cells), dict(suggestion.settings)
+    if (time_format := settings.get("time_format")) is not None:
+        if isinstance(time_format, list):
+            return len(stated) - len(_unread(stated, time_format))
+        return _times_read(stated, [time_format]).get(time_format, 0)
+    form = NumberForm(**{**settings, "currency_signs": tuple(settings.get("currency_signs", ()))})
+    return len(stated) - int(table_numbers.parsed(stated, form).null_count)
+
+
+def best(suggestions: Sequence[Suggestion]) -> list[Suggestion]:
+    """Return the suggestions that read as many cells as the first one."""
+    return [one for one in suggestions if one.reads == suggestions[0].reads]
+
+
+def _stated(cells: Iterable[str | None] | Any) -> pa.Array:
+    """Cells with something in them, at most some thousands of them."""
+    return _spread(_filled(cells), _MOST_CELLS)
+
+
+def _filled(cells: Iterable[str | None] | Any) -> pa.Array:
+    """Cells with something in them."""
+    texts = cells if isinstance(cells, pa.Array | pa.ChunkedArray) else pa.array(list(cells), pa.string())
+    texts = texts.combine_chunks() if isinstance(texts, pa.ChunkedArray) else texts
+    texts = pc.utf8_trim_whitespace(texts.cast(pa.string()))
+    nothing = pc.is_in(texts, value_set=pa.array(table_numbers.NOTHING))
+    return texts.filter(pc.and_(pc.is_valid(texts), pc.invert(nothing)))
+
+
+def _spread(texts: pa.Array, size: int) -> pa.Array:
+    step = max(1, -(-len(texts) // size))
+    return texts.take(pa.array(range(0, len(texts), step), pa.int64()))
+
+
+def _alike(texts: pa.Array) -> list[str]:
+    """Return the formats that have the same signs between their letters and digits as one of the texts."""
+    signs = {frozenset(sign for sign in text if not sign.isalnum()) for text in texts.to_pylist()}
+    signs |= {found - {"+"} for found in signs} | {found - {"+", "-"} for found in signs}  # of an offset from UTC
+    return [form for form in _FORMATS if form in _COUNTED or frozenset(re.sub("%.|[A-Z]", "", form)) in signs]
+
+
+def _times_read(texts: pa.Array, formats: Sequence[str]) -> dict[str, int]:
+    """Return how many of the texts each format reads as a moment of a plausible year."""
+    reads = {form: _plausible(texts, form) for form in formats if form in _COUNTED}
+    written = [form for form in formats if form not in _COUNTED]
+    if written and len(texts):
+        counts = ", ".join(
+            f"count(*) FILTER (year(try_strptime(text, {literal(form)})) BETWEEN {_YEARS[0]} AND {_YEARS[1]})"
+            for form in written
+        )
+        row = query(f"SELECT [{counts}] AS counts FROM cells", cells=pa.table({"text": texts}))["counts"][0].as_py()
+        reads |= dict(zip(written, row, strict=True))
+    return reads
+
+
+def _plausible(texts: pa.Array, time_format: str) -> int:
+    micros = pc.cast(instants(pa.chunked_array([texts]), [time_format], "UTC"), pa.int64())
+    first, last = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000 for year in _YEARS)
+    if time_format in EPOCHS:  # any small number is a time soon after 1970
+        first = 10**15
+    inside = pc.and_(pc.greater_equal(micros, first), pc.less(micros, last))
+    return int(pc.sum(inside).as_py() or 0)
+
+
+def _currency_signs(texts: pa.Array) -> tuple[str, ...]:
+    """Return what stands before and after the numbers and is a name of a currency."""
+    space, digits = rf"[\s{SPACES}]*", rf"[0-9.,\s{SPACES}{''.join(_THOUSANDS)}]+?"
+    around = rf"^[+-]?(?P<before>[^0-9.,+-]*?){space}[+-]?{digits}{space}(?P<after>[^0-9.,\s]*)$"
+    parts = pc.extract_regex(texts, around)
+    words = {
+        word for side in ("before", "after") for word in pc.unique(pc.struct_field(parts, side)).to_pylist() if word
+    }
+    known = sorted(word for word in words if word.upper() in CODES or word.upper() in NAMES)
+    return tuple(known[:_MOST_SIGNS])
+
+
+def _best_first(found: list[Suggestion]) -> list[Suggestion]:
+    return sorted((one for one in found if one.reads), key=lambda one: (-one.reads, len(one.settings)))
+
+
+def _needed_alone(found: list[Suggestion]) -> list[Suggestion]:
+    """Leave out what another suggestion reads as well with fewer of the same settings."""
+    kept: list[Suggestion] = []
+    for one in found:
+        if not any(
+            other.reads >= one.reads and set(map(str, other.settings)) < set(map(str, one.settings)) for other in kept
+        ):
+            kept.append(one)
+    return kept
+
+
+def _assigned(key: str, value: Any) -> str:
+    return f"{key} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def separator(beginning: str, used: str, wanted: Collection[str] = (), *, whole: bool = True) -> Suggestion | None:
+    """Return the separator that fits the lines at the beginning of a file and names the columns that are wanted.
+
+    None if the one that is used fits as well. `whole` says that no line is cut off at the end.
+    """
+    lines = beginning.splitlines()
+    lines = [line for line in (lines if whole or len(lines) < 2 else lines[:-1]) if line]
+    found = [(one, *_fitting(lines, one, wanted)) for one in _SEPARATORS]
+    now = next((fits for one, fits, *_ in found if one == used), _fitting(lines, used, wanted)[0])
+    one, fits, width, rows = max(found, key=lambda of: (of[1], of[2]))
+    if one == used or width < 2 or fits <= now:
+        return None
+    return Suggestion((("separator", one),), fits, rows)
+
+
+def _fitting(lines: Sequence[str], one: str, wanted: Collection[str]) -> tuple[int, int, int]:
+    """Return how many rows have as many values as the first one has names, how many these are, and all rows."""
+    try:
+        rows = [row for row in csv.reader(lines, delimiter=one) if row]
+    except csv.Error:
+        return 0, 0, 0
+    names = rows[0] if rows else []
+    if len(names) < 2 or (wanted and not set(wanted) & set(names)):
+        return 0, 0, len(rows)
+    return sum(len(row) == len(names) for row in rows), len(names), len(rows)

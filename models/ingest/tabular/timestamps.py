@@ -1,0 +1,132 @@
+"""Times of a table in whatever form it has them, as instants in UTC; what is no time becomes null."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.primitives.arrow_sql import literal, query
+
+INSTANT: Final = pa.timestamp("us", tz="UTC")
+TIMESTAMP: Final = "timestamp"
+EPOCHS: Final = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1}
+"""Microseconds in one of what the format counts since 1970."""
+
+_DAY: Final = 86_400_000_000
+_FIRST: Final = -62_135_596_800_000_000
+_LAST: Final = 253_402_300_799_999_999
+# The years 1 to 9999 in microseconds: there is no date to write for anything else.
+_ZONED: Final = r"^\d{4}-\d\d-\d\d[T ]\d\d.*(Z|UTC|[+-]\d\d(:?\d\d)?)$"
+_LOCAL: Final = r"^\d{4}-\d\d-\d\d([T ][0-9:.]+)?$"
+
+
+def zone_fault(name: str) -> str | None:
+    """What is wrong with the name of a time zone, if anything."""
+    try:
+        pc.assume_timezone(pa.array([0], pa.timestamp("us")), name)
+    except (pa.ArrowInvalid, ValueError):
+        return f"there is no time zone {name!r}; use a name of the IANA database such as Europe/Berlin"
+    return None
+
+
+def format_fault(name: str) -> str | None:
+    """What is wrong with a time format, if anything."""
+    if name == TIMESTAMP or name in EPOCHS:
+        return None
+    known = f"use {TIMESTAMP}, {', '.join(EPOCHS)} or a format such as %d.%m.%Y %H:%M"
+    if "%" not in name:
+        return f"there is no time format {name!r}; {known}"
+    try:
+        query(f"SELECT try_strptime('', {literal(name)})")
+    except duckdb.Error as error:
+        return f"the time format {name!r} cannot be used ({str(error).splitlines()[0]}); {known}"
+    return None
+
+
+def instants(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> Any:
+    """Return times in UTC to the microsecond; one that names no zone is taken to be in `zone`."""
+    return placed(values, formats, zone)[0]
+
+
+def placed(values: pa.ChunkedArray, formats: Sequence[str], zone: str) -> tuple[Any, int]:
+    """Return times in UTC, each by the first of the formats that reads it, and how many of them named no zone."""
+    if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+        return _native(values, zone)
+    found, assumed = _read(values, formats[0], zone)
+    for time_format in formats[1:]:
+        if not found.null_count:
+            break
+        rest = pc.if_else(pc.is_null(found), values, pa.scalar(None, values.type))
+        more, without = _read(rest, time_format, zone)
+        found, assumed = pc.coalesce(found, more), assumed + without
+    return found, assumed
+
+
+def _read(values: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
+    if time_format in EPOCHS:
+        return _bounded(_counted(values, EPOCHS[time_format])).cast(INSTANT), 0
+    words = pc.utf8_trim_whitespace(pc.cast(values, pa.string()))
+    return _written(words, time_format, zone)
+
+
+def _native(values: pa.ChunkedArray, zone: str) -> tuple[Any, int]:
+    tz = getattr(values.type, "tz", None)
+    try:
+        moments = pc.cast(values, pa.timestamp("us", tz=tz), safe=getattr(values.type, "unit", None) != "ns")
+    except pa.ArrowInvalid:  # of years that microseconds cannot count
+        days = pa.types.is_date32(values.type)
+        counts = pc.cast(values, pa.int32()).cast(pa.int64()) if days else pc.cast(values, pa.int64())
+        factor = _DAY if days else {"s": 1_000_000}.get(getattr(values.type, "unit", ""), 1_000)
+        moments = _counted(counts, factor).cast(pa.timestamp("us", tz=tz))
+    bounded = _bounded(moments)
+    return (bounded.cast(INSTANT), 0) if tz else (_at(bounded, zone), _valid(bounded))
+
+
+def _valid(values: Any) -> int:
+    return len(values) - int(values.null_count)
+
+
+def _at(local: Any, zone: str) -> Any:
+    """What the clocks of a zone showed, as instants."""
+    return pc.cast(pc.assume_timezone(local, zone, ambiguous="earliest", nonexistent="latest"), INSTANT)
+
+
+def _bounded(moments: Any) -> Any:
+    """The same moments, null where a year has no name."""
+    micros = pc.cast(moments, pa.int64())
+    span = pc.min_max(micros).as_py()
+    if span["min"] is None or (span["min"] >= _FIRST and span["max"] <= _LAST):
+        return moments
+    inside = pc.and_(pc.greater_equal(micros, _FIRST), pc.less_equal(micros, _LAST))
+    return pc.if_else(inside, moments, pa.scalar(None, moments.type))
+
+
+def _counted(values: Any, factor: int) -> Any:
+    """Numbers (or their text) since 1970 in microseconds; null where they are none or leave the range of int64."""
+    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type)):
+        text = pa.table({"text": pc.cast(values, pa.string())})
+        values = query("SELECT try_cast(trim(text) AS DOUBLE) AS number FROM rows", rows=text)["number"]
+    largest = _LAST // factor
+    size = pc.cast(values, pa.float64(), safe=False)
+    inside = pc.fill_null(pc.less_equal(pc.abs(size), float(largest)), False)
+    known = pc.if_else(inside, values, pa.scalar(None, values.type))
+    if pa.types.is_floating(known.type):
+        return pc.cast(pc.round(pc.multiply(pc.cast(known, pa.float64()), float(factor))), pa.int64())
+    return pc.multiply(pc.cast(known, pa.int64()), factor)
+
+
+def _written(words: pa.ChunkedArray, time_format: str, zone: str) -> tuple[Any, int]:
+    """Text as instants: ISO 8601, or by a format."""
+    rows = pa.table({"text": words})
+    if time_format == TIMESTAMP:
+        statement = f"""
+            SELECT CASE WHEN regexp_matches(text, '{_ZONED}') THEN try_cast(text AS TIMESTAMPTZ) END AS moment,
+                   CASE WHEN regexp_matches(text, '{_LOCAL}') THEN try_cast(text AS TIMESTAMP) END AS local FROM rows
+        """
+        read = query(statement, rows=rows)
+        local = _bounded(read["local"])
+        return pc.coalesce(_bounded(read["moment"]).cast(INSTANT), _at(local, zone)), _valid(local)
+    found = query(f"SELECT try_strptime(text, {literal(time_format)}) AS moment FROM rows", rows=rows)["moment"]
+    return _native(found, zone)

@@ -1,0 +1,1 @@
+"""Encodings and header lines of text files."""

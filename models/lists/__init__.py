@@ -1,0 +1,1 @@
+"""Recommendation lists: rules, and the builder that fills the places."""

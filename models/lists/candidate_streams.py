@@ -1,0 +1,114 @@
+"""Candidates in the order in which they may enter lists: the model's, with boosts, or the fallback's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.lists.rules.compiled_rules import Group
+from models.retrieval.score_keys import candidates, keys
+from models.retrieval.source_protocols import Shelf, Source
+
+_NOTHING = np.float32(-np.inf)
+_LOWEST = np.finfo(np.float32).min
+
+
+class Best(NamedTuple):
+    """The best candidates of r rows, and how far they can be relied on."""
+
+    items: NDArray[np.int32]
+    """[r, n] best first, ties by position; -1 where there are no more."""
+    scores: NDArray[np.float32]
+    """[r, n]"""
+    ended: NDArray[np.bool_]
+    """[r] whether the row has no further candidates."""
+    beyond: NDArray[np.float32]
+    """[r] what further candidates score at most; NaN where they are known to come after these, whatever they score."""
+
+
+class Stream(Protocol):
+    """Candidates that can be asked for again, and deeper."""
+
+    @property
+    def depth(self) -> int:
+        """How deep one can ask; there, all candidates are known."""
+
+    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+        """At least the `n` best of those rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class OfModel:
+    """Candidates of a shelf; items of one factor are ranked among themselves, and then merged."""
+
+    parts: tuple[tuple[Source, int, np.float32], ...]
+    """Sources, the number of their items, and the factor of their scores."""
+
+    @classmethod
+    def of(cls, shelf: Shelf, groups: Sequence[Group]) -> Self:
+        """What the shelf has of these items."""
+        return cls(tuple((shelf.among(group.items), len(group.items), group.by) for group in groups))
+
+    @property
+    def depth(self) -> int:
+        """The number of items of the largest group."""
+        return max((size for _, size, _ in self.parts), default=0)
+
+    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+        """The `n` best of each group."""
+        found = [_of_part(source, size, by, rows, min(n, size)) for source, size, by in self.parts]
+        if len(found) == 1 and self.parts[0][2] == 1:
+            # A source has its own order right, ties and all.
+            return found[0]._replace(beyond=np.full(len(rows), np.nan, dtype=np.float32))
+        # Factors may make equals of different scores, so that even one group is put in order again.
+        merged = np.sort(np.concatenate([keys(part.scores, part.items) for part in found], axis=1), axis=1)
+        ended = np.logical_and.reduce([part.ended for part in found])
+        return Best(*candidates(merged), ended, np.maximum.reduce([part.beyond for part in found]))
+
+
+def _of_part(source: Source, size: int, by: np.float32, rows: NDArray[np.int64], n: int) -> Best:
+    items, scores = source.fetch(rows, n)
+    scores = boosted(scores, by)
+    ended = (items[:, -1] < 0) | (n == size)
+    return Best(items, scores, ended, np.where(ended, _NOTHING, scores[:, -1]))
+
+
+def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
+    """Scores, higher for factors above 1 and lower for those below, whatever their sign; -inf stays."""
+    if np.ndim(by) == 0 and by == 1:
+        return scores
+    with np.errstate(over="ignore", under="ignore"):
+        moved = np.where(scores >= 0, scores * by, scores / by)
+    return np.where(scores > _NOTHING, np.maximum(moved, _LOWEST), _NOTHING)
+
+
+@dataclass(frozen=True, eq=False)
+class OfFallback:
+    """The same candidates for everybody."""
+
+    items: NDArray[np.int32]
+    """[c] best first."""
+    scores: NDArray[np.float32]
+    """[c]"""
+
+    @classmethod
+    def of(cls, fallback: NDArray[np.float32], groups: Sequence[Group]) -> Self:
+        """These items by their scores in the fallback [n_items], those without one (NaN, -inf) last."""
+        items = np.concatenate([np.empty(0, dtype=np.int32), *(group.items for group in groups)])
+        scores = np.where(np.isnan(fallback[items]), _NOTHING, fallback[items])
+        order = candidates(np.sort(keys(np.maximum(scores, _LOWEST), items))).items
+        return cls(order, np.where(np.isnan(fallback[order]), _NOTHING, fallback[order]))
+
+    @property
+    def depth(self) -> int:
+        """The number of items."""
+        return len(self.items)
+
+    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+        """The first `n`, which all rows share."""
+        shape = len(rows), min(n, len(self.items))
+        items, scores = np.broadcast_to(self.items[:n], shape), np.broadcast_to(self.scores[:n], shape)
+        ended, beyond = np.full(len(rows), n >= len(self.items)), np.full(len(rows), np.nan, dtype=np.float32)
+        return Best(items, scores, ended, beyond)

@@ -1,0 +1,1 @@
+"""Rules of placements: configuration, compiled arrays, warnings."""

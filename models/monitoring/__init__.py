@@ -1,0 +1,1 @@
+"""Judges what is served: drift, realised accuracy, latency, fairness."""

@@ -1,0 +1,120 @@
+"""Is a group served worse than everybody else, beyond a margin? Never said for noise, however many groups there are."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.metrics.bootstrap import LEVEL, Estimate, Floats, draws
+from models.gate.fairness_checks import UNKNOWN, Group
+from models.gate.thresholds import Limits
+from models.monitoring.audit.served_data import Material
+
+Status = Literal["within margin", "beyond margin", "not judged"]
+BEYOND: Final = "beyond margin"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A group beside everybody else, in NDCG@10 as it came true."""
+
+    trait: str
+    value: str
+    people: int
+    """Who bought something."""
+    mean: float
+    others: float
+    """The mean of everybody else."""
+    difference: float
+    low: float
+    high: float
+    control: float
+    """The same difference of the list that everybody would have got: what the group is like, whoever makes lists."""
+    margin: float
+    """How much worse is allowed, below 0."""
+    judged: bool
+    passed: bool
+
+
+def beside_others(material: Material, limits: Limits, seed: int) -> list[Beside]:
+    """Every group beside all who are not in it, among those who bought something; a group that has no others is left
+    out.
+
+    The intervals hold for all judged groups at once in 95 of 100 audits: users are drawn anew, and the interval is as
+    many standard errors wide as the group that strays farthest needs (Westfall and Young 1993, by the maximum).
+    """
+    came = material.outcome
+    if came is None:
+        return []
+    here = came.acted > 0
+    present = [g._replace(members=g.members[here]) for g in material.groups]
+    groups = [group for group in present if 0 < group.members.sum() < here.sum()]
+    if not groups:
+        return []
+    members = np.column_stack([group.members for group in groups])
+    few = np.minimum(members.sum(axis=0), (~members).sum(axis=0))
+    # Nobody can do anything about people of whom nothing is known, but ask them.
+    judged = (few >= limits.group_users) & np.array([group.value != UNKNOWN for group in groups])
+    found = _estimates(came.ndcg[here], members, judged, seed)
+    control = _apart(np.ones((1, len(members))), came.control_ndcg[here], members)[0].tolist()
+    rows = zip(groups, found, control, judged.tolist(), strict=True)
+    return [_beside(group, came.ndcg[here], figure, its, told, limits) for group, figure, its, told in rows]
+
+
+def _beside(group: Group, ndcg: Floats, found: Estimate, control: float, judged: bool, limits: Limits) -> Beside:
+    mean, others = float(ndcg[group.members].mean()), float(ndcg[~group.members].mean())
+    margin = -limits.group_margin * others
+    passed = not judged or found.high >= margin
+    people = int(group.members.sum())
+    return Beside(group.trait, group.value, people, mean, others, *found, control, margin, judged, passed)
+
+
+def _estimates(values: Floats, members: NDArray[np.bool_], judged: NDArray[np.bool_], seed: int) -> list[Estimate]:
+    """The difference of each group with its simultaneous interval."""
+    value = _apart(np.ones((1, len(values))), values, members)[0]
+    drawn = np.concatenate([_apart(counts, values, members) for counts in draws(len(values), seed)])
+    error = np.nanstd(drawn, axis=0)
+    of_interest = judged if judged.any() else np.ones_like(judged)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        strays = np.abs(drawn - value)[:, of_interest] / error[of_interest]
+    width = float(np.quantile(np.nan_to_num(strays, posinf=0.0).max(axis=1), LEVEL)) * error
+    return [Estimate(*row) for row in np.column_stack([value, value - width, value + width]).tolist()]
+
+
+def _apart(counts: Floats, values: Floats, members: NDArray[np.bool_]) -> Floats:
+    """[s, groups] the mean of each group less that of the others, of users who count so often [s, m]."""
+    inside, weighted = members.astype(np.float64), counts * values
+    n, total = counts @ inside, weighted @ inside
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = total / n - (weighted.sum(axis=1, keepdims=True) - total) / (
+            counts.sum(axis=1, keepdims=True) - n
+        )
+    return found
+
+
+def status(found: Sequence[Beside]) -> Status:
+    """What the groups come to together."""
+    if any(not group.passed for group in found):
+        return "beyond margin"
+    return "within margin" if any(group.judged for group in found) else "not judged"
+
+
+def sentence(found: Sequence[Beside], limits: Limits) -> str:
+    """The verdict for people, with the group that it is about."""
+    judged = [group for group in found if group.judged]
+    if not found:
+        return "Nobody bought anything while lists were shown, or nothing is known of people that makes groups."
+    if not judged:
+        return f"No group has {limits.group_users} people who bought something to judge by."
+    worst = min(judged, key=lambda group: group.high - group.margin)
+    told = (
+        f"Worst off: {worst.trait} {worst.value} ({worst.people:,} people), NDCG@10 {worst.mean:.4f}, everybody else "
+        f"{worst.others:.4f}, difference {worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f}), margin "
+        f"{worst.margin:+.4f}"
+    )
+    beyond = sum(not group.passed for group in judged)
+    if beyond:
+        return f"{beyond} of {len(judged)} groups are served worse than everybody else beyond the margin. {told}."
+    return f"No group of {len(judged)} is served worse than everybody else beyond the margin. {told}."

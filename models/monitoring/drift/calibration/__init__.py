@@ -1,0 +1,1 @@
+"""Learns from stationary history how far signals move by chance."""

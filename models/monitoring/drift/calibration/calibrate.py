@@ -1,0 +1,115 @@
+"""Learns from a shop's own stationary history what is usual, at a rate of false requests that somebody chose."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import numpy as np
+
+from models.errors import TailorbirdError
+from models.monitoring.drift.calibration.bands import Bands, fit
+from models.monitoring.drift.calibration.joint_threshold import limit
+from models.monitoring.drift.calibration.windows import History, ages
+from models.monitoring.drift.signals.count_layout import Sums
+from models.monitoring.drift.signals.event_columns import Floats
+from models.monitoring.drift.signals.signal_table import NAMES, values
+from models.monitoring.drift.signals.user_counts import Edges
+
+LEAST_WINDOWS: Final = 30
+_LEAST_SCALE: Final = 0.002
+"""Of all signals, which are shares and the like: what has never varied may still vary by so much."""
+_DRAWS: Final = 100
+"""How often the users of each window are drawn again."""
+
+
+class TooLittleHistoryError(TailorbirdError):
+    """There are not enough windows to learn from what is usual."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What is usual in windows of so many days, and the limit that is left by chance as often as was chosen."""
+
+    window_days: int
+    windows: int
+    between: float
+    """Windows between two false requests, on average."""
+    limit: float
+    """Of the joint statistic: the largest deviation of all signals, in standard deviations."""
+    false_alarms: float
+    """The share of stationary windows in which it is left."""
+    bands: Bands
+    edges: Edges
+    past: Mapping[str, list[float | None]]
+    """The signals of the windows that this was learned from, for plots."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that JSON can hold."""
+        plain = {name: getattr(self, name) for name in ("window_days", "windows", "between", "limit", "false_alarms")}
+        bands = {"level": listed(self.bands.level), "scale": listed(self.bands.scale)}
+        bands |= {"looked_back": self.bands.looked_back.tolist(), "ages": self.bands.ages.tolist()}
+        return plain | {"signals": list(NAMES), "bands": bands, "edges": self.edges, "past": dict(self.past)}
+
+    @classmethod
+    def from_dict(cls, said: Mapping[str, Any]) -> Self:
+        """What gave these plain values."""
+        plain = {name: said[name] for name in ("window_days", "windows", "between", "limit", "false_alarms")}
+        level, scale = (np.array(said["bands"][name], dtype=np.float64) for name in ("level", "scale"))
+        bands = Bands(level, scale, *(np.array(said["bands"][name]) for name in ("looked_back", "ages")))
+        return cls(**plain, bands=bands, edges=said["edges"], past=said["past"])
+
+
+def calibrate(history: History, between: float, seed: int) -> Calibration:
+    """Learn from the windows before the cut; raises TooLittleHistoryError.
+
+    How stationary windows spread is taken from windows as they came, and made smooth by drawing the users of each
+    again (a smoothed bootstrap that keeps the variance, Silverman and Young 1987).
+    """
+    windows = list(history.calibrating())
+    if len(windows) < LEAST_WINDOWS:
+        raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
+    random = np.random.default_rng(seed)
+    noise = np.stack([_drawn_again(history, window, random) for window in windows])
+    table = np.stack([_aged(history, window) for window in windows])
+    bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
+    draws = _smooth(errors, noise)
+    counted = np.isfinite(errors).sum(axis=0) >= LEAST_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
+    draws[:, ~counted] = 0.0
+    least = np.maximum(np.sqrt((noise**2).mean(axis=(0, 1))), _LEAST_SCALE)
+    bands = replace(bands, scale=np.where(counted, np.maximum(bands.scale, least), np.nan))
+    high, often = limit(draws, bands, least, len(windows), between, seed)
+    past = {name: listed(table[:, 0, place]) for place, name in enumerate(NAMES)}
+    return Calibration(history.window_days, len(windows), between, high, often, bands, history.edges, past)
+
+
+def _aged(history: History, window: int) -> Floats:
+    """[n_ages, n] the signals of a window for champions that learned so many windows ago."""
+    ends = [window - age for age in ages(history.window_days)]
+    return np.stack([values(history.sums(window, end), history.usual(end)) for end in ends])
+
+
+def _drawn_again(history: History, window: int, random: np.random.Generator) -> Floats:
+    """[_DRAWS, n] how the signals move when other users like these come, around their mean."""
+    counts = history.counted(window).values
+    times = random.poisson(1.0, (_DRAWS, len(counts))).astype(np.float64)
+    found = values(Sums(times @ counts), history.usual(window))
+    moved: Floats = np.nan_to_num(found - np.nanmean(np.where(np.isfinite(found), found, 0.0), axis=0))
+    return moved
+
+
+def _smooth(errors: Floats, noise: Floats) -> Floats:
+    """[windows * draws, n] deviations of stationary windows: as they came, shrunk, and drawn again."""
+    known = np.nan_to_num(errors)[np.isfinite(errors).any(axis=1)]
+    noise = noise[np.isfinite(errors).any(axis=1)]
+    seen, chance = (known**2).mean(axis=0), (noise**2).mean(axis=(0, 1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        kept = np.sqrt(np.clip(1 - chance / seen, 0, 1))
+    draws: Floats = (np.nan_to_num(kept) * known)[:, None, :] + noise
+    return draws.reshape(-1, draws.shape[-1])
+
+
+def listed(values: Floats) -> Any:
+    """Nested lists with None for NaN, which JSON does not have."""
+    plain = values.astype(object)
+    plain[~np.isfinite(values)] = None
+    return plain.tolist()

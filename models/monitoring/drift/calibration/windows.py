@@ -1,0 +1,188 @@
+"""Cuts events into windows of equal length, and counts each against the time before it."""
+
+from collections.abc import Iterator
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.monitoring.drift.signals import user_counts
+from models.monitoring.drift.signals.count_layout import BINS, PLACE, Sums
+from models.monitoring.drift.signals.event_columns import DAY, INTERACTIONS, NOTHING, Events, Floats, Goods, Ints
+from models.monitoring.drift.signals.user_behaviour import features
+from models.monitoring.drift.signals.user_counts import Before, Edges, Moments
+
+_BEFORE_DAYS: Final = 28
+_AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
+_ANCHORS: Final = 2_000
+_LEARNT_FROM: Final = 8
+"""Windows whose users give the bins of features."""
+
+
+def windows_before(window_days: int) -> int:
+    """How many windows make up the time that one is held against: four weeks, and at least four windows."""
+    return max(4, round(_BEFORE_DAYS / window_days))
+
+
+def ages(window_days: int) -> list[int]:
+    """The ages of a champion, in windows, for which it is learned what is usual; between them it lies between.
+
+    Items and users become unknown to a champion all the time. What came earlier than four weeks ago is taken for known,
+    lest it is new for ever.
+    """
+    return [age for age in _AGES if age <= windows_before(window_days)]
+
+
+@dataclass
+class History:
+    """Windows 0 … n - 1, one after the other; those from `cut` on were not known to the champion."""
+
+    events: Events
+    goods: Goods
+    start: int
+    """When window 0 begins."""
+    window_days: int
+    cut: int
+    """The first window after what the champion has learned from."""
+    n_users: int
+    edges: Edges = field(default_factory=dict)
+    """Of a calibration; without it they are found here."""
+    _base: dict[int, Floats] = field(default_factory=dict)
+    _counts: dict[int, Ints] = field(default_factory=dict)
+    _tastes: dict[int, NDArray[np.float32]] = field(default_factory=dict)
+    _usual: dict[int, Floats] = field(default_factory=dict)
+    _held: dict[int, tuple[Ints, NDArray[np.float32]]] = field(default_factory=dict)
+    """By the end of a time before: the tenths of items by popularity, and the tastes of anchors."""
+
+    def __post_init__(self) -> None:
+        self.edges = self.edges or self._edges()
+
+    def span(self, window: int) -> tuple[int, int]:
+        """When it begins and ends."""
+        begin = self.start + window * self.window_days * DAY
+        return begin, begin + self.window_days * DAY
+
+    def weekday(self, window: int) -> int:
+        """What it is compared with: windows of whole weeks with each other, others with those of the same weekday."""
+        return 0 if self.window_days % 7 == 0 else (self.span(window)[0] // DAY) % 7
+
+    def cut_out(self, window: int) -> Events:
+        """The events of a window."""
+        return self.events.between(*self.span(window))
+
+    def counted(self, window: int, end: int | None = None) -> Moments:
+        """The counts of a window by user; the champion knew the windows before `end`, by default all before it."""
+        before = self._before(window, window if end is None else end)
+        found = user_counts.moments(self.cut_out(window), self.goods, before, self.edges)
+        if end is None:
+            self._base.setdefault(window, found.sums)
+        return found
+
+    def sums(self, window: int, end: int) -> Sums:
+        """The counts of a window over its users."""
+        if window not in self._base:
+            self.counted(window)
+        if end == window:
+            return Sums(self._base[window])
+        found = self._base[window].copy()
+        other = user_counts.aged(self.cut_out(window), self.goods, self._before(window, end))
+        for name in ("popularity", "new items", "new users", "likeness", "anchors"):
+            found[PLACE[name]] = other[PLACE[name]]
+        return Sums(found)
+
+    def usual(self, end: int) -> Sums:
+        """The counts of the time before a window, which those of others are held against."""
+        if end not in self._usual:
+            total = np.sum([self.sums(window, window).values for window in self.reference(end)], axis=0)
+            counts, decile = self.popular(end), self._known(end)[0]
+            seen = decile >= 0
+            total[PLACE["popularity"]] = np.bincount(decile[seen], counts[seen], minlength=BINS)
+            self._usual[end] = total
+        return Sums(self._usual[end])
+
+    def followed_by(self, events: Events) -> "History":
+        """The same past with other events after the cut, so that what was calibrated once can be held against many
+        futures without counting the past again."""
+        self.usual(self.cut)  # both while the past is there
+        self._before(self.cut, self.cut)
+        found = copy(self)
+        found.events = events
+        for name, last in (("_base", 1), ("_counts", 1), ("_tastes", 1), ("_usual", 0), ("_held", 0)):
+            kept = {place: known for place, known in vars(self)[name].items() if place <= self.cut - last}
+            setattr(found, name, kept)
+        return found
+
+    def reference(self, end: int) -> range:
+        """The windows of the time before one."""
+        return range(max(0, end - windows_before(self.window_days)), end)
+
+    def _before(self, window: int, end: int) -> Before:
+        cut = self.span(max(end, window - windows_before(self.window_days)))[0]
+        decile, taste = self._known(end)
+        return Before(cut, decile, self._anchor, taste, self._log_prices)
+
+    def _known(self, end: int) -> tuple[Ints, NDArray[np.float32]]:
+        """What is known at the end of a time before, whichever window is held against it."""
+        if end not in self._held:
+            taste = np.sum([self._none, *(self._taste(j) for j in self.reference(end))], axis=0)
+            self._held[end] = (user_counts.deciles(self.popular(end)), user_counts.unit(taste))
+        return self._held[end]
+
+    def popular(self, end: int) -> Ints:
+        """[n_items] interactions with each item in the time before a window."""
+        counts = [self.interactions(j) for j in self.reference(end)]
+        total: Ints = np.sum(counts or [np.zeros(len(self.goods), dtype=np.int64)], axis=0)
+        return total
+
+    def interactions(self, window: int) -> Ints:
+        """[n_items] interactions with each item in a window."""
+        if window not in self._counts:
+            acts = self._acts(*self.span(window))
+            self._counts[window] = np.bincount(acts.item, minlength=len(self.goods))
+        return self._counts[window]
+
+    def _taste(self, window: int) -> NDArray[np.float32]:
+        if window not in self._tastes:
+            acts = self._acts(*self.span(window))
+            self._tastes[window] = user_counts.tastes(acts, self.goods, self._anchor, len(self._none))
+        return self._tastes[window]
+
+    def _acts(self, begin: int, end: int) -> Events:
+        found = self.events.between(begin, end)
+        return found.such(INTERACTIONS[found.kind])
+
+    @cached_property
+    def _none(self) -> NDArray[np.float32]:
+        return np.zeros((int(self._anchor.max(initial=-1)) + 1, self.goods.vectors.shape[1]), dtype=np.float32)
+
+    @cached_property
+    def _anchor(self) -> Ints:
+        """Those who were active in most windows before the cut, by their place: their taste is known."""
+        active = np.zeros(self.n_users, dtype=np.int64)
+        for window in range(max(0, self.cut)):
+            active[np.unique(self._acts(*self.span(window)).user)] += 1
+        most = np.argsort(-active, kind="stable")[:_ANCHORS]
+        chosen = most[active[most] > 1]
+        found = np.full(self.n_users, NOTHING, dtype=np.int64)
+        found[chosen] = np.arange(len(chosen))
+        return found
+
+    @cached_property
+    def _log_prices(self) -> Floats:
+        known = self.events.between(self.start, self.span(self.cut)[0])
+        return user_counts.log_prices(known, len(self.goods))
+
+    def _edges(self) -> Edges:
+        """Bins of the features, by the users of the last windows before the cut."""
+        found = [self._features(window) for window in range(max(0, self.cut - _LEARNT_FROM), self.cut)]
+        return user_counts.edges_of({name: np.concatenate([one[name] for one in found]) for name in found[0]})
+
+    def _features(self, window: int) -> dict[str, Floats]:
+        return features(self._acts(*self.span(window)), self.goods)[1]
+
+    def calibrating(self) -> Iterator[int]:
+        """The windows before the cut that have a whole time before them, also for a champion of the last age."""
+        yield from range(2 * windows_before(self.window_days), self.cut)

@@ -1,0 +1,1 @@
+"""Drift signals of one window: user behaviour, items and served lists."""

@@ -1,0 +1,112 @@
+"""The table of drift signals. A new one is a function of sums over users, and a line here.
+
+Signals are made of sums over users, never of events, so that they can be calibrated by drawing users again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+import numpy as np
+
+from models.monitoring.drift.signals.count_layout import BINS, Sums
+from models.monitoring.drift.signals.event_columns import Floats
+from models.monitoring.drift.signals.user_behaviour import FEATURES
+
+Value = Callable[[Sums, Sums], Floats]
+"""[...] the value of a window, given sums over its users [..., WIDTH] and those of the time before [WIDTH]; NaN where
+there is nothing to tell."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One number that tells of a window."""
+
+    name: str
+    about: str
+    worse: Literal["up", "down", "either"]
+    """Which way out of its band it says something."""
+    value: Value
+
+
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """NaN where there is nothing to divide by."""
+    part, whole = np.broadcast_arrays(part, whole)
+    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return found
+
+
+def distance(now: Floats, then: Floats) -> Floats:
+    """[...] total variation between two distributions over bins [..., bins], from 0 to 1: the share of users (or
+    interactions) that would have to be in other bins."""
+    shares = (ratio(counts, counts.sum(axis=-1, keepdims=True)) for counts in (now, then))
+    return np.asarray(np.abs(np.subtract(*shares)).sum(axis=-1) / 2)
+
+
+def _level(name: str, now: Sums, then: Sums) -> Floats:
+    """Where a user of the window stands among those of before, on average: 0.5 in the middle (the probability of the
+    Mann-Whitney test); users of whom nothing is known are left out."""
+    counts, usual = now[name][..., :BINS], then[name][:BINS]
+    reached = np.cumsum(usual) - usual / 2
+    return ratio(counts @ ratio(reached, usual.sum()), counts.sum(axis=-1))
+
+
+def _shape(name: str, now: Sums, then: Sums) -> Floats:
+    return distance(now[name], then[name])
+
+
+def _popularity(now: Sums, then: Sums) -> Floats:
+    """`then` is known: the tenths are even but for items that are more than a tenth."""
+    return distance(now["popularity"], then["popularity"])
+
+
+def _share(part: str, whole: str, now: Sums, _then: Sums) -> Floats:
+    return ratio(now[part], now[whole])
+
+
+def _clicks(now: Sums, then: Sums) -> Floats:
+    """Clicks by what was to be expected at the positions that were shown; beside a control, by the same of that."""
+    rate = np.nan_to_num(ratio(then["clicked"], then["shown"]))
+    ours = ratio(now["clicked"].sum(axis=-1), now["shown"] @ rate)
+    control = ratio(now["control clicked"].sum(axis=-1), now["control shown"] @ rate)
+    with np.errstate(divide="ignore"):
+        told = np.log(ours) - np.where(np.isfinite(control) & (control > 0), np.log(control), 0.0)
+    return np.where(np.isfinite(told), told, np.nan)
+
+
+SIGNALS: Final = (
+    *(Signal(name, about, "either", partial(_level, name)) for name, about in FEATURES.items()),
+    *(
+        Signal(f"{name}: distribution", f"how else {about} is spread over users", "up", partial(_shape, name))
+        for name, about in FEATURES.items()
+    ),
+    Signal("popularity", "interactions that moved to items of another tenth by popularity", "up", _popularity),
+    Signal("new items", "interactions with items that the champion has never seen", "up",
+           partial(_share, "new items", "interactions")),
+    Signal("new users", "active users whom the champion has never seen", "up", partial(_share, "new users", "users")),
+    Signal("taste", "how like their taste before the taste of the same users is (cosine)", "down",
+           partial(_share, "likeness", "anchors")),
+    Signal("conversion", "active users who buy", "either", partial(_share, "buyers", "users")),
+    Signal("click-through", "clicks by position, beside those before and a control (log ratio)", "down", _clicks),
+)  # fmt: skip
+"""Signals that are calibrated on windows of events. `serving_signals` has those of lists and serving."""
+NAMES: Final = tuple(signal.name for signal in SIGNALS)
+
+
+def values(now: Sums, then: Sums) -> Floats:
+    """[..., n_signals]"""
+    return np.stack(np.broadcast_arrays(*(signal.value(now, then) for signal in SIGNALS)), axis=-1)
+
+
+def oriented(deviations: Floats) -> Floats:
+    """[..., n_signals] how far out of its band each signal is, in the directions that count; NaN is no deviation."""
+    known = np.nan_to_num(deviations)
+    sides = {"up": 1.0, "down": -1.0}
+    return np.stack(
+        [
+            np.abs(known[..., i]) if s.worse == "either" else np.maximum(sides[s.worse] * known[..., i], 0.0)
+            for i, s in enumerate(SIGNALS)
+        ],
+        axis=-1,
+    )

@@ -1,0 +1,188 @@
+"""Counts what each user of a window did, against what the time before was like."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.monitoring.drift.signals.count_layout import BINS, PLACE, PLACES, WIDTH
+from models.monitoring.drift.signals.event_columns import (
+    BOUGHT,
+    CLICKED,
+    INTERACTIONS,
+    NOTHING,
+    SHOWN,
+    Events,
+    Floats,
+    Goods,
+    Ints,
+)
+from models.monitoring.drift.signals.user_behaviour import FEATURES, features
+
+Edges = dict[str, list[float]]
+"""Of each feature, up to nine values between its bins."""
+_ODD: Final = np.log(10)
+"""Prices that differ by a factor of ten are in other units, or of other goods."""
+
+
+@dataclass(frozen=True)
+class Before:
+    """What a window is held against."""
+
+    cut: int
+    """Up to when the champion has learned; items and users since then are new to it."""
+    decile: Ints
+    """[n_items] 0 for those that made up the most popular tenth of the interactions, `NOTHING` for unseen ones."""
+    anchor: Ints
+    """[n_users] the places of anchors in `taste`, `NOTHING` for everybody else."""
+    taste: NDArray[np.float32]
+    """[n_anchors, d] what anchors cared for, of length 1; 0 where they cared for nothing."""
+    log_price: Floats
+    """[n_items] of a piece, usually; NaN where it is not known."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The counts of a window by user."""
+
+    users: Ints
+    values: Floats
+    """[n_users, WIDTH]"""
+
+    @property
+    def sums(self) -> Floats:
+        """[WIDTH]"""
+        total: Floats = self.values.sum(axis=0)
+        return total
+
+
+def edges_of(found: dict[str, Floats]) -> Edges:
+    """Bins with as many users each, from the features of a time that stands for others."""
+    tenths = np.linspace(0, 1, BINS + 1)[1:-1]
+    known = {name: values[np.isfinite(values)] for name, values in found.items()}
+    return {name: np.unique(np.quantile(v, tenths)).tolist() if len(v) else [] for name, v in known.items()}
+
+
+def moments(events: Events, goods: Goods, before: Before, edges: Edges) -> Moments:
+    """Count everything; `events` are those of the window."""
+    users, place = np.unique(events.user, return_inverse=True)
+    table = np.zeros((len(users), WIDTH))
+    acts = events.such(INTERACTIONS[events.kind])
+    active, found = features(acts, goods)
+    rows = np.searchsorted(users, active)
+    for name in FEATURES:
+        table[rows, PLACE[name].start + _bins(found[name], edges[name])] = 1
+    table[rows, PLACE["users"]] = 1
+    _count(table, "buyers", place, events.kind == BOUGHT)
+    np.minimum(table[:, PLACE["buyers"]], 1, out=table[:, PLACE["buyers"]])
+    _count(table, "types", place, None, events.kind)
+    _against_before(table, np.searchsorted(users, acts.user), acts, goods, before)
+    _lists(table, place, events)
+    _feed(table, place, events, before.log_price)
+    return Moments(users, table)
+
+
+def aged(events: Events, goods: Goods, before: Before) -> Floats:
+    """[WIDTH] sums of the counts that depend on how long ago the champion has learned; 0 elsewhere."""
+    acts, total = events.such(INTERACTIONS[events.kind]), np.zeros((1, WIDTH))
+    _against_before(total, np.zeros(len(acts.at), dtype=np.int64), acts, goods, before)
+    row: Floats = total[0]
+    return row
+
+
+def tastes(acts: Events, goods: Goods, anchor: Ints, anchors: int) -> NDArray[np.float32]:
+    """[anchors, d] sums of the vectors of the items that each anchor cared for."""
+    mine = acts.such(anchor[acts.user] != NOTHING)
+    pairs = (np.ones(len(mine.at), dtype=np.float32), (anchor[mine.user], mine.item))
+    times = sparse.csr_array(pairs, shape=(anchors, len(goods)))
+    found: NDArray[np.float32] = times @ goods.vectors
+    return found
+
+
+def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Rows of length 1; of length 0 stay."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    found: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return found
+
+
+def _bins(values: Floats, edges: list[float]) -> Ints:
+    """[n] 0 to 9; 10 where nothing is known."""
+    placed: Ints = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), BINS)
+    return placed
+
+
+def _count(table: Floats, name: str, place: Ints, which: NDArray[np.bool_] | None, column: Ints | None = None) -> None:
+    """Add one for each event of a mask, in the column of a count; events whose column is `NOTHING` do not count."""
+    kept = np.ones(len(place), dtype=np.bool_) if which is None else which
+    if column is not None:
+        kept = kept & (column != NOTHING)
+    mine = table[:, PLACE[name]]
+    width = mine.shape[1]
+    cell = place[kept] * width + (0 if column is None else column[kept])
+    mine += np.bincount(cell, minlength=mine.size).reshape(mine.shape)
+
+
+def _against_before(table: Floats, place: Ints, acts: Events, goods: Goods, before: Before) -> None:
+    _count(table, "popularity", place, None, before.decile[acts.item])
+    _count(table, "interactions", place, None)
+    _count(table, "new items", place, acts.item_since >= before.cut)
+    user, first = np.unique(acts.user, return_index=True)
+    _count(table, "new users", place[first], acts.user_since[first] >= before.cut)
+    known = before.anchor[user] != NOTHING
+    at, rows = before.anchor[user[known]], place[first[known]]
+    taste = unit(tastes(acts, goods, before.anchor, len(before.taste)))
+    both = taste[at].any(axis=1) & before.taste[at].any(axis=1)
+    _count(table, "anchors", rows, both)
+    alike = (taste * before.taste).sum(axis=1)[at[both]]
+    table[:, PLACE["likeness"].start] += np.bincount(rows[both], alike, len(table))
+
+
+def _lists(table: Floats, place: Ints, events: Events) -> None:
+    """Impressions and clicks by position, of our lists and of others."""
+    position = np.where(events.position > 0, np.minimum(events.position, PLACES) - 1, PLACES - 1)
+    for name, kind in (("shown", SHOWN), ("clicked", CLICKED)):
+        _count(table, name, place, (events.kind == kind) & events.listed, position)
+        _count(table, f"control {name}", place, (events.kind == kind) & ~events.listed, position)
+
+
+def _feed(table: Floats, place: Ints, events: Events, log_price: Floats) -> None:
+    """Empty columns, and prices that cannot be."""
+    bought, shown = events.kind == BOUGHT, events.kind == SHOWN
+    amounts = (np.isnan(events.value), np.isnan(events.quantity), ~events.currency)
+    empty = (*amounts, events.session == NOTHING, events.position <= 0, ~events.listed)
+    everything = np.ones(len(events.at), dtype=np.bool_)
+    asked = (bought, bought, bought, everything, shown, shown)
+    for number, (missing, of) in enumerate(zip(empty, asked, strict=True)):
+        column = np.full(len(place), number)
+        _count(table, "missing", place, missing & of, column)
+        _count(table, "of", place, of, column)
+    usual = log_price[events.item]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = np.abs(np.log(events.value / events.quantity) - usual)
+    known = bought & np.isfinite(off)
+    _count(table, "priced", place, known)
+    _count(table, "odd prices", place, known & (off >= _ODD))
+
+
+def log_prices(events: Events, items: int) -> Floats:
+    """[items] the median logarithm of what a piece of each has cost; NaN where nothing was bought."""
+    sold = events.such((events.kind == BOUGHT) & (events.value > 0) & (events.quantity > 0))
+    logs = np.log(sold.value / sold.quantity)
+    order = np.lexsort((logs, sold.item))
+    item, logs = sold.item[order], logs[order]
+    start = np.searchsorted(item, np.arange(items + 1))
+    middle = (start[:-1] + start[1:]) // 2
+    found: Floats = np.where(start[1:] > start[:-1], np.append(logs, np.nan)[middle], np.nan)
+    return found
+
+
+def deciles(counts: Ints) -> Ints:
+    """[n_items] in which tenth of the interactions each item is, the most popular first; `NOTHING` for unseen ones."""
+    order = np.argsort(-counts, kind="stable")
+    reached = np.cumsum(counts[order]) - counts[order] / 2
+    found = np.full(len(counts), NOTHING)
+    found[order] = np.minimum(BINS * reached / max(1, counts.sum()), BINS - 1).astype(np.int64)
+    return np.where(counts > 0, found, NOTHING)

@@ -1,0 +1,60 @@
+"""Catalogue values and traits as they were known at a moment."""
+
+from typing import Final
+
+import pyarrow as pa
+
+from models import columns
+from models.primitives.arrow_sql import query
+
+CHANGING: Final = (columns.TITLE, columns.CATEGORY, columns.BRAND, columns.PRICE)
+"""The columns of an item of which a history is kept."""
+NAME: Final = "name"
+SINCE: Final = "since"
+VALUE: Final = "value"
+BEGINNING: Final = -(2**62)
+"""The time since which the first known value of all counts."""
+# `empty_table` would import pandas.
+NO_HISTORY: Final = pa.Table.from_batches([], pa.schema({NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}))
+
+
+def as_known(rows: pa.Table, key: str, history: pa.Table, cut: int) -> pa.Table:
+    """Return the rows (one per `key`, one column per name) with the values that were known before `cut` (epoch s).
+
+    `history` has `key`, `name`, `since` (epoch s) and `value`. A name of a key that has no history there is as in
+    `rows`: it has never changed. One whose history begins later was not known yet.
+    """
+    names = [name for name in rows.column_names if name != key]
+    changed = set(history[NAME].unique().to_pylist()) & set(names) if history.num_rows else set()
+    if not changed:
+        return rows
+    values = ", ".join(
+        f"CASE WHEN names IS NOT NULL AND list_contains(names, {_text(name)}) "
+        f"THEN try_cast(found[{_text(name)}] AS {_kind(rows.schema.field(name).type)}) "
+        f"ELSE standing.{_quoted(name)} END AS {_quoted(name)}"
+        if name in changed
+        else f"standing.{_quoted(name)}"
+        for name in names
+    )
+    statement = f"""
+        WITH latest AS (
+            SELECT {key}, name, arg_max(value, since) FILTER (WHERE since < {cut}) AS value FROM history GROUP BY ALL
+        ), found AS (
+            SELECT {key}, list(name) AS names, map(list(name), list(value)) AS found FROM latest GROUP BY {key}
+        )
+        SELECT standing.{key}, {values} FROM standing LEFT JOIN found USING ({key}) ORDER BY {key}"""
+    return query(statement, standing=rows, history=history).select(rows.column_names).cast(rows.schema)
+
+
+def _kind(kind: pa.DataType) -> str:
+    if pa.types.is_boolean(kind):
+        return "BOOLEAN"
+    return "DOUBLE" if pa.types.is_floating(kind) else "VARCHAR"
+
+
+def _text(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,1 @@
+"""Two-stage ranking: candidates of several models, ordered by boosted trees and networks."""

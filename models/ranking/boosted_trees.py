@@ -1,0 +1,141 @@
+"""Gradient-boosted trees (Friedman 2001; Chen and Guestrin 2016) that say how likely each candidate is."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import count, takewhile
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.primitives.state import State
+from models.primitives.xgboost_library import xgboost
+from models.ranking import logistic
+from models.ranking.logistic import Logistic
+from models.ranking.nan_free_booster import for_whole_rows, twice
+from models.recommenders.search_space import Float, Integer, Parameter
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of BoostedTrees. Few and small trees: every candidate of every user walks through all of them."""
+
+    boosters: int = 1
+    """Averaged: what only chance made of one, the others do not repeat (bagging, Breiman 1996)."""
+    rows_per_tree: float = 0.5
+    """Share of the rows that the trees of a booster learn from, drawn for each booster."""
+    trees: int = 200
+    """Of each."""
+    leaves: int = 15
+    learning_rate: float = 0.1
+    """How much each tree may correct."""
+    penalty: float = 50.0
+    """L2 penalty on what a leaf says."""
+    min_child_weight: float = 20.0
+    """The least sum of the rows' p (1 - p) in a leaf: higher is smoother."""
+    features_per_split: float = 0.7
+    """Share of the columns that each split may choose from."""
+
+
+@dataclass(frozen=True)
+class BoostedTrees:
+    """A logistic regression, and trees that correct it: fitted to its loss, which is proper, they say probabilities.
+
+    The regression draws the smooth lines that trees only climb in steps; so few and small trees are enough.
+    """
+
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "trees": Integer(50, 300, log=True),
+        "leaves": Integer(7, 63, log=True),
+        "learning_rate": Float(0.03, 0.3, log=True),
+        "penalty": Float(1, 200, log=True),
+    }
+
+    first: Logistic
+    stored: tuple[bytes, ...]
+    """The boosters in the library's own binary JSON. They are opened when they are first asked: the library's import
+    takes longer than most questions that need none."""
+
+    @classmethod
+    def fit(cls, rows: Any, labels: Any, weights: Any, config: Any, seed: int) -> Self:
+        """Learn from rows [n, f] with labels 0 or 1 and weights [n]; NaN is a value of its own."""
+        xgb = xgboost()
+        settings = {
+            "objective": "binary:logistic",
+            "base_score": 0.5,
+            "eta": config.learning_rate,
+            "max_leaves": config.leaves,
+            "max_depth": 0,
+            "grow_policy": "depthwise",
+            "max_bin": _BINS,
+            "lambda": config.penalty,
+            "min_child_weight": config.min_child_weight,
+            "colsample_bynode": config.features_per_split,
+        }
+        first = Logistic.fit(rows, labels, weights, logistic.Config(rows=_FIRST), seed)
+        margin, boosters = first.log_odds(rows), []
+        for own in range(seed, seed + config.boosters):
+            some = np.flatnonzero(np.random.default_rng(own).random(len(rows)) < config.rows_per_tree)
+            matrix = xgb.QuantileDMatrix(rows[some], label=labels[some], weight=weights[some], max_bin=_BINS)
+            matrix.set_base_margin(margin[some])
+            boosters.append(xgb.train(settings | {"seed": own}, matrix, config.trees))
+        return cls(first, tuple(bytes(booster.save_raw("ubj")) for booster in boosters))
+
+    def log_odds(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] of each row."""
+        return self.corrected(self.first.log_odds(rows), rows)
+
+    def corrected(self, first: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n] what becomes of the regression's log-odds of the rows."""
+        whole = twice(rows)
+        said = [booster.inplace_predict(whole, predict_type="margin") for booster in self._for_whole_rows]
+        odds: NDArray[np.float32] = first + np.mean(said, axis=0)
+        return odds
+
+    @cached_property
+    def boosters(self) -> tuple[Any, ...]:
+        """The trees, ready to be asked."""
+        return tuple(_opened(raw) for raw in self.stored)
+
+    @cached_property
+    def _for_whole_rows(self) -> tuple[Any, ...]:
+        return tuple(for_whole_rows(booster) for booster in self.boosters)
+
+    def contributions(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[n, f + 1] what each column adds to the log-odds, last what everybody begins with.
+
+        Of the trees these are Shapley values (Lundberg and Lee 2017).
+        """
+        matrix = xgboost().DMatrix(rows)
+        said = [booster.predict(matrix, pred_contribs=True) for booster in self.boosters]
+        added: NDArray[np.float32] = self.first.contributions(rows) + np.mean(said, axis=0)
+        return added
+
+    def state(self) -> State:
+        """The regression's arrays, and the library's own binary JSON as bytes."""
+        stored = zip(_names(), self.stored, strict=False)
+        return self.first.state() | {name: np.frombuffer(raw, dtype=np.uint8) for name, raw in stored}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The trees that gave this state."""
+        stored = takewhile(state.__contains__, _names())
+        return cls(Logistic.from_state(state), tuple(state[name].tobytes() for name in stored))
+
+
+_FIRST: Final = 100_000  # rows for the regression: the trees correct it
+_BINS: Final = 64
+"""Of the values of a column: more of them are not better, and slower."""
+
+
+def _names() -> Iterator[str]:
+    """Where the boosters are; bundles from before there were several have the first."""
+    yield "ranker.booster"
+    yield from (f"ranker.booster.{number}" for number in count(2))
+
+
+def _opened(raw: bytes) -> Any:
+    booster = xgboost().Booster()
+    booster.load_model(bytearray(raw))
+    return booster

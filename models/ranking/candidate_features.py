@@ -1,0 +1,132 @@
+"""Second stage: what is known of each candidate, as one row of numbers for a ranker."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.columns import ITEM_ID, USER_KEY
+from models.datasets.interaction_matrix import decay
+from models.datasets.training_data import TrainingData
+from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
+from models.primitives.pair_table import Lookup
+from models.primitives.state import State
+from models.primitives.vocabulary import index_of, words
+from models.ranking.candidate_generation import Found
+
+UNKNOWN: Final = -1
+"""The category of an item without one."""
+_HALF_LIFE: Final = 60.0
+_WORDS: Final = ("top_category", "top_brand")
+_CATEGORY: Final = ("category_baskets", "category_share", "share_of_category")
+
+
+def _numbers(features: tuple[Feature, ...]) -> tuple[str, ...]:
+    return tuple(feature.name for feature in features if feature.name not in _WORDS)
+
+
+_USER, _ITEM, _PAIR = (_numbers(features) for features in (USER_FEATURES, ITEM_FEATURES, PAIR_FEATURES))
+
+
+@dataclass(frozen=True)
+class RankerRows:
+    """The features of one moment, by position of user and item.
+
+    To those of the data set come three on the item's full category path: the user's baskets in it, halved every 60
+    days; their share of all the user's; and the item's share of the category's baskets in 28 days.
+    """
+
+    users: NDArray[np.float32]
+    """[n_users, f]"""
+    items: NDArray[np.float32]
+    """[n_items, g]; the last column is the item's share of its category."""
+    pairs: Lookup
+    category: NDArray[np.int32]
+    """[n_items] position of its category path; UNKNOWN without one."""
+    categories: Lookup
+    """Per user and category: the decayed baskets and their share."""
+
+    @classmethod
+    def of(cls, data: TrainingData) -> Self:
+        """The features at the data's cut, which its origin knows."""
+        assert data.origin is not None
+        known, n = data.origin.features(data.cut), len(data.items)
+        paths, position = np.unique(data.item_categories, return_inverse=True)
+        known_path = data.item_categories != ""
+        category = np.where(known_path, position, UNKNOWN).astype(np.int32)
+        items = _matrix(known.items, _ITEM, index_of(words(known.items[ITEM_ID]), data.items))
+        of_late = np.nan_to_num(items[:, _ITEM.index("popularity_28d")])
+        sold = np.bincount(position, of_late, minlength=len(paths))[position]
+        share = np.divide(of_late, sold, out=np.zeros(n), where=sold > 0).astype(np.float32)
+        share[~known_path] = np.nan
+        return cls(
+            _matrix(known.users, _USER, index_of(words(known.users[USER_KEY]), data.users)),
+            np.column_stack([items, share]),
+            Lookup.of(
+                data.user_index(known.pairs[USER_KEY]),
+                data.item_index(known.pairs[ITEM_ID]),
+                n,
+                _matrix(known.pairs, _PAIR),
+            ),
+            category,
+            _categories(data, category, len(paths)),
+        )
+
+    def build(self, users: NDArray[np.int32], found: Found) -> NDArray[np.float32]:
+        """[n, features] in order of `names`, NaN where something is not known."""
+        user, item = users[found.row], found.item
+        parts = (
+            found.scores,
+            self._of_category(user, item),
+            self.items.take(item, axis=0),
+            self.pairs.find(user, item),
+            self.users.take(user, axis=0),
+        )
+        return np.concatenate(parts, axis=1)
+
+    def _of_category(self, user: NDArray[np.int32], item: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return [n, 2] what the user bought in the item's category; NaN for an item without one."""
+        category = self.category[item]
+        found = self.categories.find(user, np.maximum(category, 0), otherwise=0.0)
+        found[category == UNKNOWN] = np.nan
+        return found
+
+    @staticmethod
+    def names(retrievers: tuple[str, ...]) -> tuple[str, ...]:
+        """What each column of `build` is called."""
+        return (*retrievers, *_CATEGORY[:2], *_ITEM, _CATEGORY[2], *_PAIR, *_USER)
+
+    def state(self) -> State:
+        """All arrays."""
+        arrays = {"rows.users": self.users, "rows.items": self.items, "rows.category": self.category}
+        return arrays | self.pairs.state("rows.pairs") | self.categories.state("rows.categories")
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """What gave that state."""
+        users, items, category = (state[f"rows.{name}"] for name in ("users", "items", "category"))
+        pairs, categories = (Lookup.from_state(state, f"rows.{name}") for name in ("pairs", "categories"))
+        return cls(users, items, pairs, category, categories)
+
+
+def _matrix(table: pa.Table, names: tuple[str, ...], at: NDArray[np.int32] | None = None) -> NDArray[np.float32]:
+    """The named columns as float32, NaN for nothing; in the order of the rows `at`, of which -1 are nothing too."""
+    columns = [table[name].cast(pa.float32()).to_numpy() for name in names]
+    whole = np.column_stack([np.asarray(column, dtype=np.float32) for column in columns])
+    if at is None:
+        return whole
+    return np.where((at >= 0)[:, None], whole[np.maximum(at, 0)], np.float32(np.nan))
+
+
+def _categories(data: TrainingData, category: NDArray[Any], n_categories: int) -> Lookup:
+    weight, own = decay(data, _HALF_LIFE), category[data.item]
+    known = own != UNKNOWN
+    code = data.user[known].astype(np.int64) * n_categories + own[known]
+    pairs, entry = np.unique(code, return_inverse=True)
+    baskets = np.bincount(entry, weight[known], minlength=len(pairs))
+    user, of = np.divmod(pairs, n_categories)
+    share = baskets / np.bincount(data.user, weight, minlength=len(data.users))[user]
+    return Lookup.of(user, of, n_categories, np.column_stack([baskets, share]).astype(np.float32))

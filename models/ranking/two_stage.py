@@ -1,0 +1,183 @@
+"""Two stages (Covington, Adams and Sargin 2016): retrievers name candidates, a ranker orders them by what is known."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.training_data import NoHistoryError, TrainingData
+from models.primitives.state import State
+from models.primitives.threads import parallel_map
+from models.ranking import ensemble, logistic
+from models.ranking.candidate_features import RankerRows
+from models.ranking.candidate_generation import Candidates
+from models.ranking.ensemble import BlendedRanker
+from models.ranking.logistic import Logistic
+from models.ranking.training_examples import Stages, first_stage, lessons
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
+from models.recommenders.explanations.sentences import NONE as NO_REASON
+from models.recommenders.protocols import EVERYBODY
+from models.recommenders.search_space import Parameter
+from models.retrieval.candidate_sources import Factored
+
+_PART: Final = 128
+# Users of a part: the same on any number of threads, since products round by what stands beside them.
+_BLOCK: Final = 8192
+# Candidates whose features stay near the processor while they are worked on.
+
+
+@dataclass(frozen=True)
+class Config(ensemble.Config, Stages):
+    """Settings of TwoStage."""
+
+
+class Ranked(NamedTuple):
+    """n pairs, in order of user and item, none of them twice."""
+
+    row: NDArray[np.int64]
+    """[n] position among the users that were asked."""
+    item: NDArray[np.int32]
+    score: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """The score is the probability that the user buys the item in the days ahead; -inf for what no retriever named."""
+
+    kind: ClassVar[str] = "two_stage"
+    adds_to: ClassVar[str] = "log-odds"
+    config_type: ClassVar[type[Any]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = BlendedRanker.space
+    learner: ClassVar[type[Any]] = BlendedRanker
+    probabilities: ClassVar[bool] = True
+    """Its scores are measured as probabilities too."""
+
+    config: Any
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    candidates: Candidates
+    rows: RankerRows
+    ranker: Any
+    titles: NDArray[np.str_]
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Any, seed: int) -> Self:
+        """Learn to rank at moments before the cut, from what was bought since; then look from the cut.
+
+        Raises NoHistoryError when the data do not know their origin, or nothing was known at an earlier moment.
+        """
+        if data.origin is None:
+            raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
+        stages = Stages.of(config)
+        learned = lessons(data, stages, seed)
+        return cls(
+            config,
+            data.users,
+            data.items,
+            *first_stage(data, stages, seed),
+            cls.learner.fit(*learned, config, seed),
+            shortened(data.item_titles),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Probabilities of the candidates; -inf elsewhere and for strangers."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        ranked = self.ranked(users)
+        scores[ranked.row, ranked.item] = ranked.score
+        return scores
+
+    def ranked(self, users: NDArray[np.int32]) -> Ranked:
+        """Return the candidates of each user and how likely each is bought; none of strangers.
+
+        Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are worked on in
+        parallel.
+        """
+        parts = [slice(start, start + _PART) for start in range(0, max(1, len(users)), _PART)]
+        ranked = parallel_map(lambda part: self._ranked(users[part]), parts)
+        row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
+        return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
+
+    def _ranked(self, users: NDArray[np.int32]) -> Ranked:
+        found = self.candidates.find(users)
+        score = np.empty(len(found.row), dtype=np.float32)
+        for start in range(0, len(score), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            score[block] = self.ranker.probabilities(self.rows.build(users, found.at(block)))
+        return Ranked(found.row, found.item.astype(np.int32), score)
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Of what was bought before its own frequency; of the rest what the first retriever of news says.
+
+        Where that one has no evidence, the own item that is nearest by its factors is named.
+        """
+        own, other = self._speakers()
+        again = self.candidates.bought(users, items)
+        said = np.empty(len(users), dtype=object)
+        said[again] = own.reasons(users[again], items[again])
+        said[~again] = other.reasons(users[~again], items[~again])
+        silent = np.flatnonzero((said == NO_REASON) & ~again)
+        if isinstance(other, Factored) and len(silent):
+            nearest = nearest_own(self.candidates.history, other.item_vectors, users[silent], items[silent])
+            said[silent] = reasons_of(self.titles, nearest, clicked=False)
+        reasons: list[str] = said.tolist()
+        return reasons
+
+    def _speakers(self) -> tuple[Any, Any]:
+        retrievers = self.candidates.retrievers
+        news = [model for kind, model in retrievers.items() if kind != OwnFrequency.kind]
+        own = retrievers.get(OwnFrequency.kind, news[0] if news else None)
+        return own, news[0] if news else own
+
+    def contributions(self, user: int, item: int) -> dict[str, float]:
+        """What each feature adds to the log-odds of a candidate, the strongest first; empty when it is none."""
+        names, (added,) = self.attributions(np.array([user], dtype=np.int32), np.array([item], dtype=np.int32))
+        told = {name: float(value) for name, value in zip(names, added, strict=True) if not np.isnan(value)}
+        return dict(sorted(told.items(), key=lambda entry: -abs(entry[1])))
+
+    def attributions(
+        self, users: NDArray[np.int32], items: NDArray[np.int32]
+    ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
+        """The same of many pairs [n, features] by these names; NaN for strangers and for what is no candidate."""
+        names = (*RankerRows.names(tuple(self.candidates.retrievers)), EVERYBODY)
+        asked, row = np.unique(users, return_inverse=True)
+        found = self.candidates.find(asked)
+        named, wanted = (r * len(self.items) + i for r, i in ((found.row, found.item), (row, items.astype(np.int64))))
+        known = np.isin(wanted, named) & (users >= 0) & (items >= 0)
+        added = np.full((len(users), len(names)), np.nan, dtype=np.float32)
+        if known.any():
+            rows = self.rows.build(asked, found.at(np.searchsorted(named, wanted[known])))
+            added[known] = self.ranker.contributions(rows)
+        return names, added
+
+    def state(self) -> State:
+        """The arrays of the retrievers, of the features and of the ranker."""
+        arrays: State = {"users": self.users, "items": self.items, "titles": self.titles}
+        ranker: State = self.ranker.state()
+        return arrays | self.candidates.state() | self.rows.state() | ranker
+
+    @classmethod
+    def from_state(cls, config: Any, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        kinds, items = tuple(config.retrievers), state["items"]
+        candidates = Candidates.from_state(state, kinds, config.per_retriever, len(items))
+        ranker = cls.learner.from_state(state)
+        rows = RankerRows.from_state(state)
+        return cls(config, state["users"], items, candidates, rows, ranker, titles_of(state))
+
+
+@dataclass(frozen=True)
+class RegressionConfig(logistic.Config, Stages):
+    """Settings of LogisticRegression."""
+
+
+@dataclass(frozen=True)
+class LogisticRegression(TwoStage):
+    """The same two stages with a logistic regression as the ranker: the baseline for the trees."""
+
+    kind: ClassVar[str] = "logistic_regression"
+    config_type: ClassVar[type[Any]] = RegressionConfig
+    space: ClassVar[Mapping[str, Parameter]] = Logistic.space
+    learner: ClassVar[type[Any]] = Logistic

@@ -1,0 +1,205 @@
+"""ALS for implicit feedback (Hu, Koren and Volinsky 2008): factors whose products foretell what is bought at all."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.cold_start import NewUsers
+from models.datasets.interaction_matrix import baskets
+from models.datasets.training_data import TrainingData
+from models.errors import TailorbirdError
+from models.primitives.state import State
+from models.primitives.threads import allowed_threads
+from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.search_space import Choice, Float, Integer, Parameter
+from models.retrieval.candidate_query import Among, Named, best_by_scores
+from models.retrieval.exact_top_k import products
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ImplicitALS."""
+
+    factors: int = 64
+    """Length of the factors."""
+    iterations: int = 8
+    """How often users and items are solved in turn."""
+    regularization: float = 10.0
+    """L2 penalty on the factors."""
+    alpha: float = 2.0
+    """How much surer a purchase makes of an interest than no purchase does of none."""
+    half_life_days: float = 45.0
+    """A basket this old counts half."""
+    click_weight: float = 3.0
+    """How much surer than that a newcomer's click makes: he has had little time to show his interests."""
+
+
+@dataclass(frozen=True)
+class ImplicitALS:
+    """Fitted factors: a score near 1 says that the user buys the item, near 0 that he does not.
+
+    The confidence in a pair is alpha log(1 + r), r being its decayed baskets. The paper adds 1 (equation 6), which
+    makes a basket of long ago as sure as one of today is at least; without it the lists were better.
+    """
+
+    kind: ClassVar[str] = "als"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "factors": Choice((32, 64, 128)),
+        "iterations": Integer(5, 25),
+        "regularization": Float(0.1, 100, log=True),
+        "alpha": Float(0.25, 16, log=True),
+        "half_life_days": Float(14, 365, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    user_factors: NDArray[np.float32]
+    """A user of whom nothing is known has all zeros."""
+    item_factors: NDArray[np.float32]
+    gram: NDArray[np.float32]
+    """[factors, factors] sum over all items of the outer product of the factors with themselves."""
+    mean_user: NDArray[np.float32]
+    """[factors] what a newcomer is taken for until he clicks."""
+    why: CategoryReasons
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+        """Solve users and items in turn, by conjugate gradients (Takács, Pilászy and Tikk 2011).
+
+        Raises TailorbirdError where the system lacks what the library needs.
+        """
+        weights = sparse.csr_matrix(baskets(data, config.half_life_days))
+        model = _solved(_confidence(weights, config.alpha), config, seed)
+        item_factors = np.ascontiguousarray(model.item_factors, dtype=np.float32)
+        user_factors = np.ascontiguousarray(model.user_factors, dtype=np.float32)
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            user_factors=user_factors,
+            item_factors=item_factors,
+            gram=item_factors.T @ item_factors,
+            mean_user=user_factors.mean(axis=0),
+            why=CategoryReasons.fit(data),
+        )
+
+    @property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """[n_items, factors]"""
+        return self.item_factors
+
+    @cached_property
+    def _told(self) -> NDArray[np.bool_]:
+        """[n_users] of whom anything is known."""
+        told: NDArray[np.bool_] = np.any(self.user_factors, axis=1)
+        return told
+
+    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, factors] the users' factors; NaN for strangers, and where nothing is known."""
+        known = (users >= 0) & self._told[users]
+        return np.where(known[:, None], self.user_factors[users], np.float32(np.nan))
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Products of the factors; -inf for strangers."""
+        return self._products(users, self.item_factors)
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best of each user."""
+        vectors = self.item_factors[among.items]
+        return best_by_scores(lambda some: self._products(some, vectors), users, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs."""
+        known = (users >= 0) & self._told[users]
+        return products(self.user_factors, self.item_factors, np.where(known, users, -1), items)
+
+    def _products(self, users: NDArray[np.int32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+        scores = np.full((len(users), len(vectors)), -np.inf, dtype=np.float32)
+        known = (users >= 0) & self._told[users]
+        scores[known] = self.user_factors[users[known]] @ vectors.T
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        return self.why.reasons(users, items, self.item_factors)
+
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        """The same as positions among the sentences, and the sentences."""
+        return self.why.coded(users, items, self.item_factors)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by the factors that suit their clicks best, those of the items being what they are (equation 4).
+
+        What a newcomer has not clicked is no sign that he does not want it: where the equation has 0 for such items,
+        and for the factors under the penalty, here stands what is true of the mean user.
+        """
+        clicks = _confidence(sparse.csr_array(users.events, dtype=np.float32), self.config.alpha)
+        clicks.data *= self.config.click_weight
+        prior = self.gram + self.config.regularization * np.eye(len(self.gram), dtype=np.float32)
+        factors = np.zeros((len(users.keys), len(self.gram)), dtype=np.float32)
+        for user in np.flatnonzero(np.diff(clicks.indptr)):
+            own = slice(clicks.indptr[user], clicks.indptr[user + 1])
+            theirs, confidence = self.item_factors[clicks.indices[own]], clicks.data[own]
+            left = prior + (theirs.T * (confidence - 1)) @ theirs
+            right = prior @ self.mean_user + (confidence - theirs @ self.mean_user) @ theirs
+            factors[user] = np.linalg.solve(left, right)
+        return replace(self, users=users.keys, user_factors=factors, why=self.why.for_users(clicks))
+
+    def state(self) -> State:
+        """Users, items, factors, and what reasons are made from."""
+        return {name: getattr(self, name) for name in _ARRAYS} | self.why.state()
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        return cls(config, **{name: state[name] for name in _ARRAYS}, why=CategoryReasons.from_state(state))
+
+
+_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "gram", "mean_user")
+
+
+def _confidence(weights: Any, alpha: float) -> Any:
+    confident = weights.copy()
+    confident.data = (alpha * np.log1p(weights.data)).astype(np.float32)
+    return confident
+
+
+def _solved(confidence: Any, config: Config, seed: int) -> Any:
+    """The library's model. Rows are solved one by one, so the number of threads makes no difference to the result."""
+    model_type = _library()
+    with warnings.catch_warnings():
+        # The library also counts the BLAS of faiss, which it never calls.
+        warnings.filterwarnings("ignore", "OpenBLAS is configured", RuntimeWarning)
+        model = model_type(
+            factors=config.factors,
+            iterations=config.iterations,
+            regularization=config.regularization,
+            alpha=1.0,
+            num_threads=allowed_threads(),
+            random_state=np.random.default_rng(seed),
+        )
+    # Chance is in the items alone: the same history has the same factors, whatever keys the users are ordered by.
+    model.user_factors = np.zeros((confidence.shape[0], config.factors), dtype=np.float32)
+    model.fit(confidence, show_progress=False)
+    return model
+
+
+def _library() -> Any:
+    try:
+        from implicit.cpu.als import AlternatingLeastSquares  # only a fit needs it: a stored model outlives the library
+    except ImportError as error:
+        if "libgomp" not in str(error):
+            raise
+        raise TailorbirdError(
+            "ALS needs the system's OpenMP library, libgomp.so.1: "
+            "install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora, Alpine)."
+        ) from None
+    return AlternatingLeastSquares

@@ -1,0 +1,1 @@
+"""Baselines: popularity, own frequency, and their blends."""

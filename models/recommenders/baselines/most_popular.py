@@ -1,0 +1,89 @@
+"""The best sellers of late: the reference that every model has to beat, and the filler of short lists."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.interaction_matrix import decay
+from models.datasets.training_data import TrainingData
+from models.primitives.state import State
+from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.search_space import Float, Parameter
+from models.retrieval.candidate_query import Among, Named, best_of_one_order
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of MostPopular."""
+
+    half_life_days: float = 28.0
+    """A purchase this old counts half."""
+
+
+def popularity(data: TrainingData, half_life_days: float = Config.half_life_days) -> NDArray[np.float32]:
+    """[n_items] baskets of each item, each halved in weight every `half_life_days`: what fills short lists up."""
+    together = np.zeros(len(data.users), dtype=np.int32)
+    counted: NDArray[np.float32] = popularity_by(data, together, 1, half_life_days)[0]
+    return counted
+
+
+def popularity_by(
+    data: TrainingData, group: NDArray[np.int32], n_groups: int, half_life_days: float
+) -> NDArray[np.float32]:
+    """[n_groups, n_items] the same by the group of each user, `group` [n_users] naming them from 0 on."""
+    cell = group[data.user].astype(np.int64) * len(data.items) + data.item
+    counted = np.bincount(cell, decay(data, half_life_days), minlength=n_groups * len(data.items))
+    return counted.reshape(n_groups, len(data.items)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class MostPopular:
+    """Scores an item by the baskets it was in, each halved in weight every `half_life_days`."""
+
+    kind: ClassVar[str] = "most_popular"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {"half_life_days": Float(3, 120, log=True)}
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    popularity: NDArray[np.float32]
+    """[n_items] decayed baskets: also the `fallback` for ranking."""
+    buyers: NDArray[np.int32]
+    """[n_items] users who bought the item lately."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Count the decayed baskets of each item."""
+        return cls(config, data.users, data.items, popularity(data, config.half_life_days), recent_buyers(data))
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The same row for everybody; -inf for strangers."""
+        return np.where((users >= 0)[:, None], self.popularity, np.float32(-np.inf))
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best: one order, in which each user leaves out what is hidden from him."""
+        return best_of_one_order(self.popularity[among.items], users >= 0, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs."""
+        return np.where(users >= 0, self.popularity[items], np.float32(-np.inf))
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
+        """How many users bought each item lately."""
+        return popular_reasons(self.buyers, items)
+
+    def state(self) -> State:
+        """Everything but the settings."""
+        return {name: getattr(self, name) for name in ("users", "items", "popularity", "buyers")}
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        popular = state["popularity"]  # models were stored without buyers before
+        return cls(
+            config, state["users"], state["items"], popular, state.get("buyers", np.zeros(len(popular), np.int32))
+        )

@@ -1,0 +1,178 @@
+"""Own purchases plus recent best sellers (Li et al. 2023): the simple mixture that learned models have to beat."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.datasets.interaction_matrix import decay
+from models.datasets.training_data import NoHistoryError, Origin, TrainingData
+from models.evaluation.metrics.ranking import accuracy
+from models.primitives.csr import entries, places
+from models.primitives.nested_state import part_of, under
+from models.primitives.state import State
+from models.primitives.vocabulary import NOBODY
+from models.recommenders.baselines import most_popular, own_frequency
+from models.recommenders.baselines.most_popular import popularity
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.search_space import Float, Parameter
+from models.retrieval.candidate_query import Among, best_of_one_order
+
+WEIGHTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""Weights to choose from: the popularity of an item counts like so many own baskets."""
+_UNTUNED: Final = 3.0
+_TUNING_USERS: Final = 20_000
+_K: Final = 10
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of OwnAndPopular."""
+
+    half_life_days: float = own_frequency.Config.half_life_days
+    """An own basket this old counts half."""
+    popular_half_life_days: float = most_popular.Config.half_life_days
+    """The same for baskets of everybody."""
+
+
+@dataclass(frozen=True)
+class OwnAndPopular:
+    """Scores an item by the user's own decayed baskets plus `weight` times its share of everybody's baskets.
+
+    The weight maximizes NDCG@10 on the last label days before the cut: measured on the test weeks, these are the
+    validation weeks.
+    """
+
+    kind: ClassVar[str] = "own_and_popular"
+    adds_to: ClassVar[str] = "baskets"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "half_life_days": Float(14, 365, log=True),
+        "popular_half_life_days": Float(3, 120, log=True),
+    }
+
+    config: Config
+    own: OwnFrequency
+    share: NDArray[np.float32]
+    """[n_items] share of everybody's decayed baskets that hold the item."""
+    weight: float
+    buyers: NDArray[np.int32]
+    """[n_items] users who bought the item lately."""
+
+    @property
+    def users(self) -> NDArray[np.str_]:
+        """User keys, sorted."""
+        return self.own.users
+
+    @property
+    def items(self) -> NDArray[np.str_]:
+        """Item ids, sorted."""
+        return self.own.items
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+        """Count at the cut; choose the weight by counts from before and what was bought since."""
+        weight = _UNTUNED
+        if data.origin is not None:
+            work = partial(_tune, data.origin, data.cut, config, seed)
+            weight = data.origin.once((cls.kind, data.cut, config, seed), work)
+        return cls(config, *_count(data, config), weight, recent_buyers(data))
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Return popularity for every item, with the own baskets added; -inf for strangers."""
+        scores = np.where((users >= 0)[:, None], self.weight * self.share, -np.inf).astype(np.float32)
+        known = np.flatnonzero(users >= 0)
+        mine = entries(self.own.indptr, users[known])
+        scores[known[mine.row], self.own.item[mine.at]] += self.own.weight[mine.at]
+        return scores
+
+    def contributions(self, user: int, item: int) -> dict[str, float]:
+        """Return what the own baskets and those of everybody add to the score, the greater first."""
+        if min(user, item) < 0:
+            return {}
+        own = self.own.pair_scores(np.array([user], dtype=np.int32), np.array([item]))[0]
+        parts = {
+            "own baskets, older ones less": float(own) if np.isfinite(own) else 0.0,
+            f"share of everybody's baskets, times {self.weight:g}": float(self.weight * self.share[item]),
+        }
+        return dict(sorted(parts.items(), key=lambda part: -part[1]))
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """Return the own history of items bought before, and popularity for the others."""
+        bought = np.isfinite(self.own.pair_scores(users, items))
+        history = iter(self.own.reasons(users[bought], items[bought]))
+        popular = popular_reasons(self.buyers, items)
+        return [next(history) if own else other for own, other in zip(bought, popular, strict=True)]
+
+    def state(self) -> State:
+        """Return the counts and the weight."""
+        return under("own.", self.own.state()) | {
+            "share": self.share,
+            "weight": np.array(self.weight),
+            "buyers": self.buyers,
+        }
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return the stored model."""
+        own = OwnFrequency.from_state(_own_config(config), part_of("own.", state))
+        return cls(config, own, state["share"], float(state["weight"]), state["buyers"])
+
+
+def _own_config(config: Config) -> own_frequency.Config:
+    return own_frequency.Config(half_life_days=config.half_life_days)
+
+
+def _count(data: TrainingData, config: Config) -> tuple[OwnFrequency, NDArray[np.float32]]:
+    first = np.unique(data.basket, return_index=True)[1]
+    baskets = float(decay(data, config.popular_half_life_days)[first].sum())
+    share = popularity(data, config.popular_half_life_days) / max(baskets, 1e-30)
+    return OwnFrequency.fit(data, _own_config(config), 0), share.astype(np.float32)
+
+
+def _tune(origin: Origin, cut: int, config: Config, seed: int) -> float:
+    """Return the weight with the highest NDCG@10 on the last label days before the cut."""
+    try:
+        past = origin.training_data(origin.before(cut, days=28))
+    except NoHistoryError:
+        return _UNTUNED
+    bought = origin.holdout(past, cut)
+    users = np.flatnonzero(np.diff(bought.indptr)).astype(np.int32)
+    if not len(users):
+        return _UNTUNED
+    if len(users) > _TUNING_USERS:
+        users = np.sort(np.random.default_rng(seed).choice(users, _TUNING_USERS, replace=False))
+    own, share = _count(past, config)
+    row, item = _candidates(own, share, users)
+    counted = np.nan_to_num(own.pair_scores(users[row], item), neginf=0.0)
+    wanted = bought[users]
+    reached = [
+        accuracy(_best(row, item, counted + weight * share[item], len(users)), wanted)["ndcg"].mean()
+        for weight in WEIGHTS
+    ]
+    return WEIGHTS[int(np.argmax(reached))]
+
+
+def _candidates(
+    own: OwnFrequency, share: NDArray[np.float32], users: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return all pairs that can be among a user's ten best: the own items, and the most popular of the others."""
+    mine = entries(own.indptr, users)
+    bought = own.item[mine.at].astype(np.int64)
+    everything = Among(np.arange(len(share)), mine.row, bought)
+    others = best_of_one_order(share, np.ones(len(users), dtype=bool), everything, _K)
+    return np.concatenate([mine.row, others.row]), np.concatenate([bought, others.item])
+
+
+def _best(row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.float32], m: int) -> NDArray[np.int32]:
+    """Return [m, 10] the best of each row's pairs, ties by item position, -1 = empty."""
+    order = np.lexsort((item, -score, row))
+    place = places(row[order])
+    kept = order[place < _K]
+    ranked = np.full((m, _K), NOBODY, dtype=np.int32)
+    ranked[row[kept], place[place < _K]] = item[kept]
+    return ranked

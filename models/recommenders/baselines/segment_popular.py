@@ -1,0 +1,132 @@
+"""The best sellers of each user's own segment: what personalization has to beat, and what newcomers with traits get."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.columns import USER_KEY
+from models.datasets.cold_start import NewUsers
+from models.datasets.training_data import NoHistoryError, TrainingData
+from models.features.segments.segmentation import DEMOGRAPHIC, KINDS, Segments
+from models.features.segments.trait_clusters import UNKNOWN, Demographics
+from models.primitives.state import State
+from models.primitives.vocabulary import index_of
+from models.recommenders.baselines.most_popular import popularity, popularity_by
+from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
+from models.recommenders.search_space import Choice, Float, Parameter
+
+EVERYBODY: Final = 0
+"""The row of all users together, for who is in no segment."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of SegmentPopular."""
+
+    segments: str = DEMOGRAPHIC
+    """`demographic`, by traits, which newcomers have too; or `rfm`, by purchases."""
+    half_life_days: float = 28.0
+    """A purchase this old counts half."""
+
+
+BY_TRAITS: Final = Config(segments=DEMOGRAPHIC)
+"""What is asked when a model has nothing to say of a user."""
+
+
+@dataclass(frozen=True)
+class SegmentPopular:
+    """Scores an item by the baskets of the user's segment with it, each halved in weight every `half_life_days`.
+
+    It has nothing to say about what the segment has not bought.
+    """
+
+    kind: ClassVar[str] = "segment_popular"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "segments": Choice(KINDS),
+        "half_life_days": Float(3, 120, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    names: NDArray[np.str_]
+    """[n_segments] what the rows of `popularity` are of, after the first: empty, of everybody."""
+    segment: NDArray[np.int32]
+    """[n_users] each user's row; -1 for a newcomer of whom nothing is known."""
+    popularity: NDArray[np.float32]
+    """[n_segments, n_items] decayed baskets."""
+    buyers: NDArray[np.int32]
+    """[n_items] users of all segments who bought the item lately."""
+    demographics: Demographics
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+        """Put the users into segments by their features and traits at the cut, and count the baskets of each.
+
+        Raises NoHistoryError when the data do not know their origin.
+        """
+        if data.origin is None:
+            raise NoHistoryError(f"{cls.kind} learns from features and traits: give it data of a data set.")
+        tables = data.origin.features(data.cut).users, data.origin.traits(data.cut)
+        features, traits = (_of(data, table) for table in tables)
+        segments = Segments.fit(features, traits, seed)
+        assigned = segments.assign(features, traits)
+        own = assigned[config.segments].take(pc.index_in(_keys(data), value_set=assigned[USER_KEY])).to_pylist()
+        names = np.array(["", *sorted(set(own) - {UNKNOWN})], dtype=np.str_)
+        segment = np.maximum(index_of(names, pa.array(own, pa.string())), EVERYBODY)
+        by_segment = popularity_by(data, segment, len(names), config.half_life_days)
+        by_segment[EVERYBODY] = popularity(data, config.half_life_days)
+        return cls(
+            config, data.users, data.items, names, segment, by_segment, recent_buyers(data), segments.demographics
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """One row per segment; -inf for strangers and for what the segment has not bought."""
+        segment = self._segment(users)
+        bought = self.popularity[np.maximum(segment, EVERYBODY)]
+        said = (segment >= EVERYBODY)[:, None] & (bought > 0)
+        return np.where(said, bought, np.float32(-np.inf))
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
+        """How many users bought each item lately; segments are not named, for a list would tell a user's traits."""
+        return popular_reasons(self.buyers, items)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by their traits; segments by purchases know no newcomers."""
+        by_traits = self.config.segments == DEMOGRAPHIC
+        named = self.demographics.assign(users.traits) if by_traits else np.full(len(users.keys), UNKNOWN)
+        return replace(self, users=users.keys, segment=index_of(self.names, named))
+
+    def _segment(self, users: NDArray[np.int32]) -> NDArray[np.int32]:
+        segment = np.full(len(users), -1, dtype=np.int32)
+        segment[users >= 0] = self.segment[users[users >= 0]]
+        return segment
+
+    def state(self) -> State:
+        """Everything but the settings."""
+        return {name: getattr(self, name) for name in _ARRAYS} | self.demographics.state()
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        none = {"buyers": np.zeros(len(state["items"]), dtype=np.int32)}  # models were stored without them before
+        arrays = none | {name: state[name] for name in _ARRAYS if name in state}
+        return cls(config, **arrays, demographics=Demographics.from_state(state))
+
+
+_ARRAYS: Final = ("users", "items", "names", "segment", "popularity", "buyers")
+
+
+def _keys(data: TrainingData) -> Any:
+    return pa.array(data.users.tolist(), pa.string())
+
+
+def _of(data: TrainingData, table: pa.Table) -> pa.Table:
+    """The rows of the users of `data`: the table may know others, whom the model must not."""
+    return table.take(np.flatnonzero(data.user_index(table[USER_KEY]) >= 0))

@@ -1,0 +1,154 @@
+"""Content-based: items like those the user buys, by their titles and attributes (Pazzani and Billsus 2007)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.columns import TITLE
+from models.datasets.cold_start import Extended, NewUsers
+from models.datasets.interaction_matrix import baskets, rows
+from models.datasets.training_data import TrainingData
+from models.features.encoding.item_tfidf import ItemVectors, Weights
+from models.primitives.csr import entries
+from models.primitives.sparse_state import parts, whole
+from models.primitives.state import State
+from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.explanations.item import unit
+from models.recommenders.search_space import Float, Parameter
+from models.retrieval.candidate_query import Among, Named, best_by_scores
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of ContentBased."""
+
+    title_weight: float = 1.0
+    """How much the words of titles count beside the rest."""
+    category_weight: float = 1.0
+    """How much the levels of the category path count."""
+    attribute_weight: float = 0.3
+    """How much brand and other attributes count."""
+    half_life_days: float = 90.0
+    """A basket this old counts half in the user's profile."""
+
+
+@dataclass(frozen=True)
+class ContentBased:
+    """The score is the cosine between the item's vector and the mean vector of the user's decayed baskets.
+
+    Profiles are made when they are asked for: a user's baskets are fewer numbers than the mean of their vectors.
+    """
+
+    kind: ClassVar[str] = "content_based"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "title_weight": Float(0.1, 3, log=True),
+        "category_weight": Float(0.1, 3, log=True),
+        "attribute_weight": Float(0.03, 3, log=True),
+        "half_life_days": Float(14, 365, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    language: ItemVectors
+    vectors: Any
+    """float32 CSR, items x words and tags, rows of length 1; empty where nothing is known of the item."""
+    baskets: Any
+    """float32 CSR, users x items: decayed baskets."""
+    why: CategoryReasons
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:  # noqa: ARG003 - nothing is random
+        """Learn the words and tags of the items, and add up the users' baskets."""
+        language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            language=language,
+            vectors=language.vectors(data.item_titles, data.item_tags, _weights(config)),
+            baskets=baskets(data, config.half_life_days),
+            why=CategoryReasons.fit(data),
+        )
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Cosines, 0 to 1; -inf for strangers, and where nothing is known of the user's items or of the item."""
+        return self._cosines(users, self.vectors)
+
+    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+        """The n items that score best of each user."""
+        vectors = self.vectors[among.items]
+        return best_by_scores(lambda some: self._cosines(some, vectors), users, among, n)
+
+    def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""
+        asked, row = np.unique(users, return_inverse=True)
+        profile = self._profiles(asked)
+        words = entries(self.vectors.indptr, items)
+        at = row[words.row] * profile.shape[1] + self.vectors.indices.take(words.at)
+        shared = self.vectors.data.take(words.at) * profile.ravel().take(at)
+        described = np.diff(self.vectors.indptr)[items] > 0
+        told = np.any(profile, axis=1)[row] & described
+        cosines = np.bincount(words.row, shared, minlength=len(items)).astype(np.float32)
+        return np.where(told, cosines, np.float32(-np.inf))
+
+    def _cosines(self, users: NDArray[np.int32], vectors: Any) -> NDArray[np.float32]:
+        profile = self._profiles(users)
+        told, described = profile.any(axis=1), np.diff(vectors.indptr) > 0
+        cosines = np.ascontiguousarray((vectors @ profile.T).T)
+        cosines[~told], cosines[:, ~described] = -np.inf, -np.inf
+        return cosines
+
+    def _profiles(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, words and tags] of length 1; all zeros for strangers, and where nothing is known of the user's items."""
+        return unit((rows(self.baskets, users) @ self.vectors).toarray())
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The item's category if the user has enough of it."""
+        return self.why.reasons(users, items)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users by their clicks; traits say nothing about what an item is like."""
+        clicks = sparse.csr_array(users.events, dtype=np.float32)
+        return replace(self, users=users.keys, baskets=clicks, why=self.why.for_users(clicks))
+
+    def with_items(self, catalogue: pa.Table) -> Self:
+        """New items by their words and tags, as far as these occur among the items of the fit."""
+        longer = Extended.of(self.items, catalogue)
+        tags = self.language.rules.encode(longer.rows)
+        vectors = self.language.vectors(longer.words(TITLE), tags, _weights(self.config))
+        both = sparse.vstack([self.vectors, vectors], format="csr")
+        place = longer.joined(np.arange(len(self.items)), np.arange(len(self.items), both.shape[0]))
+        own, shape = self.baskets, (len(self.users), len(longer.items))
+        return replace(
+            self,
+            items=longer.items,
+            vectors=both[place],
+            baskets=sparse.csr_array((own.data, longer.known[own.indices], own.indptr), shape=shape),
+            why=self.why.for_items(longer),
+        )
+
+    def state(self) -> State:
+        """Everything but the settings, sparse matrices as their three arrays."""
+        arrays = {"users": self.users, "items": self.items}
+        arrays |= parts("vectors", self.vectors) | parts("baskets", self.baskets)
+        return arrays | self.language.state() | self.why.state()
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        users, items, language = state["users"], state["items"], ItemVectors.from_state(state)
+        width = len(language.words) + len(language.rules.names)
+        vectors = whole("vectors", state, (len(items), width))
+        bought = whole("baskets", state, (len(users), len(items)))
+        return cls(config, users, items, language, vectors, bought, CategoryReasons.from_state(state))
+
+
+def _weights(config: Config) -> Weights:
+    return Weights(config.title_weight, config.category_weight, config.attribute_weight)

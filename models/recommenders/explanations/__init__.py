@@ -1,0 +1,1 @@
+"""Explains scores to users and to people who review models."""

@@ -1,0 +1,128 @@
+"""Reasons that name categories: what a shopper understands of a model of factors or of likeness."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.columns import CATEGORY, TITLE
+from models.datasets.cold_start import Extended
+from models.datasets.training_data import TrainingData
+from models.primitives.state import State
+from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
+from models.recommenders.explanations.sentences import NONE as NO_REASON
+from models.recommenders.explanations.sentences import bought_from, looked_in
+from models.recommenders.explanations.top_categories import NONE, Favourites, named_categories
+
+_TIMES: Final = 1 << 16
+"""More than any number of days or items that is counted."""
+
+
+@dataclass(frozen=True)
+class CategoryReasons:
+    """What each user has more of than everybody, in categories."""
+
+    categories: NDArray[np.str_]
+    """[n_categories] their names."""
+    item_category: NDArray[np.int32]
+    """[n_items] position of each item's category; -1 without one."""
+    favourites: Favourites
+    titles: NDArray[np.str_]
+    """[n_items]"""
+    clicks: Any = None
+    """CSR, users x items, of users who looked at items; without it the users bought them."""
+
+    @classmethod
+    def fit(cls, data: TrainingData) -> Self:
+        """Count the users' categories."""
+        categories, item_category = named_categories(data.item_categories)
+        return cls(categories, item_category, Favourites.bought(data, item_category), shortened(data.item_titles))
+
+    @classmethod
+    def none(cls, n_users: int, n_items: int) -> Self:
+        """Return reasons that claim nothing: no item has a category."""
+        own = Favourites(np.full((n_users, 1), NONE, dtype=np.int32), np.zeros((n_users, 1), dtype=np.uint16))
+        titles = np.full(n_items, "", dtype=np.str_)
+        return cls(np.empty(0, dtype=np.str_), np.full(n_items, NONE, dtype=np.int32), own, titles)
+
+    def reasons(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
+    ) -> list[str]:
+        """Return one sentence per pair: the item's category if the user has enough of it.
+
+        Else it is the item that the user looked at and that is nearest by the `vectors` of items; else nothing is
+        claimed.
+        """
+        codes, texts = self.coded(users, items, vectors)
+        return [texts[code] for code in codes.tolist()]
+
+    def coded(
+        self, users: NDArray[np.int32], items: NDArray[np.int32], vectors: NDArray[np.float32] | None = None
+    ) -> tuple[NDArray[np.int32], list[str]]:
+        """Return the same as positions among the sentences, and the sentences; the first one claims nothing.
+
+        Strangers are users of -1.
+        """
+        codes, texts = self._by_category(users, items)
+        silent = np.flatnonzero(codes == 0)
+        if self.clicks is None or vectors is None or not len(silent):
+            return codes, texts
+        nearest = nearest_own(self.clicks, vectors, users[silent], items[silent])
+        place = {text: at for at, text in enumerate(texts)}
+        said = reasons_of(self.titles, nearest, clicked=True)
+        codes[silent] = [place.setdefault(text, len(place)) for text in said]
+        return codes, list(place)
+
+    def _by_category(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        times = np.zeros(len(users), dtype=np.int64)
+        known = np.flatnonzero((users >= 0) & (self.item_category[items] != NONE))
+        user, own = users[known], self.item_category[items[known]]
+        same = self.favourites.category[user] == own[:, None]
+        times[known] = np.where(same, self.favourites.times[user], 0).sum(axis=1)
+        pair = np.where(times > 0, (self.item_category[items] + np.int64(1)) * _TIMES + times, 0)
+        different, code = np.unique(np.append(0, pair), return_inverse=True)
+        say = bought_from if self.clicks is None else looked_in
+        texts = [say(str(self.categories[one // _TIMES - 1]), one % _TIMES) for one in different[1:].tolist()]
+        return code[1:].astype(np.int32), [NO_REASON, *texts]
+
+    def for_users(self, events: Any) -> Self:
+        """Return the same of other users: `events` is CSR, users x items, of how often they looked at the items."""
+        seen = sparse.coo_array(events)
+        looked_at = Favourites.looked_at(seen.row, seen.col, self.item_category, events.shape[0])
+        return replace(self, favourites=looked_at, clicks=sparse.csr_array(events))
+
+    def for_items(self, longer: Extended) -> Self:
+        """Return the same of a longer catalogue; categories of new items alone come after the others."""
+        names, position = named_categories(longer.words(CATEGORY))
+        titles = shortened(longer.words(TITLE))
+        new = names[~np.isin(names, self.categories)]
+        categories = np.concatenate([self.categories, new])
+        order = np.argsort(categories)
+        # The extra place is where an item without a category points.
+        place = np.append(order[np.searchsorted(categories, names, sorter=order)], NONE).astype(np.int32)
+        return replace(
+            self,
+            categories=categories,
+            item_category=longer.joined(self.item_category, place[position]),
+            titles=longer.joined(self.titles.astype(np.result_type(self.titles, titles)), titles),
+        )
+
+    def state(self) -> State:
+        """Its arrays."""
+        return {
+            "categories": self.categories,
+            "item_category": self.item_category,
+            "favourites": self.favourites.category,
+            "favourite_times": self.favourites.times,
+            "titles": self.titles,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """Return what gave this state; models that were stored without counts have no evidence for a reason."""
+        own = state["favourites"]
+        times = state.get("favourite_times", np.zeros(own.shape, dtype=np.uint16))
+        return cls(state["categories"], state["item_category"], Favourites(own, times), titles_of(state))

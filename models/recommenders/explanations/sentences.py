@@ -1,0 +1,142 @@
+"""Sentences that say why an item is on a list: one function a kind, and how a sentence is read back.
+
+docs/recommendations.md lists what each kind counts, and from which evidence on it is used.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from models.primitives.time import DAY
+
+PICKED: Final = "Picked by the shop"
+"""A pin of which the model has nothing to say."""
+NONE: Final = "You may like this"
+"""Claims nothing: there is too little evidence for any other kind."""
+DUE: Final = "You bought this before"
+LOOKED: Final = "You looked at this"
+BOUGHT_ITEM: Final = "Because you bought "
+LOOKED_ITEM: Final = "Because you looked at "
+
+HABIT_DAYS: Final = 3
+HABIT_GAPS: Final = 2
+"""A habit has so many different days at least, and ends so many of its gaps after the last one."""
+CATEGORY_DAYS: Final = 2
+CUSTOMERS: Final = 5
+TOGETHER: Final = 3
+LARGEST_SHARE: Final = 0.5
+"""A category of more of the items tells nobody apart."""
+POPULAR_DAYS: Final = 28
+WORDS: Final = 3
+_LONGEST: Final = 80
+_WITH_YEAR: Final = 300
+
+KINDS: Final = {
+    "habit": r"You bought this on (\d+) days, about every (?:day|(\d+) days), last on (\d+ [A-Z][a-z]+(?: \d+)?)",
+    "bought": r"You bought this on (?:(\d+) days, last on )?(\d+ [A-Z][a-z]+(?: \d+)?)",
+    "bought_from": r"You bought from (.+) on (\d+) days",
+    "bought_item": r"Because you bought (.+)",
+    "due": re.escape(DUE),
+    "looked": re.escape(LOOKED),
+    "looked_item": r"Because you looked at (.+)",
+    "looked_in": r"You looked at (\d+) items? in (.+)",
+    "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
+    "together": r"In (\d+) of (\d+) baskets with this item",
+    "same_words": r"Titles share: (.+)",
+    "same_category": r"Also in (.+)",
+    "picked": re.escape(PICKED),
+    "none": re.escape(NONE),
+}
+"""Each kind of reason, and the pattern of its whole text with its parameters as groups."""
+
+
+class Reason(NamedTuple):
+    """A sentence as a machine reads it."""
+
+    kind: str
+    parameters: tuple[str | None, ...]
+
+
+def parse(text: str) -> Reason | None:
+    """Return the kind of a sentence with its parameters, None for a sentence of no kind."""
+    for kind, pattern in KINDS.items():
+        if found := re.fullmatch(pattern, text):
+            return Reason(kind, found.groups())
+    return None
+
+
+def shares(texts: Iterable[str], places: Iterable[int]) -> dict[str, float]:
+    """Return the share of all places that each kind of reason has, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for text, times in zip(texts, places, strict=True):
+        found = parse(text)
+        counts[found.kind if found else "other"] += times
+    return {kind: round(times / counts.total(), 4) for kind, times in counts.most_common() if times}
+
+
+def bought(days: int, first_day: int, last_day: int, cut_day: int) -> str:
+    """Return how often a user bought an item, and how regularly where that is a habit; days count from 1970."""
+    last = _date(last_day, cut_day)
+    if days == 1:
+        return f"You bought this on {last}"
+    gap = (last_day - first_day) / (days - 1)
+    if days < HABIT_DAYS or cut_day - last_day > HABIT_GAPS * gap:
+        return f"You bought this on {days} days, last on {last}"
+    usual = int(gap + 0.5)
+    return f"You bought this on {days} days, about every {'day' if usual == 1 else f'{usual} days'}, last on {last}"
+
+
+def bought_from(category: str, days: int) -> str:
+    """Return on how many days a user bought from a category."""
+    return f"You bought from {short(category)} on {days} days"
+
+
+def looked_in(category: str, items: int) -> str:
+    """Return how many items of a category a user looked at."""
+    return f"You looked at {items} {'item' if items == 1 else 'items'} in {short(category)}"
+
+
+def because(title: str, clicked: bool = False) -> str:
+    """Return which item of the user's own speaks for another one; NONE where it has no title."""
+    return f"{LOOKED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
+
+
+def naming(titles: Iterable[str]) -> frozenset[str]:
+    """Return the sentences that name one of these items as the user's own."""
+    return frozenset(because(title, clicked) for title in titles for clicked in (False, True)) - {NONE}
+
+
+def popular(customers: int) -> str:
+    """Return how many users bought an item lately; NONE where they are too few."""
+    return f"Bought by {customers} customers in the last {POPULAR_DAYS} days" if customers >= CUSTOMERS else NONE
+
+
+def together(both: int, baskets: int) -> str:
+    """Return how many of the baskets with an item hold another one too."""
+    return f"In {both} of {baskets} baskets with this item"
+
+
+def same_category(category: str) -> str:
+    """Return the category that two items share."""
+    return f"Also in {short(category)}"
+
+
+def same_words(words: list[str]) -> str:
+    """Return the words that two titles share."""
+    return f"Titles share: {', '.join(words)}"
+
+
+def short(name: str) -> str:
+    """Return a name on one line, cut to 80 characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1].rstrip()}…"
+
+
+@lru_cache(maxsize=4096)
+def _date(day: int, cut_day: int) -> str:
+    """Return a day in words, with its year where a reader would take it for another year's."""
+    date = datetime.fromtimestamp(day * DAY, tz=UTC)
+    return f"{date.day} {date:%B}" if cut_day - day < _WITH_YEAR else f"{date.day} {date:%B %Y}"

@@ -1,0 +1,1 @@
+"""Linear graph filter on the user-item graph."""

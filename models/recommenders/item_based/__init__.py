@@ -1,0 +1,1 @@
+"""Models of item similarity and co-purchase."""

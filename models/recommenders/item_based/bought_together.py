@@ -1,0 +1,106 @@
+"""What goes well with an item: what is in the same baskets more often than chance would have it."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.training_data import TrainingData
+from models.recommenders.explanations.sentences import TOGETHER
+from models.recommenders.item_based.cooccurrence import blocks, strongest, without_self
+
+_SHRINKAGE: Final = 10.0
+"""Baskets that are added to what is found and to what is expected, so that a few are no sign of anything."""
+_NEIGHBOURS: Final = 200
+"""Kept per item."""
+
+
+@dataclass(frozen=True)
+class BoughtTogether:
+    """The lift of pairs: (baskets with both + s) / (baskets expected with both + s), s being the shrinkage.
+
+    That is the posterior mean of a Poisson rate under a gamma prior of mean 1 (DuMouchel 1999): of pairs that were
+    seen little it says little, where plain counts name what everybody buys and plain lift what was bought once.
+    """
+
+    items: NDArray[np.str_]
+    lift: Any
+    """float32 CSR [n_items, n_items]: above 1, and the strongest of each item only."""
+    by_item: Any
+    """Boolean CSR, items x baskets."""
+
+    @classmethod
+    def fit(
+        cls,
+        data: TrainingData,
+        shrinkage: float = _SHRINKAGE,
+        neighbours: int = _NEIGHBOURS,
+        evidence: int = TOGETHER,
+    ) -> Self:
+        """Count the baskets of every pair, a block of items at a time; of huge baskets a part.
+
+        Pairs of fewer than `evidence` baskets are left out.
+        """
+        once = np.ones(len(data.item), dtype=np.float32)
+        shape = (int(data.basket.max(initial=-1)) + 1, len(data.items))
+        whole = sparse.csr_array((once, (data.basket, data.item)), shape=shape)
+        held = strongest(whole, _BASKET)
+        by_item, total = sparse.csr_array(held.T), shape[0]
+        single = np.diff(by_item.indptr).astype(np.float32)
+        kept = []
+        for start, counted in blocks(by_item, held):
+            row = np.repeat(np.arange(start, start + counted.shape[0]), np.diff(counted.indptr))
+            expected = single[row] * single[counted.indices] / np.float32(max(1, total))
+            lift = (counted.data + shrinkage) / (expected + shrinkage)
+            counted.data = np.where((lift > 1) & (counted.data >= evidence), lift, np.float32(0))
+            kept.append(strongest(without_self(counted, start), neighbours))
+        lifts = sparse.csr_array(sparse.vstack(kept, format="csr"), dtype=np.float32)
+        return cls(data.items, lifts, sparse.csr_array(whole.T, dtype=bool))
+
+    def baskets(
+        self, subjects: NDArray[np.int64], items: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return, for n pairs, [n] baskets with both and [n] with the first: of whole baskets, however large."""
+        held = np.diff(self.by_item.indptr).astype(np.int64)
+        block = np.cumsum(held[subjects] + held[items]) // _COMPARED
+        both = [np.empty(0, dtype=np.int64)]
+        for part in np.split(np.arange(len(items)), np.flatnonzero(np.diff(block)) + 1):
+            shared = self.by_item[subjects[part]].multiply(self.by_item[items[part]])
+            both.append(np.asarray(shared.astype(np.int64).sum(axis=1)).ravel())
+        return np.concatenate(both), held[subjects]
+
+
+_COMPARED: Final = 20_000_000
+"""Baskets of both items of pairs that are compared at once: 5 bytes each are all that is held."""
+_BASKET: Final = 300
+"""Items of a basket that pairs are made of: pairs grow with its square."""
+
+
+def with_basket(lifts: NDArray[np.float32]) -> NDArray[np.float64]:
+    """[n] how well items go with a whole basket: the sum over its items of the logarithms of `lifts` [items, n], 1
+    where nothing is known: each item of the basket is evidence of its own, as in a naive Bayes classifier."""
+    found: NDArray[np.float64] = np.log(np.maximum(lifts, 1.0).astype(np.float64)).sum(axis=0)
+    return found
+
+
+def for_user(fit: NDArray[np.float64], liked: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The order of n items that go well with something, when the user's own scores of them count as much.
+
+    Both are ranked, and reciprocal ranks are added (Cormack, Clarke and Buettcher 2009): their scales do not matter.
+    What the user's model says nothing about (-inf, NaN) comes last in that ranking.
+    """
+    total = sum(1 / (_RRF + _ranks(values)) for values in (fit, np.nan_to_num(liked, nan=-np.inf, neginf=-np.inf)))
+    return np.argsort(-np.asarray(total), kind="stable")
+
+
+_RRF: Final = 60.0
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """1 for the greatest; what is equal shares the better rank."""
+    different, place = np.unique(-values, return_inverse=True)
+    before = np.concatenate([[0], np.cumsum(np.bincount(place, minlength=len(different)))[:-1]])
+    ranks: NDArray[np.float64] = (before[place] + 1).astype(np.float64)
+    return ranks

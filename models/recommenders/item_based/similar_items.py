@@ -1,0 +1,51 @@
+"""Which items are like each other, by the words of their titles and their tags."""
+
+from dataclasses import dataclass
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.training_data import TrainingData
+from models.features.encoding.item_tfidf import ItemVectors, Weights
+from models.recommenders.content_based import Config
+from models.recommenders.explanations.item import unit
+
+_DIMENSIONS: Final = 96
+"""Of the space of meanings: so few that every item is compared with every other one in seconds."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Latent semantic vectors (Deerwester et al. 1990) of the words and tags that `ItemVectors` has; their products
+    are cosines."""
+
+    items: NDArray[np.str_]
+    vectors: NDArray[np.float32]
+    """[n, d] of length 1; rows of NaN of which nothing is known."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, seed: int, dimensions: int = _DIMENSIONS) -> Self:
+        """Reduce the items' words and tags to so many dimensions, weighted as the content-based model weighs them."""
+        usual = Config()
+        language = ItemVectors.fit(data.item_titles, data.item_tags, data.item_tag_rules)
+        weights = Weights(usual.title_weight, usual.category_weight, usual.attribute_weight)
+        words = language.vectors(data.item_titles, data.item_tags, weights)
+        vectors = unit(_reduced(words, dimensions, seed))
+        vectors[np.diff(words.indptr) == 0] = np.nan
+        return cls(data.items, vectors)
+
+
+def _reduced(words: Any, dimensions: int, seed: int) -> NDArray[np.float32]:
+    """[n, d] where there are more words than dimensions, else the words themselves."""
+    if not words.shape[1]:  # nothing is known of any item; products of vectors of length 0 would be ties of all
+        return np.zeros((words.shape[0], 1), dtype=np.float32)
+    if min(words.shape) <= dimensions:
+        return np.asarray(sparse.csr_array(words).toarray(), dtype=np.float32)
+    from sklearn.decomposition import TruncatedSVD
+
+    reader = TruncatedSVD(dimensions, random_state=seed)
+    # The reader knows no sparse arrays, only matrices.
+    found: NDArray[np.float32] = reader.fit_transform(sparse.csr_matrix(words)).astype(np.float32)
+    return found

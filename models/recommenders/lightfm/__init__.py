@@ -1,0 +1,1 @@
+"""LightFM: collaborative, content-based and hybrid factorisation."""

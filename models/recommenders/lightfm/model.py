@@ -1,0 +1,175 @@
+"""LightFM (Kula 2015): factors for users and items that are sums over their own and their tags' factors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar, Final, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.datasets.cold_start import Extended, NewUsers
+from models.datasets.training_data import TrainingData
+from models.primitives.state import State
+from models.recommenders.explanations.category import CategoryReasons
+from models.recommenders.lightfm.tag_factors import TagFactors
+from models.recommenders.lightfm.training import Config, learn
+from models.recommenders.search_space import Choice, Float, Integer, Parameter
+
+
+@dataclass(frozen=True)
+class LightFMHybrid:
+    """A fitted LightFM with WARP loss, reduced to one vector of factors and one bias per user and item."""
+
+    kind: ClassVar[str] = "lightfm_hybrid"
+    config_type: ClassVar[type[Config]] = Config
+    space: ClassVar[Mapping[str, Parameter]] = {
+        "components": Choice((16, 32, 64)),
+        "epochs": Integer(3, 10),
+        "learning_rate": Float(0.02, 0.1, log=True),
+        "item_tag_weight": Float(0.05, 1.0, log=True),
+        "user_tag_weight": Float(0.05, 1.0, log=True),
+        "half_life_days": Float(30, 365, log=True),
+        "window_days": Float(60, 365, log=True),
+    }
+
+    config: Config
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    user_factors: NDArray[np.float32]
+    item_factors: NDArray[np.float32]
+    user_biases: NDArray[np.float32]
+    item_biases: NDArray[np.float32]
+    """Those of whom or which nothing is known are -inf."""
+    why: CategoryReasons
+    user_tags: TagFactors
+    """As they differ from the mean over the users of the tags of their column."""
+    item_tags: TagFactors
+    mean_user: NDArray[np.float32]
+    """[components] what a newcomer is taken for as far as nothing is known of him."""
+    mean_item: NDArray[np.float32]
+    """[components] of what the users bought."""
+
+    @classmethod
+    def fit(cls, data: TrainingData, config: Config, seed: int) -> Self:
+        """Learn by `models.recommenders.lightfm.training`, and keep what scores and newcomers need."""
+        learned = learn(data, config, seed)
+        model = learned.model
+        user_biases, user_factors = model.get_user_representations(learned.user_features)
+        item_biases, item_factors = model.get_item_representations(learned.item_features)
+        user_tags, item_tags = slice(len(data.users), None), slice(len(data.items), None)
+        return cls(
+            config=config,
+            users=data.users,
+            items=data.items,
+            user_factors=np.ascontiguousarray(user_factors, dtype=np.float32),
+            item_factors=np.ascontiguousarray(item_factors, dtype=np.float32),
+            user_biases=user_biases.astype(np.float32),
+            item_biases=item_biases.astype(np.float32),
+            why=CategoryReasons.fit(data),
+            user_tags=TagFactors.of(
+                data.user_tag_rules,
+                model.user_embeddings[user_tags],
+                model.user_biases[user_tags],
+                config.user_tag_weight,
+            ).centred(data.user_tags),
+            item_tags=TagFactors.of(
+                data.item_tag_rules,
+                model.item_embeddings[item_tags],
+                model.item_biases[item_tags],
+                config.item_tag_weight,
+            ),
+            mean_user=user_factors.mean(axis=0, dtype=np.float32),
+            mean_item=item_factors[data.item].mean(axis=0, dtype=np.float32),
+        )
+
+    @cached_property
+    def item_vectors(self) -> NDArray[np.float32]:
+        """[n_items, components + 2] factors, bias, and a 1 that takes the user's bias."""
+        ones = np.ones(len(self.items), dtype=np.float32)
+        return np.column_stack([self.item_factors, self.item_biases, ones])
+
+    def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """[m, components + 2] factors, a 1 that takes the item's bias, and bias; NaN where nothing is known."""
+        known = (users >= 0) & (self.user_biases[users] > -np.inf)
+        ones = np.ones(len(users), dtype=np.float32)
+        vectors = np.column_stack([self.user_factors[users], ones, self.user_biases[users]])
+        return np.where(known[:, None], vectors, np.float32(np.nan))
+
+    def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Products of the factors plus both biases; -inf for strangers."""
+        scores = np.full((len(users), len(self.items)), -np.inf, dtype=np.float32)
+        known = users >= 0
+        scores[known] = self.user_factors[users[known]] @ self.item_factors.T
+        scores += self.item_biases
+        scores[known] += self.user_biases[users[known], None]
+        return scores
+
+    def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
+        """The item's category if the user has enough of it, or the nearest item that a newcomer looked at."""
+        return self.why.reasons(users, items, self.item_factors)
+
+    def reason_codes(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
+        """The same as positions among the sentences, and the sentences."""
+        return self.why.coded(users, items, self.item_factors)
+
+    def with_users(self, users: NewUsers) -> Self:
+        """Users as the mean user, moved by what their traits and their clicks say.
+
+        A known trait takes the place of what the column says of the mean user. n clicks move the factors by
+        n / (n + 3) of the way that the mean of the clicked items lies from the mean of all that was bought: the
+        shrinkage of a mean towards a prior that is worth three observations.
+        """
+        tagged = self.user_tags.representations(users.traits)
+        clicks = sparse.csr_array(users.events)
+        n = clicks.sum(axis=1)[:, None]
+        clicked = (clicks @ self.item_factors) / np.maximum(n, 1) - self.mean_item
+        moved = self.mean_user + clicked * n / (n + _PRIOR_CLICKS)
+        known = tagged.told | (np.diff(clicks.indptr) > 0)
+        return replace(
+            self,
+            users=users.keys,
+            user_factors=(moved + tagged.factors).astype(np.float32),
+            user_biases=np.where(known, tagged.biases, np.float32(-np.inf)),
+            why=self.why.for_users(clicks),
+        )
+
+    def with_items(self, catalogue: pa.Table) -> Self:
+        """New items as the sums of their tags' factors and biases."""
+        longer = Extended.of(self.items, catalogue)
+        tagged = self.item_tags.representations(longer.rows)
+        biases = np.where(tagged.told, tagged.biases, np.float32(-np.inf))
+        return replace(
+            self,
+            items=longer.items,
+            item_factors=longer.joined(self.item_factors, tagged.factors),
+            item_biases=longer.joined(self.item_biases, biases),
+            why=self.why.for_items(longer),
+        )
+
+    def state(self) -> State:
+        """Everything but the settings."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {"mean_user": self.mean_user, "mean_item": self.mean_item}
+        return arrays | self.why.state() | self.user_tags.state("user_tags") | self.item_tags.state("item_tags")
+
+    @classmethod
+    def from_state(cls, config: Config, state: Mapping[str, np.ndarray[Any, Any]]) -> Self:
+        """The stored model again."""
+        components = state["item_factors"].shape[1]
+        nothing = np.zeros(components, dtype=np.float32)  # models were stored without the means before
+        return cls(
+            config=config,
+            **{name: state[name] for name in _ARRAYS},
+            why=CategoryReasons.from_state(state),
+            user_tags=TagFactors.from_state("user_tags", state, components),
+            item_tags=TagFactors.from_state("item_tags", state, components),
+            mean_user=state.get("mean_user", nothing),
+            mean_item=state.get("mean_item", nothing),
+        )
+
+
+_PRIOR_CLICKS: Final = 3
+_ARRAYS: Final = ("users", "items", "user_factors", "item_factors", "user_biases", "item_biases")

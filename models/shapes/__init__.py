@@ -1,1 +1,0 @@
-"""Shapes in which behaviour arrives, each turned into canonical rows by pure functions."""

@@ -1,0 +1,1 @@
+"""Hyperparameter studies: folds, configuration, and when to search again."""

@@ -1,0 +1,1 @@
+"""Answers questions from PostgreSQL: lists, explanations, status, ledger."""

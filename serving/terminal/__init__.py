@@ -1,0 +1,1 @@
+"""Prints queries in the terminal."""

@@ -1,0 +1,422 @@
+"""What a person sees in the terminal."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from shutil import which
+from typing import Any
+
+from models.columns import LEDGER
+from models.ingest.check.file_names import some_names
+from models.ingest.check.odd_price_advice import OddBatch, odd_prices
+from models.monitoring.guidance.correction import Correction
+from models.monitoring.guidance.next_step import Stage, Step
+from models.recommenders.kinds import options
+from serving.queries.list_counts import lacking_words
+from serving.terminal import ledger
+from serving.terminal import ledger_batch as batch_screen
+from serving.terminal.console import formatted, line, table
+from serving.terminal.dataset import dataset
+from serving.terminal.decisions import decision, rollback
+
+_FIGURES = {
+    "ndcg_at_10": "NDCG@10",
+    "recall_at_10": "recall@10",
+    "hit_rate_at_10": "hit rate@10",
+    "new_ndcg_at_10": "NDCG@10, new items",
+    "coverage_at_10": "coverage",
+}
+_LEDGER = ("dataset", *LEDGER, "status")
+_TOO_FEW = "Nothing is known to go with it: too few baskets have it."
+
+
+def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
+    """The end of a demo: models against each other, ledger, batch, one shelf, and what to look at next."""
+    from infra.database.engine import engine
+    from serving.queries.user_recommendations import shelf as look
+    from serving.queries.user_recommendations import somebody
+
+    _ledger(result["ledger"])
+    _review(result["review"])
+    if result["batches"]:
+        _batches(result["batches"])
+        database = engine(endpoints.database_url)
+        user = somebody(database)
+        if user:
+            shelf(user, look(database, user)[:10])
+    pages(endpoints)
+    _pages_and_commands()
+
+
+def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
+    rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
+    names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
+    table("What became of every row", rows, dict(zip(names, names, strict=True)))
+    if any(row["status"] == "unchanged" for row in rows):
+        line("unchanged: it was ingested before, with these counts; nothing was stored again", "dim")
+    for consent in sorted({row["consent"] for row in rows}):
+        line(f"consent: {consent}", "dim")
+    for row in rows:
+        if row.get("detail") and row["status"] != "unchanged":
+            line(f"{row['file'] or row['dataset']}: {row['detail']}", "yellow")
+        if row.get("correction"):
+            ledger.correction(Correction(**row["correction"]))
+        _suspects(row)
+
+
+def _suspects(batch: Mapping[str, Any]) -> None:
+    """The items that look like no goods, the line of the mapping that marks them, and prices that may be wrong."""
+    if batch.get("odd_prices"):
+        _odd_prices(batch["odd_prices"])
+    if not batch.get("suspects"):
+        return
+    rows, names = batch["suspects"], {"item_id": "item", "title": "title", "bought": "purchases", "why": "why"}
+    table(f"{batch['suspects_found']:,} items may be no goods, the clearest first", rows, names)
+    if batch["suspects_mark"]:
+        line("Nothing was done to them. To keep them out of every list, put this under [items] of the mapping, without")
+        line("the goods among them, and ingest again:")
+        line(batch["suspects_mark"], wrap=False)
+
+
+def _odd_prices(found: Mapping[str, Any]) -> None:
+    line(odd_prices(found), "yellow")
+    if found["batch"]:
+        batch = OddBatch(**found["batch"])
+        line(f"{batch} To remove what it brought:")
+        line(batch.command, wrap=False, indent=2)
+    else:
+        line("Check what the mapping reads as `value`, `quantity` and `price`: tailorbird check MAPPING PATH…")
+
+
+def _ladder(rows: Iterable[Mapping[str, Any]], most: int | None = None) -> None:
+    from models.evaluation.comparison.leaderboard_tables import tables
+
+    for title, lines in list(tables(rows).items())[:most]:
+        table(title, lines, {name: name for name in lines[0]})
+
+
+def _review_alone(review: Mapping[str, Any]) -> None:
+    """Show of models that `train` has shown the leaderboard alone."""
+    _review(review, tables=None if review["trained"] else 1)
+
+
+def _review(review: Mapping[str, Any], tables: int | None = None) -> None:
+    """Show the checks and the verdict, then the tables: all, or the first of them."""
+    from models.gate.results import outcome_of
+
+    for check in review["gate"]:
+        found = outcome_of(check)
+        line(f"{found.mark} {check['name']}: {found.heading}{check['detail']}")
+    line(f"Version {review['model_version']}: {review['status']}.")
+    if review.get("report"):
+        line(f"Its report: {review['report']}", wrap=False)
+    _ladder(review["ladder"], tables)
+
+
+def _folds(models: Mapping[str, Sequence[Mapping[str, float]]]) -> None:
+    from models.evaluation.diagnostics.cross_validation import folds_table, folds_title
+
+    lines = folds_table(models)
+    table(folds_title(models), lines, {name: name for name in lines[0]})
+
+
+def _search(found: Sequence[Mapping[str, Any]]) -> None:
+    from models.tuning.study_config import search_notes, search_table
+
+    lines = search_table(found)
+    table("Best settings found", lines, {name: name for name in lines[0]})
+    for note in search_notes(found):
+        line(note)
+    for row in found:
+        line(f"{row['model']}: all that was tried is in {row['page']}", wrap=False)
+
+
+def _retrain(value: Mapping[str, Any]) -> None:
+    for model, reason in value["due"].items():
+        line(f"A search of {model} was due: {reason}. {value['searches'][model]}")
+    if value["review"]:
+        _review(value["review"])
+    line(value["says"], wrap=False)
+    if value["batches"]:
+        _batches(value["batches"])
+
+
+def _batches(batches: Sequence[Mapping[str, Any]]) -> None:
+    """What was published, why lists are shorter than they should be, and what a placement's rules fail to name."""
+    names = {"placement": "placement", "batch_id": "batch", "model_version": "version", "users": "lists"}
+    names |= {
+        "recommendations": "entries",
+        "coverage": "coverage",
+        "kept_from_before": "kept",
+        "status": "status",
+    }
+    table("Published lists", [{**batch, **batch["summary"]} for batch in batches], names)
+    for batch in batches:
+        for why, count in batch["summary"].get("short", {}).items():
+            line(f"{batch['placement']}: {count:,} lists are shorter than asked for; {why}.")
+        for note in batch["summary"].get("notes", []):
+            line(f"{batch['placement']}: {note}")
+
+
+def _audit(found: Mapping[str, Any]) -> None:
+    """The groups without their intervals, the verdict, and where the page with everything is."""
+    if found["groups"]:
+        title = f"What was served at {found['placement']}, {found['window']}"
+        rows = [{name: str(said).split(" (")[0] for name, said in row.items()} for row in found["groups"]]
+        table(title, rows, {name: name for name in rows[0]})
+    line(f"{found['status']}: {found['verdict']}" if found["groups"] else found["verdict"])
+    if found.get("page"):
+        line(f"The whole audit: {found['page']}", wrap=False)
+
+
+def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
+    """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
+    if not rows:
+        line(why)
+        return
+    names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
+    table(f"The shelf of {user}", rows, names)
+    shown = {row["rank"] for row in rows}
+    hidden = [place for place in range(1, max(shown)) if place not in shown]
+    if hidden:
+        line(f"Not shown, as the item cannot be bought now: place {', '.join(map(str, hidden))}.")
+    _note(note)
+
+
+def _note(note: str) -> None:
+    """Print a note on what is shown, if there is one."""
+    if note:
+        line(note, "yellow")
+
+
+def together(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
+    """Print what goes well with a product or a basket, and what the places are given by; a `note` comes last."""
+    if not rows:
+        line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
+        return
+    priced = [{**row, "price": _price(row)} for row in rows]
+    table(
+        "Goes well with it",
+        priced,
+        {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"},
+    )
+    by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
+    line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
+    _note(note)
+
+
+def _price(row: Mapping[str, Any]) -> str:
+    """Return the price of an item with two digits, and its currency if it is known; empty without a price."""
+    return "" if row.get("price") is None else f"{row['price']:,.2f} {row.get('currency') or ''}".rstrip()
+
+
+def explanation(found: Mapping[str, Any], most: int = 12, note: str = "") -> None:
+    """Why an item is where it is, and the strongest of what the score is made of; a `note` comes last."""
+    line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
+    if found.get("reason"):
+        line(f"The reason that the user sees: {found['reason']}")
+    added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
+    if added:
+        title = f"What the score is made of ({found['adds_to']}, version {found['model_version']})"
+        table(title, added[:most], {"feature": "feature", "adds": "adds"})
+        if len(added) > most:
+            rest = sum(row["adds"] for row in added[most:])
+            line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
+    elif "rank" in found and not found.get("adds_to"):
+        line(f"The score of {found['model']} is one number without parts.")
+    _note(note)
+
+
+_SERVER = ("reachable", "not reachable")
+_PROCESS = ("runs", "does not run")
+_STARTERS = ("worker", "reconciler")
+_MOMENTS = {"requested_at": "asked", "expires_at": "expires"}
+
+
+def status(found: Mapping[str, Any]) -> None:
+    """Where things stand, one line each."""
+    for name, up in found["services"].items():
+        there, away = _PROCESS if name in _STARTERS else _SERVER
+        line(f"{'●' if up else '○'} {name}: {there if up else away}")
+    if not found["services"]["postgres"]:
+        line("The rest is in PostgreSQL, which does not run. Next: tailorbird up")
+        return
+    if not all(found["services"].get(name, True) for name in _STARTERS):
+        line("Schedules and requests do not start now. Run `tailorbird up`: it starts what is missing.")
+    _summary("ledger", found["ledger"])
+    _beside_the_ledger(found)
+    for name in ("champion", "challenger"):
+        _summary(name, found[name])
+    if found["champion"]:
+        figures = found["champion"]["metrics"]
+        line("  " + ", ".join(f"{label} {formatted(figures.get(name))}" for name, label in _FIGURES.items()))
+    for placement in found["placements"]:
+        line(_placement(placement))
+    for run in found.get("running") or ():
+        line(f"runs now: {run}")
+    for process, keys in (found.get("outdated") or {}).items():
+        line(f"The {process} uses other values of {', '.join(keys)} until the next `tailorbird up`.", "yellow")
+    if found.get("next"):
+        next_step(Step(**found["next"]))
+
+
+def _summary(name: str, value: Mapping[str, Any] | None) -> None:
+    """Print the figures of one thing in a line."""
+    shown = {_MOMENTS.get(key, key): _short(key, entry) for key, entry in (value or {}).items() if key != "metrics"}
+    line(f"{name}: {', '.join(map(' '.join, shown.items())) or 'none yet'}")
+
+
+def _beside_the_ledger(found: Mapping[str, Any]) -> None:
+    """Name the rows that wait in quarantine, and the batches that are not done, with what to do."""
+    if found.get("waiting"):
+        line(f"  {batch_screen.counted(found['waiting'])} in quarantine now: tailorbird quarantine list")
+    cut_short: dict[str, list[str]] = {}
+    for batch in found.get("unfinished") or ():
+        name, undone = f"{batch['file']} ({batch['batch_id']})", batch["status"] == "undoing"
+        if batch["active"]:
+            line(f"  {name} is {'being undone' if undone else 'coming in'} now and counts nowhere yet.")
+        elif undone:
+            again = f"tailorbird ledger undo {batch['batch_id']}"
+            line(f"  The undo of {name} was cut short; nothing of it counts. Next: {again}", "yellow")
+        else:
+            cut_short.setdefault(batch["source"], []).append(batch["file"])
+    for source, files in cut_short.items():
+        count = "1 file" if len(files) == 1 else f"{len(files):,} files"
+        line(f"  cut short: the ingest of {count} of {source}: {some_names(files)}.", "yellow")
+
+
+def _short(name: str, value: Any) -> str:
+    """Return a value as people read it; moments to the minute."""
+    return f"{value[:16].replace('T', ' ')} UTC" if name in _MOMENTS else formatted(value)
+
+
+def next_step(step: Step, *, brief: bool = False) -> None:
+    """Print where the installation stands, unless the lines above say so, and the next command."""
+    line()
+    if not brief or step.stage is Stage.UNDER_WAY:
+        line(step.situation)
+    line(f"Next: {step.command}", "bold", wrap=False)
+    if step.also:
+        line(step.also, "dim")
+
+
+def _placement(row: Mapping[str, Any]) -> str:
+    summary = f"{row['placement']}: {row.get('state', 'not known whether fresh')}"
+    if row.get("batch_id") is None:
+        return summary
+    summary += f", batch {row['batch_id']}, version {row['model_version']}, {row['lists']:,} lists"
+    lacking = lacking_words(row)
+    summary += f" ({lacking})" if lacking and lacking not in summary else ""
+    return f"{summary}; rolled back by {row['moved_by']}" if row["moved_by"] else summary
+
+
+_BOOKS = {
+    "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
+    "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
+    "schedules": (
+        "Schedules",
+        ("slug", "deployment", "cron", "zone", "set_by", "parameters", "next_run", "active"),
+    ),
+}
+
+
+_LEDGER_SCREENS: dict[str, Callable[[Sequence[Mapping[str, Any]]], None]] = {
+    "books": ledger.batches,
+    "quarantine": ledger.waiting,
+    "rows": ledger.waiting_rows,
+}
+
+
+def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The ledger or the quarantine."""
+    if kind in _LEDGER_SCREENS:
+        _LEDGER_SCREENS[kind](rows)
+        return
+    title, names = _BOOKS[kind]
+    if rows:
+        table(title, rows, dict(zip(names, names, strict=True)))
+    else:
+        line("Nothing is there.")
+
+
+def pages(endpoints: Any) -> None:
+    """Where the pages are, and how to sign in to them."""
+    line()
+    line(f"Prefect   {endpoints.prefect_page}", wrap=False)
+    line(f"MLflow    {endpoints.mlflow_page}", wrap=False)
+    if endpoints.docs_page:
+        line(f"Data Docs {endpoints.docs_page}/", wrap=False)
+    if endpoints.prefect_login or endpoints.mlflow_login or endpoints.docs_login:
+        line(f"`{_program()} logins` shows what to type there.")
+
+
+def _pages_and_commands() -> None:
+    me = _program()
+    line()
+    line("What to look at", "bold")
+    line(f"  {me} recommend USER    one user's list, by your own id")
+    line(f"  {me} status            ledger, champion, live batch, services")
+    line(f"  {me} psql              SQL: SELECT * FROM recommendations_by_user_id WHERE user_id = '1'")
+    line(f"  {me} down              stop the services; the data stays in ./var")
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    return "tailorbird" if which("tailorbird") else min(os.path.relpath(sys.argv[0]), sys.argv[0], key=len)
+
+
+def _drift(value: Mapping[str, Any]) -> None:
+    """What is usual, the latest windows, and why the newest was decided as it was."""
+    usual, windows = value["usual"], value["windows"]
+    if usual is None:
+        line(value["note"] or "Nothing was learned yet of what is usual: `tailorbird monitor` does it.")
+        return
+    length, until = usual["window_days"], usual["reference_to"][:10]
+    if not windows:
+        line(f"Nothing to judge yet: no window of {length} days is over since {until}.")
+        return
+    line(
+        f"Usual is what {usual['windows']} windows of {length} days up to {until} were like ({usual['reason']}). "
+        f"Version {usual['model_version']} is watched."
+    )
+    lines = [row | {"days": f"{row['window_from'][:10]} to {row['window_to'][:10]}"} for row in windows]
+    lines = [row | {"drivers": ", ".join(row["drivers"])} for row in lines]
+    shown = ("days", "verdict", "joint", "joint_limit", "drivers", "decision", "request_id")
+    names = {name: name.replace("_", " ") for name in shown}
+    table("Windows, the latest first", lines, names)
+    for reason in windows[0]["reasons"]:
+        line(reason)
+    if windows[0]["page"]:
+        line(f"The report: {windows[0]['page']}", wrap=False)
+
+
+def result(kind: str, value: Any) -> None:
+    """What a single command has done."""
+    if kind in _RESULTS:
+        _RESULTS[kind](value)
+    elif kind == "validation":
+        _folds(value["models"])
+    elif kind == "runs":
+        _ladder(value["ladder"])
+        command = f"tailorbird review{options(row['model'] for row in value['ladder'])}"
+        line(f"{len(value['runs'])} runs in MLflow; compare them with `{command}`.")
+    else:
+        for row in value if isinstance(value, list) else [value]:
+            line(", ".join(f"{name}: {text}" for name, text in row.items() if text is not None))
+
+
+_RESULTS: dict[str, Callable[[Any], None]] = {
+    "ledger": _ledger,
+    "review": _review_alone,
+    "batches": _batches,
+    "search": _search,
+    "retrain": _retrain,
+    "audit": _audit,
+    "drift": _drift,
+    "dataset": dataset,
+    "ledger_entry": batch_screen.entry,
+    "undo_preview": ledger.preview,
+    "undo": ledger.undone,
+    "decision": decision,
+    "rollback": rollback,
+}

@@ -1,0 +1,171 @@
+"""The events that a data set is made of, laid out for feature queries: one engine on disk, ids as small numbers.
+
+The engine spills what does not fit into its share of memory, so the number of events is bounded by the disk.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Final, Self
+
+import duckdb
+import narwhals as nw
+import pyarrow as pa
+
+from infra.installation import Installation
+from models import columns
+from models.features.expressions import Frame
+from models.primitives.arrow_sql import texts
+from models.primitives.known_attributes import as_known
+from tasks.lake.event_sql import KNOWN, OWNER, RECEIVED, SAID
+from tasks.lake.reference_data import Known
+from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
+
+_GOODS: Final = f"""
+    CREATE TABLE goods AS
+    SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
+    FROM (SELECT DISTINCT item_id FROM read_parquet($files) WHERE item_id <> '{columns.WHOLE_ORDER}')
+"""
+_EVENTS: Final = f"""
+    CREATE TABLE events AS
+    SELECT people.code AS user_key, goods.code AS item_id, event_type, epoch(occurred_at)::BIGINT AS occurred_at,
+        said.session_id, quantity * coalesce(share, 1) AS quantity, value * coalesce(share, 1) AS value,
+        recommendation_id, placement, position, rating,
+        CASE WHEN since > {KNOWN} THEN since ELSE {RECEIVED} END AS received_at, "until" AS refunded_at
+    FROM {SAID}
+    JOIN people ON people.user_key = {OWNER}
+    JOIN goods USING (item_id)
+    {{states}}
+    WHERE event_type <> '{columns.REFUND}' AND coalesce(share, 1) > 0
+"""
+_WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = said.event_id"
+# The ids of events are not read if nothing was refunded.
+_WITHOUT_STATES: Final = 'CROSS JOIN (SELECT NULL::BIGINT AS since, NULL::BIGINT AS "until", NULL::DOUBLE AS share)'
+_SHELF: Final = """
+    SELECT goods.code AS item_id, category, brand, price, available FROM {catalogue} JOIN goods USING (item_id)
+    WHERE goods.code IN (SELECT item_id FROM events)
+"""
+_NUMBERED: Final = {columns.USER_KEY: "people", columns.ITEM_ID: "goods"}
+"""The tables that say which number stands for whom and what."""
+_NAME: Final = pa.dictionary(pa.int32(), pa.string())
+_BATCH_ROWS: Final = 100_000
+_SCRATCH: Final = "features-"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Events (users and items as numbers) in an engine of their own, and how to name them again."""
+
+    connection: duckdb.DuckDBPyConnection
+    names: Mapping[str, pa.Array]
+    """The users and items by their numbers."""
+    refunds: Refunds = NO_REFUNDS
+    known: Known | None = None
+    _kept: set[str] = field(default_factory=set)
+    _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
+
+    @contextmanager
+    def aside(self) -> Iterator[Self]:
+        """The same events, and what is kept of them, for another thread."""
+        with self.connection.cursor() as connection:
+            yield replace(self, connection=connection)
+
+    @contextmanager
+    def asked_by(self, threads: int) -> Iterator[None]:
+        """While so many threads ask at once: each works on its own question, so that fewer of the engine's need to."""
+        cores = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
+        self.connection.execute(f"SET threads = {max(1, cores - threads + 1)}")
+        try:
+            yield
+        finally:
+            self.connection.execute(f"SET threads = {cores}")
+
+    def events(self) -> Frame:
+        """All events, for `models.features`."""
+        return nw.from_native(self.connection.table("events"))
+
+    def items(self, moment: int) -> Frame:
+        """The catalogue as it was known at a moment (epoch s), for `models.features`."""
+        if self.known is None or not self.known.item_history.num_rows:
+            return nw.from_native(self.connection.table("shelf"))
+        return self.keep(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
+
+    def _catalogue(self, known: Known, moment: int) -> Frame:
+        self.connection.register("catalogue_then", as_known(known.items, columns.ITEM_ID, known.item_history, moment))
+        return nw.from_native(self.connection.sql(_SHELF.format(catalogue="catalogue_then")))
+
+    def keep(self, frame: Callable[[], Frame], name: str) -> Frame:
+        """Store a frame that is read several times, or find what was stored under this name."""
+        with self._keeping[name]:
+            if name not in self._kept:
+                self.connection.execute(f'CREATE TABLE kept."{name}" AS {frame().to_native().sql_query()}')
+                self._kept.add(name)
+        return nw.from_native(self.connection.table(f'kept."{name}"'))
+
+    def named(self, rows: duckdb.DuckDBPyRelation) -> pa.RecordBatchReader:
+        """A stream of the rows, with user keys and item ids in place of their numbers.
+
+        Every batch has a dictionary of its names: spelt out in each row, they would be most of what is written.
+        """
+        stream = rows.to_arrow_reader(_BATCH_ROWS)
+        keys = [key for key in _NUMBERED if key in stream.schema.names]
+        fields = [pa.field(field.name, _NAME) if field.name in keys else field for field in stream.schema]
+        return pa.RecordBatchReader.from_batches(pa.schema(fields), (self._spelt(batch, keys) for batch in stream))
+
+    def _spelt(self, batch: pa.RecordBatch, keys: list[str]) -> pa.RecordBatch:
+        for key in keys:
+            codes = batch[key].dictionary_encode()
+            names = pa.DictionaryArray.from_arrays(codes.indices, self.names[key].take(codes.dictionary))
+            batch = batch.set_column(batch.schema.names.index(key), pa.field(key, _NAME), names)
+        return batch
+
+
+def drop_left_workspaces(var: Path) -> None:
+    """Delete what builds left that were killed; call it while none works."""
+    for folder in var.glob(f"{_SCRATCH}*"):
+        rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Workspace]:
+    """Lay the events of some files of the lake out; gone when it is left."""
+    here.settings.var.mkdir(parents=True, exist_ok=True)
+    with (
+        TemporaryDirectory(dir=here.settings.var, prefix=_SCRATCH) as folder,
+        duckdb.connect(Path(folder) / "events.duckdb") as connection,
+    ):
+        connection.execute(f"SET memory_limit = '{here.settings.memory}'")
+        connection.execute(f"SET temp_directory = {texts([folder])[1:-1]}")
+        connection.execute("SET preserve_insertion_order = false")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        connection.execute("PRAGMA disable_checkpoint_on_shutdown")  # nobody opens it again
+        connection.execute("ATTACH ':memory:' AS kept")
+        refunds = _lay_out(connection, known, files)
+        names = {key: _names(connection, table, key) for key, table in _NUMBERED.items()}
+        yield Workspace(connection, names, refunds, known)
+
+
+def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> Refunds:
+    known.register(connection)
+    connection.register("users", known.users)
+    connection.register("catalogue", known.items)
+    connection.execute(
+        """CREATE TABLE people AS
+        SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code FROM users"""
+    )
+    refunds = match_refunds(connection, files)
+    states = _WITH_STATES if refunds.matched else _WITHOUT_STATES
+    for statement in (_GOODS, _EVENTS.format(states=states)):
+        connection.execute(statement, {"files": files})
+    connection.execute(f"CREATE TABLE shelf AS {_SHELF.format(catalogue='catalogue')}")
+    return refunds
+
+
+def _names(connection: duckdb.DuckDBPyConnection, table: str, key: str) -> pa.Array:
+    return connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()[key].combine_chunks()

@@ -1,0 +1,129 @@
+"""The tables of a data set, worked out from a workspace: features at each cut, and what became of it afterwards."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import chain, pairwise, zip_longest
+from typing import Final
+
+import pyarrow as pa
+
+from infra.installation import Installation
+from models import columns
+from models.datasets.impression_labels import impressions
+from models.datasets.labels import LabelConfig, labels
+from models.datasets.time_splits import Cuts
+from models.features.expressions import Frame, as_is
+from models.features.tables.registry import TABLES, Build
+from models.features.tables.sequences import sequences
+from models.primitives.arrow_sql import texts
+from tasks.datasets.event_workspace import Workspace
+from tasks.lake.reference_data import Known
+
+Part = Callable[[Workspace], pa.RecordBatchReader]
+"""Works out a part of a table, all of it or that of one cut."""
+
+_AT_ONCE: Final = 2
+_LABELS: Final = "labels"
+COPIED: Final = ("users", "items", "aliases", "batches", "item_history", "user_history")
+BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
+    "sequences": lambda events, _items, now, keep=as_is: sequences(events, now)  # noqa: ARG005 -- as the others are called
+}
+"""What is worked out at each cut, by the name of its table."""
+_INTERACTIONS: Final = f"""
+    SELECT user_key, item_id, occurred_at, received_at, refunded_at, session_id, quantity, value
+    FROM events WHERE event_type = '{columns.PURCHASE}'
+"""
+
+
+def stored_rows(here: Installation, version: str, name: str) -> str:
+    """SQL for a table of a data set in the lake; Delta writes no file for an empty one."""
+    files = here.lake.dataset_files(version, name)
+    return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
+
+
+def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, list[Part]]:
+    """The tables of a data set by name.
+
+    Raises LabelError when what the labels tell is not over by the next cut.
+    """
+    stretches, spans = [*pairwise(moments.all())], pairwise((0, *moments.all()))
+    for cut, end in stretches:
+        _labelled(space, cut, end, label)
+    return {
+        "interactions": [lambda space: space.named(space.connection.sql(_INTERACTIONS))],
+        **{name: [partial(_copied, rows=getattr(known, name))] for name in COPIED},
+        **features(moments),
+        _LABELS: [partial(_labels, cut=cut, end=end, label=label) for cut, end in stretches],
+        "impressions": [partial(_shown, start=start, cut=cut, label=label) for start, cut in spans],
+    }
+
+
+def write(here: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[Part]]) -> Iterator[str]:
+    """Write tables of a data set to the lake, all of one cut before those of the next; yields their names part by part.
+
+    Planning and encoding keep one core busy: meanwhile the others work on a second table. More at a time would only
+    share the same memory.
+    """
+
+    def written(name: str, part: Part, before: Future[str] | None) -> str:
+        if before:
+            before.result()  # it has begun: a pool takes work in the order in which it was given
+        with space.aside() as mine:
+            here.lake.write_dataset(version, name, part(mine), append=before is not None)
+        return name
+
+    in_turn = zip_longest(*([(name, part) for part in made] for name, made in tables.items()))
+    latest: dict[str, Future[str]] = {}
+    with space.asked_by(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE) as pool:
+        work = []
+        for name, part in filter(None, chain.from_iterable(in_turn)):
+            latest[name] = pool.submit(written, name, part, latest.get(name))
+            work.append(latest[name])
+        try:
+            yield from (done.result() for done in work)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def keys_of(name: str) -> tuple[str, ...]:
+    """The columns that name a row of a table whose numbers are worked out; none of one that is copied."""
+    if name == _LABELS:
+        return (columns.AS_OF, columns.USER_KEY, columns.ITEM_ID)
+    return (columns.AS_OF, *TABLES[name].keys) if name in TABLES else ()
+
+
+def features(moments: Cuts) -> dict[str, list[Part]]:
+    """The tables of `BUILDS`, each as it was at each cut, with the cut in `as_of`."""
+    return {
+        name: [partial(_built, build=build, moment=moment) for moment in moments.all()]
+        for name, build in BUILDS.items()
+    }
+
+
+def _built(space: Workspace, build: Build, moment: int) -> pa.RecordBatchReader:
+    return _dated(space, build(space.events(), space.items(moment), moment, space.keep), moment)
+
+
+def _dated(space: Workspace, frame: Frame, moment: int) -> pa.RecordBatchReader:
+    """A frame with its `moment` in `as_of`."""
+    rows = frame.to_native().sql_query()
+    return space.named(space.connection.sql(f"SELECT {moment}::BIGINT AS {columns.AS_OF}, * FROM ({rows})"))
+
+
+def _copied(_space: Workspace, rows: pa.Table) -> pa.RecordBatchReader:
+    return rows.to_reader()
+
+
+def _labels(space: Workspace, cut: int, end: int, label: LabelConfig) -> pa.RecordBatchReader:
+    return _dated(space, _labelled(space, cut, end, label), cut)
+
+
+def _labelled(space: Workspace, cut: int, end: int, label: LabelConfig) -> Frame:
+    """What happened after a cut, as far as it was known at the next one."""
+    return labels(space.events(), cut, label.until(end - cut), end)
+
+
+def _shown(space: Workspace, start: int, cut: int, label: LabelConfig) -> pa.RecordBatchReader:
+    """What became of the impressions from one cut to the next, as far as it was known then."""
+    return _dated(space, impressions(space.events(), start, cut, label), cut)

@@ -1,0 +1,157 @@
+"""Writes a first mapping from some files: reads samples of them, guesses, and checks that the text is a mapping."""
+
+import csv as standard
+import gzip
+import os
+import tomllib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from models.errors import TailorbirdError
+from models.ingest.draft.document import Draft, draft
+from models.ingest.draft.mapping_text import toml
+from models.ingest.draft.samples import Sample
+from models.ingest.tabular import config as tables
+from models.ingest.text_files.header_lines import lines_above_header
+from models.ingest.text_files.likely_encodings import guessed
+from tasks.sources.csv_reader import is_csv
+from tasks.sources.file_faults import described
+from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
+from tasks.sources.locations import TABLES, fetched, find
+
+_HEAD_BYTES: Final = 16 << 20
+_HEAD_ROWS: Final = 20_000
+_MOST_ROWS: Final = 200_000
+_EVERY: Final = 40
+"""Beyond the head every so many rows are looked at."""
+_SEPARATORS: Final = (",", ";", "\t", "|")
+_SNIFFED_ROWS: Final = 50
+
+
+def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, note: str | None = None) -> Draft:
+    """Return a mapping that reads the files at these paths. Raises TailorbirdError if none can be guessed."""
+    files = find(paths, TABLES)
+    folders = {os.path.dirname(file) for file in files}  # noqa: PTH120 -- a file may be an address
+    location = folders.pop() if len(folders) == 1 else None
+    with TemporaryDirectory(prefix="tailorbird-init-") as room:
+        samples = list(_merged(_sample(file, Path(room)) for file in files))
+    found = draft(name, samples, location, consent or "opt-in", note or "")
+    if found.parts:
+        tables.parse(tomllib.loads(found.text), name)
+    return found
+
+
+def write_mapping(text: str, target: Path) -> None:
+    """Write a new file. Raises TailorbirdError if it is there: it may hold somebody's work."""
+    try:
+        with target.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise TailorbirdError(f"{target} is there already and stays as it is. Name another with --to.") from None
+
+
+def _merged(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Yield one sample for all files with the same columns, written in the same way."""
+    alike: dict[tuple[object, ...], list[Sample]] = {}
+    for one in samples:
+        alike.setdefault((*one.rows.schema.names, one.separator, one.encoding, one.skip_lines), []).append(one)
+    for group in alike.values():
+        rows = pa.concat_tables([one.rows for one in group], promote_options="permissive")
+        files = tuple(dict.fromkeys(file for one in group for file in one.files))
+        yield replace(group[0], files=files, rows=rows)
+
+
+def _sample(file: str, room: Path) -> Sample:
+    try:
+        with fetched(file, room) as path:
+            refuse_binary(path) if is_csv(path) else refuse_no_parquet(path)
+            return _csv_sample(path) if is_csv(path) else _parquet_sample(path)
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, standard.Error) as error:
+        raise TailorbirdError(f"{file} cannot be read: {described(error)}. Fix the file, or leave it out.") from None
+
+
+def _parquet_sample(path: Path) -> Sample:
+    with pq.ParquetFile(path) as file:
+        batches = list(islice(file.iter_batches(_HEAD_ROWS), 1))
+    rows = pa.Table.from_batches(batches, batches[0].schema if batches else None)
+    plain = [field.name for field in rows.schema if not pa.types.is_nested(field.type)]
+    return Sample((path.name,), _plain(rows.select(plain)))
+
+
+def _plain(rows: pa.Table) -> pa.Table:
+    """Decode dictionaries: their values are what counts."""
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_dictionary(field.type):
+            rows = rows.set_column(place, field.name, rows[field.name].cast(field.type.value_type))
+    return rows
+
+
+def _csv_sample(path: Path) -> Sample:
+    text, encoding, note = _decoded(_head(path))
+    separator = _separator(text)
+    above = lines_above_header(list(islice(StringIO(text, newline=""), 4 * _SNIFFED_ROWS)), separator)
+    reader = standard.reader(islice(StringIO(text, newline=""), above, None), delimiter=separator)
+    names = next(filter(None, reader), [])
+    if not names:
+        raise TailorbirdError(
+            f"{path} is empty: its first line has to name the columns. Fix the file, or leave it out."
+        )
+    if len(set(names)) < len(names):
+        raise TailorbirdError(f"{path} names a column twice in line {above + 1}. Fix the file, or leave it out.")
+    lines = (row for row in islice(reader, _MOST_ROWS) if len(row) == len(names))
+    rows = [row for number, row in enumerate(lines) if number < _HEAD_ROWS or number % _EVERY == 0]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    table = pa.table({name: pa.array(cells, pa.string()) for name, cells in zip(names, columns, strict=True)})
+    return Sample((path.name,), table, separator, encoding, note, above)
+
+
+def _head(path: Path) -> bytes:
+    """Return the beginning of a file, up to the end of a line."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    return head if len(head) < _HEAD_BYTES else head[: head.rfind(b"\n") + 1]
+
+
+def _decoded(head: bytes) -> tuple[str, str, str]:
+    """Return the text, its encoding and what is uncertain: by its mark, else UTF-8 if it is, else by its letters."""
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return head.decode("utf-16", errors="replace"), "utf-16", ""
+    try:
+        return head.decode("utf-8-sig"), "utf-8", ""
+    except UnicodeDecodeError:
+        return _by_letters(head)
+
+
+def _by_letters(head: bytes) -> tuple[str, str, str]:
+    found = guessed(head)
+    encoding = found.encoding if found else "windows-1252"
+    others = [f"{toml(one)} ({found.read(one)})" for one in found.others] if found else []
+    note = f"guessed: {found.read(encoding)}; or {' or '.join(others)}" if found and others else ""
+    return head.decode(encoding, errors="replace"), encoding, note
+
+
+def _separator(text: str) -> str:
+    """Return the separator by which the most lines have as many values as the first one, and more than one."""
+    lines = list(islice(StringIO(text, newline=""), 4 * _SNIFFED_ROWS))
+
+    def fit(separator: str) -> tuple[int, int]:
+        try:
+            rows = list(islice(filter(None, standard.reader(lines, delimiter=separator)), _SNIFFED_ROWS))
+        except standard.Error:
+            return 0, 0
+        width = len(rows[0]) if rows else 0
+        return (sum(len(row) == width for row in rows), width) if width > 1 else (0, width)
+
+    found = max(_SEPARATORS, key=fit)
+    above = {one: count for one in _SEPARATORS if (count := lines_above_header(lines, one))}
+    # By a wrong separator the header looks like a title, too.
+    return found if fit(found)[0] > 1 or not above else min(above, key=lambda one: above[one])

@@ -1,0 +1,110 @@
+"""Points out items that look like no goods after their catalogue or their events came in. Nothing is done to them."""
+
+from dataclasses import asdict
+from typing import Any, Final
+
+import pyarrow as pa
+from prefect import task
+from sqlalchemy import select
+
+from infra.database.bulk_copy import read_table
+from infra.database.schema.schema import ingest_batches
+from infra.database.schema.schema import items as goods
+from infra.installation import Installation, current
+from models import columns
+from models.ingest.check.file_names import file_name
+from models.ingest.check.odd_price_advice import OddBatch, odd_prices
+from models.ingest.check.odd_prices import odd_batch, too_many
+from models.ingest.check.suspicious_items import MOST, mark_for, suspects
+from models.ingest.tabular.config import Mapping
+from models.primitives.arrow_sql import query, texts
+from tasks.ingest.ledger import COMMITTED
+from tasks.orchestration.defects import without_values
+from tasks.orchestration.run_artifacts import show
+from tasks.sources.mapping_files import read
+
+_ITEMS: Final = {columns.ITEM_ID: pa.string(), columns.TITLE: pa.string(), columns.PRICE: pa.float64()}
+_BOUGHT: Final = """
+    SELECT item_id, count(*) FILTER (event_type = 'purchase') AS bought,
+        sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
+        quantile_cont(value / quantity, 0.05) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS lowest,
+        quantile_cont(value / quantity, 0.95) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
+    FROM read_parquet({files}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1
+"""
+_PRICES: Final = """
+    SELECT item_id, batch_id, any_value(came) AS came, median(value / quantity) AS price
+    FROM read_parquet({files}) SEMI JOIN odd USING (item_id) JOIN came USING (batch_id)
+    WHERE event_type = 'purchase' AND value > 0 AND quantity > 0 GROUP BY 1, 2
+"""
+_NONE: Final = """
+    SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS kept, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
+    WHERE false
+"""
+
+
+@task(description="Items that look like services or notes, as a table with the line of a mapping that marks them.")
+@without_values
+def find_suspects(
+    mapping: str, ledger: list[dict[str, Any]], overrides: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the ledger's lines; the last that brought items or events in gets `suspects` and `suspects_mark`.
+
+    Suspects by prices or refunds alone are `odd_prices` instead, if a wrong file or mapping more likely made them.
+    """
+    fresh = [line for line in ledger if line["status"] == COMMITTED and line["dataset"] in ("items", "events")]
+    items = _read(current()) if fresh else None
+    rows = suspects(items) if items is not None else []
+    if items is None or not rows:
+        return ledger
+    odd = [row for row in rows if not row.pop("named")]
+    batch = _odd_batch(current(), [row[columns.ITEM_ID] for row in odd])
+    found: dict[str, Any] = {}
+    if batch or too_many(odd, items):
+        found["odd_prices"] = {"items": len(odd), "example": odd[0], "batch": asdict(batch) if batch else None}
+        show("odd-prices", f"{odd_prices(found['odd_prices'])} {batch or ''}", odd[:MOST])
+        rows = [row for row in rows if row not in odd]
+    if rows:
+        source = read(mapping, overrides)
+        ids = [row[columns.ITEM_ID] for row in rows[:MOST]]
+        mark = mark_for(ids, source.items) if isinstance(source, Mapping) and source.items else None
+        show("suspects", title(len(rows), mark), rows[:MOST])
+        found |= {"suspects": rows[:MOST], "suspects_found": len(rows), "suspects_mark": mark}
+    return [line | found if line is fresh[-1] else line for line in ledger]
+
+
+def title(found: int, mark: str | None) -> str:
+    """Return the headline over a table of suspects."""
+    shown = f", the clearest {MOST}" if found > MOST else ""
+    advice = f" Those that are none are never recommended once the mapping has: {mark}" if mark else ""
+    return f"{found:,} items may be no goods{shown}.{advice}"
+
+
+def _read(here: Installation) -> pa.Table:
+    """Return the catalogue's merchandise with what people bought, kept and paid."""
+    with here.engine.connect() as connection:
+        chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
+        items = read_table(connection, chosen, _ITEMS)
+    files = here.lake.event_files()
+    bought = _BOUGHT.format(files=texts(files)) if files else _NONE
+    return query(
+        f"""
+        SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought, coalesce(kept, 0) AS kept,
+            lowest, highest FROM items LEFT JOIN ({bought}) USING (item_id)
+        """,
+        items=items,
+    )
+
+
+def _odd_batch(here: Installation, ids: list[str]) -> OddBatch | None:
+    """Return the batch that most odd prices of these items come from; None if there is none."""
+    files = here.lake.event_files() if ids else []
+    if not files:
+        return None
+    entry = ingest_batches.c
+    counted = select(entry.batch_id, entry.location).where(entry.status == COMMITTED)
+    with here.engine.connect() as connection:
+        batches = connection.execute(counted.order_by(entry.started_at, entry.batch_id)).all()
+    came = pa.table({"batch_id": [row.batch_id for row in batches], "came": range(len(batches))})
+    odd = pa.table({columns.ITEM_ID: pa.array(ids, pa.string())})
+    prices = query(_PRICES.format(files=texts(files)), odd=odd, came=came)
+    return odd_batch(prices, {row.batch_id: file_name(row.location) for row in batches}, len(ids))

@@ -1,0 +1,1 @@
+"""Updates items, users and consent from events and reference files, in any order."""

@@ -1,0 +1,201 @@
+"""What a batch says about items, users and devices besides its events. It counts once the batch is committed.
+
+Nothing depends on the order in which files come in: of two things said about the same, the one said later stays,
+key by key.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final, Literal, NamedTuple
+
+from sqlalchemy import Connection, delete, select, text, tuple_
+
+from infra.database.bulk_copy import copy
+from infra.database.clock import database_now
+from infra.database.schema.schema import ingest_updates
+from tasks.ingest.entity_updates import attribute_history, consent
+from tasks.ingest.entity_updates import last_write_wins as later
+from tasks.ingest.undo import statements
+
+ITEM, TRAITS, CONSENT, DEVICE = "item", "traits", "consent", "device"
+ITEM_SEEN = "item_seen"
+"""An item that events name; nothing else is stated of it."""
+ITEM_HISTORY, USER_HISTORY = "item_history", "user_history"
+
+
+def _set(changes: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} = {becomes}" for name, becomes in changes.items())
+
+
+class Update(NamedTuple):
+    """One thing said: of which kind, about whom, what, and when; or when each key of it was said."""
+
+    kind: str
+    key: str
+    said: dict[str, Any]
+    said_at: datetime | None
+    times: Mapping[str, datetime | None] = MappingProxyType({})
+
+
+_SAID: Final = """
+    SELECT batch_id, key, said, times, said_at FROM ingest_updates
+    WHERE batch_id = :batch_id AND chunk = :chunk AND kind = :kind ORDER BY key"""
+_ATTRIBUTES: Final = ("items.attributes", "items.said_at", "excluded.attributes", "excluded.said_at")
+_TRAITS: Final = ("users.attributes", "users.said_at", "said.said", "said.times")
+ITEM_CHANGES: Final = {
+    **{name: later.text_column("items", name) for name in ("title", "category", "brand", "currency", "url", "image")},
+    "price": later.number_column("items", "price"),
+    **{name: later.flag_column("items", name) for name in ("available", "in_stock")},
+    **{name: later.moment_column("items", name) for name in ("available_from", "available_until")},
+    "attributes": later.values(*_ATTRIBUTES, within=later.WITHIN),
+    "said_at": later.times("items.said_at", "excluded.said_at"),
+}
+"""SQL for what an item's columns become in an upsert."""
+_VALUES: Final = {
+    "items": (
+        *("item_id", "title", "category", "brand", "price", "currency", "attributes", "available"),
+        *("url", "image", "in_stock", "available_from", "available_until"),
+    ),
+    "users": ("user_key", "attributes", "consent"),
+}
+_STATEMENTS: Final = {
+    ITEM_SEEN: f"""
+        INSERT INTO items (item_id, attributes, available, batch_id)
+        SELECT key, '{{}}', true, batch_id FROM ({_SAID}) AS said ON CONFLICT (item_id) DO NOTHING""",
+    ITEM: f"""
+        INSERT INTO items (item_id, title, category, brand, price, currency, attributes, available, batch_id, said_at)
+        SELECT key, said->>'title', said->>'category', said->>'brand', (said->>'price')::float, said->>'currency',
+            coalesce(said->'attributes', '{{}}'), true, batch_id, times FROM ({_SAID}) AS said
+        ON CONFLICT (item_id) DO UPDATE SET {_set(ITEM_CHANGES)}, batch_id = excluded.batch_id""",
+    # Of somebody who never agreed only the refusal is kept, so that it can be honoured.
+    CONSENT: f"""
+        INSERT INTO users (user_key, attributes, consent, consent_source, batch_id, consent_at, refused_at)
+        SELECT key, '{{}}', (said->>'consent')::boolean, said->>'source', batch_id, said_at,
+            (said->>'refused_at')::timestamptz FROM ({_SAID}) AS said
+        ON CONFLICT (user_key) DO UPDATE SET {_set(consent.ANSWERS)}""",
+    TRAITS: f"""
+        UPDATE users SET attributes = {later.values(*_TRAITS, only=consent.SINCE)},
+            said_at = {later.times("users.said_at", "said.times", only=consent.SINCE)}
+        FROM ({_SAID}) AS said WHERE users.user_key = said.key AND users.consent""",
+    DEVICE: f"""
+        INSERT INTO aliases (anonymous_key, user_key, occurred_at, batch_id)
+        SELECT key, said->>'user_key', said_at, batch_id FROM ({_SAID}) AS said
+        WHERE NOT EXISTS (SELECT FROM users WHERE users.user_key = said.said->>'user_key'
+            AND users.refused_at IS NOT NULL
+            AND (NOT users.consent OR coalesce(said.said_at, '-infinity') <= users.refused_at))
+        ON CONFLICT (anonymous_key, user_key) DO UPDATE SET
+            occurred_at = greatest(aliases.occurred_at, excluded.occurred_at), batch_id = excluded.batch_id""",
+}
+"""In this order: traits are kept of those who agree by then, and devices of those who have not refused."""
+
+
+_CHANGES: Final = """
+    SELECT key, change->>'name' AS name,
+        least(coalesce((change->>'since')::timestamptz, '-infinity'),
+            coalesce(CAST(:at AS timestamptz), now())) AS since,
+        CASE WHEN change->>'name' = 'price' AND kind = 'item_history' THEN ((change->>'value')::float)::text
+            ELSE change->>'value' END AS value
+    FROM ingest_updates CROSS JOIN LATERAL jsonb_array_elements(said->'changes') AS change
+    WHERE batch_id = :batch_id AND kind = :kind"""
+# Of users who refused nothing from before is kept.
+_AGREED_CHANGES: Final = f"""
+    SELECT changes.* FROM ({_CHANGES}) AS changes JOIN users ON users.user_key = changes.key AND users.consent
+    WHERE users.refused_at IS NULL OR changes.since > users.refused_at"""
+
+
+def stage(connection: Connection, batch_id: str, chunk: int, updates: Iterable[Update]) -> None:
+    """Write down what a chunk says; a repeat of the chunk replaces it. Of one kind and key, one update."""
+    stage_chunks(connection, {(batch_id, chunk): updates})
+
+
+def stage_chunks(connection: Connection, chunks: Mapping[tuple[str, int], Iterable[Update]]) -> None:
+    """Write down what chunks say, each by its batch and number, as `stage` does."""
+    mine = tuple_(ingest_updates.c.batch_id, ingest_updates.c.chunk).in_(list(chunks))
+    connection.execute(delete(ingest_updates).where(mine))
+    names = ("batch_id", "chunk", "kind", "key", "said", "times", "said_at")
+    now = database_now(connection)
+    copy(
+        connection,
+        "ingest_updates",
+        names,
+        ((*chunk, *_row(update, now)) for chunk, updates in chunks.items() for update in updates),
+    )
+
+
+def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]:
+    said_at = later.written(update.said_at, now) if update.said_at else None
+    times = json.dumps(later.moments(update.times, now))
+    return update.kind, update.key, json.dumps(update.said), times, said_at
+
+
+def apply(connection: Connection, *batch_ids: str) -> None:
+    """Let everything that batches stated count, in their order, and keep it for the case that another is undone."""
+    alone(connection)
+    statements.begin(connection, *batch_ids)
+    if not statements.keep_updates(connection, *batch_ids):
+        return
+    mine = ingest_updates.c.batch_id.in_(batch_ids), ingest_updates.c.kind != statements.PERSON
+    stating = set(connection.execute(select(ingest_updates.c.batch_id).where(*mine).distinct()).scalars())
+    for batch_id in filter(stating.__contains__, batch_ids):
+        apply_staged(connection, batch_id)
+    discard(connection, *batch_ids)
+    statements.strip_batches(connection, *batch_ids)
+
+
+def apply_staged(connection: Connection, batch_id: str, at: datetime | None = None) -> None:
+    """Apply what is staged: first what all of it says of items, then of consent, and so on; `at` a time, if not now."""
+    mine = ingest_updates.c.batch_id == batch_id
+    said = select(ingest_updates.c.chunk, ingest_updates.c.kind).where(mine).distinct().order_by(ingest_updates.c.chunk)
+    chunks = connection.execute(said).all()
+    if not chunks:
+        return
+    kinds = {has for _, has in chunks}
+    if ITEM_HISTORY in kinds:
+        attribute_history.record(connection, "item", _CHANGES, batch_id=batch_id, kind=ITEM_HISTORY, at=at)
+    for kind, statement in _STATEMENTS.items():
+        if kind == TRAITS and USER_HISTORY in kinds:
+            attribute_history.record(connection, "user", _AGREED_CHANGES, batch_id=batch_id, kind=USER_HISTORY, at=at)
+        for chunk in (chunk for chunk, has in chunks if has == kind):
+            connection.execute(text(statement), {"batch_id": batch_id, "chunk": chunk, "kind": kind})
+        if kind == CONSENT and kind in kinds:
+            refused = ingest_updates.c.said["refused_at"].astext.is_not(None)
+            people = select(ingest_updates.c.key).where(mine, ingest_updates.c.kind == CONSENT, refused).distinct()
+            consent.withdraw(connection, list(connection.execute(people).scalars()))
+    discard(connection, batch_id)
+
+
+def alone(connection: Connection) -> None:
+    """Until the transaction ends nobody else changes items and users, which it may take in any order."""
+    connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('items and users', 0))"))
+
+
+def digest(connection: Connection, dataset: Literal["items", "users"]) -> tuple[Any, ...]:
+    """Return a digest of all values of items or users, without when and by which batch they came."""
+    values = f"hashtextextended(row({', '.join(_VALUES[dataset])})::text, 0)"
+    return tuple(connection.execute(text(f"SELECT count(*), sum({values}) FROM {dataset}")).one())
+
+
+def refusals(connection: Connection, batch_id: str) -> list[tuple[str, datetime]]:
+    """Whose last answer is a refusal, by what the batch said, and when."""
+    said = select(ingest_updates.c.key, ingest_updates.c.said_at).where(
+        ingest_updates.c.batch_id == batch_id,
+        ingest_updates.c.kind == CONSENT,
+        ingest_updates.c.said["consent"].astext == "false",
+    )
+    return [(row.key, row.said_at) for row in connection.execute(said)]
+
+
+def agree(connection: Connection, batch_id: str, agreements: Sequence[Mapping[str, Any]]) -> None:
+    """After their refusals (`said_at`) users (`user_key`) agreed: at `agreed_at`."""
+    statement = """
+        UPDATE ingest_updates SET said = said || '{"consent": true, "agreed_by_event": true}', said_at = :agreed_at
+        WHERE batch_id = :batch_id AND kind = 'consent' AND key = :user_key AND said_at = :said_at"""
+    if agreements:
+        connection.execute(text(statement), [{"batch_id": batch_id, **said} for said in agreements])
+
+
+def discard(connection: Connection, *batch_ids: str) -> None:
+    """Forget what batches stated: it counts already, or never will."""
+    connection.execute(delete(ingest_updates).where(ingest_updates.c.batch_id.in_(batch_ids)))

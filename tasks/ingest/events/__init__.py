@@ -1,0 +1,1 @@
+"""Ingests files of events, one by one or in groups."""

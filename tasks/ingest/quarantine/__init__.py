@@ -1,0 +1,1 @@
+"""Stores quarantined rows, and resolves, replays or dismisses them."""

@@ -1,0 +1,1 @@
+"""Ingests files of items and users."""

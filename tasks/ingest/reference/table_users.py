@@ -1,0 +1,19 @@
+"""Rows of a table of users, under their pseudonyms."""
+
+import pyarrow as pa
+
+from models import columns
+from models.ingest.normalisation import Cleaned
+from models.ingest.tabular import transform
+from models.ingest.tabular.config import UsersMapping
+from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
+from tasks.ingest.validation.event_enrichment import pseudonymised
+
+
+def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
+    """Return the users of a chunk of rows by pseudonym, and the raw ids with their pseudonyms."""
+    found = transform.users(rows, part)
+    shaped = found.rows
+    shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
+    keyed, names = pseudonymised(shaped, key)
+    return found._replace(rows=keyed), names

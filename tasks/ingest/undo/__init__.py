@@ -1,0 +1,1 @@
+"""Undoes batches: their events, items, users and traces."""

@@ -1,0 +1,234 @@
+"""Removes what a batch stated of items, users and devices: what all other batches stated of them is applied again.
+
+A refusal stays. Otherwise an undo would let a user be shown recommendations who has asked for none.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import pyarrow as pa
+from sqlalchemy import Connection, text
+
+from infra.database.bulk_copy import copy_table
+from infra.installation import Installation
+from models import columns
+from models.ingest.tabular.attribute_statements import MOMENT
+from tasks.ingest.entity_updates import apply, consent
+from tasks.ingest.reference.ingest_items import restore_items
+from tasks.ingest.reference.ingest_users import restore_users
+from tasks.ingest.undo import statements
+
+_MINE: Final = """
+    SELECT DISTINCT key FROM ingest_statements JOIN ingest_applications USING (application_id)
+    WHERE batch_id = :batch_id AND """
+_ITEM, _DEVICE = "kind LIKE 'item%'", "kind = 'device'"
+_USER: Final = f"NOT {_ITEM} AND NOT {_DEVICE}"
+_AFFECTED: Final = {
+    "affected_items": f"{_MINE} {_ITEM} UNION SELECT item_id FROM items WHERE batch_id = :batch_id",
+    "affected_users": f"""
+        {_MINE} {_USER} UNION SELECT user_key FROM users WHERE batch_id = :batch_id UNION SELECT key FROM lake_users
+        UNION SELECT key FROM ingest_statements WHERE said ? 'agreed_by_event'""",
+    "affected_devices": f"""
+        {_MINE} {_DEVICE} UNION SELECT key FROM ingest_statements WHERE {_DEVICE}
+            AND said ->> 'user_key' IN (SELECT key FROM affected_users)""",
+}
+_TABLES: Final = (
+    ("items", "item_id", "affected_items"),
+    ("item_history", "item_id", "affected_items"),
+    ("users", "user_key", "affected_users"),
+    ("user_history", "user_key", "affected_users"),
+    ("aliases", "anonymous_key", "affected_devices"),
+)
+_OWN: Final = "application_id IN (SELECT application_id FROM ingest_applications WHERE batch_id = :batch_id)"
+_REFUSAL: Final = "said ->> 'refused_at' IS NOT NULL"
+_REMOVED: Final = (
+    f"DELETE FROM ingest_statements WHERE {_OWN} AND NOT (kind IN ('consent', 'user_table') AND {_REFUSAL})",
+    f"""
+    UPDATE ingest_statements SET said = said - 'agreed_by_event' || '{{"consent": false, "kept": true}}',
+        said_at = (said ->> 'refused_at')::timestamptz WHERE {_OWN} AND kind = 'consent'""",
+    f"""
+    UPDATE ingest_statements SET times = '{{}}', said = said || jsonb_build_object('consent', false, 'kept', true,
+        'attributes', '{{}}'::jsonb, 'consent_at', said -> 'refused_at') WHERE {_OWN} AND kind = 'user_table'""",
+    """
+    DELETE FROM ingest_applications AS entry WHERE batch_id = :batch_id AND NOT EXISTS (
+        SELECT FROM ingest_statements WHERE ingest_statements.application_id = entry.application_id)""",
+    "UPDATE ingest_applications SET repeats = NULL WHERE batch_id = :batch_id",
+)
+_RELEVANT: Final = f"""
+    CREATE TEMP TABLE relevant_statements ON COMMIT DROP AS SELECT * FROM ingest_statements
+    WHERE {_ITEM} AND key IN (SELECT key FROM affected_items)
+        OR {_DEVICE} AND key IN (SELECT key FROM affected_devices)
+        OR {_USER} AND key IN (SELECT key FROM affected_users)"""
+_APPLICATIONS: Final = """
+    SELECT application_id, batch_id, applied_at, repeats,
+        CASE WHEN repeats > 0 THEN repeats ELSE application_id END AS source,
+        EXISTS (SELECT FROM introductions WHERE introductions.batch_id = entry.batch_id) AS introduces
+    FROM ingest_applications AS entry ORDER BY application_id"""
+_FORGIVEN: Final = """
+    SELECT application_id, chunk, kind, key, (said ->> 'refused_at')::timestamptz AS refused_at
+    FROM ingest_statements WHERE (kind = 'consent' AND said ? 'agreed_by_event'
+        OR kind = 'user_table' AND said -> 'consent' = 'true' AND said ->> 'refused_at' IS NOT NULL)
+        AND key IN (SELECT key FROM affected_users)"""
+_TAKEN_BACK: Final = """
+    UPDATE ingest_statements SET said_at = CASE WHEN kind = 'consent' THEN :refused_at END,
+        said = said - 'agreed_by_event' || '{"consent": false}'
+            || CASE WHEN kind = 'user_table' THEN jsonb_build_object('consent_at', said -> 'refused_at') ELSE '{}' END
+    WHERE application_id = :application_id AND chunk = :chunk AND kind = :kind AND key = :key"""
+_INTRODUCED: Final = """
+    INSERT INTO users (user_key, attributes, consent, consent_source, batch_id)
+    SELECT named.user_key, '{}', true, batch.consent, batch.batch_id FROM (
+        SELECT user_key FROM introductions WHERE batch_id = :batch_id
+        UNION SELECT key FROM relevant_statements WHERE application_id = :source AND kind = 'person'
+    ) AS named, ingest_batches AS batch WHERE batch.batch_id = :batch_id ON CONFLICT DO NOTHING"""
+_STAGED: Final = f"""
+    INSERT INTO ingest_updates (batch_id, chunk, kind, key, said, times, said_at)
+    SELECT :batch_id, chunk, kind, key, said - ARRAY['kept', 'agreed_by_event'], times, said_at
+    FROM relevant_statements WHERE application_id = :source
+        AND kind NOT IN ('person', 'item_table', 'item_stated', '{statements.USER_TABLE}')"""
+# Histories from before statements were kept are no statements: what they leave out says since when a value counts.
+_HISTORIES: Final = tuple(
+    f"""
+    INSERT INTO {whose}_history ({key}, name, since, value)
+    SELECT key, change ->> 'name', (change ->> 'since')::timestamptz, change ->> 'value'
+    FROM relevant_statements CROSS JOIN LATERAL jsonb_array_elements(said -> 'changes') AS change
+    WHERE application_id = :source AND kind = '{whose}_history'"""
+    for whose, key in (("item", "item_id"), ("user", "user_key"))
+)
+_ROWS: Final = "SELECT key, said, times FROM relevant_statements WHERE application_id = :source AND kind = :kind"
+_NAMELESS: Final = """
+    DELETE FROM identity.users WHERE user_key IN (SELECT key FROM affected_users)
+        AND user_key NOT IN (SELECT user_key FROM introductions)
+        AND user_key NOT IN (SELECT key FROM relevant_statements WHERE kind IN ('person', 'user_table')
+            AND NOT said ? 'kept')"""
+
+
+class Changes(NamedTuple):
+    """How many items and users an undo removes, and of how many it brings earlier values back."""
+
+    items_removed: int
+    items_changed: int
+    users_removed: int
+    users_changed: int
+    refusals_kept: int
+
+
+def remove(
+    here: Installation,
+    connection: Connection,
+    batch_id: str,
+    lake_users: pa.Table,
+    introductions: Callable[[pa.Table], pa.Table],
+) -> Changes:
+    """Remove a batch's statements and apply those of all others about the same items, users and devices again.
+
+    `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
+    """
+    apply.alone(connection)
+    run = _runner(connection, batch_id)
+    run("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP")
+    copy_table(connection, "lake_users", pa.table({"key": lake_users[columns.USER_KEY].drop_null()}))
+    for name, statement in _AFFECTED.items():
+        run(f"CREATE TEMP TABLE {name} ON COMMIT DROP AS {statement}")
+        run(f"ANALYZE {name}")
+    keys = pa.array(connection.execute(text("SELECT key FROM affected_users")).scalars(), pa.string())
+    run("CREATE TEMP TABLE introductions (batch_id text, user_key text) ON COMMIT DROP")
+    copy_table(connection, "introductions", introductions(pa.table({columns.USER_KEY: keys})))
+    for table, key, affected in _TABLES:
+        run(
+            f"CREATE TEMP TABLE before_{table} ON COMMIT DROP AS SELECT * FROM {table} "
+            f"WHERE {key} IN (SELECT key FROM {affected})"
+        )
+    for statement in _REMOVED:
+        run(statement)
+    _withdraw_agreements(here, connection, batch_id)
+    for table, key, affected in _TABLES:
+        run(f"DELETE FROM {table} WHERE {key} IN (SELECT key FROM {affected})")
+    run(_RELEVANT)
+    run("ANALYZE relevant_statements")
+    _apply_again(connection)
+    run(_NAMELESS)
+    changes = Changes(
+        *_compared(connection, "items", "item_id"),
+        *_compared(connection, "users", "user_key"),
+        int(run(f"SELECT count(DISTINCT key) FROM ingest_statements WHERE {_OWN}").scalar_one()),
+    )
+    for name in (
+        *_AFFECTED,
+        "lake_users",
+        "introductions",
+        "relevant_statements",
+        *(f"before_{t}" for t, *_ in _TABLES),
+    ):
+        run(f"DROP TABLE {name}")
+    return changes
+
+
+def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
+    def run(statement: str) -> Any:
+        return connection.execute(text(statement), {"batch_id": batch_id} if ":batch_id" in statement else {})
+
+    return run
+
+
+def _withdraw_agreements(here: Installation, connection: Connection, batch_id: str) -> None:
+    """Let refusals count again that only an event of the batch answered with a later agreement."""
+    forgiven = connection.execute(text(_FORGIVEN)).mappings().all()
+    refusals = [(row["key"], row["refused_at"]) for row in forgiven]
+    still = {(row["user_key"], row["said_at"]) for row in consent.agreed_after(here, refusals, batch_id)}
+    for row in forgiven:
+        if (row["key"], row["refused_at"]) not in still:
+            connection.execute(text(_TAKEN_BACK), dict(row))
+
+
+def _apply_again(connection: Connection) -> None:
+    """Apply what is left of the statements, in the order and as of the times at which they were applied first."""
+    applied = connection.execute(text("SELECT DISTINCT application_id FROM relevant_statements")).scalars()
+    filled = set(applied)
+    for entry in connection.execute(text(_APPLICATIONS)).mappings().all():
+        if entry["source"] not in filled and not entry["introduces"]:
+            continue
+        where = {"batch_id": entry["batch_id"], "source": entry["source"]}
+        if entry["repeats"] == 0:  # values from before statements were kept: an introduction must not change a consent
+            _restore(connection, entry, None)
+            for statement in _HISTORIES:
+                connection.execute(text(statement), where)
+        connection.execute(text(_INTRODUCED), where)
+        if entry["source"] in filled:
+            connection.execute(text(_STAGED), where)
+            apply.apply_staged(connection, entry["batch_id"], entry["applied_at"])
+        if entry["source"] in filled and entry["repeats"] != 0:
+            _restore(connection, entry, entry["applied_at"] if entry["repeats"] else None)
+
+
+def _restore(connection: Connection, entry: Any, again: Any) -> None:
+    """Store the rows of tables again, in one application."""
+    at, batch_id = entry["applied_at"], entry["batch_id"]
+
+    def rows(kind: str) -> list[tuple[str, dict[str, Any], dict[str, str]]]:
+        found = connection.execute(text(_ROWS), {"source": entry["source"], "kind": kind}).all()
+        return [(key, said, statements.times_at(times, again)) for key, said, times in found]
+
+    stated = [
+        {"item_id": key, "name": change["name"], "value": change["value"], MOMENT: change["since"]}
+        for key, said, _ in rows(statements.ITEM_STATED)
+        for change in said["changes"]
+    ]
+    names = ("item_id", "name", "value", MOMENT)
+    table = pa.table({name: pa.array([row[name] for row in stated], pa.string()) for name in names})
+    if items := rows(statements.ITEM_TABLE):
+        restore_items(connection, items, table, batch_id, at)
+    if users := rows(statements.USER_TABLE):
+        restore_users(connection, users, batch_id, at)
+
+
+def _compared(connection: Connection, table: str, key: str) -> tuple[int, int]:
+    """Return how many rows are gone, and how many have other values than before."""
+    values = "to_jsonb({}) - ARRAY['batch_id', 'consent_source', 'said_at']"
+    found = connection.execute(
+        text(f"""
+        SELECT count(*) FILTER (WHERE later.{key} IS NULL),
+            count(*) FILTER (WHERE {values.format("later")} <> {values.format("earlier")})
+        FROM before_{table} AS earlier LEFT JOIN {table} AS later USING ({key})""")
+    )
+    gone, changed = found.one()
+    return int(gone), int(changed)

@@ -1,0 +1,176 @@
+"""Removes the events of a batch from the lake. Events that other batches repeated become theirs."""
+
+from collections.abc import Collection
+from typing import Any, Final
+
+import pyarrow as pa
+from sqlalchemy import Connection, func, select, text
+
+from infra.database.schema.ledger_schema import audit_log, ingest_applications, ingest_repeats
+from infra.database.schema.schema import LEDGER, ingest_batches
+from infra.installation import Installation
+from models import columns
+from models.primitives.arrow_sql import connected, literal, query, texts
+from tasks.ingest import ledger
+from tasks.ingest.undo.repeated_events import KEPT, repeats
+
+UNDO: Final = "undo"
+APPLIED: Final = "applied_at"
+"""Since when an undone batch counted, in the record of its undo."""
+_HOLDER: Final = "holder"
+_LAKE: Final = f"read_parquet({{files}}, union_by_name = true, hive_types = {{'{columns.MONTH}': VARCHAR}})"
+_MOVED: Final = pa.schema(
+    [
+        (columns.EVENT_ID, pa.string()),
+        (columns.USER_KEY, pa.string()),
+        (_HOLDER, pa.string()),
+        *((columns.RECEIVED_AT, pa.timestamp("us", tz="UTC")), (columns.CONSENT, pa.bool_()), ("late", pa.bool_())),
+    ]
+)
+_FIRST_HELD: Final = f"""
+    SELECT mine.{columns.EVENT_ID}, any_value(mine.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {_HOLDER},
+        {", ".join(f"arg_min(repeated.{name}, row_number) AS {name}" for name in KEPT[1:])}
+    FROM (SELECT *, row_number() OVER () AS row_number FROM repeated) AS repeated JOIN mine USING ({columns.EVENT_ID})
+    ANTI JOIN moved USING ({columns.EVENT_ID}) GROUP BY 1"""
+# Rows of quarantine that another batch repeats wait there from now on.
+_ROWS_MOVED: Final = """
+    WITH repeated AS (
+        SELECT DISTINCT ON (entry.content) entry.content, other.batch_id, other.row_number, other.chunk
+        FROM quarantine AS entry JOIN quarantine_repeats AS other USING (content)
+        JOIN ingest_batches AS batch ON batch.batch_id = other.batch_id AND batch.status = 'committed'
+        WHERE entry.batch_id = :batch_id AND other.batch_id <> :batch_id
+        ORDER BY entry.content, batch.started_at, other.batch_id, other.row_number
+    ), moved AS (
+        UPDATE quarantine SET batch_id = repeated.batch_id, row_number = repeated.row_number, chunk = repeated.chunk,
+            replayed_at = NULL, resolved_by = NULL, outcome = NULL
+        FROM repeated WHERE quarantine.content = repeated.content AND quarantine.batch_id = :batch_id
+        RETURNING quarantine.batch_id
+    ) SELECT batch_id, count(*) FROM moved GROUP BY batch_id"""
+_REOPENED: Final = """
+    UPDATE quarantine SET replayed_at = CASE WHEN outcome = 'resolved' THEN NULL ELSE replayed_at END,
+        outcome = nullif(outcome, 'resolved'), resolved_by = NULL
+    WHERE resolved_by = :batch_id"""
+
+
+def users_of(here: Installation, batch_id: str) -> pa.Table:
+    """Return the users that a batch's events in the lake name."""
+    return _lake(here, f"SELECT DISTINCT {columns.USER_KEY} FROM {{lake}} WHERE batch_id = {literal(batch_id)}")
+
+
+def introductions(here: Installation, keys: pa.Table, gone: Collection[str]) -> pa.Table:
+    """Return which other batches have events of these users: pairs of batch and user."""
+    statement = f"""
+        SELECT DISTINCT {columns.BATCH_ID}, {columns.USER_KEY} FROM {{lake}} SEMI JOIN keys USING ({columns.USER_KEY})
+        WHERE batch_id NOT IN (SELECT unnest({texts(gone)}))"""
+    return _lake(here, statement, [columns.BATCH_ID, columns.USER_KEY], keys=keys)
+
+
+def count(here: Installation, batch_id: str) -> int:
+    """Return how many events of a batch the lake holds."""
+    found = _lake(here, f"SELECT count(*) AS rows FROM {{lake}} WHERE batch_id = {literal(batch_id)}", ["rows"])
+    return int(found["rows"][0].as_py()) if len(found) else 0
+
+
+def repeated_elsewhere(here: Installation, connection: Connection, batch_id: str, gone: Collection[str]) -> pa.Table:
+    """Return the events of a batch that others repeated, with the first of those others as their `holder`."""
+    moved, others = _MOVED.empty_table(), _repeating(connection, gone)
+    if not others:
+        return moved
+    names = f"{columns.EVENT_ID}, {columns.USER_KEY}"
+    mine = _lake(here, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
+    with connected() as run:
+        for other in others if len(mine) else ():
+            for _, repeated in repeats(connection, other):
+                statement = _FIRST_HELD.format(holder=literal(other))
+                found = run(statement, mine=mine, moved=moved, repeated=repeated)
+                moved = pa.concat_tables([moved, found.select(_MOVED.names).cast(_MOVED)])
+    return moved
+
+
+def latest_undo(connection: Connection, batch_id: str) -> Any:
+    """Return the record of the last undo of a batch; None if it never was undone."""
+    mine = (audit_log.c.action == UNDO, audit_log.c.subject == batch_id)
+    log = select(audit_log).where(*mine).order_by(audit_log.c.entry_id.desc()).limit(1)
+    return connection.execute(log).mappings().first()
+
+
+def detail_of(undo: Any) -> str:
+    """Return the remark of the ledger on an undone batch."""
+    return f"Undone by {undo['actor']}: {undo['reason']}. The same file can be ingested again."
+
+
+def finish(here: Installation, batch_id: str) -> None:
+    """Remove the events of a batch that counts no more, and close its line in the ledger.
+
+    Call it under the lock of the lake's events. Stopped at any moment, it goes on where it stopped.
+    """
+    with here.engine.connect() as connection:
+        entry = latest_undo(connection, batch_id)
+        assert entry is not None
+        moved = repeated_elsewhere(here, connection, batch_id, {batch_id})
+        sources = dict(connection.execute(select(ingest_batches.c.batch_id, ingest_batches.c.source)).all())
+    for number, holder in enumerate(sorted(entry["detail"]["moved"])):
+        theirs = moved.filter(pa.compute.equal(moved[_HOLDER], holder))
+        if len(theirs):
+            _append(here, batch_id, holder, sources[holder], theirs, f"undo {entry['entry_id']}", number)
+    here.lake.remove_batch(batch_id)
+    with here.engine.begin() as connection:
+        _close(connection, batch_id, entry)
+
+
+def _append(
+    here: Installation, batch_id: str, holder: str, source: str, moved: pa.Table, mark: str, number: int
+) -> None:
+    """Store events once more as those of another batch, once; the rows that they replace count no more."""
+    changed = {columns.BATCH_ID: literal(holder), columns.SOURCE: literal(source)}
+    changed |= {name: f"moved.{name}" for name in KEPT[1:]}
+    replaced = ", ".join(f"{value} AS {name}" for name, value in changed.items())
+    statement = f"""
+        SELECT lake.* REPLACE ({replaced}) FROM {{lake}} AS lake JOIN moved USING ({columns.EVENT_ID})
+        WHERE lake.batch_id = {literal(batch_id)}"""
+    table = here.lake.events()
+    assert table is not None
+    schema = pa.schema(table.schema())
+    rows = _lake(here, statement, schema.names, moved=moved)
+    here.lake.append_events(rows.select(schema.names).cast(schema), mark, number)
+
+
+def _close(connection: Connection, batch_id: str, entry: Any) -> None:
+    """Let the ledger know: rows that other batches repeated are theirs, and nothing is left of this one."""
+    found = connection.execute(text(_ROWS_MOVED), {"batch_id": batch_id})
+    waiting: dict[str, int] = dict(map(tuple, found))
+    moved: dict[str, int] = entry["detail"]["moved"]
+    for other in sorted({*waiting, *moved}):
+        accepted, quarantined = moved.get(other, 0), waiting.get(other, 0)
+        counts = dict.fromkeys(LEDGER, 0) | {"accepted": accepted, "quarantined": quarantined}
+        counts["duplicate"] = -accepted - quarantined
+        ledger.record_chunk(connection, other, ledger.recorded(connection, other) + 1, counts, counts)
+        ledger.close_batch(connection, other, None, new=False)  # the lake had these events before
+    ledger.forget_chunks(connection, batch_id)
+    connection.execute(text(_REOPENED), {"batch_id": batch_id})
+    ledger.set_status(connection, batch_id, ledger.UNDONE, detail_of(entry))
+
+
+def _repeating(connection: Connection, gone: Collection[str]) -> list[str]:
+    """Return the committed batches that repeated events, in the order in which they came in."""
+    first = func.min(ingest_applications.c.application_id)
+    rows = (
+        select(ingest_batches.c.batch_id)
+        .join(ingest_applications)
+        .where(
+            ingest_batches.c.status == ledger.COMMITTED,
+            ingest_batches.c.batch_id.not_in(gone),
+            ingest_batches.c.batch_id.in_(select(ingest_repeats.c.batch_id)),
+        )
+    )
+    return list(connection.execute(rows.group_by(ingest_batches.c.batch_id).order_by(first)).scalars())
+
+
+def _lake(
+    here: Installation, statement: str, names: Collection[str] = (columns.USER_KEY,), **tables: pa.Table
+) -> pa.Table:
+    """Run a statement on the events of the lake; without events it returns no rows of the named columns."""
+    files = here.lake.event_files()
+    if not files:
+        return pa.table({name: pa.array([], pa.string()) for name in names})
+    return query(statement.replace("{lake}", _LAKE.replace("{files}", texts(files))), **tables)

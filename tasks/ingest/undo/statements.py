@@ -1,0 +1,123 @@
+"""Keeps what each batch stated of items, users and devices, in the order in which it was applied.
+
+An undo removes the statements of one batch and applies the others again, so that nothing else is lost.
+"""
+
+from datetime import datetime
+from typing import Final
+
+from sqlalchemy import Connection, text
+
+from models.ingest.tabular.attribute_statements import MOMENT
+
+ITEM_TABLE, ITEM_STATED, USER_TABLE = "item_table", "item_stated", "user_table"
+"""Rows of tables of items and users, and what a table of items states since when."""
+PERSON: Final = "person"
+"""A user whom a batch introduced by rows that are not in the lake."""
+
+_BEGIN: Final = """
+    INSERT INTO ingest_applications (batch_id)
+    SELECT batch_id FROM unnest(CAST(:batch_ids AS text[])) WITH ORDINALITY AS coming (batch_id, place)
+    ORDER BY place"""
+_CURRENT: Final = "(SELECT max(application_id) FROM ingest_applications WHERE batch_id = :batch_id)"
+_CURRENT_ONES: Final = """
+    SELECT batch_id, max(application_id) AS application_id FROM ingest_applications
+    WHERE batch_id = ANY(:batch_ids) GROUP BY batch_id"""
+_KEEP_UPDATES: Final = f"""
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times, said_at)
+    SELECT application_id, chunk, kind, key, said, times, said_at
+    FROM ingest_updates JOIN ({_CURRENT_ONES}) AS current USING (batch_id)"""
+_KEEP_ROWS: Final = f"""
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, said, times)
+    SELECT DISTINCT ON ({{key}}) {_CURRENT}, 0, :kind, {{key}},
+        to_jsonb(coming) - ARRAY['{{key}}', 'batch_id', 'said_at'], said_at
+    FROM {{staging}} AS coming ORDER BY {{key}}"""
+_KEEP_STATED: Final = f"""
+    INSERT INTO ingest_statements (application_id, chunk, kind, key, said)
+    SELECT {_CURRENT}, 0, '{ITEM_STATED}', item_id,
+        jsonb_build_object('changes', jsonb_agg(jsonb_build_object('name', name, 'value', value, 'since', {MOMENT})))
+    FROM {{stated}} GROUP BY item_id"""
+_FOLD: Final = (
+    f"""
+    UPDATE ingest_applications SET repeats = (
+        SELECT max(application_id) FROM ingest_applications AS earlier WHERE earlier.batch_id = :batch_id
+            AND coalesce(earlier.repeats, 0) = 0 AND earlier.application_id < ingest_applications.application_id)
+    WHERE application_id = {_CURRENT}""",
+    f"DELETE FROM ingest_statements WHERE application_id = {_CURRENT}",
+)
+# The same as in `tasks.ingest.entity_updates.consent`: of somebody who refused nothing from before is kept.
+_REFUSED: Final = "users.user_key = ANY(:keys) AND users.refused_at IS NOT NULL"
+_REFUSED_AT: Final = """to_char(users.refused_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
+_STRIP: Final = (
+    f"""
+    UPDATE ingest_statements AS entry SET said = coalesce((
+        SELECT jsonb_object_agg(key, value) FROM jsonb_each(entry.said)
+        WHERE users.consent AND entry.times ->> key COLLATE "C" > {_REFUSED_AT}), '{{}}')
+    FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'traits'""",
+    f"""
+    UPDATE ingest_statements AS entry SET said = jsonb_build_object('changes', coalesce((
+        SELECT jsonb_agg(change) FROM jsonb_array_elements(entry.said -> 'changes') AS change
+        WHERE users.consent AND (change ->> 'since')::timestamptz > users.refused_at), '[]'))
+    FROM users WHERE {_REFUSED} AND entry.key = users.user_key AND entry.kind = 'user_history'""",
+    f"""
+    UPDATE ingest_statements AS entry SET said = entry.said || '{{"attributes": {{}}}}'
+    FROM users, ingest_applications AS application WHERE {_REFUSED} AND entry.key = users.user_key
+        AND entry.kind = '{USER_TABLE}' AND application.application_id = entry.application_id
+        AND (NOT users.consent OR application.applied_at <= users.refused_at)""",
+    f"""
+    DELETE FROM ingest_statements AS entry USING users WHERE {_REFUSED} AND entry.kind = 'device'
+        AND entry.said ->> 'user_key' = users.user_key AND entry.key IN (
+            SELECT anonymous_key FROM aliases WHERE aliases.user_key = ANY(:keys))
+        AND (NOT users.consent OR coalesce(entry.said_at, '-infinity') <= users.refused_at)""",
+)
+_REFUSED_HERE: Final = f"""
+    SELECT DISTINCT users.user_key FROM ingest_statements AS entry JOIN users ON users.user_key = entry.key
+    JOIN ({_CURRENT_ONES}) AS current USING (application_id) WHERE users.refused_at IS NOT NULL"""
+
+
+def begin(connection: Connection, *batch_ids: str) -> None:
+    """Enter that the statements of batches are applied now, in this order."""
+    connection.execute(text(_BEGIN), {"batch_ids": list(batch_ids)})
+
+
+def keep_updates(connection: Connection, *batch_ids: str) -> int:
+    """Keep the staged updates that are about to be applied; returns their number."""
+    return connection.execute(text(_KEEP_UPDATES), {"batch_ids": list(batch_ids)}).rowcount
+
+
+def keep_rows(connection: Connection, batch_id: str, kind: str, key: str, staging: str) -> None:
+    """Keep the rows of a table that are about to be taken over from `staging`."""
+    connection.execute(text(_KEEP_ROWS.format(key=key, staging=staging)), {"batch_id": batch_id, "kind": kind})
+
+
+def keep_stated(connection: Connection, batch_id: str, stated: str) -> None:
+    """Keep what a table of items states since when, of the temporary table `stated`."""
+    connection.execute(text(_KEEP_STATED.format(stated=stated)), {"batch_id": batch_id})
+
+
+def fold(connection: Connection, batch_id: str) -> None:
+    """Keep the statements that the same table made again only once."""
+    for statement in _FOLD:
+        connection.execute(text(statement), {"batch_id": batch_id})
+
+
+def strip(connection: Connection, keys: list[str]) -> None:
+    """Remove what users stated of themselves before they refused; call it before their devices are forgotten."""
+    for statement in _STRIP:
+        connection.execute(text(statement), {"keys": keys})
+
+
+def strip_batches(connection: Connection, *batch_ids: str) -> None:
+    """Remove what batches state too late of users who have refused before."""
+    found = connection.execute(text(_REFUSED_HERE), {"batch_ids": list(batch_ids)})
+    if keys := list(found.scalars()):
+        strip(connection, keys)
+
+
+def times_at(times: dict[str, str], at: datetime | None) -> dict[str, str]:
+    """Return the times of a table's values, all of them `at` the moment when it was applied again."""
+    if at is None:
+        return times
+    from tasks.ingest.entity_updates.last_write_wins import written
+
+    return dict.fromkeys(times, written(at, at))

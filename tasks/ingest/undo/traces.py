@@ -1,0 +1,43 @@
+"""Finds what was made from a batch: data sets, the champion and lists."""
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import Connection, func, select
+
+from infra.database.schema.ledger_schema import ingest_applications
+from infra.database.schema.schema import datasets, placements, recommendation_batches
+from tasks.promotion.champion import champion
+
+
+class Traces(NamedTuple):
+    """What was made while a batch counted."""
+
+    datasets: list[str]
+    champion: int | None
+    placements: list[str]
+
+
+def applied(connection: Connection, batches: list[str]) -> dict[str, str]:
+    """Return since when each of these batches counts, as text."""
+    entry = ingest_applications.c
+    first = select(entry.batch_id, func.min(entry.applied_at)).where(entry.batch_id.in_(batches))
+    return {name: moment.isoformat() for name, moment in connection.execute(first.group_by(entry.batch_id)).tuples()}
+
+
+def find_traces(connection: Connection, first: datetime | None) -> Traces:
+    """Return what was made since the `first` of these batches came in; nothing was without such a moment."""
+    if first is None:
+        return Traces([], None, [])
+    made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
+    versions = list(connection.execute(made).scalars())
+    holder = champion(connection)
+    learned = holder is not None and holder["dataset_version"] in versions
+    lists = (
+        select(placements.c.placement)
+        .join(recommendation_batches, recommendation_batches.c.batch_id == placements.c.batch_id)
+        .where(recommendation_batches.c.created_at >= first)
+        .order_by(placements.c.placement)
+    )
+    shown = list(connection.execute(lists).scalars())
+    return Traces(versions, int(holder["model_version"]) if holder is not None and learned else None, shown)

@@ -1,0 +1,1 @@
+"""Decides for each row whether it is accepted, quarantined, a duplicate or suppressed."""

@@ -1,0 +1,86 @@
+"""Makes a chunk of shaped events ready to be judged: marked, pseudonymous, identified, hashed and numbered."""
+
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from infra.keys.identity import pseudonyms
+from models import columns
+from models.columns import ROW
+from models.ingest.source_config import SourceMapping
+from models.ingest.tabular import transform
+from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, protected
+from models.ingest.traffic_filter import marked
+from models.primitives.arrow_sql import query
+from tasks.ingest.validation.deduplication import ID_HASH, hashes
+from tasks.ingest.validation.row_triage import USER_CODE
+
+KEY_HASH: Final = "key_hash"
+SAID: Final = (
+    *(columns.EVENT_ID, columns.USER_KEY, columns.SESSION_ID, columns.ITEM_ID, columns.EVENT_TYPE),
+    *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
+    *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
+)
+"""What an event says of what happened: the same event may come again with another consent or time of receipt."""
+_BESIDE: Final = {
+    columns.CONSENT: pa.bool_(),
+    columns.RECEIVED_AT: pa.timestamp("us", tz="UTC"),
+    KEYS: pa.string(),
+    CELLS: pa.list_(CELL),
+}
+
+
+def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
+    """The rows with `user_key` in place of `user_id`, and everybody in them: `user_id`, `user_key` and its hash.
+
+    `user_code` is the place of a row's user among them, -1 for nobody: numbers are compared faster than keys.
+    """
+    ids = rows[columns.USER_ID].combine_chunks().dictionary_encode()
+    keys = pseudonyms(ids.dictionary, key)
+    names = pa.table({columns.USER_ID: ids.dictionary.cast(pa.string()), columns.USER_KEY: keys})
+    names = names.append_column(KEY_HASH, pa.array(hashes("names", columns.USER_KEY, names=names), pa.uint64()))
+    keyed = rows.drop_columns([columns.USER_ID]).add_column(0, columns.USER_KEY, keys.take(ids.indices))
+    if CELLS in keyed.column_names:
+        cells = protected(keyed[CELLS].combine_chunks(), ids.dictionary)
+        keyed = keyed.set_column(keyed.column_names.index(CELLS), CELLS, cells)
+    return keyed.append_column(USER_CODE, pc.fill_null(ids.indices, -1)), names
+
+
+def fingerprinted(events: pa.Table) -> pa.Table:
+    """Add `payload_hash` (128 bits of SHA-256 over what the event says), the hash of its id, and its month."""
+    said = events.select(SAID)
+    texts = ", ".join(f"coalesce({_text(name)}, '')" for name in SAID)
+    found = query(
+        f"""
+        SELECT left(sha256(concat_ws(chr(31), {texts})), 32) AS {columns.PAYLOAD_HASH},
+            hash({columns.EVENT_ID}) AS {ID_HASH}, strftime({columns.OCCURRED_AT}, '%Y-%m') AS {columns.MONTH}
+        FROM said
+        """,
+        said=said,
+    )
+    for name in found.column_names:
+        events = events.append_column(name, found[name])
+    return events
+
+
+def _text(name: str) -> str:
+    return f"{f'epoch_us({name})' if name == columns.OCCURRED_AT else name}::varchar"
+
+
+def prepared(
+    rows: pa.Table, mapping: SourceMapping, key: bytes, numbers: NDArray[np.int64], *, identified: bool = True
+) -> tuple[pa.Table, pa.Table]:
+    """Shaped events ready for `sift`, with their `numbers` in the file, and the names of everybody in them.
+
+    Where they are not `identified`, each gets an id made of what it says.
+    """
+    events, names = pseudonymised(marked(rows, mapping.traffic), key)
+    if not identified:
+        events = transform.identified(events)
+    for name, kind in _BESIDE.items():
+        if name not in events.column_names:
+            events = events.append_column(name, pa.nulls(len(events), kind))
+    return fingerprinted(events).append_column(ROW, pa.array(numbers)), names

@@ -1,0 +1,131 @@
+"""What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    DateTime,
+    Select,
+    case,
+    cast,
+    func,
+    select,
+    text,
+)
+
+from infra.database.bulk_copy import read_table
+from infra.database.schema.schema import aliases, ingest_batches, item_history, items, suppressions, user_history, users
+from infra.installation import Installation
+from models import columns
+from models.primitives.known_attributes import BEGINNING, NAME, NO_HISTORY, SINCE, VALUE
+from tasks.ingest.ledger import COMMITTED
+
+_ITEMS = {
+    **dict.fromkeys((columns.ITEM_ID, columns.TITLE, columns.CATEGORY, columns.BRAND), pa.string()),
+    columns.PRICE: pa.float64(),
+    columns.AVAILABLE: pa.bool_(),
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a data set is made of besides events: who agreed, what is sold, and which device is whose."""
+
+    users: pa.Table
+    items: pa.Table
+    aliases: pa.Table
+    """`device` and `known`, the key of its user."""
+    batches: pa.Table
+    """`batch_id` and `started_at` of the committed ones."""
+    item_history: pa.Table
+    user_history: pa.Table
+    """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
+
+    def register(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
+        unsold = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
+        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("unsold", unsold)):
+            connection.register(name, rows)
+
+
+def known_now(here: Installation, *, history: bool = True) -> Known:
+    """Return everything as it stands; without `history` nothing of how it was before, which only data sets need."""
+    with here.engine.connect() as connection:
+        now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
+        if not history:
+            return Known(*now, NO_HISTORY, NO_HISTORY)
+        return Known(
+            *now,
+            _history(connection, item_history.c.item_id),
+            _history(connection, user_history.c.user_key, user_history.c.user_key.in_(_agreed())),
+        )
+
+
+def _users(connection: Connection) -> pa.Table:
+    """Users with consent and their traits, one text column a trait."""
+    agreed = (users.c.user_key.in_(_agreed()),)
+    keys = func.jsonb_object_keys(users.c.attributes).label("name")
+    names = connection.execute(select(keys).distinct().where(*agreed).order_by(text("name"))).scalars().all()
+    traits = [users.c.attributes[name].astext for name in names]
+    rows = select(users.c.user_key, *traits).where(*agreed).order_by(users.c.user_key)
+    return read_table(connection, rows, dict.fromkeys((columns.USER_KEY, *names), pa.string()))
+
+
+def _agreed() -> Select[tuple[str]]:
+    return select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(select(suppressions.c.user_key)))
+
+
+def _history(connection: Connection, key: Column[str], *which: ColumnElement[bool]) -> pa.Table:
+    """The values that changed; what counts from the beginning has the earliest time there is."""
+    entry = key.table.c
+    since = case((func.isfinite(entry.since), func.round(func.extract("epoch", entry.since))), else_=BEGINNING)
+    rows = select(key, entry.name, cast(since, BigInteger).label(SINCE), entry.value).where(*which)
+    kinds = {key.name: pa.string(), NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}
+    return read_table(connection, rows.order_by(key, entry.name, entry.since), kinds)
+
+
+def _items(connection: Connection) -> pa.Table:
+    """The catalogue; what only events have named is called by its id."""
+    title = func.coalesce(func.nullif(items.c.title, ""), "Item " + items.c.item_id)
+    rows = select(*(title if name == columns.TITLE else items.c[name] for name in _ITEMS)).order_by(items.c.item_id)
+    return read_table(connection, rows, _ITEMS)
+
+
+def _aliases(connection: Connection) -> pa.Table:
+    """Whose each device, or earlier id, is in the end: of several owners the last, and of that one its own."""
+    entry, never = aliases.c, cast("-infinity", DateTime(timezone=True))
+    latest = (entry.anonymous_key, func.coalesce(entry.occurred_at, never), entry.user_key)
+    owners = {device: known for device, _, known in connection.execute(select(*latest).order_by(*latest))}
+    found = {device: known for device, known in sorted(_resolved(owners).items()) if device != known}
+    return pa.table(
+        {"device": pa.array(list(found), pa.string()), "known": pa.array(list(found.values()), pa.string())}
+    )
+
+
+def _resolved(owners: dict[str, str]) -> dict[str, str]:
+    """Where each chain of ids ends; a circle is one person, under the greatest of its ids."""
+    ends: dict[str, str] = {}
+    for device in owners:
+        path: dict[str, None] = {}
+        key = device
+        while key in owners and key not in ends and key not in path:
+            path[key] = None
+            key = owners[key]
+        if key in path:
+            ids = list(path)
+            key = max(ids[ids.index(key) :])
+        ends |= dict.fromkeys(path, ends.get(key, key))
+    return ends
+
+
+def _batches(connection: Connection) -> pa.Table:
+    """The committed batches of events, items and users, in order of their names."""
+    entry = ingest_batches.c
+    done = select(entry.batch_id, entry.started_at).where(entry.status == COMMITTED).order_by(entry.batch_id)
+    return read_table(connection, done, {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC")})

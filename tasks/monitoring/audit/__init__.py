@@ -1,0 +1,1 @@
+"""Audits published lists for fairness and exposure."""

@@ -1,0 +1,119 @@
+"""Audits what was served: by group of people, by popularity, by category and brand; stored, drawn and told."""
+
+from dataclasses import asdict
+from datetime import date
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from prefect import task
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+from sqlalchemy import insert
+
+from infra.configuration import placements
+from infra.configuration.version import git_commit
+from infra.database.schema.monitoring_schema import audit_reports
+from infra.installation import Installation, current
+from infra.prefect_api import events
+from infra.registry.client import NOTE, Registry
+from models.errors import TailorbirdError
+from models.monitoring.audit.report import Audit, audited
+from models.monitoring.audit.significance import BEYOND
+from tasks.monitoring.audit.served_data import NothingToAuditError, Seen, seen
+from tasks.monitoring.drift.calibrations import moment
+from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
+from tasks.orchestration.run_artifacts import flow_run_page, key_of, tell
+from tasks.orchestration.steady_keys import steady_keys
+from tasks.reports.audit_page import AuditPage, markdown, render, rows
+from tasks.reports.plots.audit import PLOTS, plot_audit
+from tasks.reports.review_page import Plot
+
+FOLDER, REPORT = "audit", "audit.html"
+NOTHING: Final = "nothing to audit"
+_MOST_DAYS: Final = 36_525
+_SEED: Final = 7
+
+
+@task(description="Hold what was served against what came of it, by group of people.")
+@steady_keys
+def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[str, Any]:
+    """Audit what a placement showed users in the last days, or in those before a day.
+
+    Returns the verdict, the groups and where the page is; where nothing was shown or bought yet it says so in a
+    sentence. Raises TailorbirdError for a placement that there is not, or whose lists are about items.
+    """
+    here = current()
+    if not 0 < days <= _MOST_DAYS:
+        raise TailorbirdError(f"An audit looks back on up to {_MOST_DAYS:,} days, not on {days:g}.")
+    if placements.one(here.settings, placement).about != "user":
+        raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
+    try:
+        looked = seen(here, placement, days, as_of)
+    except NothingToAuditError as reason:
+        tell(str(reason))
+        return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}
+    found = audited(looked.material, here.settings.gate, _SEED)
+    page, address = _published(here, placement, looked, found)
+    audit_id = _stored(here, page, address)
+    _told(page, address)
+    if found.status == BEYOND:
+        beyond = [asdict(group) for group in found.beside if not group.passed]
+        said = {"placement": placement, "reason": found.verdict, "page": address, "groups": beyond}
+        events.tell(here.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
+    head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
+    return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
+
+
+def _published(here: Installation, placement: str, looked: Seen, found: Audit) -> tuple[AuditPage, str]:
+    """The page in a run of its own; its address."""
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    key = f"audit {placement} {looked.start:.0f} {looked.end:.0f}"
+    settings = {"placement": placement, "from": moment(looked.start), "to": moment(looked.end), "seed": _SEED}
+    flow_run = flow_run_page(here)
+    tags = {"stage": "audit", "status": found.status, "git_commit": git_commit(), NOTE: found.verdict}
+    tags |= {PREFECT_RUN: flow_run} if flow_run else {}
+    with (
+        registry.recorded(f"audit {placement}", key, settings, tags) as run_id,
+        TemporaryDirectory() as scratch,
+    ):
+        folder = Path(scratch)
+        plot_audit(found, folder)
+        page = AuditPage(
+            placement,
+            looked.start,
+            looked.end,
+            looked.versions,
+            found,
+            here.settings.gate,
+            [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()],
+            {"run": run_id, "git commit": tags["git_commit"], "seed": str(_SEED)},
+            {TEXTS[PREFECT_RUN]: flow_run} if flow_run else {},
+        )
+        (folder / REPORT).write_text(render(page), encoding="utf-8")
+        registry.log_folder(run_id, folder, FOLDER)
+        registry.log(run_id, {f"audit/{name}": value for name, value in found.summary.items()})
+    return page, registry.artifact_page(run_id, f"{FOLDER}/{REPORT}")
+
+
+def _stored(here: Installation, page: AuditPage, address: str) -> int:
+    row = {
+        "placement": page.placement,
+        "window_from": moment(page.start),
+        "window_to": moment(page.end),
+        "model_versions": list(page.versions),
+        "status": page.found.status,
+        "figures": page.found.as_dict(),
+        "page": address,
+    }
+    with here.engine.begin() as connection:
+        entered = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
+        return int(connection.execute(entered).scalar_one())
+
+
+def _told(page: AuditPage, address: str) -> None:
+    """The table and the link on the page of the flow run; outside of one nothing happens."""
+    tell(page.found.verdict)
+    if FlowRunContext.get() is not None:
+        about = f"{page.found.status}: what was served at {page.placement}"
+        create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)

@@ -1,0 +1,136 @@
+"""Reads what an audit looks at: lists that were shown of late, what came of them, and what was bought before."""
+
+from datetime import date
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sqlalchemy import text
+
+from infra.installation import Installation
+from infra.overview import situation
+from models.columns import (
+    AVAILABLE,
+    BRAND,
+    CATEGORY,
+    CATEGORY_SEPARATOR,
+    ITEM_ID,
+    ITEMS,
+    SHOWN_FROM,
+    SHOWN_UNTIL,
+    USER_KEY,
+)
+from models.datasets.time_splits import midnight
+from models.errors import TailorbirdError
+from models.gate.fairness_checks import demographics
+from models.monitoring.audit.served_data import Goods, Material, shares
+from models.monitoring.realised_accuracy import K, PerUser
+from models.primitives.vocabulary import index_of, words
+from tasks.lake.event_engine import event_engine
+from tasks.lake.prior_purchases import bought_before
+from tasks.lake.reference_data import Known, known_now
+from tasks.monitoring.realised_accuracy import realised_accuracy
+from tasks.scoring.served_sample import models_during, shown_during
+
+_DAY: Final = 86_400
+
+
+class NothingToAuditError(TailorbirdError):
+    """Nothing was shown, or nobody has bought anything yet."""
+
+
+class Seen(NamedTuple):
+    """What to audit, and of when."""
+
+    material: Material
+    start: float
+    """Epoch seconds."""
+    end: float
+    versions: list[int]
+    """Of the models whose lists these are."""
+
+
+def seen(here: Installation, placement: str, days: float, as_of: date | None = None) -> Seen:
+    """What was shown at a placement in the last `days` up to the newest event.
+
+    Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
+    has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
+    """
+    known = known_now(here, history=False)
+    start, end, lists = _window(here, known, placement, days, as_of)
+    keys = np.unique(words(lists[USER_KEY]))
+    sold = _sold(known.items, lists)
+    ids = words(sold[ITEM_ID])
+    before = bought_before(here, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
+    if not before.purchases.any():
+        raise NothingToAuditError(
+            f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to hold them "
+            "against. Take purchases in with `tailorbird ingest`."
+        )
+    goods = Goods(before.buyers, before.purchases, _top_level(sold[CATEGORY]), words(sold[BRAND]))
+    outcome = _outcome(realised_accuracy(here, start, end, placement), keys)
+    traits = demographics(known.users, pa.array(keys.tolist(), pa.string()))
+    material = Material(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
+    with here.engine.connect() as connection:
+        return Seen(material, start, end, models_during(connection, placement, start, end))
+
+
+def _window(
+    here: Installation, known: Known, placement: str, days: float, as_of: date | None
+) -> tuple[float, float, pa.Table]:
+    """From when to when, and the lists that were shown then."""
+    ends = (float(midnight(as_of)),) if as_of else _ends(here, known)
+    with here.engine.connect() as connection:
+        for end in ends:
+            lists = shown_during(connection, placement, end - days * _DAY, end)
+            if lists.num_rows:
+                return end - days * _DAY, end, lists
+    span = f"{days:g} days before {as_of}" if as_of else f"last {days:g} days"
+    raise NothingToAuditError(_nothing_shown(here, placement, span))
+
+
+def _nothing_shown(here: Installation, placement: str, span: str) -> str:
+    """Return why no list can be audited, and what to do."""
+    now = situation.read(here.engine, here.settings)
+    if now.champion is None or placement in now.without_lists:
+        return str(situation.step(here.engine, here.settings))
+    return f"No lists of {placement!r} were shown in the {span}. Audit them once users have seen them for some days."
+
+
+def _ends(here: Installation, known: Known) -> tuple[float, float]:
+    """The newest event, and now."""
+    with event_engine(here, known) as engine:
+        newest = engine.newest if engine else None
+    with here.engine.connect() as connection:
+        now = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
+    return min(float(newest or now), now), now
+
+
+def _sold(items: pa.Table, lists: pa.Table) -> pa.Table:
+    """What could be shown now, and what was."""
+    was_shown = pc.is_in(items[ITEM_ID], value_set=pc.unique(lists[ITEMS].combine_chunks().flatten()))
+    return items.filter(pc.or_(items[AVAILABLE], was_shown))
+
+
+def _top_level(paths: Any) -> NDArray[np.str_]:
+    return np.array([path.split(CATEGORY_SEPARATOR)[0] for path in words(paths).tolist()], dtype=np.str_)
+
+
+def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> Any:
+    rows = [row[:K] for row in lists[ITEMS].to_pylist()]
+    items = np.full((len(rows), K), -1, dtype=np.int64)
+    flat = index_of(ids, pa.array([item for row in rows for item in row], pa.string()))
+    length = np.array([len(row) for row in rows])
+    items[np.arange(K) < length[:, None]] = flat
+    seconds = lists[SHOWN_UNTIL].to_numpy() - lists[SHOWN_FROM].to_numpy()
+    return shares(index_of(keys, lists[USER_KEY]).astype(np.int64), items, seconds, (len(keys), len(ids)))
+
+
+def _outcome(found: pa.Table | None, keys: NDArray[np.str_]) -> PerUser | None:
+    """In order of the users; None when nobody did anything. Who has withdrawn consent this very moment did nothing."""
+    if found is None or not pc.sum(found["acted"]).as_py():
+        return None
+    at = index_of(words(found[USER_KEY]), pa.array(keys.tolist(), pa.string()))
+    return PerUser(*(np.where(at < 0, 0.0, found[name].to_numpy()[at]) for name in PerUser._fields))

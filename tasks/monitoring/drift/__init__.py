@@ -1,0 +1,1 @@
+"""Compares windows of behaviour and of served lists with calibrated bands."""

@@ -1,0 +1,80 @@
+"""Looks for drift: what is usual is learned once a champion, then every window that is over is held against it."""
+
+from typing import Any, Final
+
+from prefect import task
+
+from infra.installation import Installation, current
+from infra.locks.advisory_locks import locked
+from models.errors import TailorbirdError
+from models.monitoring.drift.calibration.calibrate import TooLittleHistoryError
+from tasks.monitoring.drift import calibrations
+from tasks.monitoring.drift.calibrations import Stored, calibration_of
+from tasks.monitoring.drift.emit_events import tell_of_broken_feed
+from tasks.monitoring.drift.evaluate_window import look_at_window
+from tasks.monitoring.drift.event_sample import Watching, watching
+from tasks.monitoring.drift.ledger_health import check_ledger
+from tasks.monitoring.drift.publish_report import Window
+from tasks.monitoring.drift.reference_windows import learned_until, opened, usual
+from tasks.monitoring.drift.reports import Report, newest_report, reports_of
+from tasks.orchestration.run_artifacts import tell as say
+from tasks.promotion.champion import Champion, NobodyAnswersError, champion_of
+
+_LOCK: Final = "drift"
+
+
+@task(description="Windows that are over, held against what is usual; asks for retraining where that is called for.")
+def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
+    """`reports` of this run, the latest window last, none while nothing new is over; and a `note` of why drift cannot
+    be watched yet: before the first promotion, and while there is too little history to learn from.
+
+    `accept` is why the newest windows are usual from now on.
+    """
+    if accept and not accepted_by.strip():
+        raise TailorbirdError("Say who accepts what is seen now as usual (accepted_by): it is recorded.")
+    here = current()
+    try:
+        holder = champion_of(here)
+        with locked(here.engine, _LOCK, wait=True), watching(here) as lake:
+            stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
+            return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
+    except (NobodyAnswersError, TooLittleHistoryError) as why:
+        say(str(why))
+        return {"reports": [], "note": str(why)}
+
+
+def _calibrated(
+    here: Installation, lake: Watching, holder: Champion, accept: str, accepted_by: str
+) -> tuple[Stored, bool]:
+    """The champion's calibration, and whether it was made now."""
+    with here.engine.connect() as connection:
+        stored = calibration_of(connection, holder["promotion_id"])
+    if stored and not accept:
+        return stored, False
+    cut, by, why = learned_until(here, holder), "tailorbird", "a new champion"
+    if stored and accept:
+        cut = stored.window(stored.complete(lake.span[1]))[0]
+        by, why = accepted_by, accept
+    found, history = usual(here, lake, cut)
+    with here.engine.begin() as connection:
+        return calibrations.store(connection, holder, found, history, by, why), True
+
+
+def _look(here: Installation, lake: Watching, stored: Stored) -> list[Report]:
+    """Every window that is over and was not looked at yet, one after the other: decisions rest on those before."""
+    with here.engine.connect() as connection:
+        done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
+        last = newest_report(connection)
+    numbers = [n for n in range(stored.complete(lake.span[1])) if stored.window(n)[1] not in done]
+    ledger = check_ledger(here.engine, last["created_at"] if last else None)
+    if not numbers:
+        tell_of_broken_feed(here, ledger)
+        return []
+    end, calibration = stored.window(numbers[-1])[1], stored.calibration
+    history, watched = opened(here, lake, stored.cut, calibration.window_days, end, calibration.edges)
+    found = []
+    for number in numbers:
+        last_one = number == numbers[-1]
+        window = Window(stored, history, watched, number)
+        found.append(look_at_window(here, window, ledger if last_one else [], newest=last_one))
+    return [report for report in found if report is not None]

@@ -1,0 +1,155 @@
+"""Reads what drift is seen in: the events of a sample of users, as columns of numbers.
+
+Users are sampled, with all that they did, and never events: the events of a user resemble each other.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from infra.installation import Installation
+from infra.overview import situation
+from models import columns
+from models.errors import TailorbirdError
+from models.monitoring.drift.calibration.window_length import LENGTHS
+from models.monitoring.drift.signals.event_columns import DAY, NOTHING, Events, Goods, Ints, gaps
+from models.monitoring.drift.signals.item_projections import item_vectors
+from models.primitives.vocabulary import words
+from tasks.lake.event_engine import EventEngine, event_engine
+from tasks.lake.event_sql import OWNER, SAID
+from tasks.lake.reference_data import known_now
+
+_PARTS: Final = 10_000
+_COUNTED_DAYS: Final = 56
+_FROM: Final = f"""
+    FROM {SAID} JOIN users ON users.user_key = {OWNER}
+    WHERE event_type <> '{columns.REFUND}' AND said.item_id <> '{columns.WHOLE_ORDER}'
+"""
+_SPAN: Final = f"SELECT epoch(min(occurred_at))::BIGINT, epoch(max(occurred_at))::BIGINT {_FROM}"
+_ACTIVE: Final = f"""
+    SELECT avg(active) FROM (
+        SELECT count(DISTINCT users.user_key) AS active
+        {_FROM} AND epoch(occurred_at) >= $start AND epoch(occurred_at) < $end AND event_type <> 'impression'
+        GROUP BY (epoch(occurred_at)::BIGINT - $start) // $length)
+"""
+_COUNT: Final = f"SELECT count(*) {_FROM} AND epoch(occurred_at) >= $start"
+_PEOPLE: Final = """
+    CREATE OR REPLACE TABLE people AS
+    SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code
+    FROM users WHERE hash(user_key) % $parts < $part
+"""
+_SINCE: Final = f"""
+    CREATE OR REPLACE TABLE goods AS
+    SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code, since
+    FROM (SELECT said.item_id, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1)
+"""
+_PEOPLE_SINCE: Final = f"""
+    CREATE OR REPLACE TABLE arrivals AS
+    SELECT users.user_key, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1
+"""
+_ROWS: Final = f"""
+    SELECT people.code AS "user", goods.code AS item, (list_position($kinds, event_type) - 1)::TINYINT AS kind,
+        epoch(occurred_at)::BIGINT AS "at",
+        CASE WHEN said.session_id IS NULL THEN {NOTHING} ELSE (hash(said.session_id) >> 1)::BIGINT END AS session,
+        quantity::DOUBLE AS quantity, value::DOUBLE AS value, said.currency IS NOT NULL AS currency,
+        coalesce(position, 0)::SMALLINT AS position, recommendation_id IS NOT NULL AS listed,
+        arrivals.since AS user_since, goods.since AS item_since
+    FROM {SAID} JOIN people ON people.user_key = {OWNER} JOIN goods ON goods.item_id = said.item_id
+    JOIN arrivals ON arrivals.user_key = people.user_key
+    WHERE event_type <> '{columns.REFUND}' AND epoch(occurred_at) >= $start AND epoch(occurred_at) < $end
+    ORDER BY "at"
+"""
+
+
+@dataclass(frozen=True)
+class Watched:
+    """What was read."""
+
+    events: Events
+    goods: Goods
+    users: NDArray[np.str_]
+    items: NDArray[np.str_]
+    share: float
+    """Of the users, in the sample."""
+
+
+class Watching:
+    """The lake's events of users with consent, to be asked about. Use as `with watching(here) as lake`."""
+
+    def __init__(self, engine: EventEngine, catalogue: pa.Table) -> None:
+        self._files = {"files": engine.files}
+        self._connection = engine.connection
+        self._catalogue = catalogue
+
+    @cached_property
+    def span(self) -> tuple[int, int]:
+        """When the first and the newest event were (epoch s); 0 without any."""
+        first, last = self._ask(_SPAN)
+        return int(first or 0), int(last or 0)
+
+    def active(self, cut: int) -> dict[int, float]:
+        """The mean number of active users in the windows right before a cut, by their length in days."""
+        start = cut - _COUNTED_DAYS * DAY
+        found = {length: self._ask(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
+        return {length: float(users or 0) for length, users in found.items()}
+
+    def read(self, start: int, end: int, most: int) -> Watched:
+        """The events in [start, end) of as many users as make up `most` events."""
+        count: int = self._ask(_COUNT, start=start)[0]
+        share = min(1.0, most / max(1, count))
+        self._connection.execute(_PEOPLE, {"parts": _PARTS, "part": max(1, round(share * _PARTS))})
+        for statement in (_SINCE, _PEOPLE_SINCE):
+            self._connection.execute(statement, self._files)
+        kinds = list(columns.EVENT_TYPES)
+        found = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
+        events = _events(found.to_arrow_table())
+        users, items = (self._names(table, key) for table, key in (("people", "user_key"), ("goods", "item_id")))
+        category = self._categories(items)
+        return Watched(events, Goods(_top(category), item_vectors(items, category)), users, items, share)
+
+    def _ask(self, statement: str, **values: Any) -> Any:
+        return self._connection.execute(statement, self._files | values).fetchall()[0]
+
+    def _names(self, table: str, key: str) -> NDArray[np.str_]:
+        found: pa.Table = self._connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
+        return words(found[key])
+
+    def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
+        """[n] the paths of their categories; empty where nothing is known."""
+        paths = [self._catalogue[name].to_pylist() for name in (columns.ITEM_ID, columns.CATEGORY)]
+        known = dict(zip(*paths, strict=True))
+        return np.array([known.get(item) or "" for item in items.tolist()], dtype=np.str_)
+
+
+@contextmanager
+def watching(here: Installation) -> Iterator[Watching]:
+    """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
+    known = known_now(here, history=False)
+    with event_engine(here, known) as engine:
+        if engine is None:
+            raise TailorbirdError(str(situation.step(here.engine, here.settings)))
+        engine.connection.register("users", known.users.select([columns.USER_KEY]))
+        yield Watching(engine, known.items)
+
+
+def _events(rows: pa.Table) -> Events:
+    told = {name: rows[name].to_numpy() for name in rows.column_names}
+    whole = {name: told[name].astype(np.int64) for name in ("user", "item", "kind", "position")}
+    told |= whole | {"gap": gaps(whole["user"], whole["item"], told["at"], whole["kind"])}
+    for name in ("quantity", "value"):
+        told[name] = rows[name].fill_null(np.nan).to_numpy()
+    return Events(**told)
+
+
+def _top(category: NDArray[np.str_]) -> Ints:
+    """Codes of the top-level categories."""
+    tops = [path.split(columns.CATEGORY_SEPARATOR)[0] for path in category.tolist()]
+    names, codes = np.unique(np.array(tops, dtype=np.str_), return_inverse=True)
+    found: Ints = np.where(names[codes] == "", NOTHING, codes)
+    return found

@@ -1,0 +1,132 @@
+"""Tells people of a window: its report in MLflow, with plots, and the short form on the Prefect run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+from prefect.artifacts import create_markdown_artifact
+from prefect.context import FlowRunContext
+from sqlalchemy import select
+
+from infra.database.schema.schema import items as goods
+from infra.installation import Installation
+from infra.registry.client import Registry
+from models.monitoring.drift.attribution import by_segment, distributions, items_moved
+from models.monitoring.drift.calibration.windows import History
+from tasks.monitoring.drift import reports
+from tasks.monitoring.drift.calibrations import Stored
+from tasks.monitoring.drift.event_sample import Watched
+from tasks.monitoring.drift.report_page import DriftPage, markdown, render
+from tasks.monitoring.drift.reports import Report, reports_of
+from tasks.orchestration.run_artifacts import flow_run_page, key_of
+from tasks.promotion.champion import promotion
+from tasks.reports.plots.drift import plot_distributions, plot_signals
+from tasks.reports.review_page import Plot
+from tasks.scoring.reads.user_segments import segments_of
+
+_FILE: Final = "drift.html"
+_SIGNALS: Final = (
+    "signals.png",
+    "Signals over time",
+    "Grey: what was learned from. Blue: since then. Dashed: the band. Red: out of it.",
+)
+_MOVED: Final = ("moved.png", "Distributions that moved", "Those behind the signals that left their bands.")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window after the cut, and all that is known of it."""
+
+    stored: Stored
+    history: History
+    watched: Watched
+    number: int
+    """From 0 on after the cut."""
+
+    @property
+    def place(self) -> int:
+        """Its place in the history."""
+        return self.history.cut + self.number
+
+
+def tell(here: Installation, window: Window, report: Report) -> Report:
+    """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    with here.engine.connect() as connection:
+        known = reports_of(connection, window.stored)
+    address = None
+    if registry.answers:
+        address = _stored_in_mlflow(here, registry, window, known)
+        with here.engine.begin() as connection:
+            report = reports.change(connection, report["report_id"], page=address)
+    if FlowRunContext.get() is not None:
+        day = f"{report['window_to']:%Y-%m-%d}"
+        about = f"Drift in the window up to {day}"
+        create_markdown_artifact(markdown(report, address), key=key_of(f"drift {day}"), description=about)
+    return report
+
+
+def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, known: Sequence[Report]) -> str:
+    report = known[-1]
+    tags = {"stage": "monitor", "verdict": report["verdict"], "decision": report["decision"]}
+    tags |= {"model_version": str(report["model_version"])}
+    name = f"drift {report['window_from']:%Y-%m-%d} to {report['window_to']:%Y-%m-%d}"
+    with (
+        TemporaryDirectory() as scratch,
+        registry.recorded(name, f"drift report {report['report_id']}", {}, tags) as run_id,
+    ):
+        folder = Path(scratch)
+        page = _page(here, window, known, folder)
+        (folder / _FILE).write_text(render(page))
+        registry.log_folder(run_id, folder)
+        signals = {key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"]}
+        figures = {f"signals/{name}": value for name, value in signals.items() if value is not None}
+        registry.log(run_id, figures | {"joint": report["joint"], "joint_limit": report["joint_limit"]})
+    return registry.artifact_page(run_id, _FILE)
+
+
+def _page(here: Installation, window: Window, known: Sequence[Report], folder: Path) -> DriftPage:
+    report, history = known[-1], window.history
+    now, usual = history.sums(window.place, history.cut), history.usual(history.cut)
+    moved = distributions(report["drivers"], now, usual, history.edges)
+    plot_signals(window.stored.calibration.past, known, folder / _SIGNALS[0])
+    if moved:
+        plot_distributions(moved, folder / _MOVED[0])
+    plots = [Plot(title, about, folder / name) for name, title, about in (_SIGNALS, _MOVED)]
+    rows = _segments(here, window, report) if report["drivers"] else []
+    links = {"the Prefect run": flow_run_page(here)} if flow_run_page(here) else {}
+    names = list(rows[0]["moved"]) if rows else []
+    return DriftPage(report, window.stored.calibration, plots, names, rows, _items(here, window), links)
+
+
+def _segments(here: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
+    """By the segments of the champion's data set."""
+    with here.engine.connect() as connection:
+        holder = promotion(connection, window.stored.promotion_id)
+    assert holder is not None  # promotions are never deleted
+    known = segments_of(here, holder["dataset_version"], window.watched.users)
+    segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
+    history = window.history
+    before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
+    now = history.counted(window.place, history.cut)
+    return by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
+
+
+def _items(here: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
+    history = window.history
+    gained, lost, change = items_moved(history.interactions(window.place), history.popular(history.cut))
+    ids = window.watched.items[np.concatenate([gained, lost])].tolist()
+    with here.engine.connect() as connection:
+        found = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
+        titles = {item: title or item for item, title in found.tuples()}
+
+    def named(codes: Any) -> list[dict[str, Any]]:
+        names = window.watched.items[codes].tolist()
+        return [
+            {"title": titles.get(item, item), "change": change[code]} for item, code in zip(names, codes, strict=True)
+        ]
+
+    return {"Gained most": named(gained), "Lost most": named(lost)}

@@ -1,0 +1,87 @@
+"""Signals of what was served in a window: lists as they were published, and what came true of them."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import pyarrow.compute as pc
+from sqlalchemy import Connection, text
+
+from infra.installation import Installation
+from models.monitoring.drift.window_verdict import Seen
+from tasks.monitoring.realised_accuracy import realised_accuracy
+from tasks.monitoring.serving_metrics import serving_now
+
+PLACEMENT: Final = "home"
+_FEWEST: Final = 50
+"""People who bought something while they had a list, before a figure says anything."""
+_SHOWN: Final = """
+    SELECT summary, (SELECT first.summary FROM recommendation_batches AS first
+                     WHERE first.placement = batch.placement AND first.model_version = batch.model_version
+                     AND first.summary ? 'scores' ORDER BY first.batch_id LIMIT 1) AS first
+    FROM showings JOIN recommendation_batches AS batch USING (batch_id)
+    WHERE showings.placement = :placement AND showings.published_at < to_timestamp(:end)
+    ORDER BY showings.published_at DESC, showing_id DESC LIMIT 1
+"""
+_PAST: Final = """
+    SELECT seen.signal, seen.value
+    FROM (SELECT DISTINCT ON (window_to) window_to, signals FROM drift_reports
+          WHERE window_to <= to_timestamp(:start) ORDER BY window_to DESC, report_id DESC LIMIT 30) AS report
+    CROSS JOIN LATERAL jsonb_to_recordset(report.signals) AS seen (signal text, value float)
+    WHERE seen.value IS NOT NULL ORDER BY report.window_to
+"""
+
+
+def served_in(here: Installation, start: int, end: int) -> dict[str, float]:
+    """Return the serving signals of a window [start, end) by their names, without those that are not known."""
+    with here.engine.connect() as connection:
+        lists = _lists(connection, end)
+    return lists | _realised(here, start, end)
+
+
+def serving_seen(here: Installation) -> list[Seen]:
+    """How fast and how well answers are given now, where servers tell: shown beside their limits, which alert by
+    themselves, and no sign of drift."""
+    now = serving_now(here)
+    if now is None:
+        return []
+    limits = {"p99_ms": here.settings.serving_p99_ms, "error_share": here.settings.serving_error_share}
+    about = {"p99_ms": "milliseconds in which 99 of 100 answers come", "error_share": "answers that are errors"}
+    names = {"p99_ms": "serving latency", "error_share": "serving errors"}
+    return [Seen(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
+
+
+def past_values(connection: Connection, start: int) -> dict[str, list[float]]:
+    """The values of signals in earlier windows, the latest last."""
+    found: dict[str, list[float]] = {}
+    for row in connection.execute(text(_PAST), {"start": start}):
+        found.setdefault(row.signal, []).append(row.value)
+    return found
+
+
+def _lists(connection: Connection, end: int) -> dict[str, float]:
+    row = connection.execute(text(_SHOWN), {"placement": PLACEMENT, "end": end}).mappings().first()
+    if row is None:
+        return {}
+    summary: Mapping[str, Any] = row["summary"]
+    named = {"coverage": "coverage", "concentration": "gini", "overlap": "kept_from_before"}
+    found = {name: float(summary[key]) for name, key in named.items() if summary.get(key) is not None}
+    scores = [np.array(part["scores"]) for part in (summary, row["first"] or {}) if part.get("scores")]
+    if len(scores) == 2:
+        spread = float(scores[1][-2] - scores[1][1])
+        found["scores"] = float(np.abs(scores[0] - scores[1]).mean()) / max(spread, 1e-9)
+    return found
+
+
+def _realised(here: Installation, start: int, end: int) -> dict[str, float]:
+    """Beside the control: recall of the lists less that of best sellers, and the same of hit rates."""
+    users = realised_accuracy(here, start, end, PLACEMENT)
+    if users is None:
+        return {}
+    sums = {name: float(pc.sum(users[name]).as_py() or 0) for name in users.column_names[1:]}
+    if sums["acted"] < _FEWEST:
+        return {}
+    return {
+        "realised recall": (sums["hits"] - sums["control_hits"]) / sums["targets"],
+        "realised hit rate": (sums["hit"] - sums["control_hit"]) / sums["acted"],
+    }

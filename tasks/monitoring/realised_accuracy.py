@@ -1,0 +1,88 @@
+"""What people bought while they were shown lists: accuracy as it came true, of the sample whose lists are kept."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from infra.installation import Installation
+from models.columns import ITEMS, PURCHASE, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
+from models.monitoring.realised_accuracy import Acts, K, Shown, realised
+from models.primitives.arrow_sql import texts
+from tasks.lake.event_engine import event_engine
+from tasks.lake.event_sql import OWNER, SAID
+from tasks.lake.refunds import LASTED
+from tasks.scoring.served_sample import shown_during
+
+CONTROL_DAYS: Final = 28
+"""How far back from the window best sellers are counted that everybody would have got instead."""
+_DAY: Final = 86_400
+_WITHIN: Final = "occurred_at >= to_timestamp($start) AND occurred_at < to_timestamp($end)"
+_ACTS: Final = f"""
+    SELECT people.code AS "user", said.item_id AS item, epoch(occurred_at)::DOUBLE AS at
+    FROM {SAID} JOIN people ON people.user_key = {OWNER}
+    WHERE event_type IN {{kinds}} AND {_WITHIN} AND {LASTED}
+    ORDER BY 1, 3, 2
+"""
+_BEST: Final = f"""
+    SELECT said.item_id FROM {SAID}
+    WHERE event_type IN {{kinds}} AND {_WITHIN} AND {LASTED}
+    GROUP BY 1 ORDER BY count(DISTINCT {OWNER}) DESC, 1 LIMIT {K}
+"""
+_NOTHING: Final = pa.Table.from_batches([], pa.schema({"user": pa.int64(), "item": pa.string(), "at": pa.float64()}))
+
+
+def realised_accuracy(
+    here: Installation, start: float, end: float, placement: str = "home", kinds: Sequence[str] = (PURCHASE,)
+) -> pa.Table | None:
+    """How well the lists of a placement foresaw what users did in [start, end), epoch seconds.
+
+    One row for each user of the sample who was shown a list and still agrees: `user_key` and the columns of
+    `models.monitoring.realised_accuracy.PerUser`. The control is what most people did in the four weeks before the
+    first of these lists. `kinds` are the types of events that count; purchases that were taken back do not. None when
+    nothing was shown.
+    """
+    with here.engine.connect() as connection:
+        lists = shown_during(connection, placement, start, end)
+    if not lists.num_rows:
+        return None
+    keys = np.unique(lists[USER_KEY].to_numpy(zero_copy_only=False).astype(np.str_))
+    done, control = _done(here, keys, kinds, float(pc.min(lists[SHOWN_FROM]).as_py()), end)
+    goods = sorted({item for row in lists[ITEMS].to_pylist() for item in row} | {*done["item"].to_pylist(), *control})
+    code = {item: at for at, item in enumerate(goods)}
+    found = realised(_shown(lists, keys, code), _acts(done, code), np.array([code[i] for i in control], dtype=np.int64))
+    return pa.table({USER_KEY: pa.array(keys.tolist(), pa.string()), **found._asdict()})
+
+
+def _done(
+    here: Installation, keys: NDArray[np.str_], kinds: Sequence[str], start: float, end: float
+) -> tuple[pa.Table, list[str]]:
+    """What these users did in the window, and what most people did before it."""
+    with event_engine(here) as engine:
+        if engine is None:
+            return _NOTHING, []
+        people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}
+        engine.connection.register("people", pa.table(people))
+        engine.match_refunds()
+        named = f"({texts(list(kinds))[1:-1]})"
+        control = engine.ask(_BEST.format(kinds=named), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
+        acts = engine.ask(_ACTS.format(kinds=named), start=start, end=end).to_arrow_table()
+    return acts, [item for (item,) in control]
+
+
+def _shown(lists: pa.Table, keys: NDArray[np.str_], code: Mapping[str, int]) -> Shown:
+    rows: Any = lists[ITEMS].to_pylist()
+    k = min(K, max(map(len, rows)))
+    items = np.full((len(rows), k), -1, dtype=np.int64)
+    for place, row in enumerate(rows):
+        items[place, : len(row[:k])] = [code[item] for item in row[:k]]
+    user = np.searchsorted(keys, lists[USER_KEY].to_numpy(zero_copy_only=False).astype(np.str_))
+    return Shown(user, items, lists[SHOWN_FROM].to_numpy(), lists[SHOWN_UNTIL].to_numpy())
+
+
+def _acts(done: pa.Table, code: Mapping[str, int]) -> Acts:
+    item = np.array([code[item] for item in done["item"].to_pylist()], dtype=np.int64)
+    return Acts(done["user"].to_numpy().astype(np.int64), item, done["at"].to_numpy().astype(np.float64))

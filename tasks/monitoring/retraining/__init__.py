@@ -1,0 +1,1 @@
+"""Requests, leases and runs of retraining."""

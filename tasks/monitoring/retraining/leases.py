@@ -1,0 +1,99 @@
+"""Who works on a retrain request: a lease, renewed while the work goes on, and a fence that tells who lost it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import Any, Final
+
+from sqlalchemy import Engine, func, select, update
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.database.schema.monitoring_schema import retrain_requests as requests
+from models.errors import TailorbirdError
+from tasks.monitoring.retraining.requests import COLUMNS, REQUESTED, RUNNING, Request, as_request, silent, span
+
+LEASE: Final = 120.0
+"""Seconds for which whoever works on a request may be silent."""
+_RENEWALS: Final = 6
+"""Of a lease: five may fail before it is over."""
+
+
+class SupersededError(TailorbirdError):
+    """Another run works on the same request: this one was silent for too long."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to work on a request, for as long as nobody claims it after."""
+
+    engine: Engine
+    request: Request
+    lease: float
+
+    def still_mine(self) -> None:
+        """Raise SupersededError when somebody has claimed the request after, or closed it."""
+        with self.engine.connect() as connection:
+            if connection.execute(select(1).select_from(requests).where(_held(self))).scalar() is None:
+                raise _superseded(self)
+
+
+def claim(engine: Engine, request_id: int, flow_run: str | None, lease: float = LEASE) -> Claim | None:
+    """Begin to work on a request; None when somebody else does, or did. One whose worker fell silent may be taken."""
+    free = (requests.c.status == REQUESTED) | silent()
+    mine: dict[str, Any] = {"status": RUNNING, "fence": requests.c.fence + 1, "flow_run": flow_run}
+    mine |= {"leased_until": func.now() + span(lease), "started_at": func.coalesce(requests.c.started_at, func.now())}
+    taken = update(requests).where(requests.c.request_id == request_id, free).values(mine).returning(*COLUMNS)
+    with engine.begin() as connection:
+        found = as_request(connection.execute(taken).mappings().first())
+    return Claim(engine, found, lease) if found else None
+
+
+@contextmanager
+def renewed(mine: Claim) -> Iterator[Claim]:
+    """Renew the lease from a thread for as long as the block runs: the work itself may be silent for hours."""
+    over = Event()
+    thread = Thread(target=_renew, args=(mine, over), name="retrain-lease", daemon=True)
+    thread.start()
+    try:
+        yield mine
+    finally:
+        over.set()
+        thread.join()
+
+
+def note_step(mine: Claim, step: str, link: str) -> None:
+    """Write down where a step can be looked at. Raises SupersededError when the request is somebody else's."""
+    entry = func.jsonb_build_object(step, link, type_=JSONB)
+    if not _change(mine, steps=requests.c.steps.concat(entry)):
+        raise _superseded(mine)
+
+
+def finish(mine: Claim, status: str, outcome: str) -> bool:
+    """Close a request; False, and nothing is written, when another run has claimed it since."""
+    return _change(mine, status=status, outcome=outcome, finished_at=func.now(), leased_until=None)
+
+
+def _renew(mine: Claim, over: Event) -> None:
+    while not over.wait(mine.lease / _RENEWALS):
+        with suppress(SQLAlchemyError):  # the database may be back at the next renewal
+            if not _change(mine, leased_until=func.now() + span(mine.lease)):
+                return
+
+
+def _change(mine: Claim, **values: Any) -> bool:
+    with mine.engine.begin() as connection:
+        return connection.execute(update(requests).where(_held(mine)).values(values)).rowcount == 1
+
+
+def _held(mine: Claim) -> Any:
+    own = (requests.c.request_id == mine.request.request_id) & (requests.c.fence == mine.request.fence)
+    return own & (requests.c.status == RUNNING)
+
+
+def _superseded(mine: Claim) -> SupersededError:
+    return SupersededError(
+        f"Retrain request {mine.request.request_id} was superseded: this run was silent for more than "
+        f"{mine.lease:g} s, and another one works on it. Nothing has to be done: look at that run."
+    )

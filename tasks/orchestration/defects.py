@@ -1,0 +1,53 @@
+"""Keeps the rows of a file out of the messages of defects: Prefect stores what a task raises in states and logs."""
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from traceback import extract_tb
+from typing import Final, ParamSpec, TypeVar
+
+import psycopg2
+from deltalake.exceptions import DeltaError
+from sqlalchemy.exc import SQLAlchemyError
+
+from infra.outages import explain
+from models.errors import LedgerError, TailorbirdError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+_WITHOUT_VALUES: Final = (TailorbirdError, LedgerError, OSError, DeltaError, SQLAlchemyError, psycopg2.Error)
+"""Errors whose messages quote no row: our own, those of files and stores, and PostgreSQL's (infra.database.errors)."""
+_ROOT: Final = Path(__file__).parents[2]
+_ROOMS: Final = ("flows", "tasks", "expectations", "infra", "models")
+
+
+class DefectError(RuntimeError):
+    """Code met rows that it was not made for. The message has the kind of error and the place in the code, no value."""
+
+
+def without_values(step: Callable[P, T]) -> Callable[P, T]:
+    """Return a step whose errors quote no row: any other than those above and outages is raised as a DefectError."""
+
+    @wraps(step)
+    def run(*args: P.args, **named: P.kwargs) -> T:
+        try:
+            return step(*args, **named)
+        except _WITHOUT_VALUES:
+            raise
+        except Exception as error:
+            if explain(error) is not None:
+                raise
+            raise DefectError(_described(error)) from None
+
+    return run
+
+
+def _described(error: Exception) -> str:
+    frames = [(Path(frame.filename), frame.lineno) for frame in extract_tb(error.__traceback__)]
+    own = [(file.relative_to(_ROOT), line) for file, line in frames if file.is_relative_to(_ROOT)]
+    place = [f"{file}:{line}" for file, line in own if file.parts[0] in _ROOMS]
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    return (
+        f"{kind} at {', '.join(place)}. The message is left out, since it may quote a row. This is a defect of "
+        "Tailorbird: report it with this text; the same command can be run again."
+    )

@@ -1,0 +1,22 @@
+"""Keeps the pseudonym key from being rotated in the middle of a step that reads or stores user keys."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from infra.installation import current
+from infra.locks.advisory_locks import locked
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def steady_keys(step: Callable[P, T]) -> Callable[P, T]:
+    """Return a step during which no rotation begins; it raises KeyRotatingError while one is not finished."""
+
+    @wraps(step)
+    def run(*args: P.args, **named: P.kwargs) -> T:
+        with locked(current().engine, about=step.__name__.replace("_", " ")):
+            return step(*args, **named)
+
+    return run

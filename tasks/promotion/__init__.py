@@ -1,0 +1,1 @@
+"""Promotes a reviewed model to champion, and records who decided it."""

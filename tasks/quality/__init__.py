@@ -1,0 +1,1 @@
+"""Judges batches and data sets with Great Expectations, and publishes Data Docs."""

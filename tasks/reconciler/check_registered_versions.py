@@ -1,0 +1,156 @@
+"""Compares the registered versions in MLflow with the recorded ones; altered ones are marked, and people are alerted.
+
+Promotions and loaders compare for themselves. This is for everybody who opens a version with MLflow alone, and for
+reviewers. Everything but arrays is compared every minute: manifest, signature, names, `MLmodel`. Arrays may have
+gigabytes, so they are downloaded at most once an hour, and again when a size changes: one version at a look.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
+from typing import Final
+
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+from infra.bundles.manifest import BundleRefusedError
+from infra.installation import Installation
+from infra.prefect_api import events
+from infra.registry.client import Registry, VersionGoneError
+from infra.registry.recorded_versions import promoted_version, recorded_version
+from infra.registry.registered_bundles import check_files, check_listing, check_version
+from models.gate.model_card import LONGEST
+from tasks.promotion.champion import CHALLENGER, CHAMPION
+from tasks.promotion.recorded_bundles import recorded
+from tasks.promotion.review_requests import open_reviews
+
+INTEGRITY: Final = "integrity"
+ALTERED: Final = "altered"
+_NOTE: Final = "**Altered, do not use: "
+_NEWEST: Final = 3
+_EVERY: Final = 60.0
+_WHOLE_EVERY: Final = 3600.0
+"""Seconds between two checks of a version."""
+
+
+@dataclass
+class _Check:
+    """When a version was checked, in `monotonic` seconds, and what was found."""
+
+    at: float = -inf
+    whole_at: float = -inf
+    sizes: dict[str, int] = field(default_factory=dict)
+    whole_fault: str = ""
+    alerted: str = ""
+
+
+class Checks:
+    """The checks of this process. A restart begins with whole files and repeats alerts that still hold."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, _Check] = {}
+
+    def of(self, version: int) -> _Check:
+        """Return the check of a version, empty before the first."""
+        return self._of.setdefault(version, _Check())
+
+
+_CHECKS: Final = Checks()
+
+
+def check_registered_versions(here: Installation, checks: Checks = _CHECKS) -> str | None:
+    """Check the versions that are in use, open for review or new; returns the altered ones in words."""
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    altered = []
+    may_download = True
+    for number in _watched(here, registry):
+        check = checks.of(number)
+        if monotonic() - check.at < _EVERY:
+            continue
+        try:
+            version = registry.version(number)
+        except VersionGoneError:
+            continue
+        began = check.whole_at
+        fault = _fault(here, registry, version, check, may_download=may_download)
+        may_download &= check.whole_at == began
+        check.at = monotonic()
+        if fault:
+            _mark(registry, version, fault)
+            altered += _alert(here, registry, number, fault, check)
+        elif check.whole_at > -inf:
+            _unmark(registry, version)
+            check.alerted = ""
+    return "\n".join(altered) or None
+
+
+def _watched(here: Installation, registry: Registry) -> Iterable[int]:
+    """The champion, the challenger, open reviews and the newest versions, each once."""
+    aliases, known = registry.aliases(), registry.tags()
+    with here.engine.connect() as connection:
+        versions = [promoted_version(connection), *(aliases.get(name) for name in (CHAMPION, CHALLENGER))]
+        versions += [review["model_version"] for review in open_reviews(connection)]
+    return dict.fromkeys(number for number in [*versions, *sorted(known, reverse=True)[:_NEWEST]] if number)
+
+
+def _fault(here: Installation, registry: Registry, version: ModelVersion, check: _Check, *, may_download: bool) -> str:
+    """What is wrong with a version, empty when nothing is."""
+    with here.engine.connect() as connection:
+        known = recorded_version(connection, int(version.version))
+    run_id = (known.run_id if known else None) or str(version.run_id)
+    trained = recorded(here.engine, run_id)
+    digest = known.digest if known else trained.digest if trained else None
+    try:
+        check_version(registry, version, run_id)
+        sizes = check_listing(registry, run_id, digest)
+        due = sizes != check.sizes or monotonic() - check.whole_at >= _WHOLE_EVERY
+        if due and may_download:
+            check.whole_fault = _refusal(registry, run_id, digest)
+            check.sizes, check.whole_at = sizes, monotonic()
+    except BundleRefusedError as error:
+        return str(error)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # an outage alters nothing
+            raise
+        return f"Its run {run_id} is not there any more."
+    return check.whole_fault
+
+
+def _refusal(registry: Registry, run_id: str, digest: str | None) -> str:
+    try:
+        check_files(registry, run_id, digest)
+    except BundleRefusedError as error:
+        return str(error)
+    return ""
+
+
+def _mark(registry: Registry, version: ModelVersion, fault: str) -> None:
+    number, text = int(version.version), version.description or ""
+    if version.tags.get(INTEGRITY) != ALTERED:
+        registry.tag_version(number, {INTEGRITY: ALTERED})
+    if not text.startswith(f"{_NOTE}{fault}"):
+        registry.describe(number, f"{_NOTE}{fault}**\n\n{_without_note(text)}"[:LONGEST])
+
+
+def _unmark(registry: Registry, version: ModelVersion) -> None:
+    number, text = int(version.version), version.description or ""
+    if INTEGRITY in version.tags:
+        registry.untag_version(number, INTEGRITY)
+    if text.startswith(_NOTE):
+        registry.describe(number, _without_note(text))
+
+
+def _without_note(text: str) -> str:
+    return text.partition("\n\n")[2] if text.startswith(_NOTE) else text
+
+
+def _alert(here: Installation, registry: Registry, number: int, fault: str, check: _Check) -> list[str]:
+    """Emit the event once for each fault; returns what is new."""
+    if check.alerted == fault:
+        return []
+    reason = f"Version {number} in MLflow was altered: {fault}"
+    payload = {"reason": reason, "page": registry.version_page(number)}
+    if events.tell(here.endpoints, events.ALTERED_VERSION, f"tailorbird.model-version.{number}", payload):
+        check.alerted = fault
+    return [reason]

@@ -1,0 +1,33 @@
+"""After a promotion: starts the monitor once, so that what is usual is learned before anything new has happened."""
+
+from datetime import timedelta
+from typing import Final
+
+from sqlalchemy import select
+
+from infra.database.clock import database_now
+from infra.database.schema.monitoring_schema import drift_calibrations
+from infra.installation import Installation
+from infra.prefect_api import deployments
+from tasks.promotion.champion import champion
+
+_GRACE: Final = timedelta(minutes=2)
+"""Lists for people are made first."""
+
+
+def ask_for_calibration(here: Installation) -> str | None:
+    """Start `monitor` when the champion has no calibration, once a promotion; returns what was done, None for nothing.
+
+    Where there is too little history for one the daily run tries again.
+    """
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+        known = drift_calibrations.c.promotion_id == (holder["promotion_id"] if holder else 0)
+        done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
+        now = database_now(connection)
+    if holder is None or done is not None or now - holder["promoted_at"] < _GRACE:
+        return None
+    key = f"calibration of promotion {holder['promotion_id']}"
+    if not deployments.run(here.endpoints, "monitor", key, {}):
+        return None
+    return f"What is usual is being learned for version {holder['model_version']}."

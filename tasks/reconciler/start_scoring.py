@@ -1,0 +1,105 @@
+"""Starts the deployment that makes the champion's lists, wherever they are missing and nobody makes them."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from time import monotonic
+from typing import Any, Final
+
+from sqlalchemy import Connection, func, select
+
+from infra.configuration import placements
+from infra.database.schema.schema import promotions
+from infra.installation import Installation
+from infra.locks.advisory_locks import is_locked
+from infra.prefect_api import events, flow_runs
+from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
+from infra.services import prefect_pages
+from tasks.orchestration.alert_throttle import Told
+from tasks.promotion.champion import Champion, champion
+from tasks.reconciler.missing_lists import MissingLists, find_missing_lists
+from tasks.scoring import batch_state
+
+_GRACE: Final = 30
+"""Seconds after a promotion: a person who promotes by a command may score by a command next."""
+_IDLE_SECONDS: Final = 30
+_DAY: Final = 86_400
+
+
+@dataclass
+class IdleRuns:
+    """Since when a run of `score` works on no placement: a run that lives works on one nearly all the time."""
+
+    seconds: float = _IDLE_SECONDS
+    since: dict[str, float] = field(default_factory=dict)
+
+    def is_lost(self, run_id: str) -> bool:
+        """Return whether the run has been idle at every look for so many seconds."""
+        first = self.since.get(run_id, monotonic())
+        self.since = {run_id: first}
+        return monotonic() - first >= self.seconds
+
+
+_IDLE: Final = IdleRuns()
+_ALERTED: Final = Told()
+
+
+def ask_for_lists(here: Installation, idle: IdleRuns = _IDLE, alerted: Told = _ALERTED) -> str | None:
+    """Start `score` when placements lack the champion's lists; return a line about it, None when nothing is due.
+
+    A run whose process is gone is marked as crashed first: as `Running` it would hold up the next one. A run that a
+    person cancelled since the promotion is not started again, and after a few lost runs an alert asks a person.
+    """
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+        if holder is None or _seconds_since_promotion(connection, holder) < _GRACE:
+            return None
+        configured = placements.configured(here.settings)
+        missing = find_missing_lists(connection, configured, holder["model_version"], holder["promoted_at"])
+    # Somebody makes lists already: the next look sees what is left to make then.
+    if missing is None or any(is_locked(here.engine, batch_state.lock(name)) for name in configured):
+        idle.since.clear()
+        return None
+    return _start(here, holder, missing, idle, alerted)
+
+
+def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
+    """By the database's clock, which also wrote the promotion."""
+    age = func.extract("epoch", func.clock_timestamp() - promotions.c.promoted_at)
+    row = promotions.c.promotion_id == holder["promotion_id"]
+    return float(connection.execute(select(age).where(row)).scalar_one())
+
+
+def _start(here: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: Told) -> str | None:
+    last = flow_runs.latest(here.endpoints, "score")
+    state, version = flow_runs.state_of(last), holder["model_version"]
+    if last and state == flow_runs.RUNNING:
+        if not idle.is_lost(last["id"]):
+            return None
+        flow_runs.crash(here.endpoints, last["id"], "Its process is gone: it works on no placement.")
+    if last and state in flow_runs.CANCELLED and _started_since(last, holder):
+        return None
+    names = ", ".join(missing.placements)
+    cause = f"lists of promotion {holder['promotion_id']} for {names}"
+    if missing.unfinished is not None:
+        cause += f", batch {missing.unfinished}"
+    attempt = start_next_run(here.endpoints, "score", cause, {"placements": missing.placements})
+    if attempt is Attempt.STARTED:
+        return f"Lists of version {version} are being made for {names}."
+    if attempt is Attempt.EXHAUSTED and not alerted.lately(cause, _DAY):
+        alerted.note(cause)
+        return _alert(here, missing, f"{MOST} runs were started for lists of version {version}, and none finished")
+    return None
+
+
+def _started_since(run: dict[str, Any], holder: Champion) -> bool:
+    return bool(datetime.fromisoformat(run["start_time"]) >= holder["promoted_at"])
+
+
+def _alert(here: Installation, missing: MissingLists, problem: str) -> str:
+    names = " ".join(missing.placements)
+    reason = f"{problem}. Look at the runs' pages, then run `tailorbird score {names}`."
+    page = prefect_pages.runs(here.endpoints)
+    for name in missing.placements:
+        resource = f"tailorbird.placement.{name}"
+        events.tell(here.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
+    return reason

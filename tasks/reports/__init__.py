@@ -1,0 +1,1 @@
+"""Renders pages and plots for people."""

@@ -1,0 +1,1 @@
+"""Plots of models, audits and drift, as image files."""

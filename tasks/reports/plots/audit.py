@@ -1,0 +1,130 @@
+"""Plots of an audit: how groups of people are served, and who gets the places."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.evaluation.metrics.bootstrap import Estimate
+from models.monitoring.audit.group_metrics import OfGroup
+from models.monitoring.audit.report import Audit
+from models.primitives.escaping import for_plot
+from tasks.reports.plots.evaluation import ALL, NEW, QUIET, bars, drawn
+
+_WORSE: Final = "tab:red"
+_MOST: Final = 40
+"""Groups that a plot has room for: the largest."""
+Draw = Callable[[Audit, Path], None]
+
+
+def plot_accuracy(found: Audit, path: Path) -> None:
+    """NDCG as it came true by group, beside the one list for everybody."""
+    beyond = {(group.trait, group.value) for group in found.beside if not group.passed}
+    groups = _with(found, "ndcg")
+    title = "NDCG@10 as it came true, by group"
+    with _rows(path, title, groups, "NDCG@10, 95 % interval") as axes:
+        rows = [(row, group, (group.trait, group.value) in beyond) for row, group in enumerate(groups)]
+        for label, colour, some in (
+            ("as shown", ALL, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if not worse]),
+            ("beyond the margin", _WORSE, [(row - 0.15, g.figures["ndcg"]) for row, g, worse in rows if worse]),
+            ("best sellers instead", QUIET, [(row + 0.15, g.figures["control_ndcg"]) for row, g, _ in rows]),
+        ):
+            _points(axes, some, label, colour)
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=3, frameon=False, fontsize="small")
+
+
+def plot_lift(found: Audit, path: Path) -> None:
+    """Popularity lift by group."""
+    groups = _with(found, "lift")
+    with _rows(path, "Popularity lift by group", groups, "0: as popular as what the group buys") as axes:
+        _points(axes, [(row, group.figures["lift"]) for row, group in enumerate(groups)], "", ALL)
+        axes.axvline(0, color=QUIET, ls="--")
+
+
+def plot_calibration(found: Audit, path: Path) -> None:
+    """Miscalibration by group."""
+    groups = _with(found, "miscalibration")
+    title = "Categories of lists beside those of histories, by group"
+    with _rows(path, title, groups, "divergence in nats; 0: the same proportions") as axes:
+        _points(axes, [(row, group.figures["miscalibration"]) for row, group in enumerate(groups)], "", ALL)
+        axes.set_xlim(0, None)
+
+
+def plot_exposure(found: Audit, path: Path) -> None:
+    """Who gets the places: tenths of the items by popularity."""
+    names = [str(row["tenth"]) for row in found.tenths]
+    with drawn(path, "Places by popularity of the items", ylabel="share", ylim=(0, 1)) as axes:
+        for shift, colour, label, name in (
+            (-0.2, ALL, "of the places that were shown", "shown"),
+            (0.2, NEW, "of what everybody had bought", "bought"),
+        ):
+            shares = [row[name] for row in found.tenths]
+            drawn_bars = axes.bar(np.arange(len(names)) + shift, shares, 0.38, color=colour, label=label)
+            axes.bar_label(drawn_bars, [f"{share:.0%}" if share >= 0.005 else "" for share in shares], fontsize=8)
+        axes.set_xticks(range(len(names)), names)
+        axes.set_xlabel("tenth of the items, 1 = those that most people had bought")
+        axes.legend()
+
+
+PLOTS: Final[dict[str, tuple[str, str, Draw, str]]] = {
+    "accuracy": (
+        "Accuracy by group",
+        "What people bought while they were shown lists. Grey is what best sellers would have met: a group that is "
+        "hard to foresee is low in both.",
+        plot_accuracy,
+        "ndcg",
+    ),
+    "exposure": (
+        "Places by popularity",
+        "If lists follow what people buy, both bars of a tenth are alike.",
+        plot_exposure,
+        "percentile",
+    ),
+    "lift": (
+        "Popularity lift",
+        "How much more popular than what the people of a group buy themselves is what they are shown; 1 is twice as "
+        "many buyers.",
+        plot_lift,
+        "lift",
+    ),
+    "calibration": (
+        "Calibration",
+        "How far the categories on lists are from those that people buy: 0 is the same proportions.",
+        plot_calibration,
+        "miscalibration",
+    ),
+}
+"""By file name: title, what to look for, how it is drawn, and the figure that it needs."""
+
+
+def plot_audit(found: Audit, folder: Path) -> None:
+    """Draw what there are figures for."""
+    for name, (_, _, draw, needed) in PLOTS.items():
+        if found.groups[0].figures.get(needed) is not None:
+            draw(found, folder / f"{name}.png")
+
+
+def _with(found: Audit, name: str) -> list[OfGroup]:
+    """Everybody and the largest groups that have a figure, in their order."""
+    known = [group for group in found.groups if group.figures.get(name) is not None]
+    largest = sorted(known, key=lambda group: -group.users)[:_MOST]
+    return [group for group in known if group in largest]
+
+
+def _rows(path: Path, title: str, groups: Sequence[OfGroup], label: str) -> Any:
+    return drawn(path, title, height=1.6 + 0.27 * len(groups), xlabel=label, **_named(groups))
+
+
+def _named(groups: Sequence[OfGroup]) -> dict[str, Any]:
+    names = [for_plot(f"{group.trait}: {group.value}" if group.trait else group.value) for group in groups]
+    told = [f"{name} ({group.users:,})" for name, group in zip(names, groups, strict=True)]
+    return {"yticks": range(len(groups)), "yticklabels": told, "ylim": (len(groups) - 0.5, -0.5)}
+
+
+def _points(axes: Any, some: Sequence[tuple[float, Estimate | None]], label: str, colour: str) -> None:
+    there = [(row, figure) for row, figure in some if figure is not None]
+    if there:
+        values, reach = bars([figure for _, figure in there])
+        rows = np.array([row for row, _ in there])
+        axes.errorbar(values, rows, xerr=reach, fmt="o", capsize=3, color=colour, label=label)

@@ -1,0 +1,114 @@
+"""Plots of a model as a classifier of pairs of user and item."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.calibration import DEPTH, Pairs
+from models.evaluation.offline import SEED, Evaluation
+from tasks.reports.plots.evaluation import ALL, QUIET, bars, drawn, said
+
+_WHAT = f"pairs: the first {DEPTH} items named for a user"
+
+
+def plot_roc(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) -> None:
+    """True against false positive rate."""
+    false, true = pairs.roc()
+    with drawn(
+        path, f"{kind}: ROC curve", xlabel=f"false positive rate ({_WHAT})", ylabel="true positive rate"
+    ) as axes:
+        axes.plot(false, true, color=ALL, label=f"area {said(figures['pairs_roc_auc'])}")
+        axes.plot([0, 1], [0, 1], "--", color=QUIET, label="chance: area 0.5")
+        axes.legend(loc="lower right")
+
+
+def plot_precision_recall(
+    evaluation: Evaluation, pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path
+) -> None:
+    """Precision against recall, with the place where the first 10 stand."""
+    precision, recall = pairs.precision_recall()
+    cell = evaluation.summary
+    bought = cell["shown_bought"]
+    shown, wanted = bought + cell["shown_unbought"], bought + cell["unshown_bought"]
+    x, y = bought / max(1, wanted), bought / max(1, shown)
+    axis: dict[str, Any] = {
+        "xlabel": "recall: share of all that was bought",
+        "ylabel": "precision: share of the pairs that was bought",
+    }
+    with drawn(path, f"{kind}: precision and recall ({_WHAT})", ylim=(0, 1), xlim=(0, 1), **axis) as axes:
+        axes.plot(recall, precision, color=ALL, label=f"average precision {said(figures['pairs_pr_auc'])}")
+        axes.axhline(pairs.bought.mean(), ls="--", color=QUIET, label=f"share bought at all: {pairs.bought.mean():.4f}")
+        axes.plot(x, y, "o", color="tab:red", label=f"operating point, the first 10 of every user: {y:.4f} at {x:.4f}")
+        axes.legend(loc="upper right")
+
+
+def plot_calibration(pairs: Pairs, figures: dict[str, Estimate], kind: str, path: Path) -> None:
+    """Reliability diagram (Murphy and Winkler 1977): of what was said to be likely, how much was bought?"""
+    told = pairs.reliability(SEED)
+    values, reach = bars([Estimate(*figure) for figure in zip(told.bought, told.low, told.high, strict=True)])
+    axis: dict[str, Any] = {
+        "xlabel": "predicted probability, mean of the bin (root scale)",
+        "ylabel": "share bought, 95 % interval",
+    }
+    with drawn(path, f"{kind}: calibration, {len(values)} bins of equally many pairs", **axis) as axes:
+        error = said(figures["pairs_calibration_error"])
+        axes.errorbar(told.said, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}")
+        top = float(max(told.said.max(), told.high.max())) * 1.05
+        axes.plot([0, top], [0, top], "--", color=QUIET, label="as often as predicted")
+        _roots(axes, x=top, y=top)
+        axes.legend(loc="upper left")
+
+
+def plot_residuals(evaluation: Evaluation, kind: str, path: Path) -> None:
+    """What is left over: of pairs the share bought less the probability said, of users what is missing to 1."""
+    pairs = evaluation.pairs
+    both = pairs is not None and pairs.probabilities and pairs.separable
+    with drawn(path, f"{kind}: residuals", panels=2 if both else 1) as axes:
+        users = axes[1] if both else axes
+        _of_users(evaluation, users)
+        if both and pairs is not None:
+            _of_pairs(pairs, axes[0])
+
+
+def _of_pairs(pairs: Pairs, axes: Any) -> None:
+    told = pairs.reliability(SEED, bins=40)
+    off = [
+        Estimate(*figure)
+        for figure in zip(told.bought - told.said, told.low - told.said, told.high - told.said, strict=True)
+    ]
+    values, reach = bars(off)
+    axes.errorbar(
+        told.said, values, yerr=reach, fmt="o", markersize=4, capsize=2, color=ALL, label="40 bins, 95 % intervals"
+    )
+    axes.axhline(0, color=QUIET, ls="--")
+    axes.set(
+        xlabel="predicted probability, mean of the bin (root scale)", ylabel="share bought less predicted probability"
+    )
+    _roots(axes, x=float(told.said.max()) * 1.05)
+    axes.legend()
+
+
+def _of_users(evaluation: Evaluation, axes: Any) -> None:
+    baskets = evaluation.per_user["baskets"].to_numpy()
+    short = 1 - evaluation.per_user["ndcg_at_10"].to_numpy()
+    axes.scatter(baskets, short, s=4, alpha=0.25, color=QUIET, label="users")
+    edges = np.unique(np.quantile(baskets, np.linspace(0, 1, 11)))
+    bin_of = np.clip(np.searchsorted(edges, baskets, "right") - 1, 0, max(0, len(edges) - 2))
+    at = [(baskets[bin_of == each].mean(), short[bin_of == each].mean()) for each in np.unique(bin_of)]
+    axes.plot(*np.array(at).T, marker="o", color=ALL, label="means of tenths of the users")
+    axes.set(xlabel="baskets in the user's history", ylabel="1 - NDCG@10 of the user", ylim=(-0.03, 1.03))
+    axes.set_xscale("log")
+    axes.legend(loc="lower left")
+
+
+def _roots(axes: Any, **top: float) -> None:
+    """Square roots from 0 to the top, so that small probabilities have room and 0 has a place."""
+    for axis, most in top.items():
+        getattr(axes, f"set_{axis}lim")(0, most)
+        getattr(axes, f"set_{axis}scale")("function", functions=(_root, np.square))
+
+
+def _root(values: Any) -> Any:
+    return np.sqrt(np.maximum(values, 0))

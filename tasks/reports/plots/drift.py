@@ -1,0 +1,68 @@
+"""Plots of a drift report: signals over time with their bands, and the distributions that moved."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.monitoring.drift.attribution import Distribution
+from models.primitives.escaping import for_plot
+from tasks.reports.plots.evaluation import ALL, NEW, QUIET, drawn, pyplot
+
+_LEFT: Final = "tab:red"
+_COLUMNS: Final = 4
+Report = Mapping[str, Any]
+
+
+def plot_signals(past: Mapping[str, Sequence[float | None]], reports: Sequence[Report], path: Path) -> None:
+    """Every signal, in the windows that were learned from and in those since, with its band; red is out of it."""
+    plt = pyplot()
+    seen = [one["signal"] for one in reports[-1]["signals"] if one["value"] is not None]
+    rows = -(-len(seen) // _COLUMNS)
+    size = (4 * _COLUMNS, 2.1 * rows)
+    figure, axes = plt.subplots(rows, _COLUMNS, figsize=size, layout="constrained", squeeze=False)
+    for place, axis in enumerate(axes.flat):
+        axis.set_visible(place < len(seen))
+        if place < len(seen):
+            _signal(axis, seen[place], past.get(seen[place], ()), reports)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _signal(axis: Any, name: str, past: Sequence[float | None], reports: Sequence[Report]) -> None:
+    before = np.array([np.nan if value is None else value for value in past], dtype=np.float64)
+    told = [_of(report, name) for report in reports]
+    now, low, high = (np.array([_number(one.get(key)) for one in told]) for key in ("value", "low", "high"))
+    at = np.arange(1, len(now) + 1)
+    axis.plot(np.arange(-len(before) + 1, 1), before, color=QUIET, lw=1)
+    axis.plot(at, now, color=ALL, lw=1, marker="o", ms=3)
+    reach = (*at[:1] - 0.5, *at[1:], *(at[-1:] + 0.5)) if len(at) > 1 else (0.5, 1.5)
+    for bound in (low, high):
+        if np.isfinite(bound).any():
+            axis.plot(reach, np.append(bound, bound[-1:]), color=QUIET, ls="--", lw=1)
+    out = np.array([name in report["drivers"] for report in reports])
+    axis.plot(at[out], now[out], "o", color=_LEFT, ms=5)
+    axis.set_title(name, fontsize=9)
+    axis.tick_params(labelsize=7)
+    axis.axvline(0.5, color=QUIET, lw=0.6)
+
+
+def _of(report: Report, name: str) -> Mapping[str, Any]:
+    return next((one for one in report["signals"] if one["signal"] == name), {})
+
+
+def _number(value: Any) -> float:
+    return np.nan if value is None else float(value)
+
+
+def plot_distributions(moved: Sequence[Distribution], path: Path) -> None:
+    """What each was before and is now."""
+    with drawn(path, "Distributions that moved", panels=len(moved), height=3.6) as panels:
+        for axis, one in zip(panels if len(moved) > 1 else [panels], moved, strict=True):
+            place = np.arange(len(one.bins))
+            axis.bar(place - 0.2, one.then, 0.38, color=QUIET, label="before")
+            axis.bar(place + 0.2, one.now, 0.38, color=NEW, label="now")
+            axis.set_xticks(place, [for_plot(str(name)) for name in one.bins], rotation=45, ha="right", fontsize=7)
+            axis.set(title=for_plot(one.about, 100), ylabel="share")
+            axis.legend()

@@ -1,0 +1,117 @@
+"""Plots of a model on the held-out weeks, which people look at in MLflow."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.evaluation.diagnostics.learning_curve import Point
+from models.evaluation.diagnostics.overfitting import OverfitCheck
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.user_averages import HIGH, LOW
+from models.evaluation.offline import Evaluation
+
+ALL, NEW, QUIET = "tab:blue", "tab:orange", "0.6"
+_SHOWN, _BOUGHT = ("shown", "unshown"), ("bought", "unbought")
+_LABELS: Final = {"hit_rate": "hit rate", "ndcg": "NDCG", "map": "MAP", "mrr": "MRR"}
+
+
+def pyplot() -> Any:
+    """Return `matplotlib.pyplot`, set up to draw into files. It is imported late: most commands draw nothing."""
+    import matplotlib as mpl
+    from matplotlib import pyplot as plt
+
+    mpl.use("agg")
+    # Names come from data: between two dollars matplotlib would read a formula, and fail at a wrong one.
+    mpl.rcParams["text.parse_math"] = False
+    return plt
+
+
+@contextmanager
+def drawn(path: Path, title: str, panels: int = 1, height: float = 4.5, **axis: Any) -> Iterator[Any]:
+    """Axes of one panel, or a list of them, written to `path` in the end; `height` is in inches."""
+    plt = pyplot()
+    figure, axes = plt.subplots(1, panels, figsize=(7 * panels, height), layout="constrained", squeeze=False)
+    figure.suptitle(title)
+    for one in axes[0]:
+        one.set(**axis)
+        one.grid(alpha=0.3)
+    yield axes[0, 0] if panels == 1 else list(axes[0])
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def said(figure: Estimate) -> str:
+    """A figure with its interval."""
+    return f"{figure.value:.4f} ({figure.low:.4f} to {figure.high:.4f})"
+
+
+def of(summary: Mapping[str, float], name: str) -> Estimate:
+    """A figure of a summary."""
+    return Estimate(*(summary[name + bound] for bound in ("", LOW, HIGH)))
+
+
+def bars(figures: Sequence[Estimate]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The values, and how far their intervals reach down and up."""
+    values, low, high = np.array(figures).T
+    return values, np.clip([values - low, high - values], 0, None)
+
+
+def plot_spread(evaluation: Evaluation, kind: str, path: Path) -> None:
+    """How NDCG at 10 is spread over users: all items, and only items new to the user."""
+    edges = np.linspace(0, 1, 21)
+    with drawn(path, f"{kind}: how well single users are foreseen", xlabel="NDCG@10 of a user") as axes:
+        for column, label in (("ndcg_at_10", "all items"), ("new_ndcg_at_10", "only items new to the user")):
+            values = evaluation.per_user[column].drop_null().to_numpy()
+            mean = said(of(evaluation.summary, column))
+            axes.hist(values, edges, histtype="step", linewidth=2, label=f"{label}: mean {mean}")
+        axes.set(ylabel="users")
+        axes.legend()
+
+
+def plot_overfit(check: OverfitCheck, kind: str, path: Path) -> None:
+    """The same users on purchases that the model has learned from and on held-out ones."""
+    names = [metric.removesuffix("_at_10") for metric in check.learned]
+    with drawn(
+        path, f"{kind}: over-fit check, the same users in both", ylabel="mean of the users, 95 % interval"
+    ) as axes:
+        for shift, colour, label, figures in (
+            (-0.2, QUIET, "learned from: the last purchases before the cut", check.learned),
+            (0.2, ALL, "held out: the test weeks after the cut", check.held_out),
+        ):
+            values, reach = bars(list(figures.values()))
+            axes.bar(np.arange(len(names)) + shift, values, 0.38, yerr=reach, capsize=3, color=colour, label=label)
+        axes.set_xticks(range(len(names)), [f"{_LABELS.get(name, name)}@10" for name in names])
+        axes.set_ylim(0, 1.15)
+        gap = next(iter(check.gap.values()))
+        axes.legend(title=f"gap in {_LABELS[names[0]]}@10: {said(gap)}", loc="upper left")
+
+
+def plot_confusion(evaluation: Evaluation, kind: str, path: Path) -> None:
+    """All pairs of user and item at the operating threshold: the first 10 places are shown, nothing else."""
+    cells = [[evaluation.summary[f"{shown}_{bought}"] for bought in _BOUGHT] for shown in _SHOWN]
+    total = np.array(cells).sum(axis=1)
+    with drawn(path, f"{kind}: confusion matrix, shown = the first 10 places") as axes:
+        axes.grid(visible=False)
+        axes.imshow(np.log10(np.maximum(cells, 1)), cmap="Blues", vmin=0, vmax=14, aspect="auto")
+        for row, column in np.ndindex(2, 2):
+            text = f"{cells[row][column]:,.0f}\n{cells[row][column] / max(1, total[row]):.2%} of the row"
+            axes.text(column, row, text, ha="center", va="center", fontsize=13)
+        axes.set_xticks([0, 1], ["bought in the test weeks", "not bought"])
+        axes.set_yticks([0, 1], ["shown", "not shown"])
+
+
+def plot_learning_curve(points: Sequence[Point], kind: str, path: Path) -> None:
+    """Accuracy for the same users by how many the model has learned from."""
+    values, reach = bars([point.figure for point in points])
+    users = [point.users for point in points]
+    with drawn(path, f"{kind}: learning curve, the same users at each point") as axes:
+        axes.errorbar(users, values, yerr=reach, marker="o", capsize=4, color=ALL, label="mean, 95 % interval")
+        axes.set_xscale("log")
+        axes.set_xticks(users, [f"{point.users:,}\n{point.share:.1%}" for point in points])
+        axes.minorticks_off()
+        axes.set(xlabel="users learned from", ylabel="NDCG@10 in the test weeks", ylim=(0, None))
+        axes.legend()

@@ -1,0 +1,182 @@
+"""Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
+
+from collections.abc import Mapping
+
+from prefect import task
+
+from infra.bundles.promoted import verify_promoted
+from infra.configuration.version import git_commit
+from infra.installation import Installation, current
+from infra.locks.advisory_locks import locked
+from infra.prefect_api import events
+from infra.registry.client import Registry
+from infra.registry.registered_bundles import check_listing, check_version
+from models.columns import USER_KEY
+from models.evaluation.comparison.leaderboard import BASELINES, ladder
+from models.evaluation.metrics.ranking import METRIC
+from models.evaluation.offline import Evaluation
+from models.gate import decision
+from models.gate.fairness_checks import Traits, demographics, left_out
+from models.gate.results import Check, Gate, Outcome, gate_of, outcome_of
+from models.gate.review_summary import Reviewed
+from models.gate.thresholds import Limits
+from tasks.datasets.load_dataset import open_dataset
+from tasks.orchestration.steady_keys import steady_keys
+from tasks.promotion.champion import Champion, champion, follow
+from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
+from tasks.promotion.review_requests import APPROVED, Review, request, review_of
+from tasks.promotion.verified_evaluations import evaluations_of
+from tasks.review.publish_report import tell_reviewers
+from tasks.training.train_model import train_model
+
+WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
+SWITCHED_OFF = "promotion is switched off"
+UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
+"""After these nothing new answers shoppers."""
+
+
+def _rival(here: Installation, version: str, holder: Champion | None) -> str | None:
+    """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
+
+    The run of a champion from before runs were recorded is trained again.
+    """
+    if holder is None:
+        return None
+    run_id = _run_of(holder)
+    if holder["dataset_version"] == version and recorded(here.engine, run_id):
+        return run_id
+    settings = verify_promoted(holder)["parameters"]
+    return str(train_model.fn(version, holder["kind"], settings))
+
+
+def _run_of(holder: Champion) -> str:
+    """The champion's training run; promotions of older versions have it in their bundle alone."""
+    return str(holder["run_id"] or verify_promoted(holder)["run_id"])
+
+
+def _register(here: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
+    """Register the model that training recorded; returns its version. Raises BundleRefusedError for any other one."""
+    number = register_once(here, registry, bundle.run_id, tags)
+    check_version(registry, registry.version(number), bundle.run_id)
+    check_listing(registry, bundle.run_id, bundle.digest)
+    return number
+
+
+def best_of(evaluations: dict[str, Evaluation]) -> str:
+    """The run with the highest mean NDCG at 10 among those that do not give everybody the same list."""
+    personal = {r: e for r, e in evaluations.items() if e.summary["distinct_lists"] > 1} or evaluations
+    return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
+
+
+def judge(
+    best: str,
+    rival: str | None,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    traits: Traits | None = None,
+    limits: Limits = Limits(),  # noqa: B008 -- a frozen value
+    promoted: Mapping[str, float] | None = None,
+    dropped: Mapping[str, str] | None = None,
+) -> Gate:
+    """Return the gate's verdict on the best candidate.
+
+    A champion's own recipe on newer data is no opponent of itself. Its exposure is held against the champion's figures
+    at its promotion, `promoted`. `dropped` are the traits that make no groups, and why.
+    """
+    baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
+    opponent = evaluations[rival] if rival and rival != best else None
+    known = (promoted or {}) if rival else None
+    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, left_out=dropped)
+    if rival == best:
+        detail = "The champion's own recipe, learned again from newer data."
+        gate = gate_of((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
+    return gate
+
+
+@task(description="Choose the best candidate, put it through the gate, ask for a decision.")
+@steady_keys
+def review_models(version: str, run_ids: list[str]) -> Review:
+    """Review the training runs of a data set; returns the review, or the champion's when nothing is better.
+
+    The best candidate that passes becomes `@challenger`. The reasons are stored either way.
+    """
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    follow(here.engine, registry)
+    with here.engine.connect() as connection:
+        holder = champion(connection)
+    rival = _rival(here, version, holder)
+    compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
+    trained = recorded_all(here.engine, compared)
+    evaluations = evaluations_of(here.engine, registry, trained)
+    kinds = {run_id: trained[run_id].kind for run_id in compared}
+    names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
+    rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
+    renewing = holder is not None and holder["dataset_version"] != version
+    promoted = holder["metrics"] if holder else None
+    best, gate = _choose(rival, renewing, evaluations, kinds, version, here.settings.gate, promoted)
+    if holder and best == rival and not renewing:
+        return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
+    tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
+    against = holder["promotion_id"] if holder else 0
+    number = _register(here, registry, trained[best], tags)
+    registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
+    review = request(here, version, number, trained[best], gate, against)
+    follow(here.engine, registry)
+    told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
+    report = tell_reviewers(here, registry, told)
+    review = review_of(here, number)  # somebody may have decided while the report was made
+    announce(registry, review)
+    status = _status(review, holder, here.settings.review)
+    if status == REFUSED:
+        _alert(here, review, report, holder)
+    return {**review, "status": status, "ladder": rows, "report": report}
+
+
+def register_once(here: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
+    """Return the registered version of a run's model; callers at the same time get the same one.
+
+    MLflow has no such promise: it would make a version for each of them, and nobody would review the others.
+    """
+    with locked(here.engine, f"register run {run_id}", wait=True):
+        return registry.register(run_id, tags)
+
+
+def _alert(here: Installation, review: Review, report: str, holder: Champion | None) -> None:
+    failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
+    version = review["model_version"]
+    stays = "The champion stays." if holder else "No model answers yet."
+    said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
+    events.tell(here.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
+
+
+def _status(review: Review, holder: Champion | None, mode: str) -> str:
+    if review["rolled_back"]:
+        return "approved before, and rolled back since"
+    if review["decision"] == APPROVED and holder and holder["promotion_id"] > review["against"]:
+        return f"approved before, and version {holder['model_version']} answers now"
+    if review["decision"]:
+        return str(review["decision"])
+    if not review["passed"]:
+        return REFUSED
+    return SWITCHED_OFF if mode == "never" else WAITS
+
+
+def _choose(
+    rival: str | None,
+    renewing: bool,
+    evaluations: dict[str, Evaluation],
+    kinds: dict[str, str],
+    version: str,
+    limits: Limits,
+    promoted: Mapping[str, float] | None,
+) -> tuple[str, Gate]:
+    """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
+    best = best_of(evaluations)
+    users = open_dataset(version).users
+    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), left_out(users)
+    gate = judge(best, rival, evaluations, kinds, traits, limits, promoted, dropped)
+    if rival and renewing and not gate.passed:
+        return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted, dropped)
+    return best, gate

@@ -1,0 +1,63 @@
+"""The catalogue as rules look at it."""
+
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sqlalchemy import not_, select
+
+from infra.database.schema.offers import sold_now
+from infra.database.schema.schema import items as goods
+from infra.installation import Installation
+from models import columns
+from models.lists.rules.compiled_rules import Catalogue
+from models.lists.rules.placement_config import Placement
+from models.primitives.vocabulary import index_of, words
+from tasks.lake.reference_data import Known, known_now
+from tasks.lake.shared_reads import once
+from tasks.lake.user_item_history import ages, nobody_kept
+
+
+def catalogue_of(
+    here: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
+) -> Catalogue:
+    """What is known now of these items (sorted).
+
+    An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
+    stock, not released yet, or past its end. `known` saves reading it again.
+    """
+    known = known or known_now(here, history=False)
+    catalogue = once(known, ("catalogue", id(items)), partial(_without_ages, here, items, known))
+    return replace(catalogue, age_days=ages(here, items, known)) if placement.rules.lifetime_days else catalogue
+
+
+def _without_ages(here: Installation, items: NDArray[np.str_], known: Known) -> Catalogue:
+    rows = known.items
+    at = index_of(words(rows[columns.ITEM_ID]), items)
+    found = rows.take(pa.array(at, mask=at < 0))
+    price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
+    available = np.array(found[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
+    return Catalogue(
+        items=items,
+        category=words(found[columns.CATEGORY]),
+        brand=words(found[columns.BRAND]),
+        price=price,
+        age_days=np.full(len(items), np.nan),
+        available=available & ~nobody_kept(here, items, known) & ~np.isin(items, _not_sold_now(here)),
+    )
+
+
+def _not_sold_now(here: Installation) -> list[str]:
+    """Return the merchandise that cannot be bought now. Data sets do not see that: it is only known as of now."""
+    with here.engine.connect() as connection:
+        return list(connection.execute(select(goods.c.item_id).where(goods.c.available, not_(sold_now()))).scalars())
+
+
+def titles_not_for_sale(here: Installation) -> list[str]:
+    """Return the titles of items that cannot be bought, but for those that an item on sale has too."""
+    shown = select(goods.c.title).where(sold_now())
+    hidden = select(goods.c.title).where(not_(sold_now()), goods.c.title.is_not(None)).except_(shown)
+    with here.engine.connect() as connection:
+        return list(connection.execute(hidden).scalars())

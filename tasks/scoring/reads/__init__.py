@@ -1,0 +1,1 @@
+"""Reads what lists are decided from: the champion, segments and consent."""

@@ -1,0 +1,39 @@
+"""What people find on the page of a scoring run: what was published, and for whom."""
+
+from collections.abc import Sequence
+
+from models.errors import TailorbirdError
+from tasks.orchestration.run_artifacts import show, warn
+from tasks.orchestration.table_columns import BATCHES, SEGMENTS, Batch, batch_line
+
+
+def report_batches(made: Sequence[Batch | Exception]) -> list[Batch]:
+    """Show tables of the batches, of their ignored rules, and of each batch's lists by segment.
+
+    Raises what kept others from being made, all of it at once if a person can correct it.
+    """
+    batches = [one for one in made if not isinstance(one, Exception)]
+    refused = [one for one in made if isinstance(one, Exception)]
+    show("batches", "Published lists", [batch_line(batch) for batch in batches], BATCHES)
+    ignored = [{"placement": batch["placement"], "rule": note} for batch in batches for note in _notes(batch)]
+    show("ignored-rules", "Rules that match nothing, and lists that cannot be full", ignored)
+    for row in ignored:
+        warn(f"{row['placement']}: {row['rule']}")
+    for batch in batches:
+        rows = batch["summary"].get("segments", [])
+        if len(rows) > 1:
+            show(f"lists-{batch['placement']}", f"Lists for {batch['placement']}, by segment", rows, SEGMENTS)
+    for defect in (error for error in refused if not isinstance(error, TailorbirdError)):
+        raise defect
+    if refused:
+        done = ", ".join(batch["placement"] for batch in batches) or "none"
+        raise TailorbirdError(
+            f"{' '.join(dict.fromkeys(map(str, refused)))} Placements with the champion's lists: {done}."
+        )
+    return batches
+
+
+def _notes(batch: Batch) -> list[str]:
+    """Return what its placement's rules fail to match."""
+    notes: list[str] = batch["summary"].get("notes", [])
+    return notes

@@ -1,0 +1,294 @@
+"""CSV files, plain or compressed with gzip: every row comes out as it was written, or the file is refused.
+
+Lines with more or fewer values than the header come out as misfit lines.
+"""
+
+import csv as standard
+import gzip
+import zlib
+from array import array
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn, TextIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as arrow
+from numpy.typing import NDArray
+
+from models.errors import TailorbirdError
+from models.ingest.tabular import format_suggestions, transform
+from models.ingest.tabular.format_suggestions import Suggestion
+from models.ingest.text_files.encodings import UTF_8, detected, marked
+from models.ingest.text_files.header_lines import lines_above_header
+from tasks.sources.file_faults import described
+from tasks.sources.file_kinds import refuse_binary
+from tasks.sources.locations import SEPARATED
+from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary
+
+_BLOCK_BYTES: Final = 8 << 20
+"""What is parsed at once; no row may be longer."""
+_ESCAPED: Final = "surrogateescape"
+_FAULTS: Final = (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, zlib.error, standard.Error, UnicodeError)
+
+
+@dataclass(frozen=True)
+class Csv:
+    """What a CSV file does not say about itself."""
+
+    separator: str = ","
+    encoding: str | None = None
+    """How its characters are written; None: it is detected."""
+    skip: int = 0
+    """Lines above the one that names the columns."""
+
+
+PLAIN: Final = Csv()
+MOST_COLUMNS: Final = 10_000
+_LOOKED_AT: Final = 1 << 20
+"""So many characters decide which separator fits."""
+_MARK_BYTES: Final = 4
+_ARROWS: Final = {UTF_8: "utf8"}
+"""What Arrow itself decodes; of others it asks Python's codecs."""
+
+
+def csv_of(part: transform.Part) -> Csv:
+    """How a mapping says that the CSV files of a part are written."""
+    return Csv(part.separator, part.encoding, part.skip_lines)
+
+
+def is_csv(path: Path) -> bool:
+    """Return whether a file is read as CSV, by the end of its name: .csv, .tsv, .tab or .txt, also before .gz."""
+    return path.name.lower().removesuffix(".gz").endswith((*SEPARATED, ".txt"))
+
+
+def header(path: Path, csv: Csv) -> list[str]:
+    """The names of the columns. Raises TailorbirdError when there are none or one is there twice."""
+    refuse_binary(path)
+    try:
+        with text(path, csv) as file:
+            standard.field_size_limit(_BLOCK_BYTES)
+            names = next(filter(None, standard.reader(file, delimiter=csv.separator, strict=True)), [])
+            "".join(names).encode()
+    except UnicodeEncodeError:
+        _refuse(path, f"its first line, which has to name the columns, is not {encoding_of(path, csv).upper()}")
+    except _FAULTS as error:
+        _refuse(path, described(error))
+    if not names:
+        _refuse(path, "it is empty; its first line has to name the columns")
+    if len(names) > MOST_COLUMNS:
+        _refuse(path, f"its first line names {len(names):,} columns, and a table has {MOST_COLUMNS:,} at most")
+    places = dict(zip(reversed(names), range(len(names), 0, -1), strict=True))
+    for place, name in enumerate(names, 1):
+        if places[name] != place:
+            # Without the name: in a file without a first line of names it is a value of a row.
+            _refuse(
+                path,
+                f"its columns {places[name]} and {place} have the same name in the first line{title_hint(path, csv)}",
+            )
+    return names
+
+
+def row_count(path: Path, csv: Csv, columns: Collection[str] | None = None, tolerated: float = 0.0) -> int:
+    """Return how many rows fit the header, after the file was read to its end in two ways that have to agree.
+
+    The faster reader lets a quotation mark that is never closed swallow all lines after it; the strict one finds it.
+    Raises TailorbirdError if a larger share of the lines than `tolerated`, or than half, does not fit.
+    """
+    stamp = path.stat()
+    found = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv)
+    if len(found.misfits.numbers) > min(tolerated, MOST_SHARE) * found.rows:
+        refuse_misfits(path, csv)
+    return _counted(path, stamp.st_mtime_ns, stamp.st_size, csv, None if columns is None else frozenset(columns))
+
+
+def lines(path: Path, csv: Csv, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The lines at which rows (numbered from 0) begin, as an editor shows them: the header is on line 1.
+
+    A row may be below others that hold line breaks, or below empty lines.
+    """
+    stamp = path.stat()
+    breaks = _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).breaks
+    first, added = (np.asarray(side, np.int64) for side in breaks)
+    return rows + added[np.searchsorted(first, rows, side="right") - 1] if len(first) else rows + csv.skip + 2
+
+
+@lru_cache(maxsize=16)
+def _counted(path: Path, changed: int, size: int, csv: Csv, columns: frozenset[str] | None) -> int:
+    names = header(path, csv)
+    strict = _read_strictly(path, changed, size, csv)
+    read = [name for name in names if columns is None or name in columns]
+    fast, misfits, queue = 0, array("q"), MisfitQueue()
+    for batch in batches(path, csv, read, queue):
+        fast += len(batch)
+        misfits.extend(line.number for line in queue.take(None, 0))
+    misfits.extend(line.number for line in queue.take(None, 0))
+    if fast + len(misfits) != strict.rows or misfits != strict.misfits.numbers:
+        two_ways = f"as {fast + len(misfits)} rows or as {strict.rows}"
+        _refuse(path, f"its quotation marks can be read in two ways, {two_ways}")
+    return fast
+
+
+def batches(
+    path: Path, csv: Csv, columns: Sequence[str], misfits: MisfitQueue | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows that fit the header, in order; lines that do not fit go to `misfits`.
+
+    Raises TailorbirdError, with the line, at a value that cannot be read, and if most lines do not fit.
+    """
+    types, misfits, rows = dict.fromkeys(columns, pa.string()), misfits or MisfitQueue(), 0
+    misfits.above = csv.skip
+    try:
+        for batch in arrow.open_csv(
+            path,
+            # One thread: only then does an error tell its row.
+            read_options=arrow.ReadOptions(
+                use_threads=False,
+                block_size=_BLOCK_BYTES,
+                encoding=_ARROWS.get(known := encoding_of(path, csv), known),
+                skip_rows=csv.skip,
+            ),
+            parse_options=arrow.ParseOptions(
+                delimiter=csv.separator, newlines_in_values=True, invalid_row_handler=misfits.skip
+            ),
+            convert_options=arrow.ConvertOptions(column_types=types, include_columns=list(columns)),
+        ):
+            rows += len(batch)
+            yield batch
+    except _FAULTS as error:
+        if misfits.stopped:
+            refuse_misfits(path, csv)
+        _refuse(path, described(error, header(path, csv), partial(_line_of, path, csv)))
+    if misfits.count > MOST_SHARE * (rows + misfits.count):
+        refuse_misfits(path, csv)
+
+
+def _line_of(path: Path, csv: Csv, record: int) -> int:
+    """Return the line of a record as Arrow counts them."""
+    return int(lines(path, csv, np.array([record - csv.skip - 2]))[0])
+
+
+def encoding_of(path: Path, csv: Csv) -> str:
+    """Return how the characters of a file are written: by its byte order mark, its mapping, or its bytes."""
+    stamp = path.stat()
+    if csv.encoding is not None:
+        return _marked(path, stamp.st_mtime_ns, stamp.st_size) or csv.encoding
+    return _detected(path, stamp.st_mtime_ns, stamp.st_size)
+
+
+@lru_cache(maxsize=64)
+def _marked(path: Path, _changed: int, _size: int) -> str | None:
+    return marked(beginning(path, _MARK_BYTES))
+
+
+@lru_cache(maxsize=64)
+def _detected(path: Path, _changed: int, _size: int) -> str:
+    """The encoding of a file. One that cannot be read to its end is taken for UTF-8: its reader names the fault."""
+    try:
+        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+            return detected(iter(partial(file.read, _BLOCK_BYTES), b""))
+    except _FAULTS:
+        return UTF_8
+
+
+def beginning(path: Path, size: int = _LOOKED_AT) -> bytes:
+    """Return the first bytes of a file, unpacked."""
+    try:
+        with gzip.open(path) if _is_zipped(path) else path.open("rb") as file:
+            return file.read(size)
+    except _FAULTS:
+        return b""
+
+
+def _is_zipped(path: Path) -> bool:
+    return path.name.lower().endswith(".gz")
+
+
+def text(path: Path, csv: Csv) -> TextIO:
+    """Open a file as text, at the line that names the columns."""
+    # In UTF-8 bytes that are none matter only in columns that are read. There the faster reader finds them.
+    known = encoding_of(path, csv)
+    name, errors = ("utf-8-sig", _ESCAPED) if known == UTF_8 else (known, "strict")
+    opener: Any = partial(gzip.open, path, "rt") if _is_zipped(path) else path.open
+    file: TextIO = opener(encoding=name, errors=errors, newline="")
+    try:
+        for _ in range(csv.skip):
+            file.readline(_BLOCK_BYTES)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+class _Strict(NamedTuple):
+    """What the strict reader found in a file."""
+
+    rows: int
+    """All of them, those that do not fit the header among them."""
+    breaks: "tuple[array[int], array[int]]"
+    """The rows from which on lines are numbered otherwise, and what is added to the number of a row from there on."""
+    misfits: MisfitSummary
+
+
+@lru_cache(maxsize=16)
+def _read_strictly(path: Path, _changed: int, _size: int, csv: Csv) -> _Strict:
+    """Count the rows. A line is named by its number; of a row over several lines it is the first."""
+    width = len(header(path, csv))
+    count, line, offset = -1, csv.skip + 1, None
+    breaks, misfits = (array("q"), array("q")), MisfitSummary(width)
+    standard.field_size_limit(_BLOCK_BYTES)
+    try:
+        with text(path, csv) as file:
+            reader = standard.reader(file, delimiter=csv.separator, strict=True)
+            for row in reader:
+                if row:
+                    if count >= 0 and line - count != offset:
+                        offset = line - count
+                        breaks[0].append(count)
+                        breaks[1].append(offset)
+                    count += 1
+                    # Row 0 is the header.
+                    if len(row) != width:
+                        "".join(row).encode()
+                        misfits.add(count - 1, line, len(row))
+                line = csv.skip + reader.line_num + 1
+    except _FAULTS as error:
+        before = f"{misfits.sentence}; " if misfits.named else ""
+        _refuse(path, f"{before}line {line}: {described(error)}")
+    return _Strict(count, breaks, misfits)
+
+
+def refuse_misfits(path: Path, csv: Csv) -> NoReturn:
+    """Raise TailorbirdError with the first lines that do not fit the header, and the separator that fits better."""
+    stamp = path.stat()
+    found = separator_of(path, csv)
+    hint = f"; {found.sentence} lines" if found else ""
+    _refuse(path, _read_strictly(path, stamp.st_mtime_ns, stamp.st_size, csv).misfits.sentence + hint)
+
+
+def title_hint(path: Path, csv: Csv) -> str:
+    """Name the line that seems to be the header, if a title stands above it; else nothing."""
+    try:
+        with text(path, csv) as file:
+            beginning = file.read(_LOOKED_AT)
+    except _FAULTS:
+        return ""
+    above = lines_above_header(beginning.splitlines(keepends=True), csv.separator) if not csv.skip else 0
+    return f"; the header seems to be in line {above + 1}: write `skip_lines = {above}`" if above else ""
+
+
+def separator_of(path: Path, csv: Csv, wanted: Collection[str] = ()) -> Suggestion | None:
+    """Another separator that fits the first lines of a file better, if there is one, and names wanted columns."""
+    try:
+        with text(path, csv) as file:
+            beginning = file.read(_LOOKED_AT)
+    except _FAULTS:
+        return None
+    return format_suggestions.separator(beginning, csv.separator, wanted, whole=len(beginning) < _LOOKED_AT)
+
+
+def _refuse(path: Path, fault: str) -> NoReturn:
+    """Raise without the cause: a library's message quotes the value that it could not read."""
+    raise TailorbirdError(f"{path} cannot be read: {fault}. Fix the file or the mapping; nothing was stored.") from None

@@ -1,0 +1,137 @@
+"""Files in object stores: what is there, and their bytes. Credentials come from where each cloud's own tools look."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pyarrow import fs
+
+from models.errors import TailorbirdError
+from tasks.sources.glob import Segments, begin, hidden, step, takes
+from tasks.sources.object_store_errors import StoreError, credentials, told
+
+if TYPE_CHECKING:
+    from tasks.orchestration.progress import Advance
+
+SCHEMES: Final = ("s3", "gs", "abfs", "abfss")
+_BLOCK_BYTES: Final = 8 << 20
+_SHOWN_FROM_BYTES: Final = 64 << 20
+"""A smaller file is here before anybody asks how far it is."""
+_PATIENCE: Final = "?retry_limit_seconds=30"
+"""Google's client tries for a quarter of an hour unless told otherwise."""
+
+
+def is_address(place: str) -> bool:
+    """Whether a place is in an object store, rather than on this machine."""
+    return "://" in place
+
+
+def kind(address: str) -> Literal["file", "folder"] | None:
+    """What is at an address; None when nothing is. Raises StoreError."""
+    with told(address):
+        store, path = _opened(address)
+        found = store.get_file_info(path).type
+    if found == fs.FileType.File and not address.endswith("/"):
+        return "file"
+    return "folder" if found == fs.FileType.Directory else None
+
+
+def below(address: str, pattern: Segments, endings: tuple[str, ...]) -> Iterator[str]:
+    """The addresses of the files below a prefix that a pattern means, in no order. Raises StoreError."""
+    with told(address):
+        store, path = _opened(address)
+        found = store.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+    for info in found:
+        names = info.path.removeprefix(path).strip("/").split("/")
+        if info.type != fs.FileType.File or any(map(hidden, names)):
+            continue
+        state = begin(pattern)
+        for name in names:
+            state = step(state, name)
+        if takes(state, names[-1], endings):
+            yield "/".join((address.rstrip("/"), *names))
+
+
+def has_bucket(address: str) -> bool:
+    """Whether the bucket or container is there, as far as one may know."""
+    bucket, _ = _split(address)
+    try:
+        return kind(bucket) is not None
+    except StoreError:
+        return True
+
+
+def download(address: str, path: Path) -> None:
+    """Write an object into a file, a block at a time. Raises StoreError when it does not come as a whole."""
+    with told(address):
+        store, where = _opened(address)
+        # The other way to open one unpacks whatever its name says is packed.
+        source = store.open_input_file(where)
+        size = source.size()
+    with source, path.open("wb") as target, _shown(path.name, size) as advance:
+        for block in _blocks(source, address):
+            _write(target, block, address)
+            advance(len(block))
+    if path.stat().st_size != size:
+        raise StoreError(f"{address} changed while it was fetched. Run the command again.")
+
+
+def _shown(name: str, size: int) -> "AbstractContextManager[Advance]":
+    from tasks.orchestration.progress import (
+        progress,  # and with it Prefect, which a command must not import before it is connected
+    )
+
+    return progress(f"fetching {name}", size) if size >= _SHOWN_FROM_BYTES else nullcontext(_unseen)
+
+
+def _unseen(_steps: int) -> None:
+    """Moves nothing on."""
+
+
+def _blocks(source: Any, address: str) -> Iterator[bytes]:
+    while True:
+        with told(address):
+            block = source.read(_BLOCK_BYTES)
+        if not block:
+            return
+        yield block
+
+
+def _write(target: Any, block: bytes, address: str) -> None:
+    try:
+        target.write(block)
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise TailorbirdError(f"{address} cannot be put into {target.name}: {reason}. Make room there.") from error
+
+
+def _split(address: str) -> tuple[str, str]:
+    """An address as the bucket's and the key, which may hold whatever it likes. Raises TailorbirdError.
+
+    No message repeats an address that may hold a password.
+    """
+    scheme, _, rest = address.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme not in SCHEMES:
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise TailorbirdError(f"Files at {scheme}:// cannot be read. Give a path of this machine, or one of: {known}")
+    user, at, _ = bucket.rpartition("@")
+    # Azure's container, and Google's word for public buckets, stand where others have a user.
+    plain = not at or (":" not in user and (scheme.startswith("abfs") or user == "anonymous"))
+    if not plain or "?" in bucket:
+        raise TailorbirdError(
+            f"An address ({scheme}://…) holds no user, password or options: they would be written into the ledger. "
+            f"They belong into the environment: {credentials(scheme)}."
+        )
+    if not bucket:
+        raise TailorbirdError(f"{address} names no bucket. Write it as {scheme}://bucket/prefix/")
+    return f"{scheme}://{bucket}", key.rstrip("/")
+
+
+def _opened(address: str) -> tuple[Any, str]:
+    """The store and the path in it. The key is no part of the URI: it would have to be escaped."""
+    bucket, key = _split(address)
+    store, base = fs.FileSystem.from_uri(bucket + (_PATIENCE if bucket.startswith("gs:") else ""))
+    return store, f"{base}/{key}" if key else base

@@ -1,0 +1,1 @@
+"""Trains models, evaluates them, and stores both in MLflow."""

@@ -1,0 +1,23 @@
+"""Holds trained models against each other."""
+
+from typing import Any
+
+from prefect import task
+
+from infra.installation import current
+from infra.registry.client import Registry
+from models.evaluation.comparison.leaderboard import ladder
+from tasks.orchestration.steady_keys import steady_keys
+from tasks.promotion.recorded_bundles import recorded_all
+from tasks.promotion.verified_evaluations import evaluations_of
+
+
+@task(description="Hold trained models against each other, user by user.")
+@steady_keys
+def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
+    """The ladder of these training runs, each with the address of its `run`'s page."""
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    runs = {trained.kind: trained for trained in recorded_all(here.engine, run_ids).values()}
+    rows = ladder(evaluations_of(here.engine, registry, runs))
+    return [{**row, "run": registry.page(runs[row["model"]].run_id)} for row in rows]

@@ -1,0 +1,81 @@
+"""Writes down what was found out about a model: figures, tables and plots, as artifacts of its run."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from models.evaluation.diagnostics.feature_importance import Importance
+from models.evaluation.diagnostics.model_report import Appraisal
+from models.evaluation.metrics.user_averages import LOW, by_part
+from models.evaluation.offline import Evaluation
+from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY
+from tasks.reports.plots.classification import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
+from tasks.reports.plots.evaluation import of, plot_confusion, plot_learning_curve, plot_overfit, plot_spread, said
+from tasks.reports.plots.features import plot_importance
+
+TABLES: Final = "tables.csv"
+IMPORTANCE: Final = "feature_importance"
+"""A table and a plot."""
+FORMAT: Final = 6
+"""Of what is measured and stored; a run of another format is made anew."""
+
+
+def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
+    """Fill a new folder. Plots for which a model has no figures, such as calibration, are left out."""
+    folder.mkdir()
+    evaluation = appraisal.evaluation
+    pq.write_table(evaluation.per_user, folder / PER_USER)
+    (folder / SUMMARY).write_text(json.dumps(evaluation.summary, indent=1))
+    (folder / RERANKED).write_text(json.dumps([lists._asdict() for lists in evaluation.reranked], indent=1))
+    pa_csv.write_csv(pa.Table.from_pylist(table_rows(evaluation)), folder / TABLES)
+    if not evaluation.per_user.num_rows:
+        return
+    plot_spread(evaluation, kind, folder / "ndcg_spread.png")
+    plot_confusion(evaluation, kind, folder / "confusion_matrix.png")
+    plot_residuals(evaluation, kind, folder / "residuals.png")
+    if appraisal.overfit:
+        plot_overfit(appraisal.overfit, kind, folder / "overfit_check.png")
+    if appraisal.curve:
+        plot_learning_curve(appraisal.curve, kind, folder / "learning_curve.png")
+    if appraisal.importance:
+        rows = importance_rows(appraisal.importance)
+        pa_csv.write_csv(pa.Table.from_pylist(rows), folder / f"{IMPORTANCE}.csv")
+        plot_importance(appraisal.importance, kind, folder / f"{IMPORTANCE}.png")
+    pairs, figures = evaluation.pairs, appraisal.pairs
+    if pairs is None or not figures:
+        return
+    plot_roc(pairs, figures, kind, folder / "roc_curve.png")
+    plot_precision_recall(evaluation, pairs, figures, kind, folder / "precision_recall.png")
+    if pairs.probabilities:
+        plot_calibration(pairs, figures, kind, folder / "calibration.png")
+
+
+def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """A row per figure, with its interval in a column for each part of the users and items."""
+    parts = by_part(evaluation.summary)
+    names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
+    return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
+        {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names
+    ]
+
+
+def importance_rows(found: Sequence[Importance]) -> list[dict[str, Any]]:
+    """A row per feature, the strongest first."""
+    return [
+        {"feature": one.feature, "moves": one.moves.value, "low": one.moves.low, "high": one.moves.high}
+        | {"adds": one.adds}
+        for one in found
+    ]
+
+
+def _column(part: str, kind: str) -> str:
+    return f"{part.strip('_') or 'all'} users, {kind.strip('_') or 'all'} items"
+
+
+def _cell(figures: dict[str, float], name: str) -> str:
+    return said(of(figures, name)) if name + LOW in figures else ""

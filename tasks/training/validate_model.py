@@ -1,0 +1,85 @@
+"""Cross-validates a model in time, before the test weeks."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from prefect import task
+
+from infra.configuration.version import git_commit
+from infra.installation import current
+from infra.registry.client import Registry
+from models import catalog
+from models.datasets.dataset import Dataset
+from models.datasets.time_splits import Fold
+from models.datasets.training_data import TrainingData
+from models.evaluation.diagnostics.cross_validation import folds_of, mean_and_sd, measure
+from models.evaluation.metrics.mlflow_names import grouped
+from models.evaluation.metrics.ranking import METRIC
+from models.recommenders.protocols import Recommender
+from tasks.datasets.load_dataset import open_dataset
+from tasks.orchestration.progress import progress
+from tasks.orchestration.steady_keys import steady_keys
+from tasks.training.train_model import run_key, settings_of
+
+PATH: Final = "validation"
+FOLDS: Final = "folds.json"
+Fit = Callable[[TrainingData], Recommender]
+
+
+@task(
+    task_run_name="validate {kind}",
+    description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.",
+)
+@steady_keys
+def validate_model(
+    version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7
+) -> list[dict[str, float]]:
+    """The moments (epoch s) and figures of each fold, oldest first; a finished run of the same kind is reused.
+
+    Settings are the best that a search found, or the defaults. Raises SplitError when there is too little history.
+    """
+    here = current()
+    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    settings, searched_by = settings_of(here, version, kind)
+    asked = settings | {"folds": folds, "horizon_days": horizon_days}
+    key = run_key(version, f"validate {kind}", asked, seed)
+    known = registry.finished_run(key)
+    if known:
+        return _stored(registry, str(known.info.run_id))
+    dataset = open_dataset(version)
+    wanted = folds_of(dataset, folds, horizon_days)
+    tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
+    tags |= {"search_run": searched_by, "seed": str(seed)}
+    with registry.recorded(f"validate {kind}", key, asked, tags) as run_id:
+        _validate(registry, run_id, dataset, partial(_fit, kind, settings, seed), wanted)
+    return _stored(registry, run_id)
+
+
+def _fit(kind: str, settings: dict[str, Any], seed: int, data: TrainingData) -> Recommender:
+    return catalog.model_type(kind).fit(data, catalog.config(kind, settings), seed)
+
+
+def _validate(registry: Registry, run_id: str, dataset: Dataset, fit: Fit, folds: Sequence[Fold]) -> None:
+    """Each fold is a step of the run's metrics; means and deviations come at the end."""
+    found = []
+    with progress(f"cross-validate on {len(folds)} folds", len(folds)) as advance:
+        for step, figures in enumerate(measure(fit, dataset, folds)):
+            registry.log(run_id, grouped(figures), step=step)
+            found.append(figures)
+            advance(note=f"{METRIC} {figures[METRIC]:.4f}")
+    registry.log(run_id, {f"folds/{name}": value for name, value in mean_and_sd(found).items()})
+    with TemporaryDirectory() as scratch:
+        rows = [asdict(fold) | figures for fold, figures in zip(folds, found, strict=True)]
+        (Path(scratch) / FOLDS).write_text(json.dumps(rows, indent=1))
+        registry.log_folder(run_id, Path(scratch), PATH)
+
+
+def _stored(registry: Registry, run_id: str) -> list[dict[str, float]]:
+    with TemporaryDirectory() as scratch:
+        rows: list[dict[str, float]] = json.loads((registry.download(run_id, PATH, Path(scratch)) / FOLDS).read_text())
+        return rows

@@ -1,0 +1,88 @@
+"""The benchmark of accuracy from files to figures, on histories where the right answer is known."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from benchmarks.accuracy.__main__ import main
+from benchmarks.accuracy.readers import read
+from benchmarks.accuracy.splits import Split, leave_one_out
+from benchmarks.accuracy.tuning import STARTS, figures, measured, search, starts
+from models import catalog
+
+STEPS = 12
+
+
+@pytest.fixture
+def circle(tmp_path: Path) -> Path:
+    """Everybody goes round a circle of items, each from a start of his own: what comes next is certain."""
+    lines = [f"u{start:02} " + " ".join(f"i{(start + step) % STEPS:02}" for step in range(6)) for start in range(STEPS)]
+    file = tmp_path / "circle.txt"
+    file.write_text("\n".join(lines))
+    return file
+
+
+def test_a_model_of_order_foresees_the_next_item_and_popularity_does_not(circle: Path) -> None:
+    split = leave_one_out(read(circle), "test")
+    next_only = {"window": 1, "backward": 0.0, "half_life_days": 0.5}
+    found = measured("item_knn", next_only, split)
+    assert found["hr_10"] == found["recall_20"] == found["ndcg_10"] == 1
+    assert measured("most_popular", {}, split)["ndcg_10"] < 0.8
+
+
+def test_what_a_user_has_had_is_masked(circle: Path) -> None:
+    data = leave_one_out(read(circle), "test").data
+    model = catalog.model_type("most_popular").fit(data, catalog.config("most_popular"), 0)
+    assert figures(model, Split(data, data.history()))["hr_20"] == 0
+
+
+def test_a_search_begins_with_the_sensible_settings_and_takes_the_best(circle: Path) -> None:
+    split = leave_one_out(read(circle), "validation")
+    found = search("item_knn", "sequences", split, minutes=0)
+    assert found.trials == 1
+    assert found.settings == starts("item_knn", "sequences")[0]
+    assert (
+        found.value
+        == figures(
+            catalog.model_type("item_knn").fit(split.data, catalog.config("item_knn", found.settings), 7), split
+        )["ndcg_10"]
+    )
+
+
+@pytest.mark.parametrize("layout", ["sequences", "pairs"])
+def test_every_start_is_a_whole_setting_of_the_models_space(layout: str) -> None:
+    for kind in STARTS[layout]:
+        for start in starts(kind, layout):
+            assert set(start) == set(catalog.model_type(kind).space)
+            assert asdict(catalog.config(kind, start)).items() >= start.items()
+
+
+def test_the_command_writes_a_row_for_each_model(circle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = circle.with_name("rows.json")
+    command = ["--path", str(circle), "--layout", "sequences", "--models", "most_popular,item_knn", "--minutes", "0"]
+    assert main([*command, "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())
+    assert [row["model"] for row in rows] == ["most_popular", "item_knn"]
+    assert rows[1].keys() >= {"hr_10", "ndcg_10", "recall_20", "ndcg_20", "fit_s", "peak_mb", "settings"}
+    assert all(0 <= row["ndcg_10"] <= row["hr_10"] <= 1 < row["peak_mb"] for row in rows)
+    assert "half_life_days=1.8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--path", "nowhere.txt", "--layout", "sequences"], "nowhere.txt cannot be read"),
+        (["--path", "nowhere.txt", "--layout", "pairs"], "--test"),
+        (["--path", "nowhere.txt", "--layout", "sequences", "--models", "magic"], "no model 'magic'"),
+    ],
+)
+def test_bad_input_is_complained_of_in_a_line(
+    arguments: list[str], complaint: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments, "--minutes", "0"]) == 1
+    told = capfd.readouterr().err
+    assert complaint in told
+    assert "Traceback" not in told
+    assert len(told.splitlines()) == 1

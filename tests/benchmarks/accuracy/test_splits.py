@@ -1,0 +1,92 @@
+"""What models learn from and what they are asked, by the two protocols."""
+
+import numpy as np
+import pytest
+
+from benchmarks.accuracy.readers import BadFileError, Interactions
+from benchmarks.accuracy.splits import Split, given, leave_one_out, sample
+
+
+def rows(*pairs: str) -> Interactions:
+    user, item = zip(*(pair.split() for pair in pairs), strict=True)
+    return Interactions(np.array(user), np.array(item))
+
+
+HISTORIES = rows("a w", "b z", "a x", "a y", "a z", "b w", "c x", "c w", "c y")
+
+
+def learned(split: Split) -> list[tuple[str, str, int]]:
+    """User, item and days before the cut of each event."""
+    data = split.data
+    days = (data.cut - data.occurred_at) // 86_400
+    return list(zip(data.users[data.user].tolist(), data.items[data.item].tolist(), days.tolist(), strict=True))
+
+
+def asked(split: Split) -> list[tuple[str, str]]:
+    user, item = split.targets.nonzero()
+    return list(zip(split.data.users[user].tolist(), split.data.items[item].tolist(), strict=True))
+
+
+def test_the_last_item_is_the_test_and_one_step_back_is_one_day() -> None:
+    split = leave_one_out(HISTORIES, "test")
+    assert asked(split) == [("a", "z"), ("c", "y")]
+    assert learned(split)[:3] == [("a", "w", 3), ("a", "x", 2), ("a", "y", 1)]
+    assert learned(split)[5:] == [("c", "x", 2), ("c", "w", 1)]
+
+
+def test_the_validation_never_sees_the_last_item() -> None:
+    split = leave_one_out(HISTORIES, "validation")
+    assert asked(split) == [("a", "y"), ("c", "w")]
+    assert learned(split) == [("a", "w", 2), ("a", "x", 1), ("b", "z", 2), ("b", "w", 1), ("c", "x", 1)]
+
+
+def test_a_user_with_two_interactions_is_learned_from_and_not_asked() -> None:
+    assert [event for event in learned(leave_one_out(HISTORIES, "test")) if event[0] == "b"] == [
+        ("b", "z", 2),
+        ("b", "w", 1),
+    ]
+
+
+def test_the_catalogue_is_the_same_for_validation_and_test() -> None:
+    one, other = leave_one_out(HISTORIES, "validation").data, leave_one_out(HISTORIES, "test").data
+    assert one.items.tolist() == other.items.tolist() == ["w", "x", "y", "z"]
+
+
+def test_histories_too_short_for_three_parts_are_refused() -> None:
+    with pytest.raises(BadFileError, match="three interactions"):
+        leave_one_out(rows("a x", "a y", "b x"), "test")
+
+
+def test_given_pairs_stay_as_given_and_have_no_order() -> None:
+    split = given(rows("a x", "a y", "b x"), rows("a z", "b y"), "test")
+    assert learned(split) == [("a", "x", 1), ("a", "y", 1), ("b", "x", 1)]
+    assert asked(split) == [("a", "z"), ("b", "y")]
+
+
+def test_the_validation_of_pairs_is_a_tenth_of_train_and_none_of_test() -> None:
+    train = rows(*(f"u{user} i{item:02}" for user in range(5) for item in range(20)), "single i00")
+    split = given(train, rows("u0 i99"), "validation")
+    assert np.diff(split.targets.indptr).tolist() == [0, 2, 2, 2, 2, 2]
+    assert {*asked(split)} | {event[:2] for event in learned(split)} == {
+        *zip(*(c.tolist() for c in train), strict=True)
+    }
+    assert len(learned(split)) == 91
+
+
+def test_pairs_are_held_out_by_seed() -> None:
+    train = rows(*(f"u i{item:02}" for item in range(20)))
+    one, same, other = (asked(given(train, rows("u i99"), "validation", seed)) for seed in (1, 1, 2))
+    assert one == same != other
+
+
+def test_pairs_of_which_none_can_be_held_out_are_refused() -> None:
+    with pytest.raises(BadFileError, match="two pairs"):
+        given(rows("a x", "b y"), rows("a y"), "validation")
+
+
+def test_a_sample_keeps_whole_users() -> None:
+    train = rows(*(f"u{user:02} i{item:02}" for user in range(30) for item in range(20)))
+    targets = given(train, rows("u00 i99"), "validation").targets
+    drawn = np.diff(sample(targets, 7).indptr)
+    assert sorted(drawn.tolist()) == [0] * 23 + [2] * 7
+    assert sample(targets, 30) is targets

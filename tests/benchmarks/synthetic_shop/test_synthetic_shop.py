@@ -1,0 +1,213 @@
+"""The made-up shop is the same each time, and is like a shop in what its readers rely on."""
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.synthetic_shop import __main__
+from benchmarks.synthetic_shop.calendar import periods, shares
+from benchmarks.synthetic_shop.simulation import world
+from infra.installation import Installation
+from models.ingest.tabular import transform
+from tasks.ingest.batch_identity import tables
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.sources.file_matching import files_of
+
+SEED, PURCHASES, CLICKS = 7, 60_000, 5.0
+MAPPING = str(Path(__main__.__file__).with_name("mapping.toml"))
+
+
+class Files(NamedTuple):
+    """A shop that was written, and read again."""
+
+    folder: Path
+    said: __main__.Shop
+    events: pd.DataFrame
+    items: pd.DataFrame
+    users: pd.DataFrame
+
+    @property
+    def purchases(self) -> pd.DataFrame:
+        """What was bought, with what is known of the items and users."""
+        bought = self.events[self.events.event_type == "purchase"]
+        return bought.merge(self.items, on="item_id").merge(self.users, on="user_id")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    folder = tmp_path_factory.mktemp("shop")
+    said = __main__.write(folder, PURCHASES, SEED, clicks=CLICKS)
+    events = pd.concat([pd.read_parquet(file) for file in said.files], ignore_index=True)
+    return Files(folder, said, events, *(pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "users")))
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(folder.iterdir())}
+
+
+def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("one", 1), ("again", 1), ("other", 2)):
+        __main__.write(tmp_path / name, 2_000, seed, clicks=4.0)
+    one, again, other = (digests(tmp_path / name) for name in ("one", "again", "other"))
+    assert len(one) == 26
+    assert one == again
+    assert one.keys() == other.keys()
+    assert not set(one.values()) & set(other.values())
+
+
+def test_the_sizes_are_those_that_were_asked_for(made: Files) -> None:
+    assert made.said.events == len(made.events)
+    assert made.said.purchases == (made.events.event_type == "purchase").sum()
+    assert PURCHASES <= made.said.purchases <= 1.05 * PURCHASES
+    assert made.said.events == pytest.approx(PURCHASES * (1 + CLICKS), rel=0.05)
+    assert (made.said.users, made.said.items) == (len(made.users), len(made.items)) == (2652, 6313)
+
+
+def test_without_clicks_there_are_exactly_so_many_purchases_and_nothing_else(tmp_path: Path) -> None:
+    said = __main__.write(tmp_path, 3_001, SEED, users=300, items=250)
+    assert said[:4] == (300, 250, 3_001, 3_001)
+    kinds = pq.read_table(tmp_path, filters=[("event_type", "!=", "purchase")])
+    assert sum(pq.read_metadata(file).num_rows for file in said.files) == 3_001
+    assert len(kinds) == 0
+
+
+def test_periods_follow_each_other_without_a_gap_and_share_out_every_purchase() -> None:
+    known = periods(24)
+    assert [period.end for period in known[:-1]] == [period.begin for period in known[1:]]
+    assert sum(shares(known, 12_345)) == 12_345
+
+
+def test_events_are_in_order_of_time_each_in_the_month_of_its_file(made: Files) -> None:
+    assert made.events.occurred_at.is_monotonic_increasing
+    for file in made.said.files:
+        months = pd.read_parquet(file, columns=["occurred_at"]).occurred_at.dt.strftime("%Y-%m").unique()
+        assert [f"events-{month}.parquet" for month in months] == [file.name]
+    assert made.said.files[0].name == "events-2023-01.parquet"
+    assert made.said.files[-1].name == "events-2024-12.parquet"
+
+
+def test_an_event_is_known_when_it_happened_or_later_and_some_a_day_later(made: Files) -> None:
+    delay = (made.events.received_at - made.events.occurred_at).dt.total_seconds()
+    assert delay.min() >= 0
+    assert delay.max() <= 3 * 86_400
+    assert 0.0005 < (delay > 86_400).mean() < 0.01
+
+
+def test_every_id_is_one_and_is_known(made: Files) -> None:
+    assert made.events.event_id.is_unique
+    assert made.events.item_id.isin(made.items.item_id).all()
+    assert set(made.events.user_id) == set(made.users.user_id)
+    assert made.items.item_id.is_unique
+    sessions = made.events.groupby("session_id").user_id.nunique()
+    assert sessions.max() == 1
+
+
+def test_nobody_buys_an_item_before_it_arrives_or_after_it_is_gone(made: Files) -> None:
+    catalogue = world(len(made.users), len(made.items), SEED).catalogue
+    begins = pd.DatetimeIndex(pd.to_datetime([period.begin for period in periods(24)], unit="s", utc=True))
+    number = begins.searchsorted(pd.DatetimeIndex(made.events.occurred_at), side="right") - 1
+    item = made.events.item_id.str[1:].astype(int).to_numpy()
+    assert (catalogue.arrival[item] <= number).all()
+    left = np.array([catalogue.freshness(period)[item] for period in range(96)])
+    assert (left[number, np.arange(len(item))] > 0).all()
+    assert 0.3 < (catalogue.arrival == 0).mean() < 0.45
+    assert 0.35 < made.items.available.mean() < 0.65
+
+
+def test_few_items_sell_most_by_a_law_like_zipfs(made: Files) -> None:
+    sold = made.purchases.item_id.value_counts().to_numpy()
+    middle = slice(10, 600)
+    slope = np.polyfit(np.log(np.arange(1, len(sold) + 1)[middle]), np.log(sold[middle]), 1)[0]
+    assert -1.2 < slope < -0.6
+    assert sold[: len(sold) // 10].sum() > 0.4 * sold.sum()
+
+
+def test_some_buy_once_and_some_very_often(made: Files) -> None:
+    bought = made.purchases.user_id.value_counts()
+    assert len(bought) == len(made.users)
+    assert 0.05 < (bought == 1).mean() < 0.2
+    assert bought.max() > 10 * bought.median()
+
+
+def test_people_buy_again_what_they_bought_and_members_more_so(made: Files) -> None:
+    days = made.purchases.assign(day=made.purchases.occurred_at.dt.date)
+    pairs = days.groupby(["member", "user_id", "item_id"]).day.nunique()
+    again = (pairs - 1).groupby("member").sum() / pairs.groupby("member").sum()
+    assert again[False] > 0.08
+    assert again[True] > again[False]
+
+
+def test_coats_sell_in_winter_and_swimwear_in_summer(made: Files) -> None:
+    month = made.purchases.occurred_at.dt.month
+    winter, summer = month.isin([11, 12, 1]), month.isin([5, 6, 7])
+    coats, swimwear = (made.purchases.category.str.endswith(name) for name in ("|Coats", "|Swimwear"))
+    assert (coats & winter).sum() > 2 * (coats & summer).sum()
+    assert (swimwear & summer).sum() > 2 * (swimwear & winter).sum()
+
+
+def test_days_and_hours_differ(made: Files) -> None:
+    at = made.purchases.occurred_at.dt
+    weekdays, hours = at.dayofweek.value_counts(), at.hour.value_counts()
+    assert weekdays[5] > 1.1 * weekdays[1]
+    assert hours[20] > 5 * hours[3]
+
+
+def test_who_somebody_is_goes_with_what_they_like(made: Files) -> None:
+    children = made.purchases.category.str.startswith("Kids|").groupby(made.purchases.age_group).mean()
+    prices = made.purchases.price.groupby(made.purchases.age_group).mean()
+    assert children["35-44"] > 1.5 * children["16-24"]
+    assert prices["55-64"] > 1.15 * prices["16-24"]
+    assert made.purchases.groupby("country").price.mean().idxmin() == "PL"
+    each = made.purchases.groupby("member").size() / made.users.groupby("member").size()
+    assert each[True] > 1.3 * each[False]
+    assert 0.04 < made.users.age_group.isna().mean() < 0.12
+
+
+def test_somebodys_purchases_are_of_fewer_categories_than_everybodys(made: Files) -> None:
+    often = made.purchases.groupby("user_id").filter(lambda rows: len(rows) >= 20)
+    own = often.groupby("user_id").category.agg(lambda names: names.value_counts(normalize=True).head(3).sum())
+    everybody = made.purchases.category.value_counts(normalize=True).head(3).sum()
+    assert own.mean() > 2 * everybody
+
+
+def test_purchases_have_a_worth_and_what_is_only_seen_has_none(made: Files) -> None:
+    worth = made.purchases.value / made.purchases.quantity / made.purchases.price
+    assert worth.round(2).between(0.69, 1.0).all()
+    assert set(made.purchases.occurred_at[worth < 0.99].dt.month) == {1, 7}
+    seen = made.events[made.events.event_type.isin(["impression", "click", "view"])]
+    assert seen[["quantity", "value", "currency"]].isna().all(axis=None)
+
+
+def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
+    mapping = tables(MAPPING, None)
+    assert mapping.events
+    assert mapping.items
+    assert mapping.users
+    first = pq.read_table(made.said.files[0])
+    events = transform.events(first, mapping.events).rows
+    for name in ("event_id", "user_id", "item_id", "event_type", "value", "currency", "recommendation_id"):
+        assert events[name].to_pylist() == first[name].to_pylist()
+    assert events["received_at"].cast("int64").to_pylist() == first["received_at"].cast("int64").to_pylist()
+    items = transform.items(pq.read_table(made.folder / "items.parquet"), mapping.items).rows
+    assert items["category"].to_pylist() == made.items.category.tolist()
+    [user, *_] = transform.users(pq.read_table(made.folder / "users.parquet"), mapping.users).rows.to_pylist()
+    assert user["attributes"].keys() == {"age_group", "country", "member"}
+
+
+def test_everything_comes_in_by_the_mapping(installation: Installation, tmp_path: Path) -> None:
+    said = __main__.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
+    files = files_of(tables(MAPPING, None), [str(tmp_path / "made")])
+    [items], [users] = files["items"], files["users"]
+    assert ingest_items.fn(MAPPING, items)["routed"] == said.items
+    assert ingest_users.fn(MAPPING, users)["routed"] == said.users
+    assert files["events"] == [str(file) for file in said.files]
+    entry = ingest_events.fn(MAPPING, files["events"][-1])
+    assert entry["accepted"] == entry["read"] == pq.read_metadata(said.files[-1]).num_rows > 100
+    assert installation.lake.event_files()

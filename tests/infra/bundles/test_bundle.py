@@ -1,0 +1,111 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from infra.bundles import bundle as bundles
+from infra.bundles.bundle import FILES, MANIFEST, SIGNATURE, Origin
+from infra.bundles.manifest import sha256
+from models.datasets.dataset import Dataset
+from models.recommenders.baselines.most_popular import Config, MostPopular
+from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
+from tests.infra.golden_bundles import EXPECTED, FOLDER, PUBLIC_KEY, USERS
+from tests.models.conftest import CUT, CUTS, make_shop
+
+FALLBACK = np.array([3.0, 2.0, 1.0], dtype=np.float32)
+ORIGIN = Origin("v1", 7, "run 1")
+
+
+def model(half_life: float = 28.0) -> MostPopular:
+    users, items = np.array(["u1", "u2"]), np.array(["i1", "i2", "i3"])
+    return MostPopular(Config(half_life), users, items, FALLBACK * 2, np.zeros(len(items), np.int32))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, own_var: Path) -> Path:  # noqa: ARG001
+    bundles.write(tmp_path / "bundle", model(), FALLBACK, ORIGIN, beside={"MLmodel": "flavors: {}"})
+    return tmp_path / "bundle"
+
+
+def test_a_model_comes_back_as_it_was(folder: Path) -> None:
+    found = bundles.load(folder, sha256(folder / MANIFEST))
+    assert np.array_equal(found.model.scores(np.array([0, -1])), model().scores(np.array([0, -1])))
+    assert found.model.config == Config(28.0)
+    assert np.array_equal(found.fallback, FALLBACK)
+    assert found.available.tolist() == [True, True, True]
+
+
+def test_the_manifest_says_all_that_the_model_comes_from_and_lists_every_other_file(folder: Path) -> None:
+    said = json.loads((folder / MANIFEST).read_bytes())
+    assert {path.name for path in folder.iterdir()} == {*said["files"], MANIFEST, SIGNATURE}
+    assert said["files"] == {name: sha256(folder / name) for name in (*FILES, "MLmodel")}
+    assert (said["format"], said["kind"], said["parameters"]) == (
+        bundles.FORMAT,
+        "most_popular",
+        {"half_life_days": 28},
+    )
+    assert (said["dataset_version"], said["seed"], said["run_id"]) == ("v1", 7, "run 1")
+    assert said["git_commit"]
+    assert {"python", "numpy", "tailorbird"} <= said["libraries"].keys()
+
+
+def test_what_was_not_available_is_remembered(tmp_path: Path, own_var: Path) -> None:
+    bundles.write(tmp_path / "b", model(), FALLBACK, ORIGIN, available=np.array([True, False, True]))
+    assert bundles.load(tmp_path / "b").available.tolist() == [True, False, True]
+    assert own_var.is_dir()
+
+
+def test_the_best_sellers_of_segments_come_back_with_it_and_a_bundle_without_them_opens_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
+    assert bundles.load(folder).segments is None
+    segments = SegmentPopular.fit(data, BY_TRAITS, 7)
+    bundles.write(tmp_path / "more", model(), FALLBACK, ORIGIN, segments)
+    again = bundles.load(tmp_path / "more").segments
+    assert again is not None
+    everybody = np.arange(len(data.users), dtype=np.int32)
+    np.testing.assert_array_equal(again.scores(everybody), segments.scores(everybody))
+    assert np.array_equal(bundles.load(tmp_path / "more").fallback, FALLBACK)
+
+
+def test_a_kept_bundle_has_its_digest_for_a_name_and_is_kept_once(folder: Path, tmp_path: Path) -> None:
+    root = tmp_path / "bundles"
+    target, digest = bundles.keep(folder, root)
+    assert (target, digest) == (root / digest, sha256(folder / MANIFEST))
+    assert bundles.keep(folder, root) == (target, digest)
+    assert [entry.name for entry in root.iterdir()] == [digest]
+    assert bundles.load(target, digest).digest == digest
+    assert {path.name for path in target.iterdir()} == {path.name for path in folder.iterdir()}
+
+
+def test_what_mlflow_leaves_in_a_folder_it_downloads_is_neither_refused_nor_kept(folder: Path, tmp_path: Path) -> None:
+    (folder / "registered_model_meta").write_text("model_name: tailorbird\nmodel_version: '1'\n")
+    target, digest = bundles.keep(folder, tmp_path / "bundles")
+    assert not (target / "registered_model_meta").exists()
+    assert bundles.load(folder, digest).digest == digest
+
+
+def test_a_damaged_bundle_is_not_kept(folder: Path, tmp_path: Path) -> None:
+    (folder / "config.json").write_text("{}")
+    with pytest.raises(bundles.BundleRefusedError):
+        bundles.keep(folder, tmp_path / "bundles")
+    assert not (tmp_path / "bundles").exists()
+
+
+def test_a_kept_bundle_that_was_damaged_is_not_taken_for_the_sound_one(folder: Path, tmp_path: Path) -> None:
+    target, _ = bundles.keep(folder, tmp_path / "bundles")
+    (target / "config.json").write_text("{}")
+    with pytest.raises(bundles.BundleRefusedError, match=r"config\.json does not match"):
+        bundles.keep(folder, tmp_path / "bundles")
+
+
+@pytest.mark.usefixtures("own_var")
+def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", PUBLIC_KEY)
+    kept = bundles.load(FOLDER / f"format_{bundles.FORMAT}")
+    with np.load(EXPECTED) as expected:
+        np.testing.assert_allclose(kept.model.scores(USERS), expected["scores"], rtol=1e-5)
+    assert np.isfinite(kept.model.scores(USERS)[0]).any()
+    assert (kept.manifest["kind"], kept.fallback[-1]) == ("two_stage", len(kept.model.items) - 1)

@@ -1,0 +1,137 @@
+"""Which settings services were started with, which hold now, and where those come from."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.configuration import file
+from infra.configuration.settings import Settings, load
+from infra.overview import settings_shown
+from infra.services import settings_in_use, state_file
+from infra.services.processes import Running
+from infra.services.state_file import Service
+
+
+@pytest.fixture(autouse=True)
+def var(folder: Path) -> None:
+    """Make the folder of what is kept."""
+    (folder / "var").mkdir()
+
+
+def started(settings: Settings) -> None:
+    """Note that a worker and a reconciler run with these settings; this process stands for both."""
+    me = psutil.Process()
+    service = Service("", 0, Running(me.pid, me.create_time()))
+    named = {file.VARIABLE: str(settings.settings_file or file.NO_FILE)}
+    worker = replace(service, settings=settings_in_use.overrides(settings) | named)
+    state_file.store(
+        settings.var, {"worker": worker, "reconciler": replace(service, settings=settings_in_use.described(settings))}
+    )
+
+
+def row(key: str) -> settings_shown.Row:
+    return next(row for row in settings_shown.rows(load()) if row.key == key)
+
+
+def test_each_value_is_shown_with_its_origin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / file.NAME).write_text('\nreview = "auto"\nreview_days = 3\n[gate]\nusers = 40\n')
+    monkeypatch.setenv("TAILORBIRD_REVIEW_DAYS", "5")
+    monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 7}')
+    assert (row("review").value, row("review").origin) == ("auto", "tailorbird.toml:2")
+    assert (row("review_days").value, row("review_days").origin) == ("5.0", "TAILORBIRD_REVIEW_DAYS")
+    assert (row("gate.users").value, row("gate.users").origin) == ("40", "tailorbird.toml:5")
+    assert (row("monitor.window_days").value, row("monitor.window_days").origin) == ("7", "TAILORBIRD_MONITOR")
+    assert row("gate.group_users").origin == row("monitor.least_users").origin == row("memory").origin == "default"
+    assert (row("schedules.score-nightly").value, row("schedules.score-nightly").origin) == (
+        "30 4 * * * UTC",
+        "default",
+    )
+    assert not (folder / "var" / "secrets").exists()
+
+
+def test_secrets_are_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = 'alerts = "json://me:word@ops.example"\nmlflow_tracking_uri = "http://me:word@mlflow.example"\n'
+    (folder / file.NAME).write_text(text + 'database_url = "postgresql://me:word@db.example/shop"\n')
+    started(load())
+    monkeypatch.setenv("TAILORBIRD_ALERTS", "json://me:other-word@ops.example")
+    rows = settings_shown.rows(load())
+    assert "word" not in str(rows) + (folder / "var" / "services.json").read_text()
+    assert row("alerts").running == {"worker": "(hidden)", "reconciler": "(hidden)"}
+    assert settings_in_use.changes(state_file.load(folder / "var")["reconciler"].settings, load()) == [
+        "Setting alerts changes from (hidden) to (hidden) (TAILORBIRD_ALERTS of this shell)"
+    ]
+
+
+def test_a_file_changed_since_the_start_is_used_by_runs_of_the_worker_and_not_by_the_reconciler(folder: Path) -> None:
+    (folder / file.NAME).write_text('review = "auto"\n')
+    started(load())
+    assert [row for row in settings_shown.rows(load()) if row.running] == []
+    (folder / file.NAME).write_text('review = "never"\ngate.users = 40\nschedules.score-nightly = "0 2 * * *"\n')
+    assert row("review").running == {"reconciler": "auto"}
+    assert row("gate.users").running == {"reconciler": "30"}
+    assert row("schedules.score-nightly").running == {"reconciler": "30 4 * * * UTC"}
+
+
+def test_a_variable_of_this_shell_that_the_services_do_not_have_is_shown(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / file.NAME).write_text('review = "auto"\n')
+    started(load())
+    monkeypatch.setenv("TAILORBIRD_REVIEW", "never")
+    assert row("review").running == {"worker": "auto", "reconciler": "auto"}
+    assert settings_in_use.changes(state_file.load(folder / "var")["reconciler"].settings, load()) == [
+        "Setting review changes from auto to never (TAILORBIRD_REVIEW of this shell)"
+    ]
+
+
+def test_a_command_names_the_variables_of_its_shell_that_the_services_do_not_have(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "p.toml"))
+    assert settings_in_use.of_this_shell(load()) == []
+    started(load())
+    assert settings_in_use.of_this_shell(load()) == []
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(folder / "q.toml"))
+    assert settings_in_use.of_this_shell(load()) == [
+        f"TAILORBIRD_PLACEMENTS of this shell is {folder / 'q.toml'}; the running services use {folder / 'p.toml'}. "
+        "Set placements in tailorbird.toml and run `tailorbird up`, so that scheduled runs use it too."
+    ]
+    monkeypatch.setenv("TAILORBIRD_EXPORTED_BY", str(folder / "var"))
+    assert settings_in_use.of_this_shell(load()) == []
+
+
+def test_a_variable_that_only_the_services_have_is_shown(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as shell:
+        shell.setenv("TAILORBIRD_ALERTS", "json://me:word@ops.example")
+        started(load())
+    assert row("alerts").running == {"worker": "(hidden)", "reconciler": "(hidden)"}
+    known = state_file.load(folder / "var")["reconciler"].settings
+    assert settings_in_use.changes(known, load()) == [
+        "Setting alerts changes from (hidden) to (not set) (TAILORBIRD_ALERTS is not set in this shell)"
+    ]
+    (folder / file.NAME).write_text('alerts = "json://me:word@ops.example"\n')
+    assert [line for line in settings_in_use.changes(known, load()) if "alerts" in line] == []
+
+
+def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.commands.settings import show
+
+    (folder / file.NAME).write_text('review = "auto"\n')
+    show(as_json=True)
+    found = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert found["review"] == {
+        "key": "review",
+        "variable": "TAILORBIRD_REVIEW",
+        "value": "auto",
+        "origin": "tailorbird.toml:1",
+        "running": {},
+    }
+    started(load())
+    (folder / file.NAME).write_text('review = "never"\n')
+    show()
+    out = capsys.readouterr().out
+    assert "The running reconciler uses review = auto instead of never" in out
+    assert "Restart what uses other values with: tailorbird up" in out

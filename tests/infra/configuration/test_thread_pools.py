@@ -1,0 +1,66 @@
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.configuration.thread_pools import _quota, processors
+
+LIBRARIES = "import faiss, implicit.cpu.als, lightfm, sklearn.neural_network, xgboost, scipy.linalg"
+# The BLAS of faiss has no threads of its own: it uses OpenMP's.
+BLAS = """
+from threadpoolctl import threadpool_info
+print({pool["num_threads"] for pool in threadpool_info() if pool.get("threading_layer") == "pthreads"})
+"""
+OURS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
+
+
+def started(program: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """Run a program without our settings, where each OpenMP prints its own when it is loaded."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    environment |= {"OMP_DISPLAY_ENV": "VERBOSE"} | settings
+    return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+
+
+def openmp(done: subprocess.CompletedProcess[str], name: str) -> set[str]:
+    return set(re.findall(rf"{name} = '(\w+)", done.stderr))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the OpenMP of GCC prints these names")
+@pytest.mark.parametrize("entry", ["flows", "tasks", "serving", "benchmarks", "tasks.tuning.trial_child"])
+def test_in_every_process_of_ours_openmp_waits_asleep_and_blas_has_one_thread(entry: str) -> None:
+    done = started(f"import {entry}\n{LIBRARIES}\n{BLAS}")
+    assert openmp(done, "OMP_WAIT_POLICY") == {"PASSIVE"}
+    assert openmp(done, "GOMP_SPINCOUNT") == {"0"}
+    assert openmp(done, "OMP_NUM_THREADS") == {str(processors())}
+    assert done.stdout == "{1}\n"
+
+
+def test_settings_of_the_user_win() -> None:
+    done = started(f"import tasks\n{LIBRARIES}\n{BLAS}", OMP_WAIT_POLICY="active", OMP_NUM_THREADS="3")
+    assert openmp(done, "OMP_WAIT_POLICY") == {"ACTIVE"}
+    assert openmp(done, "OMP_NUM_THREADS") == {"3"}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="this system has no affinity")
+def test_only_processors_that_the_process_may_use_count() -> None:
+    one = min(os.sched_getaffinity(0))
+    program = f"import os; os.sched_setaffinity(0, [{one}]); import tasks; print(os.environ['OMP_NUM_THREADS'])"
+    assert started(program).stdout == "1\n"
+
+
+@pytest.mark.parametrize(
+    ("granted", "found"), [("150000 100000", 1.5), ("400000 100000", 4.0), ("max 100000", None), ("", None)]
+)
+def test_the_quota_of_the_control_group_is_read(tmp_path: Path, granted: str, found: float | None) -> None:
+    own, group = tmp_path / "cgroup", tmp_path / "groups" / "shop.slice"
+    own.write_text("1:name=systemd:/ignored\n0::/shop.slice\n")
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text(granted)
+    assert _quota(own, tmp_path / "groups") == found
+
+
+def test_without_control_groups_there_is_no_quota(tmp_path: Path) -> None:
+    assert _quota(tmp_path / "none", tmp_path) is None

@@ -1,0 +1,45 @@
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from infra.database import engine as database
+from infra.database.engine import engine, migrate
+from infra.outages import explain
+
+MIGRATE = "import os; from infra.database.engine import migrate; migrate(os.environ['DATABASE'])"
+
+
+def test_migrating_twice_changes_nothing(empty_database: str) -> None:
+    migrate(empty_database)
+    with engine(empty_database).begin() as connection:
+        connection.execute(text("INSERT INTO suppressions (user_key, reason) VALUES ('k', 'asked')"))
+    migrate(empty_database)
+    with engine(empty_database).connect() as connection:
+        assert connection.execute(text("SELECT user_key FROM suppressions")).scalars().all() == ["k"]
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
+
+
+def test_several_processes_may_migrate_at_once(empty_database: str) -> None:
+    environment = os.environ | {"DATABASE": empty_database}
+    command = [sys.executable, "-c", MIGRATE]
+    running = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    said = [process.communicate()[1] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    with engine(empty_database).connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM recommendations_by_user_id")).scalar() == 0
+
+
+def test_a_server_that_takes_the_connection_and_stays_silent_is_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PGCONNECT_TIMEOUT", raising=False)
+    monkeypatch.setattr(database, "_CONNECT_SECONDS", 2)  # the least that libpq knows
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"postgresql://u:p@127.0.0.1:{silent.getsockname()[1]}/x"
+        with pytest.raises(OperationalError) as error:
+            engine(address).connect()
+    assert str(explain(error.value)).startswith("The database went away or cannot be reached (")
+    assert "timeout expired" in str(explain(error.value))

@@ -1,0 +1,52 @@
+import hashlib
+import hmac
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pyarrow as pa
+import pytest
+
+from infra.database.engine import engine
+from infra.keys.identity import pseudonym, pseudonyms, remember, user_key_of
+
+KEY = b"a key"
+
+
+def names(user_ids: list[str], keys: list[str]) -> pa.Table:
+    return pa.table({"user_id": pa.array(user_ids, pa.string()), "user_key": pa.array(keys, pa.string())})
+
+
+def test_a_pseudonym_is_a_keyed_hash() -> None:
+    assert pseudonym("900", KEY) == hmac.new(KEY, b"900", hashlib.sha256).hexdigest()
+    assert pseudonym("900", b"another key") != pseudonym("900", KEY)
+
+
+@pytest.mark.parametrize("key", [KEY, b"", b"\0", b"x" * 64, b"y" * 65])
+def test_many_pseudonyms_at_once_are_the_same_as_one_by_one(key: bytes) -> None:
+    said = ["900", "Zoë 雪", "", "'; --", "a\nb", "x" * 1000, *map(str, range(30_000))]
+    found = pseudonyms(pa.array([*said, None]), key).to_pylist()
+    assert found == [*(pseudonym(user_id, key) for user_id in said), None]
+
+
+def test_a_user_is_found_by_the_raw_id_and_remembered_once(database: str) -> None:
+    with engine(database).begin() as connection:
+        remember(connection, names([], []))
+        remember(connection, names(["900"], ["k900"]))
+        remember(connection, names(["900", "Zoë 雪"], ["k900", "k1"]))
+        assert [user_key_of(connection, i) for i in ("900", "Zoë 雪", "902")] == ["k900", "k1", None]
+
+
+def test_two_batches_with_the_same_new_users_do_not_wait_for_each_other_forever(database: str) -> None:
+    users = [str(number) for number in range(2000)]
+    start = Barrier(2)
+
+    def introduce(order: list[str]) -> None:
+        with engine(database).begin() as connection:
+            start.wait()
+            remember(connection, names(order, [pseudonym(user_id, KEY) for user_id in order]))
+
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(introduce, users), pool.submit(introduce, users[::-1])]:
+            done.result()
+    with engine(database).connect() as connection:
+        assert user_key_of(connection, "1999") == pseudonym("1999", KEY)

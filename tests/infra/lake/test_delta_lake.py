@@ -1,0 +1,259 @@
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from socket import socket
+from typing import Any
+
+import boto3
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from botocore.exceptions import BotoCoreError
+from deltalake import write_deltalake
+
+from infra.lake.delta_lake import Lake
+
+
+def events(batch_id: str, *ids: str) -> pa.Table:
+    n = len(ids)
+    columns = {"event_id": ids, "batch_id": [batch_id] * n, "month": ["2017-01"] * n}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in columns.items()})
+
+
+def ids(lake: Lake, version: int | None = None) -> list[str]:
+    tables = [pq.read_table(file, columns=["event_id"], partitioning=None) for file in lake.event_files(version)]
+    return sorted(pa.concat_tables(tables)["event_id"].to_pylist()) if tables else []
+
+
+@pytest.fixture(params=["lake", "it's a lake (50%)"])
+def lake(tmp_path: Path, request: pytest.FixtureRequest) -> Lake:
+    return Lake(str(tmp_path / request.param))
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket of an object store in a process of its own: the lake's library keeps this one busy while it waits."""
+    with socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    login = {"ACCESS_KEY_ID": "a", "SECRET_ACCESS_KEY": "b", "REGION": "eu-west-1"}
+    where = {"ENDPOINT_URL": f"http://127.0.0.1:{port}", "ALLOW_HTTP": "true", "EC2_METADATA_DISABLED": "true"}
+    for name, value in (login | where).items():
+        monkeypatch.setenv(f"AWS_{name}", value)
+    client = boto3.client("s3", endpoint_url=where["ENDPOINT_URL"], region_name="eu-west-1")
+    for _ in range(100):
+        with suppress(BotoCoreError):
+            client.create_bucket(Bucket="lakes", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+            break
+        time.sleep(0.2)
+    yield "s3://lakes"
+    server.terminate()
+    server.wait()
+
+
+def test_the_files_of_a_lake_in_an_object_store_are_read_as_copies_on_this_machine(store: str) -> None:
+    lake = Lake(f"{store}/one lake")
+    lake.append_events(events("b", "e1"), "b", 0)
+    lake.append_events(events("b", "e2"), "b", 1)
+    assert ids(lake) == ["e1", "e2"]
+    assert ids(lake, version=0) == ["e1"]
+    assert lake.event_files(months=["2018-01"]) == []
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet({lake.event_files()})").fetchall() == [(2,)]
+
+
+def test_before_the_first_ingest_there_is_nothing(lake: Lake) -> None:
+    assert lake.events() is None
+    assert lake.event_files() == []
+    assert lake.committed_chunk("b") == -1
+    lake.remove_batch("b")
+
+
+def test_a_repeat_of_a_chunk_does_not_double_its_rows(lake: Lake) -> None:
+    lake.append_events(events("b", "e1"), "b", 0)
+    lake.append_events(events("b", "e2"), "b", 1)
+    lake.append_events(events("b", "e2"), "b", 1)
+    lake.append_events(events("b", "e1"), "b", 0)
+    assert ids(lake) == ["e1", "e2"]
+    assert lake.committed_chunk("b") == 1
+
+
+def test_a_version_goes_on_saying_what_it_said(lake: Lake) -> None:
+    lake.append_events(events("b", "e1"), "b", 0)
+    table = lake.events()
+    assert table is not None
+    lake.append_events(events("c", "e2"), "c", 0)
+    assert ids(lake, table.version()) == ["e1"]
+
+
+@pytest.mark.parametrize("kept", [(), ("e1",)])
+def test_a_removed_batch_leaves_no_row_and_can_come_again(lake: Lake, kept: tuple[str, ...]) -> None:
+    lake.append_events(events("other", "e0"), "other", 0)
+    mine = "o'brien's"
+    lake.append_events(events(mine, *kept), mine, 0)
+    lake.remove_batch(mine)
+    assert ids(lake) == ["e0"]
+    assert (lake.committed_chunk(mine), lake.committed_chunk("other")) == (-1, 0)
+    lake.append_events(events(mine, "e1"), mine, 0)
+    assert ids(lake) == ["e0", "e1"]
+
+
+def test_a_snapshot_is_replaced_whole(lake: Lake) -> None:
+    lake.write_dataset("v1", "items", pa.table({"a": [1, 2]}))
+    lake.write_dataset("v1", "items", pa.table({"a": [3]}))
+    assert lake.read_dataset("v1", "items").to_pydict() == {"a": [3]}
+
+
+def lake_of_chunks(root: Path, chunks: int = 6) -> Lake:
+    """Each chunk brings a file for each of three months."""
+    lake = Lake(str(root / "it's a lake (50%)"))
+    for chunk in range(chunks):
+        lake.append_events(three_months("b", chunk), "b", chunk)
+    return lake
+
+
+def three_months(batch_id: str, chunk: int) -> pa.Table:
+    names = [f"{batch_id}-{chunk}-{number}" for number in range(30)]
+    months = [f"2017-0{number % 3 + 1}" for number in range(30)]
+    at = pa.array([number * 1_000_000 + chunk for number in range(30)], pa.timestamp("us", tz="UTC"))
+    return pa.table({"event_id": names, "batch_id": [batch_id] * 30, "month": months, "occurred_at": at})
+
+
+def rows(lake: Lake, version: int | None = None) -> list[dict[str, Any]]:
+    """Every row, read as an engine reads them: from the files."""
+    tables = [pq.read_table(file, partitioning=None) for file in lake.event_files(version)]
+    found: list[dict[str, Any]] = pa.concat_tables(tables).sort_by("event_id").to_pylist()
+    return found
+
+
+def on_disk(lake: Lake) -> set[Path]:
+    return set(Path(lake.root, "events").glob("month=*/*.parquet"))
+
+
+def made_old(lake: Lake, days: int) -> None:
+    """As if all that was written so far had been written some days ago."""
+    then = time.time() - days * 86_400
+    for commit in Path(lake.root, "events", "_delta_log").glob("*.json"):
+        commit.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{then * 1000:.0f}', commit.read_text()))
+    for file in Path(lake.root, "events").rglob("*"):
+        os.utime(file, (then, then))
+
+
+def set_clock_of_commit(lake: Lake, version: int, days: int) -> None:
+    """As if one commit had been made by a machine whose clock was wrong by some days."""
+    then = (time.time() + days * 86_400) * 1000
+    commit = Path(lake.root, "events", "_delta_log", f"{version:020}.json")
+    commit.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{then:.0f}', commit.read_text()))
+
+
+def test_compaction_merges_files_and_changes_no_row(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    before = rows(lake)
+    done = lake.compact(datetime.now(UTC), 7, [])
+    assert (done["files_before"], done["files"], done["rows"]) == (18, 3, 180)
+    assert rows(lake) == before
+    assert len(lake.event_files()) == 3
+    again = lake.compact(datetime.now(UTC), 7, [])
+    assert (again["files_before"], again["files"], again["version"]) == (3, 3, done["version"])
+
+
+def test_before_the_first_ingest_there_is_nothing_to_compact(tmp_path: Path) -> None:
+    assert Lake(str(tmp_path / "lake")).compact(datetime.now(UTC), 7, []) == {}
+
+
+def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    lake.append_events(three_months("c", 0), "c", 0)
+    lake.remove_batch("c")
+    lake.compact(datetime.now(UTC), 0, [])
+    assert list(Path(lake.root, "events", "_delta_log").glob("*.checkpoint.parquet"))
+    assert (lake.committed_chunk("b"), lake.committed_chunk("c"), lake.committed_chunk("d")) == (5, -1, -1)
+    before = rows(lake)
+    lake.append_events(three_months("b", 5), "b", 5)
+    assert rows(lake) == before
+
+
+def test_files_of_versions_that_a_data_set_names_stay_and_the_others_go(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    named = rows(lake, 2)
+    done = lake.compact(datetime.now(UTC), 0, [2, 999])
+    assert done["files_deleted"] == 9
+    assert rows(lake, 2) == named
+    assert on_disk(lake) == {Path(file) for file in [*lake.event_files(), *lake.event_files(2)]}
+    assert lake.compact(datetime.now(UTC), 0, [])["files_deleted"] == 9
+    assert on_disk(lake) == {Path(file) for file in lake.event_files()}
+
+
+def test_what_is_younger_than_the_days_to_keep_stays_readable_also_when_its_files_are_old(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    made_old(lake, 60)
+    before = rows(lake)
+    table = lake.events()
+    assert table is not None
+    table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 hours"})
+    for _ in range(2):  # the second time the log does not say any more that the old files were part of the table
+        assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    assert rows(lake, 5) == before
+
+
+def test_commits_of_writers_whose_clock_was_wrong_are_as_old_as_their_place_among_the_others(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    made_old(lake, 5)
+    set_clock_of_commit(lake, 4, days=-40)
+    before = rows(lake, 3)
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    set_clock_of_commit(lake, 0, days=40)
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    assert rows(lake, 3) == before
+
+
+@pytest.mark.parametrize("days", [-30, 30])
+def test_the_database_tells_what_is_young_whatever_the_clock_of_this_machine_says(tmp_path: Path, days: int) -> None:
+    lake = lake_of_chunks(tmp_path)
+    made_old(lake, 60 + days)  # as the database has it: two months ago
+    before = rows(lake, 5)
+    deleted = lake.compact(datetime.now(UTC) + timedelta(days=days), 90, [])["files_deleted"]
+    assert (deleted, rows(lake, 5)) == (0, before)
+
+
+def test_what_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path, 1)
+    orphan = next(iter(on_disk(lake))).with_name("part-orphan.parquet")
+    orphan.write_bytes(b"half a file")
+    lake.compact(datetime.now(UTC), 7, [])
+    assert orphan.exists()
+    made_old(lake, 8)
+    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 1
+    assert not orphan.exists()
+
+
+def test_a_version_can_be_read_however_old_its_log_is(tmp_path: Path) -> None:
+    lake = lake_of_chunks(tmp_path)
+    first = rows(lake, 0)
+    lake.compact(datetime.now(UTC), 0, [0])
+    made_old(lake, 400)
+    lake.append_events(three_months("c", 0), "c", 0)
+    lake.compact(datetime.now(UTC), 0, [0])
+    table = lake.events()
+    assert table is not None
+    table.cleanup_metadata()  # as Delta does it by itself at every hundredth commit
+    assert rows(lake, 0) == first
+
+
+def test_a_lake_from_before_learns_to_keep_its_log(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    write_deltalake(str(tmp_path / "lake" / "events"), three_months("a", 0), partition_by=["month"])
+    lake.append_events(three_months("b", 0), "b", 0)
+    lake.compact(datetime.now(UTC), 7, [])
+    table = lake.events()
+    assert table is not None
+    assert table.metadata().configuration["delta.logRetentionDuration"] == "interval 36500 days"
+    assert len(rows(lake)) == 60

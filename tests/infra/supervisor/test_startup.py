@@ -1,0 +1,492 @@
+"""Real servers, started once. Each test begins with an `up`, which does nothing when everything runs."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import pytest
+from sqlalchemy import URL
+
+from infra.configuration.settings import Settings
+from infra.keys.credentials import FOLDER, kept_secret, variable
+from infra.keys.fingerprints import KEYS
+from infra.overview import settings_shown
+from infra.services import state_file
+from infra.services.database_access.grants import ROLES
+from infra.services.embedded_postgres import EmbeddedPostgres
+from infra.services.http_client import ask, basic
+from infra.services.processes import Command
+from infra.supervisor import commands, startup
+from infra.supervisor.running_commands.under_way import under_way
+from infra.supervisor.startup import Endpoints, ServicesDownError
+from tests.memory import postgres_in_memory
+
+ROOT = Path(__file__).resolve().parents[3]
+FLOWS = re.findall(r"flows/(\w+)\.py", (ROOT / "prefect.yaml").read_text())
+FLOW = '''
+import os, time
+from prefect import flow
+
+from infra.configuration.settings import load
+
+@flow
+def {name}(seconds: float = 0.0) -> None:
+    """Pretends to {name}."""
+    print("ran {name} in", os.getcwd(), "for", os.environ["TAILORBIRD_VAR"], flush=True)
+    print("{name} used the placements in", load().placements or "no file", flush=True)
+    time.sleep(seconds)
+'''
+COMMAND = """
+import sys, time
+from infra.supervisor.running_commands import current
+from infra.configuration.settings import Settings
+
+def begin(var):
+    current.begin(Settings(var=var), ["postgres"], lambda line: print(line, file=sys.stderr, flush=True))
+    time.sleep(60)
+"""
+NOTHING: dict[str, Any] = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+
+
+@dataclass
+class Place:
+    """An installation in a temporary folder, with dummy flows in the place of ours, and what `up` said there."""
+
+    settings: Settings
+    lines: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
+
+    def up(self, *, demo: bool = False, **changes: Any) -> Endpoints:
+        self.lines.clear()
+        return startup.start(self.settings.model_copy(update=changes), self.lines.append, demo=demo)
+
+    def down(self) -> None:
+        self.lines.clear()
+        startup.stop(self.settings, self.lines.append)
+
+    def pids(self) -> dict[str, int | None]:
+        known = state_file.load(self.settings.var)
+        return {name: service.running.pid if service.running else None for name, service in known.items()}
+
+    def kill(self, name: str) -> None:
+        running = state_file.load(self.settings.var)[name].running
+        assert running is not None
+        os.kill(running.pid, signal.SIGKILL)
+        while running.alive:
+            time.sleep(0.01)
+
+
+@contextmanager
+def port_stolen_from_mlflow() -> Iterator[None]:
+    """Another program takes the port that MLflow was to have, in the last moment."""
+    command, stack = commands.mlflow_command, ExitStack()
+    stolen: list[int] = []
+
+    def late(settings: Settings, database: URL, port: int) -> Command:
+        if not stolen:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            stolen.append(port)
+        return command(settings, database, port)
+
+    with pytest.MonkeyPatch.context() as patch, stack:
+        patch.setattr(commands, "mlflow_command", late)
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(ROOT / "prefect.yaml", home)
+    (home / "flows").mkdir()
+    for name in FLOWS:
+        (home / "flows" / f"{name}.py").write_text(FLOW.format(name=name))
+    place = Place(Settings(var=home / "var", home=home, **NOTHING))
+    with ExitStack() as stack:
+        for port in (4200, 4210, 5000):  # somebody else's, unless they are taken already
+            try:
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+            except OSError:
+                continue
+        stack.enter_context(postgres_in_memory(place.settings.var))
+        stack.callback(EmbeddedPostgres(place.settings.var).destroy)
+        stack.callback(place.down)
+        with port_stolen_from_mlflow():
+            place.up()
+        place.first = list(place.lines)
+        yield place
+
+
+@pytest.fixture
+def running(place: Place) -> Endpoints:
+    return place.up()
+
+
+def prefect(endpoints: Endpoints, method: str, path: str, body: Any = None) -> Any:
+    headers = {"Authorization": basic(endpoints.environment["PREFECT_API_AUTH_STRING"])}
+    return ask(method, endpoints.prefect_api_url + path, headers, body)
+
+
+def begin(endpoints: Endpoints, name: str, seconds: float = 0) -> str:
+    deployment = prefect(endpoints, "GET", f"/deployments/name/{name}/{name}")
+    run = {"parameters": {"seconds": seconds}, "state": {"type": "SCHEDULED"}}
+    return str(prefect(endpoints, "POST", f"/deployments/{deployment['id']}/create_flow_run", run)["id"])
+
+
+def wait_for(endpoints: Endpoints, run: str, wanted: str) -> None:
+    deadline = time.monotonic() + 120
+    while (seen := prefect(endpoints, "GET", f"/flow_runs/{run}")["state"]["type"]) != wanted:
+        assert time.monotonic() < deadline, f"the run is still {seen}"
+        time.sleep(0.2)
+
+
+def test_ports_taken_by_others_are_passed_over_and_named(place: Place, running: Endpoints) -> None:
+    said = "\n".join(place.first)
+    assert re.search(r"Port 4200 is taken by another program; Prefect uses \d+", said)
+    assert re.search(r"Port 5000 is taken by another program; MLflow uses \d+", said)
+    assert re.search(r"Port 4210 is taken by another program; Data Docs uses \d+", said)
+    assert ":4200" not in running.prefect_page
+    assert running.prefect_page.startswith("http://127.0.0.1:")
+
+
+def test_a_first_up_starts_nothing_twice_but_a_server_that_lost_its_port(place: Place) -> None:
+    started = [line for line in place.first if line.startswith("Starting ")]
+    assert [line.partition(" on port ")[0] for line in started].count("Starting MLflow") == 2
+    assert sum("worker" in line for line in place.first) == 1
+    assert sum("reconciler" in line for line in place.first) == 1
+    assert not any("other settings" in line for line in place.first)
+
+
+def test_every_deployment_is_there_with_its_docstring_and_the_worker_runs_it(place: Place, running: Endpoints) -> None:
+    found = prefect(running, "POST", "/deployments/filter", {})
+    wanted = {name: f"Pretends to {name}." for name in FLOWS if name != "demo"}
+    assert {d["name"]: d["description"] for d in found} == wanted
+    assert str(place.settings.home) not in str([(d["pull_steps"], d["path"], d["entrypoint"]) for d in found])
+    wait_for(running, begin(running, "ingest"), "COMPLETED")
+    logs = {name: (place.settings.var / "log" / f"{name}.log").read_text() for name in ("deploy", "worker")}
+    assert f"{running.prefect_page}/v2/deployments/deployment/" in logs["deploy"]
+    for text in logs.values():  # the older pages ask nobody for the password
+        assert not re.search(rf"{re.escape(running.prefect_page)}/(deployments|runs)/", text)
+    log = logs["worker"]
+    assert f"ran ingest in {place.settings.home} for {place.settings.var}" in log
+
+
+def test_a_second_up_says_that_it_is_running_and_is_quick(place: Place, running: Endpoints) -> None:
+    before, began = place.pids(), time.process_time()
+    assert place.up() == running
+    assert time.process_time() - began < 0.5
+    assert place.lines == ["Everything is already running"]
+    assert place.pids() == before
+
+
+@pytest.mark.usefixtures("running")
+def test_everything_is_reachable_and_the_look_is_quick(place: Place) -> None:
+    began = time.monotonic()
+    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
+    assert time.monotonic() - began < 0.4
+
+
+def test_passwords_are_in_no_command_line_log_or_state_file(place: Place, running: Endpoints) -> None:
+    var = place.settings.var
+    secrets = [path.read_text().strip() for path in (var / "secrets").iterdir() if path.suffix != ".ini"]
+    written = [(var / "services.json").read_text(), repr(running), repr(place.settings)]
+    written += [path.read_text(errors="replace") for path in (var / "log").iterdir()]
+    written += [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
+    assert len(secrets) >= 8
+    assert [secret for secret in secrets if any(secret in text for text in written)] == []
+
+
+@pytest.mark.usefixtures("running")
+def test_secrets_can_be_read_by_their_owner_only(place: Place) -> None:
+    folder = place.settings.var / "secrets"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {0o600}
+
+
+def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
+    closed = [
+        f"{running.prefect_api_url}/work_pools/tailorbird",
+        f"{running.mlflow_tracking_uri}/",
+        f"{running.docs_page}/",
+        f"{running.mlflow_tracking_uri}/api/2.0/mlflow/experiments/get?experiment_id=0",
+    ]
+    for url in closed:
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(url, timeout=5)  # noqa: S310
+    assert running.mlflow_login is not None
+    opened = ask("GET", closed[-1], {"Authorization": basic(":".join(running.mlflow_login))})
+    assert opened["experiment"]["name"] == "Default"
+
+
+@pytest.mark.usefixtures("running")
+def test_only_loopback_is_listened_on(place: Place) -> None:
+    pids = [pid for pid in place.pids().values() if pid is not None]
+    families = [psutil.Process(pid) for pid in pids] + [c for pid in pids for c in psutil.Process(pid).children(True)]
+    heard = set()
+    for process in families:
+        with suppress(psutil.NoSuchProcess):  # PostgreSQL's come and go
+            heard |= {c.laddr.ip for c in process.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert heard == {"127.0.0.1"}
+
+
+def test_the_database_has_its_schema_and_the_other_two_are_closed_to_its_role(running: Endpoints) -> None:
+    plain = running.database_url.replace("+psycopg2", "")
+    connection = psycopg2.connect(plain)
+    cursor = connection.cursor()
+    cursor.execute("SELECT to_regclass('alembic_version') IS NOT NULL")
+    assert cursor.fetchone() == (True,)
+    connection.close()
+    for name in ("prefect", "mlflow"):
+        with pytest.raises(psycopg2.OperationalError, match="permission denied"):
+            psycopg2.connect(plain.rpartition("/")[0] + f"/{name}")
+
+
+@pytest.mark.parametrize("name", ["mlflow", "postgres", "docs"])
+def test_after_a_kill_up_restarts_only_that(place: Place, running: Endpoints, name: str) -> None:
+    before = place.pids()
+    place.kill(name)
+    assert place.up() == running
+    assert any("is gone (a crash" in line for line in place.lines)
+    assert {key for key, pid in place.pids().items() if before[key] != pid} == {name}
+    assert all(startup.reachable(place.settings).values())
+    prefect(running, "GET", "/work_pools/tailorbird")
+
+
+def test_a_run_that_died_with_the_worker_is_reported_and_does_not_hold_up_the_next(
+    place: Place, running: Endpoints
+) -> None:
+    run = begin(running, "train", seconds=120)
+    wait_for(running, run, "RUNNING")
+    assert any(" (since 20" in line for line in startup.under_way(place.settings))
+    assert [work.flow for work in under_way(place.settings)] == ["train"]
+    place.kill("worker")
+    place.up()
+    assert prefect(running, "GET", f"/flow_runs/{run}")["state"]["type"] == "CRASHED"
+    wait_for(running, begin(running, "train"), "COMPLETED")
+
+
+def test_a_changed_flow_is_told_to_prefect_and_nothing_else_happens(place: Place, running: Endpoints) -> None:
+    before = place.pids()
+    (place.settings.home / "flows" / "score.py").write_text(FLOW.format(name="score").replace("Pretends", "Claims"))
+    place.up()
+    assert place.lines == ["Registering the flows of prefect.yaml with Prefect"]
+    assert prefect(running, "GET", "/deployments/name/score/score")["description"] == "Claims to score."
+    assert place.pids() == before
+
+
+@pytest.mark.usefixtures("running")
+def test_a_taken_port_that_was_asked_for_is_refused_and_what_runs_goes_on(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServicesDownError, match=f"Port {port} for Prefect .*TAILORBIRD_PREFECT_PORT"):
+            place.up(prefect_port=port)
+    assert all(startup.reachable(place.settings).values())
+
+
+@pytest.mark.usefixtures("running")
+def test_a_second_up_at_the_same_time_says_so_and_waits(place: Place) -> None:
+    with state_file.locked(place.settings.var, print):
+        other = threading.Thread(target=place.up)
+        other.start()
+        time.sleep(0.3)
+        assert len(place.lines) == 1
+        assert "at work here; waiting" in place.lines[0]
+    other.join(timeout=20)
+    assert place.lines[-1] == "Everything is already running"
+
+
+def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
+    place: Place, running: Endpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in running.environment:
+        monkeypatch.setenv(name, "")  # so that all of it is taken back afterwards
+    startup.export(running)
+    assert startup.endpoints(Settings()) == running
+    assert startup.start(Settings(), place.lines.append) == running
+
+
+def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Place, running: Endpoints) -> None:
+    headers = {"Authorization": basic(str(running.docs_login))}
+    request = urllib.request.Request(f"{running.docs_page}/", headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert "No batch was judged yet" in answer.read().decode()
+    pid = place.pids()["docs"]
+    assert pid is not None
+    assert psutil.Process(pid).memory_info().rss < 80e6
+
+
+@pytest.mark.usefixtures("running")
+def test_data_docs_end_when_they_are_switched_off_and_come_back_where_they_were(place: Place) -> None:
+    before = place.pids()
+    address = state_file.load(place.settings.var)["docs"].address
+    assert place.up(docs_port=0).docs_page == ""
+    assert place.lines[0] == "Data Docs are not served any more"
+    after = place.pids()
+    assert after["docs"] is None
+    # Links in alerts and reports lead there, so the clients have to know.
+    assert {name for name, pid in after.items() if before[name] != pid} == {"docs", "worker", "reconciler"}
+    off = place.settings.model_copy(update={"docs_port": 0})
+    assert "docs" not in startup.reachable(off)
+    assert startup.reachable(place.settings)["docs"] is False
+    assert place.up(docs_url="https://docs.example/shop/").docs_page == "https://docs.example/shop"
+    assert place.pids()["docs"] is None
+    assert place.up().docs_page == address
+    assert startup.reachable(place.settings)["docs"] is True
+
+
+def test_given_services_are_used_and_only_data_docs_and_their_clients_are_started(
+    place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = running.database_url.replace("postgresql+psycopg2", "postgres")
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", str(running.prefect_login))
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, running.environment[name])
+    for name in (*KEYS, *(f"database-{role}" for role in ROLES)):
+        monkeypatch.setenv(variable(name), kept_secret(place.settings.var / FOLDER, name))
+    guest = Place(
+        Settings(
+            var=tmp_path / "var",
+            home=place.settings.home,
+            database_url=given,
+            prefect_api_url=running.prefect_api_url,
+            mlflow_tracking_uri=running.mlflow_tracking_uri,
+        )
+    )
+    try:
+        found = guest.up()
+        assert [line.rpartition(" on port")[0] or line for line in guest.lines if "is taken" not in line] == [
+            "Starting Data Docs",
+            "Starting the worker",
+            "Starting the reconciler",
+        ]
+        assert list(guest.pids()) == ["docs", "worker", "reconciler"]
+        assert found.database_url == running.database_url
+        assert found.prefect_page == running.prefect_page
+        assert found.prefect_login is found.mlflow_login is None
+        assert startup.reachable(guest.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), True)
+        guest.up()
+        assert guest.lines == ["Everything is already running"]
+    finally:
+        guest.down()
+    assert guest.lines == ["Stopped: The worker, The reconciler, Data Docs"]
+    assert all(startup.reachable(place.settings).values())
+
+
+def test_a_given_service_that_does_not_answer_is_named_without_its_password(
+    place: Place, running: Endpoints, tmp_path: Path
+) -> None:
+    settings = place.settings.model_copy(
+        update={
+            "var": tmp_path / "var",
+            "lake": str(tmp_path / "lake"),
+            "database_url": None,
+            "prefect_api_url": "http://me:hidden@127.0.0.1:1/api",
+            "mlflow_tracking_uri": running.mlflow_tracking_uri,
+        }
+    )
+    try:
+        with pytest.raises(ServicesDownError, match=r"PREFECT_API_URL is set, but .* does not answer") as refusal:
+            startup.start(settings, print)
+        assert "hidden" not in str(refusal.value)
+    finally:
+        startup.stop(settings, print)
+        EmbeddedPostgres(settings.var).destroy()
+
+
+def test_before_the_first_up_there_are_no_endpoints_and_nothing_to_stop(tmp_path: Path) -> None:
+    nothing = {"database_url": None, "prefect_api_url": None, "mlflow_tracking_uri": None}
+    settings, lines = Settings(var=tmp_path, **nothing), list[str]()
+    with pytest.raises(ServicesDownError, match="tailorbird up"):
+        startup.endpoints(settings)
+    assert startup.reachable(settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
+    startup.stop(settings, lines.append)
+    assert lines == ["Nothing was running"]
+
+
+def test_down_stops_everything_and_up_brings_it_back_under_the_same_addresses(place: Place, running: Endpoints) -> None:
+    processes = [psutil.Process(pid) for pid in place.pids().values() if pid is not None]
+    processes += [child for process in processes for child in process.children(recursive=True)]
+    program = f"{COMMAND}\nbegin({str(place.settings.var)!r})"
+    command = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)
+    while not startup.under_way(place.settings):
+        time.sleep(0.05)
+    place.down()
+    assert "so this command ends. Nothing is lost: run `tailorbird up`" in command.communicate()[1]
+    assert place.lines == ["Stopped: The worker, The reconciler, Prefect, MLflow, Data Docs, PostgreSQL"]
+    assert [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
+    assert startup.reachable(place.settings) == dict.fromkeys(("postgres", "prefect", "mlflow", "docs"), False)
+    with pytest.raises(ServicesDownError, match="tailorbird up"):
+        startup.endpoints(place.settings)
+    place.down()
+    assert place.lines == ["Nothing was running"]
+    assert place.up() == running
+    assert not any("is gone" in line or "Registering the flows" in line for line in place.lines)
+
+
+def test_a_run_of_the_worker_reads_the_settings_file_and_not_the_shell(
+    place: Place, running: Endpoints, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def used() -> str:
+        wait_for(running, begin(running, "score"), "COMPLETED")
+        lines = (place.settings.var / "log" / "worker.log").read_text().splitlines()
+        return [line for line in lines if "used the placements in" in line][-1]
+
+    for name in ("placements.toml", "others.toml"):
+        shutil.copy(ROOT / "infra" / "configuration" / "placements.toml", tmp_path / name)
+    path = tmp_path / "tailorbird.toml"
+    path.write_text('placements = "placements.toml"\nschedules.score-nightly = "0 2 * * *"\n')
+    monkeypatch.setenv("TAILORBIRD_SETTINGS", str(path))
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    own.up()
+    change = f"Setting placements changes from (not set) to {tmp_path / 'placements.toml'} (tailorbird.toml:1)"
+    assert change in own.lines
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", "/of/this/shell.toml")
+    assert str(tmp_path / "placements.toml") in used()
+    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
+    assert nightly["schedule"]["cron"] == "0 2 * * *"
+
+    monkeypatch.delenv("TAILORBIRD_PLACEMENTS")
+    path.write_text('placements = "others.toml"\nschedules.score-nightly = "0 2 * * *"\n')
+    assert str(tmp_path / "others.toml") in used()
+    before = own.pids()
+    own = Place(Settings(var=place.settings.var, home=place.settings.home, **NOTHING))
+    [row] = [row for row in settings_shown.rows(own.settings) if row.running]
+    assert (row.key, row.running) == ("placements", {"reconciler": str(tmp_path / "placements.toml")})
+    own.up()
+    assert {name for name, pid in own.pids().items() if before[name] != pid} == {"reconciler"}
+    assert [row for row in settings_shown.rows(own.settings) if row.running] == []
+
+    monkeypatch.delenv("TAILORBIRD_SETTINGS")
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("TAILORBIRD_VAR", str(place.settings.var))
+    assert Settings(**NOTHING).settings_file == path
+    place.up()
+    [nightly] = prefect(running, "GET", "/deployments/name/score/score")["schedules"]
+    assert nightly["schedule"]["cron"] == "30 4 * * *"
+
+
+def test_only_a_demo_has_the_deployment_that_loads_its_data(place: Place, running: Endpoints) -> None:
+    path = "/deployments/name/demo/demo"
+    assert prefect(running, "GET", path) is None
+    place.up(demo=True)
+    assert prefect(running, "GET", path)["description"] == "Pretends to demo."
+    place.up()
+    assert place.lines == ["Everything is already running"]
+    (place.settings.var / "demo-installation").unlink()
+    place.up()
+    assert prefect(running, "GET", path) is None

@@ -1,0 +1,224 @@
+"""New users and new items: who is served by what, without learning anything anew."""
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import sparse
+
+from models import catalog
+from models.catalog import CATALOG
+from models.datasets.cold_start import NewUsers
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import TrainingData, build
+from models.evaluation.offline import evaluate
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.protocols import FoldsInItems, FoldsInUsers
+from models.retrieval.full_catalogue import top_k
+
+CUT = 200 * 86_400
+FRUIT, TOOLS = slice(0, 20), slice(20, 40)
+FOLDING = [kind for kind in CATALOG if hasattr(CATALOG[kind], "with_users")]
+BY_CLICKS = [kind for kind in FOLDING if kind != "segment_popular"]
+NO_CLICKS: dict[str, list[str]] = {"user_key": [], "item_id": []}
+TEXT = pa.schema({"user_key": pa.string(), "item_id": pa.string()})
+
+
+@pytest.fixture(scope="module")
+def tastes(shop) -> TrainingData:
+    """The small shop, its users' tastes told by a trait: the even ones garden and like fruit, the odd ones build."""
+    hobby = pa.array(["garden" if number % 2 == 0 else "build" for number in range(shop.users.num_rows)])
+    users = shop.users.select(["user_key"]).append_column("hobby", hobby)
+    dataset = Dataset({}, shop.interactions, users, shop.items)
+    return build(shop.interactions, users, shop.items, CUT, ("hobby",), ("category",), dataset)
+
+
+@pytest.fixture(scope="module")
+def models(tastes: TrainingData) -> dict[str, Any]:
+    return {kind: CATALOG[kind].fit(tastes, catalog.config(kind), 5) for kind in FOLDING}
+
+
+def newcomers(model: Any, traits: dict[str, list[Any]], clicks: dict[str, list[str]] | None = None) -> NewUsers:
+    return NewUsers.of(pa.table(traits), pa.table(clicks or NO_CLICKS, TEXT), model.items)
+
+
+def scores_of(model: Any) -> np.ndarray:
+    return model.scores(np.arange(len(model.users), dtype=np.int32))
+
+
+NEW_ITEMS = pa.table(
+    {
+        "item_id": ["i00", "a-pear", "z-saw", "mystery"],
+        "title": ["Another name", "Pear", "Saw", None],
+        "category": ["BAGS", "SHOP|FRUIT|SOFT", "SHOP|Tools", None],
+    }
+)
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_a_new_item_is_for_those_who_buy_its_category(kind: str, models: dict[str, Any]) -> None:
+    longer = models[kind].with_items(NEW_ITEMS)
+    assert isinstance(models[kind], FoldsInItems)
+    pear, saw = (longer.items.tolist().index(name) for name in ("a-pear", "z-saw"))
+    scores = scores_of(longer)
+    assert (scores[0::2, pear] > scores[0::2, saw]).mean() > 0.95
+    assert (scores[1::2, pear] < scores[1::2, saw]).mean() > 0.95
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_of_a_new_item_of_which_nothing_is_known_there_is_nothing_to_say(kind: str, models: dict[str, Any]) -> None:
+    longer = models[kind].with_items(NEW_ITEMS)
+    assert (scores_of(longer)[:, longer.items.tolist().index("mystery")] == -np.inf).all()
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_known_items_keep_their_scores_when_new_ones_come_and_are_not_taken_for_new(
+    kind: str, models: dict[str, Any]
+) -> None:
+    before, longer = models[kind], models[kind].with_items(NEW_ITEMS)
+    assert len(longer.items) == len(before.items) + 3
+    assert longer.items.tolist() == sorted(longer.items.tolist())
+    known = np.flatnonzero(np.isin(longer.items, before.items))
+    np.testing.assert_allclose(scores_of(longer)[:, known], scores_of(before), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_a_new_item_has_the_reason_of_its_category_and_a_new_category_none(kind: str, models: dict[str, Any]) -> None:
+    toys = pa.table({"item_id": ["a-pear", "yoyo"], "title": ["Pear", "Yoyo"], "category": ["SHOP|FRUIT|SOFT", "TOYS"]})
+    longer = models[kind].with_items(toys)
+    at = np.array([longer.items.tolist().index(name) for name in ("a-pear", "yoyo", "i25")], np.int32)
+    pear, yoyo, tool = longer.reasons(np.array([0, 0, 1], np.int32), at)
+    assert pear.startswith("You bought from fruit on ")
+    assert tool.startswith("You bought from Tools on ")
+    assert "toys" not in yoyo
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_a_catalogue_without_anything_new_changes_nothing(kind: str, models: dict[str, Any]) -> None:
+    same = models[kind].with_items(NEW_ITEMS.slice(0, 1))
+    np.testing.assert_array_equal(scores_of(same), scores_of(models[kind]))
+
+
+@pytest.mark.parametrize("kind", ["segment_popular", "lightfm_hybrid"])
+def test_a_new_user_with_demographics_gets_what_users_of_his_traits_buy(kind: str, models: dict[str, Any]) -> None:
+    model = models[kind]
+    new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
+    gardener, builder = scores_of(new)
+    assert gardener[FRUIT].mean() > gardener[TOOLS].mean()
+    assert builder[FRUIT].mean() < builder[TOOLS].mean()
+
+
+@pytest.mark.parametrize("kind", FOLDING)
+@pytest.mark.parametrize("traits", [{}, {"hobby": [None]}, {"hobby": ["chess"]}])
+def test_a_new_user_without_any_gets_the_best_sellers(
+    kind: str, traits: dict[str, Any], models: dict[str, Any], tastes: TrainingData
+) -> None:
+    new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"], **traits}))
+    assert (scores_of(new) == -np.inf).all()
+    popularity = MostPopular.fit(tastes, MostPopular.config_type(), 0).popularity
+    ranking = top_k(scores_of(new), 5, fallback=popularity)
+    assert ranking.items[0].tolist() == np.argsort(-popularity, kind="stable")[:5].tolist()
+
+
+@pytest.mark.parametrize("kind", BY_CLICKS)
+def test_a_new_user_with_three_clicks_gets_more_of_their_kind(kind: str, models: dict[str, Any]) -> None:
+    model = models[kind]
+    assert isinstance(model, FoldsInUsers)
+    clicks = {"user_key": ["n1"] * 3 + ["n2"] * 3, "item_id": ["i01", "i02", "i03", "i21", "i22", "i23"]}
+    fruity, handy = scores_of(model.with_users(newcomers(model, {"user_key": ["n2", "n1"]}, clicks)))
+    assert fruity[FRUIT].mean() > fruity[TOOLS].mean()
+    assert handy[FRUIT].mean() < handy[TOOLS].mean()
+
+
+def test_traits_are_told_as_differences_from_the_mean_user(models: dict[str, Any]) -> None:
+    model = models["lightfm_hybrid"]
+    new = model.with_users(newcomers(model, {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}))
+    # Half the users garden and half build, so both together are the mean of all.
+    np.testing.assert_allclose(new.user_factors.mean(axis=0), model.user_factors.mean(axis=0), atol=1e-5)
+
+
+def test_clicks_and_demographics_count_together(models: dict[str, Any]) -> None:
+    model = models["lightfm_hybrid"]
+    clicks = {"user_key": ["n1", "n2"], "item_id": ["i41", "i41"]}
+    traits = {"user_key": ["n1", "n2"], "hobby": ["garden", "build"]}
+    both = scores_of(model.with_users(newcomers(model, traits, clicks)))
+    assert both[0, FRUIT].mean() - both[0, TOOLS].mean() > both[1, FRUIT].mean() - both[1, TOOLS].mean()
+    alone = scores_of(model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i41"]})))
+    assert not np.allclose(alone[0], both[0])
+
+
+@pytest.mark.parametrize("kind", FOLDING)
+def test_clicks_on_unknown_items_and_of_unknown_users_say_nothing(kind: str, models: dict[str, Any]) -> None:
+    clicks = {"user_key": ["n", "somebody"], "item_id": ["nowhere", "i01"]}
+    new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
+    assert (scores_of(new) == -np.inf).all()
+
+
+@pytest.mark.parametrize("kind", BY_CLICKS)
+def test_no_reason_of_a_click_says_that_it_was_bought(kind: str, models: dict[str, Any]) -> None:
+    model = models[kind]
+    new = model.with_users(newcomers(model, {"user_key": ["n"]}, {"user_key": ["n"], "item_id": ["i01"]}))
+    reasons = new.reasons(np.zeros(45, np.int32), np.arange(45, dtype=np.int32))
+    assert not [reason for reason in reasons if "bought" in reason or "buy" in reason]
+    assert any("ou looked at" in reason for reason in reasons)
+
+
+@pytest.mark.parametrize("kind", ["als", "content_based", "lightfm_hybrid"])
+def test_the_reason_of_a_click_names_its_category(kind: str, models: dict[str, Any]) -> None:
+    clicks = {"user_key": ["n"], "item_id": ["i01"]}
+    new = models[kind].with_users(newcomers(models[kind], {"user_key": ["n"]}, clicks))
+    fruit, tool = new.reasons(np.array([0, 0], np.int32), np.array([5, 25], np.int32))
+    assert fruit == "You looked at 1 item in fruit"
+    assert tool == "You may like this" or tool.startswith("Because you looked at ")
+
+
+@pytest.mark.parametrize("kind", ["content_based", "lightfm_hybrid"])
+def test_a_new_user_may_click_a_new_item(kind: str, models: dict[str, Any]) -> None:
+    longer = models[kind].with_items(NEW_ITEMS)
+    clicks = {"user_key": ["n"], "item_id": ["a-pear"]}
+    scores = scores_of(longer.with_users(newcomers(longer, {"user_key": ["n"]}, clicks)))[0]
+    known = np.isin(longer.items, models[kind].items)
+    assert scores[known][FRUIT].mean() > scores[known][TOOLS].mean()
+
+
+@pytest.mark.parametrize("kind", FOLDING)
+def test_a_stored_model_serves_newcomers_as_before(kind: str, models: dict[str, Any]) -> None:
+    model = models[kind]
+    again = catalog.from_state(kind, asdict(model.config), model.state())
+    new = newcomers(model, {"user_key": ["n"], "hobby": ["build"]}, {"user_key": ["n"], "item_id": ["i01"]})
+    np.testing.assert_array_equal(scores_of(again.with_users(new)), scores_of(model.with_users(new)))
+    if isinstance(model, FoldsInItems):
+        np.testing.assert_array_equal(scores_of(again.with_items(NEW_ITEMS)), scores_of(model.with_items(NEW_ITEMS)))
+
+
+def test_a_hybrid_model_that_was_stored_without_its_tags_still_answers(models: dict[str, Any]) -> None:
+    model = models["lightfm_hybrid"]
+    old = {name: array for name, array in model.state().items() if "_tags." not in name and "mean" not in name}
+    again = catalog.from_state("lightfm_hybrid", asdict(model.config), old)
+    np.testing.assert_array_equal(scores_of(again), scores_of(model))
+    told = newcomers(again, {"user_key": ["n"], "hobby": ["garden"]})
+    assert (scores_of(again.with_users(told)) == -np.inf).all()
+
+
+@pytest.mark.parametrize("kind", BY_CLICKS)
+def test_newcomers_are_measured_like_everybody_else(kind: str, models: dict[str, Any], tastes: TrainingData) -> None:
+    model, wanted = models[kind], np.zeros((len(tastes.users), len(tastes.items)), dtype=bool)
+    wanted[0, FRUIT] = True
+    # The first user as a stranger with three clicks.
+    clicks = {"user_key": [str(tastes.users[0])] * 3, "item_id": ["i01", "i02", "i03"]}
+    new = model.with_users(newcomers(model, {"user_key": [str(tastes.users[0])]}, clicks))
+    measured = evaluate(new, tastes, sparse.csr_array(wanted), np.zeros(len(tastes.items), np.float32), brief=True)
+    shown = np.argsort(-scores_of(new)[0])[:10]
+    assert measured.summary["precision_at_10"] == pytest.approx((shown < 20).mean())
+    assert measured.summary["precision_at_10"] > 20 / 45  # what chance gives
+
+
+def test_new_users_are_sorted_and_their_repeated_clicks_add_up() -> None:
+    traits = pa.table({"user_key": ["b", "a"], "age": ["old", "young"]})
+    clicks = pa.table({"user_key": ["b", "b", "a"], "item_id": ["x", "x", "y"]})
+    new = NewUsers.of(traits, clicks, np.array(["x", "y"]))
+    assert new.keys.tolist() == ["a", "b"]
+    assert new.traits["age"].to_pylist() == ["young", "old"]
+    assert new.events.toarray().tolist() == [[0, 1], [2, 0]]

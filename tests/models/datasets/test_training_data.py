@@ -1,0 +1,115 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.datasets.training_data import NoHistoryError, TrainingData, build, item_ids, position_of
+from models.primitives.vocabulary import index_of
+
+DAY = 86_400
+COLUMNS = ("user_key", "item_id", "occurred_at", "quantity", "value", "session_id")
+ROWS = [
+    ("bea", "milk", 9 * DAY, 1.0, 2.0, "s2"),
+    ("ann", "milk", 1 * DAY, 1.0, 2.0, "s1"),
+    ("ann", "milk", 1 * DAY + 60, 1.0, 2.0, "s1"),  # again in the same basket
+    ("ann", "bread", 1 * DAY, 1.0, 3.0, "s1"),
+    ("bea", "bread", 2 * DAY, 1.0, 3.0, "s1"),  # the same session id, another user
+    ("ann", "unlisted", 3 * DAY, 1.0, 3.0, "s9"),
+    ("ann", "future", 10 * DAY, 1.0, 3.0, "s3"),  # at the cut: not known yet
+    ("cleo", "milk", 11 * DAY, 1.0, 3.0, "s4"),
+    ("ann", "milk", 5 * DAY, 1.0, 2.0, None),
+    ("ann", "milk", 6 * DAY, 1.0, 2.0, None),
+]
+USERS = {"user_key": ["cleo", "bea"], "age": ["19-24", "65+"], "visits": [3, 7]}
+ITEMS = {
+    "item_id": ["milk", "future", "bread"],
+    "title": ["Milk", "Future", None],
+    "category": ["DAIRY|MILK", "X", None],
+    "brand": ["Private", None, "National"],
+    "available": [True, True, None],
+}
+
+
+def built(rows: list[tuple[object, ...]] = ROWS, kind: pa.DataType | None = None) -> TrainingData:
+    columns = dict(zip(COLUMNS, zip(*rows, strict=True), strict=True))
+    table = pa.table(columns)
+    for at, name in enumerate(COLUMNS):
+        if kind and name in {"user_key", "item_id", "session_id"}:
+            table = table.set_column(at, name, table[name].cast(kind))
+    data = build(table, pa.table(USERS), pa.table(ITEMS), 10 * DAY, ("age", "visits"), ("category", "brand"))
+    assert item_ids(table, pa.table(ITEMS), 10 * DAY).tolist() == data.items.tolist()
+    return data
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_only_what_happened_before_the_cut_to_catalogue_items_is_known(kind: pa.DataType) -> None:
+    data = built(kind=kind)
+    assert data.users.tolist() == ["ann", "bea"]
+    assert data.items.tolist() == ["bread", "milk"]
+    assert data.occurred_at.max() < data.cut
+
+
+def test_a_product_counts_once_a_basket_at_its_latest_moment() -> None:
+    data = built()
+    ann_milk = data.occurred_at[(data.user == 0) & (data.item == 1)]
+    assert sorted(ann_milk.tolist()) == [1 * DAY + 60, 5 * DAY, 6 * DAY]
+
+
+def test_two_users_never_share_a_basket_and_events_without_session_are_baskets_of_their_own() -> None:
+    data = built()
+    owner = {basket: set(data.user[data.basket == basket].tolist()) for basket in set(data.basket.tolist())}
+    assert all(len(users) == 1 for users in owner.values())
+    assert sorted(owner) == list(range(5))
+
+
+def test_the_order_of_the_rows_does_not_matter() -> None:
+    one, other = built(), built(ROWS[::-1])
+    for name in ("user", "item", "occurred_at"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_tags_stand_in_the_order_of_users_and_items_and_unknown_values_give_none() -> None:
+    data = built()
+    user_tags = dict(zip(data.user_tag_names.tolist(), data.user_tags.toarray().T.tolist(), strict=True))
+    assert user_tags["age=65+"] == [0, 1]
+    assert data.user_tags.toarray()[0].sum() == 0
+    item_tags = dict(zip(data.item_tag_names.tolist(), data.item_tags.toarray().T.tolist(), strict=True))
+    assert item_tags == {
+        "category=DAIRY": [0, 1],
+        "category=DAIRY|MILK": [0, 1],
+        "brand=National": [1, 0],
+        "brand=Private": [0, 1],
+    }
+
+
+def test_missing_titles_and_categories_are_empty_and_availability_is_assumed() -> None:
+    data = built()
+    assert data.item_titles.tolist() == ["", "Milk"]
+    assert data.item_categories.tolist() == ["", "DAIRY|MILK"]
+    assert data.available.tolist() == [True, True]
+
+
+def test_history_says_what_each_user_has_bought() -> None:
+    assert built().history().toarray().tolist() == [[True, True], [True, True]]
+
+
+def test_ages_are_days_before_the_cut() -> None:
+    data = built()
+    np.testing.assert_allclose(data.age_days(), (10 * DAY - data.occurred_at) / DAY, rtol=1e-6)
+
+
+def test_positions_are_found_and_strangers_are_minus_one() -> None:
+    assert built().user_index(np.array(["bea", "zoe", "ann"])).tolist() == [1, -1, 0]
+    assert built().item_index(pa.chunked_array([["milk"], ["future"]])).tolist() == [1, -1]
+    assert index_of(np.array(["b", "a"]), np.array([], dtype=np.str_)).tolist() == []
+
+
+@pytest.mark.parametrize(("word", "place"), [("a", 1), ("b", 0), ("c", -1), ("", -1)])
+def test_the_position_of_one_word_is_the_one_that_it_has_among_several(word: str, place: int) -> None:
+    vocabulary = np.array(["b", "a"])
+    assert position_of(vocabulary, word) == index_of(vocabulary, np.array([word]))[0] == place
+    assert position_of(np.array([], dtype=np.str_), word) == -1
+
+
+def test_nothing_before_the_cut_is_said_with_what_to_do() -> None:
+    with pytest.raises(NoHistoryError, match="ingest more data or cut later"):
+        built([("cleo", "milk", 11 * DAY, 1.0, 3.0, "s4")])

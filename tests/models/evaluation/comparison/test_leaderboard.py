@@ -1,0 +1,59 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from models.evaluation.comparison.leaderboard import ladder
+from models.evaluation.comparison.paired import differences, gain
+from models.evaluation.offline import Evaluation
+
+USERS = 300
+
+
+def measured(mean: float, seed: int, new: list[float | None] | None = None) -> Evaluation:
+    values = np.random.default_rng(seed).normal(mean, 0.1, USERS)
+    keys = pa.array([f"u{number:03}" for number in range(USERS)])
+    table = {"user_key": keys, "ndcg_at_10": values, "new_ndcg_at_10": pa.array(new or [0.1] * USERS, pa.float64())}
+    return Evaluation(pa.table(table), {"ndcg_at_10": float(values.mean()), "coverage_at_10": 0.5})
+
+
+MODELS = {
+    "two_stage": measured(0.5, 1),
+    "own_frequency": measured(0.3, 2),
+    "als": measured(0.2, 3),
+    "most_popular": measured(0.4, 4),
+}
+
+
+def test_baselines_come_first_and_the_best_comes_last() -> None:
+    assert [row["model"] for row in ladder(MODELS)] == ["most_popular", "own_frequency", "als", "two_stage"]
+    assert ladder(dict(reversed(MODELS.items()))) == ladder(MODELS)
+
+
+def test_each_step_is_set_against_the_best_before_it() -> None:
+    first, second, *_, last = ladder(MODELS)
+    assert "gain" not in first
+    assert first["coverage_at_10"] == 0.5
+    assert second["gain"] == pytest.approx(second["ndcg_at_10"] - first["ndcg_at_10"])
+    assert second["gain_low"] < second["gain_high"] < 0
+    assert last["gain"] == pytest.approx(last["ndcg_at_10"] - first["ndcg_at_10"])
+    assert (last["new_gain"], last["new_gain_low"]) == (0, 0)
+
+
+def test_a_gain_has_the_interval_of_scipys_paired_bootstrap() -> None:
+    one, other = MODELS["two_stage"], MODELS["own_frequency"]
+    values = [np.array(evaluation.per_user["ndcg_at_10"].to_pylist()) for evaluation in (one, other)]
+    expected = stats.bootstrap(
+        values, lambda a, b, axis: (a - b).mean(axis=axis), n_resamples=20_000, method="percentile", paired=True, rng=1
+    )
+    found = gain(one, other, "ndcg_at_10", seed=7)
+    bounds = pytest.approx(list(expected.confidence_interval), abs=0.2 * expected.standard_error)
+    assert [found.low, found.high] == bounds
+
+
+def test_users_without_new_targets_count_for_neither() -> None:
+    some: list[float | None] = [None, 0.2, *[0.1] * (USERS - 2)]
+    found = differences(measured(0.1, 1, some), measured(0.1, 2, [None, *[0.1] * (USERS - 1)]), "new_ndcg_at_10")
+    assert len(found) == USERS - 1
+    assert found.sum() == pytest.approx(0.1)
+    assert differences(measured(0.1, 1, some), measured(0.1, 2), "new_ndcg_at_10") is None

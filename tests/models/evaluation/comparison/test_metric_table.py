@@ -1,0 +1,129 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from models.datasets.training_data import TrainingData
+from models.evaluation.comparison.metric_table import FIGURES, by_history, comparison, costs, told
+from models.evaluation.comparison.paired import gain
+from models.evaluation.metrics.bootstrap import Estimate
+from models.evaluation.metrics.user_averages import NEW
+from models.evaluation.offline import Evaluation, evaluate
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.protocols import Recommender
+
+
+@pytest.fixture(scope="module")
+def evaluations(data: TrainingData, wanted: Any, popularity: NDArray[np.float32]) -> dict[str, Evaluation]:
+    def of(model: type[Recommender]) -> Evaluation:
+        return evaluate(model.fit(data, model.config_type(), 0), data, wanted, popularity)
+
+    return {"own": of(OwnFrequency), "popular": of(MostPopular)}
+
+
+@pytest.fixture
+def known() -> Callable[..., Evaluation]:
+    """An evaluation of users who have had so many baskets."""
+
+    def make(baskets: list[int], values: list[float], **summary: float) -> Evaluation:
+        keys = [f"u{number}" for number in range(len(values))]
+        table = pa.table({"user_key": keys, "baskets": baskets, "ndcg_at_10": values})
+        return Evaluation(table, {"ndcg_at_10": float(np.mean(values)), **summary})
+
+    return make
+
+
+@pytest.mark.parametrize("kind", ["", NEW])
+def test_a_figure_is_told_of_every_model_with_what_is_gained_user_by_user(
+    evaluations: dict[str, Evaluation], kind: str
+) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1, kind=kind)}
+    assert list(lines) == [kind + name for name in FIGURES]
+    own, popular = evaluations["own"], evaluations["popular"]
+    for line in lines.values():
+        assert line.values["own"].value == own.summary[line.figure]
+        assert line.difference is not None
+        assert line.difference.value == pytest.approx(own.summary[line.figure] - popular.summary[line.figure])
+    assert lines[f"{kind}map_at_10"].difference == gain(own, popular, f"{kind}map_at_10", 1)
+
+
+def test_figures_of_all_lists_together_differ_without_an_interval(evaluations: dict[str, Evaluation]) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1)}
+    difference = lines["coverage_at_10"].difference
+    assert difference is not None
+    assert difference.value > 0
+    assert np.isnan(difference.low)
+    assert lines["coverage_at_10"].verdict == ""
+
+
+def test_better_is_only_what_the_whole_interval_calls_so_and_where_more_is_better(
+    evaluations: dict[str, Evaluation],
+) -> None:
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations, seed=1)}
+    assert lines["ndcg_at_10"].verdict == "better"
+    assert lines["novelty_at_10"].verdict == ""
+    turned = {line.figure: line for line in comparison("popular", "own", evaluations, seed=1)}
+    assert turned["ndcg_at_10"].verdict == "worse"
+    unsure = replace(lines["ndcg_at_10"], difference=Estimate(0.1, -0.1, 0.2))
+    assert unsure.verdict == ""
+
+
+def test_with_nobody_to_compare_with_there_are_no_differences(evaluations: dict[str, Evaluation]) -> None:
+    assert {line.difference for line in comparison("own", None, evaluations, seed=1)} == {None}
+
+
+def test_what_an_older_model_was_not_measured_by_is_left_blank(evaluations: dict[str, Evaluation]) -> None:
+    old = evaluations["popular"]
+    summary = {name: value for name, value in old.summary.items() if not name.startswith("long_tail")}
+    older = Evaluation(old.per_user.drop_columns(["long_tail_at_10"]), summary)
+    lines = {line.figure: line for line in comparison("own", "popular", evaluations | {"popular": older}, seed=1)}
+    assert list(lines["long_tail_at_10"].values) == ["own"]
+    assert lines["long_tail_at_10"].difference is None
+
+
+def test_people_are_told_apart_by_how_long_they_are_known(known: Callable[..., Evaluation]) -> None:
+    parts = {"warm_users": 3.0, "cold_users": 2.0, "newcomer_users": 4.0}
+    one = known([1, 9, 9, 4, 9], [0.1, 0.5, 0.6, 0.3, 0.7], warm_ndcg_at_10=0.6, cold_ndcg_at_10=0.2, **parts)
+    other = known([1, 9, 9, 4, 9], [0.3, 0.5, 0.5, 0.5, 0.5], warm_ndcg_at_10=0.5, cold_ndcg_at_10=0.4, **parts)
+    newcomers = [replace(e, summary=e.summary | {"newcomer_ndcg_at_10": v}) for e, v in ((one, 0.1), (other, 0.05))]
+    warm, cold, new = by_history("one", "other", dict(zip(("one", "other"), newcomers, strict=True)), seed=1)
+    assert warm.meaning.endswith("3 people")
+    assert warm.difference is not None
+    assert warm.difference.value == pytest.approx(0.1)
+    assert cold.difference is not None
+    assert cold.difference.value == pytest.approx(-0.2)
+    assert new.difference is not None
+    assert new.difference.value == pytest.approx(0.05)
+
+
+def test_parts_without_anybody_are_left_out(known: Callable[..., Evaluation]) -> None:
+    one = known([9, 9], [0.1, 0.2], warm_ndcg_at_10=0.15, warm_users=2.0)
+    assert [line.meaning for line in by_history("one", None, {"one": one}, 1)] == [
+        "known well: 5 baskets or more, 2 people"
+    ]
+
+
+def test_costs_are_of_all_models_that_tell_them(known: Callable[..., Evaluation]) -> None:
+    compared = {"one": known([9], [0.1], score_ms=2.0, fit_seconds=31.0), "other": known([9], [0.1])}
+    assert [(line.figure, list(line.values)) for line in costs(compared)] == [
+        ("score_ms", ["one"]),
+        ("fit_seconds", ["one"]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("figure", "sign", "said"),
+    [
+        (Estimate(0.4393, 0.4255, 0.4526), "", "0.4393 (0.4255 to 0.4526)"),
+        (Estimate(0.018, -0.0144, 0.0215), "+", "+0.0180 (-0.0144 to +0.0215)"),
+        (Estimate(1234.5, np.nan, np.nan), "", "1,234.5"),
+        (None, "+", "-"),
+    ],
+)
+def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, said: str) -> None:
+    assert told(figure, sign) == said

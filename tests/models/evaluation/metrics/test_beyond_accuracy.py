@@ -1,0 +1,84 @@
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from models.evaluation.metrics.beyond_accuracy import Catalogue, concentration, spread
+
+DAY = 86_400
+PATHS = ["FOOD|MILK|WHOLE", "FOOD|MILK", "FOOD|BREAD", "TOYS", ""]
+
+
+@pytest.fixture
+def catalogue(small) -> Catalogue:
+    rows = [("a", "i0", 1, "1"), ("a", "i0", 2, "2"), ("a", "i1", 1, "1"), ("b", "i0", 1, "3"), ("c", "i2", 1, "4")]
+    rows += [("d", "i3", 1, "5"), ("d", "i4", 1, "5")]
+    return Catalogue.of(small(rows, {f"i{n}": path for n, path in enumerate(PATHS)}))
+
+
+def test_an_item_is_as_new_as_few_users_had_it(catalogue: Catalogue) -> None:
+    told = catalogue.variety(np.array([[0, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))["novelty"]
+    # Two of four users had the first item, however often, and one the second: 1 bit and 2 bits.
+    np.testing.assert_allclose(told, [1.5, 1, np.nan])
+
+
+def test_the_long_tail_is_what_few_users_had() -> None:
+    tail = Catalogue(np.zeros(5), np.zeros((5, 0), dtype=np.int64), np.array([False, True, True, True, True]))
+    told = tail.variety(np.array([[0, 1], [0, -1], [1, 2], [-1, -1]], dtype=np.int32))["long_tail"]
+    np.testing.assert_allclose(told, [0.5, 0, 1, np.nan])
+
+
+def test_a_fifth_of_the_catalogue_is_its_head(catalogue: Catalogue) -> None:
+    assert catalogue.tail.tolist() == [False, True, True, True, True]
+
+
+def test_lists_are_as_diverse_as_their_categories(catalogue: Catalogue) -> None:
+    ranked = np.array([[0, 1, 2], [0, 3, -1], [3, -1, -1], [3, 4, 4]], dtype=np.int32)
+    told = catalogue.variety(ranked[:3])["diversity"]
+    # Whole milk and milk share two of three levels, either shares one with bread (of three, of two).
+    np.testing.assert_allclose(told, [(1 / 3 + 2 / 3 + 1 / 2) / 3, 1, np.nan])
+
+
+def test_of_items_without_categories_diversity_is_not_known(small) -> None:
+    bare = Catalogue.of(small([("a", item, 1, "1") for item in "xyz"]))
+    assert np.isnan(bare.variety(np.array([[0, 1, 2]], dtype=np.int32))["diversity"]).all()
+
+
+def naive_diversity(ranked: list[int]) -> float:
+    """The definition once more, pair by pair."""
+
+    def apart(one: str, other: str) -> float:
+        a, b = (path.split("|") if path else [] for path in (one, other))
+        shared = sum(a[: level + 1] == b[: level + 1] for level in range(min(len(a), len(b))))
+        return 1 - shared / max(len(a), len(b), 1)
+
+    pairs = list(combinations([PATHS[item] for item in ranked if item >= 0 and PATHS[item]], 2))
+    return sum(apart(*pair) for pair in pairs) / len(pairs) if pairs else np.nan
+
+
+def test_diversity_equals_its_definition_in_loops(catalogue: Catalogue) -> None:
+    random = np.random.default_rng(0)
+    ranked = np.array([random.permutation(5)[:4] for _ in range(50)], dtype=np.int32)
+    ranked[random.random(ranked.shape) < 0.2] = -1
+    told = catalogue.variety(ranked)["diversity"]
+    np.testing.assert_allclose(told, [naive_diversity(row) for row in ranked.tolist()])
+
+
+def test_gini_is_nothing_when_all_are_shown_alike_and_nearly_one_when_one_takes_all() -> None:
+    assert concentration(np.array([[3.0, 3, 3]]), 3)[0] == pytest.approx(0)
+    assert concentration(np.array([[7.0]]), 100)[0] == pytest.approx(0.99)
+    assert np.isnan(concentration(np.array([[0.0]]), 100)[0])
+
+
+def test_gini_equals_half_the_relative_mean_difference_of_all_pairs() -> None:
+    counts = np.random.default_rng(0).integers(0, 9, 12).astype(float)
+    every = np.append(counts, np.zeros(8))
+    expected = np.abs(every[:, None] - every).mean() / (2 * every.mean())
+    assert concentration(counts[None], 20)[0] == pytest.approx(expected)
+
+
+def test_coverage_and_gini_are_of_the_whole_catalogue() -> None:
+    told = spread(np.array([[0, 1], [0, -1], [0, 2]], dtype=np.int32), 6, seed=0)
+    assert told["coverage"].value == 3 / 6
+    assert told["gini"].value == pytest.approx(concentration(np.array([[3.0, 1, 1, 0, 0, 0]]), 6)[0])
+    assert all(figure.low < figure.value < figure.high for figure in told.values())

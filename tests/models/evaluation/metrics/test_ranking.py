@@ -1,0 +1,79 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+from sklearn.metrics import ndcg_score
+
+from models.evaluation.metrics.ranking import METRICS, accuracy
+
+
+def naive(ranked: list[int], wanted: set[int]) -> dict[str, float]:
+    """The definitions once more, in loops, for one user."""
+    if not wanted:
+        return dict.fromkeys(METRICS, math.nan)
+    k = len(ranked)
+    gains = [1 if item in wanted else 0 for item in ranked]
+    dcg = sum(gain / math.log2(place + 2) for place, gain in enumerate(gains))
+    ideal = sum(1 / math.log2(place + 2) for place in range(min(k, len(wanted))))
+    precisions = [sum(gains[: place + 1]) / (place + 1) for place, gain in enumerate(gains) if gain]
+    return {
+        "ndcg": dcg / ideal,
+        "recall": sum(gains) / len(wanted),
+        "precision": sum(gains) / k,
+        "map": sum(precisions) / min(k, len(wanted)),
+        "hit_rate": float(any(gains)),
+        "mrr": 1 / (gains.index(1) + 1) if any(gains) else 0.0,
+    }
+
+
+@st.composite
+def cases(draw):
+    m, n = draw(st.integers(1, 5)), draw(st.integers(1, 15))
+    k = draw(st.integers(1, 10))
+    lists = [draw(st.permutations(range(n)))[:k] for _ in range(m)]
+    ranked = np.array([[*items, *[-1] * (k - len(items))] for items in lists], dtype=np.int32)
+    return ranked, draw(hnp.arrays(bool, (m, n)))
+
+
+@given(cases())
+def test_every_metric_equals_its_definition_in_loops(case) -> None:
+    ranked, wanted = case
+    measured = accuracy(ranked, sparse.csr_array(wanted))
+    assert tuple(measured) == METRICS
+    for row in range(len(ranked)):
+        expected = naive(ranked[row].tolist(), set(np.flatnonzero(wanted[row]).tolist()))
+        assert {name: values[row] for name, values in measured.items()} == pytest.approx(expected, nan_ok=True)
+
+
+def test_ndcg_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    scores, wanted = random.permuted(np.tile(np.arange(30.0), (50, 1)), axis=1), random.random((50, 30)) < 0.2
+    ranked = np.argsort(-scores, axis=1)[:, :10].astype(np.int32)
+    some = wanted.any(axis=1)
+    measured = accuracy(ranked[some], sparse.csr_array(wanted[some]))["ndcg"]
+    assert measured.mean() == pytest.approx(ndcg_score(wanted[some], scores[some], k=10))
+
+
+def test_a_list_by_hand() -> None:
+    wanted = sparse.csr_array(np.array([[False, True, False, True, True, False]]))
+    measured = {name: values[0] for name, values in accuracy(np.array([[0, 3, 1]], np.int32), wanted).items()}
+    best = 1 + 1 / math.log2(3) + 1 / 2
+    assert measured == pytest.approx(
+        {
+            "ndcg": (1 / math.log2(3) + 1 / 2) / best,
+            "recall": 2 / 3,
+            "precision": 2 / 3,
+            "map": (1 / 2 + 2 / 3) / 3,
+            "hit_rate": 1,
+            "mrr": 1 / 2,
+        }
+    )
+
+
+def test_a_perfect_list_of_a_user_with_few_targets_is_one() -> None:
+    measured = accuracy(np.array([[2, 0, 1]], np.int32), sparse.csr_array(np.array([[False, False, True]])))
+    assert measured["ndcg"][0] == measured["map"][0] == 1

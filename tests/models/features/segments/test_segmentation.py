@@ -1,0 +1,200 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.features.segments.rfm import GRID, MEANINGS, PROSPECT, Rfm
+from models.features.segments.segmentation import Segments
+from models.features.segments.trait_clusters import Demographics
+
+
+def features(rows: list[tuple[str, float | None, float | None, float | None]]) -> pa.Table:
+    key, *numbers = zip(*rows, strict=True) if rows else ((), (), (), ())
+    names = ("recency_days", "frequency", "monetary")
+    return pa.table(
+        {"user_key": pa.array(key, pa.string())}
+        | {name: pa.array(column, pa.float64()) for name, column in zip(names, numbers, strict=True)}
+    )
+
+
+TEN = features([(f"u{i}", float(i), float(i), 10.0 * i) for i in range(11)])
+"""Fifths of 0 to 10 lie at 2, 4, 6 and 8."""
+
+
+def test_the_bounds_are_the_fifths_of_those_who_have_bought() -> None:
+    stranger = features([("x", None, 0.0, 0.0)])
+    bounds = Rfm.fit(pa.concat_tables([TEN, stranger])).edges
+    np.testing.assert_allclose(bounds, [[2, 4, 6, 8], [2, 4, 6, 8], [20, 40, 60, 80]])
+
+
+def test_short_recency_and_much_of_the_rest_score_high_and_equal_numbers_share_the_lower_score() -> None:
+    scores = Rfm.fit(TEN).scores(features([("a", 0, 10, 100), ("b", 2, 2, 20), ("c", 2.1, 2.1, 21), ("d", 99, 0, 0)]))
+    assert scores.tolist() == [[5, 5, 5], [4, 1, 1], [4, 2, 2], [1, 1, 1]]
+
+
+def test_most_users_with_one_basket_have_the_lowest_frequency() -> None:
+    rows = features([(f"u{i}", float(i), 1.0 if i < 7 else float(i), 5.0) for i in range(10)])
+    assert Rfm.fit(rows).scores(rows)[:, 1].tolist() == [1] * 7 + [4, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("recency", "frequency", "money", "segment"),
+    [
+        (0, 10, 100, "champions"),
+        (0, 1, 1, "new"),
+        (0, 3, 30, "promising"),
+        (0, 1, 30, "promising"),
+        (5, 5, 50, "loyal"),
+        (5, 3, 30, "slipping"),
+        (7, 7, 70, "at_risk"),
+        (10, 10, 100, "cannot_lose"),
+        (10, 3, 30, "lost"),
+        (None, None, None, PROSPECT),
+        (None, 0, 0, PROSPECT),
+        (0, 10, None, "champions"),
+        (0, 1, None, "new"),
+    ],
+)
+def test_the_scores_decide_on_the_segment(
+    recency: float | None, frequency: float | None, money: float | None, segment: str
+) -> None:
+    assert Rfm.fit(TEN).assign(features([("a", recency, frequency, money)])).tolist() == [segment]
+
+
+def test_every_segment_has_a_meaning_and_a_place_in_the_grid() -> None:
+    assert {name for row in GRID for name in row} | {PROSPECT} == set(MEANINGS)
+    assert [len(row) for row in GRID] == [5] * 5
+
+
+def test_without_a_single_purchase_all_are_prospects() -> None:
+    for rows in (features([("a", None, 0.0, 0.0)]), features([])):
+        assert set(Rfm.fit(rows).assign(rows)) <= {PROSPECT}
+
+
+def people(n: int = 120) -> pa.Table:
+    """A third each: young singles, families in their forties, and those of whom nothing is known."""
+    random = np.random.default_rng(6)
+    third = np.arange(n) % 3
+    ages = np.select([third == 0, third == 1], [random.integers(18, 30, n), random.integers(38, 50, n)])
+    return pa.table(
+        {
+            "user_key": [f"u{i:03}" for i in range(n)],
+            "age": pa.array([None if t == 2 else str(a) for t, a in zip(third, ages, strict=True)], pa.string()),
+            "home": [("flat", "house", None)[t] for t in third],
+            "postcode": [None if t == 2 else f"P{i}" for i, t in enumerate(third)],
+            "planet": ["earth" if t < 2 else None for t in third],
+        }
+    )
+
+
+def bought(n: int = 120) -> pa.Table:
+    return features([(f"u{i:03}", float(i), float(n - i), 2.0 * (n - i)) for i in range(n)])
+
+
+def test_users_with_like_traits_are_a_group_and_those_without_any_are_unknown() -> None:
+    found = Demographics.fit(people(), seed=1).assign(people())
+    assert set(found[2::3]) == {"unknown"}
+    assert len(set(found[0::3])) == len(set(found[1::3])) == 1
+    assert {*found[0::3], *found[1::3]} == {"group_1", "group_2"}
+
+
+def test_the_largest_group_is_the_first_one() -> None:
+    homes = pa.table({"user_key": [f"u{i}" for i in range(90)], "home": ["flat"] * 30 + ["house"] * 60})
+    assert Demographics.fit(homes, seed=1).assign(homes).tolist() == ["group_2"] * 30 + ["group_1"] * 60
+
+
+def test_a_number_in_words_is_a_number_and_what_says_nothing_about_others_is_left_out() -> None:
+    groups = Demographics.fit(people(150), seed=1)
+    kinds = {c: e.kind for c, e in zip(groups.encoder.columns, groups.encoder.encodings, strict=True)}
+    assert kinds == {"home": "one_hot", "age": "scaled"}
+    codes = pa.table({"user_key": [str(i) for i in range(90)], "region": [str(i % 10) for i in range(90)]})
+    assert Demographics.fit(codes, seed=1).encoder.encodings[0].kind == "one_hot"
+
+
+def test_a_trait_that_cannot_be_read_as_a_number_any_more_is_missing() -> None:
+    groups = Demographics.fit(people(), seed=1)
+    odd = pa.table({"user_key": ["a", "b"], "age": [" 24 ", "unsaid"], "home": ["flat", "flat"]})
+    assert len(set(groups.assign(odd))) == 1
+
+
+def test_who_is_known_by_values_alone_that_nobody_had_is_unknown() -> None:
+    groups = Demographics.fit(people(), seed=1)
+    odd = pa.table({"user_key": ["a", "b", "c"], "age": ["unsaid", None, "24"], "home": ["boat", "boat", "boat"]})
+    assert (groups.assign(odd) == "unknown").tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("known", [0, 1, 39, 40])
+def test_a_group_is_never_smaller_than_the_minimum(known: int) -> None:
+    homes = pa.table(
+        {
+            "user_key": [f"u{i}" for i in range(60)],
+            "home": pa.array([None if i >= known else ("flat", "house")[i % 2] for i in range(60)], pa.string()),
+        }
+    )
+    found = Demographics.fit(homes, seed=1).assign(homes)
+    sizes = {name: int((found == name).sum()) for name in set(found)}
+    assert sizes.pop("unknown", 0) in (60 - known, 60)
+    assert all(size >= 20 for size in sizes.values()) or len(sizes) == 1
+    assert ("group_2" in sizes) == (known == 40)
+
+
+def test_the_same_seed_gives_the_same_segments_and_the_order_of_rows_does_not_matter_to_names() -> None:
+    first, again = (Segments.fit(bought(), people(), seed=3) for _ in range(2))
+    assert all(np.array_equal(first.state()[name], again.state()[name]) for name in first.state())
+    turned = people().take(list(range(119, -1, -1)))
+    assert Segments.fit(bought(), turned, seed=3).assign(bought(), people()).equals(first.assign(bought(), people()))
+
+
+def test_everybody_who_is_known_at_all_has_a_row() -> None:
+    segments = Segments.fit(bought(), people(), seed=1)
+    found = segments.assign(bought().slice(0, 2), people().slice(1, 3).take([2, 0, 1]))
+    assert found.column_names == ["user_key", "rfm", "demographic"]
+    assert found["user_key"].to_pylist() == ["u000", "u001", "u002", "u003"]
+    assert found["rfm"].to_pylist() == ["champions", "champions", PROSPECT, PROSPECT]
+    assert found["demographic"].to_pylist()[::2] == ["unknown", "unknown"]
+
+
+def test_later_users_are_held_against_the_bounds_of_the_fit() -> None:
+    segments = Segments.fit(bought(), people(), seed=1)
+    late = features([(f"n{i}", 500.0, 1.0, 1.0) for i in range(9)])
+    assert set(segments.assign(late, people().slice(0, 0))["rfm"].to_pylist()) == {"lost"}
+
+
+def test_without_traits_all_are_unknown() -> None:
+    for traits in (people().select(["user_key"]), people().slice(0, 0)):
+        segments = Segments.fit(bought(), traits, seed=1)
+        assert set(segments.assign(bought(), traits)["demographic"].to_pylist()) == {"unknown"}
+
+
+def test_a_trait_that_is_gone_counts_as_missing() -> None:
+    segments = Segments.fit(bought(), people(), seed=1)
+    found = segments.assign(bought(), people().drop_columns(["home"]))
+    assert set(found["demographic"].to_pylist()) == {"group_1", "group_2", "unknown"}
+
+
+def test_segments_come_back_from_a_file_without_pickle(tmp_path: Path) -> None:
+    segments = Segments.fit(bought(), people(), seed=1)
+    np.savez(tmp_path / "segments.npz", **segments.state())
+    with np.load(tmp_path / "segments.npz", allow_pickle=False) as stored:
+        again = Segments.from_state(dict(stored))
+    assert again.assign(bought(), people()).equals(segments.assign(bought(), people()))
+    assert again.describe().equals(segments.describe())
+
+
+def test_a_segment_is_described_by_its_size_and_what_sets_it_apart() -> None:
+    told = {row["segment"]: row for row in Segments.fit(bought(), people(), seed=1).describe().to_pylist()}
+    assert told["champions"]["kind"] == "rfm"
+    assert sum(row["users"] for row in told.values() if row["kind"] == "rfm") == 120
+    assert told["lost"]["typical"] == "last purchase 96 days ago, 24 baskets, 49 spent (medians)"
+    assert told["unknown"]["users"] == 40
+    assert told["unknown"]["typical"] == "no trait is known"
+    typical = {told[name]["typical"].split(",")[0] for name in ("group_1", "group_2")}
+    assert typical == {"home=flat (100% against 50%)", "home=house (100% against 50%)"}
+
+
+def test_nobody_at_all_is_described_by_nothing() -> None:
+    nobody = Segments.fit(features([]), people().slice(0, 0), seed=1)
+    assert nobody.describe().num_rows == 0
+    assert nobody.assign(features([]), people().slice(0, 0)).num_rows == 0
+    assert Segments.from_state(nobody.state()).describe().equals(nobody.describe())

@@ -1,0 +1,86 @@
+from collections.abc import Callable
+
+import duckdb
+import narwhals as nw
+import pandas as pd
+import pytest
+
+from models.features.tables.registry import TABLES
+from models.features.tables.sequences import sequences
+
+EVENTS = [
+    ("ann", "milk", "purchase", 10, 11, "s1", 1.0, 2.0),
+    ("ann", "tea", "purchase", 10, 11, "s1", 1.0, 5.0),
+    ("bob", "milk", "purchase", 20, 21, "s2", 2.0, 4.0),
+    ("bob", "tea", "view", 30, 31, None, None, None),
+]
+COLUMNS = ["user_key", "item_id", "event_type", "occurred_at", "received_at", "session_id", "quantity", "value"]
+ITEMS = [("milk", "food|dairy", "moo", 2.0), ("tea", "food|drinks", "leaf", 6.0)]
+NUMBERS = {"ann": 0, "bob": 1, "milk": 0, "tea": 1}
+
+
+def frames(
+    connection: duckdb.DuckDBPyConnection, *, coded: bool = False
+) -> list[nw.LazyFrame[duckdb.DuckDBPyRelation]]:
+    events, items = pd.DataFrame(EVENTS, columns=COLUMNS), pd.DataFrame(ITEMS, columns=[COLUMNS[1], *SHELF])
+    if coded:
+        events = events.assign(user_key=events.user_key.map(NUMBERS), item_id=events.item_id.map(NUMBERS))
+        items = items.assign(item_id=items.item_id.map(NUMBERS))
+    return [nw.from_native(connection.from_df(frame)) for frame in (events, items)]
+
+
+SHELF = ["category", "brand", "price"]
+BUILDS = {name: table.build for name, table in TABLES.items()}
+BUILDS["sequences"] = lambda events, _, now: sequences(events, now)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_nothing_is_worked_out_before_it_is_asked_for(name: str) -> None:
+    with duckdb.connect() as connection:
+        assert isinstance(BUILDS[name](*frames(connection), 100).to_native(), duckdb.DuckDBPyRelation)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_keys_may_be_numbers_as_well_as_words(name: str) -> None:
+    with duckdb.connect() as connection:
+        words, numbers = (
+            BUILDS[name](*frames(connection, coded=coded), 100).collect("pandas").to_native() for coded in (False, True)
+        )
+    for key in {"user_key", "item_id"} & {*words}:
+        words[key] = words[key].map(NUMBERS)
+    order = [column for column in ("user_key", "item_id", "position") if column in words]
+    pd.testing.assert_frame_equal(
+        *(t.sort_values(order, ignore_index=True) for t in (words, numbers)), check_dtype=False
+    )
+
+
+def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
+    with duckdb.connect() as connection:
+        kept: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
+
+        def keep(
+            frame: Callable[[], nw.LazyFrame[duckdb.DuckDBPyRelation]], name: str
+        ) -> nw.LazyFrame[duckdb.DuckDBPyRelation]:
+            if name not in kept:
+                frame().to_native().create(f"kept_{len(kept)}")
+                kept[name] = nw.from_native(connection.table(f"kept_{len(kept)}"))
+            return kept[name]
+
+        for name, table in TABLES.items():
+            alone, again = (
+                table.build(*frames(connection), 100, **options)
+                .collect("pandas")
+                .to_native()
+                .sort_values([*table.keys])
+                for options in ({}, {"keep": keep})
+            )
+            pd.testing.assert_frame_equal(alone.reset_index(drop=True), again.reset_index(drop=True), obj=name)
+        assert {*kept} == {
+            "shelf 100",
+            "items 100",
+            "orders 100",
+            "sold 100",
+            "baskets 100",
+            "history 100",
+            "counted 100",
+        }

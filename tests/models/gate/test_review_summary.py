@@ -1,0 +1,87 @@
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.evaluation.offline import Evaluation
+from models.gate.results import Gate
+from models.gate.review_summary import THIS, Reviewed
+
+
+def measured(mean: float, seed: int) -> Evaluation:
+    values = np.random.default_rng(seed).normal(mean, 0.1, 300)
+    keys = [f"u{number:03}" for number in range(300)]
+    table = pa.table({"user_key": keys, "baskets": [7] * 300, "ndcg_at_10": values})
+    return Evaluation(table, {"ndcg_at_10": float(values.mean()), "warm_ndcg_at_10": float(values.mean())})
+
+
+KINDS = {"r1": "two_stage", "r2": "most_popular", "r3": "own_frequency", "r4": "als", "r5": "als"}
+MEANS = {"r1": 0.5, "r2": 0.2, "r3": 0.4, "r4": 0.45, "r5": 0.3}
+FOUND = {run: measured(mean, seed) for seed, (run, mean) in enumerate(MEANS.items())}
+
+
+def reviewed(reference: str | None = None, found: Mapping[str, Evaluation] = FOUND) -> Reviewed:
+    return Reviewed(2, "r1", reference, KINDS, found, "v1", Gate(True, ()))
+
+
+def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
+    found = reviewed("r5")
+    assert found.reference == "champion (als)"
+    assert list(found.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
+    assert found.against == "This version is held against champion (als)."
+
+
+def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
+    found = reviewed()
+    assert list(found.compared) == [THIS, "own_frequency", "most_popular"]
+    assert "own_frequency, the best of the baselines, since there is no champion yet" in found.against
+
+
+def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
+    assert list(reviewed("r3").compared) == [THIS, "champion (own_frequency)", "most_popular"]
+
+
+def test_a_version_is_not_held_against_itself() -> None:
+    assert reviewed("r1").reference == "own_frequency"
+    assert "the champion's own recipe, learned from newer data" in reviewed("r1").against
+
+
+def test_alone_it_stands_for_itself() -> None:
+    alone = reviewed(None, {"r1": FOUND["r1"]})
+    assert alone.reference is None
+    assert list(alone.compared) == [THIS]
+    assert alone.against == "There is nobody to hold it against."
+    assert alone.gains() == {}
+
+
+def test_a_version_of_a_baselines_kind_is_told_from_the_baseline() -> None:
+    found = replace(reviewed(), run_id="r3")
+    assert found.candidate is FOUND["r3"]
+    assert list(found.compared) == [THIS, "most_popular"]
+
+
+def test_the_tables_are_of_the_figures_there_are() -> None:
+    tables = {title: [line.figure for line in lines] for title, lines in reviewed("r5").tables.items()}
+    assert tables["All items"] == ["ndcg_at_10"]
+    assert tables["Items that are new to the person"] == []
+    assert tables["NDCG@10 by how long people are known"] == ["ndcg_at_10"]
+
+
+@pytest.mark.parametrize("baseline", ["most_popular", "own_frequency"])
+def test_gains_over_baselines_have_their_intervals(baseline: str) -> None:
+    said = reviewed("r5").gains()
+    assert "champion (als)" not in said
+    assert said[baseline].startswith("+0.")
+    assert " to +0." in said[baseline]
+
+
+@pytest.mark.parametrize("values", [np.full(300, np.nan), np.empty(0)])
+def test_a_broken_version_is_told_as_far_as_it_can_be(values: np.ndarray) -> None:
+    keys = [f"u{number:03}" for number in range(len(values))]
+    table = pa.table({"user_key": keys, "baskets": [7] * len(values), "ndcg_at_10": pa.array(values, pa.float64())})
+    broken = Evaluation(table, {"ndcg_at_10": float("nan"), "nan_scores": 12.0})
+    found = reviewed("r5", FOUND | {"r1": broken})
+    assert found.gains() == {}
+    assert [line for lines in found.tables.values() for line in lines] == []

@@ -1,0 +1,105 @@
+import tomllib
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.ingest.check.suspicious_items import mark_for, suspects
+from models.ingest.tabular.config import ItemsMapping
+
+GOODS = [
+    {"item_id": f"2{n:04}", "title": f"PAPER LANTERN {n}", "price": 2.5, "bought": 9, "kept": 8.0} for n in range(60)
+]
+
+
+def found(*more: dict[str, Any]) -> dict[str, str]:
+    rows = [{"lowest": 2.0, "highest": 3.0} | row for row in [*GOODS, *more]]
+    kinds = dict.fromkeys(("price", "kept", "lowest", "highest"), pa.float64())
+    table = pa.table({name: pa.array([row[name] for row in rows], kinds.get(name)) for name in rows[0]})
+    return {row["item_id"]: row["why"] for row in suspects(table)}
+
+
+def item(item_id: str, title: str, **said: Any) -> dict[str, Any]:
+    return {"item_id": item_id, "title": title, "price": 1.0, "bought": 9, "kept": 8.0} | said
+
+
+@pytest.mark.parametrize(
+    ("row", "why"),
+    [
+        (item("M", "Lantern"), "its id has no digit, but 98.4 % of ids have one"),
+        (item("C2", "CARRIAGE"), "its title has the word carriage"),
+        (item("100", "Dotcomgiftshop Gift Voucher £20.00"), "its title has the word gift voucher"),
+        (item("101", "Bank Charges"), "its title has the word bank charges"),
+        (item("102", "??"), "its title has no letters"),
+        (item("103", "Lantern", price=0.0), "its price is 0"),
+        (
+            item("104", "Lantern", bought=99, lowest=0.01, highest=38_970.0),
+            "most people pay from 0.01 to 38970.00 for one",
+        ),
+        (item("111", "Manual"), "its title has the word manual"),
+        (item("112", "wrongly marked."), "its title has the word wrongly"),
+        (item("113", "Samples / CARRIAGE"), "its title has the word carriage"),
+        (item("114", "  ?? missing"), "its title has the word missing"),
+        (item("123", "Bearbeitungsgebühr Karte"), "its title has the word bearbeitungsgebühr"),
+        (item("124", "Servicepauschale"), "its title has the word servicepauschale"),
+        (item("125", "Bon d'achat 20"), "its title has the word bon d'achat"),
+        (item("105", "Lantern", kept=0.0), "none of its 9 purchases was kept"),
+    ],
+)
+def test_what_looks_like_no_goods_is_a_suspect_with_the_reason(row: dict[str, Any], why: str) -> None:
+    assert found(row) == {row["item_id"]: why}
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        item("106", "COFFEE LOVERS"),
+        item("107", "Feel good cushion"),
+        item("108", "Лампа"),
+        item("109", "Lantern", kept=-1.0, bought=1),
+        item("115", "Toilet bowl manual, 24 oz"),
+        item("116", "Pregnancy test kits"),
+        item("117", "Fromage frais"),
+        item("118", "Lantern", bought=9, lowest=0.01, highest=9.0),
+        item("110", "Lantern", price=None, lowest=None, highest=None),
+    ],
+)
+def test_goods_are_no_suspects(row: dict[str, Any]) -> None:
+    assert found(row) == {}
+
+
+def test_ids_without_digits_are_usual_where_many_have_none() -> None:
+    assert found(*(item(f"lamp-{chr(97 + n)}", "Lantern") for n in range(20))) == {}
+
+
+def test_the_clearest_suspects_come_first() -> None:
+    rows = [item("102", "?"), item("POST", "POSTAGE"), item("103", "Lantern", price=0.0, bought=99)]
+    assert list(found(*rows)) == ["POST", "103", "102"]
+
+
+MAPPING = {"file": "f", "item_id": "StockCode", "title": "t"}
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({}, "not_merchandise = \"StockCode in ('POST', 'it''s')\""),
+        ({"item_id": "Stock Code"}, "not_merchandise = \"\\\"Stock Code\\\" in ('POST', 'it''s')\""),
+        ({"item_id": {"expr": "upper(code)"}}, "not_merchandise = \"(upper(code)) in ('POST', 'it''s')\""),
+        (
+            {"not_merchandise": ["FUEL", {"expr": "price = 0"}]},
+            "not_merchandise = [\"FUEL\", { expr = \"price = 0\" }, { expr = \"StockCode in ('POST', 'it''s')\" }]",
+        ),
+    ],
+)
+def test_the_line_of_a_mapping_marks_the_suspects_and_what_it_marked_before(change: dict[str, Any], line: str) -> None:
+    mapping = ItemsMapping.model_validate(MAPPING | change)
+    shown = mark_for(["POST", "it's"], mapping)
+    assert shown == line
+    marked = ItemsMapping.model_validate(MAPPING | change | tomllib.loads(shown))
+    assert marked.marks[-1].text.endswith("in ('POST', 'it''s')")
+
+
+def test_the_line_names_as_many_as_one_expression_can() -> None:
+    shown = mark_for([f"{'x' * 200}{n}" for n in range(40)], ItemsMapping.model_validate(MAPPING))
+    assert ItemsMapping.model_validate(MAPPING | tomllib.loads(shown)).marks

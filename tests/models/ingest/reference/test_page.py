@@ -1,0 +1,77 @@
+"""The page of all keys is made from the models, and its examples are mappings."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from models.ingest.reference import page
+from models.ingest.reference.examples import EXAMPLES
+from models.ingest.segment import config as segment_mapping
+from models.ingest.tabular import config
+
+PAGE = Path(__file__).parents[4] / "docs" / "mapping.md"
+TABLES: dict[str, Any] = {
+    "events": {
+        "file": "e.csv",
+        "user_id": "u",
+        "item_id": "i",
+        "occurred_at": "t",
+        "constants": {"event_type": "view"},
+    },
+    "items": {"file": "i.csv", "item_id": "i", "title": "t"},
+    "users": {"file": "u.csv", "user_id": "u", "attributes": []},
+}
+BESIDE = {
+    "event_type": {"constants": {}},
+    "event_types": {"event_type": "what", "constants": {}},
+    "event_id_prefix": {"event_id": "id"},
+    "consent_at": {"consent": "agreed"},
+    "constants": {"event_type": None},
+    "optional": {"currency": "Currency", "brand": "Brand", "attributes": ["Plan"]},
+    "fill": {"quantity": "Quantity", "brand": "Brand", "attributes": ["Country"]},
+    "choose": {"price": "p", "updated_at": "at"},
+    "available_words": {"available": "Stock"},
+    "category_separator": {"category": ["path"]},
+    "required": {"value": "v", "price": "p", "attributes": ["Country"]},
+}
+
+
+def test_the_page_is_what_the_models_say() -> None:
+    said = "run `python -m models.ingest.reference.page > docs/mapping.md`"
+    assert PAGE.read_text(encoding="utf-8") == page.document(), said
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "meaning"),
+    [
+        (table, key, page.meanings(model).get(names[key], ""))
+        for _, table, model, _ in page.SECTIONS
+        for names in [{field.alias or name: name for name, field in model.model_fields.items()}]
+        for key in page.keys(table, model)
+    ],
+)
+def test_every_key_has_a_meaning_and_an_example(table: str, key: str, meaning: str) -> None:
+    assert meaning
+    assert (table, key) in EXAMPLES
+
+
+@pytest.mark.parametrize(("table", "key"), [pair for pair in EXAMPLES if pair[1] not in TABLES or pair[0] == "limits"])
+def test_every_example_is_part_of_a_mapping(table: str, key: str) -> None:
+    known = {key for _, name, model, _ in page.SECTIONS if name == table for key in page.keys(table, model)}
+    if key not in known:
+        pytest.fail(f"{table}.{key} is no key any more; take its example out")
+    stated = tomllib.loads(EXAMPLES[table, key])
+    content: dict[str, Any] = {"consent": "given", "consent_note": "test", **TABLES}
+    if table == "segment":
+        segment_mapping.parse({"kind": "segment", **stated}, "test")
+        return
+    if table in TABLES:
+        fields = getattr(config, f"{table.title()}Mapping").model_fields
+        beside = {name: value for name, value in BESIDE.get(key, {}).items() if name in fields}
+        part = {**TABLES[table], **beside, **stated}
+        stated = {table: {name: value for name, value in part.items() if value is not None}}
+    elif table in ("traffic", "spelling", "limits"):
+        stated = {table: stated}
+    config.parse(content | stated, "test")

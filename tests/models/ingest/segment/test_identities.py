@@ -1,0 +1,95 @@
+import json
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.ingest.canonical_schema import Shaped
+from models.ingest.segment.identities import allowed
+from models.ingest.segment.parse import shape
+
+
+def shaped(*events: dict[str, Any], traits: tuple[str, ...] = ()) -> Shaped:
+    lines = pa.table({"row_number": range(len(events)), "text": [json.dumps(event) for event in events]})
+    return shape(lines, traits=traits)
+
+
+def identify(traits: Any, **envelope: Any) -> dict[str, Any]:
+    return {"type": "identify", "userId": "u", "traits": traits, **envelope}
+
+
+@pytest.mark.parametrize(
+    "trait",
+    [
+        "email",
+        "E-Mail",
+        "name",
+        "firstName",
+        "last_name",
+        "Full Name",
+        "phone",
+        "mobile_number",
+        "address",
+        "home street",
+    ],
+)
+def test_what_identifies_a_person_is_never_kept_even_when_it_is_asked_for(trait: str) -> None:
+    users = shaped(identify({trait: "x", "age": "30"}), traits=(trait, "age")).users
+    assert users["attributes"].to_pylist() == [{"age": "30"}]
+
+
+def test_only_traits_on_the_allow_list_are_kept_and_each_once() -> None:
+    assert allowed(["age", "plan", "age"]) == ["age", "plan"]
+    assert shaped(identify({"age": 30})).users["attributes"].to_pylist() == [{}]
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"),
+    [
+        ("25-34", "25-34"),
+        (30, "30"),
+        (True, "true"),
+        (["Kitchen", "Garden"], '["Kitchen","Garden"]'),
+        ({"email": "x"}, None),
+        ([{"email": "x"}], None),
+        ("peter@example.org", None),
+        (["peter@example.org"], None),
+        ("", None),
+        (None, None),
+        ("a\0b", "a\N{REPLACEMENT CHARACTER}b"),
+    ],
+)
+def test_a_trait_is_a_plain_value_or_a_list_of_them_and_no_address_hides_in_it(value: Any, kept: str | None) -> None:
+    assert shaped(identify({"plan": value}), traits=("plan",)).users["attributes"].to_pylist() == [{"plan": kept}]
+
+
+@pytest.mark.parametrize("traits", [None, "age", [1], 5])
+def test_traits_that_are_no_object_are_no_traits(traits: Any) -> None:
+    result = shaped(identify(traits), traits=("age", "Age", "a/b~c", 'it\'s "x"'))
+    names = ("age", "Age", "a/b~c", 'it\'s "x"')
+    assert result.users["attributes"].to_pylist() == [dict.fromkeys(names)]
+
+
+def test_traits_are_found_whatever_their_names_hold() -> None:
+    said = {"age": "1", "Age": "2", "a/b~c": "3", 'it\'s "x"': "4"}
+    assert shaped(identify(said), traits=tuple(said)).users["attributes"].to_pylist() == [said]
+
+
+def test_identify_and_alias_say_which_ids_are_one_person() -> None:
+    result = shaped(
+        identify({}, anonymousId="a"),
+        {"type": "alias", "previousId": "b", "userId": "u"},
+        {"type": "alias", "anonymousId": "c", "userId": "u"},
+        {"type": "alias", "previousId": "u", "userId": "u"},
+        {"type": "identify", "anonymousId": "d"},
+        {"type": "track", "event": "Product Viewed", "userId": "u", "anonymousId": "e"},
+    )
+    joined = [(row["row_number"], row["anonymous_id"], row["user_id"]) for row in result.aliases.to_pylist()]
+    assert joined == [(0, "a", "u"), (1, "b", "u"), (2, "c", "u")]
+    assert result.users["user_id"].to_pylist() == ["u", "d"]
+    assert result.routed["kind"].to_pylist() == ["identify", "alias", "alias", "alias", "identify"]
+
+
+def test_an_identify_call_that_names_nobody_is_counted_and_says_nothing() -> None:
+    result = shaped({"type": "identify", "traits": {"age": 5}}, traits=("age",))
+    assert (len(result.users), len(result.routed)) == (0, 1)

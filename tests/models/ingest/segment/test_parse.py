@@ -1,0 +1,248 @@
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.ingest.canonical_schema import EVENTS, ROUTED, UNREADABLE, Shaped
+from models.ingest.segment.page_rules import PageRule
+from models.ingest.segment.parse import shape
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "segment"
+FILMS = PageRule("^/film/(?P<item_id>[^/?#]+)")
+TRAITS = ["age", "favourite_categories", "email", "plan", "household"]
+
+
+def numbered(lines: list[bytes]) -> pa.Table:
+    return pa.table(
+        {"row_number": pa.array(range(1, len(lines) + 1), pa.int64()), "text": pa.array(lines, pa.binary())}
+    )
+
+
+def shaped(*events: dict[str, Any], **options: Any) -> Shaped:
+    return shape(numbered([json.dumps(event).encode() for event in events]), **options)
+
+
+def track(event: str, properties: Any, **envelope: Any) -> dict[str, Any]:
+    said = {"type": "track", "event": event, "properties": properties}
+    return {**said, "messageId": "m", "userId": "u", "timestamp": "2024-06-01T10:00:00Z", **envelope}
+
+
+def one(event: dict[str, Any], **options: Any) -> dict[str, Any]:
+    rows = shaped(event, **options).events.to_pylist()
+    assert len(rows) == 1
+    return dict(rows[0])
+
+
+def plain(value: Any) -> Any:
+    """A row as it is written in the golden file: times as text, nothing where there is null."""
+    if isinstance(value, dict):
+        return {name: plain(content) for name, content in value.items() if content is not None}
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def test_the_golden_lines_give_exactly_the_golden_rows() -> None:
+    lines = (GOLDEN / "segment.jsonl").read_bytes().split(b"\n")
+    result = shape(numbered(lines), FILMS, traits=TRAITS)
+    expected = json.loads((GOLDEN / "segment.json").read_text(encoding="utf-8"))
+    for name, rows in expected.items():
+        assert [plain(row) for row in getattr(result, name).to_pylist()] == rows, name
+    assert result.read == len(lines) + 3, "one line names two products more than one, one names one more"
+
+
+def test_without_lines_there_are_empty_tables_of_the_same_columns() -> None:
+    nothing, something = (
+        shaped(traits=["age"]),
+        shaped(track("Product Viewed", {"sku": 1, "name": "A"}), traits=["age"]),
+    )
+    assert nothing.read == 0
+    for name in ("events", "items", "users", "aliases", "routed", "unreadable"):
+        assert getattr(nothing, name).schema == getattr(something, name).schema
+    assert (nothing.events.schema, nothing.routed.schema, nothing.unreadable.schema) == (EVENTS, ROUTED, UNREADABLE)
+
+
+def test_text_bytes_and_chunks_are_the_same_to_it() -> None:
+    lines = numbered((GOLDEN / "segment.jsonl").read_bytes().split(b"\n")[:-1])
+    expected = shape(lines)
+    as_text = lines.set_column(1, "text", lines["text"].cast(pa.large_string()))
+    assert shape(as_text) == expected
+    assert shape(pa.concat_tables([lines.slice(0, 7), lines.slice(7)])) == expected
+
+
+def test_rows_come_in_the_order_of_the_lines() -> None:
+    order = track("Order Completed", {"products": [{"sku": "a"}, {"sku": "b"}]})
+    result = shaped(*[order, {"type": "group"}, {}] * 20_000)
+    for rows in (result.events, result.routed, result.unreadable):
+        numbers = rows["row_number"].to_pylist()
+        assert numbers == sorted(numbers)
+    assert result.events["item_id"].to_pylist() == ["a", "b"] * 20_000
+
+
+def test_each_product_of_several_gets_an_id_of_its_own() -> None:
+    rows = shaped(track("Order Completed", {"products": [{"product_id": "a"}, {"product_id": "b"}]})).events
+    assert rows["event_id"].to_pylist() == ["m#1", "m#2"]
+    assert one(track("Order Completed", {"products": [{"product_id": "a"}]}))["event_id"] == "m"
+
+
+def test_a_line_without_an_id_gets_the_same_one_each_time() -> None:
+    event = track("Product Viewed", {"sku": "a"}, messageId="")
+    assert one(event)["event_id"] == one(event)["event_id"]
+    assert one(event)["event_id"].startswith("sha256:")
+    assert one(event)["event_id"] != one({**event, "userId": "v"})["event_id"]
+
+
+@pytest.mark.parametrize(
+    ("envelope", "user", "anonymous"),
+    [
+        ({"anonymousId": "a"}, "u", "a"),
+        ({"userId": None, "anonymousId": "a"}, "a", "a"),
+        ({"userId": " ", "anonymousId": "a"}, "a", "a"),
+        ({"userId": 97980}, "97980", None),
+        ({"userId": 123456789012345678901234567890}, "123456789012345678901234567890", None),
+        ({"userId": {"id": 1}, "anonymousId": ["a"]}, None, None),
+        ({"userId": "[vip] 7"}, "[vip] 7", None),
+        ({"userId": "a\0b"}, "a\N{REPLACEMENT CHARACTER}b", None),
+        ({"userId": "🦜"}, "🦜", None),
+    ],
+)
+def test_a_person_is_the_user_or_else_the_anonymous_id(
+    envelope: dict[str, Any], user: str | None, anonymous: str | None
+) -> None:
+    row = one(track("Product Viewed", {"sku": "a"}, **envelope))
+    assert (row["user_id"], row["anonymous_id"]) == (user, anonymous)
+
+
+@pytest.mark.parametrize(
+    ("properties", "item"),
+    [
+        ({"product_id": "p", "sku": "s", "id": "i"}, "p"),
+        ({"sku": "s", "id": "i"}, "s"),
+        ({"product_id": "", "sku": "s"}, "s"),
+        ({"product_id": 12}, "12"),
+        ({"products": [{"product_id": "p"}]}, "p"),
+        ({"product_id": "p", "products": [{"product_id": "also shown"}]}, "p"),
+        ({"product_id": ["p"]}, None),
+        ({}, None),
+        (None, None),
+    ],
+)
+def test_an_event_about_one_product_names_it(properties: Any, item: str | None) -> None:
+    assert one(track("Product Viewed", properties))["item_id"] == item
+
+
+def test_version_1_calls_the_product_id_id() -> None:
+    assert one(track("Viewed Product", {"id": "i", "sku": "s"}))["item_id"] == "i"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "expected"),
+    [
+        ("2024-06-01T10:00:00.123Z", datetime(2024, 6, 1, 10, 0, 0, 123_000, tzinfo=UTC)),
+        ("2024-06-01T10:00:00+02:00", datetime(2024, 6, 1, 8, tzinfo=UTC)),
+        ("2024-06-01T10:00:00", datetime(2024, 6, 1, 10, tzinfo=UTC)),
+        ("2024-06-01", datetime(2024, 6, 1, tzinfo=UTC)),
+        *(
+            (text, None)
+            for text in ("yesterday", "infinity", "now", "", 1717236000, None, {}, "99999-01-01", "-44-01-01")
+        ),
+    ],
+)
+def test_a_time_is_the_instant_in_utc_or_null(timestamp: Any, expected: datetime | None) -> None:
+    row = one(track("Product Viewed", {"sku": "a"}, timestamp=timestamp, originalTimestamp="2031-01-01T00:00:00Z"))
+    assert row["occurred_at"] == expected
+
+
+@pytest.mark.parametrize(
+    ("block", "quantity", "value"),
+    [
+        ({"price": "2.50", "quantity": "4"}, 4.0, 10.0),
+        ({"price": 81.99, "quantity": 3}, 3.0, 245.97),
+        ({"price": 5}, None, 5.0),
+        ({"price": 5, "value": 4}, None, 4.0),
+        ({"price": "$5", "quantity": True}, None, 30.0),
+        ({"quantity": 2}, 2.0, 30.0),
+        ({"price": "inf", "quantity": float("nan")}, None, 30.0),
+        ({"price": 1e308, "quantity": 1e308}, 1e308, 30.0),
+    ],
+)
+def test_numbers_are_read_from_text_and_are_finite(
+    block: dict[str, Any], quantity: float | None, value: float | None
+) -> None:
+    order = {"revenue": "30", "total": 40, "products": [{"sku": "a", **block}]}
+    row = one(track("Order Completed", order))
+    assert (row["quantity"], row["value"]) == (quantity, value)
+
+
+def test_what_an_order_cost_is_not_said_of_each_of_its_products() -> None:
+    rows = shaped(track("Order Completed", {"total": 40, "products": [{"sku": "a"}, {"sku": "b"}]})).events
+    assert rows["value"].null_count == 2
+
+
+def test_the_average_rating_shown_with_a_product_is_no_rating() -> None:
+    assert one(track("Product Viewed", {"sku": "a", "rating": 4.4}))["rating"] is None
+    assert one(track("Product Reviewed", {"sku": "a", "rating": "4.5"}))["rating"] == 4.5
+
+
+def test_a_refund_of_a_whole_order_names_the_order() -> None:
+    row = one(track("Order Refunded", {"order_id": "o", "total": 30}, context={"sessionId": "visit"}))
+    assert (row["event_type"], row["item_id"], row["session_id"], row["value"]) == ("refund", "*", "o", 30.0)
+
+
+@pytest.mark.parametrize("nameless", [{"price": 5}, "sku-1", None])
+def test_a_refund_that_lists_a_product_without_a_name_takes_no_whole_order_back(nameless: Any) -> None:
+    found = shaped(track("Order Refunded", {"order_id": "o", "products": [{"sku": "a"}, nameless]}))
+    assert found.events["item_id"].to_pylist() == ["a", None]
+
+
+@pytest.mark.parametrize(
+    ("event", "context", "properties", "session"),
+    [
+        ("Order Completed", {"sessionId": 5}, {"order_id": "o"}, "o"),
+        ("Order Completed", {"sessionId": 5}, {}, "5"),
+        ("Product Added", {"sessionId": 5}, {"cart_id": "c"}, "5"),
+        ("Product Added", None, {"cart_id": "c"}, "c"),
+        ("Product Viewed", None, {"session_id": "s"}, "s"),
+        ("Product Viewed", "none", {}, None),
+    ],
+)
+def test_a_session_is_the_order_or_else_the_visit(
+    event: str, context: Any, properties: dict[str, str], session: str | None
+) -> None:
+    assert one(track(event, properties, context=context))["session_id"] == session
+
+
+@pytest.mark.parametrize(
+    ("preferences", "consent"),
+    [
+        ({"Ads": True, "a/b~c": True}, True),
+        ({"Ads": True, "a/b~c": False}, False),
+        ({"Ads": True}, True),
+        ({"Ads": "yes"}, False),
+        ({"Ads": None, "Analytics": True}, None),
+        ({}, None),
+        ([True], None),
+        (None, None),
+    ],
+)
+def test_consent_is_what_was_said_of_the_categories_that_matter(preferences: Any, consent: bool | None) -> None:
+    event = track("Product Viewed", {"sku": "a"}, context={"consent": {"categoryPreferences": preferences}})
+    assert one(event, consent_categories=["Ads", "a/b~c"])["consent"] is consent
+    assert one(event, consent_categories=[])["consent"] is None
+
+
+def test_a_list_without_products_is_routed_and_an_order_without_any_is_not() -> None:
+    result = shaped(track("Product List Viewed", {"list_id": "hot"}), track("Order Completed", {"order_id": "o"}))
+    assert result.routed.to_pylist() == [{"row_number": 1, "kind": "list"}]
+    assert result.events["row_number"].to_pylist() == [2]
+
+
+def test_an_entry_that_is_no_product_is_an_event_without_an_item() -> None:
+    rows = shaped(track("Order Completed", {"products": [{"sku": "a"}, None, 5, "b", {}, []]})).events
+    assert rows["item_id"].to_pylist() == ["a", None, None, None, None, None]
+
+
+def test_a_byte_order_mark_is_no_reason_to_lose_the_first_line() -> None:
+    line = json.dumps(track("Product Viewed", {"sku": "a"})).encode("utf-8-sig")
+    assert shape(numbered([line])).events["item_id"].to_pylist() == ["a"]

@@ -1,0 +1,75 @@
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from models.ingest.normalisation import Spelling
+from models.ingest.segment.parse import shape
+
+
+def items(*said: tuple[str, str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the catalogue learns from events, each a day of June 2024, a name and its properties."""
+    events = [
+        {"type": "track", "event": event, "properties": properties, "timestamp": f"2024-06-{day}T00:00:00Z"}
+        for day, event, properties in said
+    ]
+    lines = pa.table({"row_number": range(len(events)), "text": [json.dumps(event) for event in events]})
+    return {row["item_id"]: row for row in shape(lines).items.to_pylist()}
+
+
+def test_of_each_column_the_latest_that_was_said_counts_whatever_the_order_of_the_lines() -> None:
+    cup = items(
+        ("03", "Product Viewed", {"product_id": "cup", "name": "New cup", "price": 3}),
+        ("01", "Product Viewed", {"product_id": "cup", "name": "Old cup", "brand": "Clay", "price": 1}),
+        ("02", "Product Viewed", {"product_id": "cup", "name": "Cup", "brand": "", "category": "Kitchen", "price": 2}),
+    )["cup"]
+    assert (cup["title"], cup["brand"], cup["category"], cup["price"]) == ("New cup", "Clay", "Kitchen", 3.0)
+    assert (cup["occurred_at"].day, cup["row_number"]) == (3, 0)
+
+
+def test_an_item_keeps_its_sku_and_what_else_describes_it() -> None:
+    said = {"product_id": "p", "sku": "s", "name": "Cup", "variant": "blue", "url": "https://shop.example/cup"}
+    attributes = items(("01", "Product Viewed", said))["p"]["attributes"]
+    assert attributes == {"sku": "s", "variant": "blue", "url": said["url"], "image_url": None, "coupon": None}
+
+
+def test_carts_and_checkouts_are_no_interactions_but_describe_their_products() -> None:
+    block = {"sku": "a", "name": "Cup", "price": 2}
+    for event in ("Cart Viewed", "Checkout Started", "Order Updated"):
+        cup = items(("01", event, {"currency": "EUR", "products": [block]}))["a"]
+        assert (cup["title"], cup["price"], cup["currency"]) == ("Cup", 2.0, "EUR")
+
+
+def test_the_price_of_a_refund_is_not_that_of_today() -> None:
+    found = items(
+        ("01", "Product Viewed", {"sku": "a", "price": 2}),
+        ("02", "Order Refunded", {"products": [{"sku": "a", "price": 1}]}),
+    )
+    assert found["a"]["price"] == 2.0
+
+
+def test_a_product_that_is_only_named_and_an_unknown_event_say_nothing() -> None:
+    assert items(("01", "Product Viewed", {"sku": "a"}), ("01", "Stock Counted", {"sku": "b", "name": "Pan"})) == {}
+
+
+def test_spelling_is_mended_in_events_and_in_the_catalogue_and_counted() -> None:
+    block = {"sku": "a", "name": "Cup", "category": "kitchen", "brand": "CLAY  Co", "price": 2}
+    line = {"type": "track", "event": "Order Completed", "properties": {"currency": "€", "products": [block, block]}}
+    lines = pa.table({"row_number": [0], "text": [json.dumps(line)]})
+    found = shape(lines, spelling=Spelling(category={"Kitchen": "Cooking"}, brand={"clay co": "Clay & Co"}))
+    item = found.items.to_pylist()[0]
+    assert (item["category"], item["brand"], item["currency"]) == ("Cooking", "Clay & Co", "EUR")
+    assert found.events["currency"].to_pylist() == ["EUR", "EUR"]
+    assert found.cleaned == {"currency_respelt": 2, "category_respelt": 1, "brand_respelt": 1}
+    assert shape(lines).cleaned == {"currency_respelt": 2}
+
+
+def test_it_says_when_each_column_was_said_where_that_differs() -> None:
+    found = items(
+        ("03", "Product Viewed", {"product_id": "cup", "price": 3}),
+        ("01", "Product Viewed", {"product_id": "cup", "name": "Cup", "sku": "C-1", "price": 1}),
+        ("01", "Product Viewed", {"product_id": "pan", "name": "Pan", "price": 1}),
+    )
+    days = {name: moment.day for name, moment in found["cup"]["said_at"].items() if moment}
+    assert days == {"title": 1, "sku": 1, "price": 3}
+    assert (found["pan"]["said_at"], found["pan"]["occurred_at"].day) == (None, 1)

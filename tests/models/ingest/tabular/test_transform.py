@@ -1,0 +1,549 @@
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from models.ingest.normalisation import Spelling
+from models.ingest.tabular import transform
+from models.ingest.tabular.config import EventsMapping, ItemsMapping, UsersMapping
+from models.ingest.tabular.unreadable_cells import CELLS, KEYS, noted
+from models.ingest.tabular.values import UnreadableColumnError, words
+
+EVENTS = EventsMapping(
+    file="f",
+    event_id=["basket", "product"],
+    user_id="who",
+    item_id="product",
+    session_id="basket",
+    occurred_at="at",
+    quantity="pieces",
+    constants={"event_type": "purchase", "currency": "USD"},
+)
+ITEMS = ItemsMapping(
+    file="f",
+    item_id="id",
+    title=["name", "size"],
+    sentence_case=True,
+    category=["top", "middle"],
+    attributes=["size"],
+    not_merchandise=["FUEL", "MISC|COUPON"],
+)
+
+
+def events(rows: pa.Table, mapping: EventsMapping) -> pa.Table:
+    return transform.events(rows, mapping).rows.drop_columns([KEYS, CELLS])
+
+
+def items(rows: pa.Table, mapping: ItemsMapping) -> pa.Table:
+    return transform.items(rows, mapping).rows.drop_columns([KEYS, CELLS])
+
+
+def users(rows: pa.Table, mapping: UsersMapping) -> pa.Table:
+    return transform.users(rows, mapping).rows.drop_columns([KEYS, CELLS])
+
+
+def sale(**changes: Any) -> pa.Table:
+    row = {"basket": [7], "product": [8], "who": [9], "at": pa.array([datetime(2017, 1, 1)]), "pieces": [2]}
+    return pa.table(row | changes)
+
+
+def goods(**changes: list[Any]) -> pa.Table:
+    row: dict[str, list[Any]] = {"id": [1], "name": ["ICE  CREAM"], "size": ["1 L"], "top": ["FOOD"], "middle": ["ICE"]}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in (row | changes | {"id": ["1"]}).items()})
+
+
+def test_an_event_says_what_its_mapping_says() -> None:
+    assert events(sale(), EVENTS).to_pylist() == [
+        {
+            "event_id": "7-8",
+            "user_id": "9",
+            "session_id": "7",
+            "item_id": "8",
+            "event_type": "purchase",
+            "occurred_at": datetime(2017, 1, 1, tzinfo=UTC),
+            "quantity": 2.0,
+            "value": None,
+            "currency": "USD",
+            "rating": None,
+            "placement": None,
+            "position": None,
+            "recommendation_id": None,
+        }
+    ]
+
+
+def test_every_key_may_name_an_expression() -> None:
+    mapping = EventsMapping(
+        file="f",
+        event_id=["basket", {"expr": "'line-' || product"}],
+        user_id={"expr": "replace(text(who), '.0', '')"},
+        item_id={"expr": "'sku-' || product"},
+        occurred_at={"expr": "replace(\"at\", ' ', 'T')"},
+        event_type={"expr": "if(pieces < 0, 'back', 'sold')"},
+        event_types={"back": "refund", "sold": "purchase"},
+        quantity={"expr": "abs(pieces)"},
+        value={"expr": "abs(pieces) * 1.5"},
+    )
+    rows = sale(basket=[7, 7], product=[8, 9], who=[9.0, 9.0], at=["2017-01-01 00:00:00"] * 2, pieces=["-2", "oops"])
+    first, second = events(rows, mapping).to_pylist()
+    assert first["event_id"] == "7-line-8"
+    assert (first["user_id"], first["item_id"], first["event_type"]) == ("9", "sku-8", "refund")
+    assert (first["occurred_at"], first["quantity"], first["value"]) == (datetime(2017, 1, 1, tzinfo=UTC), 2.0, 3.0)
+    assert (second["event_type"], second["quantity"], second["value"]) == ("purchase", None, None)
+
+
+@pytest.mark.parametrize(
+    ("mark", "expected"),
+    [
+        ("id in ('POST', 'D')", [False, True, False, True]),
+        ("not matches(id, '[0-9]')", [False, True, False, True]),
+        ("matches(lower(name), 'postage|discount')", [False, True, False, True]),
+        ("number(price) = 0", [True, True, False, True]),
+        ([{"expr": "id = 'D'"}, {"expr": "price > 100"}], [True, False, False, True]),
+        (["FOOD", {"expr": "id = 'D'"}], [True, True, False, False]),
+        ("kind = 'service'", [True, False, True, True]),
+    ],
+)
+def test_what_is_no_merchandise_is_marked_by_id_pattern_price_attribute_or_category(
+    mark: Any, expected: list[bool]
+) -> None:
+    rows = pa.table(
+        {
+            "id": ["POST", "22423", "D", "85123A"],
+            "name": ["Postage", "Ice", "Discount", "Pan"],
+            "price": ["18", "500", "0", None],
+            "kind": [None, "service", None, "goods"],
+            "top": ["SERVICES", "ICE", "SERVICES", "FOOD"],
+            **dict.fromkeys(("size", "middle"), ["x"] * 4),
+        }
+    )
+    mapping = ItemsMapping.model_validate(ITEMS.model_dump(exclude_defaults=True) | {"not_merchandise": mark})
+    assert items(rows, mapping)["available"].to_pylist() == expected
+
+
+def test_attributes_may_be_computed_under_a_name() -> None:
+    size = {"name": "litres", "expr": "replace(size, ' L', '')"}
+    mapping = ItemsMapping.model_validate(
+        {"file": "f", "item_id": "id", "title": "name", "category": [{"expr": "lower(top)"}], "attributes": [size]}
+        | {"fill": {"litres": "0"}, "price": {"expr": "number(id) * 2"}}
+    )
+    [item] = items(goods(), mapping).to_pylist()
+    assert item["attributes"] == {"litres": "1", "litres_imputed": None}
+    assert (item["category"], item["price"]) == ("food", 2.0)
+
+
+@pytest.mark.parametrize(("written", "decimal"), [(["1.5", " 2 ", ""], "."), (["1,5", " 2 ", None], ",")])
+def test_numbers_that_are_stored_as_text_are_read_as_in_csv(written: list[Any], decimal: str) -> None:
+    mapping = EVENTS.model_copy(update={"decimal": decimal})
+    rows = pa.concat_tables([sale(pieces=pa.array([one], pa.string())) for one in written])
+    assert events(rows, mapping)["quantity"].to_pylist() == [1.5, 2.0, None]
+
+
+def test_tables_that_number_alike_are_told_apart_by_a_prefix() -> None:
+    prefixed = EVENTS.model_copy(update={"event_id_prefix": "shop-"})
+    assert events(sale(), prefixed)["event_id"].to_pylist() == ["shop-7-8"]
+    assert events(sale(basket=pa.array([None], pa.int64())), prefixed)["event_id"].to_pylist() == [None]
+
+
+@pytest.mark.parametrize("product", [pa.array([None], pa.int64()), pa.array([""]), pa.array([float("nan")])])
+def test_an_id_of_several_columns_is_null_when_one_of_them_is_missing(product: pa.Array) -> None:
+    event = events(sale(product=product), EVENTS).to_pylist()[0]
+    assert event["event_id"] is None
+    assert event["item_id"] is None
+    assert event["session_id"] == "7"
+
+
+def test_ids_that_a_program_turned_into_floats_are_the_same_ids() -> None:
+    exact = events(sale(basket=[31_198_570_044]), EVENTS)
+    floats = events(sale(basket=pa.array([31_198_570_044.0, None])[:1], who=[9.0]), EVENTS)
+    assert floats.equals(exact)
+
+
+def test_an_id_does_not_depend_on_the_others_that_are_read_with_it() -> None:
+    said = pa.array([12.0, 0.5, 1e10, None, float("nan"), 2.0**70, float("inf")])
+    together = [words(pa.table({"id": said}), "id").to_pylist()]
+    assert together == [["12", "0.5", "10000000000", None, None, str(2.0**70), "inf"]]
+    assert [words(pa.table({"id": said.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(said))] == together[0]
+
+
+@pytest.mark.parametrize(
+    ("at", "expected"),
+    [
+        (pa.array(["2017-01-01T12:00:00"]).cast(pa.timestamp("s")), datetime(2017, 1, 1, 12, tzinfo=UTC)),
+        (pa.array([1_483_272_000_000_000_999], pa.timestamp("ns")), datetime(2017, 1, 1, 12, tzinfo=UTC)),
+        (
+            pa.array([1_483_272_000_000], pa.timestamp("ms", tz="America/New_York")),
+            datetime(2017, 1, 1, 12, tzinfo=UTC),
+        ),
+        (pa.array([None], pa.timestamp("us")), None),
+    ],
+    ids=["naive", "nanoseconds", "another zone", "null"],
+)
+def test_times_come_out_in_utc(at: pa.Array, expected: datetime | None) -> None:
+    assert events(sale(at=at), EVENTS)["occurred_at"].to_pylist() == [expected]
+
+
+def test_a_number_that_is_none_is_null() -> None:
+    pieces = pa.array([float("nan")])
+    assert events(sale(pieces=pieces), EVENTS)["quantity"].null_count == 1
+
+
+def test_the_character_that_postgres_refuses_is_replaced() -> None:
+    event = events(sale(who=["a\0b"]), EVENTS).to_pylist()[0]
+    assert event["user_id"] == "a\N{REPLACEMENT CHARACTER}b"
+
+
+def seen(change: dict[str, Any], **row: Any) -> dict[str, Any]:
+    """One event of a mapping that says something more, from a row that holds something more."""
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
+    return dict(events(sale(**row), mapping).to_pylist()[0])
+
+
+def test_columns_that_are_not_mapped_are_there_with_their_types() -> None:
+    schema = events(sale(), EVENTS).schema
+    assert schema.names[-4:] == ["rating", "placement", "position", "recommendation_id"]
+    assert schema.types[-4:] == [pa.float64(), pa.string(), pa.int32(), pa.string()]
+
+
+def test_what_happened_is_translated_or_stays_as_it_is() -> None:
+    change = {"event_type": "what", "event_types": {"Play": "consume", "read": "consume"}, "constants": {}}
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change})
+    rows = pa.concat_tables([sale(what=[word]) for word in ("Play", "read", "view", "PLAY", "", "dance")])
+    found = events(rows, mapping)["event_type"].to_pylist()
+    assert found == ["consume", "consume", "view", "PLAY", None, "dance"]
+
+
+def test_what_else_an_event_says_is_kept() -> None:
+    change = {name: name for name in ("rating", "placement", "position", "recommendation_id", "value")}
+    event = seen(change, rating=["4.5"], placement=["home"], position=[3], recommendation_id=[77], value=[12])
+    assert {name: event[name] for name in change} == {
+        "rating": 4.5,
+        "placement": "home",
+        "position": 3,
+        "recommendation_id": "77",
+        "value": 12.0,
+    }
+
+
+@pytest.mark.parametrize("position", [1.5, 3e9, float("nan"), float("-inf")])
+def test_a_position_that_is_no_whole_number_is_null(position: float) -> None:
+    assert seen({"position": "p"}, p=[position])["position"] is None
+
+
+def test_currencies_are_written_in_capitals() -> None:
+    change = {"currency": "money", "constants": {"event_type": "purchase"}}
+    assert [seen(change, money=[code])["currency"] for code in (" eur", "USD", "", None)] == ["EUR", "USD", None, None]
+    assert seen({"constants": {"event_type": "purchase", "currency": "chf"}})["currency"] == "CHF"
+
+
+@pytest.mark.parametrize(
+    ("answer", "consent"),
+    [("YES", True), (" true ", True), ("no", False), ("?", False), ("", None), (None, None), (1, True), (False, False)],
+)
+def test_consent_is_yes_no_or_unknown(answer: Any, consent: bool | None) -> None:
+    event = seen({"consent": "agreed"}, agreed=pa.array([answer]).cast(pa.string()) if answer is None else [answer])
+    assert event["consent"] is consent
+    assert list(event)[-1] == "consent"
+
+
+def test_words_that_mean_yes_are_the_mappings() -> None:
+    assert seen({"consent": "agreed", "consent_words": ["Ja"]}, agreed=["ja"])["consent"] is True
+    assert seen({"consent": "agreed", "consent_words": ["Ja"]}, agreed=["yes"])["consent"] is False
+
+
+def test_a_source_without_sessions_has_none() -> None:
+    mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"session_id"}))
+    assert events(sale(), mapping)["session_id"].to_pylist() == [None]
+
+
+def test_an_event_without_an_id_gets_one_of_what_it_says() -> None:
+    mapping = EventsMapping(**EVENTS.model_dump(exclude_unset=True, exclude={"event_id"}))
+
+    def identified(**change: Any) -> str:
+        found = events(sale(**change), mapping).rename_columns({"user_id": "user_key"})
+        return str(transform.identified(found)["event_id"].to_pylist()[0])
+
+    assert events(sale(), mapping)["event_id"].to_pylist() == [None]
+    assert identified() == identified() == identified(pieces=[3])
+    assert identified().startswith("sha256:")
+    later = pa.array([datetime(2017, 1, 1, 0, 0, 1)])
+    changes: list[dict[str, Any]] = [{}, {"basket": [1]}, {"product": [1]}, {"who": [1]}, {"at": later}]
+    nobody = {"who": pa.array([None], pa.int64())}
+    assert len({identified(**change) for change in [*changes, nobody]}) == 6
+
+
+def test_large_numbers_and_numbers_in_text_are_read() -> None:
+    assert seen({}, pieces=[2**62 + 1])["quantity"] == 2.0**62
+    assert seen({}, pieces=[" 1.5 "])["quantity"] == 1.5
+    assert seen({}, pieces=[""])["quantity"] is None
+
+
+def test_a_column_that_cannot_be_read_is_named() -> None:
+    with pytest.raises(UnreadableColumnError, match=r"column 'pieces' must hold numbers, found bool|date") as raised:
+        seen({}, pieces=pa.array([date(2024, 1, 1)]))
+    assert "2024" not in str(raised.value)
+    with pytest.raises(UnreadableColumnError, match="column 'who' holds binary, which cannot be read as text"):
+        seen({}, who=pa.array([b"\xff"]))
+
+
+def test_titles_are_written_as_people_write_them() -> None:
+    assert items(goods(), ITEMS)["title"].to_pylist() == ["Ice cream, 1 l"]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "title"), [(None, "1 L", "1 l"), ("", None, "Item 1"), (None, None, "Item 1")]
+)
+def test_what_a_title_lacks_is_left_out(name: str | None, size: str | None, title: str) -> None:
+    assert items(goods(name=[name], size=[size]), ITEMS)["title"].to_pylist() == [title]
+
+
+@pytest.mark.parametrize(
+    ("top", "middle", "category", "available"),
+    [
+        ("FOOD", None, "FOOD", True),
+        (None, None, None, True),
+        ("", "", None, True),
+        ("FUEL", "GAS", "FUEL|GAS", False),
+        ("MISC", "COUPONS", "MISC|COUPONS", False),
+        ("MISC", "TOYS", "MISC|TOYS", True),
+    ],
+)
+def test_categories_are_paths_and_what_nobody_shops_for_is_not_available(
+    top: str | None, middle: str | None, category: str | None, available: bool
+) -> None:
+    item = items(goods(top=[top], middle=[middle]), ITEMS).to_pylist()[0]
+    assert (item["category"], item["available"]) == (category, available)
+
+
+def test_titles_keep_their_case_when_nothing_is_said() -> None:
+    mapping = ITEMS.model_copy(update={"sentence_case": False})
+    assert items(goods(name=[" The\t\u00a0Iliad "]), mapping)["title"].to_pylist() == ["The Iliad, 1 L"]
+
+
+def test_words_for_people_are_tidied_and_of_alternatives_the_first_counts() -> None:
+    change = {"brand": "maker", "category_alternatives": "|"}
+    mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
+    rows = goods(top=[" FOOD  AND DRINK |TOYS"], middle=["  "], maker=[" A.  Vogel\n"])
+    item = items(rows, mapping).to_pylist()[0]
+    assert (item["category"], item["brand"]) == ("FOOD AND DRINK", "A. Vogel")
+
+
+def test_what_a_declared_constant_was_put_in_for_is_marked() -> None:
+    fill = {"category": "OTHER", "price": 1, "size": "one size"}
+    change = {"price": "cost", "fill": fill}
+    mapping = ItemsMapping(**{**ITEMS.model_dump(exclude_unset=True), **change})
+    empty = goods(top=[None], middle=[""], size=[None], cost=[None])
+    full = goods(cost=["2.5"])
+    missing, there = items(pa.concat_tables([empty, full]), mapping).to_pylist()
+    assert (missing["category"], missing["price"], there["category"], there["price"]) == ("OTHER", 1, "FOOD|ICE", 2.5)
+    marks = {"category_imputed": "true", "price_imputed": "true", "size_imputed": "true"}
+    assert missing["attributes"] == {"size": "one size", **marks}
+    assert there["attributes"] == {"size": "1 L", **dict.fromkeys(marks)}
+
+
+def test_traits_are_filled_and_marked_too() -> None:
+    mapping = UsersMapping(file="f", user_id="id", attributes=["plan"], fill={"plan": "free"})
+    rows = pa.table({"id": ["1", "2"], "plan": ["", "gold"]})
+    assert users(rows, mapping)["attributes"].to_pylist() == [
+        {"plan": "free", "plan_imputed": "true"},
+        {"plan": "gold", "plan_imputed": None},
+    ]
+
+
+def test_only_traits_on_the_allow_list_enter() -> None:
+    rows = pa.table({"id": [5], "age": ["18-24"], "email": ["a@example.org"], "kids": pa.array([None], pa.string())})
+    found = users(rows, UsersMapping(file="f", user_id="id", attributes=["age", "kids"]))
+    assert found.to_pylist() == [{"user_id": "5", "attributes": {"age": "18-24", "kids": None}}]
+
+
+def test_a_table_without_traits_can_be_read() -> None:
+    rows = pa.table({"id": [5, 6]})
+    found = users(rows, UsersMapping(file="f", user_id="id", attributes=[]))
+    assert found["attributes"].to_pylist() == [{}, {}]
+
+
+def test_only_needed_columns_are_read_and_each_once() -> None:
+    assert transform.needed(EVENTS) == ["basket", "product", "who", "at", "pieces"]
+    assert transform.needed(ITEMS) == ["id", "name", "size", "top", "middle"]
+
+
+@pytest.mark.parametrize(("time_format", "kind"), [("timestamp", "time"), ("epoch_ms", "number"), ("%d.%m.%Y", "any")])
+def test_what_a_column_must_hold_follows_from_what_it_is_read_as(time_format: str, kind: str) -> None:
+    mapping = EVENTS.model_copy(update={"time_format": time_format, "value": "product"})
+    assert transform.kinds(mapping) == {
+        "basket": "any",
+        "product": "number",
+        "who": "any",
+        "at": kind,
+        "pieces": "number",
+    }
+
+
+def test_who_sent_an_event_is_there_when_the_mapping_names_it() -> None:
+    event = seen({"user_agent": "agent", "ip": "ip"}, agent=["Firefox"], ip=["10.0.0.1"])
+    assert (event["user_agent"], event["ip"]) == ("Firefox", "10.0.0.1")
+    assert not {"user_agent", "ip"} & seen({}).keys()
+
+
+def test_currencies_are_spelt_by_the_standard_and_by_the_mapping() -> None:
+    mapping = EventsMapping(
+        file="f", user_id="who", item_id="product", occurred_at="at", currency="paid", constants={"event_type": "view"}
+    )
+    rows = pa.concat_tables([sale(paid=[word]) for word in (" usd", "EUR", "Taler", "shells", "")])
+    found = transform.events(rows, mapping, Spelling(currency={"taler": "EUR"}))
+    assert found.rows["currency"].to_pylist() == ["USD", "EUR", "EUR", "shells", None]
+    assert found.counts == {"currency_respelt": 2, "zone_assumed": 5}
+
+
+def test_a_constant_currency_is_spelt_by_the_standard_and_counts_as_nothing_mended() -> None:
+    mapping = EventsMapping(
+        **{**EVENTS.model_dump(exclude_unset=True), "constants": {"event_type": "view"} | {"currency": "€"}}
+    )
+    found = transform.events(sale(), mapping)
+    assert (found.rows["currency"].to_pylist(), found.counts) == (["EUR"], {"zone_assumed": 1})
+
+
+def test_declared_constants_fill_the_gaps_of_events_and_are_counted() -> None:
+    change = {"value": "paid", "currency": "in", "constants": {"event_type": "view"}}
+    fill = {"fill": {"quantity": 1, "value": 2.5, "currency": "EUR"}}
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), **change, **fill})
+    gap = {"pieces": pa.array([None], pa.int64()), "paid": [float("nan")], "in": pa.array([""])}
+    rows = pa.concat_tables([sale(**gap), sale(paid=[9.0], **{"in": ["USD"]})])
+    found = transform.events(rows, mapping)
+    said = found.rows.select(["quantity", "value", "currency"]).to_pylist()
+    assert [tuple(row.values()) for row in said] == [(1.0, 2.5, "EUR"), (2.0, 9.0, "USD")]
+    assert found.counts == {"quantity_imputed": 1, "value_imputed": 1, "currency_imputed": 1, "zone_assumed": 2}
+
+
+@pytest.mark.parametrize(
+    ("at", "time_format", "assumed"),
+    [
+        (["2017-01-01 12:00", "2017-01-01T12:00:00Z", "noon", None], "timestamp", 1),
+        (["01.02.2017", "x", "02.02.2017", None], "%d.%m.%Y", 2),
+        (["01.02.2017 +01", "x"], "%d.%m.%Y %z", 0),
+        ([1_483_272_000, None], "epoch_s", 0),
+        (pa.array([datetime(2017, 1, 1), None]), "timestamp", 1),
+        (pa.array([datetime(2017, 1, 1, tzinfo=UTC), None]), "timestamp", 0),
+    ],
+)
+def test_times_that_said_no_zone_are_counted(at: Any, time_format: str, assumed: int) -> None:
+    mapping = EventsMapping(**{**EVENTS.model_dump(exclude_unset=True), "time_format": time_format})
+    rows = pa.table({name: [1] * len(at) for name in ("basket", "product", "who", "pieces")} | {"at": at})
+    assert transform.events(rows, mapping).counts == ({"zone_assumed": assumed} if assumed else {})
+
+
+def test_categories_and_brands_are_spelt_as_declared_before_anything_is_decided_by_them() -> None:
+    mapping = ItemsMapping(
+        file="f", item_id="id", title="name", category=["top", "middle"], brand="size", not_merchandise=["Fuel"]
+    )
+    spelling = Spelling(category={"FUELS": "Fuel"}, brand={"1 l": "One"})
+    found = transform.items(goods(top=["fuels "], middle=["ICE"]), mapping, spelling)
+    item = found.rows.to_pylist()[0]
+    assert (item["category"], item["brand"], item["available"]) == ("Fuel|ICE", "One", False)
+    assert found.counts == {"category_respelt": 1, "brand_respelt": 1}
+
+
+def test_what_was_put_in_is_counted_by_column_and_attributes_altogether() -> None:
+    fill = {"category": "Other", "price": 1, "size": "one", "middle": "none"}
+    mapping = ItemsMapping(
+        file="f", item_id="id", title="name", category=["top"], price="p", attributes=["size", "middle"], fill=fill
+    )
+    rows = goods(top=[None], size=[None], middle=[None], p=["3"])
+    assert transform.items(rows, mapping).counts == {"category_imputed": 1, "attribute_imputed": 2}
+
+
+def test_a_table_of_users_may_say_what_they_agreed_to_and_when() -> None:
+    mapping = UsersMapping(
+        file="f",
+        user_id="id",
+        attributes=["age"],
+        fill={"age": "?"},
+        consent="ok",
+        consent_words=["Ja"],
+        consent_at="at",
+        time_format="%d.%m.%Y",
+        zone="Europe/Berlin",
+    )
+    rows = pa.table(
+        {
+            "id": ["a", "b", "c"],
+            "age": ["18-24", None, None],
+            "ok": ["JA ", "nein", ""],
+            "at": ["01.02.2024", "soon", None],
+        }
+    )
+    found = transform.users(rows, mapping)
+    assert found.rows["consent"].to_pylist() == [True, False, None]
+    assert found.rows["consent_at"].to_pylist() == [datetime(2024, 1, 31, 23, tzinfo=UTC), None, None]
+    assert found.rows.schema.field("consent_at").type == pa.timestamp("us", tz="UTC")
+    assert found.counts == {"attribute_imputed": 2}
+    assert transform.kinds(mapping)["at"] == "any"
+    assert transform.kinds(mapping.model_copy(update={"time_format": "epoch_s"}))["at"] == "number"
+    assert transform.needed(mapping) == ["id", "age", "ok", "at"]
+
+
+def test_a_catalogue_without_categories_has_unknown_ones() -> None:
+    part = ItemsMapping(file="i", item_id="id", title="name")
+    found = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert found.rows["category"].to_pylist() == [None]
+    assert found.counts == {}
+
+
+def test_a_catalogue_without_categories_gets_the_declared_one() -> None:
+    part = ItemsMapping(file="i", item_id="id", title="name", fill={"category": "Everything"})
+    found = transform.items(pa.table({"id": ["a"], "name": ["Lamp"]}), part)
+    assert found.rows.select(["category", "attributes"]).to_pylist() == [
+        {"category": "Everything", "attributes": {"category_imputed": "true"}}
+    ]
+    assert found.counts == {"category_imputed": 1}
+
+
+def test_an_event_may_have_become_known_later_than_it_occurred() -> None:
+    part = EventsMapping(
+        file="e",
+        user_id="u",
+        item_id="i",
+        occurred_at="at",
+        received_at="seen",
+        constants={"event_type": "view"},
+        zone="Europe/Berlin",
+    )
+    rows = pa.table({"u": ["ann"], "i": ["ice"], "at": ["2024-06-01T10:00:00"], "seen": ["2024-06-03T10:00:00Z"]})
+    [event] = transform.events(rows, part).rows.select(["occurred_at", "received_at"]).to_pylist()
+    assert event == {
+        "occurred_at": datetime(2024, 6, 1, 8, tzinfo=UTC),
+        "received_at": datetime(2024, 6, 3, 10, tzinfo=UTC),
+    }
+    assert transform.kinds(part)["seen"] == "time"
+
+
+def test_a_row_waits_if_its_value_is_null_because_of_a_cell_that_is_no_number() -> None:
+    mapping = _bought({"expr": "if(kind = 'gift', 0.5, round(pieces * nullif(price, 0), 2))"})
+    rows = pa.table(
+        {
+            "who": list("abcdef"),
+            "what": ["x"] * 6,
+            "at": ["2024-03-01"] * 6,
+            "kind": ["sold", "sold", "gift", "sold", "sold", "sold"],
+            "pieces": ["2", "2", "2", "two", "2", "two"],
+            "price": ["1.5", "on request", "on request", "1.5", "n/a", "on request"],
+        }
+    )
+    found = transform.events(rows, mapping)
+
+    assert found.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
+    assert {one.column: one.count for one in found.unread} == {"pieces": 2, "price": 2}
+    places = noted(found.unread, found.rows, pa.array(range(2, 8)), "line")
+    assert {one["column"]: one["places"] for one in places.values()} == {"pieces": [5, 7], "price": [3, 7]}
+
+
+def test_a_mapping_that_puts_a_value_in_place_of_unreadable_cells_takes_the_row() -> None:
+    rows = pa.table({"who": ["a"], "what": ["x"], "at": ["2024-03-01"], "price": ["on request"]})
+    found = transform.events(rows, _bought({"expr": "coalesce(price, 1)"}))
+    assert (found.rows[KEYS].to_pylist(), found.rows["value"].to_pylist()) == ([None], [1.0])
+
+
+def _bought(value: Any) -> EventsMapping:
+    stated = {"file": "f", "user_id": "who", "item_id": "what", "occurred_at": "at", "value": value}
+    return EventsMapping.model_validate(stated | {"constants": {"event_type": "purchase"}})

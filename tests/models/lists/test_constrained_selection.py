@@ -1,0 +1,332 @@
+"""Lists under rules, compared with filling them in one place after the other for one user after the other."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy import sparse
+
+import models.lists.exclusion_mask
+import models.lists.rules.caps
+import models.lists.slot_filling
+from models.lists.constrained_selection import Selected, select
+from models.lists.rules.compiled_rules import Catalogue, ShelfRules
+from models.lists.rules.placement_config import placements
+from models.retrieval.candidate_sources import DenseShelf
+from models.retrieval.source_protocols import Fetched, Shelf, Source
+
+# Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
+VALUES = st.sampled_from([-np.inf, np.nan, -3e38, -1.0, -1e-45, 0.0, 1e-45, 2e-45, 0.5, 0.50000006, 2.0, 3e38, np.inf])
+SCORES = VALUES.map(np.float32)
+NOTHING = np.float32(-np.inf)
+
+
+class Case(NamedTuple):
+    scores: Any
+    rules: ShelfRules
+    hide: Any
+    fallback: Any
+
+
+def catalogues(draw: Any, n: int) -> Catalogue:
+    def column(values: list[Any]) -> Any:
+        return np.array(draw(st.lists(st.sampled_from(values), min_size=n, max_size=n)))
+
+    return Catalogue(
+        np.array([f"i{item:02}" for item in range(n)], dtype=np.str_),
+        column(["", "A", "A|B", "A|B|C", "A|BC", "D|E"]).astype(np.str_),
+        column(["", "x", "y", "z"]).astype(np.str_),
+        column([np.nan, 1.0, 2.0, 3.0]),
+        column([np.nan, 1.0, 100.0]),
+        column([True, True, True, False]),
+    )
+
+
+def selectors(n: int) -> Any:
+    ids = st.lists(st.integers(0, n).map(lambda item: f"i{item:02}"), min_size=1, max_size=4)
+    options = {
+        "items": ids,
+        "category": st.lists(st.sampled_from(["A", "A|B", "D"]), min_size=1, max_size=2),
+        "brand": st.lists(st.sampled_from(["x", "y"]), min_size=1, max_size=2),
+        "price": st.sampled_from([[2, ""], ["", 2], [1, 2]]),
+    }
+    return st.sampled_from(sorted(options)).flatmap(lambda kind: options[kind].map(lambda said: {kind: said}))
+
+
+def forms(draw: Any, n: int, k: int) -> dict[str, Any]:
+    """Rules as people write them."""
+    numbers = st.integers(1, 3)
+    cap = st.one_of(
+        st.fixed_dictionaries({"category": numbers}),
+        st.fixed_dictionaries({"brand": numbers}),
+        st.fixed_dictionaries({"category": numbers, "brand": numbers}),
+    )
+    boost = st.tuples(selectors(n), st.sampled_from([0.5, 1.0, 3.0, 1e9, 1e-9])).map(lambda b: {**b[0], "by": b[1]})
+    promote = st.tuples(selectors(n), st.sampled_from([0.4, 1.0])).map(lambda p: {**p[0], "share": p[1]})
+    said: dict[str, Any] = {"boost": draw(st.lists(boost, max_size=2))}
+    for name, rule in {"include": selectors(n), "exclude": selectors(n), "cap": cap, "promote": promote}.items():
+        if draw(st.booleans()) and (name != "promote" or k >= 3):
+            said[name] = draw(rule)
+    free = k - int(said["promote"]["share"] * k + 1e-9) if "promote" in said else k
+    places = draw(st.permutations(range(1, k + 1)))[: draw(st.integers(0, min(free, 3)))]
+    items = draw(st.permutations(range(n + 3)))
+    said["pin"] = [{"item": f"i{item:02}", "place": place} for item, place in zip(items, places, strict=False)]
+    return said
+
+
+@st.composite
+def cases(draw: Any) -> Case:
+    m, n, k = draw(st.integers(0, 5)), draw(st.integers(1, 16)), draw(st.integers(1, 10))
+    catalogue = catalogues(draw, n)
+    placement = placements({"home": {"k": k, "rules": forms(draw, n, k)}})["home"]
+    scores = draw(hnp.arrays(np.float32, (m, n), elements=SCORES))
+    fallback = draw(st.none() | hnp.arrays(np.float32, n, elements=SCORES))
+    return Case(scores, ShelfRules.of(placement, catalogue), draw(hnp.arrays(bool, (m, n))), fallback)
+
+
+@dataclass
+class OneList:
+    """One user's list, filled in place by place."""
+
+    rules: ShelfRules
+    places: dict[int, int] = field(default_factory=dict)
+    counts: list[Counter[int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.counts = [Counter() for _ in self.rules.caps]
+
+    def may_have(self, item: int) -> bool:
+        groups = [
+            (int(cap.group[item]), cap.most, count) for cap, count in zip(self.rules.caps, self.counts, strict=True)
+        ]
+        within = all(group < 0 or count[group] < most for group, most, count in groups)
+        return within and item not in self.places.values()
+
+    def put(self, place: int, item: int) -> None:
+        self.places[place] = item
+        for cap, count in zip(self.rules.caps, self.counts, strict=True):
+            count[int(cap.group[item])] += 1
+
+    def put_first(self, place: int, order: list[int]) -> None:
+        found = next((item for item in order if self.may_have(item)), None)
+        if place not in self.places and found is not None:
+            self.put(place, found)
+
+
+def with_boost(score: np.float32, by: np.float32) -> np.float32:
+    if not score > -np.inf or by == 1:
+        return score if score > -np.inf else NOTHING
+    with np.errstate(over="ignore", under="ignore"):
+        return max(score * by if score >= 0 else score / by, np.finfo(np.float32).min)
+
+
+def brute_force(case: Case) -> list[list[tuple[int, float, bool]]]:
+    """Of each user the items of the list, their scores, and whether the fallback filled them in."""
+    scores, rules, hide, fallback = case
+    said = np.full(len(rules.allowed), np.nan, np.float32) if fallback is None else fallback
+    otherwise = [score if score > -np.inf else NOTHING for score in said]
+    lists = []
+    for row in range(len(scores)):
+        usable = [item for item in range(len(rules.allowed)) if rules.allowed[item] and not hide[row, item]]
+        own = [with_boost(score, by) for score, by in zip(scores[row], rules.boost, strict=True)]
+        order = sorted((item for item in usable if own[item] > -np.inf), key=lambda item: (-own[item], item))
+        if fallback is not None:
+            silent = (item for item in usable if not own[item] > -np.inf)
+            order += sorted(silent, key=lambda item: (-otherwise[item], item))
+        made = OneList(rules)
+        for place, item in rules.pins:
+            if item in usable and made.may_have(item):
+                made.put(place, item)
+        for place in rules.promoted_places:
+            made.put_first(place, [item for item in order if rules.promoted[item]])
+        for place in range(rules.k):
+            made.put_first(place, order)
+        items = [made.places[place] for place in sorted(made.places)]
+        lists.append([(i, float(own[i] if own[i] > -np.inf else otherwise[i]), not own[i] > -np.inf) for i in items])
+    return lists
+
+
+def chosen(case: Case, shelf: Shelf | None = None) -> Selected:
+    hide = sparse.csr_array(case.hide)
+    return select(shelf or DenseShelf(case.scores), len(case.scores), case.rules, hide, case.fallback)
+
+
+def same(one: Selected, other: Selected) -> None:
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_array_equal(left, right)
+
+
+@given(cases())
+def test_lists_are_those_of_filling_place_after_place(case: Case) -> None:
+    before = case.scores.copy()
+    selected, expected, k = chosen(case), brute_force(case), case.rules.k
+    kinds = [said.dtype for said in selected]
+    assert kinds == [np.int32, np.float32, bool, bool]
+    assert selected.items.shape == selected.scores.shape == selected.from_fallback.shape == (len(case.scores), k)
+    for row, made in enumerate(expected):
+        rest = k - len(made)
+        assert selected.items[row].tolist() == [item for item, _, _ in made] + [-1] * rest
+        assert selected.scores[row].tolist() == [score for _, score, _ in made] + [-np.inf] * rest
+        assert selected.from_fallback[row].tolist() == [filled for _, _, filled in made] + [False] * rest
+        assert selected.short[row] == (rest > 0)
+    np.testing.assert_array_equal(case.scores, before)
+
+
+@given(cases(), st.integers(1, 3))
+def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Case, size: int) -> None:
+    whole = chosen(case)
+    with pytest.MonkeyPatch.context() as patch:
+        for module, name, value in (
+            (models.lists.slot_filling, "_CELLS", 5),
+            (models.lists.slot_filling, "_PILOT", 1),
+            (models.lists.slot_filling, "_GROWTH", 2),
+            (models.lists.exclusion_mask, "_CELLS", 1),
+            (models.lists.rules.caps, "_STRIP", 2),
+        ):
+            patch.setattr(module, name, value)
+        same(chosen(case), whole)
+        for start in range(0, len(case.scores), size):
+            part = slice(start, start + size)
+            chunk = chosen(case._replace(scores=case.scores[part], hide=case.hide[part]))
+            same(chunk, Selected(*(said[part] for said in whole)))
+
+
+@given(cases())
+def test_without_caps_a_list_is_short_only_if_too_few_items_are_usable(case: Case) -> None:
+    fallback = np.zeros(len(case.rules.allowed), dtype=np.float32)
+    selected = chosen(case._replace(rules=replace(case.rules, caps=()), fallback=fallback))
+    usable = (case.rules.allowed & ~case.hide).sum(axis=1)
+    assert ((selected.items >= 0).sum(axis=1) == np.minimum(usable, case.rules.k)).all()
+    assert (selected.short == (usable < case.rules.k)).all()
+
+
+@dataclass
+class Counting:
+    """A shelf that remembers what it was asked."""
+
+    scores: Any
+    asked: list[tuple[list[int], int]] = field(default_factory=list)
+
+    def among(self, items: Any) -> Source:
+        return CountingSource(DenseShelf(self.scores).among(items), self.asked)
+
+
+@dataclass
+class CountingSource:
+    source: Source
+    asked: list[tuple[list[int], int]]
+
+    def fetch(self, rows: Any, n: int) -> Fetched:
+        self.asked.append((rows.tolist(), n))
+        return self.source.fetch(rows, n)
+
+
+def everything(n: int, k: int, **said: Any) -> ShelfRules:
+    return replace(ShelfRules.plain(k, np.ones(n, dtype=bool)), **said)
+
+
+def test_one_question_is_enough_for_what_is_hidden_wherever_it_stands() -> None:
+    random = np.random.default_rng(0)
+    scores = random.random((200, 5000), dtype=np.float32)
+    hide = np.zeros((200, 5000), dtype=bool)
+    hide[np.arange(200)[:, None], np.argsort(-scores, axis=1)[:, :30]] = True
+    shelf = Counting(scores)
+    chosen(Case(scores, everything(5000, 50), hide, None), shelf)
+    assert shelf.asked == [(list(range(200)), 81)]
+
+
+def test_users_of_whom_much_is_hidden_do_not_make_the_others_costly() -> None:
+    scores = np.random.default_rng(0).random((200, 5000), dtype=np.float32)
+    hide = np.zeros((200, 5000), dtype=bool)
+    hide[:, :10], hide[7] = True, np.arange(5000) < 3000
+    shelf = Counting(scores)
+    chosen(Case(scores, everything(5000, 20), hide, None), shelf)
+    assert sum(len(rows) for rows, _ in shelf.asked) == 200
+    assert [rows for rows, n in shelf.asked if n > 31] == [[7]]
+
+
+def test_only_lists_that_are_not_certain_look_deeper_and_no_deeper_than_they_must() -> None:
+    scores = np.random.default_rng(0).random((40, 10_000), dtype=np.float32)
+    group = np.full(10_000, -1, dtype=np.int32)
+    # The best 300 of one user are of one kind.
+    group[np.argsort(-scores[3])[:300]] = 0
+    shelf = Counting(scores)
+    rules = everything(10_000, 10, caps=(models.lists.rules.caps.Cap(group, 2),))
+    selected = chosen(Case(scores, rules, np.zeros(scores.shape, dtype=bool), None), shelf)
+    assert not selected.short.any()
+    assert shelf.asked == [(list(range(40)), 11), ([3], 44), ([3], 176), ([3], 704)]
+
+
+def test_of_many_users_under_caps_a_few_tell_how_deep_the_others_have_to_look() -> None:
+    m, n = 2000, 5000
+    scores = np.random.default_rng(0).random((m, n), dtype=np.float32)
+    scores[:, :500] += 1
+    group = np.where(np.arange(n) < 500, 0, -1).astype(np.int32)
+    shelf = Counting(scores)
+    selected = chosen(
+        Case(scores, everything(n, 10, caps=(models.lists.rules.caps.Cap(group, 5),)), np.zeros((m, n), bool), None),
+        shelf,
+    )
+    assert not selected.short.any()
+    assert (selected.items < 500).sum(axis=1).tolist() == [5] * m
+    assert sum(len(rows) for rows, _ in shelf.asked) < 1.5 * m
+    assert max(depth for _, depth in shelf.asked) < 1000
+
+
+def test_a_boost_lifts_whatever_the_sign_of_scores() -> None:
+    scores = np.array([[-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]], dtype=np.float32)
+    rules = everything(3, 3, boost=np.array([1, 1, 8], dtype=np.float32))
+    selected = select(DenseShelf(scores), 2, rules)
+    assert selected.items.tolist() == [[2, 0, 1], [2, 1, 0]]
+    assert selected.scores[:, 0].tolist() == [-0.5, 32]
+
+
+def test_a_pin_keeps_its_place_and_moves_up_in_a_list_that_is_too_short_for_it() -> None:
+    scores = np.array([[3.0, 2.0, 1.0, -np.inf]], dtype=np.float32)
+    rules = everything(4, 4, pins=((0, 1), (3, 3)))
+    selected = select(DenseShelf(scores), 1, rules, fallback=np.array([0, 0, 0, 7], dtype=np.float32))
+    assert selected.items.tolist() == [[1, 0, 2, 3]]
+    assert selected.scores.tolist() == [[2, 3, 1, 7]]
+    assert selected.from_fallback.tolist() == [[False, False, False, True]]
+    hide = sparse.csr_array(np.array([[True, False, True, False]]))
+    short = select(DenseShelf(scores), 1, rules, hide)
+    assert short.items.tolist() == [[1, 3, -1, -1]]
+    assert short.short.tolist() == [True]
+
+
+def test_caps_hold_for_pins_too_and_count_them() -> None:
+    scores = np.arange(6, 0, -1).astype(np.float32)[None]
+    cap = models.lists.rules.caps.Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
+    rules = everything(6, 5, pins=((0, 3), (1, 2), (2, 1)), caps=(cap,))
+    selected = select(DenseShelf(scores), 1, rules)
+    assert selected.items.tolist() == [[3, 2, 4, 5, -1]]
+
+
+def test_promoted_places_hold_the_best_promoted_and_go_to_others_when_there_is_none() -> None:
+    scores = np.array([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]], dtype=np.float32)
+    promoted = np.isin(np.arange(6), [3, 5])
+    rules = everything(6, 4, promoted=promoted, promoted_places=(1, 3))
+    assert select(DenseShelf(scores), 1, rules).items.tolist() == [[0, 3, 1, 5]]
+    hide = sparse.csr_array(np.arange(6)[None] == 3)
+    assert select(DenseShelf(scores), 1, rules, hide).items.tolist() == [[0, 5, 1, 2]]
+
+
+def test_zeros_that_a_matrix_stores_hide_nothing() -> None:
+    hide = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
+    assert select(DenseShelf(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
+    assert hide.nnz == 2
+
+
+def test_nobody_and_nothing_are_no_errors() -> None:
+    nobody = select(
+        DenseShelf(np.empty((0, 3), np.float32)), 0, everything(3, 2, pins=((0, 1),)), None, np.ones(3, np.float32)
+    )
+    assert nobody.items.shape == (0, 2)
+    nothing = select(DenseShelf(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
+    assert nothing.items.tolist() == [[-1, -1]] * 2
+    assert nothing.short.all()

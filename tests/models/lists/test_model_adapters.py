@@ -1,0 +1,123 @@
+"""Every way of asking gives the same candidates and the same reasons."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from models.datasets.training_data import TrainingData
+from models.lists.constrained_selection import Selected, select
+from models.lists.model_adapters import Filler, reasons_of, shelf_of
+from models.lists.model_cascade import Speaker
+from models.lists.rules.compiled_rules import ShelfRules
+from models.recommenders.als import ImplicitALS
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.explanations.sentences import PICKED
+from tests.models.speakers import InCodes, InPairs, Plain
+
+USERS = np.array([3, 0, 11, 40], np.int32)
+Way = Callable[[Speaker], Any]
+
+
+@pytest.fixture(scope="module")
+def own(data: TrainingData) -> OwnFrequency:
+    return OwnFrequency.fit(data, OwnFrequency.config_type(), 0)
+
+
+@pytest.fixture(scope="module")
+def als(data: TrainingData) -> ImplicitALS:
+    return ImplicitALS.fit(data, ImplicitALS.config_type(), 0)
+
+
+def every_second(data: TrainingData) -> Any:
+    return np.arange(len(data.items)) % 2 == 0
+
+
+def asked(speaker: Speaker | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selected]:
+    spoken, shelf = shelf_of(speaker, USERS, allowed, due, fallback)
+    rows = np.arange(len(USERS))
+    return spoken, select(shelf(rows), len(USERS), ShelfRules.plain(6, allowed))
+
+
+@pytest.mark.parametrize("model", ["own", "als"])
+@pytest.mark.parametrize("due", [False, True])
+def test_candidates_are_the_same_in_pairs_in_vectors_and_in_rows_of_scores(
+    request: pytest.FixtureRequest, data: TrainingData, model: str, due: bool
+) -> None:
+    speaker, allowed = request.getfixturevalue(model), every_second(data)
+    wanted = sparse.csr_array(np.arange(4 * len(data.items)).reshape(4, -1) % 3 == 0) if due else None
+    spoken, expected = asked(Plain(speaker), allowed, wanted)
+    assert spoken.all()
+    for way in (speaker, InPairs(speaker)):
+        told, found = asked(way, allowed, wanted)
+        np.testing.assert_array_equal(told, spoken)
+        np.testing.assert_array_equal(found.items, expected.items)
+        np.testing.assert_allclose(found.scores, expected.scores, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", [Plain, InPairs])
+def test_who_can_name_only_what_may_not_be_shown_has_nothing_to_say(
+    own: OwnFrequency, data: TrainingData, way: Way
+) -> None:
+    allowed = ~np.isin(np.arange(len(data.items)), data.item[data.user == USERS[1]])
+    assert asked(way(own), allowed)[0].tolist() == [True, False, True, True]
+
+
+def test_some_of_the_users_can_be_asked_about_alone(own: OwnFrequency, data: TrainingData) -> None:
+    allowed, rows = every_second(data), np.array([1, 3])
+    whole = asked(Plain(own), allowed)[1]
+    for way in (Plain(own), InPairs(own)):
+        some = select(shelf_of(way, USERS, allowed)[1](rows), 2, ShelfRules.plain(6, allowed))
+        np.testing.assert_array_equal(some.items, whole.items[rows])
+
+
+def test_nobody_names_nothing_but_what_is_due_by_the_fallback(data: TrainingData) -> None:
+    n = len(data.items)
+    everything = np.ones(n, dtype=bool)
+    assert not asked(None, everything)[0].any()
+    due = np.zeros((4, n), dtype=bool)
+    due[0, [2, 5, 7]], due[2, 9] = True, True
+    spoken, found = asked(None, everything, sparse.csr_array(due), np.arange(n, dtype=np.float32))
+    assert spoken.tolist() == [True, False, True, False]
+    assert found.items[0].tolist() == [7, 5, 2, -1, -1, -1]
+
+
+def test_a_speaker_in_pairs_without_anything_to_say_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
+    nothing = np.zeros(len(data.items), dtype=bool)
+    due = sparse.csr_array((4, len(data.items)), dtype=bool)
+    strangers = np.full(4, -1, np.int32)
+    assert not shelf_of(InPairs(own), strangers, ~nothing)[0].any()
+    assert not shelf_of(InPairs(own), strangers, ~nothing, due)[0].any()
+    assert not asked(InPairs(own), nothing)[0].any()
+
+
+def filled(data: TrainingData) -> Filler:
+    return Filler(np.zeros(len(data.items), np.int32), ["Filled up"])
+
+
+@pytest.mark.parametrize("model", ["own", "als"])
+def test_reasons_in_codes_are_the_reasons_in_words(
+    request: pytest.FixtureRequest, data: TrainingData, model: str
+) -> None:
+    speaker: Any = request.getfixturevalue(model)
+    chosen = asked(speaker, every_second(data))[1]
+    chosen.items[1, 4:] = -1
+    chosen.from_fallback[2, 3] = True
+
+    def said(way: Speaker) -> list[list[str]]:
+        codes, texts = reasons_of(way, USERS, chosen, filled(data))
+        assert ((codes < 0) == (chosen.items < 0)).all()
+        return [[texts[code] if code >= 0 else "" for code in row] for row in codes.tolist()]
+
+    words = said(Plain(speaker))
+    assert said(InCodes(speaker)) == words == said(speaker)
+    assert words[2][3] == "Filled up"
+    assert words[0] == speaker.reasons(np.repeat(USERS[:1], 6), chosen.items[0])
+
+
+def test_without_a_speaker_everything_was_filled_up(data: TrainingData) -> None:
+    chosen = asked(None, every_second(data))[1]
+    codes, texts = reasons_of(None, USERS, chosen, filled(data))
+    assert (texts, set(codes.ravel().tolist())) == ([PICKED, "Filled up"], {-1})

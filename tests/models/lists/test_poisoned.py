@@ -1,0 +1,140 @@
+"""Challengers that are broken in one way each, measured as any other and refused with the right reason."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models import catalog
+from models.datasets.dataset import Dataset
+from models.datasets.holdout import targets
+from models.datasets.training_data import TrainingData
+from models.evaluation.offline import Evaluation, evaluate
+from models.gate.decision import decide
+from models.gate.fairness_checks import demographics
+from models.gate.results import Gate
+from models.gate.thresholds import Limits
+from models.lists.list_builder import Answers, in_turn
+from models.lists.rules.compiled_rules import ShelfRules
+from models.recommenders.baselines.most_popular import popularity
+from tasks.training.serving_cost import K, measure_costs
+from tests.models.conftest import CUT, CUTS, DAY, Shop, make_shop
+
+USERS = 240
+
+
+@dataclass(frozen=True)
+class Poisoned:
+    """A sound model whose scores are changed on the way out."""
+
+    model: Any
+    change: Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+    @property
+    def users(self) -> np.ndarray:
+        return self.model.users
+
+    @property
+    def items(self) -> np.ndarray:
+        return self.model.items
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        return self.change(self.model.scores(users).copy(), users)
+
+    def reasons(self, users: np.ndarray, items: np.ndarray) -> list[str]:
+        return self.model.reasons(users, items)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    return make_shop(seed=1, n_users=USERS)
+
+
+@pytest.fixture(scope="module")
+def data(shop: Shop) -> TrainingData:
+    return Dataset(CUTS, *shop).training_data(CUT)
+
+
+@pytest.fixture(scope="module")
+def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Gate]:
+    """Measures a model and decides about it, against the baselines."""
+    wanted = targets(shop.interactions, data, CUT, CUT + 30 * DAY)
+    stored: Path = tmp_path_factory.mktemp("stored")
+
+    def measured(model: Any) -> Evaluation:
+        found = evaluate(model, data, wanted, popularity(data))
+        rules = ShelfRules.plain(K, np.ones(len(data.items), dtype=bool))
+        answers = Answers(in_turn(model, None, popularity(data)), popularity(data), rules)
+        return replace(found, summary=found.summary | measure_costs(answers, stored))
+
+    baselines = {kind: measured(fitted(kind, data)) for kind in ("most_popular", "own_frequency")}
+
+    def gate(model: Any, limits: Limits = Limits()) -> Gate:  # noqa: B008 -- a frozen value
+        found = measured(model)
+        return decide(found, baselines, None, 7, demographics(shop.users, found.per_user["user_key"]), limits)
+
+    return gate
+
+
+def fitted(kind: str, data: TrainingData) -> Any:
+    return catalog.model_type(kind).fit(data, catalog.config(kind), 7)
+
+
+def refused(gate: Gate) -> dict[str, str]:
+    return {check.name: check.detail for check in gate.checks if check.refused}
+
+
+def test_the_sound_model_passes(review: Callable[..., Gate], data: TrainingData) -> None:
+    assert refused(review(fitted("own_frequency", data))) == {}
+
+
+def test_scores_that_are_no_numbers(review: Callable[..., Gate], data: TrainingData) -> None:
+    def broken(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
+        scores[:, ::9] = np.nan
+        return scores
+
+    found = refused(review(Poisoned(fitted("own_frequency", data), broken)))
+    assert list(found) == ["scores are numbers"]
+    assert "no numbers (NaN)" in found["scores are numbers"]
+
+
+def test_one_list_for_everybody(review: Callable[..., Gate], data: TrainingData) -> None:
+    def same(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(np.arange(scores.shape[1], dtype=np.float32), scores.shape).copy()
+
+    found = refused(review(Poisoned(fitted("own_frequency", data), same)))
+    assert found == {"is personal": "Everybody would get the same list."}
+
+
+def test_half_of_what_was_found_is_lost(review: Callable[..., Gate], data: TrainingData) -> None:
+    def forgetful(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+        forgotten = np.random.default_rng(0).random((len(data.users), scores.shape[1])) < 0.5
+        return np.where(forgotten[users], np.float32(-np.inf), scores)
+
+    found = refused(review(Poisoned(fitted("own_frequency", data), forgetful)))
+    assert "significantly worse than own_frequency" in found["not worse than own_frequency"]
+
+
+def test_nothing_for_a_group(review: Callable[..., Gate], data: TrainingData) -> None:
+    def silent(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+        scores[users < 60] = -np.inf  # people of low income
+        return scores
+
+    found = refused(review(Poisoned(fitted("own_frequency", data), silent)))
+    assert "nothing of its own for 100% of the" in found["answers every group"]
+    assert "people with income 0 to" in found["answers every group"]
+    assert "no group worse by income" not in found  # too few people to be judged by accuracy
+
+
+def test_slower_than_the_limit(review: Callable[..., Gate], data: TrainingData) -> None:
+    def slow(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
+        sleep(0.001 * len(users))
+        return scores
+
+    found = refused(review(Poisoned(fitted("own_frequency", data), slow), Limits(score_ms=0.9)))
+    assert list(found) == ["is fast enough"]
+    assert "ms of one thread for a user's list, interval" in found["is fast enough"]

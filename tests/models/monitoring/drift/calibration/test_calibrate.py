@@ -1,0 +1,146 @@
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from models.monitoring.drift.calibration.calibrate import Calibration, TooLittleHistoryError, calibrate
+from models.monitoring.drift.calibration.joint_threshold import requests
+from models.monitoring.drift.calibration.windows import History
+from models.monitoring.drift.feed_health import FeedCheck, check_feed
+from models.monitoring.drift.signals.event_columns import DAY, KIND, Events
+from models.monitoring.drift.window_verdict import Judgement, judge
+from tests.models.monitoring.drift.shop import ITEMS, START, events, history
+
+CUT, WEEKS = 44, 104
+
+
+@pytest.fixture(scope="module")
+def found() -> Events:
+    return events(WEEKS)
+
+
+@pytest.fixture(scope="module")
+def usual(found: Events) -> tuple[History, Calibration]:
+    weeks = history(found, CUT)
+    return weeks, calibrate(weeks, 91, 7)
+
+
+def changed(found: Events, change: Callable[[Events, np.ndarray], Events]) -> Events:
+    """The same shop, in which something changed after the cut."""
+    return change(found, found.at >= START + CUT * 7 * DAY)
+
+
+def judged(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> Judgement:
+    return judge(usual[1], usual[0].followed_by(found), window)
+
+
+def checked(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> dict[str, FeedCheck]:
+    weeks = usual[0].followed_by(found)
+    before = np.stack([usual[0].sums(j, j).values for j in weeks.reference(CUT)])
+    checks = check_feed(weeks.sums(window, window).values, before, (7, 7))
+    return {check.check: check for check in checks}
+
+
+def test_windows_like_those_before_rarely_leave_their_band(usual: tuple[History, Calibration], found: Events) -> None:
+    left = np.array([judged(usual, found, window).left for window in range(CUT, WEEKS)])
+    assert left.mean() < 0.12
+    assert requests(left).sum() <= 2
+    assert 2 < usual[1].limit < 5
+    assert 0.005 < usual[1].false_alarms < 0.1
+    assert all(check.passed for check in checked(usual, found).values())
+
+
+def test_a_calibration_is_the_same_after_json_and_with_the_same_seed(usual: tuple[History, Calibration]) -> None:
+    weeks, made = usual
+    again = Calibration.from_dict(json.loads(json.dumps(made.as_dict(), allow_nan=False)))
+    assert again.as_dict() == made.as_dict()
+    assert judge(again, weeks, CUT).joint == judge(made, weeks, CUT).joint
+    assert calibrate(weeks, 91, 7).limit == made.limit
+
+
+def test_who_wants_fewer_false_requests_gets_wider_bands(usual: tuple[History, Calibration]) -> None:
+    assert calibrate(usual[0], 13, 7).limit < usual[1].limit < calibrate(usual[0], 400, 7).limit
+
+
+def reshuffled(found: Events, late: np.ndarray) -> Events:
+    return found._replace(item=np.where(late, ITEMS - 1 - found.item, found.item))
+
+
+def more_expensive(found: Events, late: np.ndarray) -> Events:
+    return found._replace(value=np.where(late, found.value * 2, found.value))
+
+
+def at_night(found: Events, late: np.ndarray) -> Events:
+    return found._replace(at=np.where(late, found.at // DAY * DAY + 19 * 3_600, found.at))
+
+
+def in_two_categories(found: Events, late: np.ndarray) -> Events:
+    return found._replace(item=np.where(late, found.item - found.item % 4 + found.item % 2, found.item))
+
+
+def unknown_items(found: Events, late: np.ndarray) -> Events:
+    return found._replace(item_since=np.where(late & (found.item % 5 == 0), found.at, found.item_since))
+
+
+def strangers(found: Events, late: np.ndarray) -> Events:
+    return found._replace(user_since=np.where(late & (found.user % 10 == 0), found.at, found.user_since))
+
+
+def lookers(found: Events, late: np.ndarray) -> Events:
+    return found._replace(kind=np.where(late & (found.user % 3 == 0), KIND["view"], found.kind))
+
+
+@pytest.mark.parametrize(
+    ("change", "driver"),
+    [
+        (reshuffled, "popularity"),
+        (more_expensive, "basket value"),
+        (at_night, "evening share"),
+        (in_two_categories, "taste"),
+        (unknown_items, "new items"),
+        (strangers, "new users"),
+        (lookers, "conversion"),
+    ],
+)
+def test_what_has_changed_leaves_its_band_and_is_named(
+    usual: tuple[History, Calibration], found: Events, change: Callable[[Events, np.ndarray], Events], driver: str
+) -> None:
+    seen = judged(usual, changed(found, change))
+    assert seen.left
+    assert driver in seen.drivers
+    band = next(one for one in seen.seen if one.signal == driver)
+    assert band.value is not None
+    assert (band.low is not None and band.value < band.low) or (band.high is not None and band.value > band.high)
+
+
+def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History, Calibration], found: Events) -> None:
+    shown = changed(found, lambda e, late: e._replace(kind=np.where(late & (e.user < 50), KIND["impression"], e.kind)))
+    seen = judged(usual, shown)
+    assert not next(one for one in seen.seen if one.signal == "click-through").counted
+    assert "click-through" not in seen.drivers
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (lambda e, late: e._replace(value=np.where(late, np.nan, e.value)), "nulls: value"),
+        (lambda e, late: e._replace(value=np.where(late & (e.user % 50 == 0), np.nan, e.value)), "nulls: value"),
+        (lambda e, late: e._replace(value=np.where(late, e.value * 100, e.value)), "odd prices"),
+        (lambda e, late: e._replace(currency=e.currency & ~late), "nulls: currency"),
+        (lambda e, late: e._replace(kind=np.where(late, KIND["purchase"], e.kind)), "type: view"),
+        (lambda e, late: e.such(~late | (e.user % 10 == 0)), "volume"),
+        (lambda e, late: e.such(~late | (e.user < 0)), "volume"),
+    ],
+)
+def test_a_broken_feed_is_told_by_the_check_that_it_fails(
+    usual: tuple[History, Calibration], found: Events, change: Callable[[Events, np.ndarray], Events], check: str
+) -> None:
+    checks = checked(usual, changed(found, change))
+    assert not checks[check].passed
+    assert checks[check].detail
+
+
+def test_too_little_history_says_how_much_there_is() -> None:
+    with pytest.raises(TooLittleHistoryError, match="There are 12 windows of 7 days"):
+        calibrate(history(events(20), 20), 91, 7)

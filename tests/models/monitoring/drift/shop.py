@@ -1,0 +1,41 @@
+"""A small made-up shop whose windows are alike, as columns of events."""
+
+import numpy as np
+
+from models.monitoring.drift.calibration.windows import History
+from models.monitoring.drift.signals.event_columns import DAY, KIND, NOTHING, Events, Goods, gaps
+
+USERS, ITEMS, START = 300, 40, 1_600_000_000 // DAY * DAY
+
+
+def events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
+    """Every user buys some items each week, popular ones more often, and looks at others."""
+    random = np.random.default_rng(seed)
+    user = np.repeat(np.tile(np.arange(users), weeks), 6)
+    week = np.repeat(np.arange(weeks), users * 6)
+    n = len(user)
+    weight = 1 / np.arange(1, ITEMS + 1)
+    item = random.choice(ITEMS, n, p=weight / weight.sum())
+    kind = np.where(random.random(n) < 0.5, KIND["purchase"], KIND["view"])
+    at = START + week * 7 * DAY + random.integers(0, 7 * DAY, n)
+    order = np.argsort(at, kind="stable")
+    user, item, kind, at = user[order], item[order], kind[order], at[order]
+    bought = kind == KIND["purchase"]
+    value = np.where(bought, (item + 1) * np.exp(random.normal(0, 0.2, n)), np.nan)
+    ones = np.where(bought, 1.0, np.nan)
+    nothing, never = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
+    session = np.full(n, NOTHING)
+    since = np.full(n, START)
+    gap = gaps(user, item, at, kind)
+    return Events(user, item, kind, at, session, ones, value, bought, nothing, never, since, since, gap)
+
+
+def goods() -> Goods:
+    """Items in four categories."""
+    category = np.arange(ITEMS) % 4
+    return Goods(category, np.eye(4, dtype=np.float32)[category])
+
+
+def history(found: Events, cut: int, users: int = USERS) -> History:
+    """Its weeks, of which the champion knows those before the cut."""
+    return History(found, goods(), START, 7, cut, users)

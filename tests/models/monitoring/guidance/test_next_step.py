@@ -1,0 +1,183 @@
+"""Every state with every command: each states the situation once and names the same next command."""
+
+from dataclasses import replace
+
+import pytest
+
+from models.monitoring.guidance.cut_short import CutShort
+from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.needs import NEEDS, refusal
+from models.monitoring.guidance.next_step import Stage, next_step
+from models.monitoring.guidance.situation import LastReview, Situation
+from models.tuning.retune_policy import MOST_MINUTES
+
+EMPTY = Situation()
+CATALOGUE = Situation(batches=2)
+INGESTED = Situation(batches=3, events=900)
+DATASET = replace(INGESTED, dataset="d1")
+TRAINED = replace(DATASET, trained=6)
+WAITING = replace(TRAINED, review=LastReview(3, "d1", passed=True))
+REFUSED = replace(TRAINED, review=LastReview(3, "d1", passed=False, failed=("exposure", "size")))
+REJECTED = replace(TRAINED, review=LastReview(3, "d1", True, decision="rejected", reviewer="ann"))
+EXPIRED = replace(TRAINED, review=LastReview(3, "d1", True, decision="rejected", reviewer="nobody", expired=True))
+APPROVED = LastReview(3, "d1", True, decision="approved")
+PLACES = ("home", "email")
+PROMOTED = replace(TRAINED, review=APPROVED, champion=3, champion_dataset="d1", without_lists=PLACES)
+LIVE = replace(PROMOTED, without_lists=())
+SECOND = replace(LIVE, dataset="d2", trained=6)
+
+_NO_MODEL = {"score", "monitor", "audit", "recommend", "goes-with", "explain", "rollback model"}
+_NO_REVIEW = _NO_MODEL | {"decide"}
+_NO_DATASET = _NO_REVIEW | {"search", "train", "validate", "review"}
+_NO_EVENTS = _NO_DATASET | {"features", "retrain"}
+_INGEST = "tailorbird ingest MAPPING PATH…"
+_YES = 'tailorbird decide {} --approve --reason "…"'
+_OVERRIDE = 'tailorbird decide 3 --approve --override --reason "…"'
+
+STATES = {
+    "empty": (EMPTY, Stage.EMPTY, _INGEST, _NO_EVENTS),
+    "only a catalogue": (CATALOGUE, Stage.NO_EVENTS, _INGEST, _NO_EVENTS),
+    "ingested": (INGESTED, Stage.INGESTED, "tailorbird features", _NO_DATASET),
+    "data set": (DATASET, Stage.DATASET, "tailorbird train", _NO_REVIEW),
+    "trained": (TRAINED, Stage.TRAINED, "tailorbird review", _NO_REVIEW),
+    "waiting": (WAITING, Stage.WAITING, _YES.format(3), _NO_MODEL),
+    "refused": (REFUSED, Stage.REFUSED, _OVERRIDE, _NO_MODEL),
+    "refused, then more events": (
+        replace(REFUSED, new_events=2), Stage.NEWER_EVENTS, "tailorbird retrain", _NO_MODEL,
+    ),
+    "refused, then another data set": (replace(REFUSED, dataset="d2", trained=0), Stage.DATASET, "tailorbird train",
+                                       _NO_MODEL),
+    "refused, and promotion switched off": (
+        replace(REFUSED, review_mode="never"), Stage.REFUSED, "tailorbird retrain", _NO_MODEL,
+    ),
+    "rejected": (REJECTED, Stage.REJECTED, "tailorbird retrain", _NO_MODEL),
+    "expired": (EXPIRED, Stage.EXPIRED, "tailorbird review", _NO_MODEL),
+    "promotion switched off": (
+        replace(WAITING, review_mode="never"), Stage.SWITCHED_OFF, _YES.format(3), _NO_MODEL,
+    ),
+    "champion without lists": (PROMOTED, Stage.NO_LISTS, "tailorbird score", set()),
+    "one list missing": (replace(LIVE, without_lists=("email",)), Stage.NO_LISTS, "tailorbird score", set()),
+    "lists": (LIVE, Stage.DONE, "tailorbird recommend USER", set()),
+    "lists that were rolled back to": (
+        replace(LIVE, rolled_back=("home",)), Stage.DONE, "tailorbird recommend USER", set(),
+    ),
+    "a data set with an undone batch": (
+        replace(LIVE, undone_in_dataset=("b1",), undone_in_champion=("b1",)), Stage.UNDONE, "tailorbird features",
+        set(),
+    ),
+    "a champion with an undone batch": (
+        replace(LIVE, undone_in_champion=("b1", "b2", "b3", "b4")), Stage.UNDONE, "tailorbird retrain", set(),
+    ),
+    "all lists stale": (
+        replace(LIVE, placements=PLACES, stale=PLACES), Stage.STALE, "tailorbird score", set(),
+    ),
+    "stale lists": (replace(LIVE, stale=("home",)), Stage.STALE, "tailorbird score home", set()),
+    "a few newer events": (replace(LIVE, new_events=1), Stage.DONE, "tailorbird recommend USER", set()),
+    "a few newer events for long": (
+        replace(LIVE, new_events=1, dataset_days=14), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+    ),
+    "newer events": (replace(LIVE, new_events=45), Stage.NEWER_EVENTS, "tailorbird retrain", set()),
+    "champion, and a second data set": (replace(SECOND, trained=0), Stage.DATASET, "tailorbird train", set()),
+    "champion, and trained again": (SECOND, Stage.TRAINED, "tailorbird review", set()),
+    "champion, and a second version waits": (
+        replace(SECOND, review=LastReview(4, "d2", True)), Stage.WAITING, _YES.format(4), set(),
+    ),
+    "champion, and a second version was refused": (
+        replace(SECOND, review=LastReview(4, "d2", False)), Stage.DONE, "tailorbird recommend USER", set(),
+    ),
+    "champion, and an old data set nobody trained on": (
+        replace(SECOND, trained=0, new_events=90), Stage.NEWER_EVENTS, "tailorbird retrain", set(),
+    ),
+    "champion, an untrained data set and a few newer events": (
+        replace(SECOND, trained=0, new_events=3), Stage.DATASET, "tailorbird train", set(),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_state_has_one_next_command(state: str) -> None:
+    now, stage, command, _ = STATES[state]
+    step = next_step(now)
+    assert (step.stage, step.command) == (stage, command)
+    assert step.situation.endswith(".")
+    assert str(step).count("Next: ") == 1
+    assert str(step).startswith(f"{step.situation} Next: `{command}`.")
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_a_hint_at_retraining_states_how_long_it_may_search_and_the_way_without(state: str) -> None:
+    step = next_step(STATES[state][0])
+    retrains = step.command == "tailorbird retrain"
+    assert (f"up to {MOST_MINUTES} minutes" in step.also) == retrains
+    assert ("tailorbird features && tailorbird train && tailorbird review" in step.also) == retrains
+
+
+@pytest.mark.parametrize("command", [*NEEDS, "ingest", "status", "ledger", "up"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_command_that_cannot_run_yet_states_the_situation_and_the_same_next_command(state: str, command: str) -> None:
+    now, _, _, refused = STATES[state]
+    assert refusal(command, now) == (str(next_step(now)) if command in refused else None)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_no_next_command_is_one_that_the_state_refuses(state: str) -> None:
+    _, _, command, refused = STATES[state]
+    assert command.split()[1] not in refused
+
+
+def test_a_refusal_names_the_checks_that_failed_and_both_ways_out() -> None:
+    told = refusal("score", REFUSED)
+    assert told is not None
+    assert "The gate refused version 3 (exposure; size), so no model answers yet." in told
+    assert "run `tailorbird retrain`" in told
+
+
+def test_a_version_that_waits_beside_a_champion_names_who_answers() -> None:
+    step = next_step(replace(SECOND, review=LastReview(4, "d2", True)))
+    assert "version 3 answers until then" in step.situation
+
+
+def test_a_few_newer_events_are_named_with_the_planned_retrain_or_with_what_makes_one_due() -> None:
+    few = replace(LIVE, events=32_498, new_events=25)
+    fresh = "Version 3 is the champion, and all lists are fresh. 25 events came in since the newest data set, "
+    planned = next_step(replace(few, next_retrain="Sunday 2026-11-15 05:30 UTC"))
+    assert planned.situation == (
+        f"{fresh}0.08 % of all; the scheduled retrain of Sunday 2026-11-15 05:30 UTC takes them in."
+    )
+    own_limits = next_step(replace(few, retrain_after_share=0.1, retrain_after_days=3))
+    assert own_limits.situation == (
+        f"{fresh}0.08 % of all; a retrain is due from 10 % of all, or 3 days after that data set."
+    )
+
+
+def test_files_that_were_cut_short_come_in_before_anything_is_made() -> None:
+    cut = CutShort("sklep", "sklep.toml", ("/a.csv", "/b.csv"))
+    step = next_step(replace(LIVE, new_events=450, cut_short=(cut,)))
+    assert (step.stage, step.command) == (Stage.CUT_SHORT, "tailorbird ingest sklep.toml /a.csv /b.csv")
+    assert step.situation == "The ingest of 2 files of sklep was cut short; nothing of them counts."
+    assert step.also == "Without them: `tailorbird retrain`."
+    assert next_step(replace(EMPTY, cut_short=(cut, cut))).also == ""
+
+
+@pytest.mark.parametrize("in_dataset", [(), ("b1",)])
+def test_a_rollback_is_named_after_a_new_model_with_the_figures_of_both_versions(in_dataset: tuple[str, ...]) -> None:
+    undone = replace(LIVE, undone_in_dataset=in_dataset, undone_in_champion=("b1",))
+    step = next_step(replace(undone, earlier=Earlier(1, "als", 0.2794, 0.3196)))
+    assert step.command in {"tailorbird features", "tailorbird retrain"}
+    assert "Only if what the champion learned from it is harmful: `tailorbird rollback model`" in step.also
+    assert "version 1 (als)" in step.also
+    assert "NDCG@10 on the same test weeks: 0.2794, and 0.3196 for the champion." in step.also
+    assert "Nobody measured both" in next_step(replace(undone, earlier=Earlier(1, "als", None, 0.3196))).also
+    assert "rollback" not in next_step(undone).also
+    assert "rollback" not in next_step(replace(undone, undone_in_champion=(), earlier=Earlier(1, "als"))).also
+
+
+@pytest.mark.parametrize(("overridden", "option"), [(False, ""), (True, "--override ")])
+def test_after_a_rollback_every_step_names_how_to_take_it_back(overridden: bool, option: str) -> None:
+    back = (
+        f'Version 4 was rolled back; `tailorbird decide 4 --approve {option}--reason "…"` makes it the champion again.'
+    )
+    for state in (LIVE, replace(LIVE, stale=("home",)), replace(LIVE, rolled_back=("home",))):
+        left = replace(state, left=4, left_overridden=overridden)
+        assert next_step(left).also.endswith(back)
+        assert next_step(replace(left, review_mode="never")).also == next_step(state).also

@@ -1,0 +1,18 @@
+"""XGBoost comes without scikit-learn, which other code can still import."""
+
+import subprocess
+import sys
+
+CODE = """
+import sys
+from models.primitives.xgboost_library import xgboost
+
+xgboost().Booster()
+assert "sklearn" not in sys.modules and "scipy.stats" not in sys.modules
+import sklearn.metrics
+assert xgboost() is sys.modules["xgboost"]
+"""
+
+
+def test_xgboost_is_imported_without_scikit_learn_and_hides_it_from_nobody_else() -> None:
+    subprocess.run([sys.executable, "-c", CODE], check=True)

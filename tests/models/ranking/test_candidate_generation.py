@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+from scipy import sparse
+
+from models.datasets.training_data import TrainingData
+from models.ranking.candidate_generation import RETRIEVERS, Candidates
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.retrieval.full_catalogue import top_k
+
+KINDS = tuple(RETRIEVERS)
+
+
+@pytest.fixture(scope="module")
+def candidates(data: TrainingData) -> Candidates:
+    return Candidates.fit(data, KINDS, per_retriever=6, shelf=30, seed=0)
+
+
+def named(candidates: Candidates, kind: str, users: np.ndarray) -> set[tuple[int, int]]:
+    """What a retriever should name, from its scores of everything."""
+    own = candidates.history[users].toarray()
+    allowed = np.zeros(own.shape[1], dtype=bool)
+    allowed[candidates.shelf] = True
+    hide = ~own if kind == OwnFrequency.kind else own | ~allowed
+    ranked = top_k(candidates.retrievers[kind].scores(users), candidates.per_retriever, hide=sparse.csr_array(hide))
+    return {(row, item) for row, items in enumerate(ranked.items.tolist()) for item in items if item >= 0}
+
+
+@pytest.mark.parametrize("kinds", [KINDS, *((kind,) for kind in KINDS)])
+def test_candidates_are_what_ranking_all_scores_would_name(data: TrainingData, kinds: tuple[str, ...]) -> None:
+    candidates = Candidates.fit(data, kinds, per_retriever=6, shelf=30, seed=0)
+    users = np.array([5, 0, 17, 0, 44], dtype=np.int32)
+    found = candidates.find(users)
+    pairs = list(zip(found.row.tolist(), found.item.tolist(), strict=True))
+    assert pairs == sorted(set().union(*(named(candidates, kind, users) for kind in kinds)))
+
+
+def test_of_each_candidate_stands_what_every_retriever_says(candidates: Candidates, data: TrainingData) -> None:
+    users = np.arange(len(data.users), dtype=np.int32)
+    found = candidates.find(users)
+    for said, model in zip(found.scores.T, candidates.retrievers.values(), strict=True):
+        scores = model.scores(users)[found.row, found.item]
+        np.testing.assert_allclose(said, np.where(np.isinf(scores), np.nan, scores), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_scores_of_pairs_are_those_of_the_whole_matrix(candidates: Candidates, data: TrainingData, kind: str) -> None:
+    model, random = candidates.retrievers[kind], np.random.default_rng(0)
+    users = random.integers(-1, len(data.users), 500).astype(np.int32)
+    items = random.integers(len(data.items), size=500)
+    expected = model.scores(users)[np.arange(500), items]
+    np.testing.assert_allclose(model.pair_scores(users, items), expected, rtol=1e-4, atol=1e-6)
+    assert len(model.pair_scores(users[:0], items[:0])) == 0
+
+
+def test_strangers_have_no_candidates_and_leave_the_others_theirs(candidates: Candidates) -> None:
+    found, alone = candidates.find(np.array([-1, 3, -1], np.int32)), candidates.find(np.array([3], np.int32))
+    assert set(found.row.tolist()) == {1}
+    np.testing.assert_array_equal(found.item, alone.item)
+    np.testing.assert_allclose(found.scores, alone.scores, rtol=1e-5)
+    assert len(candidates.find(np.array([-1], np.int32)).row) == len(candidates.find(np.empty(0, np.int32)).row) == 0
+
+
+def test_a_restored_first_stage_names_the_same(candidates: Candidates, data: TrainingData) -> None:
+    again = Candidates.from_state(candidates.state(), KINDS, 6, len(data.items))
+    users = np.arange(len(data.users), dtype=np.int32)
+    for one, other in zip(again.find(users), candidates.find(users), strict=True):
+        np.testing.assert_array_equal(one, other)

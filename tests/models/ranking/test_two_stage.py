@@ -1,0 +1,187 @@
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from models.columns import USER_KEY
+from models.datasets.dataset import Dataset
+from models.datasets.training_data import NoHistoryError, TrainingData
+from models.evaluation.offline import evaluate
+from models.ranking.candidate_features import RankerRows
+from models.ranking.training_examples import Stages, lessons
+from models.ranking.two_stage import Config, LogisticRegression, TwoStage
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.explanations.sentences import parse
+from tests.models.conftest import CUT, CUTS, DAY, Shop
+
+
+@pytest.fixture(scope="module")
+def model(data: TrainingData) -> TwoStage:
+    return TwoStage.fit(data, Config(min_child_weight=1.0), seed=0)
+
+
+def test_it_foresees_more_than_the_best_sellers_do(model: TwoStage, data: TrainingData) -> None:
+    assert data.origin is not None
+    popular = MostPopular.fit(data, MostPopular.config_type(), 0)
+    wanted = data.origin.holdout(data, CUTS["as_of"])
+    found, simple = (evaluate(one, data, wanted, popular.popularity).summary["ndcg_at_10"] for one in (model, popular))
+    assert found > simple + 0.1
+
+
+def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) -> None:
+    scores = model.scores(np.arange(4, dtype=np.int32))
+    named = model.candidates.find(np.arange(4, dtype=np.int32))
+    assert ((scores[named.row, named.item] > 0) & (scores[named.row, named.item] < 1)).all()
+    assert np.isfinite(scores).sum() == len(named.row)
+
+
+def test_what_is_ranked_is_what_is_scored_whatever_the_parts(
+    model: TwoStage, data: TrainingData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    users = np.append(np.arange(len(data.users)), [-1, 3]).astype(np.int32)
+    ranked, scores = model.ranked(users), model.scores(users)
+    np.testing.assert_array_equal(scores[ranked.row, ranked.item], ranked.score)
+    assert len(ranked.row) == np.isfinite(scores).sum()
+    assert (np.diff(ranked.row * len(data.items) + ranked.item) > 0).all()
+    monkeypatch.setattr("models.ranking.two_stage._PART", 7)
+    monkeypatch.setattr("models.ranking.two_stage._BLOCK", 50)
+    in_parts = model.ranked(users)
+    np.testing.assert_array_equal(in_parts.row, ranked.row)
+    np.testing.assert_array_equal(in_parts.item, ranked.item)
+    np.testing.assert_allclose(in_parts.score, ranked.score, rtol=1e-5)
+
+
+def test_of_strangers_alone_nothing_is_ranked(model: TwoStage) -> None:
+    for users in ([-1, -1], []):
+        assert [len(part) for part in model.ranked(np.array(users, dtype=np.int32))] == [0, 0, 0]
+
+
+def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: TrainingData) -> None:
+    assert data.origin is not None
+    assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
+    assert data.origin.before(CUTS["validation_from"], 31) == CUTS["validation_from"] - 31 * 86_400
+    learned = lessons(data, Stages(negatives=1.0, label_windows=1), seed=0)
+    bought = data.origin.holdout(data.origin.training_data(CUTS["validation_from"]), data.cut)
+    assert 0 < learned.labels.sum() <= bought.sum()
+    assert learned.rows.shape[1] == len(RankerRows.names(Config().retrievers))
+
+
+def test_windows_before_that_are_learned_from_too_as_far_as_history_reaches(data: TrainingData) -> None:
+    assert data.origin is not None
+    one, two, four, nine = (lessons(data, Stages(label_windows=n), seed=0).labels.sum() for n in (1, 2, 4, 9))
+    assert one < two < four == nine
+
+
+def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
+    assert data.origin is not None
+    dataset = replace(data.origin)
+    before, whole = (dataset.training_data(CUTS[name]) for name in ("test_from", "as_of"))
+    lessons(before, Stages(), seed=0)
+    known = set(dataset._done)
+    lessons(whole, Stages(), seed=0)
+    assert {key[0] for key in set(dataset._done) - known} == {CUTS["test_from"]}
+
+
+def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
+    assert data.origin is not None
+    every, some = (lessons(data, Stages(negatives=share), seed=0) for share in (1.0, 0.5))
+    assert every.labels.sum() == some.labels.sum()
+    assert set(some.weights[some.labels == 0].tolist()) == {2.0}
+    assert len(some.labels) < len(every.labels)
+    assert some.weights.sum() == pytest.approx(len(every.labels), rel=0.1)
+
+
+def test_what_is_learned_does_not_hang_on_the_keys_of_users(data: TrainingData) -> None:
+    assert isinstance(data.origin, Dataset)
+    others = {key: sha256(key.encode()).hexdigest() for key in data.origin.users[USER_KEY].to_pylist()}
+
+    def renamed(rows: pa.Table) -> pa.Table:
+        keys = pa.array([others[key] for key in rows[USER_KEY].to_pylist()])
+        return rows.set_column(rows.column_names.index(USER_KEY), USER_KEY, keys)
+
+    elsewhere = replace(
+        data.origin, interactions=renamed(data.origin.interactions), users=renamed(data.origin.users)
+    ).training_data(data.cut)
+    here, there = (lessons(one, Stages(), seed=0) for one in (data, elsewhere))
+    np.testing.assert_array_equal(here.labels, there.labels)
+    np.testing.assert_allclose(here.rows, there.rows, rtol=1e-4, atol=1e-6)
+
+
+def test_features_of_a_candidate_are_those_of_its_pair_user_and_item(data: TrainingData, model: TwoStage) -> None:
+    assert data.origin is not None
+    users = np.array([7], dtype=np.int32)
+    found = model.candidates.find(users)
+    rows = model.rows.build(users, found)
+    names = RankerRows.names(Config().retrievers)
+    known = data.origin.features(data.cut)
+    pairs = {row["item_id"]: row for row in known.pairs.to_pylist() if row["user_key"] == data.users[7]}
+    items = {row["item_id"]: row for row in known.items.to_pylist()}
+    for row, item in zip(rows, data.items[found.item], strict=True):
+        told = dict(zip(names, row.tolist(), strict=True))
+        expected = pairs.get(item, {}).get("decayed_30d", np.nan)
+        assert told["decayed_30d"] == pytest.approx(expected, nan_ok=True, rel=1e-5)
+        assert told["popularity_28d"] == items[item]["popularity_28d"]
+
+
+def test_the_shares_of_a_users_categories_add_up(data: TrainingData, model: TwoStage) -> None:
+    kinds = len(np.unique(data.item_categories))
+    everything = model.rows.categories.find(np.repeat(3, kinds), np.arange(kinds), otherwise=0.0)
+    assert everything[:, 1].sum() == pytest.approx(1.0, rel=1e-5)
+
+
+def test_reasons_tell_what_was_bought_before_from_what_is_new(model: TwoStage, data: TrainingData) -> None:
+    bought = model.candidates.history[[0]].indices
+    new = np.setdiff1d(np.arange(len(data.items)), bought)
+    pair = np.array([bought[0], new[0]], dtype=np.int32)
+    again, other = model.reasons(np.array([0, 0], dtype=np.int32), pair)
+    assert parse(again).kind in {"bought", "habit"}  # type: ignore[union-attr]
+    assert parse(other).kind in {"bought_from", "bought_item"}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", [TwoStage, LogisticRegression])
+def test_contributions_add_up_to_the_score(kind: type[TwoStage], data: TrainingData) -> None:
+    model = kind.fit(data, kind.config_type(), seed=0)
+    item = int(model.candidates.find(np.array([2], dtype=np.int32)).item[0])
+    odds = sum(model.contributions(2, item).values())
+    score = float(model.scores(np.array([2], dtype=np.int32))[0, item])
+    assert 1 / (1 + np.exp(-odds)) == pytest.approx(score, rel=1e-4)
+
+
+def test_what_was_not_a_candidate_has_no_contributions(data: TrainingData) -> None:
+    model = TwoStage.fit(data, Config(per_retriever=2), seed=0)
+    named = model.candidates.find(np.array([2], dtype=np.int32)).item
+    other = int(np.setdiff1d(np.arange(len(data.items)), named)[0])
+    assert model.contributions(2, other) == {}
+
+
+@pytest.mark.parametrize("kind", [TwoStage, LogisticRegression])
+def test_many_pairs_are_explained_at_once_as_they_are_one_by_one(kind: type[TwoStage], data: TrainingData) -> None:
+    model = kind.fit(data, kind.config_type(per_retriever=2), seed=0)
+    users = np.array([2, 2, 5, 0, 2], dtype=np.int32)
+    items = np.array([3, 41, 22, 0, 3], dtype=np.int32)
+    names, added = model.attributions(users, items)
+    for row, user, item in zip(added, users.tolist(), items.tolist(), strict=True):
+        told = {} if np.isnan(row).all() else dict(zip(names, row, strict=True))
+        assert told == pytest.approx(model.contributions(user, item), rel=1e-4, abs=1e-6)
+    np.testing.assert_array_equal(added[0], added[4])
+
+
+def test_of_nobody_and_of_no_pair_there_is_nothing_to_explain(model: TwoStage) -> None:
+    nothing = np.empty(0, dtype=np.int32)
+    assert model.attributions(nothing, nothing)[1].shape[0] == 0
+    assert model.contributions(-1, 0) == model.contributions(5, -1) == {}
+
+
+def test_data_of_no_data_set_are_refused(data: TrainingData) -> None:
+    with pytest.raises(NoHistoryError, match="give it data of a data set"):
+        TwoStage.fit(replace(data, origin=None), Config(), seed=0)
+
+
+def test_nothing_bought_after_the_earlier_moments_is_refused(shop: Shop) -> None:
+    early = shop.interactions.filter(pc.less(shop.interactions["occurred_at"], 90 * DAY))
+    data = Dataset(CUTS, early, shop.users, shop.items).training_data(CUT)
+    with pytest.raises(NoHistoryError, match="Nobody bought anything in the days to learn from"):
+        lessons(data, Stages(label_windows=2), seed=0)

@@ -1,0 +1,89 @@
+"""Reasons of models on odd little shops, each counted again from the rows that made it."""
+
+import random
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.datasets.training_data import TrainingData, build
+from models.recommenders.als import ImplicitALS
+from models.recommenders.baselines.most_popular import MostPopular
+from models.recommenders.baselines.own_frequency import OwnFrequency
+from models.recommenders.content_based import ContentBased
+from models.recommenders.explanations.sentences import together
+from models.recommenders.explanations.similarity import AlikeReasons
+from models.recommenders.item_based.bought_together import BoughtTogether
+from models.recommenders.item_based.item_knn import ItemKNN
+from tests.recount import Bought, Facts, Place, recounted
+
+DAY = 86_400
+PATHS = (None, "FOOD|TEA|GREEN", "DRUG|TEA", "Toys", "|", "GARDEN", "FOOD")
+TITLES = ("", "Red mug", "Blue  mug\nbig", "Tea " * 40, "Mug é à")
+MODELS = (OwnFrequency, MostPopular, ImplicitALS, ItemKNN, ContentBased)
+
+
+class Odd(NamedTuple):
+    """Purchases around midnight, twice in a basket, without a session, or in one that others have too."""
+
+    data: TrainingData
+    facts: Facts
+
+    @classmethod
+    def of(cls, seed: int) -> "Odd":
+        draw = random.Random(seed)  # noqa: S311
+        n_items, n_users, cut = draw.choice((6, 15, 40)), draw.choice((5, 12, 40)), draw.choice((401, 380, 900)) * DAY
+        items = [f"i{number:02}" for number in range(n_items)]
+        paths = {item: draw.choice(PATHS) for item in items}
+        titles = {item: draw.choice(TITLES) + draw.choice(("", f" {item}")) for item in items}
+        rows: list[tuple[str, str, int, str | None]] = []
+        for user in range(n_users):
+            for basket in range(draw.randrange(1, 9)):
+                at = draw.randrange(400) * DAY + draw.choice((draw.randrange(DAY), DAY - 10))
+                session = draw.choice((None, f"shared {basket}", *[f"{user} {basket}"] * 4))
+                for item in draw.sample(items, draw.randrange(1, 5)):
+                    moments = (at,) if draw.random() < 0.9 else (at, at + draw.randrange(60))
+                    rows += [(f"u{user:02}", item, moment, session) for moment in moments]
+        lines = [Bought(u, i, s or str(at), datetime.fromtimestamp(at, UTC)) for u, i, at, s in rows]
+        facts = Facts.of(lines, datetime.fromtimestamp(cut, UTC), titles, paths)
+        return cls(_data(rows, titles, paths, cut), facts)
+
+
+def _data(rows: list[Any], titles: dict[str, str], paths: dict[str, str | None], cut: int) -> TrainingData:
+    names = ("user_key", "item_id", "occurred_at", "session_id")
+    columns: dict[str, Any] = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    columns["session_id"] = pa.array(columns["session_id"], pa.string())
+    goods = {"item_id": list(titles), "title": list(titles.values())}
+    goods["category"] = pa.array(list(paths.values()), pa.string())
+    bare = pa.table(goods | {"brand": pa.nulls(len(titles), pa.string()), "available": [True] * len(titles)})
+    users = pa.table({"user_key": sorted(set(columns["user_key"]))})
+    return build(pa.table(columns), users, bare, cut, (), ("category", "brand"))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_models_state_of_users_is_true_of_the_rows(seed: int) -> None:
+    data, facts = Odd.of(seed)
+    users = np.repeat(np.arange(len(data.users), dtype=np.int32), len(data.items))
+    items = np.tile(np.arange(len(data.items), dtype=np.int32), len(data.users))
+    for kind in MODELS:
+        model: Any = kind.fit(data, kind.config_type(), 0)  # type: ignore[arg-type]
+        pairs = zip(data.users[users].tolist(), data.items[items].tolist(), model.reasons(users, items), strict=True)
+        assert recounted([Place(user, "", item, reason) for user, item, reason in pairs], facts)[1] == []
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_is_stated_of_pairs_of_items_is_true_of_the_rows(seed: int) -> None:
+    data, facts = Odd.of(seed)
+    own, other = (part.ravel() for part in np.indices((len(data.items),) * 2))
+    own, other = own[own != other], other[own != other].astype(np.int32)
+    found = BoughtTogether.fit(data)
+    listed = np.flatnonzero(found.lift.toarray()[own, other])
+    counts = zip(*found.baskets(own[listed], other[listed]), strict=True)
+    said = list(zip(listed.tolist(), (together(*map(int, pair)) for pair in counts), strict=True))
+    codes, texts = AlikeReasons.fit(data).reasons(own, other)
+    said += [(pair, texts[code]) for pair, code in enumerate(codes.tolist())]
+    ids = data.items.tolist()
+    places = [Place("", ids[own[pair]], ids[other[pair]], reason) for pair, reason in said]
+    assert recounted(places, facts)[1] == []

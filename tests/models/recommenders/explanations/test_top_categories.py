@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from models.recommenders.explanations.top_categories import KEPT, Favourites, distinctive, named_categories
+
+
+def test_a_category_is_called_by_its_second_level_in_small_letters() -> None:
+    paths = np.array(["GROCERY|FROZEN PIZZA|THIN", "Phones", "", "GROCERY||X", "|", "Tech|TVs and hi-fi"])
+    names, position = named_categories(paths)
+    assert names.tolist() == ["Phones", "TVs and hi-fi", "frozen pizza", "grocery"]
+    assert position.tolist() == [2, 0, -1, 3, -1, 1]
+
+
+def test_no_item_with_a_category_gives_no_names() -> None:
+    names, position = named_categories(np.array(["", ""]))
+    assert len(names) == 0
+    assert position.tolist() == [-1, -1]
+
+
+def named(found: Favourites, names: np.ndarray) -> list[list[tuple[str, int]]]:
+    rows = zip(found.category.tolist(), found.times.tolist(), strict=True)
+    return [[(str(names[c]), n) for c, n in zip(*row, strict=True) if c >= 0] for row in rows]
+
+
+def test_favourites_are_what_a_user_bought_on_several_days_and_more_of_than_all(small) -> None:
+    rows = [("a", "x", 1, "1"), ("a", "x", 2, "2"), ("a", "y", 2.5, "3"), ("a", "y", 3, "4")]
+    rows += [("b", "y", day, str(day)) for day in (5, 6, 7)]
+    rows += [("c", "x", 8.1, "s"), ("c", "x", 8.2, "t"), ("c", "x", 8.3, "u")]
+    data = small([*rows, ("d", "z", 1, "z"), ("d", "w", 1, "z")], {"x": "TEA", "y": "CAKE"})
+    names, position = named_categories(data.item_categories)
+    found = Favourites.bought(data, position)
+    assert found.category.shape == (4, KEPT)
+    # Of a half of the rows are cake, of all 5 of 12; and c bought tea on one day alone.
+    assert named(found, names) == [[("cake", 2), ("tea", 2)], [("cake", 3)], [], []]
+
+
+@pytest.mark.parametrize("paths", [["Everything"] * 4, [""] * 4, ["A", "A", "A", "B"]])
+def test_a_category_of_most_items_is_nobodys_favourite(small, paths: list[str]) -> None:
+    rows = [("a", item, day, str(day)) for day in (1, 2, 3) for item in "xyz"] + [("b", "w", 1, "s")]
+    data = small(rows, {item: path for item, path in zip("xyzw", paths, strict=True) if path})
+    names, position = named_categories(data.item_categories)
+    assert named(Favourites.bought(data, position), names) == [[], []]
+
+
+def test_of_clicks_the_different_items_count() -> None:
+    category = np.array([0, 0, 1, 1, -1], np.int32)
+    user, item = np.array([0, 0, 0, 1, 1], np.int32), np.array([0, 1, 2, 2, 2], np.int32)
+    found = Favourites.looked_at(user, item, category, 2)
+    assert named(found, np.array(["tea", "cake"])) == [[("tea", 2), ("cake", 1)], [("cake", 1)]]
+    assert distinctive(category).tolist() == [True, True]

@@ -1,0 +1,104 @@
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.datasets.cold_start import NewUsers
+from models.datasets.training_data import TrainingData
+from models.recommenders.graph_filter.model import Config, GraphFilter
+
+ROWS = [("a", "x", 99, "1"), ("a", "y", 99, "2"), ("b", "y", 99, "3"), ("b", "z", 99, "4"), ("c", "z", 99, "5")]
+BASKETS = np.array([[1, 1, 0], [0, 1, 1], [0, 0, 1]])
+FOREVER = 1e9
+ALL = Config(half_life_days=FOREVER, memory_days=FOREVER, components=3, low_pass=0, sharpening=0)
+
+
+def scores(data: TrainingData, config: Config) -> np.ndarray:
+    return GraphFilter.fit(data, config, 0).scores(np.arange(len(data.users), dtype=np.int32))
+
+
+def normalised() -> np.ndarray:
+    """Baskets over the roots of both degrees; their largest singular value is 1 (Shen et al. 2021)."""
+    graph: np.ndarray = BASKETS / np.sqrt(np.outer(BASKETS.sum(axis=1), BASKETS.sum(axis=0)))
+    return graph
+
+
+def test_the_plain_filter_goes_to_the_users_alike_and_back(small) -> None:
+    graph = normalised()
+    np.testing.assert_allclose(scores(small(ROWS), ALL), BASKETS @ graph.T @ graph, rtol=1e-4, atol=1e-6)
+
+
+def test_the_low_pass_adds_the_largest_singular_vectors(small) -> None:
+    _, _, vectors = np.linalg.svd(normalised())
+    low, root = vectors[:2].T @ vectors[:2], np.sqrt(BASKETS.sum(axis=0))
+    expected = scores(small(ROWS), ALL) + 0.7 * (BASKETS / root) @ low * root
+    found = scores(small(ROWS), replace(ALL, components=2, low_pass=0.7))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_sharpening_holds_the_shared_tastes_back(small) -> None:
+    values = np.linalg.svd(normalised(), compute_uv=False)
+    response = GraphFilter.fit(small(ROWS), replace(ALL, low_pass=0.5, sharpening=0.8), 0).response
+    np.testing.assert_allclose(response, 0.5 * (1 - 0.8 * values**2), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.3, 1.0])
+def test_the_largest_singular_value_is_one_whatever_the_exponents(small, exponent: float) -> None:
+    settings = replace(ALL, user_exponent=exponent, item_exponent=exponent, low_pass=1, sharpening=1)
+    assert GraphFilter.fit(small(ROWS), settings, 0).response[0] == pytest.approx(0, abs=1e-5)
+
+
+def test_popularity_multiplies_by_a_power_of_the_degree(small) -> None:
+    plain, popular = (scores(small(ROWS), replace(ALL, popularity_exponent=power)) for power in (0, 0.5))
+    np.testing.assert_allclose(popular, plain * np.sqrt([1, 2, 2]), rtol=1e-4, atol=1e-6)
+
+
+def test_who_clicked_what_another_user_had_is_scored_like_him(small) -> None:
+    model = GraphFilter.fit(small(ROWS), replace(ALL, low_pass=0.5), 0)
+    clicks = pa.table({"user_key": ["n", "n"], "item_id": ["y", "z"]})
+    new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
+    b, n = np.array([1], np.int32), np.array([0], np.int32)
+    np.testing.assert_allclose(new.scores(n), model.scores(b), rtol=1e-6)
+    assert new.reasons(n, n) == ["Because you looked at y"]
+
+
+def test_crowded_and_sparse_products_are_the_same(data: TrainingData, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for share in (0.0, 1.0):
+        monkeypatch.setattr("models.recommenders.graph_filter.model._CROWDED", share)
+        found.append(scores(data, Config()))
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_of_an_item_that_nobody_had_there_is_nothing_to_say(small) -> None:
+    data = small(ROWS)
+    kept = data.item != 0
+    data = replace(data, **{name: getattr(data, name)[kept] for name in ("user", "item", "occurred_at", "basket")})
+    found = scores(data, replace(ALL, low_pass=1))
+    assert (found[:, 0] == -np.inf).all()
+    assert np.isfinite(found[:, 1:]).all()
+
+
+def test_a_reason_names_the_own_item_that_says_most(small) -> None:
+    data = replace(small(ROWS), item_titles=np.array(["Xylophone", "Yams", "Zebra"]))
+    model = GraphFilter.fit(data, ALL, 0)
+    assert model.reasons(np.array([0, 2, -1], np.int32), np.array([2, 1, 1], np.int32)) == [
+        "Because you bought Yams",
+        "Because you bought Zebra",
+        "You may like this",
+    ]
+
+
+def test_what_the_own_items_say_adds_up_to_the_score(data: TrainingData) -> None:
+    model = GraphFilter.fit(data, Config(components=8), 0)
+    users, items = np.arange(10, dtype=np.int32), np.arange(20, 30, dtype=np.int32)
+    total = np.asarray(model._evidence(users, items).sum(axis=1)).ravel()
+    np.testing.assert_allclose(total, model.scores(users)[np.arange(10), items], rtol=1e-3, atol=1e-6)
+
+
+def test_it_learns_who_likes_what(data: TrainingData) -> None:
+    found = scores(data, Config())
+    fruit, tools = found[:, :20].mean(axis=1), found[:, 20:40].mean(axis=1)
+    assert (fruit > tools)[0::2].all()
+    assert (fruit < tools)[1::2].all()

@@ -1,0 +1,105 @@
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from models.datasets.cold_start import NewUsers
+from models.datasets.training_data import TrainingData
+from models.recommenders.item_based.item_knn import Config, ItemKNN
+
+FOREVER = 1e9
+SETS = [("a", "x", 1, "1"), ("a", "y", 1, "2"), ("b", "x", 1, "3"), ("b", "y", 1, "4"), ("c", "x", 1, "5")]
+SETS += [("c", "z", 1, "6"), ("d", "w", 1, "7")]
+PLAIN = Config(half_life_days=FOREVER, memory_days=FOREVER, shrinkage=0, user_exponent=0)
+
+
+def scored(data: TrainingData, config: Config, user: str) -> dict[str, float]:
+    """The items that the model has something to say of."""
+    scores = ItemKNN.fit(data, config, 0).scores(data.user_index(np.array([user])))[0]
+    return {str(item): float(score) for item, score in zip(data.items, scores, strict=True) if score > -np.inf}
+
+
+def test_halves_of_popularity_on_both_sides_are_the_cosine(small) -> None:
+    found = scored(small(SETS), PLAIN, "c")
+    assert found["y"] == pytest.approx(2 / np.sqrt(3 * 2), rel=1e-5)
+    assert found["z"] == found["x"] == pytest.approx(1 / np.sqrt(3), rel=1e-5)
+
+
+def test_it_has_nothing_to_say_of_items_never_bought_together_with_the_users_own(small) -> None:
+    assert set(scored(small(SETS), PLAIN, "c")) == {"x", "y", "z"}
+    assert scored(small(SETS), PLAIN, "d") == {}
+
+
+def test_shrinkage_takes_from_neighbours_that_few_have(small) -> None:
+    sure, unsure = (scored(small(SETS), replace(PLAIN, shrinkage=s), "c") for s in (0, 5))
+    assert unsure["z"] / unsure["y"] < sure["z"] / sure["y"]
+    assert unsure["y"] == pytest.approx(2 / np.sqrt(8 * 7), rel=1e-5)
+
+
+def test_without_the_popularity_exponent_popular_items_come_forward(small) -> None:
+    popular = scored(small(SETS), replace(PLAIN, popularity_exponent=0, source_exponent=0), "c")
+    assert popular == pytest.approx({"x": 1, "y": 2, "z": 1})
+
+
+def test_what_the_user_had_last_counts_most(small) -> None:
+    rows = [("a", "tea", 10, "1"), ("a", "cup", 10, "2"), ("b", "saw", 10, "3"), ("b", "nail", 10, "4")]
+    rows += [("c", "tea", 10, "5"), ("c", "saw", 90, "6")]
+    found = scored(small(rows), replace(PLAIN, half_life_days=20), "c")
+    assert found["nail"] == pytest.approx(16 * found["cup"], rel=1e-4)
+
+
+def test_what_was_found_together_long_ago_counts_less(small) -> None:
+    rows = [("a", "x", 70, "1"), ("a", "old", 70, "2"), ("b", "x", 99, "3"), ("b", "new", 99, "4"), ("c", "x", 99, "5")]
+    raw = replace(PLAIN, memory_days=30, popularity_exponent=0, source_exponent=0)
+    found = scored(small(rows), raw, "c")
+    assert found["old"] / found["new"] == pytest.approx(2 ** (-2 * 29 / 30), rel=1e-3)
+
+
+def test_with_a_window_the_next_item_is_what_followed(small) -> None:
+    rows = [("a", "first", 1, "1"), ("a", "then", 2, "2"), ("b", "then", 1, "3"), ("c", "first", 1, "4")]
+    config = replace(PLAIN, window=1, backward=0)
+    assert set(scored(small(rows), config, "c")) == {"then"}
+    assert scored(small(rows), config, "b") == {}
+    assert set(scored(small(rows), replace(config, backward=0.5), "b")) == {"first"}
+
+
+def test_a_long_history_may_count_less_per_pair(small) -> None:
+    rows = [("a", item, 1, item) for item in ("x", "long", "p", "q")] + [("b", "x", 1, "5"), ("b", "short", 1, "6")]
+    raw = replace(PLAIN, source_exponent=0, popularity_exponent=0, user_exponent=1)
+    for window in (0, 9):
+        found = scored(small([*rows, ("c", "x", 1, "7")]), replace(raw, window=window, lag_exponent=0, backward=1), "c")
+        assert found["long"] / found["short"] == pytest.approx(2 / 4)
+
+
+def test_only_so_many_neighbours_are_kept(small) -> None:
+    assert set(scored(small(SETS), replace(PLAIN, neighbours=1), "c")) == {"x", "y"}
+
+
+def test_a_reason_names_the_own_item_that_adds_most(small) -> None:
+    data = replace(small(SETS), item_titles=np.array(["Wine", "Xylophone", "Yams", "Zebra"]))
+    model = ItemKNN.fit(data, PLAIN, 0)
+    users, items = data.user_index(np.array(["c", "a", "d"])), data.item_index(np.array(["y", "z", "z"]))
+    assert model.reasons(users, items) == [
+        "Because you bought Xylophone",
+        "Because you bought Xylophone",
+        "You may like this",
+    ]
+
+
+def test_a_newcomers_clicks_count_like_what_he_had_and_twice_as_much_when_clicked_twice(small) -> None:
+    model = ItemKNN.fit(small(SETS), PLAIN, 0)
+    clicks = pa.table({"user_key": ["n", "n", "n"], "item_id": ["z", "y", "y"]})
+    new = model.with_users(NewUsers.of(pa.table({"user_key": ["n"]}), clicks, model.items))
+    found = dict(zip(new.items.tolist(), new.scores(np.array([0], np.int32))[0].tolist(), strict=True))
+    # Cosines: x and y were together twice, x and z once; nobody had y and z.
+    both = 2 * 2 / np.sqrt(3 * 2) + 1 / np.sqrt(3)
+    assert found == pytest.approx({"w": -np.inf, "x": both, "y": -np.inf, "z": -np.inf})
+    assert new.reasons(np.array([0], np.int32), np.array([1], np.int32)) == ["Because you looked at y"]
+
+
+def test_it_learns_who_likes_what(data: TrainingData) -> None:
+    scores = np.maximum(ItemKNN.fit(data, Config(), 0).scores(np.arange(len(data.users), dtype=np.int32)), 0)
+    fruit, tools = scores[:, :20].mean(axis=1), scores[:, 20:40].mean(axis=1)
+    assert (fruit > tools)[0::2].all()
+    assert (fruit < tools)[1::2].all()

@@ -1,0 +1,121 @@
+"""What goes well with a basket, from published lists and the champion's opinion."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, insert, update
+
+from infra.bundles import bundle
+from infra.database.schema.schema import items, promotions, suppressions, users
+from infra.installation import Installation
+from infra.keys.identity import remember
+from models.recommenders.baselines.most_popular import Config, MostPopular
+from serving.queries.basket_recommendations import UnknownProductError, together
+from serving.queries.champion_bundle import NothingPromotedError
+from serving.queries.user_recommendations import UnknownUserError
+from tests.published import published, shelf
+
+GOODS = ("bread", "butter", "cups", "jam", "milk", "tea")
+LISTS = {
+    "tea": [("milk", 4.0, "often"), ("cups", 3.0, "often"), ("jam", 1.5, "often")],
+    "bread": [("butter", 5.0, "often"), ("jam", 4.0, "often"), ("tea", 1.5, "often")],
+    "milk": [],
+}
+
+NO_PAGE = {"url": None, "image": None}
+
+
+@pytest.fixture
+def store(installation: Installation) -> Engine:
+    """Two products with lists, and a user who is known and agreed."""
+    rows = [
+        {"item_id": name, "title": name.title(), "price": 2.5, "attributes": {}, "available": True, "batch_id": "b"}
+        for name in GOODS
+    ]
+    with installation.engine.begin() as connection:
+        connection.execute(insert(items), rows)
+        remember(connection, pa.table({"user_id": ["ann"], "user_key": ["key"]}))
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": "key", **agreed}])
+    published(installation.engine, LISTS, shelf("run", "goes-well-with", 1, 3, "item"))
+    return installation.engine
+
+
+def promote(here: Installation, liked: dict[str, float]) -> None:
+    """A champion that likes things for everybody it knows: the user with the pseudonym `key`."""
+    values = np.array([liked.get(name, 0) for name in GOODS], dtype=np.float32)
+    model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values, np.zeros(len(GOODS), np.int32))
+    draft = here.settings.var / "draft"
+    bundle.write(draft, model, values, bundle.Origin("v1", 7, "run"), None)
+    folder, digest = bundle.keep(draft, here.bundles)
+    row = {"follows": 0, "model_version": 1, "kind": "most_popular", "metrics": {}, "dataset_version": "v1"}
+    row |= {"bundle": str(folder), "digest": digest, "actor": "a", "reason": "r"}
+    with here.engine.begin() as connection:
+        connection.execute(insert(promotions).values(row))
+
+
+def names(rows: list[dict[str, Any]]) -> list[str]:
+    return [row["item_id"] for row in rows]
+
+
+def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
+    found = together(store, ["tea"])
+    assert names(found) == ["milk", "cups", "jam"]
+    assert found[0] == {
+        "rank": 1,
+        "item_id": "milk",
+        "title": "Milk",
+        "price": 2.5,
+        "currency": None,
+        **NO_PAGE,
+        "fit": round(float(np.log(4)), 4),
+    }
+    assert names(together(store, ["tea"], k=2)) == ["milk", "cups"]
+
+
+def test_what_goes_with_all_of_a_basket_beats_what_goes_with_one_of_it_and_nothing_of_it_comes_back(
+    store: Engine,
+) -> None:
+    assert names(together(store, ["tea", "bread"])) == ["jam", "butter", "milk", "cups"]
+    assert names(together(store, ["bread", "tea", "tea"])) == ["jam", "butter", "milk", "cups"]
+
+
+def test_a_product_without_lists_goes_with_nothing(store: Engine) -> None:
+    assert together(store, ["milk"]) == []
+    assert together(store, ["cups"]) == []
+
+
+def test_for_a_user_what_he_likes_moves_up(store: Engine, installation: Installation) -> None:
+    promote(installation, {"cups": 9, "jam": 5})
+    assert names(together(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
+    assert names(together(store, ["tea"])) == ["milk", "cups", "jam"]
+
+
+@pytest.mark.parametrize("how", ["withdrew", "left"])
+def test_of_who_withdrew_consent_or_left_nothing_is_made_use_of(
+    store: Engine, installation: Installation, how: str
+) -> None:
+    promote(installation, {"cups": 9, "jam": 5})
+    with store.begin() as connection:
+        if how == "left":
+            connection.execute(insert(suppressions).values(user_key="key", reason="left"))
+        else:
+            connection.execute(update(users).values(consent=False))
+    assert names(together(store, ["tea"], "ann")) == ["milk", "cups", "jam"]
+
+
+def test_what_nobody_knows_is_said_by_name(store: Engine, installation: Installation) -> None:
+    with pytest.raises(UnknownProductError, match="No catalogue names sand, wind"):
+        together(store, ["sand", "tea", "wind"])
+    with pytest.raises(NothingPromotedError):
+        together(store, ["tea"], "ann")
+    promote(installation, {})
+    with pytest.raises(UnknownUserError, match="'bob'"):
+        together(store, ["tea"], "bob")
+
+
+def test_lists_of_another_placement_can_be_asked(store: Engine) -> None:
+    published(store, {"tea": [("bread", 2.0, "often")]}, shelf("run", "pairs", 1, 1, "item"))
+    assert names(together(store, ["tea"], placement="pairs")) == ["bread"]

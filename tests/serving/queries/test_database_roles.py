@@ -1,0 +1,85 @@
+"""Each question that commands ask is answered to the database role they connect as."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, make_url, text
+
+from infra.bundles.manifest import BundleRefusedError
+from infra.database.engine import engine
+from infra.installation import Installation
+from infra.lake import compaction
+from infra.overview.situation import step
+from infra.services.database_access import logins, role_rights
+from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
+from serving.queries import ledger
+from serving.queries.basket_recommendations import together
+from serving.queries.champion_bundle import champion
+from serving.queries.drift import drift
+from serving.queries.explain import explain
+from serving.queries.missing_lists import why_empty
+from serving.queries.status import status
+from serving.queries.user_recommendations import UnknownUserError, require_known, shelf, somebody
+from tests.published import published
+from tests.published import shelf as batch
+
+Roles = Callable[[Role], Engine]
+PROMOTION = """
+    INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, actor, reason)
+    VALUES (0, 1, 'als', 'v1', '{}', '/nonexistent', 'd', 'me', 'why')
+"""
+
+
+@pytest.fixture
+def role(installation: Installation) -> Iterator[Roles]:
+    """The database as a role: one user with a list, one item, a promotion, and a batch with a row in quarantine."""
+    with installation.engine.begin() as connection:
+        for statement in (
+            "INSERT INTO identity.users VALUES ('k', 'raw', 1)",
+            "INSERT INTO users (user_key, attributes, consent, consent_source, batch_id) "
+            "VALUES ('k', '{}', true, '', '')",
+            "INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('i', '{}', true, '')",
+            "INSERT INTO ingest_batches (batch_id, dataset, source, location, status, consent) "
+            "VALUES ('b', '', '', '', '', '')",
+            "INSERT INTO quarantine (batch_id, row_number, chunk, rule_ids, payload) VALUES ('b', 1, 0, '{r}', '{}')",
+            "INSERT INTO datasets (version, manifest) VALUES ('v1', '{\"events_version\": 1}')",
+            PROMOTION,
+        ):
+            connection.execute(text(statement))
+    published(installation.engine, {"k": [("i", 1.0, "because")]}, batch(k=1))
+    own = make_url(installation.endpoints.database_url)
+    role_rights.ensure(installation.settings, own, own, print)
+    opened = {name: engine(logins.address(installation.settings, name)) for name in (READER, SERVING, OPERATOR)}
+    yield lambda name: opened[name]
+    for one in opened.values():
+        one.dispose()
+
+
+def test_lists_are_read_by_the_reader(role: Roles) -> None:
+    assert [row["item_id"] for row in shelf(role(READER), "raw")] == ["i"]
+    assert somebody(role(READER)) == "raw"
+    assert together(role(READER), ["i"]) == []
+
+
+def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) -> None:
+    require_known(role(SERVING), "raw")
+    with pytest.raises(UnknownUserError):
+        require_known(role(SERVING), "nobody")
+    assert champion(role(SERVING))["digest"] == "d"
+    for ask in (lambda: together(role(SERVING), ["i"], "raw"), lambda: explain(role(SERVING), "raw", "i")):
+        with pytest.raises(BundleRefusedError):  # all that is in the database was read
+            ask()
+
+
+def test_the_next_step_and_why_a_user_has_no_list_are_read_by_serving(role: Roles, installation: Installation) -> None:
+    assert step(role(SERVING), installation.settings).command
+    assert "Next: `tailorbird score home`" in why_empty(role(SERVING), installation.settings, "raw", "home")
+
+
+def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(role: Roles) -> None:
+    looks: list[Callable[[Engine], Any]] = [status, drift, ledger.ledger, ledger.quarantined]
+    assert all(look(role(SERVING)) for look in looks)
+    assert ledger.batch(role(SERVING), "b")["batch_id"] == "b"
+    assert ledger.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
+    assert compaction.named_versions(role(OPERATOR)) == [1]

@@ -1,0 +1,169 @@
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, delete, insert, update
+
+from infra.bundles import bundle
+from infra.database.engine import engine
+from infra.database.schema.schema import exclusions, items, placements, promotions, suppressions, users
+from infra.keys.identity import remember
+from models.datasets.dataset import Dataset
+from models.lists.rules.placement_config import PlacementError
+from models.ranking.two_stage import LogisticRegression, RegressionConfig
+from serving.queries.explain import NothingPublishedError, UnknownItemError, explain
+from serving.queries.user_recommendations import UnknownUserError, shelf
+from serving.terminal import screen
+from tasks.scoring import batch_state
+from tests.models.conftest import CUT, CUTS, make_shop
+from tests.published import published
+
+LISTED = 2
+
+
+@pytest.fixture(scope="module")
+def model() -> LogisticRegression:
+    data = Dataset(CUTS, *make_shop(seed=1)).training_data(CUT)
+    return LogisticRegression.fit(data, RegressionConfig(per_retriever=12), seed=0)
+
+
+@pytest.fixture
+def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression) -> Engine:  # noqa: ARG001
+    """A champion, the catalogue with one item more, and lists for u000, for u001 and for a newcomer."""
+    origin = bundle.Origin("v1", 0, "run")
+    digest = bundle.write(tmp_path / "bundle", model, np.zeros(len(model.items), dtype=np.float32), origin)
+    goods = [*model.items.tolist(), "new"]
+    people = ["u000", "u001", "newcomer"]
+    made = engine(database)
+    with made.begin() as connection:
+        rows = [{"item_id": g, "title": g, "attributes": {}, "available": True, "batch_id": "b"} for g in goods]
+        connection.execute(insert(items), rows)
+        held = {"dataset_version": "v1", "bundle": str(tmp_path / "bundle"), "digest": digest}
+        said = {"kind": model.kind, "metrics": {}, "actor": "a", "reason": "r"}
+        connection.execute(insert(promotions).values(follows=0, model_version=1, **held, **said))
+        remember(connection, pa.table({"user_id": [f"raw {name}" for name in people], "user_key": people}))
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": name, **agreed} for name in people])
+    best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
+    first, second = (float(score) for score in sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[:-3:-1])
+    lists = {key: [(str(best[0]), first, "why"), (str(best[1]), second, "so")] for key in people}
+    published(made, lists, batch_state.Shelf("home", "run", 1, "v1", LISTED))
+    return made
+
+
+def ranked(model: LogisticRegression) -> list[str]:
+    """What the model has something to say of for u000, the best first."""
+    scores = model.scores(np.zeros(1, dtype=np.int32))[0]
+    return [str(model.items[place]) for place in np.argsort(-scores) if np.isfinite(scores[place])]
+
+
+def test_an_item_on_the_list_is_told_with_its_place_reason_and_contributions(shop: Engine, model) -> None:
+    best = ranked(model)[0]
+    found = explain(shop, "raw u000", best)
+    assert (found["why"], found["rank"], found["reason"]) == ("Place 1 of 2.", 1, "why")
+    score = model.scores(np.zeros(1, dtype=np.int32))[0, list(model.items).index(best)]
+    assert 1 / (1 + np.exp(-sum(found["contributions"].values()))) == pytest.approx(score, rel=1e-4)
+
+
+def test_an_item_below_the_lists_end_is_told_its_place_among_what_is_available(shop: Engine, model) -> None:
+    order = ranked(model)
+    found = explain(shop, "raw u000", order[4])
+    assert found["why"] == "It would stand at place 5, and the list has 2."
+    assert found["contributions"]
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == order[3]).values(available=False))
+    assert "place 4," in explain(shop, "raw u000", order[4])["why"]
+    assert explain(shop, "raw u000", order[3])["why"] == "The catalogue marks the item as no merchandise."
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"in_stock": False}, "The item is out of stock."),
+        ({"available_from": datetime(2999, 1, 1, tzinfo=UTC)}, "The item is not released before 2999-01-01 00:00 UTC."),
+        ({"available_until": datetime(2020, 1, 1, tzinfo=UTC)}, "The sale of the item ended at 2020-01-01 00:00 UTC."),
+    ],
+)
+def test_an_item_that_cannot_be_bought_now_is_neither_shown_nor_counted(
+    shop: Engine, model: LogisticRegression, change: dict[str, Any], why: str
+) -> None:
+    first, second, *_ = ranked(model)
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == first).values(change))
+        connection.execute(update(items).where(items.c.item_id == second).values(url="https://shop/2", image="/2.png"))
+    assert explain(shop, "raw u000", first)["why"] == why
+    shown = [(row["item_id"], row["url"], row["image"]) for row in shelf(shop, "raw u000")]
+    assert shown == [(second, "https://shop/2", "/2.png")]
+
+
+def test_places_are_those_of_the_published_list_where_an_item_sold_out(
+    shop: Engine, model: LogisticRegression, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, *_ = ranked(model)
+    with shop.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == first).values(in_stock=False))
+    found, rows = explain(shop, "raw u000", second), shelf(shop, "raw u000")
+    assert (found["rank"], found["why"]) == (2, "Place 2 of 2.")
+    assert [row["rank"] for row in rows] == [2]
+    screen.shelf("raw u000", rows)
+    assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
+
+
+def test_what_is_no_candidate_or_unknown_to_the_model_is_said_to_be_so(shop: Engine, model) -> None:
+    other = next(name for name in model.items.tolist() if name not in ranked(model))
+    assert "not among the candidates" in explain(shop, "raw u000", other)["why"]
+    assert "does not know the item" in explain(shop, "raw u000", "new")["why"]
+    assert "has not learned from the user" in explain(shop, "raw newcomer", ranked(model)[4])["why"]
+
+
+def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
+    shop: Engine, model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, later = ranked(model)[0], ranked(model)[4]
+    own = tmp_path / "placements.toml"
+    own.write_text(f'[home]\nrules.exclude = {{ items = ["{later}"] }}\n')
+    monkeypatch.setenv("TAILORBIRD_PLACEMENTS", str(own))
+    assert explain(shop, "raw u000", later)["why"].startswith("The rules of 'home' leave the item out")
+    monkeypatch.delenv("TAILORBIRD_PLACEMENTS")
+    with shop.begin() as connection:
+        connection.execute(insert(exclusions).values(user_key="u000", kind="item", value=later))
+    assert explain(shop, "raw u000", later)["why"] == f"The user is never shown the item {later!r}."
+    with shop.begin() as connection:
+        connection.execute(delete(placements))
+    second = float(sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[-2])
+    published(shop, {"u000": [(ranked(model)[1], second, "so")]}, batch_state.Shelf("home", "other", 1, "v1", 1))
+    assert explain(shop, "raw u000", first)["why"].startswith("What the user did to it keeps it off")
+
+
+def test_whoever_withdrew_or_was_erased_has_no_list_and_is_not_explained(shop: Engine, model) -> None:
+    with shop.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == "u000").values(consent=False))
+        connection.execute(insert(suppressions).values(user_key="u001", reason="erasure"))
+    for user in ("raw u000", "raw u001"):
+        found = explain(shop, user, ranked(model)[0])
+        assert found["why"].startswith("No list is made for this user")
+        assert found["contributions"] == {}
+
+
+def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
+    with pytest.raises(UnknownUserError, match="'nobody' was ever ingested"):
+        explain(shop, "nobody", ranked(model)[0])
+    with pytest.raises(UnknownItemError, match="No catalogue names an item 'nothing'"):
+        explain(shop, "raw u000", "nothing")
+    with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
+        explain(shop, "raw u000", ranked(model)[0], "basket")
+    with pytest.raises(NothingPublishedError, match="Next: `tailorbird"):
+        explain(shop, "raw u000", ranked(model)[0], "email")
+    with shop.begin() as connection:
+        connection.execute(delete(placements))
+    with pytest.raises(NothingPublishedError):
+        explain(shop, "raw u000", ranked(model)[0])
+
+
+def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
+    published(shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, batch_state.Shelf("alike", "run", 1, "v1", 1, "item"))
+    with pytest.raises(PlacementError, match="The lists of 'alike' are about items"):
+        explain(shop, "raw u000", ranked(model)[0], "alike")

@@ -1,0 +1,150 @@
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from sqlalchemy import Engine, func, insert, update
+
+from infra.configuration.settings import Settings
+from infra.database.engine import engine
+from infra.database.schema.schema import ingest_batches, items, promotions, quarantine, reviews, suppressions, users
+from infra.keys.identity import remember
+from infra.locks import advisory_locks
+from infra.overview.situation import step
+from serving.queries.status import status
+from serving.queries.user_recommendations import UnknownUserError, require_known, shelf, somebody
+from serving.terminal import screen
+from tasks.scoring import batch_state
+from tests.published import published
+
+
+@pytest.fixture
+def empty(database: str) -> Engine:
+    return engine(database)
+
+
+@pytest.fixture
+def filled(empty: Engine) -> Engine:
+    """Two batches in the ledger, a champion, a challenger, and one user with a list of two."""
+    counts = {"read": 10, "accepted": 6, "quarantined": 2, "duplicate": 1, "routed": 1}
+    line = {"dataset": "events", "source": "s", "location": "l", "status": "committed", "consent": "c", **counts}
+    goods = [{"item_id": f"i{n}", "title": f"Item {n}", "attributes": {}, "available": True} for n in range(2)]
+    origin = {"dataset_version": "v1", "bundle": "b", "digest": "d", "actor": "a", "reason": "r"}
+    with empty.begin() as connection:
+        connection.execute(insert(ingest_batches), [{"batch_id": b, **line} for b in ("b1", "b2")])
+        connection.execute(insert(items), [{"batch_id": "b", **item} for item in goods])
+        for version, kind in ((3, "most_popular"), (4, "own_frequency")):
+            row = {"follows": version - 3, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.4}}
+            connection.execute(insert(promotions).values(row | origin))
+        for version, passed, decision in ((4, True, "approved"), (5, True, None), (6, False, None)):
+            row = {"dataset_version": "v1", "model_version": version, "passed": passed, "gate": []}
+            connection.execute(insert(reviews).values(row | {"decision": decision}))
+        remember(connection, pa.table({"user_id": ["raw", "listless"], "user_key": ["key", "other"]}))
+        agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
+        connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("key", "other")])
+    home = batch_state.Shelf("home", "run", 4, "v1", 2)
+    published(empty, {"key": [("i1", 2.5, "why"), ("i0", 1.5, "so")]}, home)
+    return empty
+
+
+def test_an_empty_installation_has_a_status(empty: Engine) -> None:
+    zeros = dict.fromkeys(("read", "accepted", "quarantined", "duplicate", "suppressed", "routed"), 0)
+    none = dict.fromkeys(("champion", "challenger", "batch"))
+    assert status(empty) == {"ledger": zeros, "waiting": 0, "unfinished": [], "placements": []} | none
+
+
+def test_a_status_sums_the_ledger_and_names_champion_challenger_and_batch(filled: Engine) -> None:
+    found = json.loads(json.dumps(status(filled)))
+    assert (found["ledger"]["read"], found["ledger"]["accepted"], found["ledger"]["suppressed"]) == (20, 12, 0)
+    assert found["champion"] == {"name": "own_frequency", "version": 4, "metrics": {"ndcg_at_10": 0.4}}
+    assert found["challenger"]["version"] == 5
+    batch = found["batch"]
+    assert (batch["model_version"], batch["users"], batch["recommendations"]) == (4, 1, 2)
+    assert batch["published_at"].endswith("+00:00")
+    assert status(filled, "basket")["batch"] is None
+    [home] = found["placements"]
+    assert (home["lists"], home["users"]) == (1, 2)
+
+
+def test_a_status_counts_the_rows_that_wait_and_names_the_batches_that_were_cut_short(
+    filled: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = {"dataset": "events", "source": "s", "location": "/data/may.csv", "consent": "c", "read": 9, "suppressed": 9}
+    with filled.begin() as connection:
+        for number, batch in enumerate(("killed", "under way")):
+            connection.execute(insert(ingest_batches).values(batch_id=batch, status="pending", **line))
+            row = {"batch_id": "b1", "row_number": number, "chunk": 0, "rule_ids": [], "payload": {}}
+            connection.execute(insert(quarantine).values(row))
+        connection.execute(insert(ingest_batches).values(batch_id="half", status="undoing", **line))
+        connection.execute(update(quarantine).where(quarantine.c.row_number == 1).values(replayed_at=func.now()))
+    with advisory_locks.locked(filled, "under way"):
+        found = json.loads(json.dumps(status(filled)))
+    assert (found["waiting"], found["ledger"]["suppressed"]) == (1, 0)
+    active = {batch["batch_id"]: batch["active"] for batch in found["unfinished"]}
+    assert active == {"killed": False, "under way": True, "half": False}
+
+    screen.status(found | {"services": {"postgres": True}, "placements": []})
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "1 row waits in quarantine now: tailorbird quarantine list" in shown
+    assert "cut short: the ingest of 1 file of s: may.csv" in shown
+    assert "may.csv (under way) is coming in now and counts nowhere yet." in shown
+    assert "Next: tailorbird ledger undo half" in shown
+
+
+def test_files_of_one_source_that_were_cut_short_are_one_line_and_their_ingest_comes_next(
+    filled: Engine, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    request = {"mapping": "/sklep.toml", "overrides": {}}
+    line = {"dataset": "events", "source": "sklep", "consent": "c", "status": "pending", "request": request}
+    rows = [{"batch_id": f"b-{n}", "location": f"/rok/zamowienia_{n:02}.csv"} for n in range(17)]
+    with filled.begin() as connection:
+        connection.execute(insert(ingest_batches), [line | row for row in rows])
+    found = status(filled) | {"services": {"postgres": True}, "placements": []}
+    screen.status(found | {"next": asdict(step(filled, Settings()))})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    names = "zamowienia_00.csv, zamowienia_01.csv, zamowienia_02.csv and 14 more"
+    assert f"cut short: the ingest of 17 files of sklep: {names}." in " ".join(" ".join(lines).split())
+    assert "Next: tailorbird ingest /sklep.toml '/rok/zamowienia*.csv'" in lines
+
+
+def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> None:
+    batch_id = status(filled)["batch"]["id"]
+    first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
+    second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
+    origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
+    assert shelf(filled, "raw") == [first | origin, second | origin]
+    assert json.loads(json.dumps(shelf(filled, "raw"))) == shelf(filled, "raw")
+
+
+def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
+    assert shelf(filled, "listless") == []
+    assert shelf(filled, "raw", "basket") == []
+
+
+@pytest.mark.parametrize(
+    "withdrawal",
+    [
+        update(users).where(users.c.user_key == "key").values(consent=False),
+        insert(suppressions).values(user_key="key", reason="asked for it"),
+    ],
+)
+def test_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
+    assert shelf(filled, "raw")
+    with filled.begin() as connection:
+        connection.execute(withdrawal)
+    assert shelf(filled, "raw") == []
+
+
+@pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
+def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) -> None:
+    with pytest.raises(UnknownUserError, match="Nobody with the id"):
+        require_known(filled, user)
+    assert shelf(filled, user) == []
+
+
+def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
+    assert somebody(filled) == "raw"
+    assert somebody(filled, "basket") is None

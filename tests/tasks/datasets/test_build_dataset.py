@@ -1,0 +1,231 @@
+from datetime import UTC, date, datetime
+from itertools import pairwise
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from sqlalchemy import select, text, update
+
+from infra.database.schema.schema import datasets, segment_descriptions, segments, users
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from models.datasets.labels import LabelError
+from models.errors import TailorbirdError
+from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES
+from models.features.in_memory import feature_tables
+from tasks.datasets.build_dataset import NoEventsError, build_dataset, split_by
+from tasks.datasets.load_dataset import manifest_of, newest_version, open_dataset, stored_manifest
+from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.ingest import ledger
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+
+BY_DAYS = split_by(validation_days=30, test_days=31)
+TABLES = ("interactions", "users", "items")
+
+
+def day(year: int, month: int, number: int) -> int:
+    return int(datetime(year, month, number, tzinfo=UTC).timestamp())
+
+
+def test_a_data_set_ends_before_the_day_of_its_newest_event(stage: Any) -> None:
+    newest = max(stage.shop.transactions["transaction_timestamp"].to_pylist())
+    manifest = stage.manifest
+    assert manifest["as_of"] == day(newest.year, newest.month, newest.day)
+    assert manifest["as_of"] - manifest["test_from"] == 31 * 86_400
+    assert manifest["test_from"] - manifest["validation_from"] == 30 * 86_400
+
+
+def test_it_holds_every_accepted_event_every_item_and_every_user_with_consent(stage: Any) -> None:
+    rows = stage.manifest["rows"]
+    assert (rows["interactions"], rows["items"], rows["users"]) == (stage.shop.counts["accepted"], 62, 30)
+    dataset = open_dataset(stage.manifest["version"])
+    assert {name: len(getattr(dataset, name)) for name in TABLES} == {name: rows[name] for name in TABLES}
+    assert dataset.users.column_names[1:] == sorted(stage.shop.demographics.column_names[1:])
+
+
+def test_features_are_the_catalogued_ones_at_each_of_the_three_cuts(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    named = (({"user_key"}, USER_FEATURES), ({"item_id"}, ITEM_FEATURES), ({"user_key", "item_id"}, PAIR_FEATURES))
+    for cut in dataset.cuts.all():
+        for table, (keys, features) in zip(dataset.features(cut), named, strict=True):
+            assert set(table.column_names) == keys | {feature.name for feature in features}
+            assert table.num_rows > 0
+
+
+def test_features_between_the_cuts_are_worked_out_as_those_at_the_cuts_were(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    cut = dataset.cuts.test_from
+    worked_out = feature_tables(dataset.interactions, dataset.items, cut)
+    for stored, again in zip(dataset.features(cut), worked_out, strict=True):
+        keys = [(name, "ascending") for name in ("user_key", "item_id") if name in stored.column_names]
+        for one, other in zip(stored.sort_by(keys).to_pylist(), again.sort_by(keys).to_pylist(), strict=True):
+            assert other == pytest.approx(one, nan_ok=True)
+
+
+def test_a_feature_knows_only_what_came_before_its_cut(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    key, cut = dataset.interactions["user_key"][0].as_py(), dataset.cuts.validation_from
+    mine = pc.and_(pc.equal(dataset.interactions["user_key"], key), pc.less(dataset.interactions["occurred_at"], cut))
+    before = dataset.interactions.filter(mine)
+    features = dataset.features(cut).users
+    row = features.filter(pc.equal(features["user_key"], key)).to_pylist()[0]
+    assert row["frequency"] == len(set(before["session_id"].to_pylist()))
+    assert row["monetary"] == pytest.approx(pc.sum(before["value"]).as_py())
+
+
+def test_the_same_events_make_the_same_data_set_once(stage: Any) -> None:
+    assert build_dataset.fn(BY_DAYS) == stage.manifest
+    other = build_dataset.fn(split_by(date(2017, 11, 1), 30, 31))
+    assert other["version"] != stage.manifest["version"]
+    assert other["content_hash"]["interactions"] == stage.manifest["content_hash"]["interactions"]
+    assert newest_version() == other["version"]
+
+
+def test_a_batch_is_not_seen_before_it_is_committed_and_then_makes_a_new_data_set(stage: Any) -> None:
+    extra = stage.shop.transactions.slice(0, 300)
+    extra = extra.set_column(1, "basket_id", pa.array(range(33_000_000_000, 33_000_000_300)))
+    stage.shop.write(transactions=extra)
+    with stage.here.engine.begin() as connection:
+        held = "ALTER TABLE ingest_batches ADD CONSTRAINT held CHECK (accepted <> 300)"
+        connection.execute(text(held))
+    with pytest.raises(Exception, match="held"):
+        ingest_events.fn("complete_journey", stage.shop.events_file)
+    while_pending = build_dataset.fn(BY_DAYS)
+    assert while_pending["rows"]["interactions"] == stage.manifest["rows"]["interactions"]
+    with stage.here.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT held"))
+    assert ingest_events.fn("complete_journey", stage.shop.events_file)["status"] == ledger.COMMITTED
+    committed = build_dataset.fn(BY_DAYS)
+    assert committed["events_version"] == while_pending["events_version"]
+    assert committed["rows"]["interactions"] == stage.manifest["rows"]["interactions"] + 300
+
+
+def test_a_new_catalogue_makes_a_new_data_set(stage: Any) -> None:
+    first = open_dataset(stage.manifest["version"])
+    stage.shop.write(products=stage.shop.products.set_column(3, "brand", pa.array(["New"] * 63)))
+    ingest_items.fn("complete_journey", stage.shop.items_file)
+    manifest = build_dataset.fn(BY_DAYS)
+    assert manifest["version"] != stage.manifest["version"]
+    assert set(open_dataset(manifest["version"]).items["brand"].to_pylist()) == {"New"}
+    assert open_dataset(stage.manifest["version"]).items.equals(first.items)
+
+
+def test_nothing_of_somebody_who_withdrew_consent_is_in_the_next_data_set(stage: Any) -> None:
+    key = pseudonym(str(stage.shop.demographics["household_id"][0].as_py()), stage.here.key)
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(users).where(users.c.user_key == key).values(consent=False))
+    manifest = build_dataset.fn(BY_DAYS)
+    assert manifest["version"] != stage.manifest["version"]
+    dataset = open_dataset(manifest["version"])
+    for rows in (dataset.users, dataset.interactions, dataset.features(dataset.cuts.as_of).users):
+        assert key not in rows["user_key"].to_pylist()
+    assert key in open_dataset(stage.manifest["version"]).interactions["user_key"].to_pylist()
+
+
+def test_training_data_and_what_happened_next_do_not_overlap(stage: Any) -> None:
+    dataset = open_dataset(stage.manifest["version"])
+    for cut, end in zip(dataset.cuts.all()[:2], dataset.cuts.all()[1:], strict=True):
+        data = dataset.training_data(cut)
+        assert data.occurred_at.max() < cut
+        assert any(name.startswith("age") for name in data.user_tag_names)
+        bought = dataset.interactions.filter(
+            pc.and_(
+                pc.greater_equal(dataset.interactions["occurred_at"], cut),
+                pc.less(dataset.interactions["occurred_at"], end),
+            )
+        )
+        pairs = set(zip(bought["user_key"].to_pylist(), bought["item_id"].to_pylist(), strict=True))
+        assert dataset.holdout(data, end).sum() == len(pairs)
+
+
+@pytest.mark.usefixtures("installation")
+@pytest.mark.parametrize("ingested", [False, True])
+def test_before_anything_was_accepted_it_says_what_to_do(shop: Any, ingested: bool) -> None:
+    if ingested:
+        with pytest.raises(TailorbirdError):
+            ingest_events.fn("complete_journey", shop.events_file)
+    with pytest.raises(NoEventsError, match=r"(is ingested|are accepted) yet. Next: `tailorbird ingest MAPPING PATH…`"):
+        build_dataset.fn(BY_DAYS)
+
+
+def test_a_data_set_that_is_not_there_is_named(installation: Installation) -> None:
+    assert stored_manifest(installation) is None
+    with pytest.raises(TailorbirdError, match=r"^Nothing is ingested yet\. Next: `tailorbird ingest"):
+        newest_version()
+    with pytest.raises(TailorbirdError, match="no data set 'v9'"):
+        manifest_of(installation, "v9")
+
+
+def test_a_folder_with_a_space_in_its_name_is_a_folder_like_any_other(
+    installation: Installation, shop: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from infra.installation import current
+
+    monkeypatch.setenv("TAILORBIRD_LAKE", str(installation.settings.var / "somebody's lake"))
+    current.cache_clear()
+    ingest_items.fn("complete_journey", shop.items_file)
+    for part in (shop.transactions.slice(0, 1500), shop.transactions):
+        shop.write(transactions=part)
+        ingest_events.fn("complete_journey", shop.events_file)
+    assert build_dataset.fn(BY_DAYS)["rows"]["interactions"] == shop.counts["accepted"]
+
+
+def test_a_data_set_that_is_built_again_is_the_same_until_somebody_leaves(stage: Any) -> None:
+    version = stage.manifest["version"]
+    name_products(stage)
+    assert rebuild_dataset.fn(version) == {"version": version, "same": True, "differs": [], "users_left": 0}
+    with stage.here.engine.begin() as connection:
+        somebody = select(users.c.user_key).limit(1).scalar_subquery()
+        connection.execute(update(users).where(users.c.user_key == somebody).values(consent=False))
+    found = rebuild_dataset.fn(version)
+    assert (found["same"], found["users_left"]) == (False, 1)
+    assert {"interactions", "users", "user_features"} <= set(found["differs"])
+    assert not {"items", "batches"} & set(found["differs"])
+
+
+def test_digests_of_an_engine_with_another_hash_function_are_taken_again(stage: Any) -> None:
+    version, digests = stage.manifest["version"], dict.fromkeys(stage.manifest["content_hash"], "another")
+    with stage.here.engine.begin() as connection:
+        older = {**stage.manifest, "content_hash": digests, "hashed_by": "duckdb 1.0.0"}
+        connection.execute(update(datasets).values(manifest=older))
+    assert rebuild_dataset.fn(version)["same"]
+
+
+def name_products(stage: Any) -> None:
+    """A catalogue that has come in since changes nothing of what was built before."""
+    table = stage.shop.products
+    stage.shop.write(products=table.set_column(1, "manufacturer_id", pa.array([9] * len(table))))
+    ingest_items.fn("complete_journey", stage.shop.items_file)
+
+
+def test_everybody_is_in_a_segment_that_sql_can_ask_for(stage: Any) -> None:
+    with stage.here.engine.connect() as connection:
+        rows = connection.execute(select(segments)).mappings().all()
+        described = connection.execute(select(segment_descriptions)).mappings().all()
+    assert {row["dataset_version"] for row in rows} == {stage.manifest["version"]}
+    assert len(rows) == stage.manifest["rows"]["users"]
+    assert {row["rfm"] for row in rows} <= {row["segment"] for row in described if row["kind"] == "rfm"}
+
+
+def test_labels_tell_what_was_bought_between_one_cut_and_the_next(stage: Any) -> None:
+    version, cuts = stage.manifest["version"], open_dataset(stage.manifest["version"]).cuts.all()
+    labelled = stage.here.lake.read_dataset(version, "labels").to_pylist()
+    bought = stage.here.lake.read_dataset(version, "interactions").to_pylist()
+    for cut, end in pairwise(cuts):
+        pairs = {(row["user_key"], row["item_id"]) for row in bought if cut <= row["occurred_at"] < end}
+        told = [(row["user_key"], row["item_id"]) for row in labelled if row["as_of"] == cut]
+        assert len(told) == len(pairs) > 0
+        assert set(told) == pairs
+    assert {row["label"] for row in labelled} == {1}
+    assert {row["as_of"] for row in labelled} == {*cuts[:-1]}
+
+
+def test_other_labels_make_another_data_set_and_no_horizon_reaches_past_the_next_cut(stage: Any) -> None:
+    week = build_dataset.fn(BY_DAYS, {"horizon_days": 7})
+    assert week["version"] != stage.manifest["version"]
+    assert week["rows"]["labels"] < stage.manifest["rows"]["labels"]
+    with pytest.raises(LabelError, match="cut earlier"):
+        build_dataset.fn(BY_DAYS, {"horizon_days": 40})
+    assert newest_version() == week["version"]

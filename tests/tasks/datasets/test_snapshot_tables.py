@@ -1,0 +1,53 @@
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from infra.installation import Installation
+from tasks.datasets.event_workspace import Workspace
+from tasks.datasets.snapshot_tables import Part, write
+
+
+def saying(number: int) -> Part:
+    return lambda _space: pa.table({"number": [number]}).to_reader()
+
+
+def written(here: Installation, tables: dict[str, list[Part]]) -> list[str]:
+    with duckdb.connect() as connection:
+        return [*write(here, Workspace(connection, {}), "v1", tables)]
+
+
+def test_all_tables_of_a_cut_come_before_those_of_the_next_and_keep_every_part(installation: Installation) -> None:
+    tables = {"some": [saying(1)], "more": [saying(2), saying(3), saying(4)], "others": [saying(5), saying(6)]}
+    assert written(installation, tables) == ["some", "more", "others", "more", "others", "more"]
+    read = installation.lake.read_dataset
+    assert {name: sorted(read("v1", name)["number"].to_pylist()) for name in tables} == {
+        "some": [1],
+        "more": [2, 3, 4],
+        "others": [5, 6],
+    }
+
+
+def test_a_second_run_replaces_what_the_first_has_left(installation: Installation) -> None:
+    for numbers in ((1, 2), (3, 4)):
+        written(installation, {"some": [saying(number) for number in numbers]})
+    assert sorted(installation.lake.read_dataset("v1", "some")["number"].to_pylist()) == [3, 4]
+
+
+def test_after_a_part_that_fails_no_further_work_begins(installation: Installation) -> None:
+    begun = []
+
+    def failing(_space: Workspace) -> Any:
+        raise ValueError("no room")
+
+    def noted(number: int) -> Part:
+        def part(space: Workspace) -> Any:
+            begun.append(number)
+            return saying(number)(space)
+
+        return part
+
+    with pytest.raises(ValueError, match="no room"):
+        written(installation, {"some": [failing, *(noted(number) for number in range(20))]})
+    assert not begun

@@ -1,0 +1,68 @@
+"""A file with wrong prices makes no best seller a suspect with a line to paste: its undo is proposed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import Installation
+from serving.terminal import screen
+from tasks.ingest.check.find_suspicious_items import find_suspects
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+
+MAPPING = """
+consent = "given"
+consent_note = "by the terms of the shop"
+
+[events]
+file = "orders*.csv"
+user_id = "user"
+item_id = "item"
+occurred_at = "at"
+value = "price"
+quantity = "pieces"
+constants = { event_type = "purchase" }
+
+[items]
+file = "items.csv"
+item_id = "item"
+title = "title"
+"""
+
+
+def bring(folder: Path, name: str, price: float | None) -> dict[str, Any]:
+    """Ingest a month of orders of 20 items, each at `price`, or else at its own."""
+    rows = [
+        f"user{n},{n % 20},2024-0{name}-{n % 28 + 1:02}T{n // 28 % 24:02}:00:00Z,{price or 40 + n % 20},1"
+        for n in range(400)
+    ]
+    file = folder / f"orders-{name}.csv"
+    file.write_text("\n".join(["user,item,at,price,pieces", *rows]) + "\n")
+    line: dict[str, Any] = ingest_events.fn(str(folder / "shop.toml"), str(file))
+    return line | {"file": str(file)}
+
+
+def test_a_file_with_wrong_prices_is_named_with_its_undo_and_no_line_is_offered_to_paste(
+    installation: Installation,  # noqa: ARG001
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    mapping = str(tmp_path / "shop.toml")
+    (tmp_path / "shop.toml").write_text(MAPPING)
+    goods = [f"{n},Lantern {n}" for n in range(20)]
+    (tmp_path / "items.csv").write_text("\n".join(["item,title", *goods, "20,Postage"]) + "\n")
+    ingest_items.fn(mapping, str(tmp_path / "items.csv"))
+    for month in ("1", "2"):
+        bring(tmp_path, month, None)
+    wrong = bring(tmp_path, "3", 1.0)
+    [line] = find_suspects.fn(mapping, [wrong])
+    assert [row["item_id"] for row in line["suspects"]] == ["20"], "the title tells of postage alone"
+    assert line["suspects_mark"] == "not_merchandise = \"item in ('20')\""
+    screen.result("ledger", [line])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "20 items, such as" in shown
+    assert "In orders-3.csv 20 of them cost 1.00 in the median, and 49.50 in the files before." in shown
+    assert f"tailorbird ledger undo {wrong['batch_id']}" in shown

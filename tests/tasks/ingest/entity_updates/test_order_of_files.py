@@ -1,0 +1,220 @@
+"""Files come in in any order: what they say of items, users, consent and devices ends the same."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from sqlalchemy import Connection, text
+
+from infra.database.engine import engine
+from infra.database.schema.schema import suppressions
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from tasks.ingest import ledger
+from tasks.ingest.entity_updates import apply
+from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, ITEM, TRAITS, Update
+from tasks.ingest.entity_updates.last_write_wins import WITHIN
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
+
+_KNOWN = {
+    "items": """SELECT item_id, title, category, brand, price, currency, attributes, available, said_at
+        FROM items ORDER BY 1""",
+    "users": "SELECT user_key, attributes, consent, refused_at, said_at FROM users ORDER BY 1",
+    "people": "SELECT user_key FROM identity.users ORDER BY 1",
+    "aliases": "SELECT anonymous_key, user_key, occurred_at FROM aliases ORDER BY 1, 2",
+}
+
+
+def known(connection: Connection) -> dict[str, list[dict[str, Any]]]:
+    """What is known, but for the batch that it came by."""
+    return {name: [{**row} for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
+
+
+def everything(here: Installation) -> dict[str, Any]:
+    rows = [row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()]
+    events = sorted((row["event_id"], row["payload_hash"], row["user_key"]) for row in rows)
+    with here.engine.connect() as connection:
+        return known(connection) | {"lake": events}
+
+
+def identified(
+    day: int, agreed: bool | None = True, user: str = "ann", device: str | None = None, **traits: str
+) -> Call:
+    return call(day, "identify", agreed, user, traits=traits, anonymousId=device)
+
+
+# By user: ann tells traits before her first event, bob refuses between them, cleo agrees last by no event, dora shares
+# her device with eve, who refuses. Of the cup the newest file says no title; the pan has two names at the same time.
+FILES: Sequence[Sequence[Call]] = (
+    [
+        viewed(1, name="Old cup", brand="Clay", sku="C-1"),
+        viewed(1, True, "bob", product_id="pan", name="A", price=10.0, sku="b"),
+        identified(2, plan="gold"),
+        identified(1, True, "bob", plan="gold", country="DE"),
+        call(3, "page", True, "cleo"),
+        identified(1, True, "dora", "phone", plan="gold"),
+    ],
+    [
+        viewed(5, True, "dora", name=None, price=9.0),
+        viewed(1, True, "eve", product_id="pan", name="B", price=9.0, sku="a"),
+        viewed(1),
+        identified(1, plan="red", country="DE"),
+        call(2, "identify", False, "bob", traits={"plan": "silver"}),
+        viewed(2, False, "cleo"),
+        identified(2, True, "eve", "phone", plan="red"),
+    ],
+    [
+        viewed(3, name="Cup", brand=None, price=7.0, sku="C-3"),
+        identified(3, True, "bob", plan="red"),
+        viewed(1, True, "cleo"),
+        identified(1, True, "cleo", plan="gold"),
+        call(3, "page", False, "eve"),
+    ],
+)
+
+
+def test_files_in_any_order_end_with_the_same(installation: Installation, tmp_path: Path) -> None:
+    found = []
+    for order in permutations(range(len(FILES))):
+        forget_all(installation)
+        for number in order:
+            ingest(tmp_path, *FILES[number], number=number)
+        found.append(everything(installation))
+    assert found == found[:1] * len(found)
+    cup, pan = found[0]["items"]
+    assert (cup["title"], cup["brand"], cup["price"], cup["attributes"]) == ("Cup", "Clay", 9.0, {"sku": "C-3"})
+    told = {key: at[:10] for key, at in cup["said_at"].items()}
+    assert told == {key: f"2024-06-0{day}" for key, day in _TOLD.items()}
+    assert (pan["title"], pan["price"], pan["attributes"]) == ("B", 10.0, {"sku": "b"})
+    keys = {pseudonym(name, installation.key): name for name in ("ann", "bob", "cleo", "dora", "eve", "phone")}
+    users = {keys[row["user_key"]]: (row["consent"], row["attributes"]) for row in found[0]["users"]}
+    assert users == {
+        "ann": (True, {"plan": "gold", "country": "DE"}),
+        "bob": (True, {"plan": "red"}),
+        "cleo": (True, {}),
+        "dora": (True, {"plan": "gold"}),
+        "eve": (False, {}),
+    }
+    assert [(keys[row["anonymous_key"]], keys[row["user_key"]]) for row in found[0]["aliases"]] == [("phone", "dora")]
+
+
+_TOLD = {"title": 3, "brand": 1, "price": 5, "attributes.sku": 3}
+
+
+def forget_all(here: Installation) -> None:
+    with here.engine.begin() as connection:
+        connection.execute(text("TRUNCATE items, users, aliases, identity.users, ingest_batches CASCADE"))
+    shutil.rmtree(here.settings.lake, ignore_errors=True)
+
+
+def test_who_tells_traits_before_the_first_event_is_known(installation: Installation, tmp_path: Path) -> None:
+    ingest(tmp_path, identified(2, plan="gold"), identified(2, None, "bob", plan="red"), identified(2, user="guest"))
+    found = everything(installation)
+    ann = pseudonym("ann", installation.key)
+    assert [(row["user_key"], row["attributes"]) for row in found["users"]] == [(ann, {"plan": "gold"})]
+    assert [row["user_key"] for row in found["people"]] == [ann]
+
+
+@pytest.mark.parametrize(("policy", "welcome"), [("opt-in", False), ("opt-out", True), ("given", True)])
+def test_who_says_nothing_of_consent_is_welcome_by_the_policy(
+    installation: Installation, tmp_path: Path, policy: str, welcome: bool
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(f"{json.dumps(identified(2, None, plan='gold'))}\n{json.dumps(call(1, 'page', False, 'bob'))}\n")
+    overrides = {"consent": policy} | ({"consent_note": "our terms"} if policy == "given" else {})
+    ingest_segment.fn("segment", str(path), overrides)
+    path.write_text(json.dumps(identified(3, None, "bob", plan="gold")) + "\n")
+    ingest_segment.fn("segment", str(path), overrides)
+    ann, bob = (pseudonym(name, installation.key) for name in ("ann", "bob"))
+    known = {row["user_key"]: row["attributes"] for row in everything(installation)["users"]}
+    assert known == ({ann: {"plan": "gold"}, bob: {}} if welcome else {bob: {}})
+
+
+def test_of_who_was_erased_no_traits_are_kept(installation: Installation, tmp_path: Path) -> None:
+    with installation.engine.begin() as connection:
+        gone = {"user_key": pseudonym("ann", installation.key), "reason": "left"}
+        connection.execute(suppressions.insert().values(gone))
+    ingest(tmp_path, identified(2, plan="gold"))
+    found = everything(installation)
+    assert not [*found["users"], *found["people"], *found["aliases"]]
+
+
+def test_a_refusal_takes_traits_and_devices_back(installation: Installation, tmp_path: Path) -> None:
+    for number, said in enumerate((identified(1, True, "ann", "phone", plan="gold"), call(2, "page", False))):
+        ingest(tmp_path, said, number=number)
+    found = everything(installation)
+    assert [(row["consent"], row["attributes"], row["said_at"]) for row in found["users"]] == [(False, {}, {})]
+    assert found["aliases"] == []
+
+
+_DAY = datetime(2024, 6, 1, tzinfo=UTC)
+_TIMES = some.sampled_from([None, *(_DAY + timedelta(days=n) for n in range(4))])
+
+
+def _said(names: Sequence[str]) -> some.SearchStrategy[dict[str, tuple[str, datetime | None]]]:
+    return some.dictionaries(some.sampled_from(names), some.tuples(some.sampled_from("abZ"), _TIMES), max_size=3)
+
+
+def _item(said: dict[str, tuple[str, datetime | None]]) -> Update:
+    own = {key: value for key, (value, _) in said.items() if key in ("title", "brand")}
+    attributes = {key.removeprefix(WITHIN): value for key, (value, _) in said.items() if key not in own}
+    return Update(ITEM, "cup", own | {"attributes": attributes}, None, {key: at for key, (_, at) in said.items()})
+
+
+def _traits(said: dict[str, tuple[str, datetime | None]]) -> list[Update]:
+    """Traits come with the agreement to them."""
+    values, times = {key: value for key, (value, _) in said.items()}, {key: at for key, (_, at) in said.items()}
+    moments = [at for at in times.values() if at]
+    agreed = [_answer(True, max(moments))] if moments else []
+    return [*agreed, Update(TRAITS, "ann", values, None, times)]
+
+
+def _answer(agreed: bool, at: datetime, user: str = "ann") -> Update:
+    refused_at = None if agreed else at.isoformat()
+    return Update(CONSENT, user, {"consent": agreed, "source": "a test", "refused_at": refused_at}, at)
+
+
+def _device(device: str, owner: str, at: datetime | None) -> list[Update]:
+    told = Update(DEVICE, device, {"user_key": owner}, at)
+    return [_answer(True, at, owner), told] if at else [told]
+
+
+_DATED = _TIMES.filter(bool)
+_BATCH = some.one_of(
+    _said(["title", "brand", "attributes.sku", "attributes.url"]).map(lambda said: [_item(said)]),
+    _said(["plan", "country"]).map(_traits),
+    some.builds(lambda agreed, at: [_answer(agreed, at)], some.booleans(), _DATED),
+    some.builds(_device, some.sampled_from(["phone", "laptop"]), some.sampled_from(["ann", "bob"]), _TIMES),
+)
+
+
+def _come_in(connection: Connection, number: int, said: list[Update]) -> None:
+    """As a file does: who tells traits is introduced first."""
+    batch = ledger.Batch(f"b{number}", "events", "test", f"{number}", "")
+    ledger.open_batch(connection, batch)
+    if any(update.kind == TRAITS for update in said):
+        connection.execute(text("INSERT INTO users VALUES ('ann', '{}', true, '', 'b') ON CONFLICT DO NOTHING"))
+    apply.stage(connection, batch.batch_id, 0, said)
+    apply.apply(connection, batch.batch_id)
+
+
+@given(said=some.lists(_BATCH, min_size=2, max_size=5), data=some.data())
+def test_whatever_is_said_in_whatever_order_ends_the_same(
+    database: str, said: list[list[Update]], data: some.DataObject
+) -> None:
+    found = []
+    for order in (said, data.draw(some.permutations(said))):
+        with engine(database).connect() as connection:  # nothing is committed
+            for number, batch in enumerate(order):
+                _come_in(connection, number, batch)
+            found.append(known(connection))
+    assert found[0] == found[1]

@@ -1,0 +1,282 @@
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
+
+from infra.database.schema.ledger_schema import ingest_applications, ingest_repeats, ingest_statements
+from infra.database.schema.schema import LEDGER, identities, ingest_batches, ingest_chunks, quarantine, users
+from infra.installation import Installation
+from tasks.ingest.events import file_groups
+from tasks.ingest.events import ingest_event_files as steps
+from tasks.ingest.events.ingest_event_files import ingest_event_files
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.quarantine.dismiss_rows import dismiss
+
+MAPPING = """
+consent = "given"
+consent_note = "by contract"
+[events]
+file = "*.csv"
+event_id = "id"
+user_id = "user"
+item_id = "item"
+occurred_at = "at"
+event_type = "what"
+value = "value"
+"""
+Rows = Sequence[str]
+
+
+def rows(day: int, many: int = 10, first: int = 0, value: float = 1.5) -> list[str]:
+    return [f"{day}-{n},u{n},i{n % 3},2024-06-{day:02}T10:00:{n:02}Z,view,{value}" for n in range(first, first + many)]
+
+
+BAD = "{0}-bad,u90,i1,2024-06-{0:02}T11:00:00Z,view,-3"
+WRONG = [line.replace(",view,", ",peek,") for line in rows(9)]
+"""A file that is refused: nobody knows its kind of event."""
+
+
+class Shop:
+    """An export of many small files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.mapping = folder, folder / "shop.toml"
+        self.mapping.write_text(MAPPING)
+
+    def write(self, **files: Rows) -> list[str]:
+        for name, lines in files.items():
+            (self.folder / f"{name}.csv").write_text("\n".join(["id,user,item,at,what,value", *lines]) + "\n")
+        return [str(self.folder / f"{name}.csv") for name in files]
+
+    def ingest(self, **files: Rows) -> dict[str, Any]:
+        found: dict[str, Any] = ingest_event_files.fn(str(self.mapping), self.write(**files))
+        for line in found["lines"]:
+            assert line["read"] == sum(line[name] for name in LEDGER if name != "read")
+        return found
+
+
+def counted(line: dict[str, Any]) -> dict[str, int]:
+    return {name: line[name] for name in (*LEDGER, "late") if line[name]}
+
+
+def stored(here: Installation, table: Any, *names: str) -> list[tuple[Any, ...]]:
+    with here.engine.connect() as connection:
+        return sorted(map(tuple, connection.execute(select(*(table.c[name] for name in names)))))
+
+
+def lake(here: Installation) -> list[tuple[Any, ...]]:
+    found = [pq.read_table(file, partitioning=None) for file in here.lake.event_files()]
+    table = pa.concat_tables(found)
+    names = ("event_id", "user_key", "batch_id", "late", "value")
+    return sorted(zip(*(table[name].to_pylist() for name in names), strict=True))
+
+
+@pytest.fixture
+def shop(installation: Installation, tmp_path: Path) -> Shop:  # noqa: ARG001 - it has to be there
+    folder = tmp_path / "export"
+    folder.mkdir()
+    return Shop(folder)
+
+
+MIXED: dict[str, Rows] = {
+    "a": [*rows(1), BAD.format(1)],
+    "b": [*rows(2), *rows(1, 4)],
+    "c": [*rows(3, 9), *rows(1, 1, value=9.0), BAD.format(1)],
+    "d": [*rows(3, 20), *rows(3, 20)],
+    "e": rows(1, 5, first=30),
+}
+
+
+def test_small_files_share_one_commit_and_have_a_line_in_the_ledger_each(
+    installation: Installation, shop: Shop
+) -> None:
+    found = shop.ingest(**MIXED)
+    assert found["refused"] == {}
+    assert [counted(line) for line in found["lines"]] == [
+        {"read": 11, "accepted": 10, "quarantined": 1},
+        {"read": 14, "accepted": 10, "duplicate": 4},
+        {"read": 11, "accepted": 9, "quarantined": 1, "duplicate": 1},
+        {"read": 40, "accepted": 11, "duplicate": 29},
+        {"read": 5, "accepted": 5, "late": 5},
+    ]
+    assert len(installation.lake.event_files()) == 1
+    assert {rules[0] for (rules,) in stored(installation, quarantine, "rule_ids")} == {
+        "value_not_positive",
+        "id_conflict",
+    }
+    assert all(line["data_docs"] for line in found["lines"])
+
+
+def test_a_group_leaves_what_its_files_would_leave_one_by_one(installation: Installation, shop: Shop) -> None:
+    def left() -> list[Any]:
+        tables = [
+            (ingest_batches, ["batch_id", "status", *LEDGER, "late", "late_before"]),
+            (ingest_chunks, ["batch_id", "chunk", *LEDGER]),
+            (quarantine, ["batch_id", "row_number", "rule_ids"]),
+            (users, ["user_key", "batch_id"]),
+            (identities, ["user_id"]),
+            (ingest_repeats, ["batch_id", "chunk"]),
+            (ingest_applications, ["batch_id"]),
+            (ingest_statements, ["chunk", "kind", "key"]),
+        ]
+        return [lake(installation), *(stored(installation, table, *names) for table, names in tables)]
+
+    shop.ingest(**MIXED)
+    together = left()
+    with installation.engine.begin() as connection:
+        names = "ingest_batches, ingest_chunks, quarantine, users, identity.users, items"
+        connection.execute(text(f"TRUNCATE {names} CASCADE"))
+    events = installation.lake.events()
+    assert events is not None
+    installation.lake.remove_batch(*(row[0] for row in together[1]))
+    for file in shop.write(**MIXED):
+        ingest_events.fn(str(shop.mapping), file)
+    assert left() == together
+
+
+def test_the_same_files_again_change_nothing(installation: Installation, shop: Shop) -> None:
+    shop.ingest(a=rows(1), b=rows(2))
+    before = lake(installation)
+    again = shop.ingest(a=rows(1), b=rows(2), c=rows(3), d=rows(4), e=rows(4))
+    assert [line["status"] for line in again["lines"]] == [
+        "unchanged",
+        "unchanged",
+        "committed",
+        "committed",
+        "unchanged",
+    ]
+    assert len(lake(installation)) == len(before) + 20
+
+
+def test_a_refused_file_does_not_stop_the_others_and_leaves_nothing(installation: Installation, shop: Shop) -> None:
+    repeated = [line.replace(",peek,", ",view,") for line in WRONG]
+    found = shop.ingest(a=rows(1), b=WRONG, c=repeated, d=["not a row"], e=rows(10), f=rows(11))
+    assert [counted(line) for line in found["lines"]] == [{"read": 10, "accepted": 10}] * 4
+    assert [Path(name).stem for name in found["refused"]] == ["b", "d"]
+    assert "event_type_unknown" in found["refused"][str(shop.folder / "b.csv")]
+    assert stored(installation, quarantine, "batch_id") == []
+    assert {status for (status,) in stored(installation, ingest_batches, "status")} == {"committed", "refused"}
+
+
+def test_files_that_are_refused_one_after_the_other_are_read_alone(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups: list[int] = []
+
+    def noted(here: Any, mapping: Any, files: Sequence[Any]) -> int:
+        groups.append(len(files))
+        return file_groups.ingest_group(here, mapping, files)
+
+    monkeypatch.setattr(steps, "ingest_group", noted)
+    wrong = {f"f{n}": [line.replace("9-", f"9{n}-") for line in WRONG] for n in range(6)}
+    found = shop.ingest(**wrong, **{f"g{day}": rows(day) for day in range(1, 7)})
+    assert (len(found["lines"]), len(found["refused"])) == (6, 6)
+    assert groups == [12, 4]
+
+
+def test_a_file_of_a_group_resolves_what_waited_and_nothing_of_the_files_after_it(
+    installation: Installation, shop: Shop
+) -> None:
+    bad = "1-3,u3,i0,2024-06-01T10:00:03Z,view,-3"
+    shop.ingest(a=[*rows(2), bad])
+    shop.ingest(b=rows(1), c=[*rows(3), bad.replace("-3", "-4").replace("1-4,", "1-3,")])
+    with installation.engine.connect() as connection:
+        found = connection.execute(select(quarantine.c.batch_id, quarantine.c.outcome).order_by("batch_id")).all()
+    assert sorted(str(row.outcome) for row in found) == ["None", "resolved"]
+
+
+@pytest.mark.parametrize("corrected", [0, 1])
+def test_a_file_of_a_group_corrects_one_of_its_name_that_comes_before_it(
+    installation: Installation, shop: Shop, corrected: int
+) -> None:
+    versions = [[*rows(1), BAD.format(1)], [*rows(1), BAD.format(1).replace("bad", "good").replace("-3", "3")]]
+    files = []
+    for lines in versions if corrected else reversed(versions):
+        shop.folder /= "later"
+        shop.folder.mkdir()
+        files += shop.write(orders=lines)
+    ingest_event_files.fn(str(shop.mapping), files)
+    assert stored(installation, quarantine, "outcome") == [("resolved" if corrected else None,)]
+
+
+def test_a_dismissed_row_stays_dismissed_when_it_comes_again_in_a_group(installation: Installation, shop: Shop) -> None:
+    [line] = shop.ingest(a=[*rows(1), BAD.format(1)])["lines"]
+    dismiss(installation.engine, line["batch_id"], "ann", "a test order")
+    shop.ingest(b=[*rows(2), BAD.format(1).replace("-3", "-4")], c=rows(3))
+    assert stored(installation, quarantine, "outcome") == [("dismissed",)] * 2
+
+
+STEPS = {
+    "what Postgres keeps of the group": ("ingest_chunks", "CHECK (chunk < 0)"),
+    "the closing of its last batch": ("ingest_batches", "CHECK (status <> 'committed' OR batch_id NOT LIKE :last)"),
+}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_group_that_is_cut_short_comes_in_once_by_the_next_run(
+    installation: Installation, shop: Shop, step: str
+) -> None:
+    table, check = STEPS[step]
+    [alone] = shop.ingest(e=MIXED["e"])["lines"]
+    with installation.engine.begin() as connection:
+        connection.execute(
+            text(f"ALTER TABLE {table} ADD CONSTRAINT stumble {check.replace(':last', repr('%'))} NOT VALID")
+        )
+    for _ in range(2):
+        with pytest.raises(DBAPIError, match="stumble"):
+            shop.ingest(**MIXED)
+    with installation.engine.begin() as connection:
+        connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT stumble"))
+    found = shop.ingest(**MIXED)
+    assert found["lines"][-1]["batch_id"] == alone["batch_id"]
+    assert sum(line["accepted"] for line in found["lines"]) == len(lake(installation)) == 45
+    assert len({row[0] for row in lake(installation)}) == 45
+
+
+def test_a_file_that_another_group_left_half_done_comes_in_once(installation: Installation, shop: Shop) -> None:
+    """The group was killed between the lake and PostgreSQL; then other files come first."""
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches ADD CONSTRAINT stumble CHECK (status <> 'committed')"))
+    with pytest.raises(DBAPIError, match="stumble"):
+        shop.ingest(a=rows(1), b=rows(2))
+    assert len(lake(installation)) == 20
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT stumble"))
+    entry = ingest_events.fn(str(shop.mapping), shop.write(c=[*rows(1), *rows(3)])[0])
+    assert counted(entry) == {"read": 20, "accepted": 20}
+    found = shop.ingest(a=rows(1), b=rows(2))
+    assert [line["accepted"] for line in found["lines"]] == [0, 10]
+    assert len({row[0] for row in lake(installation)}) == len(lake(installation)) == 30
+
+
+def test_an_answer_about_consent_counts_for_the_next_file(installation: Installation, shop: Shop) -> None:
+    """By opt-in, an event without an answer counts if the user has agreed in a file before it."""
+    text_ = MAPPING.replace('"given"', '"opt-in"') + 'consent = "value"\nconsent_words = ["1"]\n'
+    shop.mapping.write_text(text_.replace('value = "value"\n', ""))
+    agreed = ["a1,u1,i1,2024-06-01T10:00:00Z,view,1"]
+    silent = [f"b{n},u{n},i1,2024-06-02T10:00:00Z,view," for n in (1, 2)]
+    found = shop.ingest(a=agreed, b=silent)
+    assert [counted(line) for line in found["lines"]] == [
+        {"read": 1, "accepted": 1},
+        {"read": 2, "accepted": 1, "suppressed": 1},
+    ]
+    assert len(lake(installation)) == 2
+
+
+def test_every_id_of_the_lake_is_read_once_by_a_run_of_many_files(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.ingest.validation import deduplication
+
+    read: list[str] = []
+    hashes = deduplication.hashes
+
+    def noted(source: str, name: str, **tables: pa.Table) -> Any:
+        read.extend(source.count(".parquet") * [source])
+        return hashes(source, name, **tables)
+
+    monkeypatch.setattr(deduplication, "hashes", noted)
+    monkeypatch.setattr(steps, "GROUP_ROWS", 20)
+    shop.ingest(**{f"f{day}": rows(day) for day in range(1, 11)})
+    assert len(read) == 4  # the fifth group's own file is read by nobody

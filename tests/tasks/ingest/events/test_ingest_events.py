@@ -1,0 +1,341 @@
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from deltalake.exceptions import DeltaError
+from sqlalchemy import func, select, text, update
+from sqlalchemy.exc import DBAPIError
+
+from expectations.contract import ContractBrokenError
+from infra.database.schema.schema import (
+    LEDGER,
+    identities,
+    ingest_batches,
+    ingest_chunks,
+    quarantine,
+    suppressions,
+    users,
+)
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from infra.locks import advisory_locks
+from tasks.ingest import ledger
+from tasks.ingest.batch_identity import batch_of, tables
+from tasks.ingest.events.chunk_writer import open_intake
+from tasks.ingest.events.event_batch import close
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.tabular_parts import shaped
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.quality.suites import BatchRefusedError
+from tasks.sources import mapping_files
+from tasks.sources import table_files as files
+
+Ingest = Callable[..., dict[str, Any]]
+SHIPPED = Path(mapping_files.__file__).parent / "mappings" / "complete_journey.toml"
+
+
+@pytest.fixture
+def ingest(installation: Installation, shop: Any) -> Ingest:  # noqa: ARG001 - it has to be there
+    """Ingests the events of the shop, whose catalogue is there already."""
+    ingest_items.fn("complete_journey", shop.items_file)
+    return lambda mapping="complete_journey": ingest_events.fn(mapping, shop.events_file)
+
+
+def counts(entry: dict[str, Any]) -> dict[str, int]:
+    assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
+    return {name: entry[name] for name in LEDGER}
+
+
+def lake(here: Installation, column: str = "event_id") -> list[Any]:
+    tables = [pq.read_table(file, columns=[column], partitioning=None) for file in here.lake.event_files()]
+    return pa.concat_tables(tables)[column].to_pylist() if tables else []
+
+
+def rows_of(here: Installation, table: Any) -> int:
+    with here.engine.connect() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_every_row_is_accounted_for_and_every_accepted_event_is_in_the_lake_once(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    entry = ingest()
+    assert entry["status"] == "committed"
+    assert counts(entry) == shop.counts
+    events = lake(installation)
+    assert len(events) == len(set(events)) == shop.counts["accepted"]
+
+
+def test_every_row_in_quarantine_waits_there_with_the_rules_it_broke(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    batch_id = ingest()["batch_id"]
+    caught = text("SELECT rule, count(*) FROM quarantine, unnest(rule_ids) AS rule WHERE batch_id = :b GROUP BY 1")
+    with installation.engine.connect() as connection:
+        assert dict(connection.execute(caught, {"b": batch_id}).all()) == shop.rules
+        row = select(quarantine.c.row_number, quarantine.c.payload).order_by(quarantine.c.row_number)
+        kept = connection.execute(row.where(quarantine.c.batch_id == batch_id)).first()
+    assert kept is not None
+    source = shop.transactions.slice(kept.row_number, 1).to_pylist()[0]
+    assert kept.payload["event_id"] == f"{source['basket_id']}-{source['product_id']}"
+    assert kept.payload["quantity"] == source["quantity"]
+
+
+def test_the_same_file_again_changes_nothing(installation: Installation, ingest: Ingest) -> None:
+    first = ingest()
+    table = installation.lake.events()
+    waiting = rows_of(installation, quarantine)
+    assert ingest() == first | {"status": "unchanged"}
+    again = installation.lake.events()
+    assert table is not None
+    assert again is not None
+    assert again.version() == table.version()
+    assert rows_of(installation, quarantine) == waiting
+
+
+def test_rows_that_came_in_another_file_are_duplicates(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    whole = shop.transactions
+    shop.write(transactions=whole.slice(0, 1500))
+    ingest()
+    shop.write(transactions=whole)
+    entry = ingest()
+    assert counts(entry) == shop.counts | {"duplicate": 1510, "accepted": shop.counts["accepted"] - 1500}
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_file_that_brings_nothing_new_is_no_mistake(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    ingest()
+    shop.write(transactions=shop.transactions.slice(0, 1500))
+    assert counts(ingest())["duplicate"] == 1500
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_no_raw_id_reaches_the_lake_the_quarantine_or_the_ledger(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    entry = ingest()
+    households = {str(h) for h in shop.transactions["household_id"].to_pylist() if h}
+    files = [path for path in Path(installation.settings.lake).rglob("*") if path.is_file()]
+    said = [pq.read_table(f, partitioning=None).to_pydict() for f in files if f.suffix == ".parquet"]
+    said += [f.read_text() for f in files if f.suffix == ".json"]
+    with installation.engine.connect() as connection:
+        for table in (quarantine, ingest_batches, ingest_chunks, users):
+            said += connection.execute(select(table)).all()
+    assert entry["batch_id"] in str(said)
+    assert not [household for household in households if household in str(said)]
+
+
+def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    shop.write(transactions=shop.transactions.drop_columns(["sales_value"]))
+    with pytest.raises(ContractBrokenError, match="sales_value"):
+        ingest()
+    refused = select(ingest_batches.c.status, ingest_batches.c.detail).where(ingest_batches.c.dataset == "events")
+    with installation.engine.connect() as connection:
+        [(status, why)] = connection.execute(refused)
+    assert (status, "column 'sales_value' is missing" in why) == ("refused", True)
+    assert installation.lake.events() is None
+    shop.write(transactions=shop.transactions)
+    assert ingest()["status"] == "committed"
+
+
+def test_a_batch_without_its_catalogue_is_refused_and_comes_in_whole_once_it_is_there(
+    installation: Installation, shop: Any
+) -> None:
+    with pytest.raises(BatchRefusedError, match="item_not_in_catalogue"):
+        ingest_events.fn("complete_journey", shop.events_file)
+    assert lake(installation) == []
+    assert rows_of(installation, quarantine) == 0
+    ingest_items.fn("complete_journey", shop.items_file)
+    assert counts(ingest_events.fn("complete_journey", shop.events_file)) == shop.counts
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_with_too_much_dirt_leaves_no_row_and_its_mended_file_comes_in(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    sound, half = shop.transactions, len(shop.transactions) // 2
+    dirty = sound.slice(0, half).set_column(4, "sales_value", pa.array([0.0] * half))
+    shop.write(transactions=pa.concat_tables([dirty, sound.slice(half)]))
+    with pytest.raises(BatchRefusedError, match=r"value_not_positive.*quarantined_share"):
+        ingest()
+    assert lake(installation) == []
+    assert rows_of(installation, users) == rows_of(installation, identities) == 0
+    with installation.engine.connect() as connection:
+        refused = connection.execute(select(ingest_batches).where(ingest_batches.c.dataset == "events")).one()
+    assert (refused.status, refused.accepted, "value_not_positive" in refused.detail) == ("refused", 0, True)
+    shop.write(transactions=sound)
+    assert counts(ingest()) == shop.counts
+    assert len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_sample_leaves_out_what_nobody_shops_for(shop: Any, ingest: Ingest) -> None:
+    rows = shop.transactions
+    fuel = pc.cast(pc.fill_null(pc.equal(rows["product_id"], 600_000), False), pa.bool_())
+    shop.write(transactions=pa.concat_tables([rows, *[rows.filter(fuel)] * 40]))
+    entry = ingest()
+    assert (entry["status"], entry["accepted"]) == ("committed", shop.counts["accepted"])
+
+
+def test_two_files_with_the_same_events_at_once_bring_each_event_once(installation: Installation, shop: Any) -> None:
+    whole = shop.transactions
+    ingest_items.fn("complete_journey", shop.items_file)
+    other = shop.folder.parent / "other"
+    shutil.copytree(shop.folder, other)
+    pq.write_table(whole.slice(0, 1500), other / "transactions.parquet")
+    with ThreadPoolExecutor(2) as pool:
+        files = (shop.events_file, str(other / "transactions.parquet"))
+        runs = [pool.submit(ingest_events.fn, "complete_journey", file) for file in files]
+        entries = [counts(run.result()) for run in runs]
+    assert sum(entry["accepted"] for entry in entries) == shop.counts["accepted"]
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    batch = batch_of(tables("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
+    with advisory_locks.locked(installation.engine, batch.batch_id), pytest.raises(advisory_locks.LockHeldError):
+        ingest()
+    assert counts(ingest()) == shop.counts
+
+
+def test_of_suppressed_users_nothing_is_stored(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    household = shop.transactions["household_id"][0].as_py()
+    key = pseudonym(str(household), installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(suppressions.insert().values(user_key=key, reason="left"))
+    entry = ingest()
+    theirs = shop.transactions["household_id"].to_pylist().count(household)
+    assert counts(entry)["suppressed"] == theirs
+    assert key not in lake(installation, "user_key")
+    with installation.engine.connect() as connection:
+        for table in (users, identities):
+            assert connection.execute(select(table).where(table.c.user_key == key)).first() is None
+        payload = quarantine.c.payload["user_key"].astext
+        assert connection.execute(select(quarantine).where(payload == key)).first() is None
+
+
+def test_consent_that_was_withdrawn_stays_withdrawn(installation: Installation, shop: Any, ingest: Ingest) -> None:
+    shop.write(transactions=shop.transactions.slice(0, 1000))
+    ingest()
+    household = shop.transactions["household_id"][0].as_py()
+    mine = users.c.user_key == pseudonym(str(household), installation.key)
+    with installation.engine.begin() as connection:
+        connection.execute(update(users).where(mine).values(consent=False))
+    rest = shop.transactions.slice(1000)
+    shop.write(transactions=rest)
+    assert ingest()["suppressed"] == rest["household_id"].to_pylist().count(household)
+    with installation.engine.connect() as connection:
+        assert connection.execute(select(users.c.consent).where(mine)).scalar() is False
+
+
+def test_without_a_declared_consent_only_those_who_gave_it_come_in(
+    installation: Installation, shop: Any, ingest: Ingest, tmp_path: Path
+) -> None:
+    mapping = tmp_path / "silent.toml"
+    mapping.write_text(SHIPPED.read_text().replace('consent = "given"', 'consent = "opt-in"'))
+    key = pseudonym(str(shop.transactions["household_id"][0].as_py()), installation.key)
+    agreed = {"user_key": key, "attributes": {}, "consent": True, "consent_source": "till", "batch_id": "b"}
+    with installation.engine.begin() as connection:
+        connection.execute(users.insert().values(agreed))
+    entry = ingest(str(mapping))
+    assert entry["suppressed"] > 0.9 * entry["read"]
+    assert set(lake(installation, "user_key")) == {key}
+    assert rows_of(installation, users) == 1
+
+
+def test_a_lake_that_fails_after_postgres_committed_is_made_good_by_the_next_run(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    obstacle = Path(installation.settings.lake) / "events" / "month=2017-05"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("a file where a folder should be")
+    with pytest.raises((DeltaError, OSError)):
+        ingest()
+    assert rows_of(installation, ingest_chunks) == 2  # the catalogue's, and the one that the lake lacks
+    obstacle.unlink()
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_a_batch_that_could_not_be_closed_is_closed_by_the_next_run(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches ADD CONSTRAINT out_of_order CHECK (accepted = 0)"))
+    with pytest.raises(DBAPIError, match="out_of_order"):
+        ingest()
+    assert len(lake(installation)) == shop.counts["accepted"]
+    with installation.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE ingest_batches DROP CONSTRAINT out_of_order"))
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+@pytest.mark.parametrize("done", range(5))
+def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
+    installation: Installation, shop: Any, ingest: Ingest, done: int
+) -> None:
+    mapping, path = tables("complete_journey", None), Path(shop.events_file)
+    batch = batch_of(mapping, "events", path, shop.events_file)
+    with installation.engine.begin() as connection:
+        ledger.open_batch(connection, batch)
+    chunks = list(files.chunks(path, shop.transactions.column_names, 450))
+    for until in (done, len(chunks)):
+        intake = open_intake(installation, mapping, batch)
+        parts = [shaped(intake, mapping, chunk) for chunk in chunks]
+        looks = [intake.look(part) for part in parts]
+        for chunk in range(installation.lake.committed_chunk(batch.batch_id) + 1, until):
+            intake.take(parts[chunk], looks[chunk], chunk)
+    close(intake, pa.concat_tables([looked.sample(450) for looked in looks]))
+    assert counts(ingest()) == shop.counts
+    assert len(set(lake(installation))) == len(lake(installation)) == shop.counts["accepted"]
+
+
+def test_who_only_bought_what_nobody_shops_for_is_known_and_who_came_outside_the_window_is_not(
+    installation: Installation, shop: Any
+) -> None:
+    ingest_items.fn("complete_journey", shop.items_file)
+    rows = shop.transactions.to_pylist()
+    fuel = next(row for row in rows if row["product_id"] == 600_000)
+    late = next(row for row in rows if row["transaction_timestamp"].year == 2017 and row is not fuel)
+    fuel["household_id"], late["household_id"] = 1, 2
+    late["transaction_timestamp"] = late["transaction_timestamp"].replace(year=2016)
+    shop.write(transactions=pa.Table.from_pylist(rows, shop.transactions.schema))
+    ingest_events.fn("complete_journey", shop.events_file, {"from": "2017-01-01"})
+    with installation.engine.connect() as connection:
+        known = set(connection.execute(select(identities.c.user_id)).scalars())
+    assert ("1" in known, "2" in known) == (True, False)
+
+
+def test_times_that_mean_never_are_quarantined_like_all_in_the_future(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    column = shop.transactions["transaction_timestamp"].cast(pa.timestamp("us"))
+    never = pa.array([253_402_214_400_000_000] * 5, pa.timestamp("us"))
+    times = pa.concat_arrays([never, *column.slice(5).chunks])
+    shop.write(transactions=shop.transactions.set_column(5, "transaction_timestamp", times))
+    assert ingest()["status"] == "committed"
+    with installation.engine.connect() as connection:
+        future = text("SELECT count(*) FROM quarantine WHERE 'time_in_future' = ANY (rule_ids)")
+        assert connection.execute(future).scalar() == 5
+
+
+def test_a_row_with_infinities_and_forbidden_characters_can_be_quarantined(
+    installation: Installation, shop: Any, ingest: Ingest
+) -> None:
+    table = shop.transactions
+    quantity = pa.array([float("inf"), float("nan"), *([1.0] * (len(table) - 2))])
+    household = pa.array(["a\0b", *map(str, table["household_id"].to_pylist()[1:])])
+    table = table.set_column(3, "quantity", quantity).set_column(0, "household_id", household)
+    shop.write(transactions=table)
+    assert ingest()["status"] == "committed"
+    with installation.engine.connect() as connection:
+        row = connection.execute(select(quarantine.c.payload).where(quarantine.c.row_number == 0)).scalar_one()
+    assert row["quantity"] == "inf"

@@ -1,0 +1,199 @@
+import json
+import shutil
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sqlalchemy import select
+
+from expectations.contract import ContractBrokenError
+from infra.database.schema.schema import LEDGER, items, quarantine, users
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from models.errors import TailorbirdError
+from models.ingest.tabular import transform
+from models.ingest.tabular.unreadable_cells import CELLS, KEYS
+from tasks.ingest.batch_identity import tables
+from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.ingest.reference.ingest_users import ingest_users
+from tasks.sources import table_files
+from tasks.sources.file_matching import files_of
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "mappings"
+SHAPES = {"events": transform.events, "items": transform.items, "users": transform.users}
+NAMES = ["personalize", "content", "wholesale"]
+
+
+def file_of(folder: Path, name: str, dataset: str) -> str:
+    """The one file of a part of a mapping."""
+    [file] = files_of(tables(name, None), [str(folder)])[dataset]
+    return file
+
+
+def canonical(name: str, dataset: str) -> pa.Table:
+    part = getattr(tables(name, None), dataset)
+    path = Path(file_of(GOLDEN / name, name, dataset))
+    [(rows, _, _)] = table_files.chunks(path, transform.needed(part), csv=table_files.csv_of(part))
+    shaped: pa.Table = SHAPES[dataset](rows.filter(transform.selected(rows, part)), part).rows
+    return shaped.drop_columns([KEYS, CELLS])
+
+
+def plain(value: Any) -> Any:
+    """A row as it is written in the golden file: times as text, nothing where there is null."""
+    if isinstance(value, dict):
+        return {name: plain(content) for name, content in value.items() if content is not None}
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+@pytest.mark.parametrize("dataset", SHAPES)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_golden_files_give_exactly_the_golden_rows(name: str, dataset: str) -> None:
+    expected = json.loads((GOLDEN / name / f"{dataset}.json").read_text(encoding="utf-8"))
+    assert [plain(row) for row in canonical(name, dataset).to_pylist()] == expected
+
+
+def test_events_of_all_mappings_have_the_same_columns(shop: Any) -> None:
+    mapping = tables("complete_journey", None).events
+    schemas = [canonical(name, "events").schema for name in NAMES]
+    schemas.append(transform.events(shop.transactions, mapping).rows.drop_columns([KEYS, CELLS]).schema)
+    consent = schemas[1].get_field_index("consent")
+    assert schemas[1].remove(consent) == schemas[0] == schemas[2]
+
+
+SOUND = 60
+MORE: dict[str, dict[str, Callable[[int], str]]] = {
+    "personalize": {
+        "interactions.csv": lambda n: f"u{n},0008,{1717300000 + n},View,,,",
+        "items.csv": lambda n: f"i{n},5,Home,Lamps,Lamp {n},",
+    },
+    "content": {"interactions-2024-06.csv": lambda n: f"s{n},u{n},,film-1,2024-06-05T10:00:{n:02},play,60,,,,,yes"},
+}
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The golden files among so many sound rows that no batch is refused for its share of bad ones."""
+    folder = tmp_path / request.param
+    shutil.copytree(GOLDEN / request.param, folder)
+    for name, line in MORE[request.param].items():
+        with (folder / name).open("a") as file:
+            file.writelines(f"{line(number)}\n" for number in range(SOUND))
+    return folder
+
+
+def ledger_of(entry: dict[str, Any]) -> dict[str, int]:
+    assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
+    return {name: entry[name] for name in LEDGER if entry[name]}
+
+
+def caught(here: Installation) -> list[list[str]]:
+    with here.engine.connect() as connection:
+        found = select(quarantine.c.rule_ids).order_by(quarantine.c.batch_id, quarantine.c.row_number)
+        return [sorted(rules) for rules in connection.execute(found).scalars()]
+
+
+def lake(here: Installation) -> list[dict[str, Any]]:
+    rows = pa.concat_tables([pq.read_table(file, partitioning=None) for file in here.lake.event_files()])
+    return sorted(rows.to_pylist(), key=lambda row: (row["occurred_at"], row["event_id"]))
+
+
+@pytest.mark.parametrize("place", ["personalize"], indirect=True)
+def test_what_was_exported_for_amazon_personalize_comes_in(installation: Installation, place: Path) -> None:
+    mapping = "personalize"
+    declared = {"consent": "given", "consent_note": "by contract"}
+    assert ledger_of(ingest_items.fn(mapping, file_of(place, mapping, "items"), declared)) == {
+        "read": 63,
+        "quarantined": 1,
+        "routed": 62,
+    }
+    assert ledger_of(ingest_users.fn(mapping, file_of(place, mapping, "users"), declared)) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 4}
+    assert caught(installation) == [
+        ["occurred_at_unreadable"],
+        ["event_type_unknown"],
+        ["user_key_missing"],
+        ["item_not_in_catalogue"],
+        ["price_negative"],
+    ]
+    again = ingest_events.fn(mapping, file_of(place, mapping, "events"), declared)
+    assert again == entry | {"status": "unchanged"}
+    rows = lake(installation)
+    assert [row["event_type"] for row in rows[:3]] == ["view", "purchase", "add_to_cart"]
+    assert rows[1]["user_key"] == pseudonym("0042", installation.key)
+    assert rows[1]["recommendation_id"] == "RID-1"
+    assert len({row["event_id"] for row in rows}) == 63
+    with installation.engine.connect() as connection:
+        item = connection.execute(select(items).where(items.c.item_id == "0008")).one()
+    assert (item.category, "category_imputed" in item.attributes) == (None, False)
+
+
+@pytest.mark.parametrize("place", ["content"], indirect=True)
+def test_articles_and_films_come_in_with_each_ones_consent(installation: Installation, place: Path) -> None:
+    assert ledger_of(ingest_items.fn("content", file_of(place, "content", "items"))) == {"read": 3, "routed": 3}
+    assert ledger_of(ingest_users.fn("content", file_of(place, "content", "users"))) == {"read": 2, "routed": 2}
+    entry = ingest_events.fn("content", file_of(place, "content", "events"))
+    # Ben said no, and Eva nothing.
+    assert ledger_of(entry) == {"read": 68, "accepted": 63, "duplicate": 1, "quarantined": 2, "suppressed": 2}
+    assert caught(installation) == [["occurred_at_unreadable"], ["item_not_in_catalogue"]]
+    first, second, third = lake(installation)[:3]
+    assert (first["event_type"], first["placement"], first["position"]) == ("impression", "home", 1)
+    assert (second["event_type"], second["value"], third["rating"]) == ("consume", 5400.5, 4.5)
+    with installation.engine.connect() as connection:
+        ana = connection.execute(select(users).where(users.c.user_key == pseudonym("ana", installation.key))).one()
+    assert ana.attributes == {"age_group": "25-34", "country": "DE", "plan": None}
+
+
+def test_a_csv_file_that_breaks_off_in_the_middle_leaves_nothing_behind(
+    installation: Installation, tmp_path: Path
+) -> None:
+    shutil.copytree(GOLDEN / "content", tmp_path / "content")
+    path = tmp_path / "content" / "interactions-2024-06.csv"
+    path.write_text(path.read_text() + 'e8,"ana')
+    with pytest.raises(TailorbirdError, match=r"interactions-2024-06.csv cannot be read: line 10: "):
+        ingest_events.fn("content", str(path))
+    assert installation.lake.event_files() == []
+
+
+def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
+    installation: Installation, tmp_path: Path
+) -> None:
+    shutil.copytree(GOLDEN / "content", tmp_path / "content")
+    path = tmp_path / "content" / "interactions-2024-06.csv"
+    path.write_text(path.read_text().replace("action", "act").replace(",placement", ",place"))
+    with pytest.raises(ContractBrokenError, match="column 'action' is missing") as told:
+        ingest_events.fn("content", str(path))
+    assert "placement" not in str(told.value)
+    assert installation.lake.event_files() == []
+
+
+def test_who_agrees_by_an_event_is_learned_from_though_their_file_of_users_says_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
+    (tmp_path / "users.csv").write_text("user_id\nana\nben\n")
+    (tmp_path / "interactions.csv").write_text(
+        "event_id,user_id,content_id,occurred_at,action,consent\n"
+        "e1,ana,f1,2024-06-01,play,yes\ne2,ben,f1,2024-06-01,play,\n"
+    )
+    ingest_users.fn("content", str(tmp_path / "users.csv"))
+    (tmp_path / "contents.csv").write_text("content_id,title,kind,genre\nf1,Film,film,drama\n")
+    ingest_items.fn("content", str(tmp_path / "contents.csv"))
+    entry = ingest_events.fn("content", str(tmp_path / "interactions.csv"))
+    assert (entry["accepted"], entry["suppressed"]) == (1, 1)
+    with installation.engine.connect() as connection:
+        agreed = connection.execute(select(users.c.user_key).where(users.c.consent)).scalars().all()
+    assert agreed == [pseudonym("ana", installation.key)]
+
+
+def test_a_column_without_a_value_may_be_of_any_kind(installation: Installation, tmp_path: Path) -> None:  # noqa: ARG001
+    path = tmp_path / "interactions.parquet"
+    said = {"event_id": "e1", "user_id": "ana", "content_id": "f1", "occurred_at": "2024-06-01", "action": "play"}
+    pq.write_table(pa.Table.from_pylist([said | {"consent": "yes", "rating": None}]), path)
+    (tmp_path / "contents.csv").write_text("content_id,title,kind,genre\nf1,Film,film,drama\n")
+    ingest_items.fn("content", str(tmp_path / "contents.csv"))
+    assert ingest_events.fn("content", str(path))["accepted"] == 1

@@ -1,0 +1,19 @@
+"""The last message of an ingest names the files that were not taken in."""
+
+import pytest
+
+from tasks.ingest.list_files import FilesRefusedError, refuse
+
+
+def test_each_refused_file_is_named_once() -> None:
+    reasons = {"/data/a.csv": "/data/a.csv breaks its contract: it has no rows.", "/data/b.csv": "Batch 7 was refused."}
+
+    with pytest.raises(FilesRefusedError) as refused:
+        refuse(reasons, 1)
+
+    assert str(refused.value).splitlines() == [
+        "2 of 3 files were not taken in:",
+        "  /data/a.csv breaks its contract: it has no rows.",
+        "  /data/b.csv: Batch 7 was refused.",
+        "The other 1 were taken in and stay.",
+    ]

@@ -1,0 +1,130 @@
+"""What a killed ingest leaves counts nowhere, and the next ingest of anything settles it."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from infra.database.schema.ledger_schema import UNDO_CHANGES
+from infra.installation import Installation
+from infra.locks import advisory_locks
+from serving.queries import ledger
+from serving.queries.status import status
+from tasks.ingest.undo.settle import settle_idle
+from tasks.ingest.undo.undo_batches import preview
+from tests.tasks.ingest.events.test_segment_updates import ingest, viewed
+from tests.tasks.ingest.undo.test_undo_batches import everything, undo
+
+_DYING = """
+import os, signal, sys
+from importlib import import_module
+
+owner = import_module(sys.argv[1])
+setattr(owner, sys.argv[2], lambda *values, **named: os.kill(os.getpid(), signal.SIGKILL))
+from tasks.ingest.events.ingest_segment import ingest_segment
+ingest_segment.fn("segment", sys.argv[3])
+"""
+_POINTS = [("tasks.ingest.events.event_batch", "open_intake"), ("tasks.ingest.events.event_batch", "close")]
+"""Before its first chunk, and after its last."""
+_HELD = (
+    "SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = database "
+    "WHERE locktype = 'advisory' AND datname = current_database()"
+)
+
+
+def kill(here: Installation, module: str, name: str, file: Path) -> None:
+    """Kill an ingest, and wait until PostgreSQL has noticed and released its locks."""
+    ended = subprocess.run([sys.executable, "-c", _DYING, module, name, str(file)], check=False, capture_output=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    deadline = time.monotonic() + 30
+    with here.engine.connect() as connection:
+        while connection.execute(text(_HELD)).scalar_one():
+            assert time.monotonic() < deadline, "PostgreSQL still keeps the locks of the killed process."
+            time.sleep(0.01)
+
+
+def line_of(here: Installation, batch: str) -> dict[str, Any]:
+    return next(line for line in ledger.ledger(here.engine) if line["batch_id"] == batch)
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_undone_again(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    alone, counted = everything(installation), status(installation.engine)["ledger"]
+    wrong = ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["batch_id"]
+    undo(wrong)
+    kill(installation, module, name, tmp_path / "1.jsonl")
+
+    assert line_of(installation, wrong)["status"] == "pending"
+    assert line_of(installation, wrong)["read"] == 0
+    assert status(installation.engine)["ledger"] == counted
+
+    assert ingest(tmp_path, viewed(1, True, "bob"), number=2)["status"] == "unchanged"
+    settle_idle()
+    settled = line_of(installation, wrong)
+    assert (settled["status"], settled["read"]) == ("undone", 0)
+    assert settled["detail"] == "Undone by ann: a test. The same file can be ingested again."
+    left = everything(installation)
+    assert [left[name] for name in ("lake", "ledger", "items")] == [alone[name] for name in ("lake", "ledger", "items")]
+    assert ingest(tmp_path, viewed(1), viewed(2), viewed(3, False, "cleo", product_id="mug"), number=1)["accepted"] == 2
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    before = everything(installation)
+    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
+    kill(installation, module, name, tmp_path / "1.jsonl")
+    settle_idle()
+    [pending] = [line for line in ledger.ledger(installation.engine) if line["status"] == "pending"]
+    assert "nothing of it counts. Ingest the same file again" in pending["detail"]
+    assert everything(installation) == before
+    again = ingest(tmp_path, viewed(1), number=1)
+    assert again["batch_id"] == pending["batch_id"]
+    assert (again["accepted"], line_of(installation, again["batch_id"])["detail"]) == (1, None)
+
+
+def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installation, tmp_path: Path) -> None:
+
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    undo(batch)
+    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
+    with advisory_locks.locked(installation.engine, batch):
+        settle_idle()
+        assert line_of(installation, batch)["status"] == "pending"
+    settle_idle()
+    assert line_of(installation, batch)["status"] == "undone"
+
+
+@pytest.mark.parametrize(("module", "name"), _POINTS)
+def test_a_batch_that_was_cut_short_is_undone_without_its_file(
+    installation: Installation, tmp_path: Path, module: str, name: str
+) -> None:
+    ingest(tmp_path, viewed(1, True, "bob"), number=2)
+    before = everything(installation)
+    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
+    kill(installation, module, name, tmp_path / "1.jsonl")
+    [pending] = [line["batch_id"] for line in ledger.ledger(installation.engine) if line["status"] == "pending"]
+    assert preview([pending])["batches"][0]["events_removed"] == 0
+    [undone] = undo(pending)["batches"]
+    assert not any(undone[name] for name in UNDO_CHANGES)
+    assert line_of(installation, pending)["status"] == "undone"
+    assert everything(installation) == before
+    assert ingest(tmp_path, viewed(1), number=1)["accepted"] == 1
+
+
+def test_a_batch_that_is_coming_in_is_not_undone(installation: Installation, tmp_path: Path) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    undo(batch)
+    kill(installation, *_POINTS[0], tmp_path / "1.jsonl")
+    with advisory_locks.locked(installation.engine, batch), pytest.raises(advisory_locks.LockHeldError):
+        undo(batch)

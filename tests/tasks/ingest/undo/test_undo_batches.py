@@ -1,0 +1,276 @@
+"""After an undo everything is as if the batch had never come in, but for refusals, which stay."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from sqlalchemy import text
+
+from infra.database.schema.schema import LEDGER
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from infra.overview.situation import read
+from models.errors import TailorbirdError
+from serving.queries import ledger
+from tasks.ingest.undo.undo_batches import preview, undo_batches
+from tests.examples import FEW
+from tests.tasks.ingest.entity_updates.test_order_of_files import forget_all
+from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
+
+_KNOWN = {
+    "items": "SELECT * FROM items ORDER BY 1",
+    "item_history": "SELECT * FROM item_history ORDER BY 1, 2, 3",
+    "users": "SELECT * FROM users ORDER BY 1",
+    "user_history": "SELECT * FROM user_history ORDER BY 1, 2, 3",
+    "people": "SELECT user_key, user_id FROM identity.users ORDER BY 1",
+    "aliases": "SELECT * FROM aliases ORDER BY 1, 2",
+    "quarantine": """SELECT batch_id, row_number, rule_ids, payload FROM quarantine WHERE replayed_at IS NULL
+        ORDER BY 1, 2""",
+    "ledger": f"SELECT batch_id, {', '.join(LEDGER)} FROM ingest_batches WHERE status = 'committed' ORDER BY 1",
+}
+REASON = ("ann", "a test")
+
+
+def everything(here: Installation) -> dict[str, Any]:
+    rows = [row for file in here.lake.event_files() for row in pq.read_table(file, partitioning=None).to_pylist()]
+    for row in rows:
+        del row["late"]  # what had come in before at that time
+    with here.engine.connect() as connection:
+        found = {name: [dict(row) for row in connection.execute(text(sql)).mappings()] for name, sql in _KNOWN.items()}
+    return found | {"lake": sorted(rows, key=lambda row: row["event_id"])}
+
+
+def begin_again(here: Installation) -> None:
+    forget_all(here)
+    with here.engine.begin() as connection:
+        connection.execute(text("TRUNCATE item_history, user_history"))
+
+
+def undo(*batches: str, source: str | None = None) -> dict[str, Any]:
+    result: dict[str, Any] = undo_batches.fn(batches, source, *REASON)
+    return result
+
+
+def identified(day: int, user: str, **traits: str) -> Call:
+    return call(day, "identify", True, user, traits=traits, anonymousId=f"phone of {user}")
+
+
+_PEOPLE, _DAYS = some.sampled_from(["ann", "bob", "cleo"]), some.integers(1, 5)
+_BLOCK = some.fixed_dictionaries(
+    {"product_id": some.sampled_from(["cup", "pan"])},
+    optional={
+        "name": some.sampled_from(["Old", "New"]),
+        "price": some.sampled_from([3.0, 5.0]),
+        "brand": some.sampled_from(["Clay", "Iron"]),
+        "sku": some.sampled_from(["a", "b"]),
+    },
+)
+_CALL = some.one_of(
+    some.builds(lambda day, user, block: viewed(day, True, user, **block), _DAYS, _PEOPLE, _BLOCK),
+    some.builds(lambda day, user, plan: identified(day, user, plan=plan), _DAYS, _PEOPLE, some.sampled_from("xyz")),
+)
+_FILE = some.lists(_CALL, min_size=1, max_size=6)
+
+
+@FEW
+@given(undone=_FILE, kept=_FILE, earlier=some.booleans())
+def test_what_is_left_is_what_the_other_file_alone_brings(
+    installation: Installation, tmp_path: Path, undone: Sequence[Call], kept: Sequence[Call], earlier: bool
+) -> None:
+    """Events, items, users, devices, histories, quarantine and counts, whichever of the files came first."""
+    sound = [viewed(6, True, f"user{n}", product_id="mug") for n in range(60)]  # conflicts are few of the rows
+    files = {1: [*undone, *sound], 2: [*kept, *[row | {"messageId": f"k{row['messageId']}"} for row in sound]]}
+    begin_again(installation)
+    ingest(tmp_path, *files[2], number=2)
+    alone = everything(installation)
+    begin_again(installation)
+    lines = {number: ingest(tmp_path, *files[number], number=number) for number in ((1, 2) if earlier else (2, 1))}
+    if lines[1]["batch_id"] == lines[2]["batch_id"]:
+        return
+    undo(lines[1]["batch_id"])
+    left = everything(installation)
+    conflicts = [row for row in left["quarantine"] if row["rule_ids"] == ["id_conflict"]]
+    if not conflicts:  # such a row waits, because the undone batch had its id for another event: a replay takes it
+        assert left == alone
+
+
+def test_an_undone_file_comes_in_again_with_the_same(installation: Installation, tmp_path: Path) -> None:
+    first = ingest(tmp_path, viewed(1), identified(2, "ann", plan="gold"), viewed(3, True, "bob"), number=1)
+    before = everything(installation)
+    undo(first["batch_id"])
+    left = everything(installation)
+    assert not [row for name, rows in left.items() for row in rows]
+    again = ingest(tmp_path, viewed(1), identified(2, "ann", plan="gold"), viewed(3, True, "bob"), number=1)
+    assert again == first
+    assert everything(installation) == before
+
+
+def test_a_batch_that_comes_in_again_has_the_new_time_and_keeps_the_record_of_the_undo(
+    installation: Installation, tmp_path: Path
+) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    [before] = ledger.ledger(installation.engine)
+    undo(batch)
+    ingest(tmp_path, viewed(1), number=1)
+    [line], whole = ledger.ledger(installation.engine), ledger.batch(installation.engine, batch)
+
+    assert line["started_at"] > before["started_at"]
+    [change] = line["changes"]
+    assert (change["action"], change["actor"], change["reason"]) == ("undo", "ann", "a test")
+    assert before["started_at"] < change["at"] < line["started_at"]
+    assert (whole["started_at"], whole["changes"]) == (line["started_at"], [change])
+
+
+def test_events_that_another_file_repeats_become_its_own(installation: Installation, tmp_path: Path) -> None:
+    first = ingest(tmp_path, viewed(1), viewed(2), viewed(1, True, "bob"), number=1)
+    second = ingest(tmp_path, viewed(2), viewed(3), number=2)
+    assert (second["accepted"], second["duplicate"]) == (1, 1)
+    result = undo(first["batch_id"])
+    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(2, 1)]
+    left = everything(installation)
+    assert [(row["event_id"], row["batch_id"]) for row in left["lake"]] == [
+        ("ann-track-2", second["batch_id"]),
+        ("ann-track-3", second["batch_id"]),
+    ]
+    [line] = left["ledger"]
+    assert (line["accepted"], line["duplicate"]) == (2, 0)
+    assert [row["user_id"] for row in left["people"]] == ["ann"]
+
+
+def test_an_undo_after_which_all_events_stay_asks_for_no_new_data_set(
+    installation: Installation, tmp_path: Path
+) -> None:
+    first = ingest(tmp_path, viewed(1), viewed(2), number=1)["batch_id"]
+    ingest(tmp_path, viewed(1), viewed(2), viewed(3), number=2)
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
+    before = preview([first])
+    result = undo(first)
+
+    assert [(line["events_removed"], line["events_kept"]) for line in result["batches"]] == [(0, 2)]
+    assert result["datasets"] == before["datasets"] == []
+    found = read(installation.engine, installation.settings)
+    assert (found.new_events, found.undone_in_dataset) == (0, ())
+
+
+def test_an_undo_that_removes_an_event_names_the_data_sets_that_contain_it(
+    installation: Installation, tmp_path: Path
+) -> None:
+    batch = ingest(tmp_path, viewed(1), number=1)["batch_id"]
+    with installation.engine.begin() as connection:
+        connection.execute(text("INSERT INTO datasets (version, manifest, created_at) VALUES ('d1', '{}', now())"))
+    assert preview([batch])["datasets"] == ["d1"]
+    assert undo(batch)["datasets"] == ["d1"]
+    assert read(installation.engine, installation.settings).undone_in_dataset == (batch,)
+    again = ingest(tmp_path, viewed(1), number=1)
+    assert read(installation.engine, installation.settings).new_events == again["accepted"] == 1
+    undo(batch)
+    assert read(installation.engine, installation.settings).undone_in_dataset == (batch,)
+
+
+def test_a_refusal_is_never_undone(installation: Installation, tmp_path: Path) -> None:
+    ingest(tmp_path, viewed(1), identified(1, "ann", plan="gold"), number=1)
+    refused = ingest(tmp_path, call(2, "page", False), viewed(3, True, "bob"), number=2)
+    result = undo(refused["batch_id"])
+    assert result["batches"][0]["refusals_kept"] == 1
+    [ann] = everything(installation)["users"]
+    assert (ann["user_key"], ann["consent"], ann["attributes"]) == (pseudonym("ann", installation.key), False, {})
+
+
+def test_an_agreement_of_the_undone_file_counts_no_more(installation: Installation, tmp_path: Path) -> None:
+    ingest(tmp_path, viewed(1), call(2, "page", False), number=1)
+    agreed = ingest(tmp_path, viewed(3), number=2)
+    assert everything(installation)["users"][0]["consent"] is True
+    undo(agreed["batch_id"])
+    assert everything(installation)["users"][0]["consent"] is False
+
+
+def test_a_refusal_that_an_event_of_the_undone_file_answered_counts_again(
+    installation: Installation, tmp_path: Path
+) -> None:
+    agreed = ingest(tmp_path, viewed(3), number=1)
+    ingest(tmp_path, call(2, "page", False), viewed(1, True, "bob"), number=2)
+    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
+    assert users[pseudonym("ann", installation.key)] is True
+    undo(agreed["batch_id"])
+    users = {row["user_key"]: row["consent"] for row in everything(installation)["users"]}
+    assert users[pseudonym("ann", installation.key)] is False
+
+
+def test_an_undo_is_written_down_and_named_in_the_ledger(installation: Installation, tmp_path: Path) -> None:
+    batch = ingest(tmp_path, viewed(1))["batch_id"]
+    undo(batch)
+    with installation.engine.connect() as connection:
+        [entry] = connection.execute(text("SELECT action, subject, actor, reason FROM audit_log")).all()
+        [line] = connection.execute(text("SELECT status, detail FROM ingest_batches")).all()
+    assert tuple(entry) == ("undo", batch, "ann", "a test")
+    assert line[0] == "undone"
+    assert line[1] == "Undone by ann: a test. The same file can be ingested again."
+
+
+def test_a_preview_says_what_would_go_and_changes_nothing(installation: Installation, tmp_path: Path) -> None:
+    first = ingest(tmp_path, viewed(1), viewed(2, True, "bob", product_id="pan"), number=1)
+    ingest(tmp_path, viewed(3, price=9.0), number=2)
+    before = everything(installation)
+    [line] = preview([first["batch_id"]])["batches"]
+    assert everything(installation) == before
+    assert (line["events_removed"], line["items_removed"], line["users_removed"]) == (2, 1, 1)
+
+
+def test_a_source_is_undone_as_a_whole(installation: Installation, tmp_path: Path) -> None:
+    for number in range(3):
+        ingest(tmp_path, viewed(number + 1), viewed(1), number=number)
+    assert len(undo(source="segment")["batches"]) == 3
+    assert not [row for rows in everything(installation).values() for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("batches", "source", "message"),
+    [
+        ([], None, "Name the batches"),
+        (["nothing"], None, "There is no batch 'nothing'"),
+        ([], "nobody", "The source 'nobody' has no batch"),
+    ],
+)
+@pytest.mark.usefixtures("installation")
+def test_what_cannot_be_undone_is_refused_with_a_reason(
+    batches: list[str],
+    source: str | None,
+    message: str,
+) -> None:
+    with pytest.raises(TailorbirdError, match=message):
+        undo(*batches, source=source)
+
+
+def test_tables_of_items_and_users_give_back_what_earlier_tables_stated(
+    installation: Installation, shop: Any, tmp_path: Path
+) -> None:
+    from tasks.ingest.reference.ingest_items import ingest_items
+    from tasks.ingest.reference.ingest_users import ingest_users
+
+    ingest_items.fn("complete_journey", shop.items_file)
+    ingest_users.fn("complete_journey", shop.users_file)
+    before = everything(installation)
+    products = pq.read_table(shop.items_file)
+    changed = products.set_column(products.column_names.index("brand"), "brand", [["Other"] * len(products)])
+    path = tmp_path / "products.parquet"
+    pq.write_table(changed, path)
+    second = ingest_items.fn("complete_journey", str(path))
+    assert everything(installation)["items"] != before["items"]
+    undo(second["batch_id"])
+    assert everything(installation) == before
+    users = next(row["batch_id"] for row in before["ledger"] if "users" in row["batch_id"])
+    undo(users)
+    left = everything(installation)
+    assert not left["users"]
+    assert not left["people"]
+    shutil.copy(path, tmp_path / "again.parquet")
+    assert ingest_items.fn("complete_journey", str(path))["status"] == "committed"
+    assert ingest_users.fn("complete_journey", shop.users_file)["status"] == "committed"
+    stable = [{k: v for k, v in row.items() if k != "said_at"} for row in everything(installation)["users"]]
+    assert stable == [{k: v for k, v in row.items() if k != "said_at"} for row in before["users"]]

@@ -1,0 +1,100 @@
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from infra.lake.delta_lake import Lake
+from tasks.ingest.validation import deduplication
+from tasks.ingest.validation.deduplication import KnownIds, Seen, hashes
+
+
+def rows(*ids: str, month: str = "2017-01") -> pa.Table:
+    said = {"event_id": list(ids), "payload_hash": [f"hash of {i}" for i in ids], "month": [month] * len(ids)}
+    return pa.table({name: pa.array(values, pa.string()) for name, values in said.items()})
+
+
+def store(lake: Lake, chunk: int, *ids: str) -> pa.Table:
+    stored = rows(*ids)
+    lake.append_events(stored, "b", chunk)
+    return stored
+
+
+def asked(known: KnownIds, found: pa.Table) -> list[bool]:
+    answers: list[bool] = known.may_hold(hashes("found", "event_id", found=found)).tolist()
+    return answers
+
+
+@pytest.fixture
+def lake(tmp_path: Any) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_an_empty_lake_holds_nothing(lake: Lake) -> None:
+    known = KnownIds(lake)
+    assert asked(known, rows("a", "b")) == [False, False]
+    assert len(known.among(rows("a", "b"))) == 0
+
+
+def test_what_the_lake_held_before_is_found_with_its_hash(lake: Lake) -> None:
+    store(lake, 0, "a", "b")
+    known = KnownIds(lake)
+    assert asked(known, rows("b", "c")) == [True, False]
+    assert known.among(rows("b", "c")).to_pylist() == [{"event_id": "b", "payload_hash": "hash of b"}]
+
+
+def test_an_id_is_found_in_whatever_month_it_was_used(lake: Lake) -> None:
+    store(lake, 0, "a", "b")
+    found = KnownIds(lake).among(rows("a", "c", month="2019-05"))
+    assert found["event_id"].to_pylist() == ["a"]
+
+
+def test_what_was_added_since_is_found_however_often_something_was_added(lake: Lake) -> None:
+    known = KnownIds(lake)
+    for chunk in range(17):
+        added = store(lake, chunk, f"a{chunk}", f"b{chunk}")
+        known.add(hashes("added", "event_id", added=added))
+        assert asked(known, rows("a0", f"b{chunk}", "c")) == [True, True, False]
+        found = known.among(rows("a0", f"b{chunk}", "c"))["event_id"].to_pylist()
+        assert sorted(found) == sorted({"a0", f"b{chunk}"})
+
+
+def test_ids_are_found_after_their_files_were_merged_and_removed(lake: Lake) -> None:
+    for chunk in range(4):
+        store(lake, chunk, f"a{chunk}")
+        assert asked(KnownIds(lake), rows("a0", f"a{chunk}", "c")) == [True, True, False]
+    table = lake.events()
+    assert table is not None
+    table.optimize.compact()
+    assert asked(KnownIds(lake), rows("a0", "a3", "c")) == [True, True, False]
+    store(lake, 4, "b")
+    assert asked(KnownIds(lake), rows("a0", "b", "c")) == [True, True, False]
+
+
+def test_a_run_reads_each_file_of_the_lake_once(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(deduplication, "hashes", lambda source, name: read.append(source) or hashes(source, name))
+    for chunk in range(3):
+        store(lake, chunk, f"a{chunk}")
+        KnownIds(lake)
+    assert [source.count(".parquet") for source in read] == [1, 1, 1]
+
+
+def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
+    store(lake, 0, "a")
+    assert asked(KnownIds(lake), rows()) == []
+    assert len(KnownIds(lake).among(rows())) == 0
+
+
+def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
+    random, seen = np.random.default_rng(7), Seen()
+    added = [random.integers(2**63, size=size).astype(np.uint64) for size in (1, 50, 3, 0, 700, 2, 40, 40, 40, 5)]
+    for hashes_ in added:
+        seen.add(hashes_)
+    everything = np.concatenate(added)
+    assert seen.holds(everything).all()
+    assert not seen.holds(everything + np.uint64(1)).any()
+    sizes = [len(layer) for layer in seen._layers]
+    assert sum(sizes) == len(everything)
+    assert all(2 * later <= earlier for earlier, later in pairwise(sizes))

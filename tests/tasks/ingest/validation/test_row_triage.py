@@ -1,0 +1,194 @@
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from expectations import events as promises
+from infra.lake.delta_lake import Lake
+from models import columns
+from models.ingest.canonical_schema import EVENTS
+from models.ingest.tabular.unreadable_cells import KEYS
+from models.ingest.traffic_filter import MARKS
+from tasks.ingest.validation import row_triage
+from tasks.ingest.validation.deduplication import ID_HASH, KnownIds
+from tasks.ingest.validation.event_enrichment import SAID, fingerprinted
+
+NOW = datetime(2018, 1, 1, tzinfo=UTC)
+CATALOGUE = pa.array(["ice", "tea", "fuel"], pa.string())
+APART = {"user_key": {"gone"}, "item_id": {"fuel"}}
+KINDS = pa.schema([(f.name, f.type) for f in EVENTS] + [("user_key", pa.string())] + [(n, pa.bool_()) for n in MARKS])
+
+
+class Event(NamedTuple):
+    event_id: str | None = "e1"
+    user_key: str | None = "ann"
+    item_id: str | None = "ice"
+    event_type: str | None = "purchase"
+    occurred_at: datetime | None = datetime(2017, 5, 1, tzinfo=UTC)
+    quantity: float | None = 1.0
+    value: float | None = 2.5
+
+
+def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
+    said = [*SAID, *MARKS]
+    rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
+    numbered = rows.select(said).append_column(columns.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
+    numbered = numbered.append_column(KEYS, pa.nulls(len(rows), pa.string()))
+    return row_triage.annotate(fingerprinted(numbered), CATALOGUE, NOW.timestamp())
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> KnownIds:
+    """What is known of a lake without events."""
+    return KnownIds(Lake(str(tmp_path_factory.mktemp("lake"))))
+
+
+def sifted(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.Sifted:
+    rows = shaped(events, first)
+    gone, elsewhere = (np.array([v in names for v in rows[n].to_pylist()]) for n, names in APART.items())
+    return row_triage.sift(rows, promises.RULES, gone, elsewhere, known)
+
+
+def stored(known: KnownIds, chunk: int, accepted: pa.Table) -> None:
+    helpers = [name for name in accepted.column_names if name in row_triage.HELPERS]
+    known.lake.append_events(accepted.drop_columns(helpers), "b", chunk)
+    known.add(accepted[ID_HASH].to_numpy())
+
+
+def adds_up(counts: dict[str, int]) -> bool:
+    return counts["read"] == sum(number for name, number in counts.items() if name != "read")
+
+
+@pytest.mark.parametrize(
+    ("event", "place"),
+    [
+        (Event(), "accepted"),
+        (Event(user_key="gone", item_id="fuel", quantity=0.0), "suppressed"),
+        (Event(item_id="fuel", quantity=5000.0), "routed"),
+        (Event(quantity=0.0), "quarantined"),
+        (Event(quantity=None, value=None), "accepted"),
+        (Event(user_key=None), "quarantined"),
+        (Event(occurred_at=datetime(2018, 1, 2, 0, 0, 1, tzinfo=UTC)), "quarantined"),
+        (Event(occurred_at=datetime(9999, 1, 1, tzinfo=UTC)), "quarantined"),
+    ],
+)
+def test_a_row_goes_to_the_first_place_that_claims_it(event: Event, place: str, empty: KnownIds) -> None:
+    counts = sifted([event], empty).counts
+    assert {name for name, number in counts.items() if number} == {"read", place}
+
+
+def test_a_row_in_quarantine_names_every_rule_it_broke_and_where_it_came_from(empty: KnownIds) -> None:
+    done = sifted([Event(), Event("e2", item_id=None, quantity=0.0, value=0.0)], empty, first=10)
+    assert done.quarantined[columns.ROW].to_pylist() == [11]
+    assert sorted(done.quarantined[row_triage.RULES][0].as_py()) == [
+        "item_id_missing",
+        "item_not_in_catalogue",
+        "quantity_not_positive",
+        "value_not_positive",
+    ]
+    assert row_triage.rule_counts(done.quarantined)["value_not_positive"] == 1
+
+
+def test_of_one_id_the_first_event_stays_its_repeats_are_duplicates_and_other_contents_conflict(
+    empty: KnownIds,
+) -> None:
+    done = sifted([Event(), Event(), Event(value=9.0), Event(), Event(value=9.0)], empty)
+    assert done.accepted[columns.ROW].to_pylist() == [0]
+    assert done.counts["duplicate"] == 2
+    assert done.quarantined[columns.ROW].to_pylist() == [2, 4]
+    assert done.quarantined[row_triage.RULES].to_pylist() == [["id_conflict"]] * 2
+
+
+def test_an_event_that_is_stored_already_comes_first(tmp_path: Path) -> None:
+    known = KnownIds(Lake(str(tmp_path)))
+    stored(known, 0, sifted([Event()], known).accepted)
+    elsewhere = Event(occurred_at=datetime(2016, 5, 1, tzinfo=UTC), value=9.0)
+    assert sifted([elsewhere], known).counts["quarantined"] == 1
+    done = sifted([Event(value=9.0), Event(), Event("e2")], known)
+    assert done.counts == {
+        "read": 3,
+        "suppressed": 0,
+        "routed": 0,
+        "quarantined": 1,
+        "duplicate": 1,
+        "accepted": 1,
+    }
+
+
+def test_a_broken_row_does_not_keep_a_sound_one_with_its_id_out(empty: KnownIds) -> None:
+    done = sifted([Event(quantity=0.0), Event()], empty)
+    assert done.accepted[columns.ROW].to_pylist() == [1]
+
+
+def test_quarantined_rows_can_be_kept_as_json_whatever_they_hold(empty: KnownIds) -> None:
+    done = sifted([Event(item_id='"\\\u2028'), Event(quantity=float("inf")), Event(occurred_at=None)], empty)
+    rows = [json.loads(text) for text in row_triage.payloads(done.quarantined)["payload"].to_pylist()]
+    assert [row["item_id"] for row in rows] == ['"\\\u2028', "ice", "ice"]
+    assert [row["quantity"] for row in rows] == [1.0, "inf", 1.0]
+    assert [row["occurred_at"] for row in rows][1:] == ["2017-05-01T00:00:00.000000+0000", None]
+    assert not set(MARKS) & set(rows[0])
+
+
+ROWS = st.builds(
+    Event,
+    event_type=st.just("purchase"),
+    occurred_at=st.just(datetime(2017, 5, 1, tzinfo=UTC)),
+    event_id=st.sampled_from(["e1", "e2", "e3", None]),
+    user_key=st.sampled_from(["ann", "bob", "gone", None]),
+    item_id=st.sampled_from(["ice", "tea", "fuel", "unheard of", None]),
+    quantity=st.sampled_from([1.0, 0.0, 2000.0, None]),
+    value=st.sampled_from([2.5, 2.5, 0.0]),
+)
+
+
+def place_of(event: Event, stored: dict[str | None, Event]) -> str:
+    """The rules in other words, a row at a time."""
+    if event.user_key == "gone":
+        return "suppressed"
+    if event.item_id == "fuel":
+        return "routed"
+    if None in (event.event_id, event.user_key) or event.item_id not in {"ice", "tea"}:
+        return "quarantined"
+    if event.value == 0 or not (event.quantity is None or 0 < event.quantity <= 1000):
+        return "quarantined"
+    known = stored.setdefault(event.event_id, event)
+    if known is event:
+        return "accepted"
+    return "duplicate" if known == event else "quarantined"
+
+
+@given(st.lists(st.lists(ROWS, min_size=1, max_size=12), min_size=1, max_size=3))
+def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks: list[list[Event]]) -> None:
+    seen: dict[str | None, Event] = {}
+    with TemporaryDirectory() as folder:
+        known, first = KnownIds(Lake(folder)), 0
+        for number, chunk in enumerate(chunks):
+            copies = [Event(*event) for event in chunk]
+            done = sifted(copies, known, first)
+            expected = [place_of(event, seen) for event in copies]
+            assert adds_up(done.counts)
+            assert done.counts == {name: expected.count(name) for name in done.counts} | {"read": len(chunk)}
+            for place, rows in (("accepted", done.accepted), ("quarantined", done.quarantined)):
+                numbers = [first + i for i, found in enumerate(expected) if found == place]
+                assert sorted(rows[columns.ROW].to_pylist()) == numbers
+            stored(known, number, done.accepted)
+            first += len(chunk)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
+def test_a_sample_is_spread_over_all_rows(size: int, kept: int) -> None:
+    sample = row_triage.spread(pa.table({"n": range(10)}), size)["n"].to_pylist()
+    assert (len(sample), sample[0]) == (kept, 0)
+
+
+def test_a_sample_is_only_of_those_it_is_for() -> None:
+    among = np.arange(10) % 2 == 1
+    assert row_triage.spread(pa.table({"n": range(10)}), 3, among)["n"].to_pylist() == [1, 3, 5, 7, 9]

@@ -1,0 +1,77 @@
+"""Compaction beside everything that reads the lake: duplicates, data sets, ingest."""
+
+import threading
+import time
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from infra.installation import Installation
+from infra.lake.compaction import named_versions
+from infra.locks import advisory_locks
+from tasks.datasets.build_dataset import build_dataset, split_by
+from tasks.datasets.rebuild_dataset import rebuild_dataset
+from tasks.ingest.validation.deduplication import KnownIds
+from tasks.lake.compact_lake import compact_lake
+
+
+@pytest.fixture
+def split(stage: Any) -> Any:
+    """Some of the shop's events again in further chunks under other ids: each a file a month."""
+    events = stored(stage.here)
+    batch_id = events["batch_id"][0].as_py()
+    for chunk in range(1, 5):
+        some = events.take(pa.array(range(chunk, len(events), 20)))
+        ids = pc.binary_join_element_wise(some["event_id"].cast(pa.string()), f"again-{chunk}", "#")
+        again = some.set_column(events.column_names.index("event_id"), "event_id", ids)
+        stage.here.lake.append_events(again, batch_id, chunk)
+    return stage
+
+
+def stored(here: Installation) -> pa.Table:
+    table = here.lake.events()
+    assert table is not None
+    return pa.table(table.to_pyarrow_table()).sort_by("event_id")
+
+
+@pytest.mark.usefixtures("installation")
+def test_before_the_first_ingest_the_weekly_run_has_nothing_to_do() -> None:
+    assert compact_lake.fn() == {}
+
+
+def test_a_data_set_can_be_built_again_from_the_version_that_it_names(split: Any) -> None:
+    assert named_versions(split.here.engine) == [split.manifest["events_version"]]
+    done = compact_lake.fn(0)
+    assert done["files_before"] > done["files"]
+    assert done["files_deleted"] > 0
+    assert rebuild_dataset.fn(split.manifest["version"])["same"]
+
+
+def test_a_data_set_of_a_compacted_lake_has_the_same_content(split: Any) -> None:
+    days = split_by(validation_days=30, test_days=31)
+    before = build_dataset.fn(days)
+    compact_lake.fn(0)
+    after = build_dataset.fn(days)
+    assert after["content_hash"] == before["content_hash"]
+    assert named_versions(split.here.engine)[1:] == [before["events_version"], after["events_version"]]
+
+
+def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:
+    before = stored(split.here)
+    compact_lake.fn(0)
+    assert stored(split.here).equals(before)
+    assert len(KnownIds(split.here.lake).among(before)) == len(before)
+
+
+def test_it_waits_until_nobody_writes(split: Any) -> None:
+    done: list[dict[str, Any]] = []
+    other = threading.Thread(target=lambda: done.append(compact_lake.fn()))
+    with advisory_locks.locked(split.here.engine, "the lake's events"):
+        other.start()
+        time.sleep(0.5)
+        assert not done
+        assert split.here.lake.committed_chunk(stored(split.here)["batch_id"][0].as_py()) == 4
+    other.join(timeout=20)
+    assert done[0]["rows"] == len(stored(split.here))

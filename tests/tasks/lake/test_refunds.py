@@ -1,0 +1,246 @@
+"""How a refund finds its purchase, in events of two users on two items within a few seconds of one day."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from models.columns import PURCHASE, REFUND, WHOLE_ORDER
+from tasks.lake.refunds import LASTED, LASTED_AT, Refunds, match_refunds
+
+START = datetime(2024, 6, 1, tzinfo=UTC)
+SCHEMA = pa.schema(
+    {
+        **dict.fromkeys(("event_id", "user_key", "item_id", "event_type", "session_id", "batch_id"), pa.string()),
+        "quantity": pa.float64(),
+        **dict.fromkeys(("occurred_at", "received_at"), pa.timestamp("us", tz="UTC")),
+    }
+)
+
+
+class Event(NamedTuple):
+    kind: str
+    at: int
+    """Seconds after `START`."""
+    quantity: float | None = None
+    order: str | None = None
+    item: str = "cup"
+    user: str = "ann"
+    late: int = 0
+
+    @property
+    def known(self) -> int:
+        return self.at + self.late
+
+
+def bought(at: int, *rest: Any, **more: Any) -> Event:
+    return Event(PURCHASE, at, *rest, **more)
+
+
+def refunded(at: int, *rest: Any, **more: Any) -> Event:
+    return Event(REFUND, at, *rest, **more)
+
+
+@contextmanager
+def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
+    """An engine that knows one batch of these events by their ids, and the file that they are in."""
+    rows = [
+        {
+            "event_id": name,
+            "user_key": event.user,
+            "item_id": event.item,
+            "event_type": event.kind,
+            "session_id": event.order,
+            "batch_id": "b",
+            "quantity": event.quantity,
+            "occurred_at": START + timedelta(seconds=event.at),
+            "received_at": START + timedelta(seconds=event.known),
+        }
+        for name, event in events.items()
+    ]
+    file = folder / "events.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMA), file)
+    batch = {"batch_id": ["b"], "started_at": pa.array([START + timedelta(days=9)], pa.timestamp("us", tz="UTC"))}
+    with duckdb.connect() as connection:
+        connection.register("batches", pa.table(batch))
+        connection.register("unsold", pa.schema({"item_id": pa.string()}).empty_table())
+        connection.register("aliases", pa.schema({"device": pa.string(), "known": pa.string()}).empty_table())
+        yield connection, str(file)
+
+
+def matched(folder: Path, events: dict[str, Event]) -> tuple[Refunds, dict[str, list[tuple[Any, ...]]]]:
+    """How many refunds found a purchase, and the states of each purchase: since, until, what share of it is left."""
+    states: dict[str, list[tuple[Any, ...]]] = {}
+    with lake(folder, events) as (connection, file):
+        found = match_refunds(connection, [file])
+        rows = connection.execute("SELECT event_id, since, until, share FROM purchase_states ORDER BY 1, 2").fetchall()
+    start = int(START.timestamp())
+    for name, since, until, share in rows:
+        states.setdefault(name, []).append((since - start, None if until is None else until - start, share))
+    return found, states
+
+
+def left(folder: Path, *events: Event) -> list[float]:
+    """What share of each purchase is left in the end, in order of the events."""
+    named = {f"{n:03}": event for n, event in enumerate(events)}
+    _, states = matched(folder, named)
+    purchases = [name for name, event in named.items() if event.kind == PURCHASE]
+    return [states[name][-1][-1] if name in states else 1.0 for name in purchases]
+
+
+def test_a_refund_with_an_order_takes_back_the_purchase_of_that_order(tmp_path: Path) -> None:
+    assert left(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "a")) == [0, 1]
+
+
+def test_a_refund_that_names_no_item_takes_back_the_whole_order(tmp_path: Path) -> None:
+    order = bought(1, 5, "a"), bought(1, 2, "a", "pot"), bought(2, 1, "b")
+    assert left(tmp_path, *order, refunded(3, None, "a", WHOLE_ORDER)) == [0, 0, 1]
+
+
+def test_a_refund_without_an_order_takes_back_the_latest_purchase_that_stands(tmp_path: Path) -> None:
+    two = bought(1, 1), bought(2, 1), refunded(3, 1)
+    assert left(tmp_path, *two) == [1, 0]
+    assert left(tmp_path, *two, refunded(4, 1)) == [0, 0]
+    assert left(tmp_path, *two, bought(5, 1), refunded(6, 1), refunded(7, 1)) == [0, 0, 0]
+
+
+def test_a_refund_whose_order_holds_no_such_purchase_is_one_without_an_order(tmp_path: Path) -> None:
+    assert left(tmp_path, bought(1, 1, "a"), bought(2, 1, "b"), refunded(3, 1, "lost")) == [1, 0]
+
+
+def test_nothing_else_is_taken_back(tmp_path: Path) -> None:
+    others = bought(1, 1, item="pot"), bought(1, 1, user="bob"), bought(9, 1)
+    assert left(tmp_path, *others, refunded(5, 1)) == [1, 1, 1]
+
+
+def test_an_order_that_others_share_is_no_order(tmp_path: Path) -> None:
+    day = bought(1, 1, "monday", user="bob"), bought(1, 1, "monday", user="cleo"), bought(1, 1, "sunday")
+    assert left(tmp_path, *day, refunded(5, 1, "monday")) == [1, 1, 0]
+    assert left(tmp_path, *day, refunded(5, 1, "monday", user="bob")) == [0, 1, 1]
+
+
+def test_the_refund_of_an_order_counts_whoever_sent_it(tmp_path: Path) -> None:
+    assert left(tmp_path, bought(1, 1, "a"), refunded(5, 1, "a", user="the till")) == [0]
+
+
+def test_a_refund_of_fewer_pieces_leaves_the_rest_and_one_of_more_goes_on(tmp_path: Path) -> None:
+    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 1)) == [1, 0.75]
+    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3, 5)) == [0.8, 0]
+    assert left(tmp_path, bought(1, 5, "a"), refunded(3, 2, "a")) == [0.6]
+
+
+def test_where_not_all_pieces_are_known_a_refund_takes_one_purchase_back(tmp_path: Path) -> None:
+    assert left(tmp_path, bought(1, 5), bought(2, 4), refunded(3)) == [1, 0]
+    assert left(tmp_path, bought(1, 5), bought(2), refunded(3, 1)) == [1, 0]
+
+
+def test_a_purchase_without_a_quantity_counts_from_when_it_is_known(tmp_path: Path) -> None:
+    events = {"p": bought(1, 2), "r": refunded(2, 1), "q": bought(5)}
+    assert matched(tmp_path, events)[1]["p"] == [(1, 2, 1.0), (2, 5, 0.5), (5, None, 0.0)]
+
+
+def test_a_purchase_stands_until_its_refund_is_known(tmp_path: Path) -> None:
+    events = {"p": bought(1, 4), "r": refunded(10, 1, late=20), "s": refunded(40, 3)}
+    assert matched(tmp_path, events)[1] == {"p": [(1, 30, 1.0), (30, 40, 0.75), (40, None, 0.0)]}
+
+
+def test_a_purchase_that_comes_late_moves_the_match_from_then_on_only(tmp_path: Path) -> None:
+    events = {"early": bought(1, 1), "late": bought(5, 1, late=50), "refund": refunded(10, 1)}
+    states = matched(tmp_path, events)[1]
+    assert states["early"] == [(1, 10, 1.0), (10, 55, 0.0), (55, None, 1.0)]
+    assert states["late"] == [(55, None, 0.0)]
+
+
+def test_refunds_are_counted_by_whether_they_found_a_purchase(tmp_path: Path) -> None:
+    events = [bought(1, 1, "a"), bought(1, 1, "a", "pot"), refunded(2, None, "a", WHOLE_ORDER), refunded(3, 1)]
+    events += [refunded(4, None, "lost", WHOLE_ORDER), refunded(5, 1, user="bob")]
+    assert matched(tmp_path, dict(zip("abcdef", events, strict=True)))[0] == Refunds(1, 3)
+    assert matched(tmp_path, {"a": bought(1)}) == (Refunds(0, 0), {})
+
+
+def test_what_lasted_is_asked_of_now_or_of_a_moment(tmp_path: Path) -> None:
+    events = {"kept": bought(1, 1), "back": bought(2, 1), "refund": refunded(10, 1), "part": bought(11, 2)}
+    with lake(tmp_path, events) as (connection, file):
+        match_refunds(connection, [file])
+        source = f"SELECT event_id FROM read_parquet('{file}') AS said WHERE event_type = 'purchase' AND"
+        start = int(START.timestamp())
+        then = [
+            connection.execute(f"{source} {LASTED_AT} ORDER BY 1", {"moment": start + at}).fetchall() for at in (10, 11)
+        ]
+        now = connection.execute(f"{source} {LASTED} ORDER BY 1").fetchall()
+    assert now == then[1] == [("kept",), ("part",)]
+    assert then[0] == [("back",), ("kept",), ("part",)]
+
+
+def by_hand(events: dict[str, Event]) -> dict[str, float]:
+    """What share of each purchase is left, one refund after the other."""
+    amounts: dict[str, float] = {}
+    purchases = {name: event for name, event in events.items() if event.kind == PURCHASE}
+    refunds = {name: event for name, event in events.items() if event.kind == REFUND}
+
+    def theirs(refund: Event) -> list[str]:
+        same = [n for n, p in purchases.items() if p.user == refund.user and refund.item in (p.item, WHOLE_ORDER)]
+        linked = [n for n in same if refund.order is not None and purchases[n].order == refund.order]
+        return linked or ([] if refund.item == WHOLE_ORDER else ["*"])
+
+    for pair in {(event.user, event.item) for event in purchases.values()}:
+        group = [e for e in events.values() if (e.user, e.item) == pair]
+        pieces = all(e.quantity is not None for e in group)
+        counts = {n: (e.quantity or 1) if pieces else 1.0 for n, e in events.items() if (e.user, e.item) == pair}
+        whole = {n: e for n, e in refunds.items() if e.item == WHOLE_ORDER and e.user == pair[0]}
+        mine = {n: e for n, e in refunds.items() if (e.user, e.item) == pair} | whole
+        remains = {n: counts[n] for n, p in purchases.items() if (p.user, p.item) == pair}
+        linked = {n for n in mine if theirs(mine[n]) != ["*"]}
+        for name in sorted(linked, key=lambda n: (mine[n].at, n)):
+            claim = float("inf") if name in whole else counts[name]
+            order = [n for n in remains if n in theirs(mine[name])]
+            for purchase in sorted(order, key=lambda n: (-purchases[n].at, n)):
+                taken = min(claim, remains[purchase])
+                remains[purchase], claim = remains[purchase] - taken, claim - taken
+        for name in sorted(mine.keys() - linked - whole.keys(), key=lambda n: (mine[n].at, n)):
+            claim = counts[name]
+            before = [n for n in remains if purchases[n].at <= mine[name].at]
+            for purchase in sorted(before, key=lambda n: (purchases[n].at, n), reverse=True):
+                taken = min(claim, remains[purchase])
+                remains[purchase], claim = remains[purchase] - taken, claim - taken
+        amounts |= {n: remains[n] / counts[n] for n in remains}
+    return amounts
+
+
+def events_of(kind: str, quantities: tuple[float | None, ...], items: tuple[str, ...]) -> Any:
+    orders, times = some.sampled_from((None, "a", "b")), some.integers(0, 12)
+    return some.builds(
+        Event,
+        some.just(kind),
+        times,
+        some.sampled_from(quantities),
+        orders,
+        some.sampled_from(items),
+        some.just("ann"),
+        some.sampled_from((0, 0, 0, 4, 9)),
+    )
+
+
+purchases_or_refunds = some.one_of(
+    events_of(PURCHASE, (None, 1.0, 2.0, 3.0), ("cup", "pot")),
+    events_of(REFUND, (None, 1.0, 2.0, 5.0), ("cup", "pot", WHOLE_ORDER)),
+)
+
+
+@given(rows=some.lists(purchases_or_refunds, min_size=2, max_size=9))
+def test_at_every_moment_a_purchase_stands_as_the_events_known_by_then_say(tmp_path: Path, rows: Any) -> None:
+    events = {f"{n:03}": event for n, event in enumerate(rows)}
+    states = matched(tmp_path, events)[1]
+    for moment in sorted({event.known + 1 for event in events.values()}):
+        known = {name: event for name, event in events.items() if event.known < moment}
+        for name, share in by_hand(known).items():
+            then = [s for since, until, s in states.get(name, [(0, None, 1.0)]) if since < moment <= (until or moment)]
+            assert then == [pytest.approx(share)], (name, moment)

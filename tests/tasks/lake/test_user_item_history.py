@@ -1,0 +1,106 @@
+"""What lists depend on in the lake, from events on known days of June; the newest is of day 21."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from infra.installation import Installation
+from infra.keys.identity import pseudonym
+from models.lists.rules.placement_config import Placement
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.lake.user_item_history import ages, due, hidden, nobody_kept
+from tasks.scoring.item_attributes import catalogue_of
+from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write
+
+ITEMS = np.array(["cup", "jug", "lid", "pan", "pot"])
+NAMES = ("ann", "bob", "cleo")
+
+
+@pytest.fixture
+def shop(installation: Installation, tmp_path: Path) -> Installation:
+    """Ann buys as ann and by phone; bob buys cups every five days, and takes a lid and a whole order back."""
+    phone: dict[str, Any] = {"userId": None, "anonymousId": "phone"}
+    pieces = {"order_id": "b4", "products": [{"product_id": "lid"}]}
+    calls = [
+        bought(1, "a1", "pot", **phone, **on(1)),
+        call(2, "identify", anonymousId="phone", **on(2)),
+        bought(3, "a2", "jug", **on(12)),
+        viewed(4, "pan", **on(20)),
+        bought(5, "b1", "cup", userId="bob", **on(9)),
+        bought(6, "b2", "cup", userId="bob", **on(14)),
+        bought(7, "b3", "cup", userId="bob", **on(19)),
+        bought(8, "b4", "lid", "jug", userId="bob", **on(10)),
+        call(9, event="Order Refunded", userId="bob", properties=pieces, **on(11)),
+        bought(10, "b5", "pan", "pot", userId="bob", **on(12)),
+        call(11, event="Order Cancelled", userId="bob", properties={"order_id": "b5"}, **on(13)),
+        bought(12, "c1", "cup", userId="cleo", **on(1)),
+        bought(13, "c2", "cup", userId="cleo", **on(11)),
+        viewed(14, "lid", userId="cleo", **on(21)),
+    ]
+    ingest_segment.fn("segment", write(tmp_path / "a", *calls))
+    return installation
+
+
+def people(shop: Installation) -> Any:
+    keys = {name: pseudonym(name, shop.key) for name in NAMES}
+    order = sorted(NAMES, key=lambda name: keys[name])
+    return np.array([keys[name] for name in order]), order
+
+
+def said(shop: Installation, pairs: Any) -> dict[str, set[str]]:
+    _, order = people(shop)
+    dense = pairs.toarray()
+    return {name: set(ITEMS[dense[order.index(name)]].tolist()) for name in NAMES}
+
+
+def hides(shop: Installation, **windows: float | str) -> dict[str, set[str]]:
+    return said(shop, hidden(shop, people(shop)[0], ITEMS, windows))
+
+
+def test_ever_hides_all_purchases_by_any_device_and_none_that_was_taken_back(shop: Installation) -> None:
+    assert hides(shop, purchase="ever") == {"ann": {"jug", "pot"}, "bob": {"cup", "jug"}, "cleo": {"cup"}}
+
+
+def test_a_window_reaches_so_many_days_back_from_the_newest_event(shop: Installation) -> None:
+    assert hides(shop, purchase=10) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": {"cup"}}
+    assert hides(shop, purchase=9) == {"ann": {"jug"}, "bob": {"cup"}, "cleo": set()}
+    assert hides(shop, purchase=1.5) == {"ann": set(), "bob": set(), "cleo": set()}
+
+
+def test_each_type_of_event_has_a_window_of_its_own(shop: Installation) -> None:
+    assert hides(shop, purchase=3, view="ever") == {"ann": {"pan"}, "bob": {"cup"}, "cleo": {"lid"}}
+    assert hides(shop, view=0.5) == {"ann": set(), "bob": set(), "cleo": {"lid"}}
+    assert hides(shop, like="ever") == {name: set() for name in NAMES}
+
+
+def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: Installation) -> None:
+    found = said(shop, due(shop, people(shop)[0], ITEMS))
+    assert found == {"ann": {"jug", "pot"}, "bob": {"jug"}, "cleo": {"cup"}}
+
+
+def test_what_nobody_kept_is_not_available(shop: Installation) -> None:
+    known = np.array(["cup", "jug", "lid", "never", "pan", "pot"])
+    assert known[nobody_kept(shop, known)].tolist() == ["lid", "pan"]
+    assert known[catalogue_of(shop, known, Placement()).available].tolist() == ["cup", "jug", "pot"]
+
+
+def test_nobody_and_nothing_else_is_asked_about(shop: Installation) -> None:
+    some = hidden(shop, people(shop)[0][:1], ITEMS[1:2], {"purchase": "ever"})
+    assert some.shape == (1, 1)
+    assert hidden(shop, np.array(["a stranger"]), ITEMS, {"purchase": "ever"}).nnz == 0
+
+
+def test_without_windows_or_events_nothing_is_hidden_or_due(installation: Installation) -> None:
+    somebody = np.array(["ann"])
+    assert hidden(installation, somebody, ITEMS, {}) is None
+    assert hidden(installation, somebody, ITEMS, {"purchase": "ever"}) is None
+    assert due(installation, somebody, ITEMS).nnz == 0
+    assert np.isnan(ages(installation, ITEMS)).all()
+
+
+def test_an_item_is_as_old_as_its_first_event_and_without_one_its_age_is_unknown(shop: Installation) -> None:
+    found = ages(shop, np.array(["cup", "jug", "never", "pan"]))
+    assert found[[0, 1, 3]].tolist() == [20, 11, 9]
+    assert np.isnan(found[2])

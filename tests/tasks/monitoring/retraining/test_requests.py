@@ -1,0 +1,200 @@
+"""Requests for retraining, on a real PostgreSQL: one is open at a time, whoever asks."""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from threading import Barrier
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from infra.installation import Installation
+from models.errors import TailorbirdError
+from tasks.monitoring.retraining import requests
+from tasks.monitoring.retraining.leases import SupersededError, claim, finish, note_step, renewed
+from tasks.monitoring.retraining.requests import ask, give_up, of_id, open_request
+
+ROUNDS = 50
+
+
+@pytest.fixture
+def engine(installation: Installation) -> Engine:
+    return installation.engine
+
+
+def asked(engine: Engine, origin: Any = "drift") -> int:
+    with engine.begin() as connection:
+        made = ask(connection, origin, "baskets have moved")
+    assert made is not None
+    return made.request_id
+
+
+def state(engine: Engine, request_id: int) -> requests.Request:
+    with engine.connect() as connection:
+        return of_id(connection, request_id)
+
+
+def silence(engine: Engine) -> None:
+    """Let every lease be over."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE retrain_requests SET leased_until = now() - interval '1 second'"))
+
+
+def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
+    """Both, begun at the same moment."""
+    barrier = Barrier(2)
+
+    def run(work: Callable[[], Any]) -> Any:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(run, [first, second]))
+
+
+def test_while_a_request_is_open_no_other_is_made_and_afterwards_one_is(engine: Engine) -> None:
+    first = asked(engine)
+    with engine.begin() as connection:
+        assert ask(connection, "person", "again") is None
+        found = open_request(connection)
+        assert found is not None
+        assert (found.request_id, found.origin, found.status, found.steps) == (first, "drift", "requested", {})
+    mine = claim(engine, first, "run-1")
+    assert mine is not None
+    with engine.begin() as connection:
+        assert ask(connection, "schedule", "again") is None
+    assert finish(mine, requests.DONE, requests.KEPT)
+    assert asked(engine, "schedule") > first
+
+
+def test_of_two_who_ask_at_once_one_gets_a_request(engine: Engine) -> None:
+    def one() -> requests.Request | None:
+        with engine.begin() as connection:
+            return ask(connection, "drift", "moved")
+
+    for _ in range(ROUNDS):
+        [made] = [found for found in at_once(one, one) if found is not None]
+        mine = claim(engine, made.request_id, None)
+        assert mine is not None
+        finish(mine, requests.DONE, requests.KEPT)
+
+
+def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
+    for number in range(ROUNDS):
+        request_id = asked(engine)
+        if number % 2:  # one that fell silent is taken once too
+            claim(engine, request_id, "lost")
+            silence(engine)
+        found = at_once(lambda: claim(engine, request_id, "a"), lambda: claim(engine, request_id, "b"))  # noqa: B023
+        [mine] = [held for held in found if held is not None]
+        assert state(engine, request_id).flow_run == mine.request.flow_run
+        assert finish(mine, requests.DONE, requests.KEPT)
+
+
+def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
+    mine = claim(engine, asked(engine), "run-1")
+    assert mine is not None
+    assert (mine.request.fence, mine.request.status, mine.request.flow_run) == (1, "running", "run-1")
+    assert mine.request.started_at is not None
+    assert mine.request.leased_until is not None
+    assert timedelta(seconds=100) < mine.request.leased_until - datetime.now(UTC) < timedelta(seconds=140)
+    assert claim(engine, mine.request.request_id, "run-2") is None
+
+
+def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine) -> None:
+    request_id = asked(engine)
+    lost = claim(engine, request_id, "run-1")
+    assert lost is not None
+    lost.still_mine()
+    silence(engine)
+    lost.still_mine()  # late, but nobody else has begun
+    taken = claim(engine, request_id, "run-2")
+    assert taken is not None
+    assert taken.request.fence == 2
+    with pytest.raises(SupersededError, match=f"{request_id} was superseded: .* another one works on it"):
+        lost.still_mine()
+    with pytest.raises(SupersededError):
+        note_step(lost, "train", "http://lost")
+    assert not finish(lost, requests.FAILED, "lost")
+    note_step(taken, "features", "http://a")
+    note_step(taken, "train", "http://b")
+    assert finish(taken, requests.DONE, requests.WAITS)
+    found = state(engine, request_id)
+    assert (found.status, found.outcome, found.leased_until) == ("done", "waits", None)
+    assert found.steps == {"features": "http://a", "train": "http://b"}
+
+
+@pytest.mark.parametrize("status", ["done", "failed"])
+def test_what_is_over_is_not_claimed_again(engine: Engine, status: str) -> None:
+    mine = claim(engine, asked(engine), None)
+    assert mine is not None
+    finish(mine, status, "over")
+    assert claim(engine, mine.request.request_id, None) is None
+
+
+def test_the_lease_is_renewed_while_the_work_goes_on_and_no_longer(engine: Engine) -> None:
+    request_id = asked(engine)
+    mine = claim(engine, request_id, None, lease=0.6)
+    assert mine is not None
+    with renewed(mine):
+        for _ in range(8):
+            assert claim(engine, request_id, None) is None
+            time.sleep(0.2)
+    time.sleep(0.7)
+    assert claim(engine, request_id, None) is not None
+
+
+def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine) -> None:
+    request_id = asked(engine)
+    lost = claim(engine, request_id, None, lease=0.3)
+    assert lost is not None
+    silence(engine)
+    taken = claim(engine, request_id, None, lease=100)
+    assert taken is not None
+    with renewed(lost):
+        time.sleep(0.3)
+    assert state(engine, request_id).leased_until == taken.request.leased_until
+
+
+def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> None:
+    request_id = asked(engine)
+    with engine.begin() as connection:
+        assert requests.unattended(connection, 20) is None
+        connection.execute(text("UPDATE retrain_requests SET requested_at = now() - interval '21 seconds'"))
+    with engine.connect() as connection:
+        found = requests.unattended(connection, 20)
+    assert found is not None
+    mine = claim(engine, request_id, None)
+    with engine.connect() as connection:
+        assert requests.unattended(connection, 20) is None
+    silence(engine)
+    with engine.begin() as connection:
+        lost = requests.unattended(connection, 20)
+        assert lost is not None
+        assert not give_up(connection, found, "no")  # it was claimed since
+        assert give_up(connection, lost, "given up")
+    assert mine is not None
+    assert not finish(mine, requests.DONE, requests.KEPT)
+    assert state(engine, request_id).outcome == "given up"
+
+
+def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engine) -> None:
+    began = datetime.now(UTC) - timedelta(minutes=1)
+    for outcome in (requests.KEPT, requests.REFUSED, requests.PROMOTED):
+        mine = claim(engine, asked(engine), None)
+        assert mine is not None
+        finish(mine, requests.DONE, outcome)
+    mine = claim(engine, asked(engine, "person"), None)
+    with engine.connect() as connection:
+        assert requests.asked_since(connection, began) == 3
+        assert requests.asked_since(connection, datetime.now(UTC) + timedelta(minutes=1)) == 0
+        assert [found.outcome for found in requests.finished(connection, 2)] == ["promoted", "refused"]
+        latest = {origin: requests.newest(connection, origin) for origin in ("drift", "person", "schedule")}  # type: ignore[arg-type]
+        assert latest["schedule"] is None
+        assert latest["drift"] is not None
+        assert latest["drift"].outcome == "promoted"
+        assert latest["person"] == requests.newest(connection) == requests.open_request(connection)
+        with pytest.raises(TailorbirdError, match="no retrain request 999"):
+            of_id(connection, 999)

@@ -1,0 +1,164 @@
+"""How fast serving is, read from real servers of Prometheus metrics, and told to a Prefect that writes down events."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from threading import Thread
+from wsgiref.simple_server import WSGIServer
+
+import pytest
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
+
+from infra.installation import Installation
+from infra.prefect_api import events
+from tasks.monitoring.serving_metrics import Looks, serving_now, tell_slow_serving
+from tests.ear import Ear
+
+
+@dataclass
+class Serving:
+    """A server that tells how it answers."""
+
+    histogram: Histogram
+    server: WSGIServer
+    thread: Thread
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/metrics"
+
+    def answer(self, seconds: float, times: int = 1, status: str = "2xx") -> None:
+        for _ in range(times):
+            self.histogram.labels("/v1/users/{user}", "GET", status).observe(seconds)
+
+    def stop(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def begin() -> Serving:
+    registry = CollectorRegistry()
+    labels = ["route", "method", "status_class"]
+    buckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
+    name = "reco_http_request_duration_seconds"
+    made = Histogram(name, "How long answers took.", labels, registry=registry, buckets=buckets)
+    return Serving(made, *start_http_server(0, "127.0.0.1", registry))
+
+
+@pytest.fixture
+def serving() -> Iterator[Serving]:
+    made = begin()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    with Ear() as heard:
+        yield heard
+
+
+@pytest.fixture
+def here(installation: Installation, serving: Serving, ear: Ear) -> Installation:
+    """An installation that looks at that server, and whose Prefect only hears."""
+    settings = installation.settings.model_copy(update={"metrics_url": serving.url})
+    endpoints = replace(installation.endpoints, prefect_api_url=f"{ear.url}/api")
+    return replace(installation, settings=settings, endpoints=endpoints)
+
+
+def look(here: Installation, looks: Looks) -> str | None:
+    looks.at = None  # a minute has gone
+    return tell_slow_serving(here, looks)
+
+
+def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
+    here: Installation, serving: Serving, ear: Ear
+) -> None:
+    looks = Looks()
+    serving.answer(0.9, 500)  # before the first look: nobody knows when
+    assert look(here, looks) is None
+    serving.answer(0.02, 1000)
+    assert look(here, looks) is None
+    serving.answer(0.02, 980)
+    serving.answer(0.9, 20)
+    said = look(here, looks)
+    assert said is not None
+    assert "last 1000 requests: p99 is 750 ms (250 are allowed)" in said
+    [event] = ear.events()
+    assert (event["event"], event["payload"]["reason"]) == (events.SLOW_SERVING, said)
+    assert event["payload"]["page"] == serving.url
+    serving.answer(0.9, 200)
+    assert look(here, looks) is None
+    serving.answer(0.02, 200)
+    look(here, looks)  # it was well again: the next time is news
+    serving.answer(0.9, 200)
+    assert look(here, looks) is not None
+    assert len(ear.events()) == 2
+
+
+def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(here: Installation, serving: Serving) -> None:
+    looks = Looks()
+    look(here, looks)
+    serving.answer(0.02, 50, "5xx")
+    assert look(here, looks) is None
+    serving.answer(0.02, 950)
+    said = look(here, looks)
+    assert said is not None
+    assert "5.0% of the answers are errors (1.0% are allowed)" in said
+
+
+def test_it_is_looked_at_most_once_a_minute(here: Installation, serving: Serving) -> None:
+    looks = Looks()
+    tell_slow_serving(here, looks)
+    serving.answer(0.9, 200)
+    assert tell_slow_serving(here, looks) is None
+    assert look(here, looks) is not None
+
+
+def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(here: Installation, serving: Serving) -> None:
+    looks = Looks()
+    serving.answer(0.02, 5000)
+    look(here, looks)
+    again = begin()
+    try:
+        settings = here.settings.model_copy(update={"metrics_url": again.url})
+        looks.before[again.url] = looks.before.pop(serving.url)
+        again.answer(0.9, 300)
+        said = look(replace(here, settings=settings), looks)
+    finally:
+        again.stop()
+    assert said is not None
+    assert "last 300 requests" in said
+
+
+def test_a_server_that_cannot_be_asked_is_reported_without_its_password(here: Installation, ear: Ear) -> None:
+    url = "http://127.0.0.1:9/metrics"
+    settings = here.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
+    there, looks = replace(here, settings=settings), Looks()
+    said = look(there, looks)
+    assert said is not None
+    assert f"The metrics of serving at {url} cannot be read" in said
+    assert look(there, looks) is None
+    assert [event["payload"]["reason"] for event in ear.events()] == [said]
+    assert serving_now(there) is None
+
+
+def test_the_figures_of_now_are_those_of_all_servers_that_answer(here: Installation, serving: Serving) -> None:
+    assert serving_now(here) is None
+    serving.answer(0.02, 99)
+    serving.answer(0.02, 1, "5xx")
+    settings = here.settings.model_copy(update={"metrics_url": f"http://127.0.0.1:9/metrics, {serving.url}"})
+    found = serving_now(replace(here, settings=settings))
+    assert found is not None
+    assert found["requests"] == 100
+    assert found["error_share"] == 0.01
+    assert 10 < found["p99_ms"] <= 25
+
+
+def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(here: Installation, ear: Ear) -> None:
+    settings = here.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
+    away = replace(here, settings=settings, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api"))
+    looks = Looks()
+    assert look(away, looks) is not None
+    assert look(replace(away, endpoints=here.endpoints), looks) is not None
+    assert len(ear.events()) == 1

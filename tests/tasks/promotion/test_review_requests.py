@@ -1,0 +1,175 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from infra.installation import Installation
+from infra.registry.client import Registry
+from models.errors import TailorbirdError
+from models.gate.results import Check, Gate, GroupResult, outcome
+from tasks.promotion.apply_decision import _check, carry_out
+from tasks.promotion.recorded_bundles import TrainedBundle
+from tasks.promotion.review_requests import (
+    APPROVED,
+    REJECTED,
+    Answer,
+    DecisionRefusedError,
+    close,
+    expire,
+    open_reviews,
+    request,
+    review_of,
+)
+
+YES, NO = Answer(True, "bob", "fine", "form"), Answer(False, "ann", "too few lists", "command")
+
+
+def gate(passed: bool = True, value: float = 1.0) -> Gate:
+    groups = (GroupResult("age", "old", 9, 0.4, 0.4, 0.0, -0.1, 0.1, False, True),)
+    return Gate(passed, (Check("is tall", value, 2.0, outcome(passed), "1 m."),), groups)
+
+
+def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:
+    return request(here, "v1", version, bundle(version), gate(**said), 0)
+
+
+def bundle(version: int, digest: str = "a digest") -> TrainedBundle:
+    return TrainedBundle(f"run {version}", "a key", "als", "v1", digest, "figures")
+
+
+def test_a_review_is_found_by_its_version_or_is_the_newest(installation: Installation) -> None:
+    with pytest.raises(TailorbirdError, match=r"^Nothing is ingested yet\. Next: `tailorbird ingest"):
+        review_of(installation)
+    ask(installation, 3)
+    ask(installation, 4)
+    assert review_of(installation)["model_version"] == 4
+    assert review_of(installation, 3)["model_version"] == 3
+    with pytest.raises(TailorbirdError, match="no review of version 9"):
+        review_of(installation, 9)
+
+
+def test_a_request_keeps_the_gate_and_what_could_not_be_measured_is_empty(installation: Installation) -> None:
+    review = ask(installation, 3, value=float("nan"))
+    assert review["gate"][0] | {"low": None, "high": None} == {
+        "name": "is tall", "value": None, "limit": 2.0, "outcome": "passed", "detail": "1 m.", "low": None, "high": None
+    }  # fmt: skip
+    assert review["groups"][0]["trait"] == "age"
+    assert review["expires_at"] - review["requested_at"] == timedelta(days=7)
+
+
+def test_an_open_request_is_renewed_and_a_decided_one_stays(installation: Installation) -> None:
+    first = ask(installation, 3, passed=False)
+    again = ask(installation, 3)
+    assert (first["review_id"], first["passed"], again["passed"]) == (again["review_id"], False, True)
+    with installation.engine.begin() as connection:
+        close(connection, again, NO)
+    assert ask(installation, 3, passed=False)["passed"] is True
+    assert review_of(installation, 3)["decision"] == REJECTED
+
+
+def test_what_nobody_decided_in_time_is_asked_anew(installation: Installation) -> None:
+    ask(installation, 3)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour'"))
+        expire(connection)
+    again = ask(installation, 3)
+    assert [again[name] for name in ("decision", "reviewer", "reason", "via", "decided_at")] == [None] * 5
+
+
+def test_of_two_who_decide_at_once_the_second_is_told(installation: Installation) -> None:
+    review = ask(installation, 3)
+    with installation.engine.begin() as connection:
+        close(connection, review, NO)
+    with pytest.raises(DecisionRefusedError, match="decided or reviewed again"), installation.engine.begin() as late:
+        close(late, review, YES)
+    decided = review_of(installation, 3)
+    assert (decided["decision"], decided["reviewer"], decided["reason"]) == (REJECTED, "ann", "too few lists")
+    assert (decided["via"], decided["overridden"]) == ("command", False)
+
+
+def test_who_decides_about_a_request_that_was_renewed_meanwhile_is_told(installation: Installation) -> None:
+    seen = ask(installation, 3)
+    ask(installation, 3, passed=False)
+    with pytest.raises(DecisionRefusedError, match="reviewed again"), installation.engine.begin() as late:
+        close(late, seen, YES)
+    assert review_of(installation, 3)["decision"] is None
+
+
+def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
+    for version in (3, 4, 5):
+        ask(installation, version)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET expires_at = now() - interval '1 hour' WHERE model_version <> 4"))
+        close(connection, review_of(installation, 5), YES)
+        assert expire(connection) == [3]
+        assert [review["model_version"] for review in open_reviews(connection)] == [4]
+    assert review_of(installation, 3)["reviewer"] == "nobody"
+    assert review_of(installation, 5)["decision"] == APPROVED
+
+
+@pytest.mark.parametrize(
+    ("passed", "already", "answer", "mode", "told"),
+    [
+        (True, None, YES, "manual", None),
+        (False, None, NO, "manual", None),
+        (True, APPROVED, YES, "manual", None),
+        (True, None, NO, "never", None),
+        (True, None, YES, "auto", None),
+        (
+            False,
+            None,
+            YES,
+            "manual",
+            r"The gate refused version 3. is tall: 1 m. To promote it all the same: `tailorbird decide 3 --approve",
+        ),
+        (False, None, Answer(True, "bob", "a trial", "form", True), "manual", None),
+        (False, None, Answer(True, "bob", " ", "form", True), "manual", "Say why version 3 is approved"),
+        (True, None, Answer(False, "bob", "…", "tag"), "manual", 'Say why version 3 is rejected.*"too few lists"'),
+        (True, None, YES, "never", "while TAILORBIRD_REVIEW is `never`"),
+        (True, REJECTED, YES, "manual", "was rejected by ann; a decision is not changed"),
+        (True, APPROVED, NO, "manual", "was approved by ann; a decision is not changed"),
+    ],
+)
+def test_a_decision_is_made_once_and_against_the_gate_only_on_purpose(
+    passed: bool, already: str | None, answer: Answer, mode: str, told: str | None
+) -> None:
+    failed = [{"name": "is tall", "passed": passed, "detail": "1 m."}]
+    review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann", "gate": failed}
+    review |= {"run_id": "run", "digest": "a digest"}
+    if told is None:
+        _check(review, answer, mode)
+        return
+    with pytest.raises(DecisionRefusedError, match=told):
+        _check(review, answer, mode)
+
+
+def test_a_decided_review_keeps_the_bundle_that_was_decided_about(installation: Installation) -> None:
+    review = ask(installation, 3)
+    assert (review["run_id"], review["digest"]) == ("run 3", "a digest")
+    renewed = request(installation, "v1", 3, bundle(3, "another digest"), gate(), 0)
+    assert renewed["digest"] == "another digest"  # nobody decided about the first one
+    with installation.engine.begin() as connection:
+        close(connection, renewed, YES)
+    with pytest.raises(DecisionRefusedError, match="Version 3 was decided when it stood for another bundle"):
+        request(installation, "v1", 3, bundle(3, "a third digest"), gate(), 0)
+    assert review_of(installation, 3)["digest"] == "another digest"
+
+
+def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_reviewed_again_to_be_promoted(
+    installation: Installation,
+) -> None:
+    ask(installation, 3)
+    with installation.engine.begin() as connection:
+        connection.execute(text("UPDATE reviews SET run_id = NULL, digest = NULL"))
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    with pytest.raises(DecisionRefusedError, match=r"before reviews recorded .* review --dataset v1` again"):
+        carry_out(installation, registry, 3, YES)
+    assert review_of(installation, 3)["decision"] is None
+    assert carry_out(installation, registry, 3, NO)["decision"] == REJECTED
+
+
+def test_a_no_is_written_down_though_mlflow_is_away(installation: Installation) -> None:
+    ask(installation, 3)
+    decided = carry_out(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, NO)
+    assert (decided["decision"], decided["reviewer"]) == (REJECTED, "ann")

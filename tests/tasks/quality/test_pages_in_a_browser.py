@@ -1,0 +1,161 @@
+"""What a browser makes of pages whose titles, names and reasons are hostile: nothing but text."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from expectations.rules import not_among
+from infra.installation import Installation
+from models.gate.thresholds import Limits
+from models.monitoring.audit.report import Audit, audited
+from models.monitoring.drift.calibration.calibrate import Calibration
+from tasks.monitoring.drift import report_page
+from tasks.quality.suites import Promises, judge
+from tasks.reports import audit_page, review_page
+from tests.tasks.reports.test_audit_page import looked_at, page_of
+from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
+from tests.tasks.reports.test_review_page import page as review  # noqa: F401, a fixture
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine: apt-get install chromium")
+HOSTILE = (
+    "<script>window.owned = 1</script>\"'><img src=http://evil.example/x onerror='window.owned = 1'></td></table>"
+    "<svg onload='window.owned=1'></style></title> | `code` [x](javascript:alert(1)) ![](http://evil.example/y.png) "
+    "http://evil.example/z {{ 7 * 7 }} {% raw %} ${7*7} &lt;b&gt; $\\frac{1$"
+)
+ENDINGS = "\0 \u202e \x1b[2J \r\n end"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A page as a browser shows it."""
+
+    text: str
+    requests: list[str]
+    messages: list[str]
+    elements: int
+    """Of those that only the hostile text asks for."""
+    owned: Any
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(browser: Browser, tmp_path: Path) -> Callable[[str], Seen]:
+    """Opens a page from a file, with scripts allowed."""
+
+    def look(text: str) -> Seen:
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        page, requests, messages = browser.new_page(viewport={"width": 1200, "height": 900}), [], []
+        page.on("request", lambda request: requests.append(request.url))
+        page.on("dialog", lambda dialog: (messages.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda message: messages.append(message.text))
+        page.goto(path.as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        page.screenshot(path=tmp_path / "page.png", full_page=True)
+        injected = (
+            "script, iframe, object, embed, form, svg, base, [onload], [onerror], [onclick], a[href^='javascript:']"
+        )
+        seen = Seen(
+            page.evaluate("document.body.textContent"),
+            [url for url in requests if not url.startswith(("file:", "data:"))],
+            messages,
+            page.locator(injected).count() + page.locator("img:not([src^='data:'])").count(),
+            page.evaluate("window.owned"),
+        )
+        page.close()
+        return seen
+
+    return look
+
+
+def assert_plain(seen: Seen, times: int) -> None:
+    """The hostile text is there so often, as it is, and did nothing."""
+    assert seen.text.count(HOSTILE) >= times
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x00\x1b]", seen.text)
+    assert (seen.requests, seen.messages, seen.elements, seen.owned) == ([], [], 0, None)
+
+
+def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page, opened: Callable[[str], Seen]) -> None:  # noqa: F811
+    hostile = replace(
+        review,
+        checks=[replace(CHECKS[0], name=HOSTILE, detail=HOSTILE + ENDINGS)],
+        groups=[replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)],
+        examples=[replace(EXAMPLE, bought=["i1", HOSTILE])],
+        titles={"i1": HOSTILE, "i3": HOSTILE + ENDINGS},
+        against=HOSTILE,
+        limits=[HOSTILE],
+        settings={HOSTILE: HOSTILE},
+        facts={HOSTILE: HOSTILE},
+        libraries={HOSTILE: HOSTILE},
+        links={HOSTILE: "http://127.0.0.1/"},
+        verdict=HOSTILE,
+        material=HOSTILE,
+    )
+    assert_plain(opened(review_page.render(hostile)), 15)
+
+
+def test_the_audit_shows_hostile_names_as_text(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
+    found: Audit = audited(looked_at(outcome=True), Limits(), 7)
+    groups = [group._replace(trait=HOSTILE, value=HOSTILE) for group in found.groups]
+    beside = [replace(one, trait=HOSTILE, value=HOSTILE) for one in found.beside]
+    named = [{"name": HOSTILE, "shown": 0.5, "bought": 0.5}]
+    hostile = replace(found, groups=groups, beside=beside, categories=named, brands=named, verdict=HOSTILE)
+    page = replace(page_of(hostile, tmp_path), placement=HOSTILE, facts={HOSTILE: HOSTILE})
+    assert_plain(opened(audit_page.render(page)), 8)
+
+
+def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Seen]) -> None:
+    start, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 8, tzinfo=UTC)
+    signal = {
+        "signal": HOSTILE,
+        "about": HOSTILE,
+        "value": 1.0,
+        "low": 0.0,
+        "high": 2.0,
+        "deviation": 3.0,
+        "counted": True,
+    }
+    report = {"window_from": start, "window_to": end, "verdict": "violated", "request_id": 1, "model_version": 3}
+    report |= {"reasons": [HOSTILE + ENDINGS], "signals": [signal], "drivers": [HOSTILE]}
+    report |= {"feed": [{"check": HOSTILE, "detail": HOSTILE, "passed": False}]}
+    usual = Calibration(7, 40, 50.0, 3.0, 0.01, None, {}, {})  # type: ignore[arg-type]
+    segments = [{"segment": HOSTILE, "users": 9, "moved": {HOSTILE: (0.1, 0.2)}}]
+    items = {"Gained most": [{"title": HOSTILE, "change": np.float64(0.1)}]}
+    page = report_page.DriftPage(report, usual, [], [HOSTILE], segments, items, {HOSTILE: "http://127.0.0.1/"})
+    assert_plain(opened(report_page.render(page)), 8)
+
+
+def test_data_docs_show_hostile_names_as_text(installation: Installation, opened: Callable[[str], Seen]) -> None:
+    promises = Promises((not_among("kind_unknown", HOSTILE, "kind", ["view"]),), {"rows": (1, None)})
+    rows = pa.table({"kind": [HOSTILE] * 3})
+    judge(HOSTILE, HOSTILE, promises, rows, {"rows": 3, HOSTILE: 1.0})
+    [page] = (installation.settings.var / "data_docs").glob("*/index.html")
+    assert_plain(opened(page.read_text()), 4)
+
+
+def test_markdown_of_reports_is_text_however_it_is_rendered(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
+    mistune = pytest.importorskip("mistune")
+    found = audited(looked_at(outcome=True), Limits(), 7)
+    hostile = replace(found, verdict=HOSTILE, groups=[group._replace(value=HOSTILE) for group in found.groups])
+    text = audit_page.markdown(replace(page_of(hostile, tmp_path), placement=HOSTILE), "http://127.0.0.1/")
+    shown = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])(text)
+    seen = opened(f"<meta charset='utf-8'><body>{shown}</body>")
+    assert_plain(seen, 3)
+    assert re.findall(r'href="([^"]*)"', shown) == ["http://127.0.0.1/"]

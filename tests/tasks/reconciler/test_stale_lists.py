@@ -1,0 +1,67 @@
+"""Lists that are older than they promise are told of once a day, to a Prefect that writes down what it hears."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import text
+
+from infra.installation import Installation
+from infra.prefect_api import events
+from tasks.orchestration.alert_throttle import Told
+from tasks.reconciler.stale_lists import tell_stale_lists
+from tests.ear import Ear
+from tests.published import published, shelf
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    with Ear() as heard:
+        yield heard
+
+
+@pytest.fixture
+def here(installation: Installation, ear: Ear) -> Installation:
+    endpoints = replace(installation.endpoints, prefect_api_url=f"{ear.url}/api")
+    return replace(installation, endpoints=endpoints)
+
+
+def age(here: Installation, hours: int) -> None:
+    with here.engine.begin() as connection:
+        connection.execute(text(f"UPDATE placements SET checked_at = now() - interval '{hours} hours'"))
+
+
+def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: Installation, ear: Ear) -> None:
+    told = Told()
+    assert tell_stale_lists(here, told) is None
+    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
+    assert tell_stale_lists(here, told) is None
+    age(here, 51)
+    assert tell_stale_lists(here, told) == "The lists of home are stale."
+    assert tell_stale_lists(here, told) is None
+    [event] = ear.events()
+    assert (event["event"], event["resource"]) == (
+        events.STALE_LISTS,
+        {"prefect.resource.id": "tailorbird.placement.home"},
+    )
+    assert event["payload"]["reason"].startswith("The lists of home are 51 hours old; 48 are allowed.")
+    age(here, 1)
+    assert tell_stale_lists(here, told) is None
+    age(here, 60)  # it was well again: that is news
+    assert tell_stale_lists(here, told) is not None
+
+
+def test_what_prefect_did_not_hear_is_told_at_the_next_look(here: Installation, ear: Ear) -> None:
+    told = Told()
+    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
+    age(here, 51)
+    tell_stale_lists(replace(here, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api")), told)
+    tell_stale_lists(here, told)
+    assert len(ear.events()) == 1
+
+
+def test_a_placement_that_is_not_configured_any_more_promises_nothing(here: Installation, ear: Ear) -> None:
+    published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "summer"))
+    age(here, 5000)
+    assert tell_stale_lists(here, Told()) is None
+    assert ear.events() == []

@@ -1,0 +1,74 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import sparse
+
+from models.gate.thresholds import Limits
+from models.monitoring.audit.report import Audit, audited
+from models.monitoring.audit.served_data import Goods, Material
+from models.monitoring.realised_accuracy import PerUser
+from tasks.reports.audit_page import AuditPage, markdown, render
+from tasks.reports.plots.audit import PLOTS, plot_audit
+from tasks.reports.review_page import Plot
+from tests.tasks.reports.test_review_page import HOSTILE, Asked
+
+
+def looked_at(outcome: bool) -> Material:
+    """240 people, of whom the old are served badly; a group and a category have hostile names."""
+    random = np.random.default_rng(7)
+    n = 240
+    age = np.where(np.arange(n) < 80, "old", HOSTILE)
+    ndcg = np.where(age == "old", 0.05, 0.4) + random.random(n) * 0.1
+    one, zero = np.ones(n), np.zeros(n)
+    came = PerUser(one * 2, one, one, one, ndcg, zero, zero, ndcg / 4)
+    goods = Goods(np.arange(30.0), np.arange(30.0), np.array(["Tea", HOSTILE, ""] * 10), np.array(["Own", ""] * 15))
+    shown = random.random((n, 30)) * (random.random((n, 30)) < 0.3)
+    shown /= shown.sum(axis=1, keepdims=True)
+    bought = sparse.csr_array(random.random((n, 30)) < 0.3)
+    return Material({"age": age}, sparse.csr_array(shown), bought, goods, came if outcome else None)
+
+
+def page_of(found: Audit, folder: Path) -> AuditPage:
+    plot_audit(found, folder)
+    plots = [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()]
+    return AuditPage("home", 0.0, 28 * 86_400.0, [3, 4], found, Limits(), plots, {"run": "r1"}, {})
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> AuditPage:
+    return page_of(audited(looked_at(outcome=True), Limits(), 7), tmp_path)
+
+
+def test_the_page_names_the_group_that_is_served_worse_and_shows_four_pictures(page: AuditPage) -> None:
+    text = render(page)
+    assert page.found.status == "beyond margin"
+    assert "Worst off: age old (80 people)" in text
+    assert text.count('<tr class="refused">') == 1
+    assert text.count("data:image/png;base64,") == len(PLOTS) == 4
+    assert "1 January 1970 to 29 January 1970" in text
+    assert "versions 3, 4 of the model" in re.sub(r"\s+", " ", text)
+
+
+def test_names_out_of_data_stay_text_and_the_page_asks_nobody(page: AuditPage) -> None:
+    asked = Asked(render(page))
+    assert "script" not in asked.tags
+    assert all(address.startswith("data:") for address in asked.fetched)
+
+
+def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -> None:
+    text = render(page_of(audited(looked_at(outcome=False), Limits(), 7), tmp_path))
+    assert "accuracy cannot be judged" in text
+    assert text.count("data:image/png;base64,") == 3
+    assert "NDCG@10</th>" not in text
+    assert "popularity lift</th>" in text
+
+
+def test_the_table_in_prefect_keeps_its_cells_whatever_groups_are_called(page: AuditPage) -> None:
+    named = replace(page, found=replace(page.found, groups=[g._replace(value="a|b\nc") for g in page.found.groups]))
+    lines = [line for line in markdown(named, "http://here/x").splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {11}
+    assert "[The whole audit](http://here/x)" in markdown(named, "http://here/x")
+    assert "<script" not in re.sub(r"\\<", "", markdown(page, "x"))

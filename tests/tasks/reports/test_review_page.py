@@ -1,0 +1,199 @@
+import base64
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from models.evaluation.comparison.example_users import Example, Shelf
+from models.evaluation.comparison.metric_table import Line
+from models.evaluation.metrics.bootstrap import Estimate
+from models.gate.results import Check, GroupResult, Outcome, not_asked
+from tasks.reports.plots.fairness import plot_groups
+from tasks.reports.review_page import BOUGHT, Page, Plot, render
+
+HOSTILE = "<script>alert(1)</script>\"'>{{ 7 * 7 }}<img src=http://evil.example/x>$\\broken$"
+KEY = "9f3a21bc77aa55ee"
+CHECKS = (
+    Check("has figures", 900.0, 900.0, Outcome.PASSED, "ndcg_at_10 is a number for 900 of 900 users."),
+    Check("no group worse by age", -0.0106, -0.0265, Outcome.REFUSED, "The worst off is 65+.", -0.0276, -0.0071),
+)
+GROUPS = (
+    GroupResult("age", "65+", 1200, 0.40, 0.41, 0.01, -0.01, 0.03, True, True),
+    GroupResult("age", "19-24", 80, 0.40, 0.30, -0.10, -0.13, -0.09, True, False),
+    GroupResult("income", "unknown", 9, 0.40, 0.10, -0.30, -0.50, -0.1, False, True),
+)
+EXAMPLE = Example(KEY, 12, Shelf(["i1", "i2"], 0.31), Shelf(["i3", "i1"], 0.22), ["i1", "i9"], frozenset({"i1"}))
+LINE = Line(
+    "ndcg_at_10",
+    "NDCG@10: are the ten places right?",
+    {"this version": Estimate(0.4393, 0.4255, 0.4526), "own_frequency": Estimate(0.4213, 0.4075, 0.435)},
+    Estimate(0.018, 0.0144, 0.0215),
+)
+
+
+class Asked(HTMLParser):
+    """Every tag, and every address that a browser would fetch by itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.fetched: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        told = dict(attrs)
+        self.fetched += [value for name in ("src", "srcset", "poster", "data") if (value := told.get(name))]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    plot_groups(GROUPS, "own_frequency", tmp_path / "groups.png")
+    return Page(
+        version=3,
+        kind="two_stage",
+        about="Two stages: one after the other.",
+        material="Learned from what 2,467 people bought.",
+        passed=True,
+        verdict="Version 3 passed the gate and waits for a person's decision.",
+        checks=CHECKS,
+        models=["this version", "own_frequency"],
+        reference="own_frequency",
+        against="This version is held against own_frequency.",
+        figures={"All items": [LINE], "Items that are new to the person": []},
+        groups=GROUPS,
+        plots=[Plot("Calibration", "Good?", tmp_path / "groups.png"), Plot("Over-fit", "", tmp_path / "none.png")],
+        group_plot=Plot("Differences by group", "", tmp_path / "groups.png"),
+        examples=[EXAMPLE],
+        titles={"i1": "Milk, 1 l", "i2": "", "i3": "Bread"},
+        limits=["92% of the catalogue is shown to nobody."],
+        facts={"git commit": "8b9ff9c"},
+        settings={"trees": "200"},
+        libraries={"numpy": "2.4.0"},
+        links={"the training run": "http://mlflow/#/run"},
+    )
+
+
+def plain(text: str) -> str:
+    return unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", text.partition("</style>")[2])))
+
+
+def test_the_verdict_stands_on_top_then_what_to_do(page: Page) -> None:
+    said = plain(render(page))
+    parts = (page.verdict, "tailorbird decide 3 --approve", "What the gate asked", "Figures beside other models")
+    places = [said.index(part) for part in parts]
+    assert places == sorted(places)
+    assert "set the tag review to approved or rejected" in said
+    refused = plain(render(replace(page, passed=False)))
+    assert "a version that the gate refuses answers nobody" in refused
+    assert "override" in refused
+
+
+def test_checks_are_told_with_value_interval_and_limit_what_failed_first(page: Page) -> None:
+    said = plain(render(page))
+    assert "✗ no group worse by age -0.0106 -0.0276 to -0.0071 -0.0265 The worst off is 65+." in said
+    assert "✓ has figures 900 900 ndcg_at_10 is a number" in said
+    assert said.index("✗ no group") < said.index("✓ has figures")
+
+
+def test_what_could_not_be_measured_says_so(page: Page) -> None:
+    broken = Check(
+        "better than the champion", float("nan"), 0.0, Outcome.REFUSED, "the champion was not measured on all."
+    )
+    unsure = Check("no group worse by age", 0.1, 0.0, Outcome.PASSED, "Fine.", float("nan"), float("nan"))
+    said = plain(render(replace(page, checks=[broken, unsure])))
+    assert "✗ better than the champion not measured 0 the champion was not measured on all." in said
+    assert "✓ no group worse by age 0.1000 0 Fine." in said
+
+
+def test_warnings_and_questions_not_asked_are_no_passes(page: Page) -> None:
+    warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
+    unasked = not_asked("no group worse", "No trait divides people into groups.")
+    said = plain(render(replace(page, checks=[page.checks[0], unasked, warning])))
+    assert "! shows items evenly 0.9000 0.8400 Warning. Gini index 0.900." in said
+    assert "? no group worse Not asked. No trait divides people into groups." in said
+    assert said.index("! shows items") < said.index("? no group") < said.index("✓ has figures")
+
+
+def test_figures_stand_beside_the_reference_with_the_difference(page: Page) -> None:
+    said = plain(render(page))
+    assert "0.4393 0.4255 to 0.4526 0.4213 0.4075 to 0.4350 +0.0180 ▲ +0.0144 to +0.0215" in said
+    assert "Items that are new to the person" not in said
+
+
+def test_groups_are_drawn_and_told(page: Page) -> None:
+    said = plain(render(page))
+    assert "✓ age 65+ 1,200 0.4000 0.4100 +0.0100 -0.0100 to +0.0300" in said
+    assert "✗ age 19-24 80" in said
+    assert page.group_plot.data in render(page)
+    assert "Nothing is known of people" in plain(render(replace(page, groups=())))
+
+
+def test_a_person_is_shown_with_both_shelves_hits_and_purchases_and_no_more_of_the_key(page: Page) -> None:
+    said = plain(render(page))
+    assert "9f3a21bc 12 baskets before" in said
+    assert KEY not in render(page)
+    assert "own_frequency NDCG 0.220 Bread new Milk, 1 l ✓ bought again" in said
+    assert "this version NDCG 0.310 +0.090 Milk, 1 l ✓ bought again i2 new" in said
+    assert "then bought 2 items Milk, 1 l again i9 new" in said
+    assert "Nobody picked them. All people are put in order of what this version gains" in said
+
+
+def test_of_many_purchases_the_first_are_named_and_the_others_counted(page: Page) -> None:
+    many = replace(EXAMPLE, bought=[f"b{number}" for number in range(BOUGHT + 4)])
+    said = plain(render(replace(page, examples=[many])))
+    assert f"b{BOUGHT - 1} new and 4 more" in said
+    assert f"b{BOUGHT} " not in said
+
+
+def test_with_nobody_to_compare_with_the_page_is_whole_all_the_same(page: Page) -> None:
+    alone = replace(page, reference=None, models=["this version"], examples=[], groups=())
+    said = plain(render(alone))
+    assert "There is nobody to compare with" in said
+    assert "▲ +" not in said
+
+
+def test_plots_are_inside_the_page_and_their_absence_is_told(page: Page) -> None:
+    text = render(page)
+    pictures = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert len(pictures) == 2
+    assert all(base64.b64decode(picture).startswith(b"\x89PNG") for picture in pictures)
+    assert "Over-fit This version has none." in plain(text)
+
+
+def test_the_page_asks_nobody_for_anything(page: Page) -> None:
+    text = render(page)
+    asked = Asked(text)
+    assert not asked.tags & {"script", "link", "iframe", "object", "embed", "base", "form"}
+    assert all(address.startswith("data:image/png;base64,") for address in asked.fetched)
+    assert not re.search(r"url\(|@import|http-equiv=\"refresh", text)
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in text
+
+
+def test_what_data_and_people_call_things_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
+    group = replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)
+    plot_groups([group], HOSTILE, tmp_path / "hostile.png")
+    example = replace(EXAMPLE, user_key="<script>x", candidate=Shelf([HOSTILE], 0.1), bought=[HOSTILE])
+    hostile = replace(
+        page,
+        checks=[replace(CHECKS[0], name=HOSTILE, detail=HOSTILE)],
+        groups=[group],
+        examples=[example],
+        titles={"i1": HOSTILE},
+        against=HOSTILE,
+        limits=[HOSTILE],
+        settings={HOSTILE: HOSTILE},
+        facts={HOSTILE: HOSTILE},
+        libraries={HOSTILE: HOSTILE},
+        verdict=HOSTILE,
+        material=HOSTILE,
+    )
+    text = render(hostile)
+    asked = Asked(text)
+    assert "script" not in asked.tags
+    assert all(address.startswith("data:image/png;base64,") for address in asked.fetched)
+    assert "{{ 7 * 7 }}" in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text

@@ -1,0 +1,123 @@
+"""Stock, dates of sale, page, picture and currency come in with a catalogue, and decide what is recommended now."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from infra.database.schema.schema import items
+from infra.installation import Installation
+from models.lists.rules.placement_config import Placement
+from tasks.ingest.reference.ingest_items import ingest_items
+from tasks.scoring import item_attributes as catalogues
+from tasks.scoring.item_attributes import catalogue_of, titles_not_for_sale
+
+MAPPING = """consent = "given"
+consent_note = "a test"
+[items]
+file = "*"
+separator = ";"
+item_id = "sku"
+title = "name"
+category = "path"
+category_separator = ">"
+price = "price"
+currency = "money"
+available = "stock"
+available_words = { lieferbar = true, ausverkauft = false }
+available_from = "release"
+available_until = "end"
+time_format = "%d.%m.%Y"
+zone = "Europe/Berlin"
+url = "page"
+image = "picture"
+"""
+HEAD = "sku;name;path;price;money;stock;release;end;page;picture\n"
+ROWS = """a;Tea;Food > Hot  > Tea;1.5;€;In_Stock;01.02.2024;31.12.2998;https://shop/a;/a.png
+b;Ice;> Food >;2;USD;0;;;;
+c;Jug;;;EUR;;;31.12.2020;;
+d;Cup;;;;lieferbar;01.01.2999;;;
+e;Pot;;;;https://schema.org/OutOfStock;;;;
+f;Pan;;;;3;;;;
+g;Lid;;;;ausverkauft;;;;
+"""
+
+
+@pytest.fixture
+def ingest(installation: Installation, tmp_path: Path) -> Any:  # noqa: ARG001 - it has to be there
+    def run(rows: str = ROWS, mapping: str = MAPPING) -> dict[str, Any]:
+        (tmp_path / "shop.toml").write_text(mapping)
+        (tmp_path / "items.csv").write_text(HEAD + rows)
+        return ingest_items.fn(str(tmp_path / "shop.toml"), str(tmp_path / "items.csv"))
+
+    return run
+
+
+def stored(here: Installation) -> dict[str, Any]:
+    with here.engine.connect() as connection:
+        return {row["item_id"]: dict(row) for row in connection.execute(select(items)).mappings()}
+
+
+def test_a_catalogue_states_offers(installation: Installation, ingest: Any) -> None:
+    entry = ingest()
+    found = stored(installation)
+
+    assert (entry["quarantined"], len(found)) == (0, 7)
+    tea = found["a"]
+    assert (tea["category"], tea["currency"], tea["url"], tea["image"]) == (
+        *("Food|Hot|Tea", "EUR", "https://shop/a", "/a.png"),
+    )
+    assert tea["available_from"] == datetime(2024, 1, 31, 23, tzinfo=UTC)
+    assert found["c"]["available_until"] == datetime(2020, 12, 31, 23, tzinfo=UTC), "the last day is included"
+    assert found["b"]["category"] == "Food"
+    assert {key: row["in_stock"] for key, row in found.items()} == {
+        "a": True,
+        "b": False,
+        "c": None,
+        "d": True,
+        "e": False,
+        "f": True,
+        "g": False,
+    }
+    assert all(row["available"] for row in found.values()), "what is sold out is merchandise: its events count"
+
+
+def test_only_what_can_be_bought_now_is_recommended(
+    installation: Installation, ingest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ingest()
+    monkeypatch.setattr(catalogues, "nobody_kept", lambda _here, names, *_: np.zeros(len(names), dtype=bool))
+    known = np.array(list("abcdefg"), dtype=np.str_)
+
+    assert known[catalogue_of(installation, known, Placement()).available].tolist() == ["a", "f"]
+    assert sorted(titles_not_for_sale(installation)) == ["Cup", "Ice", "Jug", "Lid", "Pot"]
+
+
+def test_a_later_catalogue_replaces_stock_and_dates(installation: Installation, ingest: Any) -> None:
+    ingest()
+    ingest(ROWS.replace("b;Ice;> Food >;2;USD;0", "b;Ice;> Food >;2;USD;7").replace("31.12.2020", ""))
+    found = stored(installation)
+
+    assert found["b"]["in_stock"] is True
+    assert found["c"]["available_until"] is None
+
+
+def test_a_catalogue_that_says_nothing_of_stock_leaves_it(installation: Installation, ingest: Any) -> None:
+    ingest()
+    silent = "\n".join(line for line in MAPPING.splitlines() if not line.startswith(("available", "url")))
+    ingest(ROWS.replace("Ice", "Cream"), silent)
+    found = stored(installation)
+
+    assert (found["b"]["title"], found["b"]["in_stock"], found["a"]["url"]) == ("Cream", False, "https://shop/a")
+
+
+def test_each_end_of_sale_is_read_by_the_format_that_it_is_written_in(installation: Installation, ingest: Any) -> None:
+    several = MAPPING.replace('time_format = "%d.%m.%Y"', 'time_format = ["%d.%m.%Y", "timestamp", "%d.%m.%Y %H:%M"]')
+    ends = ["31.12.2020", "2020-12-31", "2020-12-31 10:00:00", "31.12.2020 10:00"]
+    ingest("".join(f"{n};Jug;;;EUR;;;{end};;\n" for n, end in enumerate(ends)), several)
+
+    found = [row["available_until"] for _, row in sorted(stored(installation).items())]
+    assert found == [datetime(2020, 12, 31, hour, tzinfo=UTC) for hour in (23, 23, 9, 9)]

@@ -1,0 +1,234 @@
+"""Placements from their file to what readers see."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import insert, select, text, update
+
+from infra.database.schema.schema import exclusions, items, placements
+from models.errors import TailorbirdError
+from models.lists.list_builder import DUE, RULES
+from models.lists.rules.placement_config import PlacementError
+from models.recommenders.explanations.sentences import PICKED, parse
+from tasks.scoring.score_placement import placements_to_score, score_placement
+from tests.tasks.shelves import Place, due_now, items_of, lists, placing, purchases, why_short
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    return placing(tmp_path, monkeypatch)
+
+
+def test_what_was_bought_is_not_discovered(stage: Any, place: Place) -> None:
+    stage.promote()
+    place('[home]\nk = 20\npolicy = "discover"')
+    score_placement.fn()
+    shown, bought = lists(stage), purchases(stage)
+    assert {len(entries) for entries in shown.values()} == {20}
+    assert len(shown) == 30
+    for user, chosen in items_of(shown).items():
+        assert not chosen & bought.get(user, {}).keys()
+
+
+@pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "als", "item_knn"])
+def test_again_shows_all_that_is_due_and_nothing_else_and_short_lists_say_why(
+    stage: Any, place: Place, kind: str
+) -> None:
+    stage.promote(kind)
+    place('[home]\nk = 60\npolicy = "again"')
+    batch = score_placement.fn()
+    due = {user: chosen for user, chosen in due_now(purchases(stage)).items() if chosen}
+    assert items_of(lists(stage)) == due
+    assert set(why_short(stage).values()) == {DUE}
+    assert batch["summary"]["short"] == {DUE: 30}
+
+
+def test_rules_that_leave_too_little_make_short_lists_that_say_so(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 30\nrules.cap = { brand = 9 }")
+    assert score_placement.fn()["summary"]["short"] == {RULES: 30}
+    assert {len(entries) for entries in lists(stage).values()} == {18}
+
+
+RULES_OF_ALL_KINDS = """
+[home]
+k = 10
+[home.rules]
+include = { brand = ["National"], price = [2, 50] }
+exclude = { items = ["500003"] }
+cap = { category = 2 }
+pin = [{ item = "500005", place = 1 }]
+promote = { category = ["PRODUCE"], share = 0.2 }
+"""
+
+
+def test_every_rule_holds_on_every_list_and_lists_are_full(stage: Any, place: Place) -> None:
+    stage.promote()
+    with stage.here.engine.begin() as connection:
+        for at in range(60):
+            connection.execute(update(items).where(items.c.item_id == str(500_000 + at)).values(price=at))
+    place(RULES_OF_ALL_KINDS)
+    assert score_placement.fn()["recommendations"] == 30 * 10
+    for entries in lists(stage).values():
+        assert entries[0].item == "500005"
+        assert "500003" not in {entry.item for entry in entries}
+        assert {entry.brand for entry in entries} == {"National"}
+        assert all(2 <= (entry.price or -1) <= 50 for entry in entries)
+        assert all(str(entries[at].category).startswith("PRODUCE|") for at in (3, 7))
+        levels = ["|".join(str(entry.category).split("|")[:2]) for entry in entries]
+        assert max(levels.count(level) for level in levels) <= 2
+
+
+def test_a_boost_moves_items_up_for_those_who_would_have_had_them_lower(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 5")
+    score_placement.fn()
+    before = sum(entry.brand == "Private" for entries in lists(stage).values() for entry in entries)
+    place('[home]\nk = 5\nrules.boost = [{ brand = ["Private"], by = 3 }]')
+    score_placement.fn()
+    assert sum(entry.brand == "Private" for entries in lists(stage).values() for entry in entries) > before
+
+
+def test_what_single_users_do_not_want_to_see_is_kept_from_them_alone(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 20")
+    score_placement.fn()
+    before = lists(stage)
+    (one, two, three, *rest), top = sorted(before), {user: entries[0] for user, entries in before.items()}
+    said = [(one, "item", top[one].item), (two, "brand", "Private"), (three, "category", "GROCERY")]
+    said += [("a stranger", "item", "500001"), (one, "item", "no such item")]
+    with stage.here.engine.begin() as connection:
+        names = ("user_key", "kind", "value")
+        connection.execute(insert(exclusions), [dict(zip(names, row, strict=True)) for row in said])
+    score_placement.fn()
+    after = lists(stage)
+    assert top[one].item not in {entry.item for entry in after[one]}
+    assert {entry.brand for entry in after[two]} == {"National"}
+    assert not [entry for entry in after[three] if str(entry.category).startswith("GROCERY")]
+    assert all(after[user] == before[user] for user in rest)
+
+
+def test_items_have_lists_of_what_is_like_them_and_of_what_goes_with_them(stage: Any) -> None:
+    stage.promote()
+    alike, together = (score_placement.fn(name) for name in ("similar-items", "goes-well-with"))
+    assert (alike["users"], together["users"]) == (61, 61)
+    kinds = {"similar-items": {"same_category", "same_words", "none"}, "goes-well-with": {"together"}}
+    for name, expected in kinds.items():
+        shown = lists(stage, name, about="for_item_id")
+        assert shown
+        for item, entries in shown.items():
+            assert item not in {entry.item for entry in entries}
+            assert {found.kind for entry in entries if (found := parse(entry.reason))} <= expected
+    assert lists(stage, "similar-items") == {}
+
+
+def test_pins_stand_on_lists_about_items_and_on_those_of_what_is_due(stage: Any, place: Place) -> None:
+    stage.promote()
+    rules = 'rules.pin = [{ item = "500059", place = 1 }]'
+    place(f'[home]\nk = 4\npolicy = "again"\n{rules}\n[pairs]\nabout = "item"\nby = "baskets"\nk = 4\n{rules}')
+    score_placement.fn()
+    own = purchases(stage)
+    strangers = [entries[0] for user, entries in lists(stage).items() if "500059" not in own[user]]
+    assert {(entry.item, entry.reason) for entry in strangers} == {("500059", PICKED)}
+    assert len(lists(stage)) == 30
+    score_placement.fn("pairs")
+    shown = lists(stage, "pairs", about="for_item_id")
+    assert {entries[0].item for item, entries in shown.items() if item != "500059"} == {"500059"}
+    assert PICKED in {entries[0].reason for entries in shown.values()}
+    assert {parse(entry.reason).kind for entries in shown.values() for entry in entries} == {"picked", "together"}  # type: ignore[union-attr]
+
+
+def test_a_boost_does_not_change_how_often_things_are_said_to_be_bought_together(stage: Any, place: Place) -> None:
+    stage.promote()
+    pairs = '[pairs]\nabout = "item"\nby = "baskets"\nk = 12'
+    place(pairs)
+    score_placement.fn("pairs")
+    before = lists(stage, "pairs", about="for_item_id")
+    place(f'{pairs}\nrules.boost = [{{ brand = ["National", "Private"], by = 2 }}]')
+    score_placement.fn("pairs")
+    assert lists(stage, "pairs", about="for_item_id") == before
+
+
+def test_a_length_that_the_rules_have_no_room_for_is_refused_with_their_reason(stage: Any, place: Place) -> None:
+    stage.promote()
+    place('[home]\nk = 9\nrules.pin = [{ item = "500001", place = 5 }]')
+    with pytest.raises(PlacementError, match=r"rules\.pin\.0\.place: place 5 is beyond the list"):
+        score_placement.fn(k=3)
+    assert score_placement.fn(k=5)["recommendations"] == 30 * 5
+
+
+def test_the_same_lists_again_are_as_fresh_as_new_ones(stage: Any) -> None:
+    stage.promote()
+    score_placement.fn()
+    with stage.here.engine.begin() as connection:
+        old = text("now() - interval '5 days'")
+        connection.execute(update(placements).values(published_at=old, checked_at=old))
+    score_placement.fn()
+    age = select(text("now() - published_at > interval '4 days'"), text("now() - checked_at < interval '1 hour'"))
+    with stage.here.engine.connect() as connection:
+        assert connection.execute(age.select_from(placements)).one() == (True, True)
+
+
+def test_another_placement_keeps_its_lists(stage: Any) -> None:
+    stage.promote()
+    score_placement.fn()
+    before = lists(stage)
+    score_placement.fn("email")
+    assert lists(stage) == before
+    assert {len(entries) for entries in lists(stage, "email").values()} == {8}
+
+
+def test_an_unknown_placement_is_refused_with_the_names_there_are(stage: Any) -> None:
+    names = "home, buy-again, email, similar-items, goes-well-with"
+    with pytest.raises(PlacementError, match=f"no placement 'hoem'; there are {names}"):
+        score_placement.fn("hoem")
+    with pytest.raises(PlacementError, match="no placement 'hoem'"):
+        placements_to_score(["home", "hoem"])
+    stage.promote()
+    assert placements_to_score(None) == names.split(", ")
+
+
+def test_rules_that_match_nothing_are_told_with_the_batch(stage: Any, place: Place) -> None:
+    stage.promote()
+    place('[home]\nk = 5\nrules.exclude = { brand = ["Nobody"] }')
+    assert score_placement.fn()["summary"]["notes"] == ["rules.exclude.brand: no item has 'Nobody'", *LEFT]
+
+
+LEFT = ["rules.exclude: no item fits it"]
+
+
+def test_a_summary_says_what_was_kept_from_before_and_by_segment(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 10")
+    assert score_placement.fn()["summary"]["kept_from_before"] is None
+    place('[home]\nk = 10\nrules.exclude = { brand = ["Private"] }')
+    summary = score_placement.fn()["summary"]
+    assert 0 < summary["kept_from_before"] < 1
+    assert sum(row["lists"] for row in summary["segments"]) == 30
+    assert all(row["full"] == row["lists"] for row in summary["segments"])
+
+
+def test_what_was_bought_lately_is_hidden_for_so_long(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 20\nrules.hide = { purchase = 60 }")
+    score_placement.fn()
+    bought = purchases(stage)
+    now = max(moments[-1] for mine in bought.values() for moments in mine.values())
+    lately = {
+        user: {item for item, moments in mine.items() if now - moments[-1] <= timedelta(days=60)}
+        for user, mine in bought.items()
+    }
+    chosen = items_of(lists(stage))
+    assert not any(items & lately[user] for user, items in chosen.items())
+    assert any(items & bought[user].keys() for user, items in chosen.items())
+
+
+def test_items_that_were_around_for_too_long_are_left_out(stage: Any, place: Place) -> None:
+    stage.promote()
+    place("[home]\nk = 5\nrules.lifetime_days = 3")
+    with pytest.raises(TailorbirdError, match=r"Only 0 items can be recommended at 'home'.*or loosen its rules"):
+        score_placement.fn()
+    place("[home]\nk = 5\nrules.lifetime_days = 1000")
+    assert score_placement.fn()["recommendations"] == 30 * 5

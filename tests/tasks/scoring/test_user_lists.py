@@ -1,0 +1,225 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sqlalchemy import insert, select, text, update
+
+from infra.bundles import bundle as bundles
+from infra.bundles.bundle import BundleRefusedError
+from infra.database.schema.schema import items, recommendation_batches, suppressions, users
+from infra.keys.identity import pseudonym
+from models.datasets.cold_start import NewUsers
+from models.errors import TailorbirdError
+from models.recommenders.baselines.new_user_shrinkage import ClickPrior
+from models.recommenders.explanations.sentences import parse
+from models.retrieval.full_catalogue import top_k
+from serving.queries.status import status
+from serving.queries.user_recommendations import shelf
+from tasks.ingest.events.ingest_segment import ingest_segment
+from tasks.scoring.score_placement import score_placement
+from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
+
+ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")
+
+
+def shown(stage: Any) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    with stage.here.engine.connect() as connection:
+        for user_key, item_id in connection.execute(ALL):
+            found.setdefault(user_key, set()).add(item_id)
+    return found
+
+
+def key_of(stage: Any, position: int) -> str:
+    return pseudonym(str(stage.shop.demographics["household_id"][position].as_py()), stage.here.key)
+
+
+@pytest.mark.parametrize("kind", ["most_popular", "own_frequency"])
+def test_every_user_with_consent_gets_as_many_different_items_as_asked_for(stage: Any, kind: str) -> None:
+    stage.promote(kind)
+    batch = score_placement.fn(k=20)
+    assert (batch["users"], batch["recommendations"], batch["status"]) == (30, 600, "published")
+    found = shown(stage)
+    assert len(found) == 30
+    assert {len(chosen) for chosen in found.values()} == {20}
+
+
+def test_the_same_again_publishes_nothing_new(stage: Any) -> None:
+    stage.promote()
+    first = score_placement.fn(k=5)
+    assert score_placement.fn(k=5) == first
+    assert score_placement.fn(k=6)["batch_id"] != first["batch_id"]
+    with stage.here.engine.connect() as connection:
+        assert len(connection.execute(select(recommendation_batches)).all()) == 2
+
+
+def test_who_left_or_withdrew_consent_gets_no_list_from_then_on(stage: Any) -> None:
+    stage.promote()
+    score_placement.fn(k=5)
+    left, withdrew = key_of(stage, 0), key_of(stage, 1)
+    assert {left, withdrew} <= shown(stage).keys()
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(suppressions).values(user_key=left, reason="left"))
+        connection.execute(update(users).where(users.c.user_key == withdrew).values(consent=False))
+    assert score_placement.fn(k=5)["users"] == 28
+    assert not {left, withdrew} & shown(stage).keys()
+
+
+def joins(stage: Any, key: str, **traits: str) -> None:
+    row = {"user_key": key, "attributes": traits, "consent": True, "consent_source": "till", "batch_id": "b"}
+    with stage.here.engine.begin() as connection:
+        connection.execute(insert(users).values(row))
+
+
+def clicks(stage: Any, folder: Path, *products: str, **said: Any) -> str:
+    """Products that somebody views by a Segment call each; returns his key."""
+    calls = [viewed(number, product, **said) for number, product in enumerate(products)]
+    ingest_segment.fn("segment", write(folder / "-".join(products), *calls))
+    return pseudonym(str(said.get("userId", "ann")), stage.here.key)
+
+
+def reasons(stage: Any, key: str) -> list[str]:
+    listed = text("SELECT reason FROM current_recommendations WHERE user_key = :key ORDER BY rank")
+    with stage.here.engine.connect() as connection:
+        return list(connection.execute(listed, {"key": key}).scalars())
+
+
+def kinds(stage: Any, key: str) -> set[str]:
+    found = [parse(reason) for reason in reasons(stage, key)]
+    return {reason.kind if reason else "unknown" for reason in found}
+
+
+def test_a_stranger_with_consent_gets_what_is_popular(stage: Any) -> None:
+    stage.promote()
+    joins(stage, "new here")
+    score_placement.fn(k=5)
+    assert kinds(stage, "new here") <= {"popular", "none"}
+
+
+def test_a_stranger_with_traits_gets_the_best_sellers_of_his_segment(stage: Any) -> None:
+    bundle = stage.promote()
+    joins(stage, "new here", age="age 1", income="income 2")
+    score_placement.fn(k=5)
+    assert kinds(stage, "new here") <= {"popular", "none"}
+    segments = bundles.load(bundle).segments
+    assert segments is not None
+    best = np.argsort(-segments.popularity[1], kind="stable")[:5]
+    assert shown(stage)["new here"] == set(segments.items[best].tolist())
+
+
+def new_in(bundle: bundles.Bundle, key: str, *clicked: str) -> tuple[Any, NewUsers]:
+    """A champion's model with a newcomer, as it is to speak of him."""
+    rows = pa.table({"user_key": [key] * len(clicked), "item_id": list(clicked)})
+    new = NewUsers.of(pa.table({"user_key": [key]}), rows, bundle.model.items)
+    model: Any = bundle.model
+    return model.with_users(new), new
+
+
+def best(speaker: Any) -> set[str]:
+    found = top_k(speaker.scores(np.zeros(1, np.int32)), 5).items[0]
+    return set(speaker.items[found].tolist())
+
+
+def test_a_newcomer_gets_what_suits_his_clicks_where_the_champion_can_tell(stage: Any, tmp_path: Path) -> None:
+    bundle = bundles.load(stage.promote("als"))
+    ann = clicks(stage, tmp_path, "500006", "500007", "500006")
+    score_placement.fn(k=5)
+    assert kinds(stage, ann) <= {"looked_in", "looked_item"}
+    model, _ = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(model)
+
+
+@pytest.mark.parametrize("kind", ["item_knn", "content_based"])
+def test_where_clicks_are_all_a_champion_knows_they_count_beside_what_everybody_buys(
+    stage: Any, kind: str, tmp_path: Path
+) -> None:
+    bundle = bundles.load(stage.promote(kind))
+    ann = clicks(stage, tmp_path, "500006", "500007", "500006")
+    score_placement.fn(k=5)
+    model, new = new_in(bundle, ann, "500006", "500007", "500006")
+    assert shown(stage)[ann] == best(ClickPrior(model, new.events, bundle.fallback)) != best(model)
+
+
+def test_clicks_on_a_device_that_turned_out_to_be_his_count(stage: Any, tmp_path: Path) -> None:
+    stage.promote("als")
+    clicks(stage, tmp_path, "500006", userId=None, anonymousId="phone")
+    ingest_segment.fn("segment", write(tmp_path / "who", call(9, "identify", anonymousId="phone", traits={})))
+    score_placement.fn(k=5)
+    assert any("ou looked at" in reason for reason in reasons(stage, pseudonym("ann", stage.here.key)))
+
+
+def test_a_newcomers_next_click_makes_another_batch_and_the_same_again_none(stage: Any, tmp_path: Path) -> None:
+    stage.promote("als")
+    clicks(stage, tmp_path, "500006")
+    first = score_placement.fn(k=5)["batch_id"]
+    assert score_placement.fn(k=5)["batch_id"] == first
+    clicks(stage, tmp_path, "500006", "500050")
+    assert score_placement.fn(k=5)["batch_id"] != first
+
+
+def test_what_is_no_longer_available_is_no_longer_shown(stage: Any) -> None:
+    stage.promote()
+    score_placement.fn(k=5)
+    gone = next(iter(shown(stage)[key_of(stage, 0)]))
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(items).where(items.c.item_id == gone).values(available=False))
+    score_placement.fn(k=5)
+    assert all(gone not in chosen for chosen in shown(stage).values())
+
+
+def test_a_reason_names_no_item_that_is_no_longer_available(stage: Any) -> None:
+    stage.promote("item_knn")
+    score_placement.fn(k=5)
+    before = [parse(reason) for reason in reasons(stage, key_of(stage, 0))]
+    named = {reason.parameters[0] for reason in before if reason and reason.kind == "bought_item"}
+    assert named, "this model names items"
+    with stage.here.engine.begin() as connection:
+        marked = update(items).where(items.c.title.in_(named)).values(available=False)
+        assert connection.execute(marked).rowcount
+    score_placement.fn(k=5)
+    after = reasons(stage, key_of(stage, 0))
+    assert len(after) == 5
+    assert not any(f"Because you bought {title}" in after for title in named)
+
+
+def test_more_items_than_there_are_cannot_be_asked_for(stage: Any) -> None:
+    stage.promote()
+    with pytest.raises(TailorbirdError, match="Only 61 items can be recommended"):
+        score_placement.fn(k=62)
+    assert score_placement.fn(k=61)["recommendations"] == 30 * 61
+
+
+@pytest.mark.usefixtures("stage")
+def test_without_a_champion_it_says_what_to_do() -> None:
+    with pytest.raises(TailorbirdError, match=r"^No model is trained on data set v\S+ yet. Next: `tailorbird train`"):
+        score_placement.fn()
+
+
+def test_a_damaged_champion_publishes_nothing_and_the_batch_before_stays(stage: Any) -> None:
+    bundle = stage.promote()
+    before = score_placement.fn(k=5)["batch_id"]
+    (bundle / "config.json").write_text("{}")
+    with pytest.raises(BundleRefusedError):
+        score_placement.fn(k=6)
+    assert status(stage.here.engine)["batch"]["id"] == before
+
+
+def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> None:
+    stage.promote(version=1)
+    batch = score_placement.fn(k=5)
+    rows = shelf(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert {row["batch_id"] for row in rows} == {batch["batch_id"]}
+    assert rows[0]["reason"].startswith("You bought this on ")
+    assert all(row["title"] and row["reason"] and row["model_version"] == 1 for row in rows)
+    assert [row["score"] for row in rows] == sorted((row["score"] for row in rows), reverse=True)
+
+
+def test_without_anybody_who_agreed_that_is_told(stage: Any) -> None:
+    stage.promote()
+    with stage.here.engine.begin() as connection:
+        connection.execute(update(users).values(consent=False))
+    with pytest.raises(TailorbirdError, match="nobody to make lists for"):
+        score_placement.fn()

@@ -1,0 +1,156 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.errors import TailorbirdError
+from models.ingest.tabular.config import Mapping, parse
+from tasks.sources.file_matching import files_of
+from tasks.sources.mapping_files import read
+
+EVENTS = {"user_id": "u", "item_id": "i", "occurred_at": "t", "constants": {"event_type": "view"}}
+ITEMS = {"item_id": "i", "title": "t"}
+USERS = {"user_id": "u", "attributes": []}
+
+
+def mapping_of(**said: object) -> Mapping:
+    return parse({"consent": "given", "consent_note": "a test", **said}, "mine")
+
+
+@pytest.fixture
+def mapping() -> Mapping:
+    parts = {
+        "events": ("events*.csv", EVENTS),
+        "items": (["items.csv", "more/*.csv"], ITEMS),
+        "users": ("people", USERS),
+    }
+    return mapping_of(**{name: {"file": file, **part} for name, (file, part) in parts.items()})
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., str]:
+    def make(*names: str) -> str:
+        for name in names:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).touch()
+        return str(tmp_path)
+
+    return make
+
+
+def relative(found: dict[str, list[str]], folder: str) -> dict[str, list[str]]:
+    return {part: [Path(file).relative_to(folder).as_posix() for file in files] for part, files in found.items()}
+
+
+ALL = (
+    "events-2.csv",
+    "events-1.csv",
+    "items.csv",
+    "more/a.csv",
+    "people/2024/p.parquet",
+    "people/_SUCCESS",
+    "readme.csv",
+)
+EVERYTHING = {
+    "items": ["items.csv", "more/a.csv"],
+    "users": ["people/2024/p.parquet"],
+    "events": ["events-1.csv", "events-2.csv"],
+}
+
+
+def test_below_a_folder_every_part_has_what_its_patterns_mean_and_events_come_last(
+    mapping: Mapping, make: Callable[..., str]
+) -> None:
+    folder = make(*ALL)
+    found = relative(files_of(mapping, [folder]), folder)
+    assert found == EVERYTHING
+    assert list(found) == ["items", "users", "events"]
+
+
+def test_without_paths_the_files_are_where_the_mapping_says(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make(*ALL)
+    assert relative(files_of(mapping.model_copy(update={"location": folder})), folder) == EVERYTHING
+
+
+def test_without_paths_every_pattern_needs_a_file(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make("events-1.csv", "items.csv")
+    with pytest.raises(TailorbirdError, match=r"no file /.*/more/\*.csv for items. Check the mapping's `location`"):
+        files_of(mapping.model_copy(update={"location": folder}))
+    with pytest.raises(TailorbirdError, match=r"states no location. Give the files: tailorbird ingest mine PATH"):
+        files_of(mapping)
+    with pytest.raises(TailorbirdError, match=r"Give the files: tailorbird check my.toml PATH"):
+        files_of(mapping, command="tailorbird check my.toml")
+    nameless = mapping_of(location=folder, events={"file": [], **EVENTS})
+    with pytest.raises(TailorbirdError, match="names no file for events"):
+        files_of(nameless)
+
+
+def test_files_and_patterns_go_to_the_part_that_their_name_fits(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make(*ALL)
+    paths = [f"{folder}/{path}" for path in ("events-1.csv", "more/*.csv", "people/2024/p.parquet")]
+    assert relative(files_of(mapping, paths), folder) == {
+        "items": ["more/a.csv"],
+        "users": ["people/2024/p.parquet"],
+        "events": ["events-1.csv"],
+    }
+    assert relative(files_of(mapping, [f"{folder}/items.csv"]), folder) == {
+        "items": ["items.csv"],
+        "users": [],
+        "events": [],
+    }
+
+
+def test_a_file_that_fits_several_parts_is_read_by_each(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make("people/events-9.csv")
+    expected = {"items": [], "users": ["people/events-9.csv"], "events": ["people/events-9.csv"]}
+    assert relative(files_of(mapping, [f"{folder}/people/events-9.csv"]), folder) == expected
+
+
+@pytest.mark.parametrize("name", ["orders.parquet", "export-2.csv"])
+def test_a_mapping_of_one_table_takes_a_file_of_any_name_for_all_its_parts(make: Callable[..., str], name: str) -> None:
+    folder, file = make(name), "orders.parquet"
+    mapping = mapping_of(**{part: {"file": file, **said} for part, said in {"events": EVENTS, "items": ITEMS}.items()})
+    assert relative(files_of(mapping, [f"{folder}/{name}"]), folder) == {"items": [name], "events": [name]}
+
+
+def test_a_file_that_fits_no_part_is_told_with_the_patterns(mapping: Mapping, make: Callable[..., str]) -> None:
+    folder = make(*ALL)
+    patterns = r"items: items.csv, more/\*.csv; users: people; events: events\*.csv"
+    with pytest.raises(TailorbirdError, match=rf"readme.csv fits no part of the mapping 'mine': {patterns}"):
+        files_of(mapping, [f"{folder}/*.csv"])
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("elsewhere", r"There is no file /.*/elsewhere"),
+        ("empty", r"No file in /.*/empty is one that the mapping 'mine'"),
+    ],
+)
+def test_a_path_without_a_file_is_told_even_beside_others(
+    mapping: Mapping, make: Callable[..., str], path: str, message: str
+) -> None:
+    folder = make(*ALL, "empty/notes.txt")
+    with pytest.raises(TailorbirdError, match=message):
+        files_of(mapping, [folder, f"{folder}/{path}"])
+
+
+def test_a_mapping_with_one_part_takes_files_of_any_name(make: Callable[..., str]) -> None:
+    folder = make("a.csv", "b.csv")
+    mapping = mapping_of(events={"file": "events.csv", **EVENTS})
+    assert relative(files_of(mapping, [f"{folder}/*.csv"]), folder) == {"events": ["a.csv", "b.csv"]}
+
+
+def test_a_segment_export_is_all_files_of_lines(make: Callable[..., str]) -> None:
+    folder = make("2024/a.jsonl", "2024/b.json.gz", "notes.txt")
+    assert relative(files_of(read("segment"), [folder]), folder) == {"segment": ["2024/a.jsonl", "2024/b.json.gz"]}
+    with pytest.raises(TailorbirdError, match=r"Say which files to read: tailorbird ingest segment PATH"):
+        files_of(read("segment"))
+
+
+def test_tables_in_a_bucket_are_found_like_those_in_a_folder(mapping: Mapping, s3: Callable[..., str]) -> None:
+    for name in ALL:
+        s3(f"data/{name}")
+    expected = {part: [f"s3://shop/data/{name}" for name in names] for part, names in EVERYTHING.items()}
+    assert files_of(mapping, ["s3://shop/data/"]) == expected
+    assert files_of(mapping.model_copy(update={"location": "s3://shop/data"})) == expected

@@ -1,0 +1,105 @@
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as csv
+import pyarrow.parquet as pq
+import pytest
+
+from models.errors import TailorbirdError
+from tasks.sources import table_files
+
+ROWS = pa.table({"a": range(1000), "b": [f"row {number}" for number in range(1000)]})
+
+
+@pytest.fixture(params=["rows.parquet", "rows.csv"])
+def path(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    path = tmp_path / request.param
+    if path.suffix == ".csv":
+        csv.write_csv(ROWS, path)
+    else:
+        pq.write_table(ROWS, path, row_group_size=170)
+    return path
+
+
+def rows_of(path: Path) -> pa.Table:
+    """What is written in CSV stays text."""
+    return ROWS.set_column(0, "a", ROWS["a"].cast("string")) if path.suffix == ".csv" else ROWS
+
+
+@pytest.mark.parametrize("size", [1, 170, 300, 999, 1000, 1001])
+def test_a_file_comes_in_chunks_of_the_same_size_and_in_order(path: Path, size: int) -> None:
+    chunks = [chunk.rows for chunk in table_files.chunks(path, ["b", "a"], size)]
+    assert [len(chunk) for chunk in chunks[:-1]] == [size] * (len(chunks) - 1)
+    assert 0 < len(chunks[-1]) <= size
+    assert pa.concat_tables(chunks).equals(rows_of(path).select(["b", "a"]))
+
+
+def test_a_file_says_its_columns_and_rows_without_being_read(path: Path) -> None:
+    typed = {"a": "number", "b": "text"}
+    assert dict(table_files.column_kinds(path)) == (
+        typed if path.suffix == ".parquet" else dict.fromkeys(typed, "untyped")
+    )
+    assert table_files.row_count(path) == 1000
+
+
+def test_times_and_all_kinds_of_numbers_are_known(tmp_path: Path) -> None:
+    path = tmp_path / "f.parquet"
+    columns = {
+        "t": pa.array([0], pa.timestamp("ns")),
+        "day": pa.array([0], pa.date32()),
+        "f": [1.5],
+        "d": [Decimal("1.50")],
+        "flag": [True],
+        "words": pa.array(["a"]).dictionary_encode(),
+        "many": [["a"]],
+    }
+    pq.write_table(pa.table(columns), path)
+    assert dict(table_files.column_kinds(path)) == {
+        **dict.fromkeys(["t", "day"], "time"),
+        **dict.fromkeys(["f", "d"], "number"),
+        "flag": "any",
+        "words": "text",
+        "many": "nested",
+    }
+
+
+def test_the_digest_is_the_contents_and_not_the_names(path: Path) -> None:
+    copy = path.with_name(f"copy{path.suffix}")
+    copy.write_bytes(path.read_bytes())
+    assert table_files.digest(copy) == table_files.digest(path)
+    copy.write_bytes(path.read_bytes() + b"\n")
+    assert table_files.digest(copy) != table_files.digest(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and nothing more", b"no parquet at all"])
+def test_a_file_that_is_no_parquet_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.parquet"
+    path.write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"broken.parquet cannot be read: .*Nothing was stored"):
+        table_files.column_kinds(path)
+
+
+def test_a_column_that_is_not_there_comes_as_nulls(path: Path) -> None:
+    [(rows, numbers, misfits)] = table_files.chunks(path, ["b", "c", "a"])
+    assert (numbers.tolist(), misfits) == (list(range(1000)), [])
+    assert rows.column_names == ["b", "c", "a"]
+    assert rows["c"].null_count == 1000
+
+
+def test_a_parquet_file_with_text_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bytes.parquet"
+    broken = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    pq.write_table(pa.table({"a": broken}), path)
+    with pytest.raises(TailorbirdError, match=r"bytes.parquet cannot be read: column 1: a value is not UTF-8"):
+        list(table_files.chunks(path, ["a"]))
+
+
+def test_a_parquet_file_that_is_damaged_in_the_middle_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "damaged.parquet"
+    pq.write_table(ROWS, path, compression="zstd")
+    content = bytearray(path.read_bytes())
+    content[40:400] = b"\0" * 360
+    path.write_bytes(content)
+    with pytest.raises(TailorbirdError, match=r"damaged.parquet cannot be read"):
+        list(table_files.chunks(path, ["a", "b"]))

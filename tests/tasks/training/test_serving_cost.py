@@ -1,0 +1,89 @@
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from time import sleep
+from typing import Any
+
+import faiss
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info
+
+from infra.bundles import bundle
+from infra.configuration import placements
+from models.lists.list_builder import Answers, in_turn
+from models.lists.recommendation_lists import Lists
+from models.lists.rules.compiled_rules import ShelfRules
+from tasks.scoring.publish_batch import Words
+from tasks.scoring.user_lists import user_lists
+from tasks.training.serving_cost import K, make_lists, measure_costs
+
+
+@dataclass
+class Watched:
+    """A model that notes its calls and the threads that they may use."""
+
+    model: Any
+    threads: list[set[int]] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+    reasoned: int = 0
+    first_takes: float = 0.0
+
+    @property
+    def users(self) -> np.ndarray:
+        return self.model.users
+
+    @property
+    def items(self) -> np.ndarray:
+        return self.model.items
+
+    def scores(self, users: np.ndarray) -> np.ndarray:
+        if not self.asked:
+            sleep(self.first_takes)
+        self.threads.append({pool["num_threads"] for pool in threadpool_info()} | {faiss.omp_get_max_threads()})
+        self.asked.append(len(users))
+        return self.model.scores(users)
+
+    def reasons(self, users: np.ndarray, items: np.ndarray) -> list[str]:
+        self.reasoned += 1
+        return self.model.reasons(users, items)
+
+
+def answers_of(folder: Path) -> Answers:
+    stored = bundle.load(folder)
+    order = in_turn(stored.model, stored.segments, stored.fallback)
+    return Answers(order, stored.fallback, ShelfRules.plain(K, stored.available))
+
+
+def by_user(chunks: list[Lists]) -> dict[str, tuple[list[int], list[float]]]:
+    return {
+        key: (items, scores)
+        for part in chunks
+        for key, items, scores in zip(part.subjects.tolist(), part.items.tolist(), part.scores.tolist(), strict=True)
+    }
+
+
+@pytest.mark.parametrize("kind", ["own_frequency", "als"])
+def test_the_measured_lists_are_the_published_ones(stage: Any, kind: str) -> None:
+    answers = answers_of(stage.promote(kind))
+    work = user_lists(stage.here, "home", placements.one(stage.here.settings, "home", None))
+    published = by_user(list(work.lists(Words())))
+    measured = by_user(make_lists(answers, answers.speakers.models[0].users))
+    assert len(published) == 30
+    assert {key: measured[key] for key in published} == published
+
+
+def test_the_time_is_that_of_one_thread_over_warm_rounds_with_an_interval(stage: Any, tmp_path: Path) -> None:
+    answers = answers_of(stage.promote())
+    model, *others = answers.speakers.models
+    watched = Watched(model, first_takes=2.0)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "part").write_bytes(bytes(1500))
+    before = threadpool_info()
+    found = measure_costs(replace(answers, speakers=replace(answers.speakers, models=(watched, *others))), folder)
+    assert watched.threads == [{1}] * 8
+    assert threadpool_info() == before
+    assert set(watched.asked) == {len(model.users)}
+    assert watched.reasoned == 8
+    assert 0 < found["score_ms_low"] <= found["score_ms"] <= found["score_ms_high"] < 2000 / len(model.users)
+    assert found["artifact_mb"] == 0.0015

@@ -1,0 +1,48 @@
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+import pytest
+
+from models import catalog
+from models.recommenders.search_space import Choice, Float, Integer, within
+from models.tuning.study_config import Method, SearchPlan
+from tasks.tuning.optuna_adapter import distributions, sampler
+
+SPACE = {"rate": Float(0.1, 10, log=True), "depth": Integer(2, 4), "loss": Choice(("a", "b"))}
+
+
+def asked(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
+    study = optuna.create_study(sampler=sampler(SearchPlan(method, seed=seed), tried))
+    params: dict[str, Any] = study.ask(distributions(SPACE)).params
+    return params
+
+
+def test_each_setting_is_asked_for_as_the_space_speaks_of_it() -> None:
+    trial = optuna.create_study().ask(distributions(SPACE))
+    assert trial.params.keys() == SPACE.keys()
+    assert trial.distributions == {
+        "rate": optuna.distributions.FloatDistribution(0.1, 10, log=True),
+        "depth": optuna.distributions.IntDistribution(2, 4),
+        "loss": optuna.distributions.CategoricalDistribution(("a", "b")),
+    }
+
+
+@pytest.mark.parametrize("method", ["tpe", "random"])
+def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> None:
+    assert asked(method, 3) == asked(method, 3)
+    assert asked(method, 3) != asked(method, 4)
+    assert asked(method, 3) != asked(method, 3, seed=8)
+    assert asked(method, 3, seed=-1) != asked(method, 3, seed=2**40)
+
+
+@pytest.mark.parametrize("kind", catalog.CATALOG)
+def test_what_a_model_says_may_be_searched_is_a_setting_it_takes(kind: str) -> None:
+    found = optuna.create_study().ask(distributions(catalog.model_type(kind).space)).params
+    assert found.items() <= asdict(catalog.config(kind, found)).items()
+
+
+@pytest.mark.parametrize("kind", catalog.CATALOG)
+def test_the_defaults_of_a_model_are_inside_its_space(kind: str) -> None:
+    space, defaults = catalog.model_type(kind).space, asdict(catalog.config(kind))
+    assert within(space, defaults) == {name: defaults[name] for name in space}

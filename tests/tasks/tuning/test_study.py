@@ -1,0 +1,209 @@
+"""Studies in a real PostgreSQL, without models: what is asked for is answered by a formula."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from infra import outages
+from infra.installation import Installation
+from models.recommenders.search_space import Choice, Float
+from models.tuning.study_config import Budget, Limits, SearchError, SearchPlan
+from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Study, Turn
+
+SPACE = {"x": Float(0.01, 10, log=True), "way": Choice(("up", "down"))}
+START = {"x": 1.0, "way": "up"}
+
+
+def opened(here: Installation, plan: SearchPlan = SearchPlan(), **options: Any) -> Study:  # noqa: B008 - frozen
+    return Study.open(here, "als on v1", plan, options.pop("space", SPACE), [START], **options)
+
+
+def value(params: dict[str, Any]) -> float:
+    return 1 / (1 + abs(params["x"] - 3)) + 0.1 * (params["way"] == "down")
+
+
+def step(study: Study, budget: Budget) -> str | dict[str, Any]:
+    """Try the next setting: what came instead of one, or the setting."""
+    with study.turn(budget) as turn:
+        if not isinstance(turn, Turn):
+            return turn
+        study.optuna.tell(turn.trial, value(turn.trial.params))
+        params: dict[str, Any] = turn.trial.params
+        return params
+
+
+def drop(study: Study, budget: Budget) -> dict[str, Any]:
+    """Begin to try a setting and vanish, as a worker that is killed: its lock is gone, its trial is not."""
+    with study.turn(budget) as turn:
+        assert isinstance(turn, Turn)
+        params: dict[str, Any] = turn.trial.params
+        return params
+
+
+def cut_off(here: Installation, study: Study, budget: Budget) -> None:
+    """Begin to try a setting and lose every connection to the database."""
+    everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+    with study.turn(budget) as turn:
+        assert isinstance(turn, Turn)
+        with here.engine.connect() as connection:
+            connection.execute(text(f"{everybody} AND pid <> pg_backend_pid()"))
+        turn.confirm()
+
+
+def all_of(study: Study, budget: Budget) -> list[dict[str, Any]]:
+    def steps() -> Iterator[dict[str, Any]]:
+        while not isinstance(found := step(study, budget), str):
+            yield found
+
+    return list(steps())
+
+
+def test_a_search_begins_with_the_defaults_and_ends_after_so_many_trials(installation: Installation) -> None:
+    study = opened(installation)
+    found = all_of(study, Budget(trials=5))
+    assert (len(found), found[0]) == (5, START)
+    assert study.defaults() == value(START)
+    assert study.best().params == max(found, key=value)
+    best = study.best()
+    assert study.note().startswith(f"NDCG@10 {best.value:.4f}, +")
+    assert study.note().endswith(f"(trial {best.number} of 5)")
+    assert step(study, Budget(trials=5)) == DONE
+    assert isinstance(step(study, Budget(trials=6)), dict)
+
+
+def test_the_same_seed_finds_the_same(installation: Installation) -> None:
+    budget = Budget(trials=15)
+    one, again = (all_of(opened(installation, fresh=True), budget) for _ in range(2))
+    assert one == again
+    assert all_of(opened(installation, SearchPlan(seed=8)), budget) != one
+
+
+def test_a_search_that_was_interrupted_finds_what_it_would_have_found(installation: Installation) -> None:
+    budget = Budget(trials=15)
+    whole = all_of(opened(installation), budget)
+    study = opened(installation, fresh=True)
+    for _ in range(10):
+        step(study, budget)
+    lost = drop(study, budget)
+    rest = all_of(opened(installation), budget)
+    assert rest[0] == lost
+    assert [trial.params for trial in study.tried()] == whole
+
+
+def test_a_trial_whose_worker_is_gone_comes_back_once(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=3)
+    assert drop(study, budget) == drop(study, budget) == START
+    assert step(study, budget) != START
+    first, second = study.optuna.get_trials(states=(TrialState.FAIL,))
+    assert INTERRUPTED in first.user_attrs
+    assert second.user_attrs[ERROR] == "its worker was gone before it ended, twice"
+    assert [trial.number for trial in study.tried()] == [1, 2]
+
+
+def test_a_trial_that_is_given_back_comes_back_every_time(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=3)
+    for _ in range(3):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            study.give_back(turn.trial.number, "out of time")
+    assert step(study, budget) == START
+    assert len(study.tried()) == 1
+
+
+def test_settings_whose_worker_was_gone_before_it_had_them_are_not_lost(installation: Installation) -> None:
+    study = opened(installation)
+    assert study.optuna.ask().params == {}  # taken from the queue, and nothing more
+    assert step(study, Budget(trials=3)) == START
+
+
+def test_a_trial_that_a_server_interrupts_is_not_counted_against_it(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=3)
+    for _ in range(3):
+        with pytest.raises(SQLAlchemyError) as lost:
+            cut_off(installation, study, budget)
+        assert "database went away" in str(outages.explain(lost.value))
+    assert step(study, budget) == START
+    assert len(study.tried()) == 1
+
+
+def test_what_optuna_cannot_store_is_no_outage() -> None:
+    error = StorageInternalError("no")
+    assert outages.explain(error) is None
+    error.__cause__ = OperationalError("select", {}, Exception("gone"))
+    assert "database went away" in str(outages.explain(error))
+
+
+def test_what_one_worker_tries_no_other_gets(installation: Installation) -> None:
+    plan, budget = SearchPlan("grid"), Budget(trials=None, minutes=1)
+    study = opened(installation, plan, points=13)
+    with ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(lambda _: all_of(opened(installation, plan, points=13), budget), range(3)))
+    found = [tuple(params.items()) for part in parts for params in part]
+    assert len(found) == len(set(found)) == 13
+    assert step(study, budget) == DONE
+
+
+def test_while_others_try_the_last_settings_a_worker_waits(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=2)
+    with ExitStack() as others:
+        turns = [others.enter_context(study.turn(budget)) for _ in range(2)]
+        assert all(isinstance(turn, Turn) for turn in turns)
+        assert step(study, budget) == WAIT
+    assert step(study, budget) == START
+
+
+def test_a_search_without_a_better_setting_for_long_ends(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=100, patience=4)
+    for _ in range(5):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            study.optuna.tell(turn.trial, -float(turn.trial.number))
+    assert step(study, budget) == DONE
+
+
+def test_what_costs_too_much_is_no_better_setting(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=100, patience=3)
+    for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            turn.trial.set_constraint("memory_mb", excess)
+            study.optuna.tell(turn.trial, reached)
+    assert isinstance(step(study, budget), dict)
+
+
+def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: Installation) -> None:
+    study, budget = opened(installation), Budget(trials=100)
+    for _ in range(5):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            turn.trial.set_user_attr(ERROR, "ValueError: too cold")
+            study.optuna.tell(turn.trial, state=TrialState.FAIL)
+    assert step(study, budget) == DONE
+    with pytest.raises(SearchError, match="found no settings: ValueError: too cold"):
+        study.best()
+    assert isinstance(step(opened(installation), budget), dict)  # what failed may be mended by now
+
+
+def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
+    study, budget = opened(installation, SearchPlan(limits=Limits(fit_seconds=1))), Budget(trials=2)
+    for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
+        with study.turn(budget) as turn:
+            assert isinstance(turn, Turn)
+            turn.trial.set_constraint("fit_seconds", excess)
+            study.optuna.tell(turn.trial, reached)
+    assert study.best().value == 0.3
+
+
+def test_studies_of_other_questions_are_other_studies(installation: Installation) -> None:
+    wider = {**SPACE, "x": Float(0.01, 20, log=True)}
+    studies = opened(installation), opened(installation, fresh=True), opened(installation, SearchPlan("grid"))
+    names = [study.name for study in (*studies, opened(installation, space=wider))]
+    assert len(set(names)) == 4
+    assert opened(installation).name == names[1] == f"{names[0]} 2"
