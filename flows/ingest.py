@@ -6,7 +6,7 @@ from prefect import flow
 
 from models.errors import TailorbirdError
 from models.ingest.source_config import Consent
-from tasks.ingest.check.find_suspicious_items import find_suspects
+from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.compaction_advice import advise_compaction
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events

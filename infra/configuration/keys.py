@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
-from infra.configuration.file import SettingsRefusedError, place, read
+from infra.configuration.settings_file import SettingsRefusedError, place, read
 
 UNWRITABLE: Final = frozenset({"settings_file", "exported_by"})
 """Settings that only processes set for each other."""

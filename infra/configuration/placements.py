@@ -5,8 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration.file import placed
 from infra.configuration.settings import Settings, source
+from infra.configuration.settings_file import placed
 from models.lists.rules.placement_config import Placement, PlacementError, placements
 
 _SHIPPED: Final = Path(__file__).with_suffix(".toml")

@@ -18,8 +18,9 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from infra.configuration import addresses, file, keys, value_checks
-from infra.configuration.file import SettingsRefusedError
+from infra.configuration import addresses, keys, value_checks
+from infra.configuration import settings_file as file
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.timing import Timing, timings
 from models.datasets.limits import DatasetLimits
 from models.gate.thresholds import Limits

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration import addresses, file
-from infra.configuration.file import place
+from infra.configuration import addresses, settings_file
 from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.configuration.settings import Settings, annotations, variable_of
+from infra.configuration.settings_file import place
 from infra.configuration.timing import Timing
 from infra.prefect_api.deployment_file import built_in
 from infra.services import environment, settings_in_use, state_file
@@ -69,8 +69,8 @@ def _in_processes(settings: Settings, services: Mapping[str, Service]) -> dict[s
     found = {}
     worker, reconciler = services.get("worker"), services.get("reconciler")
     if worker is not None and worker.alive and worker.settings:
-        named = worker.settings.get(file.VARIABLE, file.NO_FILE)
-        path = Path(named) if named != file.NO_FILE and Path(named).is_file() else None
+        named = worker.settings.get(settings_file.VARIABLE, settings_file.NO_FILE)
+        path = Path(named) if named != settings_file.NO_FILE and Path(named).is_file() else None
         read = settings.model_copy(update={"settings_file": path})
         found["worker"] = settings_in_use.with_overrides(read, worker.settings)
     if reconciler is not None and reconciler.alive and reconciler.settings:
@@ -115,6 +115,6 @@ def _origin(settings: Settings, key: str) -> str:
         return variable if not inner or inner in json.loads(written) else "default"
     if path is None:
         return "default"
-    content: Any = file.read(path).get(name, "")
+    content: Any = settings_file.read(path).get(name, "")
     given = inner in content if inner else content != ""
     return place(path, key) if given else "default"

@@ -10,10 +10,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration import file
-from infra.configuration.file import SettingsRefusedError
+from infra.configuration import settings_file
 from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.configuration.settings import Settings, annotations, variable_of
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.prefect_api.deployment_file import NAME, built_in
 
 _WIDTH: Final = 118
@@ -32,8 +32,9 @@ def write() -> Path:
 
     Raises SettingsRefusedError when a file is there.
     """
-    named = os.environ.get(file.VARIABLE)
-    path = Path(file.NAME if named in (None, "", file.NO_FILE) else str(named)).expanduser().absolute()
+    named = os.environ.get(settings_file.VARIABLE)
+    unnamed = named in (None, "", settings_file.NO_FILE)
+    path = Path(settings_file.NAME if unnamed else str(named)).expanduser().absolute()
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

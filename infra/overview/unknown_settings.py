@@ -4,9 +4,9 @@ import os
 from difflib import get_close_matches
 from typing import Final
 
-from infra.configuration.file import VARIABLE, SettingsRefusedError
 from infra.configuration.keys import UNWRITABLE
 from infra.configuration.settings import Settings, variable_of
+from infra.configuration.settings_file import VARIABLE, SettingsRefusedError
 from infra.prefect_api import deployment_file
 
 _PREFIX: Final = "TAILORBIRD_"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from infra.configuration import addresses, file
+from infra.configuration import addresses, settings_file
 from infra.configuration.settings import Settings
 from infra.keys.credentials import secret
 from infra.services import environment as service_environment
@@ -141,7 +141,7 @@ def _settings(settings: Settings) -> dict[str, str]:
         "TAILORBIRD_VAR": str(settings.var),
         "TAILORBIRD_HOME": str(settings.home),
         "TAILORBIRD_EXPORTED_BY": str(settings.var),
-        file.VARIABLE: str(settings.settings_file or file.NO_FILE),
+        settings_file.VARIABLE: str(settings.settings_file or settings_file.NO_FILE),
     }
     return service_environment.overrides(settings) | own
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from infra.configuration.file import NAME
 from infra.configuration.settings import Settings, in_file, source, variable_of
+from infra.configuration.settings_file import NAME
 from infra.keys.credentials import secret
 from infra.services import environment, state_file
 from infra.services.endpoints import elsewhere

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from infra.configuration.file import NO_FILE, VARIABLE
 from infra.configuration.settings import Settings
+from infra.configuration.settings_file import NO_FILE, VARIABLE
 from infra.keys import credentials
 from infra.keys.credentials import secret
 from infra.prefect_api.deployments import POOL

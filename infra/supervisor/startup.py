@@ -9,7 +9,7 @@ from functools import partial
 
 from sqlalchemy import URL, make_url
 
-from infra.configuration import addresses, file, keys, placements
+from infra.configuration import addresses, keys, placements, settings_file
 from infra.configuration.settings import Settings, variable_of
 from infra.database import engine
 from infra.keys import trust
@@ -57,7 +57,7 @@ def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
     notification_blocks.addresses(settings)
     with permissions.private_files(), state_file.locked(settings.var, say):
         permissions.repair(settings)
-        file.record(settings.var, settings.settings_file)
+        settings_file.record(settings.var, settings.settings_file)
         for line in keys.readable_by_others(settings.settings_file, environment.secret_names()):
             say(line)
         if not _Startup(settings, say, demo=demo).run():

@@ -11,7 +11,7 @@ from models.errors import TailorbirdError
 from models.ingest.batch_limits import Limits
 from models.ingest.normalisation import Spelling
 from models.ingest.traffic_filter import Traffic
-from models.primitives.form_faults import faults
+from models.primitives.config_faults import faults
 
 Consent = Literal["given", "opt-in", "opt-out"]
 _NOTES = MappingProxyType(

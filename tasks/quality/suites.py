@@ -20,7 +20,7 @@ from models.errors import TailorbirdError
 from models.ingest.check.rule_advice import advice
 from models.ingest.tabular.unreadable_cells import Unread
 from tasks.quality import data_docs
-from tasks.quality.remarks import remarks
+from tasks.quality.user_remarks import remarks
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
 from infra.locks import usage_lock
 from tasks.datasets.event_workspace import drop_left_workspaces
-from tasks.ingest.quarantine.waiting_rows import remake_content
+from tasks.ingest.quarantine.store_rows import remake_content
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import Advance, progress
 from tasks.rekeying import datasets, events, tables

@@ -23,7 +23,7 @@ from models.ingest.tabular import format_suggestions, transform
 from models.ingest.tabular.format_suggestions import Suggestion
 from models.ingest.text_files.encodings import UTF_8, detected, marked
 from models.ingest.text_files.header_lines import lines_above_header
-from tasks.sources.file_faults import described
+from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary
 from tasks.sources.locations import SEPARATED
 from tasks.sources.misfit_lines import MOST_SHARE, MisfitQueue, MisfitSummary

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from infra.configuration.file import placed
+from infra.configuration.settings_file import placed
 from models.errors import TailorbirdError
 from models.ingest.segment import config
 from models.ingest.segment.config import SegmentMapping

@@ -18,7 +18,7 @@ from models.ingest.text_files import encodings
 from tasks.sources import csv_reader
 from tasks.sources.csv_reader import MOST_COLUMNS, PLAIN, Csv, is_csv
 from tasks.sources.csv_reader import csv_of as csv_of
-from tasks.sources.file_faults import described
+from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_no_parquet
 from tasks.sources.misfit_lines import MisfitLine, MisfitQueue
 

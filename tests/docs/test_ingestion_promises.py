@@ -10,7 +10,7 @@
   test_what_comes_after_newer_events_of_its_source_is_marked_as_late
 - duplicate: good rows (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_rows_that_came_in_another_file_are_duplicates
-- duplicate: bad rows (`tests/tasks/ingest/quarantine/test_waiting_rows.py`)
+- duplicate: bad rows (`tests/tasks/ingest/quarantine/test_store_rows.py`)
   test_the_same_bad_rows_in_another_file_are_duplicates
 - suppressed (`tests/tasks/ingest/events/test_ingest_events.py`)
   test_of_suppressed_users_nothing_is_stored

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from models.errors import TailorbirdError
-from models.ingest.draft import catalogue
-from models.ingest.draft.event_table import Events, find_events, kind_by_ids, likely_kind, split_orders
+from models.ingest.draft import items_and_users_parts
 from models.ingest.draft.events import events_part
 from models.ingest.draft.joins import links
 from models.ingest.draft.mapping_text import toml
@@ -22,6 +21,7 @@ from models.ingest.draft.roles import (
     unique_ids,
 )
 from models.ingest.draft.samples import Column, Sample
+from models.ingest.draft.table_kinds import Events, find_events, kind_by_ids, likely_kind, split_orders
 
 _ADVICE: Final = {
     "orders": "has orders without their products. Join it with the table of order lines into one file first",
@@ -105,10 +105,10 @@ def _parts(of: dict[Kind, Sample], events: Events | None, tables: Sequence[Sampl
     parts: list[Part] = []
     if sold := of.get("items"):
         item, own = _pair(events, sold, "items", item) if events else (None, _own_id(sold, "items", tables))
-        parts += [catalogue.items_part(sold, own)] if own else []
+        parts += [items_and_users_parts.items_part(sold, own)] if own else []
     if people := of.get("users"):
         user, own = _pair(events, people, "users", user) if events else (None, _own_id(people, "users", tables))
-        found = catalogue.users_part(people, own) if own else None
+        found = items_and_users_parts.users_part(people, own) if own else None
         parts += [found] if found else []
     return parts + (_parts_of_events(events.sample, item, user, sold, people) if events and item and user else [])
 
@@ -119,8 +119,8 @@ def _parts_of_events(
     """Return the part for the events, and those for the items and users that only their table describes."""
     parts: list[Part] = []
     if not sold and any(happened.candidates(role) for role in ("title", "category")):
-        parts.append(catalogue.items_part(happened, Choice(item.column), own_table=False))
-    found = None if people else catalogue.users_part(happened, Choice(user.column), own_table=False)
+        parts.append(items_and_users_parts.items_part(happened, Choice(item.column), own_table=False))
+    found = None if people else items_and_users_parts.users_part(happened, Choice(user.column), own_table=False)
     parts += [found] if found else []
     user = _without_address(happened, user)
     times = [one for one in times_of(happened) if one.name not in (item.column, user.column)]

@@ -11,7 +11,7 @@ from models.columns import PURCHASE
 from models.errors import TailorbirdError
 from models.lists.rules.item_selector import Form
 from models.lists.rules.rule_config import EVER, Rules
-from models.primitives.form_faults import across, faults
+from models.primitives.config_faults import across, faults
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 

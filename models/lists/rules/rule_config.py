@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from models.columns import EVENT_TYPES
 from models.lists.rules.item_selector import Form, Selector
-from models.primitives.form_faults import across
+from models.primitives.config_faults import across
 
 EVER: Final = "ever"
 _ROUNDING: Final = 1e-9

@@ -24,7 +24,7 @@ from models.ingest.tabular import config as tables
 from models.ingest.text_files.header_lines import lines_above_header
 from models.ingest.text_files.likely_encodings import guessed
 from tasks.sources.csv_reader import is_csv
-from tasks.sources.file_faults import described
+from tasks.sources.data_file_faults import described
 from tasks.sources.file_kinds import refuse_binary, refuse_no_parquet
 from tasks.sources.locations import TABLES, fetched, find
 

@@ -14,7 +14,7 @@ from expectations import items as item_promises
 from expectations import users as user_promises
 from expectations.rules import flags
 from models import columns
-from models.ingest.check import answer_suspicions, reference_suspicions, suspicions
+from models.ingest.check import answer_suspicions, item_and_user_suspicions, suspicions
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.expressions.value_sources import column_of, columns_of, listed
 from models.ingest.normalisation import Cleaned
@@ -147,7 +147,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     if not getattr(part, "choose", None):
         good = read.rows.filter(pa.array(~row_triage.unsound(flags(read.rows, rules))))
         place = partial(_place, raw)
-        found.suspicions += reference_suspicions.several_rows(good, key, columns.ROW, place, found.part == "items")
+        found.suspicions += item_and_user_suspicions.several_rows(good, key, columns.ROW, place, found.part == "items")
     if names:
         _remember_users(found, done.accepted, pa.concat_tables(names), mapping, known)
     else:
@@ -168,7 +168,7 @@ def _remember_items(found: TableFindings, rows: pa.Table, part: ItemsMapping, kn
     offered = rows.drop_columns(columns.AVAILABLE)  # here it says what is merchandise; the mapping's key is stock
     offered = offered.rename_columns({columns.IN_STOCK: columns.AVAILABLE})
     found.examples = findings.records(offered, keys=set_keys(part))
-    found.suspicions += reference_suspicions.empty_titles(rows)
+    found.suspicions += item_and_user_suspicions.empty_titles(rows)
     found.suspicions += suspicions.prices_in_cents(rows[columns.PRICE])
 
 

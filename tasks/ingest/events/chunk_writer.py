@@ -29,14 +29,14 @@ from tasks.ingest.entity_updates import consent
 from tasks.ingest.entity_updates.apply import ITEM_SEEN, Update
 from tasks.ingest.events import unknown_users
 from tasks.ingest.quarantine.resolved_rows import keep_waiting, mark_resolved, waiting_subjects
-from tasks.ingest.quarantine.waiting_rows import store_waiting
+from tasks.ingest.quarantine.store_rows import store_waiting
 from tasks.ingest.undo.repeated_events import keep_repeats
 from tasks.ingest.undo.statements import PERSON
 from tasks.ingest.validation import batch_profile as profile
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.deduplication import ID_HASH, KnownIds, Seen
 from tasks.ingest.validation.event_enrichment import KEY_HASH
-from tasks.quality import remarks
+from tasks.quality import user_remarks
 from tasks.sources import table_files
 
 LATE: Final = "late"
@@ -232,7 +232,7 @@ class Intake:
         if not (self.acquainted and isinstance(self.mapping, Mapping)):
             return {}
         dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
-        return {remarks.PEOPLE: unknown_users.counted(looked.known, looked.events, dropped)}
+        return {user_remarks.PEOPLE: unknown_users.counted(looked.known, looked.events, dropped)}
 
     def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
         """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""

@@ -22,8 +22,8 @@ from tasks.ingest.batch_identity import part_of
 from tasks.ingest.entity_updates import apply
 from tasks.ingest.events.event_batch import refuse, told
 from tasks.ingest.quarantine.resolved_rows import close_resolved, mark_resolved, waiting_subjects
+from tasks.ingest.quarantine.store_rows import store_waiting
 from tasks.ingest.quarantine.unreadable_lines import waiting_lines
-from tasks.ingest.quarantine.waiting_rows import store_waiting
 from tasks.ingest.reference.read_reference import Read, read_reference
 from tasks.ingest.reference.row_triage import sift_reference
 from tasks.ingest.undo import statements

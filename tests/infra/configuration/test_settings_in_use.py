@@ -7,7 +7,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.configuration import file
+from infra.configuration import settings_file
 from infra.configuration.settings import Settings, load
 from infra.overview import settings_shown
 from infra.services import settings_in_use, state_file
@@ -25,7 +25,7 @@ def started(settings: Settings) -> None:
     """Note that a worker and a reconciler run with these settings; this process stands for both."""
     me = psutil.Process()
     service = Service("", 0, Running(me.pid, me.create_time()))
-    named = {file.VARIABLE: str(settings.settings_file or file.NO_FILE)}
+    named = {settings_file.VARIABLE: str(settings.settings_file or settings_file.NO_FILE)}
     worker = replace(service, settings=settings_in_use.overrides(settings) | named)
     state_file.store(
         settings.var, {"worker": worker, "reconciler": replace(service, settings=settings_in_use.described(settings))}
@@ -37,7 +37,7 @@ def row(key: str) -> settings_shown.Row:
 
 
 def test_each_value_is_shown_with_its_origin(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / file.NAME).write_text('\nreview = "auto"\nreview_days = 3\n[gate]\nusers = 40\n')
+    (folder / settings_file.NAME).write_text('\nreview = "auto"\nreview_days = 3\n[gate]\nusers = 40\n')
     monkeypatch.setenv("TAILORBIRD_REVIEW_DAYS", "5")
     monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 7}')
     assert (row("review").value, row("review").origin) == ("auto", "tailorbird.toml:2")
@@ -54,7 +54,7 @@ def test_each_value_is_shown_with_its_origin(folder: Path, monkeypatch: pytest.M
 
 def test_secrets_are_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = 'alerts = "json://me:word@ops.example"\nmlflow_tracking_uri = "http://me:word@mlflow.example"\n'
-    (folder / file.NAME).write_text(text + 'database_url = "postgresql://me:word@db.example/shop"\n')
+    (folder / settings_file.NAME).write_text(text + 'database_url = "postgresql://me:word@db.example/shop"\n')
     started(load())
     monkeypatch.setenv("TAILORBIRD_ALERTS", "json://me:other-word@ops.example")
     rows = settings_shown.rows(load())
@@ -66,10 +66,12 @@ def test_secrets_are_hidden(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_file_changed_since_the_start_is_used_by_runs_of_the_worker_and_not_by_the_reconciler(folder: Path) -> None:
-    (folder / file.NAME).write_text('review = "auto"\n')
+    (folder / settings_file.NAME).write_text('review = "auto"\n')
     started(load())
     assert [row for row in settings_shown.rows(load()) if row.running] == []
-    (folder / file.NAME).write_text('review = "never"\ngate.users = 40\nschedules.score-nightly = "0 2 * * *"\n')
+    (folder / settings_file.NAME).write_text(
+        'review = "never"\ngate.users = 40\nschedules.score-nightly = "0 2 * * *"\n'
+    )
     assert row("review").running == {"reconciler": "auto"}
     assert row("gate.users").running == {"reconciler": "30"}
     assert row("schedules.score-nightly").running == {"reconciler": "30 4 * * * UTC"}
@@ -78,7 +80,7 @@ def test_a_file_changed_since_the_start_is_used_by_runs_of_the_worker_and_not_by
 def test_a_variable_of_this_shell_that_the_services_do_not_have_is_shown(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (folder / file.NAME).write_text('review = "auto"\n')
+    (folder / settings_file.NAME).write_text('review = "auto"\n')
     started(load())
     monkeypatch.setenv("TAILORBIRD_REVIEW", "never")
     assert row("review").running == {"worker": "auto", "reconciler": "auto"}
@@ -112,14 +114,14 @@ def test_a_variable_that_only_the_services_have_is_shown(folder: Path, monkeypat
     assert settings_in_use.changes(known, load()) == [
         "Setting alerts changes from (hidden) to (not set) (TAILORBIRD_ALERTS is not set in this shell)"
     ]
-    (folder / file.NAME).write_text('alerts = "json://me:word@ops.example"\n')
+    (folder / settings_file.NAME).write_text('alerts = "json://me:word@ops.example"\n')
     assert [line for line in settings_in_use.changes(known, load()) if "alerts" in line] == []
 
 
 def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from flows.commands.settings import show
 
-    (folder / file.NAME).write_text('review = "auto"\n')
+    (folder / settings_file.NAME).write_text('review = "auto"\n')
     show(as_json=True)
     found = {entry["key"]: entry for entry in json.loads(capsys.readouterr().out)}
     assert found["review"] == {
@@ -130,7 +132,7 @@ def test_json_holds_everything(folder: Path, capsys: pytest.CaptureFixture[str])
         "running": {},
     }
     started(load())
-    (folder / file.NAME).write_text('review = "never"\n')
+    (folder / settings_file.NAME).write_text('review = "never"\n')
     show()
     out = capsys.readouterr().out
     assert "The running reconciler uses review = auto instead of never" in out

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration import file
-from infra.configuration.file import SettingsRefusedError
+from infra.configuration import settings_file
 from infra.configuration.settings import load
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.timing import Timing
 
 
@@ -14,7 +14,7 @@ def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkey
     text = (
         'schedules.score-nightly = "0 2 * * *"\nschedules.audit-monthly = { cron = "0 6 2 * *", zone = "Asia/Tokyo" }\n'
     )
-    (folder / file.NAME).write_text(text)
+    (folder / settings_file.NAME).write_text(text)
     assert load().schedules == {
         "score-nightly": Timing("0 2 * * *"),
         "audit-monthly": Timing("0 6 2 * *", "Asia/Tokyo"),
@@ -37,7 +37,7 @@ def test_a_schedule_is_a_cron_line_or_a_table_with_its_zone(folder: Path, monkey
     ],
 )
 def test_a_time_that_cannot_be_is_refused_with_its_line(folder: Path, value: str, refusal: str) -> None:
-    (folder / file.NAME).write_text(f"schedules.score-nightly = {value}\n")
+    (folder / settings_file.NAME).write_text(f"schedules.score-nightly = {value}\n")
     with pytest.raises(SettingsRefusedError, match=refusal) as refused:
         load()
     assert str(refused.value).startswith("tailorbird.toml:1: schedules: ")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration.file import SettingsRefusedError
 from infra.configuration.keys import UNWRITABLE, limits_of
 from infra.configuration.settings import Settings, annotations, load, variable_of
+from infra.configuration.settings_file import SettingsRefusedError
 from infra.overview import settings_template
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flows.commands import settings as command
-from infra.configuration import file
+from infra.configuration import settings_file
 from infra.configuration.settings import Settings, load, variable_of
 from infra.overview import unknown_settings
 
@@ -35,7 +35,7 @@ def test_a_misspelt_variable_is_named_with_the_nearest_setting(
 
 
 def test_real_settings_and_secrets_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [*map(variable_of, Settings.model_fields), file.VARIABLE, "TAILORBIRD_SECRET_SHOP_API"]:
+    for name in [*map(variable_of, Settings.model_fields), settings_file.VARIABLE, "TAILORBIRD_SECRET_SHOP_API"]:
         monkeypatch.setenv(name, "x")
     assert unknown_settings.variables() == []
 
@@ -43,7 +43,9 @@ def test_real_settings_and_secrets_are_not_named(monkeypatch: pytest.MonkeyPatch
 def test_the_command_that_shows_settings_names_a_misspelt_variable_and_schedule(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (folder / file.NAME).write_text(f'home = {json.dumps(str(REPOSITORY))}\nschedules.score-nigthly = "0 2 * * *"\n')
+    (folder / settings_file.NAME).write_text(
+        f'home = {json.dumps(str(REPOSITORY))}\nschedules.score-nigthly = "0 2 * * *"\n'
+    )
     monkeypatch.setenv("TAILORBIRD_REVEIW", "auto")
     command.show()
     shown: Any = capsys.readouterr()

@@ -12,7 +12,7 @@ from infra.database.schema.schema import LEDGER, items, quarantine, users
 from infra.installation import Installation
 from serving.terminal import screen
 from tasks.ingest.batch_identity import tables
-from tasks.ingest.check.find_suspicious_items import find_suspects
+from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items

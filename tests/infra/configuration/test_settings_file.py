@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.configuration import file, keys
-from infra.configuration.file import SettingsRefusedError
+from infra.configuration import keys, settings_file
 from infra.configuration.settings import Settings, in_file, load
+from infra.configuration.settings_file import SettingsRefusedError
 from models.errors import TailorbirdError
 from models.gate.thresholds import Limits
 from models.monitoring.drift.config import Watch
@@ -15,7 +15,7 @@ from models.monitoring.drift.config import Watch
 
 def write(folder: Path, text: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / file.NAME
+    path = folder / settings_file.NAME
     path.write_text(text)
     return path
 
@@ -73,7 +73,7 @@ def test_var_remembers_its_settings_file_for_commands_in_other_folders(
 ) -> None:
     path, var = write(folder / "shop", 'review = "auto"\n'), folder / "shop" / "var"
     var.mkdir()
-    file.record(var, path)
+    settings_file.record(var, path)
     monkeypatch.setenv("TAILORBIRD_VAR", str(var))
     assert (load().review, load().settings_file) == ("auto", path)
     write(folder, 'review = "never"\n')
@@ -82,7 +82,7 @@ def test_var_remembers_its_settings_file_for_commands_in_other_folders(
 
 def test_a_recorded_file_that_is_gone_is_named_and_not_replaced_by_defaults(folder: Path) -> None:
     (folder / "var").mkdir()
-    file.record(folder / "var", folder / "shop" / file.NAME)
+    settings_file.record(folder / "var", folder / "shop" / settings_file.NAME)
     with pytest.raises(SettingsRefusedError, match=r"shop/tailorbird.toml, which is gone. Restore that file, name"):
         load()
     write(folder, 'review = "auto"\n')
@@ -142,7 +142,7 @@ def test_a_file_with_passwords_that_others_can_read_is_named(folder: Path) -> No
 
 
 def test_bytes_that_are_no_text_are_refused(folder: Path) -> None:
-    (folder / file.NAME).write_bytes(b'review = "\xff"\n')
+    (folder / settings_file.NAME).write_bytes(b'review = "\xff"\n')
     with pytest.raises(SettingsRefusedError, match="is not UTF-8 text"):
         load()
 

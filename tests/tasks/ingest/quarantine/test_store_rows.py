@@ -13,7 +13,7 @@ from infra.database.schema.schema import LEDGER, ingest_chunks, quarantine
 from infra.installation import Installation
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
-from tasks.ingest.quarantine.waiting_rows import remake_content
+from tasks.ingest.quarantine.store_rows import remake_content
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources import table_files

@@ -7,7 +7,7 @@ import pytest
 
 from infra.installation import Installation
 from serving.terminal import screen
-from tasks.ingest.check.find_suspicious_items import find_suspects
+from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 

@@ -4,7 +4,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.check.suspicious_items import mark_for, suspects
+from models.ingest.check.non_goods import mark_for, suspects
 from models.ingest.tabular.config import ItemsMapping
 
 GOODS = [
