@@ -12,7 +12,7 @@ from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_markdown
 from tasks.reports.review_page import Plot, environment
 
-_TEMPLATE: Final = "audit_report.j2"
+_TEMPLATE: Final = "audit.j2"
 FIGURES: Final = {
     "recall": "recall@10",
     "hit_rate": "hit rate",

@@ -15,7 +15,7 @@ from models.evaluation.comparison.metric_table import Line, told
 from models.gate.results import Check, GroupResult, Outcome
 from models.primitives.escaping import for_page
 
-_TEMPLATE: Final = "review_report.j2"
+_TEMPLATE: Final = "review.j2"
 BOUGHT: Final = 15
 """So many of a user's purchases are listed, and the number of the others."""
 

@@ -45,7 +45,7 @@ class DriftPage:
 
 def render(page: DriftPage) -> str:
     """The page as HTML: whatever items and segments are called, it is text and nothing else."""
-    text: str = environment().get_template("drift_report.j2").render(page=page, number=_number, band=_band)
+    text: str = environment().get_template("drift.j2").render(page=page, number=_number, band=_band)
     return text
 
 
