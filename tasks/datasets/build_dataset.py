@@ -69,10 +69,10 @@ def _digest(names: list[str]) -> str:
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:16]
 
 
-def _defined(here: Installation, definition: str) -> Manifest | None:
+def _defined(installation: Installation, definition: str) -> Manifest | None:
     """The data set of the same definition, if there is one."""
     same = select(datasets.c.manifest).where(datasets.c.manifest["definition"].astext == definition)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         manifest: Manifest | None = connection.execute(same).scalar()
     return manifest
 
@@ -115,21 +115,21 @@ def build_dataset(
     is too little for the labels' horizon, BatchRefusedError when the data set fails checks that `acceptance` does not
     name.
     """
-    here = current()
+    installation = current()
     check_acceptance(acceptance)
-    table = here.lake.events()
+    table = installation.lake.events()
     if table is None:
-        raise NoEventsError(str(situation.step(here.engine, here.settings)))
+        raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
     labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
-    plan = _Plan(table.version(), known_now(here), SplitConfig.from_dict(split or {}), labels)
+    plan = _Plan(table.version(), known_now(installation), SplitConfig.from_dict(split or {}), labels)
     manifest = plan.manifest()
-    stored = _defined(here, manifest["definition"])
+    stored = _defined(installation, manifest["definition"])
     if stored:
         return stored
-    files = here.lake.event_files(plan.events_version)
+    files = installation.lake.event_files(plan.events_version)
     if not files or not len(plan.known.batches):
-        raise NoEventsError(str(situation.step(here.engine, here.settings)))
-    with workspace(here, plan.known, files) as space:
+        raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
+    with workspace(installation, plan.known, files) as space:
         refunded_at = nw.col(columns.REFUNDED_AT)
         rows = space.events().filter(nw.col(columns.EVENT_TYPE) == columns.PURCHASE)
         bought = rows.filter(refunded_at.is_null())
@@ -143,20 +143,20 @@ def build_dataset(
         day = datetime.fromtimestamp(moments.as_of, UTC)
         version = f"v{plan.events_version}-{day:%Y%m%d}-{manifest['definition'][:8]}"
         manifest |= {"version": version, **moments.as_dict()}
-        manifest |= _write(here, space, plan, moments, version)
-        stored = {name: stored_rows(here, version, name) for name in manifest["rows"]}
+        manifest |= _write(installation, space, plan, moments, version)
+        stored = {name: stored_rows(installation, version, name) for name in manifest["rows"]}
         draft = Draft(version, space.connection, stored, plan.known.users, files)
-        return _enter(here, draft, manifest | check_dataset(here, draft, acceptance))
+        return _enter(installation, draft, manifest | check_dataset(installation, draft, acceptance))
 
 
-def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, version: str) -> Manifest:
+def _write(installation: Installation, space: Workspace, plan: _Plan, moments: Cuts, version: str) -> Manifest:
     """Write every table; returns what the manifest records of them."""
     known = plan.known
     tables = parts(space, known, moments, plan.label)
     with progress("features", sum(map(len, tables.values()))) as advance:
-        for name in write(here, space, version, tables):
+        for name in write(installation, space, version, tables):
             advance(note=name)
-    stored = {name: stored_rows(here, version, name) for name in tables}
+    stored = {name: stored_rows(installation, version, name) for name in tables}
     return {
         "refunds": space.refunds._asdict(),
         "rows": {name: _count(space, rows) for name, rows in stored.items()},
@@ -166,11 +166,11 @@ def _write(here: Installation, space: Workspace, plan: _Plan, moments: Cuts, ver
     }
 
 
-def _enter(here: Installation, draft: Draft, manifest: Manifest) -> Manifest:
+def _enter(installation: Installation, draft: Draft, manifest: Manifest) -> Manifest:
     """Put the users into segments, and enter the data set."""
     version, user_features = draft.version, draft.stored["user_features"]
-    segment_users(here, draft.connection, version, user_features, draft.users, manifest["as_of"])
-    with here.engine.begin() as database:
+    segment_users(installation, draft.connection, version, user_features, draft.users, manifest["as_of"])
+    with installation.engine.begin() as database:
         database.execute(insert(datasets).values(version=version, manifest=manifest).on_conflict_do_nothing())
         for accepted in manifest["accepted"]:
             who, why = accepted["accepted_by"], accepted["reason"]

@@ -44,18 +44,18 @@ class Draft:
     """The events of the lake."""
 
 
-def check_dataset(here: Installation, draft: Draft, acceptance: Acceptance) -> Manifest:
+def check_dataset(installation: Installation, draft: Draft, acceptance: Acceptance) -> Manifest:
     """Return what the manifest records of the checks: figures, counts of the lake, nulls, warnings and acceptances.
 
     Raises BatchRefusedError for a data set that fails a check nobody accepted, with the page that shows why.
     """
-    shares, previous = groups(draft.users, _trained(draft)), _previous(here)
-    lake = lake_counts(here, draft.connection, draft.files)
-    nulls = null_shares(here, draft.connection, draft.stored)
+    shares, previous = groups(draft.users, _trained(draft)), _previous(installation)
+    lake = lake_counts(installation, draft.connection, draft.files)
+    nulls = null_shares(installation, draft.connection, draft.stored)
     rises = promises.null_rises(nulls, previous.get("null_shares") or {})
     found = promises.figures(_counted(draft), shares, previous.get("figures"), lake)
     found |= {f"null_rise_{feature}": rise for feature, (rise, _) in rises.items()}
-    limits = promises.bounds(groups=shares, limits=here.settings.dataset)
+    limits = promises.bounds(groups=shares, limits=installation.settings.dataset)
     samples = promises.sample({name: _sampled(draft, name) for name in promises.TABLES})
     failed = _failed(draft.version, Promises(promises.rules(), limits, _optional(acceptance, limits)), samples, found)
     compared = Comparison(
@@ -163,9 +163,9 @@ def _sampled(draft: Draft, name: str) -> pa.Table:
     return draft.connection.sql(rows).to_arrow_table()
 
 
-def _previous(here: Installation) -> Manifest:
+def _previous(installation: Installation) -> Manifest:
     """Return the manifest of the last data set; empty before the first."""
     newest = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         found: Manifest | None = connection.execute(newest).scalar()
     return found or {}

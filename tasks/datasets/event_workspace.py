@@ -133,14 +133,14 @@ def drop_left_workspaces(var: Path) -> None:
 
 
 @contextmanager
-def workspace(here: Installation, known: Known, files: list[str]) -> Iterator[Workspace]:
+def workspace(installation: Installation, known: Known, files: list[str]) -> Iterator[Workspace]:
     """Lay the events of some files of the lake out; gone when it is left."""
-    here.settings.var.mkdir(parents=True, exist_ok=True)
+    installation.settings.var.mkdir(parents=True, exist_ok=True)
     with (
-        TemporaryDirectory(dir=here.settings.var, prefix=_SCRATCH) as folder,
+        TemporaryDirectory(dir=installation.settings.var, prefix=_SCRATCH) as folder,
         duckdb.connect(Path(folder) / "events.duckdb") as connection,
     ):
-        connection.execute(f"SET memory_limit = '{here.settings.memory}'")
+        connection.execute(f"SET memory_limit = '{installation.settings.memory}'")
         connection.execute(f"SET temp_directory = {texts([folder])[1:-1]}")
         connection.execute("SET preserve_insertion_order = false")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")

@@ -26,7 +26,9 @@ _REFERENCE: Final = ("items", "users")
 """Batches of which no row is an event."""
 
 
-def lake_counts(here: Installation, connection: duckdb.DuckDBPyConnection, files: list[str]) -> dict[str, float | None]:
+def lake_counts(
+    installation: Installation, connection: duckdb.DuckDBPyConnection, files: list[str]
+) -> dict[str, float | None]:
     """Return the purchases in the lake of users with consent and on merchandise, with their users and items.
 
     `events` are all events of committed batches, and `ledger` as many as the ledger says were accepted. `connection`
@@ -36,7 +38,7 @@ def lake_counts(here: Installation, connection: duckdb.DuckDBPyConnection, files
     ((events,),) = connection.execute(_EVENTS, {"files": files}).fetchall()
     entry = ingest_batches.c
     accepted = select(func.sum(entry.accepted)).where(entry.status == COMMITTED, entry.dataset.not_in(_REFERENCE))
-    with here.engine.connect() as database:
+    with installation.engine.connect() as database:
         ledger = database.execute(accepted).scalar()
     return {
         "rows_interactions": float(rows),

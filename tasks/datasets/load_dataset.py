@@ -18,42 +18,42 @@ Manifest = dict[str, Any]
 _TABLES: Final = ("interactions", "users", "items", "item_history", "user_history")
 
 
-def stored_manifest(here: Installation, version: str | None = None) -> Manifest | None:
+def stored_manifest(installation: Installation, version: str | None = None) -> Manifest | None:
     """The manifest of a data set, or of the newest one; None when it is not there."""
     found = select(datasets.c.manifest).order_by(datasets.c.created_at.desc()).limit(1)
     if version:
         found = found.where(datasets.c.version == version)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         manifest: Manifest | None = connection.execute(found).scalar()
     return manifest
 
 
-def manifest_of(here: Installation, version: str | None) -> Manifest:
+def manifest_of(installation: Installation, version: str | None) -> Manifest:
     """The manifest of a data set, by default the newest; says what to do when there is none."""
-    manifest = stored_manifest(here, version)
+    manifest = stored_manifest(installation, version)
     if manifest is None:
-        newest = stored_manifest(here) if version else None
+        newest = stored_manifest(installation) if version else None
         if newest is not None:
             raise TailorbirdError(f"There is no data set {version!r}. The newest one is {newest['version']}.")
         missing = f"There is no data set {version!r}. " if version else ""
-        raise TailorbirdError(f"{missing}{situation.step(here.engine, here.settings)}")
+        raise TailorbirdError(f"{missing}{situation.step(installation.engine, installation.settings)}")
     return manifest
 
 
 @cache
 def open_dataset(version: str) -> Dataset:
     """The data set of that version; opened once a process, since several tasks of a flow look at it."""
-    here = current()
-    manifest = manifest_of(here, version)
+    installation = current()
+    manifest = manifest_of(installation, version)
     # Data sets of earlier formats have no history of values.
     names = [name for name in _TABLES if name in manifest["rows"]]
-    dataset = Dataset(manifest, **{name: here.lake.read_dataset(version, name) for name in names})
+    dataset = Dataset(manifest, **{name: installation.lake.read_dataset(version, name) for name in names})
 
     def stored(name: str, cut: int) -> pa.Table | None:
         if cut not in dataset.cuts.all():
             return None
         then = [(columns.AS_OF, "=", cut)]
-        return here.lake.read_dataset(version, name, then).drop_columns([columns.AS_OF])
+        return installation.lake.read_dataset(version, name, then).drop_columns([columns.AS_OF])
 
     return replace(dataset, stored=stored)
 

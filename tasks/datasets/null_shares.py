@@ -22,14 +22,16 @@ _KEYS: Final = {
 
 
 def null_shares(
-    here: Installation, connection: duckdb.DuckDBPyConnection, stored: dict[str, str]
+    installation: Installation, connection: duckdb.DuckDBPyConnection, stored: dict[str, str]
 ) -> dict[str, dict[str, float]]:
     """Return the share of empty values by source and by feature, as `<table>_<feature>`.
 
     The source of a user or an item is that of the batch that described it last.
     """
-    sources = _sources(here)
-    described = {} if len(sources) < 2 else {key: _described(here, table) for key, table in _DESCRIBED_BY.items()}
+    sources = _sources(installation)
+    described = (
+        {} if len(sources) < 2 else {key: _described(installation, table) for key, table in _DESCRIBED_BY.items()}
+    )
     found: dict[str, dict[str, float]] = {}
     for table, features in TABLES.items():
         names = [feature.name for feature in features]
@@ -49,18 +51,18 @@ def null_shares(
     return found
 
 
-def _sources(here: Installation) -> list[str]:
+def _sources(installation: Installation) -> list[str]:
     """Return the sources of committed batches."""
     named = select(ingest_batches.c.source).where(ingest_batches.c.status == COMMITTED).distinct()
-    with here.engine.connect() as database:
+    with installation.engine.connect() as database:
         return sorted(database.execute(named).scalars())
 
 
-def _described(here: Installation, table: Table) -> pa.Table:
+def _described(installation: Installation, table: Table) -> pa.Table:
     """Return the source of each user or item."""
     key = table.primary_key.columns.values()[0]
     rows = select(key.label("key"), ingest_batches.c.source).join_from(
         table, ingest_batches, ingest_batches.c.batch_id == table.c.batch_id
     )
-    with here.engine.connect() as database:
+    with installation.engine.connect() as database:
         return read_table(database, rows, {"key": pa.string(), "source": pa.string()})

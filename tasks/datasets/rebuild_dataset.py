@@ -35,17 +35,17 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
 
     Users who were erased, suppressed or have withdrawn since are left out, so then the content differs.
     """
-    here = current()
-    manifest = manifest_of(here, version)
+    installation = current()
+    manifest = manifest_of(installation, version)
     if manifest["format"] != FORMAT:
         raise VersionGoneError(
             f"{version} was built by an earlier version of Tailorbird, which worked features out in another way. It "
             "stays usable. Build a new data set with `tailorbird features`."
         )
-    known, left = _known_then(here, version)
+    known, left = _known_then(installation, version)
     moments = Cuts(*(manifest[name] for name in ("validation_from", "test_from", "as_of")))
-    with workspace(here, known, _files(here, manifest["events_version"])) as space:
-        then = _digests(here, space, manifest)
+    with workspace(installation, known, _files(installation, manifest["events_version"])) as space:
+        then = _digests(installation, space, manifest)
         found = {}
         for name, made in parts(space, known, moments, LabelConfig.from_dict(manifest["label"])).items():
             _store(space, f"rebuilt_{name}", made)
@@ -62,18 +62,18 @@ def _store(space: Workspace, name: str, made: Sequence[Part]) -> None:
             store(name)
 
 
-def _digests(here: Installation, space: Workspace, manifest: dict[str, Any]) -> dict[str, str]:
+def _digests(installation: Installation, space: Workspace, manifest: dict[str, Any]) -> dict[str, str]:
     """Those of the manifest, or those of what is stored, when an engine took them that has another hash function."""
     noted: dict[str, str] = manifest["content_hash"]
     if manifest["hashed_by"] == ENGINE:
         return noted
-    stored = {name: stored_rows(here, manifest["version"], name) for name in noted}
+    stored = {name: stored_rows(installation, manifest["version"], name) for name in noted}
     return {name: content_hash(space.connection, rows, keys_of(name)) for name, rows in stored.items()}
 
 
-def _files(here: Installation, events_version: int) -> list[str]:
+def _files(installation: Installation, events_version: int) -> list[str]:
     try:
-        return here.lake.event_files(events_version)
+        return installation.lake.event_files(events_version)
     except DeltaError as error:
         raise VersionGoneError(
             f"Version {events_version} of the events cannot be read any more ({error}). Build a new data set with "
@@ -81,12 +81,12 @@ def _files(here: Installation, events_version: int) -> list[str]:
         ) from error
 
 
-def _known_then(here: Installation, version: str) -> tuple[Known, int]:
+def _known_then(installation: Installation, version: str) -> tuple[Known, int]:
     """What the data set was made of, less who has left since; and how many those are."""
-    tables = {name: here.lake.read_dataset(version, name) for name in COPIED}
+    tables = {name: installation.lake.read_dataset(version, name) for name in COPIED}
     gone = select(suppressions.c.user_key)
     staying = select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(gone))
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         here_still = pa.array(connection.execute(staying).scalars().all(), pa.string())
     kept = {
         name: rows.filter(pc.is_in(rows[columns.USER_KEY], value_set=here_still))

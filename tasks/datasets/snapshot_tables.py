@@ -36,9 +36,9 @@ _INTERACTIONS: Final = f"""
 """
 
 
-def stored_rows(here: Installation, version: str, name: str) -> str:
+def stored_rows(installation: Installation, version: str, name: str) -> str:
     """SQL for a table of a data set in the lake; Delta writes no file for an empty one."""
-    files = here.lake.dataset_files(version, name)
+    files = installation.lake.dataset_files(version, name)
     return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
 
 
@@ -59,7 +59,9 @@ def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> 
     }
 
 
-def write(here: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[Part]]) -> Iterator[str]:
+def write(
+    installation: Installation, space: Workspace, version: str, tables: Mapping[str, Sequence[Part]]
+) -> Iterator[str]:
     """Write tables of a data set to the lake, all of one cut before those of the next; yields their names part by part.
 
     Planning and encoding keep one core busy: meanwhile the others work on a second table. More at a time would only
@@ -70,7 +72,7 @@ def write(here: Installation, space: Workspace, version: str, tables: Mapping[st
         if before:
             before.result()  # it has begun: a pool takes work in the order in which it was given
         with space.aside() as mine:
-            here.lake.write_dataset(version, name, part(mine), append=before is not None)
+            installation.lake.write_dataset(version, name, part(mine), append=before is not None)
         return name
 
     in_turn = zip_longest(*([(name, part) for part in made] for name, made in tables.items()))

@@ -14,7 +14,7 @@ _SEED = 7
 
 
 def segment_users(
-    here: Installation,
+    installation: Installation,
     connection: duckdb.DuckDBPyConnection,
     version: str,
     user_features: str,
@@ -26,7 +26,7 @@ def segment_users(
     features = connection.sql(chosen).to_arrow_table()
     fitted = Segments.fit(features, traits, _SEED)
     tables = {segments: fitted.assign(features, traits), segment_descriptions: fitted.describe()}
-    with here.engine.begin() as database:
+    with installation.engine.begin() as database:
         for table, rows in tables.items():
             database.execute(delete(table).where(table.c.dataset_version == version))
             named = rows.append_column("dataset_version", pa.repeat(version, len(rows)))

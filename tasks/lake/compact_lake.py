@@ -17,8 +17,8 @@ def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     Waits for an ingest that is under way, as an ingest waits for it. No row changes, and a version that a data set
     names stays readable. `keep_days` is also how long a build of a data set may take that began before.
     """
-    here = current()
-    with advisory_locks.locked(here.engine, "the lake's events", wait=True):
-        with here.engine.connect() as connection:
+    installation = current()
+    with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
+        with installation.engine.connect() as connection:
             now = database_now(connection)
-        return here.lake.compact(now, keep_days, named_versions(here.engine))
+        return installation.lake.compact(now, keep_days, named_versions(installation.engine))

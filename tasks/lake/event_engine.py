@@ -61,17 +61,17 @@ class EventEngine:
 
 
 @contextmanager
-def event_engine(here: Installation, known: Known | None = None) -> Iterator[EventEngine | None]:
+def event_engine(installation: Installation, known: Known | None = None) -> Iterator[EventEngine | None]:
     """Open an engine that knows devices and batches, of `known` or as they stand; None without events."""
-    files = here.lake.event_files()
+    files = installation.lake.event_files()
     if not files:
         yield None
         return
-    known = known or known_now(here, history=False)
-    here.settings.var.mkdir(parents=True, exist_ok=True)
+    known = known or known_now(installation, history=False)
+    installation.settings.var.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(f"SET temp_directory = {texts([str(here.settings.var / 'spill')])[1:-1]}")
+        connection.execute(f"SET temp_directory = {texts([str(installation.settings.var / 'spill')])[1:-1]}")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
         known.register(connection)
         yield EventEngine(connection, files)

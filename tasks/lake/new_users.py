@@ -28,7 +28,11 @@ _CLICKS: Final = f"""
 
 
 def newcomers(
-    here: Installation, known: Known, eligible: NDArray[np.str_], users: NDArray[np.str_], items: NDArray[np.str_]
+    installation: Installation,
+    known: Known,
+    eligible: NDArray[np.str_],
+    users: NDArray[np.str_],
+    items: NDArray[np.str_],
 ) -> NewUsers:
     """Those of the `eligible` users who are not among a model's `users`: traits as they stand, and all they clicked or
     bought of its `items`, under the id of a device too if it turned out to be theirs."""
@@ -36,16 +40,16 @@ def newcomers(
     if not len(strangers):
         return NewUsers.of(_NOBODY, _NOTHING, items)
     traits = known.users.take(np.flatnonzero(index_of(strangers, known.users[columns.USER_KEY]) >= 0))
-    return NewUsers.of(traits, _clicks(here, known, traits.select([columns.USER_KEY])), items)
+    return NewUsers.of(traits, _clicks(installation, known, traits.select([columns.USER_KEY])), items)
 
 
-def _clicks(here: Installation, known: Known, strangers: pa.Table) -> pa.Table:
+def _clicks(installation: Installation, known: Known, strangers: pa.Table) -> pa.Table:
     """`user_key` and `item_id` of every sign of interest in an item, whenever it came."""
-    files = here.lake.event_files()
+    files = installation.lake.event_files()
     if not files:
         return _NOTHING
     with duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{here.settings.memory}'")
+        connection.execute(f"SET memory_limit = '{installation.settings.memory}'")
         known.register(connection)
         connection.register("newcomers", strangers)
         return connection.sql(_CLICKS, params={"files": files, "interest": _INTEREST}).to_arrow_table()

@@ -40,14 +40,14 @@ class Before(NamedTuple):
 
 
 def bought_before(
-    here: Installation, known: Known, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
+    installation: Installation, known: Known, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
 ) -> Before:
     """What was bought before a moment (epoch seconds) of the items `ids` [n]: by anybody, and by the users `keys` [m].
 
     Purchases that were known by then to be taken back did not happen.
     """
     counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    with event_engine(here, known) as engine:
+    with event_engine(installation, known) as engine:
         if engine is not None:
             for name, column, said in (("people", USER_KEY, keys), ("goods", ITEM_ID, ids)):
                 codes = {column: pa.array(said.tolist(), pa.string()), "code": np.arange(len(said))}

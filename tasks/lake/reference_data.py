@@ -54,9 +54,9 @@ class Known:
             connection.register(name, rows)
 
 
-def known_now(here: Installation, *, history: bool = True) -> Known:
+def known_now(installation: Installation, *, history: bool = True) -> Known:
     """Return everything as it stands; without `history` nothing of how it was before, which only data sets need."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
         if not history:
             return Known(*now, NO_HISTORY, NO_HISTORY)

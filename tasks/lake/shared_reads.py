@@ -57,13 +57,13 @@ def let_go() -> None:
         reads.let_go()
 
 
-def known_once(here: Installation) -> Known:
+def known_once(installation: Installation) -> Known:
     """Return everything that is known without its history, as the run has read it, or as it stands."""
     reads = _READS.get()
     if reads is None:
-        return known_now(here, history=False)
+        return known_now(installation, history=False)
     if reads.known is None:
-        reads.known = known_now(here, history=False)
+        reads.known = known_now(installation, history=False)
     return reads.known
 
 
@@ -74,15 +74,15 @@ def once(known: Known, key: Hashable, read: Callable[[], T]) -> T:
 
 
 @contextmanager
-def events(here: Installation, known: Known | None) -> Iterator[EventEngine | None]:
+def events(installation: Installation, known: Known | None) -> Iterator[EventEngine | None]:
     """Open an engine on the events, the run's if that has read `known`. None without events."""
     reads = _of(known)
     if reads is None:
-        with event_engine(here, known) as own:
+        with event_engine(installation, known) as own:
             yield own
         return
     try:
-        yield reads.once(_ENGINE, lambda: reads.stack.enter_context(event_engine(here, known)))
+        yield reads.once(_ENGINE, lambda: reads.stack.enter_context(event_engine(installation, known)))
     except BaseException:
         reads.let_go()  # an engine that failed may answer nothing any more
         raise

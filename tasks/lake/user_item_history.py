@@ -37,7 +37,7 @@ _FIRST_SEEN: Final = f"SELECT said.item_id, epoch(min(occurred_at)) AS first_at 
 
 
 def hidden(
-    here: Installation,
+    installation: Installation,
     users: NDArray[np.str_],
     items: NDArray[np.str_],
     windows: Mapping[str, float | str],
@@ -50,7 +50,7 @@ def hidden(
     """
     if not windows:
         return None
-    with events(here, known) as engine:
+    with events(installation, known) as engine:
         if engine is None:
             return None
         which = " OR ".join(
@@ -60,22 +60,24 @@ def hidden(
         return _pairs(engine, _HIDDEN.format(which=which), users, items)
 
 
-def due(here: Installation, users: NDArray[np.str_], items: NDArray[np.str_], known: Known | None = None) -> Any:
+def due(
+    installation: Installation, users: NDArray[np.str_], items: NDArray[np.str_], known: Known | None = None
+) -> Any:
     """Boolean CSR, users x items: what was bought, and not so lately that it is not needed yet.
 
     It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
     what was bought once has no usual time between, and is due.
     """
-    with events(here, known) as engine:
+    with events(installation, known) as engine:
         if engine is None:
             return sparse.csr_array((len(users), len(items)), dtype=bool)
         bought = f"event_type = '{columns.PURCHASE}'"
         return _pairs(engine, _DUE.format(which=bought), users, items)
 
 
-def ages(here: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.float64]:
+def ages(installation: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.float64]:
     """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
-    with events(here, known) as engine:
+    with events(installation, known) as engine:
         if engine is None:
             return np.full(len(items), np.nan)
         now, seen = engine.newest, dict(engine.ask(_FIRST_SEEN).fetchall())
@@ -84,9 +86,9 @@ def ages(here: Installation, items: NDArray[np.str_], known: Known | None = None
     return days
 
 
-def nobody_kept(here: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.bool_]:
+def nobody_kept(installation: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.bool_]:
     """[n] which of the items were bought, and every purchase of them was taken back."""
-    with events(here, known) as engine:
+    with events(installation, known) as engine:
         return np.zeros(len(items), dtype=bool) if engine is None else np.isin(items, engine.nobody_kept)
 
 

@@ -36,7 +36,7 @@ _NOTHING: Final = pa.Table.from_batches([], pa.schema({"user": pa.int64(), "item
 
 
 def realised_accuracy(
-    here: Installation, start: float, end: float, placement: str = "home", kinds: Sequence[str] = (PURCHASE,)
+    installation: Installation, start: float, end: float, placement: str = "home", kinds: Sequence[str] = (PURCHASE,)
 ) -> pa.Table | None:
     """How well the lists of a placement foresaw what users did in [start, end), epoch seconds.
 
@@ -45,12 +45,12 @@ def realised_accuracy(
     first of these lists. `kinds` are the types of events that count; purchases that were taken back do not. None when
     nothing was shown.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         lists = shown_during(connection, placement, start, end)
     if not lists.num_rows:
         return None
     keys = np.unique(lists[USER_KEY].to_numpy(zero_copy_only=False).astype(np.str_))
-    done, control = _done(here, keys, kinds, float(pc.min(lists[SHOWN_FROM]).as_py()), end)
+    done, control = _done(installation, keys, kinds, float(pc.min(lists[SHOWN_FROM]).as_py()), end)
     goods = sorted({item for row in lists[ITEMS].to_pylist() for item in row} | {*done["item"].to_pylist(), *control})
     code = {item: at for at, item in enumerate(goods)}
     found = realised(_shown(lists, keys, code), _acts(done, code), np.array([code[i] for i in control], dtype=np.int64))
@@ -58,10 +58,10 @@ def realised_accuracy(
 
 
 def _done(
-    here: Installation, keys: NDArray[np.str_], kinds: Sequence[str], start: float, end: float
+    installation: Installation, keys: NDArray[np.str_], kinds: Sequence[str], start: float, end: float
 ) -> tuple[pa.Table, list[str]]:
     """What these users did in the window, and what most people did before it."""
-    with event_engine(here) as engine:
+    with event_engine(installation) as engine:
         if engine is None:
             return _NOTHING, []
         people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}

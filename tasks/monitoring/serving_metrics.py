@@ -51,11 +51,11 @@ def read(address: str) -> Requests:
     return Requests(within, errors)
 
 
-def serving_now(here: Installation) -> dict[str, Any] | None:
+def serving_now(installation: Installation) -> dict[str, Any] | None:
     """p99_ms, error_share and requests of all servers since each was started; None when none can be read or none was
     asked for anything."""
     whole = Requests()
-    for address in addresses(here.settings):
+    for address in addresses(installation.settings):
         try:
             whole += read(address)
         except (OSError, ValueError):  # the reconciler tells of it
@@ -65,7 +65,7 @@ def serving_now(here: Installation) -> dict[str, Any] | None:
     return {"p99_ms": 1000 * whole.quantile(_P99), "error_share": whole.error_share, "requests": int(whole.count)}
 
 
-def tell_slow_serving(here: Installation, looks: Looks = _LOOKS) -> str | None:
+def tell_slow_serving(installation: Installation, looks: Looks = _LOOKS) -> str | None:
     """Emit an event when answers since the last look are slow or wrong, or a server cannot be asked; once an hour each.
 
     Looks at most once a minute. A server that answers little is judged when it has answered enough.
@@ -74,15 +74,15 @@ def tell_slow_serving(here: Installation, looks: Looks = _LOOKS) -> str | None:
         return None
     looks.at = monotonic()
     found = []
-    for address in addresses(here.settings):
-        reason = _judged(here.settings, address, looks)
+    for address in addresses(installation.settings):
+        reason = _judged(installation.settings, address, looks)
         if reason is None:
             continue
         if not reason:
             looks.told.forget(address)
         elif not looks.told.lately(address, _HOUR):
             said = {"reason": reason, "page": shown(address)}
-            if events.tell(here.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said):
+            if events.tell(installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said):
                 looks.told.note(address)
             found.append(reason)
     return " ".join(found) or None

@@ -40,13 +40,13 @@ def tell_story(story: Story) -> None:
         create_markdown_artifact(markdown(current(), story), key="story", description="From the files to the lists")
 
 
-def markdown(here: Installation, story: Story) -> str:
+def markdown(installation: Installation, story: Story) -> str:
     """Return the page: the verdict, then a section for each step."""
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     version = story.dataset["version"]
     sections = {
-        "What became of every row": _table(_ledger(here, story.ledger)),
-        "The data set": _dataset(here, story.dataset),
+        "What became of every row": _table(_ledger(installation, story.ledger)),
+        "The data set": _dataset(installation, story.dataset),
         "Settings that were searched": _table(_searched(story.found)),
         f"Models on the test weeks of {version}": _models(registry, story.review),
         "The review": _review(registry, story.review),
@@ -65,20 +65,20 @@ def _verdict(story: Story) -> str:
     return f"**{for_markdown(said)}**"
 
 
-def _ledger(here: Installation, ledger: Sequence[Row]) -> list[Row]:
+def _ledger(installation: Installation, ledger: Sequence[Row]) -> list[Row]:
     rows: list[Row] = []
     for line in ledger:
-        page = docs_page(here, str(line["batch_id"]))
+        page = docs_page(installation, str(line["batch_id"]))
         first = {"status": line["status"], "dataset": line["dataset"]}
         rows.append({**first, **{name: f"{line[name]:,}" for name in LEDGER}, "Data Docs": page})
     return rows
 
 
-def _dataset(here: Installation, dataset: Row) -> str:
+def _dataset(installation: Installation, dataset: Row) -> str:
     rows = dataset["rows"]
     names = ("interactions", "users", "items")
     counts = ", ".join(f"{rows[name]:,} {name}" for name in names if name in rows)
-    page = docs_page(here, dataset["version"])
+    page = docs_page(installation, dataset["version"])
     link = f" Great Expectations' judgement is in its [Data Docs]({page})." if page else ""
     return f"{for_markdown(dataset['version'])}: {counts}.{link}"
 

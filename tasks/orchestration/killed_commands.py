@@ -4,6 +4,6 @@ from infra.installation import Installation
 from infra.supervisor.running_commands.crashes import mark_crashed
 
 
-def mark_killed_commands(here: Installation) -> str | None:
+def mark_killed_commands(installation: Installation) -> str | None:
     """Mark the runs of killed commands as crashed; return a line for each, or None."""
-    return "\n".join(mark_crashed(here.endpoints, here.settings.var)) or None
+    return "\n".join(mark_crashed(installation.endpoints, installation.settings.var)) or None

@@ -26,24 +26,26 @@ TEXTS: Final = {
 """What each leads to."""
 
 
-def docs_page(here: Installation, batch_id: str) -> str:
+def docs_page(installation: Installation, batch_id: str) -> str:
     """The Data Docs of a batch or data set; empty when there are none (any more), or nobody serves them: browsers open
     no file of a machine from another page."""
-    address = data_docs.address(here.settings.var, here.endpoints, batch_id) or ""
+    address = data_docs.address(installation.settings.var, installation.endpoints, batch_id) or ""
     return address if address.startswith("http") else ""
 
 
-def of_training(here: Installation, registry: Registry, dataset_version: str, search_run: str) -> Links:
+def of_training(installation: Installation, registry: Registry, dataset_version: str, search_run: str) -> Links:
     """Where a training that happens now comes from; what is not there is left out."""
     found = {
-        PREFECT_RUN: flow_run_page(here),
+        PREFECT_RUN: flow_run_page(installation),
         SEARCH: registry.page(search_run) if search_run else "",
-        DATA_DOCS: docs_page(here, dataset_version),
+        DATA_DOCS: docs_page(installation, dataset_version),
     }
     return {name: address for name, address in found.items() if address}
 
 
-def of_version(here: Installation, registry: Registry, version: int, run_id: str, dataset_version: str) -> Links:
+def of_version(
+    installation: Installation, registry: Registry, version: int, run_id: str, dataset_version: str
+) -> Links:
     """Where a registered version comes from: its training run, and what led to that, as the run says itself.
 
     Tags can be set by anybody who may log in: what leads to no page of this installation is left out.
@@ -54,9 +56,9 @@ def of_version(here: Installation, registry: Registry, version: int, run_id: str
         TRAINING: registry.page(run_id),
         PREFECT_RUN: tags.get(PREFECT_RUN, ""),
         SEARCH: registry.page(tags["search_run"]) if tags.get("search_run") else "",
-        DATA_DOCS: docs_page(here, dataset_version),
+        DATA_DOCS: docs_page(installation, dataset_version),
     }
-    pages = own_pages(here)
+    pages = own_pages(installation)
     return {name: address for name, address in found.items() if is_own_page(address, pages)}
 
 

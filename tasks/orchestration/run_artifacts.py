@@ -24,10 +24,10 @@ _LINK: Final = re.compile(r"\[([^\[\]]*)\]\(([^()\s]*)\)")
 _NO_ADDRESS: Final = frozenset(" \t\n\r<>()[]`\"'\\|")
 
 
-def flow_run_page(here: Installation) -> str:
+def flow_run_page(installation: Installation) -> str:
     """The page of the Prefect flow run that this is part of; empty outside of one."""
     run_id = flow_run.get_id()
-    return pages.flow_run(here.endpoints, run_id) if run_id else ""
+    return pages.flow_run(installation.endpoints, run_id) if run_id else ""
 
 
 def show(key: str, title: str, rows: Iterable[Row], columns: Columns | None = None) -> None:
@@ -64,9 +64,9 @@ def _linked(value: Any) -> str:
     return f"[open]({text})" if text.startswith(("http://", "https://")) else text
 
 
-def own_pages(here: Installation) -> tuple[str, ...]:
+def own_pages(installation: Installation) -> tuple[str, ...]:
     """Return where the pages of this installation are: links to them are no strangers' text."""
-    pages = (here.endpoints.prefect_page, here.endpoints.mlflow_page, here.endpoints.docs_page)
+    pages = (installation.endpoints.prefect_page, installation.endpoints.mlflow_page, installation.endpoints.docs_page)
     return tuple(page.rstrip("/") for page in pages if page)
 
 
@@ -158,8 +158,8 @@ def show_folds(version: str, models: Mapping[str, Sequence[Mapping[str, float]]]
 
 def link_docs(entry: Row) -> dict[str, Any]:
     """The batch's line in the ledger with the address of its Data Docs, which a link on the run's page leads to."""
-    here, batch_id = current(), str(entry["batch_id"])
-    address = data_docs.address(here.settings.var, here.endpoints, batch_id)
+    installation, batch_id = current(), str(entry["batch_id"])
+    address = data_docs.address(installation.settings.var, installation.endpoints, batch_id)
     if address and FlowRunContext.get() is not None:
         text = for_markdown(f"{entry['dataset']}: {entry['status']}")
         about = f"Data Docs of {batch_id}"

@@ -12,36 +12,38 @@ from tasks.promotion.promote import promote, promote_again
 from tasks.promotion.review_requests import APPROVED, Answer, DecisionRefusedError, Review, close, expire, review_of
 
 
-def carry_out(here: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
+def carry_out(installation: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
     """Approve or reject a reviewed version, by default the newest; returns the review as it is now.
 
     The same decision twice changes nothing, but a yes to a version that was rolled back promotes it again. Raises
     DecisionRefusedError for a version that the gate refused unless it is overridden, for a changed mind, and when the
     champion changed since the review. MLflow is told if it answers: else the reconciler does it later.
     """
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         expire(connection)
-    review = review_of(here, model_version)
-    _check(review, answer, here.settings.review, str(situation.step(here.engine, here.settings)))
+    review = review_of(installation, model_version)
+    _check(
+        review, answer, installation.settings.review, str(situation.step(installation.engine, installation.settings))
+    )
     if review["rolled_back"]:
-        promote_again(here, registry, review, answer)
+        promote_again(installation, registry, review, answer)
     elif review["decision"]:
-        _refuse_replaced(here, review)
+        _refuse_replaced(installation, review)
     elif answer.approve:
-        promote(here, registry, review, answer)
+        promote(installation, registry, review, answer)
     else:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             close(connection, review, answer)
-    decided = review_of(here, int(review["model_version"]))
+    decided = review_of(installation, int(review["model_version"]))
     if registry.answers:
-        follow(here.engine, registry)
+        follow(installation.engine, registry)
         announce(registry, decided)
     return decided
 
 
-def _refuse_replaced(here: Installation, review: Review) -> None:
+def _refuse_replaced(installation: Installation, review: Review) -> None:
     """Raise DecisionRefusedError for an approved version that a newer champion replaced."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     version = review["model_version"]
     if review["decision"] == APPROVED and holder and holder["model_version"] != version:

@@ -28,12 +28,12 @@ def champion(connection: Connection) -> Champion | None:
     return _newest(connection)
 
 
-def champion_of(here: Installation) -> Champion:
+def champion_of(installation: Installation) -> Champion:
     """Who answers; raises NobodyAnswersError before the first promotion."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     if holder is None:
-        raise NobodyAnswersError(str(situation.step(here.engine, here.settings)))
+        raise NobodyAnswersError(str(situation.step(installation.engine, installation.settings)))
     return holder
 
 

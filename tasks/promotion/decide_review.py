@@ -18,10 +18,10 @@ def decide_review(
 ) -> dict[str, Any]:
     """Approve or reject a reviewed version (by default the newest review's); returns what is decided now, and which
     version answers as `champion`. See `carry_out` for what is refused."""
-    here = current()
+    installation = current()
     answer = Answer(approve, reviewer, reason, via or _via(), override)
-    decided = carry_out(here, Registry(here.endpoints.mlflow_tracking_uri), model_version, answer)
-    with here.engine.connect() as connection:
+    decided = carry_out(installation, Registry(installation.endpoints.mlflow_tracking_uri), model_version, answer)
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason", "overridden")
     found = {"champion": holder["model_version"] if holder else None, "remark": _remark(decided, answer)}

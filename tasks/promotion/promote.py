@@ -22,35 +22,35 @@ from tasks.promotion.verified_evaluations import evaluation_of
 _COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 
 
-def promote(here: Installation, registry: Registry, review: Review, answer: Answer) -> None:
+def promote(installation: Installation, registry: Registry, review: Review, answer: Answer) -> None:
     """Keep the version's bundle, then replace the champion that the gate compared it with.
 
     Raises DecisionRefusedError when that one answers no more, or somebody else decided first, BundleRefusedError when
     MLflow holds another bundle than the reviewed one, and AlteredEvaluationError when it holds other figures.
     """
     version = int(review["model_version"])
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         _expect(champion(connection), review)
     check_version(registry, registry.version(version), review["run_id"])
-    bundle, manifest = _kept(here, registry, review)
+    bundle, manifest = _kept(installation, registry, review)
     row = {
         "follows": review["against"],
         "model_version": version,
         "kind": manifest["kind"],
         "dataset_version": review["dataset_version"],
-        "metrics": _figures(here, registry, review["run_id"]),
+        "metrics": _figures(installation, registry, review["run_id"]),
         "bundle": str(bundle),
         "digest": review["digest"],
         "run_id": review["run_id"],
         "gate": review["gate"],
         "overridden": not review["passed"],
     }
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         close(connection, review, answer)
         _enter(connection, row, answer)
 
 
-def promote_again(here: Installation, registry: Registry, review: Review, answer: Answer) -> None:
+def promote_again(installation: Installation, registry: Registry, review: Review, answer: Answer) -> None:
     """Let a version that was rolled back answer again, after the checks of a promotion.
 
     Raises what `promote` raises.
@@ -58,7 +58,7 @@ def promote_again(here: Installation, registry: Registry, review: Review, answer
     version = int(review["model_version"])
     check_version(registry, registry.version(version), review["run_id"])
     check_files(registry, review["run_id"], review["digest"])
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         holder, earlier = champion(connection), promotion_of(connection, version)
         assert holder is not None
         assert earlier is not None
@@ -66,10 +66,10 @@ def promote_again(here: Installation, registry: Registry, review: Review, answer
         restore(connection, holder, earlier, answer)
 
 
-def _kept(here: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:
+def _kept(installation: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:
     """Keep the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
-        bundle, _ = bundles.keep(folder, here.bundles, review["digest"])
+        bundle, _ = bundles.keep(folder, installation.bundles, review["digest"])
     manifest = read_signed(bundle, review["digest"]).content
     if manifest["run_id"] != review["run_id"]:
         raise BundleRefusedError(
@@ -79,12 +79,12 @@ def _kept(here: Installation, registry: Registry, review: Review) -> tuple[Path,
     return bundle, manifest
 
 
-def _figures(here: Installation, registry: Registry, run_id: str) -> dict[str, float]:
+def _figures(installation: Installation, registry: Registry, run_id: str) -> dict[str, float]:
     """Return what training measured; metrics of a run in MLflow can be logged again by anybody who may log in.
 
     Empty for runs of older versions. Raises AlteredEvaluationError.
     """
-    trained = recorded(here.engine, run_id)
+    trained = recorded(installation.engine, run_id)
     figures = evaluation_of(registry, run_id, trained.evaluation_digest).summary if trained else {}
     # JSON has no word for what could not be measured.
     return {name: value for name, value in figures.items() if isfinite(value)}

@@ -61,7 +61,12 @@ class Answer:
 
 
 def request(
-    here: Installation, dataset_version: str, model_version: int, bundle: TrainedBundle, gate: Gate, against: int
+    installation: Installation,
+    dataset_version: str,
+    model_version: int,
+    bundle: TrainedBundle,
+    gate: Gate,
+    against: int,
 ) -> Review:
     """Ask for a decision about a version's bundle after the gate compared it with the promotion `against` (0: none).
 
@@ -69,7 +74,7 @@ def request(
     DecisionRefusedError when it is about another bundle. Returns the review as it is now.
     """
     expires = func.now() + text("make_interval(secs => :seconds)").bindparams(
-        seconds=here.settings.review_days * 86_400
+        seconds=installation.settings.review_days * 86_400
     )
     asked = {
         "dataset_version": dataset_version,
@@ -87,9 +92,9 @@ def request(
     again = entry.on_conflict_do_update(
         index_elements=[reviews.c.model_version], set_=asked | dict.fromkeys(_DECIDED), where=undecided
     )
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         connection.execute(again)
-    review = review_of(here, model_version)
+    review = review_of(installation, model_version)
     if (review["run_id"], review["digest"]) != (bundle.run_id, bundle.digest):
         raise DecisionRefusedError(
             f"Version {model_version} was decided when it stood for another bundle, and this decision stays. Delete "
@@ -98,16 +103,16 @@ def request(
     return review
 
 
-def review_of(here: Installation, model_version: int | None = None) -> Review:
+def review_of(installation: Installation, model_version: int | None = None) -> Review:
     """The review of a version, or the newest; says what to do when there is none."""
     found = select(reviews, _ROLLED_BACK).order_by(reviews.c.requested_at.desc(), reviews.c.review_id.desc()).limit(1)
     if model_version is not None:
         found = found.where(reviews.c.model_version == model_version)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         row = connection.execute(found).mappings().first()
     if row is None:
         missing = f"There is no review of version {model_version}. " if model_version else ""
-        raise TailorbirdError(f"{missing}{situation.step(here.engine, here.settings)}")
+        raise TailorbirdError(f"{missing}{situation.step(installation.engine, installation.settings)}")
     return {name: row[name] for name in _NAMES}
 
 

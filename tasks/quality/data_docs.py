@@ -46,14 +46,14 @@ def publish(*judgements: Judgement) -> None:
     suites = ""
     for judgement in judgements:
         try:
-            here = current()
+            installation = current()
             suites = suites or render_suites(judgement.results)
-            with here.engine.connect() as connection:
+            with installation.engine.connect() as connection:
                 now = database_now(connection)
             about = About(judgement.batch_id, judgement.dataset, judgement.passed, now.isoformat())
-            with replaced(here.settings.var, about) as folder:
+            with replaced(installation.settings.var, about) as folder:
                 (folder / PAGE).write_text(render(judgement, about, suites), encoding="utf-8", errors="replace")
-            prune(here.settings.var)
+            prune(installation.settings.var)
         except Exception as error:
             _log().warning("No Data Docs for %s, which is ingested all the same. %s", judgement.batch_id, _cause(error))
 
@@ -113,8 +113,8 @@ def sample_of(judgement: Judgement) -> str:
 
 def _links(dataset: str) -> dict[str, str]:
     """Where the batch came from, and where one finds what was made of a data set."""
-    here = current()
-    run, models = flow_run_page(here), f"{here.endpoints.mlflow_page}/#/models/{MODEL}"
+    installation = current()
+    run, models = flow_run_page(installation), f"{installation.endpoints.mlflow_page}/#/models/{MODEL}"
     found = {"The Prefect run that made it": run} if run else {}
     return found | ({"Models in MLflow (each says its data set)": models} if dataset == _DATASET else {})
 

@@ -59,12 +59,12 @@ class Checks:
 _CHECKS: Final = Checks()
 
 
-def check_registered_versions(here: Installation, checks: Checks = _CHECKS) -> str | None:
+def check_registered_versions(installation: Installation, checks: Checks = _CHECKS) -> str | None:
     """Check the versions that are in use, open for review or new; returns the altered ones in words."""
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     altered = []
     may_download = True
-    for number in _watched(here, registry):
+    for number in _watched(installation, registry):
         check = checks.of(number)
         if monotonic() - check.at < _EVERY:
             continue
@@ -73,33 +73,35 @@ def check_registered_versions(here: Installation, checks: Checks = _CHECKS) -> s
         except VersionGoneError:
             continue
         began = check.whole_at
-        fault = _fault(here, registry, version, check, may_download=may_download)
+        fault = _fault(installation, registry, version, check, may_download=may_download)
         may_download &= check.whole_at == began
         check.at = monotonic()
         if fault:
             _mark(registry, version, fault)
-            altered += _alert(here, registry, number, fault, check)
+            altered += _alert(installation, registry, number, fault, check)
         elif check.whole_at > -inf:
             _unmark(registry, version)
             check.alerted = ""
     return "\n".join(altered) or None
 
 
-def _watched(here: Installation, registry: Registry) -> Iterable[int]:
+def _watched(installation: Installation, registry: Registry) -> Iterable[int]:
     """The champion, the challenger, open reviews and the newest versions, each once."""
     aliases, known = registry.aliases(), registry.tags()
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         versions = [promoted_version(connection), *(aliases.get(name) for name in (CHAMPION, CHALLENGER))]
         versions += [review["model_version"] for review in open_reviews(connection)]
     return dict.fromkeys(number for number in [*versions, *sorted(known, reverse=True)[:_NEWEST]] if number)
 
 
-def _fault(here: Installation, registry: Registry, version: ModelVersion, check: _Check, *, may_download: bool) -> str:
+def _fault(
+    installation: Installation, registry: Registry, version: ModelVersion, check: _Check, *, may_download: bool
+) -> str:
     """What is wrong with a version, empty when nothing is."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         known = recorded_version(connection, int(version.version))
     run_id = (known.run_id if known else None) or str(version.run_id)
-    trained = recorded(here.engine, run_id)
+    trained = recorded(installation.engine, run_id)
     digest = known.digest if known else trained.digest if trained else None
     try:
         check_version(registry, version, run_id)
@@ -145,12 +147,12 @@ def _without_note(text: str) -> str:
     return text.partition("\n\n")[2] if text.startswith(_NOTE) else text
 
 
-def _alert(here: Installation, registry: Registry, number: int, fault: str, check: _Check) -> list[str]:
+def _alert(installation: Installation, registry: Registry, number: int, fault: str, check: _Check) -> list[str]:
     """Emit the event once for each fault; returns what is new."""
     if check.alerted == fault:
         return []
     reason = f"Version {number} in MLflow was altered: {fault}"
     payload = {"reason": reason, "page": registry.version_page(number)}
-    if events.tell(here.endpoints, events.ALTERED_VERSION, f"tailorbird.model-version.{number}", payload):
+    if events.tell(installation.endpoints, events.ALTERED_VERSION, f"tailorbird.model-version.{number}", payload):
         check.alerted = fault
     return [reason]

@@ -36,23 +36,23 @@ _WITHOUT_REASON: Final = "Not approved again: set the tag `reason` before `revie
 
 def watch(every: float) -> None:
     """Reconcile for as long as the process lives, every so many seconds, or sooner when MLflow's webhook wakes it."""
-    here, wake, told = current(), Event(), ""
-    key = secret(here.settings, "webhook")
-    for mistake in _mistakes(lambda: _open_ear(here, key, wake)):
+    installation, wake, told = current(), Event(), ""
+    key = secret(installation.settings, "webhook")
+    for mistake in _mistakes(lambda: _open_ear(installation, key, wake)):
         _say(mistake)
     while True:
         wake.clear()
         # The keys first: one may have been rotated since the last look.
-        mistakes = _mistakes(lambda: _compare_keys(here))
-        reason = "\n".join(mistakes or _mistakes(lambda: _ask_to_be_woken(here, key), _hear, *_CARE))
+        mistakes = _mistakes(lambda: _compare_keys(installation))
+        reason = "\n".join(mistakes or _mistakes(lambda: _ask_to_be_woken(installation, key), _hear, *_CARE))
         if reason and reason != told:  # an outage is told once
             _say(reason)
         told = reason
         wake.wait(every)
 
 
-def _compare_keys(here: Installation) -> None:
-    trust.check(here.engine, here.settings)
+def _compare_keys(installation: Installation) -> None:
+    trust.check(installation.engine, installation.settings)
 
 
 def _say(text: str) -> None:
@@ -71,14 +71,14 @@ def _mistakes(*steps: Callable[[], None]) -> list[str]:
     return found
 
 
-def _open_ear(here: Installation, key: str, wake: Event) -> None:
-    if here.settings.reconciler_port:
-        listen(here.settings.reconciler_port, key, wake)
+def _open_ear(installation: Installation, key: str, wake: Event) -> None:
+    if installation.settings.reconciler_port:
+        listen(installation.settings.reconciler_port, key, wake)
 
 
-def _ask_to_be_woken(here: Installation, key: str) -> None:
-    if here.settings.webhook_url:
-        Registry(here.endpoints.mlflow_tracking_uri).ensure_webhook(here.settings.webhook_url, key)
+def _ask_to_be_woken(installation: Installation, key: str) -> None:
+    if installation.settings.webhook_url:
+        Registry(installation.endpoints.mlflow_tracking_uri).ensure_webhook(installation.settings.webhook_url, key)
 
 
 def look() -> None:
@@ -116,36 +116,40 @@ _CARE: Final = tuple(
 
 def reconcile_once() -> list[str]:
     """What is due is rejected, tags and the alias are heard, the aliases follow. Returns what was done."""
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    done = [*_expired(here, registry), *_hear_tags(here, registry), *_hear_alias(here, registry)]
-    follow(here.engine, registry)
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    done = [
+        *_expired(installation, registry),
+        *_hear_tags(installation, registry),
+        *_hear_alias(installation, registry),
+    ]
+    follow(installation.engine, registry)
     return done
 
 
-def _expired(here: Installation, registry: Registry) -> Iterator[str]:
-    with here.engine.begin() as connection:
+def _expired(installation: Installation, registry: Registry) -> Iterator[str]:
+    with installation.engine.begin() as connection:
         versions = expire(connection)
     for version in versions:
         said = f"Version {version}: nobody decided in time; rejected."
-        _alert(here, registry, version, said)
-        announce(registry, review_of(here, version))
+        _alert(installation, registry, version, said)
+        announce(registry, review_of(installation, version))
         yield said
 
 
-def _alert(here: Installation, registry: Registry, version: int, reason: str) -> None:
+def _alert(installation: Installation, registry: Registry, version: int, reason: str) -> None:
     said = {"reason": f"{reason} `tailorbird review` asks again.", "page": registry.version_page(version)}
-    events.tell(here.endpoints, events.EXPIRED_REVIEW, f"tailorbird.model-version.{version}", said)
+    events.tell(installation.endpoints, events.EXPIRED_REVIEW, f"tailorbird.model-version.{version}", said)
 
 
-def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
+def _hear_tags(installation: Installation, registry: Registry) -> Iterator[str]:
     """`review` = approved or rejected, with `reviewer`, `reason`, and `override` for what the gate refused.
 
     An alias of that name says the same. A decision that was made before is written on the version again. After a
     rollback only what was set since is an answer, and a yes by tag needs a reason.
     """
     tagged, aliases = registry.tags(), registry.aliases()
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         known = reviews_of(connection, list(tagged))
     for version, review in known.items():
         tags, back = tagged[version], review["rolled_back"]
@@ -161,7 +165,7 @@ def _hear_tags(here: Installation, registry: Registry) -> Iterator[str]:
             announce(registry, review, _WITHOUT_REASON)
             yield f"Version {version}: {_WITHOUT_REASON}"
         elif said:
-            yield _heard(here, registry, version, _answer(tags, said))
+            yield _heard(installation, registry, version, _answer(tags, said))
         for word in said:
             if aliases.get(word) == version:
                 registry.drop_alias(word)
@@ -182,65 +186,65 @@ def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
     return Answer(said == {APPROVED}, tags.get("reviewer", _BY_TAG), reason, "tag", bool(tags.get("override")))
 
 
-def _heard(here: Installation, registry: Registry, version: int, answer: Answer) -> str:
+def _heard(installation: Installation, registry: Registry, version: int, answer: Answer) -> str:
     """What is wrong with a version is told on it, whatever it is: others are heard all the same."""
     try:
-        carry_out(here, registry, version, answer)
+        carry_out(installation, registry, version, answer)
     except Exception as error:
         if explain(error):
             raise
-        review = review_of(here, version)
+        review = review_of(installation, version)
         if review["decision"] != answer.decision or review["rolled_back"]:
             announce(registry, review, f"Not {answer.decision}: {error}")
             return f"Version {version} was not {answer.decision}: {error}"
     return f"Version {version} was {answer.decision} by {answer.reviewer}."
 
 
-def _hear_alias(here: Installation, registry: Registry) -> Iterator[str]:
+def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]:
     """An alias that a person moved: promoted if it may be, put back with the reason if not."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     moved = registry.aliases().get(CHAMPION)
     if holder and (holder["followed_at"] is None or moved == holder["model_version"]):
         return
     if moved is None:
         if holder:
-            follow(here.engine, registry, put_back=True)
+            follow(installation.engine, registry, put_back=True)
             if CHAMPION in registry.aliases():  # not when the version itself was deleted
                 yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
         return
     try:
-        _promote_moved(here, registry, holder, moved)
+        _promote_moved(installation, registry, holder, moved)
         yield f"Version {moved} was promoted by {_BY_ALIAS}."
     except Exception as error:
         if explain(error):
             raise
-        follow(here.engine, registry, put_back=True)
+        follow(installation.engine, registry, put_back=True)
         if registry.aliases().get(CHAMPION) == moved:  # somebody else promoted it at the same moment
             return
         note = f"{_PUT_BACK}: {error}"
-        _note(here, registry, moved, note)
+        _note(installation, registry, moved, note)
         yield f"Version {moved}: {note}"
 
 
-def _promote_moved(here: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
+def _promote_moved(installation: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
     """An earlier champion may come back; anything else is a yes, also to a version that was rolled back."""
     answer = Answer(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         earlier = promotion_of(connection, version)
         review = reviews_of(connection, [version]).get(version)
     if holder and earlier and not (review and review["rolled_back"]):
-        permit(here.settings.review)
-        with here.engine.begin() as connection:
+        permit(installation.settings.review)
+        with installation.engine.begin() as connection:
             restore(connection, holder, earlier, answer)
-        follow(here.engine, registry)
+        follow(installation.engine, registry)
         return
-    carry_out(here, registry, version, answer)
+    carry_out(installation, registry, version, answer)
 
 
-def _note(here: Installation, registry: Registry, version: int, note: str) -> None:
+def _note(installation: Installation, registry: Registry, version: int, note: str) -> None:
     try:
-        announce(registry, review_of(here, version), note)
+        announce(registry, review_of(installation, version), note)
     except TailorbirdError:  # a version that was never reviewed
         words = (registry.version(version).description or "").split("\n\n")
         others = [part for part in words if part and not part.startswith(f"**{_PUT_BACK}")]

@@ -14,49 +14,49 @@ _GRACE: Final = 20
 """Seconds that the event has to start a run: it takes about ten."""
 
 
-def ask_for_retrain(here: Installation) -> str | None:
+def ask_for_retrain(installation: Installation) -> str | None:
     """Start `retrain` for a request that nobody works on; returns what was done, None for nothing.
 
     A run that comes too many ends at once, as only one can claim the request. Of a run that was lost, the next one has
     the parameters. A run that a person cancelled is not started again.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         request = unattended(connection, _GRACE)
     if request is None:
         return None
-    last = flow_runs.of_id(here.endpoints, request.flow_run) if request.flow_run else None
+    last = flow_runs.of_id(installation.endpoints, request.flow_run) if request.flow_run else None
     if flow_runs.state_of(last) in flow_runs.CANCELLED:
-        return _close(here, request, "a person cancelled its run", alert=False)
+        return _close(installation, request, "a person cancelled its run", alert=False)
     if request.fence >= ATTEMPTS:
-        return _close(here, request, f"given up after {ATTEMPTS} attempts: each of its runs was lost")
-    return _start(here, request, (last or {}).get("parameters") or {})
+        return _close(installation, request, f"given up after {ATTEMPTS} attempts: each of its runs was lost")
+    return _start(installation, request, (last or {}).get("parameters") or {})
 
 
-def _start(here: Installation, request: Request, parameters: dict[str, Any]) -> str | None:
+def _start(installation: Installation, request: Request, parameters: dict[str, Any]) -> str | None:
     """Start one more run, unless one is under way."""
     cause = f"retrain request {request.request_id}, attempt {request.fence + 1}"
     given = {**parameters, "request": request.request_id}
-    attempt = start_next_run(here.endpoints, "retrain", cause, given)
+    attempt = start_next_run(installation.endpoints, "retrain", cause, given)
     if attempt is Attempt.STARTED:
         return f"Retrain request {request.request_id}: a run was started."
     if attempt is Attempt.CANCELLED:
-        return _close(here, request, "a person cancelled its run", alert=False)
+        return _close(installation, request, "a person cancelled its run", alert=False)
     if attempt is Attempt.EXHAUSTED:
-        return _close(here, request, f"given up: {MOST} runs ended before they began to work on it")
+        return _close(installation, request, f"given up: {MOST} runs ended before they began to work on it")
     return None
 
 
-def _close(here: Installation, request: Request, outcome: str, alert: bool = True) -> str | None:
-    with here.engine.begin() as connection:
+def _close(installation: Installation, request: Request, outcome: str, alert: bool = True) -> str | None:
+    with installation.engine.begin() as connection:
         if not give_up(connection, request, outcome):
             return None  # a run has claimed it just now
     if alert:
         reason = f"Retrain request {request.request_id} ({request.origin}: {request.reason}) was {outcome}."
         page = (
-            prefect_pages.flow_run(here.endpoints, request.flow_run)
+            prefect_pages.flow_run(installation.endpoints, request.flow_run)
             if request.flow_run
-            else prefect_pages.runs(here.endpoints)
+            else prefect_pages.runs(installation.endpoints)
         )
         said = {"request": request.request_id, "reason": reason, "page": page}
-        events.tell(here.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
+        events.tell(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
     return f"Retrain request {request.request_id} is over: {outcome}."

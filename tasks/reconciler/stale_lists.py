@@ -15,29 +15,31 @@ _DAY: Final = 86_400
 _TOLD: Final = Told()
 
 
-def tell_stale_lists(here: Installation, told: Told = _TOLD) -> str | None:
+def tell_stale_lists(installation: Installation, told: Told = _TOLD) -> str | None:
     """Emit an event for each placement that was not looked at for its `fresh_hours`, once a day while that lasts."""
     hours = (func.extract("epoch", func.now() - shown.c.checked_at) / 3600).label("hours")
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         ages = {row.placement: float(row.hours) for row in connection.execute(select(shown.c.placement, hours))}
-    limits = {name: placement.fresh_hours for name, placement in configured(here.settings).items() if name in ages}
+    limits = {
+        name: placement.fresh_hours for name, placement in configured(installation.settings).items() if name in ages
+    }
     stale = [name for name, limit in limits.items() if ages[name] > limit]
     for name in set(limits) - set(stale):
         told.forget(name)
     new = [name for name in stale if not told.lately(name, _DAY)]
     for name in new:
         if events.tell(
-            here.endpoints,
+            installation.endpoints,
             events.STALE_LISTS,
             f"tailorbird.placement.{name}",
-            _said(here, name, ages[name], limits[name]),
+            _said(installation, name, ages[name], limits[name]),
         ):
             told.note(name)
     return f"The lists of {', '.join(new)} are stale." if new else None
 
 
-def _said(here: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
+def _said(installation: Installation, name: str, hours: float, limit: float) -> dict[str, str]:
     reason = (
         f"The lists of {name} are {hours:.0f} hours old; {limit:g} are allowed. `tailorbird score {name}` makes new."
     )
-    return {"reason": reason, "page": prefect_pages.deployments(here.endpoints)}
+    return {"reason": reason, "page": prefect_pages.deployments(installation.endpoints)}

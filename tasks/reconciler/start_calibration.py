@@ -15,12 +15,12 @@ _GRACE: Final = timedelta(minutes=2)
 """Lists for people are made first."""
 
 
-def ask_for_calibration(here: Installation) -> str | None:
+def ask_for_calibration(installation: Installation) -> str | None:
     """Start `monitor` when the champion has no calibration, once a promotion; returns what was done, None for nothing.
 
     Where there is too little history for one the daily run tries again.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
         known = drift_calibrations.c.promotion_id == (holder["promotion_id"] if holder else 0)
         done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
@@ -28,6 +28,6 @@ def ask_for_calibration(here: Installation) -> str | None:
     if holder is None or done is not None or now - holder["promoted_at"] < _GRACE:
         return None
     key = f"calibration of promotion {holder['promotion_id']}"
-    if not deployments.run(here.endpoints, "monitor", key, {}):
+    if not deployments.run(installation.endpoints, "monitor", key, {}):
         return None
     return f"What is usual is being learned for version {holder['model_version']}."

@@ -43,23 +43,23 @@ _IDLE: Final = IdleRuns()
 _ALERTED: Final = Told()
 
 
-def ask_for_lists(here: Installation, idle: IdleRuns = _IDLE, alerted: Told = _ALERTED) -> str | None:
+def ask_for_lists(installation: Installation, idle: IdleRuns = _IDLE, alerted: Told = _ALERTED) -> str | None:
     """Start `score` when placements lack the champion's lists; return a line about it, None when nothing is due.
 
     A run whose process is gone is marked as crashed first: as `Running` it would hold up the next one. A run that a
     person cancelled since the promotion is not started again, and after a few lost runs an alert asks a person.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
         if holder is None or _seconds_since_promotion(connection, holder) < _GRACE:
             return None
-        configured = placements.configured(here.settings)
+        configured = placements.configured(installation.settings)
         missing = find_missing_lists(connection, configured, holder["model_version"], holder["promoted_at"])
     # Somebody makes lists already: the next look sees what is left to make then.
-    if missing is None or any(is_locked(here.engine, batch_state.lock(name)) for name in configured):
+    if missing is None or any(is_locked(installation.engine, batch_state.lock(name)) for name in configured):
         idle.since.clear()
         return None
-    return _start(here, holder, missing, idle, alerted)
+    return _start(installation, holder, missing, idle, alerted)
 
 
 def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
@@ -69,25 +69,29 @@ def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
     return float(connection.execute(select(age).where(row)).scalar_one())
 
 
-def _start(here: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: Told) -> str | None:
-    last = flow_runs.latest(here.endpoints, "score")
+def _start(
+    installation: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: Told
+) -> str | None:
+    last = flow_runs.latest(installation.endpoints, "score")
     state, version = flow_runs.state_of(last), holder["model_version"]
     if last and state == flow_runs.RUNNING:
         if not idle.is_lost(last["id"]):
             return None
-        flow_runs.crash(here.endpoints, last["id"], "Its process is gone: it works on no placement.")
+        flow_runs.crash(installation.endpoints, last["id"], "Its process is gone: it works on no placement.")
     if last and state in flow_runs.CANCELLED and _started_since(last, holder):
         return None
     names = ", ".join(missing.placements)
     cause = f"lists of promotion {holder['promotion_id']} for {names}"
     if missing.unfinished is not None:
         cause += f", batch {missing.unfinished}"
-    attempt = start_next_run(here.endpoints, "score", cause, {"placements": missing.placements})
+    attempt = start_next_run(installation.endpoints, "score", cause, {"placements": missing.placements})
     if attempt is Attempt.STARTED:
         return f"Lists of version {version} are being made for {names}."
     if attempt is Attempt.EXHAUSTED and not alerted.lately(cause, _DAY):
         alerted.note(cause)
-        return _alert(here, missing, f"{MOST} runs were started for lists of version {version}, and none finished")
+        return _alert(
+            installation, missing, f"{MOST} runs were started for lists of version {version}, and none finished"
+        )
     return None
 
 
@@ -95,11 +99,11 @@ def _started_since(run: dict[str, Any], holder: Champion) -> bool:
     return bool(datetime.fromisoformat(run["start_time"]) >= holder["promoted_at"])
 
 
-def _alert(here: Installation, missing: MissingLists, problem: str) -> str:
+def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:
     names = " ".join(missing.placements)
     reason = f"{problem}. Look at the runs' pages, then run `tailorbird score {names}`."
-    page = prefect_pages.runs(here.endpoints)
+    page = prefect_pages.runs(installation.endpoints)
     for name in missing.placements:
         resource = f"tailorbird.placement.{name}"
-        events.tell(here.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
+        events.tell(installation.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
     return reason

@@ -13,14 +13,14 @@ from tasks.training.train_model import finished_run, run_key, settings_of
 
 def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:
     """Print which models are compared, trained now and left out; returns these sentences, and what is trained now."""
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    keys = {kind: run_key(version, kind, settings_of(here, version, kind)[0], seed) for kind in kinds}
-    named = {kind: finished_run(here, registry, key) is not None for kind, key in keys.items()}
-    with here.engine.connect() as connection:
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    keys = {kind: run_key(version, kind, settings_of(installation, version, kind)[0], seed) for kind in kinds}
+    named = {kind: finished_run(installation, registry, key) is not None for kind, key in keys.items()}
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     compared = {*kinds, *([holder["kind"]] if holder else [])}
-    left_out = [kind for kind in trained_kinds(here.engine, version) if kind not in compared]
+    left_out = [kind for kind in trained_kinds(installation.engine, version) if kind not in compared]
     sentences = compared_sentences(version, named, holder["model_version"] if holder else None, left_out)
     announce(sentences)
     return sentences, [kind for kind, finished in named.items() if not finished]

@@ -36,11 +36,11 @@ _PLOTS: Final = {
 }  # fmt: skip
 
 
-def tell_reviewers(here: Installation, registry: Registry, found: Reviewed) -> str:
+def tell_reviewers(installation: Installation, registry: Registry, found: Reviewed) -> str:
     """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
     address in MLflow."""
     dataset = open_dataset(found.dataset_version)
-    ways = page_links.of_version(here, registry, found.version, found.run_id, found.dataset_version)
+    ways = page_links.of_version(installation, registry, found.version, found.run_id, found.dataset_version)
     ways[page_links.REPORT] = registry.artifact_page(found.run_id, f"{FOLDER}/{REPORT}")
     store_report(registry, found, dataset, ways)
     registry.describe(found.version, card(_subject(found, dataset, ways)))

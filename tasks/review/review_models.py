@@ -36,7 +36,7 @@ UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
 """After these nothing new answers shoppers."""
 
 
-def _rival(here: Installation, version: str, holder: Champion | None) -> str | None:
+def _rival(installation: Installation, version: str, holder: Champion | None) -> str | None:
     """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
 
     The run of a champion from before runs were recorded is trained again.
@@ -44,7 +44,7 @@ def _rival(here: Installation, version: str, holder: Champion | None) -> str | N
     if holder is None:
         return None
     run_id = _run_of(holder)
-    if holder["dataset_version"] == version and recorded(here.engine, run_id):
+    if holder["dataset_version"] == version and recorded(installation.engine, run_id):
         return run_id
     settings = verify_promoted(holder)["parameters"]
     return str(train_model.fn(version, holder["kind"], settings))
@@ -55,9 +55,9 @@ def _run_of(holder: Champion) -> str:
     return str(holder["run_id"] or verify_promoted(holder)["run_id"])
 
 
-def _register(here: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
+def _register(installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
     """Register the model that training recorded; returns its version. Raises BundleRefusedError for any other one."""
-    number = register_once(here, registry, bundle.run_id, tags)
+    number = register_once(installation, registry, bundle.run_id, tags)
     check_version(registry, registry.version(number), bundle.run_id)
     check_listing(registry, bundle.run_id, bundle.digest)
     return number
@@ -101,54 +101,54 @@ def review_models(version: str, run_ids: list[str]) -> Review:
 
     The best candidate that passes becomes `@challenger`. The reasons are stored either way.
     """
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    follow(here.engine, registry)
-    with here.engine.connect() as connection:
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    follow(installation.engine, registry)
+    with installation.engine.connect() as connection:
         holder = champion(connection)
-    rival = _rival(here, version, holder)
+    rival = _rival(installation, version, holder)
     compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
-    trained = recorded_all(here.engine, compared)
-    evaluations = evaluations_of(here.engine, registry, trained)
+    trained = recorded_all(installation.engine, compared)
+    evaluations = evaluations_of(installation.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = holder is not None and holder["dataset_version"] != version
     promoted = holder["metrics"] if holder else None
-    best, gate = _choose(rival, renewing, evaluations, kinds, version, here.settings.gate, promoted)
+    best, gate = _choose(rival, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
     if holder and best == rival and not renewing:
         return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = holder["promotion_id"] if holder else 0
-    number = _register(here, registry, trained[best], tags)
+    number = _register(installation, registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
-    review = request(here, version, number, trained[best], gate, against)
-    follow(here.engine, registry)
+    review = request(installation, version, number, trained[best], gate, against)
+    follow(installation.engine, registry)
     told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
-    report = tell_reviewers(here, registry, told)
-    review = review_of(here, number)  # somebody may have decided while the report was made
+    report = tell_reviewers(installation, registry, told)
+    review = review_of(installation, number)  # somebody may have decided while the report was made
     announce(registry, review)
-    status = _status(review, holder, here.settings.review)
+    status = _status(review, holder, installation.settings.review)
     if status == REFUSED:
-        _alert(here, review, report, holder)
+        _alert(installation, review, report, holder)
     return {**review, "status": status, "ladder": rows, "report": report}
 
 
-def register_once(here: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
+def register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
     """Return the registered version of a run's model; callers at the same time get the same one.
 
     MLflow has no such promise: it would make a version for each of them, and nobody would review the others.
     """
-    with locked(here.engine, f"register run {run_id}", wait=True):
+    with locked(installation.engine, f"register run {run_id}", wait=True):
         return registry.register(run_id, tags)
 
 
-def _alert(here: Installation, review: Review, report: str, holder: Champion | None) -> None:
+def _alert(installation: Installation, review: Review, report: str, holder: Champion | None) -> None:
     failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
     version = review["model_version"]
     stays = "The champion stays." if holder else "No model answers yet."
     said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
-    events.tell(here.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
+    events.tell(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
 
 
 def _status(review: Review, holder: Champion | None, mode: str) -> str:

@@ -21,19 +21,19 @@ from tasks.lake.user_item_history import ages, nobody_kept
 
 
 def catalogue_of(
-    here: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
+    installation: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
 ) -> Catalogue:
     """What is known now of these items (sorted).
 
     An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
     stock, not released yet, or past its end. `known` saves reading it again.
     """
-    known = known or known_now(here, history=False)
-    catalogue = once(known, ("catalogue", id(items)), partial(_without_ages, here, items, known))
-    return replace(catalogue, age_days=ages(here, items, known)) if placement.rules.lifetime_days else catalogue
+    known = known or known_now(installation, history=False)
+    catalogue = once(known, ("catalogue", id(items)), partial(_without_ages, installation, items, known))
+    return replace(catalogue, age_days=ages(installation, items, known)) if placement.rules.lifetime_days else catalogue
 
 
-def _without_ages(here: Installation, items: NDArray[np.str_], known: Known) -> Catalogue:
+def _without_ages(installation: Installation, items: NDArray[np.str_], known: Known) -> Catalogue:
     rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
     found = rows.take(pa.array(at, mask=at < 0))
@@ -45,19 +45,19 @@ def _without_ages(here: Installation, items: NDArray[np.str_], known: Known) -> 
         brand=words(found[columns.BRAND]),
         price=price,
         age_days=np.full(len(items), np.nan),
-        available=available & ~nobody_kept(here, items, known) & ~np.isin(items, _not_sold_now(here)),
+        available=available & ~nobody_kept(installation, items, known) & ~np.isin(items, _not_sold_now(installation)),
     )
 
 
-def _not_sold_now(here: Installation) -> list[str]:
+def _not_sold_now(installation: Installation) -> list[str]:
     """Return the merchandise that cannot be bought now. Data sets do not see that: it is only known as of now."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return list(connection.execute(select(goods.c.item_id).where(goods.c.available, not_(sold_now()))).scalars())
 
 
-def titles_not_for_sale(here: Installation) -> list[str]:
+def titles_not_for_sale(installation: Installation) -> list[str]:
     """Return the titles of items that cannot be bought, but for those that an item on sale has too."""
     shown = select(goods.c.title).where(sold_now())
     hidden = select(goods.c.title).where(not_(sold_now()), goods.c.title.is_not(None)).except_(shown)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return list(connection.execute(hidden).scalars())

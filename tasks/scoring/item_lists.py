@@ -43,12 +43,15 @@ Reasons = Callable[[Rows, NDArray[np.int32]], tuple[NDArray[np.int32], list[str]
 """Of n pairs of a list's item and another one: positions among sentences [n], and the sentences."""
 
 
-def item_lists(here: Installation, name: str, placement: Placement) -> Work:
+def item_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """What every item is to get at a placement: from the data set that the champion was trained on."""
-    holder = champion_of(here)
-    dataset, cut = open_dataset(holder["dataset_version"]), manifest_of(here, holder["dataset_version"])["as_of"]
+    holder = champion_of(installation)
+    dataset, cut = (
+        open_dataset(holder["dataset_version"]),
+        manifest_of(installation, holder["dataset_version"])["as_of"],
+    )
     items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
-    catalogue = catalogue_of(here, items, placement, known_once(here))
+    catalogue = catalogue_of(installation, items, placement, known_once(installation))
     rules = ShelfRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
     shelf = shelf_of(name, placement, holder, digest(placement, rules, holder["dataset_version"]))

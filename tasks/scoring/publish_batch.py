@@ -57,15 +57,15 @@ class Work:
     """Rules that match nothing, in words."""
 
 
-def publish_lists(here: Installation, prepare: Callable[[], Work], placement: str) -> dict[str, Any]:
+def publish_lists(installation: Installation, prepare: Callable[[], Work], placement: str) -> dict[str, Any]:
     """Publish what `prepare` gives; returns the batch's row. What is live already is not made again.
 
     Raises BatchUnsoundError when the lists are not as promised, OvertakenError when another run was faster, and
     LockHeldError when one is at it.
     """
-    with _alone(here, placement) as still_mine:
+    with _alone(installation, placement) as still_mine:
         work = prepare()
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             found = _live(connection, work.shelf)
             if found is None:
                 mine = batch_state.claim(connection, work.shelf)
@@ -75,14 +75,14 @@ def publish_lists(here: Installation, prepare: Callable[[], Work], placement: st
                 batch_state.confirm(connection, placement)
                 return found
             before = batch_state.live_batch(connection, placement)
-        with _stop_recorded(here, mine):
-            _make(here, work, mine, before)
-            batch_state.attach(here.engine, mine)
+        with _stop_recorded(installation, mine):
+            _make(installation, work, mine, before)
+            batch_state.attach(installation.engine, mine)
             still_mine()
-            with here.engine.begin() as connection:
+            with installation.engine.begin() as connection:
                 batch_state.point(connection, placement, mine, before)
-        batch_state.retire(here.engine, placement)
-        with here.engine.connect() as connection:
+        batch_state.retire(installation.engine, placement)
+        with installation.engine.connect() as connection:
             return batch_state.batch_row(connection, mine.batch_id)
 
 
@@ -93,35 +93,35 @@ def _live(connection: Connection, shelf: batch_state.Shelf) -> dict[str, Any] | 
 
 
 @contextmanager
-def _alone(here: Installation, placement: str) -> Iterator[Callable[[], None]]:
+def _alone(installation: Installation, placement: str) -> Iterator[Callable[[], None]]:
     """Nobody else works on the placement; whoever does is waited for: there may be nothing left to do then."""
     with ExitStack() as stack:
         try:
-            check = stack.enter_context(locked(here.engine, batch_state.lock(placement)))
+            check = stack.enter_context(locked(installation.engine, batch_state.lock(placement)))
         except LockHeldError:
             tell(f"Another run makes lists for {placement}; this one waits for it.")
-            check = stack.enter_context(locked(here.engine, batch_state.lock(placement), wait=True))
+            check = stack.enter_context(locked(installation.engine, batch_state.lock(placement), wait=True))
         yield check
 
 
 @contextmanager
-def _stop_recorded(here: Installation, mine: batch_state.Claim) -> Iterator[None]:
+def _stop_recorded(installation: Installation, mine: batch_state.Claim) -> Iterator[None]:
     """Record that a person stopped the run: the reconciler finishes what a kill interrupts, but not this."""
     try:
         yield
     except KeyboardInterrupt:
-        with suppress(Exception), here.engine.begin() as connection:
+        with suppress(Exception), installation.engine.begin() as connection:
             batch_state.mark(connection, mine, detail="stopped by a person")
         raise
 
 
-def _make(here: Installation, work: Work, mine: batch_state.Claim, before: int | None) -> None:
+def _make(installation: Installation, work: Work, mine: batch_state.Claim, before: int | None) -> None:
     """From the empty tables to a batch that may be shown."""
     let_go()
-    batch_state.stage(here.engine, mine)
+    batch_state.stage(installation.engine, mine)
     looks, words = Looks(work.allowed), Words()
     try:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             _load(connection, work, mine.batch_id, looks, words)
             _write_words(connection, work, mine.batch_id, looks, words)
             partitions.analyze(connection, mine.batch_id)
@@ -129,9 +129,9 @@ def _make(here: Installation, work: Work, mine: batch_state.Claim, before: int |
             counts = {"users": looks.rows.num_rows, "recommendations": int(looks.shown.sum())}
             batch_state.mark(connection, mine, status=batch_state.CHECKED, summary=summary, **counts)
     except BatchUnsoundError as error:
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             batch_state.mark(connection, mine, status=batch_state.REFUSED, detail=str(error))
-        partitions.drop(here.engine, mine.batch_id)
+        partitions.drop(installation.engine, mine.batch_id)
         raise
 
 

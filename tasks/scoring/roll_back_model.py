@@ -26,14 +26,14 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     Raises TailorbirdError when there is none before, BundleRefusedError when its bundle is damaged, and
     DecisionRefusedError when another version was promoted meanwhile.
     """
-    here = current()
+    installation = current()
     if fault := reason_fault(reason, "the model is rolled back", "complaints about the new lists"):
         raise TailorbirdError(fault)
-    holder, earlier = _pair(here)
-    batches, lists = _go_back(here, holder, earlier, Answer(True, actor, reason, "rollback"))
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    holder, earlier = _pair(installation)
+    batches, lists = _go_back(installation, holder, earlier, Answer(True, actor, reason, "rollback"))
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     if registry.answers:
-        follow(here.engine, registry)
+        follow(installation.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
     versions = {"from": holder["model_version"], "to": earlier["model_version"]}
@@ -41,11 +41,14 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
 
 
 def _go_back(
-    here: Installation, holder: Champion, earlier: Champion, answer: Answer
+    installation: Installation, holder: Champion, earlier: Champion, answer: Answer
 ) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
-    names = batch_state.shown(here.engine)
-    with locked(here.engine, *map(batch_state.lock, names), wait=True), here.engine.begin() as connection:
+    names = batch_state.shown(installation.engine)
+    with (
+        locked(installation.engine, *map(batch_state.lock, names), wait=True),
+        installation.engine.begin() as connection,
+    ):
         restore(connection, holder, earlier, answer)
         who = f"{answer.reviewer}: {answer.reason}"
         before = {name: _count(connection, name) for name in names}
@@ -53,9 +56,9 @@ def _go_back(
         return batches, {name: {"now": _count(connection, name), "before": before[name]} for name in names}
 
 
-def going_back(here: Installation) -> str:
+def going_back(installation: Installation) -> str:
     """Return what a rollback of the model does, as a sentence. Raises TailorbirdError if none is possible."""
-    holder, earlier = _pair(here)
+    holder, earlier = _pair(installation)
     return (
         f"Version {earlier['model_version']} becomes the champion again, in place of version {holder['model_version']}."
     )
@@ -76,12 +79,12 @@ def _last_lists(connection: Connection, placement: str, version: int, who: str) 
     return there[0]
 
 
-def _pair(here: Installation) -> tuple[Champion, Champion]:
+def _pair(installation: Installation) -> tuple[Champion, Champion]:
     """The champion, and the one before it in history: a rollback is no history of its own."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
         if holder is None:
-            raise TailorbirdError(str(situation.step(here.engine, here.settings)))
+            raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
         earlier = earlier_champion(connection)
     if earlier is None:
         raise TailorbirdError(f"There is no champion before version {holder['model_version']}.")

@@ -25,21 +25,21 @@ def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     `k` is the length of the lists where it is not what the placement says. Raises PlacementError for one that there is
     not or that has no room for its rules, and what `publish_lists` raises.
     """
-    here = current()
-    placement = placements.one(here.settings, name, k)
+    installation = current()
+    placement = placements.one(installation.settings, name, k)
     make = user_lists if placement.about == "user" else item_lists
-    batch = publish_lists(here, lambda: make(here, name, placement), name)
+    batch = publish_lists(installation, lambda: make(installation, name, placement), name)
     return {column: batch[column] for column in _SHOWN}
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
     """The named placements, or all; raises PlacementError or NobodyAnswersError before anything is scored."""
-    here = current()
-    there = placements.configured(here.settings)
+    installation = current()
+    there = placements.configured(installation.settings)
     for name in names or ():
-        placements.one(here.settings, name)
+        placements.one(installation.settings, name)
     if names is not None and not names:
         raise TailorbirdError(f"Name a placement: {', '.join(there)}.")
-    champion_of(here)  # without one, each placement would fail for the same reason
-    batch_state.sweep(here.engine)
+    champion_of(installation)  # without one, each placement would fail for the same reason
+    batch_state.sweep(installation.engine)
     return names or list(there)

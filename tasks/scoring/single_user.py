@@ -17,15 +17,15 @@ from tasks.lake.user_item_history import ages, due, hidden, nobody_kept
 class Lookups:
     """Questions about one item, answered from the events of the lake."""
 
-    here: Installation
+    installation: Installation
 
     def age_days(self, item: str) -> float:
         """Return the days since the item was first seen; NaN if it never was."""
-        return float(ages(self.here, np.array([item], dtype=np.str_))[0])
+        return float(ages(self.installation, np.array([item], dtype=np.str_))[0])
 
     def all_taken_back(self, item: str) -> bool:
         """Return whether every purchase of the item was taken back."""
-        return bool(nobody_kept(self.here, np.array([item], dtype=np.str_))[0])
+        return bool(nobody_kept(self.installation, np.array([item], dtype=np.str_))[0])
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
         """Return the windows of `hide` that keep the item from the user: the type of event, and days or `ever`."""
@@ -37,11 +37,11 @@ class Lookups:
 
     def is_due(self, key: str, item: str) -> bool:
         """Return whether the user bought the item, and long enough ago."""
-        found = due(self.here, *self._pair(key, item))
+        found = due(self.installation, *self._pair(key, item))
         return bool(found.nnz)
 
     def _did(self, key: str, item: str, event_type: str, days: float | str) -> bool:
-        found = hidden(self.here, *self._pair(key, item), {event_type: days})
+        found = hidden(self.installation, *self._pair(key, item), {event_type: days})
         return found is not None and bool(found.nnz)
 
     def _pair(self, key: str, item: str) -> tuple[NDArray[np.str_], NDArray[np.str_]]:
@@ -57,7 +57,7 @@ def lookups_here() -> Lookups | None:
     """Return the look-ups, or None on a host that may not read the events."""
     try:
         found = lookups()
-        found.here.engine.connect().close()
+        found.installation.engine.connect().close()
     except (TailorbirdError, SQLAlchemyError):
         return None
     return found

@@ -34,21 +34,21 @@ from tasks.scoring.reads.champion_bundle import champion_bundle
 from tasks.scoring.reads.user_segments import segments_of
 
 
-def user_lists(here: Installation, name: str, placement: Placement) -> Work:
+def user_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
-    holder = champion_of(here)
+    holder = champion_of(installation)
     bundle = champion_bundle(holder)
-    known = known_once(here)
+    known = known_once(installation)
     people = np.sort(words(known.users[USER_KEY]))
     if not len(people):
         raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
     if np.array_equal(people, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         people = bundle.model.users
-    catalogue = catalogue_of(here, bundle.model.items, placement, known)
+    catalogue = catalogue_of(installation, bundle.model.items, placement, known)
     rules = ShelfRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
-    new = newcomers(here, known, people, bundle.model.users, bundle.model.items)
-    kept_out, wanted = _per_user(here, known, placement, people, catalogue)
+    new = newcomers(installation, known, people, bundle.model.users, bundle.model.items)
+    kept_out, wanted = _per_user(installation, known, placement, people, catalogue)
     models = in_turn(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
     answers = Answers(models, bundle.fallback, rules, bundle.buyers)
     clicks = [new.events.indptr, new.events.indices, new.events.data]
@@ -56,12 +56,12 @@ def user_lists(here: Installation, name: str, placement: Placement) -> Work:
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
     def lists(said: Words) -> Iterator[Lists]:
-        unspeakable = naming(titles_not_for_sale(here))  # a champion may have learned before an item was marked
+        unspeakable = naming(titles_not_for_sale(installation))  # a champion may have learned before an item was marked
         for part in answers.of_everybody(people, kept_out, wanted):
             yield part.without(unspeakable).coded(said.codes)
 
     shelf = shelf_of(name, placement, holder, made_from)
-    groups = segments_of(here, holder["dataset_version"], people)
+    groups = segments_of(installation, holder["dataset_version"], people)
     told = notes(placement, catalogue)
     return Work(placement, shelf, people, bundle.model.items, rules.allowed, lists, groups, told)
 
@@ -102,23 +102,23 @@ def _bytes(array: NDArray[Any]) -> Any:
 
 
 def _per_user(
-    here: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
+    installation: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
 ) -> tuple[Any, Any]:
     """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
     windows: dict[str, float | str] = dict(placement.rules.hide)
     if placement.policy == "discover":
         windows[PURCHASE] = EVER
-    parts = [hidden(here, people, catalogue.items, windows, known), _excluded(here, people, catalogue)]
+    parts = [hidden(installation, people, catalogue.items, windows, known), _excluded(installation, people, catalogue)]
     said = [part for part in parts if part is not None]
     kept_out = None if not said else said[0] if len(said) == 1 else (said[0] + said[1]).astype(bool)
-    return kept_out, due(here, people, catalogue.items, known) if placement.policy == "again" else None
+    return kept_out, due(installation, people, catalogue.items, known) if placement.policy == "again" else None
 
 
-def _excluded(here: Installation, people: NDArray[np.str_], catalogue: Catalogue) -> Any:
+def _excluded(installation: Installation, people: NDArray[np.str_], catalogue: Catalogue) -> Any:
     """Boolean CSR of what single users are never shown, None when nobody said so."""
     from scipy import sparse
 
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         said = connection.execute(select(exclusions.c.user_key, exclusions.c.kind, exclusions.c.value)).all()
     if not said:
         return None

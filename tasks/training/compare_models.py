@@ -16,8 +16,8 @@ from tasks.promotion.verified_evaluations import evaluations_of
 @steady_keys
 def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
     """The ladder of these training runs, each with the address of its `run`'s page."""
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    runs = {trained.kind: trained for trained in recorded_all(here.engine, run_ids).values()}
-    rows = ladder(evaluations_of(here.engine, registry, runs))
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
+    rows = ladder(evaluations_of(installation.engine, registry, runs))
     return [{**row, "run": registry.page(runs[row["model"]].run_id)} for row in rows]

@@ -47,18 +47,18 @@ def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str
     return sha256(said.encode()).hexdigest()[:24]
 
 
-def settings_of(here: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
+def settings_of(installation: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
     """The best settings that a search on a data set like this found, and its run; the defaults when there was none."""
-    found = best_for(here, version, kind)
+    found = best_for(installation, version, kind)
     if found is None:
         return asdict(catalog.config(kind)), ""
     return found["config"], str(found["run_id"])
 
 
-def finished_run(here: Installation, registry: Registry, key: str) -> str | None:
+def finished_run(installation: Installation, registry: Registry, key: str) -> str | None:
     """Return the run of an earlier training of this key, if there is one."""
     known = registry.finished_run(key)
-    stored = recorded(here.engine, known.info.run_id) if known else None
+    stored = recorded(installation.engine, known.info.run_id) if known else None
     own = known and stored and stored.run_key == key  # a run of anybody else may carry the same tag
     return str(known.info.run_id) if known and own else None
 
@@ -73,11 +73,11 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
 
     The figures come from a fit that has seen nothing of the test weeks; the stored model has learned up to `as_of`.
     """
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    found, searched_by = (settings, "") if settings is not None else settings_of(here, version, kind)
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    found, searched_by = (settings, "") if settings is not None else settings_of(installation, version, kind)
     key = run_key(version, kind, found, seed)
-    if known := finished_run(here, registry, key):
+    if known := finished_run(installation, registry, key):
         show_links({TRAINING: registry.page(known)}, kind)
         return known
     dataset = open_dataset(version)
@@ -89,12 +89,12 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "search_run": searched_by,
         "seed": str(seed),
     }
-    origin = of_training(here, registry, version, searched_by)
+    origin = of_training(installation, registry, version, searched_by)
     with registry.recorded(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
         show_links({TRAINING: registry.page(run_id)}, kind)
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
         digest, figures = _train(registry, run_id, dataset, kind, found, seed)
-        record(here.engine, TrainedBundle(run_id, key, kind, version, digest, figures))
+        record(installation.engine, TrainedBundle(run_id, key, kind, version, digest, figures))
     return run_id
 
 

@@ -43,9 +43,9 @@ def validate_model(
 
     Settings are the best that a search found, or the defaults. Raises SplitError when there is too little history.
     """
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    settings, searched_by = settings_of(here, version, kind)
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    settings, searched_by = settings_of(installation, version, kind)
     asked = settings | {"folds": folds, "horizon_days": horizon_days}
     key = run_key(version, f"validate {kind}", asked, seed)
     known = registry.finished_run(key)

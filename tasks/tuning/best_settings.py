@@ -16,29 +16,29 @@ Result = dict[str, Any]
 _KEYS: Final = ["dataset_version", "model"]
 
 
-def stored_best(here: Installation, version: str, kind: str) -> Result | None:
+def stored_best(installation: Installation, version: str, kind: str) -> Result | None:
     """What the search of this model on this data set found, or None when there was none."""
     mine = (search_results.c.dataset_version == version, search_results.c.model == kind)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         row = connection.execute(select(search_results).where(*mine)).mappings().first()
     return dict(row) if row else None
 
 
-def best_for(here: Installation, version: str, kind: str) -> Result | None:
+def best_for(installation: Installation, version: str, kind: str) -> Result | None:
     """What the search on this data set found; or else the newest one on another of the same shape."""
-    return stored_best(here, version, kind) or best_elsewhere(here, version, kind)
+    return stored_best(installation, version, kind) or best_elsewhere(installation, version, kind)
 
 
-def best_elsewhere(here: Installation, version: str, kind: str) -> Result | None:
+def best_elsewhere(installation: Installation, version: str, kind: str) -> Result | None:
     """What the newest search of this model on another data set of the same shape found."""
     others = (search_results.c.model == kind, search_results.c.dataset_version != version)
     joined = select(search_results, datasets.c.manifest).join(
         datasets, datasets.c.version == search_results.c.dataset_version
     )
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         newest = joined.where(*others).order_by(search_results.c.finished_at.desc())
         rows = connection.execute(newest).mappings().all()
-    manifest = manifest_of(here, version) if rows else {}
+    manifest = manifest_of(installation, version) if rows else {}
     near = (row for row in rows if same_shape(row["manifest"], manifest))
     return next(({name: row[name] for name in search_results.c.keys()} for row in near), None)  # noqa: SIM118
 
@@ -48,11 +48,11 @@ def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:
     return {kind: _outcome(current(), version, kind) for kind in kinds}
 
 
-def _outcome(here: Installation, version: str, kind: str) -> str:
-    found = stored_best(here, version, kind)
+def _outcome(installation: Installation, version: str, kind: str) -> str:
+    found = stored_best(installation, version, kind)
     if found:
         return f"It tried {found['trials']} settings, and the best has NDCG@10 {found['ndcg_10']:.4f}."
-    used = "those of an earlier search" if best_elsewhere(here, version, kind) else "its defaults"
+    used = "those of an earlier search" if best_elsewhere(installation, version, kind) else "its defaults"
     return f"It found no settings; the model is trained with {used}."
 
 
@@ -62,9 +62,9 @@ def moved(one: str, other: str) -> float:
     return shift(*tables)
 
 
-def store(here: Installation, row: Result) -> None:
+def store(installation: Installation, row: Result) -> None:
     """Keep what a search found, in place of what the last one on the same data set did."""
     entry = insert(search_results).values(row)
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         anew = {**row, "finished_at": func.now()}
         connection.execute(entry.on_conflict_do_update(index_elements=_KEYS, set_=anew))

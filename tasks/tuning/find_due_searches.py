@@ -11,11 +11,11 @@ from tasks.tuning.best_settings import best_for, moved
 @task(description="Which models' settings should be searched again, by age and by how far users have moved.")
 def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_AGE_DAYS) -> dict[str, str]:
     """The reasons why a search of these models is due for a data set; models for which it is not are left out."""
-    here, reasons = current(), {}
-    with here.engine.connect() as connection:
+    installation, reasons = current(), {}
+    with installation.engine.connect() as connection:
         now = database_now(connection)
     for kind in kinds:
-        found = best_for(here, version, kind)
+        found = best_for(installation, version, kind)
         if found and found["dataset_version"] == version:
             continue  # nothing is new since then
         last = Searched(found["finished_at"], found["drift"]) if found else None

@@ -58,26 +58,26 @@ def search_model(
     """
     deadline = Deadline(budget.minutes and 60 * budget.minutes)
     deadline.storing = storing or deadline.storing
-    here = current()
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    installation = current()
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     space = searchable([kind])[0]
-    manifest_of(here, version)
+    manifest_of(installation, version)
     if not 1 <= workers <= MOST_WORKERS:
         raise SearchError(f"A search has from 1 to {MOST_WORKERS} workers on one machine.")
-    first = _first(here, version, kind)
+    first = _first(installation, version, kind)
     if budget.trials:  # a short search tries what is known to be good, at least
         budget = replace(budget, trials=max(budget.trials, len(first)))
     points = budget.trials or GRID
-    study = Study.open(here, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
+    study = Study.open(installation, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
     skipped, took = [], 0.0
-    if not (study.over(budget) and study.finished() and stored_best(here, version, kind)):
+    if not (study.over(budget) and study.finished() and stored_best(installation, version, kind)):
         with Record.of(registry, study, version, kind).closed_on_error() as record:
-            opening, drift = deadline.spent, _drift(here, version, kind)
+            opening, drift = deadline.spent, _drift(installation, version, kind)
             trials, longest = deadline.for_trials(opening), deadline.for_trials(opening, longer=longer)
             end = End(trials, longest, bool(study.measured()))
             _Search(study, kind, budget, end).run(partial(Worker, study, record, version, kind, budget), workers)
             began = deadline.spent
-            skipped = _store(here, record, study, version, kind, drift, deadline)
+            skipped = _store(installation, record, study, version, kind, drift, deadline)
             took = deadline.spent - began
     if skipped:
         announce(f"{kind}: no time was left to draw {', '.join(skipped)}")
@@ -116,12 +116,12 @@ def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
     return [*spaces.values()]
 
 
-def _first(here: Installation, version: str, kind: str) -> list[dict[str, Any]]:
+def _first(installation: Installation, version: str, kind: str) -> list[dict[str, Any]]:
     """Where a search begins: the defaults, the best of earlier searches, the champion's own if it is such a model."""
     known = [asdict(catalog.config(kind))]
-    earlier = best_for(here, version, kind)
+    earlier = best_for(installation, version, kind)
     known += [earlier["config"]] if earlier else []
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = champion(connection)
     if holder and holder["kind"] == kind:
         known.append(verify_promoted(holder)["parameters"])
@@ -193,14 +193,14 @@ def _found(study: Study, version: str, kind: str) -> Result:
     return row | {"ndcg_10": best.values[0], "trials": len(study.tried()), "run_id": study.run_id}
 
 
-def _drift(here: Installation, version: str, kind: str) -> float | None:
+def _drift(installation: Installation, version: str, kind: str) -> float | None:
     """Return how far users have moved since the last search of this model on another data set."""
-    before = best_elsewhere(here, version, kind)
+    before = best_elsewhere(installation, version, kind)
     return moved(before["dataset_version"], version) if before else None
 
 
 def _store(
-    here: Installation,
+    installation: Installation,
     record: Record,
     study: Study,
     version: str,
@@ -211,7 +211,7 @@ def _store(
     """Store what was found; returns the plots for which no time was left."""
     with study.locked():
         if study.measured():
-            store(here, _found(study, version, kind) | {"drift": drift})
+            store(installation, _found(study, version, kind) | {"drift": drift})
         skipped = record.finish(study, deadline.over)
         study.best()  # raises SearchError when there is none: such a search is not finished
         study.finish()

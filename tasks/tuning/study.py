@@ -50,7 +50,7 @@ class Study:
     @classmethod
     def open(
         cls,
-        here: Installation,
+        installation: Installation,
         topic: str,
         plan: SearchPlan,
         space: Mapping[str, Parameter],
@@ -65,8 +65,8 @@ class Study:
         these.
         """
         base = f"{topic} {plan.digest(space, points)}"
-        with locked(here.engine, "search: studies", wait=True):
-            storage = _storage(here)
+        with locked(installation.engine, "search: studies", wait=True):
+            storage = _storage(installation)
             study = optuna.create_study(
                 storage=storage,
                 study_name=_name(storage, base, fresh),
@@ -75,7 +75,7 @@ class Study:
                 pruner=pruner(plan),
             )
         # One connection for each setting that is tried.
-        locks = create_engine(here.engine.url, poolclass=NullPool, hide_parameters=True)
+        locks = create_engine(installation.engine.url, poolclass=NullPool, hide_parameters=True)
         opened = cls(locks, plan, space, study, len(study.get_trials(deepcopy=False)))
         opened._begin(first, points)
         return opened
@@ -241,9 +241,9 @@ class Turn:
     """Raises OperationalError when the right to it was lost with a connection."""
 
 
-def _storage(here: Installation) -> optuna.storages.RDBStorage:
+def _storage(installation: Installation) -> optuna.storages.RDBStorage:
     """Optuna's tables, in a schema of their own."""
-    url = make_url(here.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
+    url = make_url(installation.endpoints.database_url).update_query_dict({"options": "-csearch_path=optuna"})
     address = url.render_as_string(hide_password=False)
     return optuna.storages.RDBStorage(address, engine_kwargs={"pool_pre_ping": True, "hide_parameters": True})
 

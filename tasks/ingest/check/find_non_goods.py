@@ -79,12 +79,12 @@ def title(found: int, mark: str | None) -> str:
     return f"{found:,} items may be no goods{shown}.{advice}"
 
 
-def _read(here: Installation) -> pa.Table:
+def _read(installation: Installation) -> pa.Table:
     """Return the catalogue's merchandise with what people bought, kept and paid."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         chosen = select(*(goods.c[name] for name in _ITEMS)).where(goods.c.available)
         items = read_table(connection, chosen, _ITEMS)
-    files = here.lake.event_files()
+    files = installation.lake.event_files()
     bought = _BOUGHT.format(files=texts(files)) if files else _NONE
     return query(
         f"""
@@ -95,14 +95,14 @@ def _read(here: Installation) -> pa.Table:
     )
 
 
-def _odd_batch(here: Installation, ids: list[str]) -> OddBatch | None:
+def _odd_batch(installation: Installation, ids: list[str]) -> OddBatch | None:
     """Return the batch that most odd prices of these items come from; None if there is none."""
-    files = here.lake.event_files() if ids else []
+    files = installation.lake.event_files() if ids else []
     if not files:
         return None
     entry = ingest_batches.c
     counted = select(entry.batch_id, entry.location).where(entry.status == COMMITTED)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         batches = connection.execute(counted.order_by(entry.started_at, entry.batch_id)).all()
     came = pa.table({"batch_id": [row.batch_id for row in batches], "came": range(len(batches))})
     odd = pa.table({columns.ITEM_ID: pa.array(ids, pa.string())})

@@ -119,7 +119,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
             stock.update(cells_of(items.rows, columns.AVAILABLE))
             return items
         found.suspicions += _of_consent(rows, part)
-        keyed, used = keyed_users(rows, part, known.here.key)
+        keyed, used = keyed_users(rows, part, known.installation.key)
         names.append(used)
         return keyed
 
@@ -128,7 +128,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     key = columns.ITEM_ID if found.part == "items" else columns.USER_KEY
     done = sift_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
     found.counts = read.counted(done.counts)
-    lines = waiting_lines(read.misfits, read.places, known.here.key)
+    lines = waiting_lines(read.misfits, read.places, known.installation.key)
     bad = [done.quarantined, *([lines] if lines is not None else [])]
     figures = {**found.counts, **read.profile, **batch_profile.of_quarantined(*bad), "cleaned": read.cleaned}
     found.refused = findings.refusal(

@@ -39,7 +39,7 @@ class Unconnected(Installation):
 class Known:
     """What the files that were read so far say, in the place of tables."""
 
-    here: Unconnected = field(default_factory=Unconnected)
+    installation: Unconnected = field(default_factory=Unconnected)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     items: pa.Array = field(default_factory=_none)
     not_merchandise: pa.Array = field(default_factory=_none)
@@ -62,7 +62,7 @@ def open_intake(mapping: SourceMapping, known: Known) -> Intake:
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     nowhere = Lake(f"{gettempdir()}/{uuid4()}")  # no folder, and so no events
     return LookingIntake(
-        known.here,
+        known.installation,
         mapping,
         ledger.Batch("check", "events", mapping.name, "", mapping.consent_note, {}),
         catalogue=known.items,
@@ -74,5 +74,5 @@ def open_intake(mapping: SourceMapping, known: Known) -> Intake:
         now=known.now,
         late_before=known.now,
         known=KnownIds(nowhere),
-        rules=rules_of(mapping, known.here.key),
+        rules=rules_of(mapping, known.installation.key),
     )

@@ -83,7 +83,7 @@ def withdraw(connection: Connection, keys: list[str]) -> None:
 
 
 def agreed_after(
-    here: Installation, refusals: Sequence[tuple[str, datetime]], without: str = ""
+    installation: Installation, refusals: Sequence[tuple[str, datetime]], without: str = ""
 ) -> list[dict[str, Any]]:
     """Refusals (of whom, when) after which the user agreed by an event of the lake, and the last time of that.
 
@@ -92,7 +92,7 @@ def agreed_after(
     if not refusals:
         return []
     keys, moments = zip(*refusals, strict=True)
-    paths = here.lake.event_files(since=min(moments).astimezone(UTC).isoformat()[:7])
+    paths = installation.lake.event_files(since=min(moments).astimezone(UTC).isoformat()[:7])
     if not paths:
         return []
     said = {"user_key": pa.array(keys, pa.string()), "said_at": pa.array(moments, pa.timestamp("us", tz="UTC"))}

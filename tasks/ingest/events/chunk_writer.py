@@ -124,7 +124,7 @@ class Kept:
 class Intake:
     """A batch on its way in: what the installation knows, and what this run has stored already."""
 
-    here: Installation
+    installation: Installation
     mapping: SourceMapping
     batch: ledger.Batch
     catalogue: pa.Array
@@ -170,7 +170,7 @@ class Intake:
         hashed = names[KEY_HASH].to_numpy()
         unmet = ~self.met.holds(hashed)
         self.met.add(np.unique(hashed[unmet]))
-        with self.here.engine.connect() as connection:
+        with self.installation.engine.connect() as connection:
             found = consent.answers_of(connection, names[columns.USER_KEY].filter(pa.array(unmet)), self.batch.batch_id)
         self.refused = pa.concat_arrays([self.refused, found.refused])
         self.agreed = pa.concat_arrays([self.agreed, found.agreed])
@@ -205,7 +205,7 @@ class Intake:
         done = row_triage.sift(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
         kept = self.describe(part, looked, done, chunk)
         self.confirm()
-        with self.here.engine.begin() as connection:
+        with self.installation.engine.begin() as connection:
             self.record(connection, [kept])
         self.append(kept.accepted, chunk)
         self.known.add(done.accepted[ID_HASH].to_numpy())
@@ -256,7 +256,7 @@ class Intake:
     def append(self, accepted: pa.Table, chunk: int) -> None:
         """Bring events into the lake, once, and only while nobody else may."""
         self.confirm()
-        self.here.lake.append_events(accepted, self.batch.batch_id, chunk)
+        self.installation.lake.append_events(accepted, self.batch.batch_id, chunk)
 
     def _identified(self, part: Part, schema: pa.Schema) -> list[pa.Table]:
         """Who is welcome for what they tell of themselves; under opt-in only who agrees to it by the same call."""
@@ -288,7 +288,7 @@ class Intake:
             "consent_source": pa.repeat(self.mapping.consent_note, len(new)),
             columns.BATCH_ID: new[columns.BATCH_ID],
         }
-        remember(connection, new, key_version(self.here.key))
+        remember(connection, new, key_version(self.installation.key))
         insert_new(connection, users, pa.table(declared))
 
     def newly_seen(self, *accepted: pa.Table) -> list[Update]:
@@ -327,10 +327,10 @@ def _welcome(size: int, looked: Looked, done: row_triage.Sifted) -> NDArray[np.i
         done.quarantined[row_triage.USER_CODE].to_pylist(), done.quarantined[row_triage.RULES].to_pylist(), strict=True
     )
     elsewhere = looked.elsewhere & ~looked.outside & ~looked.suppressed
-    here = _named(size, done.accepted)
-    here[looked.events[row_triage.USER_CODE].to_numpy()[elsewhere]] = True
-    here[[code for code, rules in waiting if not _NOBODY & set(rules)]] = True
-    return np.flatnonzero(here[:-1])
+    welcome = _named(size, done.accepted)
+    welcome[looked.events[row_triage.USER_CODE].to_numpy()[elsewhere]] = True
+    welcome[[code for code, rules in waiting if not _NOBODY & set(rules)]] = True
+    return np.flatnonzero(welcome[:-1])
 
 
 def _named(size: int, events: pa.Table) -> row_triage.Mask:
@@ -380,16 +380,16 @@ def _acquainted(batch_id: str) -> Select[Any]:
 
 
 def open_intake(
-    here: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
+    installation: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
 ) -> Intake:
     """What the installation knows now: catalogue, consent, suppressions, and the lake's events."""
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
 
         def keys(statement: Select[Any]) -> pa.Array:
             return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
 
         return Intake(
-            here,
+            installation,
             mapping,
             batch,
             catalogue=keys(select(items.c.item_id)),
@@ -398,9 +398,9 @@ def open_intake(
             doubted={key for key, _ in updates.refusals(connection, batch.batch_id)},
             now=database_now(connection),
             late_before=ledger.late_before(connection, batch),
-            known=KnownIds(here.lake),
+            known=KnownIds(installation.lake),
             acquainted=connection.execute(_acquainted(batch.batch_id)).scalar() is True,
             waiting=waiting_subjects(connection, batch),
-            rules=rules_of(mapping, here.key),
+            rules=rules_of(mapping, installation.key),
             confirm=confirm,
         )

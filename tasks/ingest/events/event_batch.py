@@ -28,7 +28,7 @@ Parts = Callable[[Intake], Iterator[tuple[Part, int]]]
 
 
 def ingest_batch(
-    here: Installation, mapping: SourceMapping, batch: ledger.Batch, parts: Parts, steps: int
+    installation: Installation, mapping: SourceMapping, batch: ledger.Batch, parts: Parts, steps: int
 ) -> dict[str, Any]:
     """Bring a batch in, or go on where an earlier run stopped; returns its line in the ledger.
 
@@ -36,24 +36,24 @@ def ingest_batch(
     Raises BatchRefusedError when the batch as a whole is not what its suite expects: then nothing of it stays.
     """
     limits.bounds("events", mapping.limits)  # a misspelt one is told before anything is stored
-    with advisory_locks.locked(here.engine, batch.batch_id):
-        with here.engine.begin() as connection:
+    with advisory_locks.locked(installation.engine, batch.batch_id):
+        with installation.engine.begin() as connection:
             status = ledger.open_batch(connection, batch)
         if status != ledger.COMMITTED:
             # One writer at a time, or two batches could both bring an event that neither finds in the lake.
-            with advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm:
-                settle(here, batch.batch_id)
-                intake = open_intake(here, mapping, batch, confirm)
+            with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
+                settle(installation, batch.batch_id)
+                intake = open_intake(installation, mapping, batch, confirm)
                 close(intake, _taken(intake, parts, steps))
         else:
-            with here.engine.begin() as connection:
+            with installation.engine.begin() as connection:
                 resolve_renamed(connection, [batch])
-        return told(here, batch.batch_id, unchanged=status == ledger.COMMITTED)
+        return told(installation, batch.batch_id, unchanged=status == ledger.COMMITTED)
 
 
-def told(here: Installation, batch_id: str, *, unchanged: bool = False) -> dict[str, Any]:
+def told(installation: Installation, batch_id: str, *, unchanged: bool = False) -> dict[str, Any]:
     """Return a batch's line in the ledger, with its Data Docs; `unchanged` if it was committed before."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         entry = ledger.entry(connection, batch_id)
     return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
 
@@ -73,13 +73,13 @@ def _taken(intake: Intake, parts: Parts, steps: int) -> pa.Table:
         return _take_all(intake, parts, steps)
     except TailorbirdError as error:
         intake.confirm()
-        intake.here.lake.remove_batch(intake.batch.batch_id)
-        refuse(intake.here, intake.batch, [], str(error))
+        intake.installation.lake.remove_batch(intake.batch.batch_id)
+        refuse(intake.installation, intake.batch, [], str(error))
 
 
 def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
     """Take what an earlier run has not stored yet; returns a sample for the suite."""
-    stored = intake.here.lake.committed_chunk(intake.batch.batch_id)
+    stored = intake.installation.lake.committed_chunk(intake.batch.batch_id)
     samples = []
     with progress(intake.batch.dataset, steps) as advance:
         for chunk, (part, moved) in enumerate(ahead(parts(intake))):
@@ -95,8 +95,8 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
 
 def close(intake: Intake, sample: pa.Table) -> None:
     """Let the suite decide: the batch becomes visible, or its rows leave the lake again."""
-    here, batch = intake.here, intake.batch
-    with here.engine.connect() as connection:
+    installation, batch = intake.installation, intake.batch
+    with installation.engine.connect() as connection:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
     promises = promises_of(intake)
     findings = judge(batch.batch_id, batch.dataset, promises, sample, figures_of(intake, promises, profiles))
@@ -104,10 +104,10 @@ def close(intake: Intake, sample: pa.Table) -> None:
     reason = refusal(findings, batch_profile.broken(profiles), unread)
     intake.confirm()
     if reason:
-        here.lake.remove_batch(batch.batch_id)
-        refuse(here, batch, findings, reason)
-    with here.engine.begin() as connection:
-        _forgive(here, connection, batch.batch_id)
+        installation.lake.remove_batch(batch.batch_id)
+        refuse(installation, batch, findings, reason)
+    with installation.engine.begin() as connection:
+        _forgive(installation, connection, batch.batch_id)
         apply.apply(connection, batch.batch_id)
         ledger.close_batch(connection, batch.batch_id, findings, reading_notes(profiles, unread))
         close_resolved(connection, batch)
@@ -124,9 +124,9 @@ def figures_of(intake: Intake, promises: Promises, profiles: Sequence[dict[str, 
     return dict.fromkeys(promises.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
 
 
-def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
+def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, reason: str) -> NoReturn:
     """Write down why a batch is refused, and say it."""
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         forget(connection, batch.batch_id)
         ledger.refuse_batch(connection, batch.batch_id, findings, reason)
     page = link_docs({"batch_id": batch.batch_id, "dataset": batch.dataset, "status": ledger.REFUSED})["data_docs"]
@@ -134,14 +134,14 @@ def refuse(here: Installation, batch: ledger.Batch, findings: Findings, reason: 
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
 
 
-def turned_away(here: Installation, batch: ledger.Batch, why: str) -> None:
+def turned_away(installation: Installation, batch: ledger.Batch, why: str) -> None:
     """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)
         ledger.refuse_batch(connection, batch.batch_id, [], why)
 
 
-def _forgive(here: Installation, connection: Connection, batch_id: str) -> None:
+def _forgive(installation: Installation, connection: Connection, batch_id: str) -> None:
     """Refusals after which the same user agreed again, by an event that the lake has, are not the last answer."""
-    agreements = consent.agreed_after(here, apply.refusals(connection, batch_id))
+    agreements = consent.agreed_after(installation, apply.refusals(connection, batch_id))
     apply.agree(connection, batch_id, agreements)

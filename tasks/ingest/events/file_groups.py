@@ -59,21 +59,21 @@ class _Recorded:
     """What the ledger remarks on how the file was read."""
 
 
-def ingest_group(here: Installation, mapping: SourceMapping, files: Sequence[GroupFile]) -> int:
+def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequence[GroupFile]) -> int:
     """Bring files in, as if one came after the other; returns how many of the first ones are committed.
 
     The next one has to be ingested alone: it cannot be read, is refused, or was committed meanwhile. Nothing of it and
     of those after it is kept. What earlier runs left of these files is removed first. Raises LockHeldError.
     """
     about = f"{len(files)} files of {mapping.name}"
-    with advisory_locks.locked(here.engine, *(file.batch.batch_id for file in files), about=about):
-        with here.engine.begin() as connection:
+    with advisory_locks.locked(installation.engine, *(file.batch.batch_id for file in files), about=about):
+        with installation.engine.begin() as connection:
             statuses = ledger.open_batches(connection, [file.batch for file in files])
         if ledger.COMMITTED in statuses:
             return 0
-        with advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm:
-            settle(here)
-            return _ingest(open_intake(here, mapping, files[0].batch, confirm), files)
+        with advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm:
+            settle(installation)
+            return _ingest(open_intake(installation, mapping, files[0].batch, confirm), files)
 
 
 def _ingest(intake: Intake, files: Sequence[GroupFile]) -> int:
@@ -127,7 +127,7 @@ def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], part
         late_before = max(late_before, _late_after(kept[-1].accepted))
         samples.append(looked.sample(row_triage.SAMPLE_ROWS))
     intake.confirm()
-    with intake.here.engine.begin() as connection:
+    with intake.installation.engine.begin() as connection:
         ledger.set_late_before(connection, moments)
         profiles = intake.record(connection, kept)
     return [
@@ -152,7 +152,7 @@ def _discard(intake: Intake, recorded: Sequence[_Recorded]) -> None:
     if not recorded:
         return
     intake.confirm()
-    with intake.here.engine.begin() as connection:
+    with intake.installation.engine.begin() as connection:
         for one in recorded:
             forget(connection, one.batch.batch_id)
             ledger.forget_chunks(connection, one.batch.batch_id)
@@ -162,9 +162,9 @@ def _store(intake: Intake, recorded: Sequence[_Recorded], verdicts: Sequence[Fin
     """Append the events of all files in one commit, then let their batches count, in order."""
     events = pa.concat_tables([one.events for one in recorded])
     intake.confirm()
-    intake.here.lake.append_batches(events, [one.batch.batch_id for one in recorded])
+    intake.installation.lake.append_batches(events, [one.batch.batch_id for one in recorded])
     intake.confirm()
-    with intake.here.engine.begin() as connection:
+    with intake.installation.engine.begin() as connection:
         apply.apply(connection, *(one.batch.batch_id for one in recorded))
         closed = [(findings, one.notes) for one, findings in zip(recorded, verdicts, strict=False)]
         close_group(connection, [one.batch for one in recorded], closed)

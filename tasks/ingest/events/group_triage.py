@@ -36,7 +36,7 @@ def triage(
     rows = pa.concat_tables([part.events for part in parts])
     numbers, places = rows[columns.ROW].to_numpy(), np.arange(len(rows))
     shaped = rows.drop_columns([columns.ROW])
-    whole = Part(*prepared(shaped, intake.mapping, intake.here.key, places, identified=identified))
+    whole = Part(*prepared(shaped, intake.mapping, intake.installation.key, places, identified=identified))
     looked = intake.look(whole)
     done = row_triage.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
     tables = {"accepted": done.accepted, "quarantined": done.quarantined, "repeated": done.repeated}

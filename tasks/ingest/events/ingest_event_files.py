@@ -36,7 +36,7 @@ _GROWTH: Final = 4
 class _Run:
     """Files of one source on their way in: those that wait for their group, and what became of the others."""
 
-    here: Installation
+    installation: Installation
     mapping: Mapping
     request: dict[str, Any]
     lines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class _Run:
         left, self.left = self.left, self.left - 1
         copy = ExitStack()
         try:
-            file = self._open(address, copy.enter_context(locations.fetched(address, self.here.settings.var)))
+            file = self._open(address, copy.enter_context(locations.fetched(address, self.installation.settings.var)))
         except TailorbirdError as error:
             copy.close()
             self.refused[locations.shown(address)] = str(error)
@@ -76,7 +76,7 @@ class _Run:
         try:
             rows = checked(path, address, part, highest_quarantined("events", self.mapping.limits))
         except TailorbirdError as error:
-            turned_away(self.here, batch, str(error))
+            turned_away(self.installation, batch, str(error))
             raise
         parts = partial(parts_of, mapping=self.mapping, path=path)
         return GroupFile(batch, parts, rows, identified=part.event_id is not None)
@@ -91,7 +91,7 @@ class _Run:
         self.room.close()
 
     def _skip_committed(self) -> None:
-        with self.here.engine.begin() as connection:
+        with self.installation.engine.begin() as connection:
             known = ledger.entries(connection, [file.batch.batch_id for file in self.waiting.values()])
             committed = {name for name, line in known.items() if line["status"] == ledger.COMMITTED}
             again = [file.batch for file in self.waiting.values() if file.batch.batch_id in committed]
@@ -109,10 +109,10 @@ class _Run:
         if len(group) < 2 or part_of(self.mapping, "events").consent:
             return 0
         try:
-            taken = ingest_group(self.here, self.mapping, [file for _, file in group])
+            taken = ingest_group(self.installation, self.mapping, [file for _, file in group])
         except TailorbirdError:
             taken = 0  # alone, each file says why
-        with self.here.engine.connect() as connection:
+        with self.installation.engine.connect() as connection:
             lines = ledger.entries(connection, [file.batch.batch_id for _, file in group[:taken]])
         for address, file in group[:taken]:
             self.lines[address] = lines[file.batch.batch_id]
@@ -123,7 +123,7 @@ class _Run:
     def _alone(self, address: str) -> None:
         file = self.waiting.pop(address)
         try:
-            self.lines[address] = ingest_batch(self.here, self.mapping, file.batch, file.parts, file.rows)
+            self.lines[address] = ingest_batch(self.installation, self.mapping, file.batch, file.parts, file.rows)
         except TailorbirdError as error:
             self.refused[locations.shown(address)] = str(error)
             self.most = 1
@@ -145,8 +145,8 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     Returns the batches' lines in the ledger (`lines`), and for each refused file why (`refused`): it does not stop the
     others. The same files again change nothing; after a crash what came in stays, and the rest comes in.
     """
-    here, known = current(), tables(mapping, overrides)
-    run = _Run(here, known, request_of(mapping, overrides), left=len(files))
+    installation, known = current(), tables(mapping, overrides)
+    run = _Run(installation, known, request_of(mapping, overrides), left=len(files))
     with run.room:
         try:
             for address in files:

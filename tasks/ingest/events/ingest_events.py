@@ -27,13 +27,13 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
     file lacks what is needed, and BatchRefusedError when the batch as a whole is not what its suite expects: then
     nothing of it stays, but that the ledger says so.
     """
-    here, known = current(), tables(mapping, overrides)
+    installation, known = current(), tables(mapping, overrides)
     part, tolerated = part_of(known, "events"), highest_quarantined("events", known.limits)
-    with locations.fetched(file, here.settings.var) as path:
+    with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
         try:
             rows = checked(path, file, part, tolerated)
         except TailorbirdError as error:
-            turned_away(here, batch, str(error))
+            turned_away(installation, batch, str(error))
             raise
-        return ingest_batch(here, known, batch, lambda intake: parts_of(intake, known, path), rows)
+        return ingest_batch(installation, known, batch, lambda intake: parts_of(intake, known, path), rows)

@@ -23,8 +23,8 @@ def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = N
 
     The same file again changes nothing; after a crash it goes on where it stopped. Raises BatchRefusedError.
     """
-    here, known = current(), calls(mapping, overrides)
-    with locations.fetched(file, here.settings.var) as path:
+    installation, known = current(), calls(mapping, overrides)
+    with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
         size = path.stat().st_size
-        return ingest_batch(here, known, batch, lambda intake: parts_of(intake, known, path, file), size)
+        return ingest_batch(installation, known, batch, lambda intake: parts_of(intake, known, path, file), size)

@@ -87,11 +87,13 @@ def parts_of(
     for rows, last in _with_last(line_reader.chunks(path, size)):
         found = _of_people(shape(rows), nobody)
         said_events = found.events.drop_columns([canonical_schema.ROW_NUMBER, canonical_schema.ANONYMOUS_ID])
-        events, names = prepared(said_events, mapping, intake.here.key, np.arange(first, first + len(said_events)))
+        events, names = prepared(
+            said_events, mapping, intake.installation.key, np.arange(first, first + len(said_events))
+        )
         bad = _unreadable(found, rows, name, first + len(events))
         named = pc.unique(found.items[columns.ITEM_ID]).cast(pa.string())
         said = partial(updates_of, found, catalogue, changes, last)
-        told = _identified(found, intake.here.key)
+        told = _identified(found, intake.installation.key)
         part = Part(events, names, told, named, len(found.routed), bad, said, found.cleaned)
         read = int(rows.schema.metadata[line_reader.READ])
         yield part, read - before

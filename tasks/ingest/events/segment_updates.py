@@ -30,7 +30,11 @@ def updates_of(
     if last:
         yield from catalogue.repeated()
     gone = set(intake.suppressed.to_pylist())
-    for update in (*_consents(found, intake), *_traits(found, intake.here.key), *_devices(found, intake.here.key)):
+    for update in (
+        *_consents(found, intake),
+        *_traits(found, intake.installation.key),
+        *_devices(found, intake.installation.key),
+    ):
         if update.key not in gone and update.said.get(columns.USER_KEY) not in gone:
             yield update
 
@@ -60,7 +64,7 @@ def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
         events=found.events.select([columns.USER_ID, columns.CONSENT, columns.OCCURRED_AT]),
         answers=found.answers,
     )
-    keys = pseudonyms(said[columns.USER_ID].combine_chunks(), intake.here.key)
+    keys = pseudonyms(said[columns.USER_ID].combine_chunks(), intake.installation.key)
     intake.doubted.update(keys.filter(pc.is_valid(said["refused_at"]).combine_chunks()).to_pylist())
     doubted = pc.is_in(keys, value_set=pa.array(intake.doubted, pa.string()))
     news = np.flatnonzero(pc.or_(said["apart"].combine_chunks(), doubted))

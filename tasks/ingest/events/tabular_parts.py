@@ -39,12 +39,12 @@ def shaped(
     selected = transform.selected(chunk.rows, part)
     numbers = chunk.numbers[np.flatnonzero(selected)]
     found = transform.events(chunk.rows.filter(selected), part, mapping.spelling)
-    events, names = prepare(found.rows, mapping, intake.here.key, numbers, identified=part.event_id is not None)
+    events, names = prepare(found.rows, mapping, intake.installation.key, numbers, identified=part.event_id is not None)
     return Part(
         events,
         names,
         routed=len(chunk.rows) - len(events),
-        unreadable=waiting_lines(chunk.misfits, places, intake.here.key),
+        unreadable=waiting_lines(chunk.misfits, places, intake.installation.key),
         updates=partial(agreements, events),
         cleaned=found.counts,
         unread=places.noted(found.unread, events, numbers),

@@ -86,8 +86,8 @@ def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
     return fingerprinted(rows)
 
 
-def _batch(here: Installation, batch_id: str) -> dict[str, Any]:
-    with here.engine.connect() as connection:
+def _batch(installation: Installation, batch_id: str) -> dict[str, Any]:
+    with installation.engine.connect() as connection:
         mine = ingest_batches.c.batch_id == batch_id
         row = connection.execute(select(ingest_batches).where(mine)).mappings().first()
     if row is None or row["status"] != ledger.COMMITTED:
@@ -106,8 +106,8 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
     A table of items or users is read from its file again, by the mapping as it is now: what keeps the rules now comes
     in as another batch, and resolves the rows of this one.
     """
-    here = current()
-    known = _batch(here, batch_id)
+    installation = current()
+    known = _batch(installation, batch_id)
     asked = known["request"]
     if known["dataset"] in _TABLES:
         again = _TABLES[known["dataset"]]
@@ -117,20 +117,20 @@ def replay_quarantine(batch_id: str, accept_unknown_items: bool = False) -> dict
         mapping = mapping.model_copy(update={"unknown_items": "accept"})
     batch = ledger.Batch(batch_id, known["dataset"], known["source"], known["location"], known["consent"], asked)
     with (
-        advisory_locks.locked(here.engine, batch_id),
-        advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm,
+        advisory_locks.locked(installation.engine, batch_id),
+        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
-        with here.engine.connect() as connection:
+        with installation.engine.connect() as connection:
             undoing = ledger.undoing(connection)
         for other in undoing:
-            undo_events.finish(here, other)
-        _replay(open_intake(here, mapping, batch, confirm))
-    return told(here, batch_id)
+            undo_events.finish(installation, other)
+        _replay(open_intake(installation, mapping, batch, confirm))
+    return told(installation, batch_id)
 
 
 def _replay(intake: Intake) -> None:
-    here, batch_id = intake.here, intake.batch.batch_id
-    with here.engine.connect() as connection:
+    installation, batch_id = intake.installation, intake.batch.batch_id
+    with installation.engine.connect() as connection:
         rows = _waiting(connection, batch_id)
         newest = select(func.max(ingest_chunks.c.chunk)).where(ingest_chunks.c.batch_id == batch_id)
         recorded: int = connection.execute(newest).scalar_one()
@@ -144,14 +144,14 @@ def _replay(intake: Intake) -> None:
     passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(done.quarantined))))
     if not len(passed):
         return
-    chunk = max(recorded, here.lake.committed_chunk(batch_id)) + 1
-    arrived = _arrived(here, batch_id, passed) if chunk > recorded + 1 else 0
+    chunk = max(recorded, installation.lake.committed_chunk(batch_id)) + 1
+    arrived = _arrived(installation, batch_id, passed) if chunk > recorded + 1 else 0
     # The lake first: cut short here, the next replay finds these events in the lake and counts them as arrived.
     accepted = intake.for_lake(done.accepted)
     intake.append(accepted, chunk)
     counts = done.counts | {"read": 0, "quarantined": -len(passed)}
     counts |= {"accepted": counts["accepted"] + arrived, "duplicate": counts["duplicate"] - arrived}
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         found = {**counts, LATE: int(pc.sum(accepted[LATE]).as_py() or 0)}
         ledger.record_chunk(connection, batch_id, chunk, counts, found)
         apply.stage(connection, batch_id, chunk, intake.newly_seen(passed))
@@ -165,10 +165,10 @@ def _numbers(rows: pa.Table) -> pa.Array:
     return rows[columns.ROW].combine_chunks()
 
 
-def _arrived(here: Installation, batch_id: str, rows: pa.Table) -> int:
+def _arrived(installation: Installation, batch_id: str, rows: pa.Table) -> int:
     """How many of the rows a replay that was cut short has brought into the lake already."""
     statement = f"""
-        SELECT count(*) AS rows FROM read_parquet({texts(here.lake.event_files())})
+        SELECT count(*) AS rows FROM read_parquet({texts(installation.lake.event_files())})
         SEMI JOIN rows USING (event_id) WHERE batch_id = {texts([batch_id])}[1]
     """
     return int(query(statement, rows=rows)["rows"][0].as_py())

@@ -46,9 +46,9 @@ _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 @without_values
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    here, known = current(), tables(mapping, overrides)
+    installation, known = current(), tables(mapping, overrides)
     part = part_of(known, "items")
-    with locations.fetched(file, here.settings.var) as path:
+    with locations.fetched(file, installation.settings.var) as path:
         checked(path, file, part, highest_quarantined("items", known.limits))
         batch = batch_of(known, "items", path, file, request_of(mapping, overrides))
 
@@ -60,7 +60,7 @@ def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = Non
             before = partial(item_history.keep_batch, connection, batch_id, stated)
             upsert(connection, items, _COLUMNS, lines, ITEM_CHANGES, before)
 
-        reference = Reference(here, known, "items", batch, columns.ITEM_ID, shape, store)
+        reference = Reference(installation, known, "items", batch, columns.ITEM_ID, shape, store)
         return ingest_reference(reference, path)
 
 

@@ -51,27 +51,27 @@ _CHANGES: Final = consent.ANSWERS | {
 @without_values
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    here, known = current(), tables(mapping, overrides)
+    installation, known = current(), tables(mapping, overrides)
     part, names = part_of(known, "users"), []
-    with locations.fetched(file, here.settings.var) as path:
+    with locations.fetched(file, installation.settings.var) as path:
         checked(path, file, part, highest_quarantined("users", known.limits))
         batch = batch_of(known, "users", path, file, request_of(mapping, overrides))
 
         def shape(rows: pa.Table) -> Cleaned:
-            cleaned, used = keyed_users(rows, part, here.key)
+            cleaned, used = keyed_users(rows, part, installation.key)
             names.append(used)
             return cleaned
 
         def store(connection: Connection, rows: pa.Table, _stated: pa.Table, batch_id: str) -> None:
             everybody = pa.concat_tables(names)
             stored = everybody.filter(pc.is_in(everybody["user_key"], rows["user_key"].combine_chunks()))
-            remember(connection, stored, key_version(here.key))
-            _store(here, connection, rows, known, batch_id)
+            remember(connection, stored, key_version(installation.key))
+            _store(installation, connection, rows, known, batch_id)
 
-        return ingest_reference(Reference(here, known, "users", batch, columns.USER_KEY, shape, store), path)
+        return ingest_reference(Reference(installation, known, "users", batch, columns.USER_KEY, shape, store), path)
 
 
-def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
+def _store(installation: Installation, connection: Connection, rows: pa.Table, mapping: Mapping, batch_id: str) -> None:
     """Traits are replaced: they were told now."""
     keys, attributes = (rows[name].to_pylist() for name in (columns.USER_KEY, columns.ATTRIBUTES))
     names = rows.schema.field(columns.ATTRIBUTES).type.names
@@ -80,7 +80,7 @@ def _store(here: Installation, connection: Connection, rows: pa.Table, mapping: 
     told = zip(keys, map(json.dumps, attributes), repeat(said_at), repeat(batch_id))
     # What somebody tells with a refusal is not heard, even if an agreement is known that is newer.
     mute = [(key, "{}", "{}", batch_id) for key in keys]
-    answers = _answers(here, rows, mapping, now)
+    answers = _answers(installation, rows, mapping, now)
     lines = ((*(bare if said[-1] else row), *said) for row, bare, said in zip(told, mute, answers, strict=True))
     upsert(connection, users, _COLUMNS, lines, _CHANGES, partial(_keep_batch, connection, batch_id))
     # Of who has refused no trait is kept. Of who was never asked they wait, of no use until the user agrees.
@@ -116,7 +116,7 @@ def _keep_history(connection: Connection, at: datetime | None, staging: str) -> 
     attribute_history.record(connection, "user", stated, table=True, dated=False, at=at)
 
 
-def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:
+def _answers(installation: Installation, rows: pa.Table, mapping: Mapping, now: datetime) -> Iterator[tuple[Any, ...]]:
     """Of each user the consent, where it comes from, when it was given, and when refused; without a time it was now."""
     said, moments = (
         rows[name].to_pylist() if name in rows.column_names else [None] * len(rows)
@@ -124,7 +124,7 @@ def _answers(here: Installation, rows: pa.Table, mapping: Mapping, now: datetime
     )
     keys, times = rows[columns.USER_KEY].to_pylist(), [min(moment or now, now) for moment in moments]
     refusals = [(key, at) for key, answer, at in zip(keys, said, times, strict=True) if answer is False]
-    since = {row["user_key"]: row["agreed_at"] for row in consent.agreed_after(here, refusals)}
+    since = {row["user_key"]: row["agreed_at"] for row in consent.agreed_after(installation, refusals)}
     for key, answer, at in zip(keys, said, times, strict=True):
         if answer is None:
             yield mapping.consent != "opt-in", mapping.consent_note, None, None

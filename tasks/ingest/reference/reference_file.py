@@ -36,7 +36,7 @@ from tasks.quality.suites import Promises, judge, reading_notes, refusal
 class Reference:
     """One file of items or of users, on its way into Postgres."""
 
-    here: Installation
+    installation: Installation
     mapping: Mapping
     dataset: Literal["items", "users"]
     batch: ledger.Batch
@@ -53,18 +53,18 @@ def ingest_reference(reference: Reference, path: Path) -> dict[str, Any]:
     A table replaces: after anything else has changed one of its values it is taken again, as another batch. Raises
     BatchRefusedError.
     """
-    engine = reference.here.engine
+    engine = reference.installation.engine
     with advisory_locks.locked(engine, reference.batch.batch_id):
         with engine.begin() as connection:
             last, batch = ledger.turns(connection, reference.batch)
         part, rules = part_of(reference.mapping, reference.dataset), _promises(reference).rules
         found = read_reference(path, part, reference.shape, rules)
         if last is not None and _renewed(reference, found, last):
-            return told(reference.here, last.batch_id, unchanged=True)
+            return told(reference.installation, last.batch_id, unchanged=True)
         with engine.begin() as connection:
             ledger.open_batch(connection, batch)
         _take(replace(reference, batch=batch), found)
-        return told(reference.here, batch.batch_id)
+        return told(reference.installation, batch.batch_id)
 
 
 def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
@@ -72,7 +72,7 @@ def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
 
     Otherwise nothing is stored: it is for another batch to do.
     """
-    with reference.here.engine.begin() as connection, connection.begin_nested() as attempt:
+    with reference.installation.engine.begin() as connection, connection.begin_nested() as attempt:
         apply.alone(connection)
         before = apply.digest(connection, reference.dataset)
         rows = _sifted(connection, reference, read.rows).accepted
@@ -103,9 +103,9 @@ def _promises(reference: Reference) -> Promises:
 def _take(reference: Reference, read: Read) -> None:
     """Check the rows and store them, beside those that are none and are counted as routed."""
     batch, dataset, promises = reference.batch, reference.dataset, _promises(reference)
-    with reference.here.engine.begin() as connection:
+    with reference.installation.engine.begin() as connection:
         done = _sifted(connection, reference, read.rows)
-        lines = waiting_lines(read.misfits, read.places, reference.here.key)
+        lines = waiting_lines(read.misfits, read.places, reference.installation.key)
         bad = [row_triage.placed(done.quarantined, read.places), *([lines] if lines is not None else [])]
         counts = read.counted(done.counts)
         found = {**counts, **read.profile, **batch_profile.of_quarantined(*bad), "cleaned": read.cleaned}
@@ -127,7 +127,7 @@ def _take(reference: Reference, read: Read) -> None:
             mark_resolved(connection, [batch], [done.accepted[reference.key]], waiting_subjects(connection, batch))
             close_resolved(connection, batch)
             return
-    refuse(reference.here, batch, findings, reason)
+    refuse(reference.installation, batch, findings, reason)
 
 
 def _trait_notes(users: pa.Table) -> str | None:

@@ -113,7 +113,7 @@ class Changes(NamedTuple):
 
 
 def remove(
-    here: Installation,
+    installation: Installation,
     connection: Connection,
     batch_id: str,
     lake_users: pa.Table,
@@ -140,7 +140,7 @@ def remove(
         )
     for statement in _REMOVED:
         run(statement)
-    _withdraw_agreements(here, connection, batch_id)
+    _withdraw_agreements(installation, connection, batch_id)
     for table, key, affected in _TABLES:
         run(f"DELETE FROM {table} WHERE {key} IN (SELECT key FROM {affected})")
     run(_RELEVANT)
@@ -170,11 +170,11 @@ def _runner(connection: Connection, batch_id: str) -> Callable[[str], Any]:
     return run
 
 
-def _withdraw_agreements(here: Installation, connection: Connection, batch_id: str) -> None:
+def _withdraw_agreements(installation: Installation, connection: Connection, batch_id: str) -> None:
     """Let refusals count again that only an event of the batch answered with a later agreement."""
     forgiven = connection.execute(text(_FORGIVEN)).mappings().all()
     refusals = [(row["key"], row["refused_at"]) for row in forgiven]
-    still = {(row["user_key"], row["said_at"]) for row in consent.agreed_after(here, refusals, batch_id)}
+    still = {(row["user_key"], row["said_at"]) for row in consent.agreed_after(installation, refusals, batch_id)}
     for row in forgiven:
         if (row["key"], row["refused_at"]) not in still:
             connection.execute(text(_TAKEN_BACK), dict(row))

@@ -52,32 +52,34 @@ _REOPENED: Final = """
     WHERE resolved_by = :batch_id"""
 
 
-def users_of(here: Installation, batch_id: str) -> pa.Table:
+def users_of(installation: Installation, batch_id: str) -> pa.Table:
     """Return the users that a batch's events in the lake name."""
-    return _lake(here, f"SELECT DISTINCT {columns.USER_KEY} FROM {{lake}} WHERE batch_id = {literal(batch_id)}")
+    return _lake(installation, f"SELECT DISTINCT {columns.USER_KEY} FROM {{lake}} WHERE batch_id = {literal(batch_id)}")
 
 
-def introductions(here: Installation, keys: pa.Table, gone: Collection[str]) -> pa.Table:
+def introductions(installation: Installation, keys: pa.Table, gone: Collection[str]) -> pa.Table:
     """Return which other batches have events of these users: pairs of batch and user."""
     statement = f"""
         SELECT DISTINCT {columns.BATCH_ID}, {columns.USER_KEY} FROM {{lake}} SEMI JOIN keys USING ({columns.USER_KEY})
         WHERE batch_id NOT IN (SELECT unnest({texts(gone)}))"""
-    return _lake(here, statement, [columns.BATCH_ID, columns.USER_KEY], keys=keys)
+    return _lake(installation, statement, [columns.BATCH_ID, columns.USER_KEY], keys=keys)
 
 
-def count(here: Installation, batch_id: str) -> int:
+def count(installation: Installation, batch_id: str) -> int:
     """Return how many events of a batch the lake holds."""
-    found = _lake(here, f"SELECT count(*) AS rows FROM {{lake}} WHERE batch_id = {literal(batch_id)}", ["rows"])
+    found = _lake(installation, f"SELECT count(*) AS rows FROM {{lake}} WHERE batch_id = {literal(batch_id)}", ["rows"])
     return int(found["rows"][0].as_py()) if len(found) else 0
 
 
-def repeated_elsewhere(here: Installation, connection: Connection, batch_id: str, gone: Collection[str]) -> pa.Table:
+def repeated_elsewhere(
+    installation: Installation, connection: Connection, batch_id: str, gone: Collection[str]
+) -> pa.Table:
     """Return the events of a batch that others repeated, with the first of those others as their `holder`."""
     moved, others = _MOVED.empty_table(), _repeating(connection, gone)
     if not others:
         return moved
     names = f"{columns.EVENT_ID}, {columns.USER_KEY}"
-    mine = _lake(here, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
+    mine = _lake(installation, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
     with connected() as run:
         for other in others if len(mine) else ():
             for _, repeated in repeats(connection, other):
@@ -99,27 +101,27 @@ def detail_of(undo: Any) -> str:
     return f"Undone by {undo['actor']}: {undo['reason']}. The same file can be ingested again."
 
 
-def finish(here: Installation, batch_id: str) -> None:
+def finish(installation: Installation, batch_id: str) -> None:
     """Remove the events of a batch that counts no more, and close its line in the ledger.
 
     Call it under the lock of the lake's events. Stopped at any moment, it goes on where it stopped.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         entry = latest_undo(connection, batch_id)
         assert entry is not None
-        moved = repeated_elsewhere(here, connection, batch_id, {batch_id})
+        moved = repeated_elsewhere(installation, connection, batch_id, {batch_id})
         sources = dict(connection.execute(select(ingest_batches.c.batch_id, ingest_batches.c.source)).all())
     for number, holder in enumerate(sorted(entry["detail"]["moved"])):
         theirs = moved.filter(pa.compute.equal(moved[_HOLDER], holder))
         if len(theirs):
-            _append(here, batch_id, holder, sources[holder], theirs, f"undo {entry['entry_id']}", number)
-    here.lake.remove_batch(batch_id)
-    with here.engine.begin() as connection:
+            _append(installation, batch_id, holder, sources[holder], theirs, f"undo {entry['entry_id']}", number)
+    installation.lake.remove_batch(batch_id)
+    with installation.engine.begin() as connection:
         _close(connection, batch_id, entry)
 
 
 def _append(
-    here: Installation, batch_id: str, holder: str, source: str, moved: pa.Table, mark: str, number: int
+    installation: Installation, batch_id: str, holder: str, source: str, moved: pa.Table, mark: str, number: int
 ) -> None:
     """Store events once more as those of another batch, once; the rows that they replace count no more."""
     changed = {columns.BATCH_ID: literal(holder), columns.SOURCE: literal(source)}
@@ -128,11 +130,11 @@ def _append(
     statement = f"""
         SELECT lake.* REPLACE ({replaced}) FROM {{lake}} AS lake JOIN moved USING ({columns.EVENT_ID})
         WHERE lake.batch_id = {literal(batch_id)}"""
-    table = here.lake.events()
+    table = installation.lake.events()
     assert table is not None
     schema = pa.schema(table.schema())
-    rows = _lake(here, statement, schema.names, moved=moved)
-    here.lake.append_events(rows.select(schema.names).cast(schema), mark, number)
+    rows = _lake(installation, statement, schema.names, moved=moved)
+    installation.lake.append_events(rows.select(schema.names).cast(schema), mark, number)
 
 
 def _close(connection: Connection, batch_id: str, entry: Any) -> None:
@@ -167,10 +169,10 @@ def _repeating(connection: Connection, gone: Collection[str]) -> list[str]:
 
 
 def _lake(
-    here: Installation, statement: str, names: Collection[str] = (columns.USER_KEY,), **tables: pa.Table
+    installation: Installation, statement: str, names: Collection[str] = (columns.USER_KEY,), **tables: pa.Table
 ) -> pa.Table:
     """Run a statement on the events of the lake; without events it returns no rows of the named columns."""
-    files = here.lake.event_files()
+    files = installation.lake.event_files()
     if not files:
         return pa.table({name: pa.array([], pa.string()) for name in names})
     return query(statement.replace("{lake}", _LAKE.replace("{files}", texts(files))), **tables)

@@ -18,41 +18,41 @@ def settle_idle() -> None:
 
     Call it after an ingest: one that changes nothing, or no events, has settled nothing before.
     """
-    here = current()
-    with here.engine.connect() as connection:
+    installation = current()
+    with installation.engine.connect() as connection:
         due = ledger.interrupted(connection, "") or ledger.undoing(connection)
         connection.rollback()  # and with it the locks
     if due:
         with (
             suppress(advisory_locks.LockHeldError, KeyRotatingError),
-            advisory_locks.locked(here.engine, "the lake's events"),
+            advisory_locks.locked(installation.engine, "the lake's events"),
         ):
-            settle(here)
+            settle(installation)
 
 
-def settle(here: Installation, batch_id: str = "") -> None:
+def settle(installation: Installation, batch_id: str = "") -> None:
     """Remove what other batches left that were cut short: if one was refused later, its repeats would be lost.
 
     Call it under the lock of the lake's events. A run that lost the database, and with it its lock, may be at its last
     write of this batch to the lake: that write fails from here on.
     """
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         others, recorded = ledger.unfinished(connection, batch_id), ledger.recorded(connection, batch_id)
         undoing = ledger.undoing(connection)
-    stored = here.lake.committed_chunk(batch_id)
+    stored = installation.lake.committed_chunk(batch_id)
     if recorded > stored:
-        here.lake.claim(batch_id, stored)
+        installation.lake.claim(batch_id, stored)
     # The lake first: cut short here, the other batches begin again and replace what Postgres has of them.
-    here.lake.remove_batch(*others)
-    with here.engine.begin() as connection:
+    installation.lake.remove_batch(*others)
+    with installation.engine.begin() as connection:
         for other in others:
             forget(connection, other)
             ledger.forget_chunks(connection, other)
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         for other in ledger.interrupted(connection, batch_id):
             if undone := events.latest_undo(connection, other):
                 ledger.set_status(connection, other, ledger.UNDONE, events.detail_of(undone))
             else:
                 ledger.set_status(connection, other, ledger.PENDING, _CUT_SHORT)
     for other in undoing:
-        events.finish(here, other)
+        events.finish(installation, other)

@@ -37,11 +37,11 @@ def require_reason(reason: str) -> None:
 
 def preview(batches: Sequence[str], source: str | None = None) -> dict[str, Any]:
     """Return what an undo would remove, batch by batch, and what was made from it; nothing is changed."""
-    here = current()
-    with here.engine.connect() as connection:
+    installation = current()
+    with installation.engine.connect() as connection:
         chosen = choose(connection, batches, source)
         lines = [
-            line | (_NOTHING if _cut_short(line) else _removed(here, connection, line["batch_id"], chosen)[0])
+            line | (_NOTHING if _cut_short(line) else _removed(installation, connection, line["batch_id"], chosen)[0])
             for line in (_line(connection, batch_id) for batch_id in chosen)
         ]
         connection.rollback()
@@ -56,13 +56,13 @@ def undo_batches(batches: Sequence[str], source: str | None, actor: str, reason:
     Killed at any moment, the same call goes on, and so does the next ingest of events. Raises TailorbirdError if a
     batch cannot be undone, LockHeldError while another run works on it.
     """
-    here = current()
+    installation = current()
     require_reason(reason)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         chosen = choose(connection, batches, source)
-    lines = [_undo(here, batch_id, actor, reason) for batch_id in chosen]
+    lines = [_undo(installation, batch_id, actor, reason) for batch_id in chosen]
     came = {line["batch_id"]: line.pop(undo_events.APPLIED, None) for line in lines}
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return {"batches": lines, **_traces(connection, lines, came)}
 
 
@@ -73,17 +73,17 @@ def _traces(connection: Connection, lines: Sequence[dict[str, Any]], came: dict[
     return find_traces(connection, first)._asdict()
 
 
-def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
+def _undo(installation: Installation, batch_id: str, actor: str, reason: str) -> dict[str, Any]:
     """Undo one batch: first all of PostgreSQL, where it counts no more from then on, then the lake, then the ledger."""
     with (
-        advisory_locks.locked(here.engine, batch_id),
-        advisory_locks.locked(here.engine, "the lake's events", wait=True) as confirm,
+        advisory_locks.locked(installation.engine, batch_id),
+        advisory_locks.locked(installation.engine, "the lake's events", wait=True) as confirm,
     ):
-        with here.engine.connect() as connection:
+        with installation.engine.connect() as connection:
             cut_short = _cut_short(_line(connection, batch_id))
-        settle(here, "" if cut_short else batch_id)
+        settle(installation, "" if cut_short else batch_id)
         entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
-        with here.engine.begin() as connection:
+        with installation.engine.begin() as connection:
             line = _line(connection, batch_id)
             if cut_short:
                 connection.execute(insert(audit_log).values(entry | {"detail": _NOTHING | {"moved": {}}}))
@@ -91,16 +91,16 @@ def _undo(here: Installation, batch_id: str, actor: str, reason: str) -> dict[st
                 ledger.set_status(connection, batch_id, ledger.UNDONE, remark)
             elif line["status"] == ledger.COMMITTED:
                 since = applied(connection, [batch_id])
-                found, moved = _removed(here, connection, batch_id, [batch_id])
+                found, moved = _removed(installation, connection, batch_id, [batch_id])
                 detail = found | {"moved": moved, undo_events.APPLIED: since.get(batch_id)}
                 connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
-        with here.engine.connect() as connection:
+        with installation.engine.connect() as connection:
             status = _line(connection, batch_id)["status"]
         confirm()
         if status == ledger.UNDOING:
-            undo_events.finish(here, batch_id)
-    with here.engine.connect() as connection:
+            undo_events.finish(installation, batch_id)
+    with installation.engine.connect() as connection:
         detail = undo_events.latest_undo(connection, batch_id)["detail"]
         return _line(connection, batch_id) | {name: found for name, found in detail.items() if name != "moved"}
 
@@ -111,13 +111,13 @@ def _cut_short(line: dict[str, Any]) -> bool:
 
 
 def _removed(
-    here: Installation, connection: Connection, batch_id: str, gone: Sequence[str]
+    installation: Installation, connection: Connection, batch_id: str, gone: Sequence[str]
 ) -> tuple[dict[str, int], dict[str, int]]:
     """Remove what a batch stated from PostgreSQL; returns counts, and the events that become those of other batches."""
-    moved = undo_events.repeated_elsewhere(here, connection, batch_id, gone)
-    find = partial(_introductions, here, moved, gone)
-    events = undo_events.count(here, batch_id)
-    changes = entities.remove(here, connection, batch_id, undo_events.users_of(here, batch_id), find)
+    moved = undo_events.repeated_elsewhere(installation, connection, batch_id, gone)
+    find = partial(_introductions, installation, moved, gone)
+    events = undo_events.count(installation, batch_id)
+    changes = entities.remove(installation, connection, batch_id, undo_events.users_of(installation, batch_id), find)
     waiting = connection.execute(
         select(ingest_batches.c.quarantined).where(ingest_batches.c.batch_id == batch_id)
     ).scalar_one()
@@ -125,11 +125,11 @@ def _removed(
     return counts | changes._asdict(), dict(Counter(moved[_HOLDER].to_pylist()))
 
 
-def _introductions(here: Installation, moved: Any, gone: Sequence[str], keys: Any) -> Any:
+def _introductions(installation: Installation, moved: Any, gone: Sequence[str], keys: Any) -> Any:
     """Return which other batches have events of these users, those included that become theirs."""
     import pyarrow as pa
 
-    found = undo_events.introductions(here, keys, gone)
+    found = undo_events.introductions(installation, keys, gone)
     theirs = moved.select([_HOLDER, columns.USER_KEY]).rename_columns([columns.BATCH_ID, columns.USER_KEY])
     theirs = theirs.filter(pa.compute.is_in(theirs[columns.USER_KEY], keys[columns.USER_KEY].combine_chunks()))
     return pa.concat_tables([found, theirs.cast(found.schema)])

@@ -43,34 +43,34 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[
     Returns the verdict, the groups and where the page is; where nothing was shown or bought yet it says so in a
     sentence. Raises TailorbirdError for a placement that there is not, or whose lists are about items.
     """
-    here = current()
+    installation = current()
     if not 0 < days <= _MOST_DAYS:
         raise TailorbirdError(f"An audit looks back on up to {_MOST_DAYS:,} days, not on {days:g}.")
-    if placements.one(here.settings, placement).about != "user":
+    if placements.one(installation.settings, placement).about != "user":
         raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
     try:
-        looked = seen(here, placement, days, as_of)
+        looked = seen(installation, placement, days, as_of)
     except NothingToAuditError as reason:
         tell(str(reason))
         return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}
-    found = audited(looked.material, here.settings.gate, _SEED)
-    page, address = _published(here, placement, looked, found)
-    audit_id = _stored(here, page, address)
+    found = audited(looked.material, installation.settings.gate, _SEED)
+    page, address = _published(installation, placement, looked, found)
+    audit_id = _stored(installation, page, address)
     _told(page, address)
     if found.status == BEYOND:
         beyond = [asdict(group) for group in found.beside if not group.passed]
         said = {"placement": placement, "reason": found.verdict, "page": address, "groups": beyond}
-        events.tell(here.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
+        events.tell(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
     head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
     return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
 
 
-def _published(here: Installation, placement: str, looked: Seen, found: Audit) -> tuple[AuditPage, str]:
+def _published(installation: Installation, placement: str, looked: Seen, found: Audit) -> tuple[AuditPage, str]:
     """The page in a run of its own; its address."""
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
     key = f"audit {placement} {looked.start:.0f} {looked.end:.0f}"
     settings = {"placement": placement, "from": moment(looked.start), "to": moment(looked.end), "seed": _SEED}
-    flow_run = flow_run_page(here)
+    flow_run = flow_run_page(installation)
     tags = {"stage": "audit", "status": found.status, "git_commit": git_commit(), NOTE: found.verdict}
     tags |= {PREFECT_RUN: flow_run} if flow_run else {}
     with (
@@ -85,7 +85,7 @@ def _published(here: Installation, placement: str, looked: Seen, found: Audit) -
             looked.end,
             looked.versions,
             found,
-            here.settings.gate,
+            installation.settings.gate,
             [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()],
             {"run": run_id, "git commit": tags["git_commit"], "seed": str(_SEED)},
             {TEXTS[PREFECT_RUN]: flow_run} if flow_run else {},
@@ -96,7 +96,7 @@ def _published(here: Installation, placement: str, looked: Seen, found: Audit) -
     return page, registry.artifact_page(run_id, f"{FOLDER}/{REPORT}")
 
 
-def _stored(here: Installation, page: AuditPage, address: str) -> int:
+def _stored(installation: Installation, page: AuditPage, address: str) -> int:
     row = {
         "placement": page.placement,
         "window_from": moment(page.start),
@@ -106,7 +106,7 @@ def _stored(here: Installation, page: AuditPage, address: str) -> int:
         "figures": page.found.as_dict(),
         "page": address,
     }
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         entered = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
         return int(connection.execute(entered).scalar_one())
 

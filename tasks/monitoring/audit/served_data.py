@@ -52,58 +52,58 @@ class Seen(NamedTuple):
     """Of the models whose lists these are."""
 
 
-def seen(here: Installation, placement: str, days: float, as_of: date | None = None) -> Seen:
+def seen(installation: Installation, placement: str, days: float, as_of: date | None = None) -> Seen:
     """What was shown at a placement in the last `days` up to the newest event.
 
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
     has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
     """
-    known = known_now(here, history=False)
-    start, end, lists = _window(here, known, placement, days, as_of)
+    known = known_now(installation, history=False)
+    start, end, lists = _window(installation, known, placement, days, as_of)
     keys = np.unique(words(lists[USER_KEY]))
     sold = _sold(known.items, lists)
     ids = words(sold[ITEM_ID])
-    before = bought_before(here, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
+    before = bought_before(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
     if not before.purchases.any():
         raise NothingToAuditError(
             f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to hold them "
             "against. Take purchases in with `tailorbird ingest`."
         )
     goods = Goods(before.buyers, before.purchases, _top_level(sold[CATEGORY]), words(sold[BRAND]))
-    outcome = _outcome(realised_accuracy(here, start, end, placement), keys)
+    outcome = _outcome(realised_accuracy(installation, start, end, placement), keys)
     traits = demographics(known.users, pa.array(keys.tolist(), pa.string()))
     material = Material(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         return Seen(material, start, end, models_during(connection, placement, start, end))
 
 
 def _window(
-    here: Installation, known: Known, placement: str, days: float, as_of: date | None
+    installation: Installation, known: Known, placement: str, days: float, as_of: date | None
 ) -> tuple[float, float, pa.Table]:
     """From when to when, and the lists that were shown then."""
-    ends = (float(midnight(as_of)),) if as_of else _ends(here, known)
-    with here.engine.connect() as connection:
+    ends = (float(midnight(as_of)),) if as_of else _ends(installation, known)
+    with installation.engine.connect() as connection:
         for end in ends:
             lists = shown_during(connection, placement, end - days * _DAY, end)
             if lists.num_rows:
                 return end - days * _DAY, end, lists
     span = f"{days:g} days before {as_of}" if as_of else f"last {days:g} days"
-    raise NothingToAuditError(_nothing_shown(here, placement, span))
+    raise NothingToAuditError(_nothing_shown(installation, placement, span))
 
 
-def _nothing_shown(here: Installation, placement: str, span: str) -> str:
+def _nothing_shown(installation: Installation, placement: str, span: str) -> str:
     """Return why no list can be audited, and what to do."""
-    now = situation.read(here.engine, here.settings)
+    now = situation.read(installation.engine, installation.settings)
     if now.champion is None or placement in now.without_lists:
-        return str(situation.step(here.engine, here.settings))
+        return str(situation.step(installation.engine, installation.settings))
     return f"No lists of {placement!r} were shown in the {span}. Audit them once users have seen them for some days."
 
 
-def _ends(here: Installation, known: Known) -> tuple[float, float]:
+def _ends(installation: Installation, known: Known) -> tuple[float, float]:
     """The newest event, and now."""
-    with event_engine(here, known) as engine:
+    with event_engine(installation, known) as engine:
         newest = engine.newest if engine else None
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         now = float(connection.execute(text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one())
     return min(float(newest or now), now), now
 

@@ -32,49 +32,49 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """
     if accept and not accepted_by.strip():
         raise TailorbirdError("Say who accepts what is seen now as usual (accepted_by): it is recorded.")
-    here = current()
+    installation = current()
     try:
-        holder = champion_of(here)
-        with locked(here.engine, _LOCK, wait=True), watching(here) as lake:
-            stored, learned = _calibrated(here, lake, holder, accept, accepted_by)
-            return {"reports": [] if learned and accept else _look(here, lake, stored), "note": ""}
+        holder = champion_of(installation)
+        with locked(installation.engine, _LOCK, wait=True), watching(installation) as lake:
+            stored, learned = _calibrated(installation, lake, holder, accept, accepted_by)
+            return {"reports": [] if learned and accept else _look(installation, lake, stored), "note": ""}
     except (NobodyAnswersError, TooLittleHistoryError) as why:
         say(str(why))
         return {"reports": [], "note": str(why)}
 
 
 def _calibrated(
-    here: Installation, lake: Watching, holder: Champion, accept: str, accepted_by: str
+    installation: Installation, lake: Watching, holder: Champion, accept: str, accepted_by: str
 ) -> tuple[Stored, bool]:
     """The champion's calibration, and whether it was made now."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         stored = calibration_of(connection, holder["promotion_id"])
     if stored and not accept:
         return stored, False
-    cut, by, why = learned_until(here, holder), "tailorbird", "a new champion"
+    cut, by, why = learned_until(installation, holder), "tailorbird", "a new champion"
     if stored and accept:
         cut = stored.window(stored.complete(lake.span[1]))[0]
         by, why = accepted_by, accept
-    found, history = usual(here, lake, cut)
-    with here.engine.begin() as connection:
+    found, history = usual(installation, lake, cut)
+    with installation.engine.begin() as connection:
         return calibrations.store(connection, holder, found, history, by, why), True
 
 
-def _look(here: Installation, lake: Watching, stored: Stored) -> list[Report]:
+def _look(installation: Installation, lake: Watching, stored: Stored) -> list[Report]:
     """Every window that is over and was not looked at yet, one after the other: decisions rest on those before."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         done = {int(report["window_to"].timestamp()) for report in reports_of(connection, stored)}
         last = newest_report(connection)
     numbers = [n for n in range(stored.complete(lake.span[1])) if stored.window(n)[1] not in done]
-    ledger = check_ledger(here.engine, last["created_at"] if last else None)
+    ledger = check_ledger(installation.engine, last["created_at"] if last else None)
     if not numbers:
-        tell_of_broken_feed(here, ledger)
+        tell_of_broken_feed(installation, ledger)
         return []
     end, calibration = stored.window(numbers[-1])[1], stored.calibration
-    history, watched = opened(here, lake, stored.cut, calibration.window_days, end, calibration.edges)
+    history, watched = opened(installation, lake, stored.cut, calibration.window_days, end, calibration.edges)
     found = []
     for number in numbers:
         last_one = number == numbers[-1]
         window = Window(stored, history, watched, number)
-        found.append(look_at_window(here, window, ledger if last_one else [], newest=last_one))
+        found.append(look_at_window(installation, window, ledger if last_one else [], newest=last_one))
     return [report for report in found if report is not None]

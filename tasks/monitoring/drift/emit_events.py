@@ -9,24 +9,26 @@ from tasks.monitoring.drift.reports import Report
 from tasks.orchestration.run_artifacts import flow_run_page
 
 
-def tell_of(here: Installation, report: Report) -> None:
+def tell_of(installation: Installation, report: Report) -> None:
     """Events that start a retraining or send an alert; what Prefect does not hear now is found by the reconciler."""
-    about, page = {"page": flow_run_page(here)}, f"tailorbird.drift-report.{report['report_id']}"
+    about, page = {"page": flow_run_page(installation)}, f"tailorbird.drift-report.{report['report_id']}"
     why = " ".join(report["reasons"])
     if report["request_id"] is not None:
         resource = events.request_resource(report["request_id"])
-        events.tell(here.endpoints, events.DRIFT, resource, about | {"request": report["request_id"], "reason": why})
+        events.tell(
+            installation.endpoints, events.DRIFT, resource, about | {"request": report["request_id"], "reason": why}
+        )
     if report["decision"] == "blocked":
-        events.tell(here.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
+        events.tell(installation.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
     low = [name for name in report["drivers"] if name.startswith("realised")]
     if low and report["verdict"] != "broken":
         told = f"{' and '.join(low)} of the lists that people had: below what is usual."
-        events.tell(here.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
+        events.tell(installation.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
 
 
-def tell_of_broken_feed(here: Installation, checks: Sequence[FeedCheck]) -> None:
+def tell_of_broken_feed(installation: Installation, checks: Sequence[FeedCheck]) -> None:
     """What the ledger says while no window is over."""
     failed = [check for check in checks if not check.passed]
     if failed:
         reason = "The feed is broken: " + " ".join(f"{check.check}: {check.detail}." for check in failed)
-        events.tell(here.endpoints, events.BROKEN_FEED, "tailorbird.feed", {"reason": reason, "page": ""})
+        events.tell(installation.endpoints, events.BROKEN_FEED, "tailorbird.feed", {"reason": reason, "page": ""})

@@ -23,27 +23,29 @@ _THIN_USERS: Final = 30
 """Active users in a window, below which nothing is said of it."""
 
 
-def look_at_window(here: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool) -> Report | None:
+def look_at_window(
+    installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool
+) -> Report | None:
     """Store what was seen in a window and decided, and tell people; None when another run was faster.
 
     `ledger` are checks of the feed beyond the window's events.
     """
-    situation = _situation(here, window, ledger, newest=newest)
-    with here.engine.begin() as connection:
-        decision = decide(situation, here.settings.monitor, database_now(connection))
+    situation = _situation(installation, window, ledger, newest=newest)
+    with installation.engine.begin() as connection:
+        decision = decide(situation, installation.settings.monitor, database_now(connection))
         report = reports.store(connection, Looked(window.stored, window.number, situation, decision))
     if report is None:
         return None
-    tell_of(here, report)
-    return tell(here, window, report)
+    tell_of(installation, report)
+    return tell(installation, window, report)
 
 
-def _situation(here: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool) -> Situation:
+def _situation(installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool) -> Situation:
     history, place = window.history, window.place
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         before, known = earlier(reports_of(connection, window.stored)), retrains(connection)
     return Situation(
-        judgement=_judged(here, window, newest=newest),
+        judgement=_judged(installation, window, newest=newest),
         feed=[*_feed(history, place), *ledger],
         thin=_thin(history, place),
         earlier=before,
@@ -53,12 +55,12 @@ def _situation(here: Installation, window: Window, ledger: Sequence[FeedCheck], 
     )
 
 
-def _judged(here: Installation, window: Window, *, newest: bool) -> Judgement:
+def _judged(installation: Installation, window: Window, *, newest: bool) -> Judgement:
     calibration, (begin, end) = window.stored.calibration, window.stored.window(window.number)
-    served = served_in(here, begin, end)
-    with here.engine.connect() as connection:
+    served = served_in(installation, begin, end)
+    with installation.engine.connect() as connection:
         others = see(served, past_values(connection, begin), calibration.limit)
-    return judge(calibration, window.history, window.place, [*others, *(serving_seen(here) if newest else [])])
+    return judge(calibration, window.history, window.place, [*others, *(serving_seen(installation) if newest else [])])
 
 
 def _feed(history: History, place: int) -> list[FeedCheck]:

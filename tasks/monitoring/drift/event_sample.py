@@ -128,12 +128,12 @@ class Watching:
 
 
 @contextmanager
-def watching(here: Installation) -> Iterator[Watching]:
+def watching(installation: Installation) -> Iterator[Watching]:
     """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
-    known = known_now(here, history=False)
-    with event_engine(here, known) as engine:
+    known = known_now(installation, history=False)
+    with event_engine(installation, known) as engine:
         if engine is None:
-            raise TailorbirdError(str(situation.step(here.engine, here.settings)))
+            raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
         engine.connection.register("users", known.users.select([columns.USER_KEY]))
         yield Watching(engine, known.items)
 

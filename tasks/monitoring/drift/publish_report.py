@@ -52,15 +52,15 @@ class Window:
         return self.history.cut + self.number
 
 
-def tell(here: Installation, window: Window, report: Report) -> Report:
+def tell(installation: Installation, window: Window, report: Report) -> Report:
     """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
-    registry = Registry(here.endpoints.mlflow_tracking_uri)
-    with here.engine.connect() as connection:
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    with installation.engine.connect() as connection:
         known = reports_of(connection, window.stored)
     address = None
     if registry.answers:
-        address = _stored_in_mlflow(here, registry, window, known)
-        with here.engine.begin() as connection:
+        address = _stored_in_mlflow(installation, registry, window, known)
+        with installation.engine.begin() as connection:
             report = reports.change(connection, report["report_id"], page=address)
     if FlowRunContext.get() is not None:
         day = f"{report['window_to']:%Y-%m-%d}"
@@ -69,7 +69,7 @@ def tell(here: Installation, window: Window, report: Report) -> Report:
     return report
 
 
-def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, known: Sequence[Report]) -> str:
+def _stored_in_mlflow(installation: Installation, registry: Registry, window: Window, known: Sequence[Report]) -> str:
     report = known[-1]
     tags = {"stage": "monitor", "verdict": report["verdict"], "decision": report["decision"]}
     tags |= {"model_version": str(report["model_version"])}
@@ -79,7 +79,7 @@ def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, kn
         registry.recorded(name, f"drift report {report['report_id']}", {}, tags) as run_id,
     ):
         folder = Path(scratch)
-        page = _page(here, window, known, folder)
+        page = _page(installation, window, known, folder)
         (folder / _FILE).write_text(render(page))
         registry.log_folder(run_id, folder)
         signals = {key_of(s["signal"]).replace("-", "_"): s["value"] for s in report["signals"]}
@@ -88,7 +88,7 @@ def _stored_in_mlflow(here: Installation, registry: Registry, window: Window, kn
     return registry.artifact_page(run_id, _FILE)
 
 
-def _page(here: Installation, window: Window, known: Sequence[Report], folder: Path) -> DriftPage:
+def _page(installation: Installation, window: Window, known: Sequence[Report], folder: Path) -> DriftPage:
     report, history = known[-1], window.history
     now, usual = history.sums(window.place, history.cut), history.usual(history.cut)
     moved = distributions(report["drivers"], now, usual, history.edges)
@@ -96,18 +96,18 @@ def _page(here: Installation, window: Window, known: Sequence[Report], folder: P
     if moved:
         plot_distributions(moved, folder / _MOVED[0])
     plots = [Plot(title, about, folder / name) for name, title, about in (_SIGNALS, _MOVED)]
-    rows = _segments(here, window, report) if report["drivers"] else []
-    links = {"the Prefect run": flow_run_page(here)} if flow_run_page(here) else {}
+    rows = _segments(installation, window, report) if report["drivers"] else []
+    links = {"the Prefect run": flow_run_page(installation)} if flow_run_page(installation) else {}
     names = list(rows[0]["moved"]) if rows else []
-    return DriftPage(report, window.stored.calibration, plots, names, rows, _items(here, window), links)
+    return DriftPage(report, window.stored.calibration, plots, names, rows, _items(installation, window), links)
 
 
-def _segments(here: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
+def _segments(installation: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
     """By the segments of the champion's data set."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         holder = promotion(connection, window.stored.promotion_id)
     assert holder is not None  # promotions are never deleted
-    known = segments_of(here, holder["dataset_version"], window.watched.users)
+    known = segments_of(installation, holder["dataset_version"], window.watched.users)
     segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
     history = window.history
     before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
@@ -115,11 +115,11 @@ def _segments(here: Installation, window: Window, report: Report) -> list[dict[s
     return by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
 
 
-def _items(here: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
+def _items(installation: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
     history = window.history
     gained, lost, change = items_moved(history.interactions(window.place), history.popular(history.cut))
     ids = window.watched.items[np.concatenate([gained, lost])].tolist()
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         found = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
         titles = {item: title or item for item, title in found.tuples()}
 

@@ -14,27 +14,27 @@ from tasks.promotion.champion import Champion
 _SEED = 7
 
 
-def learned_until(here: Installation, holder: Champion) -> int:
+def learned_until(installation: Installation, holder: Champion) -> int:
     """Up to when the champion has learned (epoch s)."""
-    return int(manifest_of(here, holder["dataset_version"])["as_of"])
+    return int(manifest_of(installation, holder["dataset_version"])["as_of"])
 
 
-def usual(here: Installation, lake: Watching, cut: int) -> tuple[Calibration, History]:
+def usual(installation: Installation, lake: Watching, cut: int) -> tuple[Calibration, History]:
     """Learn from the windows before a cut what is usual. Raises TooLittleHistoryError."""
-    watch, days = here.settings.monitor, _days(lake, cut)
+    watch, days = installation.settings.monitor, _days(lake, cut)
     length = watch.window_days or choose(days, lake.active(cut), watch.least_users)
     check(days, length)
-    history, _ = opened(here, lake, cut, length, cut)
+    history, _ = opened(installation, lake, cut, length, cut)
     return calibrate(history, watch.days_between_false_retrains / length, _SEED), history
 
 
 def opened(
-    here: Installation, lake: Watching, cut: int, length: int, end: int, edges: Any = None
+    installation: Installation, lake: Watching, cut: int, length: int, end: int, edges: Any = None
 ) -> tuple[History, Watched]:
     """The windows before a cut that are learned from, and those after it up to `end`, of `length` days each."""
     before = kept(_days(lake, cut), length)
     start = cut - before * length * DAY
-    found = lake.read(start, end, here.settings.monitor.sampled_events)
+    found = lake.read(start, end, installation.settings.monitor.sampled_events)
     return History(found.events, found.goods, start, length, before, len(found.users), edges or {}), found
 
 

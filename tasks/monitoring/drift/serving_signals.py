@@ -32,20 +32,20 @@ _PAST: Final = """
 """
 
 
-def served_in(here: Installation, start: int, end: int) -> dict[str, float]:
+def served_in(installation: Installation, start: int, end: int) -> dict[str, float]:
     """Return the serving signals of a window [start, end) by their names, without those that are not known."""
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         lists = _lists(connection, end)
-    return lists | _realised(here, start, end)
+    return lists | _realised(installation, start, end)
 
 
-def serving_seen(here: Installation) -> list[Seen]:
+def serving_seen(installation: Installation) -> list[Seen]:
     """How fast and how well answers are given now, where servers tell: shown beside their limits, which alert by
     themselves, and no sign of drift."""
-    now = serving_now(here)
+    now = serving_now(installation)
     if now is None:
         return []
-    limits = {"p99_ms": here.settings.serving_p99_ms, "error_share": here.settings.serving_error_share}
+    limits = {"p99_ms": installation.settings.serving_p99_ms, "error_share": installation.settings.serving_error_share}
     about = {"p99_ms": "milliseconds in which 99 of 100 answers come", "error_share": "answers that are errors"}
     names = {"p99_ms": "serving latency", "error_share": "serving errors"}
     return [Seen(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
@@ -73,9 +73,9 @@ def _lists(connection: Connection, end: int) -> dict[str, float]:
     return found
 
 
-def _realised(here: Installation, start: int, end: int) -> dict[str, float]:
+def _realised(installation: Installation, start: int, end: int) -> dict[str, float]:
     """Beside the control: recall of the lists less that of best sellers, and the same of hit rates."""
-    users = realised_accuracy(here, start, end, PLACEMENT)
+    users = realised_accuracy(installation, start, end, PLACEMENT)
     if users is None:
         return {}
     sums = {name: float(pc.sum(users[name]).as_py() or 0) for name in users.column_names[1:]}

@@ -31,13 +31,17 @@ class Start:
     outcome: str = ""
 
 
-def begin(here: Installation, request_id: int | None, despite_feed: bool) -> Start:
+def begin(installation: Installation, request_id: int | None, despite_feed: bool) -> Start:
     """Claim the request, or a new one when none is given. Nothing is trained from a feed that is known to be broken."""
-    asked = _ask(here) if request_id is None else request_id
-    mine = None if isinstance(asked, Request) else claim(here.engine, asked, flow_run.get_id(), _lease(here))
+    asked = _ask(installation) if request_id is None else request_id
+    mine = (
+        None
+        if isinstance(asked, Request)
+        else claim(installation.engine, asked, flow_run.get_id(), _lease(installation))
+    )
     if mine is None:
-        return _taken(here, asked.request_id if isinstance(asked, Request) else asked)
-    broken = "" if despite_feed else _broken_feed(here)
+        return _taken(installation, asked.request_id if isinstance(asked, Request) else asked)
+    broken = "" if despite_feed else _broken_feed(installation)
     if broken:
         outcome = f"blocked: the feed is broken ({broken})"
         finish(mine, FAILED, outcome)
@@ -45,22 +49,22 @@ def begin(here: Installation, request_id: int | None, despite_feed: bool) -> Sta
     return Start(mine.request.request_id, mine)
 
 
-def _ask(here: Installation) -> int | Request:
+def _ask(installation: Installation) -> int | Request:
     """A request of this run's own, or the one that is open already."""
     origin: Origin = "schedule" if schedule_of_run() else "person"
-    with here.engine.begin() as connection:
+    with installation.engine.begin() as connection:
         made = ask(connection, origin, _REASONS[origin])
         found = made or open_request(connection)
     if found is None:  # it was closed between the two
-        return _ask(here)
+        return _ask(installation)
     return found.request_id if made else found
 
 
-def _taken(here: Installation, request_id: int) -> Start:
-    with here.engine.connect() as connection:
+def _taken(installation: Installation, request_id: int) -> Start:
+    with installation.engine.connect() as connection:
         found = of_id(connection, request_id)
     name = f"retrain request {request_id} ({found.origin}: {found.reason})"
-    where = prefect_pages.flow_run(here.endpoints, found.flow_run) if found.flow_run else ""
+    where = prefect_pages.flow_run(installation.endpoints, found.flow_run) if found.flow_run else ""
     if found.status == RUNNING:
         why = (
             f"Nothing was trained here: another run works on {name}. Look at {where or 'the terminal that it runs in'}"
@@ -72,7 +76,7 @@ def _taken(here: Installation, request_id: int) -> Start:
     return Start(request_id, None, f"{why}.", found.outcome or found.status)
 
 
-def _broken_feed(here: Installation) -> str:
+def _broken_feed(installation: Installation) -> str:
     """What the newest report of the drift monitor says against the feed; empty when it says nothing.
 
     Reports of before somebody said that what is seen now is usual do not count.
@@ -80,12 +84,12 @@ def _broken_feed(here: Installation) -> str:
     usual = select(func.max(drift_calibrations.c.calibration_id)).scalar_subquery()
     mine = select(drift_reports.c.verdict, drift_reports.c.reasons).where(drift_reports.c.calibration_id == usual)
     newest = mine.order_by(drift_reports.c.report_id.desc()).limit(1)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         row = connection.execute(newest).first()
     if row is None or row.verdict != "broken":
         return ""
     return "; ".join(row.reasons) or "see the newest drift report"
 
 
-def _lease(here: Installation) -> float:
-    return here.settings.retrain_lease_seconds
+def _lease(installation: Installation) -> float:
+    return installation.settings.retrain_lease_seconds

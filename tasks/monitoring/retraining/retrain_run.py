@@ -36,7 +36,7 @@ _WORDS: Final = {
 class Retraining:
     """One run's work on a request."""
 
-    here: Installation
+    installation: Installation
     start: Start
     rows: list[dict[str, str]] = field(default_factory=list)
     told: dict[str, Any] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Retraining:
         assert self.start.mine is not None
         self.start.mine.still_mine()
         result = state.result(raise_on_failure=False) if state.is_completed() else None
-        pages = {name: _page(self.here, state)} | self._beyond(name, result)
+        pages = {name: _page(self.installation, state)} | self._beyond(name, result)
         self.rows.append({"step": name, "state": state.name or "", "where": _markdown(pages)})
         for step, link in pages.items():
             note_step(self.start.mine, step, link)
@@ -75,11 +75,11 @@ class Retraining:
         """Where else a step is told of: MLflow and Data Docs."""
         pages: dict[str, str] = {}
         if name == "features" and result:
-            pages["features: Data Docs"] = docs_page(self.here, result["version"])
+            pages["features: Data Docs"] = docs_page(self.installation, result["version"])
         if name == "train" and result:
             pages |= {f"train: {row['model']}": row["run"] for row in result["ladder"]}
         if name == "review" and result:
-            registry = Registry(self.here.endpoints.mlflow_tracking_uri)
+            registry = Registry(self.installation.endpoints.mlflow_tracking_uri)
             number = result["model_version"]
             pages |= {f"review: version {number}": registry.version_page(number)}
             pages["review: report"] = result.get("report") or ""
@@ -92,8 +92,8 @@ def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
 
     A run that is killed closes nothing: its lease runs out, and the reconciler starts another one.
     """
-    here = current()
-    work = Retraining(here, begin(here, request, despite_feed))
+    installation = current()
+    work = Retraining(installation, begin(installation, request, despite_feed))
     mine = work.start.mine
     if mine is None:
         yield work
@@ -113,12 +113,12 @@ def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
     show("retraining", f"Request {work.start.request_id}: {work.told['says']}", work.rows)
 
 
-def _page(here: Installation, state: State[Any]) -> str:
+def _page(installation: Installation, state: State[Any]) -> str:
     """Of the flow that was called, or of the task."""
     details = state.state_details
     if details.flow_run_id and str(details.flow_run_id) != flow_run.get_id():
-        return prefect_pages.flow_run(here.endpoints, str(details.flow_run_id))
-    return prefect_pages.task_run(here.endpoints, str(details.task_run_id)) if details.task_run_id else ""
+        return prefect_pages.flow_run(installation.endpoints, str(details.flow_run_id))
+    return prefect_pages.task_run(installation.endpoints, str(details.task_run_id)) if details.task_run_id else ""
 
 
 def _markdown(pages: Mapping[str, str]) -> str:

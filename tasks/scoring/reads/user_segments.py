@@ -13,11 +13,11 @@ from models.primitives.vocabulary import index_of, words
 from tasks.scoring.batch_checks import Segments
 
 
-def segments_of(here: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
+def segments_of(installation: Installation, dataset_version: str, people: NDArray[np.str_]) -> Segments:
     """The segment by purchases that each of the users is in, by a data set; the last name is for those without any."""
     kinds = {USER_KEY: pa.string(), "rfm": pa.string()}
     mine = select(segments.c.user_key, segments.c.rfm).where(segments.c.dataset_version == dataset_version)
-    with here.engine.connect() as connection:
+    with installation.engine.connect() as connection:
         found = read_table(connection, mine, kinds)
     names, code = np.unique(words(found["rfm"]), return_inverse=True)
     of_user = np.full(len(people), len(names))
