@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.cold_start.comparison import SEED, K, everybody, fitted
+from benchmarks.cold_start.stand_ins import latest_items
 from benchmarks.cold_start.users import drawn, only
 from benchmarks.complete_journey import journey
 from benchmarks.results import publish
@@ -20,7 +21,7 @@ from models.columns import OCCURRED_AT, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import latest_items, of_strangers
+from models.evaluation.diagnostics.cold_start import of_strangers
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.cold_start.comparison import SEED, Comparison, Scores, fitted, of_items
+from benchmarks.cold_start.stand_ins import category_popularity
 from models.columns import CATEGORY, ITEM_ID
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.cold_start import category_popularity
 from models.primitives.time import DAY
 from models.primitives.vocabulary import words
 from models.recommenders.baselines.most_popular import MostPopular, popularity

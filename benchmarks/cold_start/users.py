@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks.cold_start.comparison import SEED, Comparison, Scores, everybody, fitted
+from benchmarks.cold_start.stand_ins import latest_items
 from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import latest_items, of_strangers
+from models.evaluation.diagnostics.cold_start import of_strangers
 from models.evaluation.diagnostics.new_users import traits_of
 from models.primitives.csr import places
 from models.primitives.vocabulary import index_of

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.datasets.cold_start import NewUsers
 from models.lists.constrained_selection import select
 from models.lists.model_adapters import Filler, RanksPairs, reasons_of, shelf_of
-from models.lists.model_cascade import InTurn, Speaker
+from models.lists.model_cascade import ModelCascade, ScoringModel
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import ShelfRules
 from models.primitives.threads import prefetch_map
@@ -113,9 +113,9 @@ def in_turn(
     fallback: NDArray[np.float32],
     new: NewUsers | None = None,
     buyers: NDArray[np.int32] | None = None,
-) -> InTurn:
+) -> ModelCascade:
     """The champion, of the `new` users too if it can, and then the best sellers of the user's segment."""
-    speakers: list[Speaker] = [model]
+    speakers: list[ScoringModel] = [model]
     newcomers = new if new is not None and len(new.keys) else None
     if isinstance(model, FoldsInUsers) and newcomers is not None:
         folded = model.with_users(newcomers)
@@ -125,14 +125,14 @@ def in_turn(
     if segments is not None:
         speakers.append(segments)
         speakers += [segments.with_users(newcomers)] if newcomers is not None else []
-    return InTurn(tuple(speakers))
+    return ModelCascade(tuple(speakers))
 
 
 @dataclass(frozen=True)
 class Answers:
     """Who speaks, by which rules lists are made, and what fills a list up."""
 
-    speakers: InTurn
+    speakers: ModelCascade
     fallback: NDArray[np.float32]
     """[n_items]"""
     rules: ShelfRules
@@ -173,7 +173,7 @@ class Answers:
                     yield ranked
             rest = np.sort(np.concatenate(silent))
 
-    def _by(self, speaker: Speaker | None, everybody: _Everybody) -> Iterator[tuple[Ranked, NDArray[np.int64]]]:
+    def _by(self, speaker: ScoringModel | None, everybody: _Everybody) -> Iterator[tuple[Ranked, NDArray[np.int64]]]:
         """What one speaker has to say of users, and of whom it has nothing to say."""
         size, threads = next((how for kind, how in _AT_ONCE if isinstance(speaker, kind)), (USERS_AT_ONCE, 2))
 
@@ -187,7 +187,7 @@ class Answers:
 
         yield from prefetch_map(chunk, range(0, len(everybody.rows), size), threads)
 
-    def _ranked(self, speaker: Speaker | None, shelf: Shelf, asked: _Asked) -> Ranked:
+    def _ranked(self, speaker: ScoringModel | None, shelf: Shelf, asked: _Asked) -> Ranked:
         fallback = self.fallback if asked.due is None else self._rest_of_due(asked)
         chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
         reasons, texts = reasons_of(

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.lists.constrained_selection import Selected
-from models.lists.model_cascade import Speaker
+from models.lists.model_cascade import ScoringModel
 from models.primitives.pair_table import Lookup
 from models.primitives.vocabulary import NOBODY
 from models.recommenders.explanations.sentences import PICKED
@@ -37,7 +37,7 @@ class ReasonsInCodes(Protocol):
 
 
 def shelf_of(
-    speaker: Speaker | None,
+    speaker: ScoringModel | None,
     users: NDArray[np.int32],
     allowed: NDArray[np.bool_],
     due: Any = None,
@@ -80,7 +80,7 @@ def _of_pairs(
 
 
 def _due(
-    speaker: Speaker | None, users: NDArray[np.int32], due: Any, fallback: NDArray[np.float32] | None
+    speaker: ScoringModel | None, users: NDArray[np.int32], due: Any, fallback: NDArray[np.float32] | None
 ) -> tuple[Rows, Rows, NDArray[np.float32]]:
     """The pairs that are due, in order of row and item, and what the speaker says of each; -inf for nothing."""
     row, item = (part.astype(np.int64) for part in due.tocoo().coords)
@@ -105,7 +105,7 @@ class Filler(NamedTuple):
 
 
 def reasons_of(
-    speaker: Speaker | None, users: NDArray[np.int32], chosen: Selected, filler: Filler
+    speaker: ScoringModel | None, users: NDArray[np.int32], chosen: Selected, filler: Filler
 ) -> tuple[NDArray[np.int32], list[str]]:
     """[m, k] positions among the sentences, -1 where there is no item; `filler` is for what filled a list up."""
     texts = [PICKED, *filler.texts]

@@ -49,11 +49,6 @@ def chosen(
     return {key: word for key, word in said.items() if word}
 
 
-def is_segment(name: str) -> bool:
-    """Is it the mapping of a Segment export, rather than of tables?"""
-    return _is_segment(_content(name)[0])
-
-
 def _is_segment(content: dict[str, Any]) -> bool:
     return content.get("kind") == _SEGMENT
 

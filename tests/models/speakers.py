@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.model_cascade import Speaker
+from models.lists.model_cascade import ScoringModel
 
 
 @dataclass(frozen=True)
 class Plain:
     """Only what every speaker has to say, of whoever it is made of."""
 
-    of: Speaker
+    of: ScoringModel
 
     @property
     def users(self) -> NDArray[np.str_]:

@@ -9,8 +9,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features.encoding.tags import indicators
-
 _SEED_LIMIT: Final = 2**32
 _NEGLIGIBLE: Final = 1e-6
 """Singular values that are nothing but rounding, by the largest one."""
@@ -65,17 +63,6 @@ def learned(seen: CoOccurrence, size: int, seed: int) -> Embedding | None:
     told_apart = strength > _NEGLIGIBLE * strength.max()
     vectors = scores[:, told_apart] / np.sqrt(strength[told_apart])
     return Embedding(seen.values[told], vectors.astype(np.float32))
-
-
-def mean_vectors(values: Any, vectors: NDArray[np.floating[Any]]) -> Embedding:
-    """The mean vector of the rows of each value: a brand's embedding from the factors of its items.
-
-    `values` is an Arrow column of words with one entry per row of `vectors`; nulls are left out.
-    """
-    names, codes = vocabulary(values)
-    members = sparse.csr_array(indicators(codes, len(names)).T)
-    means = (members @ vectors) / np.maximum(members.sum(axis=1)[:, None], 1)
-    return Embedding(names, means.astype(np.float32))
 
 
 def vocabulary(values: Any) -> tuple[NDArray[np.str_], NDArray[np.int64]]:

@@ -11,7 +11,7 @@ from models import catalog
 from models.datasets.training_data import TrainingData
 from models.lists import list_builder
 from models.lists.list_builder import DUE, RULES, Answers, Ranked
-from models.lists.model_cascade import InTurn
+from models.lists.model_cascade import ModelCascade
 from models.lists.rules.compiled_rules import Catalogue, ShelfRules
 from models.lists.rules.placement_config import placements
 from models.recommenders.als import ImplicitALS
@@ -32,7 +32,7 @@ def own(data: TrainingData) -> OwnFrequency:
 
 def asking(data: TrainingData, *speakers: Any, k: int = K) -> Answers:
     rules = ShelfRules.plain(k, np.ones(len(data.items), dtype=bool))
-    return Answers(InTurn(speakers), popularity(data), rules, recent_buyers(data))
+    return Answers(ModelCascade(speakers), popularity(data), rules, recent_buyers(data))
 
 
 def by_key(parts: Any) -> dict[str, tuple[list[int], list[float], list[str], str]]:
@@ -144,14 +144,14 @@ def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_numb
     catalogue = Catalogue(data.items, words, words, unknown, unknown, np.ones(n, dtype=bool))
     pin = {"item": str(data.items[44]), "place": 1}
     pinned = placements({"home": {"k": 3, "policy": "again", "rules": {"pin": [pin]}}})["home"]
-    made = Answers(InTurn((own,)), popularity(data), ShelfRules.of(pinned, catalogue))
+    made = Answers(ModelCascade((own,)), popularity(data), ShelfRules.of(pinned, catalogue))
     nothing = sparse.csr_array((1, n), dtype=bool)
     assert by_key(made.of_everybody(np.array(["u001"]), None, nothing)) == {"u001": ([44], [0.0], [PICKED], DUE)}
 
 
 def test_lists_that_rules_leave_short_say_so(own: OwnFrequency, data: TrainingData) -> None:
     few = np.arange(len(data.items)) < 5
-    found = by_key(Answers(InTurn((own,)), popularity(data), ShelfRules.plain(K, few)).of_everybody(crowd(data)))
+    found = by_key(Answers(ModelCascade((own,)), popularity(data), ShelfRules.plain(K, few)).of_everybody(crowd(data)))
     assert {(len(said[0]), said[3]) for said in found.values()} == {(5, RULES)}
 
 

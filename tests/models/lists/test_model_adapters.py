@@ -10,7 +10,7 @@ from scipy import sparse
 from models.datasets.training_data import TrainingData
 from models.lists.constrained_selection import Selected, select
 from models.lists.model_adapters import Filler, reasons_of, shelf_of
-from models.lists.model_cascade import Speaker
+from models.lists.model_cascade import ScoringModel
 from models.lists.rules.compiled_rules import ShelfRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -18,7 +18,7 @@ from models.recommenders.explanations.sentences import PICKED
 from tests.models.speakers import InCodes, InPairs, Plain
 
 USERS = np.array([3, 0, 11, 40], np.int32)
-Way = Callable[[Speaker], Any]
+Way = Callable[[ScoringModel], Any]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def every_second(data: TrainingData) -> Any:
     return np.arange(len(data.items)) % 2 == 0
 
 
-def asked(speaker: Speaker | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selected]:
+def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selected]:
     spoken, shelf = shelf_of(speaker, USERS, allowed, due, fallback)
     rows = np.arange(len(USERS))
     return spoken, select(shelf(rows), len(USERS), ShelfRules.plain(6, allowed))
@@ -106,7 +106,7 @@ def test_reasons_in_codes_are_the_reasons_in_words(
     chosen.items[1, 4:] = -1
     chosen.from_fallback[2, 3] = True
 
-    def said(way: Speaker) -> list[list[str]]:
+    def said(way: ScoringModel) -> list[list[str]]:
         codes, texts = reasons_of(way, USERS, chosen, filled(data))
         assert ((codes < 0) == (chosen.items < 0)).all()
         return [[texts[code] if code >= 0 else "" for code in row] for row in codes.tolist()]

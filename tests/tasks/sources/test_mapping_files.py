@@ -7,7 +7,7 @@ from models.errors import TailorbirdError
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.tabular.config import MappingError
 from tasks.sources import mapping_files
-from tasks.sources.mapping_files import chosen, is_segment, read, shipped
+from tasks.sources.mapping_files import chosen, read, shipped
 
 SHIPPED = Path(mapping_files.__file__).parent / "mappings"
 
@@ -17,7 +17,7 @@ def test_every_mapping_that_comes_with_tailorbird_can_be_read(name: str) -> None
     mapping = read(name)
     assert mapping.name == name
     assert mapping.consent_note
-    assert isinstance(mapping, SegmentMapping) == is_segment(name) == (name == "segment")
+    assert isinstance(mapping, SegmentMapping) == (name == "segment")
 
 
 def test_a_mapping_of_ones_own_is_given_by_its_path(tmp_path: Path) -> None:

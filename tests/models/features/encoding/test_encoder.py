@@ -8,7 +8,7 @@ from scipy import sparse
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import StandardScaler
 
-from models.features.encoding.embeddings import CoOccurrence, Embedding, co_occurrence, learned, mean_vectors
+from models.features.encoding.embeddings import CoOccurrence, Embedding, co_occurrence, learned
 from models.features.encoding.encoder import Config, Encoder
 
 EVERY_VALUE = Config(min_rows=1)
@@ -157,12 +157,6 @@ def test_vectors_of_a_model_are_used_as_they_are_but_for_their_scale() -> None:
     matrix, _ = encoder.transform(pa.table({"x": MANY}))
     scale = float(np.sqrt((factors**2).mean()))
     np.testing.assert_allclose(matrix.toarray()[:, :2], factors / scale, rtol=1e-5)
-
-
-def test_a_brand_has_the_mean_vector_of_its_items() -> None:
-    found = mean_vectors(pa.array(["b", "a", "b", None]), np.array([[1, 0], [5, 5], [3, 4], [9, 9]]))
-    assert found.values.tolist() == ["a", "b"]
-    assert found.vectors.tolist() == [[5, 5], [2, 2]]
 
 
 def test_pairs_are_counted_whatever_the_order_of_the_rows() -> None:

@@ -1,0 +1,50 @@
+"""Stand-ins for what new users click and how well new items sell."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from models.columns import CATEGORY_SEPARATOR, ITEM_ID, USER_KEY
+from models.datasets.training_data import TrainingData
+from models.primitives.csr import places
+from models.primitives.vocabulary import index_of
+from models.recommenders.baselines.most_popular import popularity
+
+
+def latest_items(interactions: pa.Table, keys: NDArray[np.str_], n: int) -> pa.Table:
+    """`user_key` and `item_id` of the last `n` different items of each user: stands for what a newcomer clicks."""
+    mine = interactions.take(np.flatnonzero(index_of(keys, interactions[USER_KEY]) >= 0))
+    last = mine.group_by([USER_KEY, ITEM_ID]).aggregate([("occurred_at", "max")])
+    ordered = last.sort_by([(USER_KEY, "ascending"), ("occurred_at_max", "descending"), (ITEM_ID, "ascending")])
+    user = index_of(keys, ordered[USER_KEY])
+    return ordered.select([USER_KEY, ITEM_ID]).take(np.flatnonzero(places(user) < n))
+
+
+def category_popularity(data: TrainingData, paths: NDArray[np.str_], half_life_days: float) -> NDArray[np.float32]:
+    """[n] for items of these category paths: decayed baskets of the known items beside them, per item.
+
+    The mean is over the items of the whole path, or of the nearest level above that has sold anything; 0 without any.
+    """
+    found = _means(data.item_categories, popularity(data, half_life_days))
+    return np.array([_nearest(found, path) for path in paths.tolist()], dtype=np.float32)
+
+
+def _means(paths: NDArray[np.str_], popularity: NDArray[np.float32]) -> dict[str, float]:
+    """The mean popularity of the items at or below each level of the category paths."""
+    sums: dict[str, list[float]] = {}
+    for path, score in zip(paths.tolist(), popularity.tolist(), strict=True):
+        for level in _levels(path):
+            entry = sums.setdefault(level, [0.0, 0.0])
+            entry[0] += score
+            entry[1] += 1
+    return {level: total / count for level, (total, count) in sums.items()}
+
+
+def _nearest(means: dict[str, float], path: str) -> float:
+    return next((means[level] for level in _levels(path) if level in means), 0.0)
+
+
+def _levels(path: str) -> list[str]:
+    """The path and the levels above it, the most special first."""
+    parts = path.split(CATEGORY_SEPARATOR) if path else []
+    return [CATEGORY_SEPARATOR.join(parts[:depth]) for depth in range(len(parts), 0, -1)]
