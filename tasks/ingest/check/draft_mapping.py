@@ -34,7 +34,7 @@ _MOST_ROWS: Final = 200_000
 _EVERY: Final = 40
 """Beyond the head every so many rows are looked at."""
 _SEPARATORS: Final = (",", ";", "\t", "|")
-_SNIFFED_ROWS: Final = 50
+_SNIFFED_LINES: Final = 200
 
 
 def draft_mapping(paths: Sequence[str], name: str, consent: str | None = None, note: str | None = None) -> Draft:
@@ -97,8 +97,9 @@ def _plain(rows: pa.Table) -> pa.Table:
 
 def _csv_sample(path: Path) -> Sample:
     text, encoding, note = _decoded(_head(path))
-    separator = _separator(text)
-    above = lines_above_header(list(islice(StringIO(text, newline=""), 4 * _SNIFFED_ROWS)), separator)
+    beginning = list(islice(StringIO(text, newline=""), _SNIFFED_LINES))
+    separator = _separator(beginning)
+    above = lines_above_header(beginning, separator)
     reader = standard.reader(islice(StringIO(text, newline=""), above, None), delimiter=separator)
     names = next(filter(None, reader), [])
     if not names:
@@ -139,19 +140,17 @@ def _by_letters(head: bytes) -> tuple[str, str, str]:
     return head.decode(encoding, errors="replace"), encoding, note
 
 
-def _separator(text: str) -> str:
-    """Return the separator by which the most lines have as many values as the first one, and more than one."""
-    lines = list(islice(StringIO(text, newline=""), 4 * _SNIFFED_ROWS))
+def _separator(lines: Sequence[str]) -> str:
+    """Return the separator by which most lines from the header on have as many values as it has names."""
 
     def fit(separator: str) -> tuple[int, int]:
+        below = lines[lines_above_header(lines, separator) :]
         try:
-            rows = list(islice(filter(None, standard.reader(lines, delimiter=separator)), _SNIFFED_ROWS))
+            rows = list(filter(None, standard.reader(below, delimiter=separator)))
         except standard.Error:
-            return 0, 0
+            return -len(lines), 0
         width = len(rows[0]) if rows else 0
-        return (sum(len(row) == width for row in rows), width) if width > 1 else (0, width)
+        others = sum(len(row) != width for row in rows)
+        return (len(rows) - 2 * others, width) if width > 1 else (-len(rows), 0)
 
-    found = max(_SEPARATORS, key=fit)
-    above = {one: count for one in _SEPARATORS if (count := lines_above_header(lines, one))}
-    # By a wrong separator the header looks like a title, too.
-    return found if fit(found)[0] > 1 or not above else min(above, key=lambda one: above[one])
+    return max(_SEPARATORS, key=fit)

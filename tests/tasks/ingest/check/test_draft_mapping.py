@@ -369,3 +369,18 @@ def test_a_title_above_the_header_is_skipped(tmp_path: Path, title: str) -> None
     stated = tomllib.loads(draft_mapping([str(tmp_path / "products.csv")], "shop", "given", "test").text)["items"]
 
     assert (stated["skip_lines"], stated["separator"], stated["item_id"]) == (2, ";", "SKU")
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+@pytest.mark.parametrize(
+    "title", ["Lampade Rossi S.p.A., Via Roma 3, Torino", "Rossi, Torino\r\nListino, 2026", "A|B; C"]
+)
+def test_the_separator_is_that_of_the_rows_and_not_of_a_title(tmp_path: Path, separator: str, title: str) -> None:
+    names = ["Codice articolo", "Nome", "Prezzo", "Marca", "Colore"]
+    rows = [names, *([f"L{n}", f"Lampada {n}", f"{n},50", f"M{n % 4}", f"C{n % 3}"] for n in range(1, 60))]
+    table = "\r\n".join(separator.join(row) for row in rows)
+    (tmp_path / "listino.csv").write_text(f"{title}\r\n\r\n{table}\r\n", newline="")
+    stated = tomllib.loads(draft_mapping([str(tmp_path / "listino.csv")], "shop", "given", "test").text)["items"]
+
+    assert (stated["separator"], stated["skip_lines"]) == (separator, title.count("\n") + 2)
+    assert (stated["title"], stated["price"]) == ("Nome", "Prezzo")
