@@ -1,10 +1,11 @@
-"""Words of other systems for our event types."""
+"""Words of other systems for our event types, and for orders that are no sale."""
 
 import re
 from types import MappingProxyType
 from typing import Final
 
 from models.columns import EVENT_TYPES
+from models.ingest.draft.names import plain
 
 _WORDS: Final = MappingProxyType(
     {
@@ -29,8 +30,26 @@ _WORDS: Final = MappingProxyType(
 )
 _TYPES: Final = {word: kind for kind, words in _WORDS.items() for word in words.split()}
 
+_CANCELLED: Final = re.compile(
+    "(cancell?ed|cancell?ation|voided|annulled|storno|storniert|stornovan[aeoy]|stornowan[aeoy]|zrusen[aeoy]|"
+    "anulowan[aeoy]|annule|annulee|annulation|cancelad[ao]|anulad[ao]|annullat[aeo]|geannuleerd|avbruten|avbrutet|"
+    r"makulerad|iptal|abgebrochen)(_\w+)?"
+)
+_OTHER_STATES: Final = re.compile(
+    "failed|refunded|pending|on_hold|draft|checkout_draft|trash|abandoned|expired|rejected|declined|unpaid|returned|"
+    "fehlgeschlagen|erstattet|retourniert|unbezahlt|abgelehnt|nezaplacen[aeoy]|vracen[aeoy]|odmitnut[aeoy]|"
+    "nieoplacon[aey]|zwrocon[aey]|odrzucon[aey]|rembourse|remboursee|retourne|retournee|impaye|impayee|refuse|refusee|"
+    "reembolsad[ao]|devuelt[ao]|devolvid[ao]|rechazad[ao]|recusad[ao]|rimborsat[ao]|reso|resa|rifiutat[ao]|"
+    "non_pagat[ao]|terugbetaald|geretourneerd|onbetaald|aterbetald|returnerad|obetald|iade|iade_edildi|odenmedi"
+)
+
+
+def is_no_sale(state: str) -> bool:
+    """Return whether an order in this state is no purchase: it was cancelled, sent back or not paid."""
+    return bool(_CANCELLED.fullmatch(plain(state)) or _OTHER_STATES.fullmatch(plain(state)))
+
 
 def event_type_of(word: str) -> str | None:
     """Return our event type for a word of another system, or None for a word that is not known."""
-    plain = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip())).strip("_").lower()
-    return plain if plain in EVENT_TYPES else _TYPES.get(plain)
+    known = re.sub(r"[\W_]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word.strip())).strip("_").lower()
+    return known if known in EVENT_TYPES else _TYPES.get(known)

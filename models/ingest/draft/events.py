@@ -1,6 +1,7 @@
 """Guesses the part of a mapping that reads events."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil, log10
 from typing import Any, Final
 
@@ -9,10 +10,11 @@ import pyarrow.compute as pc
 
 from models.ingest.draft.amounts import amounts_by_cells, order_by_cells
 from models.ingest.draft.currency import add_currency
-from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.event_words import event_type_of, is_no_sale
+from models.ingest.draft.joins import is_decimal
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text
-from models.ingest.draft.names import plain
+from models.ingest.draft.names import MONEY, plain
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, is_per_order, kind_of, unique_ids
 from models.ingest.draft.samples import Column, Sample
@@ -29,40 +31,7 @@ _FEW: Final = 0.02
 _MANY_ALIKE: Final = 0.05
 _SOME: Final = 0.001
 _USUAL_QUANTITY: Final = 1_000
-_NO_SALE: Final = frozenset(
-    [
-        "cancelled",
-        "canceled",
-        "failed",
-        "voided",
-        "refunded",
-        "pending",
-        "on-hold",
-        "on_hold",
-        "draft",
-        "checkout-draft",
-        "trash",
-        "abandoned",
-        "expired",
-        "storniert",
-        "abgebrochen",
-        "fehlgeschlagen",
-        "erstattet",
-        "annulled",
-        "rejected",
-        "declined",
-        "unpaid",
-        "returned",
-        "retourniert",
-        "annulée",
-        "annulé",
-        "annulee",
-        "anulado",
-        "cancelado",
-        "annullato",
-    ]
-)
-"""States of orders that are no purchase."""
+_MOST_STATES: Final = 20
 
 
 def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Column]) -> Part:
@@ -84,7 +53,8 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
         part.comments += [f"Guessed from cells alone, look at the examples of a check: {guessed}."] if guessed else []
     numbers["total"] = [one for one in numbers["total"] if not (order and is_per_order(sample, order.name, one.name))]
     quantity, price, total = (next(iter(numbers[role]), None) for role in ("quantity", "price", "total"))
-    read = [one.name for one in (quantity, price or total) if one]
+    guess = None if price or total else _likely_price(sample, taken_too, order, quantity)
+    read = [one.name for one in (quantity, price or total or guess) if one]
     settings, doubt = number_settings(sample, read)
     for key, value in settings.items():
         part.add(key, value, doubt)
@@ -98,13 +68,22 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     _time(part, times)
     signed = next((one for one in (quantity, total) if one and _lowest(one, settings) < 0), None)
     _add_type(part, kinds, signed, bool(order or price or total), bool(numbers["rating"]))
-    _worth(part, quantity, price, total, settings)
+    _worth(part, quantity, price or guess, total, settings, sure=guess is None)
     if numbers["rating"]:
         part.first("rating", numbers["rating"])
-    add_currency(part, total or price, settings.get("currency_signs", ()))
+    add_currency(part, total or price or guess, settings.get("currency_signs", ()))
     for role in _SHOWN:
         part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
     return part
+
+
+def _likely_price(sample: Sample, taken: set[str], order: Column | None, quantity: Column | None) -> Column | None:
+    """Return the column that may be a price: by a part of its name, else the only decimals beside a quantity."""
+    rest = [one for one in sample.columns.values() if one.name not in taken and one is not quantity and one.is_number]
+    rest = [one for one in rest if not (order and is_per_order(sample, order.name, one.name))]
+    named = [one for one in rest if MONEY.search(plain(one.name))]
+    decimals = [one for one in rest if is_decimal(one)] if quantity else []
+    return next(iter(named or decimals), None) if named or len(decimals) == 1 else None
 
 
 _NUMERIC: Final = ("quantity", "price", "total", "rating")
@@ -137,17 +116,54 @@ def _where(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None
         if nobody := sorted(word for word in part.sample.columns[name].values if word in placeholders):
             conditions.append(f"not {sql(name)} in ({', '.join(map(text, nobody))})")
             part.comments.append(f"Rows where {name} is {', '.join(nobody)}, which is nobody's, are left out.")
-    for one in part.sample.candidates("status"):
-        closed = sorted(word.lower() for word in one.values if word.lower() in _NO_SALE)
-        if closed and kinds is None:
-            words = ", ".join(map(text, closed))
-            conditions.append(f"({sql(one.name)} is null or not lower({sql(one.name)}) in ({words}))")
-            part.comments.append(f"Orders with these states ({one.name}) are left out: {', '.join(closed)}.")
-            part.used.add(one.name)
-            break
+    states = None if kinds else _states(part, {user.column, item.column})
+    if states and states.sure:
+        conditions.append(states.condition)
+        part.comments.append(f"Orders with these states ({states.column}) are left out: {', '.join(states.closed)}.")
+        part.used.add(states.column)
     conditions += _known_types(part, kinds) if kinds else []
     if conditions:
         part.add("where", " and ".join(conditions))
+    if states and not states.sure:
+        instead = " in place of the line above" if conditions else ""
+        part.suggest("where", " and ".join([*conditions, states.condition]), f"{states.doubt}{instead}")
+
+
+@dataclass(frozen=True)
+class _States:
+    """A column of states of orders, and those that are no sale."""
+
+    column: str
+    closed: list[str]
+    doubt: str = ""
+    """What is uncertain, as a comment; empty if nothing is."""
+
+    @property
+    def sure(self) -> bool:
+        return not self.doubt
+
+    @property
+    def condition(self) -> str:
+        name = sql(self.column)
+        return f"({name} is null or not lower({name}) in ({', '.join(map(text, self.closed))}))"
+
+
+def _states(part: Part, taken: set[str]) -> _States | None:
+    """Return the column of states: sure by name and words, uncertain by either; None without one."""
+    named = part.sample.candidates("status")
+    others = [one for one in part.sample.columns.values() if one.name not in taken and one not in named]
+    for one in [*named, *(one for one in others if 1 < len(one.values) <= _MOST_STATES)]:
+        if closed := sorted({word.lower() for word in one.values if is_no_sale(word)}):
+            doubt = (
+                "" if one in named else f"uncertain: leave out {', '.join(closed)} ({one.name}), if that is no sale,"
+            )
+            return _States(one.name, closed, doubt)
+    for one in named:
+        if 1 < len(one.values) <= _MOST_STATES and not one.is_number:
+            words = sorted(one.values, key=one.stated.to_pylist().count)
+            doubt = f"uncertain: name the states of {one.name} that are no sale, such as cancelled,"
+            return _States(one.name, [words[0].lower()], doubt)
+    return None
 
 
 def _known_types(part: Part, kinds: Column) -> list[str]:
@@ -255,9 +271,15 @@ def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: boo
 
 
 def _worth(
-    part: Part, quantity: Column | None, price: Column | None, total: Column | None, settings: dict[str, Any]
+    part: Part,
+    quantity: Column | None,
+    price: Column | None,
+    total: Column | None,
+    settings: dict[str, Any],
+    *,
+    sure: bool,
 ) -> None:
-    """Add pieces and the money of the whole line."""
+    """Add pieces and the money of the whole line; a price that is not `sure` is commented out."""
     stated = [one for one in (quantity, price, total) if one]
     negative = any(_lowest(one, settings) < 0 for one in stated)
     if quantity:
@@ -268,7 +290,6 @@ def _worth(
     money = total or price
     if not money:
         return
-    part.used.add(money.name)
     worth = f"abs({sql(money.name)})" if negative else sql(money.name)
     note = "the money of the whole line"
     if not total and quantity:
@@ -278,7 +299,12 @@ def _worth(
         note = "uncertain: the price of one piece, without a quantity"
     if _has_zero(money, settings):
         worth, note = f"nullif({worth}, 0)", f"{note}; 0 is unknown"
-    part.add("value", money.name if worth == sql(money.name) else {"expr": worth}, note)
+    value = money.name if worth == sql(money.name) else {"expr": worth}
+    if sure:
+        part.used.add(money.name)
+        part.add("value", value, note)
+    else:
+        part.suggest("value", value, f"uncertain: {money.name} may be {note.removeprefix('uncertain: ')}")
 
 
 def _parsed(one: Column, settings: dict[str, Any]) -> pa.Array:

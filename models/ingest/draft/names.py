@@ -21,7 +21,7 @@ _ITEM: Final = (
     "towar|towaru|produktu|produto|artigo|(ue|u)r(ue|u)n|zbozi|vyrobek|vyrobku|vara"
 )
 _ORDER: Final = (
-    "order|invoice|basket|cart|transaction|receipt|checkout|purchase|ticket|bon|bestell|bestellung|bestellungs|auftrag|"
+    "order|invoice|basket|cart|transaction|receipt|checkout|purchase|ticket|bon|bestel|bestell|bestellung|bestellungs|auftrag|"
     "auftrags|beleg|rechnung|rechnungs|commande|pedido|ordine|facture|factura|trans|sale|sales|"
     "zamowienie|zamowienia|paragon|faktura|faktury|fattura|scontrino|encomenda|fatura|bestelling|factuur|kassabon|"
     "siparis|fis|objednavka|objednavky|uctenka|kvitto"
@@ -33,6 +33,20 @@ _TIME: Final = (
     "tarih|tarihi|tijdstip|tidpunkt|horodatage"
 )
 _MONEY: Final = "price|preis|cost|prix|precio|prezzo|prijs|vk|vkpreis|verkaufspreis|cena|preco|fiyat|fiyati|pris"
+_PIECE: Final = (
+    "(1_)?(unit|item|piece|pc|kus|ks|jednotku|stueck|stk|unite|l_unite|unidad|unidade|pezzo|pz|stuk|sztuke|szt|styck|st|"
+    "adet)"
+)
+_STATE: Final = "status|state|statut|estado|stato|stav|durum|durumu|situacao"
+_AFTER_MONEY: Final = re.compile(
+    r"(_(((incl|including|inkl|inclusive|with|without|ex|excl|excluding|exkl|s|bez|vcetne|con|sin|senza|com|sem|avec|"
+    r"sans|hors|mit|ohne|zzgl|z|met|zonder|med|utan)_)?(vat|tax|gst|dph|mw_?st|ust|iva|tva|btw|moms|kdv)"
+    r"(_(incl|inclus\w*|included|incluid[oa]|dahil|haric|escl|esclusa|excl|excluded))?|"
+    r"((in|v|w|en|i)_)?(eur|usd|gbp|chf|czk|kc|pln|zl|sek|kr|try|tl|brl)|net|netto|gross|brutto|ttc|ht))+$"
+)
+"""What a name of a price says of taxes and currency."""
+MONEY: Final = re.compile(rf"(^|_)({_MONEY})(_|$)|price|preis|prijs|fiyat")
+"""A name that speaks of a price, whichever it is."""
 _PLACES: Final = "billing|shipping|customer|contact"
 ROLES: Final = MappingProxyType(
     {
@@ -85,12 +99,15 @@ ROLES: Final = MappingProxyType(
             "ilosc|sztuk|qta|quantidade|qtde?|adet|miktar|mnozstvi|pocet|antal",
         ),
         "price": (
-            rf"(unit|piece|birim|einzel|stueck|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
+            rf"(unit|piece|birim|einzel|stueck|styck|a|jednotkova|prodejni|verkoop|satis|item|lineitem|product|sku|net|sale|list|variant|selling)_?({_MONEY})"
             r"(_(eur|usd|gbp|chf|net|gross|netto|brutto))?",
             rf"({_MONEY})_(unitaire|unitario|unit|pro_stueck|einzeln|jednostkowa|jednotkova)(_\w+)?|regular_price|({_MONEY})(_(eur|usd|gbp|chf|net|gross|netto|brutto|per_unit|ttc|ht|pln))?|base_price",
+            rf"({_MONEY})_(za|per|pro|par|por|al|a|je)_{_PIECE}|({_MONEY})_(prodejni|sprzedazy|de_vente|di_vendita|de_venta|"
+            "de_venda)",
         ),
         "total": (
             r"(line|row|item|pos|position|lineitem|line_item|order_line)_?(total|amount|sum|value|revenue|subtotal)(_\w+)?",
+            rf"(total|celkova|laczna|toplam|totaal)_?({_MONEY})|({_MONEY})_(total|totale|celkem|razem|laczna|totaal)",
             "sales_value|line_amount|gesamtpreis|zeilensumme|positionswert|extended_price|revenue|umsatz|spend|spent",
             "amount|value|betrag|summe|total|montant|importe|sales|wartosc|kwota|importo|totale|valor|bedrag|totaal|tutar|toplam|castka|celkem|belopp|summa|"
             "event_value|dwell_?(time|seconds)?|duration",
@@ -103,7 +120,8 @@ ROLES: Final = MappingProxyType(
             "type|kind|typ",
         ),
         "status": (
-            r"(order|payment|financial|bestell)_?status|status|state|statut|estado|stato|stav|durum|bestellstatus|zahlungsstatus",
+            rf"((order|payment|financial|bestell|bestel|zahlungs|platebni|{_ORDER})_?)?({_STATE})",
+            rf"({_STATE}|stan)_{_OF}(la_|l_)?({_ORDER}|platby|payment|paiement|pago|pagamento|platnosci)",
         ),
         "category": (
             r"(product_?|item_?|main_?|haupt)?(category|categories|kategorie|kategorien|cat|categorie|categoria|kategoria|kategori)(_\w+)?",
@@ -170,7 +188,8 @@ def plain(name: str) -> str:
 def rank(name: str, role: str) -> int | None:
     """Return how usual the name is for a role, 0 for the most usual; None if it is not."""
     words = plain(name)
-    forms = (words, words.replace("_", ""), re.sub(r"_(billing|shipping)$", "", words))
+    forms = [words, words.replace("_", ""), re.sub(r"_(billing|shipping)$", "", words)]
+    forms += [_AFTER_MONEY.sub("", words)] if role in ("price", "total") else []
     for place, pattern in enumerate(ROLES[role]):
         if any(re.fullmatch(pattern, form) for form in forms):
             return place

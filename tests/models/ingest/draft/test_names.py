@@ -2,6 +2,7 @@
 
 import pytest
 
+from models.ingest.draft.event_words import is_no_sale
 from models.ingest.draft.names import PERSONAL, TRAITS, plain, rank
 
 ROLES = ("user", "item", "order", "time", "quantity", "price")
@@ -32,3 +33,38 @@ def test_names_and_addresses_of_people_are_personal(name: str) -> None:
 @pytest.mark.parametrize("name", ["Miasto", "Ville", "Città", "Ciudad", "Şehir", "Město", "Kön"])
 def test_cities_and_genders_are_traits(name: str) -> None:
     assert TRAITS.search(plain(name))
+
+
+PRICES = (
+    "unit price incl. VAT",
+    "Price per unit",
+    "Prix unitaire TTC",
+    "Prezzo unitario IVA incl.",
+    "Precio por unidad con IVA",
+    "Stückpreis inkl. MwSt.",
+    "Cena za sztukę z VAT",
+    "Prijs per stuk incl. btw",
+    "Styckpris inkl. moms",
+    "Birim Fiyat (KDV dahil)",
+    "Jednotková cena bez DPH",
+)
+
+
+@pytest.mark.parametrize("name", PRICES)
+def test_a_price_of_one_piece_is_known_under_a_longer_name(name: str) -> None:
+    assert rank(name, "price") is not None
+
+
+@pytest.mark.parametrize("name", ["Customer VAT", "Preisgruppe", "Shipping price", "Total price incl. VAT"])
+def test_other_words_beside_a_price_or_tax_are_no_price_of_a_piece(name: str) -> None:
+    assert rank(name, "price") is None
+
+
+@pytest.mark.parametrize("state", ["Geannuleerd", "anulada por el cliente", "Zwrócone", "Rimborsato", "İptal edildi"])
+def test_states_of_orders_that_are_no_sale_are_known(state: str) -> None:
+    assert is_no_sale(state)
+
+
+@pytest.mark.parametrize("state", ["odesláno", "non annullato", "pending shipment", "livrée", "partially_refunded"])
+def test_other_states_are_sales(state: str) -> None:
+    assert not is_no_sale(state)

@@ -384,3 +384,41 @@ def test_the_separator_is_that_of_the_rows_and_not_of_a_title(tmp_path: Path, se
 
     assert (stated["separator"], stated["skip_lines"]) == (separator, title.count("\n") + 2)
     assert (stated["title"], stated["price"]) == ("Nome", "Prezzo")
+
+
+def dutch_orders(folder: Path, price: str, state: str, words: tuple[str, str]) -> str:
+    """The mapping for order lines with a price and a state that are called so."""
+    rows = [f"B{n // 2},K{n % 30},A{n % 9},2,{n},50,{words[n % 20 == 0]},{n % 28 + 1:02}-03-2024" for n in range(300)]
+    header = f"Bestelnummer,Klant,Artikel,Aantal,{price},{state},Datum"
+    lines = [row.replace(",", ";").replace(";50;", ",50;") for row in (header, *rows)]
+    (folder / "orders.csv").write_text("\n".join(lines))
+    return draft_mapping([str(folder / "orders.csv")], "shop", "given", "terms").text
+
+
+def test_a_price_with_tax_and_orders_that_were_cancelled_are_found(tmp_path: Path) -> None:
+    text = dutch_orders(tmp_path, "Prijs per stuk incl. btw", "Status", ("Verzonden", "Geannuleerd"))
+    events = tomllib.loads(text)["events"]
+
+    assert events["value"] == {"expr": 'round(Aantal * "Prijs per stuk incl. btw", 2)'}
+    assert events["where"] == "(Status is null or not lower(Status) in ('geannuleerd'))"
+
+
+@pytest.mark.parametrize(
+    ("state", "words", "state_line"),
+    [
+        ("Opmerking", ("Verzonden", "Geannuleerd"), "(Opmerking is null or not lower(Opmerking) in ('geannuleerd'))"),
+        ("Status", ("klaar", "niks"), "(Status is null or not lower(Status) in ('niks'))"),
+    ],
+)
+def test_a_price_or_state_that_is_not_sure_is_a_suggestion_that_parses(
+    state: str, words: tuple[str, str], state_line: str, tmp_path: Path
+) -> None:
+    text = dutch_orders(tmp_path, "Prijs van toen", state, words)
+
+    assert not {"value", "where"} & tomllib.loads(text)["events"].keys()
+    assert f"# Not used: Prijs van toen, {state}" in text
+    taken = text.replace("# value =", "value =").replace("# where =", "where =")
+    events = mappings.parse(tomllib.loads(taken), "shop").events
+    assert events
+    assert tomllib.loads(taken)["events"]["value"] == {"expr": 'round(Aantal * "Prijs van toen", 2)'}
+    assert tomllib.loads(taken)["events"]["where"] == state_line
