@@ -6,6 +6,7 @@ from prefect import flow
 
 from models.errors import TailorbirdError
 from models.ingest.source_config import Consent
+from tasks.ingest.check.find_currencies import find_currencies
 from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.compaction_advice import advise_compaction
 from tasks.ingest.events.ingest_event_files import ingest_event_files
@@ -77,4 +78,5 @@ def ingest(
     settle_idle()
     advise_compaction()
     refuse(refused, len(ledger))
-    return find_suspects(mapping, find_corrections(ledger), overrides)
+    lines = find_currencies(mapping, find_corrections(ledger), overrides)
+    return find_suspects(mapping, lines, overrides)

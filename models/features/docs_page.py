@@ -51,6 +51,9 @@ do not edit it by hand.
 - A value that decays with a **half-life** of h days counts 0.5^(age / h).
 - **History** between a user and an item is any event but an impression or a refund.
 - No value (null) means that there is nothing to tell from; a count of nothing is 0.
+- **Money** (`monetary`, `basket_value`, `mean_price`, and the segments by money) adds amounts as the events state them,
+  whatever their currency. So does the rank of a price. If a source has several currencies, convert them in its mapping
+  ([docs/ingestion.md](ingestion.md#several-currencies)); `check` and `ingest` write the expression.
 """
 
 _METHODS = f"""\

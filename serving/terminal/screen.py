@@ -27,6 +27,7 @@ _FIGURES = {
     "coverage_at_10": "coverage",
 }
 _LEDGER = ("dataset", *LEDGER, "status")
+_MOST_RANGES = 3
 _TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
 
@@ -56,12 +57,29 @@ def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
         line("unchanged: it was ingested before, with these counts; nothing was stored again", "dim")
     for consent in sorted({row["consent"] for row in rows}):
         line(f"consent: {consent}", "dim")
+    remarks: dict[str, list[str]] = {}
     for row in rows:
         if row.get("detail") and row["status"] != "unchanged":
-            line(f"{row['file'] or row['dataset']}: {row['detail']}", "yellow")
+            remarks.setdefault(row["detail"], []).append(row["file"] or row["dataset"])
+    for remark, files in remarks.items():
+        line(f"{some_names(files)}: {remark}", "yellow")
+    for row in rows:
         if row.get("correction"):
             ledger.correction(Correction(**row["correction"]))
+        _currencies(row.get("currencies"))
         _suspects(row)
+
+
+def _currencies(found: Mapping[str, Any] | None) -> None:
+    """State that amounts are in several currencies, and the lines of the mapping that convert them."""
+    if not found:
+        return
+    line(found["says"], "yellow")
+    if found["write"]:
+        line(found["advice"])
+        for one in found["write"].splitlines():
+            line(one, wrap=False, indent=2)
+        line("Then undo this source's batches (tailorbird ledger) and ingest their files again.")
 
 
 def _suspects(batch: Mapping[str, Any]) -> None:
@@ -85,7 +103,8 @@ def _odd_prices(found: Mapping[str, Any]) -> None:
         line(f"{batch} To remove what it brought:")
         line(batch.command, wrap=False, indent=2)
     else:
-        line("Check what the mapping reads as `value`, `quantity` and `price`: tailorbird check MAPPING PATH…")
+        line("Check what the mapping reads as `value`, `quantity` and `price`:")
+        line(found["check"], wrap=False, indent=2)
 
 
 def _ladder(rows: Iterable[Mapping[str, Any]], most: int | None = None) -> None:
@@ -169,6 +188,25 @@ def _audit(found: Mapping[str, Any]) -> None:
         line(f"The whole audit: {found['page']}", wrap=False)
 
 
+def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return which places of a list have scores that compare; empty if all do."""
+    ranges: list[list[Mapping[str, Any]]] = []
+    for row in rows:
+        if ranges and row["score"] <= ranges[-1][-1]["score"]:
+            ranges[-1].append(row)
+        else:
+            ranges.append([row])
+    if len(ranges) <= 1:
+        return ""
+    ends = ((some[0]["rank"], some[-1]["rank"]) for some in ranges)
+    named = ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ends)
+    alike = f"compare only within the places {named}" if len(ranges) <= _MOST_RANGES else "do not give this order alone"
+    return (
+        f"Scores {alike}. What the model leaves open is filled with best sellers, whose scores are on another scale, "
+        "and rules may move an item."
+    )
+
+
 def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
     """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
     if not rows:
@@ -176,6 +214,8 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str
         return
     names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
     table(f"The shelf of {user}", rows, names)
+    if ranges := score_ranges(rows):
+        line(ranges, "dim")
     shown = {row["rank"] for row in rows}
     hidden = [place for place in range(1, max(shown)) if place not in shown]
     if hidden:

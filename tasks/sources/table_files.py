@@ -53,11 +53,12 @@ ROWS: Final = Places("row", _from_one, {})
 
 
 def places(path: Path, csv: Csv) -> Places:
-    """Where the rows of a file are, and how its characters are read."""
+    """Where the rows of a file are, and how its characters are read unless that is as its mapping states."""
     if not is_csv(path):
         return ROWS
     name = csv_reader.encoding_of(path, csv)
-    return Places("line", partial(csv_reader.lines, path, csv), {"encoding": encodings.NAMES.get(name, name)})
+    noted = {} if name == csv.encoding else {"encoding": encodings.NAMES.get(name, name)}
+    return Places("line", partial(csv_reader.lines, path, csv), noted)
 
 
 def hint(path: Path, csv: Csv, wanted: Collection[str]) -> str:

@@ -21,10 +21,10 @@ _BATCH_ITEMS: Final = 3
 _FARTHEST: Final = f"""
     WITH followed AS (
         SELECT *, median(price) OVER (
-            PARTITION BY item_id ORDER BY came ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            PARTITION BY item_id, currency ORDER BY came ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS earlier FROM prices
     ), far AS (SELECT * FROM followed WHERE price >= {_FAR} * earlier OR {_FAR} * price <= earlier)
-    SELECT batch_id, count(*) AS items, median(price) AS price, median(earlier) AS earlier,
+    SELECT batch_id, count(DISTINCT item_id) AS items, median(price) AS price, median(earlier) AS earlier,
         2 * count(*) >= sum(count(*)) OVER () AS alone
     FROM far GROUP BY 1 ORDER BY items DESC, max(came) DESC LIMIT 1
 """
@@ -33,7 +33,7 @@ _FARTHEST: Final = f"""
 def odd_batch(prices: pa.Table, files: Mapping[str, str], suspects: int) -> OddBatch | None:
     """Return the one batch that most odd prices of `suspects` items come from; None if there is none.
 
-    `prices` has the median price of one piece by item_id and batch_id, with `came`, the order of the batches.
+    `prices` has the median price of one piece by item_id, currency and batch_id, with `came`, the order of the batches.
     """
     for row in query(_FARTHEST, prices=prices).to_pylist():
         if row.pop("alone") and row["items"] >= max(_BATCH_ITEMS, suspects / 2):

@@ -6,10 +6,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+import pyarrow as pa
+
 from expectations import limits
 from models.errors import TailorbirdError
-from models.ingest.check import missing_consent
+from models.ingest.check import missing_consent, several_currencies
 from models.ingest.segment.config import SegmentMapping
+from models.ingest.source_config import SourceMapping
 from tasks.ingest.check.expected_loss import expected_loss, with_cause
 from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.segment import check_calls
@@ -45,6 +48,7 @@ def check_mapping(
             if part == "items":
                 known.whole_catalogue = 0 < len(files) <= FILES and all(one.whole_file for one in found)
     _drop_used_elsewhere(found)
+    _add_currencies(found, mapping, known)
     accepted = bool(found) and not any(one.refused for one in found)
     verdict, following = _next(name, paths, overrides or {}, accepted, found, not {SEGMENT, "events"}.isdisjoint(parts))
     return {
@@ -53,7 +57,7 @@ def check_mapping(
         "accepted": accepted,
         "tables": [one.as_dict() for one in found],
         "files": {part: len(files) for part, files in parts.items()},
-        "notes": _notes(parts, known),
+        "notes": _notes(parts, known, mapping),
         "verdict": verdict,
         "next": following,
     }
@@ -87,7 +91,14 @@ def _drop_used_elsewhere(found: Sequence[TableFindings]) -> None:
         one.unused = [name for name in one.unused if name not in used]
 
 
-def _notes(parts: dict[str, list[str]], known: Known) -> list[str]:
+def _add_currencies(found: Sequence[TableFindings], mapping: SourceMapping, known: Known) -> None:
+    """State at the first table of events, and so once, that amounts of all files are in several currencies."""
+    if known.amounts:
+        table = next(one for one in found if one.part in (SEGMENT, "events"))
+        table.suspicions += several_currencies.suspicions(pa.concat_tables(known.amounts), mapping)
+
+
+def _notes(parts: dict[str, list[str]], known: Known, mapping: SourceMapping) -> list[str]:
     notes = [
         f"{FILES} of {len(files):,} files for {part} were looked at."
         for part, files in parts.items()
@@ -95,8 +106,19 @@ def _notes(parts: dict[str, list[str]], known: Known) -> list[str]:
     ]
     notes += [f"No file for {part} is there." for part, files in parts.items() if not files]
     if SEGMENT not in parts and not known.whole_catalogue:
-        notes.append("Item ids of events were not compared with a catalogue: these files hold no whole one.")
+        notes.append(f"Item ids of events were not compared with a catalogue: {_unknown_items(parts, mapping)}")
     return notes
+
+
+def _unknown_items(parts: dict[str, list[str]], mapping: SourceMapping) -> str:
+    """Return why no catalogue was compared, and what an ingest does with item ids that none has."""
+    why = "these files hold no whole one" if "items" in parts else "this mapping has no [items]"
+    if mapping.accepts_unknown_items:
+        return (
+            f"{why}. An ingest takes ids that no catalogue has, and such items have no title. To let their rows wait "
+            'instead, write unknown_items = "quarantine" above the first part of the mapping.'
+        )
+    return f"{why}. In an ingest, rows whose item no ingested catalogue has wait as item_not_in_catalogue."
 
 
 def _next(

@@ -1,5 +1,6 @@
 """Points out items that look like no goods after their catalogue or their events came in. Nothing is done to them."""
 
+import shlex
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -21,20 +22,28 @@ from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.run_artifacts import show
+from tasks.sources.locations import shown
 from tasks.sources.mapping_files import read
 
 _ITEMS: Final = {columns.ITEM_ID: pa.string(), columns.TITLE: pa.string(), columns.PRICE: pa.float64()}
-_BOUGHT: Final = """
-    SELECT item_id, count(*) FILTER (event_type = 'purchase') AS bought,
-        sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
-        quantile_cont(value / quantity, 0.05) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS lowest,
-        quantile_cont(value / quantity, 0.95) FILTER (event_type = 'purchase' AND value > 0 AND quantity > 0) AS highest
-    FROM read_parquet({files}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1
+_PRICED: Final = "event_type = 'purchase' AND value > 0 AND quantity > 0"
+_BOUGHT: Final = f"""
+    WITH by_currency AS (
+        SELECT item_id, currency, count(*) FILTER (event_type = 'purchase') AS bought,
+            sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
+            quantile_cont(value / quantity, 0.05) FILTER ({_PRICED}) AS lowest,
+            quantile_cont(value / quantity, 0.95) FILTER ({_PRICED}) AS highest
+        FROM read_parquet({{files}}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1, 2
+    )
+    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, sum(kept) OVER of_item AS kept, lowest, highest
+    FROM by_currency WINDOW of_item AS (PARTITION BY item_id)
+    QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY bought DESC, currency) = 1
 """
-_PRICES: Final = """
-    SELECT item_id, batch_id, any_value(came) AS came, median(value / quantity) AS price
-    FROM read_parquet({files}) SEMI JOIN odd USING (item_id) JOIN came USING (batch_id)
-    WHERE event_type = 'purchase' AND value > 0 AND quantity > 0 GROUP BY 1, 2
+"""Of an item sold in several currencies, prices are those in the most frequent one."""
+_PRICES: Final = f"""
+    SELECT item_id, currency, batch_id, any_value(came) AS came, median(value / quantity) AS price
+    FROM read_parquet({{files}}) SEMI JOIN odd USING (item_id) JOIN came USING (batch_id)
+    WHERE {_PRICED} GROUP BY 1, 2, 3
 """
 _NONE: Final = """
     SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS kept, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
@@ -60,7 +69,9 @@ def find_suspects(
     batch = _odd_batch(current(), [row[columns.ITEM_ID] for row in odd])
     found: dict[str, Any] = {}
     if batch or too_many(odd, items):
-        found["odd_prices"] = {"items": len(odd), "example": odd[0], "batch": asdict(batch) if batch else None}
+        check = shlex.join(["tailorbird", "check", mapping, shown(fresh[-1]["file"])])
+        about = {"items": len(odd), "example": odd[0], "batch": asdict(batch) if batch else None, "check": check}
+        found["odd_prices"] = about
         show("odd-prices", f"{odd_prices(found['odd_prices'])} {batch or ''}", odd[:MOST])
         rows = [row for row in rows if row not in odd]
     if rows:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from models import columns
 from models.ingest.check import suspicions
 from models.ingest.check.rule_advice import advice
+from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.draft.event_words import event_type_of
 from models.ingest.draft.mapping_text import key, toml
@@ -34,6 +35,7 @@ def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known
     part, read = next(parts_of(intake, mapping, path, found.file, _BYTES))
     found.whole_file, found.rows = read >= path.stat().st_size, part.read
     done = findings.judge_events(found, intake, part, lambda number, _column: {"row": number + 1})
+    known.amounts.append(amounts_of(part.events))
     if part.unreadable is not None:
         found.broken += _unreadable(part.unreadable, part.read)
     codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)

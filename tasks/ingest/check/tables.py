@@ -15,6 +15,7 @@ from expectations import users as user_promises
 from expectations.rules import flags
 from models import columns
 from models.ingest.check import answer_suspicions, item_and_user_suspicions, suspicions
+from models.ingest.check.several_currencies import amounts_of
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.expressions.value_sources import column_of, columns_of, listed
 from models.ingest.normalisation import Cleaned
@@ -77,6 +78,7 @@ def _check_events(found: TableFindings, chunk: table_files.Chunk, raw: RawRows, 
     codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist(), keys)
     found.suspicions += _of_events(found, chunk.rows, part, mapping, known)
+    known.amounts.append(amounts_of(part.events))
 
 
 def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mapping, known: Known) -> Iterator[Suspicion]:

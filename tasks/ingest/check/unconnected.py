@@ -45,6 +45,8 @@ class Known:
     not_merchandise: pa.Array = field(default_factory=_none)
     agreed: pa.Array = field(default_factory=_none)
     refused: pa.Array = field(default_factory=_none)
+    amounts: list[pa.Table] = field(default_factory=list)
+    """Amounts by item and currency, of each file of events."""
     whole_catalogue: bool = False
     """Whether `items` are all items of the source."""
 

@@ -206,3 +206,36 @@ def test_a_review_shows_the_verdict_first_and_tables_that_train_has_not_shown(
     places = [shown.index(part) for part in parts]
     assert places == sorted(places)
     assert shown.count("each model against the best above it") == tables
+
+
+def test_one_remark_on_many_files_takes_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "detail": "Read as UTF-16."}
+    screen.result("ledger", [line | {"file": f"/data/{n}.csv"} for n in range(16)])
+    shown = capsys.readouterr().out
+    assert shown.count("Read as UTF-16.") == 1
+    assert "0.csv, 1.csv, 2.csv and 13 more: Read as UTF-16." in shown
+
+
+def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {"items": 1, "example": {"item_id": "7", "why": "its price is 0"}, "batch": None}
+    found = {"odd_prices": odd | {"check": "tailorbird check shop.toml /data/a.csv"}}
+    line = ENTRY | {"dataset": "events", "status": "committed", "consent": "given", "file": "a.csv"}
+    screen.result("ledger", [line | found])
+    assert "  tailorbird check shop.toml /data/a.csv\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("scores", "words"),
+    [
+        ([2.43, 0.57, 24.6, 6.1], "Scores compare only within the places 1-2, 3-4. What the model leaves open"),
+        ([9.0, 9.0, 1.0], ""),
+        ([1.0, 2.0, 1.0, 2.0, 1.0, 2.0], "Scores do not give this order alone."),
+    ],
+)
+def test_a_list_names_the_places_whose_scores_compare(
+    scores: list[float], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    screen.shelf("7", [{"rank": n, "title": "x", "score": one, "reason": ""} for n, one in enumerate(scores, 1)])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert words in shown
+    assert bool(words) == ("Scores" in shown)

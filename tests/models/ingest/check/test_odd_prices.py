@@ -3,6 +3,7 @@
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from models.ingest.check.odd_prices import odd_batch, too_many
@@ -10,12 +11,17 @@ from models.ingest.check.odd_prices import odd_batch, too_many
 FILES = {f"b{n}": f"{n}.csv" for n in range(9)}
 
 
-def prices(*rows: tuple[str, list[float]]) -> pa.Table:
+def prices(*rows: tuple[str, list[float]], currency: str = "CZK") -> pa.Table:
     """Median prices of items, batch by batch."""
-    found = [(item, f"b{n}", n, price) for item, each in rows for n, price in enumerate(each)]
-    return pa.table(
-        dict(zip(("item_id", "batch_id", "came", "price"), map(list, zip(*found, strict=True)), strict=True))
-    )
+    found = [(item, currency, f"b{n}", n, price) for item, each in rows for n, price in enumerate(each)]
+    names = ("item_id", "currency", "batch_id", "came", "price")
+    return pa.table(dict(zip(names, map(list, zip(*found, strict=True)), strict=True)))
+
+
+def test_prices_in_another_currency_are_not_compared() -> None:
+    goods = [(f"i{n}", [2500.0 + n, 2510.0 + n]) for n in range(5)]
+    dear = pa.concat_tables([prices(*goods), prices(*((item, [0.0, 100.0]) for item, _ in goods), currency="EUR")])
+    assert odd_batch(dear.filter(pc.greater(dear["price"], 0)), FILES, 5) is None
 
 
 def test_the_batch_is_named_whose_prices_are_far_from_those_before() -> None:

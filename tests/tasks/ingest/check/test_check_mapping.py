@@ -48,7 +48,7 @@ def order(n: int, **other: str) -> str:
         "what": "purchase",
         "pieces": str(n % 3 + 1),
         "paid": f"{n + 1}.25",
-        "currency": "EUR" if n % 2 else "CHF",
+        "currency": "EUR" if n % 2 else "",
         "note": "",
     } | other
     return ",".join(row.values())
@@ -90,6 +90,14 @@ def test_a_mapping_without_events_is_named_so_before_the_next_command(tmp_path: 
     assert found["accepted"]
     assert found["verdict"].startswith("This mapping has no events: nothing can be recommended from its rows alone.")
     assert "no events" not in checked(tmp_path / "whole", map(order, range(60)))["verdict"]
+
+
+def test_a_mapping_without_items_states_what_becomes_of_ids_that_no_catalogue_has(tmp_path: Path) -> None:
+    alone = MAPPING[: MAPPING.index("[items]")]
+    [note] = checked(tmp_path / "a", map(order, range(60)), alone)["notes"]
+    assert "this mapping has no [items]. An ingest takes ids that no catalogue has" in note
+    waits = checked(tmp_path / "b", map(order, range(60)), f'unknown_items = "quarantine"\n{alone}')
+    assert "rows whose item no ingested catalogue has wait as item_not_in_catalogue" in waits["notes"][0]
 
 
 def test_columns_are_shown_by_key_and_unused_ones_by_name(tmp_path: Path) -> None:

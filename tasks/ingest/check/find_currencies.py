@@ -1,0 +1,35 @@
+"""Adds to the lines of an ingest that the events of their source have amounts in several currencies."""
+
+from typing import Any
+
+import pyarrow as pa
+from sqlalchemy import select
+
+from infra.database.schema.schema import ingest_batches
+from infra.installation import current
+from models.ingest.check.several_currencies import GROUPED, several_currencies
+from models.primitives.arrow_sql import query, texts
+from tasks.ingest.ledger import COMMITTED
+from tasks.orchestration.defects import without_values
+from tasks.sources.mapping_files import read
+
+
+@without_values
+def find_currencies(
+    mapping: str, lines: list[dict[str, Any]], overrides: dict[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """Return the lines; the last that brought events in gets `currencies` if its source has several."""
+    fresh = [line for line in lines if line["status"] == COMMITTED and line["dataset"] not in ("items", "users")]
+    files = current().lake.event_files() if fresh else []
+    if not files:
+        return lines
+    source, entry = read(mapping, overrides), ingest_batches.c
+    with current().engine.connect() as connection:
+        ids = connection.execute(select(entry.batch_id).where(entry.source == source.name)).scalars().all()
+    batches = pa.table({"batch_id": pa.array(ids, pa.string())})
+    events = f"read_parquet({texts(files)}) SEMI JOIN batches USING (batch_id)"
+    found = several_currencies(query(GROUPED.format(events=events), batches=batches))
+    if found is None:
+        return lines
+    says = {"says": str(found), "advice": found.advice, "write": found.conversion(source)}
+    return [line | {"currencies": says} if line is fresh[-1] else line for line in lines]
