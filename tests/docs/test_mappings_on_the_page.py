@@ -27,6 +27,7 @@ ROW: dict[str, Any] = {
     "UnitPrice": 2.55,
     "CustomerID": 17850.0,
     "Country": "United Kingdom",
+    "Currency": "GBP",
 }
 
 
@@ -45,7 +46,7 @@ def test_every_mapping_of_the_page_can_be_read(block: str) -> None:
 
 
 def test_the_page_has_the_mappings_and_the_examples() -> None:
-    assert (len(BLOCKS), len(EXAMPLES)) == (3, 15)
+    assert (len(BLOCKS), len(EXAMPLES)) == (4, 15)
 
 
 def kind_of(result: str) -> Any:
