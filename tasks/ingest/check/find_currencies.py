@@ -11,6 +11,7 @@ from models.ingest.check.several_currencies import GROUPED, several_currencies
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.orchestration.defects import without_values
+from tasks.orchestration.run_artifacts import show
 from tasks.sources.mapping_files import read
 
 
@@ -31,5 +32,6 @@ def find_currencies(
     found = several_currencies(query(GROUPED.format(events=events), batches=batches))
     if found is None:
         return lines
+    show("currencies", str(found), [{"currency": code, "amounts": rows} for code, rows in found.amounts.items()])
     says = {"says": str(found), "advice": found.advice, "write": found.conversion(source)}
     return [line | {"currencies": says} if line is fresh[-1] else line for line in lines]

@@ -91,7 +91,7 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
         yield from suspicions.ambiguous_times(cells, part.time_formats)
     if part.event_type:
         yield from suspicions.unmapped_types(events)
-    if part.currency:
+    if part.currency and columns_of([part.currency]):
         yield from suspicions.one_currency(events, column_of(part.currency))
     if known.whole_catalogue and len(known.items):
         yield from suspicions.unknown_items(events, known.items, part.item_id, listed(part.event_id))
