@@ -27,7 +27,9 @@ def unread_stock(column: str, words: Mapping[str, int], stated: Mapping[str, boo
         f"{sum(words.values()):,} answers of {column!r} (available) cannot be read: {_named(words, most)}. Their items "
         "come in, and count as in stock. Write what each word means, true or false:"
     )
-    yield Suspicion("stock_words_unknown", says, f"available_words = {toml({**stated, **stock_answers(most)})}")
+    known, unknown = stock_answers(most)
+    rest = f"  # to decide, in stock until then: {', '.join(map(toml, unknown))}" if unknown else ""
+    yield Suspicion("stock_words_unknown", says, f"available_words = {toml({**stated, **known})}{rest}")
 
 
 def unread_consent(column: str, cells: Any, stated: Iterable[str]) -> Iterable[Suspicion]:

@@ -11,12 +11,13 @@ from models.ingest.draft.names import PERSONAL, REGION, TRAITS, plain, rank
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import Choice, times_of
 from models.ingest.draft.samples import Column, Sample
-from models.ingest.draft.stock import share_out, stock_words
+from models.ingest.draft.stock import is_stock, share_out, speaks_of_stock, stock_words
 from models.ingest.tabular.answer_words import NO, USUAL_YES, YES
 
 _SEVERAL: Final = 0.3
 _MOST_ATTRIBUTES: Final = 8
 _MOST_LEVELS: Final = 3
+_MOST_STOCK_WORDS: Final = 20
 _MOST_GROUPS: Final = 50
 _MOST_NAMED_GROUPS: Final = 500
 _FEW_GROUPS: Final = 12
@@ -124,15 +125,33 @@ def _offers(part: Part) -> None:
     for role in ("url", "image"):
         found = [one for one in sample.candidates(role) if one.share("^https?://") > 1 - _SEVERAL]
         part.first(role, found)
-    stock = [one for one in sample.candidates("available") if one.is_number or stock_words(one) is not None]
-    if stock:
-        out = share_out(stock[0])
-        if out <= 1 - _SEVERAL:
-            part.first("available", stock)
-            if further := stock_words(stock[0]):
-                part.add("available_words", further)
-        else:
-            part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
+    _stock(part)
+
+
+def _stock(part: Part) -> None:
+    """Add the column of stock with the meaning of its words; what is not sure is commented out."""
+    rest = [one for one in part.sample.columns.values() if one.name not in part.used]
+    groups = [one for one in rest if 1 < len(one.values) <= _MOST_STOCK_WORDS and not one.is_number]
+    named = [one for one in part.sample.candidates("available") if one in rest and one.filled > 0]
+    stock = [one for one in named if is_stock(one)]
+    if not stock:
+        spoken = [one for one in groups if speaks_of_stock(one)]
+        for one in [*spoken, *(one for one in named if one in groups)][:1]:
+            words, unknown = stock_words(one)
+            part.suggest("available", one.name, f"uncertain: {one.name} may say what is in stock")
+            part.suggest("available_words", words | dict.fromkeys(unknown, True), "true is in stock")
+        return
+    out = share_out(stock[0])
+    if out > 1 - _SEVERAL:
+        part.comments.append(f"{stock[0].name} says that {out:.0%} are out of stock; is it kept? If so: available.")
+        return
+    part.first("available", stock)
+    known, unknown = stock_words(stock[0])
+    if known:
+        part.add("available_words", known)
+    if unknown:
+        note = "other words count as in stock; say what each means, true or false"
+        part.suggest("available_words", known | dict.fromkeys(unknown[:_MOST_STOCK_WORDS], True), note)
 
 
 def _attributes(part: Part) -> None:

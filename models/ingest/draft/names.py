@@ -137,7 +137,9 @@ ROLES: Final = MappingProxyType(
             r"(product_?|item_?|variant_?)?(stock|inventory|lager|bestands|liefer)_?(status|state)",
             r"(stock|variant_inventory|"
             r"inventory|lager|stock_level)(_?(qty|quantity|menge|bestand))?|bestand",
-            "stan(_magazynowy)?|skladem|voorraad|estoque|existencias|giacenza|disponibil(e|ita)|stok|lagersaldo",
+            "dostupnost|dostupne|sklad|stav_skladu|(pocet_)?(ks_)?skladem|dostepnosc|stan_magazynu|disponibil(ite|idade?)|"
+            "beschikbaarheid|leverbaarheid|op_voorraad|tillgaenglighet|i_lager|stok_durumu|estado_de_stock|"
+            "stato_magazzino|lieferstatus|stan(_magazynowy)?|voorraad|estoque|existencias|giacenza|disponibil(e|ita)|stok|lagersaldo",
         ),
         "url": (r"(product_?|item_?)?(url|link|permalink|page)",),
         "image": (

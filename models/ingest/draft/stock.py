@@ -4,29 +4,47 @@ import re
 from typing import Final
 
 from models.ingest.draft.samples import Column
-from models.ingest.tabular.answer_words import FURTHER_STOCK
+from models.ingest.tabular.answer_words import NO, YES, stock_answers, stock_meaning
 from models.ingest.tabular.numbers import NOTHING
 from models.ingest.tabular.offers import STOCK_WORDS, stock_word
 
+_MOSTLY: Final = 0.5
+_OTHER_MEANINGS: Final = frozenset(["active", "inactive", "none", "brak", "on sale", "var", "yok", "slut"])
+"""Words of stock that columns of other things have, too."""
 _NUMBER: Final = r"-?\d+([.,]\d+)?"
 _NO_PIECES: Final = r"-?0*([.,]0+)?|-\d.*"
 _SCHEMA: Final = r"^https?://schema\.org/"
 
 
-def stock_words(one: Column) -> dict[str, bool] | None:
-    """Return the words that `available_words` has to explain; None if cells hold other words than those of stock."""
-    words = {_word(value) for value in one.values if value not in NOTHING and not re.fullmatch(_NUMBER, value)}
-    if not words <= STOCK_WORDS.keys() | FURTHER_STOCK.keys():
-        return None
-    return {word: FURTHER_STOCK[word] for word in sorted(words - STOCK_WORDS.keys())}
+def stock_words(one: Column) -> tuple[dict[str, bool], list[str]]:
+    """Return the words that `available_words` has to explain, and those whose meaning is not known."""
+    known, unknown = stock_answers(sorted(_words(one)))
+    return {word: yes for word, yes in known.items() if word not in STOCK_WORDS}, unknown
+
+
+def is_stock(one: Column) -> bool:
+    """Return whether most cells of a column that is called like stock say what is in stock."""
+    cells = one.stated.to_pylist()
+    known = sum(re.fullmatch(_NUMBER, cell) is not None or stock_meaning(_word(cell)) is not None for cell in cells)
+    return one.is_number or known > _MOSTLY * len(cells)
+
+
+def speaks_of_stock(one: Column) -> bool:
+    """Return whether the words alone tell: all are known, one is out of stock, and one is no plain answer."""
+    words = _words(one)
+    meant = {stock_meaning(word) for word in words}
+    return meant == {True, False} and bool(words - YES - NO - _OTHER_MEANINGS)
 
 
 def share_out(one: Column) -> float:
     """Return the share of cells that are out of stock, by a word or by a number of pieces."""
-    known = dict(STOCK_WORDS) | dict(FURTHER_STOCK)
     cells = one.stated.to_pylist()
-    out = sum(known.get(_word(cell)) is False or re.fullmatch(_NO_PIECES, cell) is not None for cell in cells)
+    out = sum(stock_meaning(_word(cell)) is False or re.fullmatch(_NO_PIECES, cell) is not None for cell in cells)
     return out / max(1, len(cells))
+
+
+def _words(one: Column) -> set[str]:
+    return {_word(value) for value in one.values if value not in NOTHING and not re.fullmatch(_NUMBER, value)}
 
 
 def _word(value: str) -> str:

@@ -1,5 +1,6 @@
 """Words of several languages that answer yes or no: about consent, and about stock."""
 
+import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
@@ -19,15 +20,42 @@ FURTHER_STOCK: Final[Mapping[str, bool]] = MappingProxyType(
     dict.fromkeys(["ja", "oui", "si", "sí", "tak", "ano", "da", "sim"], True)
     | dict.fromkeys(["lieferbar", "verfügbar", "auf lager", "vorrätig", "en stock", "disponible", "disponibile"], True)
     | dict.fromkeys(["dostępny", "dostępne", "na stanie", "w magazynie", "skladem", "op voorraad", "i lager"], True)
+    | dict.fromkeys(["k dispozici", "dostupné", "dostupný", "skladom", "na sklade", "leverbaar", "beschikbaar"], True)
+    | dict.fromkeys(["in magazzino", "em estoque", "disponível", "tillgänglig", "finns i lager", "mevcut", "var"], True)
+    | dict.fromkeys(["stokta", "stokta var", "on order", "to order", "made to order", "auf bestellung"], True)
+    | dict.fromkeys(["vorbestellbar", "na objednávku", "na zamówienie", "sur commande", "su ordinazione"], True)
+    | dict.fromkeys(["bajo pedido", "sob encomenda", "op bestelling", "beställningsvara"], True)
     | dict.fromkeys(["nein", "non", "nie", "ne", "nee", "nej", "não", "nicht lieferbar", "nicht verfügbar"], False)
     | dict.fromkeys(["nicht auf lager", "nicht vorrätig", "ausverkauft", "vergriffen", "épuisé", "agotado"], False)
     | dict.fromkeys(["esaurito", "uitverkocht", "brak", "niedostępny", "niedostępne", "wyprzedane"], False)
-    | dict.fromkeys(["wyprzedany", "vyprodáno", "slutsåld"], False)
+    | dict.fromkeys(["wyprzedany", "vyprodáno", "slutsåld", "není skladem", "nedostupné", "nedostupný"], False)
+    | dict.fromkeys(["vypredané", "nicht mehr lieferbar", "rupture de stock", "en rupture", "indisponible"], False)
+    | dict.fromkeys(["non disponible", "non disponibile", "sin stock", "no disponible", "sem estoque"], False)
+    | dict.fromkeys(["esgotado", "indisponível", "brak w magazynie", "niet op voorraad", "niet leverbaar"], False)
+    | dict.fromkeys(["niet beschikbaar", "slut", "slut i lager", "ej i lager", "tükendi", "stokta yok", "yok"], False)
 )
 """Words of stock that a mapping has to state as `available_words`."""
 
 
-def stock_answers(words: Iterable[str]) -> dict[str, bool]:
-    """Return words of a column of stock with what they mean; one that is not known is taken for out of stock."""
-    known = dict(STOCK_WORDS) | dict(FURTHER_STOCK)
-    return {word: known.get(word, False) for word in dict.fromkeys(map(stock_word, words))}
+_DELIVERY: Final = re.compile(
+    "((lieferbar|lieferung|dodání|livraison|delivery|ships|available|dostawa|consegna|entrega|levering) )?"
+    "((do|within|in|innerhalb|innerhalb von|za|binnen|inom|entro|en|em|w|w ciągu|dans|sous|ca|ca.) )?"
+    r"\d+( ?(\u2013|až|bis|to|à|a|i|tot|till)? ?\d+)? ?"
+    "(days?|tage?n?|werktagen?|den|dny|dnů|dní|dnu|dni|jours?|giorn[oi]|días?|dias?|dage?n|dagar|werkdagen|gün|"
+    "weeks?|wochen?|týden|týdny|týdnů|tygodni[ae]?|semaines?|settiman[ae]|semanas?|week|weken|veckor|hafta|"
+    "h|hours?|stunden|hodin|godzin|heures|ore|horas|uur|timmar|saat)"
+)
+"""A time of delivery, which items have that can be bought."""
+
+
+def stock_meaning(word: str) -> bool | None:
+    """Return whether a word, written as `stock_word` does, means in stock; None if it is not known."""
+    known = STOCK_WORDS.get(word, FURTHER_STOCK.get(word))
+    return True if known is None and _DELIVERY.fullmatch(word) else known
+
+
+def stock_answers(words: Iterable[str]) -> tuple[dict[str, bool], list[str]]:
+    """Return the words of a column of stock that are known, with what they mean, and the other ones."""
+    meant = {word: stock_meaning(word) for word in dict.fromkeys(map(stock_word, words))}
+    known = {word: yes for word, yes in meant.items() if yes is not None}
+    return known, [word for word in meant if word not in known]

@@ -11,12 +11,13 @@ USUAL = UsersMapping.model_fields["consent_words"].default
 
 
 def test_words_of_stock_come_with_what_they_probably_mean_beside_those_that_are_stated() -> None:
-    [guess] = unread_stock("Stan", {"Brak": 27, "dostępny": 3, "xyz": 1}, {"lieferbar": True})
+    [guess] = unread_stock("Stan", {"Brak": 27, "dostępny": 3, "xyz": 1, "w 5 dni": 1}, {"lieferbar": True})
 
-    assert "31 answers of 'Stan' (available)" in guess.says
+    assert "32 answers of 'Stan' (available)" in guess.says
     assert tomllib.loads(guess.write) == {
-        "available_words": {"lieferbar": True, "brak": False, "dostępny": True, "xyz": False}
+        "available_words": {"lieferbar": True, "brak": False, "dostępny": True, "w 5 dni": True}
     }
+    assert guess.write.endswith('# to decide, in stock until then: "xyz"')
 
 
 def test_a_word_that_may_mean_yes_comes_with_the_key_that_says_so() -> None:

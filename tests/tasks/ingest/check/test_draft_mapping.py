@@ -422,3 +422,39 @@ def test_a_price_or_state_that_is_not_sure_is_a_suggestion_that_parses(
     assert events
     assert tomllib.loads(taken)["events"]["value"] == {"expr": 'round(Aantal * "Prijs van toen", 2)'}
     assert tomllib.loads(taken)["events"]["where"] == state_line
+
+
+def stock_of(folder: Path, name: str, words: list[str]) -> str:
+    rows = [f"A{n};Lampa {n};{words[0 if n % 4 else n // 4 % len(words)]};{n % 3}x" for n in range(80)]
+    (folder / "products.csv").write_text("\n".join([f"SKU;Nazwa;{name};Kolor", *rows]))
+    return draft_mapping([str(folder / "products.csv")], "shop").text
+
+
+def test_stock_in_words_and_times_of_delivery_is_no_attribute(tmp_path: Path) -> None:
+    text = stock_of(tmp_path, "Dostępność", ["dostępny", "wyprzedany", "w 3-5 dni", "na zamówienie", "hen"])
+    items = tomllib.loads(text)["items"]
+
+    meant = {"dostępny": True, "wyprzedany": False, "w 3 5 dni": True, "na zamówienie": True}
+    assert (items["available"], items["available_words"]) == ("Dostępność", meant)
+    assert items["attributes"] == ["Kolor"]
+    [undecided] = [line[2:] for line in text.splitlines() if line.startswith("# available_words = ")]
+    assert tomllib.loads(undecided)["available_words"] == meant | {"hen": True}
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("Beschikbaarheid", ["klaar", "niks"]), ("Info", ["op voorraad", "uitverkocht"])]
+)
+def test_stock_known_by_its_name_or_its_words_alone_is_a_suggestion(
+    name: str, words: list[str], tmp_path: Path
+) -> None:
+    text = stock_of(tmp_path, name, words)
+    assert "available" not in tomllib.loads(text)["items"]
+    items = mappings.parse(tomllib.loads(text.replace("# available", "available")), "shop").items
+    assert items
+    assert items.available == name
+    assert items.available_words.keys() == set(words)
+
+
+@pytest.mark.parametrize(("name", "words"), [("Regal", ["ja", "nein"]), ("Phase", ["active", "inactive"])])
+def test_plain_answers_under_other_names_are_not_taken_for_stock(name: str, words: list[str], tmp_path: Path) -> None:
+    assert "available" not in stock_of(tmp_path, name, words)
