@@ -67,10 +67,14 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
         part.column("session_id", Choice(order.name))
     _time(part, times)
     signed = next((one for one in (quantity, total) if one and _lowest(one, settings) < 0), None)
-    _add_type(part, kinds, signed, bool(order or price or total), bool(numbers["rating"]))
+    sold = bool(order or price or total)
+    stars = None if kinds or sold or numbers["rating"] else _likely_rating(sample, {*part.used, *taken_too}, quantity)
+    _add_type(part, kinds, signed, sold, bool(numbers["rating"]))
     _worth(part, quantity, price or guess, total, settings, sure=guess is None)
     if numbers["rating"]:
         part.first("rating", numbers["rating"])
+    if stars:
+        part.suggest("rating", stars.name, f"uncertain: if {stars.name} is a rating, its event_type is rating, too")
     add_currency(part, total or price or guess, settings.get("currency_signs", ()))
     for role in _SHOWN:
         part.first(role, [one for one in sample.candidates(role) if one.name not in part.used and one.filled > 0])
@@ -86,6 +90,15 @@ def _likely_price(sample: Sample, taken: set[str], order: Column | None, quantit
     return next(iter(named or decimals), None) if named or len(decimals) == 1 else None
 
 
+def _likely_rating(sample: Sample, taken: set[str], quantity: Column | None) -> Column | None:
+    """Return the column that may be a rating: it holds most of the numbers from 1 to 5 or to 10, and no others."""
+    others = [quantity, *sample.candidates("position")]
+    rest = [one for one in sample.columns.values() if one.name not in taken and one not in others]
+    found = [one for one in rest if any(one.values <= scale and len(one.values) > len(scale) / 2 for scale in _SCALES)]
+    return found[0] if len(found) == 1 else None
+
+
+_SCALES: Final = tuple(frozenset(map(str, range(1, most + 1))) for most in (5, 10))
 _NUMERIC: Final = ("quantity", "price", "total", "rating")
 
 
@@ -266,7 +279,11 @@ def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: boo
         )
     else:
         kind = "purchase" if sold else "rating" if rated else "view"
-        note = "" if sold else "uncertain: no column says what happened; or purchase, click, consume, add_to_cart"
+        note = (
+            ""
+            if sold or rated
+            else "uncertain: no column says what happened; or purchase, rating, click, consume, add_to_cart"
+        )
         part.add("constants", {"event_type": kind}, note)
 
 

@@ -145,7 +145,11 @@ ROLES: Final = MappingProxyType(
         "image": (
             r"(product_?|item_?|main_?)?(image|picture|bild|photo|thumbnail|images|zdjecie|foto|imagen|immagine|imagem|afbeelding|resim|obrazek)(_?(src|url|link|urls))?",
         ),
-        "rating": ("rating|stars|score|bewertung|sterne|note|review_rating",),
+        "rating": (
+            rf"(({_ITEM}|user|review|customer)_)?(rating|stars|score)|star_rating|bewertung|sterne|note|hvezdicky|hodnoceni|"
+            "pocet_hvezdicek|hviezdicky|ocena|gwiazdki|etoiles|stelle|valutazione|voto|valoracion|calificacion|estrellas|"
+            "puntuacion|sterren|beoordeling|betyg|stjaernor|puan|yildiz|avaliacao|estrelas|nota",
+        ),
         "placement": ("placement|slot|widget|shelf",),
         "position": ("position|item_position|list_position|rank",),
         "recommendation_id": ("recommendation_?id|reco_?id",),

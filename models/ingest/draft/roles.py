@@ -112,7 +112,8 @@ def joined(
         if not alike:
             return None
         *_, mine, theirs = max(alike, key=lambda pair: pair[:4])
-    return _choice(mine, some), _choice(theirs, others)
+    same = [one for one in some if overlap(one, theirs) >= JOINS]
+    return _choice(mine, same), _choice(theirs, [one for one in others if overlap(mine, one) >= JOINS])
 
 
 def chosen(candidates: Sequence[Column], note: str = "") -> Choice | None:

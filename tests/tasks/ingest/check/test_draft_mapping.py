@@ -458,3 +458,41 @@ def test_stock_known_by_its_name_or_its_words_alone_is_a_suggestion(
 @pytest.mark.parametrize(("name", "words"), [("Regal", ["ja", "nein"]), ("Phase", ["active", "inactive"])])
 def test_plain_answers_under_other_names_are_not_taken_for_stock(name: str, words: list[str], tmp_path: Path) -> None:
     assert "available" not in stock_of(tmp_path, name, words)
+
+
+def reviews_of(folder: Path, name: str, most: int) -> str:
+    rows = [f"C{n % 40};A{n % 23};{n * 7 % most + 1};{n % 28 + 1:02}/03/2024;Très bien {n}" for n in range(200)]
+    (folder / "avis.csv").write_text("\n".join([f"Client;Réf. article;{name};Date;Commentaire", *rows]))
+    return draft_mapping([str(folder / "avis.csv")], "shop", "given", "terms").text
+
+
+@pytest.mark.parametrize(("name", "most"), [("Étoiles", 5), ("Note", 10)])
+def test_a_table_of_ratings_is_known_by_the_name_of_its_column(name: str, most: int, tmp_path: Path) -> None:
+    events = tomllib.loads(reviews_of(tmp_path, name, most))["events"]
+    assert (events["rating"], events["constants"]) == (name, {"event_type": "rating"})
+
+
+@pytest.mark.parametrize("most", [5, 10])
+def test_a_rating_known_by_its_numbers_alone_is_a_suggestion(most: int, tmp_path: Path) -> None:
+    text = reviews_of(tmp_path, "Avis", most)
+    assert "rating" not in tomllib.loads(text)["events"]
+    assert "or purchase, rating, click" in text
+    assert tomllib.loads(text.replace("# rating", "rating"))["events"]["rating"] == "Avis"
+
+
+@pytest.mark.parametrize("most", [2, 30])
+def test_other_numbers_are_not_taken_for_ratings(most: int, tmp_path: Path) -> None:
+    assert "# rating =" not in reviews_of(tmp_path, "Avis", most)
+
+
+def test_other_columns_are_named_for_an_id_only_if_they_hold_the_ids_of_the_events(tmp_path: Path) -> None:
+    orders = [f"u{n % 30};{n % 50 + 4000};2024-03-{n % 28 + 1:02};1" for n in range(200)]
+    goods = [f"{n + 4000};{n + 4000};Lamp of glass {n};https://shop.example/{n}.jpg;9,{n % 90 + 10}" for n in range(60)]
+    for name, rows in {
+        "orders.csv": ["customer;product;date;quantity", *orders],
+        "goods.csv": ["Ref.;Kennung;Title;Picture;Price", *goods],
+    }.items():
+        (tmp_path / name).write_text("\n".join(rows))
+    text = draft_mapping([str(tmp_path / "orders.csv"), str(tmp_path / "goods.csv")], "shop").text
+    [line] = [line for line in text.partition("[items]")[2].splitlines() if line.startswith("item_id")][:1]
+    assert line == 'item_id = "Ref."  # or "Kennung"'
