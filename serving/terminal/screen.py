@@ -75,8 +75,8 @@ def _currencies(found: Mapping[str, Any] | None) -> None:
     if not found:
         return
     line(found["says"], "yellow")
+    line(found["advice"])
     if found["write"]:
-        line(found["advice"])
         for one in found["write"].splitlines():
             line(one, wrap=False, indent=2)
         line("Then undo this source's batches (tailorbird ledger) and ingest their files again.")

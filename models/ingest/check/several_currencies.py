@@ -11,7 +11,7 @@ from models.ingest.check.suspicions import Suspicion
 from models.ingest.currencies import NAMES
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import text, toml
-from models.ingest.expressions.value_sources import Source
+from models.ingest.expressions.value_sources import Source, columns_of
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from models.primitives.arrow_sql import query
@@ -57,9 +57,13 @@ class Currencies:
             "users and the prices of items are wrong."
         )
 
-    @property
-    def advice(self) -> str:
-        """Return what to write in the mapping, and where its rates come from."""
+    def advice(self, write: str) -> str:
+        """Return what goes before the lines to `write`, or what to do without any."""
+        if not write:
+            return (
+                "The mapping reads no currency from a column of the file. Undo the batches that came in with another "
+                "currency (tailorbird ledger) and ingest them again, or convert the amounts before an ingest."
+            )
         guessed = "The rates are guesses from the prices of the same items: correct them. " if self.rates else ""
         unknown = [f"{code}_RATE" for code in self._others if code not in self.rates]
         fill = f"Write numbers in the place of {', '.join(unknown)}. " if unknown else ""
@@ -72,7 +76,7 @@ class Currencies:
     def conversion(self, mapping: SourceMapping) -> str:
         """Return the lines that replace `value` and `currency`; empty if no column states the currency."""
         part = mapping.events if isinstance(mapping, Mapping) else None
-        if part is None or part.value is None or part.currency is None:
+        if part is None or part.value is None or part.currency is None or not columns_of([part.currency]):
             return ""
         factor, stated = "1", f"upper(trim({_sql(part.currency)}))"
         for code in reversed(self._others):
@@ -103,7 +107,7 @@ def suspicions(prices: pa.Table, mapping: SourceMapping) -> Iterable[Suspicion]:
     """Yield that amounts are in several currencies, with what converts them."""
     if found := several_currencies(prices):
         write = found.conversion(mapping)
-        yield Suspicion("several_currencies", f"{found} {found.advice}" if write else str(found), write)
+        yield Suspicion("several_currencies", f"{found} {found.advice(write)}", write)
 
 
 def _sql(source: Source) -> str:

@@ -33,5 +33,6 @@ def find_currencies(
     if found is None:
         return lines
     show("currencies", str(found), [{"currency": code, "amounts": rows} for code, rows in found.amounts.items()])
-    says = {"says": str(found), "advice": found.advice, "write": found.conversion(source)}
+    write = found.conversion(source)
+    says = {"says": str(found), "advice": found.advice(write), "write": write}
     return [line | {"currencies": says} if line is fresh[-1] else line for line in lines]

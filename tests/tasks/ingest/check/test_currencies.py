@@ -97,3 +97,8 @@ def test_an_ingest_states_it_once_and_prices_in_two_currencies_are_not_odd(
     assert shown.count("Amounts are in several currencies: CZK (75.0%), EUR (25.0%).") == 1
     assert "currency = \"'CZK'\"" in shown.replace("{ expr = ", "").replace(" }", "")
     assert "odd by prices" not in shown
+
+    [guess] = guesses(check_mapping(mapping, [str(tmp_path)]))
+    [*_, line] = find_currencies(shop(tmp_path, converted(guess["write"])), lines)
+    assert line["currencies"]["write"] == "", "the mapping converts already; earlier batches do not"
+    assert "Undo the batches that came in with another currency" in line["currencies"]["advice"]
