@@ -202,8 +202,8 @@ def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
     named = ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ends)
     alike = f"compare only within the places {named}" if len(ranges) <= _MOST_RANGES else "do not give this order alone"
     return (
-        f"Scores {alike}. What the model leaves open is filled with best sellers, whose scores are on another scale, "
-        "and rules may move an item."
+        f"Scores {alike}. What the model leaves open is filled by a fallback such as best sellers, whose scores are on "
+        "another scale, and rules may move an item."
     )
 
 
