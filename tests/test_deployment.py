@@ -146,6 +146,19 @@ def test_data_docs_see_their_pages_and_no_key_and_the_worker_writes_them() -> No
     assert callable(getattr(import_module(module), factory))
 
 
+@pytest.mark.parametrize(
+    "program", re.findall(r"<<'PY'\n(.*?)\nPY\n", (CONTAINERS / "deploy.sh").read_text(), re.DOTALL)
+)
+def test_programs_in_the_containers_call_what_the_code_has(program: str) -> None:
+    tree = ast.parse(program)
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    modules = {alias.name: import_module(f"{node.module}.{alias.name}") for node in imports for alias in node.names}
+    used = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    called = {(node.value.id, node.attr) for node in used if node.value.id in modules}
+    assert len(modules) >= 3
+    assert [name for name in called if not hasattr(modules[name[0]], name[1])] == []
+
+
 def test_every_named_volume_is_declared() -> None:
     mounts = [str(mount).split(":")[0] for service in SERVICES.values() for mount in service.get("volumes", [])]
     assert {mount for mount in mounts if not mount.startswith(".")} == set(COMPOSE["volumes"])

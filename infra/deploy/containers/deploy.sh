@@ -5,22 +5,26 @@
 set -eu
 
 python - <<'PY'
-from infra import access, addresses, database, settings
+from infra.configuration import addresses, settings
+from infra.database import engine
 from infra.prefect_api import deployment_file
+from infra.services.database_access import role_rights
 
 given = settings.load()
 if given.database_url is None:
     raise SystemExit("deploy: set TAILORBIRD_DATABASE_URL")
 url = addresses.database(given.database_url.get_secret_value())
-database.migrate(given.database_url.get_secret_value())
-access.ensure(given, url, url, print)
+engine.migrate(given.database_url.get_secret_value())
+role_rights.ensure(given, url, url, print)
 deployment_file.write(given, given.var / "prefect" / "deployments.yaml", demo=False)
 PY
 prefect --no-prompt work-pool create tailorbird --type process --overwrite
 # Without TAILORBIRD_HOME Prefect keeps the template in prefect.yaml, and each worker fills in its own folder.
 env -u TAILORBIRD_HOME prefect --no-prompt deploy --all --prefect-file "$TAILORBIRD_VAR/prefect/deployments.yaml"
 python - <<'PY'
-from infra import automations, endpoints, settings
+from infra.configuration import settings
+from infra.prefect_api import automations
+from infra.services import endpoints
 
 given = settings.load()
 automations.ensure(endpoints.endpoints(given), given)

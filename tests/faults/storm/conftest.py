@@ -24,9 +24,16 @@ from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.primitives.arrow_sql import query, texts
 
-TASKS = ("ingest_items", "ingest_users", "ingest_events", "ingest_segment", "replay_quarantine", "compact_lake")
+MODULES = {
+    "ingest_items": "tasks.ingest.reference.ingest_items",
+    "ingest_users": "tasks.ingest.reference.ingest_users",
+    "ingest_events": "tasks.ingest.events.ingest_events",
+    "ingest_segment": "tasks.ingest.events.ingest_segment",
+    "replay_quarantine": "tasks.ingest.quarantine.replay_rows",
+    "compact_lake": "tasks.lake.compact_lake",
+}
 PRELOADED = [
-    *(f"tasks.{task}" for task in TASKS),
+    *MODULES.values(),
     *("tasks.ingest.events.ingest_event_files", "infra.outages", "tests.faults.storm.shelves"),
 ]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
@@ -35,9 +42,9 @@ import json, os
 from pathlib import Path
 for stream in (1, 2):
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-from tasks.sources import files, lines
+from tasks.sources import line_reader, table_files
 os.environ.update({environment!r})
-files.CHUNK_ROWS, lines.CHUNK_BYTES = {rows}, {bytes}
+table_files.CHUNK_ROWS, line_reader.CHUNK_BYTES = {rows}, {bytes}
 from infra.outages import explain
 from models.errors import TailorbirdError
 try:
@@ -53,11 +60,11 @@ else:
     said = {{"kinds": []}}
 Path(outcome).write_text(json.dumps(said))
 """
-INGEST = "    from tasks.{task} import {task}\n    {task}.fn({mapping!r}, {file!r})"
+INGEST = "    from {module} import {task}\n    {task}.fn({mapping!r}, {file!r})"
 GROUP = """\
     from pathlib import Path
     from tasks.ingest.events.ingest_event_files import ingest_event_files
-    from tasks.ingest.ledger import LockHeldError
+    from infra.locks.advisory_locks import LockHeldError
     done = ingest_event_files.fn({mapping!r}, sorted(map(str, Path({file!r}).iterdir())))
     if done["refused"]:
         raise LockHeldError(str(done["refused"]))"""
@@ -131,7 +138,10 @@ class Site:
         key.chmod(0o600)
         self.lake = Lake(str(folder / "var" / "lake"))
         self.programs = {
-            job: self._program(job, (GROUP if Path(f).is_dir() else INGEST).format(task=t, mapping=m, file=f))
+            job: self._program(
+                job,
+                (GROUP if Path(f).is_dir() else INGEST).format(module=MODULES[t], task=t, mapping=m, file=f),
+            )
             for job, (t, m, f) in jobs.items()
         }
         self.programs |= {"replay": self._program("replay", REPLAY), "compact": self._program("compact", COMPACT)}

@@ -18,7 +18,7 @@ COUNTS = {"read": 10, "accepted": 5, "quarantined": 2, "duplicate": 1, "suppress
 HOLD = """
 import sys, time
 from infra.database.engine import engine
-from infra import advisory_locks
+from infra.locks import advisory_locks
 with advisory_locks.locked(engine(sys.argv[1]), "b1"):
     print("held", flush=True)
     time.sleep(60)

@@ -201,7 +201,6 @@ def test_no_value_of_a_broken_csv_file_gets_into_a_message_or_a_store(trial: Tri
         "headerless",
         "twice",
         "semicolons",
-        "short",
         "unclosed",
         "garbage",
         *(set(BYTES) - DECODED),
