@@ -1,4 +1,4 @@
-"""The Postgres schema as SQLAlchemy Core tables. `infra/migrations` brings a database to this shape."""
+"""The Postgres schema as SQLAlchemy Core tables. `infra/database/migrations` brings a database to this shape."""
 
 from typing import Final
 

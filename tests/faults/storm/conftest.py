@@ -29,12 +29,13 @@ MODULES = {
     "ingest_users": "tasks.ingest.reference.ingest_users",
     "ingest_events": "tasks.ingest.events.ingest_events",
     "ingest_segment": "tasks.ingest.events.ingest_segment",
+    "ingest_event_files": "tasks.ingest.events.ingest_event_files",
     "replay_quarantine": "tasks.ingest.quarantine.replay_rows",
     "compact_lake": "tasks.lake.compact_lake",
 }
 PRELOADED = [
     *MODULES.values(),
-    *("tasks.ingest.events.ingest_event_files", "infra.outages", "tests.faults.storm.shelves"),
+    *("infra.outages", "tests.faults.storm.shelves"),
 ]
 CHUNK_ROWS, CHUNK_BYTES = 500, 64_000
 PROGRAM = """

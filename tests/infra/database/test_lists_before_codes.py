@@ -26,7 +26,7 @@ SEEN = text(f"{_SEEN} FROM current_recommendations ORDER BY placement, user_key,
 
 def to(connection: Connection, revision: str, move: Any = command.upgrade) -> None:
     config = Config()
-    config.set_main_option("script_location", "infra:migrations")
+    config.set_main_option("script_location", "infra.database:migrations")
     config.attributes["connection"] = connection
     move(config, revision)
 

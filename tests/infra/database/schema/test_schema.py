@@ -8,6 +8,7 @@ from sqlalchemy import Engine, inspect, text
 from infra.database.engine import engine
 from infra.database.schema.monitoring_schema import metadata
 from infra.database.schema.schema import LEDGER, ingest_batches, ingest_chunks
+from infra.database.schema.training_schema import trained_bundles
 
 
 @pytest.fixture
@@ -20,6 +21,7 @@ def test_a_migrated_database_is_what_the_tables_say(migrated: Engine) -> None:
     with migrated.connect() as connection:
         context = MigrationContext.configure(connection, opts=options)
         differences = compare_metadata(context, metadata)
+    assert trained_bundles.name in metadata.tables
     assert [d for d in differences if getattr(d[-1], "name", "") != "alembic_version"] == []
 
 
@@ -30,7 +32,7 @@ def test_batches_and_chunks_count_what_the_ledger_counts() -> None:
 
 def test_a_migration_can_be_taken_back(migrated: Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", "infra:migrations")
+    config.set_main_option("script_location", "infra.database:migrations")
     with migrated.begin() as connection:
         config.attributes["connection"] = connection
         command.downgrade(config, "base")
@@ -41,7 +43,7 @@ def test_a_migration_can_be_taken_back(migrated: Engine) -> None:
 
 def test_reviews_and_promotions_from_before_digests_stay_and_have_none(migrated: Engine) -> None:
     config = Config()
-    config.set_main_option("script_location", "infra:migrations")
+    config.set_main_option("script_location", "infra.database:migrations")
     review = "INSERT INTO reviews (dataset_version, model_version, passed, gate) VALUES ('v1', 3, true, '[]')"
     promotion = (
         "INSERT INTO promotions (follows, model_version, kind, dataset_version, metrics, bundle, digest, actor, "

@@ -152,7 +152,16 @@ def test_every_row_of_a_table_is_an_item_or_a_user(rows: pa.Table) -> None:
 @given(tables(), st.integers(1, 5))
 def test_a_table_in_pieces_gives_the_same_rows(rows: pa.Table, cut: int) -> None:
     pieces = pa.concat_tables([transform.events(part, EVENTS).rows for part in (rows.slice(0, cut), rows.slice(cut))])
-    assert str(pieces.to_pylist()) == str(transform.events(rows, EVENTS).rows.to_pylist())
+    assert without_suggestions(pieces) == without_suggestions(transform.events(rows, EVENTS).rows)
+
+
+def without_suggestions(events: pa.Table) -> str:
+    """Return the rows as text. A suggestion counts the cells of its piece that it would read."""
+    rows = events.to_pylist()
+    for row in rows:
+        for cell in row["unreadable"] or ():
+            del cell["suggestion"]
+    return str(rows)
 
 
 def nested(depth: int) -> pa.Array:
