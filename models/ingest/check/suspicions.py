@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from models.ingest.draft.event_words import event_type_of
+from models.ingest.draft.event_words import event_type_of, event_words, possible_event_words
 from models.ingest.draft.mapping_text import column as sql
 from models.ingest.draft.mapping_text import key, toml
+from models.ingest.draft.samples import Sample
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.timestamps import instants
 from models.ingest.tabular.unreadable_cells import Unread
@@ -219,6 +220,23 @@ def unmapped_types(events: pa.Table) -> Iterable[Suspicion]:
     lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in most]
     says = f"{len(words):,} event types are not translated: {named}. Leave out what is no interaction by `where`."
     yield Suspicion("event_types_not_translated", says, "\n".join(["[events.event_types]", *lines]))
+
+
+def constant_purchase(unused: pa.Table, *, sale: bool) -> Iterable[Suspicion]:
+    """Yield a guess when every row is a purchase by a constant, and a column that is not used may say what happened.
+
+    `sale` says that other columns show that the rows are sales.
+    """
+    sample = Sample((), unused)
+    if found := event_words(sample, ()) or possible_event_words(sample, (), sale=sale):
+        words = sorted(found.values)
+        lines = [f"{key(word)} = {toml(event_type_of(word) or '…')}" for word in words]
+        says = (
+            f"Every row counts as a purchase by `constants`. Does {found.name!r}, which is not used, say what happened:"
+            f" {', '.join(map(repr, words[:_MOST_NAMED]))}? If so, write event_type in place of constants."
+        )
+        write = "\n".join([f"event_type = {toml(found.name)}", "[events.event_types]", *lines])
+        yield Suspicion("event_type_may_be_a_column", says, write)
 
 
 def many_duplicates(events: int, duplicates: int, identified: bool) -> Iterable[Suspicion]:

@@ -1,7 +1,7 @@
 """Guesses the part of a mapping that reads events."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil, log10
 from typing import Any, Final
 
@@ -10,10 +10,10 @@ import pyarrow.compute as pc
 
 from models.ingest.draft.amounts import amounts_by_cells, order_by_cells
 from models.ingest.draft.currency import add_currency
-from models.ingest.draft.event_words import event_type_of, is_no_sale
+from models.ingest.draft.event_words import event_type_of, event_words, is_no_sale, possible_event_words
 from models.ingest.draft.joins import is_decimal
 from models.ingest.draft.mapping_text import column as sql
-from models.ingest.draft.mapping_text import text
+from models.ingest.draft.mapping_text import text, toml
 from models.ingest.draft.names import MONEY, plain
 from models.ingest.draft.parts import Part, number_settings, open_part, time_settings
 from models.ingest.draft.roles import GUESTS, Choice, is_per_order, kind_of, unique_ids
@@ -22,7 +22,6 @@ from models.ingest.placeholder_ids import ITEMS
 from models.ingest.tabular import numbers as table_numbers
 from models.ingest.tabular.numbers import NumberForm
 
-_MOST_TYPES: Final = 60
 _SHOWN: Final = ("placement", "position", "recommendation_id")
 _REPEATED: Final = 0.9
 """A column that is called event_id names events, also where an export repeats some rows."""
@@ -58,7 +57,7 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     settings, doubt = number_settings(sample, read)
     for key, value in settings.items():
         part.add(key, value, doubt)
-    kinds = _event_types(sample, taken)
+    kinds = event_words(sample, taken_too)
     _where(part, user, item, kinds)
     _event_id(part, order, [user.column, item.column, times[0].name, *([kinds.name] if kinds else [])], quantity)
     part.column("user_id", user)
@@ -70,6 +69,9 @@ def events_part(sample: Sample, user: Choice, item: Choice, times: Sequence[Colu
     sold = bool(order or price or total)
     stars = None if kinds or sold or numbers["rating"] else _likely_rating(sample, {*part.used, *taken_too}, quantity)
     _add_type(part, kinds, signed, sold, bool(numbers["rating"]))
+    if not (kinds or signed or numbers["rating"]):
+        is_sale = bool(quantity or (order and order not in sessions))
+        _suggest_words(part, possible_event_words(sample, {*part.used, *taken_too}, sale=is_sale))
     _worth(part, quantity, price or guess, total, settings, sure=guess is None)
     if numbers["rating"]:
         part.first("rating", numbers["rating"])
@@ -109,14 +111,6 @@ def _numbers(sample: Sample, role: str, taken: set[str]) -> list[Column]:
 def _is_order(one: Column) -> bool:
     """Return whether cells may be numbers of orders: `Name` is one if it holds #1001."""
     return one.name.strip().lower() != "name" or one.share(r"^#?\w*\d+$") > 1 - _FEW
-
-
-def _event_types(sample: Sample, taken: set[str]) -> Column | None:
-    for one in sample.candidates("event_type"):
-        known = [word for word in one.values if event_type_of(word)]
-        if one.name not in taken and known and len(one.values) <= _MOST_TYPES and not one.is_number:
-            return one
-    return None
 
 
 def _where(part: Part, user: Choice, item: Choice, kinds: Column | None) -> None:
@@ -185,7 +179,10 @@ def _known_types(part: Part, kinds: Column) -> list[str]:
     known = sorted(kinds.values.difference(unknown))
     if not unknown:
         return []
-    part.comments.append(f"Left out, since no event type fits: {', '.join(map(repr, unknown))}.")
+    part.comments.append(
+        f"Left out until you decide, since no event type is known for these words of {kinds.name}: "
+        f"{', '.join(map(repr, unknown))}. Add those that are events to `event_types`, and take them out of `where`."
+    )
     if len(unknown) <= len(known):
         return [f"not {sql(kinds.name)} in ({', '.join(map(text, unknown))})"]
     return [f"{sql(kinds.name)} in ({', '.join(map(text, known))})"]
@@ -266,7 +263,8 @@ def _zoned(one: Column) -> bool:
 
 def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: bool, rated: bool) -> None:
     if kinds:
-        part.column("event_type", Choice(kinds.name))
+        named = kinds in part.sample.candidates("event_type")
+        part.column("event_type", Choice(kinds.name, note="" if named else "guessed from its words"))
         known = {word: kind for word in sorted(kinds.values) if (kind := event_type_of(word))}
         translated = {word: kind for word, kind in known.items() if word != kind}
         if translated:
@@ -285,6 +283,18 @@ def _add_type(part: Part, kinds: Column | None, signed: Column | None, sold: boo
             else "uncertain: no column says what happened; or purchase, rating, click, consume, add_to_cart"
         )
         part.add("constants", {"event_type": kind}, note)
+
+
+def _suggest_words(part: Part, words: Column | None) -> None:
+    """Mark the constant event type as uncertain, and suggest the column that may say what happened."""
+    if not words:
+        return
+    place = next(place for place, one in enumerate(part.lines) if one.key == "constants")
+    part.lines[place] = replace(part.lines[place], note=f"uncertain: or event_type = {toml(words.name)}")
+    part.suggest(
+        "event_type", words.name, f"uncertain: if {words.name} says what happened, write this in place of constants,"
+    )
+    part.suggest("event_types", dict.fromkeys(sorted(words.values), "…"), "and the event type of each of its words")
 
 
 def _worth(

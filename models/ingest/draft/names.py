@@ -37,6 +37,11 @@ _PIECE: Final = (
     "(1_)?(unit|item|piece|pc|kus|ks|jednotku|stueck|stk|unite|l_unite|unidad|unidade|pezzo|pz|stuk|sztuke|szt|styck|st|"
     "adet)"
 )
+_EVENT: Final = (
+    "event|action|interaction|ereignis|aktion|interaktion|aktivitaet|evento|azione|interazione|attivita|evenement|activite|"
+    "accion|interaccion|actividad|acao|interacao|atividade|actie|gebeurtenis|interactie|activiteit|akcja|zdarzeni[ea]|"
+    "interakcja|aktywnosc|czynnosc|akce|udalosti?|interakce|aktivita|haendelse|aktivitet|eylem|olay|islem|etkilesim"
+)
 _STATE: Final = "status|state|statut|estado|stato|stav|durum|durumu|situacao"
 _AFTER_MONEY: Final = re.compile(
     r"(_(((incl|including|inkl|inclusive|with|without|ex|excl|excluding|exkl|s|bez|vcetne|con|sin|senza|com|sem|avec|"
@@ -116,7 +121,8 @@ ROLES: Final = MappingProxyType(
             r"(\w+_)?(currency|waehrung|devise|moneda|valuta|waluta|divisa|moeda|mena|para_birimi|currency_code)(_code)?",
         ),
         "event_type": (
-            r"event_?(type|name)|interaction_?type|event|action|behaviou?r(_type)?|activity|ereignis|aktion|evento",
+            rf"event_?(type|name)|interaction_?type|behaviou?r(_type)?|activity|({_EVENT})s?",
+            rf"(typ|type|tipo|soort|rodzaj|druh)_{_OF}(l_)?({_EVENT})|({_EVENT})(s?_?typ(e|en)?|_turu|_tueru)",
             "type|kind|typ",
         ),
         "status": (

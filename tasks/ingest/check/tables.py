@@ -64,13 +64,15 @@ def check_table(found: TableFindings, path: Path, mapping: Mapping, known: Known
         csv_reader.refuse_misfits(path, csv)
     raw = RawRows(path, part, chunk)
     if found.part == "events":
-        _check_events(found, chunk, raw, mapping, known)
+        _check_events(found, path, chunk, raw, mapping, known)
     else:
         _check_reference(found, path, raw, mapping, known)
     found.broken += findings.misfit_lines([line.number for line in chunk.misfits], found.rows, raw.locate)
 
 
-def _check_events(found: TableFindings, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, known: Known) -> None:
+def _check_events(
+    found: TableFindings, path: Path, chunk: table_files.Chunk, raw: RawRows, mapping: Mapping, known: Known
+) -> None:
     intake = open_intake(mapping, known)
     part = shaped(intake, mapping, chunk)
     done = findings.judge_events(found, intake, part, raw.locate)
@@ -78,6 +80,7 @@ def _check_events(found: TableFindings, chunk: table_files.Chunk, raw: RawRows, 
     codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist(), keys)
     found.suspicions += _of_events(found, chunk.rows, part, mapping, known)
+    found.suspicions += _of_constant_type(found, path, part_of(mapping, "events"), len(chunk.rows))
     known.amounts.append(amounts_of(part.events))
 
 
@@ -102,6 +105,14 @@ def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mappin
     conflicts = sum(rule["rows"] for rule in found.broken if rule["rule"] == row_triage.CONFLICT)
     repeated = found.counts["duplicate"] + conflicts
     yield from suspicions.many_duplicates(len(events), repeated, part.event_id is not None)
+
+
+def _of_constant_type(found: TableFindings, path: Path, part: Any, rows: int) -> Iterator[Suspicion]:
+    """Yield a guess from the columns that nothing uses, which are read only if all rows are purchases by a constant."""
+    if part.constants.get("event_type") != columns.PURCHASE or not (found.unused and rows):
+        return
+    unused = next(table_files.chunks(path, found.unused, rows, table_files.csv_of(part))).rows
+    yield from suspicions.constant_purchase(unused, sale=part.quantity is not None)
 
 
 def _of_consent(rows: pa.Table, part: Any) -> Iterator[Suspicion]:
