@@ -19,12 +19,10 @@ REASONS: Final = (NO_AGREEMENT, ELSEWHERE, UNDECLARED)
 _AS_IF: Final = "Examples and broken rules show rows as they are with consent."
 
 
-def missing_consent(
-    mapping: SourceMapping, agreed: int, refused: int, own: bool, refusal: str | None
-) -> Iterable[Suspicion]:
+def missing_consent(mapping: SourceMapping, agreed: int, refused: int, own: bool) -> Iterable[Suspicion]:
     """Yield why no event comes in, after `agreed` and `refused` answers of users.
 
-    `own` states whether events carry answers; `refusal`, why the file would be refused with consent.
+    `own` states whether events carry answers.
     """
     users, events = (mapping.users, mapping.events) if isinstance(mapping, Mapping) else (None, None)
     in_events = events is not None and events.consent is not None
@@ -51,8 +49,7 @@ def missing_consent(
             "column of consent. If every user agreed, declare how. Without either, only stored answers count."
         )
         write = 'consent = "given"\nconsent_note = "clause 4 of our terms"'
-    end = f" With consent an ingest would refuse the file: {refusal}." if refusal else ""
-    yield Suspicion(found, f"{says} {_AS_IF}{end}", write)
+    yield Suspicion(found, f"{says} {_AS_IF}", write)
 
 
 def _names(source: Source) -> str:

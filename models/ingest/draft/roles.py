@@ -26,7 +26,7 @@ JOINS: Final = 0.3
 """So many shared ids make two columns the same id."""
 _FEW: Final = 0.02
 _HALF: Final = 0.5
-_DATE: Final = r"^(\d{1,2}[./-]\d{1,2}[./-]\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
+_DATE: Final = r"^(\d{1,2}[./-] ?\d{1,2}[./-] ?\d{2,4}|\d{4}[./-]\d{1,2}[./-]\d{1,2})($|\D)"
 """A column may have dates in several formats."""
 
 

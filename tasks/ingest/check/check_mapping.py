@@ -136,7 +136,12 @@ def _next(
         refused = "An ingest would refuse the files named above. Correct the mapping or the files, then:"
         return refused, f"tailorbird check {files}"
     ingest = f"tailorbird ingest {files}"
-    match _want_of_consent(found):
+    want = _want_of_consent(found)
+    refusals = [one.refused_with_consent for one in found if one.refused_with_consent]
+    if want and refusals:
+        both = f"No event would come in. With consent an ingest would refuse the file: {refusals[0]}."
+        return f"{both} Correct the mapping or the file, then:", f"tailorbird check {files}"
+    match want:
         case missing_consent.UNDECLARED:
             declared = f'{ingest} --consent given --consent-note "…"'
             return "No event would come in as the mapping stands. Only if every user agreed, next:", declared

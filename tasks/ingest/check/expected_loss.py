@@ -29,12 +29,19 @@ def expected_loss(found: Sequence[TableFindings]) -> str | None:
 
 def with_cause(found: TableFindings) -> TableFindings:
     """Put the rule that most rows broke and what helps before the reason why an ingest would refuse the table."""
-    worst = _worst(found)
-    if found.refused and worst and any(name in found.refused for name in (QUARANTINED_SHARE, worst["rule"])):
-        rows = f"{worst['rows']:,} of {found.counts['read']:,} rows"
-        fix = _fix(found, worst["rule"], worst["advice"])
-        found.refused = f"{rows} would wait in quarantine as {worst['rule']}. First: {fix} {found.refused}"
+    found.refused, found.refused_with_consent = (
+        _caused(found, refused) for refused in (found.refused, found.refused_with_consent)
+    )
     return found
+
+
+def _caused(found: TableFindings, refused: str | None) -> str | None:
+    worst = _worst(found)
+    if not (refused and worst and any(name in refused for name in (QUARANTINED_SHARE, worst["rule"]))):
+        return refused
+    rows = f"{worst['rows']:,} of {found.counts['read']:,} rows"
+    fix = _fix(found, worst["rule"], worst["advice"])
+    return f"{rows} would wait in quarantine as {worst['rule']}. First: {fix} {refused}"
 
 
 def _worst(table: TableFindings) -> dict[str, Any] | None:

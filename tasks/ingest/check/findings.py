@@ -52,6 +52,8 @@ class TableFindings:
     suspicions: list[Suspicion] = field(default_factory=list)
     refused: str | None = None
     """Why an ingest would refuse the file."""
+    refused_with_consent: str | None = None
+    """Why an ingest would refuse it if the users agreed; only known if no event comes in for want of consent."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as values of JSON."""
@@ -96,10 +98,10 @@ def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locat
     found.counts = done.counts | counted
     if len(part.events) and looked.suppressed.all() and intake.mapping.consent != "given":
         looked = replace(looked, suppressed=np.zeros_like(looked.suppressed))
-        refused, done = _verdict(found, intake, part, looked)
+        found.refused_with_consent, done = _verdict(found, intake, part, looked)
         answers = len(intake.agreed), len(intake.refused)
         own = part.events[columns.CONSENT].null_count < len(part.events)
-        found.suspicions += missing_consent(intake.mapping, *answers, own, refused)
+        found.suspicions += missing_consent(intake.mapping, *answers, own)
     found.broken = broken_rules(done.quarantined, looked.sample(part.read), intake.rules, locate)
     return done
 

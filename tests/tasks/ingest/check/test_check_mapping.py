@@ -314,11 +314,12 @@ def test_events_that_all_refuse_are_never_declared_to_agree(tmp_path: Path) -> N
 def test_what_would_refuse_the_file_is_told_before_anybody_agreed(tmp_path: Path) -> None:
     mapping = MAPPING.replace('consent = "given"\nconsent_note = "test"', 'consent = "opt-in"')
 
-    events = of(checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping), "events")
+    found = checked(tmp_path, (order(n, pieces="0") for n in range(100)), mapping)
 
+    events = of(found, "events")
     assert events["refused"] is None
     assert events["broken"][0]["rule"] == "quantity_not_positive"
-    assert "With consent an ingest would refuse the file: quantity_not_positive" in events["suspicions"][0]["says"]
+    assert "With consent an ingest would refuse the file: 100 of 100 rows would wait in quarantine" in found["verdict"]
 
 
 def test_the_setting_that_would_read_cells_is_shown_as_a_line_of_the_mapping(tmp_path: Path) -> None:

@@ -108,3 +108,15 @@ def test_a_column_that_is_missing_by_a_wrong_encoding_comes_with_the_right_one(t
     items = of(check_mapping(path, [str(tmp_path)]), "items")
     assert "'Opis części' is missing" in items["refused"]
     assert [guess["write"].splitlines()[0] for guess in items["suspicions"]] == ['encoding = "windows-1250"']
+
+
+def test_the_next_command_is_no_ingest_that_would_be_refused_even_with_consent(tmp_path: Path) -> None:
+    undeclared = MAPPING.replace('consent = "given"\nconsent_note = "test"\n', "")
+    czech = [order(n, day=f"{n % 28 + 1}. 3. 2024") for n in range(120)]
+    found = checked(tmp_path, [*czech, *map(order, range(120, 150))], undeclared)
+
+    assert found["next"].startswith("tailorbird check ")
+    assert found["verdict"].startswith(
+        "No event would come in. With consent an ingest would refuse the file: 120 of 150 rows would wait in "
+        'quarantine as occurred_at_unreadable. First: write time_format = ["%d.%m.%Y", "%d. %m. %Y"] in [events].'
+    )
