@@ -213,7 +213,7 @@ def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str
         line(why)
         return
     names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
-    table(f"The shelf of {user}", rows, names)
+    table(f"Recommendations for {user}", rows, names)
     if ranges := score_ranges(rows):
         line(ranges, "dim")
     shown = {row["rank"] for row in rows}

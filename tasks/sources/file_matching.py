@@ -15,6 +15,7 @@ from tasks.sources.locations import LINES, TABLES, at, below, find, is_folder, n
 SEGMENT: Final = "segment"
 _PARTS: Final = ("items", "users", "events")
 """In this order: events are checked against the catalogue, and dropped by what users said."""
+_PATTERN: Final = 'A pattern there reads several files, such as file = "orders_*.csv".'
 
 Patterns = dict[str, list[str]]
 Found = dict[str, list[str]]
@@ -79,7 +80,9 @@ def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
     if is_folder(path):
         found = {part: [f for one in wanted for f in below(path, one, TABLES)] for part, wanted in patterns.items()}
         if not any(found.values()):
-            raise TailorbirdError(f"No file in {path} is one that the mapping {name!r} names: {_said(patterns)}.")
+            raise TailorbirdError(
+                f"No file in {path} is one that the mapping {name!r} names: {_said(patterns)}. {_PATTERN}"
+            )
         given = sorted({file for files in found.values() for file in files})
         fitting = {file: [part for part, files in found.items() if file in files] for file in given}
     else:
@@ -91,8 +94,8 @@ def _sorted_out(name: str, patterns: Patterns, path: str) -> Found:
         if not parts:
             _refuse_other_kinds(file)
             raise TailorbirdError(
-                f"{file} fits no part of the mapping {name!r}: {_said(patterns)}. Name it so that it fits one, or "
-                "change `file` in the mapping."
+                f"{file} fits no part of the mapping {name!r}: {_said(patterns)}. Rename it, or change `file` in the "
+                f"mapping. {_PATTERN}"
             )
     return {part: [file for file, parts in fitting.items() if part in parts] for part in patterns}
 

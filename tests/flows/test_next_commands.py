@@ -199,7 +199,7 @@ def test_readers_state_that_a_placement_is_no_longer_configured_and_of_when_its_
     )
     services.recommend("ann")
     shown = capsys.readouterr().out
-    assert "The shelf of ann" in shown
+    assert "Recommendations for ann" in shown
     assert "home is no longer configured; its lists are of 2026-11-10 04:32 UTC." in shown
     services.recommend("late")
     why = "No list is published for this user yet. home is no longer configured;"

@@ -66,12 +66,19 @@ def kind_by_ids(sample: Sample, events: Events | None) -> Kind:
     for name, link in events.joins.items():
         if link.table is sample:
             return name
+    if kind == "unknown" and times_of(sample) and _repeats(sample, events.items):
+        return "events"
     if kind not in ("items", "users", "unknown") or users_of(sample) or items_of(sample):
         return kind
     named: dict[Kind, Sequence[Column]] = {"items": events.items, "users": events.users}
     own = unique_ids(sample)
     found = [one for one, ids in named.items() if any(overlap(m, n) >= JOINS for m in ids for n in own)]
     return found[0] if len(found) == 1 else kind
+
+
+def _repeats(sample: Sample, ids: Sequence[Column]) -> bool:
+    """Return whether a column of a table repeats these ids."""
+    return any(overlap(own, one) >= JOINS for own in repeated_ids(sample) for one in ids)
 
 
 def likely_kind(sample: Sample) -> Kind:

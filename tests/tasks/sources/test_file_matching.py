@@ -124,7 +124,7 @@ def test_a_file_that_fits_no_part_is_told_with_the_patterns(mapping: Mapping, ma
     ("path", "message"),
     [
         ("elsewhere", r"There is no file /.*/elsewhere"),
-        ("empty", r"No file in /.*/empty is one that the mapping 'mine'"),
+        ("empty", r"No file in /.*/empty is one that the mapping 'mine' .*such as file = \"orders_\*\.csv\""),
     ],
 )
 def test_a_path_without_a_file_is_told_even_beside_others(

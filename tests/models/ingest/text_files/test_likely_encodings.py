@@ -10,6 +10,7 @@ CZECH = "Kód;Název\n1;Řetěz žlutý\n2;Přilba dětská\n3;Světlo zadní\n"
 FRENCH = "Référence;Désignation\n1;Chaîne de vélo\n2;Garde-boue arrière, très léger\n3;Forêt où naît l'été\n"
 SWEDISH = "Artikel;Färg\n1;Tröja grön\n2;Åkdon blå\n3;Hårborste\n"
 GERMAN = "Artikel;Größe\n1;Müsli\n2;Tüte\n3;Straßenschläuche\n4;5 m²\n5;3 €\n"
+NUMBERED = "Nº pedido;Cliente;1ª compra\n1;C1;si\n"
 SPANISH = "Código;Descripción\n1;Camión niño\n2;¿Cuánto?\n3;Página mañana\n"
 DANISH = "Vare;Størrelse\n1;Grøn trøje\n2;Rød æske\n3;Blå kåbe\n"
 HUNGARIAN = "Cikk;Megnevezés\n1;Őszi fűző\n2;Kerékpár tükör\n3;Hűtő\n"
@@ -21,7 +22,7 @@ TURKISH = "Ürün;Açıklama\n1;Yağmurluk\n2;Şapka ışık\n3;Gömlek\n"
     ("text", "encoding"),
     [
         *((text, encoding) for text in (POLISH, CZECH) for encoding in ("windows-1250", "iso-8859-2")),
-        *((text, "windows-1252") for text in (FRENCH, SWEDISH, GERMAN, SPANISH, DANISH)),
+        *((text, "windows-1252") for text in (FRENCH, SWEDISH, GERMAN, SPANISH, NUMBERED, DANISH)),
         (HUNGARIAN, "windows-1250"),
         (RUSSIAN, "windows-1251"),
         (TURKISH, "windows-1254"),

@@ -172,6 +172,14 @@ def test_users_without_orders_are_known_by_their_number_rather_than_their_addres
     assert tomllib.loads(drafted([people]))["users"]["user_id"] == "Ostajanro"
 
 
+def test_orders_beside_a_log_of_views_are_called_another_table_of_events(tmp_path: Path) -> None:
+    files = shop(tmp_path, FINNISH)
+    views = [[f"K{n % 50:04}", f"{n % 60:05}", f"2025-03-{1 + n % 28:02} 11:30", "view"] for n in range(900)]
+    log = write(tmp_path / "log.tsv", ["user_id", "item_id", "timestamp", "event_type"], views)
+    unused = draft_mapping([str(file) for file in [*files, log]], "shop", "given", "test").unused
+    assert unused == ("1.tsv is another table of events. Write a mapping of its own for it.",)
+
+
 def test_branches_are_neither_users_nor_items(tmp_path: Path) -> None:
     rows = [[*row, f"M{place % 9}"] for place, row in enumerate(order_rows(2))]
     orders = write(tmp_path / "1.csv", [*LETTERS[0], "z"], rows)
