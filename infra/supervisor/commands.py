@@ -58,6 +58,8 @@ def mlflow_command(settings: Settings, database: URL, port: int) -> Command:
         | {
             "MLFLOW_BACKEND_STORE_URI": address,
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+            # By default a new webhook is not called for a minute after an event that came before it.
+            "MLFLOW_WEBHOOK_CACHE_TTL": "1",
             "MLFLOW_AUTH_CONFIG_PATH": str(_mlflow_users(settings, address)),
             "MLFLOW_AUTH_ADMIN_USERNAME": user,
         }

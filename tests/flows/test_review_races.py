@@ -6,6 +6,7 @@ REVIEW_ROUNDS says how often; `make faults` does it a hundred times.
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event
 from typing import TYPE_CHECKING, Any
@@ -161,6 +162,7 @@ def test_mlflows_webhook_wakes_at_once_when_a_tag_is_set(desk: Desk) -> None:
     try:
         desk.registry.ensure_webhook(f"http://127.0.0.1:{server.server_address[1]}/mlflow", "a secret")
         version = desk.version()
+        time.sleep(1)  # so long MLflow keeps which webhooks there are
         desk.tag(version, review="rejected")
         assert wake.wait(10)
     finally:
