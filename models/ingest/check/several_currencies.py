@@ -16,6 +16,8 @@ from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from models.primitives.arrow_sql import query
 
+SEVERAL: Final = "SELECT count(DISTINCT currency) > 1 AS several FROM {events}"
+"""SQL for whether `GROUPED` may find several: it reads one column and sorts no prices."""
 GROUPED: Final = """
     SELECT item_id, currency, count(*) AS amounts, median(value / coalesce(quantity, 1)) AS price FROM {events}
     WHERE event_type IN ('purchase', 'refund') AND value > 0 AND coalesce(quantity, 1) > 0 AND currency IS NOT NULL

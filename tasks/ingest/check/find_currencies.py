@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from infra.database.schema.schema import ingest_batches
 from infra.installation import current
-from models.ingest.check.several_currencies import GROUPED, several_currencies
+from models.ingest.check.several_currencies import GROUPED, SEVERAL, several_currencies
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest.ledger import COMMITTED
 from tasks.orchestration.defects import without_values
@@ -29,6 +29,8 @@ def find_currencies(
         ids = connection.execute(select(entry.batch_id).where(entry.source == source.name)).scalars().all()
     batches = pa.table({"batch_id": pa.array(ids, pa.string())})
     events = f"read_parquet({texts(files)}) SEMI JOIN batches USING (batch_id)"
+    if not query(SEVERAL.format(events=events), batches=batches)["several"][0].as_py():
+        return lines
     found = several_currencies(query(GROUPED.format(events=events), batches=batches))
     if found is None:
         return lines
