@@ -82,17 +82,14 @@ def _undo(installation: Installation, batch_id: str, actor: str, reason: str) ->
         with installation.engine.connect() as connection:
             cut_short = _cut_short(_line(connection, batch_id))
         settle(installation, "" if cut_short else batch_id)
-        entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
         with installation.engine.begin() as connection:
-            line = _line(connection, batch_id)
-            if cut_short:
-                connection.execute(insert(audit_log).values(entry | {"detail": _NOTHING | {"moved": {}}}))
-                remark = undo_events.detail_of(undo_events.latest_undo(connection, batch_id))
-                ledger.set_status(connection, batch_id, ledger.UNDONE, remark)
-            elif line["status"] == ledger.COMMITTED:
-                since = applied(connection, [batch_id])
+            status, found, moved = _line(connection, batch_id)["status"], _NOTHING, dict[str, int]()
+            since = applied(connection, [batch_id]).get(batch_id)
+            if status == ledger.COMMITTED:
                 found, moved = _removed(installation, connection, batch_id, [batch_id])
-                detail = found | {"moved": moved, undo_events.APPLIED: since.get(batch_id)}
+            if cut_short or status == ledger.COMMITTED:
+                detail = found | {"moved": moved, undo_events.APPLIED: since}
+                entry = {"action": undo_events.UNDO, "subject": batch_id, "actor": actor, "reason": reason}
                 connection.execute(insert(audit_log).values(entry | {"detail": detail}))
                 ledger.set_status(connection, batch_id, ledger.UNDOING, f"Being undone by {actor}: {reason}")
         with installation.engine.connect() as connection:
