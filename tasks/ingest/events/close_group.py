@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, text
 
 from tasks.ingest import ledger
-from tasks.ingest.quarantine.resolved_rows import close_resolved, file_name, same_content
+from tasks.ingest.quarantine.resolved_rows import base_name, close_resolved, same_content
 
 _CONCERNED: Final = """
     WITH earlier AS MATERIALIZED (
@@ -44,7 +44,7 @@ def close_group(connection: Connection, batches: Sequence[ledger.Batch], verdict
 def _concerned(connection: Connection, batches: Sequence[ledger.Batch]) -> set[str]:
     """Return the batches that may let rows leave, by a mark, a dismissal, or a file of the same name or content."""
     source, dataset = batches[0].source, batches[0].dataset
-    names = [file_name(batch.location) for batch in batches]
+    names = [base_name(batch.location) for batch in batches]
     about = {"source": source, "dataset": dataset, "prefix": f"{source}-{dataset}-", "names": names}
     about |= {"batch_ids": [batch.batch_id for batch in batches], "contents": [*map(same_content, batches)]}
     found = set(connection.execute(text(_CONCERNED), about).scalars())

@@ -93,7 +93,7 @@ def close_resolved(connection: Connection, batch: ledger.Batch) -> None:
     about = {"source": batch.source, "dataset": batch.dataset} | mine | same_file
     for same in _SAME_ROW:
         connection.execute(text(_DISMISSED.format(same=same)), about)
-    name = {"file_name": file_name(batch.location)}
+    name = {"file_name": base_name(batch.location)}
     earlier = list(connection.execute(text(_EARLIER), mine | same_file | name).scalars())
     if earlier:
         connection.execute(text(_SAME_FILE), mine | {"earlier": earlier})
@@ -104,9 +104,9 @@ def resolve_renamed(connection: Connection, batches: Sequence[ledger.Batch]) -> 
     """Let rows leave whose file is corrected by committed batches that come again under its name, not their own."""
     entry = ingest_batches.c
     known = select(entry.batch_id, entry.location).where(entry.batch_id.in_([batch.batch_id for batch in batches]))
-    names = {row.batch_id: file_name(row.location) for row in connection.execute(known)}
+    names = {row.batch_id: base_name(row.location) for row in connection.execute(known)}
     for batch in batches:
-        if names[batch.batch_id] != file_name(batch.location):
+        if names[batch.batch_id] != base_name(batch.location):
             close_resolved(connection, batch)
 
 
@@ -116,8 +116,8 @@ def same_content(batch: ledger.Batch) -> str:
     return f"{prefix}{batch.batch_id.removeprefix(prefix).partition('-')[0]}-"
 
 
-def file_name(location: str) -> str:
-    """Return the name of a file, without its folder."""
+def base_name(location: str) -> str:
+    """Return the name of a file as the SQL above has it. People read `file_name`, which leaves options out."""
     return location.rpartition("/")[2]
 
 
