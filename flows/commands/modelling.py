@@ -210,10 +210,11 @@ def score(
     from infra.configuration.settings import load
     from serving.queries.freshness import unconfigured, unconfigured_words
 
+    settings = load()
     for name in placement or ():
-        one(load(), name)  # refused before anything is opened
+        one(settings, name)  # refused before anything is opened
     batches = running.flow("score", "mlflow")(placement or None, k)
-    if others := unconfigured(running.database("serving"), load()):
+    if others := unconfigured(running.database("serving"), settings):
         running.say(unconfigured_words(others))
     running.finish("batches", batches, as_json)
 
