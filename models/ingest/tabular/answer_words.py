@@ -7,17 +7,19 @@ from typing import Final
 
 from models.ingest.tabular.offers import STOCK_WORDS, stock_word
 
+_YES: Final = ("ja", "oui", "si", "sí", "sim", "tak", "da", "ano")
+_NO: Final = ("nein", "non", "não", "nie", "ne", "nee", "nej")
 USUAL_YES: Final = frozenset(["true", "t", "yes", "y", "1", "given", "granted"])
 """What a mapping takes for consent without `consent_words`."""
 YES: Final = USUAL_YES.union(
-    ["ja", "oui", "si", "sí", "sim", "tak", "da", "ano", "áno", "igen"],
-    ["subscribed", "accepted", "opt-in", "opted-in"],
+    _YES,
+    ["áno", "igen", "subscribed", "accepted", "opt-in", "opted-in"],
 )
-NO: Final = frozenset(["false", "f", "no", "n", "0", "nein", "non", "não", "nie", "ne", "nem", "nee", "nej"]).union(
-    ["denied", "refused", "unsubscribed", "rejected", "opt-out", "opted-out"]
+NO: Final = frozenset(["false", "f", "no", "n", "0", "nem"]).union(
+    _NO, ["denied", "refused", "unsubscribed", "rejected", "opt-out", "opted-out"]
 )
 FURTHER_STOCK: Final[Mapping[str, bool]] = MappingProxyType(
-    dict.fromkeys(["ja", "oui", "si", "sí", "tak", "ano", "da", "sim"], True)
+    dict.fromkeys(_YES, True)
     | dict.fromkeys(["lieferbar", "verfügbar", "auf lager", "vorrätig", "en stock", "disponible", "disponibile"], True)
     | dict.fromkeys(["dostępny", "dostępne", "na stanie", "w magazynie", "skladem", "op voorraad", "i lager"], True)
     | dict.fromkeys(["k dispozici", "dostupné", "dostupný", "skladom", "na sklade", "leverbaar", "beschikbaar"], True)
@@ -25,7 +27,7 @@ FURTHER_STOCK: Final[Mapping[str, bool]] = MappingProxyType(
     | dict.fromkeys(["stokta", "stokta var", "on order", "to order", "made to order", "auf bestellung"], True)
     | dict.fromkeys(["vorbestellbar", "na objednávku", "na zamówienie", "sur commande", "su ordinazione"], True)
     | dict.fromkeys(["bajo pedido", "sob encomenda", "op bestelling", "beställningsvara"], True)
-    | dict.fromkeys(["nein", "non", "nie", "ne", "nee", "nej", "não", "nicht lieferbar", "nicht verfügbar"], False)
+    | dict.fromkeys([*_NO, "nicht lieferbar", "nicht verfügbar"], False)
     | dict.fromkeys(["nicht auf lager", "nicht vorrätig", "ausverkauft", "vergriffen", "épuisé", "agotado"], False)
     | dict.fromkeys(["esaurito", "uitverkocht", "brak", "niedostępny", "niedostępne", "wyprzedane"], False)
     | dict.fromkeys(["wyprzedany", "vyprodáno", "slutsåld", "není skladem", "nedostupné", "nedostupný"], False)
