@@ -48,6 +48,15 @@ def kill(here: Installation, module: str, name: str, file: Path) -> None:
             time.sleep(0.01)
 
 
+def cut_short(here: Installation, folder: Path, module: str, name: str) -> dict[str, Any]:
+    """Ingest bob's file, and kill the ingest of ann's; returns everything that counts."""
+    ingest(folder, viewed(1, True, "bob"), number=2)
+    before = everything(here)
+    (folder / "1.jsonl").write_text((folder / "2.jsonl").read_text().replace("bob", "ann"))
+    kill(here, module, name, folder / "1.jsonl")
+    return before
+
+
 def line_of(here: Installation, batch: str) -> dict[str, Any]:
     return next(line for line in ledger.ledger(here.engine) if line["batch_id"] == batch)
 
@@ -80,10 +89,7 @@ def test_an_undone_batch_that_began_again_and_was_killed_counts_nowhere_and_is_u
 def test_a_new_batch_that_was_killed_says_so_until_its_file_comes_again(
     installation: Installation, tmp_path: Path, module: str, name: str
 ) -> None:
-    ingest(tmp_path, viewed(1, True, "bob"), number=2)
-    before = everything(installation)
-    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
-    kill(installation, module, name, tmp_path / "1.jsonl")
+    before = cut_short(installation, tmp_path, module, name)
     settle_idle()
     [pending] = [line for line in ledger.ledger(installation.engine) if line["status"] == "pending"]
     assert "nothing of it counts. Ingest the same file again" in pending["detail"]
@@ -109,10 +115,7 @@ def test_a_batch_that_another_run_works_on_is_left_alone(installation: Installat
 def test_a_batch_that_was_cut_short_is_undone_without_its_file(
     installation: Installation, tmp_path: Path, module: str, name: str
 ) -> None:
-    ingest(tmp_path, viewed(1, True, "bob"), number=2)
-    before = everything(installation)
-    (tmp_path / "1.jsonl").write_text((tmp_path / "2.jsonl").read_text().replace("bob", "ann"))
-    kill(installation, module, name, tmp_path / "1.jsonl")
+    before = cut_short(installation, tmp_path, module, name)
     [pending] = [line["batch_id"] for line in ledger.ledger(installation.engine) if line["status"] == "pending"]
     assert preview([pending])["batches"][0]["events_removed"] == 0
     [undone] = undo(pending)["batches"]
