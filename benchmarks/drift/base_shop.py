@@ -5,9 +5,9 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.synthetic_shop.event_rows import KINDS, PURCHASE
-from benchmarks.synthetic_shop.sampling import Array
-from benchmarks.synthetic_shop.simulation import Plan, simulate, world
+from benchmarks.shop.event_rows import KINDS, PURCHASE
+from benchmarks.shop.sampling import Array
+from benchmarks.shop.simulation import Plan, simulate, world
 from models.monitoring.drift.signals.event_columns import DAY, KIND, Goods, gaps
 
 DAYS: Final = 70

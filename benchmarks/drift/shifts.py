@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.drift.streams import MOST_COPIES, Day, Shift
-from benchmarks.synthetic_shop.event_rows import PURCHASE
+from benchmarks.shop.event_rows import PURCHASE
 from models.monitoring.drift.signals.event_columns import NOTHING
 
 

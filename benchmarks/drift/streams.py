@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from benchmarks.drift.base_shop import CODES, DAYS, USERS, Shop
-from benchmarks.synthetic_shop.sampling import Array
+from benchmarks.shop.sampling import Array
 from models.monitoring.drift.signals.event_columns import DAY, Events
 
 MOST_COPIES: Final = 8

@@ -18,12 +18,12 @@ from statistics import median
 from benchmarks.features import pandas_baseline
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, peak_mb, publish
-from benchmarks.synthetic_shop import __main__
+from benchmarks.shop import generator
 from infra.services.embedded_postgres import EmbeddedPostgres
 
 SEED = 7
 _REPEATS = 3
-_MAPPING = str(Path(__file__).parents[1] / "synthetic_shop" / "mapping.toml")
+_MAPPING = str(Path(__file__).parents[1] / "shop" / "mapping.toml")
 
 
 def _ingest(folder: Path) -> None:
@@ -61,7 +61,7 @@ def _measured(millions: float, plain: bool) -> dict[str, float]:
         shutil.rmtree(path, ignore_errors=True)
     try:
         installed(var)
-        __main__.write(folder, int(millions * 1e6), SEED)
+        generator.write(folder, int(millions * 1e6), SEED)
         _run("ingest", folder)
         figures = _run("build", folder)
         if plain:

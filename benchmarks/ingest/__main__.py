@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.ingest import many_files
 from benchmarks.installation import installed
 from benchmarks.results import FOLDER, peak_mb, publish
-from benchmarks.synthetic_shop import flat_events
+from benchmarks.shop import flat_events
 from infra.services.embedded_postgres import EmbeddedPostgres
 
 SEED = 7

@@ -22,7 +22,7 @@ def write(folder: Path, files: int, seed: int) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from benchmarks.synthetic_shop import flat_events
+    from benchmarks.shop import flat_events
 
     flat_events.write_tables(folder, (files + 1) * ROWS, seed)
     whole = folder / "transactions.parquet"

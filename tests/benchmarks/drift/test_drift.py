@@ -9,7 +9,7 @@ from benchmarks.drift.detection_metrics import MISSED, WINDOWS, delay, detection
 from benchmarks.drift.evidently_tables import NEW_DAYS, Tables
 from benchmarks.drift.shifts import LARGER, SHIFTS
 from benchmarks.drift.streams import Stream
-from benchmarks.synthetic_shop.simulation import Plan
+from benchmarks.shop.simulation import Plan
 from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY, SHOWN, Events
 
 KNOWN = 28

@@ -9,9 +9,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from benchmarks.synthetic_shop import __main__
-from benchmarks.synthetic_shop.calendar import periods, shares
-from benchmarks.synthetic_shop.simulation import world
+from benchmarks.shop import generator
+from benchmarks.shop.calendar import periods, shares
+from benchmarks.shop.simulation import world
 from infra.installation import Installation
 from models.ingest.tabular import transform
 from tasks.ingest.batch_identity import tables
@@ -21,14 +21,14 @@ from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.sources.file_matching import files_of
 
 SEED, PURCHASES, CLICKS = 7, 60_000, 5.0
-MAPPING = str(Path(__main__.__file__).with_name("mapping.toml"))
+MAPPING = str(Path(generator.__file__).with_name("mapping.toml"))
 
 
 class Files(NamedTuple):
     """A shop that was written, and read again."""
 
     folder: Path
-    said: __main__.Shop
+    said: generator.Shop
     events: pd.DataFrame
     items: pd.DataFrame
     users: pd.DataFrame
@@ -43,7 +43,7 @@ class Files(NamedTuple):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Files:
     folder = tmp_path_factory.mktemp("shop")
-    said = __main__.write(folder, PURCHASES, SEED, clicks=CLICKS)
+    said = generator.write(folder, PURCHASES, SEED, clicks=CLICKS)
     events = pd.concat([pd.read_parquet(file) for file in said.files], ignore_index=True)
     return Files(folder, said, events, *(pd.read_parquet(folder / f"{name}.parquet") for name in ("items", "users")))
 
@@ -54,7 +54,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 def test_the_same_seed_writes_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("again", 1), ("other", 2)):
-        __main__.write(tmp_path / name, 2_000, seed, clicks=4.0)
+        generator.write(tmp_path / name, 2_000, seed, clicks=4.0)
     one, again, other = (digests(tmp_path / name) for name in ("one", "again", "other"))
     assert len(one) == 26
     assert one == again
@@ -71,7 +71,7 @@ def test_the_sizes_are_those_that_were_asked_for(made: Files) -> None:
 
 
 def test_without_clicks_there_are_exactly_so_many_purchases_and_nothing_else(tmp_path: Path) -> None:
-    said = __main__.write(tmp_path, 3_001, SEED, users=300, items=250)
+    said = generator.write(tmp_path, 3_001, SEED, users=300, items=250)
     assert said[:4] == (300, 250, 3_001, 3_001)
     kinds = pq.read_table(tmp_path, filters=[("event_type", "!=", "purchase")])
     assert sum(pq.read_metadata(file).num_rows for file in said.files) == 3_001
@@ -202,7 +202,7 @@ def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
 
 
 def test_everything_comes_in_by_the_mapping(installation: Installation, tmp_path: Path) -> None:
-    said = __main__.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
+    said = generator.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
     files = files_of(tables(MAPPING, None), [str(tmp_path / "made")])
     [items], [users] = files["items"], files["users"]
     assert ingest_items.fn(MAPPING, items)["routed"] == said.items

@@ -1,7 +1,7 @@
 """A made-up fashion retailer of any size, as Parquet files: two years of purchases and, on demand, what led to them.
 
-Run as `python -m benchmarks.synthetic_shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files are what
-`benchmarks/synthetic_shop/mapping.toml` maps: `tailorbird ingest benchmarks/synthetic_shop/mapping.toml FOLDER`.
+Run as `python -m benchmarks.shop FOLDER [--purchases 31000000] [--seed 7] [--clicks 5]`. The files are what
+`benchmarks/shop/mapping.toml` maps: `tailorbird ingest benchmarks/shop/mapping.toml FOLDER`.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from typing import Final, NamedTuple
 
 import pyarrow.parquet as pq
 
-from benchmarks.synthetic_shop.event_rows import PURCHASE, Writing
-from benchmarks.synthetic_shop.impressions import LENGTH, LISTS
-from benchmarks.synthetic_shop.simulation import Happened, Plan, delays, simulate, world
+from benchmarks.shop.event_rows import PURCHASE, Writing
+from benchmarks.shop.impressions import LENGTH, LISTS
+from benchmarks.shop.simulation import Happened, Plan, delays, simulate, world
 
 PURCHASES: Final = 31_000_000
 USERS: Final = 1_370_000
@@ -121,7 +121,3 @@ def main() -> None:
 
     shop = write(asked.folder, asked.purchases, asked.seed, asked.users, asked.items, asked.clicks, told)
     print(f"\n{shop.events:,} events of {shop.users:,} users and {shop.items:,} items are in {asked.folder}")
-
-
-if __name__ == "__main__":
-    main()

@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.synthetic_shop.categories import DEPARTMENTS, STYLES
-from benchmarks.synthetic_shop.items import DEPARTMENT_OF, SHARES
-from benchmarks.synthetic_shop.sampling import Array, chance, drawn, drawn_between, running
+from benchmarks.shop.categories import DEPARTMENTS, STYLES
+from benchmarks.shop.items import DEPARTMENT_OF, SHARES
+from benchmarks.shop.sampling import Array, chance, drawn, drawn_between, running
 
 AGES: Final = ("16-24", "25-34", "35-44", "45-54", "55-64", "65+")
 COUNTRIES: Final = ("DE", "FR", "GB", "PL", "ES", "SE")

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from benchmarks.synthetic_shop.calendar import DAY
-from benchmarks.synthetic_shop.items import CURRENCY
-from benchmarks.synthetic_shop.sampling import Array, chance
+from benchmarks.shop.calendar import DAY
+from benchmarks.shop.items import CURRENCY
+from benchmarks.shop.sampling import Array, chance
 
 KINDS: Final = ("impression", "click", "view", "add_to_cart", "purchase")
 IMPRESSION, CLICK, VIEW, CART, PURCHASE = range(len(KINDS))

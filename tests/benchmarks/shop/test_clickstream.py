@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.synthetic_shop.clickstream import Clickstream, clickstream
-from benchmarks.synthetic_shop.impressions import BUY_RATE, CART_RATE, LENGTH
+from benchmarks.shop.clickstream import Clickstream, clickstream
+from benchmarks.shop.impressions import BUY_RATE, CART_RATE, LENGTH
 
 
 @pytest.fixture(scope="module")

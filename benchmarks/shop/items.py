@@ -6,9 +6,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.synthetic_shop.calendar import Period, season
-from benchmarks.synthetic_shop.categories import BRANDS, CATEGORIES, DEPARTMENTS, STEP, STYLES
-from benchmarks.synthetic_shop.sampling import Array, drawn, running
+from benchmarks.shop.calendar import Period, season
+from benchmarks.shop.categories import BRANDS, CATEGORIES, DEPARTMENTS, STEP, STYLES
+from benchmarks.shop.sampling import Array, drawn, running
 
 CURRENCY: Final = "EUR"
 _ZIPF: Final = 0.9

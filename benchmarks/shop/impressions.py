@@ -5,12 +5,12 @@ from typing import Final, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.synthetic_shop.calendar import Period
-from benchmarks.synthetic_shop.event_rows import CART, CLICK, IMPRESSION, PLACEMENTS, PURCHASE, VIEW, blank, derived
-from benchmarks.synthetic_shop.items import Catalogue
-from benchmarks.synthetic_shop.sampling import Array, chance, drawn_between, running
-from benchmarks.synthetic_shop.users import People
-from benchmarks.synthetic_shop.visits import Store
+from benchmarks.shop.calendar import Period
+from benchmarks.shop.event_rows import CART, CLICK, IMPRESSION, PLACEMENTS, PURCHASE, VIEW, blank, derived
+from benchmarks.shop.items import Catalogue
+from benchmarks.shop.sampling import Array, chance, drawn_between, running
+from benchmarks.shop.users import People
+from benchmarks.shop.visits import Store
 
 LENGTH: Final = 8
 """Items on a list."""

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.synthetic_shop.sampling import Array, drawn, running
+from benchmarks.shop.sampling import Array, drawn, running
 
 FIRST_YEAR: Final = 2023
 DAY: Final = 86_400

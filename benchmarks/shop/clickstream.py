@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from benchmarks.synthetic_shop.event_rows import Writing
-from benchmarks.synthetic_shop.impressions import truth_table
-from benchmarks.synthetic_shop.simulation import Plan, delays, simulate, world
+from benchmarks.shop.event_rows import Writing
+from benchmarks.shop.impressions import truth_table
+from benchmarks.shop.simulation import Plan, delays, simulate, world
 
 
 class Clickstream(NamedTuple):

@@ -5,12 +5,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.synthetic_shop.calendar import Period, periods, shares
-from benchmarks.synthetic_shop.impressions import LENGTH, browsing
-from benchmarks.synthetic_shop.items import stocked
-from benchmarks.synthetic_shop.sampling import Array
-from benchmarks.synthetic_shop.users import populated
-from benchmarks.synthetic_shop.visits import Store, World, trails
+from benchmarks.shop.calendar import Period, periods, shares
+from benchmarks.shop.impressions import LENGTH, browsing
+from benchmarks.shop.items import stocked
+from benchmarks.shop.sampling import Array
+from benchmarks.shop.users import populated
+from benchmarks.shop.visits import Store, World, trails
 
 _PEOPLE, _ITEMS, _EVENTS, _TABLES = range(4)
 """What random numbers are for; each has a stream of its own, and the events one for each period."""

@@ -4,12 +4,12 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from benchmarks.synthetic_shop.calendar import Period, moments, season
-from benchmarks.synthetic_shop.categories import STYLES
-from benchmarks.synthetic_shop.event_rows import CART, NONE, PURCHASE, VIEW, blank, derived
-from benchmarks.synthetic_shop.items import PEAKS, Catalogue
-from benchmarks.synthetic_shop.sampling import Array, chance, drawn, drawn_between, running
-from benchmarks.synthetic_shop.users import People
+from benchmarks.shop.calendar import Period, moments, season
+from benchmarks.shop.categories import STYLES
+from benchmarks.shop.event_rows import CART, NONE, PURCHASE, VIEW, blank, derived
+from benchmarks.shop.items import PEAKS, Catalogue
+from benchmarks.shop.sampling import Array, chance, drawn, drawn_between, running
+from benchmarks.shop.users import People
 
 _BASKET: Final = 0.42
 """A basket is the last item with this probability: 2.4 items on average."""
