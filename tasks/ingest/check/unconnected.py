@@ -12,7 +12,8 @@ from infra.installation import Installation
 from infra.lake.delta_lake import Lake
 from models.ingest.source_config import SourceMapping
 from tasks.ingest import ledger
-from tasks.ingest.events.chunk_writer import Intake, Part, rules_of
+from tasks.ingest.events.chunk_writer import Intake, Part
+from tasks.ingest.events.open_intake import rules_of
 from tasks.ingest.validation.deduplication import KnownIds
 
 

@@ -9,17 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, delete, select
 
-from expectations import events as promises
 from expectations.rules import RowRule
-from infra.database.bulk_copy import insert_new, read_table
-from infra.database.clock import database_now
-from infra.database.schema.schema import identities, items, suppressions, users
+from infra.database.bulk_copy import insert_new
+from infra.database.schema.schema import identities, users
 from infra.installation import Installation
-from infra.keys.identity import key_version, pseudonyms, remember
+from infra.keys.identity import key_version, remember
 from models import columns
-from models.ingest import placeholder_ids
 from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.config import Mapping
 from models.ingest.traffic_filter import MARKS
@@ -28,7 +25,7 @@ from tasks.ingest.entity_updates import apply as updates
 from tasks.ingest.entity_updates import consent
 from tasks.ingest.entity_updates.apply import ITEM_SEEN, Update
 from tasks.ingest.events import unknown_users
-from tasks.ingest.quarantine.resolved_rows import keep_waiting, mark_resolved, waiting_subjects
+from tasks.ingest.quarantine.resolved_rows import keep_waiting, mark_resolved
 from tasks.ingest.quarantine.store_rows import store_waiting
 from tasks.ingest.undo.repeated_events import keep_repeats
 from tasks.ingest.undo.statements import PERSON
@@ -365,42 +362,3 @@ def forget(connection: Connection, batch_id: str) -> None:
     connection.execute(delete(identities).where(identities.c.user_key.in_(select(users.c.user_key).where(*theirs))))
     connection.execute(delete(users).where(*theirs))
     keep_waiting(connection, batch_id)
-
-
-def rules_of(mapping: SourceMapping, key: bytes) -> tuple[RowRule, ...]:
-    """The row rules for a source. Users are known by their keys here, and so are the words that stand for nobody."""
-    words = placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids])
-    nobody = pseudonyms(pa.array(words, pa.string()), key).to_pylist()
-    required = mapping.events.required if isinstance(mapping, Mapping) and mapping.events else ()
-    return promises.rules(nobody, placeholder_ids.ITEMS, mapping.limits, required)
-
-
-def _acquainted(batch_id: str) -> Select[Any]:
-    return select(select(users.c.user_key).where(users.c.batch_id != batch_id).exists())
-
-
-def open_intake(
-    installation: Installation, mapping: SourceMapping, batch: ledger.Batch, confirm: Callable[[], None] = lambda: None
-) -> Intake:
-    """What the installation knows now: catalogue, consent, suppressions, and the lake's events."""
-    with installation.engine.begin() as connection:
-
-        def keys(statement: Select[Any]) -> pa.Array:
-            return read_table(connection, statement, {"key": pa.string()})["key"].combine_chunks()
-
-        return Intake(
-            installation,
-            mapping,
-            batch,
-            catalogue=keys(select(items.c.item_id)),
-            routed=keys(select(items.c.item_id).where(items.c.available.is_(False))),
-            suppressed=keys(select(suppressions.c.user_key)),
-            doubted={key for key, _ in updates.refusals(connection, batch.batch_id)},
-            now=database_now(connection),
-            late_before=ledger.late_before(connection, batch),
-            known=KnownIds(installation.lake),
-            acquainted=connection.execute(_acquainted(batch.batch_id)).scalar() is True,
-            waiting=waiting_subjects(connection, batch),
-            rules=rules_of(mapping, installation.key),
-            confirm=confirm,
-        )

@@ -15,7 +15,8 @@ from models.ingest.source_config import SourceMapping
 from models.ingest.tabular.unreadable_cells import together
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import Intake, Part, forget, open_intake
+from tasks.ingest.events.chunk_writer import Intake, Part, forget
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.quarantine.resolved_rows import close_resolved, resolve_renamed
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import batch_profile, row_triage

@@ -19,10 +19,11 @@ from models.ingest.tabular.unreadable_cells import together
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply
 from tasks.ingest.events import group_triage
-from tasks.ingest.events.chunk_writer import Intake, Kept, Part, forget, open_intake
+from tasks.ingest.events.chunk_writer import Intake, Kept, Part, forget
 from tasks.ingest.events.close_group import close_group
 from tasks.ingest.events.event_batch import figures_of, promises_of
 from tasks.ingest.events.group_validation import Candidate, judge_together
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration.progress import progress

@@ -25,8 +25,9 @@ from models.ingest.traffic_filter import MARKS
 from models.primitives.arrow_sql import query, texts
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
-from tasks.ingest.events.chunk_writer import LATE, Intake, open_intake
+from tasks.ingest.events.chunk_writer import LATE, Intake
 from tasks.ingest.events.event_batch import told
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo import events as undo_events

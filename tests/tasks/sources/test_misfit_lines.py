@@ -16,9 +16,9 @@ from models.errors import TailorbirdError
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, tables
 from tasks.ingest.check.check_mapping import check_mapping
-from tasks.ingest.events.chunk_writer import open_intake
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_parts import parts_of
 from tasks.ingest.quarantine.dismiss_rows import dismiss
 from tasks.ingest.quarantine.replay_rows import replay_quarantine

@@ -14,8 +14,8 @@ from models.errors import TailorbirdError
 from serving.queries import ledger as books
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, tables
-from tasks.ingest.events.chunk_writer import open_intake
 from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_parts import shaped
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.quality.suites import BatchRefusedError

@@ -27,9 +27,9 @@ from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
 from tasks.ingest.batch_identity import batch_of, tables
-from tasks.ingest.events.chunk_writer import open_intake
 from tasks.ingest.events.event_batch import close
 from tasks.ingest.events.ingest_events import ingest_events
+from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_parts import shaped
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.quality.suites import BatchRefusedError
