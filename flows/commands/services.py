@@ -96,11 +96,11 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
     from infra.configuration.settings import load
     from serving.queries.missing_lists import why_empty
     from serving.queries.user_recommendations import shelf
-    from serving.terminal import screen
+    from serving.terminal import recommendations
 
     rows = shelf(running.database("reader"), user, placement)
     why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
-    print(json.dumps(rows)) if as_json else screen.shelf(user, rows, why, _note(placement))
+    print(json.dumps(rows)) if as_json else recommendations.shelf(user, rows, why, _note(placement))
 
 
 @app.command("goes-with")
@@ -114,7 +114,7 @@ def goes_with(
     from infra.configuration.settings import load
     from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, together
     from serving.queries.missing_lists import require_published
-    from serving.terminal import screen
+    from serving.terminal import recommendations
 
     # Consent and the champion are for serving only.
     try:
@@ -124,17 +124,17 @@ def goes_with(
         raise
     if not rows:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
-    print(json.dumps(rows)) if as_json else screen.together(rows, user, _note(PLACEMENT))
+    print(json.dumps(rows)) if as_json else recommendations.together(rows, user, _note(PLACEMENT))
 
 
 @app.command()
 def explain(user: str, item: str, placement: str = "home", as_json: Json = False) -> None:
     """Why an item stands where it does on a user's list, or what keeps it away. Both by your own ids."""
     from serving.queries.explain import explain as explained
-    from serving.terminal import screen
+    from serving.terminal import recommendations
 
     found = explained(running.database("serving"), user, item, placement, _lookups)
-    print(json.dumps(found)) if as_json else screen.explanation(found, note=_note(placement))
+    print(json.dumps(found)) if as_json else recommendations.explanation(found, note=_note(placement))
 
 
 def _note(placement: str) -> str:

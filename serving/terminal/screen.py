@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from shutil import which
 from typing import Any
 
-from models.columns import LEDGER
 from models.ingest.check.file_names import some_names
-from models.ingest.check.odd_price_advice import OddBatch, odd_prices
-from models.monitoring.guidance.correction import Correction
 from models.monitoring.guidance.next_step import Stage, Step
 from models.recommenders.kinds import options
 from serving.queries.list_counts import lacking_words
@@ -18,6 +15,8 @@ from serving.terminal import ledger_batch as batch_screen
 from serving.terminal.console import formatted, line, table
 from serving.terminal.dataset import dataset
 from serving.terminal.decisions import decision, rollback
+from serving.terminal.ingested import print_ingested
+from serving.terminal.recommendations import shelf
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
@@ -26,9 +25,6 @@ _FIGURES = {
     "new_ndcg_at_10": "NDCG@10, new items",
     "coverage_at_10": "coverage",
 }
-_LEDGER = ("dataset", *LEDGER, "status")
-_MOST_RANGES = 3
-_TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
 
 def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
@@ -37,7 +33,7 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
     from serving.queries.user_recommendations import shelf as look
     from serving.queries.user_recommendations import somebody
 
-    _ledger(result["ledger"])
+    print_ingested(result["ledger"])
     _review(result["review"])
     if result["batches"]:
         _batches(result["batches"])
@@ -47,64 +43,6 @@ def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
             shelf(user, look(database, user)[:10])
     pages(endpoints)
     _pages_and_commands()
-
-
-def _ledger(batches: Iterable[Mapping[str, Any]]) -> None:
-    rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
-    names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
-    table("What became of every row", rows, dict(zip(names, names, strict=True)))
-    if any(row["status"] == "unchanged" for row in rows):
-        line("unchanged: it was ingested before, with these counts; nothing was stored again", "dim")
-    for consent in sorted({row["consent"] for row in rows}):
-        line(f"consent: {consent}", "dim")
-    remarks: dict[str, list[str]] = {}
-    for row in rows:
-        if row.get("detail") and row["status"] != "unchanged":
-            remarks.setdefault(row["detail"], []).append(row["file"] or row["dataset"])
-    for remark, files in remarks.items():
-        line(f"{some_names(files)}: {remark}", "yellow")
-    for row in rows:
-        if row.get("correction"):
-            ledger.correction(Correction(**row["correction"]))
-        _currencies(row.get("currencies"))
-        _suspects(row)
-
-
-def _currencies(found: Mapping[str, Any] | None) -> None:
-    """State that amounts are in several currencies, and the lines of the mapping that convert them."""
-    if not found:
-        return
-    line(found["says"], "yellow")
-    line(found["advice"])
-    if found["write"]:
-        for one in found["write"].splitlines():
-            line(one, wrap=False, indent=2)
-        line("Then undo this source's batches (tailorbird ledger) and ingest their files again.")
-
-
-def _suspects(batch: Mapping[str, Any]) -> None:
-    """The items that look like no goods, the line of the mapping that marks them, and prices that may be wrong."""
-    if batch.get("odd_prices"):
-        _odd_prices(batch["odd_prices"])
-    if not batch.get("suspects"):
-        return
-    rows, names = batch["suspects"], {"item_id": "item", "title": "title", "bought": "purchases", "why": "why"}
-    table(f"{batch['suspects_found']:,} items may be no goods, the clearest first", rows, names)
-    if batch["suspects_mark"]:
-        line("Nothing was done to them. To keep them out of every list, put this under [items] of the mapping, without")
-        line("the goods among them, and ingest again:")
-        line(batch["suspects_mark"], wrap=False)
-
-
-def _odd_prices(found: Mapping[str, Any]) -> None:
-    line(odd_prices(found), "yellow")
-    if found["batch"]:
-        batch = OddBatch(**found["batch"])
-        line(f"{batch} To remove what it brought:")
-        line(batch.command, wrap=False, indent=2)
-    else:
-        line("Check what the mapping reads as `value`, `quantity` and `price`:")
-        line(found["check"], wrap=False, indent=2)
 
 
 def _ladder(rows: Iterable[Mapping[str, Any]], most: int | None = None) -> None:
@@ -186,85 +124,6 @@ def _audit(found: Mapping[str, Any]) -> None:
     line(f"{found['status']}: {found['verdict']}" if found["groups"] else found["verdict"])
     if found.get("page"):
         line(f"The whole audit: {found['page']}", wrap=False)
-
-
-def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return which places of a list have scores that compare; empty if all do."""
-    ranges: list[list[Mapping[str, Any]]] = []
-    for row in rows:
-        if ranges and row["score"] <= ranges[-1][-1]["score"]:
-            ranges[-1].append(row)
-        else:
-            ranges.append([row])
-    if len(ranges) <= 1:
-        return ""
-    ends = ((some[0]["rank"], some[-1]["rank"]) for some in ranges)
-    named = ", ".join(f"{first}-{last}" if first != last else f"{first}" for first, last in ends)
-    alike = f"compare only within the places {named}" if len(ranges) <= _MOST_RANGES else "do not give this order alone"
-    return (
-        f"Scores {alike}. What the model leaves open is filled by a fallback such as best sellers, whose scores are on "
-        "another scale, and rules may move an item."
-    )
-
-
-def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
-    """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
-    if not rows:
-        line(why)
-        return
-    names = {"rank": "#", "item_id": "item", "title": "product", "score": "score", "reason": "reason"}
-    table(f"Recommendations for {user}", rows, names)
-    if ranges := score_ranges(rows):
-        line(ranges, "dim")
-    shown = {row["rank"] for row in rows}
-    hidden = [place for place in range(1, max(shown)) if place not in shown]
-    if hidden:
-        line(f"Not shown, as the item cannot be bought now: place {', '.join(map(str, hidden))}.")
-    _note(note)
-
-
-def _note(note: str) -> None:
-    """Print a note on what is shown, if there is one."""
-    if note:
-        line(note, "yellow")
-
-
-def together(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
-    """Print what goes well with a product or a basket, and what the places are given by; a `note` comes last."""
-    if not rows:
-        line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)
-        return
-    priced = [{**row, "price": _price(row)} for row in rows]
-    table(
-        "Goes well with it",
-        priced,
-        {"rank": "#", "item_id": "item", "title": "product", "price": "price", "fit": "fit"},
-    )
-    by = f"by its fit and the preferences of {user} alike" if user else "by its fit, the best first"
-    line(f"Each place is given {by}. A fit of 0 is no better than chance.", "dim")
-    _note(note)
-
-
-def _price(row: Mapping[str, Any]) -> str:
-    """Return the price of an item with two digits, and its currency if it is known; empty without a price."""
-    return "" if row.get("price") is None else f"{row['price']:,.2f} {row.get('currency') or ''}".rstrip()
-
-
-def explanation(found: Mapping[str, Any], most: int = 12, note: str = "") -> None:
-    """Why an item is where it is, and the strongest of what the score is made of; a `note` comes last."""
-    line(f"{found['title'] or found['item']} for {found['user']}: {found['why']}")
-    if found.get("reason"):
-        line(f"The reason that the user sees: {found['reason']}")
-    added = [{"feature": name, "adds": value} for name, value in found["contributions"].items()]
-    if added:
-        title = f"What the score is made of ({found['adds_to']}, version {found['model_version']})"
-        table(title, added[:most], {"feature": "feature", "adds": "adds"})
-        if len(added) > most:
-            rest = sum(row["adds"] for row in added[most:])
-            line(f"The other {len(added) - most} add {rest:+.4f} together; --json has them all.")
-    elif "rank" in found and not found.get("adds_to"):
-        line(f"The score of {found['model']} is one number without parts.")
-    _note(note)
 
 
 _SERVER = ("reachable", "not reachable")
@@ -446,7 +305,7 @@ def result(kind: str, value: Any) -> None:
 
 
 _RESULTS: dict[str, Callable[[Any], None]] = {
-    "ledger": _ledger,
+    "ledger": print_ingested,
     "review": _review_alone,
     "batches": _batches,
     "search": _search,

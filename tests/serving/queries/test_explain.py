@@ -16,7 +16,7 @@ from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from serving.queries.explain import NothingPublishedError, UnknownItemError, explain
 from serving.queries.user_recommendations import UnknownUserError, shelf
-from serving.terminal import screen
+from serving.terminal import recommendations
 from tasks.scoring import batch_state
 from tests.models.conftest import CUT, CUTS, make_shop
 from tests.published import published
@@ -108,7 +108,7 @@ def test_places_are_those_of_the_published_list_where_an_item_sold_out(
     found, rows = explain(shop, "raw u000", second), shelf(shop, "raw u000")
     assert (found["rank"], found["why"]) == (2, "Place 2 of 2.")
     assert [row["rank"] for row in rows] == [2]
-    screen.shelf("raw u000", rows)
+    recommendations.shelf("raw u000", rows)
     assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
 
 

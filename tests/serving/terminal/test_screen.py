@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from models.recommenders.kinds import DEFAULTS
-from serving.terminal import screen
+from serving.terminal import recommendations, screen
 
 HOSTILE = "Milk [/2L] [red]x[/red] :smile: \x1b]0;pwned\x07\x1b[2J\r\b\x9b1m\u202eevil\u2066 [link=http://evil]a[/link]"
 SHOWN = (
@@ -25,12 +25,12 @@ HISTORY = {
     "waiting": {"rows": 1, "rules": {HOSTILE: 1}},
 }
 PRODUCED = {
-    "recommend": lambda: screen.shelf(
+    "recommend": lambda: recommendations.shelf(
         HOSTILE, [{"rank": 1, "item_id": HOSTILE, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]
     ),
-    "recommend nothing": lambda: screen.shelf(HOSTILE, [], HOSTILE),
-    "goes-with": lambda: screen.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
-    "explain": lambda: screen.explanation(
+    "recommend nothing": lambda: recommendations.shelf(HOSTILE, [], HOSTILE),
+    "goes-with": lambda: recommendations.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
+    "explain": lambda: recommendations.explanation(
         {
             "title": HOSTILE,
             "user": HOSTILE,
@@ -103,7 +103,7 @@ def test_data_are_shown_as_they_stand_and_never_obeyed(
 
 
 def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.shelf("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
+    recommendations.shelf("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
     assert len(capsys.readouterr().out) < 20_000
 
 
@@ -152,14 +152,14 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
 def test_what_goes_with_an_item_says_what_its_order_is_by(
     user: str | None, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.together([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
+    recommendations.together([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
     assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_prices_have_two_digits_and_the_currency_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     tube = {"rank": 1, "item_id": "tube", "title": "Tube", "fit": 0.5, "price": 36.99, "currency": "PLN"}
     others = [{**tube, "price": 1234.5, "currency": None}, {**tube, "price": None}]
-    screen.together([tube, *others])
+    recommendations.together([tube, *others])
     out = capsys.readouterr().out
     assert " 36.99 PLN " in out
     assert " 1,234.50 " in out
@@ -235,7 +235,9 @@ def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys:
 def test_a_list_names_the_places_whose_scores_compare(
     scores: list[float], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    screen.shelf("7", [{"rank": n, "title": "x", "score": one, "reason": ""} for n, one in enumerate(scores, 1)])
+    recommendations.shelf(
+        "7", [{"rank": n, "title": "x", "score": one, "reason": ""} for n, one in enumerate(scores, 1)]
+    )
     shown = " ".join(capsys.readouterr().out.split())
     assert words in shown
     assert bool(words) == ("Scores" in shown)
