@@ -14,6 +14,7 @@ _LEDGER = ("dataset", *LEDGER, "status")
 
 
 def print_ingested(batches: Iterable[Mapping[str, Any]]) -> None:
+    """Print the ledger's lines of an ingest, its remarks, and suspicions about items, prices and currencies."""
     rows = [{**batch, "file": str(batch.get("file", "")).rpartition("/")[2]} for batch in batches]
     names = _LEDGER if len({row["dataset"] for row in rows}) == len(rows) else ("file", *_LEDGER)
     table("What became of every row", rows, dict(zip(names, names, strict=True)))

@@ -6,8 +6,6 @@ from typing import Any
 from serving.terminal.console import line, table
 
 _MOST_RANGES = 3
-
-
 _TOO_FEW = "Nothing is known to go with it: too few baskets have it."
 
 
