@@ -18,8 +18,8 @@ from infra.keys.fingerprints import PSEUDONYM, fingerprint, source
 from infra.keys.identity import pseudonym
 from infra.keys.key_chain import remaining
 from infra.keys.renamed_users import OtherKeyError
-from models.lists.list_builder import USERS_AT_ONCE, Answers, Listed, in_turn
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.list_builder import USERS_AT_ONCE, ListBuilder, UserList, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import index_of
 from serving.pyfunc_requests import Question, QuestionRefusedError, questions
 
@@ -35,7 +35,7 @@ class LoadedModel:
     What is not available is what was not when the model learned, and people who came later get what is popular.
     """
 
-    answers: Answers
+    answers: ListBuilder
     users: NDArray[np.str_]
     run_id: str
     pseudonym_key: bytes | None
@@ -51,7 +51,7 @@ class LoadedModel:
         rows = [row for question, listed in self._lists(asked) for row in self._rows(question, listed)]
         return pd.DataFrame(rows, columns=list(_COLUMNS)).astype(_NUMBERS)
 
-    def _lists(self, asked: list[Question]) -> Iterator[tuple[Question, Listed]]:
+    def _lists(self, asked: list[Question]) -> Iterator[tuple[Question, UserList]]:
         """The lists, each as long as the longest that is asked for beside it: what is better never depends on k."""
         for at in range(0, len(asked), USERS_AT_ONCE):
             chunk = asked[at : at + USERS_AT_ONCE]
@@ -68,7 +68,7 @@ class LoadedModel:
         said = (np.ones(int(known.sum()), dtype=bool), (row[known], item[known]))
         return sparse.csr_array(said, shape=(len(asked), len(self.answers.items)))
 
-    def _rows(self, asked: Question, listed: Listed) -> list[tuple[Any, ...]]:
+    def _rows(self, asked: Question, listed: UserList) -> list[tuple[Any, ...]]:
         best = list(zip(listed.items, listed.scores, listed.reasons, strict=True))[: asked.k]
         return [(asked.user, asked.placement, rank, *told, self.run_id) for rank, told in enumerate(best, 1)]
 
@@ -107,8 +107,8 @@ def _load_pyfunc(path: str) -> LoadedModel:
     """
     folder = Path(path)
     bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
-    speakers = in_turn(bundle.model, bundle.segments, bundle.fallback)
+    cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
     key = known_secret(load(), PSEUDONYM)
     _compare_key(bundle.manifest.get("pseudonym_key"))
-    answers = Answers(speakers, bundle.fallback, ShelfRules.plain(1, bundle.available), bundle.buyers)
+    answers = ListBuilder(cascade, bundle.fallback, CompiledRules.plain(1, bundle.available), bundle.buyers)
     return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)

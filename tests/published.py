@@ -17,8 +17,8 @@ _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 
 def shelf(
     run: str = "run", placement: str = "home", version: int = 1, k: int = 3, about: str = "user"
-) -> batch_state.Shelf:
-    return batch_state.Shelf(placement, run, version, "v1", k, about)
+) -> batch_state.BatchSpec:
+    return batch_state.BatchSpec(placement, run, version, "v1", k, about)
 
 
 def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str]]:
@@ -33,7 +33,7 @@ def coded(lists: Mapping[str, Said], k: int) -> tuple[Lists, list[str], list[str
     return Lists(np.arange(len(lists)), np.array(list(lists), dtype=np.str_), *numbers, short), items, reasons
 
 
-def loaded(engine: Engine, lists: Mapping[str, Said], about: batch_state.Shelf) -> batch_state.Claim:
+def loaded(engine: Engine, lists: Mapping[str, Said], about: batch_state.BatchSpec) -> batch_state.Claim:
     """All steps up to the pointer."""
     with engine.begin() as connection:
         mine = batch_state.claim(connection, about)
@@ -51,7 +51,7 @@ def loaded(engine: Engine, lists: Mapping[str, Said], about: batch_state.Shelf) 
     return mine
 
 
-def published(engine: Engine, lists: Mapping[str, Said], about: batch_state.Shelf | None = None) -> int:
+def published(engine: Engine, lists: Mapping[str, Said], about: batch_state.BatchSpec | None = None) -> int:
     """The batch that readers see then."""
     wanted = about or shelf(k=max(len(said) for said in lists.values()))
     mine = loaded(engine, lists, wanted)

@@ -31,8 +31,8 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.fairness_checks import demographics
 from models.gate.results import Gate, Outcome
-from models.lists.list_builder import Answers, in_turn
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 from tasks.review.review_models import judge
@@ -66,8 +66,8 @@ def measure(kind: str, dataset: Dataset, data: TrainingData, wanted: Any, popula
 
 def _costs(model: Recommender, popular: NDArray[np.float32]) -> dict[str, float]:
     with TemporaryDirectory() as empty:
-        rules = ShelfRules.plain(K, np.ones(len(model.items), dtype=bool))
-        return measure_costs(Answers(in_turn(model, None, popular), popular, rules), Path(empty))
+        rules = CompiledRules.plain(K, np.ones(len(model.items), dtype=bool))
+        return measure_costs(ListBuilder(build_cascade(model, None, popular), popular, rules), Path(empty))
 
 
 def trial(shape: Shape, seed: int) -> Trial:

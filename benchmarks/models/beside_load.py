@@ -23,8 +23,8 @@ from rich.table import Table
 from models import catalog
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
-from models.lists.list_builder import Answers, in_turn
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 
 KIND: Final = "two_stage"
@@ -67,12 +67,12 @@ def slowdowns(dataset: Dataset, rounds: int, seed: int) -> dict[str, float]:
 
     model = learn()()
     fallback = popularity(sample.training_data(sample.cuts.test_from))
-    rules = ShelfRules.plain(_K, np.ones(len(model.items), dtype=bool))
-    answers = Answers(in_turn(model, None, fallback), fallback, rules)
+    rules = CompiledRules.plain(_K, np.ones(len(model.items), dtype=bool))
+    answers = ListBuilder(build_cascade(model, None, fallback), fallback, rules)
 
     def make_lists() -> None:
         for _ in range(_LISTS):
-            for _lists in answers.of_everybody(model.users):
+            for _lists in answers.build(model.users):
                 pass
 
     make_lists()

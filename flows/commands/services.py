@@ -209,9 +209,9 @@ def signing_key() -> None:
 
 def _lookups() -> Any:
     """Return what reads events for single answers; few answers need its heavy imports."""
-    from tasks.scoring.single_user import lookups_here
+    from tasks.scoring.single_user import available_lookups
 
-    return lookups_here()
+    return available_lookups()
 
 
 def _wait() -> None:

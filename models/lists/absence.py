@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from models.lists.candidate_streams import boosted
 from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules
 
 _NOTHING = np.float32(-np.inf)
 
@@ -38,7 +38,7 @@ class Order(NamedTuple):
     """[n] with boosts in tier 0."""
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32], fallback: NDArray[np.float32], rules: ShelfRules) -> "Order":
+    def of(cls, scores: NDArray[np.float32], fallback: NDArray[np.float32], rules: CompiledRules) -> "Order":
         """Return the order by the model's scores [n] and, after them, by the fallback [n]."""
         known = scores > _NOTHING
         least = np.finfo(np.float32).min
@@ -66,7 +66,7 @@ class Reason:
     """Where the item stands by score among all that may be shown, from 1."""
 
 
-def reason_of(item: int, listed: NDArray[np.int32], order: Order, rules: ShelfRules) -> Reason:
+def reason_of(item: int, listed: NDArray[np.int32], order: Order, rules: CompiledRules) -> Reason:
     """Return why `item` is not among `listed` [l], the positions of a list's items from the best place on."""
     if not rules.allowed[item]:
         return Reason(Absence.NOT_ALLOWED)
@@ -82,7 +82,7 @@ def reason_of(item: int, listed: NDArray[np.int32], order: Order, rules: ShelfRu
 
 
 def _passes(
-    item: int, listed: NDArray[np.int32], order: Order, rules: ShelfRules
+    item: int, listed: NDArray[np.int32], order: Order, rules: CompiledRules
 ) -> Iterator[tuple[NDArray[np.int32], bool]]:
     """Yield for each pass that could have placed the item what was taken before it, and whether a place was free."""
     places = np.arange(len(listed))
@@ -100,7 +100,7 @@ def _passes(
     yield taken, len(taken) < rules.k
 
 
-def _full_cap(item: int, taken: NDArray[np.int32], rules: ShelfRules) -> Cap | None:
+def _full_cap(item: int, taken: NDArray[np.int32], rules: CompiledRules) -> Cap | None:
     """Return the cap that has no room for the item beside what was taken."""
     for cap in rules.caps:
         if cap.group[item] >= 0 and (cap.group[taken] == cap.group[item]).sum() >= cap.most:

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from models.lists.rules.compiled_rules import Group
 from models.retrieval.score_keys import candidates, keys
-from models.retrieval.source_protocols import Shelf, Source
+from models.retrieval.source_protocols import CandidateSource, ScopedSource
 
 _NOTHING = np.float32(-np.inf)
 _LOWEST = np.finfo(np.float32).min
 
 
-class Best(NamedTuple):
+class RankedPrefix(NamedTuple):
     """The best candidates of r rows, and how far they can be relied on."""
 
     items: NDArray[np.int32]
@@ -35,28 +35,28 @@ class Stream(Protocol):
     def depth(self) -> int:
         """How deep one can ask; there, all candidates are known."""
 
-    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+    def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
         """At least the `n` best of those rows."""
 
 
 @dataclass(frozen=True, eq=False)
-class OfModel:
+class ModelStream:
     """Candidates of a shelf; items of one factor are ranked among themselves, and then merged."""
 
-    parts: tuple[tuple[Source, int, np.float32], ...]
+    parts: tuple[tuple[ScopedSource, int, np.float32], ...]
     """Sources, the number of their items, and the factor of their scores."""
 
     @classmethod
-    def of(cls, shelf: Shelf, groups: Sequence[Group]) -> Self:
+    def of(cls, shelf: CandidateSource, groups: Sequence[Group]) -> Self:
         """What the shelf has of these items."""
-        return cls(tuple((shelf.among(group.items), len(group.items), group.by) for group in groups))
+        return cls(tuple((shelf.restrict_to(group.items), len(group.items), group.by) for group in groups))
 
     @property
     def depth(self) -> int:
         """The number of items of the largest group."""
         return max((size for _, size, _ in self.parts), default=0)
 
-    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+    def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
         """The `n` best of each group."""
         found = [_of_part(source, size, by, rows, min(n, size)) for source, size, by in self.parts]
         if len(found) == 1 and self.parts[0][2] == 1:
@@ -65,14 +65,14 @@ class OfModel:
         # Factors may make equals of different scores, so that even one group is put in order again.
         merged = np.sort(np.concatenate([keys(part.scores, part.items) for part in found], axis=1), axis=1)
         ended = np.logical_and.reduce([part.ended for part in found])
-        return Best(*candidates(merged), ended, np.maximum.reduce([part.beyond for part in found]))
+        return RankedPrefix(*candidates(merged), ended, np.maximum.reduce([part.beyond for part in found]))
 
 
-def _of_part(source: Source, size: int, by: np.float32, rows: NDArray[np.int64], n: int) -> Best:
+def _of_part(source: ScopedSource, size: int, by: np.float32, rows: NDArray[np.int64], n: int) -> RankedPrefix:
     items, scores = source.fetch(rows, n)
     scores = boosted(scores, by)
     ended = (items[:, -1] < 0) | (n == size)
-    return Best(items, scores, ended, np.where(ended, _NOTHING, scores[:, -1]))
+    return RankedPrefix(items, scores, ended, np.where(ended, _NOTHING, scores[:, -1]))
 
 
 def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
@@ -85,7 +85,7 @@ def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -
 
 
 @dataclass(frozen=True, eq=False)
-class OfFallback:
+class FallbackStream:
     """The same candidates for everybody."""
 
     items: NDArray[np.int32]
@@ -106,9 +106,9 @@ class OfFallback:
         """The number of items."""
         return len(self.items)
 
-    def best(self, rows: NDArray[np.int64], n: int) -> Best:
+    def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
         """The first `n`, which all rows share."""
         shape = len(rows), min(n, len(self.items))
         items, scores = np.broadcast_to(self.items[:n], shape), np.broadcast_to(self.scores[:n], shape)
         ended, beyond = np.full(len(rows), n >= len(self.items)), np.full(len(rows), np.nan, dtype=np.float32)
-        return Best(items, scores, ended, beyond)
+        return RankedPrefix(items, scores, ended, beyond)

@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.candidate_streams import OfFallback, OfModel, boosted
-from models.lists.rules.compiled_rules import ShelfRules
-from models.lists.slot_filling import Lists
+from models.lists.candidate_streams import FallbackStream, ModelStream, boosted
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.slot_filling import OpenLists
 from models.primitives.vocabulary import NOBODY
-from models.retrieval.source_protocols import Fetched as Fetched
-from models.retrieval.source_protocols import Shelf as Shelf
-from models.retrieval.source_protocols import Source as Source
+from models.retrieval.source_protocols import CandidateSource as CandidateSource
+from models.retrieval.source_protocols import ScopedSource as ScopedSource
+from models.retrieval.source_protocols import TopCandidates as TopCandidates
 
-Fallback = NDArray[np.float32] | Shelf
+Fallback = NDArray[np.float32] | CandidateSource
 _NOTHING = np.float32(-np.inf)
 
 
@@ -46,7 +46,9 @@ class Selected(NamedTuple):
         return np.where(self.picked, np.float32(0), self.scores)
 
 
-def select(shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: Fallback | None = None) -> Selected:
+def select(
+    shelf: CandidateSource, m: int, rules: CompiledRules, hide: Any = None, fallback: Fallback | None = None
+) -> Selected:
     """The lists of the `m` users whom the shelf speaks of.
 
     `hide` (CSR of bool, m x n_items) keeps items from single users. `fallback` [n_items] ranks what the model says
@@ -54,7 +56,7 @@ def select(shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: 
     unless they are pinned. The lists do not depend on who else is in the chunk. Memory grows with m x (k + what is
     hidden), never with m x n_items.
     """
-    lists = Lists(
+    lists = OpenLists(
         np.full((m, rules.k), NOBODY, dtype=np.int32),
         np.full((m, rules.k), _NOTHING, dtype=np.float32),
         np.zeros((m, rules.k), dtype=bool),
@@ -67,10 +69,14 @@ def select(shelf: Shelf, m: int, rules: ShelfRules, hide: Any = None, fallback: 
     for groups, places in ((rules.candidates_to_promote, promoted), (rules.candidates, np.ones_like(promoted))):
         if not groups or not places.any():
             continue
-        lists.fill(OfModel.of(shelf, groups), places, fallback=False)
+        lists.fill(ModelStream.of(shelf, groups), places, fallback=False)
         if fallback is not None and (lists.items[:, places] < 0).any():
             # What the model ranked and did not place is hidden, or capped for good: it cannot come back here.
-            rest = OfFallback.of(fallback, groups) if isinstance(fallback, np.ndarray) else OfModel.of(fallback, groups)
+            rest = (
+                FallbackStream.of(fallback, groups)
+                if isinstance(fallback, np.ndarray)
+                else ModelStream.of(fallback, groups)
+            )
             lists.fill(rest, places, fallback=True)
     return _closed_up(lists)
 
@@ -84,7 +90,7 @@ def _without_zeros(hide: Any) -> Any:
     return hide
 
 
-def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: Fallback | None) -> None:
+def _pin(lists: OpenLists, shelf: CandidateSource, rules: CompiledRules, fallback: Fallback | None) -> None:
     """Put pins in their places, for everybody who may have them."""
     pins = [(place, item) for place, item in rules.pins if rules.allowed[item]]
     if not pins or not len(lists.items):
@@ -92,8 +98,8 @@ def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: Fallback | Non
     everybody = np.arange(len(lists.items))
     ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, _NOTHING)
     wanted = np.broadcast_to(np.array([item for _, item in pins], dtype=np.int32), (len(everybody), len(pins)))
-    usable = ~lists.kept_out(everybody, wanted)
-    fetched = shelf.among(rules.pinned).fetch(everybody, len(rules.pinned))
+    usable = ~lists.exclusion_mask(everybody, wanted)
+    fetched = shelf.restrict_to(rules.pinned).fetch(everybody, len(rules.pinned))
     for at, (place, item) in enumerate(pins):
         may = np.flatnonzero(usable[:, at] & _within_caps(lists, rules, [p for p, _ in pins[:at]], item))
         lists.items[may, place] = item
@@ -104,7 +110,7 @@ def _pin(lists: Lists, shelf: Shelf, rules: ShelfRules, fallback: Fallback | Non
         lists.from_fallback[may, place] = silent
 
 
-def _within_caps(lists: Lists, rules: ShelfRules, places: list[int], item: int) -> NDArray[np.bool_]:
+def _within_caps(lists: OpenLists, rules: CompiledRules, places: list[int], item: int) -> NDArray[np.bool_]:
     """[m] whether an item is within the caps beside what stands in those places."""
     beside = lists.items[:, places]
     allowed = np.ones(len(beside), dtype=bool)
@@ -115,7 +121,7 @@ def _within_caps(lists: Lists, rules: ShelfRules, places: list[int], item: int) 
     return allowed
 
 
-def _closed_up(lists: Lists) -> Selected:
+def _closed_up(lists: OpenLists) -> Selected:
     """Lists without gaps: what stands behind an open place moves up."""
     short: NDArray[np.bool_] = np.any(lists.items < 0, axis=1)
     rows = np.flatnonzero(short)

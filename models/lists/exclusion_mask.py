@@ -9,7 +9,9 @@ _CELLS: Final = 4_000_000
 # Marks held at once: 4 MB stay near the processor.
 
 
-def kept_out(items: NDArray[np.int32], hide: Any, taken: NDArray[np.int32] | None, n_items: int) -> NDArray[np.bool_]:
+def exclusion_mask(
+    items: NDArray[np.int32], hide: Any, taken: NDArray[np.int32] | None, n_items: int
+) -> NDArray[np.bool_]:
     """[r, n] which of `items` [r, n] are in their row of `hide` (CSR, r x n_items, or None) or of `taken` [r, k].
 
     An item of -1 is kept out too, and in `taken` it means nothing. All entries that `hide` stores count.

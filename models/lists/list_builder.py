@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from models.datasets.cold_start import NewUsers
 from models.lists.constrained_selection import select
-from models.lists.model_adapters import Filler, RanksPairs, reasons_of, shelf_of
+from models.lists.model_adapters import Filler, RanksPairs, candidate_source_for, reasons_of
 from models.lists.model_cascade import ModelCascade, ScoringModel
 from models.lists.recommendation_lists import Lists
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import prefetch_map
 from models.primitives.vocabulary import NOBODY, index_of
 from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
@@ -24,7 +24,7 @@ from models.recommenders.explanations.sentences import DUE as BOUGHT_BEFORE
 from models.recommenders.explanations.sentences import NONE
 from models.recommenders.protocols import FoldsInUsers, Recommender
 from models.retrieval.candidate_sources import Factored
-from models.retrieval.source_protocols import Shelf
+from models.retrieval.source_protocols import CandidateSource
 
 USERS_AT_ONCE: Final = 256
 """So many rows of scores are held in memory at a time."""
@@ -34,7 +34,7 @@ DUE: Final = "no more of what was bought is due"
 RULES: Final = "the rules leave no more items"
 
 
-class Listed(NamedTuple):
+class UserList(NamedTuple):
     """One user's list, the best first."""
 
     key: str
@@ -80,7 +80,7 @@ class _Everybody(NamedTuple):
         return _Asked(rows, self.keys[rows], self.users[some], *pairs)
 
 
-class Ranked(NamedTuple):
+class RankedLists(NamedTuple):
     """Lists of m users, with the reasons as they were said."""
 
     rows: NDArray[np.int64]
@@ -94,7 +94,7 @@ class Ranked(NamedTuple):
     texts: list[str]
     short: NDArray[np.str_]
 
-    def without(self, sentences: frozenset[str]) -> "Ranked":
+    def without(self, sentences: frozenset[str]) -> "RankedLists":
         """The same lists, where a reason that must not be shown claims nothing."""
         return self._replace(texts=[NONE if text in sentences else text for text in self.texts]) if sentences else self
 
@@ -107,7 +107,7 @@ class Ranked(NamedTuple):
         return Lists(self.rows, self.keys, self.items, self.scores, code[place].reshape(self.reasons.shape), self.short)
 
 
-def in_turn(
+def build_cascade(
     model: Recommender,
     segments: SegmentPopular | None,
     fallback: NDArray[np.float32],
@@ -115,27 +115,25 @@ def in_turn(
     buyers: NDArray[np.int32] | None = None,
 ) -> ModelCascade:
     """The champion, of the `new` users too if it can, and then the best sellers of the user's segment."""
-    speakers: list[ScoringModel] = [model]
+    cascade: list[ScoringModel] = [model]
     newcomers = new if new is not None and len(new.keys) else None
     if isinstance(model, FoldsInUsers) and newcomers is not None:
         folded = model.with_users(newcomers)
-        speakers.append(
-            ClickPrior(folded, newcomers.events, fallback, buyers=buyers) if model.kind in KINDS else folded
-        )
+        cascade.append(ClickPrior(folded, newcomers.events, fallback, buyers=buyers) if model.kind in KINDS else folded)
     if segments is not None:
-        speakers.append(segments)
-        speakers += [segments.with_users(newcomers)] if newcomers is not None else []
-    return ModelCascade(tuple(speakers))
+        cascade.append(segments)
+        cascade += [segments.with_users(newcomers)] if newcomers is not None else []
+    return ModelCascade(tuple(cascade))
 
 
 @dataclass(frozen=True)
-class Answers:
+class ListBuilder:
     """Who speaks, by which rules lists are made, and what fills a list up."""
 
-    speakers: ModelCascade
+    cascade: ModelCascade
     fallback: NDArray[np.float32]
     """[n_items]"""
-    rules: ShelfRules
+    rules: CompiledRules
     buyers: NDArray[np.int32] | None = None
     """[n_items] users who bought each item lately; without them the reasons of what fills a list up claim nothing."""
 
@@ -153,16 +151,16 @@ class Answers:
     @property
     def items(self) -> NDArray[np.str_]:
         """Item ids, by position."""
-        return self.speakers.models[0].items
+        return self.cascade.models[0].items
 
-    def of_everybody(self, keys: NDArray[np.str_], hidden: Any = None, due: Any = None) -> Iterator[Ranked]:
+    def build(self, keys: NDArray[np.str_], hidden: Any = None, due: Any = None) -> Iterator[RankedLists]:
         """The lists of many users (sorted keys), a chunk at a time, in whatever order; the next one is worked out
         meanwhile. Memory is bounded by a chunk.
 
         `hidden` (boolean CSR, users x items) keeps items from single users; with `due` nothing else is listed.
         """
         rest = np.arange(len(keys))
-        for speaker in (*self.speakers.models, None):
+        for speaker in (*self.cascade.models, None):
             left_over = keys if len(rest) == len(keys) else keys[rest]
             users = np.full(len(rest), NOBODY, np.int32) if speaker is None else index_of(speaker.users, left_over)
             knows = np.full(len(rest), speaker is None) | (users >= 0)
@@ -173,13 +171,15 @@ class Answers:
                     yield ranked
             rest = np.sort(np.concatenate(silent))
 
-    def _by(self, speaker: ScoringModel | None, everybody: _Everybody) -> Iterator[tuple[Ranked, NDArray[np.int64]]]:
+    def _by(
+        self, speaker: ScoringModel | None, everybody: _Everybody
+    ) -> Iterator[tuple[RankedLists, NDArray[np.int64]]]:
         """What one speaker has to say of users, and of whom it has nothing to say."""
         size, threads = next((how for kind, how in _AT_ONCE if isinstance(speaker, kind)), (USERS_AT_ONCE, 2))
 
-        def chunk(start: int) -> tuple[Ranked, NDArray[np.int64]]:
+        def chunk(start: int) -> tuple[RankedLists, NDArray[np.int64]]:
             asked = everybody.chunk(slice(start, start + size))
-            spoken, shelf = shelf_of(speaker, asked.users, self.rules.allowed, asked.due, self.fallback)
+            spoken, shelf = candidate_source_for(speaker, asked.users, self.rules.allowed, asked.due, self.fallback)
             if speaker is None:  # an empty list is an answer too: nobody else is asked
                 spoken[:] = True
             rows = np.flatnonzero(spoken)
@@ -187,30 +187,30 @@ class Answers:
 
         yield from prefetch_map(chunk, range(0, len(everybody.rows), size), threads)
 
-    def _ranked(self, speaker: ScoringModel | None, shelf: Shelf, asked: _Asked) -> Ranked:
+    def _ranked(self, speaker: ScoringModel | None, shelf: CandidateSource, asked: _Asked) -> RankedLists:
         fallback = self.fallback if asked.due is None else self._rest_of_due(asked)
         chosen = select(shelf, len(asked.rows), self.rules, asked.hidden, fallback)
         reasons, texts = reasons_of(
             speaker, asked.users, chosen, self._filler if asked.due is None else self._due_filler
         )
         why = np.where((chosen.items >= 0).all(axis=1), "", RULES if asked.due is None else DUE)
-        return Ranked(asked.rows, asked.keys, chosen.items, chosen.stated, reasons, texts, why)
+        return RankedLists(asked.rows, asked.keys, chosen.items, chosen.stated, reasons, texts, why)
 
-    def _rest_of_due(self, asked: _Asked) -> Shelf:
+    def _rest_of_due(self, asked: _Asked) -> CandidateSource:
         """All that is due, best sellers first: for what the speaker says nothing about."""
-        shelf = shelf_of(None, asked.users, self.rules.allowed, asked.due, self.fallback)[1]
+        shelf = candidate_source_for(None, asked.users, self.rules.allowed, asked.due, self.fallback)[1]
         return shelf(np.arange(len(asked.rows)))
 
-    def lists(self, keys: NDArray[np.str_], k: int, hide: Any = None) -> list[Listed]:
+    def lists(self, keys: NDArray[np.str_], k: int, hide: Any = None) -> list[UserList]:
         """The best `k` of each user; fewer where fewer items are allowed.
 
         `hide` (CSR, users x items) keeps items from single users; their lists move up.
         """
-        plain = replace(self, rules=ShelfRules.plain(k, self.rules.allowed))
-        found: dict[int, Listed] = {}
-        for ranked in plain.of_everybody(keys, hide):
+        plain = replace(self, rules=CompiledRules.plain(k, self.rules.allowed))
+        found: dict[int, UserList] = {}
+        for ranked in plain.build(keys, hide):
             lengths, texts = (ranked.items >= 0).sum(axis=1).tolist(), np.array([*ranked.texts, ""], dtype=object)
             shown = self.items[ranked.items].tolist(), ranked.scores.tolist(), texts[ranked.reasons].tolist()
             rows = zip(ranked.rows.tolist(), ranked.keys.tolist(), lengths, *shown, strict=True)
-            found |= {row: Listed(key, ids[:n], said[:n], why[:n]) for row, key, n, ids, said, why in rows}
+            found |= {row: UserList(key, ids[:n], said[:n], why[:n]) for row, key, n, ids, said, why in rows}
         return [found[row] for row in range(len(keys))]

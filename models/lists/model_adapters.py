@@ -11,9 +11,9 @@ from models.lists.model_cascade import ScoringModel
 from models.primitives.pair_table import Lookup
 from models.primitives.vocabulary import NOBODY
 from models.recommenders.explanations.sentences import PICKED
-from models.retrieval.candidate_sources import DenseShelf, Factored, PairShelf, ProductShelf
+from models.retrieval.candidate_sources import DenseSource, Factored, FactorSource, PairSource
 from models.retrieval.exact_top_k import products
-from models.retrieval.source_protocols import Shelf
+from models.retrieval.source_protocols import CandidateSource
 
 Rows = NDArray[np.int64]
 
@@ -36,13 +36,13 @@ class ReasonsInCodes(Protocol):
         """[n] positions among the sentences, and the sentences."""
 
 
-def shelf_of(
+def candidate_source_for(
     speaker: ScoringModel | None,
     users: NDArray[np.int32],
     allowed: NDArray[np.bool_],
     due: Any = None,
     fallback: NDArray[np.float32] | None = None,
-) -> tuple[NDArray[np.bool_], Callable[[Rows], Shelf]]:
+) -> tuple[NDArray[np.bool_], Callable[[Rows], CandidateSource]]:
     """[m] of which of the users (positions in the speaker) it names anything `allowed`; and candidates of some of them.
 
     With `due` (boolean CSR, m x n_items) nothing else is a candidate; nobody (None) then speaks by the `fallback`.
@@ -56,25 +56,25 @@ def shelf_of(
         return _of_pairs(len(users), *speaker.ranked(users), allowed)
     if isinstance(speaker, Factored):
         queries, vectors = speaker.queries(users), speaker.item_vectors
-        return np.asarray(~np.isnan(queries).any(axis=1)), lambda rows: ProductShelf(vectors, queries[rows])
+        return np.asarray(~np.isnan(queries).any(axis=1)), lambda rows: FactorSource(vectors, queries[rows])
     scores = speaker.scores(users)
     spoken = np.asarray(((scores > -np.inf) & allowed).any(axis=1))
-    return spoken, lambda rows: DenseShelf(scores if len(rows) == len(scores) else scores[rows])
+    return spoken, lambda rows: DenseSource(scores if len(rows) == len(scores) else scores[rows])
 
 
 def _of_pairs(
     m: int, row: Rows, item: Rows, score: NDArray[np.float32], allowed: NDArray[np.bool_]
-) -> tuple[NDArray[np.bool_], Callable[[Rows], Shelf]]:
+) -> tuple[NDArray[np.bool_], Callable[[Rows], CandidateSource]]:
     said = (score > -np.inf) & allowed[item]
     row, item, score = row[said], item[said], score[said]
     spoken = np.zeros(m, dtype=bool)
     spoken[row] = True
 
-    def shelf(rows: Rows) -> Shelf:
+    def shelf(rows: Rows) -> CandidateSource:
         place = np.full(m, NOBODY)
         place[rows] = np.arange(len(rows))
         mine = place[row] != NOBODY
-        return PairShelf.of(len(rows), place[row[mine]], item[mine], score[mine])
+        return PairSource.of(len(rows), place[row[mine]], item[mine], score[mine])
 
     return spoken, shelf
 

@@ -39,7 +39,7 @@ class Lists(NamedTuple):
         return found
 
 
-def looked_at(lists: Lists, allowed: NDArray[np.bool_]) -> dict[str, NDArray[np.int32]]:
+def count_violations(lists: Lists, allowed: NDArray[np.bool_]) -> dict[str, NDArray[np.int32]]:
     """[m] each of `CHECKS`, counted in each list; `allowed` [n] says which item codes may be shown."""
     listed, k = lists.items >= 0, lists.items.shape[1]
     lengths, n = listed.sum(axis=1), len(allowed)

@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.candidate_streams import Best, Stream
-from models.lists.exclusion_mask import kept_out
+from models.lists.candidate_streams import RankedPrefix, Stream
+from models.lists.exclusion_mask import exclusion_mask
 from models.lists.rules.caps import Limit, first, first_within
 
 _GROWTH: Final = 4
@@ -21,7 +21,7 @@ _ENOUGH: Final = 0.9
 
 
 @dataclass(frozen=True, eq=False)
-class Lists:
+class OpenLists:
     """Lists of m users that are being filled: their arrays are written to."""
 
     items: NDArray[np.int32]
@@ -43,16 +43,16 @@ class Lists:
         if len(rows) and stream.depth:
             filling.settle(rows, filling.needed(rows))
 
-    def kept_out(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.bool_]:
+    def exclusion_mask(self, rows: NDArray[np.int64], items: NDArray[np.int32]) -> NDArray[np.bool_]:
         """[r, n] which of `items` [r, n] those rows may not get, or have."""
         hide = self.hide if self.hide is None or len(rows) == len(self.items) else self.hide[rows]
         taken = self.items[rows]
-        return kept_out(items, hide, taken if (taken >= 0).any() else None, self.n_items)
+        return exclusion_mask(items, hide, taken if (taken >= 0).any() else None, self.n_items)
 
 
 @dataclass(frozen=True, eq=False)
 class _Filling:
-    lists: Lists
+    lists: OpenLists
     stream: Stream
     places: NDArray[np.bool_]
     """[m, k] the places that are to be filled."""
@@ -102,7 +102,7 @@ class _Filling:
     def _attempt(self, rows: NDArray[np.int64], n: int) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
         """Which lists are certain [r], and are written; and how deep they looked [r]."""
         best = self.stream.best(rows, n)
-        free, want = ~self.lists.kept_out(rows, best.items), self.places[rows].sum(axis=1)
+        free, want = ~self.lists.exclusion_mask(rows, best.items), self.places[rows].sum(axis=1)
         limits = self.lists.limits
         keep = first_within(limits, best.items, free, want, self.lists.items[rows]) if limits else first(free, want)
         full, width = keep.sum(axis=1) == want, keep.shape[1]
@@ -112,7 +112,7 @@ class _Filling:
         self._write(rows, best, keep)
         return certain, used
 
-    def _write(self, rows: NDArray[np.int64], best: Best, keep: NDArray[np.bool_]) -> None:
+    def _write(self, rows: NDArray[np.int64], best: RankedPrefix, keep: NDArray[np.bool_]) -> None:
         places = first(self.places[rows], keep.sum(axis=1))
         for said, found in ((self.lists.items, best.items), (self.lists.scores, best.scores)):
             part = said[rows]
@@ -122,7 +122,7 @@ class _Filling:
             self.lists.from_fallback[rows] |= places
 
 
-def _last(keep: NDArray[np.bool_], best: Best) -> NDArray[np.float32]:
+def _last(keep: NDArray[np.bool_], best: RankedPrefix) -> NDArray[np.float32]:
     """[r] the least score that is kept; where nothing is, anything."""
     scores, ends = best.scores[keep], np.cumsum(keep.sum(axis=1)) - 1
     return scores[np.maximum(ends, 0)] if len(scores) else np.full(len(keep), np.nan, dtype=np.float32)

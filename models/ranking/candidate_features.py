@@ -15,7 +15,7 @@ from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATU
 from models.primitives.pair_table import Lookup
 from models.primitives.state import State
 from models.primitives.vocabulary import index_of, words
-from models.ranking.candidate_generation import Found
+from models.ranking.candidate_generation import ScoredCandidates
 
 UNKNOWN: Final = -1
 """The category of an item without one."""
@@ -75,7 +75,7 @@ class RankerRows:
             _categories(data, category, len(paths)),
         )
 
-    def build(self, users: NDArray[np.int32], found: Found) -> NDArray[np.float32]:
+    def build(self, users: NDArray[np.int32], found: ScoredCandidates) -> NDArray[np.float32]:
         """[n, features] in order of `names`, NaN where something is not known."""
         user, item = users[found.row], found.item
         parts = (

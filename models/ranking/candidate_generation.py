@@ -19,13 +19,13 @@ from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.protocols import Recommender
-from models.retrieval.candidate_query import Among, Named
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope
 
 
 class Retriever(Recommender, Protocol):
     """A model that names candidates without scoring the whole catalogue."""
 
-    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """The n items that score best of each user, ties by position: some of those `among` which candidates are
         sought and which are not hidden from him, or, from a model of what he buys again, of his own."""
 
@@ -39,7 +39,7 @@ RETRIEVERS: Final[Mapping[str, type[Retriever]]] = {
 """The models that can be retrievers, by kind."""
 
 
-class Found(NamedTuple):
+class ScoredCandidates(NamedTuple):
     """Candidates of m users, in order of user and item, no pair twice."""
 
     row: NDArray[np.int64]
@@ -48,9 +48,9 @@ class Found(NamedTuple):
     scores: NDArray[np.float32]
     """[n, retrievers] what each retriever says of the pair; NaN where it has nothing to say."""
 
-    def at(self, rows: NDArray[Any] | slice) -> "Found":
+    def at(self, rows: NDArray[Any] | slice) -> "ScoredCandidates":
         """Some of them."""
-        return Found(self.row[rows], self.item[rows], self.scores[rows])
+        return ScoredCandidates(self.row[rows], self.item[rows], self.scores[rows])
 
 
 @dataclass(frozen=True)
@@ -76,20 +76,20 @@ class Candidates:
         sold = np.argsort(-popularity(data), kind="stable")[:shelf]
         return cls(fitted, per_retriever, data.history(), np.sort(sold))
 
-    def find(self, users: NDArray[np.int32]) -> Found:
+    def find(self, users: NDArray[np.int32]) -> ScoredCandidates:
         """The union of what the retrievers name; nothing for strangers. Memory is bounded by m x candidates."""
-        n, among = self.history.shape[1], self._among(users)
-        named = [model.named(users, among, self.per_retriever) for model in self.retrievers.values()]
-        row, item = np.divmod(np.unique(np.concatenate([one.row * n + one.item for one in named])), n)
+        n, scope = self.history.shape[1], self._among(users)
+        pairs = [model.top_candidates(users, scope, self.per_retriever) for model in self.retrievers.values()]
+        row, item = np.divmod(np.unique(np.concatenate([one.row * n + one.item for one in pairs])), n)
         said = np.column_stack([model.pair_scores(users[row], item) for model in self.retrievers.values()])
         said[np.isinf(said)] = np.nan
-        return Found(row, item, said)
+        return ScoredCandidates(row, item, said)
 
-    def _among(self, users: NDArray[np.int32]) -> Among:
+    def _among(self, users: NDArray[np.int32]) -> CandidateScope:
         """The shelf, on which what a user has bought is hidden from him."""
         own = entries(self.history.indptr, users)
         place = self._place[self.history.indices[own.at]]
-        return Among(self.shelf, own.row[place != NOBODY], place[place != NOBODY])
+        return CandidateScope(self.shelf, own.row[place != NOBODY], place[place != NOBODY])
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from models.datasets.training_data import NoHistoryError, Origin, TrainingData
 from models.primitives.threads import thread_pool
 from models.primitives.time import DAY
 from models.ranking.candidate_features import RankerRows
-from models.ranking.candidate_generation import Candidates, Found
+from models.ranking.candidate_generation import Candidates, ScoredCandidates
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -28,7 +28,7 @@ _FEW: Final = 5_000_000
 
 
 @dataclass(frozen=True)
-class Stages:
+class TwoStageConfig:
     """Settings of both stages that do not depend on the ranker."""
 
     retrievers: tuple[str, ...] = (OwnFrequency.kind, ImplicitALS.kind, ContentBased.kind, MostPopular.kind)
@@ -47,13 +47,13 @@ class Stages:
     """Share of the candidates not bought that is learned from; each then counts for those left out."""
 
     @classmethod
-    def of(cls, config: "Stages") -> Self:
+    def of(cls, config: "TwoStageConfig") -> Self:
         """Those of a two-stage model's settings: what decides its lessons, whatever the ranker."""
-        said = {field.name: getattr(config, field.name) for field in fields(Stages)}
+        said = {field.name: getattr(config, field.name) for field in fields(TwoStageConfig)}
         return cls(**said | {"retrievers": tuple(config.retrievers)})
 
 
-class Lessons(NamedTuple):
+class RankingExamples(NamedTuple):
     """n candidates, those of a user beside each other."""
 
     rows: NDArray[np.float32]
@@ -69,7 +69,7 @@ class Lessons(NamedTuple):
         return cls(*(np.empty(shape, dtype=np.float32) for shape in ((0, features), 0, 0)))
 
 
-def lessons(data: TrainingData, stages: Stages, seed: int) -> Lessons:
+def build_examples(data: TrainingData, stages: TwoStageConfig, seed: int) -> RankingExamples:
     """Candidates at some moments before the cut of `data`, for a sample of the users who bought from each to the next.
 
     The first moment is the data set's own cut before, and so on (`Dataset.before`), `label_windows` in all, but none
@@ -84,7 +84,7 @@ def lessons(data: TrainingData, stages: Stages, seed: int) -> Lessons:
     return _joined(windows)
 
 
-def _moments(data: TrainingData, origin: Origin, stages: Stages) -> list[int]:
+def _moments(data: TrainingData, origin: Origin, stages: TwoStageConfig) -> list[int]:
     """The cut, and before it those that windows begin with, the latest first."""
     enough = int(data.occurred_at.min()) + stages.label_days * DAY
     moments = [data.cut, origin.before(data.cut, stages.label_days)]
@@ -93,11 +93,11 @@ def _moments(data: TrainingData, origin: Origin, stages: Stages) -> list[int]:
     return moments
 
 
-def _known_window(origin: Origin, stages: Stages, seed: int, moment: int, later: int) -> Lessons:
+def _known_window(origin: Origin, stages: TwoStageConfig, seed: int, moment: int, later: int) -> RankingExamples:
     return origin.once((moment, later, stages, seed), partial(_window, origin, moment, later, stages, seed))
 
 
-def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) -> Lessons:
+def _window(origin: Origin, moment: int, later: int, stages: TwoStageConfig, seed: int) -> RankingExamples:
     """What is learned from how things stood at one moment, and what was bought from there to the later one."""
     past, random = origin.training_data(moment), np.random.default_rng(seed)
     bought = origin.holdout(past, later)
@@ -105,19 +105,19 @@ def _window(origin: Origin, moment: int, later: int, stages: Stages, seed: int) 
     most = max(1, stages.train_users // stages.label_windows)
     if len(buyers) > most:
         buyers = buyers[np.sort(random.choice(len(buyers), most, replace=False))]
-    (candidates, features), n = first_stage(past, stages, seed, keep=False), len(past.items)
+    (candidates, features), n = fit_retrieval(past, stages, seed, keep=False), len(past.items)
     wanted = np.repeat(np.arange(len(past.users), dtype=np.int64), np.diff(bought.indptr)) * n + bought.indices
-    parts = [Lessons.none(len(RankerRows.names(stages.retrievers)))]
+    parts = [RankingExamples.none(len(RankerRows.names(stages.retrievers)))]
     for users, found in _found(candidates, buyers):
         labels = np.isin(users[found.row].astype(np.int64) * n + found.item, wanted)
         kept = np.flatnonzero(labels | (random.random(len(labels)) < stages.negatives))
         rows = features.build(users, found.at(kept))
         weights = np.where(labels[kept], 1, 1 / stages.negatives)
-        parts.append(Lessons(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
+        parts.append(RankingExamples(rows, labels[kept].astype(np.float32), weights.astype(np.float32)))
     return _joined(parts)
 
 
-def _found(candidates: Candidates, users: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int32], Found]]:
+def _found(candidates: Candidates, users: NDArray[np.int32]) -> Iterator[tuple[NDArray[np.int32], ScoredCandidates]]:
     """The candidates of the users, part by part in their order."""
     parts = [users[start : start + _PART] for start in range(0, len(users), _PART)]
     with thread_pool(_AT_ONCE) as pool:
@@ -132,7 +132,9 @@ def _by_first_purchase(data: TrainingData, users: NDArray[np.int32]) -> NDArray[
     return users[np.lexsort((purchases[users], first[users]))]
 
 
-def first_stage(data: TrainingData, stages: Stages, seed: int, keep: bool = True) -> tuple[Candidates, RankerRows]:
+def fit_retrieval(
+    data: TrainingData, stages: TwoStageConfig, seed: int, keep: bool = True
+) -> tuple[Candidates, RankerRows]:
     """Candidates and what is known of them at the cut; what one fit looks from, a later one learns from."""
     assert data.origin is not None
 
@@ -143,5 +145,5 @@ def first_stage(data: TrainingData, stages: Stages, seed: int, keep: bool = True
     return data.origin.once((data.cut, stages, seed), work, keep)
 
 
-def _joined(parts: list[Lessons]) -> Lessons:
-    return Lessons(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+def _joined(parts: list[RankingExamples]) -> RankingExamples:
+    return RankingExamples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))

@@ -15,11 +15,11 @@ from models.ranking.candidate_features import RankerRows
 from models.ranking.candidate_generation import Candidates
 from models.ranking.ensemble import BlendedRanker
 from models.ranking.logistic import Logistic
-from models.ranking.training_examples import Stages, first_stage, lessons
+from models.ranking.training_examples import TwoStageConfig, build_examples, fit_retrieval
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
 from models.recommenders.explanations.sentences import NONE as NO_REASON
-from models.recommenders.protocols import EVERYBODY
+from models.recommenders.protocols import BASE_VALUE
 from models.recommenders.search_space import Parameter
 from models.retrieval.candidate_sources import Factored
 
@@ -30,11 +30,11 @@ _BLOCK: Final = 8192
 
 
 @dataclass(frozen=True)
-class Config(ensemble.Config, Stages):
+class Config(ensemble.Config, TwoStageConfig):
     """Settings of TwoStage."""
 
 
-class Ranked(NamedTuple):
+class RankedPairs(NamedTuple):
     """n pairs, in order of user and item, none of them twice."""
 
     row: NDArray[np.int64]
@@ -71,13 +71,13 @@ class TwoStage:
         """
         if data.origin is None:
             raise NoHistoryError(f"{cls.kind} learns from how things stood before: give it data of a data set.")
-        stages = Stages.of(config)
-        learned = lessons(data, stages, seed)
+        stages = TwoStageConfig.of(config)
+        learned = build_examples(data, stages, seed)
         return cls(
             config,
             data.users,
             data.items,
-            *first_stage(data, stages, seed),
+            *fit_retrieval(data, stages, seed),
             cls.learner.fit(*learned, config, seed),
             shortened(data.item_titles),
         )
@@ -89,7 +89,7 @@ class TwoStage:
         scores[ranked.row, ranked.item] = ranked.score
         return scores
 
-    def ranked(self, users: NDArray[np.int32]) -> Ranked:
+    def ranked(self, users: NDArray[np.int32]) -> RankedPairs:
         """Return the candidates of each user and how likely each is bought; none of strangers.
 
         Memory is bounded by users x candidates, whatever the size of the catalogue. Parts of the users are worked on in
@@ -98,15 +98,15 @@ class TwoStage:
         parts = [slice(start, start + _PART) for start in range(0, max(1, len(users)), _PART)]
         ranked = parallel_map(lambda part: self._ranked(users[part]), parts)
         row = np.concatenate([one.row + part.start for one, part in zip(ranked, parts, strict=True)])
-        return Ranked(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
+        return RankedPairs(row, *(np.concatenate([one[at] for one in ranked]) for at in (1, 2)))
 
-    def _ranked(self, users: NDArray[np.int32]) -> Ranked:
+    def _ranked(self, users: NDArray[np.int32]) -> RankedPairs:
         found = self.candidates.find(users)
         score = np.empty(len(found.row), dtype=np.float32)
         for start in range(0, len(score), _BLOCK):
             block = slice(start, start + _BLOCK)
             score[block] = self.ranker.probabilities(self.rows.build(users, found.at(block)))
-        return Ranked(found.row, found.item.astype(np.int32), score)
+        return RankedPairs(found.row, found.item.astype(np.int32), score)
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:
         """Of what was bought before its own frequency; of the rest what the first retriever of news says.
@@ -141,14 +141,14 @@ class TwoStage:
         self, users: NDArray[np.int32], items: NDArray[np.int32]
     ) -> tuple[tuple[str, ...], NDArray[np.float32]]:
         """The same of many pairs [n, features] by these names; NaN for strangers and for what is no candidate."""
-        names = (*RankerRows.names(tuple(self.candidates.retrievers)), EVERYBODY)
+        names = (*RankerRows.names(tuple(self.candidates.retrievers)), BASE_VALUE)
         asked, row = np.unique(users, return_inverse=True)
         found = self.candidates.find(asked)
-        named, wanted = (r * len(self.items) + i for r, i in ((found.row, found.item), (row, items.astype(np.int64))))
-        known = np.isin(wanted, named) & (users >= 0) & (items >= 0)
+        codes, wanted = (r * len(self.items) + i for r, i in ((found.row, found.item), (row, items.astype(np.int64))))
+        known = np.isin(wanted, codes) & (users >= 0) & (items >= 0)
         added = np.full((len(users), len(names)), np.nan, dtype=np.float32)
         if known.any():
-            rows = self.rows.build(asked, found.at(np.searchsorted(named, wanted[known])))
+            rows = self.rows.build(asked, found.at(np.searchsorted(codes, wanted[known])))
             added[known] = self.ranker.contributions(rows)
         return names, added
 
@@ -169,7 +169,7 @@ class TwoStage:
 
 
 @dataclass(frozen=True)
-class RegressionConfig(logistic.Config, Stages):
+class RegressionConfig(logistic.Config, TwoStageConfig):
     """Settings of LogisticRegression."""
 
 

@@ -18,7 +18,7 @@ from models.primitives.state import State
 from models.primitives.threads import allowed_threads
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.search_space import Choice, Float, Integer, Parameter
-from models.retrieval.candidate_query import Among, Named, best_by_scores
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores
 from models.retrieval.exact_top_k import products
 
 
@@ -111,10 +111,10 @@ class ImplicitALS:
         """Products of the factors; -inf for strangers."""
         return self._products(users, self.item_factors)
 
-    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """The n items that score best of each user."""
-        vectors = self.item_factors[among.items]
-        return best_by_scores(lambda some: self._products(some, vectors), users, among, n)
+        vectors = self.item_factors[scope.items]
+        return best_by_scores(lambda some: self._products(some, vectors), users, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs."""

@@ -20,7 +20,7 @@ from models.primitives.state import State
 from models.recommenders.explanations.category import CategoryReasons
 from models.recommenders.explanations.item import unit
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import Among, Named, best_by_scores
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ class ContentBased:
         """Cosines, 0 to 1; -inf for strangers, and where nothing is known of the user's items or of the item."""
         return self._cosines(users, self.vectors)
 
-    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """The n items that score best of each user."""
-        vectors = self.vectors[among.items]
-        return best_by_scores(lambda some: self._cosines(some, vectors), users, among, n)
+        vectors = self.vectors[scope.items]
+        return best_by_scores(lambda some: self._cosines(some, vectors), users, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs. Memory is about different users x words and tags: call with chunks."""

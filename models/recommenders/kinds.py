@@ -30,5 +30,5 @@ DEFAULTS: Final = (
 
 def options(kinds: Iterable[str]) -> str:
     """Return the options that name these kinds to a command, each after a space; none for the defaults."""
-    named = list(kinds)
-    return "" if {*named} == {*DEFAULTS} else "".join(f" --model {kind}" for kind in named)
+    names = list(kinds)
+    return "" if {*names} == {*DEFAULTS} else "".join(f" --model {kind}" for kind in names)

@@ -12,7 +12,7 @@ from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.search_space import Parameter
 
-EVERYBODY: Final = "everybody"
+BASE_VALUE: Final = "everybody"
 """Stands among the features for what every score begins with."""
 
 

@@ -6,13 +6,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.retrieval.exact_top_k import NOWHERE, best_scores
+from models.retrieval.exact_top_k import EMPTY, best_scores
 
 _BLOCK: Final = 4_000_000
 """Scores that are held at once: 16 MB."""
 
 
-class Among(NamedTuple):
+class CandidateScope(NamedTuple):
     """Where candidates of m users are sought."""
 
     items: NDArray[np.int64]
@@ -23,46 +23,48 @@ class Among(NamedTuple):
     """[h] this, by its place in `items`."""
 
 
-class Named(NamedTuple):
+class CandidatePairs(NamedTuple):
     """Pairs in any order, none of them twice."""
 
     row: NDArray[np.int64]
     item: NDArray[np.int64]
 
     @classmethod
-    def of(cls, items: NDArray[np.integer[Any]]) -> "Named":
+    def of(cls, items: NDArray[np.integer[Any]]) -> "CandidatePairs":
         """From lists of items [m, n], with -1 where there are no more."""
-        row, column = np.nonzero(items != NOWHERE)
+        row, column = np.nonzero(items != EMPTY)
         return cls(row, items[row, column].astype(np.int64))
 
 
 def best_by_scores(
-    score: Callable[[NDArray[np.int32]], NDArray[np.float32]], users: NDArray[np.int32], among: Among, n: int
-) -> Named:
+    score: Callable[[NDArray[np.int32]], NDArray[np.float32]], users: NDArray[np.int32], scope: CandidateScope, n: int
+) -> CandidatePairs:
     """The n best by `score`, which gives users' scores of the items [m, c]; -inf is never named. Ties by position.
 
     Only so many rows are asked for at once as fit into 16 MB.
     """
-    named, at_once = np.full((len(users), n), NOWHERE, dtype=np.int64), max(1, _BLOCK // max(1, len(among.items)))
+    named, at_once = np.full((len(users), n), EMPTY, dtype=np.int64), max(1, _BLOCK // max(1, len(scope.items)))
     for start in range(0, len(users), at_once):
         block = slice(start, start + at_once)
         scores = score(users[block])
-        hidden = slice(*np.searchsorted(among.row, [start, start + at_once]))
-        scores[among.row[hidden] - start, among.place[hidden]] = -np.inf
+        hidden = slice(*np.searchsorted(scope.row, [start, start + at_once]))
+        scores[scope.row[hidden] - start, scope.place[hidden]] = -np.inf
         places = best_scores(scores, n).places
-        named[block] = np.where(places == NOWHERE, NOWHERE, among.items[places])
-    return Named.of(named)
+        named[block] = np.where(places == EMPTY, EMPTY, scope.items[places])
+    return CandidatePairs.of(named)
 
 
-def best_of_one_order(scores: NDArray[np.float32], known: NDArray[np.bool_], among: Among, n: int) -> Named:
+def best_of_one_order(
+    scores: NDArray[np.float32], known: NDArray[np.bool_], scope: CandidateScope, n: int
+) -> CandidatePairs:
     """The n best by scores of the items [c] that are the same for every known user. Ties by position."""
     order = np.argsort(-scores, kind="stable")
     stands = np.empty(len(order), dtype=np.int64)
     stands[order] = np.arange(len(order))
     # Nobody needs more of the order than n items and those that are hidden from him.
-    width = min(len(order), n + int(np.bincount(among.row, minlength=1).max()))
+    width = min(len(order), n + int(np.bincount(scope.row, minlength=1).max()))
     free = np.repeat(known[:, None], width, axis=1)
-    at = stands[among.place]
-    free[among.row[at < width], at[at < width]] = False
+    at = stands[scope.place]
+    free[scope.row[at < width], at[at < width]] = False
     row, at = np.nonzero(free & (np.cumsum(free, axis=1) <= n))
-    return Named(row, among.items[order[at]])
+    return CandidatePairs(row, scope.items[order[at]])

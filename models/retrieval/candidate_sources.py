@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from models.primitives.csr import entries
 from models.primitives.vocabulary import NOBODY
-from models.retrieval.exact_top_k import NOWHERE, Best, best_products, best_scores
-from models.retrieval.source_protocols import Fetched, Source
+from models.retrieval.exact_top_k import EMPTY, TopK, best_products, best_scores
+from models.retrieval.source_protocols import ScopedSource, TopCandidates
 
 _BLOCK: Final = 4_000_000
 """Scores of pairs that are laid out at once: 16 MB."""
@@ -28,7 +28,7 @@ class Factored(Protocol):
 
 
 @dataclass(frozen=True)
-class ProductShelf:
+class FactorSource:
     """Ranks by the product of a user's and an item's vector."""
 
     item_vectors: NDArray[np.float32]
@@ -37,12 +37,12 @@ class ProductShelf:
     least: float = -np.inf
     """Items with a lower product are not found."""
 
-    def among(self, items: NDArray[np.int32]) -> Source:
+    def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
         """The vectors of these items are copied, unless they are all."""
         whole = len(items) == len(self.item_vectors)
         vectors = np.ascontiguousarray(self.item_vectors if whole else self.item_vectors[items])
         told = np.isfinite(vectors).all(axis=1)
-        return _Products(items, vectors, self.queries, self.least) if told.all() else self.among(items[told])
+        return _Products(items, vectors, self.queries, self.least) if told.all() else self.restrict_to(items[told])
 
 
 @dataclass(frozen=True)
@@ -52,23 +52,23 @@ class _Products:
     queries: NDArray[np.float32]
     least: float
 
-    def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
-        queries, best = self.queries[rows], Best.none(len(rows), n)
+    def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
+        queries, best = self.queries[rows], TopK.none(len(rows), n)
         told = np.flatnonzero(np.isfinite(queries).all(axis=1))
         best.places[told], best.scores[told] = best_products(queries[told], self.vectors, n)
         low = best.scores < self.least
-        best.places[low], best.scores[low] = NOWHERE, -np.inf
+        best.places[low], best.scores[low] = EMPTY, -np.inf
         return _fetched(best, self.items)
 
 
 @dataclass(frozen=True)
-class DenseShelf:
+class DenseSource:
     """Ranks by scores that are in memory."""
 
     scores: NDArray[np.float32]
     """[m, n_items] of the users of the chunk; -inf and NaN are never found."""
 
-    def among(self, items: NDArray[np.int32]) -> Source:
+    def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
         """The scores of these items are copied, unless they are all."""
         whole = len(items) == self.scores.shape[1]
         return _Rows(items, self.scores if whole else self.scores[:, items])
@@ -79,12 +79,12 @@ class _Rows:
     items: NDArray[np.int32]
     scores: NDArray[np.float32]
 
-    def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
+    def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
         return _fetched(best_scores(self.scores[rows], n), self.items)
 
 
 @dataclass(frozen=True)
-class PairShelf:
+class PairSource:
     """Ranks only the pairs that it was given, in order of user and item."""
 
     indptr: NDArray[np.int64]
@@ -103,7 +103,7 @@ class PairShelf:
             row, item, score = row[order], item[order], score[order]
         return cls(np.searchsorted(row, np.arange(m + 1)), item, score)
 
-    def among(self, items: NDArray[np.int32]) -> Source:
+    def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
         """The pairs with these items."""
         if not len(self.item):
             return self
@@ -111,27 +111,27 @@ class PairShelf:
         wanted[items[items < len(wanted)]] = True
         kept = wanted[self.item]
         before = np.concatenate([[0], np.cumsum(kept)])
-        return PairShelf(before[self.indptr], self.item[kept], self.score[kept])
+        return PairSource(before[self.indptr], self.item[kept], self.score[kept])
 
-    def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
+    def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
         """The n best pairs of those rows of the chunk."""
         first = self.indptr[rows]
         count = self.indptr[rows + 1] - first
         width = int(count.max(initial=0))
-        best, at_once = Best.none(len(rows), n), max(1, _BLOCK // max(1, width))
+        best, at_once = TopK.none(len(rows), n), max(1, _BLOCK // max(1, width))
         for start in range(0, len(rows) if width else 0, at_once):
             block = slice(start, start + at_once)
             there = np.arange(width) < count[block, None]
             laid_out = np.full(there.shape, -np.inf, dtype=np.float32)
             laid_out[there] = self.score[entries(self.indptr, rows[block]).at]
             best.places[block], best.scores[block] = best_scores(laid_out, n)
-        best.places[:] = np.where(best.places == NOWHERE, NOWHERE, best.places + first[:, None])
+        best.places[:] = np.where(best.places == EMPTY, EMPTY, best.places + first[:, None])
         return _fetched(best, self.item)
 
 
-def _fetched(best: Best, items: NDArray[np.int32]) -> Fetched:
+def _fetched(best: TopK, items: NDArray[np.int32]) -> TopCandidates:
     """The items at these places."""
     found = np.full(best.places.shape, NOBODY, dtype=np.int32)
-    there = best.places != NOWHERE
+    there = best.places != EMPTY
     found[there] = items[best.places[there]]
-    return Fetched(found, best.scores)
+    return TopCandidates(found, best.scores)

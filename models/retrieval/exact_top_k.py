@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.primitives.threads import parallel_map
 
-NOWHERE: Final = -1
+EMPTY: Final = -1
 """Stands where a row has fewer scores than were asked for."""
 
 _BLOCK: Final = 1024
@@ -22,7 +22,7 @@ _GROWTH: Final = 4
 """So many times as wide is the next look at a row whose n-th score ties with the last one seen."""
 
 
-class Best(NamedTuple):
+class TopK(NamedTuple):
     """The n best of m rows, best first, ties by place."""
 
     places: NDArray[np.int64]
@@ -33,42 +33,42 @@ class Best(NamedTuple):
     @classmethod
     def none(cls, m: int, n: int) -> Self:
         """Nothing of any row."""
-        return cls(np.full((m, n), NOWHERE, dtype=np.int64), np.full((m, n), -np.inf, dtype=np.float32))
+        return cls(np.full((m, n), EMPTY, dtype=np.int64), np.full((m, n), -np.inf, dtype=np.float32))
 
     def put(self, rows: NDArray[np.int64], scores: NDArray[np.float32], places: NDArray[np.int64]) -> None:
         """Set some rows to what a kernel found, as far as there is room."""
         n = min(self.places.shape[1], places.shape[1])
         scores, places = _ties_by_place(scores, places)
         self.places[rows, :n] = places[:, :n]
-        self.scores[rows, :n] = np.where(places[:, :n] == NOWHERE, np.float32(-np.inf), scores[:, :n])
+        self.scores[rows, :n] = np.where(places[:, :n] == EMPTY, np.float32(-np.inf), scores[:, :n])
 
 
-def best_scores(scores: NDArray[np.float32], n: int) -> Best:
+def best_scores(scores: NDArray[np.float32], n: int) -> TopK:
     """Of rows of scores [m, c]; -inf and NaN are never among the best."""
     m, width = scores.shape
-    best, kept = Best.none(m, n), min(n, width)
+    best, kept = TopK.none(m, n), min(n, width)
     if not m or not kept:
         return best
     found, places = _faiss().kmax(scores, min(kept + 1, width))
     best.put(np.arange(m), found[:, :kept], places[:, :kept])
     if kept < width:
-        tied = np.flatnonzero((found[:, kept - 1] == found[:, kept]) & (places[:, kept] != NOWHERE))
+        tied = np.flatnonzero((found[:, kept - 1] == found[:, kept]) & (places[:, kept] != EMPTY))
         _resolve(scores, tied, found[tied, kept - 1], best)
     return best
 
 
-def best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> Best:
+def best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> TopK:
     """Of the products of queries [m, d] and vectors [c, d], all finite. Memory is m x n, not m x c.
 
     The same call gives the same on any number of threads; other queries in a block may round the last digit.
     """
     blocks = [queries[start : start + _BLOCK] for start in range(0, len(queries), _BLOCK)]
     found = parallel_map(lambda block: _best_products(block, vectors, n), blocks)
-    return Best(*map(np.concatenate, zip(*found, strict=True))) if found else Best.none(0, n)
+    return TopK(*map(np.concatenate, zip(*found, strict=True))) if found else TopK.none(0, n)
 
 
-def _best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> Best:
-    best, kept = Best.none(len(queries), n), min(n, len(vectors))
+def _best_products(queries: NDArray[np.float32], vectors: NDArray[np.float32], n: int) -> TopK:
+    best, kept = TopK.none(len(queries), n), min(n, len(vectors))
     library, open_rows, width = _faiss(), np.arange(len(queries)), kept + 1
     while len(open_rows) and kept:
         width = min(width, len(vectors))
@@ -92,7 +92,7 @@ def products(
     return found
 
 
-def _resolve(scores: NDArray[np.float32], tied: NDArray[np.int64], least: NDArray[np.float32], best: Best) -> None:
+def _resolve(scores: NDArray[np.float32], tied: NDArray[np.int64], least: NDArray[np.float32], best: TopK) -> None:
     """Fill the rows `tied` anew with all that scores `least` or more, as many as there is room for."""
     row, place = np.nonzero(scores[tied] >= least[:, None])
     value = scores[tied[row], place]

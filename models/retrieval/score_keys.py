@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.retrieval.source_protocols import Fetched
+from models.retrieval.source_protocols import TopCandidates
 
 NONE: Final = np.uint64(2**64 - 1)
 """The key of no candidate: greater than all others."""
@@ -26,9 +26,9 @@ def keys(scores: NDArray[np.float32], items: NDArray[np.int32]) -> NDArray[np.ui
     return np.where((scores > -np.inf) & (items >= 0), found, NONE)
 
 
-def candidates(found: NDArray[np.uint64]) -> Fetched:
+def candidates(found: NDArray[np.uint64]) -> TopCandidates:
     """The candidates that have these keys."""
     items = found.astype(np.uint32).view(np.int32)
     falling = (found >> np.uint64(32)).astype(np.uint32)
     scores = np.where(falling < _SIGN, falling ^ _MAGNITUDE, falling).view(np.float32)
-    return Fetched(items, np.where(items < 0, np.float32(-np.inf), scores))
+    return TopCandidates(items, np.where(items < 0, np.float32(-np.inf), scores))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-class Fetched(NamedTuple):
+class TopCandidates(NamedTuple):
     """The n best candidates of r rows, best first, ties by position."""
 
     items: NDArray[np.int32]
@@ -15,15 +15,15 @@ class Fetched(NamedTuple):
     """[r, n] never NaN; -inf where there are no more."""
 
 
-class Source(Protocol):
+class ScopedSource(Protocol):
     """Candidates of the users of one chunk, among certain items."""
 
-    def fetch(self, rows: NDArray[np.int64], n: int) -> Fetched:
+    def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
         """The `n` best of those rows of the chunk; `n` is at least 1 and at most the number of items."""
 
 
-class Shelf(Protocol):
+class CandidateSource(Protocol):
     """What a chunk of users can be offered."""
 
-    def among(self, items: NDArray[np.int32]) -> Source:
+    def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
         """Candidates from these items alone, given by their positions, ascending and not empty."""

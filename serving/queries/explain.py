@@ -25,8 +25,8 @@ from infra.database.schema.schema import (
 from models.datasets.training_data import position_of
 from models.errors import TailorbirdError
 from models.lists.absence import Order, reason_of
-from models.lists.rules.compiled_rules import ShelfRules
-from models.lists.rules.item_attributes import Catalogue
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender
@@ -58,8 +58,8 @@ class _Question:
     name: str
     """Of the placement."""
     placement: Placement
-    catalogue: Catalogue
-    rules: ShelfRules
+    catalogue: ItemAttributes
+    rules: CompiledRules
     model: Recommender
     fallback: NDArray[np.float32]
     version: int
@@ -129,19 +129,19 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
         name=placement,
         placement=chosen,
         catalogue=catalogue,
-        rules=ShelfRules.of(chosen, catalogue),
+        rules=CompiledRules.of(chosen, catalogue),
         model=bundle.model,
         fallback=bundle.fallback,
         version=promoted["model_version"],
     )
 
 
-def _catalogue(connection: Connection, known: NDArray[np.str_]) -> Catalogue:
+def _catalogue(connection: Connection, known: NDArray[np.str_]) -> ItemAttributes:
     """Return the catalogue of the model's items; what only the events tell is left unknown."""
     names = (items.c.item_id, items.c.category, items.c.brand, items.c.price, sold_now().label("available"))
     rows = {row.item_id: row for row in connection.execute(select(*names))}
     found = [rows.get(item) for item in known.tolist()]
-    return Catalogue(
+    return ItemAttributes(
         items=known,
         category=np.array([(row and row.category) or "" for row in found], dtype=np.str_),
         brand=np.array([(row and row.brand) or "" for row in found], dtype=np.str_),
@@ -161,13 +161,13 @@ def _excluded(connection: Connection, key: str, item: Mapping[str, Any]) -> str 
     return None
 
 
-def _alone(item: Mapping[str, Any]) -> Catalogue:
+def _alone(item: Mapping[str, Any]) -> ItemAttributes:
     """A catalogue of one item, which is available."""
     item_id, category, brand = (
         np.array([item[name] or ""], dtype=np.str_) for name in ("item_id", "category", "brand")
     )
     price = np.array([np.nan if item["price"] is None else item["price"]], dtype=np.float64)
-    return Catalogue(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
+    return ItemAttributes(item_id, category, brand, price, np.array([np.nan]), np.array([True]))
 
 
 def _absence(asked: _Question, rows: Sequence[Mapping[str, Any]], lookups: Callable[[], Lookups | None] | None) -> str:

@@ -9,8 +9,8 @@ import numpy as np
 from models.columns import PURCHASE
 from models.lists.absence import Absence, Reason
 from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import ShelfRules
-from models.lists.rules.item_attributes import Catalogue
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
 
@@ -45,7 +45,7 @@ class Case:
     name: str
     """Of the placement."""
     placement: Placement
-    catalogue: Catalogue
+    catalogue: ItemAttributes
     position: int
     """Of the item in the catalogue."""
     listed: int
@@ -54,7 +54,7 @@ class Case:
     """Gives None where events cannot be read."""
 
 
-def listed_words(place: int, length: int, item: int, rules: ShelfRules) -> str:
+def listed_words(place: int, length: int, item: int, rules: CompiledRules) -> str:
     """Return at which place an item stands, and which rule put it there."""
     said = f"Place {place} of {length}"
     if (place - 1, item) in rules.pins:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from models.errors import TailorbirdError
-from models.lists.recommendation_lists import CHECKS, Lists, looked_at
+from models.lists.recommendation_lists import CHECKS, Lists, count_violations
 from tasks.scoring import partitions
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class BatchUnsoundError(TailorbirdError):
 
 
 @dataclass
-class Looks:
+class ListStatistics:
     """What was seen in the lists on their way to the database, one row of counts each."""
 
     allowed: NDArray[np.bool_]
@@ -43,9 +43,9 @@ class Looks:
     def __post_init__(self) -> None:
         self._shown = np.zeros(len(self.allowed), dtype=np.int64)
 
-    def see(self, lists: Lists) -> Lists:
+    def observe(self, lists: Lists) -> Lists:
         """Look at lists, and hand them on."""
-        self._counts.append(pa.table({**looked_at(lists, self.allowed), "length": lists.lengths}))
+        self._counts.append(pa.table({**count_violations(lists, self.allowed), "length": lists.lengths}))
         self._rows.append(lists.rows)
         self._best.append(lists.scores[lists.lengths > 0, 0])
         listed = lists.items[(lists.items >= 0) & (lists.items < len(self._shown))]
@@ -89,7 +89,7 @@ def check_lists(
     connection: Connection,
     batch_id: int,
     placement: str,
-    looks: Looks,
+    looks: ListStatistics,
     eligible: int,
     overlap: tuple[NDArray[np.float64], tuple[float | None, float | None]],
 ) -> "Findings":
@@ -136,7 +136,7 @@ _KEPT = """
 """
 
 
-class Kept(NamedTuple):
+class Overlap(NamedTuple):
     """How much of lists is left from the batch before, of a sample of the subjects that have lists in both."""
 
     whose: NDArray[np.int64]
@@ -145,16 +145,18 @@ class Kept(NamedTuple):
     """[s] of the list's items that were on the one before."""
 
 
-def kept_from(connection: Connection, batch_id: int, before: int | None, subjects: NDArray[np.str_]) -> Kept:
+def overlap_with_previous(
+    connection: Connection, batch_id: int, before: int | None, subjects: NDArray[np.str_]
+) -> Overlap:
     """What a full batch has kept of the one before; nothing is known when there was none."""
     sample = np.arange(0, len(subjects), max(1, -(-len(subjects) // _SAMPLE)))
     if before is None or before not in partitions.existing(connection):
-        return Kept(np.empty(0, dtype=np.int64), np.empty(0))
+        return Overlap(np.empty(0, dtype=np.int64), np.empty(0))
     statement = text(_KEPT.format(now=batch_id, before=before))
     found = connection.execute(statement, {"subjects": subjects[sample].tolist()}).all()
     place = {subject: at for at, subject in zip(sample.tolist(), subjects[sample].tolist(), strict=True)}
     whose = np.array([place[row.subject] for row in found], dtype=np.int64)
-    return Kept(whose, np.array([row.kept for row in found], dtype=np.float64))
+    return Overlap(whose, np.array([row.kept for row in found], dtype=np.float64))
 
 
 class Segments(NamedTuple):
@@ -165,7 +167,7 @@ class Segments(NamedTuple):
     """[n] positions in `names`."""
 
 
-def by_segment(looks: Looks, segments: Segments, kept: Kept, k: int) -> list[dict[str, Any]]:
+def by_segment(looks: ListStatistics, segments: Segments, kept: Overlap, k: int) -> list[dict[str, Any]]:
     """One row a segment: lists, full ones, and the mean share that was kept from the batch before."""
     named, length = segments.of[looks.whose], looks.rows["length"].to_numpy()
     sampled, rows = segments.of[kept.whose], []

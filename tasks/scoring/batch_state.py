@@ -20,7 +20,7 @@ from tasks.scoring.reads.consent_filter import AGREED
 
 LOADING, CHECKED, ATTACHED = "loading", "checked", "attached"
 PUBLISHED, RETIRED, REFUSED = "published", "retired", "refused"
-KEPT_BEFORE_LIVE: Final = 2
+ROLLBACK_BATCHES: Final = 2
 """Batches kept behind the live one, to go back to."""
 _FENCE: Final = text("SELECT nextval('recommendation_fence')")
 _batches = recommendation_batches.c
@@ -31,7 +31,7 @@ class OvertakenError(TailorbirdError):
 
 
 @dataclass(frozen=True)
-class Shelf:
+class BatchSpec:
     """What a batch is for, and what it is made from."""
 
     placement: str
@@ -54,7 +54,7 @@ class Claim(NamedTuple):
     fence: int
 
 
-def claim(connection: Connection, shelf: Shelf) -> Claim:
+def claim(connection: Connection, shelf: BatchSpec) -> Claim:
     """The batch of that key, entered in the ledger when it is new; whoever worked on it before is fenced off."""
     fence = connection.execute(_FENCE).scalar_one()
     entry = asdict(shelf) | {"status": LOADING, "fence": fence}
@@ -192,7 +192,7 @@ def retire(engine: Engine, placement: str) -> list[int]:
     with engine.begin() as connection:
         live = live_batch(connection, placement)
         older = [batch_id for batch_id in kept(connection, placement) if batch_id != live]
-        keep = {live, *older[:KEPT_BEFORE_LIVE]}
+        keep = {live, *older[:ROLLBACK_BATCHES]}
         others = (_batches.placement == placement, _batches.batch_id.not_in([one for one in keep if one is not None]))
         # Nobody may go back to a batch from now on: its tables may be dropped, or be gone already.
         over = update(recommendation_batches).where(*others, _batches.status.not_in((RETIRED, REFUSED)))

@@ -12,7 +12,7 @@ from infra.database.schema.offers import sold_now
 from infra.database.schema.schema import items as goods
 from infra.installation import Installation
 from models import columns
-from models.lists.rules.compiled_rules import Catalogue
+from models.lists.rules.compiled_rules import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.reference_data import Known, known_now
@@ -22,7 +22,7 @@ from tasks.lake.user_item_history import ages, nobody_kept
 
 def catalogue_of(
     installation: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
-) -> Catalogue:
+) -> ItemAttributes:
     """What is known now of these items (sorted).
 
     An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
@@ -33,13 +33,13 @@ def catalogue_of(
     return replace(catalogue, age_days=ages(installation, items, known)) if placement.rules.lifetime_days else catalogue
 
 
-def _without_ages(installation: Installation, items: NDArray[np.str_], known: Known) -> Catalogue:
+def _without_ages(installation: Installation, items: NDArray[np.str_], known: Known) -> ItemAttributes:
     rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
     found = rows.take(pa.array(at, mask=at < 0))
     price = found[columns.PRICE].to_numpy(zero_copy_only=False).astype(np.float64)
     available = np.array(found[columns.AVAILABLE].to_pylist(), dtype=object) == True  # noqa: E712 - nulls are not
-    return Catalogue(
+    return ItemAttributes(
         items=items,
         category=words(found[columns.CATEGORY]),
         brand=words(found[columns.BRAND]),

@@ -11,9 +11,9 @@ from scipy import sparse
 from infra.installation import Installation
 from models.datasets.training_data import TrainingData
 from models.lists.constrained_selection import Selected, select
-from models.lists.list_builder import Ranked
+from models.lists.list_builder import RankedLists
 from models.lists.recommendation_lists import Lists
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from models.primitives.threads import prefetch_map
@@ -23,15 +23,15 @@ from models.recommenders.explanations.sentences import together as in_baskets
 from models.recommenders.explanations.similarity import AlikeReasons
 from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.similar_items import Alike
-from models.retrieval.candidate_sources import PairShelf, ProductShelf
-from models.retrieval.source_protocols import Shelf
+from models.retrieval.candidate_sources import FactorSource, PairSource
+from models.retrieval.source_protocols import CandidateSource
 from tasks.datasets.load_dataset import manifest_of, open_dataset
 from tasks.lake.shared_reads import known_once
 from tasks.promotion.champion import champion_of
 from tasks.scoring.batch_checks import Segments
 from tasks.scoring.item_attributes import catalogue_of
 from tasks.scoring.publish_batch import Words, Work
-from tasks.scoring.user_lists import check_length, digest, shelf_of
+from tasks.scoring.user_lists import batch_spec, check_length, digest
 
 _AT_ONCE: Final = 8192
 _SEED: Final = 7
@@ -52,9 +52,9 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
     )
     items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
     catalogue = catalogue_of(installation, items, placement, known_once(installation))
-    rules = ShelfRules.of(placement, catalogue)
+    rules = CompiledRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
-    shelf = shelf_of(name, placement, holder, digest(placement, rules, holder["dataset_version"]))
+    shelf = batch_spec(name, placement, holder, digest(placement, rules, holder["dataset_version"]))
 
     def lists(words: Words) -> Iterator[Lists]:
         data = dataset.once(("known at", cut), partial(dataset.training_data, cut))
@@ -75,22 +75,22 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
     return Work(placement, shelf, items, items, rules.allowed, lists, everybody, notes(placement, catalogue))
 
 
-def _alike(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
+def _alike(data: TrainingData) -> tuple[Callable[[Rows], CandidateSource], Reasons]:
     alike = Alike.fit(data, _SEED)
 
-    def shelf(rows: Rows) -> Shelf:
-        return ProductShelf(alike.vectors, alike.vectors[rows], _LEAST_LIKENESS)
+    def shelf(rows: Rows) -> CandidateSource:
+        return FactorSource(alike.vectors, alike.vectors[rows], _LEAST_LIKENESS)
 
     return shelf, AlikeReasons.fit(data).reasons
 
 
-def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
+def _together(data: TrainingData) -> tuple[Callable[[Rows], CandidateSource], Reasons]:
     together = BoughtTogether.fit(data)
 
-    def shelf(rows: Rows) -> Shelf:
+    def shelf(rows: Rows) -> CandidateSource:
         pairs: Any = together.lift[rows].tocoo()
         row, item = pairs.coords
-        return PairShelf.of(len(rows), row, item, pairs.data)
+        return PairSource.of(len(rows), row, item, pairs.data)
 
     def reasons(subjects: Rows, items: NDArray[np.int32]) -> tuple[NDArray[np.int32], list[str]]:
         counts = np.column_stack(together.baskets(subjects, items))
@@ -100,11 +100,11 @@ def _together(data: TrainingData) -> tuple[Callable[[Rows], Shelf], Reasons]:
     return shelf, reasons
 
 
-def _ranked(rows: Rows, subjects: NDArray[np.str_], chosen: Selected, reasons: Reasons, few: str) -> Ranked:
+def _ranked(rows: Rows, subjects: NDArray[np.str_], chosen: Selected, reasons: Reasons, few: str) -> RankedLists:
     listed = chosen.items >= 0
     code = np.where(listed, 0, NOBODY).astype(np.int32)
     row, place = np.nonzero(listed & ~chosen.picked)
     said, texts = reasons(rows[row], chosen.items[row, place])
     code[row, place] = said + 1
     short = np.where(listed.all(axis=1), "", few)
-    return Ranked(rows, subjects, chosen.items, chosen.stated, code, [PICKED, *texts], short)
+    return RankedLists(rows, subjects, chosen.items, chosen.stated, code, [PICKED, *texts], short)

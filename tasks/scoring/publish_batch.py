@@ -22,7 +22,14 @@ from tasks.lake.shared_reads import let_go
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import tell
 from tasks.scoring import batch_state, partitions
-from tasks.scoring.batch_checks import BatchUnsoundError, Looks, Segments, by_segment, check_lists, kept_from
+from tasks.scoring.batch_checks import (
+    BatchUnsoundError,
+    ListStatistics,
+    Segments,
+    by_segment,
+    check_lists,
+    overlap_with_previous,
+)
 
 _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 
@@ -43,7 +50,7 @@ class Work:
     """What a batch is made from: everything is known and nothing is scored yet."""
 
     placement: Placement
-    shelf: batch_state.Shelf
+    shelf: batch_state.BatchSpec
     subjects: NDArray[np.str_]
     """Whoever is to have a list."""
     items: NDArray[np.str_]
@@ -86,7 +93,7 @@ def publish_lists(installation: Installation, prepare: Callable[[], Work], place
             return batch_state.batch_row(connection, mine.batch_id)
 
 
-def _live(connection: Connection, shelf: batch_state.Shelf) -> dict[str, Any] | None:
+def _live(connection: Connection, shelf: batch_state.BatchSpec) -> dict[str, Any] | None:
     """The batch of that key, if readers see it now."""
     found = batch_state.batch_of(connection, shelf.placement, shelf.run_key)
     return found if found and found["batch_id"] == batch_state.live_batch(connection, shelf.placement) else None
@@ -119,7 +126,7 @@ def _make(installation: Installation, work: Work, mine: batch_state.Claim, befor
     """From the empty tables to a batch that may be shown."""
     let_go()
     batch_state.stage(installation.engine, mine)
-    looks, words = Looks(work.allowed), Words()
+    looks, words = ListStatistics(work.allowed), Words()
     try:
         with installation.engine.begin() as connection:
             _load(connection, work, mine.batch_id, looks, words)
@@ -135,7 +142,7 @@ def _make(installation: Installation, work: Work, mine: batch_state.Claim, befor
         raise
 
 
-def _load(connection: Connection, work: Work, batch_id: int, looks: Looks, words: Words) -> None:
+def _load(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: Words) -> None:
     """COPY what is made, while the next is being made."""
     started, done, total = time.monotonic(), 0, len(work.subjects)
     with progress(f"score {work.shelf.placement}", total) as advance:
@@ -146,7 +153,7 @@ def _load(connection: Connection, work: Work, batch_id: int, looks: Looks, words
                 done += len(lists.subjects)
                 rate = done / max(time.monotonic() - started, 1e-3)
                 advance(len(lists.subjects), note=f"{rate:,.0f}/s, {(total - done) / rate:,.0f} s left")
-                yield from encoded(batch_id, looks.see(lists))
+                yield from encoded(batch_id, looks.observe(lists))
 
         try:
             copy_binary(connection, partitions.part("recommendations", batch_id), _COLUMNS, pieces())
@@ -155,7 +162,7 @@ def _load(connection: Connection, work: Work, batch_id: int, looks: Looks, words
             raise BatchUnsoundError(f"{told} Readers keep the batch before.") from None
 
 
-def _write_words(connection: Connection, work: Work, batch_id: int, looks: Looks, words: Words) -> None:
+def _write_words(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: Words) -> None:
     used = np.flatnonzero(looks.shown)
     named = zip(used.tolist(), work.items[used].tolist(), strict=True)
     partitions.write_words(connection, batch_id, "batch_items", named)
@@ -163,16 +170,18 @@ def _write_words(connection: Connection, work: Work, batch_id: int, looks: Looks
     partitions.write_words(connection, batch_id, "batch_reasons", said)
 
 
-def _reasons(looks: Looks, words: Words) -> dict[str, float]:
+def _reasons(looks: ListStatistics, words: Words) -> dict[str, float]:
     """The share of each kind of reason; codes were given in the order of the words."""
     places = np.zeros(len(words.code), dtype=np.int64)
     places[: len(looks.reasons)] = looks.reasons
     return shares(words.code, places.tolist())
 
 
-def _checked(connection: Connection, work: Work, batch_id: int, before: int | None, looks: Looks) -> dict[str, Any]:
+def _checked(
+    connection: Connection, work: Work, batch_id: int, before: int | None, looks: ListStatistics
+) -> dict[str, Any]:
     """The batch's summary, once its suite has passed."""
-    kept = kept_from(connection, batch_id, before, work.subjects)
+    kept = overlap_with_previous(connection, batch_id, before, work.subjects)
     check_lists(
         connection, batch_id, work.shelf.placement, looks, len(work.subjects), (kept.share, work.placement.overlap)
     )

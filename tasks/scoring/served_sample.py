@@ -15,7 +15,7 @@ from tasks.scoring.reads.consent_filter import AGREED
 
 SAMPLE: Final = 2_000
 """Most users of a placement whose lists are kept: those whose keys have the smallest hashes."""
-KEPT_DAYS: Final = 180
+RETENTION_DAYS: Final = 180
 """How long after it was replaced."""
 _COPY: Final = """
     INSERT INTO published_lists (showing_id, subject, items)
@@ -79,7 +79,7 @@ def forget(connection: Connection, placement: str) -> None:
 
     Call under the placement's lock.
     """
-    connection.execute(text(_OLD), {"placement": placement, "days": KEPT_DAYS})
+    connection.execute(text(_OLD), {"placement": placement, "days": RETENTION_DAYS})
     connection.execute(text(_GONE), {"placement": placement})
 
 

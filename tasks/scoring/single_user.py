@@ -53,7 +53,7 @@ def lookups() -> Lookups:
     return Lookups(current())
 
 
-def lookups_here() -> Lookups | None:
+def available_lookups() -> Lookups | None:
     """Return the look-ups, or None on a host that may not read the events."""
     try:
         found = lookups()

@@ -14,9 +14,9 @@ from infra.database.schema.schema import exclusions
 from infra.installation import Installation
 from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
-from models.lists.list_builder import Answers, in_turn
+from models.lists.list_builder import ListBuilder, build_cascade
 from models.lists.recommendation_lists import Lists
-from models.lists.rules.compiled_rules import Catalogue, ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
 from models.lists.rules.rule_warnings import notes
@@ -45,35 +45,35 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     if np.array_equal(people, bundle.model.users):  # one array of keys: of a million users they are hundreds of MB
         people = bundle.model.users
     catalogue = catalogue_of(installation, bundle.model.items, placement, known)
-    rules = ShelfRules.of(placement, catalogue)
+    rules = CompiledRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
     new = newcomers(installation, known, people, bundle.model.users, bundle.model.items)
     kept_out, wanted = _per_user(installation, known, placement, people, catalogue)
-    models = in_turn(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
-    answers = Answers(models, bundle.fallback, rules, bundle.buyers)
+    models = build_cascade(bundle.model, bundle.segments, bundle.fallback, new, bundle.buyers)
+    answers = ListBuilder(models, bundle.fallback, rules, bundle.buyers)
     clicks = [new.events.indptr, new.events.indices, new.events.data]
     pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
     def lists(said: Words) -> Iterator[Lists]:
         unspeakable = naming(titles_not_for_sale(installation))  # a champion may have learned before an item was marked
-        for part in answers.of_everybody(people, kept_out, wanted):
+        for part in answers.build(people, kept_out, wanted):
             yield part.without(unspeakable).coded(said.codes)
 
-    shelf = shelf_of(name, placement, holder, made_from)
+    shelf = batch_spec(name, placement, holder, made_from)
     groups = segments_of(installation, holder["dataset_version"], people)
     told = notes(placement, catalogue)
     return Work(placement, shelf, people, bundle.model.items, rules.allowed, lists, groups, told)
 
 
-def shelf_of(name: str, placement: Placement, holder: Champion, made_from: str) -> batch_state.Shelf:
+def batch_spec(name: str, placement: Placement, holder: Champion, made_from: str) -> batch_state.BatchSpec:
     """What a batch is for; the same champion, length and `made_from` are the same batch."""
     version, k = holder["model_version"], placement.k
     key = f"v{version}-{k}-{made_from}"
-    return batch_state.Shelf(name, key, version, holder["dataset_version"], k, placement.about)
+    return batch_state.BatchSpec(name, key, version, holder["dataset_version"], k, placement.about)
 
 
-def check_length(name: str, k: int, rules: ShelfRules) -> None:
+def check_length(name: str, k: int, rules: CompiledRules) -> None:
     """Raises TailorbirdError when nobody's list could be full."""
     if k > rules.allowed.sum():
         raise TailorbirdError(
@@ -86,7 +86,7 @@ def digest(placement: Placement, *made_from: Any) -> str:
     """A short name of everything that lists are made from."""
     found = sha256(placement.model_dump_json().encode())
     for part in made_from:
-        if isinstance(part, ShelfRules):
+        if isinstance(part, CompiledRules):
             for array in (part.allowed, part.boost, part.promoted, *(cap.group for cap in part.caps)):
                 found.update(_bytes(array))
         elif isinstance(part, np.ndarray):
@@ -102,7 +102,7 @@ def _bytes(array: NDArray[Any]) -> Any:
 
 
 def _per_user(
-    installation: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: Catalogue
+    installation: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: ItemAttributes
 ) -> tuple[Any, Any]:
     """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
     windows: dict[str, float | str] = dict(placement.rules.hide)
@@ -114,7 +114,7 @@ def _per_user(
     return kept_out, due(installation, people, catalogue.items, known) if placement.policy == "again" else None
 
 
-def _excluded(installation: Installation, people: NDArray[np.str_], catalogue: Catalogue) -> Any:
+def _excluded(installation: Installation, people: NDArray[np.str_], catalogue: ItemAttributes) -> Any:
     """Boolean CSR of what single users are never shown, None when nobody said so."""
     from scipy import sparse
 
@@ -136,7 +136,7 @@ def _excluded(installation: Installation, people: NDArray[np.str_], catalogue: C
     return pairs
 
 
-def _meant(kind: str, value: str, catalogue: Catalogue) -> NDArray[np.bool_]:
+def _meant(kind: str, value: str, catalogue: ItemAttributes) -> NDArray[np.bool_]:
     if kind == "category":
         return catalogue.below(value)
     found: NDArray[np.bool_] = (catalogue.items if kind == "item" else catalogue.brand) == value

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.metrics.user_averages import HIGH, LOW
-from models.lists.list_builder import USERS_AT_ONCE, Answers
+from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.recommendation_lists import Lists
 from models.primitives.threads import one_thread
 from tasks.scoring.publish_batch import Words
@@ -20,7 +20,7 @@ _ROUNDS: Final = 7
 """The least and the most of so many contain the median with a probability of 98 %: 1 - 2 / 2 ** 7."""
 
 
-def measure_costs(answers: Answers, folder: Path) -> dict[str, float]:
+def measure_costs(answers: ListBuilder, folder: Path) -> dict[str, float]:
     """Return `score_ms`, milliseconds of one thread per user's list, with its interval, and `artifact_mb` of `folder`.
 
     Lists are made by the code that publishing runs: candidates, rules, fallbacks and reasons of one chunk of users. The
@@ -39,19 +39,19 @@ def measure_costs(answers: Answers, folder: Path) -> dict[str, float]:
     }
 
 
-def make_lists(answers: Answers, keys: NDArray[np.str_]) -> list[Lists]:
+def make_lists(answers: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
     """Make the lists of users (sorted keys) as `tasks.scoring.user_lists` does, with the codes of their reasons."""
     words = Words()
-    return [ranked.coded(words.codes) for ranked in answers.of_everybody(keys)]
+    return [ranked.coded(words.codes) for ranked in answers.build(keys)]
 
 
-def _some_users(answers: Answers) -> NDArray[np.str_]:
+def _some_users(answers: ListBuilder) -> NDArray[np.str_]:
     """Return one chunk of the model's users, taken at equal distances."""
-    users = answers.speakers.models[0].users
+    users = answers.cascade.models[0].users
     return users[np.unique(np.linspace(0, len(users) - 1, USERS_AT_ONCE).astype(int))] if len(users) else users
 
 
-def _seconds(answers: Answers, keys: NDArray[np.str_]) -> float:
+def _seconds(answers: ListBuilder, keys: NDArray[np.str_]) -> float:
     began = perf_counter()
     make_lists(answers, keys)
     return perf_counter() - began

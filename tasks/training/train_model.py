@@ -23,8 +23,8 @@ from models.evaluation.diagnostics.model_report import Appraisal
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import flat
-from models.lists.list_builder import Answers, in_turn
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from models.recommenders.explanations.recent_buyers import recent_buyers
@@ -165,7 +165,7 @@ def _store_model(
     return stored
 
 
-def _answers(stored: bundle.Bundle) -> Answers:
+def _answers(stored: bundle.Bundle) -> ListBuilder:
     """Answer as the champion does at `home`, from the bundle alone."""
-    in_order = in_turn(stored.model, stored.segments, stored.fallback)
-    return Answers(in_order, stored.fallback, ShelfRules.plain(K, stored.available), stored.buyers)
+    in_order = build_cascade(stored.model, stored.segments, stored.fallback)
+    return ListBuilder(in_order, stored.fallback, CompiledRules.plain(K, stored.available), stored.buyers)

@@ -8,7 +8,7 @@ from models.columns import USER_KEY
 from models.evaluation.metrics.bootstrap import Estimate, intervals_of_ratios
 from models.evaluation.offline import Evaluation
 from models.primitives.vocabulary import index_of, words
-from models.recommenders.protocols import EVERYBODY, Attributes, Recommender
+from models.recommenders.protocols import BASE_VALUE, Attributes, Recommender
 
 USERS: Final = 50
 """Of so many users what they are shown is looked at: the first by key. Keys are pseudonyms, in an order that means
@@ -39,7 +39,7 @@ def feature_importance(model: Recommender, evaluation: Evaluation, seed: int) ->
     keys, items = index_of(model.users, words(some[USER_KEY])), index_of(model.items, words(shown.flatten()))
     names, added = model.attributions(keys[user], items)
     told = np.isfinite(added).all(axis=1)
-    features = np.array([name != EVERYBODY for name in names])
+    features = np.array([name != BASE_VALUE for name in names])
     added, user = added[told][:, features].astype(np.float64), user[told]
     if not len(user):
         return []

@@ -13,7 +13,7 @@ from models.evaluation.metrics.bootstrap import Estimate, interval
 from models.evaluation.metrics.ranking import METRICS
 from models.evaluation.metrics.user_averages import flat
 from models.evaluation.offline import SEED, Evaluation, evaluate
-from models.ranking.training_examples import Stages, lessons
+from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.ranking.two_stage import TwoStage
 from models.recommenders.protocols import Recommender
 
@@ -75,7 +75,7 @@ def figures_of_lessons(model: Recommender, data: TrainingData, seed: int) -> dic
         return {}
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    rows, labels, weights = lessons(data, Stages.of(model.config), seed)
+    rows, labels, weights = build_examples(data, TwoStageConfig.of(model.config), seed)
     said = model.ranker.probabilities(rows)
     areas = {"roc_auc": roc_auc_score, "pr_auc": average_precision_score}
     return {f"train_pairs_{name}": float(area(labels, said, sample_weight=weights)) for name, area in areas.items()}

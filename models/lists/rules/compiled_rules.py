@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.lists.rules.caps import Cap as Cap
 from models.lists.rules.caps import Limit, limits
-from models.lists.rules.item_attributes import Catalogue as Catalogue
+from models.lists.rules.item_attributes import ItemAttributes as ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import Rules
 from models.lists.rules.rule_warnings import notes as notes
@@ -28,7 +28,7 @@ class Group(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class ShelfRules:
+class CompiledRules:
     """What `models.lists.constrained_selection` keeps to, for n items that are named by their positions."""
 
     k: int
@@ -50,7 +50,7 @@ class ShelfRules:
         return cls(k, allowed, np.ones(len(allowed), np.float32), (), np.zeros(len(allowed), bool), (), ())
 
     @classmethod
-    def of(cls, placement: Placement, catalogue: Catalogue) -> Self:
+    def of(cls, placement: Placement, catalogue: ItemAttributes) -> Self:
         """The rules of a placement; what they name and the catalogue does not have is passed over (see `notes`)."""
         rules, k = placement.rules, placement.k
         boost = np.ones(len(catalogue.items))
@@ -96,7 +96,7 @@ class ShelfRules:
         return tuple(Group(np.flatnonzero(which & (self.boost == by)).astype(np.int32), by) for by in factors)
 
 
-def _caps(rules: Rules, catalogue: Catalogue) -> tuple[Cap, ...]:
+def _caps(rules: Rules, catalogue: ItemAttributes) -> tuple[Cap, ...]:
     if rules.cap is None:
         return ()
     by_category, by_brand = rules.cap.category, rules.cap.brand

@@ -16,7 +16,7 @@ NO_GROUP = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Catalogue:
+class ItemAttributes:
     """n items, each with what is known of it."""
 
     items: NDArray[np.str_]

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.columns import BRAND, CATEGORY
-from models.lists.rules.item_attributes import Catalogue
+from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.item_selector import Selector
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import Rules
@@ -20,7 +20,7 @@ _UNKNOWN: Final = "not in the catalogue, or newer than the champion"
 _IGNORED: Final = "the pin is ignored"
 
 
-def notes(placement: Placement, catalogue: Catalogue) -> list[str]:
+def notes(placement: Placement, catalogue: ItemAttributes) -> list[str]:
     """Rules that match nothing, and lists that can never be full, each note with the place of its rule."""
     rules, allowed = placement.rules, catalogue.allowed(placement.rules)
     found = [note for where, rule in _selectors(rules) for note in _of_selector(where, rule, catalogue, allowed)]
@@ -45,7 +45,7 @@ def _selectors(rules: Rules) -> Iterator[tuple[str, Selector]]:
     yield from ((f"rules.boost.{at}", rule) for at, rule in enumerate(rules.boost))
 
 
-def _of_selector(where: str, rule: Selector, catalogue: Catalogue, allowed: NDArray[np.bool_]) -> Iterator[str]:
+def _of_selector(where: str, rule: Selector, catalogue: ItemAttributes, allowed: NDArray[np.bool_]) -> Iterator[str]:
     unknown = {
         "items": _missing(rule.items, catalogue.items),
         CATEGORY: [path for path in rule.category or [] if not catalogue.below(path).any()],
@@ -61,7 +61,7 @@ def _of_selector(where: str, rule: Selector, catalogue: Catalogue, allowed: NDAr
         yield f"{where}: all items that fit are {_KEPT_OUT}"
 
 
-def _of_pins(rules: Rules, catalogue: Catalogue, allowed: NDArray[np.bool_]) -> Iterator[str]:
+def _of_pins(rules: Rules, catalogue: ItemAttributes, allowed: NDArray[np.bool_]) -> Iterator[str]:
     position = index_of(catalogue.items, np.array([pin.item for pin in rules.pin], dtype=np.str_)).tolist()
     for at, (pin, item) in enumerate(zip(rules.pin, position, strict=True)):
         if item < 0:

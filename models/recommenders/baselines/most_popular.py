@@ -12,7 +12,7 @@ from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import Among, Named, best_of_one_order
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_of_one_order
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,9 @@ class MostPopular:
         """The same row for everybody; -inf for strangers."""
         return np.where((users >= 0)[:, None], self.popularity, np.float32(-np.inf))
 
-    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:
         """The n items that score best: one order, in which each user leaves out what is hidden from him."""
-        return best_of_one_order(self.popularity[among.items], users >= 0, among, n)
+        return best_of_one_order(self.popularity[scope.items], users >= 0, scope, n)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs."""

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.recommenders.explanations.recent_buyers import popular_reasons
-from models.recommenders.explanations.sentences import LOOKED
+from models.recommenders.explanations.sentences import VIEWED
 from models.recommenders.protocols import Recommender
 
 KINDS: Final = ("content_based", "graph_filter", "item_knn")
@@ -63,7 +63,7 @@ class ClickPrior:
                 scores = self.model.scores(np.array([user], dtype=np.int32))[0]
                 greatest = self._parts(int(user), scores)[:, items[mine]].argmax(axis=0)
                 said[mine[greatest == 0]] = popular_reasons(buyers, items[mine[greatest == 0]])
-                said[mine[greatest == 1]] = LOOKED
+                said[mine[greatest == 1]] = VIEWED
         reasons: list[str] = said.tolist()
         return reasons
 

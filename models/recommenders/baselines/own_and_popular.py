@@ -20,7 +20,7 @@ from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import Among, best_of_one_order
+from models.retrieval.candidate_query import CandidateScope, best_of_one_order
 
 WEIGHTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Weights to choose from: the popularity of an item counts like so many own baskets."""
@@ -163,7 +163,7 @@ def _candidates(
     """Return all pairs that can be among a user's ten best: the own items, and the most popular of the others."""
     mine = entries(own.indptr, users)
     bought = own.item[mine.at].astype(np.int64)
-    everything = Among(np.arange(len(share)), mine.row, bought)
+    everything = CandidateScope(np.arange(len(share)), mine.row, bought)
     others = best_of_one_order(share, np.ones(len(users), dtype=bool), everything, _K)
     return np.concatenate([mine.row, others.row]), np.concatenate([bought, others.item])
 

@@ -15,8 +15,8 @@ from models.primitives.state import State
 from models.primitives.time import DAY
 from models.recommenders.explanations.sentences import DUE, NONE, bought
 from models.recommenders.search_space import Float, Parameter
-from models.retrieval.candidate_query import Among, Named
-from models.retrieval.candidate_sources import PairShelf
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope
+from models.retrieval.candidate_sources import PairSource
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ class OwnFrequency:
                 scores[row, self.item[own]] = self.weight[own]
         return scores
 
-    def named(self, users: NDArray[np.int32], among: Among, n: int) -> Named:  # noqa: ARG002 - his own are his own
+    def top_candidates(self, users: NDArray[np.int32], scope: CandidateScope, n: int) -> CandidatePairs:  # noqa: ARG002 - his own are his own
         """The n of the user's own items that score best."""
         known = np.flatnonzero(users >= 0)
-        own = PairShelf(self.indptr, self.item, self.weight).fetch(users[known].astype(np.int64), n)
-        row, item = Named.of(own.items)
-        return Named(known[row], item)
+        own = PairSource(self.indptr, self.item, self.weight).fetch(users[known].astype(np.int64), n)
+        row, item = CandidatePairs.of(own.items)
+        return CandidatePairs(known[row], item)
 
     def pair_scores(self, users: NDArray[np.int32], items: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """[n] the scores of pairs."""

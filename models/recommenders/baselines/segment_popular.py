@@ -20,7 +20,7 @@ from models.recommenders.baselines.most_popular import popularity, popularity_by
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Choice, Float, Parameter
 
-EVERYBODY: Final = 0
+ALL_USERS: Final = 0
 """The row of all users together, for who is in no segment."""
 
 
@@ -79,9 +79,9 @@ class SegmentPopular:
         assigned = segments.assign(features, traits)
         own = assigned[config.segments].take(pc.index_in(_keys(data), value_set=assigned[USER_KEY])).to_pylist()
         names = np.array(["", *sorted(set(own) - {UNKNOWN})], dtype=np.str_)
-        segment = np.maximum(index_of(names, pa.array(own, pa.string())), EVERYBODY)
+        segment = np.maximum(index_of(names, pa.array(own, pa.string())), ALL_USERS)
         by_segment = popularity_by(data, segment, len(names), config.half_life_days)
-        by_segment[EVERYBODY] = popularity(data, config.half_life_days)
+        by_segment[ALL_USERS] = popularity(data, config.half_life_days)
         return cls(
             config, data.users, data.items, names, segment, by_segment, recent_buyers(data), segments.demographics
         )
@@ -89,8 +89,8 @@ class SegmentPopular:
     def scores(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
         """One row per segment; -inf for strangers and for what the segment has not bought."""
         segment = self._segment(users)
-        bought = self.popularity[np.maximum(segment, EVERYBODY)]
-        said = (segment >= EVERYBODY)[:, None] & (bought > 0)
+        bought = self.popularity[np.maximum(segment, ALL_USERS)]
+        said = (segment >= ALL_USERS)[:, None] & (bought > 0)
         return np.where(said, bought, np.float32(-np.inf))
 
     def reasons(self, users: NDArray[np.int32], items: NDArray[np.int32]) -> list[str]:  # noqa: ARG002
@@ -100,8 +100,8 @@ class SegmentPopular:
     def with_users(self, users: NewUsers) -> Self:
         """Users by their traits; segments by purchases know no newcomers."""
         by_traits = self.config.segments == DEMOGRAPHIC
-        named = self.demographics.assign(users.traits) if by_traits else np.full(len(users.keys), UNKNOWN)
-        return replace(self, users=users.keys, segment=index_of(self.names, named))
+        segment_names = self.demographics.assign(users.traits) if by_traits else np.full(len(users.keys), UNKNOWN)
+        return replace(self, users=users.keys, segment=index_of(self.names, segment_names))
 
     def _segment(self, users: NDArray[np.int32]) -> NDArray[np.int32]:
         segment = np.full(len(users), -1, dtype=np.int32)

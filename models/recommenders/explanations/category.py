@@ -14,8 +14,8 @@ from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
 from models.recommenders.explanations.sentences import NONE as NO_REASON
-from models.recommenders.explanations.sentences import bought_from, looked_in
-from models.recommenders.explanations.top_categories import NONE, Favourites, named_categories
+from models.recommenders.explanations.sentences import bought_from, viewed_in
+from models.recommenders.explanations.top_categories import NONE, TopCategories, named_categories
 
 _TIMES: Final = 1 << 16
 """More than any number of days or items that is counted."""
@@ -29,7 +29,7 @@ class CategoryReasons:
     """[n_categories] their names."""
     item_category: NDArray[np.int32]
     """[n_items] position of each item's category; -1 without one."""
-    favourites: Favourites
+    favourites: TopCategories
     titles: NDArray[np.str_]
     """[n_items]"""
     clicks: Any = None
@@ -39,12 +39,12 @@ class CategoryReasons:
     def fit(cls, data: TrainingData) -> Self:
         """Count the users' categories."""
         categories, item_category = named_categories(data.item_categories)
-        return cls(categories, item_category, Favourites.bought(data, item_category), shortened(data.item_titles))
+        return cls(categories, item_category, TopCategories.bought(data, item_category), shortened(data.item_titles))
 
     @classmethod
     def none(cls, n_users: int, n_items: int) -> Self:
         """Return reasons that claim nothing: no item has a category."""
-        own = Favourites(np.full((n_users, 1), NONE, dtype=np.int32), np.zeros((n_users, 1), dtype=np.uint16))
+        own = TopCategories(np.full((n_users, 1), NONE, dtype=np.int32), np.zeros((n_users, 1), dtype=np.uint16))
         titles = np.full(n_items, "", dtype=np.str_)
         return cls(np.empty(0, dtype=np.str_), np.full(n_items, NONE, dtype=np.int32), own, titles)
 
@@ -84,15 +84,15 @@ class CategoryReasons:
         times[known] = np.where(same, self.favourites.times[user], 0).sum(axis=1)
         pair = np.where(times > 0, (self.item_category[items] + np.int64(1)) * _TIMES + times, 0)
         different, code = np.unique(np.append(0, pair), return_inverse=True)
-        say = bought_from if self.clicks is None else looked_in
+        say = bought_from if self.clicks is None else viewed_in
         texts = [say(str(self.categories[one // _TIMES - 1]), one % _TIMES) for one in different[1:].tolist()]
         return code[1:].astype(np.int32), [NO_REASON, *texts]
 
     def for_users(self, events: Any) -> Self:
         """Return the same of other users: `events` is CSR, users x items, of how often they looked at the items."""
         seen = sparse.coo_array(events)
-        looked_at = Favourites.looked_at(seen.row, seen.col, self.item_category, events.shape[0])
-        return replace(self, favourites=looked_at, clicks=sparse.csr_array(events))
+        viewed = TopCategories.viewed(seen.row, seen.col, self.item_category, events.shape[0])
+        return replace(self, favourites=viewed, clicks=sparse.csr_array(events))
 
     def for_items(self, longer: Extended) -> Self:
         """Return the same of a longer catalogue; categories of new items alone come after the others."""
@@ -125,4 +125,4 @@ class CategoryReasons:
         """Return what gave this state; models that were stored without counts have no evidence for a reason."""
         own = state["favourites"]
         times = state.get("favourite_times", np.zeros(own.shape, dtype=np.uint16))
-        return cls(state["categories"], state["item_category"], Favourites(own, times), titles_of(state))
+        return cls(state["categories"], state["item_category"], TopCategories(own, times), titles_of(state))

@@ -17,9 +17,9 @@ PICKED: Final = "Picked by the shop"
 NONE: Final = "You may like this"
 """Claims nothing: there is too little evidence for any other kind."""
 DUE: Final = "You bought this before"
-LOOKED: Final = "You looked at this"
+VIEWED: Final = "You looked at this"
 BOUGHT_ITEM: Final = "Because you bought "
-LOOKED_ITEM: Final = "Because you looked at "
+VIEWED_ITEM: Final = "Because you looked at "
 
 HABIT_DAYS: Final = 3
 HABIT_GAPS: Final = 2
@@ -40,7 +40,7 @@ KINDS: Final = {
     "bought_from": r"You bought from (.+) on (\d+) days",
     "bought_item": r"Because you bought (.+)",
     "due": re.escape(DUE),
-    "looked": re.escape(LOOKED),
+    "looked": re.escape(VIEWED),
     "looked_item": r"Because you looked at (.+)",
     "looked_in": r"You looked at (\d+) items? in (.+)",
     "popular": rf"Bought by (\d+) customers in the last {POPULAR_DAYS} days",
@@ -94,14 +94,14 @@ def bought_from(category: str, days: int) -> str:
     return f"You bought from {short(category)} on {days} days"
 
 
-def looked_in(category: str, items: int) -> str:
+def viewed_in(category: str, items: int) -> str:
     """Return how many items of a category a user looked at."""
     return f"You looked at {items} {'item' if items == 1 else 'items'} in {short(category)}"
 
 
 def because(title: str, clicked: bool = False) -> str:
     """Return which item of the user's own speaks for another one; NONE where it has no title."""
-    return f"{LOOKED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
+    return f"{VIEWED_ITEM if clicked else BOUGHT_ITEM}{short(title)}" if title.strip() else NONE
 
 
 def naming(titles: Iterable[str]) -> frozenset[str]:

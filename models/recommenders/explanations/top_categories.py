@@ -17,7 +17,7 @@ NONE: Final = -1
 _MOST: Final = np.iinfo(np.uint16).max
 
 
-class Favourites(NamedTuple):
+class TopCategories(NamedTuple):
     """Categories of n users, the most frequent first."""
 
     category: NDArray[np.int32]
@@ -37,7 +37,7 @@ class Favourites(NamedTuple):
         return cls._best(user[kept], category[kept], rows[kept], days[kept], len(data.users))
 
     @classmethod
-    def looked_at(
+    def viewed(
         cls, user: NDArray[np.int32], item: NDArray[np.int32], item_category: NDArray[np.int32], n_users: int
     ) -> Self:
         """Return the categories that each user looked at items of; events as equally long arrays."""
@@ -83,19 +83,19 @@ def _pairs(
     user: NDArray[np.int32], category: NDArray[np.int32], value: NDArray[np.integer]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return each user and category there is, in order, and how many different values the pair has."""
-    named = category >= 0
+    has_category = category >= 0
     width = int(category.max(initial=0)) + 1
-    pair = user[named].astype(np.int64) * width + category[named]
+    pair = user[has_category].astype(np.int64) * width + category[has_category]
     pairs, entry = np.unique(pair, return_inverse=True)
     low = int(value.min(initial=0))
     span = int(value.max(initial=0)) - low + 1
-    different = np.unique(entry * span + (value[named] - low)) // span
+    different = np.unique(entry * span + (value[has_category] - low)) // span
     found_user, found_category = np.divmod(pairs, width)
     return found_user, found_category, np.bincount(different, minlength=len(pairs))
 
 
 def _name(path: str) -> str:
     """The second level, the one shoppers know as an aisle, or the only one; capitals are no way to talk."""
-    named = [part for part in path.split(CATEGORY_SEPARATOR)[:2] if part]
-    name = named[-1] if named else ""
+    levels = [part for part in path.split(CATEGORY_SEPARATOR)[:2] if part]
+    name = levels[-1] if levels else ""
     return name.lower() if name.isupper() else name

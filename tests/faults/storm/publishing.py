@@ -43,7 +43,7 @@ class Shelves:
         self.engine: Engine = engine(site.server.url(site.name))
         with self.engine.begin() as connection:
             connection.exec_driver_sql(AGREED)
-        for _ in range(2 + batch_state.KEPT_BEFORE_LIVE):
+        for _ in range(2 + batch_state.ROLLBACK_BATCHES):
             self.finish(self.new())
         self.readers = Readers(site.server.url(site.name))
         self.baseline = self.disk()
@@ -111,10 +111,10 @@ class Shelves:
         self.finish(number)
         assert number == self.live()
         assert number in self.kept()
-        while len(self.kept()) <= batch_state.KEPT_BEFORE_LIVE:  # one was being made anew when its run was killed
+        while len(self.kept()) <= batch_state.ROLLBACK_BATCHES:  # one was being made anew when its run was killed
             self.finish(self.new())
         batch_state.sweep(self.engine)
-        assert len(self.kept()) == 1 + batch_state.KEPT_BEFORE_LIVE
+        assert len(self.kept()) == 1 + batch_state.ROLLBACK_BATCHES
         with self.engine.connect() as connection:
             assert tables(self.engine) == set(batch_state.kept(connection, "home"))
         assert self.disk() == self.baseline

@@ -74,7 +74,7 @@ def work(number: int, stop: Stop) -> Work:
 
     return Work(
         Placement(k=K),
-        batch_state.Shelf("home", f"run {number}", number, "v1", K),
+        batch_state.BatchSpec("home", f"run {number}", number, "v1", K),
         users,
         items,
         np.ones(ITEMS, dtype=bool),

@@ -127,7 +127,7 @@ def test_lists_of_another_version_and_old_ones_are_out_of_date(
         connection.execute(insert(promotions).values(follows=0, model_version=2, kind="als", **ORIGIN))
         item = "INSERT INTO items (item_id, attributes, available, batch_id) VALUES ('i', '{}', true, 'b1')"
         connection.execute(text(item))
-    published(made, {"key": [("i", 1.0, "why")]}, batch_state.Shelf("home", "run", 2, "d1", 1))
+    published(made, {"key": [("i", 1.0, "why")]}, batch_state.BatchSpec("home", "run", 2, "d1", 1))
     assert step(made, settings).stage is Stage.DONE
     with made.begin() as connection:
         connection.execute(text("UPDATE placements SET moved_by = 'ann'"))

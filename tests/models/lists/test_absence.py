@@ -9,16 +9,16 @@ from scipy import sparse
 from models.lists.absence import Absence, Order, reason_of
 from models.lists.constrained_selection import select
 from models.lists.rules.caps import Cap
-from models.lists.rules.compiled_rules import ShelfRules
-from models.retrieval.candidate_sources import DenseShelf
+from models.lists.rules.compiled_rules import CompiledRules
+from models.retrieval.candidate_sources import DenseSource
 
 N = 40
 
 
-def rules_of(random: np.random.Generator, k: int) -> ShelfRules:
+def rules_of(random: np.random.Generator, k: int) -> CompiledRules:
     category, brand = random.integers(-1, 4, N).astype(np.int32), random.integers(-1, 5, N).astype(np.int32)
     pins = tuple((place, int(item)) for place, item in zip((1, 4), random.permutation(N), strict=False))
-    return ShelfRules(
+    return CompiledRules(
         k=k,
         allowed=random.random(N) < 0.8,
         boost=random.choice([0.5, 1, 3], N).astype(np.float32),
@@ -39,7 +39,7 @@ def test_an_item_was_no_candidate_exactly_if_it_would_be_listed_without_being_hi
     hidden = random.random(N) < 0.25
 
     def listed(hide: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
-        items = select(DenseShelf(scores[None]), 1, rules, sparse.csr_array(hide[None]), fallback).items[0]
+        items = select(DenseSource(scores[None]), 1, rules, sparse.csr_array(hide[None]), fallback).items[0]
         return items[items >= 0]
 
     shown, order = listed(hidden), Order.of(scores, fallback, rules)
@@ -53,7 +53,7 @@ def test_an_item_was_no_candidate_exactly_if_it_would_be_listed_without_being_hi
 
 
 def test_an_item_behind_a_full_list_has_its_place_by_score() -> None:
-    plain = ShelfRules.plain(2, np.ones(4, dtype=bool))
+    plain = CompiledRules.plain(2, np.ones(4, dtype=bool))
     order = Order.of(np.array([4, 3, 2, 1], dtype=np.float32), np.zeros(4, dtype=np.float32), plain)
     shown = np.array([0, 2], dtype=np.int32)
     assert reason_of(1, shown, order, plain).why is Absence.NO_CANDIDATE

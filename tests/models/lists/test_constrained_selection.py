@@ -15,10 +15,10 @@ import models.lists.exclusion_mask
 import models.lists.rules.caps
 import models.lists.slot_filling
 from models.lists.constrained_selection import Selected, select
-from models.lists.rules.compiled_rules import Catalogue, ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
-from models.retrieval.candidate_sources import DenseShelf
-from models.retrieval.source_protocols import Fetched, Shelf, Source
+from models.retrieval.candidate_sources import DenseSource
+from models.retrieval.source_protocols import CandidateSource, ScopedSource, TopCandidates
 
 # Few distinct values, so that ties, silence and NaN are common; some become equal only when they are boosted.
 VALUES = st.sampled_from([-np.inf, np.nan, -3e38, -1.0, -1e-45, 0.0, 1e-45, 2e-45, 0.5, 0.50000006, 2.0, 3e38, np.inf])
@@ -28,16 +28,16 @@ NOTHING = np.float32(-np.inf)
 
 class Case(NamedTuple):
     scores: Any
-    rules: ShelfRules
+    rules: CompiledRules
     hide: Any
     fallback: Any
 
 
-def catalogues(draw: Any, n: int) -> Catalogue:
+def catalogues(draw: Any, n: int) -> ItemAttributes:
     def column(values: list[Any]) -> Any:
         return np.array(draw(st.lists(st.sampled_from(values), min_size=n, max_size=n)))
 
-    return Catalogue(
+    return ItemAttributes(
         np.array([f"i{item:02}" for item in range(n)], dtype=np.str_),
         column(["", "A", "A|B", "A|B|C", "A|BC", "D|E"]).astype(np.str_),
         column(["", "x", "y", "z"]).astype(np.str_),
@@ -86,14 +86,14 @@ def cases(draw: Any) -> Case:
     placement = placements({"home": {"k": k, "rules": forms(draw, n, k)}})["home"]
     scores = draw(hnp.arrays(np.float32, (m, n), elements=SCORES))
     fallback = draw(st.none() | hnp.arrays(np.float32, n, elements=SCORES))
-    return Case(scores, ShelfRules.of(placement, catalogue), draw(hnp.arrays(bool, (m, n))), fallback)
+    return Case(scores, CompiledRules.of(placement, catalogue), draw(hnp.arrays(bool, (m, n))), fallback)
 
 
 @dataclass
 class OneList:
     """One user's list, filled in place by place."""
 
-    rules: ShelfRules
+    rules: CompiledRules
     places: dict[int, int] = field(default_factory=dict)
     counts: list[Counter[int]] = field(default_factory=list)
 
@@ -151,9 +151,9 @@ def brute_force(case: Case) -> list[list[tuple[int, float, bool]]]:
     return lists
 
 
-def chosen(case: Case, shelf: Shelf | None = None) -> Selected:
+def chosen(case: Case, shelf: CandidateSource | None = None) -> Selected:
     hide = sparse.csr_array(case.hide)
-    return select(shelf or DenseShelf(case.scores), len(case.scores), case.rules, hide, case.fallback)
+    return select(shelf or DenseSource(case.scores), len(case.scores), case.rules, hide, case.fallback)
 
 
 def same(one: Selected, other: Selected) -> None:
@@ -212,22 +212,22 @@ class Counting:
     scores: Any
     asked: list[tuple[list[int], int]] = field(default_factory=list)
 
-    def among(self, items: Any) -> Source:
-        return CountingSource(DenseShelf(self.scores).among(items), self.asked)
+    def restrict_to(self, items: Any) -> ScopedSource:
+        return CountingSource(DenseSource(self.scores).restrict_to(items), self.asked)
 
 
 @dataclass
 class CountingSource:
-    source: Source
+    source: ScopedSource
     asked: list[tuple[list[int], int]]
 
-    def fetch(self, rows: Any, n: int) -> Fetched:
+    def fetch(self, rows: Any, n: int) -> TopCandidates:
         self.asked.append((rows.tolist(), n))
         return self.source.fetch(rows, n)
 
 
-def everything(n: int, k: int, **said: Any) -> ShelfRules:
-    return replace(ShelfRules.plain(k, np.ones(n, dtype=bool)), **said)
+def everything(n: int, k: int, **said: Any) -> CompiledRules:
+    return replace(CompiledRules.plain(k, np.ones(n, dtype=bool)), **said)
 
 
 def test_one_question_is_enough_for_what_is_hidden_wherever_it_stands() -> None:
@@ -281,7 +281,7 @@ def test_of_many_users_under_caps_a_few_tell_how_deep_the_others_have_to_look() 
 def test_a_boost_lifts_whatever_the_sign_of_scores() -> None:
     scores = np.array([[-1.0, -2.0, -4.0], [1.0, 2.0, 4.0]], dtype=np.float32)
     rules = everything(3, 3, boost=np.array([1, 1, 8], dtype=np.float32))
-    selected = select(DenseShelf(scores), 2, rules)
+    selected = select(DenseSource(scores), 2, rules)
     assert selected.items.tolist() == [[2, 0, 1], [2, 1, 0]]
     assert selected.scores[:, 0].tolist() == [-0.5, 32]
 
@@ -289,12 +289,12 @@ def test_a_boost_lifts_whatever_the_sign_of_scores() -> None:
 def test_a_pin_keeps_its_place_and_moves_up_in_a_list_that_is_too_short_for_it() -> None:
     scores = np.array([[3.0, 2.0, 1.0, -np.inf]], dtype=np.float32)
     rules = everything(4, 4, pins=((0, 1), (3, 3)))
-    selected = select(DenseShelf(scores), 1, rules, fallback=np.array([0, 0, 0, 7], dtype=np.float32))
+    selected = select(DenseSource(scores), 1, rules, fallback=np.array([0, 0, 0, 7], dtype=np.float32))
     assert selected.items.tolist() == [[1, 0, 2, 3]]
     assert selected.scores.tolist() == [[2, 3, 1, 7]]
     assert selected.from_fallback.tolist() == [[False, False, False, True]]
     hide = sparse.csr_array(np.array([[True, False, True, False]]))
-    short = select(DenseShelf(scores), 1, rules, hide)
+    short = select(DenseSource(scores), 1, rules, hide)
     assert short.items.tolist() == [[1, 3, -1, -1]]
     assert short.short.tolist() == [True]
 
@@ -303,7 +303,7 @@ def test_caps_hold_for_pins_too_and_count_them() -> None:
     scores = np.arange(6, 0, -1).astype(np.float32)[None]
     cap = models.lists.rules.caps.Cap(np.array([0, 0, 0, 0, -1, 1], dtype=np.int32), 2)
     rules = everything(6, 5, pins=((0, 3), (1, 2), (2, 1)), caps=(cap,))
-    selected = select(DenseShelf(scores), 1, rules)
+    selected = select(DenseSource(scores), 1, rules)
     assert selected.items.tolist() == [[3, 2, 4, 5, -1]]
 
 
@@ -311,22 +311,22 @@ def test_promoted_places_hold_the_best_promoted_and_go_to_others_when_there_is_n
     scores = np.array([[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]], dtype=np.float32)
     promoted = np.isin(np.arange(6), [3, 5])
     rules = everything(6, 4, promoted=promoted, promoted_places=(1, 3))
-    assert select(DenseShelf(scores), 1, rules).items.tolist() == [[0, 3, 1, 5]]
+    assert select(DenseSource(scores), 1, rules).items.tolist() == [[0, 3, 1, 5]]
     hide = sparse.csr_array(np.arange(6)[None] == 3)
-    assert select(DenseShelf(scores), 1, rules, hide).items.tolist() == [[0, 5, 1, 2]]
+    assert select(DenseSource(scores), 1, rules, hide).items.tolist() == [[0, 5, 1, 2]]
 
 
 def test_zeros_that_a_matrix_stores_hide_nothing() -> None:
     hide = sparse.csr_array((np.array([True, False]), np.array([0, 1]), np.array([0, 2])), shape=(1, 2))
-    assert select(DenseShelf(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
+    assert select(DenseSource(np.ones((1, 2), dtype=np.float32)), 1, everything(2, 2), hide).items.tolist() == [[1, -1]]
     assert hide.nnz == 2
 
 
 def test_nobody_and_nothing_are_no_errors() -> None:
     nobody = select(
-        DenseShelf(np.empty((0, 3), np.float32)), 0, everything(3, 2, pins=((0, 1),)), None, np.ones(3, np.float32)
+        DenseSource(np.empty((0, 3), np.float32)), 0, everything(3, 2, pins=((0, 1),)), None, np.ones(3, np.float32)
     )
     assert nobody.items.shape == (0, 2)
-    nothing = select(DenseShelf(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
+    nothing = select(DenseSource(np.empty((2, 0), np.float32)), 2, everything(0, 2), None, np.empty(0, np.float32))
     assert nothing.items.tolist() == [[-1, -1]] * 2
     assert nothing.short.all()

@@ -10,9 +10,9 @@ from scipy import sparse
 from models import catalog
 from models.datasets.training_data import TrainingData
 from models.lists import list_builder
-from models.lists.list_builder import DUE, RULES, Answers, Ranked
+from models.lists.list_builder import DUE, RULES, ListBuilder, RankedLists
 from models.lists.model_cascade import ModelCascade
-from models.lists.rules.compiled_rules import Catalogue, ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity
@@ -20,7 +20,7 @@ from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.explanations.sentences import DUE as BEFORE
 from models.recommenders.explanations.sentences import PICKED
-from tests.models.speakers import InCodes, InPairs
+from tests.models.scoring_models import InCodes, InPairs
 
 K = 8
 
@@ -30,16 +30,16 @@ def own(data: TrainingData) -> OwnFrequency:
     return OwnFrequency.fit(data, OwnFrequency.config_type(), 0)
 
 
-def asking(data: TrainingData, *speakers: Any, k: int = K) -> Answers:
-    rules = ShelfRules.plain(k, np.ones(len(data.items), dtype=bool))
-    return Answers(ModelCascade(speakers), popularity(data), rules, recent_buyers(data))
+def asking(data: TrainingData, *cascade: Any, k: int = K) -> ListBuilder:
+    rules = CompiledRules.plain(k, np.ones(len(data.items), dtype=bool))
+    return ListBuilder(ModelCascade(cascade), popularity(data), rules, recent_buyers(data))
 
 
 def by_key(parts: Any) -> dict[str, tuple[list[int], list[float], list[str], str]]:
     """Items, scores, reasons, and why the list is short, of everybody once."""
     found = {}
     for part in parts:
-        assert isinstance(part, Ranked)
+        assert isinstance(part, RankedLists)
         for at, key in enumerate(part.keys.tolist()):
             n = int((part.items[at] >= 0).sum())
             said = [part.texts[code] for code in part.reasons[at, :n].tolist()]
@@ -55,7 +55,7 @@ def crowd(data: TrainingData, *strangers: str) -> Any:
 def test_of_each_user_the_first_who_has_anything_to_say_speaks(own: OwnFrequency, data: TrainingData) -> None:
     second = MostPopular.fit(data, MostPopular.config_type(), 0)
     knows = replace(second, users=np.array(["stranger one"]))
-    found = by_key(asking(data, own, knows).of_everybody(crowd(data, "stranger one", "stranger two")))
+    found = by_key(asking(data, own, knows).build(crowd(data, "stranger one", "stranger two")))
     assert len(found) == len(data.users) + 2
     assert found["u000"][2][0].startswith("You ")
     best = np.argsort(-popularity(data), kind="stable")[:K].tolist()
@@ -67,9 +67,9 @@ def test_of_each_user_the_first_who_has_anything_to_say_speaks(own: OwnFrequency
 
 def test_lists_are_those_of_asking_one_user_after_the_other(own: OwnFrequency, data: TrainingData) -> None:
     made = asking(data, own)
-    together = by_key(made.of_everybody(crowd(data, "a stranger")))
+    together = by_key(made.build(crowd(data, "a stranger")))
     for key in ("u000", "u017", "a stranger"):
-        assert by_key(made.of_everybody(np.array([key])))[key] == together[key]
+        assert by_key(made.build(np.array([key])))[key] == together[key]
 
 
 @pytest.mark.parametrize("kind", ["own_frequency", "als", "most_popular", "two_stage"])
@@ -79,10 +79,10 @@ def test_lists_are_the_same_whatever_the_size_of_a_chunk(
     model = catalog.model_type(kind).fit(data, catalog.config(kind), 0)
     keys = crowd(data, "a", "stranger", "zoe")
     hide = sparse.csr_array(np.arange(len(keys) * len(data.items)).reshape(len(keys), -1) % 7 == 0)
-    whole = by_key(asking(data, model).of_everybody(keys, hide))
+    whole = by_key(asking(data, model).build(keys, hide))
     for size in (1, 7, 60):
         monkeypatch.setattr(list_builder, "_AT_ONCE", ((object, (size, 2)),))
-        found = by_key(asking(data, model).of_everybody(keys, hide))
+        found = by_key(asking(data, model).build(keys, hide))
         assert {key: (said[0], said[2]) for key, said in found.items()} == {
             key: (said[0], said[2]) for key, said in whole.items()
         }
@@ -91,17 +91,17 @@ def test_lists_are_the_same_whatever_the_size_of_a_chunk(
 
 
 def test_cheaper_ways_of_asking_give_the_same_lists(own: OwnFrequency, data: TrainingData) -> None:
-    plain = by_key(asking(data, own).of_everybody(crowd(data, "stranger")))
+    plain = by_key(asking(data, own).build(crowd(data, "stranger")))
     for way in (InPairs(own), InCodes(own)):
-        assert by_key(asking(data, way).of_everybody(crowd(data, "stranger"))) == plain
+        assert by_key(asking(data, way).build(crowd(data, "stranger"))) == plain
 
 
 def test_what_is_hidden_from_one_user_is_hidden_from_nobody_else(own: OwnFrequency, data: TrainingData) -> None:
     made, keys = asking(data, own), crowd(data)
-    before = by_key(made.of_everybody(keys))
+    before = by_key(made.build(keys))
     hide = np.zeros((len(keys), len(data.items)), dtype=bool)
     hide[4, before["u004"][0][:3]] = True
-    after = by_key(made.of_everybody(keys, sparse.csr_array(hide)))
+    after = by_key(made.build(keys, sparse.csr_array(hide)))
     assert not {*before["u004"][0][:3]} & {*after["u004"][0]}
     assert after["u004"][0][: K - 3] == before["u004"][0][3:]
     assert all(after[key] == before[key] for key in before if key != "u004")
@@ -114,7 +114,7 @@ def test_again_lists_what_is_due_and_nothing_else_and_says_why_lists_are_short(d
     due[keys == "u003"] = data.history().toarray()[3]
     due[keys == "stranger", :2] = True
     model = kind.fit(data, kind.config_type(), 0)
-    found = by_key(asking(data, model, k=20).of_everybody(keys, None, sparse.csr_array(due)))
+    found = by_key(asking(data, model, k=20).build(keys, None, sparse.csr_array(due)))
     assert len(found) == len(keys)
     assert set(found["u003"][0]) == {*np.flatnonzero(due[keys == "u003"][0]).tolist()}
     assert set(found["stranger"][0]) == {0, 1}
@@ -129,7 +129,7 @@ def test_what_is_due_and_unknown_to_the_model_comes_last_and_nobody_has_picked_i
     since = np.flatnonzero(~bought)[:2].tolist()
     due = np.array([bought & False, bought])
     due[:, since] = True
-    found = by_key(asking(data, own, k=30).of_everybody(keys, None, sparse.csr_array(due)))
+    found = by_key(asking(data, own, k=30).build(keys, None, sparse.csr_array(due)))
     assert set(found["stranger"][0]) == set(found["u003"][0][-2:]) == {*since}
     assert set(found["u003"][0][:-2]) == {*np.flatnonzero(bought).tolist()}
     assert set(found["stranger"][2]) == set(found["u003"][2][-2:]) == {BEFORE}
@@ -141,17 +141,17 @@ def test_a_pin_that_is_not_due_is_picked_by_the_shop_with_a_score_that_is_a_numb
 ) -> None:
     n = len(data.items)
     words, unknown = np.full(n, ""), np.full(n, np.nan)
-    catalogue = Catalogue(data.items, words, words, unknown, unknown, np.ones(n, dtype=bool))
+    catalogue = ItemAttributes(data.items, words, words, unknown, unknown, np.ones(n, dtype=bool))
     pin = {"item": str(data.items[44]), "place": 1}
     pinned = placements({"home": {"k": 3, "policy": "again", "rules": {"pin": [pin]}}})["home"]
-    made = Answers(ModelCascade((own,)), popularity(data), ShelfRules.of(pinned, catalogue))
+    made = ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.of(pinned, catalogue))
     nothing = sparse.csr_array((1, n), dtype=bool)
-    assert by_key(made.of_everybody(np.array(["u001"]), None, nothing)) == {"u001": ([44], [0.0], [PICKED], DUE)}
+    assert by_key(made.build(np.array(["u001"]), None, nothing)) == {"u001": ([44], [0.0], [PICKED], DUE)}
 
 
 def test_lists_that_rules_leave_short_say_so(own: OwnFrequency, data: TrainingData) -> None:
     few = np.arange(len(data.items)) < 5
-    found = by_key(Answers(ModelCascade((own,)), popularity(data), ShelfRules.plain(K, few)).of_everybody(crowd(data)))
+    found = by_key(ListBuilder(ModelCascade((own,)), popularity(data), CompiledRules.plain(K, few)).build(crowd(data)))
     assert {(len(said[0]), said[3]) for said in found.values()} == {(5, RULES)}
 
 
@@ -161,7 +161,7 @@ def test_texts_become_the_codes_that_they_have_elsewhere(own: OwnFrequency, data
     def codes(texts: list[str]) -> Any:
         return np.array([known.setdefault(text, len(known)) for text in texts], np.int32)
 
-    for part in asking(data, own, k=50).of_everybody(crowd(data, "stranger")):
+    for part in asking(data, own, k=50).build(crowd(data, "stranger")):
         coded, words = part.coded(codes), {code: text for text, code in known.items()}
         listed = part.items >= 0
         assert ((coded.reasons < 0) == ~listed).all()
@@ -170,5 +170,5 @@ def test_texts_become_the_codes_that_they_have_elsewhere(own: OwnFrequency, data
 
 
 def test_nobody_asked_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
-    assert list(asking(data, own).of_everybody(np.array([], dtype=np.str_))) == []
+    assert list(asking(data, own).build(np.array([], dtype=np.str_))) == []
     assert asking(data, own).lists(np.array([], dtype=np.str_), 3) == []

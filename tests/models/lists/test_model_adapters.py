@@ -9,13 +9,13 @@ from scipy import sparse
 
 from models.datasets.training_data import TrainingData
 from models.lists.constrained_selection import Selected, select
-from models.lists.model_adapters import Filler, reasons_of, shelf_of
+from models.lists.model_adapters import Filler, candidate_source_for, reasons_of
 from models.lists.model_cascade import ScoringModel
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.sentences import PICKED
-from tests.models.speakers import InCodes, InPairs, Plain
+from tests.models.scoring_models import InCodes, InPairs, Plain
 
 USERS = np.array([3, 0, 11, 40], np.int32)
 Way = Callable[[ScoringModel], Any]
@@ -36,9 +36,9 @@ def every_second(data: TrainingData) -> Any:
 
 
 def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selected]:
-    spoken, shelf = shelf_of(speaker, USERS, allowed, due, fallback)
+    spoken, shelf = candidate_source_for(speaker, USERS, allowed, due, fallback)
     rows = np.arange(len(USERS))
-    return spoken, select(shelf(rows), len(USERS), ShelfRules.plain(6, allowed))
+    return spoken, select(shelf(rows), len(USERS), CompiledRules.plain(6, allowed))
 
 
 @pytest.mark.parametrize("model", ["own", "als"])
@@ -69,7 +69,7 @@ def test_some_of_the_users_can_be_asked_about_alone(own: OwnFrequency, data: Tra
     allowed, rows = every_second(data), np.array([1, 3])
     whole = asked(Plain(own), allowed)[1]
     for way in (Plain(own), InPairs(own)):
-        some = select(shelf_of(way, USERS, allowed)[1](rows), 2, ShelfRules.plain(6, allowed))
+        some = select(candidate_source_for(way, USERS, allowed)[1](rows), 2, CompiledRules.plain(6, allowed))
         np.testing.assert_array_equal(some.items, whole.items[rows])
 
 
@@ -88,8 +88,8 @@ def test_a_speaker_in_pairs_without_anything_to_say_is_no_error(own: OwnFrequenc
     nothing = np.zeros(len(data.items), dtype=bool)
     due = sparse.csr_array((4, len(data.items)), dtype=bool)
     strangers = np.full(4, -1, np.int32)
-    assert not shelf_of(InPairs(own), strangers, ~nothing)[0].any()
-    assert not shelf_of(InPairs(own), strangers, ~nothing, due)[0].any()
+    assert not candidate_source_for(InPairs(own), strangers, ~nothing)[0].any()
+    assert not candidate_source_for(InPairs(own), strangers, ~nothing, due)[0].any()
     assert not asked(InPairs(own), nothing)[0].any()
 
 

@@ -18,8 +18,8 @@ from models.gate.decision import decide
 from models.gate.fairness_checks import demographics
 from models.gate.results import Gate
 from models.gate.thresholds import Limits
-from models.lists.list_builder import Answers, in_turn
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from tasks.training.serving_cost import K, measure_costs
 from tests.models.conftest import CUT, CUTS, DAY, Shop, make_shop
@@ -67,8 +67,8 @@ def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFact
 
     def measured(model: Any) -> Evaluation:
         found = evaluate(model, data, wanted, popularity(data))
-        rules = ShelfRules.plain(K, np.ones(len(data.items), dtype=bool))
-        answers = Answers(in_turn(model, None, popularity(data)), popularity(data), rules)
+        rules = CompiledRules.plain(K, np.ones(len(data.items), dtype=bool))
+        answers = ListBuilder(build_cascade(model, None, popularity(data)), popularity(data), rules)
         return replace(found, summary=found.summary | measure_costs(answers, stored))
 
     baselines = {kind: measured(fitted(kind, data)) for kind in ("most_popular", "own_frequency")}

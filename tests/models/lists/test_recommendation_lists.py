@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.recommendation_lists import CHECKS, Lists, looked_at
+from models.lists.recommendation_lists import CHECKS, Lists, count_violations
 
 ALLOWED = np.array([True, True, True, True, False])
 
@@ -28,12 +28,12 @@ def with_one(column: str, at: tuple[int, int], value: Any) -> Lists:
 
 
 def broken(lists: Lists) -> dict[str, list[int]]:
-    return {name: counts.tolist() for name, counts in looked_at(lists, ALLOWED).items() if counts.any()}
+    return {name: counts.tolist() for name, counts in count_violations(lists, ALLOWED).items() if counts.any()}
 
 
 def test_sound_lists_break_nothing_and_every_check_is_counted() -> None:
     assert broken(three()) == {}
-    counted = looked_at(three(), ALLOWED)
+    counted = count_violations(three(), ALLOWED)
     assert list(counted) == list(CHECKS)
     assert {counts.dtype for counts in counted.values()} == {np.dtype(np.int32)}
     assert three().lengths.tolist() == [3, 3, 1]
@@ -65,6 +65,6 @@ def test_the_same_item_three_times_counts_twice_and_empty_places_are_no_repeats(
 
 def test_no_lists_and_lists_of_one_are_no_error() -> None:
     nobody = Lists(*(column[:0] for column in three()))
-    assert {len(counts) for counts in looked_at(nobody, ALLOWED).values()} == {0}
+    assert {len(counts) for counts in count_violations(nobody, ALLOWED).values()} == {0}
     items, scores, reasons = (getattr(three(), name)[:, :1] for name in ("items", "scores", "reasons"))
     assert broken(three(items=items, scores=scores, reasons=reasons)) == {}

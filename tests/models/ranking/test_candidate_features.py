@@ -4,14 +4,16 @@ import numpy as np
 
 from models.datasets.training_data import TrainingData
 from models.ranking.candidate_features import RankerRows
-from models.ranking.candidate_generation import Found
+from models.ranking.candidate_generation import ScoredCandidates
 
 
 def category_columns(data: TrainingData, pairs: list[tuple[int, int]]) -> np.ndarray:
     """What is known of the categories of users' items: [n, 3]."""
     rows = RankerRows.of(data)
     user, item = (np.array(column) for column in zip(*pairs, strict=True))
-    built = rows.build(user.astype(np.int32), Found(np.arange(len(pairs)), item, np.zeros((len(pairs), 1), np.float32)))
+    built = rows.build(
+        user.astype(np.int32), ScoredCandidates(np.arange(len(pairs)), item, np.zeros((len(pairs), 1), np.float32))
+    )
     names = RankerRows.names(("als",))
     return built[:, [names.index(name) for name in ("category_baskets", "category_share", "share_of_category")]]
 

@@ -15,7 +15,7 @@ def candidates(data: TrainingData) -> Candidates:
     return Candidates.fit(data, KINDS, per_retriever=6, shelf=30, seed=0)
 
 
-def named(candidates: Candidates, kind: str, users: np.ndarray) -> set[tuple[int, int]]:
+def top_candidates(candidates: Candidates, kind: str, users: np.ndarray) -> set[tuple[int, int]]:
     """What a retriever should name, from its scores of everything."""
     own = candidates.history[users].toarray()
     allowed = np.zeros(own.shape[1], dtype=bool)
@@ -31,7 +31,7 @@ def test_candidates_are_what_ranking_all_scores_would_name(data: TrainingData, k
     users = np.array([5, 0, 17, 0, 44], dtype=np.int32)
     found = candidates.find(users)
     pairs = list(zip(found.row.tolist(), found.item.tolist(), strict=True))
-    assert pairs == sorted(set().union(*(named(candidates, kind, users) for kind in kinds)))
+    assert pairs == sorted(set().union(*(top_candidates(candidates, kind, users) for kind in kinds)))
 
 
 def test_of_each_candidate_stands_what_every_retriever_says(candidates: Candidates, data: TrainingData) -> None:

@@ -6,37 +6,37 @@ from models.ranking.neural_networks import Config, Networks
 
 
 @pytest.fixture(scope="module")
-def lessons() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def examples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whether a point lies in two of the four quarters: no straight line tells them apart."""
     rows = np.random.default_rng(5).normal(size=(6000, 2)).astype(np.float32)
     return rows, (rows[:, 0] * rows[:, 1] > 0).astype(np.float32), np.ones(6000, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def networks(lessons) -> Networks:
-    return Networks.fit(*lessons, Config(), seed=0)
+def networks(examples) -> Networks:
+    return Networks.fit(*examples, Config(), seed=0)
 
 
-def test_they_learn_what_no_line_tells_apart(lessons, networks: Networks) -> None:
-    rows, labels, _ = lessons
+def test_they_learn_what_no_line_tells_apart(examples, networks: Networks) -> None:
+    rows, labels, _ = examples
     assert ((networks.log_odds(rows) > 0) == labels).mean() > 0.9
 
 
-def test_their_mean_is_that_of_networks_fitted_alone(lessons, networks: Networks) -> None:
-    rows, _, _ = lessons
-    alone = [Networks.fit(*lessons, Config(networks=1), seed=own).log_odds(rows) for own in range(4)]
+def test_their_mean_is_that_of_networks_fitted_alone(examples, networks: Networks) -> None:
+    rows, _, _ = examples
+    alone = [Networks.fit(*examples, Config(networks=1), seed=own).log_odds(rows) for own in range(4)]
     np.testing.assert_allclose(networks.log_odds(rows), np.mean(alone, axis=0), atol=1e-4)
 
 
-def test_a_row_says_the_same_whatever_stands_beside_it(lessons, networks: Networks) -> None:
-    rows, _, _ = lessons
+def test_a_row_says_the_same_whatever_stands_beside_it(examples, networks: Networks) -> None:
+    rows, _, _ = examples
     whole = networks.log_odds(rows)
     apart = np.concatenate([networks.log_odds(rows[start : start + 7]) for start in range(0, 3000, 7)])[:3000]
     np.testing.assert_array_equal(whole[:3000], apart)
 
 
-def test_what_each_column_adds_sums_to_the_log_odds(lessons, networks: Networks) -> None:
-    rows = np.concatenate([lessons[0][:200], np.zeros((1, 2), dtype=np.float32), 100 * lessons[0][:5]])
+def test_what_each_column_adds_sums_to_the_log_odds(examples, networks: Networks) -> None:
+    rows = np.concatenate([examples[0][:200], np.zeros((1, 2), dtype=np.float32), 100 * examples[0][:5]])
     np.testing.assert_allclose(networks.contributions(rows).sum(axis=1), networks.log_odds(rows), atol=1e-4)
 
 
@@ -45,20 +45,20 @@ def test_a_column_that_says_nothing_of_a_row_adds_nothing(networks: Networks) ->
     assert added[1] == 0
 
 
-def test_a_row_that_stands_for_many_counts_as_many(lessons) -> None:
-    rows, labels, weights = lessons
+def test_a_row_that_stands_for_many_counts_as_many(examples) -> None:
+    rows, labels, weights = examples
     heavier = Networks.fit(rows, labels, np.where(labels == 1, 9 * weights, weights), Config(), seed=0)
     plain = Networks.fit(rows, labels, weights, Config(), seed=0)
     assert sigmoid(heavier.log_odds(rows)).mean() > sigmoid(plain.log_odds(rows)).mean() + 0.05
 
 
-def test_what_was_stored_says_the_same(lessons, networks: Networks) -> None:
+def test_what_was_stored_says_the_same(examples, networks: Networks) -> None:
     again = Networks.from_state(networks.state(), 2)
-    np.testing.assert_array_equal(again.log_odds(lessons[0]), networks.log_odds(lessons[0]))
+    np.testing.assert_array_equal(again.log_odds(examples[0]), networks.log_odds(examples[0]))
     assert Networks.from_state({}, 2).state() == {}
 
 
-def test_few_rows_are_learned_from_in_small_steps(lessons) -> None:
-    rows, labels, weights = (part[:600] for part in lessons)
+def test_few_rows_are_learned_from_in_small_steps(examples) -> None:
+    rows, labels, weights = (part[:600] for part in examples)
     few = Networks.fit(rows, labels, weights, Config(), seed=0)
     assert ((few.log_odds(rows) > 0) == labels).mean() > 0.6

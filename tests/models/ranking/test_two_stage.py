@@ -11,7 +11,7 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import NoHistoryError, TrainingData
 from models.evaluation.offline import evaluate
 from models.ranking.candidate_features import RankerRows
-from models.ranking.training_examples import Stages, lessons
+from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.ranking.two_stage import Config, LogisticRegression, TwoStage
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.explanations.sentences import parse
@@ -33,9 +33,9 @@ def test_it_foresees_more_than_the_best_sellers_do(model: TwoStage, data: Traini
 
 def test_scores_are_probabilities_of_what_some_retriever_named(model: TwoStage) -> None:
     scores = model.scores(np.arange(4, dtype=np.int32))
-    named = model.candidates.find(np.arange(4, dtype=np.int32))
-    assert ((scores[named.row, named.item] > 0) & (scores[named.row, named.item] < 1)).all()
-    assert np.isfinite(scores).sum() == len(named.row)
+    candidates = model.candidates.find(np.arange(4, dtype=np.int32))
+    assert ((scores[candidates.row, candidates.item] > 0) & (scores[candidates.row, candidates.item] < 1)).all()
+    assert np.isfinite(scores).sum() == len(candidates.row)
 
 
 def test_what_is_ranked_is_what_is_scored_whatever_the_parts(
@@ -63,7 +63,7 @@ def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: Trai
     assert data.origin is not None
     assert data.origin.before(data.cut, 31) == CUTS["validation_from"]
     assert data.origin.before(CUTS["validation_from"], 31) == CUTS["validation_from"] - 31 * 86_400
-    learned = lessons(data, Stages(negatives=1.0, label_windows=1), seed=0)
+    learned = build_examples(data, TwoStageConfig(negatives=1.0, label_windows=1), seed=0)
     bought = data.origin.holdout(data.origin.training_data(CUTS["validation_from"]), data.cut)
     assert 0 < learned.labels.sum() <= bought.sum()
     assert learned.rows.shape[1] == len(RankerRows.names(Config().retrievers))
@@ -71,7 +71,9 @@ def test_it_learns_at_the_data_sets_cut_before_and_only_from_there_on(data: Trai
 
 def test_windows_before_that_are_learned_from_too_as_far_as_history_reaches(data: TrainingData) -> None:
     assert data.origin is not None
-    one, two, four, nine = (lessons(data, Stages(label_windows=n), seed=0).labels.sum() for n in (1, 2, 4, 9))
+    one, two, four, nine = (
+        build_examples(data, TwoStageConfig(label_windows=n), seed=0).labels.sum() for n in (1, 2, 4, 9)
+    )
     assert one < two < four == nine
 
 
@@ -79,15 +81,15 @@ def test_what_a_window_teaches_is_worked_out_once(data: TrainingData) -> None:
     assert data.origin is not None
     dataset = replace(data.origin)
     before, whole = (dataset.training_data(CUTS[name]) for name in ("test_from", "as_of"))
-    lessons(before, Stages(), seed=0)
+    build_examples(before, TwoStageConfig(), seed=0)
     known = set(dataset._done)
-    lessons(whole, Stages(), seed=0)
+    build_examples(whole, TwoStageConfig(), seed=0)
     assert {key[0] for key in set(dataset._done) - known} == {CUTS["test_from"]}
 
 
 def test_candidates_that_stand_for_others_count_for_them(data: TrainingData) -> None:
     assert data.origin is not None
-    every, some = (lessons(data, Stages(negatives=share), seed=0) for share in (1.0, 0.5))
+    every, some = (build_examples(data, TwoStageConfig(negatives=share), seed=0) for share in (1.0, 0.5))
     assert every.labels.sum() == some.labels.sum()
     assert set(some.weights[some.labels == 0].tolist()) == {2.0}
     assert len(some.labels) < len(every.labels)
@@ -105,7 +107,7 @@ def test_what_is_learned_does_not_hang_on_the_keys_of_users(data: TrainingData) 
     elsewhere = replace(
         data.origin, interactions=renamed(data.origin.interactions), users=renamed(data.origin.users)
     ).training_data(data.cut)
-    here, there = (lessons(one, Stages(), seed=0) for one in (data, elsewhere))
+    here, there = (build_examples(one, TwoStageConfig(), seed=0) for one in (data, elsewhere))
     np.testing.assert_array_equal(here.labels, there.labels)
     np.testing.assert_allclose(here.rows, there.rows, rtol=1e-4, atol=1e-6)
 
@@ -152,8 +154,8 @@ def test_contributions_add_up_to_the_score(kind: type[TwoStage], data: TrainingD
 
 def test_what_was_not_a_candidate_has_no_contributions(data: TrainingData) -> None:
     model = TwoStage.fit(data, Config(per_retriever=2), seed=0)
-    named = model.candidates.find(np.array([2], dtype=np.int32)).item
-    other = int(np.setdiff1d(np.arange(len(data.items)), named)[0])
+    candidates = model.candidates.find(np.array([2], dtype=np.int32)).item
+    other = int(np.setdiff1d(np.arange(len(data.items)), candidates)[0])
     assert model.contributions(2, other) == {}
 
 
@@ -184,4 +186,4 @@ def test_nothing_bought_after_the_earlier_moments_is_refused(shop: Shop) -> None
     early = shop.interactions.filter(pc.less(shop.interactions["occurred_at"], 90 * DAY))
     data = Dataset(CUTS, early, shop.users, shop.items).training_data(CUT)
     with pytest.raises(NoHistoryError, match="Nobody bought anything in the days to learn from"):
-        lessons(data, Stages(label_windows=2), seed=0)
+        build_examples(data, TwoStageConfig(label_windows=2), seed=0)

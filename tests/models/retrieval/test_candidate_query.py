@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-from models.retrieval.candidate_query import Among, Named, best_by_scores, best_of_one_order
+from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores, best_of_one_order
 from models.retrieval.full_catalogue import top_k
 
 M, C = 4, 9
@@ -14,12 +14,12 @@ VALUES = st.sampled_from([-np.inf, -1.0, 0.0, 0.5, 2.0]).map(np.float32)
 HIDDEN = hnp.arrays(bool, (M, C))
 
 
-def among(hidden: np.ndarray) -> Among:
-    return Among(ITEMS, *np.nonzero(hidden))
+def scope(hidden: np.ndarray) -> CandidateScope:
+    return CandidateScope(ITEMS, *np.nonzero(hidden))
 
 
-def pairs(named: Named) -> set[tuple[int, int]]:
-    found = list(zip(named.row.tolist(), named.item.tolist(), strict=True))
+def pairs(candidates: CandidatePairs) -> set[tuple[int, int]]:
+    found = list(zip(candidates.row.tolist(), candidates.item.tolist(), strict=True))
     assert len(set(found)) == len(found)
     return set(found)
 
@@ -36,8 +36,8 @@ def test_the_best_are_those_of_ranking_whatever_is_worked_out_at_once(
     users = np.arange(M, dtype=np.int32)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("models.retrieval.candidate_query._BLOCK", block)
-        named = best_by_scores(lambda some: scores[some], users, among(hidden), n)
-    assert pairs(named) == ranked(scores, hidden, n)
+        candidates = best_by_scores(lambda some: scores[some], users, scope(hidden), n)
+    assert pairs(candidates) == ranked(scores, hidden, n)
 
 
 @given(hnp.arrays(np.float32, C, elements=VALUES.filter(np.isfinite)), hnp.arrays(bool, M), HIDDEN, st.integers(1, 11))
@@ -45,11 +45,11 @@ def test_one_order_for_all_names_what_ranking_does_for_each(
     scores: np.ndarray, known: np.ndarray, hidden: np.ndarray, n: int
 ) -> None:
     everybodys = np.where(known[:, None], scores, np.float32(-np.inf))
-    assert pairs(best_of_one_order(scores, known, among(hidden), n)) == ranked(everybodys, hidden, n)
+    assert pairs(best_of_one_order(scores, known, scope(hidden), n)) == ranked(everybodys, hidden, n)
 
 
 def test_nobody_is_no_error() -> None:
-    nobody = Among(ITEMS, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
+    nobody = CandidateScope(ITEMS, np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
     scores = np.ones(C, dtype=np.float32)
     assert not pairs(best_of_one_order(scores, np.empty(0, dtype=bool), nobody, 3))
     assert not pairs(best_by_scores(lambda some: np.ones((len(some), C), np.float32), np.empty(0, np.int32), nobody, 3))

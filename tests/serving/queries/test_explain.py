@@ -50,7 +50,7 @@ def shop(database: str, tmp_path: Path, own_var: Path, model: LogisticRegression
     best = [model.items[place] for place in np.argsort(-model.scores(np.zeros(1, dtype=np.int32))[0])[:LISTED]]
     first, second = (float(score) for score in sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[:-3:-1])
     lists = {key: [(str(best[0]), first, "why"), (str(best[1]), second, "so")] for key in people}
-    published(made, lists, batch_state.Shelf("home", "run", 1, "v1", LISTED))
+    published(made, lists, batch_state.BatchSpec("home", "run", 1, "v1", LISTED))
     return made
 
 
@@ -134,7 +134,7 @@ def test_an_item_that_a_rule_keeps_off_is_told_with_the_rule(
     with shop.begin() as connection:
         connection.execute(delete(placements))
     second = float(sorted(model.scores(np.zeros(1, dtype=np.int32))[0])[-2])
-    published(shop, {"u000": [(ranked(model)[1], second, "so")]}, batch_state.Shelf("home", "other", 1, "v1", 1))
+    published(shop, {"u000": [(ranked(model)[1], second, "so")]}, batch_state.BatchSpec("home", "other", 1, "v1", 1))
     assert explain(shop, "raw u000", first)["why"].startswith("What the user did to it keeps it off")
 
 
@@ -164,6 +164,8 @@ def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
 
 
 def test_lists_about_items_are_nobodys(shop: Engine, model) -> None:
-    published(shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, batch_state.Shelf("alike", "run", 1, "v1", 1, "item"))
+    published(
+        shop, {"i1": [(ranked(model)[0], 1.0, "alike")]}, batch_state.BatchSpec("alike", "run", 1, "v1", 1, "item")
+    )
     with pytest.raises(PlacementError, match="The lists of 'alike' are about items"):
         explain(shop, "raw u000", ranked(model)[0], "alike")

@@ -43,7 +43,7 @@ def filled(empty: Engine) -> Engine:
         remember(connection, pa.table({"user_id": ["raw", "listless"], "user_key": ["key", "other"]}))
         agreed = {"attributes": {}, "consent": True, "consent_source": "asked", "batch_id": "b"}
         connection.execute(insert(users), [{"user_key": key, **agreed} for key in ("key", "other")])
-    home = batch_state.Shelf("home", "run", 4, "v1", 2)
+    home = batch_state.BatchSpec("home", "run", 4, "v1", 2)
     published(empty, {"key": [("i1", 2.5, "why"), ("i0", 1.5, "so")]}, home)
     return empty
 

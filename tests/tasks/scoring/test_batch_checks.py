@@ -12,7 +12,7 @@ from infra.installation import Installation
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
-from tasks.scoring.batch_checks import BatchUnsoundError, Looks, Segments, check_lists
+from tasks.scoring.batch_checks import BatchUnsoundError, ListStatistics, Segments, check_lists
 from tasks.scoring.publish_batch import Words, Work, publish_lists
 from tests.published import coded, loaded, shelf, tables
 
@@ -45,7 +45,7 @@ def publishing(here: Installation, run: str, change: Change = lambda made: made,
     placement = Placement(k=K, **said)
 
     def work() -> Work:
-        about = batch_state.Shelf("home", run, 1, "v1", K)
+        about = batch_state.BatchSpec("home", run, 1, "v1", K)
         return Work(placement, about, KEYS, GOODS, ALLOWED, lambda words: iter([change(sound(words))]), segments)
 
     return publish_lists(here, work, "home")
@@ -162,8 +162,8 @@ def test_a_refused_batch_can_be_made_again_once_it_is_mended(store: Installation
 )
 def test_what_is_stored_is_what_was_looked_at(store: Installation, promise: str, harm: str) -> None:
     said = {key: [("i1", 2.0, "a"), ("i2", 1.0, "b"), ("i3", 0.5, "a")] for key in KEYS.tolist()}
-    mine, looks = loaded(store.engine, said, shelf()), Looks(np.ones(3, dtype=bool))
-    looks.see(coded(said, 3)[0])
+    mine, looks = loaded(store.engine, said, shelf()), ListStatistics(np.ones(3, dtype=bool))
+    looks.observe(coded(said, 3)[0])
     nothing = np.empty(0), (0.0, 1.0)
     with store.engine.begin() as connection:
         assert check_lists(connection, mine.batch_id, "home", looks, SUBJECTS, nothing)

@@ -142,7 +142,7 @@ def test_a_reader_who_stays_for_seconds_delays_no_other_and_not_the_flip(store: 
     assert flip < 0.05 + _CROWD
     assert max(waits) < 0.5
     assert batch_state.retire(store, "home") == [] or tables(store)
-    assert len(tables(store)) == 1 + batch_state.KEPT_BEFORE_LIVE
+    assert len(tables(store)) == 1 + batch_state.ROLLBACK_BATCHES
 
 
 _CROWD = 0.1

@@ -43,7 +43,7 @@ def work(run: str, meanwhile: Callable[[], Any] = lambda: None, item: int = 0) -
             if rows[0] == 2:
                 meanwhile()
 
-    about = batch_state.Shelf("home", run, 1, "v1", 1)
+    about = batch_state.BatchSpec("home", run, 1, "v1", 1)
     everybody = Segments(["all"], np.zeros(len(KEYS), dtype=np.int64))
     return lambda: Work(Placement(k=1), about, KEYS, GOODS, np.ones(2, dtype=bool), lists, everybody)
 

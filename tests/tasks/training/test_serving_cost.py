@@ -10,9 +10,9 @@ from threadpoolctl import threadpool_info
 
 from infra.bundles import bundle
 from infra.configuration import placements
-from models.lists.list_builder import Answers, in_turn
+from models.lists.list_builder import ListBuilder, build_cascade
 from models.lists.recommendation_lists import Lists
-from models.lists.rules.compiled_rules import ShelfRules
+from models.lists.rules.compiled_rules import CompiledRules
 from tasks.scoring.publish_batch import Words
 from tasks.scoring.user_lists import user_lists
 from tasks.training.serving_cost import K, make_lists, measure_costs
@@ -48,10 +48,10 @@ class Watched:
         return self.model.reasons(users, items)
 
 
-def answers_of(folder: Path) -> Answers:
+def answers_of(folder: Path) -> ListBuilder:
     stored = bundle.load(folder)
-    order = in_turn(stored.model, stored.segments, stored.fallback)
-    return Answers(order, stored.fallback, ShelfRules.plain(K, stored.available))
+    order = build_cascade(stored.model, stored.segments, stored.fallback)
+    return ListBuilder(order, stored.fallback, CompiledRules.plain(K, stored.available))
 
 
 def by_user(chunks: list[Lists]) -> dict[str, tuple[list[int], list[float]]]:
@@ -67,20 +67,20 @@ def test_the_measured_lists_are_the_published_ones(stage: Any, kind: str) -> Non
     answers = answers_of(stage.promote(kind))
     work = user_lists(stage.here, "home", placements.one(stage.here.settings, "home", None))
     published = by_user(list(work.lists(Words())))
-    measured = by_user(make_lists(answers, answers.speakers.models[0].users))
+    measured = by_user(make_lists(answers, answers.cascade.models[0].users))
     assert len(published) == 30
     assert {key: measured[key] for key in published} == published
 
 
 def test_the_time_is_that_of_one_thread_over_warm_rounds_with_an_interval(stage: Any, tmp_path: Path) -> None:
     answers = answers_of(stage.promote())
-    model, *others = answers.speakers.models
+    model, *others = answers.cascade.models
     watched = Watched(model, first_takes=2.0)
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "part").write_bytes(bytes(1500))
     before = threadpool_info()
-    found = measure_costs(replace(answers, speakers=replace(answers.speakers, models=(watched, *others))), folder)
+    found = measure_costs(replace(answers, cascade=replace(answers.cascade, models=(watched, *others))), folder)
     assert watched.threads == [{1}] * 8
     assert threadpool_info() == before
     assert set(watched.asked) == {len(model.users)}

@@ -11,7 +11,7 @@ from models.evaluation.offline import Evaluation, evaluate
 from models.primitives.vocabulary import index_of, words
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
 from models.recommenders.baselines.most_popular import MostPopular
-from models.recommenders.protocols import EVERYBODY
+from models.recommenders.protocols import BASE_VALUE
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_strongest_feature_comes_first_with_an_interval_around_it(
     values = [one.moves.value for one in found]
     assert values == sorted(values, reverse=True)
     assert 0 < found[0].moves.low < found[0].moves.value < found[0].moves.high
-    assert EVERYBODY not in [one.feature for one in found]
+    assert BASE_VALUE not in [one.feature for one in found]
 
 
 def test_a_model_that_does_not_explain_itself_has_none(data: TrainingData, evaluation: Evaluation) -> None:

@@ -6,7 +6,7 @@ import pytest
 from models import catalog
 from models.evaluation.diagnostics.overfitting import check_overfit, figures_of_lessons, learned_targets, of_users
 from models.evaluation.offline import evaluate
-from models.ranking.training_examples import Stages, lessons
+from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.recommenders.baselines.most_popular import MostPopular
 
 DAY = 86_400
@@ -67,7 +67,7 @@ def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
     config = catalog.config("logistic_regression")
     model = catalog.model_type("logistic_regression").fit(data, config, 0)
     found = figures_of_lessons(model, data, seed=0)
-    rows, labels, weights = lessons(data, Stages.of(config), 0)
+    rows, labels, weights = build_examples(data, TwoStageConfig.of(config), 0)
     said = model.ranker.probabilities(rows)
     better = said[labels == 1][:, None] - said[labels == 0]
     expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()

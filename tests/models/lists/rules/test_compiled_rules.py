@@ -3,13 +3,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.lists.rules.compiled_rules import Catalogue, ShelfRules, notes
+from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes, notes
 from models.lists.rules.placement_config import Placement, placements
 
 IDS = ["a", "b", "c", "d", "e"]
 
 
-def catalogue(**said: Any) -> Catalogue:
+def catalogue(**said: Any) -> ItemAttributes:
     """Bread and rye bread, breadcrumbs, a thing of which nothing is known, and cheese that is sold out."""
     known = {
         "items": np.array(IDS),
@@ -19,7 +19,7 @@ def catalogue(**said: Any) -> Catalogue:
         "age_days": np.array([10.0, 100.0, 400.0, np.nan, 1.0]),
         "available": np.array([True, True, True, True, False]),
     }
-    return Catalogue(**{**known, **said})
+    return ItemAttributes(**{**known, **said})
 
 
 def placement(k: int = 3, **rules: Any) -> Placement:
@@ -28,18 +28,18 @@ def placement(k: int = 3, **rules: Any) -> Placement:
 
 def shown(**rules: Any) -> str:
     """Ids of what may be shown."""
-    allowed = ShelfRules.of(placement(**rules), catalogue()).allowed
+    allowed = CompiledRules.of(placement(**rules), catalogue()).allowed
     return "".join(np.array(IDS)[allowed])
 
 
 def test_without_rules_all_that_is_available_may_be_shown() -> None:
-    rules = ShelfRules.of(placement(k=4), catalogue())
+    rules = CompiledRules.of(placement(k=4), catalogue())
     assert rules.k == 4
     assert rules.allowed.tolist() == [True, True, True, True, False]
     assert rules.boost.dtype == np.float32
     assert rules.boost.tolist() == [1] * 5
     assert (rules.caps, rules.promoted_places, rules.pins) == ((), (), ())
-    plain = ShelfRules.plain(4, catalogue().available)
+    plain = CompiledRules.plain(4, catalogue().available)
     assert (plain.k, plain.boost.tolist(), plain.caps, plain.pins) == (4, [1] * 5, (), ())
 
 
@@ -71,7 +71,7 @@ def test_an_item_is_left_out_after_its_lifetime_and_one_of_unknown_age_stays() -
 
 def test_boosts_that_match_are_multiplied() -> None:
     boost = [{"category": ["FOOD"], "by": 2}, {"brand": ["Mill"], "by": 0.25}, {"items": ["d"], "by": 1e30}]
-    rules = ShelfRules.of(placement(boost=boost), catalogue())
+    rules = CompiledRules.of(placement(boost=boost), catalogue())
     assert rules.boost.tolist() == [0.5, 0.5, 2, 1e6, 1]
     groups = [(group.items.tolist(), float(group.by)) for group in rules.candidates]
     assert groups == [([0, 1], 0.5), ([2], 2), ([3], 1e6)]
@@ -81,34 +81,34 @@ def test_a_cap_counts_by_so_many_levels_and_not_what_has_no_group() -> None:
     def alike(group: Any) -> set[str]:
         return {"".join(np.array(IDS)[group == number]) for number in np.unique(group) if number >= 0}
 
-    two, brand = ShelfRules.of(placement(cap={"category": 1, "brand": 2}), catalogue()).caps
+    two, brand = CompiledRules.of(placement(cap={"category": 1, "brand": 2}), catalogue()).caps
     assert (two.most, brand.most) == (1, 2)
     assert alike(two.group) == {"ab", "c", "e"}
     assert alike(brand.group) == {"ab", "c", "e"}
     assert two.group[3] == brand.group[3] == -1
     assert two.group.dtype == np.int32
-    (one,) = ShelfRules.of(placement(cap={"category": 1}, cap_level=1), catalogue()).caps
+    (one,) = CompiledRules.of(placement(cap={"category": 1}, cap_level=1), catalogue()).caps
     assert alike(one.group) == {"abc", "e"}
-    (three,) = ShelfRules.of(placement(cap={"category": 1}, cap_level=3), catalogue()).caps
+    (three,) = CompiledRules.of(placement(cap={"category": 1}, cap_level=3), catalogue()).caps
     assert alike(three.group) == {"a", "b", "c", "e"}
 
 
 @pytest.mark.parametrize("paths", [["Everything"] * 5, [""] * 5])
 def test_a_category_of_all_items_and_missing_ones_cut_no_list_and_are_noted(paths: list[str]) -> None:
     same, capped = catalogue(category=np.array(paths)), placement(k=4, cap={"category": 2})
-    assert ShelfRules.of(capped, same).limits == ()
+    assert CompiledRules.of(capped, same).limits == ()
     assert any("so nothing is capped" in note for note in notes(capped, same))
 
 
 def test_only_caps_that_can_keep_something_out_are_looked_at() -> None:
-    tight = ShelfRules.of(placement(cap={"category": 1, "brand": 2}), catalogue()).limits
+    tight = CompiledRules.of(placement(cap={"category": 1, "brand": 2}), catalogue()).limits
     assert [(limit.groups, limit.most, limit.group.tolist()) for limit in tight] == [(1, 1, [0, 0, 1, 1, 1])]
-    assert ShelfRules.of(placement(k=1, cap={"category": 1}), catalogue()).limits == ()
+    assert CompiledRules.of(placement(k=1, cap={"category": 1}), catalogue()).limits == ()
 
 
 def test_pins_stand_in_order_of_their_places_and_unknown_ones_are_passed_over() -> None:
     pins = [{"item": "c", "place": 3}, {"item": "z", "place": 2}, {"item": "e", "place": 1}]
-    rules = ShelfRules.of(placement(pin=pins), catalogue())
+    rules = CompiledRules.of(placement(pin=pins), catalogue())
     assert rules.pins == ((0, 4), (2, 2))
     assert rules.pinned.tolist() == [2]
 
@@ -128,24 +128,24 @@ def test_promoted_places_are_spread_over_those_without_a_pin(
     k: int, share: float, pinned: list[int], places: tuple[int, ...]
 ) -> None:
     pins = [{"item": IDS[at], "place": place} for at, place in enumerate(pinned)]
-    rules = ShelfRules.of(placement(k, pin=pins, promote={"brand": ["Mill"], "share": share}), catalogue())
+    rules = CompiledRules.of(placement(k, pin=pins, promote={"brand": ["Mill"], "share": share}), catalogue())
     assert rules.promoted_places == places
     assert rules.promoted.tolist() == [True, True, False, False, False]
     assert [group.items.tolist() for group in rules.candidates_to_promote] == [[0, 1]]
 
 
 def test_groups_are_the_same_arrays_each_time_so_that_a_shelf_can_keep_what_it_prepared() -> None:
-    rules = ShelfRules.of(placement(), catalogue())
+    rules = CompiledRules.of(placement(), catalogue())
     assert rules.candidates[0].items is rules.candidates[0].items
 
 
 def test_an_empty_catalogue_is_no_error() -> None:
     none = np.empty(0, dtype=np.float64)
     words = np.empty(0, dtype=np.str_)
-    empty = Catalogue(words, words, words, none, none, none.astype(bool))
+    empty = ItemAttributes(words, words, words, none, none, none.astype(bool))
     rule = {"brand": ["A"], "category": ["B"]}
     said = placement(include=rule, exclude=rule, cap={"category": 1, "brand": 1}, promote={**rule, "share": 1})
-    rules = ShelfRules.of(said, empty)
+    rules = CompiledRules.of(said, empty)
     assert (rules.candidates, rules.candidates_to_promote, rules.limits) == ((), (), ())
     assert notes(said, empty)
 

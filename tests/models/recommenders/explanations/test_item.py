@@ -8,10 +8,10 @@ MILK = np.array(["Whole Milk", ""])
 
 def test_a_long_title_is_cut_and_a_line_break_is_no_part_of_it() -> None:
     titles = np.array(["tea \n" * 50, "\u8336" * 200])
-    named = reasons_of(titles, np.array([0, 1], np.int32), clicked=False)
-    assert all(reason.startswith("Because you bought ") and reason.endswith("\u2026") for reason in named)
-    assert [len(reason) - len("Because you bought ") for reason in named] == [80, 80]
-    assert "\n" not in named[0]
+    sentences = reasons_of(titles, np.array([0, 1], np.int32), clicked=False)
+    assert all(reason.startswith("Because you bought ") and reason.endswith("\u2026") for reason in sentences)
+    assert [len(reason) - len("Because you bought ") for reason in sentences] == [80, 80]
+    assert "\n" not in sentences[0]
 
 
 def test_the_own_item_that_says_most_is_named_and_never_the_pick_itself() -> None:
@@ -20,8 +20,8 @@ def test_the_own_item_that_says_most_is_named_and_never_the_pick_itself() -> Non
 
 
 def test_without_a_title_or_an_own_item_nothing_is_claimed() -> None:
-    named = reasons_of(MILK, np.array([0, 1, NONE], np.int32), clicked=False)
-    assert named == ["Because you bought Whole Milk", "You may like this", "You may like this"]
+    sentences = reasons_of(MILK, np.array([0, 1, NONE], np.int32), clicked=False)
+    assert sentences == ["Because you bought Whole Milk", "You may like this", "You may like this"]
 
 
 def test_of_a_click_it_is_stated_that_it_was_looked_at() -> None:

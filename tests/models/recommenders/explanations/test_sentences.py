@@ -7,11 +7,11 @@ from models.recommenders.explanations.sentences import (
     KINDS,
     bought,
     bought_from,
-    looked_in,
     parse,
     popular,
     shares,
     together,
+    viewed_in,
 )
 
 PAGE = (Path(__file__).parents[4] / "docs" / "recommendations.md").read_text()
@@ -30,7 +30,7 @@ def test_the_page_lists_every_kind_and_each_example_reads_as_its_kind() -> None:
         (bought(3, 10, 12, 13), ("3", None, "13 January")),
         (bought(2, 10, 70, 800), ("2", "12 March 1970")),
         (bought_from("tea on 3 days", 9), ("tea on 3 days", "9")),
-        (looked_in("tea", 1), ("1", "tea")),
+        (viewed_in("tea", 1), ("1", "tea")),
         (together(14, 20), ("14", "20")),
         (popular(5), ("5",)),
         (popular(4), ()),

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.recommenders.explanations.top_categories import KEPT, Favourites, distinctive, named_categories
+from models.recommenders.explanations.top_categories import KEPT, TopCategories, distinctive, named_categories
 
 
 def test_a_category_is_called_by_its_second_level_in_small_letters() -> None:
@@ -17,7 +17,7 @@ def test_no_item_with_a_category_gives_no_names() -> None:
     assert position.tolist() == [-1, -1]
 
 
-def named(found: Favourites, names: np.ndarray) -> list[list[tuple[str, int]]]:
+def named(found: TopCategories, names: np.ndarray) -> list[list[tuple[str, int]]]:
     rows = zip(found.category.tolist(), found.times.tolist(), strict=True)
     return [[(str(names[c]), n) for c, n in zip(*row, strict=True) if c >= 0] for row in rows]
 
@@ -28,7 +28,7 @@ def test_favourites_are_what_a_user_bought_on_several_days_and_more_of_than_all(
     rows += [("c", "x", 8.1, "s"), ("c", "x", 8.2, "t"), ("c", "x", 8.3, "u")]
     data = small([*rows, ("d", "z", 1, "z"), ("d", "w", 1, "z")], {"x": "TEA", "y": "CAKE"})
     names, position = named_categories(data.item_categories)
-    found = Favourites.bought(data, position)
+    found = TopCategories.bought(data, position)
     assert found.category.shape == (4, KEPT)
     # Of a half of the rows are cake, of all 5 of 12; and c bought tea on one day alone.
     assert named(found, names) == [[("cake", 2), ("tea", 2)], [("cake", 3)], [], []]
@@ -39,12 +39,12 @@ def test_a_category_of_most_items_is_nobodys_favourite(small, paths: list[str]) 
     rows = [("a", item, day, str(day)) for day in (1, 2, 3) for item in "xyz"] + [("b", "w", 1, "s")]
     data = small(rows, {item: path for item, path in zip("xyzw", paths, strict=True) if path})
     names, position = named_categories(data.item_categories)
-    assert named(Favourites.bought(data, position), names) == [[], []]
+    assert named(TopCategories.bought(data, position), names) == [[], []]
 
 
 def test_of_clicks_the_different_items_count() -> None:
     category = np.array([0, 0, 1, 1, -1], np.int32)
     user, item = np.array([0, 0, 0, 1, 1], np.int32), np.array([0, 1, 2, 2, 2], np.int32)
-    found = Favourites.looked_at(user, item, category, 2)
+    found = TopCategories.viewed(user, item, category, 2)
     assert named(found, np.array(["tea", "cake"])) == [[("tea", 2), ("cake", 1)], [("cake", 1)]]
     assert distinctive(category).tolist() == [True, True]

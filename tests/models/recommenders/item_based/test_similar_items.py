@@ -4,7 +4,7 @@ import numpy as np
 
 from models.datasets.training_data import TrainingData
 from models.recommenders.item_based.similar_items import Alike
-from models.retrieval.candidate_sources import ProductShelf
+from models.retrieval.candidate_sources import FactorSource
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]
 
@@ -53,5 +53,5 @@ def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
     nothing = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
     vectors = Alike.fit(replace(bare, **nothing), 7).vectors
     everything = np.arange(len(TITLES))
-    found = ProductShelf(vectors, vectors).among(everything.astype(np.int32)).fetch(everything, 3)
+    found = FactorSource(vectors, vectors).restrict_to(everything.astype(np.int32)).fetch(everything, 3)
     assert (found.items == -1).all()
