@@ -11,7 +11,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from flows.commands import checking, ingestion, keys, lake, ledger, modelling, reviewing, schedules, services, settings
-from flows.commands.running import say
+from flows.commands.running import print_message
 from infra.private_files.permissions import PRIVATE
 from models.errors import TailorbirdError
 
@@ -98,7 +98,7 @@ def _ended(ended: SystemExit) -> int:
 def _stopped() -> int:
     if _explained():
         return FAILED
-    say("tailorbird: stopped. The same command goes on from here.")
+    print_message("tailorbird: stopped. The same command goes on from here.")
     return STOPPED
 
 
@@ -113,10 +113,10 @@ def _failed(error: BaseException) -> int:
     reason = str(error) if isinstance(error, TailorbirdError) else explain(error)
     if reason is None and isinstance(error, OSError) and error.filename:
         reason = f"{error.strerror}: {error.filename}. Correct that, then run the same command again."
-    say(f"tailorbird: {redact(reason) if reason else _defect(error)}")
+    print_message(f"tailorbird: {redact(reason) if reason else _defect(error)}")
     if not isinstance(error, TailorbirdError) or error.__cause__ is not None:
         log = record(error)
-        say(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")
+        print_message(f"The traceback is in {log}" if log else "The traceback could not be written to any folder.")
     return FAILED if reason else DEFECT
 
 
@@ -147,7 +147,9 @@ def _refuse_undecodable(arguments: list[str]) -> None:
         try:
             argument.encode()
         except UnicodeEncodeError:
-            say(f"tailorbird: argument {number} is not UTF-8 text. Rename the file, or set LANG as in LANG=C.UTF-8.")
+            print_message(
+                f"tailorbird: argument {number} is not UTF-8 text. Rename the file, or set LANG as in LANG=C.UTF-8."
+            )
             sys.exit(USAGE)
 
 

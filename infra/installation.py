@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
 from infra.keys import trust
-from infra.keys.credentials import lasting_secret
+from infra.keys.credentials import permanent_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
@@ -49,7 +49,7 @@ class Installation:
     def key(self) -> bytes:
         """The key of the pseudonyms; read each time, since it may be rotated while nothing works."""
         self._checked  # noqa: B018 -- no pseudonym is made with a key that was not compared
-        return lasting_secret(self.settings, PSEUDONYM).encode()
+        return permanent_secret(self.settings, PSEUDONYM).encode()
 
     @property
     def bundles(self) -> Path:

@@ -13,9 +13,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from infra.configuration.settings import load
-from infra.services.data_docs import KEPT, NAME, PAGE, About, kept, place
+from infra.services.data_docs import MAX_PAGES, NAME, PAGE, About, list_pages, place
 from infra.services.endpoints import docs_login
-from infra.services.http_client import basic
+from infra.services.http_client import basic_auth
 
 _HEADERS = {
     # The pages need no script and nothing from elsewhere, and values in them come from files of strangers.
@@ -39,7 +39,7 @@ class Guarded:
 
     def __init__(self, app: ASGIApp, login: str) -> None:
         self._app = app
-        self._wanted = basic(login).encode()
+        self._wanted = basic_auth(login).encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 401 or pass on, with the same headers on every answer."""
@@ -62,14 +62,16 @@ def site(folder: Path, login: str) -> ASGIApp:
     """The server of the pages in `folder` for who knows `login` (user:password)."""
 
     def index(_: Request) -> Response:
-        return _page("Data Docs", _table([(path.name, about) for path, about in kept(folder)]))
+        return _page("Data Docs", _table([(path.name, about) for path, about in list_pages(folder)]))
 
     def page(request: Request) -> Response:
         name = request.path_params["name"]
         path = folder / name / PAGE
         if NAME.fullmatch(name) and path.is_file():
             return FileResponse(path, media_type="text/html")
-        return _page("Not here", f"<p>The pages of the newest {KEPT} batches are kept: <a href='/'>these</a>.</p>", 404)
+        return _page(
+            "Not here", f"<p>The pages of the newest {MAX_PAGES} batches are kept: <a href='/'>these</a>.</p>", 404
+        )
 
     def health(_: Request) -> Response:
         return PlainTextResponse("ok")

@@ -13,7 +13,7 @@ from scipy import sparse
 
 from infra.bundles import bundle as bundles
 from infra.configuration.settings import load
-from infra.keys.credentials import known_secret
+from infra.keys.credentials import find_secret
 from infra.keys.fingerprints import PSEUDONYM, fingerprint, source
 from infra.keys.identity import pseudonym
 from infra.keys.key_chain import remaining
@@ -90,7 +90,7 @@ def _compare_key(expected: str | None) -> None:
 
     A rotation has continued the key of an earlier bundle, whose users have their present keys by now.
     """
-    key = known_secret(load(), PSEUDONYM)
+    key = find_secret(load(), PSEUDONYM)
     if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
             f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not the "
@@ -108,7 +108,7 @@ def _load_pyfunc(path: str) -> LoadedModel:
     folder = Path(path)
     bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
-    key = known_secret(load(), PSEUDONYM)
+    key = find_secret(load(), PSEUDONYM)
     _compare_key(bundle.manifest.get("pseudonym_key"))
     answers = ListBuilder(cascade, bundle.fallback, CompiledRules.plain(1, bundle.available), bundle.buyers)
     return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)

@@ -117,7 +117,7 @@ def _promote(
     model = ImplicitALS(Config(factors=DIMENSIONS), keys, ids, people, goods, gram, mean, nothing)
     draft = here.settings.var / "draft"
     bundles.write(draft, model, np.ones(len(ids), dtype=np.float32), bundles.Origin("v1", 7, "run"))
-    bundle, digest = bundles.keep(draft, here.bundles)
+    bundle, digest = bundles.store_bundle(draft, here.bundles)
     row = {"follows": 0, "model_version": 1, "kind": model.kind, "metrics": json.loads("{}"), "actor": "benchmark"}
     row |= {"dataset_version": "v1", "bundle": str(bundle), "digest": digest, "reason": "a measurement"}
     with here.engine.begin() as connection:

@@ -50,7 +50,7 @@ def quarantine_list(as_json: Json = False) -> None:
     """How many rows wait in quarantine, by batch and rule."""
     from serving.queries import ledger as books
 
-    running.shown("quarantine", books.quarantined(running.database("serving")), as_json)
+    running.print_rows("quarantine", books.quarantined(running.database("serving")), as_json)
 
 
 @quarantine.command("show")
@@ -65,7 +65,7 @@ def quarantine_show(
     from serving.terminal import ledger as ledger_screen
 
     database = running.database("operator")
-    running.shown("rows", books.quarantined_rows(database, batch, rule, limit), as_json)
+    running.print_rows("rows", books.quarantined_rows(database, batch, rule, limit), as_json)
     correction = None if as_json else books.correction(database, batch)
     if correction:
         ledger_screen.correction(correction, brief=True)
@@ -130,5 +130,5 @@ def _schedule(name: str, cron: str, zone: str, request: dict[str, Any]) -> None:
 
     running.connect()
     slug = f"ingest-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
-    schedules.put("ingest", slug, cron, zone, request)
-    running.say(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")
+    schedules.set_schedule("ingest", slug, cron, zone, request)
+    running.print_message(f"Scheduled as {slug}: {cron} ({zone}). See it with: tailorbird schedules list")

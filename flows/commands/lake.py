@@ -34,11 +34,11 @@ def show(as_json: Json = False) -> None:
     table = Lake(load().lake).events()
     months = compaction.months(table) if table else []
     total = compaction.total(months)
-    versions = compaction.named_versions(running.database("operator"))
+    versions = compaction.dataset_versions(running.database("operator"))
     if as_json:
         print(json.dumps({"version": table and table.version(), **total, "named_versions": versions, "months": months}))
     else:
-        screen.books("lake", [*months, {"month": "all", **total}] if months else [])
+        screen.print_table("lake", [*months, {"month": "all", **total}] if months else [])
         named = ", ".join(map(str, versions)) or "none"
         print(f"Version {table.version() if table else 'none'}; data sets name: {named}.")
         if advice := compaction.advice(months):

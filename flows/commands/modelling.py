@@ -30,7 +30,7 @@ def _minutes(about: str) -> Any:
     return typer.Option(min=0.01, max=100_000, help=about)
 
 
-def named(models: list[Kind] | None) -> list[str]:
+def kind_names(models: list[Kind] | None) -> list[str]:
     """Return the models as the flows know them."""
     return [kind.value for kind in models or ()]
 
@@ -142,8 +142,8 @@ def search(
     run = running.flow("search")
     from flows.search import SEARCHED
 
-    ends = (20 if trials is None and minutes is None else trials, minutes and running.left(context, minutes))
-    chosen, limits = named(model) or SEARCHED, (fit_seconds, memory_mb, artifact_mb)
+    ends = (20 if trials is None and minutes is None else trials, minutes and running.minutes_left(context, minutes))
+    chosen, limits = kind_names(model) or SEARCHED, (fit_seconds, memory_mb, artifact_mb)
     found = run(dataset, chosen, method, *ends, workers, folds, coverage, *limits, patience, seed, not resume)
     running.finish("search", found, as_json)
 
@@ -158,7 +158,7 @@ def train(
     run = running.flow("train")
     from flows.train import MODELS
 
-    running.finish("runs", run(dataset, named(model) or MODELS), as_json)
+    running.finish("runs", run(dataset, kind_names(model) or MODELS), as_json)
 
 
 @app.command()
@@ -179,7 +179,7 @@ def retrain(
     run = running.flow("retrain")
     from flows.train import MODELS
 
-    running.finish("retrain", run(models=named(model) or MODELS, **chosen), as_json)
+    running.finish("retrain", run(models=kind_names(model) or MODELS, **chosen), as_json)
 
 
 @app.command()
@@ -196,7 +196,7 @@ def validate(
     run = running.flow("validate")
     from flows.train import MODELS
 
-    running.finish("validation", run(dataset, named(model) or MODELS, folds, horizon_days), as_json)
+    running.finish("validation", run(dataset, kind_names(model) or MODELS, folds, horizon_days), as_json)
 
 
 @app.command()
@@ -215,7 +215,7 @@ def score(
         one(settings, name)  # refused before anything is opened
     batches = running.flow("score", "mlflow")(placement or None, k)
     if others := unconfigured(running.database("serving"), settings):
-        running.say(unconfigured_words(others))
+        running.print_message(unconfigured_words(others))
     running.finish("batches", batches, as_json)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from flows.commands import running
-from flows.commands.modelling import Models, Version, named
+from flows.commands.modelling import Models, Version, kind_names
 from flows.commands.running import Json
 
 app = running.group()
@@ -45,7 +45,7 @@ def review(
     run = running.flow("review")
     from flows.train import MODELS
 
-    running.finish("review", run(dataset, named(model) or MODELS), as_json)
+    running.finish("review", run(dataset, kind_names(model) or MODELS), as_json)
 
 
 @app.command()
@@ -97,7 +97,7 @@ def rollback_model(
         from infra.installation import current
         from tasks.scoring.roll_back_model import going_back
 
-        running.say(going_back(current()))
+        running.print_message(going_back(current()))
         running.confirm("Roll back?", "")
     running.finish("rollback", go_back(actor, reason), as_json)
 

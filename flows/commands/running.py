@@ -58,11 +58,11 @@ def confirm(question: str, otherwise: str) -> None:
     if not sys.stdin.isatty():
         raise TailorbirdError(f"Nothing was changed: nobody can be asked here. {otherwise}")
     if not typer.confirm(question, err=True):
-        say("Nothing was changed.")
+        print_message("Nothing was changed.")
         raise typer.Exit
 
 
-def say(line: str) -> None:
+def print_message(line: str) -> None:
     """Print a message to the person, not to the program that reads the output; it may have several lines."""
     with contextlib.suppress(OSError):  # nobody reads, or the disk behind it is full
         print(for_terminal(line, keep="\n"), file=sys.stderr, flush=True)
@@ -75,8 +75,8 @@ def start(*, demo: bool = False) -> Any:
     from infra.supervisor import startup as services
 
     for line in unknown_settings.variables():
-        say(line)
-    endpoints = services.start(load(), say, demo=demo)
+        print_message(line)
+    endpoints = services.start(load(), print_message, demo=demo)
     services.export(endpoints)
     return endpoints
 
@@ -115,7 +115,7 @@ def connect(*spared: str) -> None:
     from infra.supervisor.running_commands import crashes
 
     for line in of_this_shell(load()):
-        say(line)
+        print_message(line)
     export()
     services.ensure(load(), set(services.NEEDED) - set(spared))
     with contextlib.suppress(OSError):  # a courtesy: `up` and the reconciler do it too
@@ -155,7 +155,7 @@ def _recorded(needed: frozenset[str], run: Any, *parameters: Any, **named: Any) 
     from infra.configuration.settings import load
     from infra.supervisor.running_commands import current
 
-    work = current.begin(load(), needed, say)
+    work = current.begin(load(), needed, print_message)
     known = run.with_options()
 
     @wraps(run.fn)
@@ -205,7 +205,7 @@ def refuse_early(command: str) -> None:
         raise TailorbirdError(reason)
 
 
-def say_next(*, brief: bool = False) -> None:
+def print_next_step(*, brief: bool = False) -> None:
     """Print where the installation stands, unless that was just shown, and what to run next."""
     from infra.configuration.settings import load
     from infra.overview.situation import step
@@ -215,7 +215,7 @@ def say_next(*, brief: bool = False) -> None:
         screen.next_step(step(database("serving"), load()), brief=brief)
 
 
-def left(context: typer.Context, minutes: float) -> float:
+def minutes_left(context: typer.Context, minutes: float) -> float:
     """Return how many of a command's minutes are left: it began when its process did."""
     began = context.find_root().obj or monotonic()
     return max(_LEAST_MINUTES, minutes - (monotonic() - began) / 60)
@@ -230,11 +230,11 @@ def finish(kind: str, result: Any, as_json: bool) -> None:
         return
     screen.result(kind, result)
     if kind not in _LOOK_UP:
-        say_next(brief=kind in _STATED)
+        print_next_step(brief=kind in _STATED)
 
 
-def shown(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
+def print_rows(kind: str, rows: list[dict[str, Any]], as_json: bool) -> None:
     """Print rows of the ledger or the quarantine."""
     from serving.terminal import screen
 
-    print(json.dumps(rows, default=str)) if as_json else screen.books(kind, rows)
+    print(json.dumps(rows, default=str)) if as_json else screen.print_table(kind, rows)

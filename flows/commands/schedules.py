@@ -50,6 +50,6 @@ def _listed(as_json: bool) -> None:
     from serving.terminal import screen
 
     running.connect()
-    rows = schedules.listed()
+    rows = schedules.list_schedules()
     shown = [row | {"parameters": json.dumps(row["parameters"]), "active": str(row["active"])} for row in rows]
-    print(json.dumps(rows)) if as_json else screen.books("schedules", shown)
+    print(json.dumps(rows)) if as_json else screen.print_table("schedules", shown)

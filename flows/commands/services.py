@@ -30,7 +30,7 @@ def demo(
     run = running.flow("demo")
     outcome = run(approve=approve, mapping=mapping, location=location)
     screen.outcome(outcome, endpoints)
-    running.say_next()
+    running.print_next_step()
 
 
 @app.command()
@@ -39,7 +39,7 @@ def up(foreground: Annotated[bool, typer.Option(help="Stay, and stop everything 
     from serving.terminal import screen
 
     screen.pages(running.start())
-    running.say_next()
+    running.print_next_step()
     if foreground:
         _wait()
         down(force=True)
@@ -53,10 +53,10 @@ def down(force: Annotated[bool, typer.Option("--force", help="Ask nothing, whate
 
     settings = load()
     if lines := services.under_way(settings):
-        running.say("\n".join(["These still run, and end now:", *(f"  {line}" for line in lines)]))
+        running.print_message("\n".join(["These still run, and end now:", *(f"  {line}" for line in lines)]))
         if sys.stdin.isatty() and not force:
             running.confirm("Stop all the same? Nothing is lost: the same commands go on later.", "")
-    services.stop(settings, running.say)
+    services.stop(settings, running.print_message)
 
 
 @app.command()
@@ -95,12 +95,12 @@ def recommend(user: str, placement: str = "home", as_json: Json = False) -> None
     """One user's recommendations, by the id that your own systems use."""
     from infra.configuration.settings import load
     from serving.queries.missing_lists import why_empty
-    from serving.queries.user_recommendations import shelf
+    from serving.queries.user_recommendations import user_list
     from serving.terminal import recommendations
 
-    rows = shelf(running.database("reader"), user, placement)
+    rows = user_list(running.database("reader"), user, placement)
     why = "" if rows else why_empty(running.database("serving"), load(), user, placement)
-    print(json.dumps(rows)) if as_json else recommendations.shelf(user, rows, why, _note(placement))
+    print(json.dumps(rows)) if as_json else recommendations.print_user_list(user, rows, why, _note(placement))
 
 
 @app.command("goes-with")
@@ -112,19 +112,19 @@ def goes_with(
 ) -> None:
     """What goes well with a product or a basket, by your own ids."""
     from infra.configuration.settings import load
-    from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, together
+    from serving.queries.basket_recommendations import PLACEMENT, UnknownProductError, basket_recommendations
     from serving.queries.missing_lists import require_published
     from serving.terminal import recommendations
 
     # Consent and the champion are for serving only.
     try:
-        rows = together(running.database("serving" if user else "reader"), items, user, k)
+        rows = basket_recommendations(running.database("serving" if user else "reader"), items, user, k)
     except UnknownProductError:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
         raise
     if not rows:
         require_published(running.database("serving"), load(), PLACEMENT, "item")
-    print(json.dumps(rows)) if as_json else recommendations.together(rows, user, _note(PLACEMENT))
+    print(json.dumps(rows)) if as_json else recommendations.print_basket_recommendations(rows, user, _note(PLACEMENT))
 
 
 @app.command()
@@ -221,4 +221,4 @@ def _wait() -> None:
     try:
         signal.pause()
     except KeyboardInterrupt:
-        running.say("")
+        running.print_message("")

@@ -38,7 +38,7 @@ def init(
     from infra.overview import settings_template
 
     path = settings_template.write()
-    running.say(f"Wrote {path}. Set what you need in it, then start everything with: tailorbird up")
+    running.print_message(f"Wrote {path}. Set what you need in it, then start everything with: tailorbird up")
 
 
 @app.command("settings")
@@ -54,7 +54,7 @@ def show(as_json: Json = False) -> None:
     rows, file = [asdict(row) for row in settings_shown.rows(given)], given.settings_file
     print(json.dumps(rows)) if as_json else settings.settings(rows, str(file) if file else None)
     for sentence in [*unknown_settings.variables(), *unknown_settings.schedules(given)]:
-        running.say(sentence)
+        running.print_message(sentence)
 
 
 def _write_mapping(files: list[str], target: Path, consent: str | None, note: str | None) -> None:
@@ -63,10 +63,12 @@ def _write_mapping(files: list[str], target: Path, consent: str | None, note: st
     found = draft_mapping(files, target.stem, consent, note)
     write_mapping(found.text, target)
     for sentence in found.unused:
-        running.say(sentence)
+        running.print_message(sentence)
     paths = [] if "\nlocation = " in found.text else files
     if found.parts:
-        running.say(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
+        running.print_message(f"Wrote {target}, which reads {', '.join(found.parts)}. Look at its comments, then run:")
     else:
-        running.say(f"Wrote {target}, which reads nothing yet. Complete the parts that are commented out, then run:")
-    running.say(f"  tailorbird check {shlex.join([str(target), *paths])}")
+        running.print_message(
+            f"Wrote {target}, which reads nothing yet. Complete the parts that are commented out, then run:"
+        )
+    running.print_message(f"  tailorbird check {shlex.join([str(target), *paths])}")

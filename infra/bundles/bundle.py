@@ -42,8 +42,8 @@ __all__ = [
     "Bundle",
     "BundleRefusedError",
     "Origin",
-    "keep",
     "load",
+    "store_bundle",
     "verify",
     "write",
 ]
@@ -118,7 +118,7 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
     return Bundle(model, fallback, buyers, available, segments, manifest.content, manifest.digest)
 
 
-def keep(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:
+def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:
     """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays.
 
     `digest` is the manifest that is expected. The copy can be read by its owner alone. Raises BundleRefusedError.

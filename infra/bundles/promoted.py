@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from infra.bundles.bundle import Bundle, load
 from infra.bundles.manifest import BundleRefusedError, verify
 from infra.configuration.settings import load as load_settings
-from infra.keys.credentials import FOLDER, known_secret, variable
+from infra.keys.credentials import FOLDER, find_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, newest, rows
 from infra.keys.renamed_users import OtherKeyError
 
@@ -21,13 +21,13 @@ def load_promoted(promotion: Mapping[str, Any]) -> Bundle:
     return bundle
 
 
-def load_named(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
+def load_for_users(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
     """Open a promotion's bundle for questions about single users; raises OtherKeyError where it knows none of them.
 
     That is so on hosts without the pseudonym key, once it was rotated after the model had learned.
     """
     bundle = load_promoted(promotion)
-    if known_secret(load_settings(), PSEUDONYM) is None:
+    if find_secret(load_settings(), PSEUDONYM) is None:
         with engine.connect() as connection:
             current = newest(rows(connection)).get(PSEUDONYM)
         named_by = bundle.manifest.get("pseudonym_key")

@@ -8,10 +8,10 @@ from sqlalchemy import Engine, func, update
 from infra.bundles.manifest import MANIFEST, SIGNATURE
 from infra.configuration.settings import Settings
 from infra.database.schema.fingerprint_schema import fingerprints
-from infra.keys.credentials import FOLDER, given_secret, kept_secret, known_secret, variable
+from infra.keys.credentials import FOLDER, environment_secret, find_secret, stored_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, record, rows
 from infra.keys.signing import signed_by
-from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, keep_trusted
+from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finish_rotation, store_trusted_keys
 
 
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
@@ -26,13 +26,13 @@ def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) 
         found = rows(connection)
         compare(settings, found, kinds=(PSEUDONYM,))
         key = _new_key(settings, found)
-        if SIGNING not in newest(found) and (present := known_secret(settings, SIGNING)):
+        if SIGNING not in newest(found) and (present := find_secret(settings, SIGNING)):
             record(connection, SIGNING, present, *ADOPTED)
         if not _recorded(found, key):
             record(connection, SIGNING, key, actor, reason)
         found = rows(connection)
     finish_rotation(settings, SIGNING, newest(found)[SIGNING].fingerprint)
-    keep_trusted(settings, found)
+    store_trusted_keys(settings, found)
     return newest(found)[SIGNING]
 
 
@@ -58,10 +58,10 @@ def retire(engine: Engine, settings: Settings, wanted: str, champion: Path | Non
         values = {"retired_at": func.now(), "retired_by": actor, "retired_because": reason}
         connection.execute(update(fingerprints).where(*mine, fingerprints.c.retired_at.is_(None)).values(values))
         found = rows(connection)
-    keep_trusted(settings, found)
+    store_trusted_keys(settings, found)
 
 
-def listed(engine: Engine) -> list[dict[str, Any]]:
+def list_keys(engine: Engine) -> list[dict[str, Any]]:
     """Return one row per key and for the installation, as `tailorbird keys show` prints them."""
     with engine.connect() as connection:
         found = rows(connection)
@@ -91,15 +91,15 @@ def _state(row: Fingerprint, *, in_use: bool) -> str:
 
 
 def _new_key(settings: Settings, found: list[Fingerprint]) -> str:
-    present = known_secret(settings, SIGNING)
+    present = find_secret(settings, SIGNING)
     if present and SIGNING in newest(found) and not _recorded(found, present):
         return present
-    if given_secret(SIGNING):
+    if environment_secret(SIGNING):
         raise RotationRefusedError(
             f"{variable(SIGNING)} holds the key that is in use, or an earlier one. Set it to a new one, such as "
             "`openssl rand -hex 32` prints, for this command and on every host that trains; then run the command again."
         )
-    return kept_secret(settings.var / FOLDER, SIGNING + NEXT)
+    return stored_secret(settings.var / FOLDER, SIGNING + NEXT)
 
 
 def _recorded(found: list[Fingerprint], key: str) -> bool:

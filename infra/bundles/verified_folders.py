@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from infra.bundles.bundle import MANIFEST, keep, verify
+from infra.bundles.bundle import MANIFEST, store_bundle, verify
 from models.errors import TailorbirdError
 
 
@@ -18,7 +18,7 @@ def verified_folder(folder: Path, to: Path | None = None, digest: str | None = N
     The path has no links, so that nobody can let it lead elsewhere. Raises BundleRefusedError and SharedFolderError.
     """
     if to is not None:
-        folder, _ = keep(folder, to.absolute(), digest)
+        folder, _ = store_bundle(folder, to.absolute(), digest)
     place = folder.resolve()
     if not (place / MANIFEST).is_file():
         verify(place, digest)  # refuses it: no advice about the rights of /tmp or of a device

@@ -18,21 +18,21 @@ class SecretMissingError(TailorbirdError):
 
 def secret(settings: Settings, name: str) -> str:
     """The secret of that name: TAILORBIRD_SECRET_<NAME> if set, else the one in `var`, made on first use."""
-    return given_secret(name) or kept_secret(settings.var / FOLDER, name)
+    return environment_secret(name) or stored_secret(settings.var / FOLDER, name)
 
 
-def known_secret(settings: Settings, name: str) -> str | None:
+def find_secret(settings: Settings, name: str) -> str | None:
     """The same secret where it is there and may be read; nothing is made, as a new one would fit nothing."""
     path = settings.var / FOLDER / name
-    return given_secret(name) or (path.read_text().strip() if os.access(path, os.R_OK) else None) or None
+    return environment_secret(name) or (path.read_text().strip() if os.access(path, os.R_OK) else None) or None
 
 
-def lasting_secret(settings: Settings, name: str) -> str:
+def permanent_secret(settings: Settings, name: str) -> str:
     """Return a key that stored data depend on; create it only before the installation has an id.
 
     Raises SecretMissingError when the key was lost since.
     """
-    value = known_secret(settings, name)
+    value = find_secret(settings, name)
     if value is None and (settings.var / INSTALLATION_ID).exists():
         raise SecretMissingError(
             f"The installation's {name} is not here. Restore the file {settings.var / FOLDER / name} from a backup, or "
@@ -46,7 +46,7 @@ def variable(name: str) -> str:
     return f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}"
 
 
-def kept_secret(folder: Path, name: str) -> str:
+def stored_secret(folder: Path, name: str) -> str:
     """The 256-bit secret in `folder/name` (64 hex digits). Two processes at once get the same one."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
@@ -62,7 +62,7 @@ def kept_secret(folder: Path, name: str) -> str:
     return value
 
 
-def given_secret(name: str) -> str | None:
+def environment_secret(name: str) -> str | None:
     """Return the secret that the environment holds, or None."""
     return os.environ.get(variable(name)) or None
 

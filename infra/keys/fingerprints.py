@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, func, insert, literal_column, 
 
 from infra.configuration.settings import Settings
 from infra.database.schema.fingerprint_schema import fingerprints
-from infra.keys.credentials import given_secret, known_secret, variable
+from infra.keys.credentials import environment_secret, find_secret, variable
 from infra.keys.signing import public_of
 
 INSTALLATION: Final = "installation"
@@ -54,13 +54,13 @@ def fingerprint(kind: str, key: str) -> str:
 
 def present(settings: Settings, kind: str) -> str | None:
     """Return the fingerprint of the key that is here, or None without one."""
-    key = known_secret(settings, kind)
+    key = find_secret(settings, kind)
     return fingerprint(kind, key) if key else None
 
 
 def source(settings: Settings, kind: str) -> str:
     """Return where a key comes from: its environment variable or its file."""
-    return variable(kind) if given_secret(kind) else str(settings.var / "secrets" / kind)
+    return variable(kind) if environment_secret(kind) else str(settings.var / "secrets" / kind)
 
 
 def rows(connection: Connection) -> list[Fingerprint]:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from infra.configuration.settings import Settings
 from infra.keys import key_chain
-from infra.keys.credentials import FOLDER, create_once, given_secret, known_secret, variable
+from infra.keys.credentials import FOLDER, create_once, environment_secret, find_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, SIGNING, Fingerprint, fingerprint, lock, newest, pending, record, rows
 from infra.keys.trust import NEXT, RotationRefusedError, compare, finish_rotation
 
@@ -104,7 +104,7 @@ def end(settings: Settings, rotation: Rotation) -> None:
 def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None) -> str:
     """The chain with its new key: one that waits or was given, else one that is made now."""
     waiting = settings.var / FOLDER / (PSEUDONYM + NEXT)
-    present = known_secret(settings, PSEUDONYM)
+    present = find_secret(settings, PSEUDONYM)
     candidates = [present or "", waiting.read_text().strip() if waiting.exists() else ""]
     if begun is not None:
         for secret in candidates:
@@ -120,7 +120,7 @@ def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None)
             return secret
     compare(settings, [current])
     assert present is not None
-    if given_secret(PSEUDONYM):
+    if environment_secret(PSEUDONYM):
         raise RotationRefusedError(
             f"{variable(PSEUDONYM)} holds the key that is in use. Add a new key to it, behind a comma: "
             f'`export {variable(PSEUDONYM)}="${variable(PSEUDONYM)},$(openssl rand -hex 32)"`. Run the command again '
@@ -130,7 +130,7 @@ def _secret(settings: Settings, current: Fingerprint, begun: Fingerprint | None)
 
 
 def _given() -> str:
-    return f"Or set {variable(PSEUDONYM)} to the key with that fingerprint. " if given_secret(PSEUDONYM) else ""
+    return f"Or set {variable(PSEUDONYM)} to the key with that fingerprint. " if environment_secret(PSEUDONYM) else ""
 
 
 def _made(waiting: Path, secret: str) -> str:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from infra.configuration.settings import load
-from infra.keys.credentials import known_secret
+from infra.keys.credentials import find_secret
 from infra.keys.fingerprints import PSEUDONYM
 from infra.keys.identity import rekeyed
 from infra.keys.key_chain import remaining
@@ -42,7 +42,7 @@ def present_column(rows: pa.Table, name: str, named_by: str | None) -> pa.Table:
 
 
 def _added(named_by: str | None) -> list[str]:
-    key = known_secret(load(), PSEUDONYM)
+    key = find_secret(load(), PSEUDONYM)
     return (remaining(key, named_by) or []) if key else []
 
 

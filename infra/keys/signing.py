@@ -7,7 +7,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from infra.configuration.settings import Settings
-from infra.keys.credentials import FOLDER, known_secret, lasting_secret
+from infra.keys.credentials import FOLDER, find_secret, permanent_secret
 from models.errors import TailorbirdError
 
 SECRET: Final = "signing-key"  # noqa: S105 - the secret's name
@@ -29,7 +29,7 @@ class SignatureRefusedError(TailorbirdError):
 
 def sign(settings: Settings, content: bytes) -> bytes:
     """Sign bytes with the installation's key; returns 64 bytes (RFC 8032). The first use creates the key."""
-    return _private(lasting_secret(settings, SECRET)).sign(content)
+    return _private(permanent_secret(settings, SECRET)).sign(content)
 
 
 def verify(settings: Settings, content: bytes, signature: bytes) -> None:
@@ -48,7 +48,7 @@ def verify(settings: Settings, content: bytes, signature: bytes) -> None:
 
 def public_key(settings: Settings) -> str:
     """Return the installation's public key (64 hex digits), for hosts that only serve; the first use creates it."""
-    return public_of(lasting_secret(settings, SECRET))
+    return public_of(permanent_secret(settings, SECRET))
 
 
 def public_of(seed: str) -> str:
@@ -68,7 +68,7 @@ def signed_by(key: str, content: bytes, signature: bytes) -> bool:
 def _trusted(settings: Settings) -> set[str]:
     """Public keys in hex. The private one is read where it is, and never made: a new key has signed nothing."""
     given = {key.strip().lower() for key in settings.signing_public_key.split(",")} - {""}
-    own = known_secret(settings, SECRET)
+    own = find_secret(settings, SECRET)
     recorded = settings.var / FOLDER / TRUSTED
     earlier = set(recorded.read_text().split()) if os.access(recorded, os.R_OK) else set()
     return given | earlier | ({public_of(own)} if own else set())

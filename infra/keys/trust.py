@@ -14,7 +14,15 @@ from sqlalchemy.exc import ProgrammingError
 from infra.configuration.settings import Settings
 from infra.database.schema.schema import identities, promotions, suppressions, users
 from infra.keys import key_chain
-from infra.keys.credentials import FOLDER, INSTALLATION_ID, create_once, given_secret, known_secret, secret, variable
+from infra.keys.credentials import (
+    FOLDER,
+    INSTALLATION_ID,
+    create_once,
+    environment_secret,
+    find_secret,
+    secret,
+    variable,
+)
 from infra.keys.fingerprints import (
     INSTALLATION,
     KEYS,
@@ -80,7 +88,7 @@ def check(engine: Engine, settings: Settings) -> str:
     path = settings.var / INSTALLATION_ID
     if not path.exists():
         create_once(_made(path.parent) / INSTALLATION_ID, installation)
-    keep_trusted(settings, found)
+    store_trusted_keys(settings, found)
     return installation
 
 
@@ -99,7 +107,7 @@ def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = (
         refuse_pending(found)
     compare(settings, found, required=required)
     if (settings.var / INSTALLATION_ID).exists():
-        keep_trusted(settings, found)
+        store_trusted_keys(settings, found)
 
 
 def refuse_pending(found: list[Fingerprint]) -> None:
@@ -124,7 +132,7 @@ def confirm_key(connection: Connection) -> None:
         )
 
 
-def keep_trusted(settings: Settings, found: list[Fingerprint]) -> None:
+def store_trusted_keys(settings: Settings, found: list[Fingerprint]) -> None:
     """Write the trusted public keys beside the secrets: bundles are verified without the database."""
     path = settings.var / FOLDER / TRUSTED
     content = "".join(f"{key}\n" for key in trusted(found))
@@ -139,7 +147,7 @@ def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
     """Put a new key in its place that the database records already: a rotation was cut short after its commit."""
     path = settings.var / FOLDER / kind
     waiting = path.with_name(kind + NEXT)
-    if given_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
+    if environment_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
         return False
     with suppress(FileNotFoundError):  # another process finished it in the same moment
         waiting.replace(path)
@@ -156,7 +164,7 @@ def compare(
     in_use = newest(found)
     _compare_var(settings, in_use.get(INSTALLATION))
     for row in (in_use[kind] for kind in kinds if kind in in_use):
-        key = known_secret(settings, row.kind)
+        key = find_secret(settings, row.kind)
         if key is None and row.kind not in required:
             continue
         fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
@@ -240,7 +248,7 @@ def _id_for(settings: Settings, *, filled: bool) -> str:
 
 def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) -> str:
     """The key, created only for a database without users; otherwise it has to fit the ids that are stored."""
-    key = known_secret(settings, PSEUDONYM)
+    key = find_secret(settings, PSEUDONYM)
     if key is None:
         if filled:
             raise InstallationRefusedError(
@@ -258,7 +266,7 @@ def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) 
 
 
 def _signing_key(connection: Connection, settings: Settings) -> str:
-    key = known_secret(settings, SIGNING)
+    key = find_secret(settings, SIGNING)
     if key is None and has_rows(connection, promotions):
         raise InstallationRefusedError(
             f"The {SIGNING} of the promoted models is not here. Copy the file secrets/{SIGNING} of the installation's "

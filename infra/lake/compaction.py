@@ -34,7 +34,7 @@ class RowsChangedError(TailorbirdError):
     """The table counts other rows than before it was compacted."""
 
 
-def named_versions(engine: Engine) -> list[int]:
+def dataset_versions(engine: Engine) -> list[int]:
     """The versions of the events table that data sets were built from."""
     version = datasets.c.manifest["events_version"].astext.cast(Integer)
     with engine.connect() as connection:

@@ -61,7 +61,7 @@ def confirm_connection(connection: Connection) -> None:
 
 
 @contextmanager
-def alone(engine: Engine) -> Iterator[Callable[[], None]]:
+def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
     """Let nothing run that stores or reads user keys; raises WorkRunsError, with the names of what does.
 
     Gives a check that raises OperationalError when the connection, and with it the lock, was lost.

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from infra.prefect_api import events
 from infra.prefect_api.deployments import POOL
-from infra.services.prefect_pages import newer
+from infra.services.prefect_pages import pages_root
 
 _WORDS: Final = "{{ event.payload.reason }}{% if event.payload.page %}\n\n{{ event.payload.page }}{% endif %}"
 _ENDED: Final = [f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")]
@@ -31,7 +31,7 @@ class Definition:
 def alerts(page: str) -> list[Definition]:
     """What people are told; `page` is Prefect's address."""
     told = [_of_event(slug, name, event) for slug, name, event in _EVENTS]
-    run = f"\n\n{newer(page)}/runs/flow-run/{{{{ flow_run.id }}}}"
+    run = f"\n\n{pages_root(page)}/runs/flow-run/{{{{ flow_run.id }}}}"
     failed = "The run {{ flow_run.name }} of {{ flow.name }} ended as {{ flow_run.state.name }}. Its page has the log:"
     late = "The run {{ flow_run.name }} of {{ flow.name }} should have begun five minutes ago, and no worker has taken "
     late += "it. `tailorbird up` starts one."

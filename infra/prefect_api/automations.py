@@ -10,7 +10,7 @@ from infra.prefect_api.automation_definitions import Definition, alerts, reap_de
 from infra.prefect_api.deployments import POOL, authorization
 from infra.prefect_api.notification_blocks import blocks
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 
 _OURS: Final = "tailorbird:"
 """Begins the tag that says which of ours an automation is."""
@@ -28,7 +28,7 @@ def ensure(endpoints: Endpoints, settings: Settings) -> bool:
     api, headers = endpoints.prefect_api_url.rstrip("/"), authorization(endpoints.environment)
 
     def call(method: str, path: str, body: Any = None) -> Any:
-        return ask(method, f"{api}{path}", headers, body)
+        return request_json(method, f"{api}{path}", headers, body)
 
     known, changed = _known(call), False
     wanted = dict(_wanted(endpoints, settings, call))

@@ -12,7 +12,7 @@ from infra.configuration.settings import Settings
 from infra.prefect_api import deployment_file
 from infra.prefect_api.deployment_file import DEMO
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 from infra.services.processes import tail
 from models.errors import TailorbirdError
 
@@ -27,16 +27,16 @@ class DeployFailedError(TailorbirdError):
 def ensure_pool(api: str, environment: Mapping[str, str]) -> None:
     """The pool has to be there before deployments name it; the worker fills in its job template."""
     headers = authorization(environment)
-    if ask("GET", f"{api}/work_pools/{POOL}", headers) is None:
+    if request_json("GET", f"{api}/work_pools/{POOL}", headers) is None:
         pool = {
             "name": POOL,
             "type": "process",
             "description": "Flow runs on this machine, started by `tailorbird up`.",
         }
-        ask("POST", f"{api}/work_pools/", headers, pool)
+        request_json("POST", f"{api}/work_pools/", headers, pool)
 
 
-def begin(
+def start_deploy(
     api: str, environment: Mapping[str, str], settings: Settings, log: Path, *, demo: bool
 ) -> "subprocess.Popen[bytes] | None":
     """Start `prefect deploy --all`, or return None when the server already has exactly this state of the flows.
@@ -44,7 +44,7 @@ def begin(
     `environment` is all that it gets. With `demo` the deployment of the demo is among them.
     """
     home = settings.home
-    kept = ask("GET", f"{api}/variables/name/{_VARIABLE}", authorization(environment))
+    kept = request_json("GET", f"{api}/variables/name/{_VARIABLE}", authorization(environment))
     if kept is not None and kept["value"] == fingerprint(settings, demo=demo):
         return None
     if not (home / "prefect.yaml").is_file():
@@ -66,7 +66,7 @@ def begin(
         )
 
 
-def finish(
+def finish_deploy(
     deploy: "subprocess.Popen[bytes]",
     api: str,
     environment: Mapping[str, str],
@@ -81,20 +81,20 @@ def finish(
     headers, value = authorization(environment), {"value": fingerprint(settings, demo=demo)}
     if not demo:
         _remove(api, headers, DEMO)
-    if ask("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
-        ask("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
+    if request_json("PATCH", f"{api}/variables/name/{_VARIABLE}", headers, value) is None:
+        request_json("POST", f"{api}/variables/", headers, {"name": _VARIABLE, **value})
 
 
-def run(endpoints: Endpoints, name: str, key: str, parameters: Mapping[str, Any]) -> bool:
+def start_run(endpoints: Endpoints, name: str, key: str, parameters: Mapping[str, Any]) -> bool:
     """Start a deployment, once for each key however often it is asked; False when that was done before."""
     api, headers = endpoints.prefect_api_url.rstrip("/"), authorization(endpoints.environment)
-    found = ask("GET", f"{api}/deployments/name/{name}/{name}", headers)
+    found = request_json("GET", f"{api}/deployments/name/{name}/{name}", headers)
     if found is None:  # nothing was deployed yet
         return False
     chosen = {"deployment_id": {"any_": [found["id"]]}, "idempotency_key": {"any_": [key]}}
-    if ask("POST", f"{api}/flow_runs/count", headers, {"flow_runs": chosen}):
+    if request_json("POST", f"{api}/flow_runs/count", headers, {"flow_runs": chosen}):
         return False
-    ask(
+    request_json(
         "POST",
         f"{api}/deployments/{found['id']}/create_flow_run",
         headers,
@@ -103,7 +103,7 @@ def run(endpoints: Endpoints, name: str, key: str, parameters: Mapping[str, Any]
     return True
 
 
-def report_killed(api: str, environment: Mapping[str, str]) -> None:
+def crash_worker_runs(api: str, environment: Mapping[str, str]) -> None:
     """Mark the runs of a worker that is gone as crashed: as `Running` they would hold up the next ones for minutes."""
     chosen: dict[str, Any] = {"work_pools": {"name": {"any_": [POOL]}}, "flow_runs": _UNFINISHED}
     crash_all(api, environment, chosen, "The worker was stopped while this ran.")
@@ -112,26 +112,30 @@ def report_killed(api: str, environment: Mapping[str, str]) -> None:
 def crash_all(api: str, environment: Mapping[str, str], chosen: Mapping[str, Any], message: str) -> None:
     """Mark the chosen runs as crashed, and their unfinished tasks and the unfinished runs that they started."""
     headers = authorization(environment)
-    while runs := ask("POST", f"{api}/flow_runs/filter", headers, chosen):
-        for run in runs:
-            mark_crashed(api, environment, run["id"], message)
-        ids = {"any_": [run["id"] for run in runs]}
+    while runs := request_json("POST", f"{api}/flow_runs/filter", headers, chosen):
+        for start_run in runs:
+            set_crashed_state(api, environment, start_run["id"], message)
+        ids = {"any_": [start_run["id"] for start_run in runs]}
         tasks = {"flow_runs": {"id": ids}, "task_runs": _UNFINISHED}
-        for task in ask("POST", f"{api}/task_runs/filter", headers, tasks) or ():
-            mark_crashed(api, environment, task["id"], message, "task_runs")
+        for task in request_json("POST", f"{api}/task_runs/filter", headers, tasks) or ():
+            set_crashed_state(api, environment, task["id"], message, "task_runs")
         chosen = {"flow_runs": {**_UNFINISHED, "parent_flow_run_id": ids}}
 
 
-def mark_crashed(api: str, environment: Mapping[str, str], run_id: str, message: str, kind: str = "flow_runs") -> None:
+def set_crashed_state(
+    api: str, environment: Mapping[str, str], run_id: str, message: str, kind: str = "flow_runs"
+) -> None:
     """Set the state of a run of a flow or a task to crashed, whatever it was: its process is gone."""
     state = {"type": "CRASHED", "name": "Crashed", "message": message}
-    ask("POST", f"{api}/{kind}/{run_id}/set_state", authorization(environment), {"state": state, "force": True})
+    request_json(
+        "POST", f"{api}/{kind}/{run_id}/set_state", authorization(environment), {"state": state, "force": True}
+    )
 
 
 def _remove(api: str, headers: Mapping[str, str], name: str) -> None:
     """Delete a deployment that an earlier version sent to every installation."""
-    if found := ask("GET", f"{api}/deployments/name/{name}/{name}", headers):
-        ask("DELETE", f"{api}/deployments/{found['id']}", headers)
+    if found := request_json("GET", f"{api}/deployments/name/{name}/{name}", headers):
+        request_json("DELETE", f"{api}/deployments/{found['id']}", headers)
 
 
 def fingerprint(settings: Settings, *, demo: bool) -> str:
@@ -148,7 +152,7 @@ def authorization(environment: Mapping[str, str]) -> dict[str, str]:
     """How to log in to Prefect, as headers of a request."""
     everything = {**os.environ, **environment}
     if login := everything.get("PREFECT_API_AUTH_STRING"):
-        return {"Authorization": basic(login)}
+        return {"Authorization": basic_auth(login)}
     if key := everything.get("PREFECT_API_KEY"):
         return {"Authorization": f"Bearer {key}"}
     return {}

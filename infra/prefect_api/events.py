@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from infra.prefect_api.deployments import authorization
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 
 DRIFT: Final = "tailorbird.drift.detected"
 BROKEN_FEED: Final = "tailorbird.feed.broken"
@@ -46,10 +46,12 @@ def emit(
         "related": [dict(resource) for resource in related],
         "payload": dict(payload),
     }
-    ask("POST", f"{endpoints.prefect_api_url.rstrip('/')}/events", authorization(endpoints.environment), [event])
+    request_json(
+        "POST", f"{endpoints.prefect_api_url.rstrip('/')}/events", authorization(endpoints.environment), [event]
+    )
 
 
-def tell(endpoints: Endpoints, name: str, resource_id: str, payload: Mapping[str, Any]) -> bool:
+def try_emit(endpoints: Endpoints, name: str, resource_id: str, payload: Mapping[str, Any]) -> bool:
     """The same for whoever has done his work already, after his commit: False when Prefect did not take it."""
     with suppress(OSError):
         emit(endpoints, name, resource_id, payload)

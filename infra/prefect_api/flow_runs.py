@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.prefect_api.deployments import authorization, crash_all, mark_crashed
+from infra.prefect_api.deployments import authorization, crash_all, set_crashed_state
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 
 RUNNING: Final = "RUNNING"
 OVER: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -15,25 +15,25 @@ CANCELLED: Final = ("CANCELLED", "CANCELLING")
 """What a person does to a run on its page."""
 
 
-def of_id(endpoints: Endpoints, run_id: str) -> dict[str, Any] | None:
+def find_run(endpoints: Endpoints, run_id: str) -> dict[str, Any] | None:
     """The run as Prefect tells it; None when it knows none, such as one that was deleted."""
-    found: dict[str, Any] | None = ask("GET", f"{_api(endpoints)}/flow_runs/{run_id}", _login(endpoints))
+    found: dict[str, Any] | None = request_json("GET", f"{_api(endpoints)}/flow_runs/{run_id}", _login(endpoints))
     return found
 
 
-def of_key(endpoints: Endpoints, key: str) -> dict[str, Any] | None:
+def find_run_by_key(endpoints: Endpoints, key: str) -> dict[str, Any] | None:
     """The run that was asked for under an idempotency key."""
     chosen = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
-    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
+    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
     return found[0] if found else None
 
 
-def latest(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
+def latest_run(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
     """Return the run of a deployment that started last; None when none has started."""
     started = {"state": {"type": {"any_": [RUNNING, *OVER, "CANCELLING"]}}, "start_time": {"is_null_": False}}
     chosen = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": started}
     chosen |= {"sort": "START_TIME_DESC", "limit": 1}
-    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
+    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
     return found[0] if found else None
 
 
@@ -42,13 +42,13 @@ def next_planned(endpoints: Endpoints, deployment: str, seconds: float = 2) -> d
     chosen = {"state": {"name": {"any_": ["Scheduled"]}}}  # and not "Late", by Prefect's clock
     body = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": chosen, "limit": 1}
     body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
-    found = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
+    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
     return datetime.fromisoformat(found[0]["next_scheduled_start_time"]).astimezone(UTC) if found else None
 
 
-def crash(endpoints: Endpoints, run_id: str, message: str) -> None:
+def mark_crashed(endpoints: Endpoints, run_id: str, message: str) -> None:
     """Mark a run whose process is gone as crashed: as `Running` it holds up the next one."""
-    mark_crashed(_api(endpoints), endpoints.environment, run_id, message)
+    set_crashed_state(_api(endpoints), endpoints.environment, run_id, message)
 
 
 def crash_with_children(endpoints: Endpoints, run_id: str, message: str) -> None:
@@ -64,17 +64,19 @@ def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
     """
     chosen = {"state": {"type": {"any_": [RUNNING]}}, "parent_task_run_id": {"is_null_": True}}
     body = {"flow_runs": chosen, "sort": "START_TIME_ASC"}
-    found: list[dict[str, Any]] = ask("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
+    found: list[dict[str, Any]] = request_json(
+        "POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds
+    )
     return found
 
 
-def flow_of(endpoints: Endpoints, run: Mapping[str, Any]) -> str:
+def flow_name(endpoints: Endpoints, run: Mapping[str, Any]) -> str:
     """Return the name of a run's flow; empty if Prefect has deleted it."""
-    found = ask("GET", f"{_api(endpoints)}/flows/{run['flow_id']}", _login(endpoints), seconds=2)
+    found = request_json("GET", f"{_api(endpoints)}/flows/{run['flow_id']}", _login(endpoints), seconds=2)
     return str((found or {}).get("name", ""))
 
 
-def described(run: Mapping[str, Any]) -> str:
+def describe(run: Mapping[str, Any]) -> str:
     """Return a run's name, since when it runs, and who or what started it."""
     since = (run["start_time"] or run["created"])[:16].replace("T", " ")
     return f"{run['name']} (since {since} UTC, started by {_starter(run)})"

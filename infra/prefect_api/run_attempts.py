@@ -29,9 +29,9 @@ def start_next_run(endpoints: Endpoints, deployment: str, cause: str, parameters
     """
     for number in range(1, MOST + 1):
         key = f"{cause}, run {number}"
-        state = flow_runs.state_of(flow_runs.of_key(endpoints, key))
+        state = flow_runs.state_of(flow_runs.find_run_by_key(endpoints, key))
         if not state:
-            started = deployments.run(endpoints, deployment, key, parameters)
+            started = deployments.start_run(endpoints, deployment, key, parameters)
             return Attempt.STARTED if started else Attempt.NOT_DEPLOYED
         if state in flow_runs.CANCELLED:
             return Attempt.CANCELLED

@@ -13,7 +13,7 @@ from infra.configuration.timing import Timing
 from infra.prefect_api.deployment_file import NAME, built_in
 from infra.prefect_api.deployments import authorization
 from infra.services.endpoints import endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from models.errors import TailorbirdError
 
 _PAGE: Final = 200
@@ -24,7 +24,9 @@ class ScheduleRefusedError(TailorbirdError):
     """A schedule cannot be what was asked for, or there is none of that name."""
 
 
-def put(deployment: str, slug: str, cron: str, zone: str = "UTC", parameters: Mapping[str, Any] | None = None) -> None:
+def set_schedule(
+    deployment: str, slug: str, cron: str, zone: str = "UTC", parameters: Mapping[str, Any] | None = None
+) -> None:
     """Let a deployment run by itself, with these parameters; a schedule with the same slug is replaced."""
     found = _call("GET", f"/deployments/name/{deployment}/{deployment}")
     if found is None:
@@ -49,7 +51,7 @@ def put(deployment: str, slug: str, cron: str, zone: str = "UTC", parameters: Ma
     raise ScheduleRefusedError(f"{cron!r} comes on no day that there is; nothing was changed.")
 
 
-def listed() -> list[dict[str, Any]]:
+def list_schedules() -> list[dict[str, Any]]:
     """Every schedule: deployment, slug, cron, zone, set_by, parameters, next_run (None while it is paused), active."""
     rows, settings = [], load()
     usual = built_in(settings.home)
@@ -92,7 +94,7 @@ def remove(slug: str) -> None:
     _plan(deployment["id"])  # Prefect has deleted the planned runs of its other schedules too
 
 
-def drop_missed(deployment_id: str, schedule_id: str, now: datetime) -> int:
+def cancel_missed_runs(deployment_id: str, schedule_id: str, now: datetime) -> int:
     """Cancel the runs of a schedule that wait though their time has come; returns how many.
 
     `now` is the database's time: by the clock of a machine that is ahead, the runs of the next days would be due.
@@ -111,7 +113,7 @@ def drop_missed(deployment_id: str, schedule_id: str, now: datetime) -> int:
 
 def _call(method: str, path: str, body: Any = None) -> Any:
     here = endpoints(load())
-    return ask(method, f"{here.prefect_api_url.rstrip('/')}{path}", authorization(here.environment), body)
+    return request_json(method, f"{here.prefect_api_url.rstrip('/')}{path}", authorization(here.environment), body)
 
 
 def _check(deployment: Mapping[str, Any], slug: str, zone: str, parameters: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from infra.configuration.settings import load
 from infra.registry import experiment_page
 from infra.services.endpoints import MODEL, page_of
-from infra.services.http_client import healthy
+from infra.services.http_client import is_healthy
 from models.errors import TailorbirdError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Registry:
     @property
     def answers(self) -> bool:
         """Whether MLflow is there now: the client itself would try for minutes."""
-        return healthy(f"{self.tracking_uri.rstrip('/')}/health", 5)
+        return is_healthy(f"{self.tracking_uri.rstrip('/')}/health", 5)
 
     @cached_property
     def _pages(self) -> str:

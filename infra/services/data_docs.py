@@ -11,7 +11,7 @@ from pathlib import Path
 from infra.private_files.staging import staged
 from infra.services.endpoints import Endpoints
 
-KEPT = 20
+MAX_PAGES = 20
 """How many batches' pages are kept: browsers and disks are not for thousands."""
 PAGE = "index.html"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -64,7 +64,7 @@ def replaced(var: Path, about: About) -> Iterator[Path]:
         draft.rename(final)
 
 
-def kept(folder: Path) -> list[tuple[Path, About]]:
+def list_pages(folder: Path) -> list[tuple[Path, About]]:
     """The batches that have a page, the newest first. One that is taken away at this moment is left out."""
     found = []
     for about in folder.glob(f"*/{_ABOUT}"):
@@ -76,7 +76,7 @@ def kept(folder: Path) -> list[tuple[Path, About]]:
     return sorted(found, key=lambda entry: entry[1].judged_at, reverse=True)
 
 
-def prune(var: Path, keep: int = KEPT) -> None:
+def prune(var: Path, keep: int = MAX_PAGES) -> None:
     """Take away all but the newest. Drafts of killed runs go when the next page is written."""
-    for old, _ in kept(place(var))[keep:]:
+    for old, _ in list_pages(place(var))[keep:]:
         shutil.rmtree(old, ignore_errors=True)

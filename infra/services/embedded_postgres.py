@@ -94,7 +94,7 @@ class EmbeddedPostgres:
     @property
     def password(self) -> str:
         """The superuser's password, made before the first start."""
-        return credentials.kept_secret(self.folder / credentials.FOLDER, SUPERUSER)
+        return credentials.stored_secret(self.folder / credentials.FOLDER, SUPERUSER)
 
     @property
     def log(self) -> Path:

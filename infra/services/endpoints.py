@@ -10,7 +10,7 @@ from infra.keys.credentials import secret
 from infra.services import environment as service_environment
 from infra.services import state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
-from infra.services.prefect_pages import newer
+from infra.services.prefect_pages import pages_root
 from infra.services.state_file import Service
 from models.errors import TailorbirdError
 
@@ -154,7 +154,7 @@ def _prefect(settings: Settings, url: str) -> dict[str, str]:
         return environment | ({"PREFECT_API_AUTH_STRING": given.login} if given.login else {})
     # With a home of its own, the Prefect profile of the person who runs this is neither read nor changed.
     own = {"PREFECT_HOME": str(settings.var / "prefect"), "PREFECT_API_AUTH_STRING": prefect_login(settings)}
-    own["PREFECT_UI_URL"] = newer(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
+    own["PREFECT_UI_URL"] = pages_root(page_of(given.address.rstrip("/").removesuffix("/api"), settings.prefect_page))
     return environment | own
 
 

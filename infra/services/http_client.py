@@ -19,7 +19,7 @@ _NO_ANSWER = (OSError, HTTPException)
 """Nothing listens, or another kind of server does."""
 
 
-def healthy(url: str, seconds: float = 2) -> bool:
+def is_healthy(url: str, seconds: float = 2) -> bool:
     """Whether the address answers with success."""
     try:
         with _open(url, seconds) as answer:
@@ -28,7 +28,7 @@ def healthy(url: str, seconds: float = 2) -> bool:
         return False
 
 
-def answers(url: str, seconds: float) -> bool:
+def is_listening(url: str, seconds: float) -> bool:
     """Whether a server is there at all: a refusal, or silence after it took the call, counts as busy."""
     try:
         _open(url, seconds).close()
@@ -39,7 +39,7 @@ def answers(url: str, seconds: float) -> bool:
     return True
 
 
-def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
+def is_postgres(url: str, seconds: float = 0.2) -> bool:
     """Whether a PostgreSQL server answers there: its reply to a request for encryption needs no password."""
     place = addresses.database(url)
     with socket.create_connection((place.host or "127.0.0.1", place.port or 5432), timeout=seconds) as line:
@@ -47,7 +47,7 @@ def speaks_postgres(url: str, seconds: float = 0.2) -> bool:
         return line.recv(1) in {b"S", b"N"}
 
 
-def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None, seconds: float = 30) -> Any:
+def request_json(method: str, url: str, headers: Mapping[str, str], body: Any = None, seconds: float = 30) -> Any:
     """The JSON answer, or None for 404. Raises urllib.error.HTTPError for any other refusal."""
     data = None if body is None else json.dumps(body).encode()
     try:
@@ -60,13 +60,13 @@ def ask(method: str, url: str, headers: Mapping[str, str], body: Any = None, sec
         raise
 
 
-def text_of(url: str, seconds: float = 5) -> str:
+def fetch_text(url: str, seconds: float = 5) -> str:
     """What an address of the web says. Raises OSError when it does not."""
     with _open(url, seconds) as answer:
         return str(answer.read().decode(errors="replace"))
 
 
-def basic(login: str) -> str:
+def basic_auth(login: str) -> str:
     """The header value for user:password."""
     return f"Basic {b64encode(login.encode()).decode()}"
 
@@ -78,6 +78,6 @@ def _open(
     given = addresses.web(url, "An address")
     request = urllib.request.Request(given.address, data, dict(headers or {}), method=method)  # noqa: S310 -- http(s) only
     if given.login:
-        request.add_unredirected_header("Authorization", basic(given.login))
+        request.add_unredirected_header("Authorization", basic_auth(given.login))
     local = "://127.0.0.1" in given.address or "://localhost" in given.address
     return (_DIRECT if local else _ANY).open(request, timeout=seconds)

@@ -14,7 +14,7 @@ _NEWER: Final = "/v2"
 _CLOUD: Final = "prefect.cloud"
 
 
-def newer(page: str) -> str:
+def pages_root(page: str) -> str:
     """Return where the newer pages of a server begin; Prefect Cloud has one set of pages alone."""
     page = page.rstrip("/")
     host = urlsplit(page).hostname or ""
@@ -34,12 +34,12 @@ def task_run(endpoints: "Endpoints", run_id: str) -> str:
 
 def runs(endpoints: "Endpoints") -> str:
     """Return the page of all runs."""
-    return f"{newer(endpoints.prefect_page)}/runs"
+    return f"{pages_root(endpoints.prefect_page)}/runs"
 
 
 def deployments(endpoints: "Endpoints") -> str:
     """Return the page of all deployments."""
-    return f"{newer(endpoints.prefect_page)}/deployments"
+    return f"{pages_root(endpoints.prefect_page)}/deployments"
 
 
 def form(endpoints: "Endpoints", deployment_id: str) -> str:

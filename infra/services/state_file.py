@@ -11,7 +11,7 @@ from typing import Any
 
 from infra.services.processes import Running
 
-Say = Callable[[str], None]
+Reporter = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def store(var: Path, services: dict[str, Service]) -> None:
 
 
 @contextmanager
-def locked(var: Path, say: Say) -> Iterator[None]:
+def locked(var: Path, say: Reporter) -> Iterator[None]:
     """Only one `up` or `down` works on a var folder at a time; another one says that it waits, and waits."""
     var.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (var / "services.lock").open("w") as file:

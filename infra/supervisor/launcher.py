@@ -8,9 +8,9 @@ from functools import partial
 from infra.configuration.settings import Settings
 from infra.services import ports, processes, state_file
 from infra.services.endpoints import ServicesDownError
-from infra.services.http_client import healthy
+from infra.services.http_client import is_healthy
 from infra.services.processes import Command, ProcessFailedError
-from infra.services.state_file import Say, Service
+from infra.services.state_file import Reporter, Service
 from infra.supervisor import commands as servers
 
 TITLES = {
@@ -28,7 +28,7 @@ _LINE_EVERY = 3.0  # seconds between two lines about what is being waited for
 class Launcher:
     """The services of one installation: what is known of them from before, and what this `up` has started."""
 
-    def __init__(self, settings: Settings, known: dict[str, Service], say: Say) -> None:
+    def __init__(self, settings: Settings, known: dict[str, Service], say: Reporter) -> None:
         self.settings = settings
         self.known = known
         self.say = say
@@ -147,4 +147,4 @@ class Launcher:
 def _answers(service: Service) -> bool:
     """Whether our process, and not another one on its port, answers with success."""
     listens = service.running is not None and processes.listens(service.running, service.port)
-    return listens and healthy(f"{service.address}/health")
+    return listens and is_healthy(f"{service.address}/health")

@@ -15,7 +15,7 @@ from infra.prefect_api import deployments
 from infra.services import ports, state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.endpoints import ServicesDownError, docs_page, elsewhere, serves_docs
-from infra.services.http_client import answers, ask, basic, healthy, speaks_postgres
+from infra.services.http_client import basic_auth, is_healthy, is_listening, is_postgres, request_json
 from infra.services.processes import listens
 from infra.services.state_file import Service
 from infra.supervisor.launcher import TITLES
@@ -53,7 +53,7 @@ def reachable(settings: Settings) -> dict[str, bool]:
     """Which of postgres, prefect, mlflow and docs (if served) answers now: at most 0.3 s, and it raises nothing."""
     served = serves_docs(settings) or docs_page(settings, state_file.load(settings.var))
     names = [*NEEDED, "docs"] if served else NEEDED
-    return {name: finding.reachable for name, finding in look(settings, names).items()}
+    return {name: finding.reachable for name, finding in probe(settings, names).items()}
 
 
 def running_clients(settings: Settings) -> dict[str, bool]:
@@ -71,7 +71,7 @@ def ensure(settings: Settings, needed: Collection[str] = NEEDED, patience: float
     """
     until = time.monotonic() + patience
     while True:
-        findings = look(settings, needed, thorough=True)
+        findings = probe(settings, needed, thorough=True)
         down = {name: finding for name, finding in findings.items() if not finding.reachable}
         if not down:
             _hear(settings, needed, silence)
@@ -91,7 +91,7 @@ def _hear(settings: Settings, names: Collection[str], seconds: float) -> None:
         if name not in names or _given(settings, name) is not None:
             continue
         until = time.monotonic() + seconds
-        while not healthy(f"{known[name].address}/health", max(0.1, until - time.monotonic())):
+        while not is_healthy(f"{known[name].address}/health", max(0.1, until - time.monotonic())):
             if time.monotonic() > until:
                 raise ServicesDownError(
                     f"{TITLES[name]} runs but has not answered for {seconds:.0f} s. Run the same command again later; "
@@ -107,7 +107,7 @@ def check_given(settings: Settings, name: str, patience: float = 10.0) -> None:
     if name not in _LOGINS or given is None:
         return
     until = time.monotonic() + patience
-    while not healthy(f"{given.rstrip('/')}/health", 5):
+    while not is_healthy(f"{given.rstrip('/')}/health", 5):
         if time.monotonic() > until:
             variable, address = _LOGINS[name][0], addresses.shown(given)
             raise ServicesDownError(
@@ -123,7 +123,7 @@ def _check_login(name: str, given: str) -> None:
     if headers is None:
         return
     try:
-        ask("GET", f"{given.rstrip('/')}{path}", headers)
+        request_json("GET", f"{given.rstrip('/')}{path}", headers)
     except HTTPError as refusal:
         if refusal.code in (401, 403):
             raise ServicesDownError(
@@ -134,7 +134,7 @@ def _check_login(name: str, given: str) -> None:
         return  # no refusal: the caller's own request will show what is wrong
 
 
-def look(settings: Settings, names: Collection[str], thorough: bool = False) -> dict[str, Finding]:
+def probe(settings: Settings, names: Collection[str], thorough: bool = False) -> dict[str, Finding]:
     """What a probe of each of these services finds; nothing is raised.
 
     A `thorough` look makes sure that a process of ours is the one that listens, which takes longer on a busy machine.
@@ -164,8 +164,8 @@ def _answer(given: Mapping[str, str], seconds: float) -> dict[str, bool]:
 
 def _answers(name: str, address: str, seconds: float) -> bool:
     if name == "postgres":
-        return speaks_postgres(address, seconds)
-    return answers(f"{address.rstrip('/')}/health", seconds)
+        return is_postgres(address, seconds)
+    return is_listening(f"{address.rstrip('/')}/health", seconds)
 
 
 def _given(settings: Settings, name: str) -> str | None:
@@ -202,4 +202,4 @@ def _authorization(name: str) -> dict[str, str] | None:
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):
         return {"Authorization": f"Bearer {token}"}
     user, password = os.environ.get("MLFLOW_TRACKING_USERNAME"), os.environ.get("MLFLOW_TRACKING_PASSWORD")
-    return {"Authorization": basic(f"{user}:{password}")} if user and password else {}
+    return {"Authorization": basic_auth(f"{user}:{password}")} if user and password else {}

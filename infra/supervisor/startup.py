@@ -32,7 +32,7 @@ from infra.services.endpoints import (
     prefect_login,
     serves_docs,
 )
-from infra.services.state_file import Say, Service
+from infra.services.state_file import Reporter, Service
 from infra.supervisor import commands as servers
 from infra.supervisor import probes
 from infra.supervisor.launcher import TITLES, Launcher
@@ -47,7 +47,7 @@ _CLIENTS = {"worker": servers.worker_command, "reconciler": servers.reconciler_c
 """Processes that have no address of their own."""
 
 
-def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
+def start(settings: Settings, say: Reporter, *, demo: bool = False) -> Endpoints:
     """Start what is neither configured elsewhere nor running yet, and wait until all of it answers.
 
     `demo` makes this an installation of the demo. Raises DemoRefusedError when it holds a shop's own data.
@@ -65,7 +65,7 @@ def start(settings: Settings, say: Say, *, demo: bool = False) -> Endpoints:
     return endpoints(settings)
 
 
-def stop(settings: Settings, say: Say) -> None:
+def stop(settings: Settings, say: Reporter) -> None:
     """Stop what `start` started: commands, then the worker and the reconciler, the servers, and PostgreSQL last."""
     with permissions.private_files(), state_file.locked(settings.var, say):
         known = state_file.load(settings.var)
@@ -103,7 +103,7 @@ def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
     if "prefect" in known and known["prefect"].alive:
         login = {"PREFECT_API_AUTH_STRING": prefect_login(settings)}
         with contextlib.suppress(OSError):  # it is a courtesy: the next `up` repeats it
-            deployments.report_killed(known["prefect"].address, login)
+            deployments.crash_worker_runs(known["prefect"].address, login)
 
 
 def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
@@ -114,7 +114,7 @@ def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | 
 class _Startup:
     """One `up`: the order in which services are started, and what each of them needs from the others."""
 
-    def __init__(self, settings: Settings, say: Say, *, demo: bool) -> None:
+    def __init__(self, settings: Settings, say: Reporter, *, demo: bool) -> None:
         self.demo = demo
         known = state_file.load(settings.var)
         self.given = settings
@@ -197,12 +197,12 @@ class _Startup:
         log = servers.log(self.settings, "deploy")
         deployments.ensure_pool(api, now.environment)
         worker = servers.worker_command(self.settings, now)
-        deploy = deployments.begin(api, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo)
+        deploy = deployments.start_deploy(api, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo)
         self._clients(now)
         if deploy is not None:
             self.launcher.started.append("deployments")
             self.say("Registering the flows of prefect.yaml with Prefect")
-            deployments.finish(deploy, api, now.environment, self.settings, log, demo=demo)
+            deployments.finish_deploy(deploy, api, now.environment, self.settings, log, demo=demo)
         if automations.ensure(now, self.settings):
             self.launcher.started.append("automations")
             self.say("Registering schedules, automations and alerts with Prefect")

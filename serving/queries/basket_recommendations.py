@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
-from infra.bundles.promoted import load_named
+from infra.bundles.promoted import load_for_users
 from models.errors import TailorbirdError
 from models.primitives.vocabulary import index_of
 from models.recommenders.item_based.bought_together import for_user, with_basket
 from serving.queries.champion_bundle import champion
-from serving.queries.user_recommendations import known_key
+from serving.queries.user_recommendations import require_user_key
 
 PLACEMENT: Final = "goes-well-with"
 
@@ -32,13 +32,13 @@ class UnknownProductError(TailorbirdError):
     """A product that no catalogue names."""
 
 
-def together(
+def basket_recommendations(
     engine: Engine, items: list[str], user_id: str | None = None, k: int = 10, placement: str = PLACEMENT
 ) -> list[dict[str, Any]]:
     """The `k` items that go best with all of `items`, from their published lists, best first; re-ranked for a user who
     agreed to that.
 
-    Raises UnknownProductError, UnknownUserError for a user id, and NothingPromotedError.
+    Raises UnknownProductError, UnknownUserError for a user id, and NoChampionError.
     """
     with engine.connect() as connection:
         known = set(connection.execute(_KNOWN, {"items": items}).scalars())
@@ -65,13 +65,13 @@ def together(
 
 def _agreed(connection: Connection, user_id: str) -> str | None:
     """The user's pseudonym; None without consent, or when the user has left."""
-    key = known_key(connection, user_id)
+    key = require_user_key(connection, user_id)
     return key if connection.execute(_AGREED, {"key": key}).first() is not None else None
 
 
 def _liked(engine: Engine, key: str, names: NDArray[np.str_]) -> NDArray[np.float32]:
     """What the champion thinks of these items for the user; -inf where it has nothing to say."""
-    model = load_named(engine, champion(engine)).model
+    model = load_for_users(engine, champion(engine)).model
     scores = model.scores(index_of(model.users, np.array([key], dtype=np.str_)))[0]
     at = index_of(model.items, names)
     return np.where(at >= 0, scores[np.maximum(at, 0)], np.float32(-np.inf))

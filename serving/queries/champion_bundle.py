@@ -11,15 +11,15 @@ from infra.overview import situation
 from models.errors import TailorbirdError
 
 
-class NothingPromotedError(TailorbirdError):
+class NoChampionError(TailorbirdError):
     """An installation without a champion."""
 
 
 def champion(engine: Engine) -> Mapping[str, Any]:
-    """Return the newest row of `promotions`; raises NothingPromotedError."""
+    """Return the newest row of `promotions`; raises NoChampionError."""
     newest = select(promotions).order_by(promotions.c.promotion_id.desc()).limit(1)
     with engine.connect() as connection:
         row = connection.execute(newest).mappings().first()
     if row is None:
-        raise NothingPromotedError(str(situation.step(engine, load())))
+        raise NoChampionError(str(situation.step(engine, load())))
     return dict(row)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, select
 
-from infra.bundles.promoted import load_named
+from infra.bundles.promoted import load_for_users
 from infra.configuration.placements import configured
 from infra.configuration.settings import load
 from infra.database.clock import database_now
@@ -30,9 +30,9 @@ from models.lists.rules.item_attributes import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Explains, Recommender
-from serving.queries.missing_lists import NothingPublishedError as NothingPublishedError
+from serving.queries.missing_lists import NoListsError as NoListsError
 from serving.queries.missing_lists import require_published
-from serving.queries.user_recommendations import known_key, shelf
+from serving.queries.user_recommendations import require_user_key, user_list
 from serving.terminal.absence import Case, Lookups, absence_words, listed_words
 
 _SAME_SCORE: Final = 1e-3
@@ -82,11 +82,11 @@ def explain(
     `contributions` are what each part adds to the score, in the unit `adds_to`, the strongest first; empty for models
     whose score has no parts. `lookups`
     reads what the user did, which is asked only if nothing else keeps the item off. Raises PlacementError,
-    NothingPublishedError, UnknownUserError or UnknownItemError.
+    NoListsError, UnknownUserError or UnknownItemError.
     """
     require_published(engine, load(), placement)
     asked = _question(engine, user_id, item_id, placement)
-    rows = shelf(engine, user_id, placement)
+    rows = user_list(engine, user_id, placement)
     found = next((row for row in rows if row["item_id"] == item_id), None)
     said = {"user": user_id, "item": item_id, "title": asked.title, "model_version": asked.version}
     if found is not None:
@@ -105,7 +105,7 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
     behind = select(promotions).where(promotions.c.model_version == version.scalar_subquery())
     length = select(recommendation_batches.c.k).where(recommendation_batches.c.batch_id == batch)
     with engine.connect() as connection:
-        key = known_key(connection, user_id)
+        key = require_user_key(connection, user_id)
         item = connection.execute(select(items).where(items.c.item_id == item_id)).mappings().first()
         if item is None:
             raise UnknownItemError(f"No catalogue names an item {item_id!r}. Check the id, or ingest the catalogue.")
@@ -116,7 +116,7 @@ def _question(engine: Engine, user_id: str, item_id: str, placement: str) -> _Qu
         may = connection.execute(agreed).first() is not None
         excluded = _excluded(connection, key, dict(item))
         unsold = why_not_sold(dict(item), database_now(connection))
-        bundle = load_named(engine, dict(promoted))
+        bundle = load_for_users(engine, dict(promoted))
         catalogue = _catalogue(connection, bundle.model.items)
     chosen = configured(load()).get(placement, Placement()).model_copy(update={"k": k})
     return _Question(

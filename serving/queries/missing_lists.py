@@ -12,7 +12,7 @@ from models.lists.rules.placement_config import PlacementError
 from models.monitoring.guidance.next_step import Stage
 from serving.queries.freshness import unconfigured_note
 from serving.queries.list_counts import lacking_words, users_with_consent
-from serving.queries.user_recommendations import known_key
+from serving.queries.user_recommendations import require_user_key
 
 _SUBJECT: Final = text("""
     SELECT batch.about FROM placements JOIN recommendation_batches AS batch USING (batch_id)
@@ -28,13 +28,13 @@ _AGREED: Final = text("""
 """)
 
 
-class NothingPublishedError(TailorbirdError):
+class NoListsError(TailorbirdError):
     """A placement without lists."""
 
 
 def require_published(engine: Engine, settings: Settings, placement: str, about: str = "user") -> None:
     """Raise PlacementError for a placement that there is not or that is about something else, and
-    NothingPublishedError with the next command for one without lists."""
+    NoListsError with the next command for one without lists."""
     with engine.connect() as connection:
         found = connection.execute(_SUBJECT, {"placement": placement}).scalar()
     subject = found or placements.one(settings, placement).about
@@ -44,7 +44,7 @@ def require_published(engine: Engine, settings: Settings, placement: str, about:
     if found is None:
         step = situation.step(engine, settings)
         known = f"Nothing is published in {placement!r}. " if step.stage in (Stage.DONE, Stage.UNDER_WAY) else ""
-        raise NothingPublishedError(f"{known}{step}")
+        raise NoListsError(f"{known}{step}")
 
 
 def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) -> str:
@@ -52,7 +52,7 @@ def why_empty(engine: Engine, settings: Settings, user_id: str, placement: str) 
     UnknownUserError."""
     require_published(engine, settings, placement)
     with engine.connect() as connection:
-        key = known_key(connection, user_id)
+        key = require_user_key(connection, user_id)
         agreed = connection.execute(_AGREED, {"key": key}).first() is not None
         shown = connection.execute(_SHOWN, {"placement": placement}).mappings().one()
         lacking = lacking_words({"lists": shown["lists"], "users": users_with_consent(connection)})

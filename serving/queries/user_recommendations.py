@@ -18,7 +18,7 @@ class UnknownUserError(TailorbirdError):
     """A user id that was never ingested."""
 
 
-def known_key(connection: Connection, user_id: str) -> str:
+def require_user_key(connection: Connection, user_id: str) -> str:
     """The user's pseudonym; raises UnknownUserError."""
     user_key = user_key_of(connection, user_id)
     if user_key is None:
@@ -26,20 +26,20 @@ def known_key(connection: Connection, user_id: str) -> str:
     return user_key
 
 
-def shelf(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
+def user_list(engine: Engine, user_id: str, placement: str = "home") -> list[dict[str, Any]]:
     """Return the user's list, best first. It is empty for an unknown user too, whom the reader role cannot tell."""
     with engine.connect() as connection:
         rows = connection.execute(_SHELF, {"placement": placement, "user_id": user_id})
         return [dict(row) for row in rows.mappings()]
 
 
-def require_known(engine: Engine, user_id: str) -> None:
+def require_user(engine: Engine, user_id: str) -> None:
     """Raise UnknownUserError for a user id that was never ingested. The engine's role has to be `serving`."""
     with engine.connect() as connection:
-        known_key(connection, user_id)
+        require_user_key(connection, user_id)
 
 
-def somebody(engine: Engine, placement: str = "home") -> str | None:
+def example_user(engine: Engine, placement: str = "home") -> str | None:
     """The raw id of one user with a list, to show as an example: always the first."""
     with engine.connect() as connection:
         user_id: str | None = connection.execute(_SOMEBODY, {"placement": placement}).scalar()

@@ -28,7 +28,7 @@ def score_ranges(rows: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def shelf(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
+def print_user_list(user: str, rows: Sequence[Mapping[str, Any]], why: str = "", note: str = "") -> None:
     """Print one user's recommendations with ids, titles and reasons, or `why` there are none; a `note` comes last."""
     if not rows:
         line(why)
@@ -50,7 +50,7 @@ def _note(note: str) -> None:
         line(note, "yellow")
 
 
-def together(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
+def print_basket_recommendations(rows: Sequence[Mapping[str, Any]], user: str | None = None, note: str = "") -> None:
     """Print what goes well with a product or a basket, and what the places are given by; a `note` comes last."""
     if not rows:
         line(f"These lists name nothing that goes with it. {note}" if note else _TOO_FEW)

@@ -16,7 +16,7 @@ from serving.terminal.console import formatted, line, table
 from serving.terminal.dataset import dataset
 from serving.terminal.decisions import decision, rollback
 from serving.terminal.ingested import print_ingested
-from serving.terminal.recommendations import shelf
+from serving.terminal.recommendations import print_user_list
 
 _FIGURES = {
     "ndcg_at_10": "NDCG@10",
@@ -30,17 +30,17 @@ _FIGURES = {
 def outcome(result: Mapping[str, Any], endpoints: Any) -> None:
     """The end of a demo: models against each other, ledger, batch, one shelf, and what to look at next."""
     from infra.database.engine import engine
-    from serving.queries.user_recommendations import shelf as look
-    from serving.queries.user_recommendations import somebody
+    from serving.queries.user_recommendations import example_user
+    from serving.queries.user_recommendations import user_list as look
 
     print_ingested(result["ledger"])
     _review(result["review"])
     if result["batches"]:
         _batches(result["batches"])
         database = engine(endpoints.database_url)
-        user = somebody(database)
+        user = example_user(database)
         if user:
-            shelf(user, look(database, user)[:10])
+            print_user_list(user, look(database, user)[:10])
     pages(endpoints)
     _pages_and_commands()
 
@@ -209,7 +209,7 @@ def _placement(row: Mapping[str, Any]) -> str:
     return f"{summary}; rolled back by {row['moved_by']}" if row["moved_by"] else summary
 
 
-_BOOKS = {
+_TABLE_LAYOUTS = {
     "keys": ("Keys", ("kind", "generation", "fingerprint", "state", "since", "actor", "reason")),
     "lake": ("The lake's events by month", ("month", "files", "rows", "bytes")),
     "schedules": (
@@ -220,18 +220,18 @@ _BOOKS = {
 
 
 _LEDGER_SCREENS: dict[str, Callable[[Sequence[Mapping[str, Any]]], None]] = {
-    "books": ledger.batches,
+    "ledger_batches": ledger.batches,
     "quarantine": ledger.waiting,
     "rows": ledger.waiting_rows,
 }
 
 
-def books(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
+def print_table(kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """The ledger or the quarantine."""
     if kind in _LEDGER_SCREENS:
         _LEDGER_SCREENS[kind](rows)
         return
-    title, names = _BOOKS[kind]
+    title, names = _TABLE_LAYOUTS[kind]
     if rows:
         table(title, rows, dict(zip(names, names, strict=True)))
     else:

@@ -6,7 +6,7 @@ from prefect import task
 
 from infra.database.clock import database_now
 from infra.installation import current
-from infra.lake.compaction import named_versions
+from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 
 
@@ -21,4 +21,4 @@ def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
         with installation.engine.connect() as connection:
             now = database_now(connection)
-        return installation.lake.compact(now, keep_days, named_versions(installation.engine))
+        return installation.lake.compact(now, keep_days, dataset_versions(installation.engine))

@@ -11,7 +11,7 @@ from infra.configuration.addresses import shown
 from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.services.http_client import text_of
+from infra.services.http_client import fetch_text
 from models.monitoring.latency_histogram import Requests
 from tasks.orchestration.alert_throttle import Told
 
@@ -41,7 +41,7 @@ def read(address: str) -> Requests:
     """What a server has answered since it started. Raises OSError when it cannot be reached."""
     within: dict[float, float] = {}
     errors = 0.0
-    for family in text_string_to_metric_families(text_of(address)):
+    for family in text_string_to_metric_families(fetch_text(address)):
         for sample in family.samples:
             if sample.name == f"{_METRIC}_bucket":
                 bound = float(sample.labels["le"])
@@ -82,7 +82,9 @@ def tell_slow_serving(installation: Installation, looks: Looks = _LOOKS) -> str 
             looks.told.forget(address)
         elif not looks.told.lately(address, _HOUR):
             said = {"reason": reason, "page": shown(address)}
-            if events.tell(installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said):
+            if events.try_emit(
+                installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said
+            ):
                 looks.told.note(address)
             found.append(reason)
     return " ".join(found) or None

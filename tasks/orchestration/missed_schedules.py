@@ -17,7 +17,7 @@ def drop_missed_slots() -> None:
     if schedule and context and context.flow_run:
         with current().engine.connect() as connection:
             now = database_now(connection)
-        schedules.drop_missed(str(context.flow_run.deployment_id), schedule, now)
+        schedules.cancel_missed_runs(str(context.flow_run.deployment_id), schedule, now)
 
 
 def schedule_of_run() -> str | None:

@@ -153,6 +153,6 @@ def _alert(installation: Installation, registry: Registry, number: int, fault: s
         return []
     reason = f"Version {number} in MLflow was altered: {fault}"
     payload = {"reason": reason, "page": registry.version_page(number)}
-    if events.tell(installation.endpoints, events.ALTERED_VERSION, f"tailorbird.model-version.{number}", payload):
+    if events.try_emit(installation.endpoints, events.ALTERED_VERSION, f"tailorbird.model-version.{number}", payload):
         check.alerted = fault
     return [reason]

@@ -139,7 +139,7 @@ def _expired(installation: Installation, registry: Registry) -> Iterator[str]:
 
 def _alert(installation: Installation, registry: Registry, version: int, reason: str) -> None:
     said = {"reason": f"{reason} `tailorbird review` asks again.", "page": registry.version_page(version)}
-    events.tell(installation.endpoints, events.EXPIRED_REVIEW, f"tailorbird.model-version.{version}", said)
+    events.try_emit(installation.endpoints, events.EXPIRED_REVIEW, f"tailorbird.model-version.{version}", said)
 
 
 def _hear_tags(installation: Installation, registry: Registry) -> Iterator[str]:

@@ -24,7 +24,7 @@ def ask_for_retrain(installation: Installation) -> str | None:
         request = unattended(connection, _GRACE)
     if request is None:
         return None
-    last = flow_runs.of_id(installation.endpoints, request.flow_run) if request.flow_run else None
+    last = flow_runs.find_run(installation.endpoints, request.flow_run) if request.flow_run else None
     if flow_runs.state_of(last) in flow_runs.CANCELLED:
         return _close(installation, request, "a person cancelled its run", alert=False)
     if request.fence >= ATTEMPTS:
@@ -58,5 +58,5 @@ def _close(installation: Installation, request: Request, outcome: str, alert: bo
             else prefect_pages.runs(installation.endpoints)
         )
         said = {"request": request.request_id, "reason": reason, "page": page}
-        events.tell(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
+        events.try_emit(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
     return f"Retrain request {request.request_id} is over: {outcome}."

@@ -28,7 +28,7 @@ def tell_stale_lists(installation: Installation, told: Told = _TOLD) -> str | No
         told.forget(name)
     new = [name for name in stale if not told.lately(name, _DAY)]
     for name in new:
-        if events.tell(
+        if events.try_emit(
             installation.endpoints,
             events.STALE_LISTS,
             f"tailorbird.placement.{name}",

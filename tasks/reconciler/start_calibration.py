@@ -28,6 +28,6 @@ def ask_for_calibration(installation: Installation) -> str | None:
     if holder is None or done is not None or now - holder["promoted_at"] < _GRACE:
         return None
     key = f"calibration of promotion {holder['promotion_id']}"
-    if not deployments.run(installation.endpoints, "monitor", key, {}):
+    if not deployments.start_run(installation.endpoints, "monitor", key, {}):
         return None
     return f"What is usual is being learned for version {holder['model_version']}."

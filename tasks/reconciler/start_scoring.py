@@ -72,12 +72,12 @@ def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
 def _start(
     installation: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: Told
 ) -> str | None:
-    last = flow_runs.latest(installation.endpoints, "score")
+    last = flow_runs.latest_run(installation.endpoints, "score")
     state, version = flow_runs.state_of(last), holder["model_version"]
     if last and state == flow_runs.RUNNING:
         if not idle.is_lost(last["id"]):
             return None
-        flow_runs.crash(installation.endpoints, last["id"], "Its process is gone: it works on no placement.")
+        flow_runs.mark_crashed(installation.endpoints, last["id"], "Its process is gone: it works on no placement.")
     if last and state in flow_runs.CANCELLED and _started_since(last, holder):
         return None
     names = ", ".join(missing.placements)
@@ -105,5 +105,5 @@ def _alert(installation: Installation, missing: MissingLists, problem: str) -> s
     page = prefect_pages.runs(installation.endpoints)
     for name in missing.placements:
         resource = f"tailorbird.placement.{name}"
-        events.tell(installation.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
+        events.try_emit(installation.endpoints, events.STALE_LISTS, resource, {"reason": reason, "page": page})
     return reason

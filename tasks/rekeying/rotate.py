@@ -31,7 +31,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
     environment that is recorded already.
     """
     lake = Lake(settings.lake)
-    with usage_lock.alone(engine) as confirm:
+    with usage_lock.exclusive(engine) as confirm:
         check = partial(_check_lake, engine, lake)
         rotation = pseudonym_key_rotation.begin(engine, settings, actor, reason, check)
         if rotation is None:

@@ -148,7 +148,7 @@ def _alert(installation: Installation, review: Review, report: str, holder: Cham
     version = review["model_version"]
     stays = "The champion stays." if holder else "No model answers yet."
     said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
-    events.tell(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
+    events.try_emit(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
 
 
 def _status(review: Review, holder: Champion | None, mode: str) -> str:

@@ -15,7 +15,7 @@ from infra.installation import Installation
 from infra.prefect_api.deployments import authorization
 from infra.prefect_api.events import AUDIT
 from infra.registry.client import Registry
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from models.errors import TailorbirdError
 from tasks.monitoring.audit.audit_lists import audit_lists
 
@@ -101,7 +101,9 @@ def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
     assert float(low) < float(ndcg) < float(high)
     assert f"{float(ndcg):.4f}" in page(here, found["page"], tmp_path)
     api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
-    told = ask("POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}})
+    told = request_json(
+        "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
+    )
     assert f"({found['page']})" in told[0]["data"]
     assert "The whole audit" in stocked.run("audit")
 
@@ -134,7 +136,7 @@ def event_of(here: Installation, audit_id: int) -> Any:
     api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
     about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
     for _ in range(40):
-        if found := ask("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
+        if found := request_json("POST", f"{api}/events/filter", login, {"filter": about})["events"]:
             return found[0]
         time.sleep(0.25)
     raise AssertionError("Prefect has heard nothing.")

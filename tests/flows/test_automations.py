@@ -14,7 +14,7 @@ from infra.configuration.settings import Settings
 from infra.prefect_api import deployments, events, flow_runs
 from infra.prefect_api.deployments import authorization
 from infra.services.endpoints import Endpoints, endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from tests.ear import Ear
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def told(shop: Shop, ear: Ear, post: Post) -> Iterator[Ear]:
 
 
 def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return ask(method, here.prefect_api_url + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url + path, authorization(here.environment), body)
 
 
 def automations(here: Endpoints) -> dict[str, dict[str, Any]]:
@@ -154,9 +154,9 @@ def test_every_alert_arrives_in_words_with_a_link(shop: Shop, told: Ear, here: E
 
 
 def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> None:
-    assert deployments.run(here, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
+    assert deployments.start_run(here, "score", f"a test {time.time()}", {"placements": ["nowhere"]})
     [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
-    last = flow_runs.latest(here, "score")
+    last = flow_runs.latest_run(here, "score")
     assert last is not None
     assert f"{here.prefect_page}/v2/runs/flow-run/{last['id']}" in said["message"]
     assert flow_runs.state_of(last) == "FAILED"
@@ -168,11 +168,11 @@ def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_l
     [deployment] = prefect(here, "POST", "/deployments/filter", {"deployments": {"name": {"any_": ["score"]}}})
     given = {"flow_id": deployment["flow_id"], "deployment_id": deployment["id"], "state": {"type": "RUNNING"}}
     run = prefect(here, "POST", "/flow_runs/", given)
-    last = flow_runs.latest(here, "score")
+    last = flow_runs.latest_run(here, "score")
     assert last is not None
     assert (last["id"], flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
-    flow_runs.crash(here, run["id"], "Its process is gone.")
-    assert flow_runs.state_of(flow_runs.of_id(here, run["id"])) == "CRASHED"
+    flow_runs.mark_crashed(here, run["id"], "Its process is gone.")
+    assert flow_runs.state_of(flow_runs.find_run(here, run["id"])) == "CRASHED"
 
 
 def test_alerts_that_cannot_be_sent_are_refused_before_anything_is_changed(shop: Shop, here: Endpoints) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from infra.configuration.settings import Settings
 from infra.services import data_docs as docs
 from infra.services.endpoints import endpoints
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def test_a_link_on_the_run_leads_to_the_verdict_on_each_batch(stocked: Shop) -> None:
     here = endpoints(Settings(var=stocked.var))
     wanted = {"artifacts": {"key": {"like_": "data-docs-%"}}}
-    login = {"Authorization": basic(str(here.prefect_login))}
-    found = ask("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
+    login = {"Authorization": basic_auth(str(here.prefect_login))}
+    found = request_json("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
     shown = {artifact["description"]: re.search(r"\((http\S+)\)", artifact["data"]) for artifact in found}
     batches = [
         batch_id for (batch_id,) in stocked.sql("SELECT batch_id FROM ingest_batches WHERE status = 'committed'")
@@ -29,7 +29,7 @@ def test_a_link_on_the_run_leads_to_the_verdict_on_each_batch(stocked: Shop) -> 
     for batch_id in linked:
         link = shown[f"Data Docs of {batch_id}"]
         assert link
-        request = urllib.request.Request(link[1], headers={"Authorization": basic(str(here.docs_login))})  # noqa: S310
+        request = urllib.request.Request(link[1], headers={"Authorization": basic_auth(str(here.docs_login))})  # noqa: S310
         with urllib.request.urlopen(request, timeout=5) as page:  # noqa: S310
             text = page.read().decode()
         assert f"<h1>{batch_id}</h1>" in text

@@ -19,7 +19,7 @@ import pytest
 from infra.configuration.settings import Settings
 from infra.prefect_api.deployments import authorization
 from infra.services.endpoints import endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from tests.docs.shown import commands_of
 from tests.flows.conftest import Shop
 from tests.flows.csv_shop import CsvShop, made
@@ -75,10 +75,12 @@ class Week:
         settings = Settings(var=self.folder / "var")
         here = endpoints(settings)
         headers, api = authorization(here.environment), here.prefect_api_url.rstrip("/")
-        found = ask("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
-        run = ask("POST", f"{api}/deployments/{found['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}})
+        found = request_json("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
+        run = request_json(
+            "POST", f"{api}/deployments/{found['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}}
+        )
         deadline = time.monotonic() + 300
-        while (state := ask("GET", f"{api}/flow_runs/{run['id']}", headers)["state"])["type"] != "COMPLETED":
+        while (state := request_json("GET", f"{api}/flow_runs/{run['id']}", headers)["state"])["type"] != "COMPLETED":
             assert state["type"] in {"SCHEDULED", "PENDING", "RUNNING"}, state
             assert time.monotonic() < deadline, state
             time.sleep(0.5)

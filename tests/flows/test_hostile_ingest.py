@@ -11,7 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from infra.configuration.settings import Settings
 from infra.services import endpoints
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 from tests.flows.test_demo import dumps, readable
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ def test_prefect_shows_the_name_of_a_file_as_text(shop: Shop, tmp_path: Path, ma
     printed = shop.run("ingest", mapping, str(tmp_path / NAME))
     assert "\x1b[2J" not in printed
     here = endpoints.endpoints(Settings(var=shop.var))
-    headers = {"Authorization": basic(str(here.prefect_login))}
+    headers = {"Authorization": basic_auth(str(here.prefect_login))}
     wanted: dict[str, Any] = {"artifacts": {"key": {"any_": ["ledger"]}}, "sort": "CREATED_DESC", "limit": 1}
-    [artifact] = ask("POST", f"{here.prefect_api_url}/artifacts/filter", headers, wanted)
+    [artifact] = request_json("POST", f"{here.prefect_api_url}/artifacts/filter", headers, wanted)
     requests: list[str] = []
     browser_page.on("request", lambda request: requests.append(request.url))
     browser_page.goto(f"{here.prefect_page}/artifacts/artifact/{artifact['id']}")

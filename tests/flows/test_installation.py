@@ -18,7 +18,7 @@ from infra.configuration.settings import Settings
 from infra.prefect_api.deployments import authorization
 from infra.services import state_file
 from infra.services.endpoints import endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,7 +91,7 @@ def bucket(stocked: Shop) -> Iterator[dict[str, str]]:
         if path.is_file():
             client.upload_file(str(path), "shop", f"lake/{path.relative_to(lake)}")
     yield {f"AWS_{name}": value for name, value in (login | where).items()}
-    ask("POST", f"{where['ENDPOINT_URL']}/moto-api/reset", {})  # all servers of a process share their buckets
+    request_json("POST", f"{where['ENDPOINT_URL']}/moto-api/reset", {})  # all servers of a process share their buckets
     server.stop()
 
 
@@ -130,7 +130,7 @@ def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settin
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
     here = endpoints(Settings(var=shop.var))
-    return ask(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
 
 
 def begin(shop: Shop, name: str) -> str:

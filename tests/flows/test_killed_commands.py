@@ -9,7 +9,7 @@ from infra.configuration.settings import Settings
 from infra.prefect_api import flow_runs
 from infra.prefect_api.deployments import authorization
 from infra.services import endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from infra.supervisor import startup
 from infra.supervisor.running_commands import records
 
@@ -34,14 +34,14 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
         run = with_a_run(shop).flow_run
         assert command.kill()
     now = endpoints.endpoints(Settings(var=shop.var))
-    assert flow_runs.state_of(flow_runs.of_id(now, run)) == flow_runs.RUNNING
+    assert flow_runs.state_of(flow_runs.find_run(now, run)) == flow_runs.RUNNING
     shop.run("ingest", "complete_journey", str(shop.data))
-    crashed = flow_runs.of_id(now, run)
+    crashed = flow_runs.find_run(now, run)
     assert crashed is not None
     assert flow_runs.state_of(crashed) == "CRASHED"
     assert "`tailorbird ingest complete_journey" in crashed["state"]["message"]
     chosen = {"flow_runs": {"id": {"any_": [run]}}}
-    tasks = ask("POST", f"{now.prefect_api_url}/task_runs/filter", authorization(now.environment), chosen)
+    tasks = request_json("POST", f"{now.prefect_api_url}/task_runs/filter", authorization(now.environment), chosen)
     assert {task["state"]["type"] for task in tasks} <= {"COMPLETED", "CRASHED"}
     assert list((shop.var / records.FOLDER).iterdir()) == []
 
@@ -60,4 +60,4 @@ def test_a_command_that_down_ends_is_named_before_and_over_after_and_says_what_t
     shop.run("ingest", "complete_journey", str(shop.data))
     now = endpoints.endpoints(Settings(var=shop.var))
     # A step that is interrupted in a driver reports a failure.
-    assert flow_runs.state_of(flow_runs.of_id(now, run.flow_run)) in {"CRASHED", "FAILED"}
+    assert flow_runs.state_of(flow_runs.find_run(now, run.flow_run)) in {"CRASHED", "FAILED"}

@@ -13,7 +13,7 @@ from infra.configuration.settings import Settings
 from infra.prefect_api.automation_definitions import alerts
 from infra.registry.client import Registry
 from infra.services import endpoints, prefect_pages
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -30,9 +30,13 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}")
 
 def links_of(here: Endpoints) -> dict[str, str]:
     """One link of each kind that artifacts, MLflow's runs, alerts and events hold; a kind is the link without ids."""
-    login = {"Authorization": basic(str(here.prefect_login))}
-    shown = ask("POST", f"{here.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200})
-    [run] = ask("POST", f"{here.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1})
+    login = {"Authorization": basic_auth(str(here.prefect_login))}
+    shown = request_json(
+        "POST", f"{here.prefect_api_url}/artifacts/filter", login, {"sort": "CREATED_DESC", "limit": 200}
+    )
+    [run] = request_json(
+        "POST", f"{here.prefect_api_url}/flow_runs/filter", login, {"sort": "END_TIME_DESC", "limit": 1}
+    )
     told = [definition.body.replace("{{ flow_run.id }}", run["id"]) for definition in alerts(here.prefect_page)]
     texts = [str(artifact["data"]) for artifact in shown] + told
     texts += [prefect_pages.runs(here), prefect_pages.deployments(here), f"{here.prefect_page}/"]

@@ -17,7 +17,7 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from infra.prefect_api.deployments import authorization
 from infra.services import prefect_pages, state_file
-from infra.services.http_client import ask as call
+from infra.services.http_client import request_json as call
 from tasks.monitoring.retraining.requests import Request, ask, of_id
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def asked(here: Installation) -> int:
 
 def detected(here: Installation, request_id: int) -> bool:
     payload = {"request": request_id, "reason": "baskets have moved"}
-    return events.tell(here.endpoints, events.DRIFT, events.request_resource(request_id), payload)
+    return events.try_emit(here.endpoints, events.DRIFT, events.request_resource(request_id), payload)
 
 
 def overdue(here: Installation) -> None:

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from infra.services import prefect_pages
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +28,7 @@ def form(desk: Desk) -> Iterator[Page]:
     """The form of the `decide` deployment, by somebody who has signed in."""
     login = str(desk.here.endpoints.prefect_login)
     api = desk.here.endpoints.prefect_api_url
-    deployment = ask("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic(login)})
+    deployment = request_json("GET", f"{api}/deployments/name/decide/decide", {"Authorization": basic_auth(login)})
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1500})

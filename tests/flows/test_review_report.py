@@ -11,7 +11,7 @@ import pytest
 from infra.configuration.settings import Settings
 from infra.registry.client import Registry
 from infra.services import endpoints
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -63,9 +63,9 @@ def test_a_version_leads_to_its_training_its_prefect_run_and_its_datas_docs(vers
 
 def test_the_prefect_run_leads_to_the_version_and_the_report(version: Any, registry: Registry, stocked: Shop) -> None:
     here = endpoints.endpoints(Settings(var=stocked.var))
-    login = {"Authorization": basic(str(here.prefect_login))}
+    login = {"Authorization": basic_auth(str(here.prefect_login))}
     wanted = {"artifacts": {"key": {"like_": "%-version-1"}}}
-    found = ask("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
+    found = request_json("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
     shown = {artifact["key"]: artifact["data"] for artifact in found}
     assert f"({registry.version_page(1)})" in shown["version-page-version-1"]
     assert f"({version.tags['report']})" in shown["report-version-1"]

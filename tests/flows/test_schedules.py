@@ -15,7 +15,7 @@ from infra.prefect_api import schedules
 from infra.prefect_api.deployments import authorization
 from infra.prefect_api.schedules import ScheduleRefusedError
 from infra.services.endpoints import Endpoints, endpoints
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 from infra.supervisor.running_commands.under_way import next_run
 
 if TYPE_CHECKING:
@@ -36,17 +36,17 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
     yield endpoints(load())
-    for row in schedules.listed():
+    for row in schedules.list_schedules():
         if row["slug"] not in OURS:
             schedules.remove(row["slug"])
 
 
 def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return ask(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
 
 
 def of(slug: str) -> dict[str, Any]:
-    return next(row for row in schedules.listed() if row["slug"] == slug)
+    return next(row for row in schedules.list_schedules() if row["slug"] == slug)
 
 
 @pytest.mark.usefixtures("here")
@@ -92,25 +92,25 @@ def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
-    schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
+    schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
     assert row["parameters"] == GIVEN
     assert datetime.fromisoformat(row["next_run"]).hour in {1, 2}
-    schedules.put("ingest", "nightly", "0 4 * * *")
+    schedules.set_schedule("ingest", "nightly", "0 4 * * *")
     again = of("nightly")
     assert (again["cron"], again["zone"], again["parameters"]) == ("0 4 * * *", "UTC", {})
     assert datetime.fromisoformat(again["next_run"]).hour == 4
 
 
 def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Shop, here: Endpoints) -> None:
-    schedules.put("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
+    schedules.set_schedule("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
     for command, active in (("pause", False), ("resume", True)):
         rows = {row["slug"]: row for row in shop.json("schedules", command, "nightly")}
         assert (rows["nightly"]["active"], rows["nightly"]["parameters"]) == (active, GIVEN)
         assert (rows["nightly"]["next_run"] is not None) == active
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
-    assert [row["slug"] for row in schedules.listed()] == OURS
+    assert [row["slug"] for row in schedules.list_schedules()] == OURS
     assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {MONTHLY}"):
         schedules.pause("nightly")
@@ -118,20 +118,22 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
 
 @pytest.mark.usefixtures("here")
 def test_removing_one_schedule_leaves_the_plan_of_the_others_of_its_deployment() -> None:
-    schedules.put("compact", "noon", "0 12 * * *")
+    schedules.set_schedule("compact", "noon", "0 12 * * *")
     planned = of(WEEKLY)["next_run"]
     schedules.remove("noon")
     assert of(WEEKLY)["next_run"] == planned is not None
 
 
 def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(shop: Shop, here: Endpoints) -> None:
-    schedules.put("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
-    schedules.put("compact", "noon", "0 12 * * *", "UTC", {"keep_days": 3})
+    schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
+    schedules.set_schedule("compact", "noon", "0 12 * * *", "UTC", {"keep_days": 3})
     schedules.pause(WEEKLY)
-    before = schedules.listed()
+    before = schedules.list_schedules()
     prefect(here, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
     assert "Registering the flows" in shop.start("up").communicate(timeout=120)[1]
-    assert [row | {"next_run": None} for row in schedules.listed()] == [row | {"next_run": None} for row in before]
+    assert [row | {"next_run": None} for row in schedules.list_schedules()] == [
+        row | {"next_run": None} for row in before
+    ]
     schedules.resume(WEEKLY)
 
 
@@ -151,23 +153,23 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
 )
 def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=said):
-        schedules.put(*asked)
-    assert [row["slug"] for row in schedules.listed()] == OURS
+        schedules.set_schedule(*asked)
+    assert [row["slug"] for row in schedules.list_schedules()] == OURS
 
 
 @pytest.mark.usefixtures("here")
 def test_a_refused_change_leaves_the_schedule_as_it_was() -> None:
-    schedules.put("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
+    schedules.set_schedule("ingest", "nightly", "0 3 * * *", "UTC", GIVEN)
     before = of("nightly")
     for cron in ("0 0 31 2 *", "every night"):
         with pytest.raises(ScheduleRefusedError):
-            schedules.put("ingest", "nightly", cron)
+            schedules.set_schedule("ingest", "nightly", cron)
     assert of("nightly") == before
 
 
 def test_of_the_slots_that_nobody_worked_on_one_is_run(here: Endpoints) -> None:
     compact = prefect(here, "GET", "/deployments/name/compact/compact")["id"]
-    schedules.put("compact", "every-minute", "* * * * *", "UTC", {"keep_days": 3})
+    schedules.set_schedule("compact", "every-minute", "* * * * *", "UTC", {"keep_days": 3})
     now = datetime.now(UTC)
     back = {"start_time": (now - timedelta(minutes=6)).isoformat(), "end_time": now.isoformat(), "min_runs": 6}
     prefect(here, "POST", f"/deployments/{compact}/schedule", back)

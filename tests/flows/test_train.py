@@ -12,7 +12,7 @@ from sqlalchemy import delete
 from infra.configuration.settings import Settings
 from infra.database.schema.training_schema import trained_bundles
 from infra.services import endpoints
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 from models.evaluation.metrics.mlflow_names import mlflow_name
 from tasks.review.compared_models import announce_compared
 
@@ -67,17 +67,17 @@ def test_a_run_leads_to_the_prefect_run_that_made_it_and_to_the_docs_of_its_data
     tags = client.get_run(trained["runs"][MODELS.index("logistic_regression")]).data.tags
     page, flow_run = tags["prefect_run"].rsplit("/", 1)
     assert page == f"{here.prefect_page}/v2/runs/flow-run"
-    login = {"Authorization": basic(str(here.prefect_login))}
-    assert ask("GET", f"{here.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
+    login = {"Authorization": basic_auth(str(here.prefect_login))}
+    assert request_json("GET", f"{here.prefect_api_url}/flow_runs/{flow_run}", login)["name"]
     assert tags["data_docs"] == f"{here.docs_page}/{trained['dataset_version']}/"
     assert all(f"({tags[name]})" in tags["mlflow.note.content"] for name in ("prefect_run", "data_docs"))
 
 
 def test_the_prefect_run_leads_to_the_runs_in_mlflow(trained: dict[str, Any], stocked: Shop) -> None:
     here = endpoints.endpoints(Settings(var=stocked.var))
-    login = {"Authorization": basic(str(here.prefect_login))}
+    login = {"Authorization": basic_auth(str(here.prefect_login))}
     wanted = {"artifacts": {"key": {"like_": "training-run-%"}}}
-    found = ask("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
+    found = request_json("POST", f"{here.prefect_api_url}/artifacts/latest/filter", login, wanted)
     shown = {artifact["key"]: artifact["data"] for artifact in found}
     for kind, run_id in zip(MODELS, trained["runs"], strict=True):
         assert f"/runs/{run_id})" in shown[f"training-run-{kind.replace('_', '-')}"]

@@ -21,7 +21,7 @@ from sqlalchemy import make_url, text
 from infra.database.engine import engine
 from infra.lake.delta_lake import Lake
 from infra.outages import chain, explain
-from infra.services.http_client import ask
+from infra.services.http_client import request_json
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,7 @@ def test_a_server_that_refuses_is_named_with_its_address(
     address = refusing(status)
     for error in (
         caught(lambda: httpx.get(address.replace("//", "//me:hidden@")).raise_for_status()),
-        caught(lambda: ask("GET", address, {})),
+        caught(lambda: request_json("GET", address, {})),
     ):
         reason = str(explain(error))
         assert reason.startswith(f"Prefect {cause}")

@@ -19,7 +19,7 @@ from infra.configuration.settings import Settings
 from infra.services import data_docs, ports
 from infra.services.data_docs import About
 from infra.services.endpoints import docs_login
-from infra.services.http_client import basic, healthy
+from infra.services.http_client import basic_auth, is_healthy
 from infra.supervisor import commands
 from serving import bounded_http
 from serving.bounded_http import CONNECTIONS
@@ -35,7 +35,7 @@ class Site:
         """Status and text. The path goes out as it is: clients of the usual kind take `..` out of it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            headers = {} if login == "" else {"Authorization": basic(login or self.login)}
+            headers = {} if login == "" else {"Authorization": basic_auth(login or self.login)}
             connection.request(method, path, headers=headers)
             answer = connection.getresponse()
             assert "default-src 'none'" in str(answer.headers["content-security-policy"])
@@ -51,7 +51,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     command = commands.docs_command(settings, port)
     process = subprocess.Popen(command.arguments, env={**os.environ, **command.environment}, cwd="/")
     try:
-        while not healthy(f"http://127.0.0.1:{port}/health"):
+        while not is_healthy(f"http://127.0.0.1:{port}/health"):
             assert process.poll() is None
             time.sleep(0.05)
         yield Site(settings, port, process.pid)

@@ -35,7 +35,7 @@ class Stage(NamedTuple):
         segments = SegmentPopular.fit(data, BY_TRAITS, 7)
         origin = bundles.Origin(self.manifest["version"], 7, f"run-{version}")
         bundles.write(draft, model, fallback, origin, segments, available=data.available, buyers=recent_buyers(data))
-        bundle, digest = bundles.keep(draft, self.here.bundles)
+        bundle, digest = bundles.store_bundle(draft, self.here.bundles)
         row = {"follows": version - 1, "model_version": version, "kind": kind, "metrics": {"ndcg_at_10": 0.5}}
         row |= {"dataset_version": self.manifest["version"], "bundle": str(bundle), "digest": digest}
         with self.here.engine.begin() as connection:

@@ -74,7 +74,7 @@ VIEWS: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """The operator reads all views."""
 
-KEPT_BY_OWNER: Final = ("public.installation_fingerprints", "public.trained_bundles", "public.alembic_version")
+WRITTEN_BY_OWNER: Final = ("public.installation_fingerprints", "public.trained_bundles", "public.alembic_version")
 """Tables that the operator only reads: what Tailorbird trusts is written by itself."""
 
 FUNCTIONS: Final[Mapping[str, tuple[Role, ...]]] = {"identity.user_key(text)": ("serving", "operator")}

@@ -12,7 +12,7 @@ from infra.configuration.settings import Settings
 from infra.services.database_access import grants, logins, role_attributes, roles
 from infra.services.database_access.grants import OPERATOR, Role
 from infra.services.database_access.role_attributes import PLAIN
-from infra.services.state_file import Say
+from infra.services.state_file import Reporter
 
 _LOCK: Final = 0x7A12
 _ATTEMPTS: Final = 2
@@ -31,7 +31,7 @@ class Right(NamedTuple):
     privilege: str
 
 
-def ensure(settings: Settings, admin: URL, own: URL, say: Say) -> bool:
+def ensure(settings: Settings, admin: URL, own: URL, say: Reporter) -> bool:
     """Make the roles, give and take rights, and note which roles can log in; False when all was as it should be.
 
     `admin` is who does it: the superuser of our own server, else the role that was given. If that role may not do
@@ -53,7 +53,7 @@ def ensure(settings: Settings, admin: URL, own: URL, say: Say) -> bool:
     return changed
 
 
-def _print(say: Say, own: URL, statements: Sequence[str]) -> None:
+def _print(say: Reporter, own: URL, statements: Sequence[str]) -> None:
     say(
         f"The role {own.username} may not do all that separate database roles need, so everything goes on with its own "
         "login. Have an administrator run this in the database (it holds no password, only SCRAM verifiers), then "
@@ -207,7 +207,7 @@ def _rights_by_thing(there: set[str]) -> dict[str, dict[str, str]]:
     """Return the rights of all roles on what exists."""
     found = {thing: {OPERATOR: grants.WRITE, **rights} for thing, rights in grants.TABLES.items()}
     found |= {thing: {OPERATOR: grants.READ, **rights} for thing, rights in grants.VIEWS.items()}
-    for thing in grants.KEPT_BY_OWNER:
+    for thing in grants.WRITTEN_BY_OWNER:
         found[thing][OPERATOR] = grants.READ
     found |= {thing: {OPERATOR: grants.READ} for thing in there if thing.startswith(f"{grants.STUDIES}.")}
     return {thing: rights for thing, rights in found.items() if thing in there}

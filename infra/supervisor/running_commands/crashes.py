@@ -17,7 +17,7 @@ def mark_crashed(endpoints: Endpoints, var: Path) -> list[str]:
     """
     lines = []
     for command in records.killed(var):
-        run = flow_runs.of_id(endpoints, command.flow_run) if command.flow_run else None
+        run = flow_runs.find_run(endpoints, command.flow_run) if command.flow_run else None
         if run is not None and flow_runs.state_of(run) not in flow_runs.OVER:
             flow_runs.crash_with_children(endpoints, command.flow_run, _WHY.format(command.words))
             lines.append(f"The run {run['name']!r} is marked as crashed: its command was killed")

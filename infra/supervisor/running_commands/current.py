@@ -9,7 +9,7 @@ from contextlib import suppress
 from infra.configuration import addresses
 from infra.configuration.settings import Settings
 from infra.private_files.permissions import private_files
-from infra.services.state_file import Say
+from infra.services.state_file import Reporter
 from infra.supervisor.running_commands.records import Record
 from infra.supervisor.running_commands.watch import Watch
 
@@ -44,7 +44,7 @@ class Work:
 _works: list[Work] = []
 
 
-def begin(settings: Settings, needed: Collection[str], say: Say) -> Work:
+def begin(settings: Settings, needed: Collection[str], say: Reporter) -> Work:
     """Record this process and watch the services that it needs; without a writable `var` it runs unrecorded."""
     work = Work()
     with suppress(OSError), private_files():

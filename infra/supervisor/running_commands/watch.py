@@ -10,9 +10,9 @@ from functools import partial
 from typing import Any, Final, NoReturn
 
 from infra.configuration.settings import Settings
-from infra.services.state_file import Say
+from infra.services.state_file import Reporter
 from infra.supervisor.launcher import TITLES
-from infra.supervisor.probes import look
+from infra.supervisor.probes import probe
 from infra.supervisor.running_commands.records import RunningCommand
 
 _EVERY: Final = 1.0
@@ -34,7 +34,7 @@ class ServicesGoneError(KeyboardInterrupt):
 class Watch(threading.Thread):
     """Looks after the services that a command needs. `said` is true once it has printed why the command ends."""
 
-    def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, say: Say) -> None:
+    def __init__(self, settings: Settings, needed: Collection[str], command: RunningCommand, say: Reporter) -> None:
         super().__init__(daemon=True, name="watch of the services")
         self.said = False
         self._command, self._say = command, say
@@ -87,7 +87,7 @@ class Absence:
 
 def _missing(settings: Settings, needed: Collection[str]) -> list[str]:
     """Return the titles of our own services whose processes are gone; other servers are left to their clients."""
-    found = look(settings, needed)
+    found = probe(settings, needed)
     return [TITLES[name] for name, finding in found.items() if not finding.reachable and not finding.passing]
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from expectations.contract import profile_suite
 from expectations.rules import flags
-from infra.services.data_docs import KEPT
+from infra.services.data_docs import MAX_PAGES
 from models.columns import ROW
 from tasks.quality import data_docs
 from tasks.quality.suites import PROFILE, SHOWN_ROWS, Findings, Promises, refusal, validated
@@ -115,6 +115,6 @@ def _publish(
     data_docs.publish(
         *(
             data_docs.Judgement(one.batch_id, dataset, findings, meanings, one.figures, results)
-            for one, findings in list(zip(candidates, verdicts, strict=True))[:sound][-KEPT:]
+            for one, findings in list(zip(candidates, verdicts, strict=True))[:sound][-MAX_PAGES:]
         )
     )

@@ -13,7 +13,7 @@ from prefect import task
 
 from expectations.limits import highest_quarantined
 from infra.installation import Installation, current
-from infra.services.data_docs import KEPT
+from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
 from models.ingest.tabular.config import Mapping
 from tasks.ingest import ledger
@@ -155,6 +155,8 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
             pass  # the rest lies there too
         run.flush()
     lines = [run.lines[address] | {"file": address} for address in files if address in run.lines]
-    shown = [line | {"data_docs": None} for line in lines[:-KEPT]] + [link_docs(line) for line in lines[-KEPT:]]
+    shown = [line | {"data_docs": None} for line in lines[:-MAX_PAGES]] + [
+        link_docs(line) for line in lines[-MAX_PAGES:]
+    ]
     names = [name for name in map(locations.shown, files) if name in run.refused]
     return {"lines": shown, "refused": {name: run.refused[name] for name in names}}

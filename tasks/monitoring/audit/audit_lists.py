@@ -60,7 +60,7 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[
     if found.status == BEYOND:
         beyond = [asdict(group) for group in found.beside if not group.passed]
         said = {"placement": placement, "reason": found.verdict, "page": address, "groups": beyond}
-        events.tell(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
+        events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
     head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
     return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
 

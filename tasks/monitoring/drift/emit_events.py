@@ -15,15 +15,15 @@ def tell_of(installation: Installation, report: Report) -> None:
     why = " ".join(report["reasons"])
     if report["request_id"] is not None:
         resource = events.request_resource(report["request_id"])
-        events.tell(
+        events.try_emit(
             installation.endpoints, events.DRIFT, resource, about | {"request": report["request_id"], "reason": why}
         )
     if report["decision"] == "blocked":
-        events.tell(installation.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
+        events.try_emit(installation.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
     low = [name for name in report["drivers"] if name.startswith("realised")]
     if low and report["verdict"] != "broken":
         told = f"{' and '.join(low)} of the lists that people had: below what is usual."
-        events.tell(installation.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
+        events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
 
 
 def tell_of_broken_feed(installation: Installation, checks: Sequence[FeedCheck]) -> None:
@@ -31,4 +31,4 @@ def tell_of_broken_feed(installation: Installation, checks: Sequence[FeedCheck])
     failed = [check for check in checks if not check.passed]
     if failed:
         reason = "The feed is broken: " + " ".join(f"{check.check}: {check.detail}." for check in failed)
-        events.tell(installation.endpoints, events.BROKEN_FEED, "tailorbird.feed", {"reason": reason, "page": ""})
+        events.try_emit(installation.endpoints, events.BROKEN_FEED, "tailorbird.feed", {"reason": reason, "page": ""})

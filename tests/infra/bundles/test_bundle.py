@@ -72,9 +72,9 @@ def test_the_best_sellers_of_segments_come_back_with_it_and_a_bundle_without_the
 
 def test_a_kept_bundle_has_its_digest_for_a_name_and_is_kept_once(folder: Path, tmp_path: Path) -> None:
     root = tmp_path / "bundles"
-    target, digest = bundles.keep(folder, root)
+    target, digest = bundles.store_bundle(folder, root)
     assert (target, digest) == (root / digest, sha256(folder / MANIFEST))
-    assert bundles.keep(folder, root) == (target, digest)
+    assert bundles.store_bundle(folder, root) == (target, digest)
     assert [entry.name for entry in root.iterdir()] == [digest]
     assert bundles.load(target, digest).digest == digest
     assert {path.name for path in target.iterdir()} == {path.name for path in folder.iterdir()}
@@ -82,7 +82,7 @@ def test_a_kept_bundle_has_its_digest_for_a_name_and_is_kept_once(folder: Path, 
 
 def test_what_mlflow_leaves_in_a_folder_it_downloads_is_neither_refused_nor_kept(folder: Path, tmp_path: Path) -> None:
     (folder / "registered_model_meta").write_text("model_name: tailorbird\nmodel_version: '1'\n")
-    target, digest = bundles.keep(folder, tmp_path / "bundles")
+    target, digest = bundles.store_bundle(folder, tmp_path / "bundles")
     assert not (target / "registered_model_meta").exists()
     assert bundles.load(folder, digest).digest == digest
 
@@ -90,15 +90,15 @@ def test_what_mlflow_leaves_in_a_folder_it_downloads_is_neither_refused_nor_kept
 def test_a_damaged_bundle_is_not_kept(folder: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text("{}")
     with pytest.raises(bundles.BundleRefusedError):
-        bundles.keep(folder, tmp_path / "bundles")
+        bundles.store_bundle(folder, tmp_path / "bundles")
     assert not (tmp_path / "bundles").exists()
 
 
 def test_a_kept_bundle_that_was_damaged_is_not_taken_for_the_sound_one(folder: Path, tmp_path: Path) -> None:
-    target, _ = bundles.keep(folder, tmp_path / "bundles")
+    target, _ = bundles.store_bundle(folder, tmp_path / "bundles")
     (target / "config.json").write_text("{}")
     with pytest.raises(bundles.BundleRefusedError, match=r"config\.json does not match"):
-        bundles.keep(folder, tmp_path / "bundles")
+        bundles.store_bundle(folder, tmp_path / "bundles")
 
 
 @pytest.mark.usefixtures("own_var")

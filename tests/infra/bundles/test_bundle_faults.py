@@ -26,7 +26,7 @@ EVERY = (*LISTED, MANIFEST, SIGNATURE)
 OPENERS: dict[str, Callable[[Path], Any]] = {
     "load": bundles.load,
     "verify": bundles.verify,
-    "keep": lambda folder: bundles.keep(folder, folder.parent / "kept"),
+    "keep": lambda folder: bundles.store_bundle(folder, folder.parent / "kept"),
 }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, text
 
-from infra.bundles.signing_key_rotation import listed, retire, rotate_signing
+from infra.bundles.signing_key_rotation import list_keys, retire, rotate_signing
 from infra.configuration.settings import Settings, load
 from infra.database.engine import engine
-from infra.keys.credentials import FOLDER, known_secret
+from infra.keys.credentials import FOLDER, find_secret
 from infra.keys.fingerprints import SIGNING, fingerprint
 from infra.keys.signing import SignatureRefusedError, sign, verify
 from infra.keys.trust import InstallationRefusedError, RotationRefusedError, check
@@ -29,11 +29,11 @@ def here(store: Engine, own_var: Path) -> Settings:
 
 
 def signing_rows(store: Engine) -> list[dict[str, Any]]:
-    return [dict(row) for row in listed(store) if row["kind"] == SIGNING]
+    return [dict(row) for row in list_keys(store) if row["kind"] == SIGNING]
 
 
 def key_of(settings: Settings) -> str:
-    key = known_secret(settings, SIGNING)
+    key = find_secret(settings, SIGNING)
     assert key is not None
     return key
 
@@ -45,7 +45,7 @@ def test_a_rotation_is_recorded_and_what_the_old_key_signed_stays_trusted(store:
     assert (old["state"], new["state"], new["actor"], new["reason"]) == ("trusted", "in use", "ann", "she left")
     assert [old["fingerprint"], new["fingerprint"]] == [fingerprint(SIGNING, key) for key in (before, key_of(here))]
     assert before != key_of(here)
-    assert before not in json.dumps(listed(store), default=str)
+    assert before not in json.dumps(list_keys(store), default=str)
     check(store, here)
     verify(here, b"x", signature)
     verify(here, b"x", sign(here, b"x"))

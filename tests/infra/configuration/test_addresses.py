@@ -91,7 +91,7 @@ def _alerts() -> object:
 
 
 def _metrics() -> object:
-    return [http_client.text_of(address) for address in load().metrics_url.split(",") if address]
+    return [http_client.fetch_text(address) for address in load().metrics_url.split(",") if address]
 
 
 @pytest.mark.parametrize(("variable", "form"), CASES)
@@ -174,7 +174,9 @@ def guarded() -> Iterator[int]:
 
 
 def test_a_login_in_an_address_is_sent_as_a_header(guarded: int) -> None:
-    assert json.loads(http_client.text_of(f"http://me:p%40ss@127.0.0.1:{guarded}/")) == http_client.basic("me:p@ss")
+    assert json.loads(http_client.fetch_text(f"http://me:p%40ss@127.0.0.1:{guarded}/")) == http_client.basic_auth(
+        "me:p@ss"
+    )
 
 
 def test_prefect_and_mlflow_get_the_login_apart_from_the_address(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from infra.configuration.settings import Settings
-from infra.keys.credentials import kept_secret, secret
+from infra.keys.credentials import secret, stored_secret
 
 
 def mode(path: Path) -> int:
@@ -27,10 +27,10 @@ def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
 
 
 def test_rights_that_were_loosened_are_taken_back(tmp_path: Path) -> None:
-    value = kept_secret(tmp_path / "secrets", "key")
+    value = stored_secret(tmp_path / "secrets", "key")
     (tmp_path / "secrets").chmod(0o755)
     (tmp_path / "secrets" / "key").chmod(0o644)
-    assert kept_secret(tmp_path / "secrets", "key") == value
+    assert stored_secret(tmp_path / "secrets", "key") == value
     assert (mode(tmp_path / "secrets"), mode(tmp_path / "secrets" / "key")) == (0o700, 0o600)
 
 
@@ -44,6 +44,6 @@ def test_the_environment_comes_first_so_that_machines_can_share_a_key(
 
 def test_processes_that_ask_at_once_get_the_same_secret(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4) as pool:
-        values = set(pool.map(partial(kept_secret, tmp_path / "secrets"), ["key"] * 16))
+        values = set(pool.map(partial(stored_secret, tmp_path / "secrets"), ["key"] * 16))
     assert len(values) == 1
     assert [path.name for path in (tmp_path / "secrets").iterdir()] == ["key"]

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, insert, text, update
 from infra.configuration.settings import Settings
 from infra.database.engine import engine
 from infra.database.schema.schema import identities, ingest_batches, promotions, users
-from infra.keys.credentials import FOLDER, kept_secret
+from infra.keys.credentials import FOLDER, stored_secret
 from infra.keys.fingerprints import INSTALLATION, PSEUDONYM, SIGNING, fingerprint
 from infra.keys.identity import pseudonym
 from infra.keys.signing import sign
@@ -71,7 +71,7 @@ def forget(database: Engine) -> None:
 def test_the_first_start_records_both_keys_and_an_id_that_var_keeps(first: Engine, host: Host) -> None:
     here = host("var")
     installation = check(first, here)
-    keys = {name: kept_secret(here.var / FOLDER, name) for name in (PSEUDONYM, SIGNING)}
+    keys = {name: stored_secret(here.var / FOLDER, name) for name in (PSEUDONYM, SIGNING)}
     expected = [(INSTALLATION, 1, installation), *((kind, 1, fingerprint(kind, keys[kind])) for kind in keys)]
     assert recorded(first) == sorted(expected)
     assert (here.var / "installation-id").read_text().strip() == installation
@@ -121,7 +121,7 @@ def test_a_second_host_with_the_keys_in_its_environment_adopts_the_id(
     installation = check(first, here)
     for name in (PSEUDONYM, SIGNING):
         variable = f"TAILORBIRD_SECRET_{name.upper().replace('-', '_')}"
-        monkeypatch.setenv(variable, kept_secret(here.var / FOLDER, name))
+        monkeypatch.setenv(variable, stored_secret(here.var / FOLDER, name))
     assert check(first, second) == installation
     assert (second.var / "installation-id").read_text().strip() == installation
     assert not (second.var / FOLDER / PSEUDONYM).exists()
@@ -141,7 +141,7 @@ def test_an_installation_that_was_moved_or_copied_back_starts(first: Engine, hos
 def test_a_restored_database_from_before_fingerprints_starts_with_its_var(first: Engine, host: Host) -> None:
     here = host("var")
     installation = check(first, here)
-    store_user(first, kept_secret(here.var / FOLDER, PSEUDONYM))
+    store_user(first, stored_secret(here.var / FOLDER, PSEUDONYM))
     forget(first)
     assert check(first, here) == installation
 
@@ -149,8 +149,8 @@ def test_a_restored_database_from_before_fingerprints_starts_with_its_var(first:
 def test_an_installation_from_before_adopts_the_keys_that_fit_its_users(first: Engine, host: Host) -> None:
     here, strange = host("var"), host("strange")
     for var in (here, strange):
-        kept_secret(var.var / FOLDER, PSEUDONYM)
-    store_user(first, kept_secret(here.var / FOLDER, PSEUDONYM))
+        stored_secret(var.var / FOLDER, PSEUDONYM)
+    store_user(first, stored_secret(here.var / FOLDER, PSEUDONYM))
     with pytest.raises(InstallationRefusedError, match="does not fit the users of this database"):
         check(first, strange)
     with pytest.raises(InstallationRefusedError, match="holds users, and their pseudonym-key is not here"):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.services.data_docs import About, address, kept, name, place, prune, replaced
+from infra.services.data_docs import About, address, list_pages, name, place, prune, replaced
 from infra.services.endpoints import Endpoints
 
 
@@ -17,7 +17,7 @@ def publish(var: Path, batch_id: str, minute: int = 0, text: str = "page") -> No
 
 
 def names(var: Path) -> list[str]:
-    return [about.batch_id for _, about in kept(place(var))]
+    return [about.batch_id for _, about in list_pages(place(var))]
 
 
 def test_a_batch_is_shown_under_its_name_and_again_under_the_same(tmp_path: Path) -> None:

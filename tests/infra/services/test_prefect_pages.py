@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.services.prefect_pages import newer
+from infra.services.prefect_pages import pages_root
 
 
 @pytest.mark.parametrize(
@@ -16,4 +16,4 @@ from infra.services.prefect_pages import newer
     ],
 )
 def test_links_lead_to_the_pages_that_ask_for_the_password(page: str, begins: str) -> None:
-    assert newer(page) == begins
+    assert pages_root(page) == begins

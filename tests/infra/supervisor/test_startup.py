@@ -24,13 +24,13 @@ import pytest
 from sqlalchemy import URL
 
 from infra.configuration.settings import Settings
-from infra.keys.credentials import FOLDER, kept_secret, variable
+from infra.keys.credentials import FOLDER, stored_secret, variable
 from infra.keys.fingerprints import KEYS
 from infra.overview import settings_shown
 from infra.services import state_file
 from infra.services.database_access.grants import ROLES
 from infra.services.embedded_postgres import EmbeddedPostgres
-from infra.services.http_client import ask, basic
+from infra.services.http_client import basic_auth, request_json
 from infra.services.processes import Command
 from infra.supervisor import commands, startup
 from infra.supervisor.running_commands.under_way import under_way
@@ -138,8 +138,8 @@ def running(place: Place) -> Endpoints:
 
 
 def prefect(endpoints: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    headers = {"Authorization": basic(endpoints.environment["PREFECT_API_AUTH_STRING"])}
-    return ask(method, endpoints.prefect_api_url + path, headers, body)
+    headers = {"Authorization": basic_auth(endpoints.environment["PREFECT_API_AUTH_STRING"])}
+    return request_json(method, endpoints.prefect_api_url + path, headers, body)
 
 
 def begin(endpoints: Endpoints, name: str, seconds: float = 0) -> str:
@@ -229,7 +229,7 @@ def test_pages_and_interfaces_ask_for_a_password(running: Endpoints) -> None:
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(url, timeout=5)  # noqa: S310
     assert running.mlflow_login is not None
-    opened = ask("GET", closed[-1], {"Authorization": basic(":".join(running.mlflow_login))})
+    opened = request_json("GET", closed[-1], {"Authorization": basic_auth(":".join(running.mlflow_login))})
     assert opened["experiment"]["name"] == "Default"
 
 
@@ -321,7 +321,7 @@ def test_after_export_the_own_addresses_are_not_taken_for_foreign_ones(
 
 
 def test_data_docs_are_served_to_who_has_the_login_by_a_small_process(place: Place, running: Endpoints) -> None:
-    headers = {"Authorization": basic(str(running.docs_login))}
+    headers = {"Authorization": basic_auth(str(running.docs_login))}
     request = urllib.request.Request(f"{running.docs_page}/", headers=headers)  # noqa: S310
     with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
         assert "No batch was judged yet" in answer.read().decode()
@@ -357,7 +357,7 @@ def test_given_services_are_used_and_only_data_docs_and_their_clients_are_starte
     for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
         monkeypatch.setenv(name, running.environment[name])
     for name in (*KEYS, *(f"database-{role}" for role in ROLES)):
-        monkeypatch.setenv(variable(name), kept_secret(place.settings.var / FOLDER, name))
+        monkeypatch.setenv(variable(name), stored_secret(place.settings.var / FOLDER, name))
     guest = Place(
         Settings(
             var=tmp_path / "var",

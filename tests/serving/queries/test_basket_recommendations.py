@@ -12,8 +12,8 @@ from infra.database.schema.schema import items, promotions, suppressions, users
 from infra.installation import Installation
 from infra.keys.identity import remember
 from models.recommenders.baselines.most_popular import Config, MostPopular
-from serving.queries.basket_recommendations import UnknownProductError, together
-from serving.queries.champion_bundle import NothingPromotedError
+from serving.queries.basket_recommendations import UnknownProductError, basket_recommendations
+from serving.queries.champion_bundle import NoChampionError
 from serving.queries.user_recommendations import UnknownUserError
 from tests.published import published, shelf
 
@@ -49,7 +49,7 @@ def promote(here: Installation, liked: dict[str, float]) -> None:
     model = MostPopular(Config(), np.array(["key"]), np.array(GOODS), values, np.zeros(len(GOODS), np.int32))
     draft = here.settings.var / "draft"
     bundle.write(draft, model, values, bundle.Origin("v1", 7, "run"), None)
-    folder, digest = bundle.keep(draft, here.bundles)
+    folder, digest = bundle.store_bundle(draft, here.bundles)
     row = {"follows": 0, "model_version": 1, "kind": "most_popular", "metrics": {}, "dataset_version": "v1"}
     row |= {"bundle": str(folder), "digest": digest, "actor": "a", "reason": "r"}
     with here.engine.begin() as connection:
@@ -61,7 +61,7 @@ def names(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: Engine) -> None:
-    found = together(store, ["tea"])
+    found = basket_recommendations(store, ["tea"])
     assert names(found) == ["milk", "cups", "jam"]
     assert found[0] == {
         "rank": 1,
@@ -72,25 +72,25 @@ def test_what_goes_best_with_a_product_comes_first_with_title_and_price(store: E
         **NO_PAGE,
         "fit": round(float(np.log(4)), 4),
     }
-    assert names(together(store, ["tea"], k=2)) == ["milk", "cups"]
+    assert names(basket_recommendations(store, ["tea"], k=2)) == ["milk", "cups"]
 
 
 def test_what_goes_with_all_of_a_basket_beats_what_goes_with_one_of_it_and_nothing_of_it_comes_back(
     store: Engine,
 ) -> None:
-    assert names(together(store, ["tea", "bread"])) == ["jam", "butter", "milk", "cups"]
-    assert names(together(store, ["bread", "tea", "tea"])) == ["jam", "butter", "milk", "cups"]
+    assert names(basket_recommendations(store, ["tea", "bread"])) == ["jam", "butter", "milk", "cups"]
+    assert names(basket_recommendations(store, ["bread", "tea", "tea"])) == ["jam", "butter", "milk", "cups"]
 
 
 def test_a_product_without_lists_goes_with_nothing(store: Engine) -> None:
-    assert together(store, ["milk"]) == []
-    assert together(store, ["cups"]) == []
+    assert basket_recommendations(store, ["milk"]) == []
+    assert basket_recommendations(store, ["cups"]) == []
 
 
 def test_for_a_user_what_he_likes_moves_up(store: Engine, installation: Installation) -> None:
     promote(installation, {"cups": 9, "jam": 5})
-    assert names(together(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
-    assert names(together(store, ["tea"])) == ["milk", "cups", "jam"]
+    assert names(basket_recommendations(store, ["tea"], "ann")) == ["cups", "milk", "jam"]
+    assert names(basket_recommendations(store, ["tea"])) == ["milk", "cups", "jam"]
 
 
 @pytest.mark.parametrize("how", ["withdrew", "left"])
@@ -103,19 +103,19 @@ def test_of_who_withdrew_consent_or_left_nothing_is_made_use_of(
             connection.execute(insert(suppressions).values(user_key="key", reason="left"))
         else:
             connection.execute(update(users).values(consent=False))
-    assert names(together(store, ["tea"], "ann")) == ["milk", "cups", "jam"]
+    assert names(basket_recommendations(store, ["tea"], "ann")) == ["milk", "cups", "jam"]
 
 
 def test_what_nobody_knows_is_said_by_name(store: Engine, installation: Installation) -> None:
     with pytest.raises(UnknownProductError, match="No catalogue names sand, wind"):
-        together(store, ["sand", "tea", "wind"])
-    with pytest.raises(NothingPromotedError):
-        together(store, ["tea"], "ann")
+        basket_recommendations(store, ["sand", "tea", "wind"])
+    with pytest.raises(NoChampionError):
+        basket_recommendations(store, ["tea"], "ann")
     promote(installation, {})
     with pytest.raises(UnknownUserError, match="'bob'"):
-        together(store, ["tea"], "bob")
+        basket_recommendations(store, ["tea"], "bob")
 
 
 def test_lists_of_another_placement_can_be_asked(store: Engine) -> None:
     published(store, {"tea": [("bread", 2.0, "often")]}, shelf("run", "pairs", 1, 1, "item"))
-    assert names(together(store, ["tea"], placement="pairs")) == ["bread"]
+    assert names(basket_recommendations(store, ["tea"], placement="pairs")) == ["bread"]

@@ -14,13 +14,13 @@ from infra.overview.situation import step
 from infra.services.database_access import logins, role_rights
 from infra.services.database_access.grants import OPERATOR, READER, SERVING, Role
 from serving.queries import ledger
-from serving.queries.basket_recommendations import together
+from serving.queries.basket_recommendations import basket_recommendations
 from serving.queries.champion_bundle import champion
 from serving.queries.drift import drift
 from serving.queries.explain import explain
 from serving.queries.missing_lists import why_empty
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, require_known, shelf, somebody
+from serving.queries.user_recommendations import UnknownUserError, example_user, require_user, user_list
 from tests.published import published
 from tests.published import shelf as batch
 
@@ -57,17 +57,20 @@ def role(installation: Installation) -> Iterator[Roles]:
 
 
 def test_lists_are_read_by_the_reader(role: Roles) -> None:
-    assert [row["item_id"] for row in shelf(role(READER), "raw")] == ["i"]
-    assert somebody(role(READER)) == "raw"
-    assert together(role(READER), ["i"]) == []
+    assert [row["item_id"] for row in user_list(role(READER), "raw")] == ["i"]
+    assert example_user(role(READER)) == "raw"
+    assert basket_recommendations(role(READER), ["i"]) == []
 
 
 def test_what_needs_consent_or_the_champion_is_answered_to_serving(role: Roles) -> None:
-    require_known(role(SERVING), "raw")
+    require_user(role(SERVING), "raw")
     with pytest.raises(UnknownUserError):
-        require_known(role(SERVING), "nobody")
+        require_user(role(SERVING), "nobody")
     assert champion(role(SERVING))["digest"] == "d"
-    for ask in (lambda: together(role(SERVING), ["i"], "raw"), lambda: explain(role(SERVING), "raw", "i")):
+    for ask in (
+        lambda: basket_recommendations(role(SERVING), ["i"], "raw"),
+        lambda: explain(role(SERVING), "raw", "i"),
+    ):
         with pytest.raises(BundleRefusedError):  # all that is in the database was read
             ask()
 
@@ -82,4 +85,4 @@ def test_ledgers_and_drift_are_shown_to_serving_and_payloads_to_the_operator(rol
     assert all(look(role(SERVING)) for look in looks)
     assert ledger.batch(role(SERVING), "b")["batch_id"] == "b"
     assert ledger.quarantined_rows(role(OPERATOR), "b") == [{"row_number": 2, "rule_ids": ["r"], "payload": {}}]
-    assert compaction.named_versions(role(OPERATOR)) == [1]
+    assert compaction.dataset_versions(role(OPERATOR)) == [1]

@@ -14,8 +14,8 @@ from infra.keys.identity import remember
 from models.datasets.dataset import Dataset
 from models.lists.rules.placement_config import PlacementError
 from models.ranking.two_stage import LogisticRegression, RegressionConfig
-from serving.queries.explain import NothingPublishedError, UnknownItemError, explain
-from serving.queries.user_recommendations import UnknownUserError, shelf
+from serving.queries.explain import NoListsError, UnknownItemError, explain
+from serving.queries.user_recommendations import UnknownUserError, user_list
 from serving.terminal import recommendations
 from tasks.scoring import batch_state
 from tests.models.conftest import CUT, CUTS, make_shop
@@ -95,7 +95,7 @@ def test_an_item_that_cannot_be_bought_now_is_neither_shown_nor_counted(
         connection.execute(update(items).where(items.c.item_id == first).values(change))
         connection.execute(update(items).where(items.c.item_id == second).values(url="https://shop/2", image="/2.png"))
     assert explain(shop, "raw u000", first)["why"] == why
-    shown = [(row["item_id"], row["url"], row["image"]) for row in shelf(shop, "raw u000")]
+    shown = [(row["item_id"], row["url"], row["image"]) for row in user_list(shop, "raw u000")]
     assert shown == [(second, "https://shop/2", "/2.png")]
 
 
@@ -105,10 +105,10 @@ def test_places_are_those_of_the_published_list_where_an_item_sold_out(
     first, second, *_ = ranked(model)
     with shop.begin() as connection:
         connection.execute(update(items).where(items.c.item_id == first).values(in_stock=False))
-    found, rows = explain(shop, "raw u000", second), shelf(shop, "raw u000")
+    found, rows = explain(shop, "raw u000", second), user_list(shop, "raw u000")
     assert (found["rank"], found["why"]) == (2, "Place 2 of 2.")
     assert [row["rank"] for row in rows] == [2]
-    recommendations.shelf("raw u000", rows)
+    recommendations.print_user_list("raw u000", rows)
     assert "Not shown, as the item cannot be bought now: place 1." in capsys.readouterr().out
 
 
@@ -155,11 +155,11 @@ def test_what_does_not_exist_is_refused_by_name(shop: Engine, model) -> None:
         explain(shop, "raw u000", "nothing")
     with pytest.raises(PlacementError, match="There is no placement 'basket'; there are home"):
         explain(shop, "raw u000", ranked(model)[0], "basket")
-    with pytest.raises(NothingPublishedError, match="Next: `tailorbird"):
+    with pytest.raises(NoListsError, match="Next: `tailorbird"):
         explain(shop, "raw u000", ranked(model)[0], "email")
     with shop.begin() as connection:
         connection.execute(delete(placements))
-    with pytest.raises(NothingPublishedError):
+    with pytest.raises(NoListsError):
         explain(shop, "raw u000", ranked(model)[0])
 
 

@@ -32,7 +32,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("narrow")
 def test_a_batch_is_shown_with_the_sum_of_its_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.books("books", [BATCH])
+    screen.print_table("ledger_batches", [BATCH])
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].rstrip() == "2026-03-01 08:30  complete_journey  events  committed  transactions.parquet"
@@ -49,8 +49,8 @@ def test_long_names_of_files_leave_ledger_and_quarantine_readable(
     named = BATCH | {"file": f"{'transactions_' * 6}2026-05.csv.gz"}
     removed = dict.fromkeys(("events_removed", "events_kept", "items_removed", "items_changed", "users_removed"), 1)
     removed |= dict.fromkeys(("users_changed", "quarantined_removed", "refusals_kept"), 0)
-    screen.books("books", [named])
-    screen.books("quarantine", [named | {"rows": 2, "rules": {"item_id_missing": 2}}])
+    screen.print_table("ledger_batches", [named])
+    screen.print_table("quarantine", [named | {"rows": 2, "rules": {"item_id_missing": 2}}])
     screen.result("undo_preview", {"batches": [named | removed], "datasets": [], "champion": None, "placements": []})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= width
@@ -58,14 +58,14 @@ def test_long_names_of_files_leave_ledger_and_quarantine_readable(
 
 
 def test_an_empty_ledger_names_the_next_command(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.books("books", [])
+    screen.print_table("ledger_batches", [])
     assert "tailorbird ingest" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("narrow")
 def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFixture[str]) -> None:
     names = {name: BATCH[name] for name in ("batch_id", "source", "dataset", "file")}
-    screen.books("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
+    screen.print_table("quarantine", [{**names, "rows": 2, "rules": {"item_id_missing": 2, "value_not_positive": 1}}])
     shown = capsys.readouterr().out
     assert "2 rows wait in quarantine" in shown
     assert "transactions.parquet (events of complete_journey): 2 rows wait" in shown
@@ -74,14 +74,16 @@ def test_rows_that_wait_and_broken_rules_are_told_apart(capsys: pytest.CaptureFi
 
 def test_what_a_row_states_is_shown_one_value_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     payload = {"event_id": "o2", "quantity": 0.0, "rating": None, "payload_hash": "5f1d"}
-    screen.books("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
+    screen.print_table("rows", [{"row_number": 3, "rule_ids": ["quantity_not_positive"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[:4] == ["Row 3: quantity_not_positive", "event_id: o2", "quantity: 0.0", "What helps:"]
     assert lines[4].startswith("quantity_not_positive: Usually it is a return or a voided line")
 
 
 def test_a_row_of_a_csv_file_is_named_by_its_line_first(capsys: pytest.CaptureFixture[str]) -> None:
-    screen.books("rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}])
+    screen.print_table(
+        "rows", [{"row_number": 3, "rule_ids": ["id_conflict"], "payload": {"event_id": "o2", "line": 4}}]
+    )
     shown = capsys.readouterr().out
     assert shown.startswith("Line 4 (row 3): id_conflict")
     shown = " ".join(shown.split())
@@ -106,9 +108,11 @@ def test_a_batch_shows_its_changes_and_rows_by_rule_when_read_and_now(capsys: py
 
 def test_a_batch_that_was_undone_before_says_so_in_the_ledger(capsys: pytest.CaptureFixture[str]) -> None:
     change = {"at": datetime(2026, 3, 2, 9, 5, tzinfo=UTC), "action": "undo", "actor": "ann", "reason": "a wrong file"}
-    screen.books("books", [BATCH | {"detail": None, "changes": [change]}])
+    screen.print_table("ledger_batches", [BATCH | {"detail": None, "changes": [change]}])
     assert "Undone on 2026-03-02 09:05 by ann: a wrong file" in capsys.readouterr().out
-    screen.books("books", [BATCH | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}])
+    screen.print_table(
+        "ledger_batches", [BATCH | {"status": "undone", "detail": "Undone by ann: a wrong file.", "changes": [change]}]
+    )
     assert capsys.readouterr().out.count("Undone") == 1
 
 
@@ -144,6 +148,6 @@ def test_an_undo_that_changes_nothing_says_so_and_asks_for_no_work(capsys: pytes
 def test_unreadable_cells_are_shown_by_key_and_column(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [{"key": "value", "column": "price", "value": "aa aaaaaaa"}]
     payload = {"line": 5, "unreadable": cells, "suggestions": []}
-    screen.books("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
+    screen.print_table("rows", [{"row_number": 4, "rule_ids": ["value_unreadable"], "payload": payload}])
     lines = [line.strip() for line in capsys.readouterr().out.splitlines()]
     assert lines[1:3] == ["unreadable: value (column price) is 'aa aaaaaaa'", "What helps:"]

@@ -25,11 +25,13 @@ HISTORY = {
     "waiting": {"rows": 1, "rules": {HOSTILE: 1}},
 }
 PRODUCED = {
-    "recommend": lambda: recommendations.shelf(
+    "recommend": lambda: recommendations.print_user_list(
         HOSTILE, [{"rank": 1, "item_id": HOSTILE, "title": HOSTILE, "score": 0.5, "reason": HOSTILE}]
     ),
-    "recommend nothing": lambda: recommendations.shelf(HOSTILE, [], HOSTILE),
-    "goes-with": lambda: recommendations.together([{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]),
+    "recommend nothing": lambda: recommendations.print_user_list(HOSTILE, [], HOSTILE),
+    "goes-with": lambda: recommendations.print_basket_recommendations(
+        [{"rank": 1, "item_id": HOSTILE, "title": HOSTILE}]
+    ),
     "explain": lambda: recommendations.explanation(
         {
             "title": HOSTILE,
@@ -45,14 +47,14 @@ PRODUCED = {
         {"services": {"postgres": True, HOSTILE: False}, "ledger": {HOSTILE: HOSTILE}, "champion": None}
         | {"challenger": None, "placements": [LISTS | {"state": HOSTILE, "lists": 1, "moved_by": HOSTILE}]}
     ),
-    "ledger": lambda: screen.books(
-        "books", [BATCH | {"source": HOSTILE, "file": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
+    "ledger": lambda: screen.print_table(
+        "ledger_batches", [BATCH | {"source": HOSTILE, "file": HOSTILE, "started_at": datetime(2026, 1, 1, tzinfo=UTC)}]
     ),
     "ledger of a batch": lambda: screen.result("ledger_entry", BATCH | HISTORY | {"location": HOSTILE}),
-    "quarantine show": lambda: screen.books(
+    "quarantine show": lambda: screen.print_table(
         "rows", [{"row_number": 1, "rule_ids": [HOSTILE], "payload": {"item_id": HOSTILE}}]
     ),
-    "schedules list": lambda: screen.books("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
+    "schedules list": lambda: screen.print_table("schedules", [{"slug": HOSTILE, "parameters": HOSTILE}]),
     "ingest": lambda: screen.result("ledger", [BATCH | {"file": HOSTILE}, BATCH | {"file": HOSTILE}]),
     "score": lambda: screen.result(
         "batches", [LISTS | {"status": HOSTILE, "summary": {"short": {HOSTILE: 1}, "notes": [HOSTILE]}}]
@@ -103,7 +105,7 @@ def test_data_are_shown_as_they_stand_and_never_obeyed(
 
 
 def test_a_value_of_megabytes_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
-    recommendations.shelf("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
+    recommendations.print_user_list("7", [{"rank": 1, "title": "x" * 2_000_000, "score": 0.5, "reason": ""}])
     assert len(capsys.readouterr().out) < 20_000
 
 
@@ -152,14 +154,14 @@ def test_a_table_loses_no_value_and_breaks_no_word_however_narrow_the_terminal_i
 def test_what_goes_with_an_item_says_what_its_order_is_by(
     user: str | None, words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recommendations.together([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
+    recommendations.print_basket_recommendations([{"rank": 1, "item_id": "cup", "title": "Cup", "fit": 0.5}], user)
     assert words in " ".join(capsys.readouterr().out.split())
 
 
 def test_prices_have_two_digits_and_the_currency_that_is_known(capsys: pytest.CaptureFixture[str]) -> None:
     tube = {"rank": 1, "item_id": "tube", "title": "Tube", "fit": 0.5, "price": 36.99, "currency": "PLN"}
     others = [{**tube, "price": 1234.5, "currency": None}, {**tube, "price": None}]
-    recommendations.together([tube, *others])
+    recommendations.print_basket_recommendations([tube, *others])
     out = capsys.readouterr().out
     assert " 36.99 PLN " in out
     assert " 1,234.50 " in out
@@ -235,7 +237,7 @@ def test_odd_prices_without_a_batch_name_the_check_with_mapping_and_file(capsys:
 def test_a_list_names_the_places_whose_scores_compare(
     scores: list[float], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recommendations.shelf(
+    recommendations.print_user_list(
         "7", [{"rank": n, "title": "x", "score": one, "reason": ""} for n, one in enumerate(scores, 1)]
     )
     shown = " ".join(capsys.readouterr().out.split())

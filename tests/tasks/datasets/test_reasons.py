@@ -15,7 +15,7 @@ from sqlalchemy import select, text
 from infra.database.schema.schema import items
 from infra.installation import Installation
 from serving.queries.explain import explain
-from serving.queries.user_recommendations import shelf
+from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
@@ -206,7 +206,7 @@ def test_without_categories_lists_are_full_and_every_reason_holds_in_the_raw_row
     assert not {"bought_from", "same_category"} & set(found)
     with stage.here.engine.connect() as connection:
         assert set(connection.execute(select(items.c.category)).scalars()) == {None}
-    rows = shelf(stage.here.engine, "c0", "email")
+    rows = user_list(stage.here.engine, "c0", "email")
     assert len(rows) == 8  # a cap of two of a category does not cut the list
     first: dict[str, Any] = rows[0]
     told = explain(stage.here.engine, "c0", first["item_id"], "email")

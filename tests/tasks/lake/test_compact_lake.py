@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 import pytest
 
 from infra.installation import Installation
-from infra.lake.compaction import named_versions
+from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.rebuild_dataset import rebuild_dataset
@@ -42,7 +42,7 @@ def test_before_the_first_ingest_the_weekly_run_has_nothing_to_do() -> None:
 
 
 def test_a_data_set_can_be_built_again_from_the_version_that_it_names(split: Any) -> None:
-    assert named_versions(split.here.engine) == [split.manifest["events_version"]]
+    assert dataset_versions(split.here.engine) == [split.manifest["events_version"]]
     done = compact_lake.fn(0)
     assert done["files_before"] > done["files"]
     assert done["files_deleted"] > 0
@@ -55,7 +55,7 @@ def test_a_data_set_of_a_compacted_lake_has_the_same_content(split: Any) -> None
     compact_lake.fn(0)
     after = build_dataset.fn(days)
     assert after["content_hash"] == before["content_hash"]
-    assert named_versions(split.here.engine)[1:] == [before["events_version"], after["events_version"]]
+    assert dataset_versions(split.here.engine)[1:] == [before["events_version"], after["events_version"]]
 
 
 def test_every_event_is_still_known_as_a_duplicate(split: Any) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from expectations.rules import missing, not_among
 from infra.installation import Installation
-from infra.services.data_docs import PAGE, kept, name, place
+from infra.services.data_docs import PAGE, list_pages, name, place
 from tasks.quality import data_docs
 from tasks.quality.suites import Promises, judge
 
@@ -34,13 +34,13 @@ def test_a_page_says_the_verdict_and_every_finding_and_figure(installation: Inst
     assert "<small>no item</small>" in text
     assert "<td>0.3</td>" in text
     assert "values must not be null" in text
-    assert kept(place(installation.settings.var))[0][1].passed is False
+    assert list_pages(place(installation.settings.var))[0][1].passed is False
 
 
 def test_a_batch_that_is_judged_again_has_the_new_verdict(installation: Installation) -> None:
     page(installation, "shop-events-1", quarantined=0.3)
     assert "Passed: every expectation holds." in page(installation, "shop-events-1")
-    assert [about.passed for _, about in kept(place(installation.settings.var))] == [True]
+    assert [about.passed for _, about in list_pages(place(installation.settings.var))] == [True]
 
 
 def test_a_page_needs_no_script_and_nothing_from_elsewhere(installation: Installation) -> None:
@@ -70,7 +70,7 @@ def test_only_the_newest_pages_are_kept(installation: Installation, monkeypatch:
     monkeypatch.setattr(data_docs.prune, "__defaults__", (2,))
     for number in range(3):
         page(installation, f"b{number}")
-    assert [about.batch_id for _, about in kept(place(installation.settings.var))] == ["b2", "b1"]
+    assert [about.batch_id for _, about in list_pages(place(installation.settings.var))] == ["b2", "b1"]
 
 
 def test_a_page_that_cannot_be_written_is_a_warning_and_no_more(

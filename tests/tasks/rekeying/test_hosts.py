@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import text
 
 from flows.commands import running
-from infra.bundles.signing_key_rotation import listed
+from infra.bundles.signing_key_rotation import list_keys
 from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.keys import key_chain, trust
@@ -85,7 +85,7 @@ def test_a_rotation_that_was_stopped_is_not_continued_without_its_key(small: Ins
         )
     with pytest.raises(RotationRefusedError, match=r"ann began to rotate .*pseudonym-key\.next"):
         rotate(small)
-    assert [row["state"] for row in listed(running.database("owner")) if row["kind"] == PSEUDONYM][-1] == (
+    assert [row["state"] for row in list_keys(running.database("owner")) if row["kind"] == PSEUDONYM][-1] == (
         "rotation not finished"
     )
 
@@ -129,7 +129,7 @@ def test_a_database_from_before_the_rotation_is_re_keyed(small: Installation) ->
         assert started().key
     forget_backup(small)
     assert in_order(rotate(small), old)
-    assert [row["generation"] for row in listed(small.engine) if row["kind"] == PSEUDONYM] == [1, 2]
+    assert [row["generation"] for row in list_keys(small.engine) if row["kind"] == PSEUDONYM] == [1, 2]
 
 
 def test_a_lake_from_before_the_rotation_is_refused_and_re_keyed(small: Installation) -> None:

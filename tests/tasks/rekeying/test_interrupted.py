@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.bundles.signing_key_rotation import listed
+from infra.bundles.signing_key_rotation import list_keys
 from infra.installation import Installation
 from infra.keys import pseudonym_key_rotation, trust
 from infra.keys.credentials import FOLDER
@@ -19,7 +19,7 @@ from infra.lake import rewriting
 from infra.lake.delta_lake import Lake
 from infra.locks import advisory_locks, usage_lock
 from infra.locks.usage_lock import WorkRunsError
-from serving.queries.user_recommendations import shelf
+from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset
 from tasks.datasets.rebuild_dataset import rebuild_dataset
 from tasks.ingest.events import event_batch
@@ -80,16 +80,16 @@ def stopped(here: Installation, actor: str, moment: int, steps: Sequence[tuple[A
 
 
 def keys(here: Installation) -> list[tuple[int, str, str]]:
-    rows = listed(here.engine)
+    rows = list_keys(here.engine)
     return [(row["generation"], row["state"], row["actor"]) for row in rows if row["kind"] == PSEUDONYM]
 
 
 def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was(published: Any) -> None:
     here, one = published.here, person(published, 1)
-    old, shown, stops = keys_of(here), shelf(here.engine, one), 0
+    old, shown, stops = keys_of(here), user_list(here.engine, one), 0
     while stopped(here, f"try {stops}", 4 * stops + 3):  # tables that are done are looked at again
         stops += 1
-        assert shelf(here.engine, one) == shown
+        assert user_list(here.engine, one) == shown
         if keys(here)[-1][1] == "rotation not finished":
             with pytest.raises(KeyRotatingError, match="run it again"):
                 trust.check(here.engine, here.settings)
@@ -100,7 +100,7 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
     assert keys(here) == [(1, "replaced", "tailorbird"), (2, "in use", "try 1")]
     assert holding(here, set(old.values())) == []
     assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
-    assert shelf(here.engine, one) == shown
+    assert user_list(here.engine, one) == shown
     assert rebuild_dataset.fn(published.manifest["version"])["same"]
 
 
@@ -181,7 +181,7 @@ def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation)
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
         assert keys(small) == [(1, "in use", "tailorbird")]
-    with usage_lock.alone(small.engine):
+    with usage_lock.exclusive(small.engine):
         with pytest.raises(KeyRotatingError, match="wait until that has ended"), advisory_locks.locked(small.engine):
             pass
         with pytest.raises(WorkRunsError, match="keys rotate pseudonym"):

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import insert, text
 
-from infra.bundles.signing_key_rotation import listed
+from infra.bundles.signing_key_rotation import list_keys
 from infra.database.schema.schema import exclusions, suppressions
 from infra.installation import Installation, current
 from infra.keys.credentials import FOLDER
@@ -18,7 +18,7 @@ from infra.keys.identity import pseudonym
 from infra.keys.renamed_users import OtherKeyError, present_column
 from models import columns
 from serving.queries.explain import explain
-from serving.queries.user_recommendations import shelf
+from serving.queries.user_recommendations import user_list
 from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.rebuild_dataset import rebuild_dataset
 from tasks.ingest.events.ingest_events import ingest_events
@@ -43,7 +43,7 @@ def rotate(here: Installation) -> Installation:
 
 def test_no_store_holds_an_old_key_and_raw_ids_give_the_same_people(published: Any) -> None:
     here, ids = published.here, [person(published, at) for at in range(10)]
-    old, lists = keys_of(here), [shelf(here.engine, one) for one in ids]
+    old, lists = keys_of(here), [user_list(here.engine, one) for one in ids]
     with here.engine.begin() as connection:
         connection.execute(insert(suppressions).values(user_key=pseudonym("nobody we know", here.key), reason="left"))
         connection.execute(insert(exclusions).values(user_key=old[ids[0]], kind="item", value="500001"))
@@ -60,12 +60,12 @@ def test_no_store_holds_an_old_key_and_raw_ids_give_the_same_people(published: A
     new = keys_of(here)
     assert holding(here, {*old.values(), unknown}) == []
     assert new == {one: pseudonym(one, here.key) for one in old}
-    assert [shelf(here.engine, one) for one in ids] == lists
+    assert [user_list(here.engine, one) for one in ids] == lists
     with here.engine.connect() as connection:
         gone = connection.execute(text("SELECT user_key FROM suppressions")).scalars().all()
         versions = connection.execute(text("SELECT DISTINCT key_version FROM identity.users")).scalars().all()
     assert (gone, versions) == ([pseudonym("nobody we know", here.key)], [2])
-    rows = [row for row in listed(here.engine) if row["kind"] == PSEUDONYM]
+    rows = [row for row in list_keys(here.engine) if row["kind"] == PSEUDONYM]
     assert [(row["generation"], row["state"]) for row in rows] == [(1, "replaced"), (2, "in use")]
     assert (rows[1]["actor"], rows[1]["reason"]) == ("ann", "it leaked")
 
@@ -122,7 +122,7 @@ def test_repeated_events_still_become_those_of_the_other_file_after_an_undo(
 
 def test_a_champion_of_the_earlier_key_gives_the_same_lists_and_explains_them(published: Any) -> None:
     here, one = published.here, person(published, 3)
-    item = shelf(here.engine, one)[0]["item_id"]
+    item = user_list(here.engine, one)[0]["item_id"]
     shown = explain(here.engine, one, item)
     before = lists(here)
     here = rotate(here)
@@ -172,12 +172,12 @@ def renamed(rows: list[str], names: dict[str, str]) -> list[str]:
 def test_a_second_rotation_works_like_the_first(published: Any) -> None:
     here, old = published.here, keys_of(published.here)
     one = person(published, 2)
-    shown, before = shelf(here.engine, one), lists(here)
+    shown, before = user_list(here.engine, one), lists(here)
     between = keys_of(rotate(here))
     here = rotate(current())
     assert holding(here, {*old.values(), *between.values()}) == []
     assert keys_of(here) == {raw: pseudonym(raw, here.key) for raw in old}
-    assert shelf(here.engine, one) == shown
+    assert user_list(here.engine, one) == shown
     score_placement.fn(k=6)
     score_placement.fn(k=5)
     assert lists(here) == before

@@ -16,7 +16,7 @@ from models.recommenders.baselines.new_user_shrinkage import ClickPrior
 from models.recommenders.explanations.sentences import parse
 from models.retrieval.full_catalogue import top_k
 from serving.queries.status import status
-from serving.queries.user_recommendations import shelf
+from serving.queries.user_recommendations import user_list
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.scoring.score_placement import score_placement
 from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
@@ -209,7 +209,7 @@ def test_a_damaged_champion_publishes_nothing_and_the_batch_before_stays(stage: 
 def test_a_shopper_is_served_by_raw_id_with_titles_and_reasons(stage: Any) -> None:
     stage.promote(version=1)
     batch = score_placement.fn(k=5)
-    rows = shelf(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
+    rows = user_list(stage.here.engine, str(stage.shop.demographics["household_id"][0].as_py()))
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert {row["batch_id"] for row in rows} == {batch["batch_id"]}
     assert rows[0]["reason"].startswith("You bought this on ")

@@ -98,7 +98,7 @@ def url(own: URL) -> str:
 
 def expected(relation: str, role: Role) -> set[tuple[str, str]]:
     """What the table of grants says, as privilege and column."""
-    written = relation in grants.TABLES and relation not in grants.KEPT_BY_OWNER
+    written = relation in grants.TABLES and relation not in grants.WRITTEN_BY_OWNER
     usual = {OPERATOR: grants.WRITE if written else grants.READ}
     words = {**usual, **(grants.TABLES | grants.VIEWS)[relation]}.get(role, "")
     return {(privilege, column.rstrip(")")) for privilege, _, column in (word.partition("(") for word in words.split())}

@@ -13,7 +13,7 @@ from infra.keys.identity import remember
 from infra.locks import advisory_locks
 from infra.overview.situation import step
 from serving.queries.status import status
-from serving.queries.user_recommendations import UnknownUserError, require_known, shelf, somebody
+from serving.queries.user_recommendations import UnknownUserError, example_user, require_user, user_list
 from serving.terminal import screen
 from tasks.scoring import batch_state
 from tests.published import published
@@ -115,13 +115,13 @@ def test_a_shelf_says_everything_about_each_recommendation(filled: Engine) -> No
     first = {"rank": 1, "item_id": "i1", "title": "Item 1", "score": 2.5, "reason": "why"}
     second = {"rank": 2, "item_id": "i0", "title": "Item 0", "score": 1.5, "reason": "so"}
     origin = {"url": None, "image": None, "model_version": 4, "batch_id": batch_id}
-    assert shelf(filled, "raw") == [first | origin, second | origin]
-    assert json.loads(json.dumps(shelf(filled, "raw"))) == shelf(filled, "raw")
+    assert user_list(filled, "raw") == [first | origin, second | origin]
+    assert json.loads(json.dumps(user_list(filled, "raw"))) == user_list(filled, "raw")
 
 
 def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
-    assert shelf(filled, "listless") == []
-    assert shelf(filled, "raw", "basket") == []
+    assert user_list(filled, "listless") == []
+    assert user_list(filled, "raw", "basket") == []
 
 
 @pytest.mark.parametrize(
@@ -132,19 +132,19 @@ def test_a_known_user_without_a_list_has_an_empty_shelf(filled: Engine) -> None:
     ],
 )
 def test_who_withdrew_consent_is_shown_nothing_from_the_next_request_on(filled: Engine, withdrawal: Any) -> None:
-    assert shelf(filled, "raw")
+    assert user_list(filled, "raw")
     with filled.begin() as connection:
         connection.execute(withdrawal)
-    assert shelf(filled, "raw") == []
+    assert user_list(filled, "raw") == []
 
 
 @pytest.mark.parametrize("user", ["nobody", "key", "", "' OR true --"])
 def test_an_unknown_id_has_no_list_and_is_reported(filled: Engine, user: str) -> None:
     with pytest.raises(UnknownUserError, match="Nobody with the id"):
-        require_known(filled, user)
-    assert shelf(filled, user) == []
+        require_user(filled, user)
+    assert user_list(filled, user) == []
 
 
 def test_somebody_with_a_list_can_be_shown(filled: Engine) -> None:
-    assert somebody(filled) == "raw"
-    assert somebody(filled, "basket") is None
+    assert example_user(filled) == "raw"
+    assert example_user(filled, "basket") is None
