@@ -31,7 +31,7 @@ from models.columns import (
     WHOLE_ORDER,
 )
 from models.datasets.time_splits import SplitConfig, split
-from models.features.expressions import Frame, Keep, as_is
+from models.features.expressions import Frame, Materialize, no_cache
 from tasks.datasets.event_workspace import workspace
 from tasks.datasets.snapshot_tables import BUILDS, features, write
 from tasks.lake.reference_data import Known, known_now
@@ -47,23 +47,23 @@ def tables() -> float:
     return time.perf_counter() - started
 
 
-def pandas(keep: Keep = as_is) -> float:
+def pandas(materialize: Materialize = no_cache) -> float:
     """Seconds that pandas takes."""
     here = current()
     known = known_now(here)
     started = time.perf_counter()
     with TemporaryDirectory(dir=here.settings.var) as folder:
-        _work_out(known, here.lake.event_files(), Path(folder), keep)
+        _work_out(known, here.lake.event_files(), Path(folder), materialize)
     return time.perf_counter() - started
 
 
-def _work_out(known: Known, files: list[str], folder: Path, keep: Keep) -> None:
+def _work_out(known: Known, files: list[str], folder: Path, materialize: Materialize) -> None:
     rows = _not_taken_back(_laid_out(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), known))
     events, items = (nw.from_native(table).lazy() for table in (rows, known.items.to_pandas()))
     moments = split(events, SplitConfig())
     for name, build in BUILDS.items():
         for moment in moments.all():
-            part = build(events, items, moment, keep).collect("pandas").to_native()
+            part = build(events, items, moment, materialize).collect("pandas").to_native()
             part.assign(as_of=moment).to_parquet(folder / f"{name}-{moment}.parquet")
 
 
@@ -91,20 +91,20 @@ def _not_taken_back(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(**{REFUNDED_AT: refunded_at})[rows[EVENT_TYPE] != REFUND]
 
 
-def _keep() -> Keep:
+def _in_memory() -> Materialize:
     """Keeps frames in memory."""
     done: dict[str, Frame] = {}
 
-    def keep(frame: Callable[[], Frame], name: str) -> Frame:
+    def materialize(frame: Callable[[], Frame], name: str) -> Frame:
         if name not in done:
             done[name] = frame()
         return done[name]
 
-    return keep
+    return materialize
 
 
 STEPS: Final[dict[str, Callable[[], float]]] = {
     "tables": tables,
     "pandas": pandas,
-    "careful_pandas": partial(pandas, _keep()),
+    "careful_pandas": partial(pandas, _in_memory()),
 }

@@ -41,7 +41,7 @@ class NewUsers:
 
 
 @dataclass(frozen=True)
-class Extended:
+class ExtendedItems:
     """A longer list of items: the model's own ones and those of the catalogue that it does not know."""
 
     items: NDArray[np.str_]

@@ -24,7 +24,7 @@ from models.columns import (
 from models.primitives.time import DAY
 
 Frame = nw.LazyFrame[Any]
-Keep = Callable[[Callable[[], Frame], str], Frame]
+Materialize = Callable[[Callable[[], Frame], str], Frame]
 """Stores a frame that is read several times, as the engine at hand does it best: a table, a cache. Of a name that is
 kept already it gives what is there, and does not ask for the frame again: the name says the moment too."""
 
@@ -77,16 +77,16 @@ def days_before(now: int, column: str) -> nw.Expr:
     return (now - nw.col(column)) / DAY
 
 
-def halved(now: int, column: str, half_life: int) -> nw.Expr:
+def exponential_decay(now: int, column: str, half_life: int) -> nw.Expr:
     """What counts 1 at `now` counts half of it for every `half_life` days that `column` lies back."""
     return ((nw.col(column) - now) * (log(2) / (half_life * DAY))).exp()
 
 
-def one_if(condition: nw.Expr) -> nw.Expr:
+def indicator(condition: nw.Expr) -> nw.Expr:
     """1 where the condition holds, 0 where it does not or nobody knows: sums of it count rows on every engine."""
     return nw.when(condition).then(nw.lit(1, nw.Int64)).otherwise(nw.lit(0, nw.Int64))
 
 
-def as_is(frame: Callable[[], Frame], _name: str) -> Frame:
+def no_cache(frame: Callable[[], Frame], _name: str) -> Frame:
     """Keeps nothing: the engine may work the frame out again for every use."""
     return frame()

@@ -32,12 +32,12 @@ def feature_tables(purchases: pa.Table, items: pa.Table, now: int) -> FeatureTab
 
         kept: set[str] = set()
 
-        def keep(frame: Callable[[], Frame], name: str) -> Frame:
+        def materialize(frame: Callable[[], Frame], name: str) -> Frame:
             if name not in kept:
                 connection.execute(f'CREATE TABLE "{name}" AS {frame().to_native().sql_query()}')
                 kept.add(name)
             return nw.from_native(connection.table(f'"{name}"'))
 
         events, shelf = (nw.from_native(connection.table(name)) for name in ("events", "shelf"))
-        built = (table.build(events, shelf, now, keep) for table in TABLES.values())
+        built = (table.build(events, shelf, now, materialize) for table in TABLES.values())
         return FeatureTables(*(rows.collect("pyarrow").to_native() for rows in built))

@@ -53,7 +53,7 @@ UNREADABLE: Final = pa.schema([(ROW_NUMBER, pa.int64()), (REASON, _TEXT), (SHA25
 
 
 @dataclass(frozen=True)
-class Shaped:
+class ParsedLines:
     """Lines taken apart. Each line has one or more rows in `events`, or one in `routed`, or one in `unreadable`.
 
     `items`, `users` and `aliases` are what the same lines say besides; they are counted with the line they come from.

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from models.columns import CATEGORY_SEPARATOR
 from models.ingest.currencies import CODES, NAMES
-from models.ingest.tabular.unreadable_cells import Unread
+from models.ingest.tabular.unreadable_cells import UnreadableCells
 
 
 def _named(said: dict[str, str]) -> dict[str, str]:
@@ -51,7 +51,7 @@ class Cleaned(NamedTuple):
 
     rows: pa.Table
     counts: Counts
-    unread: tuple[Unread, ...] = ()
+    unread: tuple[UnreadableCells, ...] = ()
 
 
 def told(**counts: int) -> Counts:

@@ -102,13 +102,13 @@ class SourceMapping(BaseModel):
 M = TypeVar("M", bound=SourceMapping)
 
 
-def parsed(model: type[M], content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> M:
+def parsed(model: type[M], content: dict[str, Any], name: str, label: Callable[[str], str] = str) -> M:
     """The mapping in `content`; what is missing, misspelt or makes no sense is named, all of it at once.
 
-    `named` returns what to call a key, such as the key with its line in a file.
+    `label` returns what to call a key, such as the key with its line in a file.
     """
     try:
         return model.model_validate({"name": name, **content})
     except ValidationError as error:
-        found = "; ".join(faults(model, error, named=named))
+        found = "; ".join(faults(model, error, label=label))
         raise MappingError(f"The mapping {name!r} cannot be used: {found}.") from None

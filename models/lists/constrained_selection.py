@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.lists.candidate_streams import FallbackStream, ModelStream, boosted
 from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.slot_filling import OpenLists
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.source_protocols import CandidateSource as CandidateSource
 from models.retrieval.source_protocols import ScopedSource as ScopedSource
 from models.retrieval.source_protocols import TopCandidates as TopCandidates
@@ -57,7 +57,7 @@ def select(
     hidden), never with m x n_items.
     """
     lists = OpenLists(
-        np.full((m, rules.k), NOBODY, dtype=np.int32),
+        np.full((m, rules.k), NO_INDEX, dtype=np.int32),
         np.full((m, rules.k), _NOTHING, dtype=np.float32),
         np.zeros((m, rules.k), dtype=bool),
         _without_zeros(hide),

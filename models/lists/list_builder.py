@@ -16,7 +16,7 @@ from models.lists.model_cascade import ModelCascade, ScoringModel
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.threads import prefetch_map
-from models.primitives.vocabulary import NOBODY, index_of
+from models.primitives.vocabulary import NO_INDEX, index_of
 from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
 from models.recommenders.baselines.segment_popular import SegmentPopular
 from models.recommenders.explanations.recent_buyers import popular_codes
@@ -102,7 +102,7 @@ class RankedLists(NamedTuple):
         """The lists with the codes that the texts have elsewhere."""
         used, place = np.unique(self.reasons, return_inverse=True)
         said = used >= 0
-        code = np.full(len(used), NOBODY, dtype=np.int32)
+        code = np.full(len(used), NO_INDEX, dtype=np.int32)
         code[said] = codes([self.texts[position] for position in used[said].tolist()])
         return Lists(self.rows, self.keys, self.items, self.scores, code[place].reshape(self.reasons.shape), self.short)
 
@@ -162,7 +162,7 @@ class ListBuilder:
         rest = np.arange(len(keys))
         for speaker in (*self.cascade.models, None):
             left_over = keys if len(rest) == len(keys) else keys[rest]
-            users = np.full(len(rest), NOBODY, np.int32) if speaker is None else index_of(speaker.users, left_over)
+            users = np.full(len(rest), NO_INDEX, np.int32) if speaker is None else index_of(speaker.users, left_over)
             knows = np.full(len(rest), speaker is None) | (users >= 0)
             silent = [rest[~knows]]
             for ranked, left in self._by(speaker, _Everybody(keys, rest[knows], users[knows], hidden, due)):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.lists.constrained_selection import Selected
 from models.lists.model_cascade import ScoringModel
 from models.primitives.pair_table import Lookup
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.explanations.sentences import PICKED
 from models.retrieval.candidate_sources import DenseSource, Factored, FactorSource, PairSource
 from models.retrieval.exact_top_k import products
@@ -71,9 +71,9 @@ def _of_pairs(
     spoken[row] = True
 
     def shelf(rows: Rows) -> CandidateSource:
-        place = np.full(m, NOBODY)
+        place = np.full(m, NO_INDEX)
         place[rows] = np.arange(len(rows))
-        mine = place[row] != NOBODY
+        mine = place[row] != NO_INDEX
         return PairSource.of(len(rows), place[row[mine]], item[mine], score[mine])
 
     return spoken, shelf
@@ -109,7 +109,7 @@ def reasons_of(
 ) -> tuple[NDArray[np.int32], list[str]]:
     """[m, k] positions among the sentences, -1 where there is no item; `filler` is for what filled a list up."""
     texts = [PICKED, *filler.texts]
-    filled = np.where(chosen.items >= 0, filler.codes[chosen.items] + 1, NOBODY)
+    filled = np.where(chosen.items >= 0, filler.codes[chosen.items] + 1, NO_INDEX)
     reasons = np.where(chosen.picked, 0, filled).astype(np.int32)
     row, place = np.nonzero((chosen.items >= 0) & ~chosen.from_fallback)
     if speaker is None or not len(row):

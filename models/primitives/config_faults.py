@@ -30,25 +30,25 @@ def across(faults: Mapping[str, str]) -> PydanticCustomError:
 
 
 def faults(
-    form: type[BaseModel], error: ValidationError, within: str = "", named: Callable[[str], str] = str
+    form: type[BaseModel], error: ValidationError, within: str = "", label: Callable[[str], str] = str
 ) -> list[str]:
     """All that is wrong, each with its place in the form; `within` is where the form itself stands.
 
-    `named` returns what to call a key, such as the key with its line in a file.
+    `label` returns what to call a key, such as the key with its line in a file.
     """
-    return [text for fault in error.errors() for text in _told(form, fault, within, named)]
+    return [text for fault in error.errors() for text in _sentences(form, fault, within, label)]
 
 
-def _told(form: type[BaseModel], fault: Any, within: str, named: Callable[[str], str]) -> Iterator[str]:
+def _sentences(form: type[BaseModel], fault: Any, within: str, label: Callable[[str], str]) -> Iterator[str]:
     place = [*([within] if within else []), *(str(key) for key in fault["loc"] if key != "[key]")]
     if fault["type"] == _ACROSS:
         for where, what in fault["ctx"]["faults"].items():
-            yield f"{named('.'.join([*place, where]))}: {what}"
+            yield f"{label('.'.join([*place, where]))}: {what}"
         return
     message = _PLAINER.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     if fault["type"] == "extra_forbidden":
         message = f"there is no such key; {_instead(place[-1], list(_fields(_table(form, fault['loc'][:-1]))))}"
-    yield f"{named('.'.join(place))}: {message}" if place else message
+    yield f"{label('.'.join(place))}: {message}" if place else message
 
 
 def _instead(key: str, known: list[str]) -> str:

@@ -31,5 +31,5 @@ def _text(values: Any) -> Any:
     return whole.cast(pa.large_string())
 
 
-NOBODY: Final = -1
+NO_INDEX: Final = -1
 """Stands where there are fewer allowed items than places."""

@@ -13,7 +13,7 @@ from models.datasets.training_data import TrainingData
 from models.primitives.csr import entries
 from models.primitives.nested_state import part_of, under
 from models.primitives.state import State
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular, popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -89,12 +89,12 @@ class Candidates:
         """The shelf, on which what a user has bought is hidden from him."""
         own = entries(self.history.indptr, users)
         place = self._place[self.history.indices[own.at]]
-        return CandidateScope(self.shelf, own.row[place != NOBODY], place[place != NOBODY])
+        return CandidateScope(self.shelf, own.row[place != NO_INDEX], place[place != NO_INDEX])
 
     @cached_property
     def _place(self) -> NDArray[np.int64]:
         """[n_items] where each stands on the shelf; -1 elsewhere."""
-        place = np.full(self.history.shape[1], NOBODY)
+        place = np.full(self.history.shape[1], NO_INDEX)
         place[self.shelf] = np.arange(len(self.shelf))
         return place
 

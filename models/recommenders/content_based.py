@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import TITLE
-from models.datasets.cold_start import Extended, NewUsers
+from models.datasets.cold_start import ExtendedItems, NewUsers
 from models.datasets.interaction_matrix import baskets, rows
 from models.datasets.training_data import TrainingData
 from models.features.encoding.item_tfidf import ItemVectors, Weights
@@ -120,7 +120,7 @@ class ContentBased:
 
     def with_items(self, catalogue: pa.Table) -> Self:
         """New items by their words and tags, as far as these occur among the items of the fit."""
-        longer = Extended.of(self.items, catalogue)
+        longer = ExtendedItems.of(self.items, catalogue)
         tags = self.language.rules.encode(longer.rows)
         vectors = self.language.vectors(longer.words(TITLE), tags, _weights(self.config))
         both = sparse.vstack([self.vectors, vectors], format="csr")

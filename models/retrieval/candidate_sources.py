@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.csr import entries
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.exact_top_k import EMPTY, TopK, best_products, best_scores
 from models.retrieval.source_protocols import ScopedSource, TopCandidates
 
@@ -131,7 +131,7 @@ class PairSource:
 
 def _fetched(best: TopK, items: NDArray[np.int32]) -> TopCandidates:
     """The items at these places."""
-    found = np.full(best.places.shape, NOBODY, dtype=np.int32)
+    found = np.full(best.places.shape, NO_INDEX, dtype=np.int32)
     there = best.places != EMPTY
     found[there] = items[best.places[there]]
     return TopCandidates(found, best.scores)

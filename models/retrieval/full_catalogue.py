@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.primitives.csr import places
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 
 _BLOCK: Final = 4_000_000
 # Scores handled at once: 16 MB stay near the processor, and ties over whole rows stay bounded in memory.
@@ -43,7 +43,7 @@ def top_k(
     allowed = np.ones(n, dtype=bool) if allowed is None else allowed
     order = None if fallback is None else _fallback_order(fallback, allowed)
     ranking = Ranking(
-        np.full((m, k), NOBODY, dtype=np.int32),
+        np.full((m, k), NO_INDEX, dtype=np.int32),
         np.full((m, k), _NOTHING, dtype=np.float32),
         np.zeros((m, k), dtype=bool),
     )
@@ -107,12 +107,12 @@ def _fallback_order(fallback: NDArray[np.float32], allowed: NDArray[np.bool_]) -
 
 def _fill(order: NDArray[np.int64], fallback: NDArray[np.float32], hidden: NDArray[np.int64], out: Ranking) -> None:
     """Fill the empty places of `out` with the best of the fallback that is neither listed nor hidden."""
-    short = np.flatnonzero((out.items == NOBODY).any(axis=1))
+    short = np.flatnonzero((out.items == NO_INDEX).any(axis=1))
     if not len(short):
         return
     k, place = out.items.shape[1], np.full(len(fallback), len(order))
     place[order] = np.arange(len(order))
-    listed_row, listed_at = np.nonzero(out.items[short] != NOBODY)
+    listed_row, listed_at = np.nonzero(out.items[short] != NO_INDEX)
     mine = np.isin(hidden[0], short)
     row = np.concatenate([listed_row, np.searchsorted(short, hidden[0][mine])])
     item = np.concatenate([out.items[short][listed_row, listed_at], hidden[1][mine]])
@@ -121,7 +121,7 @@ def _fill(order: NDArray[np.int64], fallback: NDArray[np.float32], hidden: NDArr
     free = np.ones((len(short), width + 1), dtype=bool)
     free[row, np.minimum(place[item], width)] = False
     free = free[:, :width]
-    listed = (out.items[short] != NOBODY).sum(axis=1)
+    listed = (out.items[short] != NO_INDEX).sum(axis=1)
     at = listed[:, None] + np.cumsum(free, axis=1) - 1
     row, column = np.nonzero(free & (at < k))
     to, filler = at[row, column], order[column]

@@ -13,7 +13,7 @@ from models import columns
 from models.datasets.impression_labels import impressions
 from models.datasets.labels import LabelConfig, labels
 from models.datasets.time_splits import Cuts
-from models.features.expressions import Frame, as_is
+from models.features.expressions import Frame, no_cache
 from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts
@@ -27,7 +27,7 @@ _AT_ONCE: Final = 2
 _LABELS: Final = "labels"
 COPIED: Final = ("users", "items", "aliases", "batches", "item_history", "user_history")
 BUILDS: Final[dict[str, Build]] = {name: table.build for name, table in TABLES.items()} | {
-    "sequences": lambda events, _items, now, keep=as_is: sequences(events, now)  # noqa: ARG005 -- as the others are called
+    "sequences": lambda events, _items, now, materialize=no_cache: sequences(events, now)  # noqa: ARG005 -- as the others are called
 }
 """What is worked out at each cut, by the name of its table."""
 _INTERACTIONS: Final = f"""

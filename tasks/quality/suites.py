@@ -18,7 +18,7 @@ from expectations.rules import RowRule, flags, row_suite
 from models.columns import ROW
 from models.errors import TailorbirdError
 from models.ingest.check.rule_advice import advice
-from models.ingest.tabular.unreadable_cells import Unread
+from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality import data_docs
 from tasks.quality.user_remarks import remarks
 
@@ -89,7 +89,7 @@ def one_row(figures: Mapping[str, float | None]) -> "pd.DataFrame":
     return pd.DataFrame({name: [value] for name, value in figures.items()}, index=[0], dtype=float)
 
 
-def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[Unread]) -> str | None:
+def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[UnreadableCells]) -> str | None:
     """Return what the ledger remarks on a file: an encoding other than UTF-8, unreadable cells, users nobody knows."""
     profiles = list(profiles)
     found = {profile["encoding"]: None for profile in profiles if profile.get("encoding", "UTF-8") != "UTF-8"}
@@ -100,7 +100,7 @@ def reading_notes(profiles: Iterable[Mapping[str, Any]], unread: Iterable[Unread
 
 
 def refusal(
-    findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({}), unread: Iterable[Unread] = ()
+    findings: Findings, quarantined: Mapping[str, int] = MappingProxyType({}), unread: Iterable[UnreadableCells] = ()
 ) -> str | None:
     """Return why the batch is refused, or None; with the rules that most of its rows broke, and what helps.
 
@@ -120,7 +120,7 @@ def refusal(
     return " ".join(filter(None, [broken, limit, more] if causes else [limit, broken, more]))
 
 
-def _broken(most: Sequence[tuple[str, int]], unread: Iterable[Unread]) -> str:
+def _broken(most: Sequence[tuple[str, int]], unread: Iterable[UnreadableCells]) -> str:
     """Return the rules that rows broke, the `most` first, and what helps against the first one."""
     first = most[0][0] if most else ""
     named = [f"{rule} ({count:,})" for rule, count in most[:_NAMED_RULES]]

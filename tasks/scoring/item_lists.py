@@ -17,7 +17,7 @@ from models.lists.rules.compiled_rules import CompiledRules
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_warnings import notes
 from models.primitives.threads import prefetch_map
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.explanations.sentences import PICKED
 from models.recommenders.explanations.sentences import together as in_baskets
 from models.recommenders.explanations.similarity import AlikeReasons
@@ -102,7 +102,7 @@ def _together(data: TrainingData) -> tuple[Callable[[Rows], CandidateSource], Re
 
 def _ranked(rows: Rows, subjects: NDArray[np.str_], chosen: Selected, reasons: Reasons, few: str) -> RankedLists:
     listed = chosen.items >= 0
-    code = np.where(listed, 0, NOBODY).astype(np.int32)
+    code = np.where(listed, 0, NO_INDEX).astype(np.int32)
     row, place = np.nonzero(listed & ~chosen.picked)
     said, texts = reasons(rows[row], chosen.items[row, place])
     code[row, place] = said + 1

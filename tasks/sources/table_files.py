@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from expectations.contract import Kind
 from models.errors import TailorbirdError
-from models.ingest.tabular.unreadable_cells import Unread, noted
+from models.ingest.tabular.unreadable_cells import UnreadableCells, unreadable_profile
 from models.ingest.text_files import encodings
 from tasks.sources import csv_reader
 from tasks.sources.csv_reader import MOST_COLUMNS, PLAIN, Csv, is_csv
@@ -39,10 +39,10 @@ class Places(NamedTuple):
     notes: dict[str, Any]
     """How the file is read, for the profile of its batch."""
 
-    def noted(self, found: Iterable[Unread], rows: pa.Table, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    def noted(self, found: Iterable[UnreadableCells], rows: pa.Table, numbers: NDArray[np.int64]) -> dict[str, Any]:
         """Return what the profile of a chunk keeps of unreadable cells; `numbers` are those of the rows, from 0."""
         listed = tuple(found)
-        return noted(listed, rows, pa.array(self.of(numbers)), self.numbered) if listed else {}
+        return unreadable_profile(listed, rows, pa.array(self.of(numbers)), self.numbered) if listed else {}
 
 
 def _from_one(rows: NDArray[np.int64]) -> NDArray[np.int64]:

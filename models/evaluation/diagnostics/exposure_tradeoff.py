@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics.beyond_accuracy import Catalogue, concentration, coverage
 from models.evaluation.metrics.ranking import accuracy
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 
 CANDIDATES: Final = 50
 """Best items of each user that a re-ranking chooses from."""
@@ -35,7 +35,7 @@ def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: Catal
     the long tail (Abdollahpouri et al. 2019).
     """
     place = np.arange(candidates.shape[1])
-    worth = np.where(candidates == NOBODY, -np.inf, 1 / np.log2(place + 2))
+    worth = np.where(candidates == NO_INDEX, -np.inf, 1 / np.log2(place + 2))
     exposure = _exposure(candidates, targets.shape[1])
     found = []
     for penalty in PENALTIES:
@@ -47,7 +47,7 @@ def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: Catal
 
 def _exposure(candidates: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
     """Return [n_items] exposure as a candidate, 1 for the most exposed item."""
-    row, place = np.nonzero(candidates != NOBODY)
+    row, place = np.nonzero(candidates != NO_INDEX)
     seen = np.log1p(np.bincount(candidates[row, place], 1 / np.log2(place + 2), minlength=n_items))
     most = seen.max(initial=0.0)
     return seen / most if most > 0 else seen
@@ -55,7 +55,7 @@ def _exposure(candidates: NDArray[np.int32], n_items: int) -> NDArray[np.float64
 
 def _figures(lists: NDArray[np.int32], targets: Any, catalogue: Catalogue) -> tuple[float, float, float, float]:
     n_items = targets.shape[1]
-    shown = np.unique(lists[lists != NOBODY], return_counts=True)[1].astype(np.float64)
+    shown = np.unique(lists[lists != NO_INDEX], return_counts=True)[1].astype(np.float64)
     rare = catalogue.variety(lists)["long_tail"]
     return (
         float(np.nanmean(accuracy(lists, targets)["ndcg"])),

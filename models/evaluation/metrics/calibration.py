@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
 from models.evaluation.metrics.ranking import found
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.full_catalogue import Ranking
 
 DEPTH: Final = 500
@@ -49,7 +49,7 @@ class Pairs:
     @classmethod
     def of(cls, named: Ranking, targets: Any, probabilities: bool) -> Self:
         """From what was named for m users, and the boolean CSR of what they bought."""
-        user, place = np.nonzero(named.items != NOBODY)
+        user, place = np.nonzero(named.items != NO_INDEX)
         bought = found(named.items, targets)[user, place]
         return cls(user, named.scores[user, place], bought, len(named.items), int(targets.nnz), probabilities)
 

@@ -5,7 +5,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 
 METRICS = ("ndcg", "recall", "precision", "map", "hit_rate", "mrr")
 METRIC: Final = "ndcg_at_10"
@@ -42,5 +42,5 @@ def found(ranked: NDArray[np.int32], targets: Any) -> NDArray[np.bool_]:
     m, n = targets.shape
     user = np.repeat(np.arange(m, dtype=np.int64), np.diff(targets.indptr))
     place = np.arange(m, dtype=np.int64)[:, None] * n + ranked
-    hit: NDArray[np.bool_] = np.isin(place, user * n + targets.indices) & (ranked != NOBODY)
+    hit: NDArray[np.bool_] = np.isin(place, user * n + targets.indices) & (ranked != NO_INDEX)
     return hit

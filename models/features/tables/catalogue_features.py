@@ -5,21 +5,21 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import BRAND, CATEGORY, ITEM_ID, PRICE, QUANTITY, VALUE
-from models.features.expressions import Frame, Keep, as_is, known, sold
+from models.features.expressions import Frame, Materialize, known, no_cache, sold
 
 DEPARTMENT: Final = "_department"
 """The top level of a category path."""
 PRICE_RANK: Final = "price_rank"
 
 
-def shelf(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+def shelf(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
     """One row per item of the catalogue with an event known at `now`: item_id, `_department`, brand, price_rank.
 
     `items` is the catalogue as it was known at `now`. An item without a listed price goes by the mean price paid for
     it, as far as that is known then.
     """
-    paid = mean_prices(keep(lambda: sold(events, now), f"sold {now}"))
-    there = keep(lambda: known(events, now).group_by(ITEM_ID).agg(nw.len().alias("_events")), f"items {now}")
+    paid = mean_prices(materialize(lambda: sold(events, now), f"sold {now}"))
+    there = materialize(lambda: known(events, now).group_by(ITEM_ID).agg(nw.len().alias("_events")), f"items {now}")
     seen = items.select(ITEM_ID, CATEGORY, BRAND, PRICE).join(there.select(ITEM_ID), on=ITEM_ID, how="inner")
     listed = seen.join(paid, on=ITEM_ID, how="left")
     priced = listed.with_columns(nw.coalesce(nw.col(PRICE).cast(nw.Float64), "mean_price").alias(PRICE))

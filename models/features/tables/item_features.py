@@ -6,7 +6,7 @@ import narwhals as nw
 
 from models.columns import ITEM_ID, QUANTITY, VALUE
 from models.features.definitions import ITEM_FEATURES
-from models.features.expressions import Frame, Keep, as_is, days_before, one_if
+from models.features.expressions import Frame, Materialize, days_before, indicator, no_cache
 from models.features.tables.catalogue_features import PRICE_RANK, shelf
 from models.features.tables.user_item_history import history, sales
 from models.primitives.time import DAY
@@ -22,16 +22,16 @@ _CONVERSIONS: Final = {
 """Of whom, and who of them."""
 
 
-def item_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+def item_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
     """One row per item with an event known at `now` (epoch s): `item_id` and `ITEM_FEATURES`. Stays lazy.
 
     `items` is the catalogue: item_id, category, brand, price. A mere impression makes no row.
     """
-    pairs = keep(lambda: history(events, now, keep), f"history {now}")
-    counted = keep(
-        lambda: sales(events, now, keep).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
+    pairs = materialize(lambda: history(events, now, materialize), f"history {now}")
+    counted = materialize(
+        lambda: sales(events, now, materialize).join(_counted(pairs, now), on=ITEM_ID, how="left"), f"counted {now}"
     )
-    ranks = keep(lambda: shelf(events, items, now, keep), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
+    ranks = materialize(lambda: shelf(events, items, now, materialize), f"shelf {now}").select(ITEM_ID, PRICE_RANK)
     pieces, money, week, month = (nw.col(name) for name in (QUANTITY, VALUE, "popularity_7d", "popularity_28d"))
     buyers = nw.col("distinct_users")
     features = counted.join(ranks, on=ITEM_ID, how="left").with_columns(
@@ -63,7 +63,7 @@ def _counted(pairs: Frame, now: int) -> Frame:
         "_viewed_bought": viewed & bought,
         "_carted_bought": carted & bought,
     }
-    marked = pairs.with_columns(one_if(flag).alias(name) for name, flag in flags.items())
+    marked = pairs.with_columns(indicator(flag).alias(name) for name, flag in flags.items())
     gaps = nw.col("own_gap_days").median().alias("repurchase_gap_days")
     return marked.group_by(ITEM_ID).agg(nw.col(*flags).sum(), gaps).with_columns(nw.col(*flags).cast(nw.Int64))
 

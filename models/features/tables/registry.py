@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from models.columns import ITEM_ID, USER_KEY
 from models.features.definitions import ITEM_FEATURES, PAIR_FEATURES, USER_FEATURES, Feature
-from models.features.expressions import Frame, Keep, as_is
+from models.features.expressions import Frame, Materialize, no_cache
 from models.features.tables.item_features import item_features
 from models.features.tables.user_features import user_features
 from models.features.tables.user_item_features import pair_features
@@ -16,7 +16,7 @@ from models.features.tables.user_item_features import pair_features
 class Build(Protocol):
     """Works a table out of the events and the catalogue, as known at `now` (epoch s)."""
 
-    def __call__(self, events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame: ...
+    def __call__(self, events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame: ...
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Final
 import narwhals as nw
 
 from models.columns import EVENT_TYPE, OCCURRED_AT, REFUND, USER_KEY
-from models.features.expressions import Frame, halved, known, one_if
+from models.features.expressions import Frame, exponential_decay, indicator, known
 from models.primitives.time import DAY
 
 SESSION_GAP: Final = 1_800
@@ -57,7 +57,7 @@ def _half_hours(events: Frame, now: int) -> Frame:
         USER_KEY,
         OCCURRED_AT,
         (at - at % SESSION_GAP).alias("_half"),
-        (_weight() * halved(now, OCCURRED_AT, HALF_LIFE)).alias("engagement"),
+        (_weight() * exponential_decay(now, OCCURRED_AT, HALF_LIFE)).alias("engagement"),
     )
     return weighed.group_by(USER_KEY, "_half").agg(
         at.min().alias("_from"), at.max().alias("_to"), nw.len().alias("_events"), nw.col("engagement").sum()
@@ -71,10 +71,10 @@ def _hours(events: Frame, now: int) -> Frame:
     whole = _half_hours(events, now).with_columns(gap.alias("_gap"), (half % DAY - half % _HOUR).alias("_hour"))
     goes_on = whole.with_columns((nw.col("_gap") < SESSION_GAP).fill_null(False).alias("_goes_on"))
     marked = goes_on.with_columns(
-        one_if(~nw.col("_goes_on")).alias("sessions"),
+        indicator(~nw.col("_goes_on")).alias("sessions"),
         (spent + nw.when("_goes_on").then(nw.col("_gap")).otherwise(0)).alias("_seconds"),
-        one_if(nw.col("_hour") >= 18 * _HOUR).alias("_evening"),
-        one_if((half % _WEEK >= _SATURDAY) & (half % _WEEK < _MONDAY)).alias("_weekend"),
+        indicator(nw.col("_hour") >= 18 * _HOUR).alias("_evening"),
+        indicator((half % _WEEK >= _SATURDAY) & (half % _WEEK < _MONDAY)).alias("_weekend"),
     )
     sums = nw.col("_events", "_evening", "_weekend", "sessions", "_seconds", "engagement").sum()
     hours = marked.group_by(USER_KEY, "_hour").agg(nw.len().alias("_halves"), sums)

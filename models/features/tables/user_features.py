@@ -4,22 +4,22 @@ import narwhals as nw
 
 from models.columns import OCCURRED_AT, USER_KEY, VALUE
 from models.features.definitions import USER_FEATURES
-from models.features.expressions import Frame, Keep, as_is, days_before, orders, purchases
+from models.features.expressions import Frame, Materialize, days_before, no_cache, orders, purchases
 from models.features.tables.catalogue_features import shelf
 from models.features.tables.preference_features import brands, departments, price_levels
 from models.features.tables.session_features import visits
 from models.primitives.time import DAY
 
 
-def user_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+def user_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
     """One row per user with an event known at `now` (epoch s): `user_key` and `USER_FEATURES`. Stays lazy.
 
     `items` is the catalogue: item_id, category, brand, price. Sessions, engagement and habits look at every event,
     all else at purchases.
     """
-    places = keep(lambda: shelf(events, items, now, keep), f"shelf {now}")
+    places = materialize(lambda: shelf(events, items, now, materialize), f"shelf {now}")
     table = visits(events, now)
-    spent = _spending(events, now, keep(lambda: orders(events, now), f"orders {now}"))
+    spent = _spending(events, now, materialize(lambda: orders(events, now), f"orders {now}"))
     for part in (spent, *(taste(events, places, now) for taste in (price_levels, departments, brands))):
         table = table.join(part, on=USER_KEY, how="left")
     nothing = ("frequency", "monetary", "active_days", "categories", "brands")

@@ -4,22 +4,22 @@ import narwhals as nw
 
 from models.columns import ITEM_ID, USER_KEY
 from models.features.definitions import PAIR_FEATURES
-from models.features.expressions import Frame, Keep, as_is, days_before, one_if, orders
+from models.features.expressions import Frame, Materialize, days_before, indicator, no_cache, orders
 from models.features.tables.catalogue_features import DEPARTMENT, departments, numbered
 from models.features.tables.item_features import repurchase_gaps
 from models.features.tables.user_item_history import history
 
 
-def pair_features(events: Frame, items: Frame, now: int, keep: Keep = as_is) -> Frame:
+def pair_features(events: Frame, items: Frame, now: int, materialize: Materialize = no_cache) -> Frame:
     """One row per user and item with history known at `now` (epoch s): `user_key`, `item_id`, `PAIR_FEATURES`. Lazy.
 
     `items` is the catalogue: item_id, category. Impressions make no history.
     """
-    pairs = keep(lambda: history(events, now, keep), f"history {now}")
+    pairs = materialize(lambda: history(events, now, materialize), f"history {now}")
     placed = pairs.join(_departments(items), on=ITEM_ID, how="left")
     whole = (
         placed.join(repurchase_gaps(pairs), on=ITEM_ID, how="left")
-        .join(keep(lambda: orders(events, now), f"orders {now}"), on=USER_KEY, how="left")
+        .join(materialize(lambda: orders(events, now), f"orders {now}"), on=USER_KEY, how="left")
         .join(_department_purchases(placed), on=[USER_KEY, DEPARTMENT], how="left")
     )
     known = whole.with_columns(
@@ -57,4 +57,4 @@ def _carted() -> nw.Expr:
     """1 while the cart holds it. What was bought or taken out in the same second is no longer there."""
     carted = nw.col("_carted")
     bought, removed = ((nw.col(name) >= carted).fill_null(False) for name in ("_last", "_removed"))
-    return one_if(~carted.is_null() & ~bought & ~removed)
+    return indicator(~carted.is_null() & ~bought & ~removed)

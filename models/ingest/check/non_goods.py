@@ -53,9 +53,9 @@ _WORD: Final = ", ".join(
 def suspects(items: pa.Table) -> list[dict[str, Any]]:
     """Return the items that look like no goods: id, title, purchases and why, the clearest first.
 
-    Of those that are `named` the id or title tells, of the others only prices or refunds do.
+    `by_text` states whether the id or title shows it; otherwise only prices or refunds do.
 
-    `items` has item_id, title and price, `bought` (purchases), `kept` (pieces that were not refunded), and `lowest` and
+    `items` has item_id, title and price, `bought` (purchases), `pieces` (those that were not refunded), and `lowest` and
     `highest`, between which nine tenths of the prices of one piece lie.
     """
     names = f"""
@@ -67,7 +67,7 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
         CASE WHEN price = 0 THEN 'its price is 0' END,
         CASE WHEN bought >= {_PAID} AND highest >= {_SPREAD} * lowest THEN
             format('most people pay from {{:.2f}} to {{:.2f}} for one', lowest, highest) END,
-        CASE WHEN bought >= {_FEWEST} AND kept <= 0 THEN format('none of its {{}} purchases was kept', bought) END"""
+        CASE WHEN bought >= {_FEWEST} AND pieces <= 0 THEN format('none of its {{}} purchases was kept', bought) END"""
     statement = f"""
         WITH read AS (
             SELECT *, coalesce(lower(coalesce({_WORD})), '') AS word,
@@ -75,10 +75,10 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
             FROM items
         ), judged AS (
             SELECT *, list_filter([{names}, {figures}], lambda reason: reason IS NOT NULL) AS reasons,
-                coalesce({names}) IS NOT NULL AS named
+                coalesce({names}) IS NOT NULL AS by_text
             FROM read
         )
-        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, named FROM judged
+        SELECT item_id, title, bought, array_to_string(reasons, '; ') AS why, by_text FROM judged
         WHERE len(reasons) > 0 ORDER BY len(reasons) DESC, bought DESC, item_id
     """
     found: list[dict[str, Any]] = query(statement, items=items).to_pylist()

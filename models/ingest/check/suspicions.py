@@ -16,7 +16,7 @@ from models.ingest.draft.mapping_text import key, toml
 from models.ingest.draft.samples import Sample
 from models.ingest.expressions.value_sources import Source
 from models.ingest.tabular.timestamps import instants
-from models.ingest.tabular.unreadable_cells import Unread
+from models.ingest.tabular.unreadable_cells import UnreadableCells
 from models.primitives.arrow_sql import query
 
 _EMAIL: Final = r"^[^@\s]+@[^@\s]+\.[A-Za-z]{2,}$"
@@ -71,7 +71,7 @@ def ambiguous_times(cells: pa.ChunkedArray, formats: Sequence[str]) -> Iterable[
             yield Suspicion("ambiguous_times", says)
 
 
-def unreadable_cells(found: Iterable[Unread]) -> Iterable[Suspicion]:
+def unreadable_cells(found: Iterable[UnreadableCells]) -> Iterable[Suspicion]:
     """Yield what cannot be read in each column, with the settings that would read most of it."""
     for one in found:
         most = max(one.better.values(), default=0)

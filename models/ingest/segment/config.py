@@ -52,6 +52,6 @@ class SegmentMapping(SourceMapping):
         return dict(extended(self.events))
 
 
-def parse(content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> SegmentMapping:
+def parse(content: dict[str, Any], name: str, label: Callable[[str], str] = str) -> SegmentMapping:
     """The mapping of a Segment export in `content`; what is missing, misspelt or without meaning is named."""
-    return parsed(SegmentMapping, content, name, named)
+    return parsed(SegmentMapping, content, name, label)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest import normalisation
-from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, Shaped
+from models.ingest.canonical_schema import ANSWERS, EVENTS, ROUTED, ROW_NUMBER, UNREADABLE, ParsedLines
 from models.ingest.normalisation import Spelling, told
 from models.ingest.segment import identities, interactions, json_lines
 from models.ingest.segment.event_types import MEANINGS, Meaning
@@ -27,7 +27,7 @@ CONSENT_CATEGORIES: Final = ("Personalization", "Advertising")
 """The categories of `context.consent.categoryPreferences` that must not be refused."""
 
 
-def shape(
+def parse_lines(
     lines: pa.Table,
     rule: PageRule | None = None,
     *,
@@ -35,7 +35,7 @@ def shape(
     traits: Sequence[str] = (),
     consent_categories: Sequence[str] = CONSENT_CATEGORIES,
     spelling: Spelling = _AS_IT_IS,
-) -> Shaped:
+) -> ParsedLines:
     """Take lines apart: `row_number` (int64, each once) and `text` (the line without its end; text or bytes).
 
     `rule` finds items in visited pages, `meanings` says what events are (see `segment_events.extended`), `traits` is
@@ -52,7 +52,7 @@ def shape(
         happened = entries.filter(pc.is_valid(entries[columns.EVENT_TYPE])).select([*EVENTS.names, "entry"])
         events, mended = _respelt(_in_order(happened).select(EVENTS.names).cast(EVENTS), spelling)
         items, cleaned = _respelt(interactions.items(query, entries), spelling)
-        return Shaped(
+        return ParsedLines(
             events=events,
             items=items,
             item_changes=_respelt(interactions.item_changes(query, entries), spelling)[0],

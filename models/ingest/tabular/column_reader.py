@@ -16,7 +16,7 @@ from models.ingest.tabular import format_suggestions, numbers
 from models.ingest.tabular.format_suggestions import Suggestion
 from models.ingest.tabular.numbers import NumberForm
 from models.ingest.tabular.timestamps import placed
-from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, Unread
+from models.ingest.tabular.unreadable_cells import CELL, CELLS, KEYS, NUMBER, TIME, UnreadableCells
 from models.ingest.tabular.values import UnreadableColumnError, number, place, words
 
 Suggests = Callable[[Any], list[Suggestion]]
@@ -24,7 +24,7 @@ Suggests = Callable[[Any], list[Suggestion]]
 
 @dataclass
 class _Noted:
-    summary: Unread
+    summary: UnreadableCells
     places: NDArray[np.int64]
     values: list[str]
     refused: bool
@@ -110,11 +110,11 @@ class Reader:
         ways = _ways(suggests(texts) if suggests else [], texts, of - len(places))
         name = source if isinstance(source, str) else source.text
         values = texts.take(pa.array(places)).to_pylist()
-        summary = Unread(key, name, kind, len(places), of, ways)
+        summary = UnreadableCells(key, name, kind, len(places), of, ways)
         self._noted.append(_Noted(summary, places, values, refused))
 
     @property
-    def unread(self) -> tuple[Unread, ...]:
+    def unread(self) -> tuple[UnreadableCells, ...]:
         """What could not be read, by key."""
         return tuple(one.summary for one in self._noted)
 

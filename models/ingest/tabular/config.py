@@ -435,6 +435,6 @@ class Mapping(SourceMapping):
         return self.unknown_items == "accept" or (self.unknown_items is None and self.items is None)
 
 
-def parse(content: dict[str, Any], name: str, named: Callable[[str], str] = str) -> Mapping:
+def parse(content: dict[str, Any], name: str, label: Callable[[str], str] = str) -> Mapping:
     """The mapping of tables in `content`; what is missing or misspelt is named."""
-    return parsed(Mapping, content, name, named)
+    return parsed(Mapping, content, name, label)

@@ -34,7 +34,7 @@ _DATE: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Unread:
+class UnreadableCells:
     """The unreadable cells of one key in some rows."""
 
     key: str
@@ -87,11 +87,11 @@ class Unread:
         return f" ({self.numbered}{'s' if len(self.places) > 1 else ''} {numbers}{more})"
 
 
-_FIELDS: Final = frozenset(one.name for one in fields(Unread))
+_FIELDS: Final = frozenset(one.name for one in fields(UnreadableCells))
 """What a profile keeps of an `Unread`; one of an earlier version may hold more."""
 
 
-def noted(found: Iterable[Unread], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
+def unreadable_profile(found: Iterable[UnreadableCells], rows: pa.Table, numbers: Any, numbered: str) -> dict[str, Any]:
     """Return what the profile of a chunk keeps of unreadable cells, by key and column.
 
     `numbers` are those of the rows, as lines or as rows (`numbered`) of their file.
@@ -117,17 +117,19 @@ def cells_of(rows: pa.Table, key: str) -> list[str]:
     return [cell["value"] for row in described for cell in row if cell["key"] == key]
 
 
-def together(profiles: Iterable[Mapping[str, Any]]) -> list[Unread]:
+def merge_unreadable(profiles: Iterable[Mapping[str, Any]]) -> list[UnreadableCells]:
     """Return the unreadable cells of several chunks, by key and column."""
-    sums: dict[str, Unread] = {}
+    sums: dict[str, UnreadableCells] = {}
     for profile in profiles:
         for key, kept in profile.items():
-            one = Unread(**{name: kept[name] for name in _FIELDS & kept.keys()} | {"places": tuple(kept["places"])})
+            one = UnreadableCells(
+                **{name: kept[name] for name in _FIELDS & kept.keys()} | {"places": tuple(kept["places"])}
+            )
             sums[key] = _added(sums[key], one) if key in sums else one
     return list(sums.values())
 
 
-def _added(before: Unread, one: Unread) -> Unread:
+def _added(before: UnreadableCells, one: UnreadableCells) -> UnreadableCells:
     places = (*before.places, *one.places)[:MOST_PLACES]
     ways = _sums(before.ways, one.ways)
     return replace(before, count=before.count + one.count, of=before.of + one.of, ways=ways, places=places)

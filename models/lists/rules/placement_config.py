@@ -108,7 +108,7 @@ def placements(content: dict[str, Any], named: Callable[[str], str] = str) -> di
         try:
             read[name] = Placement.model_validate(said)
         except ValidationError as error:
-            found += faults(Placement, error, within=name, named=named)
+            found += faults(Placement, error, within=name, label=named)
     if found:
         raise PlacementError(f"The placements cannot be used: {'; '.join(found)}.")
     return read

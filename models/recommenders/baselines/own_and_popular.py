@@ -14,7 +14,7 @@ from models.evaluation.metrics.ranking import accuracy
 from models.primitives.csr import entries, places
 from models.primitives.nested_state import part_of, under
 from models.primitives.state import State
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -173,6 +173,6 @@ def _best(row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.flo
     order = np.lexsort((item, -score, row))
     place = places(row[order])
     kept = order[place < _K]
-    ranked = np.full((m, _K), NOBODY, dtype=np.int32)
+    ranked = np.full((m, _K), NO_INDEX, dtype=np.int32)
     ranked[row[kept], place[place < _K]] = item[kept]
     return ranked

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.columns import CATEGORY, TITLE
-from models.datasets.cold_start import Extended
+from models.datasets.cold_start import ExtendedItems
 from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.item import nearest_own, reasons_of, shortened, titles_of
@@ -94,7 +94,7 @@ class CategoryReasons:
         viewed = TopCategories.viewed(seen.row, seen.col, self.item_category, events.shape[0])
         return replace(self, favourites=viewed, clicks=sparse.csr_array(events))
 
-    def for_items(self, longer: Extended) -> Self:
+    def for_items(self, longer: ExtendedItems) -> Self:
         """Return the same of a longer catalogue; categories of new items alone come after the others."""
         names, position = named_categories(longer.words(CATEGORY))
         titles = shortened(longer.words(TITLE))

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.datasets.cold_start import Extended, NewUsers
+from models.datasets.cold_start import ExtendedItems, NewUsers
 from models.datasets.training_data import TrainingData
 from models.primitives.state import State
 from models.recommenders.explanations.category import CategoryReasons
@@ -138,7 +138,7 @@ class LightFMHybrid:
 
     def with_items(self, catalogue: pa.Table) -> Self:
         """New items as the sums of their tags' factors and biases."""
-        longer = Extended.of(self.items, catalogue)
+        longer = ExtendedItems.of(self.items, catalogue)
         tagged = self.item_tags.representations(longer.rows)
         biases = np.where(tagged.told, tagged.biases, np.float32(-np.inf))
         return replace(

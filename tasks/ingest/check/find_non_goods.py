@@ -30,12 +30,12 @@ _PRICED: Final = "event_type = 'purchase' AND value > 0 AND quantity > 0"
 _BOUGHT: Final = f"""
     WITH by_currency AS (
         SELECT item_id, currency, count(*) FILTER (event_type = 'purchase') AS bought,
-            sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS kept,
+            sum(CASE event_type WHEN 'purchase' THEN coalesce(quantity, 1) ELSE -coalesce(quantity, 1) END) AS pieces,
             quantile_cont(value / quantity, 0.05) FILTER ({_PRICED}) AS lowest,
             quantile_cont(value / quantity, 0.95) FILTER ({_PRICED}) AS highest
         FROM read_parquet({{files}}) WHERE event_type IN ('purchase', 'refund') GROUP BY 1, 2
     )
-    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, sum(kept) OVER of_item AS kept, lowest, highest
+    SELECT item_id, (sum(bought) OVER of_item)::BIGINT AS bought, sum(pieces) OVER of_item AS pieces, lowest, highest
     FROM by_currency WINDOW of_item AS (PARTITION BY item_id)
     QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY bought DESC, currency) = 1
 """
@@ -46,7 +46,7 @@ _PRICES: Final = f"""
     WHERE {_PRICED} GROUP BY 1, 2, 3
 """
 _NONE: Final = """
-    SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS kept, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
+    SELECT NULL::VARCHAR AS item_id, 0 AS bought, 0.0 AS pieces, NULL::DOUBLE AS lowest, NULL::DOUBLE AS highest
     WHERE false
 """
 
@@ -65,7 +65,7 @@ def find_suspects(
     rows = suspects(items) if items is not None else []
     if items is None or not rows:
         return ledger
-    odd = [row for row in rows if not row.pop("named")]
+    odd = [row for row in rows if not row.pop("by_text")]
     batch = _odd_batch(current(), [row[columns.ITEM_ID] for row in odd])
     found: dict[str, Any] = {}
     if batch or too_many(odd, items):
@@ -99,8 +99,8 @@ def _read(installation: Installation) -> pa.Table:
     bought = _BOUGHT.format(files=texts(files)) if files else _NONE
     return query(
         f"""
-        SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought, coalesce(kept, 0) AS kept,
-            lowest, highest FROM items LEFT JOIN ({bought}) USING (item_id)
+        SELECT item_id, coalesce(title, '') AS title, price, coalesce(bought, 0) AS bought,
+            coalesce(pieces, 0) AS pieces, lowest, highest FROM items LEFT JOIN ({bought}) USING (item_id)
         """,
         items=items,
     )

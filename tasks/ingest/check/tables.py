@@ -21,7 +21,7 @@ from models.ingest.expressions.value_sources import column_of, columns_of, liste
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping, Mapping
-from models.ingest.tabular.unreadable_cells import cells_of, together
+from models.ingest.tabular.unreadable_cells import cells_of, merge_unreadable
 from models.ingest.tabular.values import words
 from tasks.ingest.batch_identity import part_of
 from tasks.ingest.check import findings
@@ -86,7 +86,7 @@ def _check_events(
 
 def _of_events(found: TableFindings, rows: pa.Table, read: Part, mapping: Mapping, known: Known) -> Iterator[Suspicion]:
     part, events = part_of(mapping, "events"), read.events
-    yield from suspicions.unreadable_cells(together([read.unread]))
+    yield from suspicions.unreadable_cells(merge_unreadable([read.unread]))
     if isinstance(part.occurred_at, str):
         cells = rows[part.occurred_at]
         if isinstance(part.time_format, str):

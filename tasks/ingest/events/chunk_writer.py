@@ -60,7 +60,7 @@ class Part:
     cleaned: dict[str, int] = field(default_factory=dict)
     """What was respelt or filled in, and how often."""
     unread: dict[str, Any] = field(default_factory=dict)
-    """What could not be read, as `models.ingest.tabular.unreadable_cells.noted` has it."""
+    """What could not be read, as `models.ingest.tabular.unreadable_cells.unreadable_profile` has it."""
     places: table_files.Places | None = None
     """Where the rows are in a file that is not split into lines beforehand."""
 

@@ -12,7 +12,7 @@ from infra.installation import Installation
 from infra.locks import advisory_locks
 from models.errors import TailorbirdError
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.unreadable_cells import together
+from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply, consent
 from tasks.ingest.events.chunk_writer import Intake, Part, forget
@@ -101,7 +101,7 @@ def close(intake: Intake, sample: pa.Table) -> None:
         profiles = ledger.chunk_profiles(connection, batch.batch_id)
     promises = promises_of(intake)
     findings = judge(batch.batch_id, batch.dataset, promises, sample, figures_of(intake, promises, profiles))
-    unread = together(one["unread"] for one in profiles if "unread" in one)
+    unread = merge_unreadable(one["unread"] for one in profiles if "unread" in one)
     reason = refusal(findings, batch_profile.broken(profiles), unread)
     intake.confirm()
     if reason:

@@ -15,7 +15,7 @@ from infra.locks import advisory_locks
 from models import columns
 from models.errors import TailorbirdError
 from models.ingest.source_config import SourceMapping
-from models.ingest.tabular.unreadable_cells import together
+from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply
 from tasks.ingest.events import group_triage
@@ -136,7 +136,7 @@ def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], part
             one.batch,
             one.accepted,
             Candidate(one.batch.batch_id, sample, figures_of(intake, promises, [found])),
-            reading_notes([found], together([found["unread"]] if "unread" in found else [])),
+            reading_notes([found], merge_unreadable([found["unread"]] if "unread" in found else [])),
         )
         for one, sample, found in zip(kept, samples, profiles, strict=True)
     ]

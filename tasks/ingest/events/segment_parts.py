@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 from models import columns
 from models.ingest import canonical_schema, placeholder_ids
-from models.ingest.canonical_schema import Shaped
+from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment import parse
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.traffic_filter import people
@@ -25,7 +25,7 @@ from tasks.ingest.validation.event_enrichment import prepared, pseudonymised
 from tasks.sources import line_reader
 
 
-def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Table:
+def _unreadable(found: ParsedLines, rows: pa.Table, name: str, first: int) -> pa.Table:
     """Lines that say nothing, for quarantine: where they are and why, never what they hold."""
     bad = found.unreadable
     where = query(
@@ -46,7 +46,7 @@ def _unreadable(found: Shaped, rows: pa.Table, name: str, first: int) -> pa.Tabl
     )
 
 
-def _of_people(found: Shaped, nobody: list[str]) -> Shaped:
+def _of_people(found: ParsedLines, nobody: list[str]) -> ParsedLines:
     """The same, but for what is said of ids that nobody has. Events with such ids are for the rules."""
     tables: dict[str, pa.Table] = {name: getattr(found, name) for name in ("users", "answers", "aliases")}
     kept = {name: rows.filter(people(rows[columns.USER_ID], nobody)) for name, rows in tables.items()}
@@ -54,7 +54,7 @@ def _of_people(found: Shaped, nobody: list[str]) -> Shaped:
     return replace(found, **kept)
 
 
-def _identified(found: Shaped, key: bytes) -> pa.Table:
+def _identified(found: ParsedLines, key: bytes) -> pa.Table:
     """The names of who tells traits, and their consent to it; the same person may be there twice."""
     rows, names = pseudonymised(found.users.select([columns.USER_ID, columns.CONSENT]), key)
     return names.take(rows[row_triage.USER_CODE]).append_column(columns.CONSENT, rows[columns.CONSENT])
@@ -76,8 +76,8 @@ def parts_of(
     nobody = (
         placeholder_ids.spellings([*placeholder_ids.PEOPLE, *mapping.placeholder_ids]) + mapping.traffic.internal_users
     )
-    shape: Callable[[pa.Table], Shaped] = partial(
-        parse.shape,
+    shape: Callable[[pa.Table], ParsedLines] = partial(
+        parse.parse_lines,
         rule=mapping.page_rule(),
         meanings=mapping.meanings(),
         traits=mapping.traits,

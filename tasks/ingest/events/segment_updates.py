@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from infra.keys.identity import pseudonyms
 from models import columns
 from models.ingest import canonical_schema
-from models.ingest.canonical_schema import Shaped
+from models.ingest.canonical_schema import ParsedLines
 from models.primitives.arrow_sql import query
 from tasks.ingest.entity_updates.apply import CONSENT, DEVICE, TRAITS, USER_HISTORY, Update
 from tasks.ingest.entity_updates.item_changes import ItemChanges
@@ -22,7 +22,7 @@ _SOURCE: Final = "context.consent of the user's latest event"
 
 
 def updates_of(
-    found: Shaped, catalogue: Catalogue, changes: ItemChanges, last: bool, intake: Intake
+    found: ParsedLines, catalogue: Catalogue, changes: ItemChanges, last: bool, intake: Intake
 ) -> Iterator[Update]:
     """Everything that a chunk, maybe the `last`, says besides events; nothing of it about who is suppressed."""
     yield from catalogue.updates(found.items)
@@ -43,7 +43,7 @@ def _present(row: dict[str, Any] | None) -> dict[str, Any]:
     return {name: value for name, value in (row or {}).items() if value is not None}
 
 
-def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
+def _consents(found: ParsedLines, intake: Intake) -> Iterator[Update]:
     """The latest answer of each user, and the latest refusal.
 
     That an event was agreed to is news only of who has refused before: the lake keeps it. A refusal without a time is
@@ -74,7 +74,7 @@ def _consents(found: Shaped, intake: Intake) -> Iterator[Update]:
         yield Update(CONSENT, key, answer, row["moment"])
 
 
-def _traits(found: Shaped, key: bytes) -> Iterator[Update]:
+def _traits(found: ParsedLines, key: bytes) -> Iterator[Update]:
     """One update per user: of each trait what was said last, by calls that did not refuse."""
     keys = pseudonyms(found.users[columns.USER_ID].combine_chunks(), key).to_pylist()
     latest: dict[str, dict[str, tuple[datetime, str]]] = {}
@@ -104,7 +104,7 @@ def _starts(stated: list[tuple[datetime, str]]) -> list[tuple[datetime, str]]:
     return [one for place, one in enumerate(in_time) if place == 0 or in_time[place - 1][1] != one[1]]
 
 
-def _devices(found: Shaped, key: bytes) -> list[Update]:
+def _devices(found: ParsedLines, key: bytes) -> list[Update]:
     """The last call of a device decides whose it is."""
     names = (canonical_schema.ANONYMOUS_ID, columns.USER_ID)
     devices, owners = (pseudonyms(found.aliases[name].combine_chunks(), key).to_pylist() for name in names)

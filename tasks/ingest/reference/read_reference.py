@@ -13,7 +13,7 @@ from expectations.rules import RowRule, flags
 from models import columns
 from models.ingest.normalisation import Cleaned, Counts
 from models.ingest.tabular import attribute_statements, transform
-from models.ingest.tabular.unreadable_cells import Unread, together
+from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable
 from tasks.ingest.reference.row_triage import condensed
 from tasks.ingest.validation import batch_profile as profile
 from tasks.ingest.validation import row_triage
@@ -32,7 +32,7 @@ class Read(NamedTuple):
     cleaned: Counts
     skipped: int
     """Rows of the file that are none by the `where` of the mapping."""
-    unread: list[Unread]
+    unread: list[UnreadableCells]
     """What could not be read."""
     places: table_files.Places
     """Where the rows are in the file."""
@@ -100,5 +100,5 @@ def read_reference(
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
     sample = row_triage.spread(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
-    counts, cells = profile.total(cleaned), together(unread)
+    counts, cells = profile.total(cleaned), merge_unreadable(unread)
     return Read(kept.all(), sample, told, counts, skipped, cells, places, stated.all(), misfits)

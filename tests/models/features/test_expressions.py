@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from models.features.expressions import halved, known, purchases
+from models.features.expressions import exponential_decay, known, purchases
 
 NOW = 100
 
@@ -22,5 +22,5 @@ def test_a_purchase_without_a_session_is_a_basket_of_its_moment(answer: Any) -> 
 def test_what_is_halved_is_whole_now(answer: Any) -> None:
     day = 86_400
     events = [("ann", "milk", "view", moment) for moment in (0, 7 * day, 14 * day)]
-    build = lambda rows, _, now: rows.select(halved(now, "occurred_at", 7).alias("left"))  # noqa: E731
+    build = lambda rows, _, now: rows.select(exponential_decay(now, "occurred_at", 7).alias("left"))  # noqa: E731
     assert [row["left"] for row in answer(build, events, [], 14 * day)] == pytest.approx([1 / 4, 1 / 2, 1])

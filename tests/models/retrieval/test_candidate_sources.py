@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.datasets.training_data import TrainingData
-from models.primitives.vocabulary import NOBODY
+from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.als import ImplicitALS
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.lightfm.model import LightFMHybrid
@@ -59,7 +59,7 @@ def test_items_below_the_least_product_are_not_found() -> None:
     products = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=np.float32)
     found = FactorSource(products, products[:1], least=0.05).restrict_to(np.arange(3, dtype=np.int32))
     fetched = found.fetch(np.array([0]), 3)
-    assert fetched.items.tolist() == [[0, 2, NOBODY]]
+    assert fetched.items.tolist() == [[0, 2, NO_INDEX]]
     assert fetched.scores[0, 2] == -np.inf
 
 

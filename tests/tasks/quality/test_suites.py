@@ -9,7 +9,7 @@ from infra.installation import Installation
 from infra.services.data_docs import PAGE, address, place
 from models.columns import ROW
 from models.ingest.check.rule_advice import advice
-from models.ingest.tabular.unreadable_cells import Unread
+from models.ingest.tabular.unreadable_cells import UnreadableCells
 from tasks.quality.suites import Promises, judge, refusal
 
 PROMISES = Promises(
@@ -104,7 +104,7 @@ def test_a_refusal_for_rows_in_quarantine_names_their_cause_first_and_the_key_of
     installation: Installation,  # noqa: ARG001
 ) -> None:
     findings = judge("b1", "events", PROMISES, SAMPLE, {"rows": 12, "quarantined_share": 0.25})
-    dates = Unread("occurred_at", "day", "time", 9, 36, {'`time_format = "%Y-%m-%d"`': 36})
+    dates = UnreadableCells("occurred_at", "day", "time", 9, 36, {'`time_format = "%Y-%m-%d"`': 36})
     assert refusal(findings, {"id_conflict": 2, "occurred_at_unreadable": 9}, [dates]) == (
         "Rows broke occurred_at_unreadable (9), id_conflict (2). 9 of 36 values of 'day' (occurred_at) cannot be read "
         'as a time; `time_format = "%Y-%m-%d"` would read 36 of 36. Its data break what the suite expects: '

@@ -58,7 +58,7 @@ def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
     with duckdb.connect() as connection:
         kept: dict[str, nw.LazyFrame[duckdb.DuckDBPyRelation]] = {}
 
-        def keep(
+        def materialize(
             frame: Callable[[], nw.LazyFrame[duckdb.DuckDBPyRelation]], name: str
         ) -> nw.LazyFrame[duckdb.DuckDBPyRelation]:
             if name not in kept:
@@ -72,7 +72,7 @@ def test_what_is_kept_is_read_again_not_worked_out_again() -> None:
                 .collect("pandas")
                 .to_native()
                 .sort_values([*table.keys])
-                for options in ({}, {"keep": keep})
+                for options in ({}, {"materialize": materialize})
             )
             pd.testing.assert_frame_equal(alone.reset_index(drop=True), again.reset_index(drop=True), obj=name)
         assert {*kept} == {

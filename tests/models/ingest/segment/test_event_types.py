@@ -5,7 +5,7 @@ import pytest
 
 from models.columns import EVENT_TYPES
 from models.ingest.segment.event_types import MEANINGS, Meaning, MeaningError, event_name, extended
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 
 SPECIFIED = {
     "Products Searched": None,
@@ -59,7 +59,7 @@ def test_every_specified_event_has_a_meaning(event: str, event_type: str | None)
 )
 def test_an_event_is_known_however_it_is_written(event: str) -> None:
     line = json.dumps({"type": "Track", "event": event, "properties": {"products": [{"sku": "a"}]}})
-    events = shape(pa.table({"row_number": [1], "text": [line]})).events
+    events = parse_lines(pa.table({"row_number": [1], "text": [line]})).events
     assert events["event_type"].to_pylist() == ["purchase"]
 
 
@@ -71,8 +71,8 @@ def test_every_meaning_is_an_event_type_of_ours_and_has_a_kind() -> None:
 def test_an_event_of_the_shops_own_is_routed_until_the_table_is_extended() -> None:
     line = json.dumps({"type": "track", "event": "Recipe Cooked", "properties": {"product_id": "soup"}})
     lines = pa.table({"row_number": [1], "text": [line]})
-    assert shape(lines).routed["kind"].to_pylist() == ["unknown_event"]
-    events = shape(lines, meanings=extended({"Recipe Cooked": "consume"})).events
+    assert parse_lines(lines).routed["kind"].to_pylist() == ["unknown_event"]
+    events = parse_lines(lines, meanings=extended({"Recipe Cooked": "consume"})).events
     assert (events["event_type"].to_pylist(), events["item_id"].to_pylist()) == (["consume"], ["soup"])
 
 

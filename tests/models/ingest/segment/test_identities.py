@@ -4,14 +4,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.canonical_schema import Shaped
+from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.identities import allowed
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 
 
-def shaped(*events: dict[str, Any], traits: tuple[str, ...] = ()) -> Shaped:
+def shaped(*events: dict[str, Any], traits: tuple[str, ...] = ()) -> ParsedLines:
     lines = pa.table({"row_number": range(len(events)), "text": [json.dumps(event) for event in events]})
-    return shape(lines, traits=traits)
+    return parse_lines(lines, traits=traits)
 
 
 def identify(traits: Any, **envelope: Any) -> dict[str, Any]:

@@ -4,16 +4,16 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.canonical_schema import Shaped
+from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.page_rules import PageRule, PageRuleError
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 
 RULE = PageRule(r"/(film|série)/(?P<item_id>[^/?#']+)")
 
 
-def visit(properties: Any, rule: PageRule | None = RULE, **envelope: Any) -> Shaped:
+def visit(properties: Any, rule: PageRule | None = RULE, **envelope: Any) -> ParsedLines:
     line = json.dumps({"type": "page", "messageId": "m", "properties": properties, **envelope})
-    return shape(pa.table({"row_number": [1], "text": [line]}), rule)
+    return parse_lines(pa.table({"row_number": [1], "text": [line]}), rule)
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from models.ingest.canonical_schema import EVENTS, ROUTED, UNREADABLE, Shaped
+from models.ingest.canonical_schema import EVENTS, ROUTED, UNREADABLE, ParsedLines
 from models.ingest.segment.page_rules import PageRule
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "segment"
 FILMS = PageRule("^/film/(?P<item_id>[^/?#]+)")
@@ -21,8 +21,8 @@ def numbered(lines: list[bytes]) -> pa.Table:
     )
 
 
-def shaped(*events: dict[str, Any], **options: Any) -> Shaped:
-    return shape(numbered([json.dumps(event).encode() for event in events]), **options)
+def shaped(*events: dict[str, Any], **options: Any) -> ParsedLines:
+    return parse_lines(numbered([json.dumps(event).encode() for event in events]), **options)
 
 
 def track(event: str, properties: Any, **envelope: Any) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
 
 def test_the_golden_lines_give_exactly_the_golden_rows() -> None:
     lines = (GOLDEN / "segment.jsonl").read_bytes().split(b"\n")
-    result = shape(numbered(lines), FILMS, traits=TRAITS)
+    result = parse_lines(numbered(lines), FILMS, traits=TRAITS)
     expected = json.loads((GOLDEN / "segment.json").read_text(encoding="utf-8"))
     for name, rows in expected.items():
         assert [plain(row) for row in getattr(result, name).to_pylist()] == rows, name
@@ -65,10 +65,10 @@ def test_without_lines_there_are_empty_tables_of_the_same_columns() -> None:
 
 def test_text_bytes_and_chunks_are_the_same_to_it() -> None:
     lines = numbered((GOLDEN / "segment.jsonl").read_bytes().split(b"\n")[:-1])
-    expected = shape(lines)
+    expected = parse_lines(lines)
     as_text = lines.set_column(1, "text", lines["text"].cast(pa.large_string()))
-    assert shape(as_text) == expected
-    assert shape(pa.concat_tables([lines.slice(0, 7), lines.slice(7)])) == expected
+    assert parse_lines(as_text) == expected
+    assert parse_lines(pa.concat_tables([lines.slice(0, 7), lines.slice(7)])) == expected
 
 
 def test_rows_come_in_the_order_of_the_lines() -> None:
@@ -245,4 +245,4 @@ def test_an_entry_that_is_no_product_is_an_event_without_an_item() -> None:
 
 def test_a_byte_order_mark_is_no_reason_to_lose_the_first_line() -> None:
     line = json.dumps(track("Product Viewed", {"sku": "a"})).encode("utf-8-sig")
-    assert shape(numbered([line])).events["item_id"].to_pylist() == ["a"]
+    assert parse_lines(numbered([line])).events["item_id"].to_pylist() == ["a"]

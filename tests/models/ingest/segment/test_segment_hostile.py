@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.columns import EVENT_TYPES
-from models.ingest.canonical_schema import Shaped
+from models.ingest.canonical_schema import ParsedLines
 from models.ingest.segment.page_rules import PageRule
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 from models.ingest.traffic_filter import MARKS, Traffic, marked
 from tests.examples import FEW
 
@@ -71,12 +71,12 @@ MARKED = WHOLE.map(lambda line: b"\xef\xbb\xbf" + line)
 LINES = st.lists(st.one_of(WHOLE, WHOLE, DAMAGED, TWICE, MARKED, st.binary(max_size=30)), max_size=40)
 
 
-def shaped(lines: list[bytes]) -> Shaped:
+def shaped(lines: list[bytes]) -> ParsedLines:
     table = pa.table({"row_number": pa.array(range(len(lines)), pa.int64()), "text": pa.array(lines, pa.binary())})
-    return shape(table, PageRule("(?P<item_id>[a-z]+)"), traits=["age", "price"])
+    return parse_lines(table, PageRule("(?P<item_id>[a-z]+)"), traits=["age", "price"])
 
 
-def check(lines: list[bytes], result: Shaped) -> None:
+def check(lines: list[bytes], result: ParsedLines) -> None:
     """The identity, and what the rows promise."""
     events, routed, unreadable = (
         rows["row_number"].to_pylist() for rows in (result.events, result.routed, result.unreadable)
@@ -120,7 +120,7 @@ def test_the_order_in_which_lines_arrive_changes_nothing(lines: list[bytes], cha
     table = pa.table(
         {"row_number": pa.array(order, pa.int64()), "text": pa.array([lines[i] for i in order], pa.binary())}
     )
-    again = shape(table, PageRule("(?P<item_id>[a-z]+)"), traits=["age", "price"])
+    again = parse_lines(table, PageRule("(?P<item_id>[a-z]+)"), traits=["age", "price"])
     first = shaped(lines)
     for name in ("events", "items", "users", "aliases", "routed", "unreadable"):
         assert str(getattr(again, name).to_pylist()) == str(getattr(first, name).to_pylist()), name

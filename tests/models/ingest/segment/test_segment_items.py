@@ -4,7 +4,7 @@ from typing import Any
 import pyarrow as pa
 
 from models.ingest.normalisation import Spelling
-from models.ingest.segment.parse import shape
+from models.ingest.segment.parse import parse_lines
 
 
 def items(*said: tuple[str, str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -14,7 +14,7 @@ def items(*said: tuple[str, str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for day, event, properties in said
     ]
     lines = pa.table({"row_number": range(len(events)), "text": [json.dumps(event) for event in events]})
-    return {row["item_id"]: row for row in shape(lines).items.to_pylist()}
+    return {row["item_id"]: row for row in parse_lines(lines).items.to_pylist()}
 
 
 def test_of_each_column_the_latest_that_was_said_counts_whatever_the_order_of_the_lines() -> None:
@@ -56,12 +56,12 @@ def test_spelling_is_mended_in_events_and_in_the_catalogue_and_counted() -> None
     block = {"sku": "a", "name": "Cup", "category": "kitchen", "brand": "CLAY  Co", "price": 2}
     line = {"type": "track", "event": "Order Completed", "properties": {"currency": "€", "products": [block, block]}}
     lines = pa.table({"row_number": [0], "text": [json.dumps(line)]})
-    found = shape(lines, spelling=Spelling(category={"Kitchen": "Cooking"}, brand={"clay co": "Clay & Co"}))
+    found = parse_lines(lines, spelling=Spelling(category={"Kitchen": "Cooking"}, brand={"clay co": "Clay & Co"}))
     item = found.items.to_pylist()[0]
     assert (item["category"], item["brand"], item["currency"]) == ("Cooking", "Clay & Co", "EUR")
     assert found.events["currency"].to_pylist() == ["EUR", "EUR"]
     assert found.cleaned == {"currency_respelt": 2, "category_respelt": 1, "brand_respelt": 1}
-    assert shape(lines).cleaned == {"currency_respelt": 2}
+    assert parse_lines(lines).cleaned == {"currency_respelt": 2}
 
 
 def test_it_says_when_each_column_was_said_where_that_differs() -> None:

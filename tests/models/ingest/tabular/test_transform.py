@@ -7,7 +7,7 @@ import pytest
 from models.ingest.normalisation import Spelling
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import EventsMapping, ItemsMapping, UsersMapping
-from models.ingest.tabular.unreadable_cells import CELLS, KEYS, noted
+from models.ingest.tabular.unreadable_cells import CELLS, KEYS, unreadable_profile
 from models.ingest.tabular.values import UnreadableColumnError, words
 
 EVENTS = EventsMapping(
@@ -162,9 +162,9 @@ def test_ids_that_a_program_turned_into_floats_are_the_same_ids() -> None:
 
 def test_an_id_does_not_depend_on_the_others_that_are_read_with_it() -> None:
     said = pa.array([12.0, 0.5, 1e10, None, float("nan"), 2.0**70, float("inf")])
-    together = [words(pa.table({"id": said}), "id").to_pylist()]
-    assert together == [["12", "0.5", "10000000000", None, None, str(2.0**70), "inf"]]
-    assert [words(pa.table({"id": said.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(said))] == together[0]
+    whole = [words(pa.table({"id": said}), "id").to_pylist()]
+    assert whole == [["12", "0.5", "10000000000", None, None, str(2.0**70), "inf"]]
+    assert [words(pa.table({"id": said.slice(i, 1)}), "id").to_pylist()[0] for i in range(len(said))] == whole[0]
 
 
 @pytest.mark.parametrize(
@@ -534,7 +534,7 @@ def test_a_row_waits_if_its_value_is_null_because_of_a_cell_that_is_no_number() 
 
     assert found.rows[KEYS].to_pylist() == [None, "|value|", None, "|value|", None, "|value|value|"]
     assert {one.column: one.count for one in found.unread} == {"pieces": 2, "price": 2}
-    places = noted(found.unread, found.rows, pa.array(range(2, 8)), "line")
+    places = unreadable_profile(found.unread, found.rows, pa.array(range(2, 8)), "line")
     assert {one["column"]: one["places"] for one in places.values()} == {"pieces": [5, 7], "price": [3, 7]}
 
 

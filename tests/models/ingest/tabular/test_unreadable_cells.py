@@ -1,6 +1,6 @@
 import pytest
 
-from models.ingest.tabular.unreadable_cells import Unread, shown, together
+from models.ingest.tabular.unreadable_cells import UnreadableCells, merge_unreadable, shown
 
 
 @pytest.mark.parametrize(
@@ -34,9 +34,9 @@ def test_a_known_user_id_is_never_shown() -> None:
 
 def test_the_cells_of_several_chunks_are_counted_together() -> None:
     one = {"key": "value", "column": "Paid", "kind": "number", "count": 2, "of": 4, "ways": {"`decimal`": 4}}
-    found = together([{"value": one | {"places": [2, 9], "numbered": "line"}}] * 2)
+    found = merge_unreadable([{"value": one | {"places": [2, 9], "numbered": "line"}}] * 2)
 
-    assert found == [Unread("value", "Paid", "number", 4, 8, {"`decimal`": 8}, (2, 9, 2), "line")]
+    assert found == [UnreadableCells("value", "Paid", "number", 4, 8, {"`decimal`": 8}, (2, 9, 2), "line")]
     assert found[0].sentence == (
         "4 of 8 values of 'Paid' (value) cannot be read as a number (lines 2, 9, 2 and more); "
         "`decimal` would read 8 of 8."
@@ -47,4 +47,4 @@ def test_settings_that_read_less_in_all_chunks_together_are_not_suggested() -> N
     one = {"key": "at", "column": "Date", "kind": "time", "count": 60, "of": 100, "ways": {"`other`": 70}}
     chunks = [{"at": one | {"places": [2]}}, {"at": one | {"count": 10, "ways": {}, "places": [3]}}]
 
-    assert together(chunks)[0].suggestion is None
+    assert merge_unreadable(chunks)[0].suggestion is None
