@@ -55,8 +55,8 @@ def suspects(items: pa.Table) -> list[dict[str, Any]]:
 
     `by_text` states whether the id or title shows it; otherwise only prices or refunds do.
 
-    `items` has item_id, title and price, `bought` (purchases), `pieces` (those that were not refunded), and `lowest` and
-    `highest`, between which nine tenths of the prices of one piece lie.
+    `items` has item_id, title and price, `bought` (purchases), `pieces` (those not refunded), and `lowest` and `highest`,
+    between which nine tenths of the prices of one piece lie.
     """
     names = f"""
         CASE WHEN NOT regexp_matches(item_id, '[0-9]') AND digits >= {_MOST_IDS} THEN
