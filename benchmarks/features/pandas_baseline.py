@@ -34,13 +34,13 @@ from models.datasets.time_splits import SplitConfig, split
 from models.features.expressions import Frame, Materialize, no_cache
 from tasks.datasets.event_workspace import workspace
 from tasks.datasets.snapshot_tables import BUILDS, features, write
-from tasks.lake.reference_data import Known, known_now
+from tasks.lake.reference_data import ReferenceData, read_reference_data
 
 
 def tables() -> float:
     """Seconds that the engine takes."""
     here = current()
-    known = known_now(here)
+    known = read_reference_data(here)
     started = time.perf_counter()
     with workspace(here, known, here.lake.event_files()) as space:
         list(write(here, space, "measured", features(split(space.events(), SplitConfig()))))
@@ -50,14 +50,14 @@ def tables() -> float:
 def pandas(materialize: Materialize = no_cache) -> float:
     """Seconds that pandas takes."""
     here = current()
-    known = known_now(here)
+    known = read_reference_data(here)
     started = time.perf_counter()
     with TemporaryDirectory(dir=here.settings.var) as folder:
         _work_out(known, here.lake.event_files(), Path(folder), materialize)
     return time.perf_counter() - started
 
 
-def _work_out(known: Known, files: list[str], folder: Path, materialize: Materialize) -> None:
+def _work_out(known: ReferenceData, files: list[str], folder: Path, materialize: Materialize) -> None:
     rows = _not_taken_back(_laid_out(pd.concat([pd.read_parquet(file) for file in files], ignore_index=True), known))
     events, items = (nw.from_native(table).lazy() for table in (rows, known.items.to_pandas()))
     moments = split(events, SplitConfig())
@@ -67,7 +67,7 @@ def _work_out(known: Known, files: list[str], folder: Path, materialize: Materia
             part.assign(as_of=moment).to_parquet(folder / f"{name}-{moment}.parquet")
 
 
-def _laid_out(rows: pd.DataFrame, known: Known) -> pd.DataFrame:
+def _laid_out(rows: pd.DataFrame, known: ReferenceData) -> pd.DataFrame:
     """The events of committed batches by users who may be served, under one key each, with times in seconds."""
     rows = rows.merge(known.batches.to_pandas(), on=BATCH_ID)
     devices = known.aliases.to_pandas().set_index("device")["known"]

@@ -29,7 +29,7 @@ from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import Manifest, stored_manifest
 from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
 from tasks.datasets.user_segments import segment_users
-from tasks.lake.reference_data import Known, known_now
+from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.progress import progress
 from tasks.orchestration.steady_keys import steady_keys
 
@@ -45,7 +45,7 @@ class _Plan:
     """What a data set is made of. The same plan on the same batches has the same name."""
 
     events_version: int
-    known: Known
+    known: ReferenceData
     config: SplitConfig
     label: LabelConfig
 
@@ -121,7 +121,7 @@ def build_dataset(
     if table is None:
         raise NoEventsError(str(situation.step(installation.engine, installation.settings)))
     labels = LabelConfig.from_dict({"kind": columns.PURCHASE} | (label or {}))
-    plan = _Plan(table.version(), known_now(installation), SplitConfig.from_dict(split or {}), labels)
+    plan = _Plan(table.version(), read_reference_data(installation), SplitConfig.from_dict(split or {}), labels)
     manifest = plan.manifest()
     stored = _defined(installation, manifest["definition"])
     if stored:

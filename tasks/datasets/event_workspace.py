@@ -24,7 +24,7 @@ from models.features.expressions import Frame
 from models.primitives.arrow_sql import texts
 from models.primitives.known_attributes import as_known
 from tasks.lake.event_sql import KNOWN, OWNER, RECEIVED, SAID
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
 
 _GOODS: Final = f"""
@@ -66,7 +66,7 @@ class Workspace:
     names: Mapping[str, pa.Array]
     """The users and items by their numbers."""
     refunds: Refunds = NO_REFUNDS
-    known: Known | None = None
+    known: ReferenceData | None = None
     _kept: set[str] = field(default_factory=set)
     _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
@@ -96,7 +96,7 @@ class Workspace:
             return nw.from_native(self.connection.table("shelf"))
         return self.keep(partial(self._catalogue, self.known, moment), f"catalogue {moment}")
 
-    def _catalogue(self, known: Known, moment: int) -> Frame:
+    def _catalogue(self, known: ReferenceData, moment: int) -> Frame:
         self.connection.register("catalogue_then", as_known(known.items, columns.ITEM_ID, known.item_history, moment))
         return nw.from_native(self.connection.sql(_SHELF.format(catalogue="catalogue_then")))
 
@@ -133,7 +133,7 @@ def drop_left_workspaces(var: Path) -> None:
 
 
 @contextmanager
-def workspace(installation: Installation, known: Known, files: list[str]) -> Iterator[Workspace]:
+def workspace(installation: Installation, known: ReferenceData, files: list[str]) -> Iterator[Workspace]:
     """Lay the events of some files of the lake out; gone when it is left."""
     installation.settings.var.mkdir(parents=True, exist_ok=True)
     with (
@@ -151,7 +151,7 @@ def workspace(installation: Installation, known: Known, files: list[str]) -> Ite
         yield Workspace(connection, names, refunds, known)
 
 
-def _lay_out(connection: duckdb.DuckDBPyConnection, known: Known, files: list[str]) -> Refunds:
+def _lay_out(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files: list[str]) -> Refunds:
     known.register(connection)
     connection.register("users", known.users)
     connection.register("catalogue", known.items)

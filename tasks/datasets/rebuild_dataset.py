@@ -20,7 +20,7 @@ from tasks.datasets.content_hash import ENGINE, content_hash
 from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import manifest_of
 from tasks.datasets.snapshot_tables import COPIED, Part, keys_of, parts, stored_rows
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 from tasks.orchestration.steady_keys import steady_keys
 
 
@@ -81,7 +81,7 @@ def _files(installation: Installation, events_version: int) -> list[str]:
         ) from error
 
 
-def _known_then(installation: Installation, version: str) -> tuple[Known, int]:
+def _known_then(installation: Installation, version: str) -> tuple[ReferenceData, int]:
     """What the data set was made of, less who has left since; and how many those are."""
     tables = {name: installation.lake.read_dataset(version, name) for name in COPIED}
     gone = select(suppressions.c.user_key)
@@ -93,4 +93,4 @@ def _known_then(installation: Installation, version: str) -> tuple[Known, int]:
         for name, rows in tables.items()
         if name in ("users", "user_history")
     }
-    return Known(**(tables | kept)), len(tables["users"]) - len(kept["users"])
+    return ReferenceData(**(tables | kept)), len(tables["users"]) - len(kept["users"])

@@ -18,7 +18,7 @@ from models.features.tables.registry import TABLES, Build
 from models.features.tables.sequences import sequences
 from models.primitives.arrow_sql import texts
 from tasks.datasets.event_workspace import Workspace
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 
 Part = Callable[[Workspace], pa.RecordBatchReader]
 """Works out a part of a table, all of it or that of one cut."""
@@ -42,7 +42,7 @@ def stored_rows(installation: Installation, version: str, name: str) -> str:
     return f"read_parquet({texts(files)})" if files else "(SELECT 1 AS nothing WHERE false)"
 
 
-def parts(space: Workspace, known: Known, moments: Cuts, label: LabelConfig) -> dict[str, list[Part]]:
+def parts(space: Workspace, known: ReferenceData, moments: Cuts, label: LabelConfig) -> dict[str, list[Part]]:
     """The tables of a data set by name.
 
     Raises LabelError when what the labels tell is not over by the next cut.

@@ -17,7 +17,7 @@ from infra.installation import Installation
 from models import columns
 from models.primitives.arrow_sql import texts
 from tasks.lake.event_sql import SAID
-from tasks.lake.reference_data import Known, known_now
+from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.lake.refunds import LASTED, Refunds, match_refunds
 
 _MEMORY: Final = "1GB"
@@ -38,7 +38,7 @@ class EventEngine:
     files: list[str]
     _refunds: Refunds | None = field(default=None, init=False)
 
-    def ask(self, statement: str, **values: Any) -> duckdb.DuckDBPyRelation:
+    def query(self, statement: str, **values: Any) -> duckdb.DuckDBPyRelation:
         """Return what a query of the files selects."""
         return self.connection.sql(statement, params={"files": self.files} | values)
 
@@ -51,23 +51,23 @@ class EventEngine:
     @cached_property
     def newest(self) -> int:
         """The time of the newest event (epoch s); 0 without one that counts."""
-        return self.ask(_NEWEST).fetchall()[0][0] or 0
+        return self.query(_NEWEST).fetchall()[0][0] or 0
 
     @cached_property
-    def nobody_kept(self) -> NDArray[np.str_]:
+    def fully_refunded(self) -> NDArray[np.str_]:
         """The items that were bought, and of which every purchase was taken back."""
-        found = self.ask(_NOBODY_KEPT).fetchall() if self.match_refunds().matched else []
+        found = self.query(_NOBODY_KEPT).fetchall() if self.match_refunds().matched else []
         return np.array([item for (item,) in found], dtype=np.str_)
 
 
 @contextmanager
-def event_engine(installation: Installation, known: Known | None = None) -> Iterator[EventEngine | None]:
+def event_engine(installation: Installation, known: ReferenceData | None = None) -> Iterator[EventEngine | None]:
     """Open an engine that knows devices and batches, of `known` or as they stand; None without events."""
     files = installation.lake.event_files()
     if not files:
         yield None
         return
-    known = known or known_now(installation, history=False)
+    known = known or read_reference_data(installation, history=False)
     installation.settings.var.mkdir(parents=True, exist_ok=True)
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{_MEMORY}'")

@@ -13,7 +13,7 @@ from models.datasets.cold_start import NewUsers
 from models.features.tables.session_features import ENGAGEMENT
 from models.primitives.vocabulary import index_of
 from tasks.lake.event_sql import OWNER, SAID
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
 _NOTHING: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
@@ -29,7 +29,7 @@ _CLICKS: Final = f"""
 
 def newcomers(
     installation: Installation,
-    known: Known,
+    known: ReferenceData,
     eligible: NDArray[np.str_],
     users: NDArray[np.str_],
     items: NDArray[np.str_],
@@ -43,7 +43,7 @@ def newcomers(
     return NewUsers.of(traits, _clicks(installation, known, traits.select([columns.USER_KEY])), items)
 
 
-def _clicks(installation: Installation, known: Known, strangers: pa.Table) -> pa.Table:
+def _clicks(installation: Installation, known: ReferenceData, strangers: pa.Table) -> pa.Table:
     """`user_key` and `item_id` of every sign of interest in an item, whenever it came."""
     files = installation.lake.event_files()
     if not files:

@@ -11,7 +11,7 @@ from infra.installation import Installation
 from models.columns import ITEM_ID, PURCHASE, USER_KEY
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_sql import OWNER, SAID
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import LASTED_AT
 
 _BEFORE: Final = f"""
@@ -39,8 +39,8 @@ class Before(NamedTuple):
     """Boolean CSR, m x n."""
 
 
-def bought_before(
-    installation: Installation, known: Known, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
+def prior_purchases(
+    installation: Installation, known: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
 ) -> Before:
     """What was bought before a moment (epoch seconds) of the items `ids` [n]: by anybody, and by the users `keys` [m].
 
@@ -53,9 +53,9 @@ def bought_before(
                 codes = {column: pa.array(said.tolist(), pa.string()), "code": np.arange(len(said))}
                 engine.connection.register(name, pa.table(codes))
             engine.match_refunds()
-            popular = engine.ask(_POPULAR, moment=moment).to_arrow_table()
+            popular = engine.query(_POPULAR, moment=moment).to_arrow_table()
             counts[:, popular["item"].to_numpy()] = [popular[name].to_numpy() for name in ("buyers", "purchases")]
-            found = engine.ask(_BOUGHT, moment=moment).to_arrow_table()
+            found = engine.query(_BOUGHT, moment=moment).to_arrow_table()
             pairs = (found["user"].to_numpy(), found["item"].to_numpy())
     had = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
     return Before(counts[0], counts[1], had)

@@ -34,7 +34,7 @@ _ITEMS = {
 
 
 @dataclass(frozen=True)
-class Known:
+class ReferenceData:
     """What a data set is made of besides events: who agreed, what is sold, and which device is whose."""
 
     users: pa.Table
@@ -54,13 +54,13 @@ class Known:
             connection.register(name, rows)
 
 
-def known_now(installation: Installation, *, history: bool = True) -> Known:
+def read_reference_data(installation: Installation, *, history: bool = True) -> ReferenceData:
     """Return everything as it stands; without `history` nothing of how it was before, which only data sets need."""
     with installation.engine.connect() as connection:
         now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
         if not history:
-            return Known(*now, NO_HISTORY, NO_HISTORY)
-        return Known(
+            return ReferenceData(*now, NO_HISTORY, NO_HISTORY)
+        return ReferenceData(
             *now,
             _history(connection, item_history.c.item_id),
             _history(connection, user_history.c.user_key, user_history.c.user_key.in_(_agreed())),

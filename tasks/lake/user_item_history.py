@@ -13,9 +13,9 @@ from models import columns
 from models.lists.rules.rule_config import EVER
 from tasks.lake.event_engine import EventEngine
 from tasks.lake.event_sql import OWNER, SAID
-from tasks.lake.reference_data import Known
+from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import LASTED
-from tasks.lake.shared_reads import events
+from tasks.lake.shared_reads import shared_event_engine
 
 _BATCH_ROWS: Final = 1_000_000
 _DAY: Final = 86_400
@@ -41,7 +41,7 @@ def hidden(
     users: NDArray[np.str_],
     items: NDArray[np.str_],
     windows: Mapping[str, float | str],
-    known: Known | None = None,
+    known: ReferenceData | None = None,
 ) -> Any:
     """Boolean CSR, users x items: what a user did to an item, by the type of event, in so many days up to the newest
     event there is, or ever. None without windows or events. Purchases that were taken back did not happen.
@@ -50,7 +50,7 @@ def hidden(
     """
     if not windows:
         return None
-    with events(installation, known) as engine:
+    with shared_event_engine(installation, known) as engine:
         if engine is None:
             return None
         which = " OR ".join(
@@ -61,35 +61,35 @@ def hidden(
 
 
 def due(
-    installation: Installation, users: NDArray[np.str_], items: NDArray[np.str_], known: Known | None = None
+    installation: Installation, users: NDArray[np.str_], items: NDArray[np.str_], known: ReferenceData | None = None
 ) -> Any:
     """Boolean CSR, users x items: what was bought, and not so lately that it is not needed yet.
 
     It is due when as much time has passed as usually lies between two of the user's baskets with it, at least a day;
     what was bought once has no usual time between, and is due.
     """
-    with events(installation, known) as engine:
+    with shared_event_engine(installation, known) as engine:
         if engine is None:
             return sparse.csr_array((len(users), len(items)), dtype=bool)
         bought = f"event_type = '{columns.PURCHASE}'"
         return _pairs(engine, _DUE.format(which=bought), users, items)
 
 
-def ages(installation: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.float64]:
+def item_ages(installation: Installation, items: NDArray[np.str_], known: ReferenceData | None = None) -> NDArray[np.float64]:
     """[n] days from the first event on each item to the newest event there is; NaN for items without one."""
-    with events(installation, known) as engine:
+    with shared_event_engine(installation, known) as engine:
         if engine is None:
             return np.full(len(items), np.nan)
-        now, seen = engine.newest, dict(engine.ask(_FIRST_SEEN).fetchall())
+        now, seen = engine.newest, dict(engine.query(_FIRST_SEEN).fetchall())
     first = np.array([seen.get(item, np.nan) for item in items.tolist()], dtype=np.float64)
     days: NDArray[np.float64] = (float(now) - first) / _DAY
     return days
 
 
-def nobody_kept(installation: Installation, items: NDArray[np.str_], known: Known | None = None) -> NDArray[np.bool_]:
+def fully_refunded(installation: Installation, items: NDArray[np.str_], known: ReferenceData | None = None) -> NDArray[np.bool_]:
     """[n] which of the items were bought, and every purchase of them was taken back."""
-    with events(installation, known) as engine:
-        return np.zeros(len(items), dtype=bool) if engine is None else np.isin(items, engine.nobody_kept)
+    with shared_event_engine(installation, known) as engine:
+        return np.zeros(len(items), dtype=bool) if engine is None else np.isin(items, engine.fully_refunded)
 
 
 def _pairs(engine: EventEngine, statement: str, users: NDArray[np.str_], items: NDArray[np.str_]) -> Any:
@@ -100,7 +100,7 @@ def _pairs(engine: EventEngine, statement: str, users: NDArray[np.str_], items: 
     engine.match_refunds()
     now = {"now": engine.newest} if "$now" in statement else {}
     counts, item = np.zeros(len(users) + 1, dtype=np.int64), []
-    for batch in engine.ask(statement, **now).to_arrow_reader(_BATCH_ROWS):
+    for batch in engine.query(statement, **now).to_arrow_reader(_BATCH_ROWS):
         counts[1:] += np.bincount(batch["user"].to_numpy(), minlength=len(users))
         item.append(batch["item"].to_numpy().astype(np.int32))
     whole = np.concatenate(item) if item else np.empty(0, dtype=np.int32)

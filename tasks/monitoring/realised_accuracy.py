@@ -68,8 +68,8 @@ def _done(
         engine.connection.register("people", pa.table(people))
         engine.match_refunds()
         named = f"({texts(list(kinds))[1:-1]})"
-        control = engine.ask(_BEST.format(kinds=named), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
-        acts = engine.ask(_ACTS.format(kinds=named), start=start, end=end).to_arrow_table()
+        control = engine.query(_BEST.format(kinds=named), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
+        acts = engine.query(_ACTS.format(kinds=named), start=start, end=end).to_arrow_table()
     return acts, [item for (item,) in control]
 
 

@@ -15,25 +15,25 @@ from models import columns
 from models.lists.rules.compiled_rules import ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of, words
-from tasks.lake.reference_data import Known, known_now
-from tasks.lake.shared_reads import once
-from tasks.lake.user_item_history import ages, nobody_kept
+from tasks.lake.reference_data import ReferenceData, read_reference_data
+from tasks.lake.shared_reads import read_once
+from tasks.lake.user_item_history import item_ages, fully_refunded
 
 
 def catalogue_of(
-    installation: Installation, items: NDArray[np.str_], placement: Placement, known: Known | None = None
+    installation: Installation, items: NDArray[np.str_], placement: Placement, known: ReferenceData | None = None
 ) -> ItemAttributes:
     """What is known now of these items (sorted).
 
     An item that the catalogue does not know, or that nobody kept, is not available. Neither is one that is out of
     stock, not released yet, or past its end. `known` saves reading it again.
     """
-    known = known or known_now(installation, history=False)
-    catalogue = once(known, ("catalogue", id(items)), partial(_without_ages, installation, items, known))
-    return replace(catalogue, age_days=ages(installation, items, known)) if placement.rules.lifetime_days else catalogue
+    known = known or read_reference_data(installation, history=False)
+    catalogue = read_once(known, ("catalogue", id(items)), partial(_without_ages, installation, items, known))
+    return replace(catalogue, age_days=item_ages(installation, items, known)) if placement.rules.lifetime_days else catalogue
 
 
-def _without_ages(installation: Installation, items: NDArray[np.str_], known: Known) -> ItemAttributes:
+def _without_ages(installation: Installation, items: NDArray[np.str_], known: ReferenceData) -> ItemAttributes:
     rows = known.items
     at = index_of(words(rows[columns.ITEM_ID]), items)
     found = rows.take(pa.array(at, mask=at < 0))
@@ -45,7 +45,7 @@ def _without_ages(installation: Installation, items: NDArray[np.str_], known: Kn
         brand=words(found[columns.BRAND]),
         price=price,
         age_days=np.full(len(items), np.nan),
-        available=available & ~nobody_kept(installation, items, known) & ~np.isin(items, _not_sold_now(installation)),
+        available=available & ~fully_refunded(installation, items, known) & ~np.isin(items, _not_sold_now(installation)),
     )
 
 

@@ -26,7 +26,7 @@ from models.recommenders.item_based.similar_items import Alike
 from models.retrieval.candidate_sources import FactorSource, PairSource
 from models.retrieval.source_protocols import CandidateSource
 from tasks.datasets.load_dataset import manifest_of, open_dataset
-from tasks.lake.shared_reads import known_once
+from tasks.lake.shared_reads import shared_reference_data
 from tasks.promotion.champion import champion_of
 from tasks.scoring.batch_checks import Segments
 from tasks.scoring.item_attributes import catalogue_of
@@ -51,7 +51,7 @@ def item_lists(installation: Installation, name: str, placement: Placement) -> W
         manifest_of(installation, holder["dataset_version"])["as_of"],
     )
     items = dataset.once(("items", cut), partial(dataset.item_ids, cut))
-    catalogue = catalogue_of(installation, items, placement, known_once(installation))
+    catalogue = catalogue_of(installation, items, placement, shared_reference_data(installation))
     rules = CompiledRules.of(placement, catalogue)
     check_length(name, placement.k, rules)
     shelf = batch_spec(name, placement, holder, digest(placement, rules, holder["dataset_version"]))

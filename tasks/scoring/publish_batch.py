@@ -18,7 +18,7 @@ from models.evaluation.metrics.beyond_accuracy import concentration
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
-from tasks.lake.shared_reads import let_go
+from tasks.lake.shared_reads import release_shared_reads
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import tell
 from tasks.scoring import batch_state, partitions
@@ -124,7 +124,7 @@ def _stop_recorded(installation: Installation, mine: batch_state.Claim) -> Itera
 
 def _make(installation: Installation, work: Work, mine: batch_state.Claim, before: int | None) -> None:
     """From the empty tables to a batch that may be shown."""
-    let_go()
+    release_shared_reads()
     batch_state.stage(installation.engine, mine)
     looks, words = ListStatistics(work.allowed), Words()
     try:

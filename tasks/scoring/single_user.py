@@ -10,7 +10,7 @@ from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
-from tasks.lake.user_item_history import ages, due, hidden, nobody_kept
+from tasks.lake.user_item_history import item_ages, due, hidden, fully_refunded
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Lookups:
 
     def age_days(self, item: str) -> float:
         """Return the days since the item was first seen; NaN if it never was."""
-        return float(ages(self.installation, np.array([item], dtype=np.str_))[0])
+        return float(item_ages(self.installation, np.array([item], dtype=np.str_))[0])
 
     def all_taken_back(self, item: str) -> bool:
         """Return whether every purchase of the item was taken back."""
-        return bool(nobody_kept(self.installation, np.array([item], dtype=np.str_))[0])
+        return bool(fully_refunded(self.installation, np.array([item], dtype=np.str_))[0])
 
     def hidden_by(self, key: str, item: str, placement: Placement) -> list[tuple[str, float | str]]:
         """Return the windows of `hide` that keep the item from the user: the type of event, and days or `ever`."""

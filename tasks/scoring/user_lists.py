@@ -23,8 +23,8 @@ from models.lists.rules.rule_warnings import notes
 from models.primitives.vocabulary import index_of, words
 from models.recommenders.explanations.sentences import naming
 from tasks.lake.new_users import newcomers
-from tasks.lake.reference_data import Known
-from tasks.lake.shared_reads import known_once
+from tasks.lake.reference_data import ReferenceData
+from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, hidden
 from tasks.promotion.champion import Champion, champion_of
 from tasks.scoring import batch_state
@@ -38,7 +38,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     """What every user with consent is to get at a placement, before anything is scored."""
     holder = champion_of(installation)
     bundle = champion_bundle(holder)
-    known = known_once(installation)
+    known = shared_reference_data(installation)
     people = np.sort(words(known.users[USER_KEY]))
     if not len(people):
         raise TailorbirdError("There is nobody to make lists for: no user has agreed to recommendations.")
@@ -102,7 +102,7 @@ def _bytes(array: NDArray[Any]) -> Any:
 
 
 def _per_user(
-    installation: Installation, known: Known, placement: Placement, people: NDArray[np.str_], catalogue: ItemAttributes
+    installation: Installation, known: ReferenceData, placement: Placement, people: NDArray[np.str_], catalogue: ItemAttributes
 ) -> tuple[Any, Any]:
     """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
     windows: dict[str, float | str] = dict(placement.rules.hide)

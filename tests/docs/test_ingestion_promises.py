@@ -141,7 +141,7 @@ from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.validation.row_triage import CONFLICT, UNREADABLE
-from tasks.lake.reference_data import known_now
+from tasks.lake.reference_data import read_reference_data
 from tasks.lake.user_item_history import hidden
 from tests.tasks.ingest.entity_updates.test_order_of_files import forget_all
 
@@ -306,7 +306,7 @@ def test_what_counts_of_services_is_the_same_whichever_file_comes_first(
 
 def counting(here: Installation) -> dict[str, list[str]]:
     """The items whose events a data set is made of, and those that lists take for bought."""
-    with workspace(here, known_now(here), here.lake.event_files()) as space:
+    with workspace(here, read_reference_data(here), here.lake.event_files()) as space:
         learned = [space.names["item_id"][code].as_py() for (code,) in space.connection.sql(_LEARNED).fetchall()]
     everything = np.array(sorted(titles(here)), dtype=np.str_)
     people = np.array(sorted(pseudonym(f"u{number}", here.key) for number in range(3)), dtype=np.str_)

@@ -29,8 +29,8 @@ from models.monitoring.audit.served_data import Goods, Material, shares
 from models.monitoring.realised_accuracy import K, PerUser
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.event_engine import event_engine
-from tasks.lake.prior_purchases import bought_before
-from tasks.lake.reference_data import Known, known_now
+from tasks.lake.prior_purchases import prior_purchases
+from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.monitoring.realised_accuracy import realised_accuracy
 from tasks.scoring.served_sample import models_during, shown_during
 
@@ -58,12 +58,12 @@ def seen(installation: Installation, placement: str, days: float, as_of: date | 
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
     has come of it. `as_of` is the day to end before instead. Raises NothingToAuditError.
     """
-    known = known_now(installation, history=False)
+    known = read_reference_data(installation, history=False)
     start, end, lists = _window(installation, known, placement, days, as_of)
     keys = np.unique(words(lists[USER_KEY]))
     sold = _sold(known.items, lists)
     ids = words(sold[ITEM_ID])
-    before = bought_before(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
+    before = prior_purchases(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
     if not before.purchases.any():
         raise NothingToAuditError(
             f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to hold them "
@@ -78,7 +78,7 @@ def seen(installation: Installation, placement: str, days: float, as_of: date | 
 
 
 def _window(
-    installation: Installation, known: Known, placement: str, days: float, as_of: date | None
+    installation: Installation, known: ReferenceData, placement: str, days: float, as_of: date | None
 ) -> tuple[float, float, pa.Table]:
     """From when to when, and the lists that were shown then."""
     ends = (float(midnight(as_of)),) if as_of else _ends(installation, known)
@@ -99,7 +99,7 @@ def _nothing_shown(installation: Installation, placement: str, span: str) -> str
     return f"No lists of {placement!r} were shown in the {span}. Audit them once users have seen them for some days."
 
 
-def _ends(installation: Installation, known: Known) -> tuple[float, float]:
+def _ends(installation: Installation, known: ReferenceData) -> tuple[float, float]:
     """The newest event, and now."""
     with event_engine(installation, known) as engine:
         newest = engine.newest if engine else None

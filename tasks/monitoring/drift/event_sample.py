@@ -23,7 +23,7 @@ from models.monitoring.drift.signals.item_projections import item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
 from tasks.lake.event_sql import OWNER, SAID
-from tasks.lake.reference_data import known_now
+from tasks.lake.reference_data import read_reference_data
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
@@ -130,7 +130,7 @@ class Watching:
 @contextmanager
 def watching(installation: Installation) -> Iterator[Watching]:
     """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
-    known = known_now(installation, history=False)
+    known = read_reference_data(installation, history=False)
     with event_engine(installation, known) as engine:
         if engine is None:
             raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))

@@ -5,7 +5,7 @@ import pytest
 
 from infra.database.schema.schema import aliases
 from infra.installation import Installation
-from tasks.lake.reference_data import known_now
+from tasks.lake.reference_data import read_reference_data
 
 Calls = list[tuple[str, str, int | None]]
 
@@ -28,7 +28,7 @@ def test_each_device_is_whose_it_is_in_the_end(installation: Installation, calls
             at = datetime(2024, 6, day, tzinfo=UTC) if day else None
             row = {"anonymous_key": device, "user_key": owner, "occurred_at": at, "batch_id": "b"}
             connection.execute(aliases.insert().values(row))
-    assert {row["device"]: row["known"] for row in known_now(installation).aliases.to_pylist()} == known
+    assert {row["device"]: row["known"] for row in read_reference_data(installation).aliases.to_pylist()} == known
 
 
 def test_a_chain_of_a_hundred_thousand_ids_is_followed_to_its_end(installation: Installation) -> None:
@@ -36,4 +36,4 @@ def test_a_chain_of_a_hundred_thousand_ids_is_followed_to_its_end(installation: 
     rows = [{"anonymous_key": a, "user_key": b, "batch_id": "b"} for a, b in pairwise(chain)]
     with installation.engine.begin() as connection:
         connection.execute(aliases.insert(), rows)
-    assert set(known_now(installation).aliases["known"].to_pylist()) == {chain[-1]}
+    assert set(read_reference_data(installation).aliases["known"].to_pylist()) == {chain[-1]}

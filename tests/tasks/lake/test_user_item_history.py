@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.events.ingest_segment import ingest_segment
-from tasks.lake.user_item_history import ages, due, hidden, nobody_kept
+from tasks.lake.user_item_history import item_ages, due, hidden, fully_refunded
 from tasks.scoring.item_attributes import catalogue_of
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write
 
@@ -82,7 +82,7 @@ def test_due_is_what_was_not_bought_for_as_long_as_usually_lies_between(shop: In
 
 def test_what_nobody_kept_is_not_available(shop: Installation) -> None:
     known = np.array(["cup", "jug", "lid", "never", "pan", "pot"])
-    assert known[nobody_kept(shop, known)].tolist() == ["lid", "pan"]
+    assert known[fully_refunded(shop, known)].tolist() == ["lid", "pan"]
     assert known[catalogue_of(shop, known, Placement()).available].tolist() == ["cup", "jug", "pot"]
 
 
@@ -97,10 +97,10 @@ def test_without_windows_or_events_nothing_is_hidden_or_due(installation: Instal
     assert hidden(installation, somebody, ITEMS, {}) is None
     assert hidden(installation, somebody, ITEMS, {"purchase": "ever"}) is None
     assert due(installation, somebody, ITEMS).nnz == 0
-    assert np.isnan(ages(installation, ITEMS)).all()
+    assert np.isnan(item_ages(installation, ITEMS)).all()
 
 
 def test_an_item_is_as_old_as_its_first_event_and_without_one_its_age_is_unknown(shop: Installation) -> None:
-    found = ages(shop, np.array(["cup", "jug", "never", "pan"]))
+    found = item_ages(shop, np.array(["cup", "jug", "never", "pan"]))
     assert found[[0, 1, 3]].tolist() == [20, 11, 9]
     assert np.isnan(found[2])

@@ -89,7 +89,7 @@ def test_only_what_can_be_bought_now_is_recommended(
     installation: Installation, ingest: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ingest()
-    monkeypatch.setattr(catalogues, "nobody_kept", lambda _here, names, *_: np.zeros(len(names), dtype=bool))
+    monkeypatch.setattr(catalogues, "fully_refunded", lambda _here, names, *_: np.zeros(len(names), dtype=bool))
     known = np.array(list("abcdefg"), dtype=np.str_)
 
     assert known[catalogue_of(installation, known, Placement()).available].tolist() == ["a", "f"]

@@ -14,7 +14,7 @@ from infra.keys.identity import pseudonym
 from models.primitives.known_attributes import BEGINNING, as_known
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
-from tasks.lake.reference_data import known_now
+from tasks.lake.reference_data import read_reference_data
 from tasks.sources import table_files as files
 from tests.tasks.ingest.events.test_segment_updates import Call, call, ingest, viewed
 
@@ -38,13 +38,13 @@ def june(day: int, hour: int = 0) -> int:
 
 
 def item(here: Installation, moment: int, item_id: str = "cup") -> dict[str, Any]:
-    known = known_now(here)
+    known = read_reference_data(here)
     rows = as_known(known.items, "item_id", known.item_history, moment).to_pylist()
     return next(row for row in rows if row["item_id"] == item_id)
 
 
 def traits(here: Installation, moment: int, user: str = "ann") -> dict[str, Any]:
-    known = known_now(here)
+    known = read_reference_data(here)
     rows = as_known(known.users, "user_key", known.user_history, moment).to_pylist()
     return next(row for row in rows if row["user_key"] == pseudonym(user, here.key))
 
@@ -67,7 +67,7 @@ def test_the_first_catalogue_counts_from_the_beginning_and_a_change_from_its_imp
     for number, kind in enumerate(("food", "food", "toys")):
         file = table(tmp_path / f"items-{number}.parquet", id=["cup", "jug"], name=["Cup", "Jug"], kind=[kind, "food"])
         ingest_items.fn(mapping, file)
-    history = known_now(installation).item_history.to_pylist()
+    history = read_reference_data(installation).item_history.to_pylist()
     assert [(row["item_id"], row["name"], row["value"]) for row in history] == [
         ("cup", "category", "food"),
         ("cup", "category", "toys"),
@@ -126,7 +126,7 @@ def test_a_call_that_comes_late_counts_once_it_is_there_and_never_over_a_newer_o
 def test_of_who_refuses_no_history_is_kept(installation: Installation, tmp_path: Path) -> None:
     told = [call(day, "identify", True, "ann", traits={"plan": plan}) for day, plan in ((1, "red"), (2, "gold"))]
     ingest(tmp_path, viewed(1), *told)
-    assert len(known_now(installation).user_history) == 2
+    assert len(read_reference_data(installation).user_history) == 2
     ingest(tmp_path, call(3, "page", False, "ann"))
     with installation.engine.connect() as connection:
         assert not connection.execute(text("SELECT * FROM user_history")).all()
@@ -146,7 +146,7 @@ def test_a_first_table_counts_from_the_beginning_whether_it_comes_before_or_afte
         "By a call",
         "By the table",
     ]
-    assert known_now(installation).items["title"].to_pylist() == ["By the table"]
+    assert read_reference_data(installation).items["title"].to_pylist() == ["By the table"]
 
 
 DATED = """
@@ -204,7 +204,7 @@ def test_rows_with_times_count_since_them_and_the_first_from_the_beginning(
     last = {1: "toys", -1: "food"}[order]
     assert listed(installation, now()) == ("Mug", 4.0, last), "the category is chosen by the last row"
     assert listed(installation, june(1), "jug") == listed(installation, now(), "jug") == ("Jug", 1.0, "food")
-    current = known_now(installation).items.select(["title", "price", "category"]).to_pylist()
+    current = read_reference_data(installation).items.select(["title", "price", "category"]).to_pylist()
     assert [tuple(row.values()) for row in current] == [("Mug", 4.0, last), ("Jug", 1.0, "food")]
 
 
@@ -215,14 +215,14 @@ def test_a_later_table_counts_since_the_times_it_states(installation: Installati
     lines(tmp_path, CUP[0], ("cup", "Cup", 6.0, "food", "2024-06-04"), name="lines-3")
     assert [listed(installation, june(day, 12))[1] for day in (3, 4, 6)] == [2.0, 6.0, 5.0]
     assert listed(installation, now())[1] == 6.0, "from its import on a table counts as a whole"
-    assert known_now(installation).items["price"].to_pylist() == [6.0, 1.0]
+    assert read_reference_data(installation).items["price"].to_pylist() == [6.0, 1.0]
 
 
 def test_the_same_table_again_keeps_what_was_known(installation: Installation, tmp_path: Path) -> None:
     lines(tmp_path, *CUP)
-    before = known_now(installation).item_history
+    before = read_reference_data(installation).item_history
     lines(tmp_path, *CUP)
-    assert known_now(installation).item_history.equals(before)
+    assert read_reference_data(installation).item_history.equals(before)
 
 
 def test_rows_without_a_time_or_with_one_to_come_count_as_those_of_other_tables(
