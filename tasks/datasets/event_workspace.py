@@ -23,7 +23,7 @@ from models import columns
 from models.features.expressions import Frame
 from models.primitives.arrow_sql import texts
 from models.primitives.known_attributes import as_known
-from tasks.lake.event_sql import KNOWN, OWNER, RECEIVED, SAID
+from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.refunds import NO_REFUNDS, Refunds, match_refunds
 
@@ -32,19 +32,20 @@ _GOODS: Final = f"""
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code
     FROM (SELECT DISTINCT item_id FROM read_parquet($files) WHERE item_id <> '{columns.WHOLE_ORDER}')
 """
+_WITHOUT_REFUNDS: Final = (
+    EventQuery()
+    .join_users("people")
+    .join_items("goods")
+    .where(f"event.event_type <> '{columns.REFUND}'", "coalesce(share, 1) > 0")
+)
 _EVENTS: Final = f"""
-    CREATE TABLE events AS
-    SELECT people.code AS user_key, goods.code AS item_id, event_type, epoch(occurred_at)::BIGINT AS occurred_at,
-        said.session_id, quantity * coalesce(share, 1) AS quantity, value * coalesce(share, 1) AS value,
-        recommendation_id, placement, position, rating,
-        CASE WHEN since > {KNOWN} THEN since ELSE {RECEIVED} END AS received_at, "until" AS refunded_at
-    FROM {SAID}
-    JOIN people ON people.user_key = {OWNER}
-    JOIN goods USING (item_id)
-    {{states}}
-    WHERE event_type <> '{columns.REFUND}' AND coalesce(share, 1) > 0
+    people.code AS user_key, goods.code AS item_id, event.event_type, epoch(event.occurred_at)::BIGINT AS occurred_at,
+    event.session_id, event.quantity * coalesce(share, 1) AS quantity, event.value * coalesce(share, 1) AS value,
+    event.recommendation_id, event.placement, event.position, event.rating,
+    CASE WHEN since > {EventQuery.KNOWN_AT} THEN since ELSE {EventQuery.RECEIVED_AT} END AS received_at,
+    "until" AS refunded_at
 """
-_WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = said.event_id"
+_WITH_STATES: Final = "LEFT JOIN purchase_states ON purchase_states.event_id = event.event_id"
 # The ids of events are not read if nothing was refunded.
 _WITHOUT_STATES: Final = 'CROSS JOIN (SELECT NULL::BIGINT AS since, NULL::BIGINT AS "until", NULL::DOUBLE AS share)'
 _SHELF: Final = """
@@ -161,7 +162,8 @@ def _lay_out(connection: duckdb.DuckDBPyConnection, known: ReferenceData, files:
     )
     refunds = match_refunds(connection, files)
     states = _WITH_STATES if refunds.matched else _WITHOUT_STATES
-    for statement in (_GOODS, _EVENTS.format(states=states)):
+    events = _WITHOUT_REFUNDS.join(states).select(_EVENTS)
+    for statement in (_GOODS, f"CREATE TABLE events AS {events}"):
         connection.execute(statement, {"files": files})
     connection.execute(f"CREATE TABLE shelf AS {_SHELF.format(catalogue='catalogue')}")
     return refunds

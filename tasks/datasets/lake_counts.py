@@ -9,19 +9,18 @@ from infra.database.schema.schema import ingest_batches
 from infra.installation import Installation
 from models import columns
 from tasks.ingest.ledger import COMMITTED
-from tasks.lake.event_sql import OWNER
+from tasks.lake.event_query import EventQuery, of_type
 
 _EVENTS: Final = """
     SELECT count(*) FROM read_parquet($files, union_by_name = true) JOIN batches USING (batch_id)
 """
 # Without refunds: they are matched when a data set is built, and no count of rows tells how.
-_PURCHASES: Final = f"""
-    SELECT count(*), count(DISTINCT {OWNER}), count(DISTINCT said.item_id)
-    FROM read_parquet($files, union_by_name = true) AS said JOIN batches USING (batch_id)
-    LEFT JOIN aliases ON aliases.device = said.user_key
-    WHERE said.event_type = '{columns.PURCHASE}' AND said.item_id <> '{columns.WHOLE_ORDER}'
-        AND said.item_id NOT IN (SELECT item_id FROM unsold) AND {OWNER} IN (SELECT user_key FROM users)
-"""
+_PURCHASES: Final = (
+    EventQuery()
+    .where(of_type(columns.PURCHASE), f"event.item_id <> '{columns.WHOLE_ORDER}'")
+    .where(f"{EventQuery.USER} IN (SELECT user_key FROM users)")
+    .select(f"count(*), count(DISTINCT {EventQuery.USER}), count(DISTINCT event.item_id)")
+)
 _REFERENCE: Final = ("items", "users")
 """Batches of which no row is an event."""
 

@@ -1,1 +1,1 @@
-"""Reads the events of the lake with what PostgreSQL knows of users and items, and compacts its files."""
+"""Reads the events of the lake with the reference data of PostgreSQL, and compacts the files."""

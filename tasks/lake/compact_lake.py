@@ -1,4 +1,4 @@
-"""Keeps the lake small."""
+"""Compacts the lake."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from infra.lake.compaction import dataset_versions
 from infra.locks import advisory_locks
 
 
-@task(description="Merge the small files of the lake's events; delete what nobody needs any more.")
+@task(description="Merge the small files of the lake's events; delete files that no version needs.")
 def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     """Compact the events table; returns its files and bytes before and after, or nothing before the first ingest.
 
-    Waits for an ingest that is under way, as an ingest waits for it. No row changes, and a version that a data set
-    names stays readable. `keep_days` is also how long a build of a data set may take that began before.
+    Waits for a running ingest, as an ingest waits for a compaction. No row changes, and versions that data sets name
+    stay readable. A build of a data set that began before may take up to `keep_days`.
     """
     installation = current()
     with advisory_locks.locked(installation.engine, "the lake's events", wait=True):

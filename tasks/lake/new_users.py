@@ -1,4 +1,4 @@
-"""What is known of people whom a model has not learned from: their traits, and what they did."""
+"""Reads traits and interactions of users who are newer than a model."""
 
 from typing import Final
 
@@ -12,44 +12,45 @@ from models import columns
 from models.datasets.cold_start import NewUsers
 from models.features.tables.session_features import ENGAGEMENT
 from models.primitives.vocabulary import index_of
-from tasks.lake.event_sql import OWNER, SAID
+from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import ReferenceData
 
 _INTEREST: Final = [name for _, names in ENGAGEMENT for name in names]
-_NOTHING: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
-_NOBODY: Final = _NOTHING.select([columns.USER_KEY])
-_CLICKS: Final = f"""
-    SELECT newcomers.user_key, said.item_id
-    FROM {SAID}
-    JOIN newcomers ON newcomers.user_key = {OWNER}
-    WHERE list_contains($interest, said.{columns.EVENT_TYPE})
-    ORDER BY ALL
-"""
+_NO_CLICKS: Final = pa.Table.from_batches([], pa.schema({columns.USER_KEY: pa.string(), columns.ITEM_ID: pa.string()}))
+_NO_USERS: Final = _NO_CLICKS.select([columns.USER_KEY])
+_CLICKS: Final = (
+    EventQuery()
+    .join_users("new_users")
+    .where(f"list_contains($interest, event.{columns.EVENT_TYPE})")
+    .select("new_users.user_key, event.item_id", "ORDER BY ALL")
+)
 
 
 def newcomers(
     installation: Installation,
-    known: ReferenceData,
+    reference: ReferenceData,
     eligible: NDArray[np.str_],
     users: NDArray[np.str_],
     items: NDArray[np.str_],
 ) -> NewUsers:
-    """Those of the `eligible` users who are not among a model's `users`: traits as they stand, and all they clicked or
-    bought of its `items`, under the id of a device too if it turned out to be theirs."""
-    strangers = eligible[index_of(users, eligible) < 0]
-    if not len(strangers):
-        return NewUsers.of(_NOBODY, _NOTHING, items)
-    traits = known.users.take(np.flatnonzero(index_of(strangers, known.users[columns.USER_KEY]) >= 0))
-    return NewUsers.of(traits, _clicks(installation, known, traits.select([columns.USER_KEY])), items)
+    """Return the `eligible` users who are not among a model's `users`, with current traits, clicks and purchases.
+
+    Only the model's `items` count, and events of a device count for the user who owns it.
+    """
+    unknown = eligible[index_of(users, eligible) < 0]
+    if not len(unknown):
+        return NewUsers.of(_NO_USERS, _NO_CLICKS, items)
+    traits = reference.users.take(np.flatnonzero(index_of(unknown, reference.users[columns.USER_KEY]) >= 0))
+    return NewUsers.of(traits, _clicks(installation, reference, traits.select([columns.USER_KEY])), items)
 
 
-def _clicks(installation: Installation, known: ReferenceData, strangers: pa.Table) -> pa.Table:
-    """`user_key` and `item_id` of every sign of interest in an item, whenever it came."""
+def _clicks(installation: Installation, reference: ReferenceData, users: pa.Table) -> pa.Table:
+    """Return `user_key` and `item_id` of every event that shows interest in an item."""
     files = installation.lake.event_files()
     if not files:
-        return _NOTHING
+        return _NO_CLICKS
     with duckdb.connect() as connection:
         connection.execute(f"SET memory_limit = '{installation.settings.memory}'")
-        known.register(connection)
-        connection.register("newcomers", strangers)
+        reference.register(connection)
+        connection.register("new_users", users)
         return connection.sql(_CLICKS, params={"files": files, "interest": _INTEREST}).to_arrow_table()

@@ -1,61 +1,55 @@
-"""Reads from the lake what was bought before lists were shown."""
+"""Reads from the lake the purchases before lists were shown."""
 
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
 from infra.installation import Installation
-from models.columns import ITEM_ID, PURCHASE, USER_KEY
+from models.columns import PURCHASE
 from tasks.lake.event_engine import event_engine
-from tasks.lake.event_sql import OWNER, SAID
+from tasks.lake.event_query import EventQuery, of_type
 from tasks.lake.reference_data import ReferenceData
-from tasks.lake.refunds import LASTED_AT
 
-_BEFORE: Final = f"""
-    FROM {SAID} JOIN goods ON goods.item_id = said.item_id {{people}}
-    WHERE event_type = '{PURCHASE}' AND occurred_at < to_timestamp($moment) AND {LASTED_AT}
-"""
-_POPULAR: Final = f"""
-    SELECT goods.code AS item, count(DISTINCT {OWNER}) AS buyers, count(*) AS purchases
-    {_BEFORE.format(people="")} GROUP BY 1
-"""
-_BOUGHT: Final = f"""
-    SELECT DISTINCT people.code AS "user", goods.code AS item
-    {_BEFORE.format(people=f"JOIN people ON people.user_key = {OWNER}")}
-"""
+_PURCHASES: Final = (
+    EventQuery()
+    .join_items("items")
+    .where(of_type(PURCHASE), "event.occurred_at < to_timestamp($moment)")
+    .not_refunded("$moment")
+)
+_POPULARITY: Final = _PURCHASES.select(
+    f"items.code AS item, count(DISTINCT {EventQuery.USER}) AS buyers, count(*) AS purchases", "GROUP BY 1"
+)
+_PAIRS: Final = _PURCHASES.join_users("users").select('DISTINCT users.code AS "user", items.code AS item')
 
 
-class Before(NamedTuple):
-    """Of n items and m users."""
+class PriorPurchases(NamedTuple):
+    """Purchases of n items, by all users and by m of them."""
 
     buyers: NDArray[np.float64]
-    """[n] different users, of all."""
+    """[n] distinct buyers among all users."""
     purchases: NDArray[np.float64]
-    """[n] by all."""
+    """[n] purchases by all users."""
     pairs: Any
-    """Boolean CSR, m x n."""
+    """Boolean CSR, m x n: which of the m users bought the item."""
 
 
 def prior_purchases(
-    installation: Installation, known: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
-) -> Before:
-    """What was bought before a moment (epoch seconds) of the items `ids` [n]: by anybody, and by the users `keys` [m].
+    installation: Installation, reference: ReferenceData, keys: NDArray[np.str_], ids: NDArray[np.str_], moment: float
+) -> PriorPurchases:
+    """Return the purchases of the items `ids` [n] before a moment (epoch s), by all users and by the users `keys` [m].
 
-    Purchases that were known by then to be taken back did not happen.
+    Purchases whose refund was known by then do not count.
     """
     counts, pairs = np.zeros((2, len(ids))), (np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))
-    with event_engine(installation, known) as engine:
+    with event_engine(installation, reference) as engine:
         if engine is not None:
-            for name, column, said in (("people", USER_KEY, keys), ("goods", ITEM_ID, ids)):
-                codes = {column: pa.array(said.tolist(), pa.string()), "code": np.arange(len(said))}
-                engine.connection.register(name, pa.table(codes))
+            engine.register_codes(keys, ids)
             engine.match_refunds()
-            popular = engine.query(_POPULAR, moment=moment).to_arrow_table()
-            counts[:, popular["item"].to_numpy()] = [popular[name].to_numpy() for name in ("buyers", "purchases")]
-            found = engine.query(_BOUGHT, moment=moment).to_arrow_table()
-            pairs = (found["user"].to_numpy(), found["item"].to_numpy())
-    had = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
-    return Before(counts[0], counts[1], had)
+            popularity = engine.query(_POPULARITY, moment=moment).to_arrow_table()
+            counts[:, popularity["item"].to_numpy()] = [popularity[name].to_numpy() for name in ("buyers", "purchases")]
+            rows = engine.query(_PAIRS, moment=moment).to_arrow_table()
+            pairs = (rows["user"].to_numpy(), rows["item"].to_numpy())
+    bought = sparse.csr_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(len(keys), len(ids)))
+    return PriorPurchases(counts[0], counts[1], bought)

@@ -1,4 +1,4 @@
-"""What Postgres knows that a data set is made of: users who agreed, items, whose device is whose, committed batches."""
+"""Reads from Postgres what a data set needs besides events: users with consent, items, devices, committed batches."""
 
 from dataclasses import dataclass
 
@@ -35,12 +35,12 @@ _ITEMS = {
 
 @dataclass(frozen=True)
 class ReferenceData:
-    """What a data set is made of besides events: who agreed, what is sold, and which device is whose."""
+    """The users with consent, the items and the owners of devices that a data set is made of besides events."""
 
     users: pa.Table
     items: pa.Table
     aliases: pa.Table
-    """`device` and `known`, the key of its user."""
+    """`device`, and the key of its user as `known`."""
     batches: pa.Table
     """`batch_id` and `started_at` of the committed ones."""
     item_history: pa.Table
@@ -48,14 +48,14 @@ class ReferenceData:
     """Values that changed, as `models.primitives.known_attributes.as_known` reads them."""
 
     def register(self, connection: duckdb.DuckDBPyConnection) -> None:
-        """Let an engine know which events count: of committed batches, and on merchandise, whenever they came in."""
-        unsold = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
-        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("unsold", unsold)):
+        """Register the tables that an `EventQuery` joins to find the events that count."""
+        non_merchandise = self.items.filter(pc.invert(self.items[columns.AVAILABLE])).select([columns.ITEM_ID])
+        for name, rows in (("aliases", self.aliases), ("batches", self.batches), ("non_merchandise", non_merchandise)):
             connection.register(name, rows)
 
 
 def read_reference_data(installation: Installation, *, history: bool = True) -> ReferenceData:
-    """Return everything as it stands; without `history` nothing of how it was before, which only data sets need."""
+    """Return the current reference data; `history` adds earlier values, which only data sets need."""
     with installation.engine.connect() as connection:
         now = _users(connection), _items(connection), _aliases(connection), _batches(connection)
         if not history:
@@ -68,7 +68,7 @@ def read_reference_data(installation: Installation, *, history: bool = True) -> 
 
 
 def _users(connection: Connection) -> pa.Table:
-    """Users with consent and their traits, one text column a trait."""
+    """Return users with consent and their traits, one text column per trait."""
     agreed = (users.c.user_key.in_(_agreed()),)
     keys = func.jsonb_object_keys(users.c.attributes).label("name")
     names = connection.execute(select(keys).distinct().where(*agreed).order_by(text("name"))).scalars().all()
@@ -81,35 +81,35 @@ def _agreed() -> Select[tuple[str]]:
     return select(users.c.user_key).where(users.c.consent, users.c.user_key.not_in(select(suppressions.c.user_key)))
 
 
-def _history(connection: Connection, key: Column[str], *which: ColumnElement[bool]) -> pa.Table:
-    """The values that changed; what counts from the beginning has the earliest time there is."""
+def _history(connection: Connection, key: Column[str], *conditions: ColumnElement[bool]) -> pa.Table:
+    """Return the values that changed; a value that counts from the beginning has the earliest possible time."""
     entry = key.table.c
     since = case((func.isfinite(entry.since), func.round(func.extract("epoch", entry.since))), else_=BEGINNING)
-    rows = select(key, entry.name, cast(since, BigInteger).label(SINCE), entry.value).where(*which)
+    rows = select(key, entry.name, cast(since, BigInteger).label(SINCE), entry.value).where(*conditions)
     kinds = {key.name: pa.string(), NAME: pa.string(), SINCE: pa.int64(), VALUE: pa.string()}
     return read_table(connection, rows.order_by(key, entry.name, entry.since), kinds)
 
 
 def _items(connection: Connection) -> pa.Table:
-    """The catalogue; what only events have named is called by its id."""
+    """Return the catalogue; items that only events name get a title made of their id."""
     title = func.coalesce(func.nullif(items.c.title, ""), "Item " + items.c.item_id)
     rows = select(*(title if name == columns.TITLE else items.c[name] for name in _ITEMS)).order_by(items.c.item_id)
     return read_table(connection, rows, _ITEMS)
 
 
 def _aliases(connection: Connection) -> pa.Table:
-    """Whose each device, or earlier id, is in the end: of several owners the last, and of that one its own."""
+    """Return the user of each device or earlier id: the latest owner counts, and owners are followed to the end."""
     entry, never = aliases.c, cast("-infinity", DateTime(timezone=True))
     latest = (entry.anonymous_key, func.coalesce(entry.occurred_at, never), entry.user_key)
-    owners = {device: known for device, _, known in connection.execute(select(*latest).order_by(*latest))}
-    found = {device: known for device, known in sorted(_resolved(owners).items()) if device != known}
+    owners = {device: owner for device, _, owner in connection.execute(select(*latest).order_by(*latest))}
+    users = {device: user for device, user in sorted(_resolved(owners).items()) if device != user}
     return pa.table(
-        {"device": pa.array(list(found), pa.string()), "known": pa.array(list(found.values()), pa.string())}
+        {"device": pa.array(list(users), pa.string()), "known": pa.array(list(users.values()), pa.string())}
     )
 
 
 def _resolved(owners: dict[str, str]) -> dict[str, str]:
-    """Where each chain of ids ends; a circle is one person, under the greatest of its ids."""
+    """Return the end of each chain of ids; a cycle is one user, under the greatest of its ids."""
     ends: dict[str, str] = {}
     for device in owners:
         path: dict[str, None] = {}
@@ -125,7 +125,7 @@ def _resolved(owners: dict[str, str]) -> dict[str, str]:
 
 
 def _batches(connection: Connection) -> pa.Table:
-    """The committed batches of events, items and users, in order of their names."""
+    """Return the committed batches of events, items and users, ordered by id."""
     entry = ingest_batches.c
     done = select(entry.batch_id, entry.started_at).where(entry.status == COMMITTED).order_by(entry.batch_id)
     return read_table(connection, done, {"batch_id": pa.string(), "started_at": pa.timestamp("us", tz="UTC")})

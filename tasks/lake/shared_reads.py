@@ -1,7 +1,6 @@
-"""Keeps what the placements of a run are decided from, until one of them makes lists.
+"""Shares the data that the placements of a run are decided from, until one of them builds lists.
 
-A run with nothing new reads everything once. One that makes lists works on for long: the next placement reads what is
-known by then.
+A run with nothing new reads all data once. Building lists takes long, so the next placement reads again.
 """
 
 from collections.abc import Callable, Hashable, Iterator
@@ -18,21 +17,21 @@ _ENGINE: Final = "engine"
 
 
 class _Reads:
-    """What was read of one moment; `known` names it."""
+    """Data read at one moment, which `reference` identifies."""
 
     def __init__(self) -> None:
-        self.known: ReferenceData | None = None
+        self.reference: ReferenceData | None = None
         self.stack = ExitStack()
-        self._kept: dict[Hashable, Any] = {}
+        self._results: dict[Hashable, Any] = {}
 
     def read_once(self, key: Hashable, read: Callable[[], T]) -> T:
-        if key not in self._kept:
-            self._kept[key] = read()
-        return cast(T, self._kept[key])
+        if key not in self._results:
+            self._results[key] = read()
+        return cast(T, self._results[key])
 
     def release_shared_reads(self) -> None:
-        self.known = None
-        self._kept.clear()
+        self.reference = None
+        self._results.clear()
         self.stack.close()
 
 
@@ -41,7 +40,7 @@ _READS: Final[ContextVar[_Reads | None]] = ContextVar("reads of a run", default=
 
 @contextmanager
 def shared_reads() -> Iterator[None]:
-    """Within the block, keep what is read below until `release_shared_reads`."""
+    """Within the block, keep the results of the functions below until `release_shared_reads`."""
     reads = _Reads()
     outer = _READS.set(reads)
     try:
@@ -52,42 +51,42 @@ def shared_reads() -> Iterator[None]:
 
 
 def release_shared_reads() -> None:
-    """Forget what was read, and give its memory back."""
+    """Discard the results, and free their memory."""
     if reads := _READS.get():
         reads.release_shared_reads()
 
 
 def shared_reference_data(installation: Installation) -> ReferenceData:
-    """Return everything that is known without its history, as the run has read it, or as it stands."""
+    """Return reference data without history: the run's, or else the current data."""
     reads = _READS.get()
     if reads is None:
         return read_reference_data(installation, history=False)
-    if reads.known is None:
-        reads.known = read_reference_data(installation, history=False)
-    return reads.known
+    if reads.reference is None:
+        reads.reference = read_reference_data(installation, history=False)
+    return reads.reference
 
 
-def read_once(known: ReferenceData, key: Hashable, read: Callable[[], T]) -> T:
-    """Return what `read` gave for that key before, if the run has read `known`; else what it gives now."""
-    reads = _of(known)
+def read_once(reference: ReferenceData, key: Hashable, read: Callable[[], T]) -> T:
+    """Return the earlier result of `read` for the key if the run shares `reference`, or else a new one."""
+    reads = _reads_of(reference)
     return reads.read_once(key, read) if reads else read()
 
 
 @contextmanager
-def shared_event_engine(installation: Installation, known: ReferenceData | None) -> Iterator[EventEngine | None]:
-    """Open an engine on the events, the run's if that has read `known`. None without events."""
-    reads = _of(known)
+def shared_event_engine(installation: Installation, reference: ReferenceData | None) -> Iterator[EventEngine | None]:
+    """Open an engine on the events: the run's, if the run shares `reference`. None without events."""
+    reads = _reads_of(reference)
     if reads is None:
-        with event_engine(installation, known) as own:
-            yield own
+        with event_engine(installation, reference) as engine:
+            yield engine
         return
     try:
-        yield reads.read_once(_ENGINE, lambda: reads.stack.enter_context(event_engine(installation, known)))
+        yield reads.read_once(_ENGINE, lambda: reads.stack.enter_context(event_engine(installation, reference)))
     except BaseException:
-        reads.release_shared_reads()  # an engine that failed may answer nothing any more
+        reads.release_shared_reads()  # a failed engine may be unusable
         raise
 
 
-def _of(known: ReferenceData | None) -> _Reads | None:
+def _reads_of(reference: ReferenceData | None) -> _Reads | None:
     reads = _READS.get()
-    return reads if reads and known is not None and reads.known is known else None
+    return reads if reads and reference is not None and reads.reference is reference else None

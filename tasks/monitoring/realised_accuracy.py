@@ -13,25 +13,20 @@ from models.columns import ITEMS, PURCHASE, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
 from models.monitoring.realised_accuracy import Acts, K, Shown, realised
 from models.primitives.arrow_sql import texts
 from tasks.lake.event_engine import event_engine
-from tasks.lake.event_sql import OWNER, SAID
-from tasks.lake.refunds import LASTED
+from tasks.lake.event_query import EventQuery
 from tasks.scoring.served_sample import shown_during
 
 CONTROL_DAYS: Final = 28
 """How far back from the window best sellers are counted that everybody would have got instead."""
 _DAY: Final = 86_400
-_WITHIN: Final = "occurred_at >= to_timestamp($start) AND occurred_at < to_timestamp($end)"
-_ACTS: Final = f"""
-    SELECT people.code AS "user", said.item_id AS item, epoch(occurred_at)::DOUBLE AS at
-    FROM {SAID} JOIN people ON people.user_key = {OWNER}
-    WHERE event_type IN {{kinds}} AND {_WITHIN} AND {LASTED}
-    ORDER BY 1, 3, 2
-"""
-_BEST: Final = f"""
-    SELECT said.item_id FROM {SAID}
-    WHERE event_type IN {{kinds}} AND {_WITHIN} AND {LASTED}
-    GROUP BY 1 ORDER BY count(DISTINCT {OWNER}) DESC, 1 LIMIT {K}
-"""
+_WITHIN: Final = "event.occurred_at >= to_timestamp($start) AND event.occurred_at < to_timestamp($end)"
+_EVENTS: Final = EventQuery().where("event.event_type IN {kinds}", _WITHIN).not_refunded()
+_ACTS: Final = _EVENTS.join_users("people").select(
+    'people.code AS "user", event.item_id AS item, epoch(event.occurred_at)::DOUBLE AS at', "ORDER BY 1, 3, 2"
+)
+_BEST: Final = _EVENTS.select(
+    "event.item_id", f"GROUP BY 1 ORDER BY count(DISTINCT {EventQuery.USER}) DESC, 1 LIMIT {K}"
+)
 _NOTHING: Final = pa.Table.from_batches([], pa.schema({"user": pa.int64(), "item": pa.string(), "at": pa.float64()}))
 
 

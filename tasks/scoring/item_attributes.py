@@ -17,7 +17,7 @@ from models.lists.rules.placement_config import Placement
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.lake.shared_reads import read_once
-from tasks.lake.user_item_history import item_ages, fully_refunded
+from tasks.lake.user_item_history import fully_refunded, item_ages
 
 
 def catalogue_of(
@@ -30,7 +30,11 @@ def catalogue_of(
     """
     known = known or read_reference_data(installation, history=False)
     catalogue = read_once(known, ("catalogue", id(items)), partial(_without_ages, installation, items, known))
-    return replace(catalogue, age_days=item_ages(installation, items, known)) if placement.rules.lifetime_days else catalogue
+    return (
+        replace(catalogue, age_days=item_ages(installation, items, known))
+        if placement.rules.lifetime_days
+        else catalogue
+    )
 
 
 def _without_ages(installation: Installation, items: NDArray[np.str_], known: ReferenceData) -> ItemAttributes:
@@ -45,7 +49,9 @@ def _without_ages(installation: Installation, items: NDArray[np.str_], known: Re
         brand=words(found[columns.BRAND]),
         price=price,
         age_days=np.full(len(items), np.nan),
-        available=available & ~fully_refunded(installation, items, known) & ~np.isin(items, _not_sold_now(installation)),
+        available=available
+        & ~fully_refunded(installation, items, known)
+        & ~np.isin(items, _not_sold_now(installation)),
     )
 
 

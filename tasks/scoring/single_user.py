@@ -10,7 +10,7 @@ from infra.installation import Installation, current
 from models.errors import TailorbirdError
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import EVER
-from tasks.lake.user_item_history import item_ages, due, hidden, fully_refunded
+from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 
 
 @dataclass(frozen=True)

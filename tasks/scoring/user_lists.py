@@ -102,7 +102,11 @@ def _bytes(array: NDArray[Any]) -> Any:
 
 
 def _per_user(
-    installation: Installation, known: ReferenceData, placement: Placement, people: NDArray[np.str_], catalogue: ItemAttributes
+    installation: Installation,
+    known: ReferenceData,
+    placement: Placement,
+    people: NDArray[np.str_],
+    catalogue: ItemAttributes,
 ) -> tuple[Any, Any]:
     """Boolean CSR, people x items: what is hidden from whom, and under `again` what is due; None for nothing."""
     windows: dict[str, float | str] = dict(placement.rules.hide)

@@ -22,23 +22,21 @@ from models.monitoring.drift.signals.event_columns import DAY, NOTHING, Events, 
 from models.monitoring.drift.signals.item_projections import item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
-from tasks.lake.event_sql import OWNER, SAID
+from tasks.lake.event_query import EventQuery
 from tasks.lake.reference_data import read_reference_data
 
 _PARTS: Final = 10_000
 _COUNTED_DAYS: Final = 56
-_FROM: Final = f"""
-    FROM {SAID} JOIN users ON users.user_key = {OWNER}
-    WHERE event_type <> '{columns.REFUND}' AND said.item_id <> '{columns.WHOLE_ORDER}'
-"""
-_SPAN: Final = f"SELECT epoch(min(occurred_at))::BIGINT, epoch(max(occurred_at))::BIGINT {_FROM}"
-_ACTIVE: Final = f"""
-    SELECT avg(active) FROM (
-        SELECT count(DISTINCT users.user_key) AS active
-        {_FROM} AND epoch(occurred_at) >= $start AND epoch(occurred_at) < $end AND event_type <> 'impression'
-        GROUP BY (epoch(occurred_at)::BIGINT - $start) // $length)
-"""
-_COUNT: Final = f"SELECT count(*) {_FROM} AND epoch(occurred_at) >= $start"
+_WITHOUT_REFUNDS: Final = EventQuery().where(f"event.event_type <> '{columns.REFUND}'")
+_EVENTS: Final = _WITHOUT_REFUNDS.join_users("users").where(f"event.item_id <> '{columns.WHOLE_ORDER}'")
+_AFTER_START, _BEFORE_END = "epoch(event.occurred_at) >= $start", "epoch(event.occurred_at) < $end"
+_FIRST: Final = "epoch(min(event.occurred_at))::BIGINT"
+_SPAN: Final = _EVENTS.select(f"{_FIRST}, epoch(max(event.occurred_at))::BIGINT")
+_ACTIVE_BY_WINDOW: Final = _EVENTS.where(_AFTER_START, _BEFORE_END, "event.event_type <> 'impression'").select(
+    "count(DISTINCT users.user_key) AS active", "GROUP BY (epoch(event.occurred_at)::BIGINT - $start) // $length"
+)
+_ACTIVE: Final = f"SELECT avg(active) FROM ({_ACTIVE_BY_WINDOW})"
+_COUNT: Final = _EVENTS.where(_AFTER_START).select("count(*)")
 _PEOPLE: Final = """
     CREATE OR REPLACE TABLE people AS
     SELECT user_key, (row_number() OVER (ORDER BY user_key) - 1)::INTEGER AS code
@@ -47,24 +45,28 @@ _PEOPLE: Final = """
 _SINCE: Final = f"""
     CREATE OR REPLACE TABLE goods AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS code, since
-    FROM (SELECT said.item_id, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1)
+    FROM ({_EVENTS.select(f"event.item_id, {_FIRST} AS since", "GROUP BY 1")})
 """
 _PEOPLE_SINCE: Final = f"""
     CREATE OR REPLACE TABLE arrivals AS
-    SELECT users.user_key, epoch(min(occurred_at))::BIGINT AS since {_FROM} GROUP BY 1
+    {_EVENTS.select(f"users.user_key, {_FIRST} AS since", "GROUP BY 1")}
 """
-_ROWS: Final = f"""
-    SELECT people.code AS "user", goods.code AS item, (list_position($kinds, event_type) - 1)::TINYINT AS kind,
-        epoch(occurred_at)::BIGINT AS "at",
-        CASE WHEN said.session_id IS NULL THEN {NOTHING} ELSE (hash(said.session_id) >> 1)::BIGINT END AS session,
-        quantity::DOUBLE AS quantity, value::DOUBLE AS value, said.currency IS NOT NULL AS currency,
-        coalesce(position, 0)::SMALLINT AS position, recommendation_id IS NOT NULL AS listed,
-        arrivals.since AS user_since, goods.since AS item_since
-    FROM {SAID} JOIN people ON people.user_key = {OWNER} JOIN goods ON goods.item_id = said.item_id
-    JOIN arrivals ON arrivals.user_key = people.user_key
-    WHERE event_type <> '{columns.REFUND}' AND epoch(occurred_at) >= $start AND epoch(occurred_at) < $end
-    ORDER BY "at"
-"""
+_ROWS: Final = (
+    _WITHOUT_REFUNDS.join_users("people")
+    .join_items("goods")
+    .join("JOIN arrivals ON arrivals.user_key = people.user_key")
+    .where(_AFTER_START, _BEFORE_END)
+    .select(
+        f"""
+        people.code AS "user", goods.code AS item, (list_position($kinds, event.event_type) - 1)::TINYINT AS kind,
+        epoch(event.occurred_at)::BIGINT AS "at",
+        CASE WHEN event.session_id IS NULL THEN {NOTHING} ELSE (hash(event.session_id) >> 1)::BIGINT END AS session,
+        event.quantity::DOUBLE AS quantity, event.value::DOUBLE AS value, event.currency IS NOT NULL AS currency,
+        coalesce(event.position, 0)::SMALLINT AS position, event.recommendation_id IS NOT NULL AS listed,
+        arrivals.since AS user_since, goods.since AS item_since""",
+        'ORDER BY "at"',
+    )
+)
 
 
 @dataclass(frozen=True)

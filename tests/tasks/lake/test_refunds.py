@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from models.columns import PURCHASE, REFUND, WHOLE_ORDER
-from tasks.lake.refunds import LASTED, LASTED_AT, Refunds, match_refunds
+from tasks.lake import event_query
+from tasks.lake.refunds import Refunds, match_refunds
 
 START = datetime(2024, 6, 1, tzinfo=UTC)
 SCHEMA = pa.schema(
@@ -71,7 +72,7 @@ def lake(folder: Path, events: dict[str, Event]) -> Iterator[tuple[Any, str]]:
     batch = {"batch_id": ["b"], "started_at": pa.array([START + timedelta(days=9)], pa.timestamp("us", tz="UTC"))}
     with duckdb.connect() as connection:
         connection.register("batches", pa.table(batch))
-        connection.register("unsold", pa.schema({"item_id": pa.string()}).empty_table())
+        connection.register("non_merchandise", pa.schema({"item_id": pa.string()}).empty_table())
         connection.register("aliases", pa.schema({"device": pa.string(), "known": pa.string()}).empty_table())
         yield connection, str(file)
 
@@ -166,16 +167,15 @@ def test_refunds_are_counted_by_whether_they_found_a_purchase(tmp_path: Path) ->
     assert matched(tmp_path, {"a": bought(1)}) == (Refunds(0, 0), {})
 
 
-def test_what_lasted_is_asked_of_now_or_of_a_moment(tmp_path: Path) -> None:
+def test_refunded_purchases_are_found_as_of_now_or_of_a_moment(tmp_path: Path) -> None:
     events = {"kept": bought(1, 1), "back": bought(2, 1), "refund": refunded(10, 1), "part": bought(11, 2)}
     with lake(tmp_path, events) as (connection, file):
         match_refunds(connection, [file])
-        source = f"SELECT event_id FROM read_parquet('{file}') AS said WHERE event_type = 'purchase' AND"
+        source = f"SELECT event_id FROM read_parquet('{file}') AS event WHERE event_type = 'purchase' AND"
         start = int(START.timestamp())
-        then = [
-            connection.execute(f"{source} {LASTED_AT} ORDER BY 1", {"moment": start + at}).fetchall() for at in (10, 11)
-        ]
-        now = connection.execute(f"{source} {LASTED} ORDER BY 1").fetchall()
+        at_moment = f"{source} NOT ({event_query.refunded('$moment')}) ORDER BY 1"
+        then = [connection.execute(at_moment, {"moment": start + at}).fetchall() for at in (10, 11)]
+        now = connection.execute(f"{source} NOT ({event_query.refunded()}) ORDER BY 1").fetchall()
     assert now == then[1] == [("kept",), ("part",)]
     assert then[0] == [("back",), ("kept",), ("part",)]
 

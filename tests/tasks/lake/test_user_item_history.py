@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.lists.rules.placement_config import Placement
 from tasks.ingest.events.ingest_segment import ingest_segment
-from tasks.lake.user_item_history import item_ages, due, hidden, fully_refunded
+from tasks.lake.user_item_history import due, fully_refunded, hidden, item_ages
 from tasks.scoring.item_attributes import catalogue_of
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write
 
