@@ -11,7 +11,7 @@ _ACCEPTED: Final[dict[Kind, set[Kind]]] = {"number": {"number", "text", "untyped
 # What serves as a number or a time. A text is read value by value, as in CSV.
 
 
-class ContractBrokenError(TailorbirdError):
+class ContractViolationError(TailorbirdError):
     """A source that lacks a column or holds the wrong kind of value: nothing of it was taken."""
 
 
@@ -37,7 +37,7 @@ def check(
             faults.append(f"column {column!r} must hold a {kind}, found {found[column]}")
     if faults:
         advice = f"{hint} " if hint and any("is missing" in fault for fault in faults) else ""
-        raise ContractBrokenError(
+        raise ContractViolationError(
             f"{source} breaks its contract: {'; '.join(faults)}. {_columns(found, required)} "
             f"{advice}Fix the file or the mapping, then ingest it again; nothing was stored."
         )

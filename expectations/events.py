@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from expectations.rules import RowRule, among, longer, marked, missing, not_among, not_stated, outside, unreadable
+from expectations.rules import RowRule, in_set, longer, marked, missing, not_in_set, not_stated, outside, unreadable
 from expectations.users import LONG_ID
 from models import columns
 from models.ingest import placeholder_ids, traffic_filter
@@ -44,21 +44,21 @@ def rules(
         *map(unreadable, _READ),
         *(longer(name, traffic_filter.LONGEST_ID) for name in (columns.EVENT_ID, columns.ITEM_ID, columns.SESSION_ID)),
         LONG_ID,
-        among("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
-        among("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
-        not_among("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
+        in_set("user_id_placeholder", nobody, columns.USER_KEY, placeholder_keys),
+        in_set("item_id_placeholder", nothing, columns.ITEM_ID, placeholder_items),
+        not_in_set("event_type_unknown", "no such kind of event", columns.EVENT_TYPE, columns.EVENT_TYPES),
         outside("quantity_not_positive", "a quantity of zero or less", columns.QUANTITY, 0.0, None, strict_low=True),
         outside(
             "quantity_above_limit", f"more than {quantity:,.0f} pieces in one row", columns.QUANTITY, None, quantity
         ),
         outside("value_not_positive", "a value of zero or less", columns.VALUE, 0.0, None, strict_low=True),
         outside("value_above_limit", f"a value of more than {value:,.0f}", columns.VALUE, None, value),
-        not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
+        not_in_set("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
         outside("rating_beyond_limit", _FAR_RATING, columns.RATING, -_LARGEST_RATING, _LARGEST_RATING),
         outside("position_negative", "a place before the first", columns.POSITION, 0.0, None),
         outside("time_before_1990", "it happened before 1990", OCCURRED_S, _YEAR_1990, None),
         outside("time_in_future", "it happens more than a day from now", AHEAD_S, None, _DAY),
-        not_among("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
+        not_in_set("item_not_in_catalogue", "the item is not in the catalogue", IN_CATALOGUE, [True]),
         marked("robot", "a robot did it", traffic_filter.ROBOT),
         marked("internal_traffic", "somebody of the house did it", traffic_filter.INTERNAL),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from expectations.rules import RowRule, longer, missing, not_among, not_stated, outside, unreadable
+from expectations.rules import RowRule, longer, missing, not_in_set, not_stated, outside, unreadable
 from models import columns
 from models.ingest.currencies import CODES
 from models.ingest.traffic_filter import LONGEST_ID
@@ -17,7 +17,7 @@ RULES: tuple[RowRule, ...] = (
     longer(columns.ITEM_ID, LONGEST_ID),
     missing(columns.TITLE, "the item has no title"),
     outside("price_negative", "a price below zero", columns.PRICE, 0.0, None),
-    not_among("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
+    not_in_set("currency_unknown", "no currency code by ISO 4217", columns.CURRENCY, sorted(CODES)),
     *map(unreadable, _READ),
 )
 

@@ -86,7 +86,7 @@ def outside(
     return RowRule(rule_id, meaning, below | above, twin, column=column)
 
 
-def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
+def not_in_set(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -> RowRule:
     """The rule that a value is one of `allowed`."""
 
     def twin(**options: Any) -> Any:
@@ -96,7 +96,7 @@ def not_among(rule_id: str, meaning: str, column: str, allowed: Sequence[Any]) -
     return RowRule(rule_id, meaning, ~value.is_in(list(allowed)) & ~value.is_null(), twin, column=column)
 
 
-def among(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
+def in_set(rule_id: str, meaning: str, column: str, refused: Sequence[Any]) -> RowRule:
     """The rule that a value is none of `refused`."""
 
     def twin(**options: Any) -> Any:
@@ -144,4 +144,4 @@ def longer(column: str, limit: int) -> RowRule:
 
 def marked(rule_id: str, meaning: str, column: str) -> RowRule:
     """The rule that a mark is not set. Such rows say nothing about the others, so no number of them refuses a batch."""
-    return replace(not_among(rule_id, meaning, column, [False]), mostly=0.0)
+    return replace(not_in_set(rule_id, meaning, column, [False]), mostly=0.0)

@@ -23,7 +23,7 @@ from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import LEDGER
 from tasks.sources.locations import shown
-from tasks.sources.mapping_files import chosen
+from tasks.sources.mapping_files import mapping_overrides
 from tasks.sources.object_store_errors import StoreUnreachableError
 
 _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
@@ -53,7 +53,7 @@ def ingest(
         end: Only events that occurred before.
     """
     drop_missed_slots()
-    overrides = chosen(source, consent, consent_note, begin, end)
+    overrides = mapping_overrides(source, consent, consent_note, begin, end)
     ledger: list[dict[str, Any]] = []
     refused: dict[str, str] = {}
     found = list_files(mapping, paths, overrides)

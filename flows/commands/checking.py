@@ -28,9 +28,9 @@ def check(
     """
     from serving.terminal import mapping_check
     from tasks.ingest.check.check_mapping import check_mapping
-    from tasks.sources.mapping_files import chosen
+    from tasks.sources.mapping_files import mapping_overrides
 
-    overrides = chosen(consent=consent, consent_note=consent_note)
+    overrides = mapping_overrides(consent=consent, consent_note=consent_note)
     found = check_mapping(mapping, paths or [], overrides, rows)
     if as_json:
         print(json.dumps(found, default=str))

@@ -116,9 +116,9 @@ def quarantine_dismiss(
 def _request(mapping: str, paths: list[str], said: dict[str, str]) -> dict[str, Any]:
     """The flow's parameters, the same from wherever it runs. A mistake in them is told before anything starts."""
     from tasks.sources.locations import absolute
-    from tasks.sources.mapping_files import chosen, read
+    from tasks.sources.mapping_files import mapping_overrides, read
 
-    read(mapping, chosen(**said))
+    read(mapping, mapping_overrides(**said))
     place = absolute(mapping) if mapping.endswith(".toml") else mapping
     return {"mapping": place, "paths": [absolute(path) for path in paths], **said}
 

@@ -8,7 +8,7 @@ import pyarrow as pa
 from sqlalchemy import select
 
 from expectations import datasets as promises
-from expectations.dataset_words import Comparison, sentence
+from expectations.dataset_sentences import Comparison, sentence
 from infra.database.schema.schema import datasets
 from infra.installation import Installation
 from models import columns
@@ -18,7 +18,7 @@ from models.features.tables.registry import TABLES
 from tasks.datasets.lake_counts import lake_counts
 from tasks.datasets.null_shares import null_shares
 from tasks.orchestration.run_artifacts import link_docs
-from tasks.quality.suites import BatchRefusedError, Promises, judge
+from tasks.quality.suites import BatchExpectations, BatchRefusedError, judge
 
 SAMPLE_ROWS: Final = 10_000
 Stored = dict[str, str]
@@ -57,7 +57,9 @@ def check_dataset(installation: Installation, draft: Draft, acceptance: Acceptan
     found |= {f"null_rise_{feature}": rise for feature, (rise, _) in rises.items()}
     limits = promises.bounds(groups=shares, limits=installation.settings.dataset)
     samples = promises.sample({name: _sampled(draft, name) for name in promises.TABLES})
-    failed = _failed(draft.version, Promises(promises.rules(), limits, _optional(acceptance, limits)), samples, found)
+    failed = _failed(
+        draft.version, BatchExpectations(promises.rules(), limits, _optional(acceptance, limits)), samples, found
+    )
     compared = Comparison(
         found,
         previous.get("figures") or {},
@@ -88,7 +90,7 @@ def _optional(acceptance: Acceptance, limits: promises.Limited) -> frozenset[str
     return frozenset(acceptance.checks) | frozenset(check for check in limits if promises.warns(check))
 
 
-def _failed(version: str, held: Promises, samples: pa.Table, found: Figures) -> dict[str, dict[str, Any]]:
+def _failed(version: str, held: BatchExpectations, samples: pa.Table, found: Figures) -> dict[str, dict[str, Any]]:
     """Return the findings of the checks that fail, by their names."""
     findings = judge(version, "dataset", held, samples, found)
     return {finding["rule_id"]: finding for finding in findings if not finding["passed"]}

@@ -21,7 +21,7 @@ class WrongMappingError(TailorbirdError):
     """The mapping is not made for this kind of file."""
 
 
-def tables(name: str, overrides: dict[str, str] | None) -> Mapping:
+def table_mapping(name: str, overrides: dict[str, str] | None) -> Mapping:
     """The mapping of tables of that name or path."""
     found = read(name, overrides)
     if not isinstance(found, Mapping):
@@ -29,7 +29,7 @@ def tables(name: str, overrides: dict[str, str] | None) -> Mapping:
     return found
 
 
-def calls(name: str, overrides: dict[str, str] | None) -> SegmentMapping:
+def segment_mapping(name: str, overrides: dict[str, str] | None) -> SegmentMapping:
     """The mapping of a Segment export of that name or path."""
     found = read(name, overrides)
     if not isinstance(found, SegmentMapping):

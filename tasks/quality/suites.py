@@ -42,7 +42,7 @@ class BatchRefusedError(TailorbirdError):
 
 
 @dataclass(frozen=True)
-class Promises:
+class BatchExpectations:
     """What a data set promises: per row, and for a batch as a whole."""
 
     rules: tuple[RowRule, ...]
@@ -52,7 +52,7 @@ class Promises:
 
 
 def judge(
-    batch_id: str, dataset: str, promises: Promises, sample: pa.Table, figures: Mapping[str, float | None]
+    batch_id: str, dataset: str, promises: BatchExpectations, sample: pa.Table, figures: Mapping[str, float | None]
 ) -> Findings:
     """What the suites find in a sample of the rows and in the batch's figures; the batch's Data Docs show it too.
 
@@ -149,7 +149,7 @@ def validated(*suites: "tuple[Any, pd.DataFrame]", result_format: Mapping[str, A
     return results
 
 
-def _add_limits(findings: Findings, dataset: str, promises: Promises) -> None:
+def _add_limits(findings: Findings, dataset: str, promises: BatchExpectations) -> None:
     """Add to each finding what is allowed, and the key of a mapping that sets it, if one does."""
     rules = {rule.id: f"at most {100 * (1 - rule.mostly):.3g}%" for rule in promises.rules}
     for finding in findings:

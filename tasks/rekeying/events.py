@@ -13,7 +13,7 @@ from infra.lake import compaction, rewriting
 from infra.lake.delta_lake import EVENT_FILES, Lake
 from models import columns
 from models.ingest.tabular import transform
-from tasks.ingest.validation.event_enrichment import SAID, fingerprinted
+from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 
 _MARK: Final = "pseudonym-key of {}"
 
@@ -56,13 +56,13 @@ def remade(rows: pa.Table, added: list[str]) -> pa.Table:
     """The columns that follow from user keys: the new keys, ids that were made of the old ones, and hashes."""
     people = rows[columns.USER_KEY].combine_chunks().dictionary_encode()
     keys = rekeyed(people.dictionary, added).take(people.indices)
-    stated = rows.select([name for name in SAID if name in rows.column_names])
-    for name in set(SAID) - set(stated.column_names):  # a lake of an earlier version has fewer columns
+    stated = rows.select([name for name in PAYLOAD_COLUMNS if name in rows.column_names])
+    for name in set(PAYLOAD_COLUMNS) - set(stated.column_names):  # a lake of an earlier version has fewer columns
         stated = stated.append_column(name, pa.nulls(len(rows), pa.string()))
     made = pc.equal(stated[columns.EVENT_ID], transform.identified(stated)[columns.EVENT_ID])
     stated = _with(stated, columns.USER_KEY, keys)
     ids = pc.if_else(made, transform.identified(stated)[columns.EVENT_ID], stated[columns.EVENT_ID])
-    stated = fingerprinted(_with(stated, columns.EVENT_ID, ids))
+    stated = add_fingerprints(_with(stated, columns.EVENT_ID, ids))
     return stated.select([columns.USER_KEY, columns.EVENT_ID, columns.PAYLOAD_HASH])
 
 

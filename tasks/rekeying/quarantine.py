@@ -8,7 +8,7 @@ from sqlalchemy import Connection, text
 from infra.database.bulk_copy import copy_table
 from models import columns
 from models.columns import ROW
-from tasks.ingest.quarantine.replay_rows import events_of
+from tasks.ingest.quarantine.replay_rows import quarantined_events
 from tasks.rekeying.events import remade
 
 _AT_ONCE: Final = 20_000
@@ -46,6 +46,6 @@ def _remade(rows: Any, added: list[str]) -> pa.Table:
     batches = pa.array([row.batch_id for row in rows], pa.string())
     numbers = pa.array([row.row_number for row in rows], pa.int64())
     # Numbered by place: numbers of rows repeat from batch to batch.
-    events = remade(events_of(enumerate(row.payload for row in rows)), added)
+    events = remade(quarantined_events(enumerate(row.payload for row in rows)), added)
     place = {columns.BATCH_ID: batches, ROW: numbers}
     return pa.table(place | {name: events[name] for name in (columns.EVENT_ID, columns.PAYLOAD_HASH)})

@@ -15,7 +15,7 @@ from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake.delta_lake import Lake
 from models import columns
 from models.primitives.arrow_sql import query, texts
-from tasks.ingest.undo.repeated_events import keep_repeats, repeats
+from tasks.ingest.undo.repeated_events import read_repeats, store_repeats
 from tasks.rekeying.events import missing, remade
 
 _NAME: Final = "ids-of-repeats-{}.arrow"
@@ -49,8 +49,8 @@ def rekey_repeats(connection: Connection, settings: Settings, rotation: Rotation
         return
     made = feather.read_table(str(path))
     for batch_id in _batches(connection):
-        for chunk, rows in repeats(connection, batch_id):
-            keep_repeats(connection, {(batch_id, chunk): _renamed(rows, made)})
+        for chunk, rows in read_repeats(connection, batch_id):
+            store_repeats(connection, {(batch_id, chunk): _renamed(rows, made)})
 
 
 def forget_ids(settings: Settings) -> None:
@@ -71,7 +71,7 @@ def _wanted(connection: Connection) -> pa.Table:
     """Return the ids of all repeated events, each once."""
     held = [pa.table({columns.EVENT_ID: pa.array([], pa.string())})]
     for batch_id in _batches(connection):
-        held += [rows.select([columns.EVENT_ID]) for _, rows in repeats(connection, batch_id)]
+        held += [rows.select([columns.EVENT_ID]) for _, rows in read_repeats(connection, batch_id)]
     return pa.concat_tables(held).group_by(columns.EVENT_ID).aggregate([])
 
 

@@ -99,7 +99,7 @@ def check_lists(
     the batch before, and between which their mean has to be.
     """
     from expectations import lists as promises
-    from tasks.quality.suites import Promises, judge, refusal
+    from tasks.quality.suites import BatchExpectations, judge, refusal
 
     stored = partitions.count(connection, batch_id)
     kept, allowed = overlap
@@ -114,7 +114,7 @@ def check_lists(
         promises.OVERLAP: float(kept.mean()) if len(kept) else None,
     }
     findings = judge(
-        f"{placement}-{batch_id}", "lists", Promises(promises.rules(), promises.bounds(allowed)), rows, figures
+        f"{placement}-{batch_id}", "lists", BatchExpectations(promises.rules(), promises.bounds(allowed)), rows, figures
     )
     reason = refusal(findings)
     if reason:

@@ -37,7 +37,7 @@ def read(name: str, overrides: Words[str, str] | None = None) -> Mapping | Segme
     return parse({**content, **instead}, path.stem, partial(placed, path))
 
 
-def chosen(
+def mapping_overrides(
     source: str | None = None,
     consent: str | None = None,
     consent_note: str | None = None,

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from expectations.contract import profile_suite
-from expectations.dataset_words import Comparison, sentence
+from expectations.dataset_sentences import Comparison, sentence
 from expectations.datasets import (
     INTERACTIONS,
     LAKE_ROWS,

@@ -15,7 +15,7 @@ from models.ingest.check.missing_consent import missing_consent
 from models.ingest.check.rule_advice import LINE_UNREADABLE, MEANINGS, advice
 from models.ingest.check.suspicions import Suspicion
 from models.ingest.tabular.unreadable_cells import KEYS
-from tasks.ingest.events.chunk_writer import Intake, Looked, Part
+from tasks.ingest.events.chunk_writer import ClassifiedChunk, Intake, Part
 from tasks.ingest.validation import batch_profile, row_triage
 
 EXAMPLES: Final = 3
@@ -86,7 +86,7 @@ def refusal(
     return f"{'; '.join(faults.values())}{allow}" if faults else None
 
 
-def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> row_triage.Sifted:
+def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locate) -> row_triage.TriagedRows:
     """Fill in what becomes of a chunk of events, and return it.
 
     When every event is dropped for want of consent, the broken rules and what is returned are those with consent.
@@ -106,9 +106,11 @@ def judge_events(found: TableFindings, intake: Intake, part: Part, locate: Locat
     return done
 
 
-def _verdict(found: TableFindings, intake: Intake, part: Part, looked: Looked) -> tuple[str | None, row_triage.Sifted]:
+def _verdict(
+    found: TableFindings, intake: Intake, part: Part, looked: ClassifiedChunk
+) -> tuple[str | None, row_triage.TriagedRows]:
     """Return why a batch of these events would be refused, if it would, and what becomes of them."""
-    done = row_triage.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
+    done = row_triage.triage_events(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
     bad = [done.quarantined, *([part.unreadable] if part.unreadable is not None else [])]
     counted = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
     figures = (

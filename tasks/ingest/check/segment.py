@@ -21,7 +21,7 @@ from tasks.ingest.check.findings import TableFindings
 from tasks.ingest.check.unconnected import Known, open_intake
 from tasks.ingest.entity_updates.apply import ITEM, TRAITS
 from tasks.ingest.events.segment_parts import parts_of
-from tasks.ingest.validation import row_triage as sift
+from tasks.ingest.validation import row_triage
 from tasks.sources import line_reader
 
 _BYTES: Final = 4 << 20
@@ -38,7 +38,7 @@ def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known
     known.amounts.append(amounts_of(part.events))
     if part.unreadable is not None:
         found.broken += _unreadable(part.unreadable, part.read)
-    codes = done.accepted[sift.USER_CODE].slice(0, findings.EXAMPLES)
+    codes = done.accepted[row_triage.USER_CODE].slice(0, findings.EXAMPLES)
     found.examples = findings.records(done.accepted, part.names[columns.USER_ID].take(codes).to_pylist())
     said = list(islice((one for one in part.updates(intake) if one.kind in (ITEM, TRAITS)), findings.EXAMPLES))
     found.examples += [{"item_id": one.key, **one.said} for one in said if one.kind == ITEM]
@@ -47,15 +47,15 @@ def check_calls(found: TableFindings, path: Path, mapping: SegmentMapping, known
 
 
 def _unreadable(rows: pa.Table, read: int) -> list[dict[str, Any]]:
-    reasons = Counter(rows[sift.REASON].to_pylist())
+    reasons = Counter(rows[row_triage.REASON].to_pylist())
     places: dict[str, list[dict[str, Any]]] = {}
-    for line, reason in zip(rows["line"].to_pylist(), rows[sift.REASON].to_pylist(), strict=True):
+    for line, reason in zip(rows["line"].to_pylist(), rows[row_triage.REASON].to_pylist(), strict=True):
         places.setdefault(reason, []).append({"line": line})
     return [
         {
-            "rule": f"{sift.UNREADABLE}: {reason}",
+            "rule": f"{row_triage.UNREADABLE}: {reason}",
             "meaning": "the line is no call",
-            "advice": advice(sift.UNREADABLE),
+            "advice": advice(row_triage.UNREADABLE),
             "rows": count,
             "of": read,
             "examples": places[reason][: findings.EXAMPLES],

@@ -33,7 +33,7 @@ from tasks.ingest.events.chunk_writer import Part
 from tasks.ingest.events.tabular_parts import shaped
 from tasks.ingest.quarantine.unreadable_lines import waiting_lines
 from tasks.ingest.reference.read_reference import read_reference
-from tasks.ingest.reference.row_triage import sift_reference
+from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.reference.table_users import keyed_users
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.sources import csv_reader, table_files
@@ -139,7 +139,7 @@ def _check_reference(found: TableFindings, path: Path, raw: RawRows, mapping: Ma
     rules = limits.limited(dataset, _RULES[dataset], mapping.limits)
     read = read_reference(path, part, shape, rules, most=CATALOGUE_ROWS)
     key = columns.ITEM_ID if found.part == "items" else columns.USER_KEY
-    done = sift_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
+    done = triage_reference(read.rows, rules, pa.array([], pa.string()), key, getattr(part, "choices", {}))
     found.counts = read.counted(done.counts)
     lines = waiting_lines(read.misfits, read.places, known.installation.key)
     bad = [done.quarantined, *([lines] if lines is not None else [])]

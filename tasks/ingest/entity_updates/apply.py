@@ -132,7 +132,7 @@ def _row(update: Update, now: datetime) -> tuple[str, str, str, str, str | None]
 
 def apply(connection: Connection, *batch_ids: str) -> None:
     """Let everything that batches stated count, in their order, and keep it for the case that another is undone."""
-    alone(connection)
+    lock_entities(connection)
     statements.begin(connection, *batch_ids)
     if not statements.keep_updates(connection, *batch_ids):
         return
@@ -166,7 +166,7 @@ def apply_staged(connection: Connection, batch_id: str, at: datetime | None = No
     discard(connection, batch_id)
 
 
-def alone(connection: Connection) -> None:
+def lock_entities(connection: Connection) -> None:
     """Until the transaction ends nobody else changes items and users, which it may take in any order."""
     connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended('items and users', 0))"))
 

@@ -27,11 +27,11 @@ from tasks.ingest.entity_updates.apply import ITEM_SEEN, Update
 from tasks.ingest.events import unknown_users
 from tasks.ingest.quarantine.resolved_rows import keep_waiting, mark_resolved
 from tasks.ingest.quarantine.store_rows import store_waiting
-from tasks.ingest.undo.repeated_events import keep_repeats
+from tasks.ingest.undo.repeated_events import store_repeats
 from tasks.ingest.undo.statements import PERSON
 from tasks.ingest.validation import batch_profile as profile
 from tasks.ingest.validation import row_triage
-from tasks.ingest.validation.deduplication import ID_HASH, KnownIds, Seen
+from tasks.ingest.validation.deduplication import ID_HASH, HashSet, KnownIds
 from tasks.ingest.validation.event_enrichment import KEY_HASH
 from tasks.quality import user_remarks
 from tasks.sources import table_files
@@ -71,7 +71,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Looked:
+class ClassifiedChunk:
     """A chunk's events as the rules see them, and which of them are not for the rules."""
 
     events: pa.Table
@@ -90,11 +90,11 @@ class Looked:
 
     def sample(self, size: int) -> pa.Table:
         """Some of the rows that the rules are for."""
-        return row_triage.spread(self.events, size, ~(self.suppressed | self.routed))
+        return row_triage.systematic_sample(self.events, size, ~(self.suppressed | self.routed))
 
 
 @dataclass(frozen=True)
-class Kept:
+class PreparedChunk:
     """What Postgres keeps of a chunk, before it is stored."""
 
     batch: ledger.Batch
@@ -138,8 +138,8 @@ class Intake:
     refused: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     agreed: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """Users met so far, by what they had answered before this batch."""
-    met: Seen = field(default_factory=Seen)
-    introduced: Seen = field(default_factory=Seen)
+    met: HashSet = field(default_factory=HashSet)
+    introduced: HashSet = field(default_factory=HashSet)
     waiting: pa.Array = field(default_factory=lambda: pa.array([], pa.string()))
     """What rows of the source that wait in quarantine are about."""
     acquainted: bool = False
@@ -147,7 +147,7 @@ class Intake:
     named: set[tuple[str, str]] = field(default_factory=set)
     """Items that batches of this run have stated as seen."""
 
-    def look(self, part: Part) -> Looked:
+    def look(self, part: Part) -> ClassifiedChunk:
         """The events with what the rules look at; the chunk's own items are known from here on."""
         self.meet(part)
         new = part.named.filter(pc.invert(pc.is_in(part.named, value_set=self.catalogue)))
@@ -158,7 +158,7 @@ class Intake:
         early = _before(events, self.mapping.start)
         late = pc.invert(_before(events, self.mapping.end, otherwise=True))
         outside = _mask(early) | _mask(late)
-        return Looked(events, self._unwelcome(part), _mask(elsewhere), outside, self._known(part.names))
+        return ClassifiedChunk(events, self._unwelcome(part), _mask(elsewhere), outside, self._known(part.names))
 
     def meet(self, part: Part) -> None:
         """Look up what the users of a chunk have answered: those alone that no chunk before it names."""
@@ -197,9 +197,9 @@ class Intake:
             unasked = theirs(pc.is_in(keys, value_set=self.refused))
         return gone | np.where(_mask(pc.is_valid(refused)), _mask(refused), unasked)
 
-    def take(self, part: Part, looked: Looked, chunk: int) -> None:
+    def take(self, part: Part, looked: ClassifiedChunk, chunk: int) -> None:
         """Store one chunk: first what Postgres keeps, in one transaction, then the events, once."""
-        done = row_triage.sift(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
+        done = row_triage.triage_events(looked.events, self.rules, looked.suppressed, looked.routed, self.known)
         kept = self.describe(part, looked, done, chunk)
         self.confirm()
         with self.installation.engine.begin() as connection:
@@ -207,7 +207,9 @@ class Intake:
         self.append(kept.accepted, chunk)
         self.known.add(done.accepted[ID_HASH].to_numpy())
 
-    def describe(self, part: Part, looked: Looked, done: row_triage.SiftedEvents, chunk: int) -> Kept:
+    def describe(
+        self, part: Part, looked: ClassifiedChunk, done: row_triage.TriagedEvents, chunk: int
+    ) -> PreparedChunk:
         """Return what Postgres keeps of a chunk, for `record`: whom and what it names is known from here on."""
         waiting = row_triage.placed(done.quarantined, part.places) if part.places else done.quarantined
         bad = [waiting, *([part.unreadable] if part.unreadable is not None else [])]
@@ -222,21 +224,21 @@ class Intake:
         said = [*part.updates(self), *self.newly_seen(done.accepted, done.repeated), *_persons(aside, *identified)]
         counts = done.counts | {"read": part.read, "routed": done.counts["routed"] + part.routed}
         new = self._new(pa.concat_tables([names, *identified]))
-        return Kept(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
+        return PreparedChunk(self.batch, chunk, accepted, self.for_lake(done.repeated), new, said, bad, counts, found)
 
-    def _people(self, looked: Looked) -> dict[str, Any]:
+    def _people(self, looked: ClassifiedChunk) -> dict[str, Any]:
         """Count who is known of a table's users, if anybody was before; devices in calls are new all the time."""
         if not (self.acquainted and isinstance(self.mapping, Mapping)):
             return {}
         dropped = looked.suppressed if self.mapping.consent == "opt-in" else np.zeros(len(looked.suppressed), bool)
         return {user_remarks.PEOPLE: unknown_users.counted(looked.known, looked.events, dropped)}
 
-    def record(self, connection: Connection, chunks: Sequence[Kept]) -> list[profile.Profile]:
+    def record(self, connection: Connection, chunks: Sequence[PreparedChunk]) -> list[profile.Profile]:
         """Store what Postgres keeps of chunks, of one batch each and in their order; returns their profiles."""
         places = [(kept.batch.batch_id, kept.chunk) for kept in chunks]
         self._introduce(connection, pa.concat_tables([kept.introduced for kept in chunks]))
         updates.stage_chunks(connection, dict(zip(places, (kept.said for kept in chunks), strict=True)))
-        keep_repeats(connection, dict(zip(places, (kept.repeated for kept in chunks), strict=True)))
+        store_repeats(connection, dict(zip(places, (kept.repeated for kept in chunks), strict=True)))
         bad = dict(zip(places, (kept.waiting for kept in chunks), strict=True))
         new = store_waiting(connection, chunks[0].batch.source, bad)
         keys = [kept.accepted[columns.EVENT_ID] for kept in chunks]
@@ -318,7 +320,7 @@ class Intake:
         return rows
 
 
-def _welcome(size: int, looked: Looked, done: row_triage.Sifted) -> NDArray[np.int64]:
+def _welcome(size: int, looked: ClassifiedChunk, done: row_triage.TriagedRows) -> NDArray[np.int64]:
     """Codes (below `size`) of who is somebody: whose events came in, may by a replay, or were on no merchandise."""
     waiting = zip(
         done.quarantined[row_triage.USER_CODE].to_pylist(), done.quarantined[row_triage.RULES].to_pylist(), strict=True

@@ -22,7 +22,7 @@ from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import batch_profile, row_triage
 from tasks.orchestration.progress import progress
 from tasks.orchestration.run_artifacts import link_docs
-from tasks.quality.suites import BatchRefusedError, Findings, Promises, judge, reading_notes, refusal
+from tasks.quality.suites import BatchExpectations, BatchRefusedError, Findings, judge, reading_notes, refusal
 
 T = TypeVar("T")
 Parts = Callable[[Intake], Iterator[tuple[Part, int]]]
@@ -59,7 +59,7 @@ def told(installation: Installation, batch_id: str, *, unchanged: bool = False) 
     return link_docs(entry) | ({"status": ledger.UNCHANGED} if unchanged else {})
 
 
-def ahead(source: Iterator[T]) -> Iterator[T]:
+def prefetch(source: Iterator[T]) -> Iterator[T]:
     """The same elements, the next one made in a thread of its own while this one is worked on."""
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(next, source, None)
@@ -83,7 +83,7 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
     stored = intake.installation.lake.committed_chunk(intake.batch.batch_id)
     samples = []
     with progress(intake.batch.dataset, steps) as advance:
-        for chunk, (part, moved) in enumerate(ahead(parts(intake))):
+        for chunk, (part, moved) in enumerate(prefetch(parts(intake))):
             looked = intake.look(part)
             samples.append(looked.sample(max(1, row_triage.SAMPLE_ROWS * moved // max(steps, 1))))
             if chunk > stored:
@@ -91,7 +91,7 @@ def _take_all(intake: Intake, parts: Parts, steps: int) -> pa.Table:
             else:
                 intake.recall(part)
             advance(moved)
-    return row_triage.spread(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
+    return row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
 
 
 def close(intake: Intake, sample: pa.Table) -> None:
@@ -114,13 +114,15 @@ def close(intake: Intake, sample: pa.Table) -> None:
         close_resolved(connection, batch)
 
 
-def promises_of(intake: Intake) -> Promises:
+def promises_of(intake: Intake) -> BatchExpectations:
     """Return what the events of a batch promise, with the limits of its mapping."""
     asked = intake.mapping.limits
-    return Promises(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
+    return BatchExpectations(limits.limited("events", intake.rules, asked), limits.bounds("events", asked))
 
 
-def figures_of(intake: Intake, promises: Promises, profiles: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+def figures_of(
+    intake: Intake, promises: BatchExpectations, profiles: Sequence[dict[str, Any]]
+) -> dict[str, float | None]:
     """Return the figures that promises bound, of the profiles of a batch's chunks; those of none are 0."""
     return dict.fromkeys(promises.bounds, 0.0) | batch_profile.figures(profiles, intake.now)
 
@@ -135,7 +137,7 @@ def refuse(installation: Installation, batch: ledger.Batch, findings: Findings, 
     raise BatchRefusedError(f"Batch {batch.batch_id} was refused and nothing of it was kept. {reason}{where}")
 
 
-def turned_away(installation: Installation, batch: ledger.Batch, why: str) -> None:
+def refuse_file(installation: Installation, batch: ledger.Batch, why: str) -> None:
     """Write down that a file is not what it should be: of a source whose newest file is refused, nothing is learned."""
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)

@@ -19,7 +19,7 @@ from models.ingest.tabular.unreadable_cells import merge_unreadable
 from tasks.ingest import ledger
 from tasks.ingest.entity_updates import apply
 from tasks.ingest.events import group_triage
-from tasks.ingest.events.chunk_writer import Intake, Kept, Part, forget
+from tasks.ingest.events.chunk_writer import Intake, Part, PreparedChunk, forget
 from tasks.ingest.events.close_group import close_group
 from tasks.ingest.events.event_batch import figures_of, promises_of
 from tasks.ingest.events.group_validation import Candidate, judge_together
@@ -27,7 +27,7 @@ from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.undo.settle import settle
 from tasks.ingest.validation import row_triage
 from tasks.orchestration.progress import progress
-from tasks.quality.suites import Findings, Promises, reading_notes, refusal
+from tasks.quality.suites import BatchExpectations, Findings, reading_notes, refusal
 
 GROUP_ROWS: Final = 500_000
 """As many rows as a large file has in memory at a time: the chunk that is stored and the one that is read."""
@@ -114,9 +114,11 @@ def _only_part(intake: Intake, file: GroupFile) -> Part | None:
     return parts[0] if len(parts) == 1 else None
 
 
-def _record(intake: Intake, promises: Promises, files: Sequence[GroupFile], parts: Sequence[Part]) -> list[_Recorded]:
+def _record(
+    intake: Intake, promises: BatchExpectations, files: Sequence[GroupFile], parts: Sequence[Part]
+) -> list[_Recorded]:
     """Sort the rows of all files, in their order, and store in one transaction what Postgres keeps of them."""
-    kept: list[Kept] = []
+    kept: list[PreparedChunk] = []
     samples: list[pa.Table] = []
     moments: dict[str, datetime] = {}
     late_before = intake.late_before

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models import columns
 from models.ingest.source_config import SourceMapping
-from tasks.ingest.events.chunk_writer import Intake, Looked, Part
+from tasks.ingest.events.chunk_writer import ClassifiedChunk, Intake, Part
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.event_enrichment import prepared
 
@@ -27,7 +27,7 @@ def numbered(
 
 def triage(
     intake: Intake, parts: Sequence[Part], *, identified: bool
-) -> Iterator[tuple[Part, Looked, row_triage.SiftedEvents]]:
+) -> Iterator[tuple[Part, ClassifiedChunk, row_triage.TriagedEvents]]:
     """Yield for each file of `numbered` events: the prepared file, how the rules see it, and where its rows go.
 
     Of rows with one event id the first counts, in order of the files.
@@ -38,7 +38,7 @@ def triage(
     shaped = rows.drop_columns([columns.ROW])
     whole = Part(*prepared(shaped, intake.mapping, intake.installation.key, places, identified=identified))
     looked = intake.look(whole)
-    done = row_triage.sift(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
+    done = row_triage.triage_events(looked.events, intake.rules, looked.suppressed, looked.routed, intake.known)
     tables = {"accepted": done.accepted, "quarantined": done.quarantined, "repeated": done.repeated}
     pieces = {name: _by_file(table, bounds) for name, table in tables.items()}
     codes = whole.events[row_triage.USER_CODE].to_numpy()
@@ -57,7 +57,11 @@ def triage(
             outside=looked.outside[start:end],
             known=looked.known[people],
         )
-        yield part, seen, row_triage.SiftedEvents(**own, counts=row_triage.counted(seen.suppressed, seen.routed, **own))
+        yield (
+            part,
+            seen,
+            row_triage.TriagedEvents(**own, counts=row_triage.counted(seen.suppressed, seen.routed, **own)),
+        )
 
 
 def _by_file(rows: pa.Table, bounds: Places) -> list[pa.Table]:

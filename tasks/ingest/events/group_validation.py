@@ -13,7 +13,7 @@ from expectations.rules import flags
 from infra.services.data_docs import MAX_PAGES
 from models.columns import ROW
 from tasks.quality import data_docs
-from tasks.quality.suites import PROFILE, SHOWN_ROWS, Findings, Promises, refusal, validated
+from tasks.quality.suites import PROFILE, SHOWN_ROWS, BatchExpectations, Findings, refusal, validated
 
 _FAILED_PLACES: Final = {
     "result_format": "COMPLETE",
@@ -35,7 +35,7 @@ class Candidate:
     figures: Mapping[str, float | None]
 
 
-def judge_together(dataset: str, promises: Promises, candidates: Sequence[Candidate]) -> list[Findings]:
+def judge_together(dataset: str, promises: BatchExpectations, candidates: Sequence[Candidate]) -> list[Findings]:
     """Return what the suites find in each batch. The newest of those before the first refused one get Data Docs.
 
     The suites look at a table with one row a batch: the share of its sample that keeps each rule, and its figures.
@@ -65,7 +65,7 @@ def judge_together(dataset: str, promises: Promises, candidates: Sequence[Candid
     return verdicts
 
 
-def _look(suite: str, promises: Promises, samples: Sequence[pa.Table]) -> list[tuple[Findings, Shares]]:
+def _look(suite: str, promises: BatchExpectations, samples: Sequence[pa.Table]) -> list[tuple[Findings, Shares]]:
     """Count how many rows of each sample break each rule; returns findings, and shares of the values that keep it."""
     looked: list[tuple[Findings, Shares]] = [([], {}) for _ in samples]
     broken = flags(pa.concat_tables(samples), promises.rules)
@@ -105,7 +105,7 @@ def _failed(found: Any, many: int) -> set[int]:
 
 def _publish(
     dataset: str,
-    promises: Promises,
+    promises: BatchExpectations,
     candidates: Sequence[Candidate],
     verdicts: Sequence[Findings],
     results: list[Any],

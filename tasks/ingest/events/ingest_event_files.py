@@ -17,8 +17,8 @@ from infra.services.data_docs import MAX_PAGES
 from models.errors import TailorbirdError
 from models.ingest.tabular.config import Mapping
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, tables
-from tasks.ingest.events.event_batch import ingest_batch, turned_away
+from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
+from tasks.ingest.events.event_batch import ingest_batch, refuse_file
 from tasks.ingest.events.file_groups import GROUP_FILES, GROUP_ROWS, GroupFile, ingest_group
 from tasks.ingest.events.tabular_parts import checked, parts_of
 from tasks.ingest.quarantine.resolved_rows import resolve_renamed
@@ -76,7 +76,7 @@ class _Run:
         try:
             rows = checked(path, address, part, highest_quarantined("events", self.mapping.limits))
         except TailorbirdError as error:
-            turned_away(self.installation, batch, str(error))
+            refuse_file(self.installation, batch, str(error))
             raise
         parts = partial(parts_of, mapping=self.mapping, path=path)
         return GroupFile(batch, parts, rows, identified=part.event_id is not None)
@@ -145,7 +145,7 @@ def ingest_event_files(mapping: str, files: Sequence[str], overrides: dict[str, 
     Returns the batches' lines in the ledger (`lines`), and for each refused file why (`refused`): it does not stop the
     others. The same files again change nothing; after a crash what came in stays, and the rest comes in.
     """
-    installation, known = current(), tables(mapping, overrides)
+    installation, known = current(), table_mapping(mapping, overrides)
     run = _Run(installation, known, request_of(mapping, overrides), left=len(files))
     with run.room:
         try:

@@ -7,8 +7,8 @@ from prefect import task
 from expectations.limits import highest_quarantined
 from infra.installation import current
 from models.errors import TailorbirdError
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, tables
-from tasks.ingest.events.event_batch import ingest_batch, turned_away
+from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
+from tasks.ingest.events.event_batch import ingest_batch, refuse_file
 from tasks.ingest.events.tabular_parts import checked, parts_of
 from tasks.orchestration import run_names
 from tasks.orchestration.defects import without_values
@@ -27,13 +27,13 @@ def ingest_events(mapping: str, file: str, overrides: dict[str, str] | None = No
     file lacks what is needed, and BatchRefusedError when the batch as a whole is not what its suite expects: then
     nothing of it stays, but that the ledger says so.
     """
-    installation, known = current(), tables(mapping, overrides)
+    installation, known = current(), table_mapping(mapping, overrides)
     part, tolerated = part_of(known, "events"), highest_quarantined("events", known.limits)
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
         try:
             rows = checked(path, file, part, tolerated)
         except TailorbirdError as error:
-            turned_away(installation, batch, str(error))
+            refuse_file(installation, batch, str(error))
             raise
         return ingest_batch(installation, known, batch, lambda intake: parts_of(intake, known, path), rows)

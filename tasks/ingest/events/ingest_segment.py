@@ -5,7 +5,7 @@ from typing import Any
 from prefect import task
 
 from infra.installation import current
-from tasks.ingest.batch_identity import batch_of, calls, request_of
+from tasks.ingest.batch_identity import batch_of, request_of, segment_mapping
 from tasks.ingest.events.event_batch import ingest_batch
 from tasks.ingest.events.segment_parts import parts_of
 from tasks.orchestration import run_names
@@ -23,7 +23,7 @@ def ingest_segment(mapping: str, file: str, overrides: dict[str, str] | None = N
 
     The same file again changes nothing; after a crash it goes on where it stopped. Raises BatchRefusedError.
     """
-    installation, known = current(), calls(mapping, overrides)
+    installation, known = current(), segment_mapping(mapping, overrides)
     with locations.fetched(file, installation.settings.var) as path:
         batch = batch_of(known, "events", path, file, request_of(mapping, overrides))
         size = path.stat().st_size

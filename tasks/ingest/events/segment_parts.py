@@ -21,7 +21,7 @@ from tasks.ingest.entity_updates.item_update_cache import Catalogue
 from tasks.ingest.events.chunk_writer import Intake, Part
 from tasks.ingest.events.segment_updates import updates_of
 from tasks.ingest.validation import row_triage
-from tasks.ingest.validation.event_enrichment import prepared, pseudonymised
+from tasks.ingest.validation.event_enrichment import prepared, pseudonymise
 from tasks.sources import line_reader
 
 
@@ -56,7 +56,7 @@ def _of_people(found: ParsedLines, nobody: list[str]) -> ParsedLines:
 
 def _identified(found: ParsedLines, key: bytes) -> pa.Table:
     """The names of who tells traits, and their consent to it; the same person may be there twice."""
-    rows, names = pseudonymised(found.users.select([columns.USER_ID, columns.CONSENT]), key)
+    rows, names = pseudonymise(found.users.select([columns.USER_ID, columns.CONSENT]), key)
     return names.take(rows[row_triage.USER_CODE]).append_column(columns.CONSENT, rows[columns.CONSENT])
 
 

@@ -32,7 +32,7 @@ from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
 from tasks.ingest.undo import events as undo_events
 from tasks.ingest.validation import row_triage
-from tasks.ingest.validation.event_enrichment import SAID, fingerprinted
+from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 from tasks.orchestration.defects import without_values
 from tasks.sources.mapping_files import read
 
@@ -47,7 +47,7 @@ _READ: Final[dict[pa.DataType, Callable[[Any], Any]]] = {
 def _schema() -> pa.Schema:
     """A canonical event as it waits in quarantine: under its user's key, with its marks and its number."""
     kinds = {field.name: field.type for field in EVENTS} | {columns.USER_KEY: pa.string()}
-    kept = [(name, kinds[name]) for name in (*SAID, columns.CONSENT, columns.RECEIVED_AT)]
+    kept = [(name, kinds[name]) for name in (*PAYLOAD_COLUMNS, columns.CONSENT, columns.RECEIVED_AT)]
     marks = [(name, pa.bool_()) for name in MARKS]
     return pa.schema([*kept, *marks, (KEYS, pa.string()), (CELLS, pa.list_(CELL)), (columns.ROW, pa.int64())])
 
@@ -56,10 +56,10 @@ def _waiting(connection: Connection, batch_id: str) -> pa.Table:
     """The events of a batch that wait; unreadable lines stay, since only where they are was kept."""
     mine = (quarantine.c.batch_id == batch_id, quarantine.c.replayed_at.is_(None))
     found = connection.execute(select(quarantine.c.row_number, quarantine.c.payload).where(*mine)).all()
-    return events_of((number, payload) for number, payload in found if columns.PAYLOAD_HASH in payload)
+    return quarantined_events((number, payload) for number, payload in found if columns.PAYLOAD_HASH in payload)
 
 
-def events_of(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
+def quarantined_events(payloads: Iterable[tuple[int, dict[str, Any]]]) -> pa.Table:
     """Quarantined events as a table, in order of their numbers."""
     rows = [dict.fromkeys(MARKS, False) | _unread(payload) | {columns.ROW: number} for number, payload in payloads]
     schema = _schema()
@@ -84,7 +84,7 @@ def _mended(rows: pa.Table, mapping: SourceMapping) -> pa.Table:
         rows = rows.set_column(place, columns.EVENT_TYPE, kinds)
     if part is not None and part.event_id is None:
         rows = transform.identified(rows)
-    return fingerprinted(rows)
+    return add_fingerprints(rows)
 
 
 def _batch(installation: Installation, batch_id: str) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def _replay(intake: Intake) -> None:
     catalogue = None if intake.mapping.accepts_unknown_items else intake.catalogue
     events = row_triage.annotate(rows, catalogue, intake.now.timestamp())
     elsewhere = pc.is_in(events[columns.ITEM_ID], value_set=intake.routed).to_numpy()
-    done = row_triage.sift(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
+    done = row_triage.triage_events(events, intake.rules, np.zeros(len(events), bool), elsewhere, intake.known)
     passed = rows.filter(pc.invert(pc.is_in(rows[columns.ROW], value_set=_numbers(done.quarantined))))
     if not len(passed):
         return

@@ -12,11 +12,11 @@ from infra.database.schema.ledger_schema import quarantine_repeats
 from infra.database.schema.schema import quarantine
 from models import columns
 from models.ingest.tabular.unreadable_cells import CELLS
-from tasks.ingest.validation import row_triage as sift
+from tasks.ingest.validation import row_triage
 
 _CONTENT: Final = f"""substring(sha256(convert_to(concat_ws(chr(31), {{source}}, array_to_string(rule_ids, ','),
     coalesce(payload ->> '{columns.PAYLOAD_HASH}',
-        (payload - ARRAY['file', 'line', 'row', 'offset', '{sift.SUGGESTIONS}'])::text),
+        (payload - ARRAY['file', 'line', 'row', 'offset', '{row_triage.SUGGESTIONS}'])::text),
     CASE WHEN payload ? '{columns.PAYLOAD_HASH}' THEN payload ->> '{CELLS}' END), 'UTF8'))
     FROM 1 FOR 16)"""
 """SQL: 128 bits of what a row of a source states and which rules it broke, wherever it stands. Users are in it by their
@@ -76,7 +76,7 @@ def _incoming(chunks: Mapping[tuple[str, int], Sequence[pa.Table]]) -> list[pa.T
     staged = []
     for found in alike.values():
         *owners, tables = zip(*found, strict=True)
-        kept = sift.payloads(pa.concat_tables(tables))
+        kept = row_triage.payloads(pa.concat_tables(tables))
         sizes = [len(rows) for rows in tables]
         named = dict(zip(("place", columns.BATCH_ID, "chunk"), (np.repeat(one, sizes) for one in owners), strict=True))
         staged.append(pa.table(named | dict(zip(kept.column_names, kept.columns, strict=True))))

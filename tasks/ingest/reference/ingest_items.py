@@ -20,7 +20,7 @@ from models import columns
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, tables
+from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import item_history
 from tasks.ingest.entity_updates.apply import ITEM_CHANGES
 from tasks.ingest.entity_updates.last_write_wins import WITHIN, moments
@@ -46,7 +46,7 @@ _MENTIONED: Final = (columns.CATEGORY, columns.BRAND, columns.PRICE)
 @without_values
 def ingest_items(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's items; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    installation, known = current(), tables(mapping, overrides)
+    installation, known = current(), table_mapping(mapping, overrides)
     part = part_of(known, "items")
     with locations.fetched(file, installation.settings.var) as path:
         checked(path, file, part, highest_quarantined("items", known.limits))

@@ -21,7 +21,7 @@ from infra.keys.identity import key_version, remember
 from models import columns
 from models.ingest.normalisation import Cleaned
 from models.ingest.tabular.config import Mapping
-from tasks.ingest.batch_identity import batch_of, part_of, request_of, tables
+from tasks.ingest.batch_identity import batch_of, part_of, request_of, table_mapping
 from tasks.ingest.entity_updates import attribute_history, consent, last_write_wins
 from tasks.ingest.events.tabular_parts import checked
 from tasks.ingest.reference.reference_file import Reference, ingest_reference
@@ -51,7 +51,7 @@ _CHANGES: Final = consent.ANSWERS | {
 @without_values
 def ingest_users(mapping: str, file: str, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """Ingest one file of a mapping's users; returns the batch's line in the ledger. Raises BatchRefusedError."""
-    installation, known = current(), tables(mapping, overrides)
+    installation, known = current(), table_mapping(mapping, overrides)
     part, names = part_of(known, "users"), []
     with locations.fetched(file, installation.settings.var) as path:
         checked(path, file, part, highest_quarantined("users", known.limits))

@@ -91,7 +91,9 @@ def read_reference(
         rows = shaped.rows.append_column(columns.ROW, pa.array(numbers, pa.int64()))
         unread.append(places.noted(shaped.unread, rows, numbers))
         skipped += len(chunk.rows) - len(rows)
-        samples.append(row_triage.spread(rows, max(1, row_triage.SAMPLE_ROWS * len(chunk.rows) // max(total, 1))))
+        samples.append(
+            row_triage.systematic_sample(rows, max(1, row_triage.SAMPLE_ROWS * len(chunk.rows) // max(total, 1)))
+        )
         profiles.append(profile.of_events(rows))
         cleaned.append(shaped.counts)
         if names:
@@ -99,6 +101,6 @@ def read_reference(
             stated.add(attribute_statements.statements(sound, names, sound[columns.ROW]))
         kept.add(rows)
     told = {"events": sum(one["events"] for one in profiles), "nulls": profile.total(one["nulls"] for one in profiles)}
-    sample = row_triage.spread(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
+    sample = row_triage.systematic_sample(pa.concat_tables(samples), row_triage.SAMPLE_ROWS)
     counts, cells = profile.total(cleaned), merge_unreadable(unread)
     return Read(kept.all(), sample, told, counts, skipped, cells, places, stated.all(), misfits)

@@ -25,11 +25,11 @@ from tasks.ingest.quarantine.resolved_rows import close_resolved, mark_resolved,
 from tasks.ingest.quarantine.store_rows import store_waiting
 from tasks.ingest.quarantine.unreadable_lines import waiting_lines
 from tasks.ingest.reference.read_reference import Read, read_reference
-from tasks.ingest.reference.row_triage import sift_reference
+from tasks.ingest.reference.row_triage import triage_reference
 from tasks.ingest.undo import statements
 from tasks.ingest.validation import batch_profile, row_triage
-from tasks.ingest.validation.row_triage import Sifted
-from tasks.quality.suites import Promises, judge, reading_notes, refusal
+from tasks.ingest.validation.row_triage import TriagedRows
+from tasks.quality.suites import BatchExpectations, judge, reading_notes, refusal
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
     Otherwise nothing is stored: it is for another batch to do.
     """
     with reference.installation.engine.begin() as connection, connection.begin_nested() as attempt:
-        apply.alone(connection)
+        apply.lock_entities(connection)
         before = apply.digest(connection, reference.dataset)
         rows = _sifted(connection, reference, read.rows).accepted
         statements.begin(connection, last.batch_id)
@@ -86,18 +86,18 @@ def _renewed(reference: Reference, read: Read, last: ledger.Batch) -> bool:
     return same
 
 
-def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> Sifted:
+def _sifted(connection: Connection, reference: Reference, rows: pa.Table) -> TriagedRows:
     gone = pa.array(connection.execute(select(suppressions.c.user_key)).scalars().all(), pa.string())
     part = part_of(reference.mapping, reference.dataset)
     choices = part.choices if isinstance(part, ItemsMapping) else {}
-    return sift_reference(rows, _promises(reference).rules, gone, reference.key, choices)
+    return triage_reference(rows, _promises(reference).rules, gone, reference.key, choices)
 
 
-def _promises(reference: Reference) -> Promises:
+def _promises(reference: Reference) -> BatchExpectations:
     dataset, asked = reference.dataset, reference.mapping.limits
     part = part_of(reference.mapping, dataset)
     rules = items.rules(part.required) if isinstance(part, ItemsMapping) else users.RULES
-    return Promises(limits.limited(dataset, rules, asked), limits.bounds(dataset, asked))
+    return BatchExpectations(limits.limited(dataset, rules, asked), limits.bounds(dataset, asked))
 
 
 def _take(reference: Reference, read: Read) -> None:
@@ -113,7 +113,7 @@ def _take(reference: Reference, read: Read) -> None:
         findings = judge(batch.batch_id, dataset, promises, read.sample, figures)
         reason = refusal(findings, found["rules"], read.unread)
         if not reason:
-            apply.alone(connection)
+            apply.lock_entities(connection)
             statements.begin(connection, batch.batch_id)
             reference.store(connection, done.accepted, read.stated, batch.batch_id)
             stored = store_waiting(connection, batch.source, {(batch.batch_id, 0): bad})

@@ -12,7 +12,7 @@ from models.columns import ROW
 from models.ingest.tabular.duplicate_rows import COPIES, UPDATED_AT, Choice, chosen
 from models.ingest.tabular.unreadable_cells import CELLS
 from models.primitives.arrow_sql import query
-from tasks.ingest.validation.row_triage import USER_CODE, Sifted, quarantined_rows, unsound
+from tasks.ingest.validation.row_triage import USER_CODE, TriagedRows, quarantined_rows, unsound
 
 _APART = (ROW, COPIES, UPDATED_AT)
 """Columns by which rows may differ and still be equal."""
@@ -50,13 +50,13 @@ def _without_cells(rows: pa.Table) -> pa.Table:
     return rows.set_column(rows.column_names.index(CELLS), CELLS, pa.nulls(len(rows), rows.field(CELLS).type))
 
 
-def sift_reference(
+def triage_reference(
     rows: pa.Table,
     rules: Sequence[RowRule],
     suppressed: pa.Array,
     key: str,
     choices: Mapping[str, Choice] = MappingProxyType({}),
-) -> Sifted:
+) -> TriagedRows:
     """Take condensed rows apart: those that break a rule, and one row for each `key` of the others.
 
     That is the last one, with the values that `choices` name by column. It is `accepted` for the caller to store, and
@@ -75,7 +75,7 @@ def sift_reference(
         "duplicate": _copies(candidates) - len(accepted),
         "accepted": 0,
     }
-    return Sifted(accepted.drop_columns([ROW, COPIES]), quarantined.drop_columns([COPIES]), counts)
+    return TriagedRows(accepted.drop_columns([ROW, COPIES]), quarantined.drop_columns([COPIES]), counts)
 
 
 def _copies(rows: pa.Table) -> int:

@@ -7,7 +7,7 @@ from models.ingest.normalisation import Cleaned
 from models.ingest.tabular import transform
 from models.ingest.tabular.config import UsersMapping
 from models.ingest.traffic_filter import USER_ID_TOO_LONG, too_long
-from tasks.ingest.validation.event_enrichment import pseudonymised
+from tasks.ingest.validation.event_enrichment import pseudonymise
 
 
 def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned, pa.Table]:
@@ -15,5 +15,5 @@ def keyed_users(rows: pa.Table, part: UsersMapping, key: bytes) -> tuple[Cleaned
     found = transform.users(rows, part)
     shaped = found.rows
     shaped = shaped.append_column(USER_ID_TOO_LONG, too_long(shaped[columns.USER_ID]))
-    keyed, names = pseudonymised(shaped, key)
+    keyed, names = pseudonymise(shaped, key)
     return found._replace(rows=keyed), names

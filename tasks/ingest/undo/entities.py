@@ -123,7 +123,7 @@ def remove(
 
     `lake_users` are the users of the batch's events; `introductions` finds which other batches have events of users.
     """
-    apply.alone(connection)
+    apply.lock_entities(connection)
     run = _runner(connection, batch_id)
     run("CREATE TEMP TABLE lake_users (key text) ON COMMIT DROP")
     copy_table(connection, "lake_users", pa.table({"key": lake_users[columns.USER_KEY].drop_null()}))

@@ -12,7 +12,7 @@ from infra.installation import Installation
 from models import columns
 from models.primitives.arrow_sql import connected, literal, query, texts
 from tasks.ingest import ledger
-from tasks.ingest.undo.repeated_events import KEPT, repeats
+from tasks.ingest.undo.repeated_events import REPEATED_COLUMNS, read_repeats
 
 UNDO: Final = "undo"
 APPLIED: Final = "applied_at"
@@ -29,7 +29,7 @@ _MOVED: Final = pa.schema(
 )
 _FIRST_HELD: Final = f"""
     SELECT mine.{columns.EVENT_ID}, any_value(mine.{columns.USER_KEY}) AS {columns.USER_KEY}, {{holder}} AS {_HOLDER},
-        {", ".join(f"arg_min(repeated.{name}, row_number) AS {name}" for name in KEPT[1:])}
+        {", ".join(f"arg_min(repeated.{name}, row_number) AS {name}" for name in REPEATED_COLUMNS[1:])}
     FROM (SELECT *, row_number() OVER () AS row_number FROM repeated) AS repeated JOIN mine USING ({columns.EVENT_ID})
     ANTI JOIN moved USING ({columns.EVENT_ID}) GROUP BY 1"""
 # Rows of quarantine that another batch repeats wait there from now on.
@@ -82,7 +82,7 @@ def repeated_elsewhere(
     mine = _lake(installation, f"SELECT {names} FROM {{lake}} WHERE batch_id = {literal(batch_id)}", names.split(", "))
     with connected() as run:
         for other in others if len(mine) else ():
-            for _, repeated in repeats(connection, other):
+            for _, repeated in read_repeats(connection, other):
                 statement = _FIRST_HELD.format(holder=literal(other))
                 found = run(statement, mine=mine, moved=moved, repeated=repeated)
                 moved = pa.concat_tables([moved, found.select(_MOVED.names).cast(_MOVED)])
@@ -125,7 +125,7 @@ def _append(
 ) -> None:
     """Store events once more as those of another batch, once; the rows that they replace count no more."""
     changed = {columns.BATCH_ID: literal(holder), columns.SOURCE: literal(source)}
-    changed |= {name: f"moved.{name}" for name in KEPT[1:]}
+    changed |= {name: f"moved.{name}" for name in REPEATED_COLUMNS[1:]}
     replaced = ", ".join(f"{value} AS {name}" for name, value in changed.items())
     statement = f"""
         SELECT lake.* REPLACE ({replaced}) FROM {{lake}} AS lake JOIN moved USING ({columns.EVENT_ID})

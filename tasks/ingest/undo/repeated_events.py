@@ -9,11 +9,11 @@ from sqlalchemy import Connection, delete, select, tuple_
 from infra.database.schema.ledger_schema import ingest_repeats
 from models import columns
 
-KEPT: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
+REPEATED_COLUMNS: Final = (columns.EVENT_ID, columns.RECEIVED_AT, columns.CONSENT, "late")
 """What may differ between two statements of the same event, beside its id."""
 
 
-def keep_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
+def store_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Table]) -> None:
     """Keep the repeated events of chunks, by batch and number; a repeat of a chunk replaces them."""
     mine = tuple_(ingest_repeats.c.batch_id, ingest_repeats.c.chunk).in_(list(chunks))
     connection.execute(delete(ingest_repeats).where(mine))
@@ -28,14 +28,14 @@ def keep_repeats(connection: Connection, chunks: Mapping[tuple[str, int], pa.Tab
 
 def _written(repeated: pa.Table) -> bytes:
     written = pa.BufferOutputStream()
-    rows = repeated.select(KEPT).combine_chunks()
+    rows = repeated.select(REPEATED_COLUMNS).combine_chunks()
     with pa.ipc.new_stream(written, rows.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as stream:
         stream.write_table(rows)
     content: bytes = written.getvalue().to_pybytes()
     return content
 
 
-def repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
+def read_repeats(connection: Connection, batch_id: str) -> Iterator[tuple[int, pa.Table]]:
     """Yield the events that a batch repeated, chunk by chunk, without reading them all at once."""
     mine = select(ingest_repeats.c.chunk).where(ingest_repeats.c.batch_id == batch_id).order_by(ingest_repeats.c.chunk)
     for chunk in connection.execute(mine).scalars().all():

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models import columns
-from tasks.ingest.validation import row_triage as sift
+from tasks.ingest.validation import row_triage
 
 TRAFFIC: Final = ("robot", "internal_traffic")
 """Rules that say who came, not that the data are bad."""
@@ -18,17 +18,19 @@ Profile = dict[str, Any]
 
 def of_events(events: pa.Table) -> Profile:
     """What the events of a chunk say about themselves: how many there are, and where they say nothing."""
-    nulls = {name: events[name].null_count for name in events.column_names if name not in sift.HELPERS}
+    nulls = {name: events[name].null_count for name in events.column_names if name not in row_triage.HELPERS}
     return {"events": len(events), "nulls": {name: count for name, count in nulls.items() if count}}
 
 
 def of_quarantined(*tables: pa.Table) -> Profile:
     """Which rules caught how many rows and why lines are unreadable; `faulty` are all but merely unwanted traffic."""
-    rules = total(map(sift.rule_counts, tables))
-    reasons = [rows[sift.REASON].value_counts().to_pylist() for rows in tables if sift.REASON in rows.column_names]
+    rules = total(map(row_triage.rule_counts, tables))
+    reasons = [
+        rows[row_triage.REASON].value_counts().to_pylist() for rows in tables if row_triage.REASON in rows.column_names
+    ]
     faulty = sum(map(len, tables))
     if any(rule in rules for rule in TRAFFIC):
-        faulty = sum(not set(ids) <= set(TRAFFIC) for rows in tables for ids in rows[sift.RULES].to_pylist())
+        faulty = sum(not set(ids) <= set(TRAFFIC) for rows in tables for ids in rows[row_triage.RULES].to_pylist())
     why = total({found["values"]: found["counts"]} for counts in reasons for found in counts)
     return {"rules": rules, "faulty": faulty} | ({"reasons": why} if why else {})
 
@@ -38,8 +40,8 @@ def broken(profiles: Sequence[Profile]) -> dict[str, int]:
     rules = total(profile.get("rules", {}) for profile in profiles)
     reasons = total(profile.get("reasons", {}) for profile in profiles)
     if reasons:
-        rules.pop(sift.UNREADABLE, None)
-    return rules | {f"{sift.UNREADABLE}: {reason}": count for reason, count in reasons.items()}
+        rules.pop(row_triage.UNREADABLE, None)
+    return rules | {f"{row_triage.UNREADABLE}: {reason}": count for reason, count in reasons.items()}
 
 
 def time_span(rows: pa.Table) -> dict[str, str | None]:

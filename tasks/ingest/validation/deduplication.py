@@ -19,7 +19,7 @@ Hashes = NDArray[np.uint64]
 
 
 @dataclass
-class Seen:
+class HashSet:
     """A growing set of 64-bit hashes, 8 bytes each: a few sorted layers, each less than half as long as the one before.
 
     Adding stays cheap, and so does looking (the logarithmic method of Bentley and Saxe, 1980).
@@ -54,14 +54,14 @@ class _FileHashes:
     """The hashes of the ids in some of a lake's files. Delta never changes a file that it has written."""
 
     files: set[str] = field(default_factory=set)
-    seen: Seen = field(default_factory=Seen)
+    seen: HashSet = field(default_factory=HashSet)
 
 
 _CACHE: Final[dict[str, _FileHashes]] = {}
 """By lake, for as long as the process lives: a run of many files reads every id once."""
 
 
-def _stored_hashes(lake: Lake) -> Seen:
+def _stored_hashes(lake: Lake) -> HashSet:
     """Return the hashes of all ids of the lake, and maybe of some that have left it; only new files are read."""
     paths, cached = set(lake.event_files()), _CACHE.get(lake.root)
     if cached is None or 2 * len(cached.files & paths) < len(cached.files):  # compacted since
@@ -77,7 +77,7 @@ class KnownIds:
     """The ids of the lake's events."""
 
     lake: Lake
-    _own: Seen = field(default_factory=Seen)
+    _own: HashSet = field(default_factory=HashSet)
 
     def __post_init__(self) -> None:
         """Read the ids that are there."""

@@ -19,7 +19,7 @@ from tasks.ingest.validation.deduplication import ID_HASH, hashes
 from tasks.ingest.validation.row_triage import USER_CODE
 
 KEY_HASH: Final = "key_hash"
-SAID: Final = (
+PAYLOAD_COLUMNS: Final = (
     *(columns.EVENT_ID, columns.USER_KEY, columns.SESSION_ID, columns.ITEM_ID, columns.EVENT_TYPE),
     *(columns.OCCURRED_AT, columns.QUANTITY, columns.VALUE, columns.CURRENCY, columns.RATING),
     *(columns.PLACEMENT, columns.POSITION, columns.RECOMMENDATION_ID),
@@ -33,7 +33,7 @@ _BESIDE: Final = {
 }
 
 
-def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
+def pseudonymise(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
     """The rows with `user_key` in place of `user_id`, and everybody in them: `user_id`, `user_key` and its hash.
 
     `user_code` is the place of a row's user among them, -1 for nobody: numbers are compared faster than keys.
@@ -49,10 +49,10 @@ def pseudonymised(rows: pa.Table, key: bytes) -> tuple[pa.Table, pa.Table]:
     return keyed.append_column(USER_CODE, pc.fill_null(ids.indices, -1)), names
 
 
-def fingerprinted(events: pa.Table) -> pa.Table:
+def add_fingerprints(events: pa.Table) -> pa.Table:
     """Add `payload_hash` (128 bits of SHA-256 over what the event says), the hash of its id, and its month."""
-    said = events.select(SAID)
-    texts = ", ".join(f"coalesce({_text(name)}, '')" for name in SAID)
+    said = events.select(PAYLOAD_COLUMNS)
+    texts = ", ".join(f"coalesce({_text(name)}, '')" for name in PAYLOAD_COLUMNS)
     found = query(
         f"""
         SELECT left(sha256(concat_ws(chr(31), {texts})), 32) AS {columns.PAYLOAD_HASH},
@@ -77,10 +77,10 @@ def prepared(
 
     Where they are not `identified`, each gets an id made of what it says.
     """
-    events, names = pseudonymised(marked(rows, mapping.traffic), key)
+    events, names = pseudonymise(marked(rows, mapping.traffic), key)
     if not identified:
         events = transform.identified(events)
     for name, kind in _BESIDE.items():
         if name not in events.column_names:
             events = events.append_column(name, pa.nulls(len(events), kind))
-    return fingerprinted(events).append_column(ROW, pa.array(numbers)), names
+    return add_fingerprints(events).append_column(ROW, pa.array(numbers)), names

@@ -50,7 +50,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Sifted:
+class TriagedRows:
     """A chunk taken apart; every row is in exactly one place."""
 
     accepted: pa.Table
@@ -60,7 +60,7 @@ class Sifted:
 
 
 @dataclass(frozen=True)
-class SiftedEvents(Sifted):
+class TriagedEvents(TriagedRows):
     """Events that were taken apart."""
 
     repeated: pa.Table
@@ -129,7 +129,9 @@ def _repeats(rows: pa.Table, known: pa.Table) -> tuple[Mask, Mask]:
     return found["repeated"].to_numpy() & ~conflicting, conflicting
 
 
-def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mask, known: KnownIds) -> SiftedEvents:
+def triage_events(
+    rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mask, known: KnownIds
+) -> TriagedEvents:
     """Take a chunk of annotated, fingerprinted events apart.
 
     `suppressed` are the rows to drop, `routed` those that are no shopping. In that order a row is suppressed, routed,
@@ -154,7 +156,7 @@ def sift(rows: pa.Table, rules: Sequence[RowRule], suppressed: Mask, routed: Mas
         quarantined = pa.concat_tables([quarantined, conflicts.append_column(RULES, reason)])
         again = asked.filter(pa.array(repeated))
     kept = rows.filter(pa.array(accepted))
-    return SiftedEvents(kept, quarantined, counted(suppressed, routed, kept, quarantined, again), again)
+    return TriagedEvents(kept, quarantined, counted(suppressed, routed, kept, quarantined, again), again)
 
 
 def counted(
@@ -216,7 +218,7 @@ def _json(field: pa.Field) -> str:
     return f'"{field.name}"'
 
 
-def spread(rows: pa.Table, size: int, among: Mask | None = None) -> pa.Table:
+def systematic_sample(rows: pa.Table, size: int, among: Mask | None = None) -> pa.Table:
     """A sample of rows (or of those `among` them) in even steps, so that no part of the file is overlooked."""
     places = np.arange(len(rows)) if among is None else np.flatnonzero(among)
     if len(places) == len(rows) < 2 * max(size, 1):

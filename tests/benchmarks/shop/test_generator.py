@@ -14,7 +14,7 @@ from benchmarks.shop.calendar import periods, shares
 from benchmarks.shop.simulation import world
 from infra.installation import Installation
 from models.ingest.tabular import transform
-from tasks.ingest.batch_identity import tables
+from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
@@ -186,7 +186,7 @@ def test_purchases_have_a_worth_and_what_is_only_seen_has_none(made: Files) -> N
 
 
 def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
-    mapping = tables(MAPPING, None)
+    mapping = table_mapping(MAPPING, None)
     assert mapping.events
     assert mapping.items
     assert mapping.users
@@ -203,7 +203,7 @@ def test_the_mapping_reads_the_files_as_they_are(made: Files) -> None:
 
 def test_everything_comes_in_by_the_mapping(installation: Installation, tmp_path: Path) -> None:
     said = generator.write(tmp_path / "made", 3_000, SEED, clicks=4.0)
-    files = files_of(tables(MAPPING, None), [str(tmp_path / "made")])
+    files = files_of(table_mapping(MAPPING, None), [str(tmp_path / "made")])
     [items], [users] = files["items"], files["users"]
     assert ingest_items.fn(MAPPING, items)["routed"] == said.items
     assert ingest_users.fn(MAPPING, users)["routed"] == said.users

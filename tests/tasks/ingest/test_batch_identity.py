@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from expectations.contract import ContractBrokenError
+from expectations.contract import ContractViolationError
 from models.ingest.tabular.config import Mapping
-from tasks.ingest.batch_identity import WrongMappingError, batch_of, calls, part_of, request_of, tables
+from tasks.ingest.batch_identity import WrongMappingError, batch_of, part_of, request_of, segment_mapping, table_mapping
 from tasks.ingest.events.tabular_parts import checked
 
 
 def mapping_of(**changes: Any) -> Mapping:
-    return tables("complete_journey", None).model_copy(update=changes)
+    return table_mapping("complete_journey", None).model_copy(update=changes)
 
 
 def named(mapping: Mapping, file: str) -> str:
@@ -33,7 +33,7 @@ def test_another_content_or_another_meaning_is_another_batch(shop: Any) -> None:
 
 
 def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
-    looser = tables("complete_journey", {"limits": {"events": {"quarantined_share": 0.5}}})  # type: ignore[dict-item]
+    looser = table_mapping("complete_journey", {"limits": {"events": {"quarantined_share": 0.5}}})  # type: ignore[dict-item]
     assert named(looser, shop.events_file) == named(mapping_of(), shop.events_file)
 
 
@@ -54,15 +54,15 @@ def test_other_limits_do_not_make_another_batch(shop: Any) -> None:
 )
 def test_a_broken_contract_says_column_expected_and_found(shop: Any, broken: Any, told: str) -> None:
     shop.write(transactions=broken(shop.transactions))
-    with pytest.raises(ContractBrokenError, match=told):
+    with pytest.raises(ContractViolationError, match=told):
         checked(Path(shop.events_file), shop.events_file, mapping_of().events)
 
 
 def test_a_mapping_that_is_not_made_for_a_file_is_named() -> None:
     with pytest.raises(WrongMappingError, match="'segment' is the mapping of a Segment export"):
-        tables("segment", None)
+        table_mapping("segment", None)
     with pytest.raises(WrongMappingError, match="'content' is a mapping of tables"):
-        calls("content", None)
+        segment_mapping("content", None)
     with pytest.raises(WrongMappingError, match=r"reads no users: add a table \[users\]"):
         part_of(mapping_of(users=None), "users")
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.ingest.tabular import transform
-from tasks.ingest.batch_identity import tables
+from tasks.ingest.batch_identity import table_mapping
 from tasks.sources import table_files
 from tasks.sources.mapping_files import shipped
 
@@ -39,7 +39,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("dataset", SOURCES)
 def test_the_golden_rows_of_the_complete_journey_come_out_exactly(dataset: str, tmp_path: Path) -> None:
-    part = getattr(tables("complete_journey", None), dataset)
+    part = getattr(table_mapping("complete_journey", None), dataset)
     [chunk] = table_files.chunks(source(SOURCES[dataset], tmp_path), transform.needed(part))
     expected = json.loads((GOLDEN / "complete_journey" / f"{dataset}.json").read_text(encoding="utf-8"))
     assert [plain(row) for row in SHAPES[dataset](chunk.rows, part).rows.to_pylist()] == expected
@@ -50,7 +50,7 @@ def test_every_mapping_that_is_shipped_has_golden_rows_of_each_of_its_parts() ->
         if (LINES / f"{name}.jsonl").exists():
             assert (LINES / f"{name}.json").exists(), name
             continue
-        parts = [part for part in SHAPES if getattr(tables(name, None), part) is not None]
+        parts = [part for part in SHAPES if getattr(table_mapping(name, None), part) is not None]
         assert parts
         for part in parts:
             assert (GOLDEN / name / f"{part}.json").exists(), f"{name}: {part}"

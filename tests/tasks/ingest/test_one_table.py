@@ -11,7 +11,7 @@ from sqlalchemy import select
 from infra.database.schema.schema import LEDGER, items, quarantine, users
 from infra.installation import Installation
 from serving.terminal import screen
-from tasks.ingest.batch_identity import tables
+from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.check.find_non_goods import find_suspects
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
@@ -82,7 +82,7 @@ STEPS = {"items": ingest_items.fn, "users": ingest_users.fn, "events": ingest_ev
 def ingested(folder: Path) -> dict[str, dict[str, int]]:
     """What became of the rows of each part, all taken from one file that is given by its path."""
     mapping, found = str(folder / "shop.toml"), {}
-    for part, [file] in files_of(tables(mapping, None), [str(folder / "online.parquet")]).items():
+    for part, [file] in files_of(table_mapping(mapping, None), [str(folder / "online.parquet")]).items():
         entry = STEPS[part](mapping, file, None)
         assert entry["read"] == sum(entry[name] for name in LEDGER if name != "read")
         found[part] = {name: entry[name] for name in LEDGER if entry[name]}
@@ -142,7 +142,7 @@ def test_what_looks_like_no_goods_is_pointed_out_until_the_mapping_marks_it(
     installation: Installation, export: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mapping = str(export / "shop.toml")
-    [*_, file] = files_of(tables(mapping, None), [str(export / "online.parquet")])["items"]
+    [*_, file] = files_of(table_mapping(mapping, None), [str(export / "online.parquet")])["items"]
     entry = ingest_items.fn(mapping, file, None)
     [found] = find_suspects.fn(mapping, [entry])
     assert [(row["item_id"], row["why"]) for row in found["suspects"]] == [("POST", "its title has the word postage")]

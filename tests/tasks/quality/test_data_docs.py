@@ -4,14 +4,14 @@ import re
 import pyarrow as pa
 import pytest
 
-from expectations.rules import missing, not_among
+from expectations.rules import missing, not_in_set
 from infra.installation import Installation
 from infra.services.data_docs import PAGE, list_pages, name, place
 from tasks.quality import data_docs
-from tasks.quality.suites import Promises, judge
+from tasks.quality.suites import BatchExpectations, judge
 
-PROMISES = Promises(
-    (missing("item_id", "no item"), not_among("event_type_unknown", "unknown", "event_type", ["view"])),
+PROMISES = BatchExpectations(
+    (missing("item_id", "no item"), not_in_set("event_type_unknown", "unknown", "event_type", ["view"])),
     {"rows": (1, None), "quarantined_share": (None, 0.2)},
 )
 HOSTILE = "<script>alert(1)</script>" + "x" * 10_000

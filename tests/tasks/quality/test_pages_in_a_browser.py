@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from expectations.rules import not_among
+from expectations.rules import not_in_set
 from infra.installation import Installation
 from models.gate.thresholds import Limits
 from models.monitoring.audit.report import Audit, audited
 from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift import report_page
-from tasks.quality.suites import Promises, judge
+from tasks.quality.suites import BatchExpectations, judge
 from tasks.reports import audit_page, review_page
 from tests.tasks.reports.test_audit_page import looked_at, page_of
 from tests.tasks.reports.test_review_page import CHECKS, EXAMPLE, GROUPS
@@ -143,7 +143,7 @@ def test_the_drift_report_shows_hostile_names_as_text(opened: Callable[[str], Se
 
 
 def test_data_docs_show_hostile_names_as_text(installation: Installation, opened: Callable[[str], Seen]) -> None:
-    promises = Promises((not_among("kind_unknown", HOSTILE, "kind", ["view"]),), {"rows": (1, None)})
+    promises = BatchExpectations((not_in_set("kind_unknown", HOSTILE, "kind", ["view"]),), {"rows": (1, None)})
     rows = pa.table({"kind": [HOSTILE] * 3})
     judge(HOSTILE, HOSTILE, promises, rows, {"rows": 3, HOSTILE: 1.0})
     [page] = (installation.settings.var / "data_docs").glob("*/index.html")

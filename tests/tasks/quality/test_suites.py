@@ -4,15 +4,15 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from expectations.rules import missing, not_among, outside
+from expectations.rules import missing, not_in_set, outside
 from infra.installation import Installation
 from infra.services.data_docs import PAGE, address, place
 from models.columns import ROW
 from models.ingest.check.rule_advice import advice
 from models.ingest.tabular.unreadable_cells import UnreadableCells
-from tasks.quality.suites import Promises, judge, refusal
+from tasks.quality.suites import BatchExpectations, judge, refusal
 
-PROMISES = Promises(
+PROMISES = BatchExpectations(
     (missing("item_id", "no item"), outside("quantity_not_positive", "none", "quantity", 0.0, None, strict_low=True)),
     {"rows": (1, None), "quarantined_share": (None, 0.2), "null_item_id": (None, 0.5)},
 )
@@ -71,7 +71,7 @@ def test_a_column_that_is_not_there_refuses_the_batch_and_says_so() -> None:
 def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installation: Installation) -> None:
     kinds = [*(["view"] * 5), *(["ann@mail.example"] * 5)]
     rows = pa.table({"event_type": kinds, ROW: range(100, 110)})
-    promises = Promises((not_among("event_type_unknown", "unknown", "event_type", ["view"]),), {})
+    promises = BatchExpectations((not_in_set("event_type_unknown", "unknown", "event_type", ["view"]),), {})
     findings = judge("b1", "events", promises, rows, {})
     assert findings[0]["rows"] == [106, 107, 108]
     assert refusal(findings) == (
@@ -85,7 +85,7 @@ def test_broken_rows_are_named_by_their_numbers_and_no_value_is_kept(installatio
 
 def test_a_rule_that_cannot_be_evaluated_shows_no_value(installation: Installation) -> None:
     rows = pa.table({"quantity": ["ann@mail.example", "7"]})
-    promises = Promises((outside("quantity_not_positive", "none", "quantity", 0.0, None),), {})
+    promises = BatchExpectations((outside("quantity_not_positive", "none", "quantity", 0.0, None),), {})
     findings = judge("b1", "events", promises, rows, {})
     page = (place(installation.settings.var) / "b1" / PAGE).read_text()
     assert "ann" not in str(findings) + page

@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from infra.database.schema.schema import LEDGER, ingest_batches
 from infra.installation import Installation
-from tasks.ingest.batch_identity import tables
+from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.ingest.reference.ingest_items import ingest_items
@@ -46,7 +46,7 @@ def test_tables_in_a_bucket_come_in_as_from_a_folder(
     assert installation
     for file in shop.folder.iterdir():
         s3(f"tables/{file.name}", file.read_bytes())
-    found = files_of(tables("complete_journey", None), ["s3://shop/tables/"])
+    found = files_of(table_mapping("complete_journey", None), ["s3://shop/tables/"])
     steps = {"items": ingest_items, "users": ingest_users, "events": ingest_events}
     entries = {part: steps[part].fn("complete_journey", file) for part, [file] in found.items()}
     assert counts(entries["events"]) == shop.counts

@@ -7,7 +7,7 @@ from models.errors import TailorbirdError
 from models.ingest.segment.config import SegmentMapping
 from models.ingest.tabular.config import MappingError
 from tasks.sources import mapping_files
-from tasks.sources.mapping_files import chosen, read, shipped
+from tasks.sources.mapping_files import mapping_overrides, read, shipped
 
 SHIPPED = Path(mapping_files.__file__).parent / "mappings"
 
@@ -28,27 +28,27 @@ def test_a_mapping_of_ones_own_is_given_by_its_path(tmp_path: Path) -> None:
 
 def test_what_is_chosen_counts_instead_of_what_the_file_says() -> None:
     mapping = read(
-        "complete_journey", chosen("shop", "opt-out", "our terms", "2024-01-01", "2024-02-01T12:00:00+01:00")
+        "complete_journey", mapping_overrides("shop", "opt-out", "our terms", "2024-01-01", "2024-02-01T12:00:00+01:00")
     )
     assert (mapping.name, mapping.consent, mapping.consent_note) == ("shop", "opt-out", "our terms")
     assert mapping.start == datetime(2024, 1, 1, tzinfo=UTC)
     assert mapping.end == datetime(2024, 2, 1, 11, tzinfo=UTC)
-    assert read("complete_journey", chosen()) == read("complete_journey")
+    assert read("complete_journey", mapping_overrides()) == read("complete_journey")
 
 
 def test_another_consent_does_not_keep_the_note_of_the_first() -> None:
     said = read("complete_journey").consent_note
-    assert said not in read("complete_journey", chosen(consent="opt-in")).consent_note
+    assert said not in read("complete_journey", mapping_overrides(consent="opt-in")).consent_note
     with pytest.raises(MappingError, match="consent_note"):
-        read("complete_journey", chosen(consent="given"))
+        read("complete_journey", mapping_overrides(consent="given"))
 
 
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        (chosen(consent="yes"), "consent: .*'given', 'opt-in' or 'opt-out'"),
-        (chosen(begin="yesterday"), "from: 'yesterday' is no time; write 2026-03-01"),
-        (chosen(begin="2024-02-01", end="2024-01-01"), "has to come before"),
+        (mapping_overrides(consent="yes"), "consent: .*'given', 'opt-in' or 'opt-out'"),
+        (mapping_overrides(begin="yesterday"), "from: 'yesterday' is no time; write 2026-03-01"),
+        (mapping_overrides(begin="2024-02-01", end="2024-01-01"), "has to come before"),
     ],
 )
 def test_a_choice_that_makes_no_sense_is_told(choice: dict[str, str], message: str) -> None:

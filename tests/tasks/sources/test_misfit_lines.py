@@ -14,7 +14,7 @@ from infra.database.schema.schema import LEDGER, ingest_batches, items, quaranti
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, tables
+from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.check.check_mapping import check_mapping
 from tasks.ingest.events.ingest_event_files import ingest_event_files
 from tasks.ingest.events.ingest_events import ingest_events
@@ -226,7 +226,7 @@ def test_a_run_that_was_killed_between_chunks_is_finished_by_the_next(
     monkeypatch.setattr(table_files, "CHUNK_ROWS", 5)
     path = tmp_path / "orders.csv"
     path.write_text("\n".join(lines_of("orders")) + "\n")
-    mapping = tables(str(tmp_path / "shop.toml"), None)
+    mapping = table_mapping(str(tmp_path / "shop.toml"), None)
     batch = batch_of(mapping, "events", path, str(path))
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)

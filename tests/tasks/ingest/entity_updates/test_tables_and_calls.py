@@ -104,7 +104,7 @@ def test_tables_and_calls_that_come_in_at_once_wait_for_each_other(
     jobs = [partial(ingest, tmp_path, viewed(1)), partial(ingest_items.fn, "complete_journey", shop.items_file)]
     with ThreadPoolExecutor(2) as pool:
         with installation.engine.begin() as connection:
-            apply.alone(connection)
+            apply.lock_entities(connection)
             done = [pool.submit(job) for job in jobs]
             deadline = time.monotonic() + 60
             while _waiting(connection) < len(jobs) and time.monotonic() < deadline:

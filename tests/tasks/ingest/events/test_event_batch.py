@@ -13,7 +13,7 @@ from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from serving.queries import ledger as books
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, tables
+from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.open_intake import open_intake
 from tasks.ingest.events.tabular_parts import shaped
@@ -105,7 +105,7 @@ def test_what_comes_after_newer_events_of_its_source_is_marked_as_late(installat
 
 def cut_short(here: Installation, desk: Desk, name: str, lines: Sequence[str]) -> str:
     """A run that was killed when its only chunk was in the lake."""
-    mapping, path = tables(str(desk.mapping), None), Path(desk.file(name, lines))
+    mapping, path = table_mapping(str(desk.mapping), None), Path(desk.file(name, lines))
     batch = batch_of(mapping, "events", path, str(path))
     with here.engine.begin() as connection:
         ledger.open_batch(connection, batch)

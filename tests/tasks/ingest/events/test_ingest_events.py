@@ -12,7 +12,7 @@ from deltalake.exceptions import DeltaError
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError
 
-from expectations.contract import ContractBrokenError
+from expectations.contract import ContractViolationError
 from infra.database.schema.schema import (
     LEDGER,
     identities,
@@ -26,7 +26,7 @@ from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from infra.locks import advisory_locks
 from tasks.ingest import ledger
-from tasks.ingest.batch_identity import batch_of, tables
+from tasks.ingest.batch_identity import batch_of, table_mapping
 from tasks.ingest.events.event_batch import close
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.events.open_intake import open_intake
@@ -135,7 +135,7 @@ def test_a_broken_contract_stores_nothing_but_that_it_was_refused_and_why(
     installation: Installation, shop: Any, ingest: Ingest
 ) -> None:
     shop.write(transactions=shop.transactions.drop_columns(["sales_value"]))
-    with pytest.raises(ContractBrokenError, match="sales_value"):
+    with pytest.raises(ContractViolationError, match="sales_value"):
         ingest()
     refused = select(ingest_batches.c.status, ingest_batches.c.detail).where(ingest_batches.c.dataset == "events")
     with installation.engine.connect() as connection:
@@ -199,7 +199,7 @@ def test_two_files_with_the_same_events_at_once_bring_each_event_once(installati
 
 
 def test_a_batch_that_is_being_ingested_is_left_alone(installation: Installation, shop: Any, ingest: Ingest) -> None:
-    batch = batch_of(tables("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
+    batch = batch_of(table_mapping("complete_journey", None), "events", Path(shop.events_file), shop.events_file)
     with advisory_locks.locked(installation.engine, batch.batch_id), pytest.raises(advisory_locks.LockHeldError):
         ingest()
     assert counts(ingest()) == shop.counts
@@ -282,7 +282,7 @@ def test_a_batch_that_could_not_be_closed_is_closed_by_the_next_run(
 def test_over_many_chunks_a_run_that_stopped_anywhere_is_finished_by_the_next(
     installation: Installation, shop: Any, ingest: Ingest, done: int
 ) -> None:
-    mapping, path = tables("complete_journey", None), Path(shop.events_file)
+    mapping, path = table_mapping("complete_journey", None), Path(shop.events_file)
     batch = batch_of(mapping, "events", path, shop.events_file)
     with installation.engine.begin() as connection:
         ledger.open_batch(connection, batch)

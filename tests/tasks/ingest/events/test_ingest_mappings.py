@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import select
 
-from expectations.contract import ContractBrokenError
+from expectations.contract import ContractViolationError
 from infra.database.schema.schema import LEDGER, items, quarantine, users
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from models.errors import TailorbirdError
 from models.ingest.tabular import transform
 from models.ingest.tabular.unreadable_cells import CELLS, KEYS
-from tasks.ingest.batch_identity import tables
+from tasks.ingest.batch_identity import table_mapping
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.reference.ingest_users import ingest_users
@@ -31,12 +31,12 @@ NAMES = ["personalize", "content", "wholesale"]
 
 def file_of(folder: Path, name: str, dataset: str) -> str:
     """The one file of a part of a mapping."""
-    [file] = files_of(tables(name, None), [str(folder)])[dataset]
+    [file] = files_of(table_mapping(name, None), [str(folder)])[dataset]
     return file
 
 
 def canonical(name: str, dataset: str) -> pa.Table:
-    part = getattr(tables(name, None), dataset)
+    part = getattr(table_mapping(name, None), dataset)
     path = Path(file_of(GOLDEN / name, name, dataset))
     [(rows, _, _)] = table_files.chunks(path, transform.needed(part), csv=table_files.csv_of(part))
     shaped: pa.Table = SHAPES[dataset](rows.filter(transform.selected(rows, part)), part).rows
@@ -58,7 +58,7 @@ def test_the_golden_files_give_exactly_the_golden_rows(name: str, dataset: str) 
 
 
 def test_events_of_all_mappings_have_the_same_columns(shop: Any) -> None:
-    mapping = tables("complete_journey", None).events
+    mapping = table_mapping("complete_journey", None).events
     schemas = [canonical(name, "events").schema for name in NAMES]
     schemas.append(transform.events(shop.transactions, mapping).rows.drop_columns([KEYS, CELLS]).schema)
     consent = schemas[1].get_field_index("consent")
@@ -166,7 +166,7 @@ def test_a_column_that_is_not_there_is_told_and_one_that_is_optional_is_not(
     shutil.copytree(GOLDEN / "content", tmp_path / "content")
     path = tmp_path / "content" / "interactions-2024-06.csv"
     path.write_text(path.read_text().replace("action", "act").replace(",placement", ",place"))
-    with pytest.raises(ContractBrokenError, match="column 'action' is missing") as told:
+    with pytest.raises(ContractViolationError, match="column 'action' is missing") as told:
         ingest_events.fn("content", str(path))
     assert "placement" not in str(told.value)
     assert installation.lake.event_files() == []

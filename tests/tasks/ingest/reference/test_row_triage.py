@@ -11,7 +11,7 @@ from models.ingest.tabular import transform
 from models.ingest.tabular.config import ItemsMapping
 from models.ingest.tabular.unreadable_cells import KEYS
 from tasks.ingest.reference.read_reference import read_reference
-from tasks.ingest.reference.row_triage import COPIES, condensed, sift_reference
+from tasks.ingest.reference.row_triage import COPIES, condensed, triage_reference
 from tasks.sources import table_files
 
 NOBODY = pa.array([], pa.string())
@@ -30,7 +30,7 @@ def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> 
     rows = items(
         {"title": "Old"}, {"item_id": None}, {"title": "New"}, {"item_id": "i2"}, {"item_id": "i3", "price": -1.0}
     )
-    done = sift_reference(rows, promises.RULES, NOBODY, "item_id")
+    done = triage_reference(rows, promises.RULES, NOBODY, "item_id")
     assert done.accepted.select(["item_id", "title"]).to_pylist() == [
         {"item_id": "i1", "title": "New"},
         {"item_id": "i2", "title": "Ice"},
@@ -40,7 +40,7 @@ def test_of_a_catalogue_the_last_row_of_an_item_is_routed_to_the_catalogue() -> 
 
 
 def test_a_suppressed_key_is_dropped_from_a_reference_file() -> None:
-    done = sift_reference(items({}, {}, {"item_id": "i2"}), promises.RULES, pa.array(["i1"]), "item_id")
+    done = triage_reference(items({}, {}, {"item_id": "i2"}), promises.RULES, pa.array(["i1"]), "item_id")
     assert done.counts["suppressed"] == 2
     assert done.accepted["item_id"].to_pylist() == ["i2"]
 
@@ -84,7 +84,7 @@ def test_a_file_is_read_alike_in_chunks_of_any_size_and_keeps_what_is_different(
             found.rows.to_pylist(),
             found.profile,
             found.stated.to_pylist(),
-            sift_reference(found.rows, promises.RULES, NOBODY, "item_id", part.choices),
+            triage_reference(found.rows, promises.RULES, NOBODY, "item_id", part.choices),
         )
 
     *whole, done = read(n)

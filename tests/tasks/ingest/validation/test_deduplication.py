@@ -7,7 +7,7 @@ import pytest
 
 from infra.lake.delta_lake import Lake
 from tasks.ingest.validation import deduplication
-from tasks.ingest.validation.deduplication import KnownIds, Seen, hashes
+from tasks.ingest.validation.deduplication import HashSet, KnownIds, hashes
 
 
 def rows(*ids: str, month: str = "2017-01") -> pa.Table:
@@ -88,7 +88,7 @@ def test_nothing_asked_is_nothing_found(lake: Lake) -> None:
 
 
 def test_layers_are_merged_as_they_grow_and_nothing_is_lost() -> None:
-    random, seen = np.random.default_rng(7), Seen()
+    random, seen = np.random.default_rng(7), HashSet()
     added = [random.integers(2**63, size=size).astype(np.uint64) for size in (1, 50, 3, 0, 700, 2, 40, 40, 40, 5)]
     for hashes_ in added:
         seen.add(hashes_)

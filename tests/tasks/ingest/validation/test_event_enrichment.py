@@ -6,8 +6,8 @@ import pyarrow as pa
 
 from infra.keys.identity import pseudonym
 from models.ingest.canonical_schema import EVENTS
-from tasks.ingest.batch_identity import tables
-from tasks.ingest.validation.event_enrichment import prepared, pseudonymised
+from tasks.ingest.batch_identity import table_mapping
+from tasks.ingest.validation.event_enrichment import prepared, pseudonymise
 
 KEY = b"key"
 
@@ -19,14 +19,16 @@ def raw(**said: Any) -> pa.Table:
 
 
 def ready(identified: bool = True, **said: Any) -> dict[str, Any]:
-    events, _ = prepared(raw(**said), tables("complete_journey", None), KEY, np.array([7]), identified=identified)
+    events, _ = prepared(
+        raw(**said), table_mapping("complete_journey", None), KEY, np.array([7]), identified=identified
+    )
     row: dict[str, Any] = events.to_pylist()[0]
     return row
 
 
 def test_pseudonyms_stand_in_for_raw_ids_and_nobody_stays_nobody() -> None:
     rows = pa.table({"user_id": ["900", None, "900", "901"], "n": [1, 2, 3, 4]})
-    found, names = pseudonymised(rows, KEY)
+    found, names = pseudonymise(rows, KEY)
     assert found["user_code"].to_pylist() == [0, -1, 0, 1]
     keys = {name: pseudonym(name, KEY) for name in ("900", "901")}
     assert found["user_key"].to_pylist() == [keys["900"], None, keys["900"], keys["901"]]

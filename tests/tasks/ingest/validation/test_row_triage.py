@@ -19,7 +19,7 @@ from models.ingest.tabular.unreadable_cells import KEYS
 from models.ingest.traffic_filter import MARKS
 from tasks.ingest.validation import row_triage
 from tasks.ingest.validation.deduplication import ID_HASH, KnownIds
-from tasks.ingest.validation.event_enrichment import SAID, fingerprinted
+from tasks.ingest.validation.event_enrichment import PAYLOAD_COLUMNS, add_fingerprints
 
 NOW = datetime(2018, 1, 1, tzinfo=UTC)
 CATALOGUE = pa.array(["ice", "tea", "fuel"], pa.string())
@@ -38,11 +38,11 @@ class Event(NamedTuple):
 
 
 def shaped(events: Sequence[Event], first: int = 0) -> pa.Table:
-    said = [*SAID, *MARKS]
+    said = [*PAYLOAD_COLUMNS, *MARKS]
     rows = pa.Table.from_pylist([dict.fromkeys(MARKS, False) | e._asdict() for e in events], KINDS)
     numbered = rows.select(said).append_column(columns.ROW, pa.array(range(first, first + len(rows)), pa.int64()))
     numbered = numbered.append_column(KEYS, pa.nulls(len(rows), pa.string()))
-    return row_triage.annotate(fingerprinted(numbered), CATALOGUE, NOW.timestamp())
+    return row_triage.annotate(add_fingerprints(numbered), CATALOGUE, NOW.timestamp())
 
 
 @pytest.fixture(scope="module")
@@ -51,10 +51,10 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> KnownIds:
     return KnownIds(Lake(str(tmp_path_factory.mktemp("lake"))))
 
 
-def sifted(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.Sifted:
+def sifted(events: Sequence[Event], known: KnownIds, first: int = 0) -> row_triage.TriagedRows:
     rows = shaped(events, first)
     gone, elsewhere = (np.array([v in names for v in rows[n].to_pylist()]) for n, names in APART.items())
-    return row_triage.sift(rows, promises.RULES, gone, elsewhere, known)
+    return row_triage.triage_events(rows, promises.RULES, gone, elsewhere, known)
 
 
 def stored(known: KnownIds, chunk: int, accepted: pa.Table) -> None:
@@ -185,10 +185,10 @@ def test_over_any_chunks_every_row_is_counted_once_and_in_the_right_place(chunks
 
 @pytest.mark.parametrize(("size", "kept"), [(1, 1), (3, 4), (10, 10), (99, 10)])
 def test_a_sample_is_spread_over_all_rows(size: int, kept: int) -> None:
-    sample = row_triage.spread(pa.table({"n": range(10)}), size)["n"].to_pylist()
+    sample = row_triage.systematic_sample(pa.table({"n": range(10)}), size)["n"].to_pylist()
     assert (len(sample), sample[0]) == (kept, 0)
 
 
 def test_a_sample_is_only_of_those_it_is_for() -> None:
     among = np.arange(10) % 2 == 1
-    assert row_triage.spread(pa.table({"n": range(10)}), 3, among)["n"].to_pylist() == [1, 3, 5, 7, 9]
+    assert row_triage.systematic_sample(pa.table({"n": range(10)}), 3, among)["n"].to_pylist() == [1, 3, 5, 7, 9]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 import pytest
 from sqlalchemy import select
 
-from expectations.contract import ContractBrokenError
+from expectations.contract import ContractViolationError
 from infra.database.schema.monitoring_schema import retrain_requests
 from infra.database.schema.schema import ingest_batches
 from infra.installation import current
@@ -59,7 +59,7 @@ def test_a_break_blocks_and_is_named(weekly: Weekly, broken: Callable[[pa.Table]
 
 def test_a_file_that_lacks_a_column_it_has_to_have_blocks_until_a_sound_one_comes(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN)))
-    with pytest.raises(ContractBrokenError, match="column 'product' is missing"):
+    with pytest.raises(ContractViolationError, match="column 'product' is missing"):
         weekly.ingest(events(Week(KNOWN + 1)).drop_columns(["product"]))
     newest = select(ingest_batches.c.status).order_by(ingest_batches.c.started_at.desc()).limit(1)
     with weekly.here.engine.connect() as connection:
@@ -78,7 +78,7 @@ def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(
     with Ear() as prefect:
         monkeypatch.setenv("PREFECT_API_URL", f"{prefect.url}/api")
         current.cache_clear()
-        with pytest.raises(ContractBrokenError):
+        with pytest.raises(ContractViolationError):
             weekly.ingest(events(Week(KNOWN)).drop_columns(["product"]))
         assert watch_drift.fn()["reports"] == []
         weekly.ingest(in_cents(events(Week(KNOWN))))
