@@ -11,7 +11,7 @@ from tasks.orchestration.table_columns import DECISION, facts
 from tasks.promotion.decide_review import decide_review
 
 
-@flow(flow_run_name=run_names.named(run_names.decide))
+@flow(flow_run_name=run_names.flow_run_name(run_names.decide))
 def decide(
     decision: Choice, reviewer: Words, reason: Words, model_version: int | None = None, override: bool = False
 ) -> dict[str, Any]:

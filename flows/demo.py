@@ -11,7 +11,7 @@ from flows.review import review
 from flows.score import score
 from flows.search import search
 from flows.train import MODELS, train
-from tasks.orchestration.demo_story import Story, tell_story
+from tasks.orchestration.demo_story import Story, publish_story
 from tasks.orchestration.form_fields import Models
 from tasks.review.review_models import UNDECIDED, WAITS
 
@@ -49,5 +49,5 @@ def demo(
         result |= decide("approve", "demo --approve", reason, result["model_version"])
         result["status"] = "approved"
     batches = [] if result["status"] in UNDECIDED else score()
-    tell_story(Story(ledger, dataset, found, result, batches))
+    publish_story(Story(ledger, dataset, found, result, batches))
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}

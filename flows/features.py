@@ -14,7 +14,7 @@ from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import facts
 
 
-@flow(flow_run_name=run_names.named(run_names.features))
+@flow(flow_run_name=run_names.flow_run_name(run_names.features))
 def features(
     as_of: date | None = None,
     validation_days: int | None = None,

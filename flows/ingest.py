@@ -29,7 +29,7 @@ from tasks.sources.object_store_errors import StoreUnreachableError
 _STEPS = {"items": ingest_items, "users": ingest_users, "events": ingest_events, "segment": ingest_segment}
 
 
-@flow(flow_run_name=run_names.named(run_names.ingest))
+@flow(flow_run_name=run_names.flow_run_name(run_names.ingest))
 def ingest(
     mapping: Words,
     paths: list[str] | None = None,

@@ -12,7 +12,7 @@ from tasks.orchestration.table_columns import WINDOWS
 from tasks.orchestration.windows_table import windows_table
 
 
-@flow(flow_run_name=run_names.named(run_names.monitor))
+@flow(flow_run_name=run_names.flow_run_name(run_names.monitor))
 def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
     """Hold what has happened since the champion has learned against what is usual, window by window.
 

@@ -21,7 +21,7 @@ from tasks.tuning.best_settings import search_outcomes
 from tasks.tuning.find_due_searches import find_due_searches
 
 
-@flow(flow_run_name=run_names.named(run_names.retrain))
+@flow(flow_run_name=run_names.flow_run_name(run_names.retrain))
 def retrain(
     models: Models = MODELS,
     searched: list[str] = SEARCHED,

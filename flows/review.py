@@ -8,7 +8,7 @@ from flows.train import MODELS
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.orchestration.run_artifacts import show, show_ladder
+from tasks.orchestration.run_artifacts import show, show_leaderboard
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
 from tasks.promotion.decide_review import decide_review, promotes_itself
 from tasks.review.compared_models import announce_compared
@@ -16,7 +16,7 @@ from tasks.review.review_models import WAITS, review_models
 from tasks.training.train_model import train_model
 
 
-@flow(flow_run_name=run_names.named(run_names.review))
+@flow(flow_run_name=run_names.flow_run_name(run_names.review))
 def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
@@ -30,7 +30,7 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
     _, untrained = announce_compared(version, models)
     run_ids = [train_model(version, kind) for kind in models]
     result = review_models(version, run_ids) | {"trained": untrained}
-    show_ladder(version, result["ladder"])
+    show_leaderboard(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
     show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)
     if result["status"] == WAITS and promotes_itself():

@@ -10,7 +10,7 @@ from tasks.scoring.report_batches import report_batches
 from tasks.scoring.score_placement import placements_to_score, score_placement
 
 
-@flow(flow_run_name=run_names.named(run_names.score))
+@flow(flow_run_name=run_names.flow_run_name(run_names.score))
 def score(placements: list[str] | None = None, k: int | None = None) -> list[Batch]:
     """Make the lists of placements by the champion and publish each in Postgres, whole or not at all.
 

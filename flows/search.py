@@ -13,7 +13,7 @@ from tasks.orchestration.run_artifacts import show_search
 SEARCHED = ["own_frequency", "als", "two_stage"]
 
 
-@flow(flow_run_name=run_names.named(run_names.of_models("search")))
+@flow(flow_run_name=run_names.flow_run_name(run_names.of_models("search")))
 def search(
     dataset_version: str | None = None,
     models: Models = SEARCHED,
@@ -50,11 +50,15 @@ def search(
         seed: The same seed and one worker find the same.
         fresh: Begin a new study instead of going on with the one there is.
     """
-    from tasks.tuning.search_model import found_by, search_models, searchable  # with Optuna, which no other flow needs
+    from tasks.tuning.search_model import (  # with Optuna, which no other flow needs
+        search_models,
+        searchable,
+        successful_searches,
+    )
 
     searchable(models)
     version = dataset_version or newest_version()
     plan = SearchPlan(method, folds, coverage, Limits(fit_seconds, memory_mb, artifact_mb), seed)
     states = search_models(version, models, plan, Budget(trials, minutes, patience), workers, fresh)
     show_search(version, [state.result() for state in states if state.is_completed()])
-    return found_by(states)
+    return successful_searches(states)

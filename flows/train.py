@@ -8,14 +8,14 @@ from models.recommenders.kinds import DEFAULTS
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
-from tasks.orchestration.run_artifacts import show_ladder
+from tasks.orchestration.run_artifacts import show_leaderboard
 from tasks.training.compare_models import compare_models
 from tasks.training.train_model import train_model
 
 MODELS = [*DEFAULTS]
 
 
-@flow(flow_run_name=run_names.named(run_names.of_models("train")))
+@flow(flow_run_name=run_names.flow_run_name(run_names.of_models("train")))
 def train(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
     """Train models on a data set, each a run in MLflow with its figures on the test weeks; returns the runs' ids and
     the models as a ladder, the simplest first.
@@ -27,5 +27,5 @@ def train(dataset_version: str | None = None, models: Models = MODELS) -> dict[s
     version = dataset_version or newest_version()
     run_ids = [train_model(version, kind) for kind in models]
     rows = compare_models(run_ids)
-    show_ladder(version, rows)
+    show_leaderboard(version, rows)
     return {"dataset_version": version, "runs": run_ids, "ladder": rows}

@@ -10,7 +10,7 @@ from tasks.orchestration.form_fields import Words
 from tasks.orchestration.run_artifacts import show
 
 
-@flow(flow_run_name=run_names.named(run_names.undo))
+@flow(flow_run_name=run_names.flow_run_name(run_names.undo))
 def undo(actor: Words, reason: Words, batches: list[str] | None = None, source: str | None = None) -> dict[str, Any]:
     """Remove exactly what batches brought. What other batches brought stays; so does a user's refusal.
 

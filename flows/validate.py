@@ -12,7 +12,7 @@ from tasks.orchestration.run_artifacts import show_folds
 from tasks.training.validate_model import validate_model
 
 
-@flow(flow_run_name=run_names.named(run_names.of_models("validate")))
+@flow(flow_run_name=run_names.flow_run_name(run_names.of_models("validate")))
 def validate(
     dataset_version: str | None = None, models: Models = MODELS, folds: int = 4, horizon_days: int | None = None
 ) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from tasks.datasets.snapshot_tables import keys_of, parts, stored_rows, write
 from tasks.datasets.user_segments import segment_users
 from tasks.lake.reference_data import ReferenceData, read_reference_data
 from tasks.orchestration.progress import progress
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 FORMAT: Final = 6
 
@@ -102,7 +102,7 @@ def later_split() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 @task(description="Features at three moments, and the interactions they come from, as a snapshot in the lake.")
-@steady_keys
+@hold_pseudonym_key
 def build_dataset(
     split: dict[str, Any] | None = None,
     label: dict[str, Any] | None = None,

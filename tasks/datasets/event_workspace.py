@@ -72,13 +72,13 @@ class Workspace:
     _keeping: defaultdict[str, Lock] = field(default_factory=lambda: defaultdict(Lock))
 
     @contextmanager
-    def aside(self) -> Iterator[Self]:
+    def cursor(self) -> Iterator[Self]:
         """The same events, and what is kept of them, for another thread."""
         with self.connection.cursor() as connection:
             yield replace(self, connection=connection)
 
     @contextmanager
-    def asked_by(self, threads: int) -> Iterator[None]:
+    def limit_engine_threads(self, threads: int) -> Iterator[None]:
         """While so many threads ask at once: each works on its own question, so that fewer of the engine's need to."""
         cores = self.connection.sql("SELECT current_setting('threads')").fetchall()[0][0]
         self.connection.execute(f"SET threads = {max(1, cores - threads + 1)}")
@@ -127,7 +127,7 @@ class Workspace:
         return batch
 
 
-def drop_left_workspaces(var: Path) -> None:
+def drop_orphaned_workspaces(var: Path) -> None:
     """Delete what builds left that were killed; call it while none works."""
     for folder in var.glob(f"{_SCRATCH}*"):
         rmtree(folder, ignore_errors=True)

@@ -21,7 +21,7 @@ from tasks.datasets.event_workspace import Workspace, workspace
 from tasks.datasets.load_dataset import manifest_of
 from tasks.datasets.snapshot_tables import COPIED, Part, keys_of, parts, stored_rows
 from tasks.lake.reference_data import ReferenceData
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 
 
 class VersionGoneError(TailorbirdError):
@@ -29,7 +29,7 @@ class VersionGoneError(TailorbirdError):
 
 
 @task(description="An old data set built again and compared with what it was.")
-@steady_keys
+@hold_pseudonym_key
 def rebuild_dataset(version: str) -> dict[str, Any]:
     """Work a data set out again, without storing it; returns its version, what differs, and how many users have left.
 
@@ -55,7 +55,7 @@ def rebuild_dataset(version: str) -> dict[str, Any]:
 
 
 def _store(space: Workspace, name: str, made: Sequence[Part]) -> None:
-    with space.aside() as mine:  # what is worked out there streams into the table here
+    with space.cursor() as mine:  # what is worked out there streams into the table here
         for number, part in enumerate(made):
             rows = space.connection.from_arrow(part(mine))
             store = rows.insert_into if number else rows.create

@@ -71,13 +71,13 @@ def write(
     def written(name: str, part: Part, before: Future[str] | None) -> str:
         if before:
             before.result()  # it has begun: a pool takes work in the order in which it was given
-        with space.aside() as mine:
+        with space.cursor() as mine:
             installation.lake.write_dataset(version, name, part(mine), append=before is not None)
         return name
 
     in_turn = zip_longest(*([(name, part) for part in made] for name, made in tables.items()))
     latest: dict[str, Future[str]] = {}
-    with space.asked_by(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE) as pool:
+    with space.limit_engine_threads(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE) as pool:
         work = []
         for name, part in filter(None, chain.from_iterable(in_turn)):
             latest[name] = pool.submit(written, name, part, latest.get(name))

@@ -13,7 +13,7 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from infra.services.http_client import fetch_text
 from models.monitoring.latency_histogram import Requests
-from tasks.orchestration.alert_throttle import Told
+from tasks.orchestration.alert_throttle import AlertThrottle
 
 _METRIC: Final = "reco_http_request_duration_seconds"
 _EVERY, _HOUR, _FEWEST = 60.0, 3600.0, 100
@@ -26,7 +26,7 @@ class Looks:
 
     at: float | None = None
     before: dict[str, Requests] = field(default_factory=dict)
-    told: Told = field(default_factory=Told)
+    told: AlertThrottle = field(default_factory=AlertThrottle)
 
 
 _LOOKS: Final = Looks()
@@ -79,13 +79,13 @@ def tell_slow_serving(installation: Installation, looks: Looks = _LOOKS) -> str 
         if reason is None:
             continue
         if not reason:
-            looks.told.forget(address)
-        elif not looks.told.lately(address, _HOUR):
+            looks.told.reset(address)
+        elif not looks.told.recently_sent(address, _HOUR):
             said = {"reason": reason, "page": shown(address)}
             if events.try_emit(
                 installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said
             ):
-                looks.told.note(address)
+                looks.told.mark_sent(address)
             found.append(reason)
     return " ".join(found) or None
 

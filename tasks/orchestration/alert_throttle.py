@@ -1,22 +1,22 @@
-"""What was told lately, so that a state that lasts is not told at every look."""
+"""Limits how often an alert about a lasting state is sent."""
 
 from time import monotonic
 
 
-class Told:
-    """Remembers for as long as the process lives: after a restart everything is told again once."""
+class AlertThrottle:
+    """The alerts that this process sent. After a restart every alert is sent once more."""
 
     def __init__(self) -> None:
-        self._at: dict[str, float] = {}
+        self._sent_at: dict[str, float] = {}
 
-    def lately(self, what: str, seconds: float) -> bool:
-        """Whether it was told within so many seconds."""
-        return what in self._at and monotonic() - self._at[what] < seconds
+    def recently_sent(self, alert: str, seconds: float) -> bool:
+        """Return whether the alert was sent within so many seconds."""
+        return alert in self._sent_at and monotonic() - self._sent_at[alert] < seconds
 
-    def note(self, what: str) -> None:
-        """It was told just now."""
-        self._at[what] = monotonic()
+    def mark_sent(self, alert: str) -> None:
+        """Record that the alert was sent just now."""
+        self._sent_at[alert] = monotonic()
 
-    def forget(self, what: str) -> None:
-        """It is over: when it comes back it is news."""
-        self._at.pop(what, None)
+    def reset(self, alert: str) -> None:
+        """Forget the alert because its state is over; the next occurrence is sent at once."""
+        self._sent_at.pop(alert, None)

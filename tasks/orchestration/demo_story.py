@@ -34,7 +34,7 @@ class Story:
     batches: Sequence[Row]
 
 
-def tell_story(story: Story) -> None:
+def publish_story(story: Story) -> None:
     """Put the page on the flow run; outside of one nothing happens."""
     if FlowRunContext.get() is not None:
         create_markdown_artifact(markdown(current(), story), key="story", description="From the files to the lists")

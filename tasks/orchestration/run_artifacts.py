@@ -111,7 +111,7 @@ def _own_link(text: str, pages: tuple[str, ...]) -> str | None:
     return f"[{for_markdown(label)}]({address})" if link else address
 
 
-def tell(text: str) -> None:
+def log_info(text: str) -> None:
     """A line in the log of the task's run; outside of one nothing happens."""
     if TaskRunContext.get() is not None:
         get_run_logger().info(text)
@@ -130,7 +130,7 @@ def announce(line: str) -> None:
         get_run_logger().info(line)
 
 
-def show_ladder(version: str, rows: Sequence[Row]) -> None:
+def show_leaderboard(version: str, rows: Sequence[Row]) -> None:
     """The tables of models on a data set, and where MLflow shows their runs."""
     from models.evaluation.comparison.leaderboard_tables import tables  # imports SciPy
 

@@ -13,7 +13,7 @@ _MOST: Final = 3
 _LONGEST: Final = 100
 
 
-def named(name: Callable[[Parameters], str]) -> Callable[[], str]:
+def flow_run_name(name: Callable[[Parameters], str]) -> Callable[[], str]:
     """Return what Prefect calls for the name of a flow run: `name` of the run's parameters."""
 
     def of_run() -> str:

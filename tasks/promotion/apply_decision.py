@@ -6,13 +6,15 @@ from infra.overview import situation
 from infra.registry.client import Registry
 from models.gate.results import Outcome, outcome_of
 from models.primitives.recorded_reasons import reason_fault
-from tasks.promotion.champion import champion, follow
-from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.champion import champion, sync_aliases
+from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.promote import promote, promote_again
-from tasks.promotion.review_requests import APPROVED, Answer, DecisionRefusedError, Review, close, expire, review_of
+from tasks.promotion.review_requests import APPROVED, Decision, DecisionRefusedError, Review, close, expire, review_of
 
 
-def carry_out(installation: Installation, registry: Registry, model_version: int | None, answer: Answer) -> Review:
+def apply_decision(
+    installation: Installation, registry: Registry, model_version: int | None, answer: Decision
+) -> Review:
     """Approve or reject a reviewed version, by default the newest; returns the review as it is now.
 
     The same decision twice changes nothing, but a yes to a version that was rolled back promotes it again. Raises
@@ -36,8 +38,8 @@ def carry_out(installation: Installation, registry: Registry, model_version: int
             close(connection, review, answer)
     decided = review_of(installation, int(review["model_version"]))
     if registry.answers:
-        follow(installation.engine, registry)
-        announce(registry, decided)
+        sync_aliases(installation.engine, registry)
+        annotate_version(registry, decided)
     return decided
 
 
@@ -54,7 +56,7 @@ def _refuse_replaced(installation: Installation, review: Review) -> None:
         )
 
 
-def permit(mode: str) -> None:
+def ensure_promotion_enabled(mode: str) -> None:
     """Raises DecisionRefusedError while nothing is promoted by anybody."""
     if mode == "never":
         raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
@@ -68,7 +70,7 @@ def _check_recorded(review: Review) -> None:
         )
 
 
-def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
+def _check(review: Review, answer: Decision, mode: str, after: str = "") -> None:
     """Raise DecisionRefusedError for an answer that cannot be carried out; `after` is what may be done instead."""
     version, already = review["model_version"], review["decision"]
     if already:
@@ -83,7 +85,7 @@ def _check(review: Review, answer: Answer, mode: str, after: str = "") -> None:
     if fault := reason_fault(answer.reason, f"version {version} is {answer.decision}", example):
         raise DecisionRefusedError(fault)
     if answer.approve:
-        permit(mode)
+        ensure_promotion_enabled(mode)
         _check_recorded(review)
     if answer.approve and not review["passed"] and not answer.override:
         refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]

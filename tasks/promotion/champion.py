@@ -19,7 +19,7 @@ Champion = dict[str, Any]
 _ALIASES: Final = "the aliases in MLflow"
 
 
-class NobodyAnswersError(TailorbirdError):
+class NoChampionError(TailorbirdError):
     """There is no champion."""
 
 
@@ -28,12 +28,12 @@ def champion(connection: Connection) -> Champion | None:
     return _newest(connection)
 
 
-def champion_of(installation: Installation) -> Champion:
-    """Who answers; raises NobodyAnswersError before the first promotion."""
+def require_champion(installation: Installation) -> Champion:
+    """Who answers; raises NoChampionError before the first promotion."""
     with installation.engine.connect() as connection:
         holder = champion(connection)
     if holder is None:
-        raise NobodyAnswersError(str(situation.step(installation.engine, installation.settings)))
+        raise NoChampionError(str(situation.step(installation.engine, installation.settings)))
     return holder
 
 
@@ -53,7 +53,7 @@ def _newest(connection: Connection, *such: ColumnElement[bool]) -> Champion | No
     return dict(row) if row else None
 
 
-def follow(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
+def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
     """Let MLflow's aliases say what Postgres says; one process at a time, so that no older state is written last.
 
     An alias that once followed the champion and now points elsewhere was moved by a person: it is left for

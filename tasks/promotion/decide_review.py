@@ -7,9 +7,9 @@ from prefect.context import FlowRunContext
 
 from infra.installation import current
 from infra.registry.client import Registry
-from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import champion
-from tasks.promotion.review_requests import Answer, Review
+from tasks.promotion.review_requests import Decision, Review
 
 
 @task(description="Write the decision down; on a yes, promote the version.")
@@ -17,10 +17,10 @@ def decide_review(
     model_version: int | None, approve: bool, reviewer: str, reason: str, override: bool = False, via: str = ""
 ) -> dict[str, Any]:
     """Approve or reject a reviewed version (by default the newest review's); returns what is decided now, and which
-    version answers as `champion`. See `carry_out` for what is refused."""
+    version answers as `champion`. See `apply_decision` for what is refused."""
     installation = current()
-    answer = Answer(approve, reviewer, reason, via or _via(), override)
-    decided = carry_out(installation, Registry(installation.endpoints.mlflow_tracking_uri), model_version, answer)
+    answer = Decision(approve, reviewer, reason, via or _via(), override)
+    decided = apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), model_version, answer)
     with installation.engine.connect() as connection:
         holder = champion(connection)
     names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason", "overridden")
@@ -28,7 +28,7 @@ def decide_review(
     return {name: decided[name] for name in names} | found
 
 
-def _remark(decided: Review, answer: Answer) -> str | None:
+def _remark(decided: Review, answer: Decision) -> str | None:
     """Return a sentence if the decision had been made before for another reason or by another person."""
     if (decided["reviewer"], decided["reason"]) == (answer.reviewer, answer.reason):
         return None

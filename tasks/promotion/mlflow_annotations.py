@@ -15,7 +15,7 @@ ROLLED_BACK = "rolled_back"
 _ANSWER = ("review", "reviewer", "reason", "override")
 
 
-def announce(registry: Registry, review: Review, note: str = "") -> None:
+def annotate_version(registry: Registry, review: Review, note: str = "") -> None:
     """Write the gate's reasons and the decision on the version, unless it was deleted in MLflow.
 
     A `note` says what was asked for in vain. What a person set meanwhile and nobody has heard yet is left alone. A

@@ -16,13 +16,13 @@ from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_files, check_version, downloaded_model
 from tasks.promotion.champion import Champion, champion, promotion_of
 from tasks.promotion.recorded_bundles import recorded
-from tasks.promotion.review_requests import Answer, DecisionRefusedError, Review, close
+from tasks.promotion.review_requests import Decision, DecisionRefusedError, Review, close
 from tasks.promotion.verified_evaluations import evaluation_of
 
 _COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 
 
-def promote(installation: Installation, registry: Registry, review: Review, answer: Answer) -> None:
+def promote(installation: Installation, registry: Registry, review: Review, answer: Decision) -> None:
     """Keep the version's bundle, then replace the champion that the gate compared it with.
 
     Raises DecisionRefusedError when that one answers no more, or somebody else decided first, BundleRefusedError when
@@ -50,7 +50,7 @@ def promote(installation: Installation, registry: Registry, review: Review, answ
         _enter(connection, row, answer)
 
 
-def promote_again(installation: Installation, registry: Registry, review: Review, answer: Answer) -> None:
+def promote_again(installation: Installation, registry: Registry, review: Review, answer: Decision) -> None:
     """Let a version that was rolled back answer again, after the checks of a promotion.
 
     Raises what `promote` raises.
@@ -90,7 +90,7 @@ def _figures(installation: Installation, registry: Registry, run_id: str) -> dic
     return {name: value for name, value in figures.items() if isfinite(value)}
 
 
-def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Answer) -> None:
+def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Decision) -> None:
     """Let an earlier promotion's bundle answer again, in place of `holder`. Raises BundleRefusedError or
     DecisionRefusedError."""
     verify_promoted(earlier)
@@ -108,7 +108,7 @@ def _expect(holder: Champion | None, review: Review) -> None:
     )
 
 
-def _enter(connection: Connection, row: dict[str, Any], answer: Answer) -> None:
+def _enter(connection: Connection, row: dict[str, Any], answer: Decision) -> None:
     said = {"actor": answer.reviewer, "reason": answer.reason, "via": answer.via}
     if connection.execute(insert(promotions).values(row | said).on_conflict_do_nothing()).rowcount != 1:
         raise DecisionRefusedError("Another version was promoted in the meantime; look again who answers now.")

@@ -57,7 +57,7 @@ def trained_kinds(engine: Engine, version: str) -> list[str]:
         return [*connection.execute(found).scalars()]
 
 
-def named_by(engine: Engine, run_id: str) -> str | None:
+def pseudonym_key_of(engine: Engine, run_id: str) -> str | None:
     """Return the fingerprint of the pseudonym key that was in use when a run was trained; None before the first."""
     key, trained = fingerprints.c, select(trained_bundles.c.trained_at).where(trained_bundles.c.run_id == run_id)
     then = (key.kind == PSEUDONYM, ~key.pending, key.since <= trained.scalar_subquery())

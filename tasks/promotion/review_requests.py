@@ -43,7 +43,7 @@ class DecisionRefusedError(TailorbirdError):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Decision:
     """What somebody says to a request, and how it was said."""
 
     approve: bool
@@ -128,7 +128,7 @@ def reviews_of(connection: Connection, versions: Sequence[int]) -> dict[int, Rev
     return {row["model_version"]: dict(row) for row in found}
 
 
-def close(connection: Connection, review: Review, answer: Answer) -> None:
+def close(connection: Connection, review: Review, answer: Decision) -> None:
     """Record a decision: the first one, or another yes to a version that was rolled back.
 
     Raises DecisionRefusedError when somebody else was first or the request was renewed.

@@ -17,7 +17,7 @@ from models.columns import USER_KEY
 from models.errors import TailorbirdError
 from models.evaluation.diagnostics.exposure_tradeoff import Reranked
 from models.evaluation.offline import Evaluation
-from tasks.promotion.recorded_bundles import TrainedBundle, named_by
+from tasks.promotion.recorded_bundles import TrainedBundle, pseudonym_key_of
 
 EVALUATION_PATH: Final = "evaluation"
 
@@ -45,13 +45,13 @@ def evaluation_digest(folder: Path) -> str:
 def evaluations_of(engine: Engine, registry: Registry, trained: Mapping[str, TrainedBundle]) -> dict[str, Evaluation]:
     """Return what these trainings measured, by the same names. Raises AlteredEvaluationError."""
     return {
-        name: evaluation_of(registry, one.run_id, one.evaluation_digest, named_by(engine, one.run_id))
+        name: evaluation_of(registry, one.run_id, one.evaluation_digest, pseudonym_key_of(engine, one.run_id))
         for name, one in trained.items()
     }
 
 
 def evaluation_of(
-    registry: Registry, run_id: str, digest: str | None = None, named_by: str | None = None
+    registry: Registry, run_id: str, digest: str | None = None, pseudonym_key_of: str | None = None
 ) -> Evaluation:
     """Return what a training run measured, from its artifacts, with the present keys of its users.
 
@@ -68,7 +68,7 @@ def evaluation_of(
         summary = json.loads((folder / SUMMARY).read_text())
         per_user = pq.read_table(folder / PER_USER, memory_map=False)
         return Evaluation(
-            renamed_users.present_column(per_user, USER_KEY, named_by), summary, reranked=_reranked(folder)
+            renamed_users.present_column(per_user, USER_KEY, pseudonym_key_of), summary, reranked=_reranked(folder)
         )
 
 

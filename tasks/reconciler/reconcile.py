@@ -16,16 +16,16 @@ from models.errors import TailorbirdError
 from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import tell_slow_serving
 from tasks.orchestration.killed_commands import mark_killed_commands
-from tasks.promotion.apply_decision import carry_out, permit
-from tasks.promotion.champion import CHAMPION, Champion, champion, follow, promotion_of
-from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, announce
+from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled
+from tasks.promotion.champion import CHAMPION, Champion, champion, promotion_of, sync_aliases
+from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
 from tasks.promotion.promote import restore
-from tasks.promotion.review_requests import APPROVED, NOBODY, REJECTED, Answer, expire, review_of, reviews_of
+from tasks.promotion.review_requests import APPROVED, NOBODY, REJECTED, Decision, expire, review_of, reviews_of
 from tasks.reconciler.check_registered_versions import check_registered_versions
-from tasks.reconciler.restart_retrain import ask_for_retrain
-from tasks.reconciler.stale_lists import tell_stale_lists
-from tasks.reconciler.start_calibration import ask_for_calibration
-from tasks.reconciler.start_scoring import ask_for_lists
+from tasks.reconciler.restart_retrain import restart_retrain
+from tasks.reconciler.stale_lists import alert_stale_lists
+from tasks.reconciler.start_calibration import start_calibration
+from tasks.reconciler.start_scoring import start_scoring
 
 _WORDS: Final = (APPROVED, REJECTED)
 _BY_TAG: Final = "the tag `review` in MLflow"
@@ -103,10 +103,10 @@ _CARE: Final = tuple(
     partial(_told, step)
     for step in (
         mark_killed_commands,
-        ask_for_lists,
-        ask_for_calibration,
-        ask_for_retrain,
-        tell_stale_lists,
+        start_scoring,
+        start_calibration,
+        restart_retrain,
+        alert_stale_lists,
         tell_slow_serving,
         check_registered_versions,
     )
@@ -123,7 +123,7 @@ def reconcile_once() -> list[str]:
         *_hear_tags(installation, registry),
         *_hear_alias(installation, registry),
     ]
-    follow(installation.engine, registry)
+    sync_aliases(installation.engine, registry)
     return done
 
 
@@ -133,7 +133,7 @@ def _expired(installation: Installation, registry: Registry) -> Iterator[str]:
     for version in versions:
         said = f"Version {version}: nobody decided in time; rejected."
         _alert(installation, registry, version, said)
-        announce(registry, review_of(installation, version))
+        annotate_version(registry, review_of(installation, version))
         yield said
 
 
@@ -154,15 +154,15 @@ def _hear_tags(installation: Installation, registry: Registry) -> Iterator[str]:
     for version, review in known.items():
         tags, back = tagged[version], review["rolled_back"]
         if back and tags.get(ROLLED_BACK) != str(back):
-            announce(registry, review)
+            annotate_version(registry, review)
             tags = {}
         said = {word for word in _WORDS if aliases.get(word) == version or _says(tags, word)}
         if review["decision"] and not back:
             written = [tags.get(name, "") for name in ("review", "reviewer", ROLLED_BACK)]
             if written != [review["decision"], review["reviewer"], ""]:
-                announce(registry, review)
+                annotate_version(registry, review)
         elif back and said == {APPROVED} and aliases.get(APPROVED) != version and not _has_reason(tags):
-            announce(registry, review, _WITHOUT_REASON)
+            annotate_version(registry, review, _WITHOUT_REASON)
             yield f"Version {version}: {_WITHOUT_REASON}"
         elif said:
             yield _heard(installation, registry, version, _answer(tags, said))
@@ -180,22 +180,22 @@ def _has_reason(tags: Mapping[str, str]) -> bool:
     return bool(tags.get("reason") or tags.get("override"))
 
 
-def _answer(tags: Mapping[str, str], said: set[str]) -> Answer:
+def _answer(tags: Mapping[str, str], said: set[str]) -> Decision:
     """Whoever says both says no."""
     reason = tags.get("override") or tags.get("reason") or f"Said by {_BY_TAG}."
-    return Answer(said == {APPROVED}, tags.get("reviewer", _BY_TAG), reason, "tag", bool(tags.get("override")))
+    return Decision(said == {APPROVED}, tags.get("reviewer", _BY_TAG), reason, "tag", bool(tags.get("override")))
 
 
-def _heard(installation: Installation, registry: Registry, version: int, answer: Answer) -> str:
+def _heard(installation: Installation, registry: Registry, version: int, answer: Decision) -> str:
     """What is wrong with a version is told on it, whatever it is: others are heard all the same."""
     try:
-        carry_out(installation, registry, version, answer)
+        apply_decision(installation, registry, version, answer)
     except Exception as error:
         if explain(error):
             raise
         review = review_of(installation, version)
         if review["decision"] != answer.decision or review["rolled_back"]:
-            announce(registry, review, f"Not {answer.decision}: {error}")
+            annotate_version(registry, review, f"Not {answer.decision}: {error}")
             return f"Version {version} was not {answer.decision}: {error}"
     return f"Version {version} was {answer.decision} by {answer.reviewer}."
 
@@ -209,7 +209,7 @@ def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]
         return
     if moved is None:
         if holder:
-            follow(installation.engine, registry, put_back=True)
+            sync_aliases(installation.engine, registry, put_back=True)
             if CHAMPION in registry.aliases():  # not when the version itself was deleted
                 yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
         return
@@ -219,7 +219,7 @@ def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]
     except Exception as error:
         if explain(error):
             raise
-        follow(installation.engine, registry, put_back=True)
+        sync_aliases(installation.engine, registry, put_back=True)
         if registry.aliases().get(CHAMPION) == moved:  # somebody else promoted it at the same moment
             return
         note = f"{_PUT_BACK}: {error}"
@@ -229,22 +229,22 @@ def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]
 
 def _promote_moved(installation: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
     """An earlier champion may come back; anything else is a yes, also to a version that was rolled back."""
-    answer = Answer(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
+    answer = Decision(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
     with installation.engine.connect() as connection:
         earlier = promotion_of(connection, version)
         review = reviews_of(connection, [version]).get(version)
     if holder and earlier and not (review and review["rolled_back"]):
-        permit(installation.settings.review)
+        ensure_promotion_enabled(installation.settings.review)
         with installation.engine.begin() as connection:
             restore(connection, holder, earlier, answer)
-        follow(installation.engine, registry)
+        sync_aliases(installation.engine, registry)
         return
-    carry_out(installation, registry, version, answer)
+    apply_decision(installation, registry, version, answer)
 
 
 def _note(installation: Installation, registry: Registry, version: int, note: str) -> None:
     try:
-        announce(registry, review_of(installation, version), note)
+        annotate_version(registry, review_of(installation, version), note)
     except TailorbirdError:  # a version that was never reviewed
         words = (registry.version(version).description or "").split("\n\n")
         others = [part for part in words if part and not part.startswith(f"**{_PUT_BACK}")]

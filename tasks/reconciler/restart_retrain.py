@@ -14,7 +14,7 @@ _GRACE: Final = 20
 """Seconds that the event has to start a run: it takes about ten."""
 
 
-def ask_for_retrain(installation: Installation) -> str | None:
+def restart_retrain(installation: Installation) -> str | None:
     """Start `retrain` for a request that nobody works on; returns what was done, None for nothing.
 
     A run that comes too many ends at once, as only one can claim the request. Of a run that was lost, the next one has

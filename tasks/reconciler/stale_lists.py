@@ -9,13 +9,13 @@ from infra.database.schema.schema import placements as shown
 from infra.installation import Installation
 from infra.prefect_api import events
 from infra.services import prefect_pages
-from tasks.orchestration.alert_throttle import Told
+from tasks.orchestration.alert_throttle import AlertThrottle
 
 _DAY: Final = 86_400
-_TOLD: Final = Told()
+_TOLD: Final = AlertThrottle()
 
 
-def tell_stale_lists(installation: Installation, told: Told = _TOLD) -> str | None:
+def alert_stale_lists(installation: Installation, told: AlertThrottle = _TOLD) -> str | None:
     """Emit an event for each placement that was not looked at for its `fresh_hours`, once a day while that lasts."""
     hours = (func.extract("epoch", func.now() - shown.c.checked_at) / 3600).label("hours")
     with installation.engine.connect() as connection:
@@ -25,8 +25,8 @@ def tell_stale_lists(installation: Installation, told: Told = _TOLD) -> str | No
     }
     stale = [name for name, limit in limits.items() if ages[name] > limit]
     for name in set(limits) - set(stale):
-        told.forget(name)
-    new = [name for name in stale if not told.lately(name, _DAY)]
+        told.reset(name)
+    new = [name for name in stale if not told.recently_sent(name, _DAY)]
     for name in new:
         if events.try_emit(
             installation.endpoints,
@@ -34,7 +34,7 @@ def tell_stale_lists(installation: Installation, told: Told = _TOLD) -> str | No
             f"tailorbird.placement.{name}",
             _said(installation, name, ages[name], limits[name]),
         ):
-            told.note(name)
+            told.mark_sent(name)
     return f"The lists of {', '.join(new)} are stale." if new else None
 
 

@@ -15,7 +15,7 @@ _GRACE: Final = timedelta(minutes=2)
 """Lists for people are made first."""
 
 
-def ask_for_calibration(installation: Installation) -> str | None:
+def start_calibration(installation: Installation) -> str | None:
     """Start `monitor` when the champion has no calibration, once a promotion; returns what was done, None for nothing.
 
     Where there is too little history for one the daily run tries again.

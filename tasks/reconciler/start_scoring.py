@@ -14,7 +14,7 @@ from infra.locks.advisory_locks import is_locked
 from infra.prefect_api import events, flow_runs
 from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
-from tasks.orchestration.alert_throttle import Told
+from tasks.orchestration.alert_throttle import AlertThrottle
 from tasks.promotion.champion import Champion, champion
 from tasks.reconciler.missing_lists import MissingLists, find_missing_lists
 from tasks.scoring import batch_state
@@ -40,10 +40,10 @@ class IdleRuns:
 
 
 _IDLE: Final = IdleRuns()
-_ALERTED: Final = Told()
+_ALERTED: Final = AlertThrottle()
 
 
-def ask_for_lists(installation: Installation, idle: IdleRuns = _IDLE, alerted: Told = _ALERTED) -> str | None:
+def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: AlertThrottle = _ALERTED) -> str | None:
     """Start `score` when placements lack the champion's lists; return a line about it, None when nothing is due.
 
     A run whose process is gone is marked as crashed first: as `Running` it would hold up the next one. A run that a
@@ -70,7 +70,7 @@ def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
 
 
 def _start(
-    installation: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: Told
+    installation: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: AlertThrottle
 ) -> str | None:
     last = flow_runs.latest_run(installation.endpoints, "score")
     state, version = flow_runs.state_of(last), holder["model_version"]
@@ -87,8 +87,8 @@ def _start(
     attempt = start_next_run(installation.endpoints, "score", cause, {"placements": missing.placements})
     if attempt is Attempt.STARTED:
         return f"Lists of version {version} are being made for {names}."
-    if attempt is Attempt.EXHAUSTED and not alerted.lately(cause, _DAY):
-        alerted.note(cause)
+    if attempt is Attempt.EXHAUSTED and not alerted.recently_sent(cause, _DAY):
+        alerted.mark_sent(cause)
         return _alert(
             installation, missing, f"{MOST} runs were started for lists of version {version}, and none finished"
         )

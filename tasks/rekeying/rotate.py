@@ -11,7 +11,7 @@ from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
 from infra.locks import usage_lock
-from tasks.datasets.event_workspace import drop_left_workspaces
+from tasks.datasets.event_workspace import drop_orphaned_workspaces
 from tasks.ingest.quarantine.store_rows import remake_content
 from tasks.orchestration.defects import without_values
 from tasks.orchestration.progress import Advance, progress
@@ -37,7 +37,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
         if rotation is None:
             forget_ids(settings)
             return
-        drop_left_workspaces(settings.var)
+        drop_orphaned_workspaces(settings.var)
         with progress("rotate the pseudonym key", _steps(engine, lake, rotation)) as advance:
             note_ids(engine, lake, settings, rotation)
             _rekey_lake(engine, lake, rotation, advance)

@@ -36,7 +36,7 @@ _PLOTS: Final = {
 }  # fmt: skip
 
 
-def tell_reviewers(installation: Installation, registry: Registry, found: Reviewed) -> str:
+def publish_review_report(installation: Installation, registry: Registry, found: Reviewed) -> str:
     """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
     address in MLflow."""
     dataset = open_dataset(found.dataset_version)

@@ -21,13 +21,13 @@ from models.gate.results import Check, Gate, Outcome, gate_of, outcome_of
 from models.gate.review_summary import Reviewed
 from models.gate.thresholds import Limits
 from tasks.datasets.load_dataset import open_dataset
-from tasks.orchestration.steady_keys import steady_keys
-from tasks.promotion.champion import Champion, champion, follow
-from tasks.promotion.mlflow_annotations import announce
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.promotion.champion import Champion, champion, sync_aliases
+from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
 from tasks.promotion.review_requests import APPROVED, Review, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
-from tasks.review.publish_report import tell_reviewers
+from tasks.review.publish_report import publish_review_report
 from tasks.training.train_model import train_model
 
 WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
@@ -95,7 +95,7 @@ def judge(
 
 
 @task(description="Choose the best candidate, put it through the gate, ask for a decision.")
-@steady_keys
+@hold_pseudonym_key
 def review_models(version: str, run_ids: list[str]) -> Review:
     """Review the training runs of a data set; returns the review, or the champion's when nothing is better.
 
@@ -103,7 +103,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     """
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
-    follow(installation.engine, registry)
+    sync_aliases(installation.engine, registry)
     with installation.engine.connect() as connection:
         holder = champion(connection)
     rival = _rival(installation, version, holder)
@@ -123,11 +123,11 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     number = _register(installation, registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
     review = request(installation, version, number, trained[best], gate, against)
-    follow(installation.engine, registry)
+    sync_aliases(installation.engine, registry)
     told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
-    report = tell_reviewers(installation, registry, told)
+    report = publish_review_report(installation, registry, told)
     review = review_of(installation, number)  # somebody may have decided while the report was made
-    announce(registry, review)
+    annotate_version(registry, review)
     status = _status(review, holder, installation.settings.review)
     if status == REFUSED:
         _alert(installation, review, report, holder)

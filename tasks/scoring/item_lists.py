@@ -27,7 +27,7 @@ from models.retrieval.candidate_sources import FactorSource, PairSource
 from models.retrieval.source_protocols import CandidateSource
 from tasks.datasets.load_dataset import manifest_of, open_dataset
 from tasks.lake.shared_reads import shared_reference_data
-from tasks.promotion.champion import champion_of
+from tasks.promotion.champion import require_champion
 from tasks.scoring.batch_checks import Segments
 from tasks.scoring.item_attributes import catalogue_of
 from tasks.scoring.publish_batch import Words, Work
@@ -45,7 +45,7 @@ Reasons = Callable[[Rows, NDArray[np.int32]], tuple[NDArray[np.int32], list[str]
 
 def item_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """What every item is to get at a placement: from the data set that the champion was trained on."""
-    holder = champion_of(installation)
+    holder = require_champion(installation)
     dataset, cut = (
         open_dataset(holder["dataset_version"]),
         manifest_of(installation, holder["dataset_version"])["as_of"],

@@ -20,7 +20,7 @@ from models.lists.rules.placement_config import Placement
 from models.recommenders.explanations.sentences import shares
 from tasks.lake.shared_reads import release_shared_reads
 from tasks.orchestration.progress import progress
-from tasks.orchestration.run_artifacts import tell
+from tasks.orchestration.run_artifacts import log_info
 from tasks.scoring import batch_state, partitions
 from tasks.scoring.batch_checks import (
     BatchUnsoundError,
@@ -106,7 +106,7 @@ def _alone(installation: Installation, placement: str) -> Iterator[Callable[[], 
         try:
             check = stack.enter_context(locked(installation.engine, batch_state.lock(placement)))
         except LockHeldError:
-            tell(f"Another run makes lists for {placement}; this one waits for it.")
+            log_info(f"Another run makes lists for {placement}; this one waits for it.")
             check = stack.enter_context(locked(installation.engine, batch_state.lock(placement), wait=True))
         yield check
 

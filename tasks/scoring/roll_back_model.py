@@ -13,9 +13,9 @@ from infra.overview.earlier_champion import earlier_champion
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from models.primitives.recorded_reasons import reason_fault
-from tasks.promotion.champion import Champion, champion, follow
+from tasks.promotion.champion import Champion, champion, sync_aliases
 from tasks.promotion.promote import restore
-from tasks.promotion.review_requests import Answer
+from tasks.promotion.review_requests import Decision
 from tasks.scoring import batch_state
 
 
@@ -30,10 +30,10 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     if fault := reason_fault(reason, "the model is rolled back", "complaints about the new lists"):
         raise TailorbirdError(fault)
     holder, earlier = _pair(installation)
-    batches, lists = _go_back(installation, holder, earlier, Answer(True, actor, reason, "rollback"))
+    batches, lists = _go_back(installation, holder, earlier, Decision(True, actor, reason, "rollback"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     if registry.answers:
-        follow(installation.engine, registry)
+        sync_aliases(installation.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
     versions = {"from": holder["model_version"], "to": earlier["model_version"]}
@@ -41,7 +41,7 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
 
 
 def _go_back(
-    installation: Installation, holder: Champion, earlier: Champion, answer: Answer
+    installation: Installation, holder: Champion, earlier: Champion, answer: Decision
 ) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
     names = batch_state.shown(installation.engine)

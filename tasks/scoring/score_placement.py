@@ -7,8 +7,8 @@ from prefect import task
 from infra.configuration import placements
 from infra.installation import current
 from models.errors import TailorbirdError
-from tasks.orchestration.steady_keys import steady_keys
-from tasks.promotion.champion import champion_of
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.promotion.champion import require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.item_lists import item_lists
 from tasks.scoring.publish_batch import publish_lists
@@ -18,7 +18,7 @@ _SHOWN = ("batch_id", "placement", "model_version", "dataset_version", "status",
 
 
 @task(task_run_name="score {name}", description="The lists of a placement, published as one batch.")
-@steady_keys
+@hold_pseudonym_key
 def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
     """Score and publish; returns the batch. The same champion, users and catalogue again publish nothing new.
 
@@ -33,13 +33,13 @@ def score_placement(name: str = "home", k: int | None = None) -> dict[str, Any]:
 
 
 def placements_to_score(names: list[str] | None) -> list[str]:
-    """The named placements, or all; raises PlacementError or NobodyAnswersError before anything is scored."""
+    """The named placements, or all; raises PlacementError or NoChampionError before anything is scored."""
     installation = current()
     there = placements.configured(installation.settings)
     for name in names or ():
         placements.one(installation.settings, name)
     if names is not None and not names:
         raise TailorbirdError(f"Name a placement: {', '.join(there)}.")
-    champion_of(installation)  # without one, each placement would fail for the same reason
+    require_champion(installation)  # without one, each placement would fail for the same reason
     batch_state.sweep(installation.engine)
     return names or list(there)

@@ -26,7 +26,7 @@ from tasks.lake.new_users import newcomers
 from tasks.lake.reference_data import ReferenceData
 from tasks.lake.shared_reads import shared_reference_data
 from tasks.lake.user_item_history import due, hidden
-from tasks.promotion.champion import Champion, champion_of
+from tasks.promotion.champion import Champion, require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.item_attributes import catalogue_of, titles_not_for_sale
 from tasks.scoring.publish_batch import Words, Work
@@ -36,7 +36,7 @@ from tasks.scoring.reads.user_segments import segments_of
 
 def user_lists(installation: Installation, name: str, placement: Placement) -> Work:
     """What every user with consent is to get at a placement, before anything is scored."""
-    holder = champion_of(installation)
+    holder = require_champion(installation)
     bundle = champion_bundle(holder)
     known = shared_reference_data(installation)
     people = np.sort(words(known.users[USER_KEY]))

@@ -7,13 +7,13 @@ from prefect import task
 from infra.installation import current
 from infra.registry.client import Registry
 from models.evaluation.comparison.leaderboard import ladder
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import recorded_all
 from tasks.promotion.verified_evaluations import evaluations_of
 
 
 @task(description="Hold trained models against each other, user by user.")
-@steady_keys
+@hold_pseudonym_key
 def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
     """The ladder of these training runs, each with the address of its `run`'s page."""
     installation = current()

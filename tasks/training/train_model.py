@@ -32,13 +32,13 @@ from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.page_links import TRAINING, markdown, of_training, show_links
 from tasks.orchestration.progress import progress
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded
 from tasks.promotion.verified_evaluations import EVALUATION_PATH, evaluation_digest
 from tasks.training.evaluation_artifacts import FORMAT as EVALUATION_FORMAT
 from tasks.training.evaluation_artifacts import store_evaluation
 from tasks.training.serving_cost import K, measure_costs
-from tasks.tuning.best_settings import best_for
+from tasks.tuning.best_settings import find_settings
 
 
 def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str:
@@ -49,7 +49,7 @@ def run_key(version: str, kind: str, settings: dict[str, Any], seed: int) -> str
 
 def settings_of(installation: Installation, version: str, kind: str) -> tuple[dict[str, Any], str]:
     """The best settings that a search on a data set like this found, and its run; the defaults when there was none."""
-    found = best_for(installation, version, kind)
+    found = find_settings(installation, version, kind)
     if found is None:
         return asdict(catalog.config(kind)), ""
     return found["config"], str(found["run_id"])
@@ -67,7 +67,7 @@ def finished_run(installation: Installation, registry: Registry, key: str) -> st
     task_run_name="train {kind}",
     description="Fit, measure on the test weeks, fit on everything, log to MLflow.",
 )
-@steady_keys
+@hold_pseudonym_key
 def train_model(version: str, kind: str, settings: dict[str, Any] | None = None, seed: int = 7) -> str:
     """Train one model on a data set; returns the id of its MLflow run. A finished run of the same kind is reused.
 

@@ -23,7 +23,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.recommenders.protocols import Recommender
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.progress import progress
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.training.train_model import run_key, settings_of
 
 PATH: Final = "validation"
@@ -35,7 +35,7 @@ Fit = Callable[[TrainingData], Recommender]
     task_run_name="validate {kind}",
     description="Fit and measure a model on several stretches of time before the test weeks; log to MLflow.",
 )
-@steady_keys
+@hold_pseudonym_key
 def validate_model(
     version: str, kind: str, folds: int, horizon_days: int | None = None, seed: int = 7
 ) -> list[dict[str, float]]:

@@ -16,7 +16,7 @@ Result = dict[str, Any]
 _KEYS: Final = ["dataset_version", "model"]
 
 
-def stored_best(installation: Installation, version: str, kind: str) -> Result | None:
+def find_search_result(installation: Installation, version: str, kind: str) -> Result | None:
     """What the search of this model on this data set found, or None when there was none."""
     mine = (search_results.c.dataset_version == version, search_results.c.model == kind)
     with installation.engine.connect() as connection:
@@ -24,12 +24,12 @@ def stored_best(installation: Installation, version: str, kind: str) -> Result |
     return dict(row) if row else None
 
 
-def best_for(installation: Installation, version: str, kind: str) -> Result | None:
+def find_settings(installation: Installation, version: str, kind: str) -> Result | None:
     """What the search on this data set found; or else the newest one on another of the same shape."""
-    return stored_best(installation, version, kind) or best_elsewhere(installation, version, kind)
+    return find_search_result(installation, version, kind) or find_other_search_result(installation, version, kind)
 
 
-def best_elsewhere(installation: Installation, version: str, kind: str) -> Result | None:
+def find_other_search_result(installation: Installation, version: str, kind: str) -> Result | None:
     """What the newest search of this model on another data set of the same shape found."""
     others = (search_results.c.model == kind, search_results.c.dataset_version != version)
     joined = select(search_results, datasets.c.manifest).join(
@@ -49,10 +49,10 @@ def search_outcomes(version: str, kinds: Iterable[str]) -> dict[str, str]:
 
 
 def _outcome(installation: Installation, version: str, kind: str) -> str:
-    found = stored_best(installation, version, kind)
+    found = find_search_result(installation, version, kind)
     if found:
         return f"It tried {found['trials']} settings, and the best has NDCG@10 {found['ndcg_10']:.4f}."
-    used = "those of an earlier search" if best_elsewhere(installation, version, kind) else "its defaults"
+    used = "those of an earlier search" if find_other_search_result(installation, version, kind) else "its defaults"
     return f"It found no settings; the model is trained with {used}."
 
 

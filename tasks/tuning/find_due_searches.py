@@ -5,7 +5,7 @@ from prefect import task
 from infra.database.clock import database_now
 from infra.installation import current
 from models.tuning.retune_policy import MAX_AGE_DAYS, Searched, reason_to_search
-from tasks.tuning.best_settings import best_for, moved
+from tasks.tuning.best_settings import find_settings, moved
 
 
 @task(description="Which models' settings should be searched again, by age and by how far users have moved.")
@@ -15,7 +15,7 @@ def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_
     with installation.engine.connect() as connection:
         now = database_now(connection)
     for kind in kinds:
-        found = best_for(installation, version, kind)
+        found = find_settings(installation, version, kind)
         if found and found["dataset_version"] == version:
             continue  # nothing is new since then
         last = Searched(found["finished_at"], found["drift"]) if found else None

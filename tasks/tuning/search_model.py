@@ -17,14 +17,14 @@ from models.recommenders.search_space import Parameter, within
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
 from tasks.datasets.load_dataset import manifest_of
 from tasks.orchestration.progress import progress
-from tasks.orchestration.run_artifacts import announce, tell
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import announce, log_info
 from tasks.promotion.champion import champion
-from tasks.tuning.best_settings import Result, best_elsewhere, best_for, moved, store, stored_best
+from tasks.tuning.best_settings import Result, find_other_search_result, find_search_result, find_settings, moved, store
 from tasks.tuning.deadline import Deadline
 from tasks.tuning.mlflow_record import Record, table
 from tasks.tuning.study import GRID, Study
-from tasks.tuning.worker import End, Worker
+from tasks.tuning.worker import StopCondition, Worker
 
 MOST_WORKERS: Final = 32
 """On one machine: each has connections to PostgreSQL."""
@@ -35,7 +35,7 @@ _LOOK: Final = 0.5  # seconds between two looks at how far a search is
     task_run_name="search {kind}",
     description="Hyperparameter search of one model on the validation weeks and stretches before them.",
 )
-@steady_keys
+@hold_pseudonym_key
 def search_model(
     version: str,
     kind: str,
@@ -70,11 +70,11 @@ def search_model(
     points = budget.trials or GRID
     study = Study.open(installation, f"{kind} on {version}", plan, space, first, points=points, fresh=fresh)
     skipped, took = [], 0.0
-    if not (study.over(budget) and study.finished() and stored_best(installation, version, kind)):
+    if not (study.over(budget) and study.finished() and find_search_result(installation, version, kind)):
         with Record.of(registry, study, version, kind).closed_on_error() as record:
             opening, drift = deadline.spent, _drift(installation, version, kind)
             trials, longest = deadline.for_trials(opening), deadline.for_trials(opening, longer=longer)
-            end = End(trials, longest, bool(study.measured()))
+            end = StopCondition(trials, longest, bool(study.measured()))
             _Search(study, kind, budget, end).run(partial(Worker, study, record, version, kind, budget), workers)
             began = deadline.spent
             skipped = _store(installation, record, study, version, kind, drift, deadline)
@@ -119,7 +119,7 @@ def searchable(kinds: Sequence[str]) -> list[Mapping[str, Parameter]]:
 def _first(installation: Installation, version: str, kind: str) -> list[dict[str, Any]]:
     """Where a search begins: the defaults, the best of earlier searches, the champion's own if it is such a model."""
     known = [asdict(catalog.config(kind))]
-    earlier = best_for(installation, version, kind)
+    earlier = find_settings(installation, version, kind)
     known += [earlier["config"]] if earlier else []
     with installation.engine.connect() as connection:
         holder = champion(connection)
@@ -129,7 +129,7 @@ def _first(installation: Installation, version: str, kind: str) -> list[dict[str
     return [one for place, one in enumerate(settings) if one not in settings[:place]]
 
 
-def found_by(states: Sequence[State[Result]]) -> list[Result]:
+def successful_searches(states: Sequence[State[Result]]) -> list[Result]:
     """Return what the searches found; those that ran out of time are told, if any other found something.
 
     Raises what the first of the others that found nothing raised, or the first of all if none found anything.
@@ -150,7 +150,7 @@ class _Search:
     study: Study
     kind: str
     budget: Budget
-    end: End
+    end: StopCondition
     tried: int = 0
     best: int | None = None
     """The number of the best trial so far."""
@@ -176,7 +176,7 @@ class _Search:
             now = round(1000 * min(1.0, max(of_trials, self.end.share())))
             advance(max(0, now - shown), note=self.note)
             if self.best != told:
-                tell(self.note)
+                log_info(self.note)
             shown, told = max(now, shown), self.best
 
     def _hear(self) -> None:
@@ -195,7 +195,7 @@ def _found(study: Study, version: str, kind: str) -> Result:
 
 def _drift(installation: Installation, version: str, kind: str) -> float | None:
     """Return how far users have moved since the last search of this model on another data set."""
-    before = best_elsewhere(installation, version, kind)
+    before = find_other_search_result(installation, version, kind)
     return moved(before["dataset_version"], version) if before else None
 
 

@@ -14,7 +14,7 @@ from infra.locks.advisory_locks import LockHeldError, locked
 from models.recommenders.search_space import Parameter
 from models.tuning.study_config import Budget, OutOfTimeError, SearchError, SearchPlan
 from tasks.tuning.optuna_adapter import distributions, pruner, sampler
-from tasks.tuning.trials import asked, good, shortcoming, shuffled_grid, since_better
+from tasks.tuning.trials import describe_failure, shuffled_grid, since_better, trial_settings, within_limits
 
 WAIT: Final = "wait"
 DONE: Final = "done"
@@ -85,7 +85,7 @@ class Study:
         with self.locked():
             if _DEFAULTS in self.optuna.user_attrs:
                 return
-            known = [asked(trial) for trial in self.optuna.get_trials(deepcopy=False)]
+            known = [trial_settings(trial) for trial in self.optuna.get_trials(deepcopy=False)]
             starts = [*first, *shuffled_grid(self.plan, self.space, max(1, points - len(first)))]
             for settings in starts:
                 if settings not in known:
@@ -119,7 +119,7 @@ class Study:
             yield
 
     @contextmanager
-    def turn(self, budget: Budget) -> Iterator["Turn | str"]:
+    def turn(self, budget: Budget) -> Iterator["Assignment | str"]:
         """The next setting to try, for as long as the block: no other worker gets it meanwhile.
 
         DONE when the search has ended; WAIT when others still try the last ones, which may come back.
@@ -131,7 +131,7 @@ class Study:
                 if isinstance(trial, Trial):
                     self.lost.add(trial.number)  # whatever ends the block by an error: this worker is not gone
                     confirm = stack.enter_context(locked(self.engine, self._lock(trial.number)))
-            yield Turn(trial, confirm) if isinstance(trial, Trial) else trial
+            yield Assignment(trial, confirm) if isinstance(trial, Trial) else trial
             self.lost.difference_update([trial.number] if isinstance(trial, Trial) else [])
 
     def tried(self) -> list[FrozenTrial]:
@@ -141,14 +141,14 @@ class Study:
 
     def measured(self) -> list[FrozenTrial]:
         """The trials that were measured on all folds and cost no more than they may."""
-        return [trial for trial in self.tried() if good(trial)]
+        return [trial for trial in self.tried() if within_limits(trial)]
 
     def best(self) -> FrozenTrial:
         """The best by the plan. Raises SearchError, with what trials said, when there is none."""
         measured = self.measured()
         if measured:
             return measured[self.plan.best([trial.values for trial in measured])]
-        said = {str(t.user_attrs.get(ERROR) or shortcoming(t)) for t in self.tried() if t.state.is_finished()}
+        said = {str(t.user_attrs.get(ERROR) or describe_failure(t)) for t in self.tried() if t.state.is_finished()}
         reasons = "; ".join(sorted(said)[:3]) or "no setting was measured on all folds in the time there was"
         advice = "Give it more time, fewer folds or higher limits; after a fix of what failed, search with --fresh."
         kind: type[SearchError] = SearchError
@@ -189,8 +189,8 @@ class Study:
         for trial in self._in(TrialState.RUNNING):
             if trial.number == number:
                 taken = trial.user_attrs.get(_TIMES, 0) if times is None else times
-                settings = asked(trial)
-                if settings not in [asked(other) for other in self._in(TrialState.WAITING)]:
+                settings = trial_settings(trial)
+                if settings not in [trial_settings(other) for other in self._in(TrialState.WAITING)]:
                     self.optuna.enqueue_trial(settings, user_attrs={_TIMES: taken})
                 self._mark(trial, INTERRUPTED, reason)
                 self.optuna.tell(number, state=TrialState.FAIL)
@@ -233,7 +233,7 @@ class Study:
 
 
 @dataclass(frozen=True)
-class Turn:
+class Assignment:
     """A setting to try."""
 
     trial: Trial

@@ -75,8 +75,8 @@ def _fit(fold: FoldData, kind: str, settings: Mapping[str, Any], seed: int) -> R
 
 def _check(model: Recommender) -> None:
     """Scores that are no numbers can be ranked; but whatever comes of it says nothing."""
-    asked = np.arange(min(_LOOKED_AT, len(model.users)), dtype=np.int32)
-    if np.isnan(model.scores(asked)).any():
+    trial_settings = np.arange(min(_LOOKED_AT, len(model.users)), dtype=np.int32)
+    if np.isnan(model.scores(trial_settings)).any():
         raise ValueError("it diverged: some scores are NaN")
 
 

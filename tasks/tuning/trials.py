@@ -10,12 +10,12 @@ from models.recommenders.search_space import Parameter, grid
 from models.tuning.study_config import SearchPlan
 
 
-def asked(trial: FrozenTrial) -> dict[str, Any]:
+def trial_settings(trial: FrozenTrial) -> dict[str, Any]:
     """The settings of a trial, also of one that waits, or whose worker was gone before it had all of them."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
-def good(trial: FrozenTrial) -> bool:
+def within_limits(trial: FrozenTrial) -> bool:
     """Measured on all folds, and within the limits."""
     return trial.state == TrialState.COMPLETE and all(excess <= 0 for excess in trial.constraints.values())
 
@@ -32,7 +32,7 @@ def since_better(ended: Sequence[FrozenTrial]) -> int:
     best: list[float] = []
     since = 0
     for trial in ended:
-        better = good(trial) and (
+        better = within_limits(trial) and (
             not best or any(value > known for value, known in zip(trial.values, best, strict=True))
         )
         since = 0 if better else since + 1
@@ -41,7 +41,7 @@ def since_better(ended: Sequence[FrozenTrial]) -> int:
     return since
 
 
-def shortcoming(trial: FrozenTrial) -> str:
+def describe_failure(trial: FrozenTrial) -> str:
     """Why a trial that was measured is not good."""
     over = [f"{name} {excess:.0%} over its limit" for name, excess in trial.constraints.items() if excess > 0]
     return ", ".join(over) if over else "a trial was not measured on all folds"

@@ -12,7 +12,7 @@ from infra import outages
 from models.evaluation.metrics.ranking import METRIC
 from models.tuning.study_config import Budget
 from tasks.tuning.mlflow_record import BUSY, TAKEN, Outcome, Record
-from tasks.tuning.study import DONE, ERROR, WAIT, Study, Turn
+from tasks.tuning.study import DONE, ERROR, WAIT, Assignment, Study
 from tasks.tuning.trial_process import LimitExceededError, OutageError, SettingFailedError, StoppedError, TrialProcess
 
 _OUTAGE: Final = 600.0  # seconds a server may be away before a search gives up
@@ -20,7 +20,7 @@ _AGAIN: Final = 5.0  # seconds between two tries to reach it
 
 
 @dataclass
-class End:
+class StopCondition:
     """When a run of a search ends, whatever it is doing then."""
 
     seconds: float | None
@@ -55,7 +55,7 @@ class Worker:
     version: str
     kind: str
     budget: Budget
-    end: End
+    end: StopCondition
     tell: Callable[[], None]
     """Hears when a trial has ended."""
 
@@ -81,13 +81,13 @@ class Worker:
     def _step(self, process: TrialProcess) -> bool:
         """One setting; False when there is none left."""
         with self.study.turn(self.budget) as turn:
-            if isinstance(turn, Turn):
+            if isinstance(turn, Assignment):
                 self._try(process, turn)
         if turn == WAIT:
             self.end.called.wait(1)
         return turn != DONE
 
-    def _try(self, process: TrialProcess, turn: Turn) -> None:
+    def _try(self, process: TrialProcess, turn: Assignment) -> None:
         outcome = Outcome(turn.trial.number, turn.trial.params, time())
         try:
             self._measure(process, turn, outcome)
@@ -106,7 +106,7 @@ class Worker:
         turn.confirm()  # nobody else has got it meanwhile
         self._finish(turn, outcome, run_id)
 
-    def _recorded(self, turn: Turn, outcome: Outcome) -> str:
+    def _recorded(self, turn: Assignment, outcome: Outcome) -> str:
         """Its run in MLflow, which may be away for a while: what was measured is not thrown away for that.
 
         Unless time is over: then the trial is tried again when the search goes on.
@@ -121,7 +121,7 @@ class Worker:
                     raise
                 self._wait(error, since)
 
-    def _measure(self, process: TrialProcess, turn: Turn, outcome: Outcome) -> None:
+    def _measure(self, process: TrialProcess, turn: Assignment, outcome: Outcome) -> None:
         """Fold by fold, as long as the setting is among the better half."""
         process.memory_mb, plan = 0.0, self.study.plan
         folds = plan.folds
@@ -136,13 +136,13 @@ class Worker:
                 break
         outcome.excess = plan.limits.excess(*(outcome.most(name) for name in TAKEN))
 
-    def _falls_behind(self, turn: Turn, outcome: Outcome) -> bool:
+    def _falls_behind(self, turn: Assignment, outcome: Outcome) -> bool:
         if self.study.plan.coverage:
             return False
         turn.trial.report(outcome.mean(METRIC), len(outcome.folds))
         return bool(turn.trial.should_prune())
 
-    def _finish(self, turn: Turn, outcome: Outcome, run_id: str) -> None:
+    def _finish(self, turn: Assignment, outcome: Outcome, run_id: str) -> None:
         trial = turn.trial
         for name, excess in outcome.excess.items():
             trial.set_constraint(name, excess)

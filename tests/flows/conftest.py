@@ -26,11 +26,11 @@ from infra.registry.client import MODEL_PATH, NAME, Registry
 from infra.services import endpoints, state_file
 from models.gate.results import Check, Gate, outcome
 from tasks.datasets.load_dataset import newest_version, open_dataset
-from tasks.promotion.apply_decision import carry_out
-from tasks.promotion.champion import champion, follow
-from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.apply_decision import apply_decision
+from tasks.promotion.champion import champion, sync_aliases
+from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded
-from tasks.promotion.review_requests import Answer, request, review_of
+from tasks.promotion.review_requests import Decision, request, review_of
 from tests.flows.forked import Command, Commands
 from tests.memory import postgres_in_memory
 
@@ -197,8 +197,8 @@ class Desk:
         run_id = str(self.registry.version(asked).run_id)
         bundle = recorded(self.here.engine, run_id) or TrainedBundle(run_id, "a key", "als", "v1", "no digest", "none")
         review = request(self.here, newest_version(), asked, bundle, gate, self.champion()["promotion_id"])
-        follow(self.here.engine, self.registry)
-        announce(self.registry, review)
+        sync_aliases(self.here.engine, self.registry)
+        annotate_version(self.registry, review)
         return asked
 
     def champion(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class Desk:
 
     def decide(self, version: int, approve: bool = True, reason: str = "a test", override: bool = False) -> None:
         """Decide, without Prefect's server."""
-        carry_out(self.here, self.registry, version, Answer(approve, "ann", reason, "command", override))
+        apply_decision(self.here, self.registry, version, Decision(approve, "ann", reason, "command", override))
 
     def tag(self, version: int, **tags: str) -> None:
         """What a person sets on the page of a version."""
@@ -241,7 +241,7 @@ def desk(here: Installation) -> Iterator[Desk]:
     made.write(f"DELETE FROM reviews WHERE review_id > {last}")
     for placement, batch_id in shown.items():
         made.write(f"UPDATE placements SET batch_id = {batch_id} WHERE placement = '{placement}'")
-    follow(here.engine, made.registry, put_back=True)
+    sync_aliases(here.engine, made.registry, put_back=True)
     client = MlflowClient(here.endpoints.mlflow_tracking_uri)
     for version in set(made.registry.tags()) - versions:
         client.delete_model_version(NAME, str(version))

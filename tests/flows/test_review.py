@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.mlflow_annotations import NOTE
-from tasks.promotion.review_requests import Answer, DecisionRefusedError
+from tasks.promotion.review_requests import Decision, DecisionRefusedError
 from tasks.reconciler.reconcile import reconcile_once
 from tasks.scoring.roll_back_model import roll_back_model
 
@@ -214,7 +214,7 @@ def test_while_reviews_are_switched_off_nobody_promotes(desk: Desk) -> None:
     before, version = desk.champion()["model_version"], desk.ask()
     never = replace(desk.here, settings=desk.here.settings.model_copy(update={"review": "never"}))
     with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
-        carry_out(never, desk.registry, version, Answer(True, "ann", "a test", "command"))
+        apply_decision(never, desk.registry, version, Decision(True, "ann", "a test", "command"))
     stands(desk, before)
 
 

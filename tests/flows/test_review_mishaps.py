@@ -18,7 +18,7 @@ from infra.registry.client import NAME, VersionGoneError
 from infra.services.processes import end_strays
 from infra.supervisor import commands
 from tasks.promotion.champion import CHALLENGER, CHAMPION
-from tasks.promotion.mlflow_annotations import announce
+from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import DecisionRefusedError
 from tasks.reconciler.reconcile import _hear_alias, _promote_moved, reconcile_once, watch
 from tasks.review.review_models import _run_of
@@ -133,7 +133,7 @@ def test_a_tag_that_is_set_while_the_report_is_made_is_heard(desk: Desk) -> None
     version = desk.ask()
     asked = desk.review(version)
     desk.tag(version, review="rejected", reviewer="ann")
-    announce(desk.registry, asked)
+    annotate_version(desk.registry, asked)
     reconcile_once()
     assert (desk.review(version)["decision"], desk.review(version)["reviewer"]) == ("rejected", "ann")
 

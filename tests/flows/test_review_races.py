@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 from infra.registry.client import NAME
 from infra.registry.webhook_listener import listen
 from models.errors import TailorbirdError
-from tasks.promotion.champion import CHAMPION, follow
+from tasks.promotion.champion import CHAMPION, sync_aliases
 from tasks.promotion.promote import restore
-from tasks.promotion.review_requests import Answer
+from tasks.promotion.review_requests import Decision
 from tasks.reconciler.reconcile import reconcile_once
 from tasks.scoring.roll_back_model import _pair, roll_back_model
 
@@ -104,8 +104,8 @@ def go_back(desk: Desk) -> None:
     """One step back, as `roll_back_model` does it; the lists are no matter here."""
     holder, earlier = _pair(desk.here)
     with desk.here.engine.begin() as connection:
-        restore(connection, holder, earlier, Answer(True, "bob", "a test", "rollback"))
-    follow(desk.here.engine, desk.registry)
+        restore(connection, holder, earlier, Decision(True, "bob", "a test", "rollback"))
+    sync_aliases(desk.here.engine, desk.registry)
 
 
 def test_yes_and_no_at_once_are_one_decision(desk: Desk) -> None:

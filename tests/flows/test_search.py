@@ -21,7 +21,7 @@ from models.recommenders.search_space import Choice, within
 from models.tuning.study_config import Budget, Limits, SearchPlan
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import champion
-from tasks.tuning.best_settings import stored_best
+from tasks.tuning.best_settings import find_search_result
 from tasks.tuning.search_model import _first, search_model, searchable
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: I
     with here.engine.begin() as connection:  # as if it had been killed before it could store what it found
         connection.execute(delete(search_results).where(search_results.c.model == "als"))
     assert stocked.json(*options)[0]["tried"] == found["tried"]  # a finished search has nothing more to try
-    stored = stored_best(here, found["dataset_version"], "als")
+    stored = find_search_result(here, found["dataset_version"], "als")
     assert stored is not None
     assert stored["config"] == found["config"]
 

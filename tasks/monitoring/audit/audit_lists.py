@@ -23,8 +23,8 @@ from models.monitoring.audit.significance import BEYOND
 from tasks.monitoring.audit.served_data import NothingToAuditError, Seen, seen
 from tasks.monitoring.drift.calibrations import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
-from tasks.orchestration.run_artifacts import flow_run_page, key_of, tell
-from tasks.orchestration.steady_keys import steady_keys
+from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
+from tasks.orchestration.run_artifacts import flow_run_page, key_of, log_info
 from tasks.reports.audit_page import AuditPage, markdown, render, rows
 from tasks.reports.plots.audit import PLOTS, plot_audit
 from tasks.reports.review_page import Plot
@@ -36,7 +36,7 @@ _SEED: Final = 7
 
 
 @task(description="Hold what was served against what came of it, by group of people.")
-@steady_keys
+@hold_pseudonym_key
 def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[str, Any]:
     """Audit what a placement showed users in the last days, or in those before a day.
 
@@ -51,7 +51,7 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[
     try:
         looked = seen(installation, placement, days, as_of)
     except NothingToAuditError as reason:
-        tell(str(reason))
+        log_info(str(reason))
         return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}
     found = audited(looked.material, installation.settings.gate, _SEED)
     page, address = _published(installation, placement, looked, found)
@@ -113,7 +113,7 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
 
 def _told(page: AuditPage, address: str) -> None:
     """The table and the link on the page of the flow run; outside of one nothing happens."""
-    tell(page.found.verdict)
+    log_info(page.found.verdict)
     if FlowRunContext.get() is not None:
         about = f"{page.found.status}: what was served at {page.placement}"
         create_markdown_artifact(markdown(page, address), key=key_of(f"audit {page.placement}"), description=about)

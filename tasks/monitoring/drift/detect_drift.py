@@ -17,8 +17,8 @@ from tasks.monitoring.drift.ledger_health import check_ledger
 from tasks.monitoring.drift.publish_report import Window
 from tasks.monitoring.drift.reference_windows import learned_until, opened, usual
 from tasks.monitoring.drift.reports import Report, newest_report, reports_of
-from tasks.orchestration.run_artifacts import tell as say
-from tasks.promotion.champion import Champion, NobodyAnswersError, champion_of
+from tasks.orchestration.run_artifacts import log_info as say
+from tasks.promotion.champion import Champion, NoChampionError, require_champion
 
 _LOCK: Final = "drift"
 
@@ -34,11 +34,11 @@ def watch_drift(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
         raise TailorbirdError("Say who accepts what is seen now as usual (accepted_by): it is recorded.")
     installation = current()
     try:
-        holder = champion_of(installation)
+        holder = require_champion(installation)
         with locked(installation.engine, _LOCK, wait=True), watching(installation) as lake:
             stored, learned = _calibrated(installation, lake, holder, accept, accepted_by)
             return {"reports": [] if learned and accept else _look(installation, lake, stored), "note": ""}
-    except (NobodyAnswersError, TooLittleHistoryError) as why:
+    except (NoChampionError, TooLittleHistoryError) as why:
         say(str(why))
         return {"reports": [], "note": str(why)}
 

@@ -12,7 +12,7 @@ def test_what_several_threads_ask_for_at_once_is_worked_out_once() -> None:
     together, worked_out = Barrier(3), []
 
     def asked(name: str) -> Any:
-        with space.aside() as mine:
+        with space.cursor() as mine:
 
             def frame() -> nw.LazyFrame[Any]:
                 worked_out.append(name)
@@ -33,6 +33,6 @@ def test_as_many_threads_work_as_the_machine_has_cores_however_many_ask() -> Non
         space = Workspace(connection, {})
         now = "SELECT current_setting('threads')"
         for asking, helping in ((1, 4), (2, 3), (9, 1)):
-            with space.asked_by(asking):
+            with space.limit_engine_threads(asking):
                 assert connection.sql(now).fetchall() == [(helping,)]
         assert connection.sql(now).fetchall() == [(4,)]

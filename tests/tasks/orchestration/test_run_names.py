@@ -30,4 +30,7 @@ def test_the_name_of_a_file_is_one_short_line_without_controls() -> None:
 
 
 def test_prefect_accepts_the_names() -> None:
-    assert flow(flow_run_name=run_names.named(run_names.score))(lambda: None).flow_run_name() == "score all placements"
+    assert (
+        flow(flow_run_name=run_names.flow_run_name(run_names.score))(lambda: None).flow_run_name()
+        == "score all placements"
+    )

@@ -14,16 +14,16 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, Registry
 from models.errors import TailorbirdError
-from tasks.promotion.apply_decision import carry_out
-from tasks.promotion.champion import CHAMPION, champion, follow
+from tasks.promotion.apply_decision import apply_decision
+from tasks.promotion.champion import CHAMPION, champion, sync_aliases
 from tasks.promotion.decide_review import decide_review
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
 from tasks.promotion.promote import promote_again
-from tasks.promotion.review_requests import Answer, DecisionRefusedError, review_of
+from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
 from tasks.reconciler.reconcile import _hear_alias, _hear_tags
 from tasks.scoring.roll_back_model import going_back, roll_back_model
 
-YES, AGAIN = Answer(True, "ann", "better", "command"), Answer(True, "bob", "the rollback was a slip", "command")
+YES, AGAIN = Decision(True, "ann", "better", "command"), Decision(True, "bob", "the rollback was a slip", "command")
 FIRST, SECOND = 1, 2
 """Versions that became the champion in this order."""
 
@@ -53,7 +53,7 @@ class Shop(NamedTuple):
 
     def roll_back(self) -> None:
         roll_back_model.fn("cleo", "complaints")
-        follow(self.here.engine, self.registry)
+        sync_aliases(self.here.engine, self.registry)
 
     def hear(self) -> list[str]:
         return [*_hear_tags(self.here, self.registry), *_hear_alias(self.here, self.registry)]
@@ -68,7 +68,7 @@ def shop(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.Mo
     made = Shop(stage, stage.here, Store(empty_database), tmp_path)
     for kind in ("most_popular", "own_frequency"):
         version = stage.ask(made.registry, tmp_path / kind, kind)
-        carry_out(stage.here, made.registry, version, YES)
+        apply_decision(stage.here, made.registry, version, YES)
     assert version == SECOND
     return made
 
@@ -76,7 +76,7 @@ def shop(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Shop) -> None:
     assert going_back(shop.here) == "Version 1 becomes the champion again, in place of version 2."
     shop.roll_back()
-    decided = carry_out(shop.here, shop.registry, SECOND, AGAIN)
+    decided = apply_decision(shop.here, shop.registry, SECOND, AGAIN)
     assert (decided["reviewer"], decided["reason"], decided["rolled_back"]) == ("bob", AGAIN.reason, None)
     first, second, third, fourth = shop.rows()
     assert [row["model_version"] for row in (first, second, third, fourth)] == [FIRST, SECOND, FIRST, SECOND]
@@ -91,14 +91,14 @@ def test_a_yes_after_a_rollback_is_a_new_promotion_with_its_own_reason(shop: Sho
 
 def test_after_two_rollbacks_any_later_champion_can_be_promoted_again(shop: Shop) -> None:
     third = shop.stage.ask(shop.registry, shop.folder / "third")
-    carry_out(shop.here, shop.registry, third, YES)
+    apply_decision(shop.here, shop.registry, third, YES)
     shop.roll_back()
     shop.roll_back()
     assert [bool(review_of(shop.here, version)["rolled_back"]) for version in (FIRST, SECOND, third)] == [0, 1, 1]
-    carry_out(shop.here, shop.registry, third, AGAIN)
+    apply_decision(shop.here, shop.registry, third, AGAIN)
     assert shop.version() == third
     with pytest.raises(DecisionRefusedError, match=rf"version {third} replaced it since.*`tailorbird rollback model`"):
-        carry_out(shop.here, shop.registry, SECOND, AGAIN)
+        apply_decision(shop.here, shop.registry, SECOND, AGAIN)
     shop.roll_back()
     assert shop.version() == SECOND
 
@@ -117,23 +117,23 @@ def test_what_refuses_a_promotion_refuses_another_one(shop: Shop) -> None:
     here, before = shop.here, shop.rows()
     never = replace(here, settings=here.settings.model_copy(update={"review": "never"}))
     with pytest.raises(DecisionRefusedError, match="TAILORBIRD_REVIEW is `never`"):
-        carry_out(never, shop.registry, SECOND, AGAIN)
+        apply_decision(never, shop.registry, SECOND, AGAIN)
     with pytest.raises(DecisionRefusedError, match="Say why"):
-        carry_out(here, shop.registry, SECOND, replace(AGAIN, reason=" "))
+        apply_decision(here, shop.registry, SECOND, replace(AGAIN, reason=" "))
     with here.engine.begin() as connection:
         connection.execute(text("UPDATE reviews SET passed = false, gate = '[]'"))
     with pytest.raises(DecisionRefusedError, match=f"The gate refused version {SECOND}"):
-        carry_out(here, shop.registry, SECOND, AGAIN)
+        apply_decision(here, shop.registry, SECOND, AGAIN)
     run = shop.registry.run(str(shop.registry.version(SECOND).run_id))
     stored, kept = (Path(urlsplit(run.info.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
     for folder in (stored, kept):
         config = (folder / "config.json").read_bytes()
         (folder / "config.json").write_text("{}")
         with pytest.raises(BundleRefusedError):
-            carry_out(here, shop.registry, SECOND, replace(AGAIN, override=True))
+            apply_decision(here, shop.registry, SECOND, replace(AGAIN, override=True))
         (folder / "config.json").write_bytes(config)
     assert (shop.rows(), review_of(here, SECOND)["reason"]) == (before, "better")
-    carry_out(here, shop.registry, SECOND, replace(AGAIN, override=True))
+    apply_decision(here, shop.registry, SECOND, replace(AGAIN, override=True))
     assert shop.version() == SECOND
 
 
@@ -141,7 +141,7 @@ def test_a_yes_that_a_newer_champion_overtakes_is_refused(shop: Shop) -> None:
     shop.roll_back()
     seen = review_of(shop.here, SECOND)
     newer = shop.stage.ask(shop.registry, shop.folder / "newer")
-    carry_out(shop.here, shop.registry, newer, YES)
+    apply_decision(shop.here, shop.registry, newer, YES)
     with pytest.raises(DecisionRefusedError, match="decided or reviewed again"):
         promote_again(shop.here, shop.registry, seen, AGAIN)
     assert (shop.version(), review_of(shop.here, SECOND)["reason"]) == (newer, "better")
@@ -181,7 +181,7 @@ def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> Non
     shop.roll_back()
     shop.registry.set_alias(alias, SECOND)
     shop.hear()
-    follow(shop.here.engine, shop.registry)
+    sync_aliases(shop.here.engine, shop.registry)
     with shop.here.engine.connect() as connection:
         holder = champion(connection)
     assert holder is not None

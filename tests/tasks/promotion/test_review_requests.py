@@ -8,12 +8,12 @@ from infra.installation import Installation
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from models.gate.results import Check, Gate, GroupResult, outcome
-from tasks.promotion.apply_decision import _check, carry_out
+from tasks.promotion.apply_decision import _check, apply_decision
 from tasks.promotion.recorded_bundles import TrainedBundle
 from tasks.promotion.review_requests import (
     APPROVED,
     REJECTED,
-    Answer,
+    Decision,
     DecisionRefusedError,
     close,
     expire,
@@ -22,7 +22,7 @@ from tasks.promotion.review_requests import (
     review_of,
 )
 
-YES, NO = Answer(True, "bob", "fine", "form"), Answer(False, "ann", "too few lists", "command")
+YES, NO = Decision(True, "bob", "fine", "form"), Decision(False, "ann", "too few lists", "command")
 
 
 def gate(passed: bool = True, value: float = 1.0) -> Gate:
@@ -123,16 +123,16 @@ def test_only_what_is_late_and_open_expires(installation: Installation) -> None:
             "manual",
             r"The gate refused version 3. is tall: 1 m. To promote it all the same: `tailorbird decide 3 --approve",
         ),
-        (False, None, Answer(True, "bob", "a trial", "form", True), "manual", None),
-        (False, None, Answer(True, "bob", " ", "form", True), "manual", "Say why version 3 is approved"),
-        (True, None, Answer(False, "bob", "…", "tag"), "manual", 'Say why version 3 is rejected.*"too few lists"'),
+        (False, None, Decision(True, "bob", "a trial", "form", True), "manual", None),
+        (False, None, Decision(True, "bob", " ", "form", True), "manual", "Say why version 3 is approved"),
+        (True, None, Decision(False, "bob", "…", "tag"), "manual", 'Say why version 3 is rejected.*"too few lists"'),
         (True, None, YES, "never", "while TAILORBIRD_REVIEW is `never`"),
         (True, REJECTED, YES, "manual", "was rejected by ann; a decision is not changed"),
         (True, APPROVED, NO, "manual", "was approved by ann; a decision is not changed"),
     ],
 )
 def test_a_decision_is_made_once_and_against_the_gate_only_on_purpose(
-    passed: bool, already: str | None, answer: Answer, mode: str, told: str | None
+    passed: bool, already: str | None, answer: Decision, mode: str, told: str | None
 ) -> None:
     failed = [{"name": "is tall", "passed": passed, "detail": "1 m."}]
     review = {"model_version": 3, "passed": passed, "decision": already, "reviewer": "ann", "gate": failed}
@@ -164,12 +164,12 @@ def test_a_version_whose_review_has_no_digest_can_be_rejected_but_must_be_review
         connection.execute(text("UPDATE reviews SET run_id = NULL, digest = NULL"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     with pytest.raises(DecisionRefusedError, match=r"before reviews recorded .* review --dataset v1` again"):
-        carry_out(installation, registry, 3, YES)
+        apply_decision(installation, registry, 3, YES)
     assert review_of(installation, 3)["decision"] is None
-    assert carry_out(installation, registry, 3, NO)["decision"] == REJECTED
+    assert apply_decision(installation, registry, 3, NO)["decision"] == REJECTED
 
 
 def test_a_no_is_written_down_though_mlflow_is_away(installation: Installation) -> None:
     ask(installation, 3)
-    decided = carry_out(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, NO)
+    decided = apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), 3, NO)
     assert (decided["decision"], decided["reviewer"]) == (REJECTED, "ann")

@@ -18,12 +18,12 @@ from infra.registry.client import MODEL_PATH, ArtifactsGoneError, Registry
 from serving.pyfunc import _load_pyfunc
 from serving.queries.explain import explain
 from serving.queries.status import status
-from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.promote import promote
-from tasks.promotion.review_requests import Answer, review_of
+from tasks.promotion.review_requests import Decision, review_of
 from tasks.scoring.score_placement import score_placement
 
-YES = Answer(True, "ann", "fine", "command")
+YES = Decision(True, "ann", "fine", "command")
 
 
 class Bomb:
@@ -70,13 +70,13 @@ def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(
     for name in ("arrays.npz", "config.json", "fallback.npz", "model.pkl"):
         tamper(artifact, name, tmp_path / "sentinel")
         with pytest.raises(BundleRefusedError, match=r"signed by none of the keys .* Restore it or create it again"):
-            carry_out(stage.here, registry, 1, YES)
+            apply_decision(stage.here, registry, 1, YES)
         assert state(stage) == before
         shutil.rmtree(artifact)
         shutil.copytree(sound, artifact)
     (artifact / "model.pkl").write_bytes(pickle.dumps(Bomb(tmp_path / "sentinel")))
     with pytest.raises(BundleRefusedError, match=r"does not list: model\.pkl"):
-        carry_out(stage.here, registry, 1, YES)
+        apply_decision(stage.here, registry, 1, YES)
     assert state(stage) == before
     assert not (tmp_path / "sentinel").exists()
     shutil.rmtree(artifact)

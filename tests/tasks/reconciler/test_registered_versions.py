@@ -41,10 +41,10 @@ from models.recommenders.baselines.most_popular import Config, MostPopular, popu
 from models.recommenders.baselines.own_frequency import Config as Settings
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from tasks.orchestration.page_links import TRAINING, VERSION, of_version
-from tasks.promotion.apply_decision import carry_out
+from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.promote import promote
 from tasks.promotion.recorded_bundles import TrainedBundle, record, recorded_all
-from tasks.promotion.review_requests import Answer, request, review_of
+from tasks.promotion.review_requests import Decision, request, review_of
 from tasks.promotion.verified_evaluations import (
     EVALUATION_PATH,
     PER_USER,
@@ -61,7 +61,7 @@ from tests.ear import Ear
 from tests.models.conftest import CUT, CUTS, make_shop
 
 RUN = "a" * 32
-YES = Answer(True, "ann", "fine", "command")
+YES = Decision(True, "ann", "fine", "command")
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +211,7 @@ def test_an_altered_version_is_neither_copied_nor_promoted_by_command_or_alias_a
         shop.copied(tmp_path / "copies")
     assert not (tmp_path / "copies").exists()
     with pytest.raises(BundleRefusedError):
-        carry_out(shop.here, shop.registry, shop.number, YES)
+        apply_decision(shop.here, shop.registry, shop.number, YES)
     shop.registry.set_alias("champion", shop.number)
     assert "was put back" in "".join(_hear_alias(shop.here, shop.registry))
     assert "champion" not in shop.registry.aliases()
@@ -267,7 +267,7 @@ def test_figures_that_were_altered_between_training_and_review_are_not_read(shop
     with pytest.raises(AlteredEvaluationError, match=f"figures of run {shop.run_id} in MLflow are not those"):
         evaluation_of(shop.registry, shop.run_id, digest)
     with pytest.raises(AlteredEvaluationError):
-        carry_out(shop.here, shop.registry, shop.number, YES)
+        apply_decision(shop.here, shop.registry, shop.number, YES)
     assert shop.promoted() == []
 
 
@@ -321,7 +321,7 @@ def test_a_version_that_mlflow_loads_from_elsewhere_is_refused(shop: Shop) -> No
         connection.execute(text(f"UPDATE reviews SET model_version = {number}"))
     ways: list[Callable[[], Any]] = [
         lambda: shop.copied(model=f"models:/{NAME}/{number}"),
-        lambda: carry_out(shop.here, shop.registry, number, YES),
+        lambda: apply_decision(shop.here, shop.registry, number, YES),
     ]
     for way in ways:
         with pytest.raises(BundleRefusedError, match=f"loads version {number} from '{elsewhere}'"):

@@ -10,7 +10,7 @@ from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.monitoring.retraining.leases import claim, finish
 from tasks.monitoring.retraining.requests import KEPT, Request, ask, of_id
-from tasks.reconciler.restart_retrain import ask_for_retrain
+from tasks.reconciler.restart_retrain import restart_retrain
 from tests.ear import Prefect
 
 
@@ -69,38 +69,38 @@ def lose(here: Installation, prefect: Desk, request_id: int, state: str = "CRASH
 
 
 def test_a_request_has_time_to_be_started_by_its_event(here: Installation, prefect: Desk) -> None:
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
     with here.engine.begin() as connection:
         ask(connection, "drift", "baskets have moved")
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
     assert prefect.runs == []
 
 
 def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Desk, request_id: int) -> None:
-    assert ask_for_retrain(here) == f"Retrain request {request_id}: a run was started."
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) == f"Retrain request {request_id}: a run was started."
+    assert restart_retrain(here) is None
     [run] = prefect.runs
     assert run["parameters"] == {"request": request_id}
     mine = claim(here.engine, request_id, run["id"])
     assert mine is not None
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
     finish(mine, "done", KEPT)
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
     assert len(prefect.runs) == 1
 
 
 def test_a_lost_run_is_followed_by_one_with_its_parameters_and_the_third_is_the_last(
     here: Installation, prefect: Desk, request_id: int
 ) -> None:
-    ask_for_retrain(here)
+    restart_retrain(here)
     prefect.runs[0]["parameters"]["models"] = ["als"]
     for _ in range(2):
         lose(here, prefect, request_id)
-        assert ask_for_retrain(here) is not None
-        assert ask_for_retrain(here) is None
+        assert restart_retrain(here) is not None
+        assert restart_retrain(here) is None
     assert [run["parameters"] for run in prefect.runs] == [{"models": ["als"], "request": request_id}] * 3
     lose(here, prefect, request_id)
-    said = ask_for_retrain(here)
+    said = restart_retrain(here)
     assert said is not None
     assert "given up after 3 attempts" in said
     assert (found(here, request_id).status, found(here, request_id).fence) == ("failed", 3)
@@ -108,29 +108,29 @@ def test_a_lost_run_is_followed_by_one_with_its_parameters_and_the_third_is_the_
     assert (event["event"], event["payload"]["request"]) == (events.GIVEN_UP, request_id)
     assert "baskets have moved" in event["payload"]["reason"]
     assert event["payload"]["page"].endswith("/runs/flow-run/run-3")
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
 
 
 def test_runs_that_end_before_they_begin_are_given_up_too(here: Installation, prefect: Desk, request_id: int) -> None:
     for _ in range(3):
-        ask_for_retrain(here)
+        restart_retrain(here)
         prefect.runs[-1]["state"] = {"type": "FAILED"}
-    assert "3 runs ended before they began" in str(ask_for_retrain(here))
+    assert "3 runs ended before they began" in str(restart_retrain(here))
     assert (len(prefect.runs), len(prefect.events()), found(here, request_id).status) == (3, 1, "failed")
 
 
 def test_a_run_that_a_person_cancelled_is_not_started_again_and_alerts_nobody(
     here: Installation, prefect: Desk, request_id: int
 ) -> None:
-    ask_for_retrain(here)
+    restart_retrain(here)
     lose(here, prefect, request_id, "CANCELLED")
-    assert ask_for_retrain(here) == f"Retrain request {request_id} is over: a person cancelled its run."
+    assert restart_retrain(here) == f"Retrain request {request_id} is over: a person cancelled its run."
     assert (len(prefect.runs), prefect.events(), found(here, request_id).status) == (1, [], "failed")
 
 
 @pytest.mark.usefixtures("request_id")
 def test_before_the_first_deploy_a_request_waits(here: Installation, prefect: Desk) -> None:
     prefect.deployed = False
-    assert ask_for_retrain(here) is None
+    assert restart_retrain(here) is None
     prefect.deployed = True
-    assert ask_for_retrain(here) is not None
+    assert restart_retrain(here) is not None

@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from tasks.orchestration.alert_throttle import Told
-from tasks.reconciler.stale_lists import tell_stale_lists
+from tasks.orchestration.alert_throttle import AlertThrottle
+from tasks.reconciler.stale_lists import alert_stale_lists
 from tests.ear import Ear
 from tests.published import published, shelf
 
@@ -32,13 +32,13 @@ def age(here: Installation, hours: int) -> None:
 
 
 def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: Installation, ear: Ear) -> None:
-    told = Told()
-    assert tell_stale_lists(here, told) is None
+    told = AlertThrottle()
+    assert alert_stale_lists(here, told) is None
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
-    assert tell_stale_lists(here, told) is None
+    assert alert_stale_lists(here, told) is None
     age(here, 51)
-    assert tell_stale_lists(here, told) == "The lists of home are stale."
-    assert tell_stale_lists(here, told) is None
+    assert alert_stale_lists(here, told) == "The lists of home are stale."
+    assert alert_stale_lists(here, told) is None
     [event] = ear.events()
     assert (event["event"], event["resource"]) == (
         events.STALE_LISTS,
@@ -46,22 +46,22 @@ def test_lists_that_nobody_looked_after_for_their_hours_are_told_of_once(here: I
     )
     assert event["payload"]["reason"].startswith("The lists of home are 51 hours old; 48 are allowed.")
     age(here, 1)
-    assert tell_stale_lists(here, told) is None
+    assert alert_stale_lists(here, told) is None
     age(here, 60)  # it was well again: that is news
-    assert tell_stale_lists(here, told) is not None
+    assert alert_stale_lists(here, told) is not None
 
 
 def test_what_prefect_did_not_hear_is_told_at_the_next_look(here: Installation, ear: Ear) -> None:
-    told = Told()
+    told = AlertThrottle()
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "home"))
     age(here, 51)
-    tell_stale_lists(replace(here, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api")), told)
-    tell_stale_lists(here, told)
+    alert_stale_lists(replace(here, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api")), told)
+    alert_stale_lists(here, told)
     assert len(ear.events()) == 1
 
 
 def test_a_placement_that_is_not_configured_any_more_promises_nothing(here: Installation, ear: Ear) -> None:
     published(here.engine, {"ann": [("i1", 1.0, "a")]}, shelf("v1", "summer"))
     age(here, 5000)
-    assert tell_stale_lists(here, Told()) is None
+    assert alert_stale_lists(here, AlertThrottle()) is None
     assert ear.events() == []

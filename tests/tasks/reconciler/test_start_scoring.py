@@ -11,8 +11,8 @@ from sqlalchemy import Engine, insert, text, update
 from infra.database.schema.schema import promotions, recommendation_batches
 from infra.installation import Installation
 from infra.locks.advisory_locks import locked
-from tasks.orchestration.alert_throttle import Told
-from tasks.reconciler.start_scoring import IdleRuns, ask_for_lists
+from tasks.orchestration.alert_throttle import AlertThrottle
+from tasks.reconciler.start_scoring import IdleRuns, start_scoring
 from tasks.scoring import batch_state
 from tests.ear import Prefect
 from tests.published import published, shelf
@@ -73,12 +73,12 @@ def show(store: Engine, version: int, *names: str) -> None:
 
 def test_after_a_promotion_all_placements_are_asked_for_once(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
-    assert ask_for_lists(here) == f"Lists of version 1 are being made for {', '.join(ALL)}."
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) == f"Lists of version 1 are being made for {', '.join(ALL)}."
+    assert start_scoring(here) is None
     (run,) = prefect.runs
     assert run["parameters"] == {"placements": ALL}
     promote(here, 2)
-    assert ask_for_lists(here)
+    assert start_scoring(here)
     assert len(prefect.runs) == 2
 
 
@@ -87,7 +87,7 @@ def test_only_placements_without_the_champions_lists_are_asked_for(here: Install
     promote(here, 2)
     show(here.engine, 2, "home", "email", "similar-items")
     show(here.engine, 1, "buy-again")
-    ask_for_lists(here)
+    start_scoring(here)
     assert prefect.runs[0]["parameters"] == {"placements": ["buy-again", "goes-well-with"]}
 
 
@@ -104,13 +104,13 @@ def test_lists_of_a_lost_run_are_asked_for_again_and_the_third_run_is_the_last(
     here: Installation, prefect: Desk, state: str
 ) -> None:
     promote(here, 1)
-    alerted = Told()
+    alerted = AlertThrottle()
     for _ in range(3):
-        assert "are being made" in str(ask_for_lists(here, IdleRuns(), alerted))
-        assert ask_for_lists(here, IdleRuns(), alerted) is None
+        assert "are being made" in str(start_scoring(here, IdleRuns(), alerted))
+        assert start_scoring(here, IdleRuns(), alerted) is None
         prefect.set_state(state)
-    assert "3 runs were started for lists of version 1" in str(ask_for_lists(here, IdleRuns(), alerted))
-    assert ask_for_lists(here, IdleRuns(), alerted) is None
+    assert "3 runs were started for lists of version 1" in str(start_scoring(here, IdleRuns(), alerted))
+    assert start_scoring(here, IdleRuns(), alerted) is None
     assert len(prefect.runs) == 3
     assert {event["resource"]["prefect.resource.id"] for event in prefect.events()} == {
         f"tailorbird.placement.{name}" for name in ALL
@@ -122,21 +122,21 @@ def test_a_run_without_a_process_is_marked_as_crashed_and_followed_by_another(
 ) -> None:
     promote(here, 1)
     idle = IdleRuns(seconds=0.01)
-    ask_for_lists(here, idle)
+    start_scoring(here, idle)
     prefect.set_state("RUNNING")
     with locked(here.engine, batch_state.lock("home")):
-        assert ask_for_lists(here, idle) is None
-    assert ask_for_lists(here, idle) is None  # the first look at which it works on nothing
+        assert start_scoring(here, idle) is None
+    assert start_scoring(here, idle) is None  # the first look at which it works on nothing
     sleep(0.02)
-    assert "are being made" in str(ask_for_lists(here, idle))
+    assert "are being made" in str(start_scoring(here, idle))
     assert [run["state"]["type"] for run in prefect.runs] == ["CRASHED", "SCHEDULED"]
 
 
 def test_a_run_that_a_person_cancelled_is_not_started_again(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
-    ask_for_lists(here)
+    start_scoring(here)
     prefect.set_state("CANCELLED")
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     assert len(prefect.runs) == 1
 
 
@@ -145,9 +145,9 @@ def test_a_batch_that_a_killed_run_left_is_asked_for_though_the_champions_lists_
 ) -> None:
     promote(here, 1)
     show(here.engine, 1, *ALL)
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     batch = leave_unfinished(here.engine, 1, "email", "nightly")
-    assert ask_for_lists(here)
+    assert start_scoring(here)
     [run] = prefect.runs
     assert run["parameters"] == {"placements": ["email"]}
     assert run["idempotency_key"].endswith(f"email, batch {batch}, run 1")
@@ -164,7 +164,7 @@ def test_batches_that_were_refused_stopped_or_are_of_an_older_champion_are_left(
     with here.engine.begin() as connection:
         row = recommendation_batches.c.batch_id == stopped
         connection.execute(update(recommendation_batches).where(row).values(detail="stopped by a person"))
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     assert prefect.runs == []
 
 
@@ -175,7 +175,7 @@ def test_lists_that_somebody_took_back_are_left_as_they_are(here: Installation, 
     with here.engine.begin() as connection:
         first = "SELECT batch_id FROM recommendation_batches WHERE placement = 'home' AND model_version = 1"
         batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: odd")
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     assert prefect.runs == []
 
 
@@ -187,27 +187,27 @@ def test_lists_that_were_taken_back_before_the_promotion_are_made_anew(here: Ins
         batch_state.go_back(connection, "home", connection.execute(text(first)).scalar_one(), "ann: back to version 1")
         connection.execute(text("UPDATE placements SET published_at = published_at - interval '1 hour'"))
     promote(here, 3)
-    ask_for_lists(here)
+    start_scoring(here)
     assert prefect.runs[0]["parameters"] == {"placements": ALL}
 
 
 def test_whoever_just_promoted_has_time_to_score(here: Installation, prefect: Desk) -> None:
     promote(here, 1, minutes=0.1)
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     assert prefect.runs == []
 
 
 def test_without_a_champion_or_a_deployment_nothing_is_asked_for(here: Installation, prefect: Desk) -> None:
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     promote(here, 1)
     prefect.deployed = False
-    assert ask_for_lists(here) is None
+    assert start_scoring(here) is None
     assert prefect.runs == []
 
 
 def test_while_somebody_makes_lists_nobody_else_is_asked_to(here: Installation, prefect: Desk) -> None:
     promote(here, 1)
     with locked(here.engine, batch_state.lock("email")):
-        assert ask_for_lists(here) is None
+        assert start_scoring(here) is None
     assert prefect.runs == []
-    assert ask_for_lists(here)
+    assert start_scoring(here)

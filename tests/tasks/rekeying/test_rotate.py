@@ -25,7 +25,7 @@ from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.quarantine.replay_rows import replay_quarantine
 from tasks.ingest.reference.ingest_items import ingest_items
 from tasks.ingest.undo.undo_batches import undo_batches
-from tasks.promotion.recorded_bundles import TrainedBundle, named_by, record
+from tasks.promotion.recorded_bundles import TrainedBundle, pseudonym_key_of, record
 from tasks.rekeying.rotate import rotate_pseudonym_key
 from tasks.scoring.score_placement import score_placement
 from tests.conftest import Shop
@@ -201,12 +201,12 @@ def test_quarantined_events_can_be_replayed_after_a_rotation(installation: Insta
 def test_figures_of_earlier_runs_are_of_the_same_people(small: Installation) -> None:
     old = keys_of(small)
     record(small.engine, TrainedBundle("run 1", "key", "als", "v1", "digest", "digest"))
-    before = named_by(small.engine, "run 1")
+    before = pseudonym_key_of(small.engine, "run 1")
     figures = pa.table({"user_key": list(old.values()), "ndcg_at_10": [0.1] * len(old)})
     here = rotate(small)
     record(here.engine, TrainedBundle("run 2", "key", "als", "v1", "digest", "digest"))
-    assert named_by(here.engine, "run 1") == before != named_by(here.engine, "run 2")
-    renamed = present_column(figures, "user_key", named_by(here.engine, "run 1"))
+    assert pseudonym_key_of(here.engine, "run 1") == before != pseudonym_key_of(here.engine, "run 2")
+    renamed = present_column(figures, "user_key", pseudonym_key_of(here.engine, "run 1"))
     assert renamed["user_key"].to_pylist() == [keys_of(here)[raw] for raw in old]
-    again = present_column(renamed, "user_key", named_by(here.engine, "run 2"))
+    again = present_column(renamed, "user_key", pseudonym_key_of(here.engine, "run 2"))
     assert again.equals(renamed)

@@ -19,7 +19,7 @@ from tasks.datasets.load_dataset import open_dataset
 from tasks.promotion.champion import champion
 from tasks.review.review_models import _status, best_of, judge
 from tasks.training.train_model import _store_model, run_key, settings_of
-from tasks.tuning.best_settings import stored_best
+from tasks.tuning.best_settings import find_search_result
 
 
 def measured(mean: float, seed: int, lists: float = 50) -> Evaluation:
@@ -92,7 +92,7 @@ def test_a_training_is_named_by_all_that_decides_its_result() -> None:
 
 def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installation: Installation) -> None:
     defaults = asdict(catalog.config("own_frequency"))
-    assert stored_best(installation, "v1", "own_frequency") is None
+    assert find_search_result(installation, "v1", "own_frequency") is None
     assert settings_of(installation, "v1", "own_frequency") == (defaults, "")
     row = {
         "dataset_version": "v1",

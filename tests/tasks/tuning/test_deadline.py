@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from tasks.tuning.deadline import Deadline
-from tasks.tuning.worker import End
+from tasks.tuning.worker import StopCondition
 
 
 @dataclass
@@ -51,9 +51,9 @@ def test_a_model_that_found_nothing_may_take_the_time_of_others() -> None:
     deadline = Deadline(60.0, Clock())
     assert deadline.for_trials(4.0, longer=120.0) == pytest.approx(170.0)
     for found, over in ((False, False), (True, True)):
-        end = End(60.0, 170.0, found)
+        end = StopCondition(60.0, 170.0, found)
         end.began -= 100
         assert end.reached() is over
         assert end.share() == pytest.approx(1.0 if found else 100 / 170, abs=0.01)  # the time that it may take
-    assert End(0.0, None).reached()
-    assert not End(None).reached()
+    assert StopCondition(0.0, None).reached()
+    assert not StopCondition(None).reached()

@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import insert
 
 from infra.database.schema.schema import datasets, search_results
-from tasks.tuning.best_settings import best_for, search_outcomes
+from tasks.tuning.best_settings import find_settings, search_outcomes
 from tasks.tuning.find_due_searches import find_due_searches
 
 
@@ -29,15 +29,15 @@ def test_settings_of_another_data_set_serve_when_it_has_the_same_shape(stage: An
     mine = stage.manifest["version"]
     other(stage, "small", users=1)
     searched(stage, "small", alpha=2.0)
-    assert best_for(stage.here, mine, "als") is None
+    assert find_settings(stage.here, mine, "als") is None
     other(stage, "alike")
     searched(stage, "alike", days=3, alpha=3.0)
-    found = best_for(stage.here, mine, "als")
+    found = find_settings(stage.here, mine, "als")
     assert found is not None
     assert found["config"] == {"alpha": 3.0}
-    assert best_for(stage.here, mine, "two_stage") is None
+    assert find_settings(stage.here, mine, "two_stage") is None
     searched(stage, mine, days=50, alpha=4.0)
-    own = best_for(stage.here, mine, "als")
+    own = find_settings(stage.here, mine, "als")
     assert own is not None
     assert own["config"] == {"alpha": 4.0}
 

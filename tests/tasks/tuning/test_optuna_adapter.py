@@ -12,7 +12,7 @@ from tasks.tuning.optuna_adapter import distributions, sampler
 SPACE = {"rate": Float(0.1, 10, log=True), "depth": Integer(2, 4), "loss": Choice(("a", "b"))}
 
 
-def asked(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
+def trial_settings(method: Method, tried: int, seed: int = 7) -> dict[str, Any]:
     study = optuna.create_study(sampler=sampler(SearchPlan(method, seed=seed), tried))
     params: dict[str, Any] = study.ask(distributions(SPACE)).params
     return params
@@ -30,10 +30,10 @@ def test_each_setting_is_asked_for_as_the_space_speaks_of_it() -> None:
 
 @pytest.mark.parametrize("method", ["tpe", "random"])
 def test_the_next_setting_follows_from_seed_and_place_alone(method: Method) -> None:
-    assert asked(method, 3) == asked(method, 3)
-    assert asked(method, 3) != asked(method, 4)
-    assert asked(method, 3) != asked(method, 3, seed=8)
-    assert asked(method, 3, seed=-1) != asked(method, 3, seed=2**40)
+    assert trial_settings(method, 3) == trial_settings(method, 3)
+    assert trial_settings(method, 3) != trial_settings(method, 4)
+    assert trial_settings(method, 3) != trial_settings(method, 3, seed=8)
+    assert trial_settings(method, 3, seed=-1) != trial_settings(method, 3, seed=2**40)
 
 
 @pytest.mark.parametrize("kind", catalog.CATALOG)

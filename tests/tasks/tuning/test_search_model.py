@@ -6,14 +6,14 @@ import pytest
 from prefect.states import Completed, Failed, State
 
 from models.tuning.study_config import OutOfTimeError, SearchError
-from tasks.tuning.search_model import found_by
+from tasks.tuning.search_model import successful_searches
 
 LATE, BROKEN = OutOfTimeError("The search of als found no settings: time"), SearchError("The search of als failed")
 
 
 def test_a_model_that_ran_out_of_time_is_told_beside_what_others_found(capsys: pytest.CaptureFixture[str]) -> None:
     states: list[State[Any]] = [Completed(data={"model": "item_knn"}), Failed(data=LATE)]
-    assert found_by(states) == [{"model": "item_knn"}]
+    assert successful_searches(states) == [{"model": "item_knn"}]
     assert str(LATE) in capsys.readouterr().err
 
 
@@ -21,4 +21,4 @@ def test_a_model_that_ran_out_of_time_is_told_beside_what_others_found(capsys: p
 def test_a_search_that_found_nothing_or_failed_raises(failures: list[SearchError]) -> None:
     found: list[State[Any]] = [] if LATE in failures else [Completed(data={"model": "item_knn"})]
     with pytest.raises(SearchError, match=str(failures[0])):
-        found_by([*found, *(Failed(data=failure) for failure in failures)])
+        successful_searches([*found, *(Failed(data=failure) for failure in failures)])

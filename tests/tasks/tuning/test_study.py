@@ -15,7 +15,7 @@ from infra import outages
 from infra.installation import Installation
 from models.recommenders.search_space import Choice, Float
 from models.tuning.study_config import Budget, Limits, SearchError, SearchPlan
-from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Study, Turn
+from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Assignment, Study
 
 SPACE = {"x": Float(0.01, 10, log=True), "way": Choice(("up", "down"))}
 START = {"x": 1.0, "way": "up"}
@@ -32,7 +32,7 @@ def value(params: dict[str, Any]) -> float:
 def step(study: Study, budget: Budget) -> str | dict[str, Any]:
     """Try the next setting: what came instead of one, or the setting."""
     with study.turn(budget) as turn:
-        if not isinstance(turn, Turn):
+        if not isinstance(turn, Assignment):
             return turn
         study.optuna.tell(turn.trial, value(turn.trial.params))
         params: dict[str, Any] = turn.trial.params
@@ -42,7 +42,7 @@ def step(study: Study, budget: Budget) -> str | dict[str, Any]:
 def drop(study: Study, budget: Budget) -> dict[str, Any]:
     """Begin to try a setting and vanish, as a worker that is killed: its lock is gone, its trial is not."""
     with study.turn(budget) as turn:
-        assert isinstance(turn, Turn)
+        assert isinstance(turn, Assignment)
         params: dict[str, Any] = turn.trial.params
         return params
 
@@ -51,7 +51,7 @@ def cut_off(here: Installation, study: Study, budget: Budget) -> None:
     """Begin to try a setting and lose every connection to the database."""
     everybody = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
     with study.turn(budget) as turn:
-        assert isinstance(turn, Turn)
+        assert isinstance(turn, Assignment)
         with here.engine.connect() as connection:
             connection.execute(text(f"{everybody} AND pid <> pg_backend_pid()"))
         turn.confirm()
@@ -111,7 +111,7 @@ def test_a_trial_that_is_given_back_comes_back_every_time(installation: Installa
     study, budget = opened(installation), Budget(trials=3)
     for _ in range(3):
         with study.turn(budget) as turn:
-            assert isinstance(turn, Turn)
+            assert isinstance(turn, Assignment)
             study.give_back(turn.trial.number, "out of time")
     assert step(study, budget) == START
     assert len(study.tried()) == 1
@@ -154,7 +154,7 @@ def test_while_others_try_the_last_settings_a_worker_waits(installation: Install
     study, budget = opened(installation), Budget(trials=2)
     with ExitStack() as others:
         turns = [others.enter_context(study.turn(budget)) for _ in range(2)]
-        assert all(isinstance(turn, Turn) for turn in turns)
+        assert all(isinstance(turn, Assignment) for turn in turns)
         assert step(study, budget) == WAIT
     assert step(study, budget) == START
 
@@ -163,7 +163,7 @@ def test_a_search_without_a_better_setting_for_long_ends(installation: Installat
     study, budget = opened(installation), Budget(trials=100, patience=4)
     for _ in range(5):
         with study.turn(budget) as turn:
-            assert isinstance(turn, Turn)
+            assert isinstance(turn, Assignment)
             study.optuna.tell(turn.trial, -float(turn.trial.number))
     assert step(study, budget) == DONE
 
@@ -172,7 +172,7 @@ def test_what_costs_too_much_is_no_better_setting(installation: Installation) ->
     study, budget = opened(installation), Budget(trials=100, patience=3)
     for excess, reached in ((1, 9.0), (-1, 0.1), (-1, 0.2), (-1, 0.3), (-1, 0.4)):
         with study.turn(budget) as turn:
-            assert isinstance(turn, Turn)
+            assert isinstance(turn, Assignment)
             turn.trial.set_constraint("memory_mb", excess)
             study.optuna.tell(turn.trial, reached)
     assert isinstance(step(study, budget), dict)
@@ -182,7 +182,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: 
     study, budget = opened(installation), Budget(trials=100)
     for _ in range(5):
         with study.turn(budget) as turn:
-            assert isinstance(turn, Turn)
+            assert isinstance(turn, Assignment)
             turn.trial.set_user_attr(ERROR, "ValueError: too cold")
             study.optuna.tell(turn.trial, state=TrialState.FAIL)
     assert step(study, budget) == DONE
@@ -195,7 +195,7 @@ def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation)
     study, budget = opened(installation, SearchPlan(limits=Limits(fit_seconds=1))), Budget(trials=2)
     for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
         with study.turn(budget) as turn:
-            assert isinstance(turn, Turn)
+            assert isinstance(turn, Assignment)
             turn.trial.set_constraint("fit_seconds", excess)
             study.optuna.tell(turn.trial, reached)
     assert study.best().value == 0.3

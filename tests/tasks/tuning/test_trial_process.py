@@ -23,7 +23,7 @@ def process(stage: Any, limits: Limits = Limits(), *, stop: bool = False) -> Ite
         yield made
 
 
-def asked(kind: str = "als", fold: int = 0, **settings: Any) -> dict[str, Any]:
+def trial_settings(kind: str = "als", fold: int = 0, **settings: Any) -> dict[str, Any]:
     return {"kind": kind, "settings": settings, "seed": 7, "folds": 2, "fold": fold, "warm": False}
 
 
@@ -37,7 +37,7 @@ def test_settings_are_measured_as_they_are_here(stage: Any) -> None:
     dataset = open_dataset(stage.manifest["version"])
     with process(stage) as trial:
         for fold in (0, 1):
-            found = trial.measure(asked(fold=fold, factors=8))
+            found = trial.measure(trial_settings(fold=fold, factors=8))
             assert found.items() >= expected(dataset, fold).items()
             assert found["folds"] == 2
             assert min(found["fit_seconds"], found["measure_seconds"]) > 0
@@ -47,8 +47,8 @@ def test_settings_are_measured_as_they_are_here(stage: Any) -> None:
 def test_what_a_setting_raises_is_told_and_the_process_goes_on(stage: Any) -> None:
     with process(stage) as trial:
         with pytest.raises(SettingFailedError, match=r"UnknownSettingError: als has no setting colour"):
-            trial.measure(asked(colour="red"))
-        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+            trial.measure(trial_settings(colour="red"))
+        assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0
 
 
 @pytest.mark.parametrize(
@@ -60,52 +60,52 @@ def test_what_a_setting_raises_is_told_and_the_process_goes_on(stage: Any) -> No
 )
 def test_a_model_that_diverges_is_a_failure(stage: Any, kind: str, settings: dict[str, Any], said: str) -> None:
     with process(stage) as trial, pytest.raises(SettingFailedError, match=said):
-        trial.measure(asked(kind, **settings))
+        trial.measure(trial_settings(kind, **settings))
 
 
 def test_a_setting_that_eats_memory_is_ended_and_the_next_one_is_tried(stage: Any) -> None:
     with process(stage, Limits(memory_mb=900)) as trial:
         with pytest.raises(LimitExceededError, match="MB of memory and may take 900") as told:
-            trial.measure(asked(factors=25_000))
+            trial.measure(trial_settings(factors=25_000))
         assert told.value.excess["memory_mb"] > 0
         trial.memory_mb = 0
-        assert trial.measure(asked(factors=8))["memory_mb"] < 900
+        assert trial.measure(trial_settings(factors=8))["memory_mb"] < 900
 
 
 def test_a_fit_that_takes_twice_as_long_as_it_may_is_ended(stage: Any) -> None:
     with process(stage, Limits(fit_seconds=0.5)) as trial:
         with pytest.raises(LimitExceededError, match=r"it fitted for 1 s and may for 0\.5") as told:
-            trial.measure(asked(iterations=100_000_000))
+            trial.measure(trial_settings(iterations=100_000_000))
         assert told.value.excess["fit_seconds"] >= 1
 
 
 def test_when_the_search_ends_the_process_ends(stage: Any) -> None:
     with process(stage, stop=True) as trial:
         with pytest.raises(StoppedError):
-            trial.measure(asked(iterations=100_000_000))
+            trial.measure(trial_settings(iterations=100_000_000))
         assert trial._child is None
 
 
 def test_a_process_that_is_killed_is_a_failure_and_the_next_setting_gets_another(stage: Any) -> None:
     with process(stage) as trial:
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(trial.measure, asked(iterations=100_000_000))
+            waiting = pool.submit(trial.measure, trial_settings(iterations=100_000_000))
             while trial.memory_mb < 100:  # it has begun
                 time.sleep(0.05)
             assert trial._child is not None
             trial._child.kill()
             with pytest.raises(SettingFailedError, match=r"signal 9 \(out of memory, or killed"):
                 waiting.result()
-        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+        assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0
 
 
 def test_a_process_that_is_killed_between_two_settings_is_not_the_next_ones_fault(stage: Any) -> None:
     with process(stage) as trial:
-        trial.measure(asked(factors=8))
+        trial.measure(trial_settings(factors=8))
         assert trial._child is not None
         trial._child.kill()
         trial._child.wait()
-        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+        assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0
 
 
 def test_folders_that_are_called_as_ours_are_do_not_matter(
@@ -115,4 +115,4 @@ def test_folders_that_are_called_as_ours_are_do_not_matter(
     (tmp_path / "models" / "__init__.py").touch()
     monkeypatch.chdir(tmp_path)
     with process(stage) as trial:
-        assert trial.measure(asked(factors=8))["ndcg_at_10"] > 0
+        assert trial.measure(trial_settings(factors=8))["ndcg_at_10"] > 0

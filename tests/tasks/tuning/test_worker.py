@@ -13,7 +13,7 @@ from models.tuning.study_config import Budget, SearchPlan
 from tasks.tuning import worker
 from tasks.tuning.mlflow_record import Outcome, Record
 from tasks.tuning.study import Study
-from tasks.tuning.worker import End, Worker
+from tasks.tuning.worker import StopCondition, Worker
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def hired(stage: Any, plan: SearchPlan, budget: Budget) -> Worker:
         stage.manifest["version"],
         "als",
         budget,
-        End(budget.minutes and 60 * budget.minutes),
+        StopCondition(budget.minutes and 60 * budget.minutes),
         lambda: None,
     )
 
@@ -57,7 +57,7 @@ def test_a_search_whose_time_is_over_gives_its_trial_back_even_while_mlflow_is_a
     monkeypatch.setattr(worker, "_AGAIN", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=3, minutes=1))
     began = time.monotonic()
-    replace(one, end=End(0.6)).run(1)
+    replace(one, end=StopCondition(0.6)).run(1)
     assert time.monotonic() - began < 30
     assert one.study.tried() == []
     one.run(1)
@@ -78,7 +78,7 @@ def test_where_coverage_is_asked_for_every_setting_is_measured_for_both(
 def test_mlflow_is_not_waited_for_beyond_the_time_of_a_search(stage: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker, "_AGAIN", 0.01)
     one = hired(stage, SearchPlan(folds=1), Budget(trials=1, minutes=1))
-    end = End(3600)
+    end = StopCondition(3600)
 
     class Gone(Away):
         def trial(self, outcome: Outcome) -> str:

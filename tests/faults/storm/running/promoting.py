@@ -4,8 +4,8 @@ from pathlib import Path
 
 from infra.installation import current
 from infra.registry.client import Registry
-from tasks.promotion.apply_decision import carry_out
-from tasks.promotion.review_requests import Answer
+from tasks.promotion.apply_decision import apply_decision
+from tasks.promotion.review_requests import Decision
 from tests.faults.storm.stop import Stop
 
 STATEMENTS = {
@@ -30,5 +30,5 @@ def decide(version: int, step: str | None, outcome: str) -> None:
     """Approve a version; stops at the step, if one is named, until the test lets it go on."""
     here = current()
     Stop(step, Path(outcome), STATEMENTS, EVENTS).listen()
-    answer = Answer(True, "ann", "a test", "command")
-    carry_out(here, Registry(here.endpoints.mlflow_tracking_uri), version, answer)
+    answer = Decision(True, "ann", "a test", "command")
+    apply_decision(here, Registry(here.endpoints.mlflow_tracking_uri), version, answer)

@@ -23,7 +23,7 @@ from infra.installation import Installation
 from infra.locks.advisory_locks import is_locked
 from infra.registry.client import NAME, RUN_KEY
 from tasks.tuning.study import INTERRUPTED, _storage
-from tasks.tuning.trials import asked
+from tasks.tuning.trials import trial_settings
 from tests.faults.storm.running.searching import STEPS
 from tests.faults.storm.running.searching import TRIALS as FEW
 from tests.faults.storm.running.waiting import until
@@ -112,10 +112,10 @@ def check(here: Installation, found: dict[str, Any], many: int = TRIALS) -> None
     counted = [t for t in trials if t.state != TrialState.WAITING and INTERRUPTED not in t.user_attrs]
     assert (len(counted), found["trials"], len(found["tried"])) == (many, many, many)
     assert all(trial.state.is_finished() for trial in trials if trial.state != TrialState.WAITING)
-    settings = [asked(trial) for trial in trials if trial in counted or trial.state == TrialState.WAITING]
+    settings = [trial_settings(trial) for trial in trials if trial in counted or trial.state == TrialState.WAITING]
     for trial in trials:
         if INTERRUPTED in trial.user_attrs and trial.params:
-            assert settings.count(asked(trial)) == 1, (trial, settings)
+            assert settings.count(trial_settings(trial)) == 1, (trial, settings)
     check_runs(here, found, counted)
     version = found["dataset_version"]
     with here.engine.connect() as connection:

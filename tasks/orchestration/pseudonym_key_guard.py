@@ -11,7 +11,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def steady_keys(step: Callable[P, T]) -> Callable[P, T]:
+def hold_pseudonym_key(step: Callable[P, T]) -> Callable[P, T]:
     """Return a step during which no rotation begins; it raises KeyRotatingError while one is not finished."""
 
     @wraps(step)
