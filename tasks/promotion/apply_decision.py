@@ -6,7 +6,7 @@ from infra.overview import situation
 from infra.registry.client import Registry
 from models.gate.results import Outcome, outcome_of
 from models.primitives.recorded_reasons import reason_fault
-from tasks.promotion.champion import champion, sync_aliases
+from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.promote import promote, promote_again
 from tasks.promotion.review_requests import APPROVED, Decision, DecisionRefusedError, Review, close, expire, review_of
@@ -46,11 +46,11 @@ def apply_decision(
 def _refuse_replaced(installation: Installation, review: Review) -> None:
     """Raise DecisionRefusedError for an approved version that a newer champion replaced."""
     with installation.engine.connect() as connection:
-        holder = champion(connection)
+        champion = current_champion(connection)
     version = review["model_version"]
-    if review["decision"] == APPROVED and holder and holder["model_version"] != version:
+    if review["decision"] == APPROVED and champion and champion["model_version"] != version:
         raise DecisionRefusedError(
-            f"Version {version} was approved by {review['reviewer']}, and version {holder['model_version']} replaced "
+            f"Version {version} was approved by {review['reviewer']}, and version {champion['model_version']} replaced "
             "it since; nothing was changed. To go back: `tailorbird rollback model`, or move the alias `champion` in "
             f"MLflow to version {version}."
         )

@@ -31,10 +31,10 @@ def champion(connection: Connection) -> Champion | None:
 def require_champion(installation: Installation) -> Champion:
     """Who answers; raises NoChampionError before the first promotion."""
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-    if holder is None:
+        champion = champion(connection)
+    if champion is None:
         raise NoChampionError(str(situation.step(installation.engine, installation.settings)))
-    return holder
+    return champion
 
 
 def promotion(connection: Connection, promotion_id: int) -> Champion | None:
@@ -61,14 +61,18 @@ def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) 
     """
     with locked(engine, _ALIASES, wait=True):
         with engine.connect() as connection:
-            holder = champion(connection)
+            champion = champion(connection)
             waiting = next((review["model_version"] for review in open_reviews(connection) if review["passed"]), None)
         aliases = registry.aliases()
-        if holder and aliases.get(CHAMPION) != holder["model_version"] and (put_back or holder["followed_at"] is None):
-            aliases |= _pointed(registry, CHAMPION, holder["model_version"])
-        if holder and aliases.get(CHAMPION) == holder["model_version"] and holder["followed_at"] is None:
-            _mark_followed(engine, holder["promotion_id"])
-        if holder is None and put_back and CHAMPION in aliases:
+        if (
+            champion
+            and aliases.get(CHAMPION) != champion["model_version"]
+            and (put_back or champion["followed_at"] is None)
+        ):
+            aliases |= _pointed(registry, CHAMPION, champion["model_version"])
+        if champion and aliases.get(CHAMPION) == champion["model_version"] and champion["followed_at"] is None:
+            _mark_followed(engine, champion["promotion_id"])
+        if champion is None and put_back and CHAMPION in aliases:
             registry.drop_alias(CHAMPION)
         _point_challenger(registry, aliases.get(CHALLENGER), waiting)
 

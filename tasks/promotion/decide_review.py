@@ -8,7 +8,7 @@ from prefect.context import FlowRunContext
 from infra.installation import current
 from infra.registry.client import Registry
 from tasks.promotion.apply_decision import apply_decision
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 from tasks.promotion.review_requests import Decision, Review
 
 
@@ -22,9 +22,9 @@ def decide_review(
     answer = Decision(approve, reviewer, reason, via or _via(), override)
     decided = apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), model_version, answer)
     with installation.engine.connect() as connection:
-        holder = champion(connection)
+        champion = current_champion(connection)
     names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason", "overridden")
-    found = {"champion": holder["model_version"] if holder else None, "remark": _remark(decided, answer)}
+    found = {"champion": champion["model_version"] if champion else None, "remark": _remark(decided, answer)}
     return {name: decided[name] for name in names} | found
 
 

@@ -14,7 +14,7 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_files, check_version, downloaded_model
-from tasks.promotion.champion import Champion, champion, promotion_of
+from tasks.promotion.champion import Champion, current_champion, promotion_of
 from tasks.promotion.recorded_bundles import recorded
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, Review, close
 from tasks.promotion.verified_evaluations import evaluation_of
@@ -30,7 +30,7 @@ def promote(installation: Installation, registry: Registry, review: Review, answ
     """
     version = int(review["model_version"])
     with installation.engine.connect() as connection:
-        _expect(champion(connection), review)
+        _expect(current_champion(connection), review)
     check_version(registry, registry.version(version), review["run_id"])
     bundle, manifest = _kept(installation, registry, review)
     row = {
@@ -59,11 +59,11 @@ def promote_again(installation: Installation, registry: Registry, review: Review
     check_version(registry, registry.version(version), review["run_id"])
     check_files(registry, review["run_id"], review["digest"])
     with installation.engine.begin() as connection:
-        holder, earlier = champion(connection), promotion_of(connection, version)
-        assert holder is not None
+        champion, earlier = current_champion(connection), promotion_of(connection, version)
+        assert champion is not None
         assert earlier is not None
         close(connection, review, answer)  # refused if the champion is a newer version by now
-        restore(connection, holder, earlier, answer)
+        restore(connection, champion, earlier, answer)
 
 
 def _kept(installation: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:
@@ -90,19 +90,19 @@ def _figures(installation: Installation, registry: Registry, run_id: str) -> dic
     return {name: value for name, value in figures.items() if isfinite(value)}
 
 
-def restore(connection: Connection, holder: Champion, earlier: Champion, answer: Decision) -> None:
-    """Let an earlier promotion's bundle answer again, in place of `holder`. Raises BundleRefusedError or
+def restore(connection: Connection, champion: Champion, earlier: Champion, answer: Decision) -> None:
+    """Let an earlier promotion's bundle answer again, in place of `champion`. Raises BundleRefusedError or
     DecisionRefusedError."""
     verify_promoted(earlier)
     row = {name: earlier[name] for name in _COPIED}
     root = earlier["restores"] or earlier["promotion_id"]
-    _enter(connection, row | {"follows": holder["promotion_id"], "restores": root}, answer)
+    _enter(connection, row | {"follows": champion["promotion_id"], "restores": root}, answer)
 
 
-def _expect(holder: Champion | None, review: Review) -> None:
-    if (holder["promotion_id"] if holder else 0) == review["against"]:
+def _expect(champion: Champion | None, review: Review) -> None:
+    if (champion["promotion_id"] if champion else 0) == review["against"]:
         return
-    now = f"version {holder['model_version']} answers now" if holder else "no version answers now"
+    now = f"version {champion['model_version']} answers now" if champion else "no version answers now"
     raise DecisionRefusedError(
         f"Version {review['model_version']} was held against another champion: {now}. Run `tailorbird review` again."
     )

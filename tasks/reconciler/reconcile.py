@@ -17,7 +17,7 @@ from models.primitives.escaping import for_terminal
 from tasks.monitoring.serving_metrics import tell_slow_serving
 from tasks.orchestration.killed_commands import mark_killed_commands
 from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled
-from tasks.promotion.champion import CHAMPION, Champion, champion, promotion_of, sync_aliases
+from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
 from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import APPROVED, NOBODY, REJECTED, Decision, expire, review_of, reviews_of
@@ -203,18 +203,18 @@ def _heard(installation: Installation, registry: Registry, version: int, answer:
 def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]:
     """An alias that a person moved: promoted if it may be, put back with the reason if not."""
     with installation.engine.connect() as connection:
-        holder = champion(connection)
+        champion = current_champion(connection)
     moved = registry.aliases().get(CHAMPION)
-    if holder and (holder["followed_at"] is None or moved == holder["model_version"]):
+    if champion and (champion["followed_at"] is None or moved == champion["model_version"]):
         return
     if moved is None:
-        if holder:
+        if champion:
             sync_aliases(installation.engine, registry, put_back=True)
             if CHAMPION in registry.aliases():  # not when the version itself was deleted
-                yield f"The alias `{CHAMPION}` was taken away; it is back on version {holder['model_version']}."
+                yield f"The alias `{CHAMPION}` was taken away; it is back on version {champion['model_version']}."
         return
     try:
-        _promote_moved(installation, registry, holder, moved)
+        _promote_moved(installation, registry, champion, moved)
         yield f"Version {moved} was promoted by {_BY_ALIAS}."
     except Exception as error:
         if explain(error):
@@ -227,16 +227,16 @@ def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]
         yield f"Version {moved}: {note}"
 
 
-def _promote_moved(installation: Installation, registry: Registry, holder: Champion | None, version: int) -> None:
+def _promote_moved(installation: Installation, registry: Registry, champion: Champion | None, version: int) -> None:
     """An earlier champion may come back; anything else is a yes, also to a version that was rolled back."""
     answer = Decision(True, _BY_ALIAS, f"A person moved {_BY_ALIAS} here.", "alias")
     with installation.engine.connect() as connection:
         earlier = promotion_of(connection, version)
         review = reviews_of(connection, [version]).get(version)
-    if holder and earlier and not (review and review["rolled_back"]):
+    if champion and earlier and not (review and review["rolled_back"]):
         ensure_promotion_enabled(installation.settings.review)
         with installation.engine.begin() as connection:
-            restore(connection, holder, earlier, answer)
+            restore(connection, champion, earlier, answer)
         sync_aliases(installation.engine, registry)
         return
     apply_decision(installation, registry, version, answer)

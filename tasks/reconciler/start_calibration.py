@@ -9,7 +9,7 @@ from infra.database.clock import database_now
 from infra.database.schema.monitoring_schema import drift_calibrations
 from infra.installation import Installation
 from infra.prefect_api import deployments
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 
 _GRACE: Final = timedelta(minutes=2)
 """Lists for people are made first."""
@@ -21,13 +21,13 @@ def start_calibration(installation: Installation) -> str | None:
     Where there is too little history for one the daily run tries again.
     """
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-        known = drift_calibrations.c.promotion_id == (holder["promotion_id"] if holder else 0)
+        champion = current_champion(connection)
+        known = drift_calibrations.c.promotion_id == (champion["promotion_id"] if champion else 0)
         done = connection.execute(select(drift_calibrations.c.calibration_id).where(known).limit(1)).first()
         now = database_now(connection)
-    if holder is None or done is not None or now - holder["promoted_at"] < _GRACE:
+    if champion is None or done is not None or now - champion["promoted_at"] < _GRACE:
         return None
-    key = f"calibration of promotion {holder['promotion_id']}"
+    key = f"calibration of promotion {champion['promotion_id']}"
     if not deployments.start_run(installation.endpoints, "monitor", key, {}):
         return None
-    return f"What is usual is being learned for version {holder['model_version']}."
+    return f"What is usual is being learned for version {champion['model_version']}."

@@ -15,7 +15,7 @@ from infra.prefect_api import events, flow_runs
 from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
 from tasks.orchestration.alert_throttle import AlertThrottle
-from tasks.promotion.champion import Champion, champion
+from tasks.promotion.champion import Champion, current_champion
 from tasks.reconciler.missing_lists import MissingLists, find_missing_lists
 from tasks.scoring import batch_state
 
@@ -50,38 +50,38 @@ def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: A
     person cancelled since the promotion is not started again, and after a few lost runs an alert asks a person.
     """
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-        if holder is None or _seconds_since_promotion(connection, holder) < _GRACE:
+        champion = current_champion(connection)
+        if champion is None or _seconds_since_promotion(connection, champion) < _GRACE:
             return None
         configured = placements.configured(installation.settings)
-        missing = find_missing_lists(connection, configured, holder["model_version"], holder["promoted_at"])
+        missing = find_missing_lists(connection, configured, champion["model_version"], champion["promoted_at"])
     # Somebody makes lists already: the next look sees what is left to make then.
     if missing is None or any(is_locked(installation.engine, batch_state.lock(name)) for name in configured):
         idle.since.clear()
         return None
-    return _start(installation, holder, missing, idle, alerted)
+    return _start(installation, champion, missing, idle, alerted)
 
 
-def _seconds_since_promotion(connection: Connection, holder: Champion) -> float:
+def _seconds_since_promotion(connection: Connection, champion: Champion) -> float:
     """By the database's clock, which also wrote the promotion."""
     age = func.extract("epoch", func.clock_timestamp() - promotions.c.promoted_at)
-    row = promotions.c.promotion_id == holder["promotion_id"]
+    row = promotions.c.promotion_id == champion["promotion_id"]
     return float(connection.execute(select(age).where(row)).scalar_one())
 
 
 def _start(
-    installation: Installation, holder: Champion, missing: MissingLists, idle: IdleRuns, alerted: AlertThrottle
+    installation: Installation, champion: Champion, missing: MissingLists, idle: IdleRuns, alerted: AlertThrottle
 ) -> str | None:
     last = flow_runs.latest_run(installation.endpoints, "score")
-    state, version = flow_runs.state_of(last), holder["model_version"]
+    state, version = flow_runs.state_of(last), champion["model_version"]
     if last and state == flow_runs.RUNNING:
         if not idle.is_lost(last["id"]):
             return None
         flow_runs.mark_crashed(installation.endpoints, last["id"], "Its process is gone: it works on no placement.")
-    if last and state in flow_runs.CANCELLED and _started_since(last, holder):
+    if last and state in flow_runs.CANCELLED and _started_since(last, champion):
         return None
     names = ", ".join(missing.placements)
-    cause = f"lists of promotion {holder['promotion_id']} for {names}"
+    cause = f"lists of promotion {champion['promotion_id']} for {names}"
     if missing.unfinished is not None:
         cause += f", batch {missing.unfinished}"
     attempt = start_next_run(installation.endpoints, "score", cause, {"placements": missing.placements})
@@ -95,8 +95,8 @@ def _start(
     return None
 
 
-def _started_since(run: dict[str, Any], holder: Champion) -> bool:
-    return bool(datetime.fromisoformat(run["start_time"]) >= holder["promoted_at"])
+def _started_since(run: dict[str, Any], champion: Champion) -> bool:
+    return bool(datetime.fromisoformat(run["start_time"]) >= champion["promoted_at"])
 
 
 def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:

@@ -6,7 +6,7 @@ from infra.installation import current
 from infra.registry.client import Registry
 from models.gate.compared_models import compared_sentences
 from tasks.orchestration.run_artifacts import announce
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 from tasks.promotion.recorded_bundles import trained_kinds
 from tasks.training.train_model import finished_run, run_key, settings_of
 
@@ -18,9 +18,9 @@ def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tupl
     keys = {kind: run_key(version, kind, settings_of(installation, version, kind)[0], seed) for kind in kinds}
     named = {kind: finished_run(installation, registry, key) is not None for kind, key in keys.items()}
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-    compared = {*kinds, *([holder["kind"]] if holder else [])}
+        champion = current_champion(connection)
+    compared = {*kinds, *([champion["kind"]] if champion else [])}
     left_out = [kind for kind in trained_kinds(installation.engine, version) if kind not in compared]
-    sentences = compared_sentences(version, named, holder["model_version"] if holder else None, left_out)
+    sentences = compared_sentences(version, named, champion["model_version"] if champion else None, left_out)
     announce(sentences)
     return sentences, [kind for kind, finished in named.items() if not finished]

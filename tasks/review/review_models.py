@@ -22,7 +22,7 @@ from models.gate.review_summary import Reviewed
 from models.gate.thresholds import Limits
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
-from tasks.promotion.champion import Champion, champion, sync_aliases
+from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
 from tasks.promotion.review_requests import APPROVED, Review, request, review_of
@@ -36,23 +36,23 @@ UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
 """After these nothing new answers shoppers."""
 
 
-def _rival(installation: Installation, version: str, holder: Champion | None) -> str | None:
+def _rival(installation: Installation, version: str, champion: Champion | None) -> str | None:
     """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
 
     The run of a champion from before runs were recorded is trained again.
     """
-    if holder is None:
+    if champion is None:
         return None
-    run_id = _run_of(holder)
-    if holder["dataset_version"] == version and recorded(installation.engine, run_id):
+    run_id = _run_of(champion)
+    if champion["dataset_version"] == version and recorded(installation.engine, run_id):
         return run_id
-    settings = verify_promoted(holder)["parameters"]
-    return str(train_model.fn(version, holder["kind"], settings))
+    settings = verify_promoted(champion)["parameters"]
+    return str(train_model.fn(version, champion["kind"], settings))
 
 
-def _run_of(holder: Champion) -> str:
+def _run_of(champion: Champion) -> str:
     """The champion's training run; promotions of older versions have it in their bundle alone."""
-    return str(holder["run_id"] or verify_promoted(holder)["run_id"])
+    return str(champion["run_id"] or verify_promoted(champion)["run_id"])
 
 
 def _register(installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
@@ -105,21 +105,21 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     sync_aliases(installation.engine, registry)
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-    rival = _rival(installation, version, holder)
+        champion = current_champion(connection)
+    rival = _rival(installation, version, champion)
     compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
     trained = recorded_all(installation.engine, compared)
     evaluations = evaluations_of(installation.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
     rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
-    renewing = holder is not None and holder["dataset_version"] != version
-    promoted = holder["metrics"] if holder else None
+    renewing = champion is not None and champion["dataset_version"] != version
+    promoted = champion["metrics"] if champion else None
     best, gate = _choose(rival, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
-    if holder and best == rival and not renewing:
-        return {"status": STAYS, "model_version": holder["model_version"], "ladder": rows, "gate": []}
+    if champion and best == rival and not renewing:
+        return {"status": STAYS, "model_version": champion["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
-    against = holder["promotion_id"] if holder else 0
+    against = champion["promotion_id"] if champion else 0
     number = _register(installation, registry, trained[best], tags)
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
     review = request(installation, version, number, trained[best], gate, against)
@@ -128,9 +128,9 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     report = publish_review_report(installation, registry, told)
     review = review_of(installation, number)  # somebody may have decided while the report was made
     annotate_version(registry, review)
-    status = _status(review, holder, installation.settings.review)
+    status = _status(review, champion, installation.settings.review)
     if status == REFUSED:
-        _alert(installation, review, report, holder)
+        _alert(installation, review, report, champion)
     return {**review, "status": status, "ladder": rows, "report": report}
 
 
@@ -143,19 +143,19 @@ def register_once(installation: Installation, registry: Registry, run_id: str, t
         return registry.register(run_id, tags)
 
 
-def _alert(installation: Installation, review: Review, report: str, holder: Champion | None) -> None:
+def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:
     failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
     version = review["model_version"]
-    stays = "The champion stays." if holder else "No model answers yet."
+    stays = "The champion stays." if champion else "No model answers yet."
     said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
     events.try_emit(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
 
 
-def _status(review: Review, holder: Champion | None, mode: str) -> str:
+def _status(review: Review, champion: Champion | None, mode: str) -> str:
     if review["rolled_back"]:
         return "approved before, and rolled back since"
-    if review["decision"] == APPROVED and holder and holder["promotion_id"] > review["against"]:
-        return f"approved before, and version {holder['model_version']} answers now"
+    if review["decision"] == APPROVED and champion and champion["promotion_id"] > review["against"]:
+        return f"approved before, and version {champion['model_version']} answers now"
     if review["decision"]:
         return str(review["decision"])
     if not review["passed"]:

@@ -13,7 +13,7 @@ from infra.overview.earlier_champion import earlier_champion
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
 from models.primitives.recorded_reasons import reason_fault
-from tasks.promotion.champion import Champion, champion, sync_aliases
+from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.promote import restore
 from tasks.promotion.review_requests import Decision
 from tasks.scoring import batch_state
@@ -29,19 +29,19 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     installation = current()
     if fault := reason_fault(reason, "the model is rolled back", "complaints about the new lists"):
         raise TailorbirdError(fault)
-    holder, earlier = _pair(installation)
-    batches, lists = _go_back(installation, holder, earlier, Decision(True, actor, reason, "rollback"))
+    champion, earlier = _pair(installation)
+    batches, lists = _go_back(installation, champion, earlier, Decision(True, actor, reason, "rollback"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     if registry.answers:
         sync_aliases(installation.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None
-    versions = {"from": holder["model_version"], "to": earlier["model_version"]}
+    versions = {"from": champion["model_version"], "to": earlier["model_version"]}
     return versions | {"batches": batches, "lists": lists, "next": told}
 
 
 def _go_back(
-    installation: Installation, holder: Champion, earlier: Champion, answer: Decision
+    installation: Installation, champion: Champion, earlier: Champion, answer: Decision
 ) -> tuple[dict[str, int | None], dict[str, dict[str, int]]]:
     """In one transaction, so that after a kill the same command does not go one champion further."""
     names = batch_state.shown(installation.engine)
@@ -49,7 +49,7 @@ def _go_back(
         locked(installation.engine, *map(batch_state.lock, names), wait=True),
         installation.engine.begin() as connection,
     ):
-        restore(connection, holder, earlier, answer)
+        restore(connection, champion, earlier, answer)
         who = f"{answer.reviewer}: {answer.reason}"
         before = {name: _count(connection, name) for name in names}
         batches = {name: _last_lists(connection, name, earlier["model_version"], who) for name in names}
@@ -58,10 +58,8 @@ def _go_back(
 
 def going_back(installation: Installation) -> str:
     """Return what a rollback of the model does, as a sentence. Raises TailorbirdError if none is possible."""
-    holder, earlier = _pair(installation)
-    return (
-        f"Version {earlier['model_version']} becomes the champion again, in place of version {holder['model_version']}."
-    )
+    champion, earlier = _pair(installation)
+    return f"Version {earlier['model_version']} becomes the champion again, in place of version {champion['model_version']}."
 
 
 def _count(connection: Connection, placement: str) -> int:
@@ -82,10 +80,10 @@ def _last_lists(connection: Connection, placement: str, version: int, who: str) 
 def _pair(installation: Installation) -> tuple[Champion, Champion]:
     """The champion, and the one before it in history: a rollback is no history of its own."""
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-        if holder is None:
+        champion = current_champion(connection)
+        if champion is None:
             raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
         earlier = earlier_champion(connection)
     if earlier is None:
-        raise TailorbirdError(f"There is no champion before version {holder['model_version']}.")
-    return holder, earlier
+        raise TailorbirdError(f"There is no champion before version {champion['model_version']}.")
+    return champion, earlier

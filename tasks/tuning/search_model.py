@@ -19,7 +19,7 @@ from tasks.datasets.load_dataset import manifest_of
 from tasks.orchestration.progress import progress
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.orchestration.run_artifacts import announce, log_info
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import Result, find_other_search_result, find_search_result, find_settings, moved, store
 from tasks.tuning.deadline import Deadline
 from tasks.tuning.mlflow_record import Record, table
@@ -122,9 +122,9 @@ def _first(installation: Installation, version: str, kind: str) -> list[dict[str
     earlier = find_settings(installation, version, kind)
     known += [earlier["config"]] if earlier else []
     with installation.engine.connect() as connection:
-        holder = champion(connection)
-    if holder and holder["kind"] == kind:
-        known.append(verify_promoted(holder)["parameters"])
+        champion = current_champion(connection)
+    if champion and champion["kind"] == kind:
+        known.append(verify_promoted(champion)["parameters"])
     settings = [within(catalog.model_type(kind).space, one) for one in known]
     return [one for place, one in enumerate(settings) if one not in settings[:place]]
 

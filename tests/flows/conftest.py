@@ -27,7 +27,7 @@ from infra.services import endpoints, state_file
 from models.gate.results import Check, Gate, outcome
 from tasks.datasets.load_dataset import newest_version, open_dataset
 from tasks.promotion.apply_decision import apply_decision
-from tasks.promotion.champion import champion, sync_aliases
+from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded
 from tasks.promotion.review_requests import Decision, request, review_of
@@ -204,7 +204,7 @@ class Desk:
     def champion(self) -> dict[str, Any]:
         """Who answers now."""
         with self.here.engine.connect() as connection:
-            holder = champion(connection)
+            holder = current_champion(connection)
         assert holder is not None
         return holder
 

@@ -61,9 +61,9 @@ def test_a_yes_in_the_form_promotes_the_version_that_waits(desk: Desk, form: Pag
     version = desk.ask()
     fill(form, "approve", reason="shelves look right")
     assert decided(desk, version) == "approved"
-    holder = desk.champion()
-    assert (holder["model_version"], holder["via"]) == (version, "form")
-    assert (holder["actor"], holder["reason"]) == ("ann", "shelves look right")
+    champion = desk.champion()
+    assert (champion["model_version"], champion["via"]) == (version, "form")
+    assert (champion["actor"], champion["reason"]) == ("ann", "shelves look right")
     form.get_by_text("Completed").first.wait_for(timeout=60_000)
 
 

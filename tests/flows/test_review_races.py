@@ -57,10 +57,10 @@ def ask_again(desk: Desk, *versions: int) -> None:
 
 def settled(desk: Desk) -> dict[str, Any]:
     """The champion, once the alias says the same."""
-    holder = desk.champion()
-    assert desk.registry.aliases()[CHAMPION] == holder["model_version"]
-    assert holder["followed_at"] is not None
-    return holder
+    champion = desk.champion()
+    assert desk.registry.aliases()[CHAMPION] == champion["model_version"]
+    assert champion["followed_at"] is not None
+    return champion
 
 
 def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(desk: Desk) -> None:
@@ -70,10 +70,10 @@ def test_of_two_versions_approved_at_once_one_is_promoted_and_the_other_is_told(
         ask_again(desk, one, other)
         before = desk.champion()
         told = at_once(lambda: desk.decide(one), lambda: desk.decide(other))
-        holder = settled(desk)
+        champion = settled(desk)
         assert sorted(map(bool, told)) == [False, True], told
         winner, loser = (one, other) if told[0] is None else (other, one)
-        assert (holder["model_version"], holder["follows"]) == (winner, before["promotion_id"])
+        assert (champion["model_version"], champion["follows"]) == (winner, before["promotion_id"])
         assert [desk.review(version)["decision"] for version in (winner, loser)] == ["approved", None]
         won.add(winner)
     assert desk.registry.version(winner).tags["review"] == "approved"
@@ -87,24 +87,24 @@ def test_a_promotion_and_a_rollback_at_once_never_leave_a_lie(desk: Desk) -> Non
         ask_again(desk, version)
         before = desk.champion()
         told = at_once(lambda: desk.decide(version), lambda: go_back(desk))
-        holder = settled(desk)
+        champion = settled(desk)
         approved, back = (said is None for said in told)
         assert approved or back, told
         assert (desk.review(version)["decision"] == "approved") == approved
         if approved and not back:
-            assert (holder["model_version"], holder["follows"]) == (version, before["promotion_id"])
+            assert (champion["model_version"], champion["follows"]) == (version, before["promotion_id"])
         elif approved:  # first promoted, then taken back
-            assert (holder["model_version"], holder["restores"]) == (held, before["promotion_id"])
+            assert (champion["model_version"], champion["restores"]) == (held, before["promotion_id"])
         else:
-            assert holder["follows"] == before["promotion_id"]
-            assert holder["model_version"] != version
+            assert champion["follows"] == before["promotion_id"]
+            assert champion["model_version"] != version
 
 
 def go_back(desk: Desk) -> None:
     """One step back, as `roll_back_model` does it; the lists are no matter here."""
-    holder, earlier = _pair(desk.here)
+    champion, earlier = _pair(desk.here)
     with desk.here.engine.begin() as connection:
-        restore(connection, holder, earlier, Decision(True, "bob", "a test", "rollback"))
+        restore(connection, champion, earlier, Decision(True, "bob", "a test", "rollback"))
     sync_aliases(desk.here.engine, desk.registry)
 
 
@@ -130,8 +130,8 @@ def test_a_server_that_is_killed_in_the_middle_leaves_the_old_champion_or_the_ne
     stocked.run("up")
     _, said = command.communicate(timeout=300)
     assert "Traceback" not in said
-    decided, holder = desk.review(version)["decision"], desk.champion()["model_version"]
-    assert (decided, holder) in {(None, before), ("approved", version)}
+    decided, champion = desk.review(version)["decision"], desk.champion()["model_version"]
+    assert (decided, champion) in {(None, before), ("approved", version)}
     if command.returncode == 0:
         assert decided == "approved"
     stocked.run(*arguments)

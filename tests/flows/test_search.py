@@ -20,7 +20,7 @@ from models.recommenders.als import ImplicitALS
 from models.recommenders.search_space import Choice, within
 from models.tuning.study_config import Budget, Limits, SearchPlan
 from tasks.datasets.load_dataset import newest_version
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import find_search_result
 from tasks.tuning.search_model import _first, search_model, searchable
 
@@ -94,12 +94,12 @@ def test_a_search_that_is_killed_goes_on_where_it_stopped(stocked: Shop, here: I
 
 def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(here: Installation) -> None:
     with here.engine.connect() as connection:
-        holder = champion(connection)
-    assert holder is not None
-    own = within(catalog.model_type(holder["kind"]).space, verify_promoted(holder)["parameters"])
-    begins = _first(here, newest_version(), holder["kind"])
+        champion = current_champion(connection)
+    assert champion is not None
+    own = within(catalog.model_type(champion["kind"]).space, verify_promoted(champion)["parameters"])
+    begins = _first(here, newest_version(), champion["kind"])
     assert own in begins
-    assert begins[0].items() <= asdict(catalog.config(holder["kind"])).items()
+    assert begins[0].items() <= asdict(catalog.config(champion["kind"])).items()
 
 
 def test_two_commands_share_one_search(stocked: Shop, here: Installation) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, select
 
 from infra.database.schema.ledger_schema import ingest_applications
 from infra.database.schema.schema import datasets, placements, recommendation_batches
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 
 
 class Traces(NamedTuple):
@@ -31,8 +31,8 @@ def find_traces(connection: Connection, first: datetime | None) -> Traces:
         return Traces([], None, [])
     made = select(datasets.c.version).where(datasets.c.created_at >= first).order_by(datasets.c.created_at)
     versions = list(connection.execute(made).scalars())
-    holder = champion(connection)
-    learned = holder is not None and holder["dataset_version"] in versions
+    champion = current_champion(connection)
+    learned = champion is not None and champion["dataset_version"] in versions
     lists = (
         select(placements.c.placement)
         .join(recommendation_batches, recommendation_batches.c.batch_id == placements.c.batch_id)
@@ -40,4 +40,4 @@ def find_traces(connection: Connection, first: datetime | None) -> Traces:
         .order_by(placements.c.placement)
     )
     shown = list(connection.execute(lists).scalars())
-    return Traces(versions, int(holder["model_version"]) if holder is not None and learned else None, shown)
+    return Traces(versions, int(champion["model_version"]) if champion is not None and learned else None, shown)

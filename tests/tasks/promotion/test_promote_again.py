@@ -15,7 +15,7 @@ from infra.installation import Installation
 from infra.registry.client import MODEL_PATH, Registry
 from models.errors import TailorbirdError
 from tasks.promotion.apply_decision import apply_decision
-from tasks.promotion.champion import CHAMPION, champion, sync_aliases
+from tasks.promotion.champion import CHAMPION, current_champion, sync_aliases
 from tasks.promotion.decide_review import decide_review
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
 from tasks.promotion.promote import promote_again
@@ -183,7 +183,7 @@ def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> Non
     shop.hear()
     sync_aliases(shop.here.engine, shop.registry)
     with shop.here.engine.connect() as connection:
-        holder = champion(connection)
+        holder = current_champion(connection)
     assert holder is not None
     assert holder["model_version"] == shop.registry.aliases()[CHAMPION] == SECOND
     assert promoted.verify_promoted(holder)["kind"] == "own_frequency"

@@ -16,7 +16,7 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular
 from tasks.datasets.load_dataset import open_dataset
-from tasks.promotion.champion import champion
+from tasks.promotion.champion import current_champion
 from tasks.review.review_models import _status, best_of, judge
 from tasks.training.train_model import _store_model, run_key, settings_of
 from tasks.tuning.best_settings import find_search_result
@@ -109,11 +109,11 @@ def test_a_model_is_trained_with_what_its_search_found_or_its_defaults(installat
 def test_the_champion_is_the_newest_promotion_and_each_follows_another(stage: Any) -> None:
     engine = stage.here.engine
     with engine.connect() as connection:
-        assert champion(connection) is None
+        assert current_champion(connection) is None
     for version, kind in ((1, "most_popular"), (2, "own_frequency")):
         stage.promote(kind, version)
     with engine.connect() as connection:
-        holder = champion(connection)
+        holder = current_champion(connection)
     assert holder is not None
     assert (holder["model_version"], holder["kind"], holder["follows"]) == (2, "own_frequency", 1)
     rival = {name: value for name, value in holder.items() if name not in {"promotion_id", "promoted_at"}}
