@@ -10,7 +10,7 @@ from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.run_artifacts import show, show_leaderboard
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
-from tasks.promotion.decide_review import decide_review, promotes_itself
+from tasks.promotion.decide_review import decide_review, promotes_automatically
 from tasks.review.compared_models import announce_compared
 from tasks.review.review_models import WAITS, review_models
 from tasks.training.train_model import train_model
@@ -33,7 +33,7 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
     show_leaderboard(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
     show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)
-    if result["status"] == WAITS and promotes_itself():
+    if result["status"] == WAITS and promotes_automatically():
         reason = "It passed the gate, and reviews are automatic (TAILORBIRD_REVIEW=auto)."
         result |= decide_review(result["model_version"], True, "the gate", reason, via="auto")
         result["status"] = result["decision"]

@@ -1,10 +1,11 @@
 """Finds the champion that a rollback would bring back."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy import Connection, text
 
+from infra.database.schema.promotion_rows import Promotion
 from models.evaluation.metrics.ranking import METRIC
 from models.gate.results import BETTER
 from models.monitoring.guidance.earlier_champion import Earlier
@@ -16,10 +17,10 @@ _BEFORE: Final = text("""
 """)
 
 
-def earlier_champion(connection: Connection) -> dict[str, Any] | None:
+def earlier_champion(connection: Connection) -> Promotion | None:
     """Return the promotion before the present champion's; None if it is the first. Rollbacks are no promotions."""
     row = connection.execute(_BEFORE).mappings().first()
-    return dict(row) if row else None
+    return cast(Promotion, dict(row)) if row else None
 
 
 def beside(before: Mapping[str, Any], holder: Mapping[str, Any]) -> Earlier:

@@ -1,1 +1,1 @@
-"""Promotes a reviewed model to champion, and records who decided it."""
+"""Promotes a reviewed version to champion and records who decided it."""

@@ -1,5 +1,6 @@
-"""Carries a decision out, whoever made it and wherever it was said: the first one wins."""
+"""Applies a decision about a version. The first decision wins, wherever it was made."""
 
+from infra.database.schema.promotion_rows import Review
 from infra.database.schema.schema import DEADLINE
 from infra.installation import Installation
 from infra.overview import situation
@@ -9,34 +10,33 @@ from models.primitives.recorded_reasons import reason_fault
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.promote import promote, promote_again
-from tasks.promotion.review_requests import APPROVED, Decision, DecisionRefusedError, Review, close, expire, review_of
+from tasks.promotion.review_requests import APPROVED, Decision, DecisionRefusedError, close, expire, review_of
 
 
 def apply_decision(
-    installation: Installation, registry: Registry, model_version: int | None, answer: Decision
+    installation: Installation, registry: Registry, model_version: int | None, decision: Decision
 ) -> Review:
-    """Approve or reject a reviewed version, by default the newest; returns the review as it is now.
+    """Approve or reject a reviewed version, by default the newest; returns the updated review.
 
     The same decision twice changes nothing, but a yes to a version that was rolled back promotes it again. Raises
-    DecisionRefusedError for a version that the gate refused unless it is overridden, for a changed mind, and when the
-    champion changed since the review. MLflow is told if it answers: else the reconciler does it later.
+    DecisionRefusedError if the gate refused the version and the decision does not override it, if another decision was
+    made before, or if the champion changed since the review. The reconciler updates MLflow later if it is away.
     """
     with installation.engine.begin() as connection:
         expire(connection)
     review = review_of(installation, model_version)
-    _check(
-        review, answer, installation.settings.review, str(situation.step(installation.engine, installation.settings))
-    )
+    next_step = str(situation.step(installation.engine, installation.settings))
+    _check(review, decision, installation.settings.review, next_step)
     if review["rolled_back"]:
-        promote_again(installation, registry, review, answer)
+        promote_again(installation, registry, review, decision)
     elif review["decision"]:
         _refuse_replaced(installation, review)
-    elif answer.approve:
-        promote(installation, registry, review, answer)
+    elif decision.approve:
+        promote(installation, registry, review, decision)
     else:
         with installation.engine.begin() as connection:
-            close(connection, review, answer)
-    decided = review_of(installation, int(review["model_version"]))
+            close(connection, review, decision)
+    decided = review_of(installation, review["model_version"])
     if registry.answers:
         sync_aliases(installation.engine, registry)
         annotate_version(registry, decided)
@@ -57,7 +57,7 @@ def _refuse_replaced(installation: Installation, review: Review) -> None:
 
 
 def ensure_promotion_enabled(mode: str) -> None:
-    """Raises DecisionRefusedError while nothing is promoted by anybody."""
+    """Raise DecisionRefusedError while promotion is switched off."""
     if mode == "never":
         raise DecisionRefusedError("Nothing is promoted while TAILORBIRD_REVIEW is `never`; set it to `manual`.")
 
@@ -70,27 +70,33 @@ def _check_recorded(review: Review) -> None:
         )
 
 
-def _check(review: Review, answer: Decision, mode: str, after: str = "") -> None:
-    """Raise DecisionRefusedError for an answer that cannot be carried out; `after` is what may be done instead."""
-    version, already = review["model_version"], review["decision"]
-    if already:
-        if already != answer.decision:
-            then = "Next: `tailorbird review` asks again." if review.get("via") == DEADLINE else after
+def _check(review: Review, decision: Decision, mode: str, next_step: str = "") -> None:
+    """Raise DecisionRefusedError for a decision that cannot be applied; the error names the `next_step`."""
+    version, earlier = review["model_version"], review["decision"]
+    if earlier:
+        if earlier != decision.outcome:
+            advice = "Next: `tailorbird review` asks again." if review.get("via") == DEADLINE else next_step
             raise DecisionRefusedError(
-                f"Version {version} was {already} by {review['reviewer']}; a decision is not changed. {then}".rstrip()
+                f"Version {version} was {earlier} by {review['reviewer']}; a decision is not changed. {advice}".rstrip()
             )
         if not review.get("rolled_back"):
             return
-    example = "better on new items" if answer.approve else "too few lists"
-    if fault := reason_fault(answer.reason, f"version {version} is {answer.decision}", example):
+    example = "better on new items" if decision.approve else "too few lists"
+    if fault := reason_fault(decision.reason, f"version {version} is {decision.outcome}", example):
         raise DecisionRefusedError(fault)
-    if answer.approve:
+    if decision.approve:
         ensure_promotion_enabled(mode)
         _check_recorded(review)
-    if answer.approve and not review["passed"] and not answer.override:
-        refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]
-        failed = "; ".join(f"{check['name']}: {check['detail']}" for check in refused)
-        raise DecisionRefusedError(
-            f"The gate refused version {version}. {failed} To promote it all the same: "
-            f'`tailorbird decide {version} --approve --override --reason "…"` (`override` in the form).'
-        )
+        _check_gate(review, decision)
+
+
+def _check_gate(review: Review, decision: Decision) -> None:
+    if review["passed"] or decision.override:
+        return
+    refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]
+    failed = "; ".join(f"{check['name']}: {check['detail']}" for check in refused)
+    version = review["model_version"]
+    raise DecisionRefusedError(
+        f"The gate refused version {version}. {failed} To promote it all the same: "
+        f'`tailorbird decide {version} --approve --override --reason "…"` (`override` in the form).'
+    )

@@ -1,9 +1,10 @@
-"""Who answers shoppers: the newest row of `promotions`. MLflow's aliases follow it."""
+"""Reads the champion, which is the newest row of `promotions`, and points MLflow's aliases at it."""
 
-from typing import Any, Final
+from typing import Final, cast
 
 from sqlalchemy import ColumnElement, Connection, Engine, func, select, update
 
+from infra.database.schema.promotion_rows import Promotion
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.locks.advisory_locks import locked
@@ -14,7 +15,8 @@ from tasks.promotion.review_requests import open_reviews
 
 CHAMPION: Final = "champion"
 CHALLENGER: Final = "challenger"
-Champion = dict[str, Any]
+Champion = Promotion
+"""The newest promotion."""
 
 _ALIASES: Final = "the aliases in MLflow"
 
@@ -23,62 +25,62 @@ class NoChampionError(TailorbirdError):
     """There is no champion."""
 
 
-def champion(connection: Connection) -> Champion | None:
-    """The newest promotion, or None before the first."""
+def current_champion(connection: Connection) -> Champion | None:
+    """Return the newest promotion, or None before the first."""
     return _newest(connection)
 
 
 def require_champion(installation: Installation) -> Champion:
-    """Who answers; raises NoChampionError before the first promotion."""
+    """Return the champion; raises NoChampionError before the first promotion."""
     with installation.engine.connect() as connection:
-        champion = champion(connection)
+        champion = current_champion(connection)
     if champion is None:
         raise NoChampionError(str(situation.step(installation.engine, installation.settings)))
     return champion
 
 
-def promotion(connection: Connection, promotion_id: int) -> Champion | None:
-    """A promotion by its id."""
+def promotion(connection: Connection, promotion_id: int) -> Promotion | None:
+    """Return a promotion by its id."""
     return _newest(connection, promotions.c.promotion_id == promotion_id)
 
 
-def promotion_of(connection: Connection, model_version: int) -> Champion | None:
-    """The newest promotion of a version, None when it never was the champion."""
+def promotion_of(connection: Connection, model_version: int) -> Promotion | None:
+    """Return the newest promotion of a version, or None if it never was the champion."""
     return _newest(connection, promotions.c.model_version == model_version)
 
 
-def _newest(connection: Connection, *such: ColumnElement[bool]) -> Champion | None:
-    found = select(promotions).where(*such).order_by(promotions.c.promotion_id.desc()).limit(1)
-    row = connection.execute(found).mappings().first()
-    return dict(row) if row else None
+def _newest(connection: Connection, *conditions: ColumnElement[bool]) -> Promotion | None:
+    query = select(promotions).where(*conditions).order_by(promotions.c.promotion_id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return cast(Promotion, dict(row)) if row else None
 
 
 def sync_aliases(engine: Engine, registry: Registry, *, put_back: bool = False) -> None:
-    """Let MLflow's aliases say what Postgres says; one process at a time, so that no older state is written last.
+    """Set MLflow's aliases to the champion and the challenger that Postgres records.
 
-    An alias that once followed the champion and now points elsewhere was moved by a person: it is left for
-    `tasks.reconciler.reconcile` to hear, or `put_back`.
+    One process runs this at a time, so no older state is written last. If an alias pointed at the champion once and now
+    points elsewhere, a person moved it. It stays for `tasks.reconciler.reconcile` to apply, unless `put_back`.
     """
     with locked(engine, _ALIASES, wait=True):
         with engine.connect() as connection:
-            champion = champion(connection)
-            waiting = next((review["model_version"] for review in open_reviews(connection) if review["passed"]), None)
+            champion = current_champion(connection)
+            challenger = next(
+                (review["model_version"] for review in open_reviews(connection) if review["passed"]), None
+            )
         aliases = registry.aliases()
-        if (
-            champion
-            and aliases.get(CHAMPION) != champion["model_version"]
-            and (put_back or champion["followed_at"] is None)
-        ):
-            aliases |= _pointed(registry, CHAMPION, champion["model_version"])
-        if champion and aliases.get(CHAMPION) == champion["model_version"] and champion["followed_at"] is None:
-            _mark_followed(engine, champion["promotion_id"])
-        if champion is None and put_back and CHAMPION in aliases:
+        if champion:
+            version, synced = champion["model_version"], champion["followed_at"] is not None
+            if aliases.get(CHAMPION) != version and (put_back or not synced):
+                aliases |= _set_alias(registry, CHAMPION, version)
+            if aliases.get(CHAMPION) == version and not synced:
+                _mark_synced(engine, champion["promotion_id"])
+        elif put_back and CHAMPION in aliases:
             registry.drop_alias(CHAMPION)
-        _point_challenger(registry, aliases.get(CHALLENGER), waiting)
+        _sync_challenger(registry, aliases.get(CHALLENGER), challenger)
 
 
-def _pointed(registry: Registry, name: str, version: int) -> dict[str, int]:
-    """Point an alias at a version; nowhere, and nothing is returned, when that was deleted in MLflow."""
+def _set_alias(registry: Registry, name: str, version: int) -> dict[str, int]:
+    """Point an alias at a version and return it; drop the alias if the version was deleted in MLflow."""
     try:
         registry.set_alias(name, version)
     except VersionGoneError:
@@ -87,14 +89,14 @@ def _pointed(registry: Registry, name: str, version: int) -> dict[str, int]:
     return {name: version}
 
 
-def _mark_followed(engine: Engine, promotion_id: int) -> None:
-    mine = promotions.c.promotion_id == promotion_id
+def _mark_synced(engine: Engine, promotion_id: int) -> None:
+    query = update(promotions).where(promotions.c.promotion_id == promotion_id).values(followed_at=func.now())
     with engine.begin() as connection:
-        connection.execute(update(promotions).where(mine).values(followed_at=func.now()))
+        connection.execute(query)
 
 
-def _point_challenger(registry: Registry, now: int | None, waiting: int | None) -> None:
-    if waiting is not None and now != waiting:
-        _pointed(registry, CHALLENGER, waiting)
-    if waiting is None and now is not None:
+def _sync_challenger(registry: Registry, aliased: int | None, challenger: int | None) -> None:
+    if challenger is not None and aliased != challenger:
+        _set_alias(registry, CHALLENGER, challenger)
+    if challenger is None and aliased is not None:
         registry.drop_alias(CHALLENGER)

@@ -1,47 +1,72 @@
-"""Carries a person's decision: the promotion is one row in Postgres, the bundle is kept, the alias follows."""
+"""Applies a person's decision: the promotion is one row in Postgres, the bundle is stored, the alias is moved."""
 
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from prefect import task
 from prefect.context import FlowRunContext
 
+from infra.database.schema.promotion_rows import Review
 from infra.installation import current
 from infra.registry.client import Registry
 from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import current_champion
-from tasks.promotion.review_requests import Decision, Review
+from tasks.promotion.review_requests import Decision
 
 
-@task(description="Write the decision down; on a yes, promote the version.")
+class DecisionResult(TypedDict):
+    """What is decided about a version now, and the version that is champion."""
+
+    review_id: int
+    dataset_version: str
+    model_version: int
+    passed: bool
+    decision: str | None
+    reviewer: str | None
+    reason: str | None
+    overridden: bool
+    champion: int | None
+    remark: NotRequired[str | None]
+
+
+@task(description="Record the decision; after a yes, promote the version.")
 def decide_review(
     model_version: int | None, approve: bool, reviewer: str, reason: str, override: bool = False, via: str = ""
-) -> dict[str, Any]:
-    """Approve or reject a reviewed version (by default the newest review's); returns what is decided now, and which
-    version answers as `champion`. See `apply_decision` for what is refused."""
+) -> DecisionResult:
+    """Approve or reject a reviewed version, by default the newest. `apply_decision` lists what is refused."""
     installation = current()
-    answer = Decision(approve, reviewer, reason, via or _via(), override)
-    decided = apply_decision(installation, Registry(installation.endpoints.mlflow_tracking_uri), model_version, answer)
+    decision = Decision(approve, reviewer, reason, via or _via(), override)
+    registry = Registry(installation.endpoints.mlflow_tracking_uri)
+    decided = apply_decision(installation, registry, model_version, decision)
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
-    names = ("review_id", "dataset_version", "model_version", "passed", "decision", "reviewer", "reason", "overridden")
-    found = {"champion": champion["model_version"] if champion else None, "remark": _remark(decided, answer)}
-    return {name: decided[name] for name in names} | found
+    return {
+        "review_id": decided["review_id"],
+        "dataset_version": decided["dataset_version"],
+        "model_version": decided["model_version"],
+        "passed": decided["passed"],
+        "decision": decided["decision"],
+        "reviewer": decided["reviewer"],
+        "reason": decided["reason"],
+        "overridden": decided["overridden"],
+        "champion": champion["model_version"] if champion else None,
+        "remark": _remark(decided, decision),
+    }
 
 
-def _remark(decided: Review, answer: Decision) -> str | None:
+def _remark(decided: Review, decision: Decision) -> str | None:
     """Return a sentence if the decision had been made before for another reason or by another person."""
-    if (decided["reviewer"], decided["reason"]) == (answer.reviewer, answer.reason):
+    if (decided["reviewer"], decided["reason"]) == (decision.reviewer, decision.reason):
         return None
     version = f"version {decided['model_version']}"
     return f"Nothing changed: {version} was {decided['decision']} before, and the new reason was not recorded."
 
 
 def _via() -> str:
-    """A run of the deployment was started from its form; any other by a command."""
+    """Return `form` for a run of the deployment, and `command` for any other run."""
     run = FlowRunContext.get()
     return "form" if run and run.flow_run and run.flow_run.deployment_id else "command"
 
 
-def promotes_itself() -> bool:
-    """Whether what passes the gate is promoted without a person."""
+def promotes_automatically() -> bool:
+    """Return whether a version that passes the gate is promoted without a person."""
     return current().settings.review == "auto"

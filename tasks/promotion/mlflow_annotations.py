@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
+from infra.database.schema.promotion_rows import Review
 from infra.registry.client import Registry, VersionGoneError
 from models.gate.model_card import with_verdict
 from models.gate.results import outcome_of
 from models.primitives.escaping import for_markdown
-from tasks.promotion.review_requests import NOBODY, REJECTED, Review
+from tasks.promotion.review_requests import REJECTED, UNDECIDED_REVIEWER
 
 NOTE = "review_note"
 """The tag that says why something that a person asked for in MLflow was not done."""
@@ -50,5 +51,5 @@ def annotate_version(registry: Registry, review: Review, note: str = "") -> None
 
 def _said_before(tags: Mapping[str, str], note: str) -> list[str]:
     """The tags of an earlier word about an open request: one that was answered with a note, or the deadline's."""
-    late = (tags.get("review"), tags.get("reviewer")) == (REJECTED, NOBODY)
+    late = (tags.get("review"), tags.get("reviewer")) == (REJECTED, UNDECIDED_REVIEWER)
     return ["review", "reviewer"] if late else ["review"] if note else []

@@ -1,8 +1,7 @@
-"""Makes a version the champion: its bundle is kept, then one row replaces the promotion that the reviewer saw."""
+"""Makes a version the champion: its bundle is stored, then one row replaces the promotion that the reviewer saw."""
 
 from math import isfinite
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
@@ -10,29 +9,29 @@ from sqlalchemy.dialects.postgresql import insert
 from infra.bundles import bundle as bundles
 from infra.bundles.manifest import BundleRefusedError, read_signed
 from infra.bundles.promoted import verify_promoted
+from infra.database.schema.promotion_rows import Promotion, Review
 from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_files, check_version, downloaded_model
+from models.primitives.json_types import JsonObject
 from tasks.promotion.champion import Champion, current_champion, promotion_of
 from tasks.promotion.recorded_bundles import recorded
-from tasks.promotion.review_requests import Decision, DecisionRefusedError, Review, close
+from tasks.promotion.review_requests import Decision, DecisionRefusedError, close
 from tasks.promotion.verified_evaluations import evaluation_of
 
-_COPIED = ("model_version", "kind", "dataset_version", "metrics", "bundle", "digest", "run_id", "gate", "overridden")
 
+def promote(installation: Installation, registry: Registry, review: Review, decision: Decision) -> None:
+    """Store the version's bundle, then replace the champion that the gate compared it with.
 
-def promote(installation: Installation, registry: Registry, review: Review, answer: Decision) -> None:
-    """Keep the version's bundle, then replace the champion that the gate compared it with.
-
-    Raises DecisionRefusedError when that one answers no more, or somebody else decided first, BundleRefusedError when
-    MLflow holds another bundle than the reviewed one, and AlteredEvaluationError when it holds other figures.
+    Raises DecisionRefusedError if another version became champion or another decision came first, BundleRefusedError if
+    MLflow holds another bundle than the reviewed one, and AlteredEvaluationError if MLflow holds other figures.
     """
-    version = int(review["model_version"])
+    version = review["model_version"]
     with installation.engine.connect() as connection:
-        _expect(current_champion(connection), review)
+        _check_champion(current_champion(connection), review)
     check_version(registry, registry.version(version), review["run_id"])
-    bundle, manifest = _kept(installation, registry, review)
+    bundle, manifest = _store_bundle(installation, registry, review)
     row = {
         "follows": review["against"],
         "model_version": version,
@@ -46,30 +45,30 @@ def promote(installation: Installation, registry: Registry, review: Review, answ
         "overridden": not review["passed"],
     }
     with installation.engine.begin() as connection:
-        close(connection, review, answer)
-        _enter(connection, row, answer)
+        close(connection, review, decision)
+        _insert(connection, row, decision)
 
 
-def promote_again(installation: Installation, registry: Registry, review: Review, answer: Decision) -> None:
-    """Let a version that was rolled back answer again, after the checks of a promotion.
+def promote_again(installation: Installation, registry: Registry, review: Review, decision: Decision) -> None:
+    """Promote a version that was rolled back, after the checks of a promotion.
 
-    Raises what `promote` raises.
+    Raises the errors of `promote`.
     """
-    version = int(review["model_version"])
+    version = review["model_version"]
     check_version(registry, registry.version(version), review["run_id"])
     check_files(registry, review["run_id"], review["digest"])
     with installation.engine.begin() as connection:
         champion, earlier = current_champion(connection), promotion_of(connection, version)
         assert champion is not None
         assert earlier is not None
-        close(connection, review, answer)  # refused if the champion is a newer version by now
-        restore(connection, champion, earlier, answer)
+        close(connection, review, decision)  # refused if the champion is a newer version by now
+        restore(connection, champion, earlier, decision)
 
 
-def _kept(installation: Installation, registry: Registry, review: Review) -> tuple[Path, dict[str, Any]]:
-    """Keep the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
+def _store_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, JsonObject]:
+    """Store the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
-        bundle, _ = bundles.store_bundle(folder, installation.bundles, review["digest"])
+        bundle, _ = bundles.keep(folder, installation.bundles, review["digest"])
     manifest = read_signed(bundle, review["digest"]).content
     if manifest["run_id"] != review["run_id"]:
         raise BundleRefusedError(
@@ -80,35 +79,47 @@ def _kept(installation: Installation, registry: Registry, review: Review) -> tup
 
 
 def _figures(installation: Installation, registry: Registry, run_id: str) -> dict[str, float]:
-    """Return what training measured; metrics of a run in MLflow can be logged again by anybody who may log in.
+    """Return the figures that training measured; runs of older versions have none. Raises AlteredEvaluationError.
 
-    Empty for runs of older versions. Raises AlteredEvaluationError.
+    Metrics of a run in MLflow are not read, because every user of MLflow can log them again.
     """
     trained = recorded(installation.engine, run_id)
     figures = evaluation_of(registry, run_id, trained.evaluation_digest).summary if trained else {}
-    # JSON has no word for what could not be measured.
-    return {name: value for name, value in figures.items() if isfinite(value)}
+    return {name: value for name, value in figures.items() if isfinite(value)}  # JSON has no NaN
 
 
-def restore(connection: Connection, champion: Champion, earlier: Champion, answer: Decision) -> None:
-    """Let an earlier promotion's bundle answer again, in place of `champion`. Raises BundleRefusedError or
-    DecisionRefusedError."""
+def restore(connection: Connection, champion: Champion, earlier: Promotion, decision: Decision) -> None:
+    """Promote the bundle of an earlier promotion again, in place of `champion`.
+
+    Raises BundleRefusedError or DecisionRefusedError.
+    """
     verify_promoted(earlier)
-    row = {name: earlier[name] for name in _COPIED}
-    root = earlier["restores"] or earlier["promotion_id"]
-    _enter(connection, row | {"follows": champion["promotion_id"], "restores": root}, answer)
+    row = {
+        "follows": champion["promotion_id"],
+        "restores": earlier["restores"] or earlier["promotion_id"],
+        "model_version": earlier["model_version"],
+        "kind": earlier["kind"],
+        "dataset_version": earlier["dataset_version"],
+        "metrics": earlier["metrics"],
+        "bundle": earlier["bundle"],
+        "digest": earlier["digest"],
+        "run_id": earlier["run_id"],
+        "gate": earlier["gate"],
+        "overridden": earlier["overridden"],
+    }
+    _insert(connection, row, decision)
 
 
-def _expect(champion: Champion | None, review: Review) -> None:
+def _check_champion(champion: Champion | None, review: Review) -> None:
     if (champion["promotion_id"] if champion else 0) == review["against"]:
         return
     now = f"version {champion['model_version']} answers now" if champion else "no version answers now"
     raise DecisionRefusedError(
-        f"Version {review['model_version']} was held against another champion: {now}. Run `tailorbird review` again."
+        f"Version {review['model_version']} was compared with another champion: {now}. Run `tailorbird review` again."
     )
 
 
-def _enter(connection: Connection, row: dict[str, Any], answer: Decision) -> None:
-    said = {"actor": answer.reviewer, "reason": answer.reason, "via": answer.via}
-    if connection.execute(insert(promotions).values(row | said).on_conflict_do_nothing()).rowcount != 1:
-        raise DecisionRefusedError("Another version was promoted in the meantime; look again who answers now.")
+def _insert(connection: Connection, row: JsonObject, decision: Decision) -> None:
+    values = row | {"actor": decision.reviewer, "reason": decision.reason, "via": decision.via}
+    if connection.execute(insert(promotions).values(values).on_conflict_do_nothing()).rowcount != 1:
+        raise DecisionRefusedError("Another version was promoted in the meantime. Check the champion, then try again.")

@@ -20,7 +20,15 @@ from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enab
 from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK, annotate_version
 from tasks.promotion.promote import restore
-from tasks.promotion.review_requests import APPROVED, NOBODY, REJECTED, Decision, expire, review_of, reviews_of
+from tasks.promotion.review_requests import (
+    APPROVED,
+    REJECTED,
+    UNDECIDED_REVIEWER,
+    Decision,
+    expire,
+    review_of,
+    reviews_of,
+)
 from tasks.reconciler.check_registered_versions import check_registered_versions
 from tasks.reconciler.restart_retrain import restart_retrain
 from tasks.reconciler.stale_lists import alert_stale_lists
@@ -173,7 +181,7 @@ def _hear_tags(installation: Installation, registry: Registry) -> Iterator[str]:
 
 def _says(tags: Mapping[str, str], word: str) -> bool:
     """Whether a person says it: what the deadline wrote on the version before it was asked about again is no answer."""
-    return tags.get("review") == word and (word, tags.get("reviewer")) != (REJECTED, NOBODY)
+    return tags.get("review") == word and (word, tags.get("reviewer")) != (REJECTED, UNDECIDED_REVIEWER)
 
 
 def _has_reason(tags: Mapping[str, str]) -> bool:
@@ -194,10 +202,10 @@ def _heard(installation: Installation, registry: Registry, version: int, answer:
         if explain(error):
             raise
         review = review_of(installation, version)
-        if review["decision"] != answer.decision or review["rolled_back"]:
-            annotate_version(registry, review, f"Not {answer.decision}: {error}")
-            return f"Version {version} was not {answer.decision}: {error}"
-    return f"Version {version} was {answer.decision} by {answer.reviewer}."
+        if review["decision"] != answer.outcome or review["rolled_back"]:
+            annotate_version(registry, review, f"Not {answer.outcome}: {error}")
+            return f"Version {version} was not {answer.outcome}: {error}"
+    return f"Version {version} was {answer.outcome} by {answer.reviewer}."
 
 
 def _hear_alias(installation: Installation, registry: Registry) -> Iterator[str]:

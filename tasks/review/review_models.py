@@ -6,6 +6,7 @@ from prefect import task
 
 from infra.bundles.promoted import verify_promoted
 from infra.configuration.version import git_commit
+from infra.database.schema.promotion_rows import Review
 from infra.installation import Installation, current
 from infra.locks.advisory_locks import locked
 from infra.prefect_api import events
@@ -25,7 +26,7 @@ from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
-from tasks.promotion.review_requests import APPROVED, Review, request, review_of
+from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
 from tasks.review.publish_report import publish_review_report
 from tasks.training.train_model import train_model

@@ -59,7 +59,8 @@ def _go_back(
 def going_back(installation: Installation) -> str:
     """Return what a rollback of the model does, as a sentence. Raises TailorbirdError if none is possible."""
     champion, earlier = _pair(installation)
-    return f"Version {earlier['model_version']} becomes the champion again, in place of version {champion['model_version']}."
+    now, then = champion["model_version"], earlier["model_version"]
+    return f"Version {then} becomes the champion again, in place of version {now}."
 
 
 def _count(connection: Connection, placement: str) -> int:
