@@ -68,7 +68,7 @@ def promote_again(installation: Installation, registry: Registry, review: Review
 def _store_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, JsonObject]:
     """Store the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
-        bundle, _ = bundles.keep(folder, installation.bundles, review["digest"])
+        bundle, _ = bundles.store_bundle(folder, installation.bundles, review["digest"])
     manifest = read_signed(bundle, review["digest"]).content
     if manifest["run_id"] != review["run_id"]:
         raise BundleRefusedError(
