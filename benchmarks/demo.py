@@ -106,7 +106,7 @@ def _measure(figures: dict[str, float]) -> None:
     from tasks.orchestration import progress, run_artifacts
 
     calls = Stopwatch()
-    for name in [name for name in vars(registry.Registry) if not name.startswith("_")]:
+    for name in [name for name in dir(registry.Registry) if not name.startswith("_")]:
         calls.wrap(registry.Registry, name)
     calls.wrap(progress, "create_progress_artifact")
     calls.wrap(progress, "update_progress_artifact")

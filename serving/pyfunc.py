@@ -109,6 +109,6 @@ def _load_pyfunc(path: str) -> LoadedModel:
     bundle = bundles.load(folder, folder.name if _SHA256.fullmatch(folder.name) else None)
     cascade = build_cascade(bundle.model, bundle.segments, bundle.fallback)
     key = find_secret(load(), PSEUDONYM)
-    _compare_key(bundle.manifest.get("pseudonym_key"))
+    _compare_key(bundle.manifest.pseudonym_key)
     answers = ListBuilder(cascade, bundle.fallback, CompiledRules.plain(1, bundle.available), bundle.buyers)
-    return LoadedModel(answers, bundle.model.users, bundle.manifest["run_id"], key.encode() if key else None)
+    return LoadedModel(answers, bundle.model.users, bundle.manifest.run_id, key.encode() if key else None)

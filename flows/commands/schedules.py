@@ -1,6 +1,7 @@
 """Schedules: built-in ones and your own."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -50,6 +51,9 @@ def _listed(as_json: bool) -> None:
     from serving.terminal import screen
 
     running.connect()
-    rows = schedules.list_schedules()
-    shown = [row | {"parameters": json.dumps(row["parameters"]), "active": str(row["active"])} for row in rows]
-    print(json.dumps(rows)) if as_json else screen.print_table("schedules", shown)
+    rows = [asdict(row) for row in schedules.list_schedules()]
+    if as_json:
+        print(json.dumps(rows))
+        return
+    texts = [row | {"parameters": json.dumps(row["parameters"]), "active": str(row["active"])} for row in rows]
+    screen.print_table("schedules", texts)

@@ -1,4 +1,4 @@
-"""Champion bundles: a model as data in a content-addressed folder, signed, and verified before any file is opened."""
+"""Bundles: signed folders that hold a model as data. Every file is verified before it is opened."""
 
 import json
 import os
@@ -8,7 +8,6 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
 from zipfile import ZIP_DEFLATED, BadZipFile, ZipFile, ZipInfo
 
 import numpy as np
@@ -20,6 +19,7 @@ from infra.bundles.manifest import (
     MANIFEST,
     SIGNATURE,
     BundleRefusedError,
+    Manifest,
     Origin,
     read_signed,
     seal,
@@ -27,6 +27,7 @@ from infra.bundles.manifest import (
     verify,
 )
 from infra.keys import renamed_users
+from infra.keys.renamed_users import Arrays
 from infra.private_files.regular_files import open_regular, opened_folder
 from infra.private_files.staging import staged
 from models.catalog import from_state
@@ -54,18 +55,18 @@ _ARRAYS = ("arrays.npz", "fallback.npz")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified model, with the manifest that says where it came from."""
+    """A verified model with its manifest."""
 
     model: Recommender
     fallback: NDArray[np.float32]
-    """[n_items] what fills a list up when the model has nothing more to say."""
+    """[n_items] scores that fill a list after the model's own candidates."""
     buyers: NDArray[np.int32]
-    """[n_items] users who bought the item lately: the reason of what fills a list up."""
+    """[n_items] users who bought the item lately: the reason for items that fill a list."""
     available: NDArray[np.bool_]
-    """[n_items] what could be recommended when the model learned, for whoever cannot ask the catalogue."""
+    """[n_items] whether the item could be recommended at training time, for hosts without the catalogue."""
     segments: SegmentPopular | None
-    """What people get of whom it has nothing to say at all."""
-    manifest: dict[str, Any]
+    """Best sellers by trait, for users whom the model cannot score."""
+    manifest: Manifest
     digest: str
 
 
@@ -80,19 +81,17 @@ def write(
     buyers: NDArray[np.int32] | None = None,
     beside: Mapping[str, str] | None = None,
 ) -> str:
-    """Write a model's config and arrays into a new folder, with a signed manifest; returns the manifest's digest.
+    """Write a model's config and arrays into a new folder, with a signed manifest; return the manifest's digest.
 
-    `segments` are the best sellers `BY_TRAITS` of the same users and items. `available` [n_items] is all of them when
-    it is not said, and `buyers` [n_items] is nobody. `beside` are further files, text by name, which are listed and
-    signed like the others.
+    `segments` are the best sellers `BY_TRAITS` of the same users and items. `available` [n_items] defaults to all
+    items, and `buyers` [n_items] to 0. `beside` holds the text of further files by name, which are signed too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    arrays: dict[str, Any] = model.state()
-    _write_arrays(folder / "arrays.npz", arrays)
+    _write_arrays(folder / "arrays.npz", model.state())
     offered = np.ones(len(model.items), dtype=np.bool_) if available is None else available
     bought = np.zeros(len(model.items), dtype=np.int32) if buyers is None else buyers
-    of_segments: dict[str, Any] = {} if segments is None else under(_SEGMENTS, segments.state())
-    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered, "buyers": bought} | of_segments)
+    segment_state: Arrays = {} if segments is None else under(_SEGMENTS, segments.state())
+    _write_arrays(folder / "fallback.npz", {"scores": fallback, "available": offered, "buyers": bought} | segment_state)
     (folder / "config.json").write_text(json.dumps(asdict(model.config), sort_keys=True))
     others = beside or {}
     for name, text in others.items():
@@ -101,27 +100,28 @@ def write(
 
 
 def load(folder: Path, digest: str | None = None) -> Bundle:
-    """Verify a bundle and read the files that were verified, without pickle. Raises BundleRefusedError.
+    """Verify a bundle and read the verified files, without pickle. Raises BundleRefusedError.
 
-    A model from before a rotation of the pseudonym key knows its users by their present keys.
+    The users of a model from before a rotation of the pseudonym key get their present keys.
     """
     with verified(folder, digest) as bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])
-        named_by = manifest.content.get("pseudonym_key")
-        arrays, others = (renamed_users.present(_arrays(folder, files, name), named_by) for name in _ARRAYS)
-        model = from_state(manifest.content["kind"], settings, arrays)
+        arrays, others = (
+            renamed_users.present(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS
+        )
+        model = from_state(manifest.kind, settings, arrays)
     state = part_of(_SEGMENTS, others)
     segments = SegmentPopular.from_state(BY_TRAITS, state) if state else None
     fallback, available = others["scores"], others["available"]
-    buyers = others.get("buyers", np.zeros(len(fallback), dtype=np.int32))  # bundles were written without them before
-    return Bundle(model, fallback, buyers, available, segments, manifest.content, manifest.digest)
+    buyers = others.get("buyers", np.zeros(len(fallback), dtype=np.int32))  # bundles of earlier versions lack them
+    return Bundle(model, fallback, buyers, available, segments, manifest, manifest.digest)
 
 
 def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[Path, str]:
-    """Copy a verified bundle to `root/<digest>` in one step; a bundle that is already there stays.
+    """Copy a verified bundle to `root/<digest>` in one step; an existing copy stays. Return the copy and its digest.
 
-    `digest` is the manifest that is expected. The copy can be read by its owner alone. Raises BundleRefusedError.
+    `digest` is that of the expected manifest. Only its owner can read the copy. Raises BundleRefusedError.
     """
     manifest = read_signed(source, digest)
     target = root / manifest.digest
@@ -131,14 +131,14 @@ def store_bundle(source: Path, root: Path, digest: str | None = None) -> tuple[P
             with staged(root) as staging:
                 _copy(source, bundle.files, staging)
                 verify(staging, manifest.digest)  # the source may have changed since
-                with suppress(OSError):  # another process kept the same bundle first
+                with suppress(OSError):  # another process stored the same bundle first
                     staging.replace(target)
     verify(target, manifest.digest)
     return target, manifest.digest
 
 
 def _copy(source: Path, files: Mapping[str, BufferedReader], target: Path) -> None:
-    """Write the open files, and manifest and signature of their folder, into a new folder."""
+    """Write the open files, and the manifest and signature of their folder, into a new folder."""
     with ExitStack() as stack:
         folder = stack.enter_context(opened_folder(source))
         signed = {name: stack.enter_context(open_regular(folder, name)) for name in (MANIFEST, SIGNATURE)}
@@ -147,26 +147,26 @@ def _copy(source: Path, files: Mapping[str, BufferedReader], target: Path) -> No
                 shutil.copyfileobj(file, copy)
 
 
-def _write_arrays(path: Path, arrays: dict[str, Any]) -> None:
-    """As `numpy.savez_compressed` does, but with the least effort: files are a tenth larger, and written in no time."""
+def _write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write an .npz archive with the lowest compression: a tenth larger than by NumPy, but much faster."""
     with ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             file = BytesIO()
             np.lib.format.write_array(file, np.asarray(array), allow_pickle=False)
-            member = ZipInfo(f"{name}.npy")  # without the time, so that the same arrays are the same file
+            member = ZipInfo(f"{name}.npy")  # without the time, so that equal arrays give equal files
             archive.writestr(member, file.getbuffer(), ZIP_DEFLATED, compresslevel=1)
 
 
-def _arrays(folder: Path, files: Mapping[str, BufferedReader], name: str) -> dict[str, np.ndarray[Any, Any]]:
+def _arrays(folder: Path, files: Mapping[str, BufferedReader], name: str) -> Arrays:
     try:
-        with np.load(files[name], allow_pickle=False) as arrays:
-            found: dict[str, Any] = dict(arrays)
+        with np.load(files[name], allow_pickle=False) as archive:
+            members: dict[str, object] = dict(archive)
     except (ValueError, BadZipFile):
-        found = {"all of it": None}
-    # NumPy hands out members that are no arrays as they are.
-    strange = sorted(member for member, value in found.items() if not isinstance(value, np.ndarray))
-    if strange:
+        members = {"all of it": None}
+    # NumPy returns members that are not arrays as bytes.
+    arrays = {member: value for member, value in members.items() if isinstance(value, np.ndarray)}
+    if others := sorted(members.keys() - arrays.keys()):
         raise BundleRefusedError(
-            f"{folder / name} holds something else than arrays: {', '.join(strange)}. It was not opened."
+            f"{folder / name} holds something else than arrays: {', '.join(others)}. It was not opened."
         )
-    return found
+    return arrays

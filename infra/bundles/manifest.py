@@ -1,4 +1,4 @@
-"""Manifests: what a bundle's folder holds and where it comes from, signed; nothing else in it is opened unverified."""
+"""Signed manifests of bundles: they list the files and the origin of a model. No file is opened before verification."""
 
 import hashlib
 import json
@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from infra.configuration.settings import load
 from infra.configuration.version import git_commit, libraries
@@ -17,27 +17,28 @@ from infra.keys import signing
 from infra.keys.fingerprints import PSEUDONYM, present
 from infra.private_files.regular_files import is_plain_name, open_regular, opened_folder
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 from models.recommenders.protocols import Recommender
 
 FORMAT: Final = 3
 MANIFEST: Final = "manifest.json"
 SIGNATURE: Final = "manifest.sig"
 FILES: Final = ("arrays.npz", "config.json", "fallback.npz")
-"""What every bundle has beside manifest and signature."""
+"""The files that every bundle has besides manifest and signature."""
 _LARGEST_MANIFEST: Final = 2**20
-"""Bytes; ours has a few thousand."""
-_LEFT_BY_MLFLOW: Final = "registered_model_meta"
-# MLflow writes name and number of the version into every copy that it downloads. Nothing here reads it.
+"""Bytes; a manifest has a few thousand."""
+_MLFLOW_META: Final = "registered_model_meta"
+# MLflow writes the name and number of the version into every copy that it downloads. No code here reads them.
 _HARMLESS: Final = re.compile(rb"(model_(name|version): '?[\w.@ -]{1,256}'?\n){0,2}")
 
 
 class BundleRefusedError(TailorbirdError):
-    """A bundle that is not exactly what a trusted installation has signed."""
+    """A bundle that differs from what a trusted installation signed."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model was made from."""
+    """The data set, the seed and the run that a model comes from."""
 
     dataset_version: str
     seed: int
@@ -47,21 +48,43 @@ class Origin:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest whose signature is trusted. The files that it lists may still be others."""
+    """A manifest with a trusted signature. The files that it lists are verified separately."""
 
-    content: dict[str, Any]
+    kind: str
+    run_id: str
+    dataset_version: str
+    seed: int
+    parameters: JsonObject
+    """The settings of the model."""
+    files: Mapping[str, str]
+    """The sha256 of every file of the bundle, by name."""
+    git_commit: str
+    libraries: Mapping[str, str]
+    pseudonym_key: str | None
+    """The fingerprint of the key that made the model's user keys."""
     digest: str
-    """sha256 of its bytes, in hex."""
+    """The sha256 of the manifest's bytes, in hex."""
 
-    @property
-    def files(self) -> dict[str, str]:
-        """The sha256 of every file of the bundle, by name."""
-        return dict(self.content["files"])
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any], digest: str) -> Self:
+        """Read a manifest. Raises KeyError, TypeError or ValueError if it is none."""
+        return cls(
+            kind=str(content["kind"]),
+            run_id=str(content["run_id"]),
+            dataset_version=str(content.get("dataset_version", "")),
+            seed=int(content.get("seed", 0)),
+            parameters=dict(content.get("parameters", {})),
+            files=dict(content["files"]),
+            git_commit=str(content.get("git_commit", "")),
+            libraries=dict(content.get("libraries", {})),
+            pseudonym_key=content.get("pseudonym_key"),
+            digest=digest,
+        )
 
 
 @dataclass(frozen=True)
 class VerifiedFiles:
-    """A verified manifest and its files, open at their beginning: another file put in place of one is not read."""
+    """A verified manifest and its files, opened at their start: a file that replaces one of them later is not read."""
 
     manifest: Manifest
     files: Mapping[str, BufferedReader]
@@ -74,7 +97,7 @@ def sha256(path: Path) -> str:
 
 
 def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin) -> str:
-    """Write the manifest of these files of a model, and its signature; returns the manifest's digest."""
+    """Write the manifest of these files of a model, and its signature; return the manifest's digest."""
     manifest = {
         "format": FORMAT,
         "kind": model.kind,
@@ -83,7 +106,7 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
         "git_commit": git_commit(),
         "libraries": libraries(),
         **asdict(origin),
-        # Hosts without a database compare their key with it.
+        # Hosts without a database compare their own key with this one.
         "pseudonym_key": present(load(), PSEUDONYM),
     }
     content = json.dumps(manifest, indent=1, sort_keys=True).encode()
@@ -92,21 +115,21 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
     return hashlib.sha256(content).hexdigest()
 
 
-def verify(folder: Path, digest: str | None = None) -> dict[str, Any]:
-    """Return the manifest of a bundle that is exactly what was signed.
+def verify(folder: Path, digest: str | None = None) -> Manifest:
+    """Verify all files of a bundle and return its manifest.
 
-    `digest` is the manifest that is expected. Raises BundleRefusedError.
+    `digest` is that of the expected manifest. Raises BundleRefusedError.
     """
     with verified(folder, digest) as bundle:
-        return bundle.manifest.content
+        return bundle.manifest
 
 
 @contextmanager
 def verified(folder: Path, digest: str | None = None) -> Iterator[VerifiedFiles]:
-    """Yield a bundle's files once they are verified: first the signature, then the format, then every file.
+    """Verify the signature, then the format, then every file of a bundle, and yield the files.
 
-    Nothing is parsed or deserialised before. All files must be regular files of the folder itself; the folder may be
-    reached through a link. Raises BundleRefusedError.
+    Nothing is parsed or deserialised before. All files must be regular files of the folder itself. The path of the
+    folder may contain links. Raises BundleRefusedError.
     """
     with ExitStack() as stack:
         descriptor = _open_folder(folder, stack)
@@ -115,25 +138,26 @@ def verified(folder: Path, digest: str | None = None) -> Iterator[VerifiedFiles]
             name: stack.enter_context(_unchanged(folder, descriptor, name, expected))
             for name, expected in sorted(manifest.files.items())
         }
-        names = os.listdir(descriptor)  # noqa: PTH208 -- of the folder that is open, wherever its path leads by now
+        names = os.listdir(descriptor)  # noqa: PTH208 -- the open folder, even if its path leads elsewhere by now
         check_names(str(folder), names, manifest)
-        if _LEFT_BY_MLFLOW in names:
+        if _MLFLOW_META in names:
             _check_harmless(folder, descriptor)
         yield VerifiedFiles(manifest, files)
 
 
 def read_signed(folder: Path, digest: str | None = None) -> Manifest:
-    """Return the manifest of a folder after its signature alone was verified. Raises BundleRefusedError."""
+    """Verify only the signature of a folder's manifest, and return the manifest. Raises BundleRefusedError."""
     with ExitStack() as stack:
         return _signed(folder, _open_folder(folder, stack), digest)
 
 
 def check_names(place: str, names: Iterable[str], manifest: Manifest) -> None:
-    """Raise BundleRefusedError when a place holds what the manifest does not list."""
-    strange = [ascii(name)[1:-1] for name in sorted({*names} - {*manifest.files, MANIFEST, SIGNATURE, _LEFT_BY_MLFLOW})]
-    if strange:
+    """Raise BundleRefusedError when a place holds files that the manifest does not list."""
+    unlisted = sorted({*names} - {*manifest.files, MANIFEST, SIGNATURE, _MLFLOW_META})
+    if unlisted:
+        listing = ", ".join(ascii(name)[1:-1] for name in unlisted)
         raise BundleRefusedError(
-            f"{place} holds what its manifest does not list: {', '.join(strange)}. Find out who put it there, then "
+            f"{place} holds what its manifest does not list: {listing}. Find out who put it there, then "
             "take it away or restore the bundle."
         )
 
@@ -146,19 +170,19 @@ def _open_folder(folder: Path, stack: ExitStack) -> int:
 
 
 def _signed(folder: Path, descriptor: int, digest: str | None) -> Manifest:
-    """The manifest, once it is known who wrote it and that it is the expected one."""
+    """Return the manifest after its signature and its digest are verified."""
     content, signature = (_small(folder, descriptor, name) for name in (MANIFEST, SIGNATURE))
     try:
         signing.verify(load(), content, signature)
     except signing.SignatureRefusedError as error:
         raise BundleRefusedError(f"{folder / MANIFEST} is {error}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if digest and found != digest:
+    actual = hashlib.sha256(content).hexdigest()
+    if digest and actual != digest:
         raise BundleRefusedError(
-            f"{folder} is another bundle than the recorded one: its manifest has the digest {found[:12]}…, and "
+            f"{folder} is another bundle than the recorded one: its manifest has the digest {actual[:12]}…, and "
             f"{digest[:12]}… is recorded. Restore the bundle, or run `tailorbird review` again."
         )
-    return Manifest(_parsed(folder, content), found)
+    return _parsed(folder, content, actual)
 
 
 def _small(folder: Path, descriptor: int, name: str) -> bytes:
@@ -175,28 +199,28 @@ def _small(folder: Path, descriptor: int, name: str) -> bytes:
     return content
 
 
-def _parsed(folder: Path, content: bytes) -> dict[str, Any]:
+def _parsed(folder: Path, content: bytes, digest: str) -> Manifest:
     unusable = BundleRefusedError(f"{folder / MANIFEST} is no manifest; train the model again.")
     try:
-        manifest = dict(json.loads(content))
-        _check_format(folder, manifest["format"])
-        files = dict(manifest["files"])
-        strange = [name for name in files if not is_plain_name(name)]
+        decoded = dict(json.loads(content))
+        _check_format(folder, decoded["format"])
+        manifest = Manifest.from_json(decoded, digest)
+        paths = [name for name in manifest.files if not is_plain_name(name)]
     except (ValueError, TypeError, KeyError):
         raise unusable from None
-    if strange:
+    if paths:
         raise BundleRefusedError(
-            f"{folder / MANIFEST} lists {', '.join(map(repr, strange))}, and only names of files of the folder itself "
+            f"{folder / MANIFEST} lists {', '.join(map(repr, paths))}, and only names of files of the folder itself "
             "are allowed; train the model again."
         )
-    if not {*FILES} <= {*files} or {MANIFEST, SIGNATURE} & {*files}:
+    if not {*FILES} <= {*manifest.files} or {MANIFEST, SIGNATURE} & {*manifest.files}:
         raise unusable
     return manifest
 
 
 @contextmanager
 def _unchanged(folder: Path, descriptor: int, name: str, expected: str) -> Iterator[BufferedReader]:
-    """An open file whose bytes have the expected digest."""
+    """Open a file and verify that its bytes have the expected digest."""
     refused = BundleRefusedError(
         f"{folder / name} does not match its manifest, or is no regular file; restore it or train the model again."
     )
@@ -212,15 +236,15 @@ def _unchanged(folder: Path, descriptor: int, name: str, expected: str) -> Itera
 
 
 def _check_harmless(folder: Path, descriptor: int) -> None:
-    if not _HARMLESS.fullmatch(_small(folder, descriptor, _LEFT_BY_MLFLOW)):
+    if not _HARMLESS.fullmatch(_small(folder, descriptor, _MLFLOW_META)):
         raise BundleRefusedError(
-            f"{folder / _LEFT_BY_MLFLOW} is not signed and holds more than MLflow writes there; delete the file."
+            f"{folder / _MLFLOW_META} is not signed and holds more than MLflow writes there; delete the file."
         )
 
 
-def _check_format(folder: Path, found: object) -> None:
-    if found != FORMAT:
+def _check_format(folder: Path, actual: object) -> None:
+    if actual != FORMAT:
         raise BundleRefusedError(
-            f"{folder} has format {found}, and this version reads format {FORMAT}: train and promote the model again, "
+            f"{folder} has format {actual}, and this version reads format {FORMAT}: train and promote the model again, "
             "or use the version of Tailorbird that wrote it."
         )

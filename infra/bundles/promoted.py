@@ -1,4 +1,4 @@
-"""Opens the kept bundle of a row of `promotions`: exactly the model that the row names."""
+"""Opens the stored bundle of a row of `promotions`, after verifying that it is the model that the row names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from infra.bundles.bundle import Bundle, load
-from infra.bundles.manifest import BundleRefusedError, verify
+from infra.bundles.manifest import BundleRefusedError, Manifest, verify
 from infra.configuration.settings import load as load_settings
 from infra.keys.credentials import FOLDER, find_secret, variable
 from infra.keys.fingerprints import PSEUDONYM, newest, rows
@@ -22,42 +22,38 @@ def load_promoted(promotion: Mapping[str, Any]) -> Bundle:
 
 
 def load_for_users(engine: Engine, promotion: Mapping[str, Any]) -> Bundle:
-    """Open a promotion's bundle for questions about single users; raises OtherKeyError where it knows none of them.
+    """Open a promotion's bundle to look up single users. Raises OtherKeyError when this host cannot name its users.
 
-    That is so on hosts without the pseudonym key, once it was rotated after the model had learned.
+    This happens on hosts without the pseudonym key if the key was rotated after the model's training.
     """
     bundle = load_promoted(promotion)
     if find_secret(load_settings(), PSEUDONYM) is None:
         with engine.connect() as connection:
             current = newest(rows(connection)).get(PSEUDONYM)
-        named_by = bundle.manifest.get("pseudonym_key")
-        if current and current.fingerprint != (named_by or current.fingerprint):
+        trained_with = bundle.manifest.pseudonym_key
+        if current and current.fingerprint != (trained_with or current.fingerprint):
             raise OtherKeyError(
-                f"The champion has learned before the {PSEUDONYM} was rotated, and this host has no key to tell its "
-                f"users by. Copy the file secrets/{PSEUDONYM} of the installation's var folder to "
+                f"The champion was trained before the {PSEUDONYM} was rotated, and this host has no key to identify "
+                f"its users. Copy the file secrets/{PSEUDONYM} of the installation's var folder to "
                 f"{load_settings().var / FOLDER}, or set {variable(PSEUDONYM)}. Models that are trained from now on "
                 "need no key."
             )
     return bundle
 
 
-def verify_promoted(promotion: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the manifest of a promotion's bundle after all of it was verified. Raises BundleRefusedError."""
+def verify_promoted(promotion: Mapping[str, Any]) -> Manifest:
+    """Verify all of a promotion's bundle and return its manifest. Raises BundleRefusedError."""
     manifest = verify(Path(promotion["bundle"]), promotion["digest"])
     _check(promotion, manifest)
     return manifest
 
 
-def _check(promotion: Mapping[str, Any], manifest: Mapping[str, Any]) -> None:
-    """Rows of older versions have no run."""
-    expected = {"kind": promotion["kind"], "run_id": promotion["run_id"] or manifest["run_id"]}
-    found = {name: manifest[name] for name in expected}
-    if found != expected:
+def _check(promotion: Mapping[str, Any], manifest: Manifest) -> None:
+    """Compare kind and run of a bundle with its promotion; rows of older versions have no run."""
+    kind, run_id = promotion["kind"], promotion["run_id"] or manifest.run_id
+    if (manifest.kind, manifest.run_id) != (kind, run_id):
         raise BundleRefusedError(
-            f"The promotion of version {promotion['model_version']} names {_words(expected)}, but its bundle is "
-            f"{_words(found)}. Go back with `tailorbird rollback model`, or review and promote another version."
+            f"The promotion of version {promotion['model_version']} names {kind} of run {run_id}, but its bundle is "
+            f"{manifest.kind} of run {manifest.run_id}. Go back with `tailorbird rollback model`, or review and promote another "
+            "version."
         )
-
-
-def _words(model: Mapping[str, str]) -> str:
-    return f"{model['kind']} of run {model['run_id']}"

@@ -1,1 +1,1 @@
-"""What Tailorbird asks of Prefect's API and links to on its pages."""
+"""Client of Prefect's API: deployments, schedules, runs, events, automations and alerts."""

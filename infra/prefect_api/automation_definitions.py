@@ -1,43 +1,53 @@
-"""The automations there are: what starts by itself, what is told to people, and which runs are taken for dead."""
+"""Defines Prefect's automations: start a retraining, send alerts, and mark dead runs as crashed."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from infra.prefect_api import events
 from infra.prefect_api.deployments import POOL
 from infra.services.prefect_pages import pages_root
+from models.primitives.json_types import JsonObject
 
-_WORDS: Final = "{{ event.payload.reason }}{% if event.payload.page %}\n\n{{ event.payload.page }}{% endif %}"
+_BODY: Final = "{{ event.payload.reason }}{% if event.payload.page %}\n\n{{ event.payload.page }}{% endif %}"
 _ENDED: Final = [f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Cancelled", "Crashed")]
 _TAKEN: Final = [f"prefect.flow-run.{name}" for name in ("Pending", "Running", "AwaitingConcurrencySlot", "Missed")]
 _HEARTBEAT: Final = "prefect.flow-run.heartbeat"
-_SILENT: Final = 300
-"""Seconds; a run says every minute that it lives."""
+_HEARTBEAT_TIMEOUT: Final = 300
+"""Seconds without a heartbeat after which a run is dead; runs send one every minute."""
 _LATE: Final = 300
+"""Seconds after which a run is late."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One automation; `subject` and `body` are of alerts."""
+    """One automation; only alerts have a `subject` and a `body`."""
 
     slug: str
     name: str
     description: str
-    trigger: dict[str, Any]
+    trigger: JsonObject
     subject: str = ""
     body: str = ""
 
 
+@dataclass(frozen=True)
+class ActionDefinition:
+    """An automation together with the action that it performs."""
+
+    definition: Definition
+    action: JsonObject
+
+
 def alerts(page: str) -> list[Definition]:
-    """What people are told; `page` is Prefect's address."""
-    told = [_of_event(slug, name, event) for slug, name, event in _EVENTS]
+    """Return the automations that send messages to people; `page` is Prefect's address."""
+    event_alerts = [_event_alert(slug, name, event) for slug, name, event in _EVENTS]
     run = f"\n\n{pages_root(page)}/runs/flow-run/{{{{ flow_run.id }}}}"
     failed = "The run {{ flow_run.name }} of {{ flow.name }} ended as {{ flow_run.state.name }}. Its page has the log:"
     late = "The run {{ flow_run.name }} of {{ flow.name }} should have begun five minutes ago, and no worker has taken "
     late += "it. `tailorbird up` starts one."
     subject = "Tailorbird: {{ flow.name }} "
     return [
-        *told,
+        *event_alerts,
         Definition(
             "run-failed", "a run failed or crashed", "Runs of the worker.", _runs(["Failed", "Crashed"]),
             subject + "{{ flow_run.state.name | lower }}", failed + run,
@@ -50,10 +60,10 @@ def alerts(page: str) -> list[Definition]:
 
 
 _EVENTS: Final = (
-    ("drift", "drift was detected, and retraining asked for", events.DRIFT),
+    ("drift", "drift was detected, and retraining was requested", events.DRIFT),
     ("feed-broken", "the feed of events is broken", events.BROKEN_FEED),
-    ("accuracy-low", "accuracy as it comes true is below its band", events.LOW_ACCURACY),
-    ("serving-slow", "serving is slow or answers by errors", events.SLOW_SERVING),
+    ("accuracy-low", "realised accuracy is below its band", events.LOW_ACCURACY),
+    ("serving-slow", "serving is slow or returns errors", events.SLOW_SERVING),
     ("review-expired", "nobody decided a review in time", events.EXPIRED_REVIEW),
     ("lists-stale", "recommendations are stale", events.STALE_LISTS),
     ("gate-refused", "the gate refused a challenger", events.GATE_REFUSED),
@@ -63,47 +73,48 @@ _EVENTS: Final = (
 )
 
 
-def retrain_on_drift(deployment_id: str) -> tuple[Definition, dict[str, Any]]:
-    """What starts `retrain` when drift is detected, and the action: the request's number goes along."""
-    # As JSON, because what a template gives is text, which the run's schema refuses without a word.
+def retrain_on_drift(deployment_id: str) -> ActionDefinition:
+    """Return the automation that starts `retrain` with the number of the request when drift is detected."""
+    # As JSON: a template yields text, which the run's schema refuses without a message.
     number = {"__prefect_kind": "jinja", "template": "{{ event.payload.request }}"}
     request = {"__prefect_kind": "json", "value": number}
     action = {"type": "run-deployment", "source": "selected", "deployment_id": deployment_id}
-    about = "A retrain request was made: starts a run that works on it. The reconciler starts what this one misses."
-    found = Definition("retrain", "retrain when drift is detected", about, _reactive(events.DRIFT))
-    return found, action | {"parameters": {"request": request}}
+    description = "Starts a run for a new retrain request. The reconciler starts the runs that this automation misses."
+    definition = Definition("retrain", "retrain when drift is detected", description, _reactive(events.DRIFT))
+    return ActionDefinition(definition, action | {"parameters": {"request": request}})
 
 
-def reap_dead_runs(flows: list[str]) -> tuple[Definition, dict[str, Any]]:
-    """What marks runs as crashed that do not say any more that they live: as `Running` they would hold up others."""
-    about = "A run that was silent for five minutes, though it says every minute that it lives, is marked as crashed."
+def reap_dead_runs(flows: list[str]) -> ActionDefinition:
+    """Return the automation that marks runs without heartbeats as crashed: as `Running` they hold up others."""
+    description = "Marks a run as crashed after five minutes without a heartbeat. Live runs send one every minute."
     trigger = _event([_HEARTBEAT, *_ENDED], {"prefect.resource.id": "prefect.flow-run.*"})
-    trigger |= {"posture": "Proactive", "after": [_HEARTBEAT], "within": _SILENT, "for_each": ["prefect.resource.id"]}
+    trigger |= {"posture": "Proactive", "after": [_HEARTBEAT], "within": _HEARTBEAT_TIMEOUT}
+    trigger["for_each"] = ["prefect.resource.id"]
     trigger["match_related"] = {"prefect.resource.role": "flow", "prefect.resource.name": flows}
+    definition = Definition("dead-runs", "mark dead runs as crashed", description, trigger)
     action = {"type": "change-flow-run-state", "state": "CRASHED", "name": "Crashed"}
-    message = "It did not say for five minutes that it lives."
-    return Definition("dead-runs", "mark dead runs as crashed", about, trigger), action | {"message": message}
+    return ActionDefinition(definition, action | {"message": "It sent no heartbeat for five minutes."})
 
 
-def _of_event(slug: str, name: str, event: str) -> Definition:
-    return Definition(slug, name, f"The event {event}.", _reactive(event), f"Tailorbird: {name}", _WORDS)
+def _event_alert(slug: str, name: str, event: str) -> Definition:
+    return Definition(slug, name, f"The event {event}.", _reactive(event), f"Tailorbird: {name}", _BODY)
 
 
-def _reactive(event: str) -> dict[str, Any]:
+def _reactive(event: str) -> JsonObject:
     return _event([event], {"prefect.resource.id": "tailorbird.*"})
 
 
-def _runs(states: list[str]) -> dict[str, Any]:
-    """Runs that our worker runs; not the parts of another one, which has its own word."""
+def _runs(states: list[str]) -> JsonObject:
+    """Return a trigger for the worker's runs, without the runs that these start, which the parent run reports."""
     trigger = _event([f"prefect.flow-run.{state}" for state in states], {"prefect.resource.id": "prefect.flow-run.*"})
     return trigger | {"match_related": {"prefect.resource.role": "work-pool", "prefect.resource.name": POOL}}
 
 
-def _late() -> dict[str, Any]:
+def _late() -> JsonObject:
     trigger = _runs(["Late"])
     taken = {"expect": [*_TAKEN, *_ENDED], "posture": "Proactive", "within": _LATE, "for_each": ["prefect.resource.id"]}
     return trigger | {"after": trigger["expect"]} | taken
 
 
-def _event(expect: list[str], match: dict[str, Any]) -> dict[str, Any]:
+def _event(expect: list[str], match: JsonObject) -> JsonObject:
     return {"type": "event", "posture": "Reactive", "expect": expect, "match": match, "threshold": 1, "within": 0}

@@ -1,4 +1,4 @@
-"""Whether an installation is one of the demo, which has made-up data and a deployment that loads them."""
+"""Marks an installation as one of the demo, which has sample data and a deployment that loads them."""
 
 from pathlib import Path
 from typing import Final
@@ -9,21 +9,21 @@ from infra.database.schema.schema import ingest_batches
 from models.errors import TailorbirdError
 
 _MARK: Final = "demo-installation"
-"""The file in `var` of an installation that the demo was run in."""
+"""The file in `var` of an installation that the demo ran in."""
 _SOURCE: Final = "complete_journey"
 
 
 class DemoRefusedError(TailorbirdError):
-    """The demo's data would come beside a shop's own."""
+    """The demo would add its data to a shop's own."""
 
 
 def is_demo(var: Path) -> bool:
-    """Return whether the demo was run in this installation."""
+    """Return whether the demo ran in this installation."""
     return (var / _MARK).exists()
 
 
 def mark(engine: Engine, var: Path) -> None:
-    """Make this an installation of the demo. Raises DemoRefusedError when it holds data of another source."""
+    """Mark this installation as one of the demo. Raises DemoRefusedError when it holds data of another source."""
     if is_demo(var):
         return
     with engine.connect() as connection:

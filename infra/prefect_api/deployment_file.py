@@ -1,12 +1,13 @@
-"""The deployments of one installation: those of prefect.yaml, at the times of its settings."""
+"""Writes the deployments of one installation: those of prefect.yaml, at the times in its settings."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from infra.configuration.settings import Settings, SettingsRefusedError, source
 from infra.configuration.timing import Timing
+from models.primitives.json_types import JsonObject
 
 NAME: Final = "prefect.yaml"
 DEMO: Final = "demo"
@@ -14,17 +15,17 @@ DEMO: Final = "demo"
 
 
 def write(settings: Settings, path: Path, *, demo: bool) -> Path:
-    """Write the deployments to `path`, from which `prefect deploy --all --prefect-file` reads them; return it.
+    """Write the deployments to `path` for `prefect deploy --all --prefect-file`; return the path.
 
     Raises SettingsRefusedError for the time of a schedule that prefect.yaml does not name.
     """
-    import yaml  # 20 ms, for `up` that sends something
+    import yaml  # 20 ms, for an `up` that registers deployments
 
     content = _content(settings.home)
     if not demo:
         content["deployments"] = [entry for entry in content["deployments"] if entry["name"] != DEMO]
     check(settings)
-    for entry in (entry for deployment in content["deployments"] for entry in deployment.get("schedules", ())):
+    for entry in _schedules(content):
         timing = settings.schedules.get(entry["slug"])
         if timing is not None:
             entry |= {"cron": timing.cron, "timezone": timing.zone}
@@ -34,14 +35,14 @@ def write(settings: Settings, path: Path, *, demo: bool) -> Path:
 
 
 def built_in(home: Path) -> dict[str, Timing]:
-    """Return the times of the schedules that prefect.yaml names, by slug; empty without that file."""
+    """Return the times of the schedules in prefect.yaml, by slug; empty without that file."""
     if not (home / NAME).is_file():
         return {}
     return {entry["slug"]: Timing(entry["cron"], entry["timezone"]) for entry in _schedules(_content(home))}
 
 
 def check(settings: Settings) -> None:
-    """Raise SettingsRefusedError, naming the nearest one, when the settings name a schedule that is not built in."""
+    """Raise SettingsRefusedError with the nearest slug if the settings name a schedule that is not built in."""
     if not settings.schedules:
         return
     known = built_in(settings.home)
@@ -56,13 +57,13 @@ def check(settings: Settings) -> None:
             )
 
 
-def _content(home: Path) -> dict[str, Any]:
+def _content(home: Path) -> JsonObject:
     import yaml
 
-    content: dict[str, Any] = yaml.safe_load((home / NAME).read_text())
+    content: JsonObject = yaml.safe_load((home / NAME).read_text())
     return content
 
 
-def _schedules(content: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _schedules(content: JsonObject) -> Iterator[JsonObject]:
     for deployment in content["deployments"]:
         yield from deployment.get("schedules", ())

@@ -1,4 +1,4 @@
-"""Tells Prefect that something happened; automations on its page start a run or send an alert then."""
+"""Records events in Prefect. Its automations react to them: they start a run or send an alert."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -6,9 +6,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import PrefectClient
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import request_json
 
 DRIFT: Final = "tailorbird.drift.detected"
 BROKEN_FEED: Final = "tailorbird.feed.broken"
@@ -23,7 +22,7 @@ GIVEN_UP: Final = "tailorbird.retrain.given_up"
 
 
 def request_resource(request_id: int) -> str:
-    """What the events about a retrain request are about."""
+    """Return the resource id of events about a retrain request."""
     return f"tailorbird.retrain-request.{request_id}"
 
 
@@ -34,9 +33,9 @@ def emit(
     payload: Mapping[str, Any],
     related: Sequence[Mapping[str, str]] = (),
 ) -> None:
-    """Record an event. Raises OSError (of urllib) when Prefect cannot be reached or refuses it.
+    """Record an event. Raises PrefectError when Prefect does not answer or refuses it.
 
-    Alerts show `reason` and, where there is one, `page` of the payload: what happened in words, and where to look.
+    Alerts show the `reason` in the payload, which states what happened, and the `page` with details if there is one.
     """
     event = {
         "id": str(uuid.uuid4()),
@@ -46,13 +45,11 @@ def emit(
         "related": [dict(resource) for resource in related],
         "payload": dict(payload),
     }
-    request_json(
-        "POST", f"{endpoints.prefect_api_url.rstrip('/')}/events", authorization(endpoints.environment), [event]
-    )
+    PrefectClient.of(endpoints).post_all("/events", [event])
 
 
 def try_emit(endpoints: Endpoints, name: str, resource_id: str, payload: Mapping[str, Any]) -> bool:
-    """The same for whoever has done his work already, after his commit: False when Prefect did not take it."""
+    """Record an event about work that is committed already; return False when Prefect did not accept it."""
     with suppress(OSError):
         emit(endpoints, name, resource_id, payload)
         return True

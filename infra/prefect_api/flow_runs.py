@@ -1,105 +1,114 @@
-"""Looks flow runs up in Prefect, without its client."""
+"""Finds flow runs in Prefect, describes them, and marks lost ones as crashed."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
-from infra.prefect_api.deployments import authorization, crash_all, set_crashed_state
+from infra.prefect_api.client import SECONDS, PrefectClient
+from infra.prefect_api.entities import FlowRun
 from infra.services.endpoints import Endpoints
-from infra.services.http_client import request_json
 
 RUNNING: Final = "RUNNING"
 OVER: Final = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
-"""Types of states after which nothing comes."""
+"""Types of final states."""
 CANCELLED: Final = ("CANCELLED", "CANCELLING")
-"""What a person does to a run on its page."""
+"""Types of the states that a person sets on a run's page."""
+_UNFINISHED: Final[Mapping[str, Any]] = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
 
 
-def find_run(endpoints: Endpoints, run_id: str) -> dict[str, Any] | None:
-    """The run as Prefect tells it; None when it knows none, such as one that was deleted."""
-    found: dict[str, Any] | None = request_json("GET", f"{_api(endpoints)}/flow_runs/{run_id}", _login(endpoints))
-    return found
+def find_run(endpoints: Endpoints, run_id: str) -> FlowRun | None:
+    """Return a run by its id; None if Prefect does not know it, because it was deleted for example."""
+    run = PrefectClient.of(endpoints).get(f"/flow_runs/{run_id}")
+    return FlowRun.from_json(run) if run else None
 
 
-def find_run_by_key(endpoints: Endpoints, key: str) -> dict[str, Any] | None:
-    """The run that was asked for under an idempotency key."""
-    chosen = {"flow_runs": {"idempotency_key": {"any_": [key]}}, "limit": 1}
-    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
-    return found[0] if found else None
+def find_run_by_key(endpoints: Endpoints, key: str) -> FlowRun | None:
+    """Return the run that was started with an idempotency key; None if there is none."""
+    return _first(endpoints, {"flow_runs": {"idempotency_key": {"any_": [key]}}})
 
 
-def latest_run(endpoints: Endpoints, deployment: str) -> dict[str, Any] | None:
+def latest_run(endpoints: Endpoints, deployment: str) -> FlowRun | None:
     """Return the run of a deployment that started last; None when none has started."""
     started = {"state": {"type": {"any_": [RUNNING, *OVER, "CANCELLING"]}}, "start_time": {"is_null_": False}}
-    chosen = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": started}
-    chosen |= {"sort": "START_TIME_DESC", "limit": 1}
-    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), chosen)
-    return found[0] if found else None
+    query = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": started, "sort": "START_TIME_DESC"}
+    return _first(endpoints, query)
 
 
 def next_planned(endpoints: Endpoints, deployment: str, seconds: float = 2) -> datetime | None:
-    """Return when the next planned run of a deployment begins, in UTC; None if none is planned."""
-    chosen = {"state": {"name": {"any_": ["Scheduled"]}}}  # and not "Late", by Prefect's clock
-    body = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": chosen, "limit": 1}
-    body |= {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}
-    found = request_json("POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds)
-    return datetime.fromisoformat(found[0]["next_scheduled_start_time"]).astimezone(UTC) if found else None
+    """Return when the next planned run of a deployment starts, in UTC; None if none is planned."""
+    planned = {"state": {"name": {"any_": ["Scheduled"]}}}  # and not "Late", by Prefect's clock
+    query = {"deployments": {"name": {"any_": [deployment]}}, "flow_runs": planned}
+    run = _first(endpoints, query | {"sort": "NEXT_SCHEDULED_START_TIME_ASC"}, seconds)
+    return run.next_start if run else None
+
+
+def under_way(endpoints: Endpoints, seconds: float = 2) -> list[FlowRun]:
+    """Return the running runs that no other run started, the oldest first.
+
+    Raises PrefectError when Prefect does not answer within these `seconds`.
+    """
+    query = {"state": {"type": {"any_": [RUNNING]}}, "parent_task_run_id": {"is_null_": True}}
+    body = {"flow_runs": query, "sort": "START_TIME_ASC"}
+    return [FlowRun.from_json(run) for run in PrefectClient.of(endpoints).find("/flow_runs", body, seconds)]
+
+
+def flow_name(endpoints: Endpoints, run: FlowRun) -> str:
+    """Return the name of a run's flow; empty if Prefect has deleted it."""
+    flow = PrefectClient.of(endpoints).get(f"/flows/{run.flow_id}", seconds=2)
+    return str((flow or {}).get("name", ""))
+
+
+def describe(run: FlowRun) -> str:
+    """Return a run's name, its start, and the person or thing that started it."""
+    return f"{run.name} (since {run.started or run.created:%Y-%m-%d %H:%M} UTC, started by {_starter(run)})"
+
+
+def state_of(run: FlowRun | None) -> str:
+    """Return the type of a run's state; empty for no run."""
+    return run.state if run else ""
 
 
 def mark_crashed(endpoints: Endpoints, run_id: str, message: str) -> None:
-    """Mark a run whose process is gone as crashed: as `Running` it holds up the next one."""
-    set_crashed_state(_api(endpoints), endpoints.environment, run_id, message)
+    """Mark a run whose process has ended as crashed: as `Running` it holds up the next one."""
+    _set_crashed(PrefectClient.of(endpoints), "flow_runs", run_id, message)
 
 
 def crash_with_children(endpoints: Endpoints, run_id: str, message: str) -> None:
     """Mark a run as crashed, and the unfinished runs that it started."""
-    chosen = {"flow_runs": {"id": {"any_": [run_id]}}}
-    crash_all(_api(endpoints), endpoints.environment, chosen, message)
+    _crash_all(PrefectClient.of(endpoints), {"flow_runs": {"id": {"any_": [run_id]}}}, message)
 
 
-def under_way(endpoints: Endpoints, seconds: float = 2) -> list[dict[str, Any]]:
-    """Return the runs that are running and were started by no other run, the oldest first.
-
-    Raises OSError (of urllib) when Prefect does not answer within these `seconds`.
-    """
-    chosen = {"state": {"type": {"any_": [RUNNING]}}, "parent_task_run_id": {"is_null_": True}}
-    body = {"flow_runs": chosen, "sort": "START_TIME_ASC"}
-    found: list[dict[str, Any]] = request_json(
-        "POST", f"{_api(endpoints)}/flow_runs/filter", _login(endpoints), body, seconds
-    )
-    return found
+def crash_worker_runs(client: PrefectClient, pool: str) -> None:
+    """Mark the unfinished runs of a stopped worker as crashed: as `Running` they hold up the next ones for minutes."""
+    query = {"work_pools": {"name": {"any_": [pool]}}, "flow_runs": _UNFINISHED}
+    _crash_all(client, query, "The worker was stopped while this ran.")
 
 
-def flow_name(endpoints: Endpoints, run: Mapping[str, Any]) -> str:
-    """Return the name of a run's flow; empty if Prefect has deleted it."""
-    found = request_json("GET", f"{_api(endpoints)}/flows/{run['flow_id']}", _login(endpoints), seconds=2)
-    return str((found or {}).get("name", ""))
+def _first(endpoints: Endpoints, query: Mapping[str, Any], seconds: float = SECONDS) -> FlowRun | None:
+    runs = PrefectClient.of(endpoints).find("/flow_runs", {**query, "limit": 1}, seconds)
+    return FlowRun.from_json(runs[0]) if runs else None
 
 
-def describe(run: Mapping[str, Any]) -> str:
-    """Return a run's name, since when it runs, and who or what started it."""
-    since = (run["start_time"] or run["created"])[:16].replace("T", " ")
-    return f"{run['name']} (since {since} UTC, started by {_starter(run)})"
-
-
-def _starter(run: Mapping[str, Any]) -> str:
-    """Return who or what made Prefect start a run: only runs that Tailorbird asks for have a key and no creator."""
-    creator, key = run.get("created_by") or {}, run.get("idempotency_key")
-    if creator.get("type") == "SCHEDULE":
+def _starter(run: FlowRun) -> str:
+    """Return the starter of a run: only runs that Tailorbird requests have a key and no creator."""
+    if run.creator.type == "SCHEDULE":
         return "its schedule"
-    if creator.get("type") == "AUTOMATION":
-        return f"the automation {creator.get('display_value') or creator.get('id')}"
-    return f"Tailorbird: {key}" if key else "a person in Prefect"
+    if run.creator.type == "AUTOMATION":
+        return f"the automation {run.creator.name or run.creator.id}"
+    return f"Tailorbird: {run.idempotency_key}" if run.idempotency_key else "a person in Prefect"
 
 
-def state_of(run: dict[str, Any] | None) -> str:
-    """The type of its state; empty for no run."""
-    return str(((run or {}).get("state") or {}).get("type") or "")
+def _crash_all(client: PrefectClient, query: Mapping[str, Any], message: str) -> None:
+    """Mark the matching runs as crashed, with their unfinished tasks and the unfinished runs that they started."""
+    while runs := client.find("/flow_runs", query):
+        for run in runs:
+            _set_crashed(client, "flow_runs", run["id"], message)
+        ids = {"any_": [run["id"] for run in runs]}
+        for task in client.find("/task_runs", {"flow_runs": {"id": ids}, "task_runs": _UNFINISHED}):
+            _set_crashed(client, "task_runs", task["id"], message)
+        query = {"flow_runs": {**_UNFINISHED, "parent_flow_run_id": ids}}
 
 
-def _api(endpoints: Endpoints) -> str:
-    return endpoints.prefect_api_url.rstrip("/")
-
-
-def _login(endpoints: Endpoints) -> dict[str, str]:
-    return authorization(endpoints.environment)
+def _set_crashed(client: PrefectClient, collection: str, run_id: str, message: str) -> None:
+    state = {"type": "CRASHED", "name": "Crashed", "message": message}
+    client.post(f"/{collection}/{run_id}/set_state", {"state": state, "force": True})

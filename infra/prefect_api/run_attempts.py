@@ -1,4 +1,4 @@
-"""Starts a deployment for a cause again when its run was lost, a few times at most."""
+"""Starts a deployment for a cause again when its run was lost, up to a few times."""
 
 from collections.abc import Mapping
 from enum import Enum, auto
@@ -8,11 +8,11 @@ from infra.prefect_api import deployments, flow_runs
 from infra.services.endpoints import Endpoints
 
 MOST: Final = 3
-"""Runs that are started for one cause."""
+"""The number of runs that are started for one cause."""
 
 
 class Attempt(Enum):
-    """The outcome of asking for one more run."""
+    """The outcome of a request for one more run."""
 
     STARTED = auto()
     UNDER_WAY = auto()
@@ -24,8 +24,8 @@ class Attempt(Enum):
 def start_next_run(endpoints: Endpoints, deployment: str, cause: str, parameters: Mapping[str, Any]) -> Attempt:
     """Start the next run for a cause, unless one is under way or a person cancelled the last one.
 
-    The number of the run is part of its idempotency key, so two processes that ask at the same time start one run.
-    Raises OSError (of urllib) when Prefect cannot be reached.
+    The number of the run is part of its idempotency key, so two simultaneous requests start one run.
+    Raises PrefectError when Prefect does not answer.
     """
     for number in range(1, MOST + 1):
         key = f"{cause}, run {number}"

@@ -1,141 +1,175 @@
-"""Schedules of deployments in Prefect, made by hand. Those of prefect.yaml come with `prefect deploy`."""
+"""Creates, lists, pauses and removes schedules in Prefect. `prefect deploy` creates those of prefect.yaml."""
 
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-from urllib.error import HTTPError
+from typing import Any, Final, NamedTuple
 from zoneinfo import available_timezones
 
 from infra.configuration.settings import Settings, load, source
 from infra.configuration.timing import Timing
+from infra.prefect_api.client import PAGE, PrefectClient, PrefectError
 from infra.prefect_api.deployment_file import NAME, built_in
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.entities import Deployment, DeploymentSchedule
 from infra.services.endpoints import endpoints
-from infra.services.http_client import request_json
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 
-_PAGE: Final = 200
-"""Prefect gives at most so many at once."""
+_SLUG: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_UNPROCESSABLE, _SERVER_ERROR = 422, 500
 
 
 class ScheduleRefusedError(TailorbirdError):
-    """A schedule cannot be what was asked for, or there is none of that name."""
+    """A schedule cannot be created as requested, or no schedule has that name."""
+
+
+@dataclass(frozen=True)
+class ScheduleRow:
+    """One schedule as `tailorbird schedules list` shows it."""
+
+    deployment: str
+    slug: str
+    cron: str
+    zone: str
+    set_by: str
+    """The file or the person that sets its time, and the later time if Prefect still has an older one."""
+    parameters: JsonObject
+    active: bool
+    next_run: str | None
+    """None while it is paused."""
+
+
+class _Entry(NamedTuple):
+    """A schedule with its deployment."""
+
+    deployment: Deployment
+    schedule: DeploymentSchedule
 
 
 def set_schedule(
     deployment: str, slug: str, cron: str, zone: str = "UTC", parameters: Mapping[str, Any] | None = None
 ) -> None:
-    """Let a deployment run by itself, with these parameters; a schedule with the same slug is replaced."""
-    found = _call("GET", f"/deployments/name/{deployment}/{deployment}")
-    if found is None:
-        raise ScheduleRefusedError(f"Prefect has no deployment {deployment!r}. `tailorbird up` tells it about them.")
-    given = dict(parameters or {})
-    _check(found, slug, zone, given)
-    body = {"schedule": {"cron": cron, "timezone": zone}, "active": True, "parameters": given}
-    place = f"/deployments/{found['id']}/schedules"
-    before = next((entry for entry in found["schedules"] if entry["slug"] == slug), None)
-    with _explained(cron):
+    """Run a deployment at these times with these parameters; replaces a schedule with the same slug."""
+    client = _client()
+    answer = client.get(f"/deployments/name/{deployment}/{deployment}")
+    if answer is None:
+        raise ScheduleRefusedError(f"Prefect has no deployment {deployment!r}. `tailorbird up` registers them.")
+    target, given = Deployment.from_json(answer), dict(parameters or {})
+    _check(client, target, slug, zone, given)
+    body: JsonObject = {"schedule": {"cron": cron, "timezone": zone}, "active": True, "parameters": given}
+    path = f"/deployments/{target.id}/schedules"
+    before = next((schedule for schedule in target.schedules if schedule.slug == slug), None)
+    with _cron_refusals(cron):
         if before is None:
-            [made] = _call("POST", place, [{**body, "slug": slug}])
+            [created] = client.post_all(path, [{**body, "slug": slug}])
         else:
-            _call("PATCH", f"{place}/{before['id']}", body)
-    if _plan(found["id"]):
+            client.patch(f"{path}/{before.id}", body)
+    if _plan(client, target.id):
         return
     if before is None:
-        _call("DELETE", f"{place}/{made['id']}")
+        client.delete(f"{path}/{created['id']}")
     else:
-        _call("PATCH", f"{place}/{before['id']}", {name: before[name] for name in body})
-    _plan(found["id"])
-    raise ScheduleRefusedError(f"{cron!r} comes on no day that there is; nothing was changed.")
+        earlier = {"schedule": before.rule, "active": before.active, "parameters": before.parameters}
+        client.patch(f"{path}/{before.id}", earlier)
+    _plan(client, target.id)
+    raise ScheduleRefusedError(f"{cron!r} matches no day of the calendar; nothing was changed.")
 
 
-def list_schedules() -> list[dict[str, Any]]:
-    """Every schedule: deployment, slug, cron, zone, set_by, parameters, next_run (None while it is paused), active."""
-    rows, settings = [], load()
+def list_schedules() -> list[ScheduleRow]:
+    """Return every schedule, in order of deployment and slug."""
+    client, settings = _client(), load()
     usual = built_in(settings.home)
-    for deployment, entry in _all():
-        active = entry["active"] and not deployment["paused"]
-        row = {"deployment": deployment["name"], "slug": entry["slug"] or entry["id"], **_when(entry["schedule"])}
-        row |= {"set_by": _set_by(row, usual, settings), "parameters": entry["parameters"], "active": active}
-        rows.append(row | {"next_run": _next(deployment["id"], entry["id"]) if active else None})
-    return sorted(rows, key=lambda row: (row["deployment"], row["slug"]))
-
-
-def _set_by(row: Mapping[str, str], usual: Mapping[str, Timing], settings: Settings) -> str:
-    """Where the time of a schedule is set, and what to do when Prefect still has another one."""
-    slug = row["slug"]
-    if slug not in usual:
-        return "hand"
-    wanted = settings.schedules.get(slug, usual[slug])
-    place = source("schedules").partition(": ")[0] if slug in settings.schedules else NAME
-    return (
-        place
-        if (row["cron"], row["zone"]) == (wanted.cron, wanted.zone)
-        else f"{place}: {wanted.cron} {wanted.zone} after the next `tailorbird up`"
-    )
+    rows = []
+    for deployment, schedule in _all(client):
+        active = schedule.active and not deployment.paused
+        row = ScheduleRow(
+            deployment=deployment.name,
+            slug=schedule.slug,
+            cron=schedule.cron,
+            zone=schedule.zone,
+            set_by=_set_by(schedule, usual, settings),
+            parameters=schedule.parameters,
+            active=active,
+            next_run=_next(client, deployment.id, schedule.id) if active else None,
+        )
+        rows.append(row)
+    return sorted(rows, key=lambda row: (row.deployment, row.slug))
 
 
 def pause(slug: str) -> None:
-    """Keep a schedule, but let it start nothing until it is resumed."""
+    """Keep a schedule, but start no runs until it is resumed."""
     _switch(slug, active=False)
 
 
 def resume(slug: str) -> None:
-    """Let a paused schedule go on. What it missed is not made up for."""
+    """Start runs of a paused schedule again. The runs that it missed are not made up for."""
     _switch(slug, active=True)
 
 
 def remove(slug: str) -> None:
-    """Delete a schedule and the runs that it has planned."""
-    deployment, entry = _find(slug)
-    _call("DELETE", f"/deployments/{deployment['id']}/schedules/{entry['id']}")
-    _plan(deployment["id"])  # Prefect has deleted the planned runs of its other schedules too
+    """Delete a schedule and its planned runs."""
+    client = _client()
+    deployment, schedule = _find(client, slug)
+    client.delete(f"/deployments/{deployment.id}/schedules/{schedule.id}")
+    _plan(client, deployment.id)  # Prefect has also deleted the planned runs of its other schedules
 
 
 def cancel_missed_runs(deployment_id: str, schedule_id: str, now: datetime) -> int:
-    """Cancel the runs of a schedule that wait though their time has come; returns how many.
+    """Cancel the waiting runs of a schedule whose time has come; return how many.
 
-    `now` is the database's time: by the clock of a machine that is ahead, the runs of the next days would be due.
+    `now` is the database's time: by a machine's clock that is ahead, the runs of the next days would be due.
     """
+    client = _client()
     due = {
         "state": {"type": {"any_": ["SCHEDULED"]}},
         "expected_start_time": {"before_": now.isoformat()},
     }
-    chosen = {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": due}
+    runs = client.find("/flow_runs", {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": due})
     missed = {"type": "CANCELLED", "name": "Missed", "message": "A run of the same schedule began in its place."}
-    waiting = [run for run in _call("POST", "/flow_runs/filter", chosen) if _of(run, schedule_id)]
+    waiting = [run for run in runs if _is_of(run, schedule_id)]
     for run in waiting:
-        _call("POST", f"/flow_runs/{run['id']}/set_state", {"state": missed, "force": True})
+        client.post(f"/flow_runs/{run['id']}/set_state", {"state": missed, "force": True})
     return len(waiting)
 
 
-def _call(method: str, path: str, body: Any = None) -> Any:
-    here = endpoints(load())
-    return request_json(method, f"{here.prefect_api_url.rstrip('/')}{path}", authorization(here.environment), body)
+def _client() -> PrefectClient:
+    return PrefectClient.of(endpoints(load()))
 
 
-def _check(deployment: Mapping[str, Any], slug: str, zone: str, parameters: Mapping[str, Any]) -> None:
-    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", slug):
+def _set_by(schedule: DeploymentSchedule, usual: Mapping[str, Timing], settings: Settings) -> str:
+    """Return where the time of a schedule is set, and the later time if Prefect still has an older one."""
+    slug = schedule.slug
+    if slug not in usual:
+        return "hand"
+    timing = settings.schedules.get(slug, usual[slug])
+    place = source("schedules").partition(": ")[0] if slug in settings.schedules else NAME
+    if (schedule.cron, schedule.zone) == (timing.cron, timing.zone):
+        return place
+    return f"{place}: {timing.cron} {timing.zone} after the next `tailorbird up`"
+
+
+def _check(client: PrefectClient, deployment: Deployment, slug: str, zone: str, parameters: Mapping[str, Any]) -> None:
+    if not _SLUG.fullmatch(slug):
         raise ScheduleRefusedError(f"{slug!r} cannot name a schedule; use small letters, digits and hyphens.")
     if zone not in available_timezones():
         raise ScheduleRefusedError(f"There is no time zone {zone!r}; write one as Europe/Berlin or UTC.")
-    known = deployment["parameter_openapi_schema"].get("properties", {})
+    known = deployment.parameter_names
     if unknown := sorted(set(parameters) - set(known)):
-        raise ScheduleRefusedError(f"{deployment['name']} takes no {', '.join(unknown)}; it takes {', '.join(known)}.")
-    others = [other["name"] for other, entry in _all() if entry["slug"] == slug and other["id"] != deployment["id"]]
+        raise ScheduleRefusedError(f"{deployment.name} takes no {', '.join(unknown)}; it takes {', '.join(known)}.")
+    others = [other.name for other, entry in _all(client) if entry.slug == slug and other.id != deployment.id]
     if others:
         raise ScheduleRefusedError(f"{slug!r} is a schedule of {others[0]}; choose another name, or remove that first.")
 
 
 @contextmanager
-def _explained(cron: str) -> Iterator[None]:
-    """Only Prefect can say whether it reads a cron line; what it says goes to a person in our words."""
+def _cron_refusals(cron: str) -> Iterator[None]:
+    """Explain Prefect's refusal of a cron line; only Prefect knows which lines it accepts."""
     try:
         yield
-    except HTTPError as refusal:
-        if refusal.code != 422:
+    except PrefectError as error:
+        if error.status != _UNPROCESSABLE:
             raise
         raise ScheduleRefusedError(
             f"{cron!r} is no cron line that Prefect reads. It has minute, hour, day, month and weekday: "
@@ -143,58 +177,51 @@ def _explained(cron: str) -> Iterator[None]:
         ) from None
 
 
-def _plan(deployment_id: str) -> bool:
-    """Have the next runs planned now rather than within a minute; False for a cron line that names no day."""
+def _plan(client: PrefectClient, deployment_id: str) -> bool:
+    """Plan the next runs now rather than within a minute; return False for a cron line that matches no day."""
     try:
-        _call("POST", f"/deployments/{deployment_id}/schedule", {})
-    except HTTPError as refusal:
-        if refusal.code != 500:
+        client.post(f"/deployments/{deployment_id}/schedule", {})
+    except PrefectError as error:
+        if error.status != _SERVER_ERROR:
             raise
         return False
     return True
 
 
-def _all() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Every schedule with its deployment."""
-    offset = 0
-    while page := _call("POST", "/deployments/filter", {"limit": _PAGE, "offset": offset}):
-        yield from ((deployment, entry) for deployment in page for entry in deployment["schedules"])
-        offset += len(page)
+def _all(client: PrefectClient) -> Iterator[_Entry]:
+    for deployment in map(Deployment.from_json, client.find_all("/deployments")):
+        yield from (_Entry(deployment, schedule) for schedule in deployment.schedules)
 
 
-def _find(slug: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    every = list(_all())
-    for deployment, entry in every:
-        if slug in (entry["slug"], entry["id"]):
-            return deployment, entry
-    names = ", ".join(sorted(entry["slug"] or entry["id"] for _, entry in every))
+def _find(client: PrefectClient, slug: str) -> _Entry:
+    """Return a schedule by its slug or id. Raises ScheduleRefusedError."""
+    entries = list(_all(client))
+    for entry in entries:
+        if slug in (entry.schedule.slug, entry.schedule.id):
+            return entry
+    names = ", ".join(sorted(entry.schedule.slug for entry in entries))
     raise ScheduleRefusedError(
         f"There is no schedule {slug!r}. There are: {names}." if names else "There is no schedule."
     )
 
 
 def _switch(slug: str, *, active: bool) -> None:
-    deployment, entry = _find(slug)
+    client = _client()
+    deployment, schedule = _find(client, slug)
     # Without its parameters Prefect would empty them.
-    change = {"active": active, "parameters": entry["parameters"]}
-    _call("PATCH", f"/deployments/{deployment['id']}/schedules/{entry['id']}", change)
-    _plan(deployment["id"])
+    change = {"active": active, "parameters": schedule.parameters}
+    client.patch(f"/deployments/{deployment.id}/schedules/{schedule.id}", change)
+    _plan(client, deployment.id)
 
 
-def _when(schedule: Mapping[str, Any]) -> dict[str, str]:
-    """Cron line and zone; an interval or a calendar rule that somebody made on Prefect's page is shown as it is."""
-    every = f"every {schedule.get('interval')} s"
-    return {"cron": schedule.get("cron") or schedule.get("rrule") or every, "zone": schedule.get("timezone") or "UTC"}
+def _next(client: PrefectClient, deployment_id: str, schedule_id: str) -> str | None:
+    """Return the next planned run. Prefect plans three runs, but none more than 100 days ahead."""
+    planned = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+    query = {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": planned, "limit": PAGE}
+    runs = client.find("/flow_runs", {**query, "sort": "NEXT_SCHEDULED_START_TIME_ASC"})
+    return next((str(run["next_scheduled_start_time"]) for run in runs if _is_of(run, schedule_id)), None)
 
 
-def _next(deployment_id: str, schedule_id: str) -> str | None:
-    """When the next run is planned. Prefect plans three runs, but none that is more than 100 days off."""
-    state = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-    chosen = {"deployments": {"id": {"any_": [deployment_id]}}, "flow_runs": state, "limit": _PAGE}
-    runs = _call("POST", "/flow_runs/filter", {**chosen, "sort": "NEXT_SCHEDULED_START_TIME_ASC"})
-    return next((str(run["next_scheduled_start_time"]) for run in runs if _of(run, schedule_id)), None)
-
-
-def _of(run: Mapping[str, Any], schedule_id: str) -> bool:
-    """Whether the schedule made this run."""
+def _is_of(run: JsonObject, schedule_id: str) -> bool:
+    """Return whether a schedule created this run."""
     return (run["created_by"] or {}).get("id") == schedule_id

@@ -1,1 +1,1 @@
-"""Talks to MLflow: runs, versions, aliases, webhooks."""
+"""Client of MLflow: runs, registered versions, aliases and webhooks."""

@@ -1,7 +1,7 @@
-"""How MLflow's page shows the experiment: as machine learning, in a view whose columns are ten figures.
+"""Tags and address that make MLflow show the experiment as machine learning, with ten figures as columns.
 
-The tags are MLflow's own. A browser that has not chosen otherwise opens every experiment as one of language models; the
-address says that it is none.
+The tags are MLflow's own. By default a browser opens every experiment as one of language models; the address overrides
+that.
 """
 
 import json
@@ -17,12 +17,12 @@ _TAGS: Final = ("stage", "dataset_version")
 
 
 def missing_tags(known: Mapping[str, str], figures: Sequence[str], now_ms: int) -> dict[str, str]:
-    """Return the tags that an experiment lacks; what somebody changed stays."""
+    """Return the tags that an experiment lacks; tags that somebody changed stay."""
     columns = [f"metrics.`{name}`" for name in figures] + [f"tags.`{name}`" for name in _TAGS]
     state = {"selectedColumns": columns, "columnOrder": columns}
     view = {"name": _NAME, "createdAt": now_ms, "updatedAt": now_ms, "state": json.dumps(state)}
-    wanted = {KIND: "custom_model_development", _VIEW_TAG: json.dumps(view)}
-    return {name: value for name, value in wanted.items() if name not in known}
+    tags = {KIND: "custom_model_development", _VIEW_TAG: json.dumps(view)}
+    return {name: value for name, value in tags.items() if name not in known}
 
 
 def address(pages: str, experiment: str) -> str:

@@ -1,4 +1,4 @@
-"""What makes a bundle an MLflow model: files by which MLflow finds its loader and schema. No code, no pickle."""
+"""Files that make a bundle an MLflow model: they name its loader and its schema. No code, no pickle."""
 
 import sys
 from typing import Final
@@ -11,7 +11,7 @@ from infra.configuration.version import package_version
 from infra.registry.client import MODEL_PATH
 
 LOADER: Final = "serving.pyfunc"
-"""In the wheel: a host that answers has Tailorbird installed, and the model brings nothing to be run."""
+"""A module of the wheel: a host that serves has Tailorbird installed, and the model contains no code."""
 _INPUTS: Final = Schema(
     [
         ColSpec(DataType.string, "user"),
@@ -34,7 +34,7 @@ _OUTPUTS: Final = Schema(
 
 
 def mlflow_files(run_id: str) -> dict[str, str]:
-    """The text of `MLmodel` for a run's bundle, and of what `--env-manager virtualenv` makes its environment from."""
+    """Return the text of `MLmodel` for a run's bundle, and of the files that `--env-manager virtualenv` reads."""
     model = Model(artifact_path=MODEL_PATH, run_id=run_id, signature=ModelSignature(_INPUTS, _OUTPUTS))
     pyfunc.add_to_model(model, loader_module=LOADER, python_env="python_env.yaml")
     python = ".".join(map(str, sys.version_info[:3]))

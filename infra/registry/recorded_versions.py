@@ -1,4 +1,4 @@
-"""Says which bundle a registered version is, by Postgres: MLflow may claim something else."""
+"""Reads from Postgres which bundle a registered version is. What MLflow states is not trusted."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ class RecordedVersion:
     version: int
     digest: str
     run_id: str | None
-    """None for promotions of older versions."""
+    """None for promotions by older versions of Tailorbird."""
 
 
 def recorded_version(connection: Connection, version: int) -> RecordedVersion | None:
-    """Return the record of a version; None when it was never reviewed, or before digests were recorded."""
+    """Return the record of a version; None if no review recorded its digest."""
     for table, newest in ((promotions, promotions.c.promotion_id), (reviews, reviews.c.review_id)):
-        found = select(table.c.digest, table.c.run_id).where(table.c.model_version == version)
-        row = connection.execute(found.order_by(newest.desc()).limit(1)).first()
+        query = select(table.c.digest, table.c.run_id).where(table.c.model_version == version)
+        row = connection.execute(query.order_by(newest.desc()).limit(1)).first()
         if row is not None and row.digest:
             return RecordedVersion(version, row.digest, row.run_id)
     return None

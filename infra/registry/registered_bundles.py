@@ -1,10 +1,10 @@
-"""Compares registered versions in MLflow with what Postgres recorded. MLflow's tags and artifacts are not trusted."""
+"""Compares registered versions in MLflow with the records in Postgres. MLflow's tags and artifacts are not trusted."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from infra.bundles.manifest import (
     MANIFEST,
@@ -17,22 +17,20 @@ from infra.bundles.manifest import (
     verify,
 )
 from infra.registry.client import MODEL_PATH, ArtifactsGoneError, Registry
-
-if TYPE_CHECKING:
-    from mlflow.entities.model_registry import ModelVersion
+from infra.registry.entities import RegisteredVersion
 
 _ARRAYS: Final = ".npz"
-"""These files may be large. All others, such as `MLmodel`, are compared at every look."""
+"""These files may be large. All others, such as `MLmodel`, are compared at every check."""
 _LARGEST: Final = 2**20
-"""Bytes of any other file."""
+"""Bytes that any other file may have."""
 
 
 class AlteredVersionError(BundleRefusedError):
     """A registered version that is another model than the recorded one."""
 
 
-def check_version(registry: Registry, version: "ModelVersion", run_id: str) -> None:
-    """Check that a version stands for a run and that MLflow loads it from this run. Raises AlteredVersionError."""
+def check_version(registry: Registry, version: RegisteredVersion, run_id: str) -> None:
+    """Check that a version belongs to a run and that MLflow loads it from this run. Raises AlteredVersionError."""
     number = version.version
     if version.run_id != run_id:
         raise AlteredVersionError(
@@ -47,27 +45,27 @@ def check_version(registry: Registry, version: "ModelVersion", run_id: str) -> N
 
 
 def check_listing(registry: Registry, run_id: str, digest: str | None) -> dict[str, int]:
-    """Check a run's manifest, signature, list of files and small files; returns the size in bytes of each file.
+    """Check a run's manifest, signature, list of files and small files; return the size in bytes of each file.
 
-    Arrays are compared by name alone: see `check_files`. Raises BundleRefusedError.
+    Arrays are compared by name only: see `check_files`. Raises BundleRefusedError.
     """
     sizes = registry.files(run_id, MODEL_PATH)
     place = _place(run_id)
-    with TemporaryDirectory() as scratch, _named(scratch, run_id):
+    with TemporaryDirectory() as scratch, _name_run(scratch, run_id):
         manifest = _manifest(registry, run_id, digest, sizes, Path(scratch))
         check_names(place, sizes, manifest)
         for name, expected in manifest.files.items():
-            if not _there(sizes, name) or not (
+            if not _is_present(sizes, name) or not (
                 name.endswith(_ARRAYS) or sha256(_fetched(registry, run_id, name, Path(scratch))) == expected
             ):
                 raise BundleRefusedError(f"{place}: {name} does not match the signed manifest. {_restore(run_id)}")
     return sizes
 
 
-def signed_manifest(registry: Registry, run_id: str) -> dict[str, Any]:
-    """Return what the signed manifest of a run's model says of it. Raises BundleRefusedError."""
-    with TemporaryDirectory() as scratch, _named(scratch, run_id):
-        return _manifest(registry, run_id, None, registry.files(run_id, MODEL_PATH), Path(scratch)).content
+def signed_manifest(registry: Registry, run_id: str) -> Manifest:
+    """Return the signed manifest of a run's model. Raises BundleRefusedError."""
+    with TemporaryDirectory() as scratch, _name_run(scratch, run_id):
+        return _manifest(registry, run_id, None, registry.files(run_id, MODEL_PATH), Path(scratch))
 
 
 def check_files(registry: Registry, run_id: str, digest: str | None) -> None:
@@ -78,15 +76,16 @@ def check_files(registry: Registry, run_id: str, digest: str | None) -> None:
 
 @contextmanager
 def downloaded_model(registry: Registry, run_id: str) -> Iterator[Path]:
-    """Yield a private folder with a run's model, unverified. Refusals raised inside name the run, not the folder."""
+    """Yield a private folder with a run's model, unverified. Refusals inside the block name the run, not the folder."""
     with TemporaryDirectory() as scratch:
         folder = _downloaded(registry, run_id, MODEL_PATH, Path(scratch))
-        with _named(str(folder), run_id):
+        with _name_run(str(folder), run_id):
             yield folder
 
 
 @contextmanager
-def _named(folder: str, run_id: str) -> Iterator[None]:
+def _name_run(folder: str, run_id: str) -> Iterator[None]:
+    """Replace the folder by the run in refusals."""
     try:
         yield
     except BundleRefusedError as error:
@@ -99,18 +98,18 @@ def _place(run_id: str) -> str:
 
 def _manifest(registry: Registry, run_id: str, digest: str | None, sizes: dict[str, int], scratch: Path) -> Manifest:
     for name in (MANIFEST, SIGNATURE):
-        if not _there(sizes, name):
+        if not _is_present(sizes, name):
             raise BundleRefusedError(f"{_place(run_id)} has no {name}. {_restore(run_id)}")
         place = _fetched(registry, run_id, name, scratch).parent
     manifest = read_signed(place, digest)
-    if manifest.content["run_id"] != run_id:
+    if manifest.run_id != run_id:
         raise AlteredVersionError(
-            f"The run {run_id} in MLflow holds the model of run {manifest.content['run_id']}. {_restore(run_id)}"
+            f"The run {run_id} in MLflow holds the model of run {manifest.run_id}. {_restore(run_id)}"
         )
     return manifest
 
 
-def _there(sizes: dict[str, int], name: str) -> bool:
+def _is_present(sizes: dict[str, int], name: str) -> bool:
     return sizes.get(name, -1) >= 0 and (name.endswith(_ARRAYS) or sizes[name] <= _LARGEST)
 
 
@@ -119,7 +118,7 @@ def _fetched(registry: Registry, run_id: str, name: str, scratch: Path) -> Path:
 
 
 def _downloaded(registry: Registry, run_id: str, path: str, to: Path) -> Path:
-    """Download from a run. A link, or a file that MLflow lists and does not have, is refused."""
+    """Download from a run. Raises BundleRefusedError for a link, or for a file that MLflow lists and does not have."""
     try:
         return registry.download(run_id, path, to)
     except ArtifactsGoneError:

@@ -22,15 +22,15 @@ _CHAMPION: Final = "champion"
 
 
 class UnknownModelError(TailorbirdError):
-    """An address of no registered version."""
+    """An address names no registered version."""
 
 
 def verified_copy(model: str, to: Path | None = None, digest: str | None = None) -> Path:
     """Return the folder of a verified copy of `models:/tailorbird/<version>` or `models:/tailorbird@<alias>`.
 
-    The copy is `<to>/<digest>`, by default in `var/verified`, and only its owner can change it. Where a database is
-    configured, the version must have the run and digest that Postgres recorded. Elsewhere only the signature tells
-    bundles apart: give the expected `digest` of the manifest to accept no other one.
+    The copy is `<to>/<digest>`, by default in `var/verified`, and only its owner can change it. If a database is
+    configured, the version must have the run and digest that Postgres recorded. Otherwise only the signature is
+    checked: give the expected `digest` of the manifest to accept no other bundle.
     Raises BundleRefusedError, UnknownModelError, SharedFolderError.
     """
     settings = load()
@@ -40,23 +40,23 @@ def verified_copy(model: str, to: Path | None = None, digest: str | None = None)
 
 
 def verified_version(settings: Settings, registry: Registry, model: str, to: Path | None, digest: str | None) -> Path:
-    """Do the same with another registry than that of the environment."""
+    """Do the same with a given registry instead of that of the environment."""
     number = _number(registry, model)
     recorded = _recorded(settings, model, number) if _has_database(settings) else None
     if digest and recorded and recorded.digest != digest:
         raise BundleRefusedError(f"Version {number} was recorded with the digest {recorded.digest}, not {digest}.")
     version = registry.version(number)
-    run_id = (recorded.run_id if recorded else None) or str(version.run_id)
+    run_id = (recorded.run_id if recorded else None) or version.run_id
     check_version(registry, version, run_id)
     with downloaded_model(registry, run_id) as folder:
-        found = str(read_signed(folder).content["run_id"])
-        if found != run_id:
-            raise BundleRefusedError(f"The run {run_id} in MLflow holds the signed model of another run, {found}.")
+        signed_run = read_signed(folder).run_id
+        if signed_run != run_id:
+            raise BundleRefusedError(f"The run {run_id} in MLflow holds the signed model of another run, {signed_run}.")
         return verified_folder(folder, to or settings.var / "verified", recorded.digest if recorded else digest)
 
 
 def _has_database(settings: Settings) -> bool:
-    """Whether a database knows the digests. If it is down, that is an outage, and no reason to skip the comparison."""
+    """Return whether a database records the digests. A database that is down is an outage: digests are compared."""
     return settings.database_url is not None or (settings.var / "postgres").exists()
 
 

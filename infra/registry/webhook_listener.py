@@ -1,4 +1,4 @@
-"""Listens for MLflow's webhooks. A signed call wakes the reconciler and decides nothing."""
+"""Receives MLflow's webhooks. A signed call wakes the reconciler and decides nothing."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ from typing import Any, Final
 HOST: Final = "127.0.0.1"
 PATH: Final = "/mlflow"
 CONNECTIONS: Final = 16
-"""Each open connection holds a thread; beyond this many the oldest is closed."""
+"""Each open connection holds a thread; beyond this number the oldest is closed."""
 SECONDS: Final = 5.0
 """The longest that a connection may take for its whole request. MLflow takes milliseconds."""
 _MAX_BODY_BYTES: Final = 1_000_000
@@ -29,7 +29,7 @@ class Listener(ThreadingHTTPServer):
 
     daemon_threads = True
     request_queue_size = 128
-    # Handlers end within SECONDS; a server that is closed does not wait for them.
+    # Handlers end within SECONDS, so closing the server need not wait for them.
     block_on_close = False
 
     def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
@@ -38,7 +38,7 @@ class Listener(ThreadingHTTPServer):
         super().__init__(address, handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve the connection in a thread. If all are taken, end the oldest: slow clients must not keep MLflow out."""
+        """Serve the connection in a thread. If all are taken, end the oldest: slow clients must not block MLflow."""
         waiting_until = time.monotonic() + _END_SECONDS
         while self._count() >= CONNECTIONS:
             self._end(1)
@@ -51,7 +51,7 @@ class Listener(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve one connection and give its place back."""
+        """Serve one connection and free its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
@@ -66,26 +66,26 @@ class Listener(ThreadingHTTPServer):
         self._end(late)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing: a client that breaks off is no fault of ours."""
+        """Log nothing: clients may break off."""
 
     def _count(self) -> int:
         with self._lock:
             return len(self._opened)
 
     def _end(self, number: int) -> None:
-        """Shut the oldest connections down: the read of a handler returns at once, and its thread ends."""
+        """Shut the oldest connections down: the read of a handler returns immediately, and its thread ends."""
         with self._lock:
             for request in list(self._opened)[:number]:
                 try:
                     request.shutdown(socket.SHUT_RDWR)
-                except OSError:  # the client was quicker
+                except OSError:  # the client closed it first
                     continue
 
 
 def listen(port: int, secret: str, wake: Event) -> Listener:
-    """Set `wake` whenever a signed call comes to POST /mlflow; GET /health answers too. Port 0 takes a free one.
+    """Start a server that sets `wake` for every signed POST /mlflow, and that answers GET /health.
 
-    Serves on loopback in a thread of its own until `shutdown`.
+    It serves on loopback in its own thread until `shutdown`. With port 0 it takes a free port.
     """
 
     class Handler(BaseHTTPRequestHandler):
@@ -93,10 +93,10 @@ def listen(port: int, secret: str, wake: Event) -> Listener:
             self._answer(200 if self.path == "/health" else 404)
 
         def do_POST(self) -> None:
-            self._answer(self._judge())
+            self._answer(self._check())
 
-        def _judge(self) -> int:
-            """The status of a call. The body is read only if the headers could belong to a signed call."""
+        def _check(self) -> int:
+            """Return the status for a call. The body is read only if the headers could belong to a signed call."""
             length = _length(self.headers.get("Content-Length") or "0")
             if self.path != PATH:
                 return 404
@@ -122,12 +122,12 @@ def listen(port: int, secret: str, wake: Event) -> Listener:
 
 
 def _length(text: str) -> int:
-    """The number in a Content-Length header, or -1 if it is none."""
+    """Return the number in a Content-Length header; -1 if it holds no number."""
     return int(text) if _NUMBER.fullmatch(text) else -1
 
 
 def _recent(header: Callable[[str], str | None]) -> bool:
-    """Whether a call has a signature and was made within the last minutes."""
+    """Return whether a call has a signature and a timestamp of the last minutes."""
     moment = header("X-MLflow-Timestamp") or ""
     recent = bool(_NUMBER.fullmatch(moment)) and abs(time.time() - int(moment)) <= _MAX_AGE_SECONDS
     return recent and bool(header("X-MLflow-Signature"))

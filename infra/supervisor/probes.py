@@ -11,7 +11,7 @@ from urllib.error import HTTPError
 
 from infra.configuration import addresses
 from infra.configuration.settings import Settings
-from infra.prefect_api import deployments
+from infra.prefect_api.client import login_headers
 from infra.services import ports, state_file
 from infra.services.embedded_postgres import EmbeddedPostgres
 from infra.services.endpoints import ServicesDownError, docs_page, elsewhere, serves_docs
@@ -196,7 +196,7 @@ def _ours(settings: Settings, name: str, service: Service | None, thorough: bool
 def _authorization(name: str) -> dict[str, str] | None:
     """The login of a server that is not ours, as its client reads it; None when MLflow has it from another place."""
     if name == "prefect":
-        return deployments.authorization({})
+        return login_headers({})
     if os.environ.keys() & _MLFLOW_ELSEWHERE or Path("~/.mlflow/credentials").expanduser().exists():
         return None
     if token := os.environ.get("MLFLOW_TRACKING_TOKEN"):

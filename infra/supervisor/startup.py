@@ -16,7 +16,15 @@ from infra.keys import trust
 from infra.keys.credentials import secret
 from infra.keys.fingerprints import KEYS
 from infra.lake import ownership_checks
-from infra.prefect_api import automations, demo_installation, deployment_file, deployments, notification_blocks
+from infra.prefect_api import (
+    automations,
+    demo_installation,
+    deployment_file,
+    deployments,
+    flow_runs,
+    notification_blocks,
+)
+from infra.prefect_api.client import PrefectClient
 from infra.private_files import permissions
 from infra.services import environment, processes, settings_in_use, state_file
 from infra.services.database_access import role_rights, roles
@@ -103,7 +111,7 @@ def _report_killed(settings: Settings, known: Mapping[str, Service]) -> None:
     if "prefect" in known and known["prefect"].alive:
         login = {"PREFECT_API_AUTH_STRING": prefect_login(settings)}
         with contextlib.suppress(OSError):  # it is a courtesy: the next `up` repeats it
-            deployments.crash_worker_runs(known["prefect"].address, login)
+            flow_runs.crash_worker_runs(PrefectClient.at(known["prefect"].address, login), deployments.POOL)
 
 
 def _stop(settings: Settings, known: Mapping[str, Service], name: str) -> str | None:
@@ -193,16 +201,18 @@ class _Startup:
 
     def _work(self, now: Endpoints) -> None:
         """Pool, deployments, worker and reconciler: the first two only when they differ from what Prefect has."""
-        api, demo = now.prefect_api_url.rstrip("/"), demo_installation.is_demo(self.settings.var)
+        client, demo = PrefectClient.of(now), demo_installation.is_demo(self.settings.var)
         log = servers.log(self.settings, "deploy")
-        deployments.ensure_pool(api, now.environment)
+        deployments.ensure_pool(client)
         worker = servers.worker_command(self.settings, now)
-        deploy = deployments.start_deploy(api, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo)
+        deploy = deployments.start_deploy(
+            client, {**worker.taken_over, **now.environment}, self.settings, log, demo=demo
+        )
         self._clients(now)
         if deploy is not None:
             self.launcher.started.append("deployments")
             self.say("Registering the flows of prefect.yaml with Prefect")
-            deployments.finish_deploy(deploy, api, now.environment, self.settings, log, demo=demo)
+            deployments.finish_deploy(deploy, client, self.settings, log, demo=demo)
         if automations.ensure(now, self.settings):
             self.launcher.started.append("automations")
             self.say("Registering schedules, automations and alerts with Prefect")

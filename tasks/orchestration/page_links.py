@@ -50,7 +50,7 @@ def of_version(
 
     Tags can be set by anybody who may log in: what leads to no page of this installation is left out.
     """
-    tags = registry.run(run_id).data.tags
+    tags = registry.run(run_id).tags
     found = {
         VERSION: registry.version_page(version),
         TRAINING: registry.page(run_id),

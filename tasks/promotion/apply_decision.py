@@ -37,7 +37,7 @@ def apply_decision(
         with installation.engine.begin() as connection:
             close(connection, review, decision)
     decided = review_of(installation, review["model_version"])
-    if registry.answers:
+    if registry.is_available:
         sync_aliases(installation.engine, registry)
         annotate_version(registry, decided)
     return decided

@@ -7,7 +7,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects.postgresql import insert
 
 from infra.bundles import bundle as bundles
-from infra.bundles.manifest import BundleRefusedError, read_signed
+from infra.bundles.manifest import BundleRefusedError, Manifest, read_signed
 from infra.bundles.promoted import verify_promoted
 from infra.database.schema.promotion_rows import Promotion, Review
 from infra.database.schema.schema import promotions
@@ -35,7 +35,7 @@ def promote(installation: Installation, registry: Registry, review: Review, deci
     row = {
         "follows": review["against"],
         "model_version": version,
-        "kind": manifest["kind"],
+        "kind": manifest.kind,
         "dataset_version": review["dataset_version"],
         "metrics": _figures(installation, registry, review["run_id"]),
         "bundle": str(bundle),
@@ -65,14 +65,14 @@ def promote_again(installation: Installation, registry: Registry, review: Review
         restore(connection, champion, earlier, decision)
 
 
-def _store_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, JsonObject]:
+def _store_bundle(installation: Installation, registry: Registry, review: Review) -> tuple[Path, Manifest]:
     """Store the bundle of the reviewed run; returns its folder and its manifest, which is the reviewed one."""
     with downloaded_model(registry, review["run_id"]) as folder:
         bundle, _ = bundles.store_bundle(folder, installation.bundles, review["digest"])
-    manifest = read_signed(bundle, review["digest"]).content
-    if manifest["run_id"] != review["run_id"]:
+    manifest = read_signed(bundle, review["digest"])
+    if manifest.run_id != review["run_id"]:
         raise BundleRefusedError(
-            f"The reviewed bundle of version {review['model_version']} comes from the run {manifest['run_id']}, not "
+            f"The reviewed bundle of version {review['model_version']} comes from the run {manifest.run_id}, not "
             f"from {review['run_id']}. Run `tailorbird review` again."
         )
     return bundle, manifest

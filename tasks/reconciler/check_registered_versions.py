@@ -11,13 +11,11 @@ from math import inf
 from time import monotonic
 from typing import Final
 
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-
 from infra.bundles.manifest import BundleRefusedError
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.registry.client import Registry, VersionGoneError
+from infra.registry.client import Registry, RunGoneError, VersionGoneError
+from infra.registry.entities import RegisteredVersion
 from infra.registry.recorded_versions import promoted_version, recorded_version
 from infra.registry.registered_bundles import check_files, check_listing, check_version
 from models.gate.model_card import LONGEST
@@ -95,12 +93,12 @@ def _watched(installation: Installation, registry: Registry) -> Iterable[int]:
 
 
 def _fault(
-    installation: Installation, registry: Registry, version: ModelVersion, check: _Check, *, may_download: bool
+    installation: Installation, registry: Registry, version: RegisteredVersion, check: _Check, *, may_download: bool
 ) -> str:
     """What is wrong with a version, empty when nothing is."""
     with installation.engine.connect() as connection:
-        known = recorded_version(connection, int(version.version))
-    run_id = (known.run_id if known else None) or str(version.run_id)
+        known = recorded_version(connection, version.version)
+    run_id = (known.run_id if known else None) or version.run_id
     trained = recorded(installation.engine, run_id)
     digest = known.digest if known else trained.digest if trained else None
     try:
@@ -112,9 +110,7 @@ def _fault(
             check.sizes, check.whole_at = sizes, monotonic()
     except BundleRefusedError as error:
         return str(error)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # an outage alters nothing
-            raise
+    except RunGoneError:
         return f"Its run {run_id} is not there any more."
     return check.whole_fault
 
@@ -127,16 +123,16 @@ def _refusal(registry: Registry, run_id: str, digest: str | None) -> str:
     return ""
 
 
-def _mark(registry: Registry, version: ModelVersion, fault: str) -> None:
-    number, text = int(version.version), version.description or ""
+def _mark(registry: Registry, version: RegisteredVersion, fault: str) -> None:
+    number, text = version.version, version.description
     if version.tags.get(INTEGRITY) != ALTERED:
         registry.tag_version(number, {INTEGRITY: ALTERED})
     if not text.startswith(f"{_NOTE}{fault}"):
         registry.describe(number, f"{_NOTE}{fault}**\n\n{_without_note(text)}"[:LONGEST])
 
 
-def _unmark(registry: Registry, version: ModelVersion) -> None:
-    number, text = int(version.version), version.description or ""
+def _unmark(registry: Registry, version: RegisteredVersion) -> None:
+    number, text = version.version, version.description
     if INTEGRITY in version.tags:
         registry.untag_version(number, INTEGRITY)
     if text.startswith(_NOTE):

@@ -29,7 +29,7 @@ def restart_retrain(installation: Installation) -> str | None:
         return _close(installation, request, "a person cancelled its run", alert=False)
     if request.fence >= ATTEMPTS:
         return _close(installation, request, f"given up after {ATTEMPTS} attempts: each of its runs was lost")
-    return _start(installation, request, (last or {}).get("parameters") or {})
+    return _start(installation, request, last.parameters if last else {})
 
 
 def _start(installation: Installation, request: Request, parameters: dict[str, Any]) -> str | None:

@@ -1,9 +1,8 @@
 """Starts the deployment that makes the champion's lists, wherever they are missing and nobody makes them."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import Connection, func, select
 
@@ -12,6 +11,7 @@ from infra.database.schema.schema import promotions
 from infra.installation import Installation
 from infra.locks.advisory_locks import is_locked
 from infra.prefect_api import events, flow_runs
+from infra.prefect_api.entities import FlowRun
 from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
 from tasks.orchestration.alert_throttle import AlertThrottle
@@ -75,9 +75,9 @@ def _start(
     last = flow_runs.latest_run(installation.endpoints, "score")
     state, version = flow_runs.state_of(last), champion["model_version"]
     if last and state == flow_runs.RUNNING:
-        if not idle.is_lost(last["id"]):
+        if not idle.is_lost(last.id):
             return None
-        flow_runs.mark_crashed(installation.endpoints, last["id"], "Its process is gone: it works on no placement.")
+        flow_runs.mark_crashed(installation.endpoints, last.id, "Its process is gone: it works on no placement.")
     if last and state in flow_runs.CANCELLED and _started_since(last, champion):
         return None
     names = ", ".join(missing.placements)
@@ -95,8 +95,8 @@ def _start(
     return None
 
 
-def _started_since(run: dict[str, Any], champion: Champion) -> bool:
-    return bool(datetime.fromisoformat(run["start_time"]) >= champion["promoted_at"])
+def _started_since(run: FlowRun, champion: Champion) -> bool:
+    return run.started is not None and bool(run.started >= champion["promoted_at"])
 
 
 def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:

@@ -67,7 +67,7 @@ def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_link
     mine, kind = found.candidate, found.kinds[found.run_id]
     reference = found.compared[found.reference] if found.reference else None
     people = examples(mine, reference, dataset) if reference else []
-    facts = {"data set": found.dataset_version, "git commit": manifest["git_commit"], "run": found.run_id}
+    facts = {"data set": found.dataset_version, "git commit": manifest.git_commit, "run": found.run_id}
     return Page(
         version=found.version,
         kind=kind,
@@ -86,9 +86,9 @@ def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_link
         examples=people,
         titles=titles(dataset, people),
         limits=weaknesses(mine.summary, found.gate),
-        facts=facts | {"seed": str(manifest["seed"])},
-        settings={name: str(value) for name, value in sorted(manifest["parameters"].items())},
-        libraries=dict(sorted(manifest["libraries"].items())),
+        facts=facts | {"seed": str(manifest.seed)},
+        settings={name: str(value) for name, value in sorted(manifest.parameters.items())},
+        libraries=dict(sorted(manifest.libraries.items())),
         links={page_links.TEXTS[name]: address for name, address in ways.items() if name != page_links.REPORT},
     )
 

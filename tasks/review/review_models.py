@@ -47,13 +47,13 @@ def _rival(installation: Installation, version: str, champion: Champion | None) 
     run_id = _run_of(champion)
     if champion["dataset_version"] == version and recorded(installation.engine, run_id):
         return run_id
-    settings = verify_promoted(champion)["parameters"]
+    settings = verify_promoted(champion).parameters
     return str(train_model.fn(version, champion["kind"], settings))
 
 
 def _run_of(champion: Champion) -> str:
     """The champion's training run; promotions of older versions have it in their bundle alone."""
-    return str(champion["run_id"] or verify_promoted(champion)["run_id"])
+    return str(champion["run_id"] or verify_promoted(champion).run_id)
 
 
 def _register(installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:

@@ -32,7 +32,7 @@ def roll_back_model(actor: str, reason: str) -> dict[str, Any]:
     champion, earlier = _pair(installation)
     batches, lists = _go_back(installation, champion, earlier, Decision(True, actor, reason, "rollback"))
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
-    if registry.answers:
+    if registry.is_available:
         sync_aliases(installation.engine, registry)
     bare = [placement for placement, batch in batches.items() if batch is None]
     told = f"No lists of it are kept for {', '.join(bare)}: run `tailorbird score`." if bare else None

@@ -58,9 +58,9 @@ def settings_of(installation: Installation, version: str, kind: str) -> tuple[di
 def finished_run(installation: Installation, registry: Registry, key: str) -> str | None:
     """Return the run of an earlier training of this key, if there is one."""
     known = registry.finished_run(key)
-    stored = recorded(installation.engine, known.info.run_id) if known else None
+    stored = recorded(installation.engine, known.run_id) if known else None
     own = known and stored and stored.run_key == key  # a run of anybody else may carry the same tag
-    return str(known.info.run_id) if known and own else None
+    return known.run_id if known and own else None
 
 
 @task(
@@ -90,7 +90,7 @@ def train_model(version: str, kind: str, settings: dict[str, Any] | None = None,
         "seed": str(seed),
     }
     origin = of_training(installation, registry, version, searched_by)
-    with registry.recorded(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
+    with registry.active_run(kind, key, found, tags | origin | {NOTE: markdown(origin)}) as run_id:
         show_links({TRAINING: registry.page(run_id)}, kind)
         registry.log_dataset(run_id, version, dataset.manifest["content_hash"]["interactions"])
         digest, figures = _train(registry, run_id, dataset, kind, found, seed)

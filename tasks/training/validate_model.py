@@ -50,12 +50,12 @@ def validate_model(
     key = run_key(version, f"validate {kind}", asked, seed)
     known = registry.finished_run(key)
     if known:
-        return _stored(registry, str(known.info.run_id))
+        return _stored(registry, known.run_id)
     dataset = open_dataset(version)
     wanted = folds_of(dataset, folds, horizon_days)
     tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
     tags |= {"search_run": searched_by, "seed": str(seed)}
-    with registry.recorded(f"validate {kind}", key, asked, tags) as run_id:
+    with registry.active_run(f"validate {kind}", key, asked, tags) as run_id:
         _validate(registry, run_id, dataset, partial(_fit, kind, settings, seed), wanted)
     return _stored(registry, run_id)
 

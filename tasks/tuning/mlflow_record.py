@@ -96,7 +96,9 @@ class Record:
         status = _FINISHED[outcome.state]
         steps, means = outcome.folds, {f"mean_{METRIC}": outcome.mean(METRIC)} if outcome.folds else {}
         started = outcome.started
-        return self.registry.record(name, self.run_id, outcome.settings, tags, [*steps, means], started, status=status)
+        return self.registry.record_child_run(
+            name, self.run_id, outcome.settings, tags, [*steps, means], started, status=status
+        )
 
     def finish(self, study: Study, over: Callable[[], bool] = lambda: False) -> list[str]:
         """Store figures and plots of the whole; each trial is a step of the curve that its run shows.

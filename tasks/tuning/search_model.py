@@ -124,7 +124,7 @@ def _first(installation: Installation, version: str, kind: str) -> list[dict[str
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
     if champion and champion["kind"] == kind:
-        known.append(verify_promoted(champion)["parameters"])
+        known.append(verify_promoted(champion).parameters)
     settings = [within(catalog.model_type(kind).space, one) for one in known]
     return [one for place, one in enumerate(settings) if one not in settings[:place]]
 

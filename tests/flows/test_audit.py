@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from infra.installation import Installation
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.prefect_api.events import AUDIT
 from infra.registry.client import Registry
 from infra.services.http_client import request_json
@@ -61,7 +61,7 @@ def write(here: Installation, statement: str) -> None:
 def page(here: Installation, address: str, folder: Path) -> str:
     registry = Registry(here.endpoints.mlflow_tracking_uri)
     run_id = address.split("/runs/")[1].split("/")[0]
-    assert registry.run(run_id).data.tags["stage"] == "audit"
+    assert registry.run(run_id).tags["stage"] == "audit"
     assert address == registry.artifact_page(run_id, "audit/audit.html")
     return registry.download(run_id, "audit/audit.html", folder).read_text(encoding="utf-8")
 
@@ -100,7 +100,7 @@ def test_what_came_of_lists_that_were_shown_is_in_sql_in_mlflow_and_in_prefect(
     )
     assert float(low) < float(ndcg) < float(high)
     assert f"{float(ndcg):.4f}" in page(here, found["page"], tmp_path)
-    api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
+    api, login = here.endpoints.prefect_api_url, login_headers(here.endpoints.environment)
     told = request_json(
         "POST", f"{api}/artifacts/latest/filter", login, {"artifacts": {"key": {"any_": ["audit-home"]}}}
     )
@@ -133,7 +133,7 @@ def test_a_group_that_is_served_worse_raises_the_event_and_noise_does_not(
 
 def event_of(here: Installation, audit_id: int) -> Any:
     """What Prefect has heard of an audit; it stores events a moment after it took them."""
-    api, login = here.endpoints.prefect_api_url, authorization(here.endpoints.environment)
+    api, login = here.endpoints.prefect_api_url, login_headers(here.endpoints.environment)
     about = {"event": {"name": [AUDIT]}, "resource": {"id": [f"tailorbird.audit.{audit_id}"]}}
     for _ in range(40):
         if found := request_json("POST", f"{api}/events/filter", login, {"filter": about})["events"]:

@@ -12,7 +12,7 @@ import pytest
 
 from infra.configuration.settings import Settings
 from infra.prefect_api import deployments, events, flow_runs
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
 from tests.ear import Ear
@@ -88,7 +88,7 @@ def told(shop: Shop, ear: Ear, post: Post) -> Iterator[Ear]:
 
 
 def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return request_json(method, here.prefect_api_url + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url + path, login_headers(here.environment), body)
 
 
 def automations(here: Endpoints) -> dict[str, dict[str, Any]]:
@@ -158,7 +158,7 @@ def test_a_run_that_fails_is_told_with_its_page(told: Ear, here: Endpoints) -> N
     [_, said] = wait_for(lambda: next((heard for heard in told.heard if FAILED in heard[1]["title"]), None), 60)
     last = flow_runs.latest_run(here, "score")
     assert last is not None
-    assert f"{here.prefect_page}/v2/runs/flow-run/{last['id']}" in said["message"]
+    assert f"{here.prefect_page}/v2/runs/flow-run/{last.id}" in said["message"]
     assert flow_runs.state_of(last) == "FAILED"
 
 
@@ -170,7 +170,7 @@ def test_a_run_whose_process_is_gone_is_marked_as_crashed_and_is_no_longer_the_l
     run = prefect(here, "POST", "/flow_runs/", given)
     last = flow_runs.latest_run(here, "score")
     assert last is not None
-    assert (last["id"], flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
+    assert (last.id, flow_runs.state_of(last)) == (run["id"], flow_runs.RUNNING)
     flow_runs.mark_crashed(here, run["id"], "Its process is gone.")
     assert flow_runs.state_of(flow_runs.find_run(here, run["id"])) == "CRASHED"
 

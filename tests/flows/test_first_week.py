@@ -17,7 +17,7 @@ from typing import Final
 import pytest
 
 from infra.configuration.settings import Settings
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.services.endpoints import endpoints
 from infra.services.http_client import request_json
 from tests.docs.shown import commands_of
@@ -74,7 +74,7 @@ class Week:
         """Start a deployment as its schedule does, and wait for its end."""
         settings = Settings(var=self.folder / "var")
         here = endpoints(settings)
-        headers, api = authorization(here.environment), here.prefect_api_url.rstrip("/")
+        headers, api = login_headers(here.environment), here.prefect_api_url.rstrip("/")
         found = request_json("GET", f"{api}/deployments/name/{deployment}/{deployment}", headers)
         run = request_json(
             "POST", f"{api}/deployments/{found['id']}/create_flow_run", headers, {"state": {"type": "SCHEDULED"}}

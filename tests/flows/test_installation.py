@@ -15,7 +15,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from infra.configuration.settings import Settings
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.services import state_file
 from infra.services.endpoints import endpoints
 from infra.services.http_client import request_json
@@ -130,7 +130,7 @@ def test_the_nightly_score_reads_a_lake_in_a_bucket_and_placements_of_the_settin
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
     here = endpoints(Settings(var=shop.var))
-    return request_json(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url.rstrip("/") + path, login_headers(here.environment), body)
 
 
 def begin(shop: Shop, name: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from infra.configuration.settings import Settings
 from infra.prefect_api import flow_runs
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.services import endpoints
 from infra.services.http_client import request_json
 from infra.supervisor import startup
@@ -39,9 +39,9 @@ def test_the_run_of_a_killed_command_is_marked_as_crashed_by_the_next_command(sh
     crashed = flow_runs.find_run(now, run)
     assert crashed is not None
     assert flow_runs.state_of(crashed) == "CRASHED"
-    assert "`tailorbird ingest complete_journey" in crashed["state"]["message"]
+    assert "`tailorbird ingest complete_journey" in crashed.state_message
     chosen = {"flow_runs": {"id": {"any_": [run]}}}
-    tasks = request_json("POST", f"{now.prefect_api_url}/task_runs/filter", authorization(now.environment), chosen)
+    tasks = request_json("POST", f"{now.prefect_api_url}/task_runs/filter", login_headers(now.environment), chosen)
     assert {task["state"]["type"] for task in tasks} <= {"COMPLETED", "CRASHED"}
     assert list((shop.var / records.FOLDER).iterdir()) == []
 

@@ -74,7 +74,7 @@ def words_of(here: Endpoints, address: str) -> str:
     if address.startswith(here.docs_page) or address.endswith(".html"):
         return address.rstrip("/").rpartition("/")[2]
     if run := _ID.search(address):
-        return str(Registry(here.mlflow_tracking_uri).run(run[0]).info.run_name)
+        return Registry(here.mlflow_tracking_uri).run(run[0]).name
     return "Version " + address.rpartition("/")[2] if "/versions/" in address else "ndcg_at_10"
 
 

@@ -17,7 +17,7 @@ import pytest
 from mlflow import MlflowClient
 
 from infra.configuration.settings import Settings
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.registry.client import NAME, Registry
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
@@ -57,7 +57,7 @@ def servers(shop: Shop) -> Endpoints:
 
 def prefect(shop: Shop, method: str, path: str, body: Any = None) -> Any:
     here = servers(shop)
-    return request_json(method, here.prefect_api_url + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url + path, login_headers(here.environment), body)
 
 
 def drifted(shop: Shop, rows: pa.Table, weeks: int) -> Path:

@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from infra.prefect_api.deployments import authorization
+from infra.prefect_api.client import login_headers
 from infra.services import prefect_pages, state_file
 from infra.services.http_client import request_json as call
 from tasks.monitoring.retraining.requests import Request, ask, of_id
@@ -47,7 +47,7 @@ def quick(ready: Shop, here: Installation) -> Iterator[Installation]:
 
 def prefect(here: Installation, method: str, path: str, body: Any = None) -> Any:
     endpoints = here.endpoints
-    return call(method, endpoints.prefect_api_url + path, authorization(endpoints.environment), body)
+    return call(method, endpoints.prefect_api_url + path, login_headers(endpoints.environment), body)
 
 
 def write(here: Installation, statement: str) -> None:

@@ -57,7 +57,7 @@ def test_the_report_is_an_artifact_of_the_run_with_real_people_on_it(
 def test_a_version_leads_to_its_training_its_prefect_run_and_its_datas_docs(version: Any, registry: Registry) -> None:
     run = registry.run(version.run_id)
     assert version.tags["training_run"] == registry.page(version.run_id)
-    assert version.tags["prefect_run"] == run.data.tags["prefect_run"]
+    assert version.tags["prefect_run"] == run.tags["prefect_run"]
     assert version.tags["data_docs"].rstrip("/").endswith(version.tags["dataset_version"])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ import pytest
 
 from infra.configuration.settings import load
 from infra.prefect_api import schedules
-from infra.prefect_api.deployments import authorization
-from infra.prefect_api.schedules import ScheduleRefusedError
+from infra.prefect_api.client import login_headers
+from infra.prefect_api.schedules import ScheduleRefusedError, ScheduleRow
 from infra.services.endpoints import Endpoints, endpoints
 from infra.services.http_client import request_json
 from infra.supervisor.running_commands.under_way import next_run
@@ -37,46 +38,46 @@ def here(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoints]:
     monkeypatch.setenv("TAILORBIRD_VAR", str(shop.var))
     yield endpoints(load())
     for row in schedules.list_schedules():
-        if row["slug"] not in OURS:
-            schedules.remove(row["slug"])
+        if row.slug not in OURS:
+            schedules.remove(row.slug)
 
 
 def prefect(here: Endpoints, method: str, path: str, body: Any = None) -> Any:
-    return request_json(method, here.prefect_api_url.rstrip("/") + path, authorization(here.environment), body)
+    return request_json(method, here.prefect_api_url.rstrip("/") + path, login_headers(here.environment), body)
 
 
-def of(slug: str) -> dict[str, Any]:
-    return next(row for row in schedules.list_schedules() if row["slug"] == slug)
+def of(slug: str) -> ScheduleRow:
+    return next(row for row in schedules.list_schedules() if row.slug == slug)
 
 
 @pytest.mark.usefixtures("here")
 def test_every_installation_compacts_its_lake_once_a_week() -> None:
     row = of(WEEKLY)
-    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("compact", "30 3 * * 0", "UTC", True)
+    assert (row.deployment, row.cron, row.zone, row.active) == ("compact", "30 3 * * 0", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
 def test_every_installation_makes_its_lists_anew_every_night() -> None:
     row = of(NIGHTLY)
-    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("score", "30 4 * * *", "UTC", True)
+    assert (row.deployment, row.cron, row.zone, row.active) == ("score", "30 4 * * *", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
 def test_every_installation_audits_what_it_has_shown_once_a_month() -> None:
     row = of(MONTHLY)
-    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("audit", "0 6 1 * *", "UTC", True)
+    assert (row.deployment, row.cron, row.zone, row.active) == ("audit", "0 6 1 * *", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
 def test_every_installation_looks_for_drift_once_a_day() -> None:
     row = of(DAILY)
-    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("monitor", "15 5 * * *", "UTC", True)
+    assert (row.deployment, row.cron, row.zone, row.active) == ("monitor", "15 5 * * *", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
 def test_every_installation_retrains_once_a_week() -> None:
     row = of(RETRAIN)
-    assert (row["deployment"], row["cron"], row["zone"], row["active"]) == ("retrain", "30 5 * * 0", "UTC", True)
+    assert (row.deployment, row.cron, row.zone, row.active) == ("retrain", "30 5 * * 0", "UTC", True)
 
 
 @pytest.mark.usefixtures("here")
@@ -94,12 +95,12 @@ def test_the_planned_retrain_is_known_until_its_schedule_is_paused() -> None:
 def test_a_schedule_says_when_it_runs_next_and_the_same_name_again_replaces_it() -> None:
     schedules.set_schedule("ingest", "nightly", "0 3 * * *", "Europe/Berlin", GIVEN)
     row = of("nightly")
-    assert row["parameters"] == GIVEN
-    assert datetime.fromisoformat(row["next_run"]).hour in {1, 2}
+    assert row.parameters == GIVEN
+    assert datetime.fromisoformat(str(row.next_run)).hour in {1, 2}
     schedules.set_schedule("ingest", "nightly", "0 4 * * *")
     again = of("nightly")
-    assert (again["cron"], again["zone"], again["parameters"]) == ("0 4 * * *", "UTC", {})
-    assert datetime.fromisoformat(again["next_run"]).hour == 4
+    assert (again.cron, again.zone, again.parameters) == ("0 4 * * *", "UTC", {})
+    assert datetime.fromisoformat(str(again.next_run)).hour == 4
 
 
 def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Shop, here: Endpoints) -> None:
@@ -110,7 +111,7 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
         assert (rows["nightly"]["next_run"] is not None) == active
     assert "nightly" in shop.run("schedules", "list")
     schedules.remove("nightly")
-    assert [row["slug"] for row in schedules.list_schedules()] == OURS
+    assert [row.slug for row in schedules.list_schedules()] == OURS
     assert prefect(here, "GET", "/deployments/name/ingest/ingest")["schedules"] == []
     with pytest.raises(ScheduleRefusedError, match=f"no schedule 'nightly'. There are: {MONTHLY}"):
         schedules.pause("nightly")
@@ -119,9 +120,9 @@ def test_the_commands_list_pause_resume_and_remove_and_parameters_stay(shop: Sho
 @pytest.mark.usefixtures("here")
 def test_removing_one_schedule_leaves_the_plan_of_the_others_of_its_deployment() -> None:
     schedules.set_schedule("compact", "noon", "0 12 * * *")
-    planned = of(WEEKLY)["next_run"]
+    planned = of(WEEKLY).next_run
     schedules.remove("noon")
-    assert of(WEEKLY)["next_run"] == planned is not None
+    assert of(WEEKLY).next_run == planned is not None
 
 
 def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(shop: Shop, here: Endpoints) -> None:
@@ -131,8 +132,8 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
     before = schedules.list_schedules()
     prefect(here, "PATCH", "/variables/name/tailorbird_deployed", {"value": "another state of the flows"})
     assert "Registering the flows" in shop.start("up").communicate(timeout=120)[1]
-    assert [row | {"next_run": None} for row in schedules.list_schedules()] == [
-        row | {"next_run": None} for row in before
+    assert [replace(row, next_run=None) for row in schedules.list_schedules()] == [
+        replace(row, next_run=None) for row in before
     ]
     schedules.resume(WEEKLY)
 
@@ -143,7 +144,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
     [
         (("ingest", "x", "0 3 * *"), "no cron line that Prefect reads. It has minute, hour, day"),
         (("ingest", "x", "61 3 * * *"), "no cron line"),
-        (("ingest", "x", "0 0 31 2 *"), "comes on no day"),
+        (("ingest", "x", "0 0 31 2 *"), "matches no day"),
         (("ingest", "x", "0 3 * * *", "Europe/Berlyn"), "no time zone 'Europe/Berlyn'; write one as"),
         (("ingestion", "x", "0 3 * * *"), "no deployment 'ingestion'"),
         (("ingest", "x y", "0 3 * * *"), "small letters, digits and hyphens"),
@@ -154,7 +155,7 @@ def test_a_deploy_leaves_schedules_made_by_hand_alone_and_a_paused_one_paused(sh
 def test_what_cannot_be_a_schedule_is_refused_and_nothing_is_kept(asked: tuple[Any, ...], said: str) -> None:
     with pytest.raises(ScheduleRefusedError, match=said):
         schedules.set_schedule(*asked)
-    assert [row["slug"] for row in schedules.list_schedules()] == OURS
+    assert [row.slug for row in schedules.list_schedules()] == OURS
 
 
 @pytest.mark.usefixtures("here")

@@ -96,7 +96,7 @@ def test_a_search_begins_with_the_defaults_and_the_champions_own_settings(here: 
     with here.engine.connect() as connection:
         champion = current_champion(connection)
     assert champion is not None
-    own = within(catalog.model_type(champion["kind"]).space, verify_promoted(champion)["parameters"])
+    own = within(catalog.model_type(champion["kind"]).space, verify_promoted(champion).parameters)
     begins = _first(here, newest_version(), champion["kind"])
     assert own in begins
     assert begins[0].items() <= asdict(catalog.config(champion["kind"])).items()

@@ -13,13 +13,13 @@ _WHY: Final = "The process of `{}` is gone: it was killed, or its machine stoppe
 def mark_crashed(endpoints: Endpoints, var: Path) -> list[str]:
     """Mark them, and return a line for each; a command without a run in Prefect is forgotten.
 
-    Raises OSError (of urllib) when Prefect cannot be reached; the records stay for the next time.
+    Raises PrefectError when Prefect does not answer; the records stay for the next time.
     """
     lines = []
     for command in records.killed(var):
         run = flow_runs.find_run(endpoints, command.flow_run) if command.flow_run else None
         if run is not None and flow_runs.state_of(run) not in flow_runs.OVER:
             flow_runs.crash_with_children(endpoints, command.flow_run, _WHY.format(command.words))
-            lines.append(f"The run {run['name']!r} is marked as crashed: its command was killed")
+            lines.append(f"The run {run.name!r} is marked as crashed: its command was killed")
         command.forget()
     return lines

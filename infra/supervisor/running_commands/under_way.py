@@ -37,5 +37,5 @@ def next_run(deployment: str, settings: Settings) -> str:
 
 
 def _of_the_worker(now: Endpoints, known: set[str]) -> list[Work]:
-    runs = [run for run in flow_runs.under_way(now) if run["work_pool_name"] and run["id"] not in known]
+    runs = [run for run in flow_runs.under_way(now) if run.work_pool and run.id not in known]
     return [Work(flow_runs.flow_name(now, run), flow_runs.describe(run)) for run in runs]

@@ -74,7 +74,7 @@ def _published(installation: Installation, placement: str, looked: Seen, found: 
     tags = {"stage": "audit", "status": found.status, "git_commit": git_commit(), NOTE: found.verdict}
     tags |= {PREFECT_RUN: flow_run} if flow_run else {}
     with (
-        registry.recorded(f"audit {placement}", key, settings, tags) as run_id,
+        registry.active_run(f"audit {placement}", key, settings, tags) as run_id,
         TemporaryDirectory() as scratch,
     ):
         folder = Path(scratch)

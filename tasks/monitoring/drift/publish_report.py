@@ -58,7 +58,7 @@ def tell(installation: Installation, window: Window, report: Report) -> Report:
     with installation.engine.connect() as connection:
         known = reports_of(connection, window.stored)
     address = None
-    if registry.answers:
+    if registry.is_available:
         address = _stored_in_mlflow(installation, registry, window, known)
         with installation.engine.begin() as connection:
             report = reports.change(connection, report["report_id"], page=address)
@@ -76,7 +76,7 @@ def _stored_in_mlflow(installation: Installation, registry: Registry, window: Wi
     name = f"drift {report['window_from']:%Y-%m-%d} to {report['window_to']:%Y-%m-%d}"
     with (
         TemporaryDirectory() as scratch,
-        registry.recorded(name, f"drift report {report['report_id']}", {}, tags) as run_id,
+        registry.active_run(name, f"drift report {report['report_id']}", {}, tags) as run_id,
     ):
         folder = Path(scratch)
         page = _page(installation, window, known, folder)

@@ -108,4 +108,4 @@ def test_a_bundle_that_was_kept_scores_as_it_did_when_it_was_written(monkeypatch
     with np.load(EXPECTED) as expected:
         np.testing.assert_allclose(kept.model.scores(USERS), expected["scores"], rtol=1e-5)
     assert np.isfinite(kept.model.scores(USERS)[0]).any()
-    assert (kept.manifest["kind"], kept.fallback[-1]) == ("two_stage", len(kept.model.items) - 1)
+    assert (kept.manifest.kind, kept.fallback[-1]) == ("two_stage", len(kept.model.items) - 1)

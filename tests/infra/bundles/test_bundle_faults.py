@@ -229,7 +229,7 @@ def test_a_bundle_of_another_installation_is_opened_once_its_key_is_trusted(
     with pytest.raises(BundleRefusedError, match="TAILORBIRD_SIGNING_PUBLIC_KEY"):
         bundles.load(folder)
     monkeypatch.setenv("TAILORBIRD_SIGNING_PUBLIC_KEY", key)
-    assert bundles.load(folder).manifest["kind"] == "most_popular"
+    assert bundles.load(folder).manifest.kind == "most_popular"
 
 
 @pytest.mark.parametrize("content", ['{"format": 3', "", "[]", "null", '{"format": 3}', '{"files": 7}', "\x00\x01"])

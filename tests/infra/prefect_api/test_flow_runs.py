@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from infra.prefect_api.entities import FlowRun
 from infra.prefect_api.flow_runs import describe
 
 RUN: dict[str, Any] = {"name": "monitor", "start_time": "2026-11-28T02:38:11Z", "created_by": None}
@@ -20,4 +21,4 @@ RUN: dict[str, Any] = {"name": "monitor", "start_time": "2026-11-28T02:38:11Z", 
     ],
 )
 def test_a_run_says_since_when_it_runs_and_who_started_it(run: dict[str, Any], starter: str) -> None:
-    assert describe(RUN | run) == f"monitor (since 2026-11-28 02:38 UTC, started by {starter})"
+    assert describe(FlowRun.from_json(RUN | run)) == f"monitor (since 2026-11-28 02:38 UTC, started by {starter})"

@@ -32,7 +32,7 @@ class Store(Registry):
     """A registry in MLflow's own store, without a server to ask."""
 
     @property
-    def answers(self) -> bool:
+    def is_available(self) -> bool:
         return True
 
 
@@ -125,7 +125,7 @@ def test_what_refuses_a_promotion_refuses_another_one(shop: Shop) -> None:
     with pytest.raises(DecisionRefusedError, match=f"The gate refused version {SECOND}"):
         apply_decision(here, shop.registry, SECOND, AGAIN)
     run = shop.registry.run(str(shop.registry.version(SECOND).run_id))
-    stored, kept = (Path(urlsplit(run.info.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
+    stored, kept = (Path(urlsplit(run.artifact_uri).path) / MODEL_PATH, Path(before[1]["bundle"]))
     for folder in (stored, kept):
         config = (folder / "config.json").read_bytes()
         (folder / "config.json").write_text("{}")
@@ -186,5 +186,5 @@ def test_an_alias_after_a_rollback_is_a_yes_again(shop: Shop, alias: str) -> Non
         holder = current_champion(connection)
     assert holder is not None
     assert holder["model_version"] == shop.registry.aliases()[CHAMPION] == SECOND
-    assert promoted.verify_promoted(holder)["kind"] == "own_frequency"
+    assert promoted.verify_promoted(holder).kind == "own_frequency"
     assert review_of(shop.here, SECOND)["rolled_back"] is None

@@ -58,7 +58,7 @@ def artifact(stage: Any, empty_database: str, tmp_path: Path, monkeypatch: pytes
     stage.promote("most_popular", version=7)
     registry = Registry(empty_database)
     run_id = registry.version(stage.ask(registry, tmp_path)).run_id
-    return Path(urlsplit(registry.run(str(run_id)).info.artifact_uri).path) / MODEL_PATH
+    return Path(urlsplit(registry.run(str(run_id)).artifact_uri).path) / MODEL_PATH
 
 
 def test_an_artifact_that_was_changed_is_not_promoted_and_the_champion_stays(

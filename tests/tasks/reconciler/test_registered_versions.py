@@ -116,7 +116,7 @@ def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: 
     number = registry.register(run_id, {})
     bundle = TrainedBundle(run_id, "a key", "own_frequency", "v1", digest, "figures")
     request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, Outcome.PASSED, "1 m."),)), 0)
-    artifact = Path(urlsplit(registry.run(run_id).info.artifact_uri).path) / MODEL_PATH
+    artifact = Path(urlsplit(registry.run(run_id).artifact_uri).path) / MODEL_PATH
     return Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
 
 
@@ -290,7 +290,7 @@ def test_what_is_told_of_a_version_comes_from_its_signed_manifest_not_from_tags(
     for name, value in (told | {"kind": "als", "seed": "9"}).items():
         client.set_tag(shop.run_id, name, value)
     manifest = signed_manifest(shop.registry, shop.run_id)
-    assert (manifest["kind"], manifest["seed"], manifest["parameters"]) == ("own_frequency", 7, asdict(Settings()))
+    assert (manifest.kind, manifest.seed, manifest.parameters) == ("own_frequency", 7, asdict(Settings()))
     assert set(of_version(shop.here, shop.registry, shop.number, shop.run_id, "v1")) == {VERSION, TRAINING}
 
 

@@ -129,5 +129,5 @@ def test_a_trained_model_is_stored_and_read_back(stage: Any, kind: str, tmp_path
     segments = SegmentPopular.fit(data, BY_TRAITS, 7)
     _store_model(tmp_path / "model", model, data, segments, Origin(dataset.version, 7, "run"))
     bundle = bundles.load(tmp_path / "model")
-    assert {"MLmodel", "requirements.txt"} <= bundle.manifest["files"].keys()
+    assert {"MLmodel", "requirements.txt"} <= bundle.manifest.files.keys()
     assert np.array_equal(bundle.available, data.available)

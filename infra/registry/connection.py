@@ -1,0 +1,120 @@
+"""Opens the connection to one MLflow server and translates its errors.
+
+MLflow is imported by the first call: that takes seconds, and most commands import this package without calling MLflow.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from infra.configuration.settings import load
+from infra.registry import experiment_page
+from infra.services.endpoints import MODEL, page_of
+from infra.services.http_client import is_healthy
+from models.errors import TailorbirdError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+NAME: Final = MODEL
+"""The experiment and the registered model."""
+_HEALTH_SECONDS: Final = 5
+
+
+class ArtifactsGoneError(TailorbirdError):
+    """MLflow's store no longer has the files of a run."""
+
+
+class RunGoneError(TailorbirdError):
+    """Somebody deleted a run in MLflow."""
+
+
+class VersionGoneError(TailorbirdError):
+    """Somebody deleted a version in MLflow."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """One MLflow server with its experiment and its pages."""
+
+    tracking_uri: str
+
+    @property
+    def is_available(self) -> bool:
+        """Return whether MLflow answers now; its own client would try for minutes."""
+        return is_healthy(f"{self.tracking_uri.rstrip('/')}/health", _HEALTH_SECONDS)
+
+    @cached_property
+    def _pages(self) -> str:
+        return page_of(self.tracking_uri, load().mlflow_page)
+
+    @cached_property
+    def _client(self) -> "MlflowClient":
+        from mlflow import MlflowClient
+
+        return MlflowClient(self.tracking_uri)
+
+    @cached_property
+    def _experiment(self) -> str:
+        """Return the id of the experiment, which the first call creates."""
+        from mlflow.exceptions import MlflowException
+
+        from models.evaluation.metrics.mlflow_names import TEN
+
+        experiment = self._client.get_experiment_by_name(NAME)
+        if experiment is None:
+            with suppress(MlflowException):  # another process created it first
+                self._client.create_experiment(NAME)
+            experiment = self._client.get_experiment_by_name(NAME)
+        if experiment is None:
+            raise RuntimeError(f"MLflow has no experiment {NAME!r} and does not make one.")
+        tags = experiment_page.missing_tags(experiment.tags, TEN, int(time.time() * 1000))
+        with suppress(MlflowException):  # they only change how its page looks
+            for name, value in tags.items():
+                self._client.set_experiment_tag(experiment.experiment_id, name, value)
+        return str(experiment.experiment_id)
+
+    def experiment_page(self) -> str:
+        """Return the address of all runs, with the figures that models are compared by as columns."""
+        return experiment_page.address(self._pages, self._experiment)
+
+
+@contextmanager
+def run_errors(run_id: str) -> Iterator[None]:
+    """Raise RunGoneError for a run that MLflow does not have."""
+    with _missing_as(RunGoneError(f"MLflow has no run {run_id} any more: run `tailorbird review` again.")):
+        yield
+
+
+@contextmanager
+def version_errors(version: int) -> Iterator[None]:
+    """Raise VersionGoneError for a version that MLflow does not have."""
+    with _missing_as(VersionGoneError(f"Version {version} was deleted in MLflow: run `tailorbird review` again.")):
+        yield
+
+
+def retry_conflict(call: Callable[[], object]) -> None:
+    """Call MLflow, and once more after a conflict: of two simultaneous writes of the same value it refuses one."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        call()
+    except MlflowException as error:
+        if error.error_code != "BAD_REQUEST":
+            raise
+        call()
+
+
+@contextmanager
+def _missing_as(replacement: TailorbirdError) -> Iterator[None]:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise replacement from None
