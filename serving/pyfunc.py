@@ -14,7 +14,7 @@ from scipy import sparse
 from infra.bundles import bundle as bundles
 from infra.configuration.settings import load
 from infra.keys.credentials import find_secret
-from infra.keys.fingerprints import PSEUDONYM, fingerprint, source
+from infra.keys.fingerprints import PSEUDONYM, fingerprint, key_source
 from infra.keys.identity import pseudonym
 from infra.keys.key_chain import remaining
 from infra.keys.renamed_users import OtherKeyError
@@ -93,8 +93,8 @@ def _compare_key(expected: str | None) -> None:
     key = find_secret(load(), PSEUDONYM)
     if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
-            f"The pseudonym key of {source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not the "
-            f"one of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove "
+            f"The pseudonym key of {key_source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not "
+            f"the one of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove "
             "the key from this host and ask by `user_key`."
         )
 

@@ -108,7 +108,7 @@ def load(folder: Path, digest: str | None = None) -> Bundle:
         manifest, files = bundle.manifest, bundle.files
         settings = json.load(files["config.json"])
         arrays, others = (
-            renamed_users.present(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS
+            renamed_users.with_present_keys(_arrays(folder, files, name), manifest.pseudonym_key) for name in _ARRAYS
         )
         model = from_state(manifest.kind, settings, arrays)
     state = part_of(_SEGMENTS, others)

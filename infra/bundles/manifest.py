@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 from infra.configuration.settings import load
 from infra.configuration.version import git_commit, libraries
 from infra.keys import signing
-from infra.keys.fingerprints import PSEUDONYM, present
+from infra.keys.fingerprints import PSEUDONYM, present_fingerprint
 from infra.private_files.regular_files import is_plain_name, open_regular, opened_folder
 from models.errors import TailorbirdError
 from models.primitives.json_types import JsonObject
@@ -107,7 +107,7 @@ def seal(folder: Path, names: Iterable[str], model: Recommender, origin: Origin)
         "libraries": libraries(),
         **asdict(origin),
         # Hosts without a database compare their own key with this one.
-        "pseudonym_key": present(load(), PSEUDONYM),
+        "pseudonym_key": present_fingerprint(load(), PSEUDONYM),
     }
     content = json.dumps(manifest, indent=1, sort_keys=True).encode()
     (folder / MANIFEST).write_bytes(content)

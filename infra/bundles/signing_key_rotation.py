@@ -1,4 +1,4 @@
-"""Replaces the signing key, and ends the trust in an earlier one; both are recorded in the database."""
+"""Rotates the signing key and retires earlier ones; the database records both."""
 
 from pathlib import Path
 from typing import Any
@@ -15,57 +15,57 @@ from infra.keys.trust import ADOPTED, NEXT, RotationRefusedError, compare, finis
 
 
 def rotate_signing(engine: Engine, settings: Settings, actor: str, reason: str) -> Fingerprint:
-    """Sign with a new key from now on; returns its row. Bundles of earlier keys stay trusted until `retire`.
+    """Sign with a new key from now on; return its row. Bundles of earlier keys stay trusted until `retire`.
 
-    A key that is here already, and that the database does not record, is the new one. Otherwise one is created, in a
-    file of its own until the database records it: a rotation that was killed is finished by the next process, or begun
-    again. Raises RotationRefusedError when the environment holds a recorded key.
+    The new key is the one on this host if the database does not record it. Otherwise it is created, in its own file
+    until the database records it, so the next process finishes or repeats a killed rotation. Raises
+    RotationRefusedError when the environment holds a recorded key.
     """
     with engine.begin() as connection:
         lock(connection)
-        found = rows(connection)
-        compare(settings, found, kinds=(PSEUDONYM,))
-        key = _new_key(settings, found)
-        if SIGNING not in newest(found) and (present := find_secret(settings, SIGNING)):
+        records = rows(connection)
+        compare(settings, records, kinds=(PSEUDONYM,))
+        key = _new_key(settings, records)
+        if SIGNING not in newest(records) and (present := find_secret(settings, SIGNING)):
             record(connection, SIGNING, present, *ADOPTED)
-        if not _recorded(found, key):
+        if not _recorded(records, key):
             record(connection, SIGNING, key, actor, reason)
-        found = rows(connection)
-    finish_rotation(settings, SIGNING, newest(found)[SIGNING].fingerprint)
-    store_trusted_keys(settings, found)
-    return newest(found)[SIGNING]
+        records = rows(connection)
+    finish_rotation(settings, SIGNING, newest(records)[SIGNING].fingerprint)
+    store_trusted_keys(settings, records)
+    return newest(records)[SIGNING]
 
 
-def retire(engine: Engine, settings: Settings, wanted: str, champion: Path | None, actor: str, reason: str) -> None:
-    """Trust no bundle any more that only the signing key with this fingerprint signed.
+def retire(engine: Engine, settings: Settings, selected: str, champion: Path | None, actor: str, reason: str) -> None:
+    """Stop trusting bundles that only the signing key with this fingerprint signed.
 
-    Raises RotationRefusedError for the key in use, for an unknown one, and while the champion depends on it.
+    Raises RotationRefusedError for the key in use, for an unknown one, and when the champion depends on it.
     """
     with engine.begin() as connection:
         lock(connection)
-        found = rows(connection)
-        compare(settings, found)
-        row = next((row for row in found if row.kind == SIGNING and row.fingerprint == wanted), None)
+        records = rows(connection)
+        compare(settings, records)
+        row = next((row for row in records if row.kind == SIGNING and row.fingerprint == selected), None)
         if row is None or row.public_key is None:
-            raise RotationRefusedError(f"No signing key has the fingerprint {wanted}: see `tailorbird keys show`.")
-        if row == newest(found)[SIGNING]:
+            raise RotationRefusedError(f"No signing key has the fingerprint {selected}: see `tailorbird keys show`.")
+        if row == newest(records)[SIGNING]:
             raise RotationRefusedError("This signing key is in use: run `tailorbird keys rotate signing` first.")
         if champion and _signed(champion, row.public_key):
             raise RotationRefusedError(
                 "This key signed the champion: run `tailorbird retrain` and promote the new model first."
             )
-        mine = (fingerprints.c.kind == SIGNING, fingerprints.c.generation == row.generation)
+        conditions = (fingerprints.c.kind == SIGNING, fingerprints.c.generation == row.generation)
         values = {"retired_at": func.now(), "retired_by": actor, "retired_because": reason}
-        connection.execute(update(fingerprints).where(*mine, fingerprints.c.retired_at.is_(None)).values(values))
-        found = rows(connection)
-    store_trusted_keys(settings, found)
+        connection.execute(update(fingerprints).where(*conditions, fingerprints.c.retired_at.is_(None)).values(values))
+        records = rows(connection)
+    store_trusted_keys(settings, records)
 
 
 def list_keys(engine: Engine) -> list[dict[str, Any]]:
     """Return one row per key and for the installation, as `tailorbird keys show` prints them."""
     with engine.connect() as connection:
-        found = rows(connection)
-    current = newest(found).values()
+        records = rows(connection)
+    current = newest(records).values()
     return [
         {
             "kind": row.kind,
@@ -76,7 +76,7 @@ def list_keys(engine: Engine) -> list[dict[str, Any]]:
             "actor": row.actor,
             "reason": row.reason,
         }
-        for row in found
+        for row in records
     ]
 
 
@@ -90,9 +90,9 @@ def _state(row: Fingerprint, *, in_use: bool) -> str:
     return "retired" if row.retired_at else "trusted"
 
 
-def _new_key(settings: Settings, found: list[Fingerprint]) -> str:
+def _new_key(settings: Settings, records: list[Fingerprint]) -> str:
     present = find_secret(settings, SIGNING)
-    if present and SIGNING in newest(found) and not _recorded(found, present):
+    if present and SIGNING in newest(records) and not _recorded(records, present):
         return present
     if environment_secret(SIGNING):
         raise RotationRefusedError(
@@ -102,13 +102,13 @@ def _new_key(settings: Settings, found: list[Fingerprint]) -> str:
     return stored_secret(settings.var / FOLDER, SIGNING + NEXT)
 
 
-def _recorded(found: list[Fingerprint], key: str) -> bool:
-    return fingerprint(SIGNING, key) in {row.fingerprint for row in found if row.kind == SIGNING}
+def _recorded(records: list[Fingerprint], key: str) -> bool:
+    return fingerprint(SIGNING, key) in {row.fingerprint for row in records if row.kind == SIGNING}
 
 
 def _signed(folder: Path, public_key: str) -> bool:
     try:
         content, signature = ((folder / name).read_bytes() for name in (MANIFEST, SIGNATURE))
-    except OSError:  # a bundle that is not there depends on no key
+    except OSError:  # a missing bundle depends on no key
         return False
     return signed_by(public_key, content, signature)

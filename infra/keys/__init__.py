@@ -1,1 +1,1 @@
-"""Keys and pseudonyms: created, recorded, rotated."""
+"""Creates, records and rotates keys, and makes pseudonyms with them."""

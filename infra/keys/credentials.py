@@ -1,4 +1,4 @@
-"""Passwords and keys: made here, kept in files that only their owner can read, never in an argument or a log."""
+"""Creates passwords and keys in files that only their owner can read. No argument and no log contains them."""
 
 import os
 import secrets
@@ -9,20 +9,20 @@ from models.errors import TailorbirdError
 
 FOLDER = "secrets"
 INSTALLATION_ID = "installation-id"
-"""The file in `var` with the random id of the installation. While it is missing, keys may be created."""
+"""The file in `var` with the random id of the installation. Keys may be created only while it is missing."""
 
 
 class SecretMissingError(TailorbirdError):
-    """A key that stored data depend on is not here."""
+    """A key that stored data depend on is missing on this host."""
 
 
 def secret(settings: Settings, name: str) -> str:
-    """The secret of that name: TAILORBIRD_SECRET_<NAME> if set, else the one in `var`, made on first use."""
+    """Return the secret from TAILORBIRD_SECRET_<NAME> if set, else the one in `var`, which the first use creates."""
     return environment_secret(name) or stored_secret(settings.var / FOLDER, name)
 
 
 def find_secret(settings: Settings, name: str) -> str | None:
-    """The same secret where it is there and may be read; nothing is made, as a new one would fit nothing."""
+    """Return a secret if it exists and can be read, else None. Creates nothing."""
     path = settings.var / FOLDER / name
     return environment_secret(name) or (path.read_text().strip() if os.access(path, os.R_OK) else None) or None
 
@@ -30,7 +30,7 @@ def find_secret(settings: Settings, name: str) -> str | None:
 def permanent_secret(settings: Settings, name: str) -> str:
     """Return a key that stored data depend on; create it only before the installation has an id.
 
-    Raises SecretMissingError when the key was lost since.
+    Raises SecretMissingError when the key is missing later.
     """
     value = find_secret(settings, name)
     if value is None and (settings.var / INSTALLATION_ID).exists():
@@ -47,7 +47,10 @@ def variable(name: str) -> str:
 
 
 def stored_secret(folder: Path, name: str) -> str:
-    """The 256-bit secret in `folder/name` (64 hex digits). Two processes at once get the same one."""
+    """Return the 256-bit secret in `folder/name` (64 hex digits); create it if it is missing.
+
+    Simultaneous processes get the same secret.
+    """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
@@ -68,7 +71,7 @@ def environment_secret(name: str) -> str | None:
 
 
 def create_once(path: Path, value: str) -> None:
-    """Write a file of the owner's alone, complete or not at all; a file that came first stays."""
+    """Write a file that only its owner can read, completely or not at all; an existing file stays."""
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(value + "\n")

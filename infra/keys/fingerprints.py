@@ -1,4 +1,4 @@
-"""Fingerprints of the keys that stored data depend on, and the rows that record them."""
+"""Computes fingerprints of the keys that stored data depend on, and reads and writes the rows that record them."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ SIGNING: Final = "signing-key"
 KEYS: Final = (PSEUDONYM, SIGNING)
 _LOCK: Final = 0x7A12
 _HEX_DIGITS: Final = 32
-# `up` compares the keys before it brings an older schema, without this column, up to date.
+# `up` compares the keys before it migrates an older schema, which lacks this column.
 _IS_PENDING: Final = "coalesce((to_jsonb(installation_fingerprints) ->> 'pending')::boolean, false)"
 _PENDING: Final[ColumnElement[bool]] = literal_column(_IS_PENDING).label("pending")
 
@@ -40,26 +40,26 @@ class Fingerprint:
     retired_by: str | None
     retired_because: str | None
     pending: bool
-    """A rotation of the pseudonym key has begun, and not all stores are re-keyed yet."""
+    """Whether a rotation of the pseudonym key has begun and some stores are not re-keyed yet."""
 
 
 def fingerprint(kind: str, key: str) -> str:
     """Return 32 hex digits that identify a key and reveal nothing usable about it.
 
-    Raises SigningKeyError for a signing key that is none.
+    Raises SigningKeyError for an invalid signing key.
     """
     content = public_of(key) if kind == SIGNING else key
     return hashlib.sha256(f"tailorbird fingerprint of {kind}\0{content}".encode()).hexdigest()[:_HEX_DIGITS]
 
 
-def present(settings: Settings, kind: str) -> str | None:
-    """Return the fingerprint of the key that is here, or None without one."""
+def present_fingerprint(settings: Settings, kind: str) -> str | None:
+    """Return the fingerprint of this host's key; None without one."""
     key = find_secret(settings, kind)
     return fingerprint(kind, key) if key else None
 
 
-def source(settings: Settings, kind: str) -> str:
-    """Return where a key comes from: its environment variable or its file."""
+def key_source(settings: Settings, kind: str) -> str:
+    """Return the environment variable or the file that holds a key."""
     return variable(kind) if environment_secret(kind) else str(settings.var / "secrets" / kind)
 
 
@@ -70,30 +70,30 @@ def rows(connection: Connection) -> list[Fingerprint]:
     return [Fingerprint(**row) for row in connection.execute(ordered).mappings()]
 
 
-def newest(found: list[Fingerprint]) -> Mapping[str, Fingerprint]:
-    """Return the row in use of each kind."""
-    return {row.kind: row for row in found if not row.pending}
+def newest(records: list[Fingerprint]) -> Mapping[str, Fingerprint]:
+    """Return the row in use, by kind."""
+    return {row.kind: row for row in records if not row.pending}
 
 
-def pending(found: list[Fingerprint]) -> Fingerprint | None:
-    """Return the row of a rotation that is not finished, or None."""
-    return next((row for row in found if row.pending), None)
+def pending(records: list[Fingerprint]) -> Fingerprint | None:
+    """Return the row of an unfinished rotation; None without one."""
+    return next((row for row in records if row.pending), None)
 
 
-def trusted(found: list[Fingerprint]) -> list[str]:
+def trusted(records: list[Fingerprint]) -> list[str]:
     """Return the public signing keys that are not retired, sorted."""
-    return sorted(row.public_key for row in found if row.public_key and row.retired_at is None)
+    return sorted(row.public_key for row in records if row.public_key and row.retired_at is None)
 
 
 def lock(connection: Connection) -> None:
-    """Wait until no other process changes the rows; the transaction's end releases the lock."""
+    """Wait until no other process changes the rows; the end of the transaction releases the lock."""
     connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def record(connection: Connection, kind: str, value: str, actor: str, reason: str, *, begun: bool = False) -> None:
-    """Enter a key, or the installation's id, as the newest of its kind; call it under the lock.
+    """Insert a key, or the installation's id, as the newest of its kind. Call it under the lock.
 
-    With `begun` it is not in use before `complete`.
+    With `begun` the key is not in use before `complete_rotation`.
     """
     latest = newest(rows(connection)).get(kind)
     row = {
@@ -107,7 +107,7 @@ def record(connection: Connection, kind: str, value: str, actor: str, reason: st
     connection.execute(insert(fingerprints).values(row | ({"pending": True} if begun else {})))
 
 
-def complete(connection: Connection) -> None:
-    """Let the pending key be the one in use from now on."""
-    done = update(fingerprints).where(fingerprints.c.pending).values(pending=False, since=func.now())
-    connection.execute(done)
+def complete_rotation(connection: Connection) -> None:
+    """Put the pending key into use."""
+    change = update(fingerprints).where(fingerprints.c.pending).values(pending=False, since=func.now())
+    connection.execute(change)

@@ -1,6 +1,6 @@
-"""Pseudonyms: a keyed hash of the raw user id is the only name a user has beyond ingestion.
+"""Computes user keys: a keyed hash replaces the raw user id after ingestion.
 
-Each key of the chain hashes what the key before it gave, so that a rotation needs no raw id.
+Each key of the chain hashes the output of the key before it, so a rotation needs no raw id.
 """
 
 import hashlib
@@ -18,11 +18,11 @@ from infra.keys import key_chain
 from models.primitives.arrow_sql import query
 
 _BLOCK: Final = 64
-"""Bytes that SHA-256 works on at once; HMAC (RFC 2104) brings its key to that length."""
+"""The block size of SHA-256 in bytes; HMAC (RFC 2104) pads its key to this length."""
 
 
 def pseudonym(user_id: str, key: bytes) -> str:
-    """The user's key: HMAC-SHA-256 of the raw id, 64 hex digits. Without the key it cannot be made or checked."""
+    """Return the user key: HMAC-SHA-256 of the raw id, 64 hex digits. Only holders of the key can compute it."""
     return reduce(_hashed, key_chain.keys(key.decode()), user_id)
 
 
@@ -31,29 +31,29 @@ def _hashed(name: str, key: str) -> str:
 
 
 def pseudonyms(user_ids: pa.Array, key: bytes) -> pa.Array:
-    """The keys of raw ids, null for null: the same HMAC, made by DuckDB on all cores."""
+    """Return the user keys of raw ids, null for null: the same HMAC, computed by DuckDB on all cores."""
     return rekeyed(user_ids, key_chain.keys(key.decode()))
 
 
 def rekeyed(names: pa.Array, added: Sequence[str]) -> pa.Array:
-    """The user keys that stored ones become by the `added` keys of the chain, null for null."""
+    """Hash stored user keys with the `added` keys of the chain, null for null."""
     return reduce(_all_hashed, added, names.cast(pa.string()))
 
 
 def _all_hashed(names: pa.Array, key: str) -> pa.Array:
     secret = key.encode()
     block = (secret if len(secret) <= _BLOCK else hashlib.sha256(secret).digest()).ljust(_BLOCK, b"\0")
-    # As values of a table, so that the key is in no statement that an error could repeat.
+    # The key is a value in a table: an error could repeat the statement.
     pads = {
         name: pa.array([bytes(byte ^ mask for byte in block)]) for name, mask in (("inside", 0x36), ("around", 0x5C))
     }
     statement = "SELECT sha256(around || unhex(sha256(inside || encode(id)))) AS key FROM ids CROSS JOIN pads"
-    found = query(statement, ids=pa.table({"id": names}), pads=pa.table(pads))
-    return found["key"].combine_chunks()
+    hashed = query(statement, ids=pa.table({"id": names}), pads=pa.table(pads))
+    return hashed["key"].combine_chunks()
 
 
 def key_version(key: bytes) -> int:
-    """How many keys the chain has: 1 before the first rotation."""
+    """Return the number of keys in the chain: 1 before the first rotation."""
     return len(key_chain.keys(key.decode()))
 
 
@@ -65,9 +65,9 @@ def remember(connection: Connection, names: pa.Table, version: int = 1) -> None:
 
 
 def user_key_of(connection: Connection, user_id: str) -> str | None:
-    """Return the key of a raw user id, or None when this user was never ingested.
+    """Return the key of a raw user id; None when this user was never ingested.
 
-    By a function of the database, so that a role may ask for one id and not list them all.
+    It calls a function of the database, so that a role can look up one id without listing all.
     """
     key: str | None = connection.execute(select(func.identity.user_key(user_id))).scalar()
     return key

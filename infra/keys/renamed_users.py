@@ -1,4 +1,4 @@
-"""Users of models from before a rotation of the pseudonym key, by the keys that they have now."""
+"""Re-keys the users of models that were trained before a rotation of the pseudonym key."""
 
 from typing import Any, Final
 
@@ -15,38 +15,38 @@ from models.errors import TailorbirdError
 
 
 class OtherKeyError(TailorbirdError):
-    """A key that does not give the names of the model's users."""
+    """This host's key cannot identify the model's users."""
 
 
 Arrays = dict[str, NDArray[Any]]
 _USERS: Final = "users"
 
 
-def present(arrays: Arrays, named_by: str | None) -> Arrays:
-    """Stored arrays with the present keys of their users, where these were named by an earlier key of this host.
+def with_present_keys(arrays: Arrays, key_fingerprint: str | None) -> Arrays:
+    """Return arrays with the present keys of their users if an earlier key of this host made the stored ones.
 
-    `named_by` is the fingerprint of the key that named them. Without a key on the host the names stay.
+    `key_fingerprint` identifies the key that made them. Without a key on this host they stay as they are.
     """
-    added = _added(named_by)
+    added = _added(key_fingerprint)
     if not added:
         return arrays
-    return {name: _renamed(array, added) if _names_users(name, array) else array for name, array in arrays.items()}
+    return {name: _renamed(array, added) if _holds_user_keys(name, array) else array for name, array in arrays.items()}
 
 
-def present_column(rows: pa.Table, name: str, named_by: str | None) -> pa.Table:
-    """Stored rows with the present keys of the users in that column."""
-    added = _added(named_by)
+def column_with_present_keys(rows: pa.Table, name: str, key_fingerprint: str | None) -> pa.Table:
+    """Return rows with the present keys of the users in one column."""
+    added = _added(key_fingerprint)
     if not added:
         return rows
     return rows.set_column(rows.column_names.index(name), name, rekeyed(rows[name].combine_chunks(), added))
 
 
-def _added(named_by: str | None) -> list[str]:
+def _added(key_fingerprint: str | None) -> list[str]:
     key = find_secret(load(), PSEUDONYM)
-    return (remaining(key, named_by) or []) if key else []
+    return (remaining(key, key_fingerprint) or []) if key else []
 
 
-def _names_users(name: str, array: NDArray[Any]) -> bool:
+def _holds_user_keys(name: str, array: NDArray[Any]) -> bool:
     return name.rpartition(".")[2] == _USERS and array.dtype.kind == "U"
 
 

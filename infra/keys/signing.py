@@ -1,4 +1,4 @@
-"""Signatures: what the installation makes carries its own, by Ed25519, and only what carries a known one is opened."""
+"""Signs content with Ed25519 and verifies signatures: only content with a trusted signature is opened."""
 
 import os
 from typing import Final
@@ -10,8 +10,8 @@ from infra.configuration.settings import Settings
 from infra.keys.credentials import FOLDER, find_secret, permanent_secret
 from models.errors import TailorbirdError
 
-SECRET: Final = "signing-key"  # noqa: S105 - the secret's name
-"""32 random bytes as 64 hex digits: exactly the seed of a private key."""
+SECRET: Final = "signing-key"  # noqa: S105 - the name of the secret
+"""32 random bytes as 64 hex digits: the seed of a private key."""
 
 TRUSTED: Final = "trusted-signing-keys"
 """The file beside the secrets with the public keys that the database records as trusted, one per line."""
@@ -20,20 +20,20 @@ _NO_KEY: Final = "signed, but no key is known here to compare with"
 
 
 class SigningKeyError(TailorbirdError):
-    """A private key that is none."""
+    """An invalid private key."""
 
 
 class SignatureRefusedError(TailorbirdError):
-    """A signature by nobody who is trusted here, or of other bytes."""
+    """A signature by an untrusted key, or of other content."""
 
 
 def sign(settings: Settings, content: bytes) -> bytes:
-    """Sign bytes with the installation's key; returns 64 bytes (RFC 8032). The first use creates the key."""
+    """Sign content with the installation's key; return 64 bytes (RFC 8032). The first use creates the key."""
     return _private(permanent_secret(settings, SECRET)).sign(content)
 
 
 def verify(settings: Settings, content: bytes, signature: bytes) -> None:
-    """Nothing when a trusted key signed exactly these bytes; raises SignatureRefusedError.
+    """Raise SignatureRefusedError unless a trusted key signed exactly this content.
 
     Trusted are the installation's own key, its earlier ones that are not retired, and TAILORBIRD_SIGNING_PUBLIC_KEY.
     """
@@ -47,7 +47,7 @@ def verify(settings: Settings, content: bytes, signature: bytes) -> None:
 
 
 def public_key(settings: Settings) -> str:
-    """Return the installation's public key (64 hex digits), for hosts that only serve; the first use creates it."""
+    """Return the installation's public key (64 hex digits) for hosts that only serve. The first use creates it."""
     return public_of(permanent_secret(settings, SECRET))
 
 
@@ -60,13 +60,13 @@ def signed_by(key: str, content: bytes, signature: bytes) -> bool:
     """Return whether the public key's owner signed exactly these bytes."""
     try:
         Ed25519PublicKey.from_public_bytes(bytes.fromhex(key)).verify(signature, content)
-    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are no point of the curve
+    except (InvalidSignature, ValueError):  # ValueError: 32 bytes that are not a point of the curve
         return False
     return True
 
 
 def _trusted(settings: Settings) -> set[str]:
-    """Public keys in hex. The private one is read where it is, and never made: a new key has signed nothing."""
+    """Return the trusted public keys in hex. Creates no private key, because a new key has signed nothing."""
     given = {key.strip().lower() for key in settings.signing_public_key.split(",")} - {""}
     own = find_secret(settings, SECRET)
     recorded = settings.var / FOLDER / TRUSTED

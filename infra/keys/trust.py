@@ -1,4 +1,4 @@
-"""Keeps keys, `var`, lake and database together: a process whose parts belong to different installations stops."""
+"""Checks that keys, `var` and database belong to one installation; otherwise the process stops."""
 
 import secrets
 from collections.abc import MutableMapping, Sequence
@@ -30,12 +30,12 @@ from infra.keys.fingerprints import (
     SIGNING,
     Fingerprint,
     fingerprint,
+    key_source,
     lock,
     newest,
     pending,
     record,
     rows,
-    source,
     trusted,
 )
 from infra.keys.identity import pseudonym
@@ -43,7 +43,7 @@ from infra.keys.signing import TRUSTED
 from models.errors import TailorbirdError
 
 NEXT: Final = ".next"
-"""Ends the name of the file that holds a new key until the database records it."""
+"""The suffix of the file that holds a new key until the database records it."""
 _SAMPLE: Final = 20
 ADOPTED: Final = ("tailorbird", "found at the first start")
 """Actor and reason of a key that nobody rotated."""
@@ -56,7 +56,7 @@ NOTHING_CHANGED: Final = "Nothing was changed."
 
 
 _COMPARED: Final[MutableMapping[Engine, str]] = WeakKeyDictionary()
-"""The fingerprint of the pseudonym key that this process compared, by database."""
+"""The fingerprint of the pseudonym key that this process has compared, by database."""
 
 
 class InstallationRefusedError(TailorbirdError):
@@ -64,7 +64,7 @@ class InstallationRefusedError(TailorbirdError):
 
 
 class RotationRefusedError(TailorbirdError):
-    """A key that cannot be replaced or retired as things are."""
+    """A key cannot be replaced or retired now."""
 
 
 class KeyRotatingError(TailorbirdError):
@@ -72,47 +72,47 @@ class KeyRotatingError(TailorbirdError):
 
 
 def check(engine: Engine, settings: Settings) -> str:
-    """Return the installation's id once `var` and keys match the database; adopt them if it records none yet.
+    """Compare `var` and keys with the database, or adopt them if it records none; return the installation's id.
 
-    One query when everything is recorded. Raises InstallationRefusedError, or KeyRotatingError during a rotation,
-    before anything is created or changed.
+    It takes one query when everything is recorded. Raises InstallationRefusedError, or KeyRotatingError during a
+    rotation, before anything is created or changed.
     """
-    found = recorded(engine)
-    refuse_pending(found)
-    if {INSTALLATION, *KEYS} - newest(found).keys():
+    records = recorded(engine)
+    refuse_pending(records)
+    if {INSTALLATION, *KEYS} - newest(records).keys():
         _adopt(engine, settings)
-        found = recorded(engine)
-    compare(settings, found)
-    _COMPARED[engine] = newest(found)[PSEUDONYM].fingerprint
-    installation = newest(found)[INSTALLATION].fingerprint
+        records = recorded(engine)
+    compare(settings, records)
+    _COMPARED[engine] = newest(records)[PSEUDONYM].fingerprint
+    installation = newest(records)[INSTALLATION].fingerprint
     path = settings.var / INSTALLATION_ID
     if not path.exists():
         create_once(_made(path.parent) / INSTALLATION_ID, installation)
-    store_trusted_keys(settings, found)
+    store_trusted_keys(settings, records)
     return installation
 
 
 def check_reader(engine: Engine, settings: Settings, required: Sequence[str] = ()) -> None:
-    """Compare those keys and that `var` that are here with the database; create and record nothing.
+    """Compare this host's keys and `var` with the database; create and record nothing.
 
-    Keys that the database records and that are `required` have to be here. Raises InstallationRefusedError.
+    This host must have the `required` keys that the database records. Raises InstallationRefusedError.
     """
     try:
-        found = recorded(engine)
+        records = recorded(engine)
     except ProgrammingError as error:
-        if isinstance(error.orig, UndefinedTable):  # the next `up` makes the table
+        if isinstance(error.orig, UndefinedTable):  # the next `up` creates the table
             return
         raise
-    if required:  # readers go on: the database's tables are re-keyed in one transaction
-        refuse_pending(found)
-    compare(settings, found, required=required)
+    if required:  # readers continue: the database is re-keyed in one transaction
+        refuse_pending(records)
+    compare(settings, records, required=required)
     if (settings.var / INSTALLATION_ID).exists():
-        store_trusted_keys(settings, found)
+        store_trusted_keys(settings, records)
 
 
-def refuse_pending(found: list[Fingerprint]) -> None:
+def refuse_pending(records: list[Fingerprint]) -> None:
     """Raise KeyRotatingError while a rotation of the pseudonym key is not finished."""
-    row = pending(found)
+    row = pending(records)
     if row is not None:
         raise KeyRotatingError(
             f"The {row.kind} is being rotated (by {row.actor}, since {row.since:%Y-%m-%d %H:%M}). Wait until "
@@ -122,20 +122,20 @@ def refuse_pending(found: list[Fingerprint]) -> None:
 
 
 def confirm_key(connection: Connection) -> None:
-    """Raise KeyRotatingError if the pseudonym key is not the one that this process has compared."""
-    found = rows(connection)
-    refuse_pending(found)
-    row, compared = newest(found).get(PSEUDONYM), _COMPARED.get(connection.engine)
+    """Raise KeyRotatingError if this process has compared another pseudonym key."""
+    records = rows(connection)
+    refuse_pending(records)
+    row, compared = newest(records).get(PSEUDONYM), _COMPARED.get(connection.engine)
     if row and compared and row.fingerprint != compared:
         raise KeyRotatingError(
             f"The {PSEUDONYM} was rotated since this process began: run the same command again. {NOTHING_CHANGED}"
         )
 
 
-def store_trusted_keys(settings: Settings, found: list[Fingerprint]) -> None:
+def store_trusted_keys(settings: Settings, records: list[Fingerprint]) -> None:
     """Write the trusted public keys beside the secrets: bundles are verified without the database."""
     path = settings.var / FOLDER / TRUSTED
-    content = "".join(f"{key}\n" for key in trusted(found))
+    content = "".join(f"{key}\n" for key in trusted(records))
     if content and (not path.exists() or path.read_text() != content):
         _made(path.parent)
         draft = path.with_name(f".{TRUSTED}.{secrets.token_hex(8)}")
@@ -144,24 +144,24 @@ def store_trusted_keys(settings: Settings, found: list[Fingerprint]) -> None:
 
 
 def finish_rotation(settings: Settings, kind: str, recorded: str) -> bool:
-    """Put a new key in its place that the database records already: a rotation was cut short after its commit."""
+    """Move a new key into place if the database records it already: a rotation was interrupted after its commit."""
     path = settings.var / FOLDER / kind
     waiting = path.with_name(kind + NEXT)
     if environment_secret(kind) or not waiting.exists() or fingerprint(kind, waiting.read_text().strip()) != recorded:
         return False
-    with suppress(FileNotFoundError):  # another process finished it in the same moment
+    with suppress(FileNotFoundError):  # another process finished it first
         waiting.replace(path)
     return True
 
 
 def compare(
-    settings: Settings, found: list[Fingerprint], kinds: Sequence[str] = KEYS, required: Sequence[str] = KEYS
+    settings: Settings, records: list[Fingerprint], kinds: Sequence[str] = KEYS, required: Sequence[str] = KEYS
 ) -> None:
-    """Hold `var` and the keys of these kinds against the rows; a key that is not `required` may be missing.
+    """Compare `var` and the keys of these kinds with the rows; a key that is not `required` may be missing.
 
     Raises InstallationRefusedError.
     """
-    in_use = newest(found)
+    in_use = newest(records)
     _compare_var(settings, in_use.get(INSTALLATION))
     for row in (in_use[kind] for kind in kinds if kind in in_use):
         key = find_secret(settings, row.kind)
@@ -170,7 +170,7 @@ def compare(
         fits = key is not None and fingerprint(row.kind, key) == row.fingerprint
         if not fits and not finish_rotation(settings, row.kind, row.fingerprint):
             raise InstallationRefusedError(
-                _missing(settings, row) if key is None else _other(settings, found, row, key)
+                _missing_key(settings, row) if key is None else _mismatch(settings, records, row, key)
             )
 
 
@@ -184,7 +184,7 @@ def _compare_var(settings: Settings, row: Fingerprint | None) -> None:
         )
 
 
-def _missing(settings: Settings, row: Fingerprint) -> str:
+def _missing_key(settings: Settings, row: Fingerprint) -> str:
     return (
         f"This database depends on a {row.kind} (fingerprint {row.fingerprint}) that is not here. Copy the file "
         f"secrets/{row.kind} of the installation's var folder, or of its backup, to {settings.var / FOLDER}, or set "
@@ -192,10 +192,10 @@ def _missing(settings: Settings, row: Fingerprint) -> str:
     )
 
 
-def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: str) -> str:
+def _mismatch(settings: Settings, records: list[Fingerprint], row: Fingerprint, key: str) -> str:
     own = fingerprint(row.kind, key)
-    head = f"The {row.kind} of {source(settings, row.kind)} (fingerprint {own}) is not the one of this database"
-    if row.kind == PSEUDONYM and own in {earlier.fingerprint for earlier in found if earlier.kind == PSEUDONYM}:
+    head = f"The {row.kind} of {key_source(settings, row.kind)} (fingerprint {own}) is not the one of this database"
+    if row.kind == PSEUDONYM and own in {earlier.fingerprint for earlier in records if earlier.kind == PSEUDONYM}:
         return (
             f"{head}: {row.actor} rotated it on {row.since:%Y-%m-%d} (fingerprint {row.fingerprint}). Copy the file "
             f"secrets/{row.kind} of the host where that was done to {settings.var / FOLDER}, or set "
@@ -208,7 +208,7 @@ def _other(settings: Settings, found: list[Fingerprint], row: Fingerprint, key: 
 
 
 def _newer(row: Fingerprint, key: str) -> str:
-    """What to do when the database may have been restored from before a rotation."""
+    """Return the advice for a database that may have been restored from before a rotation."""
     if row.kind == SIGNING:
         return _NEWER.format("signing")
     return _NEWER.format("pseudonym") if key_chain.remaining(key, row.fingerprint) else ""
@@ -221,12 +221,12 @@ def recorded(engine: Engine) -> list[Fingerprint]:
 
 
 def _adopt(engine: Engine, settings: Settings) -> None:
-    """Record the keys that are here. Of several processes at once the first one decides, the others compare."""
+    """Record this host's keys. Of several simultaneous processes the first one records, and the others compare."""
     with engine.begin() as connection:
         lock(connection)
-        found = rows(connection)
-        compare(settings, found)
-        in_use = newest(found)
+        records = rows(connection)
+        compare(settings, records)
+        in_use = newest(records)
         filled = has_rows(connection, users, suppressions)
         if INSTALLATION not in in_use:
             record(connection, INSTALLATION, _id_for(settings, filled=filled), *ADOPTED)
@@ -247,7 +247,7 @@ def _id_for(settings: Settings, *, filled: bool) -> str:
 
 
 def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) -> str:
-    """The key, created only for a database without users; otherwise it has to fit the ids that are stored."""
+    """Return the pseudonym key; create it only for a database without users. It has to fit the stored ids."""
     key = find_secret(settings, PSEUDONYM)
     if key is None:
         if filled:
@@ -259,8 +259,8 @@ def _pseudonym_key(connection: Connection, settings: Settings, *, filled: bool) 
     stored = connection.execute(select(identities.c.user_id, identities.c.user_key).limit(_SAMPLE)).all()
     if stored and not any(pseudonym(row.user_id, key.encode()) == row.user_key for row in stored):
         raise InstallationRefusedError(
-            f"The {PSEUDONYM} of {source(settings, PSEUDONYM)} does not fit the users of this database. Restore the "
-            "key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
+            f"The {PSEUDONYM} of {key_source(settings, PSEUDONYM)} does not fit the users of this database. Restore "
+            "the key they were ingested with, or correct TAILORBIRD_DATABASE_URL or TAILORBIRD_VAR."
         )
     return key
 

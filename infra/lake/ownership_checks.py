@@ -26,8 +26,8 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
     whose events are gone.
     """
     _require_events(engine, lake)
-    owned, found = lake.ownership(), recorded(engine)
-    key = newest(found)[PSEUDONYM]
+    owned, records = lake.ownership(), recorded(engine)
+    key = newest(records)[PSEUDONYM]
     if owned is None:
         with engine.connect() as connection:
             unknown = not has_rows(connection, ingest_batches)
@@ -40,7 +40,7 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
         owned = lake.ownership()  # another database may have come first
     if owned is None or owned.installation != installation:
         refuse_lake(lake, owned.installation if owned else None, installation)
-    named = owned.key or next(row.fingerprint for row in found if row.kind == PSEUDONYM)
+    named = owned.key or next(row.fingerprint for row in records if row.kind == PSEUDONYM)
     if named != key.fingerprint:
         raise InstallationRefusedError(
             f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {named}) than those of "

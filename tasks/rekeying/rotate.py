@@ -6,7 +6,7 @@ from sqlalchemy import Engine
 
 from infra.configuration.settings import Settings
 from infra.keys import pseudonym_key_rotation
-from infra.keys.fingerprints import INSTALLATION, complete, lock, newest, rows
+from infra.keys.fingerprints import INSTALLATION, complete_rotation, lock, newest, rows
 from infra.keys.pseudonym_key_rotation import Rotation
 from infra.lake import ownership_checks
 from infra.lake.delta_lake import Lake
@@ -33,7 +33,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
     lake = Lake(settings.lake)
     with usage_lock.exclusive(engine) as confirm:
         check = partial(_check_lake, engine, lake)
-        rotation = pseudonym_key_rotation.begin(engine, settings, actor, reason, check)
+        rotation = pseudonym_key_rotation.begin_rotation(engine, settings, actor, reason, check)
         if rotation is None:
             forget_ids(settings)
             return
@@ -44,7 +44,7 @@ def rotate_pseudonym_key(engine: Engine, settings: Settings, actor: str, reason:
             confirm()
             _rekey_database(engine, lake, settings, rotation, advance)
         forget_ids(settings)
-        pseudonym_key_rotation.end(settings, rotation)
+        pseudonym_key_rotation.end_rotation(settings, rotation)
         tidy(engine)
 
 
@@ -86,4 +86,4 @@ def _rekey_database(engine: Engine, lake: Lake, settings: Settings, rotation: Ro
             advance(note=table)
         remake_content(connection)
         datasets.note(connection, lake)
-        complete(connection)
+        complete_rotation(connection)

@@ -43,7 +43,7 @@ STEPS: tuple[tuple[Any, str], ...] = (
     (rewriting, "purge"),
     (Lake, "note_key"),
     (datasets, "note"),
-    (rotate, "complete"),
+    (rotate, "complete_rotation"),
 )
 
 
@@ -109,8 +109,8 @@ def test_a_rotation_that_is_stopped_again_and_again_ends_like_one_that_never_was
     [
         ((pseudonym_key_rotation, "_sync"), 1, 2),
         ((pseudonym_key_rotation, "record"), 1, 2),
-        ((rotate, "complete"), 1, 2),
-        ((pseudonym_key_rotation, "end"), 0, 2),
+        ((rotate, "complete_rotation"), 1, 2),
+        ((pseudonym_key_rotation, "end_rotation"), 0, 2),
         ((rotate, "tidy"), 0, 3),
     ],
     ids=lambda value: value[1] if isinstance(value, tuple) else str(value),

@@ -15,7 +15,7 @@ from infra.installation import Installation, current
 from infra.keys.credentials import FOLDER
 from infra.keys.fingerprints import PSEUDONYM
 from infra.keys.identity import pseudonym
-from infra.keys.renamed_users import OtherKeyError, present_column
+from infra.keys.renamed_users import OtherKeyError, column_with_present_keys
 from models import columns
 from serving.queries.explain import explain
 from serving.queries.user_recommendations import user_list
@@ -206,7 +206,7 @@ def test_figures_of_earlier_runs_are_of_the_same_people(small: Installation) -> 
     here = rotate(small)
     record(here.engine, TrainedBundle("run 2", "key", "als", "v1", "digest", "digest"))
     assert pseudonym_key_of(here.engine, "run 1") == before != pseudonym_key_of(here.engine, "run 2")
-    renamed = present_column(figures, "user_key", pseudonym_key_of(here.engine, "run 1"))
+    renamed = column_with_present_keys(figures, "user_key", pseudonym_key_of(here.engine, "run 1"))
     assert renamed["user_key"].to_pylist() == [keys_of(here)[raw] for raw in old]
-    again = present_column(renamed, "user_key", pseudonym_key_of(here.engine, "run 2"))
+    again = column_with_present_keys(renamed, "user_key", pseudonym_key_of(here.engine, "run 2"))
     assert again.equals(renamed)
