@@ -94,8 +94,8 @@ def _compare_key(expected: str | None) -> None:
     if key and expected and remaining(key, expected) is None:
         raise OtherKeyError(
             f"The pseudonym key of {key_source(load(), PSEUDONYM)} (fingerprint {fingerprint(PSEUDONYM, key)}) is not "
-            f"the one of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or remove "
-            "the key from this host and ask by `user_key`."
+            f"the one of this model (fingerprint {expected}). Set TAILORBIRD_SECRET_PSEUDONYM_KEY to that key, or "
+            "remove the key from this host and ask by `user_key`."
         )
 
 

@@ -47,18 +47,20 @@ class Rotation:
     def added_since(self, earlier: str | None) -> list[str]:
         """Return the keys that a store lacks.
 
-        The key with the fingerprint `earlier`, or else the first key, made the user keys in the store. Raises RotationRefusedError when the chain does not continue that key.
+        The key with the fingerprint `earlier`, or else the first key, made the user keys in the store. Raises
+        RotationRefusedError when the chain does not continue that key.
         """
         added = key_chain.remaining(self.secret, earlier or self.first)
         if added is None:
             raise RotationRefusedError(
                 f"The lake's user keys come from a {PSEUDONYM} (fingerprint {earlier}) that the present one does not "
-                "continue. Restore the secrets that belong to the lake, or a lake that belongs to them. Nothing was changed."
+                "continue. Restore the secrets that belong to the lake, or a lake that belongs to them. Nothing was "
+                "changed."
             )
         return added
 
     def missing(self, number: int | None, earlier: str | None) -> list[str]:
-        """Return the keys that a table of the lake lacks, by its mark; without a mark, by the lake's own fingerprint."""
+        """Return the keys that a table of the lake lacks, by its mark or else by the fingerprint of the lake."""
         if number is None:
             return self.added_since(earlier)
         by_number = {_number(digest): digest for digest in key_chain.fingerprints(self.secret)}
