@@ -1,6 +1,7 @@
 """The store of events."""
 
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -36,10 +37,11 @@ def show(as_json: Json = False) -> None:
     total = compaction.total(months)
     versions = compaction.dataset_versions(running.database("operator"))
     if as_json:
-        print(json.dumps({"version": table and table.version(), **total, "named_versions": versions, "months": months}))
+        sizes = {**asdict(total), "named_versions": versions, "months": [asdict(month) for month in months]}
+        print(json.dumps({"version": table and table.version(), **sizes}))
     else:
-        screen.print_table("lake", [*months, {"month": "all", **total}] if months else [])
-        named = ", ".join(map(str, versions)) or "none"
-        print(f"Version {table.version() if table else 'none'}; data sets name: {named}.")
+        screen.print_table("lake", [*map(asdict, months), {"month": "all", **asdict(total)}] if months else [])
+        listing = ", ".join(map(str, versions)) or "none"
+        print(f"Version {table.version() if table else 'none'}; data sets name: {listing}.")
         if advice := compaction.advice(months):
             print(advice)

@@ -44,8 +44,8 @@ def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
     from sqlalchemy import make_url  # 0.2 s, which servers of pages can do without
     from sqlalchemy.exc import ArgumentError
 
-    scheme, _, place, rest = _parts(value, variable, _DATABASE_FORM)
-    if scheme.split("+")[0] not in {"postgres", "postgresql"} or "#" in rest or not _PLACE.fullmatch(place):
+    scheme, _, place, path = _parts(value, variable, _DATABASE_FORM)
+    if scheme.split("+")[0] not in {"postgres", "postgresql"} or "#" in path or not _PLACE.fullmatch(place):
         raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}")
     try:
         url = make_url(f"postgresql+psycopg2://{value.partition('://')[2]}")
@@ -62,10 +62,10 @@ def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
 
 def web(value: str, variable: str) -> WebAddress:
     """An http(s) address, apart from its login. Raises AddressRefusedError."""
-    scheme, login, place, rest = _parts(value, variable, _WEB_FORM)
+    scheme, login, place, path = _parts(value, variable, _WEB_FORM)
     if scheme.lower() not in {"http", "https"} or not place or not _PLACE.fullmatch(place):
         raise AddressRefusedError(f"{variable} cannot be read. {_WEB_FORM} {_ENCODE}")
-    return WebAddress(f"{scheme}://{place}{rest}", unquote(login))
+    return WebAddress(f"{scheme}://{place}{path}", unquote(login))
 
 
 def store(value: str, variable: str, form: str = "Write it as s3://bucket/folder.") -> str:
@@ -101,10 +101,10 @@ def shown(address: str) -> str:
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         return "(an address that cannot be read)"
-    scheme, authority, rest = parts.groups()
-    if "@" in rest:  # a password with a slash goes on there
-        authority, rest = "", ""
-    return f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', rest)[0]}"
+    scheme, authority, path = parts.groups()
+    if "@" in path:  # a password with a slash goes on there
+        authority, path = "", ""
+    return f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', path)[0]}"
 
 
 def redact(text: str) -> str:
@@ -117,8 +117,8 @@ def _parts(value: str, variable: str, form: str) -> tuple[str, str, str, str]:
     parts = _ADDRESS.fullmatch(value)
     if parts is None:
         raise AddressRefusedError(f"{variable} cannot be read. {form}")
-    scheme, authority, rest = parts.groups()
+    scheme, authority, path = parts.groups()
     login, _, place = authority.rpartition("@")
-    if "@" in login or "@" in rest or _FORBIDDEN.search(login):
+    if "@" in login or "@" in path or _FORBIDDEN.search(login):
         raise AddressRefusedError(f"{variable} cannot be read: a character in it has to be percent-encoded. {_ENCODE}")
-    return scheme, login, place, rest
+    return scheme, login, place, path

@@ -59,11 +59,11 @@ def limits_of(annotation: Any) -> type[Any] | None:
 
 
 def _typed(path: Path, key: str, value: Any, annotation: Any) -> None:
-    wanted = _type(annotation)
-    fits = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+    expected = _type(annotation)
+    fits = isinstance(value, (int, float) if expected is float else expected) and not isinstance(value, bool)
     if not fits:
         raise SettingsRefusedError(
-            f"{place(path, key)}: {key} has to be {_TYPES[wanted]}. Correct that line or remove it."
+            f"{place(path, key)}: {key} has to be {_TYPES[expected]}. Correct that line or remove it."
         )
     table = limits_of(annotation)
     if table is not None:

@@ -29,11 +29,11 @@ def find() -> Path | None:
     TAILORBIRD_SETTINGS comes first, then the file recorded in TAILORBIRD_VAR, the one in the working directory, and
     the one recorded in `./var`. Raises SettingsRefusedError when the named or recorded file is gone.
     """
-    named, var = os.environ.get(VARIABLE), os.environ.get("TAILORBIRD_VAR")
-    if named == NO_FILE:
+    given, var = os.environ.get(VARIABLE), os.environ.get("TAILORBIRD_VAR")
+    if given == NO_FILE:
         return None
-    if named:
-        return _existing(named)
+    if given:
+        return _existing(given)
     recorded, local = _recorded(Path(var or "var")), Path(NAME).absolute()
     if recorded is not None and var and _is_file(recorded):
         return recorded
@@ -74,11 +74,11 @@ def place(path: Path, key: str) -> str:
     """Return where a key stands, as `tailorbird.toml:12`; without a line when none begins with the key."""
     section = ""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        found = _BEGIN.match(line)
-        if found is None:
+        match = _BEGIN.match(line)
+        if match is None:
             continue
-        name = _SPACE_OR_QUOTE.sub("", section + found["key"] if found["key"] else found["table"])
-        section = f"{name}." if found["table"] else section
+        name = _SPACE_OR_QUOTE.sub("", section + match["key"] if match["key"] else match["table"])
+        section = f"{name}." if match["table"] else section
         if f"{name}.".startswith(f"{key}."):
             return f"{path.name}:{number}"
     return place(path, key.rpartition(".")[0]) if "." in key else path.name
@@ -89,10 +89,10 @@ def placed(path: Path, key: str) -> str:
     return f"{place(path, key)}: {key}"
 
 
-def _existing(named: str) -> Path:
+def _existing(given: str) -> Path:
     try:
-        named.encode()
-        path = Path(named).expanduser().absolute()
+        given.encode()
+        path = Path(given).expanduser().absolute()
     except (UnicodeEncodeError, RuntimeError):
         raise SettingsRefusedError(f"{VARIABLE}: write the path of a file. Correct it or unset it.") from None
     if not _is_file(path):

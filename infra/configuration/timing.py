@@ -38,14 +38,14 @@ class Timing:
 
 def timings(given: Mapping[str, Any]) -> dict[str, Timing]:
     """Return the times of schedules by slug: each is given as a cron line, or as a table of cron and zone."""
-    found = {}
+    parsed = {}
     for slug, value in given.items():
         entry = {"cron": value} if isinstance(value, str) else value
         if isinstance(entry, Timing):
-            found[slug] = entry
+            parsed[slug] = entry
             continue
         fits = isinstance(entry, Mapping) and "cron" in entry and set(entry) <= {"cron", "zone"}
         if not fits or not all(isinstance(part, str) for part in entry.values()):
             raise ValueError(f"{slug} has to be written as {_EXAMPLE}")
-        found[slug] = Timing(**entry)
-    return found
+        parsed[slug] = Timing(**entry)
+    return parsed

@@ -31,10 +31,10 @@ def folder(path: Path) -> Path:
 
 def lake(place: str) -> str:
     """Return a folder's absolute path, or an address in an object store."""
-    scheme, separator, rest = place.partition("://")
+    scheme, separator, location = place.partition("://")
     if not separator:
         return str(folder(Path(place)))
-    if scheme not in _STORES or not rest.strip("/"):
+    if scheme not in _STORES or not location.strip("/"):
         known = ", ".join(f"{name}://" for name in _STORES)
         raise ValueError(f"write a folder, or an address by {known}, such as s3://bucket/lake")
     return place
@@ -49,8 +49,8 @@ def bundles(place: str) -> str:
 
 def memory(amount: str) -> str:
     """Return an amount of memory that DuckDB understands and can work with."""
-    found = _MEMORY.fullmatch(amount)
-    size = float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]] if found else 0
+    match = _MEMORY.fullmatch(amount)
+    size = float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2]] if match else 0
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:
         raise ValueError("write an amount from 100MB to 1000000GB, such as 4GB")
     return amount

@@ -14,14 +14,14 @@ _LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TRE
 def git_commit() -> str:
     """The commit of the checkout, marked when it has changes; the package's version where there is no checkout."""
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - git from the PATH, as everywhere
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
             check=True,
         )
-        return found.stdout.strip()
+        return described.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return f"tailorbird {package_version()}"
 

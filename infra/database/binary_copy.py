@@ -34,15 +34,15 @@ def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
     widths = np.column_stack([rows.lengths, np.char.str_len(keys), np.char.str_len(why)])
     different, kind = np.unique(widths, axis=0, return_inverse=True)
     for number, (n, key, short) in enumerate(different.tolist()):
-        mine = np.flatnonzero(kind.ravel() == number)
-        block = np.zeros(len(mine), dtype=_record(n, key, short))
+        selected = np.flatnonzero(kind.ravel() == number)
+        block = np.zeros(len(selected), dtype=_record(n, key, short))
         block["fields"], block["batch_size"], block["batch"] = 6, 8, batch_id
         block["subject_size"], block["short_size"] = key, short or _NULL
         for name, words, width in (("subject", keys, key), ("short", why, short)):
             if width:
-                block[name] = words[mine]
+                block[name] = words[selected]
         for name, oid in (("items", _INT4), ("scores", _FLOAT4), ("reasons", _INT4)):
-            _fill(block, name, oid, getattr(rows, name)[mine, :n])
+            _fill(block, name, oid, getattr(rows, name)[selected, :n])
         yield block.tobytes()
 
 
@@ -75,31 +75,31 @@ def copy_binary(connection: Connection, target: str, names: Iterable[str], piece
             cursor.copy_expert(statement, stream, size=_PIECE)
     except psycopg2.Error as error:
         # What makes the pieces knows better what is wrong with them than "error in .read() call".
-        raise stream.broken_by or error from None
+        raise stream.error or error from None
 
 
 class _Stream(io.RawIOBase):
     """What psycopg2 reads from: header, pieces, trailer."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._rest = iter(pieces)
-        self._left = memoryview(HEADER)
+        self._pieces = iter(pieces)
+        self._pending = memoryview(HEADER)
         self._ended = False
-        self.broken_by: BaseException | None = None
+        self.error: BaseException | None = None
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int = -1) -> bytes:
         """At most so many bytes; nothing at the end."""
-        while not self._left and not self._ended:
+        while not self._pending and not self._ended:
             try:
-                piece = next(self._rest, None)
+                piece = next(self._pieces, None)
             except BaseException as error:
-                self.broken_by = error
+                self.error = error
                 raise
             self._ended = piece is None
-            self._left = memoryview(TRAILER if piece is None else piece)
-        most = len(self._left) if size < 0 else size
-        taken, self._left = self._left[:most], self._left[most:]
+            self._pending = memoryview(TRAILER if piece is None else piece)
+        limit = len(self._pending) if size < 0 else size
+        taken, self._pending = self._pending[:limit], self._pending[limit:]
         return bytes(taken)

@@ -1,1 +1,1 @@
-"""Stores events as Delta tables."""
+"""Stores events and data sets as Delta tables."""

@@ -1,4 +1,4 @@
-"""Keeps lake and database together: a lake of another installation, of another key or without its events is refused."""
+"""Checks that lake and database belong together: the same installation and key, and the events are present."""
 
 from typing import NoReturn
 
@@ -13,7 +13,7 @@ from infra.lake.delta_lake import Lake
 
 
 def check_installation(engine: Engine, settings: Settings) -> None:
-    """Do all checks at once, for `up`. A lake in an object store is left to its first use, which may be slow."""
+    """Run all checks, for `up`. A lake in an object store is checked at its first use, because it may be slow."""
     installation = check(engine, settings)
     if "://" not in settings.lake:
         check_lake(engine, Lake(settings.lake), installation)
@@ -22,8 +22,8 @@ def check_installation(engine: Engine, settings: Settings) -> None:
 def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
     """Compare the lake's owner and key with the installation's; a lake without an owner is claimed.
 
-    Raises InstallationRefusedError for a lake of another installation, or from before or after a rotation, and for one
-    whose events are gone.
+    Raises InstallationRefusedError for a lake of another installation, from before or after a rotation, or without its
+    events.
     """
     _require_events(engine, lake)
     owned, records = lake.ownership(), recorded(engine)
@@ -37,14 +37,14 @@ def check_lake(engine: Engine, lake: Lake, installation: str) -> None:
                 f"or TAILORBIRD_DATABASE_URL, or give the new database an empty lake. {NOTHING_CHANGED}"
             )
         lake.claim_for(installation, key.fingerprint)
-        owned = lake.ownership()  # another database may have come first
+        owned = lake.ownership()  # another database may have claimed it first
     if owned is None or owned.installation != installation:
         refuse_lake(lake, owned.installation if owned else None, installation)
-    named = owned.key or next(row.fingerprint for row in records if row.kind == PSEUDONYM)
-    if named != key.fingerprint:
+    lake_key = owned.key or next(row.fingerprint for row in records if row.kind == PSEUDONYM)
+    if lake_key != key.fingerprint:
         raise InstallationRefusedError(
-            f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {named}) than those of "
-            f"this database ({key.fingerprint}): one of the two was restored from before a rotation. Restore lake, "
+            f"The users of the lake {lake.root} are named with another {PSEUDONYM} (fingerprint {lake_key}) than those "
+            f"of this database ({key.fingerprint}): one of the two was restored from before a rotation. Restore lake, "
             "database and secrets from backups of the same time, or run "
             f'`tailorbird keys rotate pseudonym --reason "restored"`, which re-keys both. {NOTHING_CHANGED}'
         )

@@ -1,6 +1,6 @@
-"""Copies of the Parquet files of a table in an object store, for engines that cannot sign in there.
+"""Copies Parquet files from an object store, for engines that cannot sign in there.
 
-They live as long as the process: an erasure rewrites files, and no copy may outlast it for long.
+The copies are deleted with the process: an erasure rewrites files, and no copy may outlast it for long.
 """
 
 import atexit
@@ -22,7 +22,7 @@ _BLOCK: Final = 1 << 20
 
 
 def local_copies(table: DeltaTable) -> list[str]:
-    """Return the paths of copies of the files that make up the table; each is copied once a process."""
+    """Return the paths of copies of a table's files; each is copied once per process."""
     root = table.table_uri.rstrip("/")
     folder = _folder() / hashlib.sha256(root.encode()).hexdigest()[:16]
     store = PyFileSystem(DeltaStorageHandler(unquote(root)))
@@ -34,7 +34,7 @@ def local_copies(table: DeltaTable) -> list[str]:
 
 
 def _copy(store: PyFileSystem, name: str, target: Path) -> None:
-    """Copy a file whole or not at all: other threads may want the same one."""
+    """Copy a file completely or not at all: other threads may copy the same one."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with store.open_input_stream(name) as source, NamedTemporaryFile(dir=target.parent, delete=False) as part:
         shutil.copyfileobj(source, part, _BLOCK)

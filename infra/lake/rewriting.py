@@ -1,8 +1,8 @@
-"""Puts other rows in place of those of a lake's table, and leaves nothing of these: no file, version or statistics."""
+"""Rewrites the rows of a table in the lake, and deletes every file, version and statistic of the old rows."""
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties, write_deltalake
@@ -12,43 +12,42 @@ from pyarrow.fs import FileSelector, PyFileSystem
 from models import columns
 
 Change = Callable[[pa.Table], pa.Table]
-"""Changes rows and keeps their columns and number."""
+"""A function that changes rows and keeps their columns and number."""
 _BATCH_ROWS: Final = 100_000
 _LOG: Final = "_delta_log"
-_OF_A_VERSION: Final = re.compile(r"\d{20}(?=\.)")
+_VERSION: Final = re.compile(r"\d{20}(?=\.)")
 
 
 def rewrite(
     table: DeltaTable, change: Change, written: WriterProperties, mark: str, number: int, month: str | None = None
 ) -> None:
-    """Change all rows, or those of one month, in one commit that also sets the mark. They stream through memory."""
-    where: dict[str, Any] = {"predicate": f"{columns.MONTH} = '{month}'"} if month else {}
+    """Change all rows, or those of one month, in one commit that also sets the mark. Rows stream through memory."""
     write_deltalake(
         table,
         _changed(table, change, month),
         mode="overwrite",
         writer_properties=written,
         commit_properties=CommitProperties(app_transactions=[Transaction(mark, number)]),
-        **where,
+        predicate=f"{columns.MONTH} = '{month}'" if month else None,
     )
 
 
 def purge(table: DeltaTable) -> None:
-    """Delete every file, version and log that the newest version does not need. Marks of transactions stay."""
+    """Delete all files, versions and logs that the newest version does not need. Marks of transactions stay."""
     table.update_incremental()
     table.vacuum(retention_hours=0, enforce_retention_duration=False, dry_run=False, full=True)
     table.create_checkpoint()
     folder = PyFileSystem(DeltaStorageHandler(table.table_uri))
-    # Logs repeat the smallest and the largest value of a column in each file.
+    # Logs contain the smallest and the largest value of each column in each file.
     for file in folder.get_file_info(FileSelector(_LOG)):
-        version = _OF_A_VERSION.match(file.base_name)
+        version = _VERSION.match(file.base_name)
         if version and int(version.group()) < table.version():
             folder.delete_file(file.path)
 
 
 def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordBatchReader:
     rows = table.to_pyarrow_dataset(file_pruning_predicate=[(columns.MONTH, "=", month)] if month else None)
-    schema = pa.schema([pa.field(field.name, _spelt(field.type)) for field in rows.schema])
+    schema = pa.schema([pa.field(field.name, _plain_type(field.type)) for field in rows.schema])
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in rows.to_batches(batch_size=_BATCH_ROWS, batch_readahead=2, fragment_readahead=1):
@@ -59,5 +58,5 @@ def _changed(table: DeltaTable, change: Change, month: str | None) -> pa.RecordB
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _spelt(kind: pa.DataType) -> pa.DataType:
+def _plain_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind

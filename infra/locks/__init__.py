@@ -1,1 +1,1 @@
-"""Locks in PostgreSQL: one run at a time, and none during a key rotation."""
+"""Locks in PostgreSQL: one run at a time per name, and no run during a key rotation."""

@@ -1,4 +1,4 @@
-"""Keeps rotations of the pseudonym key and all other work apart: work shares a lock that a rotation has alone."""
+"""Separates rotations of the pseudonym key from other work: work shares a lock that a rotation holds exclusively."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,8 +14,8 @@ from infra.keys.trust import KeyRotatingError, confirm_key
 from models.errors import TailorbirdError
 
 _LOCK: Final = 0x7A13
-_LOOKS: Final = 20
-_NAMED: Final = "tailorbird: "
+_ATTEMPTS: Final = 20
+_PREFIX: Final = "tailorbird: "
 _LONGEST: Final = 63
 """Bytes of a session's name that PostgreSQL keeps."""
 _ROTATION: Final = "keys rotate pseudonym"
@@ -28,13 +28,13 @@ _HOLDERS: Final = text(
 
 
 class WorkRunsError(TailorbirdError):
-    """Something runs that stores or reads user keys."""
+    """Other work that stores or reads user keys is running."""
 
 
-def share(connection: Connection, what: str) -> None:
-    """Let no rotation begin until `release`; `what` names the work in refusals.
+def share(connection: Connection, work: str) -> None:
+    """Block rotations until `release`; `work` names the work in refusals.
 
-    Raises KeyRotatingError while a rotation is not finished, or when the key was rotated since this process began.
+    Raises KeyRotatingError during an unfinished rotation, or when the key was rotated after this process began.
     """
     if not connection.execute(select(func.pg_try_advisory_lock_shared(_LOCK))).scalar():
         raise KeyRotatingError(
@@ -42,7 +42,7 @@ def share(connection: Connection, what: str) -> None:
         )
     try:
         confirm_key(connection)
-        _name(connection, what)
+        _name(connection, work)
     except BaseException:
         release(connection)
         raise
@@ -50,7 +50,7 @@ def share(connection: Connection, what: str) -> None:
 
 
 def release(connection: Connection) -> None:
-    """End what `share` began; of a lost connection it has ended already."""
+    """Release the lock of `share`. A lost connection has released it already."""
     _unlock(connection, func.pg_advisory_unlock_shared(_LOCK))
 
 
@@ -62,13 +62,13 @@ def confirm_connection(connection: Connection) -> None:
 
 @contextmanager
 def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
-    """Let nothing run that stores or reads user keys; raises WorkRunsError, with the names of what does.
+    """Block all work that stores or reads user keys. Raises WorkRunsError with the names of running work.
 
-    Gives a check that raises OperationalError when the connection, and with it the lock, was lost.
+    Yields a check that raises OperationalError when the connection, and with it the lock, was lost.
     """
     with engine.connect() as connection:
         if not _taken(connection):
-            names = [name.removeprefix(_NAMED) for name in connection.execute(_HOLDERS).scalars()]
+            names = [name.removeprefix(_PREFIX) for name in connection.execute(_HOLDERS).scalars()]
             raise WorkRunsError(
                 f"The {PSEUDONYM} cannot be rotated while this runs: {'; '.join(names) or 'another process'}. Wait "
                 "until it has ended, or stop it, then run the command again. Nothing was changed."
@@ -82,8 +82,8 @@ def exclusive(engine: Engine) -> Iterator[Callable[[], None]]:
 
 
 def _taken(connection: Connection) -> bool:
-    """Whether the lock is ours now; what takes a moment only, such as a look of the reconciler, is waited for."""
-    for _ in range(_LOOKS):
+    """Try to take the lock for two seconds, so that short work such as a check of the reconciler can end."""
+    for _ in range(_ATTEMPTS):
         if connection.execute(select(func.pg_try_advisory_lock(_LOCK))).scalar():
             return True
         sleep(0.1)
@@ -98,6 +98,6 @@ def _unlock(connection: Connection, give_back: ColumnElement[bool]) -> None:
         connection.commit()
 
 
-def _name(connection: Connection, what: str) -> None:
-    name = f"{_NAMED}{what}".encode()[:_LONGEST].decode(errors="ignore") if what else ""
+def _name(connection: Connection, work: str) -> None:
+    name = f"{_PREFIX}{work}".encode()[:_LONGEST].decode(errors="ignore") if work else ""
     connection.execute(select(func.set_config("application_name", name, False)))

@@ -65,9 +65,9 @@ def _is_open(folder: Path) -> bool:
         return False
 
 
-def _to_close(found: os.stat_result) -> bool:
+def _to_close(status: os.stat_result) -> bool:
     """Root closes its own files only: the owner of others may have shared them."""
-    return bool(found.st_mode & PRIVATE) and found.st_uid == os.geteuid()
+    return bool(status.st_mode & PRIVATE) and status.st_uid == os.geteuid()
 
 
 def close(folder: Path) -> None:
@@ -76,17 +76,17 @@ def close(folder: Path) -> None:
         for entry in list(os.scandir(folder)):
             with suppress(FileNotFoundError):  # somebody works here meanwhile
                 _close_entry(entry)
-        found = folder.stat()
-        if _to_close(found):
-            folder.chmod(stat.S_IMODE(found.st_mode) & ~PRIVATE)
+        status = folder.stat()
+        if _to_close(status):
+            folder.chmod(stat.S_IMODE(status.st_mode) & ~PRIVATE)
 
 
 def _close_entry(entry: "os.DirEntry[str]") -> None:
-    found = entry.stat(follow_symlinks=False)
-    if stat.S_ISDIR(found.st_mode) and entry.name != _POSTGRES:
+    status = entry.stat(follow_symlinks=False)
+    if stat.S_ISDIR(status.st_mode) and entry.name != _POSTGRES:
         close(Path(entry.path))
-    elif not stat.S_ISLNK(found.st_mode) and _to_close(found):
-        Path(entry.path).chmod(stat.S_IMODE(found.st_mode) & ~PRIVATE)
+    elif not stat.S_ISLNK(status.st_mode) and _to_close(status):
+        Path(entry.path).chmod(stat.S_IMODE(status.st_mode) & ~PRIVATE)
 
 
 def _done(var: Path) -> set[str]:

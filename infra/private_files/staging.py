@@ -18,8 +18,8 @@ def staged(root: Path) -> Iterator[Path]:
 
     Folders that killed processes left are removed first: those of living processes are locked.
     """
-    for left in root.glob(f"{_PREFIX}*"):
-        _remove_if_left(left)
+    for leftover in root.glob(f"{_PREFIX}*"):
+        _remove_unlocked(leftover)
     folder, lock = _locked_folder(root)
     try:
         yield folder
@@ -38,7 +38,7 @@ def _locked_folder(root: Path) -> tuple[Path, int]:
         os.close(lock)
 
 
-def _remove_if_left(folder: Path) -> None:
+def _remove_unlocked(folder: Path) -> None:
     with suppress(OSError):  # another process is at work in it, or was quicker to remove it
         lock = os.open(folder, os.O_RDONLY)
         try:

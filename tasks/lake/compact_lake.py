@@ -1,5 +1,6 @@
 """Compacts the lake."""
 
+from dataclasses import asdict
 from typing import Any
 
 from prefect import task
@@ -21,4 +22,5 @@ def compact_lake(keep_days: int = 7) -> dict[str, Any]:
     with advisory_locks.locked(installation.engine, "the lake's events", wait=True):
         with installation.engine.connect() as connection:
             now = database_now(connection)
-        return installation.lake.compact(now, keep_days, dataset_versions(installation.engine))
+        report = installation.lake.compact(now, keep_days, dataset_versions(installation.engine))
+    return asdict(report) if report else {}

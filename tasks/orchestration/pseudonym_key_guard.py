@@ -16,7 +16,7 @@ def hold_pseudonym_key(step: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(step)
     def run(*args: P.args, **named: P.kwargs) -> T:
-        with locked(current().engine, about=step.__name__.replace("_", " ")):
+        with locked(current().engine, purpose=step.__name__.replace("_", " ")):
             return step(*args, **named)
 
     return run

@@ -38,7 +38,7 @@ def rekey_events(lake: Lake, rotation: Rotation) -> Iterator[str]:
 def missing(lake: Lake, rotation: Rotation) -> list[tuple[str, list[str]]]:
     """The months of the events, and the keys that each of them lacks. Raises RotationRefusedError."""
     table, owned = lake.events(), lake.ownership()
-    months = [str(row[columns.MONTH]) for row in compaction.months(table)] if table else []
+    months = [row.month for row in compaction.months(table)] if table else []
     marks = [table.transaction_version(_MARK.format(month)) if table else None for month in months]
     keys = [rotation.missing(mark, owned.key if owned else None) for mark in marks]
     return list(zip(months, keys, strict=True))

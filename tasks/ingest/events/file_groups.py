@@ -67,7 +67,7 @@ def ingest_group(installation: Installation, mapping: SourceMapping, files: Sequ
     of those after it is kept. What earlier runs left of these files is removed first. Raises LockHeldError.
     """
     about = f"{len(files)} files of {mapping.name}"
-    with advisory_locks.locked(installation.engine, *(file.batch.batch_id for file in files), about=about):
+    with advisory_locks.locked(installation.engine, *(file.batch.batch_id for file in files), purpose=about):
         with installation.engine.begin() as connection:
             statuses = ledger.open_batches(connection, [file.batch for file in files])
         if ledger.COMMITTED in statuses:

@@ -1,10 +1,10 @@
-from infra.lake.compaction import ADVISED_FROM, advice, mergeable
+from infra.lake.compaction import ADVISED_FROM, MonthFiles, advice, mergeable
 
 MB = 2**20
 
 
-def months(files: int, size: int) -> list[dict[str, int]]:
-    return [{"files": files, "rows": 1, "bytes": size}, {"files": 1, "rows": 1, "bytes": MB}]
+def months(files: int, size: int) -> list[MonthFiles]:
+    return [MonthFiles(files, 1, size, "2026-01"), MonthFiles(1, 1, MB, "2026-02")]
 
 
 def test_only_files_that_merging_saves_are_counted() -> None:

@@ -18,6 +18,7 @@ import pytest
 from botocore.exceptions import BotoCoreError
 from deltalake import write_deltalake
 
+from infra.lake.compaction import CompactionReport
 from infra.lake.delta_lake import Lake
 
 
@@ -154,19 +155,25 @@ def set_clock_of_commit(lake: Lake, version: int, days: int) -> None:
     commit.write_text(re.sub(r'"timestamp":\d+', f'"timestamp":{then:.0f}', commit.read_text()))
 
 
+def compacted(lake: Lake, now: datetime, keep_days: int, versions: list[int]) -> CompactionReport:
+    report = lake.compact(now, keep_days, versions)
+    assert report is not None
+    return report
+
+
 def test_compaction_merges_files_and_changes_no_row(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     before = rows(lake)
-    done = lake.compact(datetime.now(UTC), 7, [])
-    assert (done["files_before"], done["files"], done["rows"]) == (18, 3, 180)
+    done = compacted(lake, datetime.now(UTC), 7, [])
+    assert (done.files_before, done.files, done.rows) == (18, 3, 180)
     assert rows(lake) == before
     assert len(lake.event_files()) == 3
-    again = lake.compact(datetime.now(UTC), 7, [])
-    assert (again["files_before"], again["files"], again["version"]) == (3, 3, done["version"])
+    again = compacted(lake, datetime.now(UTC), 7, [])
+    assert (again.files_before, again.files, again.version) == (3, 3, done.version)
 
 
 def test_before_the_first_ingest_there_is_nothing_to_compact(tmp_path: Path) -> None:
-    assert Lake(str(tmp_path / "lake")).compact(datetime.now(UTC), 7, []) == {}
+    assert Lake(str(tmp_path / "lake")).compact(datetime.now(UTC), 7, []) is None
 
 
 def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tmp_path: Path) -> None:
@@ -184,11 +191,11 @@ def test_after_compaction_and_a_checkpoint_a_repeat_of_a_chunk_is_still_known(tm
 def test_files_of_versions_that_a_data_set_names_stay_and_the_others_go(tmp_path: Path) -> None:
     lake = lake_of_chunks(tmp_path)
     named = rows(lake, 2)
-    done = lake.compact(datetime.now(UTC), 0, [2, 999])
-    assert done["files_deleted"] == 9
+    done = compacted(lake, datetime.now(UTC), 0, [2, 999])
+    assert done.files_deleted == 9
     assert rows(lake, 2) == named
     assert on_disk(lake) == {Path(file) for file in [*lake.event_files(), *lake.event_files(2)]}
-    assert lake.compact(datetime.now(UTC), 0, [])["files_deleted"] == 9
+    assert compacted(lake, datetime.now(UTC), 0, []).files_deleted == 9
     assert on_disk(lake) == {Path(file) for file in lake.event_files()}
 
 
@@ -200,7 +207,7 @@ def test_what_is_younger_than_the_days_to_keep_stays_readable_also_when_its_file
     assert table is not None
     table.alter.set_table_properties({"delta.deletedFileRetentionDuration": "interval 0 hours"})
     for _ in range(2):  # the second time the log does not say any more that the old files were part of the table
-        assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+        assert compacted(lake, datetime.now(UTC), 7, []).files_deleted == 0
     assert rows(lake, 5) == before
 
 
@@ -209,9 +216,9 @@ def test_commits_of_writers_whose_clock_was_wrong_are_as_old_as_their_place_amon
     made_old(lake, 5)
     set_clock_of_commit(lake, 4, days=-40)
     before = rows(lake, 3)
-    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    assert compacted(lake, datetime.now(UTC), 7, []).files_deleted == 0
     set_clock_of_commit(lake, 0, days=40)
-    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 0
+    assert compacted(lake, datetime.now(UTC), 7, []).files_deleted == 0
     assert rows(lake, 3) == before
 
 
@@ -220,7 +227,7 @@ def test_the_database_tells_what_is_young_whatever_the_clock_of_this_machine_say
     lake = lake_of_chunks(tmp_path)
     made_old(lake, 60 + days)  # as the database has it: two months ago
     before = rows(lake, 5)
-    deleted = lake.compact(datetime.now(UTC) + timedelta(days=days), 90, [])["files_deleted"]
+    deleted = compacted(lake, datetime.now(UTC) + timedelta(days=days), 90, []).files_deleted
     assert (deleted, rows(lake, 5)) == (0, before)
 
 
@@ -231,7 +238,7 @@ def test_what_a_killed_writer_left_goes_once_it_is_old_enough_to_be_nobodys(tmp_
     lake.compact(datetime.now(UTC), 7, [])
     assert orphan.exists()
     made_old(lake, 8)
-    assert lake.compact(datetime.now(UTC), 7, [])["files_deleted"] == 1
+    assert compacted(lake, datetime.now(UTC), 7, []).files_deleted == 1
     assert not orphan.exists()
 
 

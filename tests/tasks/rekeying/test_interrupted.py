@@ -176,7 +176,7 @@ main()
 def test_nothing_else_runs_meanwhile_and_what_runs_is_named(small: Installation) -> None:
     with (
         advisory_locks.locked(small.engine, "the lake's events"),
-        advisory_locks.locked(small.engine, about="build dataset"),
+        advisory_locks.locked(small.engine, purpose="build dataset"),
     ):
         with pytest.raises(WorkRunsError, match=r"while this runs: build dataset; the lake's events\. Wait"):
             rotate_pseudonym_key(small.engine, small.settings, "ann", "it leaked")
