@@ -1,4 +1,4 @@
-"""Where this process finds its database, lake, key and bundles: one object, opened on first use."""
+"""Gives a process its database, lake, key and bundles: one object, opened on first use."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -18,7 +18,7 @@ from infra.services.endpoints import Endpoints, endpoints
 
 @dataclass(frozen=True)
 class Installation:
-    """The running installation as this process sees it.
+    """The installation of this process.
 
     The first use of `engine`, `lake` or `key` raises InstallationRefusedError when keys, `var`, lake and database do
     not belong together.
@@ -29,36 +29,36 @@ class Installation:
 
     @cached_property
     def _checked(self) -> tuple[Engine, str]:
-        """The database, and the id of the installation it belongs to."""
+        """Return the database and the id of its installation."""
         opened = engine(self.endpoints.database_url)
         return opened, trust.check(opened, self.settings)
 
     @property
     def engine(self) -> Engine:
-        """Tailorbird's own database."""
+        """Return Tailorbird's own database."""
         return self._checked[0]
 
     @cached_property
     def lake(self) -> Lake:
-        """Events and data sets."""
+        """Return the lake with events and data sets."""
         opened = Lake(self.settings.lake)
         ownership_checks.check_lake(self.engine, opened, self._checked[1])
         return opened
 
     @property
     def key(self) -> bytes:
-        """The key of the pseudonyms; read each time, since it may be rotated while nothing works."""
-        self._checked  # noqa: B018 -- no pseudonym is made with a key that was not compared
+        """Return the pseudonym key. It is read each time, because it may be rotated while no work runs."""
+        self._checked  # noqa: B018 -- only a compared key makes pseudonyms
         return permanent_secret(self.settings, PSEUDONYM).encode()
 
     @property
     def bundles(self) -> Path:
-        """The folder of champion bundles."""
+        """Return the folder of champion bundles."""
         return Path(self.settings.bundles)
 
 
 @cache
 def current() -> Installation:
-    """The installation that the settings name; raises ServicesDownError when nothing runs."""
+    """Return the installation of the settings. Raises ServicesDownError when no service runs."""
     settings = load()
     return Installation(settings, endpoints(settings))

@@ -1,4 +1,4 @@
-"""Recognises outages: a server that went away or refuses, a full or read-only disk. Imports none of their clients."""
+"""Recognises outages: an unreachable or refusing server, a full or read-only disk. Imports none of their clients."""
 
 import errno
 import re
@@ -19,8 +19,8 @@ _LOGIN_TEXT: Final = re.compile(
     r"authentication failed|no password supplied|no pg_hba\.conf entry|(role|database) \"[^\"]*\" does not exist"
 )
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_BROKEN: Final = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOTCONN, errno.EUCLEAN)
-# deltalake, DuckDB and pyarrow pass the system's own words on, with or without its number.
+_IO_ERRORS: Final = (errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EREMOTEIO, errno.ENOTCONN, errno.EUCLEAN)
+# deltalake, DuckDB and pyarrow pass on the system's message, with or without its number.
 _FULL_TEXT: Final = re.compile(
     r"No space left on device|Disk quota exceeded|File too large|os error (28|122|27)\b|Could not write all bytes"
 )
@@ -33,7 +33,7 @@ _LONGEST_DETAIL: Final = 300
 
 @dataclass(frozen=True)
 class _Outage:
-    """One kind: which errors mean it, the cause in words, and the next step."""
+    """One kind of outage: a test for its errors, the cause, and the next step."""
 
     means: Callable[[BaseException], bool]
     cause: str
@@ -41,15 +41,15 @@ class _Outage:
 
 
 def explain(error: BaseException) -> str | None:
-    """Return cause and next step of an outage, or None for every other error.
+    """Return the cause and the next step of an outage; None for other errors.
 
-    Looks at the error and at all that led to it, since Prefect, SQLAlchemy and Optuna wrap what they get.
+    It checks the error and all its causes, because Prefect, SQLAlchemy and Optuna wrap errors.
     """
     errors = list(chain(error))
     for outage in _OUTAGES:
-        for one in errors:
-            if outage.means(one):
-                detail = _detail(one)
+        for link in errors:
+            if outage.means(link):
+                detail = _detail(link)
                 return f"{outage.cause}{f' ({detail})' if detail else ''}. {outage.step} {_AGAIN}"
     return None
 
@@ -58,23 +58,23 @@ def chain(error: BaseException) -> Iterator[BaseException]:
     """Yield the error, then its causes, each once: `raise from`, context, members of groups, and drivers' errors."""
     waiting, seen = [error], set()
     while waiting:
-        one = waiting.pop(0)
-        if id(one) in seen:
+        link = waiting.pop(0)
+        if id(link) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        context = None if one.__suppress_context__ else one.__context__
-        led = [getattr(one, "orig", None), getattr(one, "reason", None), one.__cause__ or context]
-        led += getattr(one, "exceptions", ()) if isinstance(one, BaseExceptionGroup) else ()
+        seen.add(id(link))
+        yield link
+        context = None if link.__suppress_context__ else link.__context__
+        led = [getattr(link, "orig", None), getattr(link, "reason", None), link.__cause__ or context]
+        led += getattr(link, "exceptions", ()) if isinstance(link, BaseExceptionGroup) else ()
         waiting += [cause for cause in led if isinstance(cause, BaseException)]
 
 
-def _named(error: BaseException, *names: str) -> bool:
+def _is_a(error: BaseException, *names: str) -> bool:
     return any(f"{kind.__module__}.{kind.__qualname__}" in names for kind in type(error).__mro__)
 
 
 def _code(error: BaseException) -> str:
-    """Return PostgreSQL's code of an error, by psycopg2 or asyncpg; empty when it has none."""
+    """Return the PostgreSQL code of an error of psycopg2 or asyncpg; empty without one."""
     if type(error).__module__.partition(".")[0] not in ("psycopg2", "asyncpg"):
         return ""
     return getattr(error, "pgcode", None) or getattr(error, "sqlstate", None) or ""
@@ -86,30 +86,30 @@ def _has_code(*codes: str) -> Callable[[BaseException], bool]:
 
 def _database_away(error: BaseException) -> bool:
     drivers = (f"{module}.{name}" for module in ("psycopg2", "sqlalchemy.exc") for name in _DATABASE_CLASSES)
-    return _named(error, *drivers) or bool(_DATABASE_AWAY.fullmatch(_code(error)))
+    return _is_a(error, *drivers) or bool(_DATABASE_AWAY.fullmatch(_code(error)))
 
 
 def _login_refused(error: BaseException) -> bool:
-    """Whether it is a login; libpq gives no code for what fails while it connects, only the server's words."""
+    """Return whether a login failed. For failures while connecting, libpq has no code, only the server's message."""
     if re.fullmatch(r"28...|3D000", _code(error)):
         return True
     return _database_away(error) and bool(_LOGIN_TEXT.search(str(error)))
 
 
 def _system(text: str, *numbers: int) -> Callable[[BaseException], bool]:
-    """Return a test for the system's error numbers, or its words in the errors of the libraries that write files."""
+    """Return a test for the system's error numbers, or for its messages in errors of the libraries that write files."""
     pattern = re.compile(text)
 
     def means(error: BaseException) -> bool:
         if isinstance(error, OSError) and error.errno in numbers:
             return True
-        return (isinstance(error, OSError) or _named(error, *_LIBRARIES)) and bool(pattern.search(str(error)))
+        return (isinstance(error, OSError) or _is_a(error, *_LIBRARIES)) and bool(pattern.search(str(error)))
 
     return means
 
 
 _store: Final = _system(r"Generic (S3|GCS|MicrosoftAzure|HTTP client) error")
-"""Whether deltalake's client of object stores gave up."""
+"""Tests whether deltalake's client of object stores gave up."""
 
 
 def _status(error: BaseException) -> int:
@@ -128,40 +128,40 @@ def _failed(status: int) -> bool:
 
 def _prefect(answered: Callable[[int], bool]) -> Callable[[BaseException], bool]:
     kinds = ("httpx.HTTPStatusError", "urllib.error.HTTPError")
-    return lambda error: _named(error, *kinds) and answered(_status(error))
+    return lambda error: _is_a(error, *kinds) and answered(_status(error))
 
 
 def _prefect_away(error: BaseException) -> bool:
     if isinstance(error, RuntimeError):
         return "Failed to reach API at " in str(error)
-    return _named(error, "httpx.TransportError") or type(error).__name__ == "URLError"
+    return _is_a(error, "httpx.TransportError") or type(error).__name__ == "URLError"
 
 
 def _mlflow(answered: Callable[[int], bool]) -> Callable[[BaseException], bool]:
     def means(error: BaseException) -> bool:
-        if not _named(error, *_MLFLOW):
+        if not _is_a(error, *_MLFLOW):
             return False
-        found = _MLFLOW_STATUS.search(str(error))
-        status = int(next(filter(None, found.groups()))) if found else 0
-        if not status and _named(error, "mlflow.exceptions.RestException"):
-            status = _rest_status(error)
+        match = _MLFLOW_STATUS.search(str(error))
+        status = int(next(filter(None, match.groups()))) if match else 0
+        if not status and _is_a(error, "mlflow.exceptions.RestException"):
+            status = _http_status(error)
         return answered(status)
 
     return means
 
 
-def _rest_status(error: Any) -> int:
+def _http_status(error: Any) -> int:
     return int(error.get_http_status_code())
 
 
 def _mlflow_away(error: BaseException) -> bool:
-    if _named(error, "mlflow.exceptions.MlflowException"):
+    if _is_a(error, "mlflow.exceptions.MlflowException"):
         return "failed with exception" in str(error)
-    return _named(error, "requests.exceptions.ConnectionError", "requests.exceptions.Timeout")
+    return _is_a(error, "requests.exceptions.ConnectionError", "requests.exceptions.Timeout")
 
 
 def _detail(error: BaseException) -> str:
-    """Return the first line of what the error says: an address without its login, and no answer of a server."""
+    """Return the first line of the message, without logins and without a server's response body."""
     if status := _status(error):
         address = str(getattr(getattr(error, "request", None), "url", "") or getattr(error, "url", "") or "")
         return f"HTTP {status}{f' at {addresses.shown(address)}' if address else ''}"
@@ -180,7 +180,7 @@ _OUTAGES: Final = (
         "Make it writable, or move `var` or the lake.",
     ),
     _Outage(
-        _system(r"Input/output error|Stale file handle|os error (5|116)\b", *_BROKEN),
+        _system(r"Input/output error|Stale file handle|os error (5|116)\b", *_IO_ERRORS),
         "A disk or a file cannot be read or written",
         "Check that disk, or where it is mounted from.",
     ),
@@ -238,13 +238,13 @@ _OUTAGES: Final = (
         lambda error: (
             isinstance(error, MemoryError)
             or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
-            or _named(error, "_duckdb.OutOfMemoryException")
+            or _is_a(error, "_duckdb.OutOfMemoryException")
         ),
         "There is not enough memory",
         "Stop other programs, or lower TAILORBIRD_MEMORY so that queries use the disk.",
     ),
     _Outage(
-        lambda error: _named(error, "_duckdb.IOException", "_internal.DeltaError"),
+        lambda error: _is_a(error, "_duckdb.IOException", "_internal.DeltaError"),
         "The lake cannot be read or written",
         "Check TAILORBIRD_LAKE and restore what is missing there.",
     ),

@@ -1,1 +1,1 @@
-"""The settings file of an installation: where it is, what it holds, and which values are in use."""
+"""Reads the settings of an installation from its file and the environment, and checks them."""

@@ -1,4 +1,4 @@
-"""Reads addresses that may hold a password, and shows them without it. No error repeats a part of an address."""
+"""Parses addresses that may contain a password, and shows them without it. No error repeats a part of an address."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -26,7 +26,7 @@ _WEB_FORM: Final = "Write it as http://host:port/path or https://user:password@h
 
 
 class AddressRefusedError(TailorbirdError, ValueError):
-    """An address that cannot be used. The message names its variable and repeats nothing of the value."""
+    """An address cannot be used. The message names its variable and repeats nothing of the value."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class WebAddress:
 
 
 def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
-    """The URL of a PostgreSQL database in psycopg2 form. Raises AddressRefusedError."""
+    """Return the URL of a PostgreSQL database in psycopg2 form. Raises AddressRefusedError."""
     from psycopg2 import ProgrammingError
     from psycopg2.extensions import parse_dsn
-    from sqlalchemy import make_url  # 0.2 s, which servers of pages can do without
+    from sqlalchemy import make_url  # 0.2 s, which servers of pages need not spend
     from sqlalchemy.exc import ArgumentError
 
     scheme, _, place, path = _parts(value, variable, _DATABASE_FORM)
@@ -54,14 +54,14 @@ def database(value: str, variable: str = "TAILORBIRD_DATABASE_URL") -> "URL":
         raise AddressRefusedError(f"{variable} cannot be read. {_DATABASE_FORM} {_ENCODE}") from None
     except ProgrammingError:
         raise AddressRefusedError(f"{variable} has an option that PostgreSQL does not know. {_DATABASE_FORM}") from None
-    # libpq takes both from the query too, where no reader expects a password.
+    # libpq also reads both from the query, where readers expect no password.
     moved = {name: str(url.query[name]) for name in ("user", "password") if name in url.query}
     url = url.difference_update_query(moved)
     return url.set(username=moved.get("user", url.username), password=moved.get("password", url.password))
 
 
 def web(value: str, variable: str) -> WebAddress:
-    """An http(s) address, apart from its login. Raises AddressRefusedError."""
+    """Split an http(s) address from its login. Raises AddressRefusedError."""
     scheme, login, place, path = _parts(value, variable, _WEB_FORM)
     if scheme.lower() not in {"http", "https"} or not place or not _PLACE.fullmatch(place):
         raise AddressRefusedError(f"{variable} cannot be read. {_WEB_FORM} {_ENCODE}")
@@ -69,7 +69,7 @@ def web(value: str, variable: str) -> WebAddress:
 
 
 def store(value: str, variable: str, form: str = "Write it as s3://bucket/folder.") -> str:
-    """The address of an object store, or of a folder in it, which takes no password. Raises AddressRefusedError."""
+    """Check the address of an object store or of a folder in it: no password. Raises AddressRefusedError."""
     _, login, _, _ = _parts(value, variable, form)
     if ":" in login:
         raise AddressRefusedError(
@@ -85,11 +85,11 @@ READERS: Final[Mapping[str, Callable[[str, str], object]]] = {
     **dict.fromkeys(("docs_url", "webhook_url", "metrics_url"), web),
     **dict.fromkeys(("lake", "bundles"), store),
 }
-"""What reads each setting that is an address, or several by comma."""
+"""The parser of each setting that holds an address, or several separated by commas."""
 
 
 def check(setting: str, value: str | None) -> None:
-    """Read the addresses of a setting. Raises AddressRefusedError, which does not repeat the variable."""
+    """Parse the addresses of a setting. Raises AddressRefusedError without the name of the variable."""
     several = (value or "").split(",") if setting == "metrics_url" else [value or ""]
     for address in filter(None, map(str.strip, several)):
         if READERS[setting] is not store or "://" in address:
@@ -97,23 +97,23 @@ def check(setting: str, value: str | None) -> None:
 
 
 def shown(address: str) -> str:
-    """The address for messages and links: scheme, host, port and path, without login, query and fragment."""
+    """Return an address for messages and links: scheme, host, port and path, without login, query and fragment."""
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         return "(an address that cannot be read)"
     scheme, authority, path = parts.groups()
-    if "@" in path:  # a password with a slash goes on there
+    if "@" in path:  # a password with a slash continues in the path
         authority, path = "", ""
     return f"{scheme}://{authority.rpartition('@')[2]}{re.split('[?#]', path)[0]}"
 
 
 def redact(text: str) -> str:
-    """The text with `***` in the place of every user:password of an address in it."""
+    """Replace every user:password in the addresses of a text by `***`."""
     return _LOGIN.sub("//***@", text)
 
 
 def _parts(value: str, variable: str, form: str) -> tuple[str, str, str, str]:
-    """Scheme, login (still encoded), host with port, and the rest, of an address that can be read in one way only."""
+    """Return scheme, encoded login, host with port, and path with query of an unambiguous address."""
     parts = _ADDRESS.fullmatch(value)
     if parts is None:
         raise AddressRefusedError(f"{variable} cannot be read. {form}")

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any, Final, get_args, get_type_hints
 
 from infra.configuration.settings_file import SettingsRefusedError, place, read
+from models.primitives.json_types import JsonObject
 
 UNWRITABLE: Final = frozenset({"settings_file", "exported_by"})
-"""Settings that only processes set for each other."""
+"""Settings that processes set for each other; no file may hold them."""
 _PATHS: Final = ("var", "home", "lake", "bundles", "placements")
-"""Settings that may name a file or a folder; a relative one begins at the settings file's folder."""
+"""Settings that may name a file or a folder; relative paths start at the folder of the settings file."""
 _TYPES: Final = {str: "text in quotes", int: "a whole number", float: "a number", dict: "a table"}
 
 
-def values(path: Path, annotations: Mapping[str, Any]) -> dict[str, Any]:
+def values(path: Path, annotations: Mapping[str, Any]) -> JsonObject:
     """Return the settings in a file by name, with absolute paths; `annotations` holds the type of each setting.
 
     Raises SettingsRefusedError for an unknown key, naming the nearest one, and for a value of the wrong type.
@@ -37,8 +38,8 @@ def values(path: Path, annotations: Mapping[str, Any]) -> dict[str, Any]:
 
 def readable_by_others(path: Path | None, secrets: Collection[str]) -> list[str]:
     """Return a warning when other users can read a file that holds one of the `secrets`."""
-    held = sorted(read(path).keys() & set(secrets)) if path is not None and path.stat().st_mode & 0o077 else []
-    return [f"Others can read {', '.join(held)} in {path}. Close it with: chmod 600 {path}"] if held else []
+    exposed = sorted(read(path).keys() & set(secrets)) if path is not None and path.stat().st_mode & 0o077 else []
+    return [f"Others can read {', '.join(exposed)} in {path}. Close it with: chmod 600 {path}"] if exposed else []
 
 
 def leaves(annotation: Any) -> Iterator[Any]:
@@ -54,7 +55,7 @@ def leaves(annotation: Any) -> Iterator[Any]:
 
 
 def limits_of(annotation: Any) -> type[Any] | None:
-    """Return the dataclass that a setting's table is read into, if it is one."""
+    """Return the dataclass that holds a setting's table; None for other settings."""
     return next((leaf for leaf in leaves(annotation) if is_dataclass(leaf) and isinstance(leaf, type)), None)
 
 
@@ -74,7 +75,7 @@ def _typed(path: Path, key: str, value: Any, annotation: Any) -> None:
 
 
 def _type(annotation: Any) -> type[Any]:
-    """Return the TOML type that a setting is written in."""
+    """Return the TOML type of a setting."""
     if limits_of(annotation) is not None:
         return dict
     for leaf in leaves(annotation):
@@ -86,7 +87,7 @@ def _type(annotation: Any) -> type[Any]:
 
 
 def _known(path: Path, key: str, name: str, known: Any, kind: str) -> None:
-    """Refuse a key that is not known."""
+    """Refuse an unknown key."""
     if key.rpartition(".")[2] in known:
         return
     nearest = get_close_matches(name, list(known), n=1, cutoff=0.0)[0]
@@ -97,5 +98,5 @@ def _known(path: Path, key: str, name: str, known: Any, kind: str) -> None:
 
 
 def _based(path: Path, key: str, value: Any) -> Any:
-    """Let a relative path begin at the file's own folder."""
+    """Resolve a relative path against the folder of the settings file."""
     return str(path.parent / value) if key in _PATHS and "://" not in value and value[0] != "~" else value

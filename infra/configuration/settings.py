@@ -25,6 +25,7 @@ from infra.configuration.timing import Timing, timings
 from models.datasets.limits import DatasetLimits
 from models.gate.thresholds import Limits
 from models.monitoring.drift.config import Watch
+from models.primitives.json_types import JsonObject
 
 __all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load", "source", "variable_of"]
 
@@ -35,7 +36,7 @@ _PORTS = ("postgres_port", "prefect_port", "mlflow_port", "docs_port", "reconcil
 
 
 class Settings(BaseSettings):
-    """Read once and never changed. Docstrings and examples of the fields are what `tailorbird init` writes."""
+    """Immutable settings. `tailorbird init` writes the docstrings and examples of the fields."""
 
     model_config = SettingsConfigDict(
         env_prefix="TAILORBIRD_",
@@ -147,20 +148,20 @@ class Settings(BaseSettings):
     @field_validator("home")
     @classmethod
     def _home(cls, home: Path) -> Path:
-        """The folder of prefect.yaml and flows/: the one asked for, else here, else the code's own."""
-        here = value_checks.folder(home)
-        return here if (here / "prefect.yaml").is_file() else Path(__file__).resolve().parents[2]
+        """Return the folder of prefect.yaml and flows/: the given or working directory, else that of the code."""
+        folder = value_checks.folder(home)
+        return folder if (folder / "prefect.yaml").is_file() else Path(__file__).resolve().parents[2]
 
     @field_validator("gate", "dataset", "monitor", mode="before")
     @classmethod
-    def _limits(cls, said: Any, about: ValidationInfo) -> Any:
-        """The limits that a variable holds, as values; their types and bounds are checked later."""
-        if not isinstance(said, str):
-            return said
-        kind: Any = {"gate": Limits, "dataset": DatasetLimits, "monitor": Watch}[str(about.field_name)]
+    def _limits(cls, given: Any, info: ValidationInfo) -> Any:
+        """Decode the limits in a variable; their types and bounds are checked later."""
+        if not isinstance(given, str):
+            return given
+        kind: Any = {"gate": Limits, "dataset": DatasetLimits, "monitor": Watch}[str(info.field_name)]
         known = [limit.name for limit in fields(kind)]
         try:
-            values = json.loads(said)
+            values = json.loads(given)
         except (ValueError, RecursionError):
             values = None
         if not isinstance(values, dict):
@@ -172,7 +173,7 @@ class Settings(BaseSettings):
     @field_validator("schedules", mode="before")
     @classmethod
     def _schedules(cls, given: Any) -> Any:
-        """Return the times of schedules by slug; a variable holds them as JSON."""
+        """Return the times of schedules by slug; a variable contains them as JSON."""
         try:
             values = json.loads(given) if isinstance(given, str) else given
         except (ValueError, RecursionError):
@@ -183,15 +184,15 @@ class Settings(BaseSettings):
 
     @field_validator(*addresses.READERS)
     @classmethod
-    def _address(cls, value: Any, about: ValidationInfo) -> Any:
-        """Refuse an address that can be read in two ways: programs would print a part of its password."""
-        addresses.check(str(about.field_name), value.get_secret_value() if isinstance(value, SecretStr) else value)
+    def _address(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse an ambiguous address: programs would print a part of its password."""
+        addresses.check(str(info.field_name), value.get_secret_value() if isinstance(value, SecretStr) else value)
         return value
 
     @field_validator("*", mode="before")
     @classmethod
     def _text(cls, value: Any) -> Any:
-        """Refuse bytes that are not UTF-8: no server and no other process could be given them."""
+        """Refuse bytes that are not UTF-8: they could be passed to no server and no other process."""
         if isinstance(value, str) and value.encode(errors="replace").decode() != value:
             raise ValueError("write it as UTF-8 text")
         return value
@@ -199,15 +200,15 @@ class Settings(BaseSettings):
     @field_validator("placements")
     @classmethod
     def _placements(cls, place: str) -> str:
-        """Return the absolute path of the file, as the worker has another working directory."""
-        with contextlib.suppress(RuntimeError):  # of a home that nobody has: the reader of the file refuses it
+        """Return the absolute path of the file, because the worker has another working directory."""
+        with contextlib.suppress(RuntimeError):  # an unknown home directory: the reader of the file refuses it
             return str(Path(place).expanduser().absolute()) if place else place
         return place
 
     @field_validator("lake", "bundles")
     @classmethod
-    def _place(cls, place: str, about: ValidationInfo) -> str:
-        check = value_checks.lake if about.field_name == "lake" else value_checks.bundles
+    def _place(cls, place: str, info: ValidationInfo) -> str:
+        check = value_checks.lake if info.field_name == "lake" else value_checks.bundles
         return check(place) if place else place
 
     @model_validator(mode="after")
@@ -221,13 +222,13 @@ class Settings(BaseSettings):
         return self
 
     def model_post_init(self, _context: Any) -> None:
-        """Put the lake and the bundles into `var` unless they have a place of their own."""
+        """Put the lake and the bundles into `var` unless they have their own place."""
         for name in ("lake", "bundles"):
             object.__setattr__(self, name, getattr(self, name) or str(self.var / name))
 
 
 def load() -> Settings:
-    """The settings of this process; a value that cannot be read is named with its variable."""
+    """Return the settings of this process. Raises SettingsRefusedError with the variable of an unusable value."""
     for variable in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
         if endpoint := os.environ.get(variable):
             addresses.store(endpoint, variable, "Write it as http://host:port.")
@@ -238,17 +239,17 @@ def load() -> Settings:
 
 
 def _explain(error: ValidationError, source: Callable[[str], str]) -> str:
-    """One line a mistake. The value itself is left out, as it may be a password."""
+    """Return one line per mistake, without the value, because it may be a password."""
     lines = []
     for mistake in error.errors(include_input=False, include_url=False):
-        about = f"{source(str(mistake['loc'][0]))}: " if mistake["loc"] else ""
+        prefix = f"{source(str(mistake['loc'][0]))}: " if mistake["loc"] else ""
         fault = mistake["msg"].removeprefix("Value error, ").removesuffix(".")
-        lines.append(f"{about}{fault}. Correct it or unset it.")
+        lines.append(f"{prefix}{fault}. Correct it or unset it.")
     return "\n".join(lines)
 
 
 class _InFile(Settings):
-    """The settings as the settings file and the defaults say them, whatever the environment holds."""
+    """The settings from the settings file and the defaults, without the environment."""
 
     @classmethod
     def settings_customise_sources(
@@ -258,15 +259,15 @@ class _InFile(Settings):
         *_args: Any,
         **_others: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read nothing but what is passed in."""
+        """Read only the passed values."""
         return (init_settings,)
 
 
 def in_file(path: Path | None, **fixed: Any) -> Settings:
-    """Return the settings that a file and the defaults say, without the environment, and with `fixed` values."""
+    """Return the settings from a file and the defaults, without the environment, with `fixed` values."""
     try:
         return _InFile(**(_of_file(path) | fixed))
-    except ValidationError as error:  # a variable of this shell counts more, but not everywhere
+    except ValidationError as error:  # a variable of this shell takes precedence, but not everywhere
         raise SettingsRefusedError(_explain(error, partial(_place, path))) from None
 
 
@@ -277,9 +278,9 @@ def variable_of(name: str) -> str:
 
 
 def source(name: str) -> str:
-    """Return where a setting is given, as `tailorbird.toml:12: review`; otherwise the name of its variable.
+    """Return the place of a setting, as `tailorbird.toml:12: review`, or the name of its variable.
 
-    `name` is that of the setting or of its variable.
+    `name` is the name of the setting or of its variable.
     """
     return _place(None if os.environ.get(variable_of(_key(name))) else file.find(), name)
 
@@ -289,17 +290,17 @@ def _key(name: str) -> str:
 
 
 def _place(path: Path | None, name: str) -> str:
-    """Return where a setting stands in a file; the name of its variable when it does not."""
+    """Return the place of a setting in a file, or the name of its variable."""
     key = _key(name)
     return f"{file.place(path, key)}: {key}" if path is not None and key in file.read(path) else variable_of(key)
 
 
 def annotations() -> dict[str, Any]:
-    """Return the type of each setting."""
+    """Return the type annotation of each setting."""
     return {name: field.annotation for name, field in Settings.model_fields.items()}
 
 
-def _of_file(path: Path | None) -> dict[str, Any]:
-    """Return what the settings file holds, under the names that the environment's values have."""
+def _of_file(path: Path | None) -> JsonObject:
+    """Return the content of the settings file, under the names of the environment's values."""
     given = {} if path is None else keys.values(path, annotations()) | {"settings_file": str(path)}
     return {str(Settings.model_fields[name].validation_alias or name): value for name, value in given.items()}

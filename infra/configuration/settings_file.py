@@ -4,14 +4,15 @@ import os
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from models.errors import TailorbirdError
+from models.primitives.json_types import JsonObject
 
 NAME: Final = "tailorbird.toml"
 VARIABLE: Final = "TAILORBIRD_SETTINGS"
 NO_FILE: Final = "none"
-"""The value of TAILORBIRD_SETTINGS with which no file is read."""
+"""The value of TAILORBIRD_SETTINGS that disables the settings file."""
 RECORD: Final = "settings-file"
 """The file in `var` that holds the path of the installation's settings file."""
 
@@ -20,11 +21,11 @@ _SPACE_OR_QUOTE: Final = re.compile(r"""[\s"']""")
 
 
 class SettingsRefusedError(TailorbirdError):
-    """A setting, in the environment or in the settings file, holds something that cannot be used."""
+    """A setting in the environment or in the settings file has an unusable value."""
 
 
 def find() -> Path | None:
-    """Return the settings file of this process, or None.
+    """Return the settings file of this process; None without one.
 
     TAILORBIRD_SETTINGS comes first, then the file recorded in TAILORBIRD_VAR, the one in the working directory, and
     the one recorded in `./var`. Raises SettingsRefusedError when the named or recorded file is gone.
@@ -48,7 +49,7 @@ def find() -> Path | None:
 
 
 def record(var: Path, file: Path | None) -> None:
-    """Note in `var` which settings file belongs to it, so that commands run in other folders read the same one."""
+    """Record in `var` the path of its settings file, so that commands in other folders read the same file."""
     path = var / RECORD
     if file is not None and _recorded(var) != file:
         draft = path.with_name(f".{RECORD}.{os.getpid()}")
@@ -56,7 +57,7 @@ def record(var: Path, file: Path | None) -> None:
         draft.replace(path)
 
 
-def read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> JsonObject:
     """Return the content of a settings file. Raises SettingsRefusedError with the line of a mistake."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -71,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def place(path: Path, key: str) -> str:
-    """Return where a key stands, as `tailorbird.toml:12`; without a line when none begins with the key."""
+    """Return the file and line of a key, as `tailorbird.toml:12`; without a line if no line starts with the key."""
     section = ""
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         match = _BEGIN.match(line)
@@ -85,7 +86,7 @@ def place(path: Path, key: str) -> str:
 
 
 def placed(path: Path, key: str) -> str:
-    """Return a key behind the place where it stands, as `tailorbird.toml:12: k`."""
+    """Return a key with its file and line, as `tailorbird.toml:12: k`."""
     return f"{place(path, key)}: {key}"
 
 

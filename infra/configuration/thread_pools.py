@@ -1,4 +1,4 @@
-"""Sizes the thread pools of OpenMP and BLAS. The libraries read this when they are loaded, so it runs before that."""
+"""Sizes the thread pools of OpenMP and BLAS. It has to run before the libraries are loaded."""
 
 import os
 from contextlib import suppress
@@ -8,11 +8,11 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def size_pools() -> None:
-    """Set the size and the waiting of native thread pools for this process and its children; own settings win.
+    """Set the size and the wait policy of native thread pools for this process and its children.
 
-    Waiting OpenMP threads spin by default, and those of OpenBLAS always do. Beside another busy process they burn the
-    time that the thread they wait for needs. So OpenMP waits asleep, and BLAS has one thread:
-    `models.primitives.threads` works on parts in parallel.
+    Variables that are set already stay. Waiting OpenMP threads spin by default, and those of OpenBLAS always do. Beside
+    another busy process they use the CPU time that the other threads need. So OpenMP threads sleep while they wait, and
+    BLAS has one thread: `models.primitives.threads` runs work in parallel.
     """
     defaults = {"OMP_NUM_THREADS": str(processors()), "OMP_WAIT_POLICY": "passive", "OPENBLAS_NUM_THREADS": "1"}
     for name, value in defaults.items():
@@ -20,7 +20,7 @@ def size_pools() -> None:
 
 
 def processors() -> int:
-    """Return how many processors this process may use: by its affinity and by the quota of its control group."""
+    """Return how many processors this process may use, from its affinity and the quota of its control group."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota(Path("/proc/self/cgroup"), _CGROUPS)
     return usable if quota is None else max(1, min(usable, round(quota)))

@@ -1,4 +1,4 @@
-"""When a schedule runs: a cron line and a time zone."""
+"""Reads the time of a schedule: a cron line and a time zone."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _EXAMPLE: Final = '"0 3 * * *" or { cron = "0 3 * * *", zone = "Europe/Berlin" }
 
 @dataclass(frozen=True)
 class Timing:
-    """Raises ValueError when there is no such cron line, time zone or day."""
+    """A cron line and its time zone. Raises ValueError for an invalid line, time zone or day."""
 
     cron: str
     zone: str = "UTC"
 
     def __post_init__(self) -> None:
-        """Try the cron line."""
+        """Check the cron line and the time zone."""
         try:
             if len(self.cron.split()) != _FIELDS:
                 raise CronSimError
@@ -37,7 +37,7 @@ class Timing:
 
 
 def timings(given: Mapping[str, Any]) -> dict[str, Timing]:
-    """Return the times of schedules by slug: each is given as a cron line, or as a table of cron and zone."""
+    """Return the times of schedules by slug. Each value is a cron line, or a table of cron and zone."""
     parsed = {}
     for slug, value in given.items():
         entry = {"cron": value} if isinstance(value, str) else value

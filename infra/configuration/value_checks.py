@@ -1,4 +1,4 @@
-"""What the value of a setting may be: each check returns the value, or raises ValueError with what is allowed."""
+"""Checks values of settings: each check returns the value, or raises ValueError with the allowed values."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ _MEMORY: Final = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMG])(i?)B", re.ASCII
 
 
 def folder(path: Path) -> Path:
-    """Return the absolute path of a folder, which need not be there; a file must not be in its place."""
+    """Return the absolute path of a folder. It need not exist, but must not be a file."""
     try:
         absolute = path.expanduser().absolute()
     except RuntimeError:
@@ -22,7 +22,7 @@ def folder(path: Path) -> Path:
             if place.is_dir():
                 break
             blocked = f"{place} is not a folder" if place.exists() else None
-        except OSError as error:  # a name of 300 characters, a folder that others may not enter
+        except OSError as error:  # a name of 300 characters, or a folder without access
             blocked = f"it cannot be looked up ({error.strerror})"
         if blocked:
             raise ValueError(f"{blocked}; write the path of a folder, such as /srv/tailorbird/var")
@@ -41,14 +41,14 @@ def lake(place: str) -> str:
 
 
 def bundles(place: str) -> str:
-    """Return the absolute path of a folder: champions are opened as files of this machine."""
+    """Return the absolute path of a folder: bundles are opened as local files."""
     if "://" in place:
         raise ValueError("bundles are kept in a folder; write its path, such as /srv/tailorbird/bundles")
     return str(folder(Path(place)))
 
 
 def memory(amount: str) -> str:
-    """Return an amount of memory that DuckDB understands and can work with."""
+    """Check an amount of memory that DuckDB accepts and can work with."""
     match = _MEMORY.fullmatch(amount)
     size = float(match[1]) * (1024 if match[3] else 1000) ** _UNITS[match[2]] if match else 0
     if not _LEAST_MEMORY <= size <= _MOST_MEMORY:

@@ -1,4 +1,4 @@
-"""Which code this is."""
+"""Identifies the running code and its libraries."""
 
 import subprocess
 import sys
@@ -12,10 +12,10 @@ _LIBRARIES = ("numpy", "scipy", "lightfm-next", "scikit-learn", "implicit", _TRE
 
 @cache
 def git_commit() -> str:
-    """The commit of the checkout, marked when it has changes; the package's version where there is no checkout."""
+    """Return the commit of the checkout, marked if it has changes; without a checkout the package's version."""
     try:
         described = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - git from the PATH, as everywhere
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],  # noqa: S607 - git from the PATH
             cwd=Path(__file__).parent,
             capture_output=True,
             text=True,
@@ -27,7 +27,7 @@ def git_commit() -> str:
 
 
 def package_version() -> str:
-    """The installed version of Tailorbird."""
+    """Return the installed version of Tailorbird."""
     try:
         return version("tailorbird")
     except PackageNotFoundError:
@@ -36,6 +36,6 @@ def package_version() -> str:
 
 @cache
 def libraries() -> dict[str, str]:
-    """The versions of what a model's figures depend on."""
+    """Return the versions of the libraries that a model's figures depend on."""
     own = {"python": sys.version.split()[0], "tailorbird": package_version()}
     return {name: version(name) for name in _LIBRARIES} | own

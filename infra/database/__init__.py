@@ -1,1 +1,1 @@
-"""Connects to PostgreSQL, migrates it, and copies rows in bulk."""
+"""Connects to PostgreSQL, migrates the schema, and copies rows in bulk."""

@@ -1,6 +1,6 @@
-"""Rows in PostgreSQL's binary COPY format, made by NumPy: twice as fast as text, for nothing is spelt or read.
+"""Encodes rows in PostgreSQL's binary COPY format with NumPy: twice as fast as text, which has to be parsed.
 
-The format is that of the PostgreSQL manual, chapter COPY, "Binary Format".
+The chapter COPY of the PostgreSQL manual, "Binary Format", defines the format.
 """
 
 import io
@@ -19,16 +19,16 @@ HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 TRAILER: Final = b"\xff\xff"
 
 _INT4, _FLOAT4 = 23, 700
-"""What PostgreSQL calls its types (pg_type.oid)."""
+"""PostgreSQL's ids of the types (pg_type.oid)."""
 _NULL: Final = -1
 _PIECE: Final = 1 << 20
-"""Bytes that are handed on at once."""
+"""Bytes that are sent at once."""
 
 
 def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
-    """The rows (batch_id int8, subject text, items int4[], scores float4[], reasons int4[], short text), in any order.
+    """Encode rows of (batch_id int8, subject text, items int4[], scores float4[], reasons int4[], short text).
 
-    Rows of the same widths are written as one block of records.
+    The rows are in any order: rows of the same widths are written as one block of records.
     """
     keys, why = (np.char.encode(words, "utf-8") for words in (rows.subjects, rows.short))
     widths = np.column_stack([rows.lengths, np.char.str_len(keys), np.char.str_len(why)])
@@ -47,8 +47,8 @@ def encoded(batch_id: int, rows: Lists) -> Iterator[bytes]:
 
 
 def _record(n: int, key: int, short: int) -> Any:
-    """One row: `n` items a list, `key` bytes of the subject and `short` of why the list is short."""
-    heads = 5 if n else 3  # an empty array has no dimension to speak of
+    """Return the type of a row: `n` items per list, `key` bytes of subject, `short` bytes of shortfall reason."""
+    heads = 5 if n else 3  # an empty array has no dimensions
     kinds = [("fields", ">i2"), ("batch_size", ">i4"), ("batch", ">i8"), ("subject_size", ">i4")]
     kinds += [("subject", f"S{key}")] if key else []
     for name, value in (("items", ">i4"), ("scores", ">f4"), ("reasons", ">i4")):
@@ -66,7 +66,7 @@ def _fill(block: Any, name: str, oid: int, values: NDArray[Any]) -> None:
 
 
 def copy_binary(connection: Connection, target: str, names: Iterable[str], pieces: Iterable[bytes]) -> None:
-    """Load rows that are made while others are on their way, in the connection's transaction."""
+    """Load rows in the connection's transaction; new rows are encoded while earlier ones are sent."""
     cursor: Any = connection.connection.cursor()
     statement = f"COPY {target} ({', '.join(names)}) FROM STDIN (FORMAT binary)"
     stream = _Stream(pieces)
@@ -74,12 +74,12 @@ def copy_binary(connection: Connection, target: str, names: Iterable[str], piece
         with values_hidden():
             cursor.copy_expert(statement, stream, size=_PIECE)
     except psycopg2.Error as error:
-        # What makes the pieces knows better what is wrong with them than "error in .read() call".
+        # The error of the iterable explains more than "error in .read() call".
         raise stream.error or error from None
 
 
 class _Stream(io.RawIOBase):
-    """What psycopg2 reads from: header, pieces, trailer."""
+    """A stream of header, pieces and trailer, from which psycopg2 reads."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
@@ -91,7 +91,7 @@ class _Stream(io.RawIOBase):
         return True
 
     def read(self, size: int = -1) -> bytes:
-        """At most so many bytes; nothing at the end."""
+        """Return at most `size` bytes; none at the end."""
         while not self._pending and not self._ended:
             try:
                 piece = next(self._pieces, None)

@@ -1,4 +1,4 @@
-"""Bulk loading with COPY, the only way in that is fast enough."""
+"""Loads and reads rows in bulk with COPY; other statements are too slow."""
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,13 +13,13 @@ from sqlalchemy import Connection, Select, Table, TextClause, text
 from infra.database.errors import values_hidden
 
 _LONGEST_ROW = 64 * 2**20
-"""Bytes; Arrow reads no row that is longer than a block."""
-_WORDS = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
+"""Bytes; Arrow cannot read a row that is longer than a block."""
+_CSV_VALUES = {"null_values": [""], "true_values": ["t"], "false_values": ["f"]}
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
 def array(texts: pa.Array) -> str:
-    """Write texts, none of them null, as an array that PostgreSQL reads."""
+    """Write texts, none of them null, as an array literal of PostgreSQL."""
     escaped = pc.replace_substring(pc.replace_substring(texts, "\\", r"\\"), '"', r"\"")
     whole = pa.ListArray.from_arrays(pa.array([0, len(escaped)], pa.int32()), escaped)
     joined = pc.binary_join(whole, '","')[0].as_py()
@@ -31,15 +31,15 @@ def _field(value: Any) -> str:
 
 
 def copy(connection: Connection, target: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> int:
-    """Load `rows` into `target`, in the connection's transaction; returns their number."""
+    """Load `rows` into `target` in the connection's transaction; return their number."""
     lines = ["\t".join(map(_field, row)) + "\n" for row in rows]
     _copy(connection, f"COPY {target} ({', '.join(names)}) FROM STDIN", io.StringIO("".join(lines)))
     return len(lines)
 
 
 def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
-    """Load a table of texts, numbers and booleans: Arrow writes them many times faster than Python's strings."""
-    # Arrow writes zeros for a piece of a table that has no rows.
+    """Load a table of texts, numbers and booleans: Arrow writes them many times faster than Python."""
+    # Arrow writes zeros for a batch without rows.
     filled = pa.Table.from_batches([batch for batch in rows.to_batches() if batch.num_rows], rows.schema)
     written = io.BytesIO()
     csv.write_csv(filled, written, csv.WriteOptions(include_header=False))
@@ -50,7 +50,7 @@ def copy_table(connection: Connection, target: str, rows: pa.Table) -> None:
 def read_table(
     connection: Connection, statement: Select[Any] | TextClause, kinds: Mapping[str, pa.DataType]
 ) -> pa.Table:
-    """What a query selects, as columns of texts, numbers, booleans and moments: no Python object is made of a value."""
+    """Return the result of a query as columns of texts, numbers, booleans and times, without Python objects."""
     compiled = statement.compile(connection, compile_kwargs={"render_postcompile": True})
     cursor: Any = connection.connection.cursor()
     query = cursor.mogrify(str(compiled), compiled.params).decode()
@@ -64,7 +64,9 @@ def read_table(
         written,
         csv.ReadOptions(column_names=[*kinds], block_size=_LONGEST_ROW),
         csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False),
-        csv.ConvertOptions(column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_WORDS),
+        csv.ConvertOptions(
+            column_types=kinds, quoted_strings_can_be_null=False, strings_can_be_null=True, **_CSV_VALUES
+        ),
     )
 
 
@@ -82,10 +84,10 @@ def upsert(
     changes: Mapping[str, str] = MappingProxyType({}),
     before: Callable[[str], None] = lambda _staging: None,
 ) -> int:
-    """Load rows whose key is the first of `names`; of a row that is there already the other columns are replaced.
+    """Insert rows whose key is the first of `names`, or update the other columns of existing rows.
 
-    `changes` gives the SQL of what a column becomes instead, of `excluded.…` and of what the table has. `before` gets
-    the name of the temporary table that the rows are in, right before they are taken over.
+    `changes` gives the SQL of another new value for a column, from `excluded.…` and the stored value. `before` is
+    called with the name of the temporary table that holds the rows, right before they are inserted.
     """
     key, *others = names
     staging = _staging(connection, table)
@@ -97,7 +99,7 @@ def upsert(
 
 
 def insert_new(connection: Connection, table: Table, rows: pa.Table) -> None:
-    """Load rows that are not there yet, by the first of their columns; one that is there already stays as it is."""
+    """Insert rows whose key, the first column, is new; existing rows stay as they are."""
     staging = _staging(connection, table)
     copy_table(connection, staging, rows)
     _take_over(connection, table, staging, rows.column_names, "DO NOTHING")
@@ -112,7 +114,7 @@ def _staging(connection: Connection, table: Table) -> str:
 
 def _take_over(connection: Connection, table: Table, staging: str, names: Sequence[str], on_conflict: str) -> None:
     key, columns = names[0], ", ".join(names)
-    # In order of the key: two processes that bring the same rows then wait for each other in turn, never both at once.
+    # In order of the key, so that two processes with the same rows cannot block each other.
     connection.execute(
         text(
             f"INSERT INTO {table.fullname} ({columns}) SELECT DISTINCT ON ({key}) {columns} FROM {staging} "

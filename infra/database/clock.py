@@ -1,4 +1,4 @@
-"""The one clock of an installation: the database's, which all its machines share."""
+"""Reads the clock of the database, which all machines of an installation share."""
 
 from datetime import UTC, datetime
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, func, select
 def database_now(connection: Connection) -> datetime:
     """Return the database's time in UTC.
 
-    Compare nothing that the database has dated with a machine's own clock: that one may be wrong, or be set meanwhile.
+    Never compare times of the database with a machine's own clock: that clock may be wrong or be adjusted.
     """
     moment: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
     return moment.astimezone(UTC)

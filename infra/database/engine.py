@@ -1,4 +1,4 @@
-"""Connections to Tailorbird's Postgres database, and its migrations."""
+"""Opens connections to Tailorbird's database and migrates its schema."""
 
 import os
 from functools import cache
@@ -15,18 +15,21 @@ _CONNECT_SECONDS = 30
 
 @cache
 def engine(url: str) -> Engine:
-    """One engine per address and process; a connection lost while idle is noticed and replaced. Errors quote no row."""
+    """Return the engine of an address, one per process.
+
+    It replaces connections lost while idle; errors quote no row.
+    """
     place = addresses.database(url)
     given = "connect_timeout" in place.query or "PGCONNECT_TIMEOUT" in os.environ
-    # A server that hangs takes the connection and says nothing; libpq would wait for ever.
+    # A server that hangs accepts the connection and stays silent; libpq would wait forever.
     limits = {} if given else {"connect_timeout": _CONNECT_SECONDS}
-    made = create_engine(place, pool_pre_ping=True, pool_size=4, hide_parameters=True, connect_args=limits)
-    hide_values(made)
-    return made
+    created = create_engine(place, pool_pre_ping=True, pool_size=4, hide_parameters=True, connect_args=limits)
+    hide_values(created)
+    return created
 
 
 def migrate(url: str) -> None:
-    """Bring the database to the current schema. Two processes at once: the second waits, then has nothing to do."""
+    """Migrate the database to the current schema. Of two simultaneous processes the second waits and does nothing."""
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,4 @@
-"""Errors of PostgreSQL without the rows that they quote: they end in logs, on pages of runs and in the terminal."""
+"""Removes row values from errors of PostgreSQL, which are shown in logs, on pages of runs and in the terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,17 +9,17 @@ from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
 _BAD_VALUE: Final = "22"
-"""Class of the codes for a value that cannot be stored: even the first line of their messages quotes it."""
+"""The class of codes for invalid values: even the first line of these messages quotes the value."""
 
 
 def hide_values(engine: Engine) -> None:
-    """Take values out of every error that statements of this engine raise."""
+    """Remove values from every error that statements of this engine raise."""
     event.listen(engine, "handle_error", _handle)
 
 
 @contextmanager
 def values_hidden() -> Iterator[None]:
-    """Take values out of errors of a cursor that is used without SQLAlchemy, as for COPY."""
+    """Remove values from errors of a cursor that is used without SQLAlchemy, as for COPY."""
     try:
         yield
     except psycopg2.Error as error:
@@ -31,14 +31,14 @@ def _handle(context: ExceptionContext) -> None:
     error: Any = context.original_exception
     wrapped = context.sqlalchemy_exception
     if not isinstance(error, psycopg2.Error) or not error.pgcode:
-        return  # of a connection that failed: it names hosts, and no row
+        return  # a failed connection: the message names hosts and no row
     error.args = (_text(error),)
     if wrapped is not None:
         wrapped.args = (f"({type(error).__module__}.{type(error).__name__}) {error.args[0]}",)
 
 
 def _text(error: psycopg2.Error) -> str:
-    """Return the server's first line; DETAIL, CONTEXT and LINE are left out, as they hold keys, rows and statements."""
+    """Return the server's first line without DETAIL, CONTEXT and LINE, which contain keys, rows and statements."""
     if not error.pgcode:
         return str(error)
     if error.pgcode.startswith(_BAD_VALUE):

@@ -1,1 +1,1 @@
-"""Files and folders that nobody else may read or replace."""
+"""Files and folders that other users may neither read nor replace."""

@@ -1,4 +1,4 @@
-"""Keeps the tracebacks of commands in a file of the installation: where each error was raised, and no data."""
+"""Appends the tracebacks of commands to a log file of the installation, without data."""
 
 import os
 import re
@@ -19,26 +19,26 @@ _LONGEST_ENTRY: Final = 1 << 16
 _LONGEST_MESSAGE: Final = 500
 _FRAMES: Final = 60
 _QUOTED: Final = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`|\([^()]*\)=\([^()]*\)")
-# Their messages name code and paths. Others may quote what they could not use: an id, or a cell of a file.
+# Their messages name code and paths. Others may quote values: an id, or a cell of a file.
 _QUOTE_NO_DATA: Final = (TailorbirdError, OSError, ImportError, AttributeError, NameError, TypeError)
 
 
 def record(error: BaseException) -> Path | None:
-    """Append the traceback to `<var>/log/commands.log`; return where it is, or None when it cannot be written.
+    """Append the traceback to `<var>/log/commands.log`; return the path, or None when it cannot be written.
 
-    Without a writable `var` it goes to a file of its own in the temporary folder. Only its owner can read either.
+    Without a writable `var` it goes to a new file in the temporary folder. Only the owner can read these files.
     """
     entry = _entry(error)
     try:
         return _append(_folder() / NAME, entry)
-    except Exception:  # the message for the user comes first, whatever is wrong with the folder or the settings
+    except Exception:  # a broken folder or setting must not hide the user's message
         return _temporary(entry)
 
 
 def take_native_output() -> None:
-    """Send to the log what native libraries print; Python's own output stays on the terminal.
+    """Redirect the output of native libraries to the log; Python's own output stays on the terminal.
 
-    On a full disk, threads of deltalake print a backtrace each.
+    On a full disk, each thread of deltalake prints a backtrace.
     """
     stream = sys.stderr
     if stream is not sys.__stderr__ or stream is None:
@@ -46,7 +46,7 @@ def take_native_output() -> None:
     terminal = os.dup(2)
     try:
         log = _opened(_folder() / NAME)
-    except Exception:  # without a log nothing is lost but the look of the terminal
+    except Exception:  # without a log their output stays on the terminal
         os.close(terminal)
         return
     stream.flush()
@@ -56,7 +56,7 @@ def take_native_output() -> None:
 
 
 def _folder() -> Path:
-    """Return the log folder of an installation that is there; a failed command makes no `var`."""
+    """Return the log folder of an existing installation; a failed command creates no `var`."""
     from infra.configuration.settings import load
 
     folder = load().var / "log"
@@ -97,7 +97,7 @@ def _entry(error: BaseException) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return the first line of the message without logins; quoted text is masked, since it may be data."""
+    """Return the first line of the message without logins; quoted text is masked, because it may be data."""
     first = redact((str(error).strip().splitlines() or [""])[0])
     if not isinstance(error, _QUOTE_NO_DATA):
         first = _QUOTED.sub("***", first)

@@ -1,4 +1,4 @@
-"""Keeps what an installation stores from every other user of the machine, also what an earlier version left open."""
+"""Closes the files of an installation to other users, including files that earlier versions left open."""
 
 import json
 import os
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from infra.configuration.settings import Settings
 
 PRIVATE: Final = 0o077
-"""The umask of our processes, and the bits that no file of ours has: everything is for its owner alone."""
+"""The umask of all processes, and the mode bits that no file may have: only the owner has access."""
 _DONE: Final = ".private.json"
-"""In `var`: the places that were gone through. Files made since are private from the start."""
+"""The file in `var` that lists the places that were closed. Files created later are private from the start."""
 _POSTGRES: Final = "postgres"
-"""PostgreSQL keeps its own data private, and they may belong to another user."""
+"""PostgreSQL's data folder is private already and may belong to another user."""
 
 
 @contextmanager
 def private_files() -> Iterator[None]:
-    """Make whatever this process creates meanwhile private."""
+    """Make all files that this process creates within the block private."""
     before = os.umask(PRIVATE)
     try:
         yield
@@ -32,8 +32,8 @@ def private_files() -> Iterator[None]:
 def repair(settings: "Settings") -> None:
     """Close `var`, the lake and the bundles to other users.
 
-    A place is gone through once, since a lake may hold 100,000 files, and again if somebody has opened it. Entries of
-    another user stay as they are, and so does everything in a folder outside `var` that is not ours.
+    Each place is walked once, because a lake may hold 100,000 files, and again if its folder is open. Entries of
+    another user stay as they are, and so do other files in folders outside `var`.
     """
     settings.var.mkdir(mode=0o700, parents=True, exist_ok=True)
     done, places = _done(settings.var), _places(settings)
@@ -49,7 +49,7 @@ def repair(settings: "Settings") -> None:
 
 
 def _places(settings: "Settings") -> dict[str, list[Path]]:
-    """The folders to close, by the place they are in."""
+    """Return the folders to close, by the place that contains them."""
     var, places = settings.var.resolve(), {str(settings.var): [settings.var]}
     for setting, names in ((settings.lake, ("events", "datasets")), (settings.bundles, ("[0-9a-f]" * 64,))):
         place = Path(setting).resolve()  # `var/lake` may be a link to another disk
@@ -66,15 +66,15 @@ def _is_open(folder: Path) -> bool:
 
 
 def _to_close(status: os.stat_result) -> bool:
-    """Root closes its own files only: the owner of others may have shared them."""
+    """Return whether a file is open and belongs to this user: other owners may have shared theirs on purpose."""
     return bool(status.st_mode & PRIVATE) and status.st_uid == os.geteuid()
 
 
 def close(folder: Path) -> None:
-    """Close everything in a folder first, then the folder: one that is closed was gone through to the end."""
+    """Close the content of a folder, then the folder: a closed folder was walked completely."""
     with suppress(FileNotFoundError, PermissionError):
         for entry in list(os.scandir(folder)):
-            with suppress(FileNotFoundError):  # somebody works here meanwhile
+            with suppress(FileNotFoundError):  # another process may delete it
                 _close_entry(entry)
         status = folder.stat()
         if _to_close(status):

@@ -1,4 +1,4 @@
-"""Opens regular files of one folder: no link, pipe, device or path out of the folder is ever followed."""
+"""Opens regular files of one folder; never a link, a pipe, a device or a path out of the folder."""
 
 import os
 import stat
@@ -8,19 +8,19 @@ from io import BufferedReader
 from pathlib import Path
 
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-# O_NONBLOCK: opening a pipe without a writer would wait for ever.
+# O_NONBLOCK: opening a pipe without a writer would block forever.
 
 
 def is_plain_name(name: str) -> bool:
-    """Return whether this names an entry of a folder itself: no path, no `..`, nothing empty."""
+    """Return whether a name is that of a direct entry of a folder: no path, no `..`, not empty."""
     return name not in ("", ".", "..") and not {"/", "\\", "\0"} & set(name)
 
 
 @contextmanager
 def opened_folder(folder: Path) -> Iterator[int]:
-    """Yield a descriptor of a folder, which may be reached through links. Raises OSError.
+    """Yield a descriptor of a folder, whose path may contain links. Raises OSError.
 
-    The descriptor stays with this folder even if its path is moved or points elsewhere later.
+    The descriptor stays with this folder even if its path is moved or redirected later.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,4 +1,4 @@
-"""Folders in which a process puts files together before it moves them into place."""
+"""Creates temporary folders in which a process assembles files before it moves them into place."""
 
 import fcntl
 import os
@@ -14,9 +14,9 @@ _PREFIX: Final = ".incoming-"
 
 @contextmanager
 def staged(root: Path) -> Iterator[Path]:
-    """Yield an empty folder in `root` for the length of the block; it is removed unless it was moved away.
+    """Yield an empty folder in `root`, and remove it after the block unless it was moved.
 
-    Folders that killed processes left are removed first: those of living processes are locked.
+    Folders of killed processes are removed first: those of live processes are locked.
     """
     for leftover in root.glob(f"{_PREFIX}*"):
         _remove_unlocked(leftover)
@@ -33,13 +33,13 @@ def _locked_folder(root: Path) -> tuple[Path, int]:
         folder = Path(tempfile.mkdtemp(dir=root, prefix=_PREFIX))
         lock = os.open(folder, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.exists():  # else another process took it for left over just before it was locked
+        if folder.exists():  # else another process removed it just before it was locked
             return folder, lock
         os.close(lock)
 
 
 def _remove_unlocked(folder: Path) -> None:
-    with suppress(OSError):  # another process is at work in it, or was quicker to remove it
+    with suppress(OSError):  # another process uses it, or has removed it
         lock = os.open(folder, os.O_RDONLY)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
