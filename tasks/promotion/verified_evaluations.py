@@ -68,7 +68,9 @@ def evaluation_of(
         summary = json.loads((folder / SUMMARY).read_text())
         per_user = pq.read_table(folder / PER_USER, memory_map=False)
         return Evaluation(
-            renamed_users.column_with_present_keys(per_user, USER_KEY, pseudonym_key_of), summary, reranked=_reranked(folder)
+            renamed_users.column_with_present_keys(per_user, USER_KEY, pseudonym_key_of),
+            summary,
+            reranked=_reranked(folder),
         )
 
 
