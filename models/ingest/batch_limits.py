@@ -37,12 +37,12 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     events: dict[str, Limit] = {}
-    """Figures of a batch of events, beyond which it is refused."""
+    """Bounds for the figures of a batch of events; outside them it is refused."""
     items: dict[str, Limit] = {}
-    """The same of a file of items."""
+    """The same for a file of items."""
     users: dict[str, Limit] = {}
-    """The same of a file of users."""
+    """The same for a file of users."""
     highest_quantity: float = Field(default=1_000.0, gt=0, le=_MOST)
-    """More pieces in one event are taken for a mistake, and wait in quarantine."""
+    """The most pieces in one event; events with more wait in quarantine."""
     highest_value: float = Field(default=1e9, gt=0, le=_MOST)
-    """In any currency, and there are some in which a sofa costs ten million."""
+    """The highest value of one event, in any currency; in some currencies a sofa costs ten million."""

@@ -35,11 +35,11 @@ class Spelling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     category: Annotated[dict[str, str], AfterValidator(_levels)] = {}
-    """Of one level of a category path, each level by itself."""
+    """The source's spelling → yours, for each level of a category path separately."""
     brand: Annotated[dict[str, str], AfterValidator(_named)] = {}
-    """Names of brands, theirs = ours."""
+    """The source's spelling of brands → yours."""
     currency: Annotated[dict[str, str], AfterValidator(_codes)] = {}
-    """Names of currencies and their ISO 4217 codes, besides the usual ones such as `€` and `EURO`."""
+    """Names of currencies → ISO 4217 codes, besides the usual names such as `€` and `EURO`."""
 
 
 Counts = dict[str, int]

@@ -57,26 +57,26 @@ class SourceMapping(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field(min_length=1)
-    """What the source is called in the ledger and in the lake."""
+    """The name of the source in the ledger and in the lake."""
     consent: Consent = "opt-in"
-    """opt-in: only events whose user agreed. opt-out: all but those whose user refused. given: the owner of the data
-    declares it for everybody."""
+    """opt-in: only events of users who agreed. opt-out: all events except those of users who refused. given: the owner
+    of the data declares consent for everybody."""
     consent_note: str = ""
-    """How consent was given, in words that are kept beside it; needed when it is declared for everybody."""
+    """A note on how consent was given, stored with it; required if consent is declared for everybody."""
     unknown_items: Literal["quarantine", "accept"] | None = None
-    """What becomes of events on items that no catalogue has named."""
+    """What to do with events on items that no catalogue contains."""
     start: Moment | None = Field(None, alias="from")
-    """Only events that occurred from this moment on are taken."""
+    """Takes only events that occurred at or after this moment."""
     end: Moment | None = Field(None, alias="to")
-    """Only events that occurred before this moment are taken."""
+    """Takes only events that occurred before this moment."""
     placeholder_ids: Annotated[list[str], AfterValidator(_words)] = []
-    """Further user ids that stand for nobody in particular, besides the usual ones such as `null` and `guest`."""
+    """Further user ids that identify no user, besides the usual ones such as `null` and `guest`."""
     traffic: Traffic = Traffic()
-    """Whose events are left out."""
+    """The robots and internal users whose events are left out."""
     spelling: Spelling = Spelling()
     """Other spellings of categories, brands and currencies."""
     limits: Limits = Limits()
-    """The most that one event or one batch may say."""
+    """The limits of one event and of one batch."""
 
     @property
     def accepts_unknown_items(self) -> bool:

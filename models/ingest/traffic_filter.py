@@ -39,13 +39,13 @@ class Traffic(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     robots: bool = True
-    """Are user agents looked up in the list of known robots?"""
+    """Whether to look user agents up in the list of known robots."""
     robot_agents: Annotated[list[str], AfterValidator(_words)] = []
-    """Further robots: what their user agent contains, in any case."""
+    """Further robots: texts that their user agents contain, in any case."""
     internal_users: Annotated[list[str], AfterValidator(_words)] = []
     """Raw ids of people who test the shop."""
     internal_addresses: Annotated[list[str], AfterValidator(_networks)] = []
-    """Networks from which only people of the house come."""
+    """Networks that only your own staff uses."""
 
 
 def too_long(ids: Any, limit: int = LONGEST_ID) -> Any:

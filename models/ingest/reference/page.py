@@ -20,11 +20,8 @@ from models.ingest.tabular import config
 _OPENING: Final = """\
 # Mappings
 
-Generated from the models in `models/ingest/` by `python -m models.ingest.reference.page > docs/mapping.md`; do not edit
-it by hand.
-
-A mapping is a TOML file that says which columns of a source become events, items and users. Write a first one from the
-files, check it, then ingest:
+Look up every key of a mapping. A mapping is a TOML file that states which columns of a source become events, items and
+users. The shortest way is to generate a first one from the files, check it, then ingest:
 
 ```sh
 tailorbird init --from orders.csv products.csv customers.csv --to my_shop.toml
@@ -32,36 +29,38 @@ tailorbird check my_shop.toml
 tailorbird ingest my_shop.toml
 ```
 
-[ingestion.md](ingestion.md) explains what mappings do, with [expressions](ingestion.md#expressions) in full.
+`python -m models.ingest.reference.page > docs/mapping.md` generates this page from the models in `models/ingest/`; do
+not edit it by hand. [ingestion.md](ingestion.md) explains what mappings do, with
+[expressions](ingestion.md#expressions) in full.
 
-- A *column* is a name in quotes, as the first line of the file has it. Wherever a column can stand, `{ expr = "…" }`
-  can stand instead.
-- *Needed* keys have no default. A key that is left out with the default *none* is not read.
-- A key that does not exist is an error, with the keys that do.
+- A *column* is a name in quotes, as in the first line of the file. A key that takes a column also accepts
+  `{ expr = "…" }`.
+- *Needed* keys have no default. If the default is *none* and you omit the key, nothing is read for it.
+- An unknown key is an error; the message lists the existing keys.
 """
 _SEGMENT: Final = """\
-A Segment export needs no columns: its calls have a shape of their own. These keys stand beside those of every mapping;
-`kind` tells it from a mapping of tables.
+A Segment export needs no columns: its calls have a fixed shape. These keys are in addition to those of every mapping;
+`kind` distinguishes it from a mapping of tables.
 """
 SECTIONS: Final[tuple[tuple[str, str, type[BaseModel], str], ...]] = (
-    ("Every mapping", "", source_config.SourceMapping, "These keys stand at the top of the file, before any table."),
+    ("Every mapping", "", source_config.SourceMapping, "Write these keys at the top of the file, before any table."),
     (
         "Mappings of tables",
         "tables",
         config.Mapping,
-        "These stand at the top, too. At least one of the three tables is needed.",
+        "Write these keys at the top, too. At least one of the three tables is needed.",
     ),
-    ("[events]", "events", config.EventsMapping, "Rows of what happened, one item each."),
+    ("[events]", "events", config.EventsMapping, "One row for each event, with one item each."),
     ("[items]", "items", config.ItemsMapping, "The catalogue."),
     (
         "[users]",
         "users",
         config.UsersMapping,
-        "What is known of users. Only the attributes that are named here enter.",
+        "Traits and consent of users. Only the attributes that are named here are stored.",
     ),
-    ("[traffic]", "traffic", traffic_filter.Traffic, "Events that no customer made wait in quarantine."),
-    ("[spelling]", "spelling", normalisation.Spelling, "Other spellings of the same word."),
-    ("[limits]", "limits", batch_limits.Limits, "Limits of single events, and of the figures of a batch."),
+    ("[traffic]", "traffic", traffic_filter.Traffic, "Events of robots and of your own staff wait in quarantine."),
+    ("[spelling]", "spelling", normalisation.Spelling, "Corrections for other spellings of the same word."),
+    ("[limits]", "limits", batch_limits.Limits, "Limits of single events, and bounds for the figures of a batch."),
     ("Segment exports", "segment", segment_mapping.SegmentMapping, _SEGMENT),
 )
 _WORDS: Final[Mapping[Any, str]] = MappingProxyType(

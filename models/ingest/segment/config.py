@@ -31,17 +31,17 @@ class SegmentMapping(SourceMapping):
     """The whole of a mapping file of kind `segment`."""
 
     kind: Literal["segment"]
-    """Says that the files hold Segment's calls."""
+    """States that the files contain Segment's calls."""
     consent_categories: list[str] = Field(list(CONSENT_CATEGORIES))
-    """The categories of `context.consent.categoryPreferences` that have to be agreed to."""
+    """The categories of `context.consent.categoryPreferences` that a user has to agree to."""
     unknown_items: Literal["quarantine", "accept"] | None = "accept"
-    """What becomes of events on items that neither a catalogue nor a product block has named."""
+    """What to do with events on items that neither a catalogue nor a product block contains."""
     traits: list[str] = Field([])
-    """Which traits of identify calls are kept; never e-mail, name, phone or address."""
+    """The traits of identify calls to keep; never e-mail, name, phone or address."""
     events: Annotated[dict[str, str], AfterValidator(_known_types)] = Field({})
-    """Names of own events and the event type that each stands for."""
+    """Names of your own events → event types."""
     page_pattern: Annotated[str, AfterValidator(_usable)] | None = None
-    """A regular expression that finds the item of a visited page, as its group `item_id`."""
+    """A regular expression for addresses of pages whose group `item_id` is the item."""
 
     def page_rule(self) -> PageRule | None:
         """The rule for visited pages, if there is one."""

@@ -66,21 +66,21 @@ class _Part(BaseModel):
     file: str | list[str]
     """Below the location: a name, a glob, a folder, or a list of them."""
     encoding: Annotated[str, AfterValidator(_encoding)] | None = None
-    """How the characters of a CSV file are written, such as utf-8, windows-1252 or utf-16; else it is detected."""
+    """The character encoding of a CSV file, such as utf-8, windows-1252 or utf-16; detected by default."""
     separator: str = Field(",", min_length=1, max_length=1)
-    """What stands between the values of a CSV file."""
+    """The character between the values of a CSV file."""
     skip_lines: int = Field(0, ge=0, le=1_000)
-    """Lines of a CSV file above the one that names the columns, such as a title."""
+    """The number of lines above the column names of a CSV file, such as a title."""
     decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers that are written as text."""
+    """The decimal sign in numbers that are text."""
     thousands: Literal["", ",", ".", " ", "'", "_", "\N{RIGHT SINGLE QUOTATION MARK}"] = ""
-    """What stands between groups of three digits in numbers that are written as text; a space may be a no-break one."""
+    """The sign between groups of three digits in numbers that are text; a space may be a no-break one."""
     currency_signs: list[Annotated[str, Field(min_length=1, max_length=12)]] = []
-    """Texts that may stand before or after a number, such as € or EUR."""
+    """Texts that may precede or follow a number, such as € or EUR."""
     optional: list[str] = []
-    """Source columns that not every file has; they are read as if they were empty."""
+    """Source columns that some files lack; a missing column is read as empty."""
     where: Condition | None = None
-    """Only rows of which this is true are read; the others are counted as routed."""
+    """Reads only rows for which this is true; the others are counted as routed."""
 
     texts: ClassVar[tuple[str, ...]]
     """The keys that name columns of ids or words, in the order in which they are read."""
@@ -156,9 +156,11 @@ class EventsMapping(_Part):
     moments = ("occurred_at", "received_at")
 
     event_id: Sources | None = None
-    """Without it an id is made of who, what, which kind, when and session: rows alike in these are one event."""
+    """The id of the event. Without it, the id is built from user, item, type, time and session: rows that are equal in
+    these are one event."""
     event_id_prefix: str = ""
-    """Put before every event id: an id stands for one event across all sources, and two tables may number alike."""
+    """A prefix for every event id. An id stands for one event across all sources, and two tables may use the same
+    numbers."""
     user_id: Sources
     """The user, by the id of your own systems; several columns are joined by a hyphen."""
     item_id: Sources
@@ -166,47 +168,47 @@ class EventsMapping(_Part):
     session_id: Sources | None = None
     """The visit, or the order of a purchase or refund."""
     occurred_at: Source
-    """When it happened."""
+    """The time of the event."""
     received_at: Source | None = None
-    """When it was known, where that is later: features of an earlier moment do not see it."""
+    """The time from which the event was known, if that is later: features of an earlier moment do not use it."""
     time_format: TimeFormat = "timestamp"
-    """How times are written: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as
-    %d.%m.%Y %H:%M. Of a list the first format that reads a cell counts."""
+    """The format of times: timestamp (or text by ISO 8601), epoch_s, epoch_ms, epoch_us, or a format such as %d.%m.%Y
+    %H:%M. In a list, the first format that reads a cell counts."""
     zone: Zone = "UTC"
-    """The zone of times that carry none. Of a time that the clock showed twice the first is meant; one that it
-    skipped becomes the first moment after the gap."""
+    """The zone of times without one. If the clock showed a time twice, the first is used; a time that it skipped
+    becomes the first moment after the gap."""
     event_type: Source | None = None
-    """The column that says what happened; without it the type is one of the constants."""
+    """The column with the type of the event; without it, `constants` states the type."""
     event_types: dict[str, Annotated[str, AfterValidator(_event_type)]] = {}
-    """Their word → our event type. Other words stay as they are, for the row rules to judge."""
+    """The source's word → Tailorbird's event type. Other words stay unchanged, and the row rules judge them."""
     quantity: NumberSource | None = None
-    """How many pieces; more than 0."""
+    """The number of pieces; more than 0."""
     value: NumberSource | None = None
-    """Money, or for content what took its place: seconds of reading or watching."""
+    """Money, or for content its equivalent: seconds of reading or watching."""
     currency: Source | None = None
     """The currency of the value: a code such as EUR, or a usual sign or name."""
     rating: NumberSource | None = None
-    """How the user rated the item, by the scale of the source."""
+    """The user's rating of the item, on the scale of the source."""
     placement: Source | None = None
-    """Where a recommendation was shown."""
+    """The placement of a recommendation that was shown."""
     position: NumberSource | None = None
-    """The place in a list that was shown, 0 for the first."""
+    """The position in the list that was shown, 0 for the first."""
     recommendation_id: Source | None = None
-    """The list that was shown, as Tailorbird named it."""
+    """The id of the list that was shown, as Tailorbird assigned it."""
     consent: Source | None = None
-    """Whether the user agreed, by the event itself."""
+    """Whether the user agreed, as stated by the event itself."""
     consent_words: list[str] = list(_YES)
-    """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
+    """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
     user_agent: Source | None = None
-    """What the browser calls itself: read to find robots, and never stored."""
+    """The user agent of the browser: read to find robots, and never stored."""
     ip: Source | None = None
-    """From which address it came: read to find internal traffic, and never stored."""
+    """The IP address of the client: read to find internal traffic, and never stored."""
     constants: dict[Literal["event_type", "currency"], str] = {}
     """The event type or currency of all rows."""
     fill: dict[str, str | int | float] = {}
-    """Constants for what is empty in `quantity`, `value` or `currency`; how many were put in is counted."""
+    """Constants for empty values of `quantity`, `value` or `currency`; the number of replaced values is counted."""
     required: list[Literal["quantity", "value", "currency", "rating", "session_id"]] = []
-    """Keys without which a row is no event: rows that are empty in one of them wait in quarantine."""
+    """Keys that every event needs: rows with an empty value in one of them wait in quarantine."""
 
     @model_validator(mode="after")
     def _require_what_is_read(self) -> Self:
@@ -250,7 +252,7 @@ def _required(part: Any, names: Sequence[str]) -> None:
 
 class _Filled(_Part):
     fill: dict[str, str | int | float] = {}
-    """Constants for what is null. `<name>_imputed` among the attributes marks where one was put in."""
+    """Constants for null values. `<name>_imputed` among the attributes marks each replaced value."""
 
     @model_validator(mode="after")
     def _fill_what_is_read(self) -> Self:
@@ -281,15 +283,15 @@ class ItemsMapping(_Filled):
     item_id: Source
     """The id of the item."""
     title: Sources
-    """The title; several columns are joined. An item without one is called by its id."""
+    """The title; several columns are joined. The id replaces a missing title."""
     sentence_case: bool = False
-    """Titles are written like sentences: ICE CREAM becomes Ice cream."""
+    """Whether to write titles in sentence case: ICE CREAM becomes Ice cream."""
     category: list[Source] = []
-    """The levels of the category, most general first; or one column that holds the whole path."""
+    """The levels of the category, most general first; or one column with the whole path."""
     category_separator: str | None = Field(None, min_length=1, max_length=5)
-    """What stands between the levels in a column that holds a path, such as > or /."""
+    """The separator of the levels in a column with a path, such as > or /."""
     category_alternatives: str | None = Field(None, min_length=1)
-    """What stands between several categories of one level; the first of them counts."""
+    """The separator of several categories of one level; the first of them counts."""
     brand: Source | None = None
     """The brand, maker or author."""
     price: NumberSource | None = None
@@ -297,37 +299,38 @@ class ItemsMapping(_Filled):
     currency: Source | None = None
     """The currency of the price."""
     constants: dict[Literal["currency"], str] = {}
-    """The currency of all prices, where no column states it."""
+    """The currency of all prices, if no column states it."""
     url: Source | None = None
     """The address of the item's page; shown beside recommendations."""
     image: Source | None = None
     """The address of a picture of the item; shown beside recommendations."""
     available: Source | None = None
     """Whether the item is in stock: true or false, a number of pieces, or words such as `in stock` and `sold out`.
-    Items that are not in stock are not recommended. Empty means unknown, which counts as in stock; so do other words,
-    which are reported."""
+    Items out of stock are not recommended. Empty means unknown, which counts as in stock. Other words also count as
+    in stock, and are reported."""
     available_words: dict[str, bool] = {}
-    """Further words of the column `available`, such as lieferbar = true and ausverkauft = false."""
+    """Further words for the column `available`, such as lieferbar = true and ausverkauft = false."""
     available_from: Source | None = None
     """The release: the item is not recommended before."""
     available_until: Source | None = None
     """The end of sale: the item is not recommended afterwards. A date without a time of day includes its day."""
     required: list[Literal["category", "brand", "price", "currency", "url", "image"]] = []
-    """Keys without which a row is no item: rows that are empty in one of them wait in quarantine."""
+    """Keys that every item needs: rows with an empty value in one of them wait in quarantine."""
     attributes: list[AttributeSource] = []
-    """Further columns that are kept as words."""
+    """Further columns to keep as text."""
     choose: dict[str, Choice] | Choice = {}
-    """Of several rows of one item in a file, which value counts: for all columns, or by title, category, brand, price
-    or attribute. By default that of the last row."""
+    """Which value counts if a file has several rows of one item: for all columns, or by title, category, brand, price
+    or attribute. The default is the last row."""
     updated_at: Source | None = None
-    """When a row of the catalogue was written: `latest` goes by it, and its values are known since then."""
+    """The time at which a row of the catalogue was written: `latest` uses it, and the row's values are known from then
+    on."""
     time_format: TimeFormat = "timestamp"
     """The format of `updated_at` and other times, as for events."""
     zone: Zone = "UTC"
-    """The zone of times that carry none, as for events."""
+    """The zone of times without one, as for events."""
     not_merchandise: Marks = []
-    """Things nobody shops for: fuel, coupons, postage. Never recommended. Beginnings of category paths, or expressions
-    over the columns of a row; one expression may stand without a list."""
+    """Items that are never recommended, such as fuel, coupons and postage: beginnings of category paths, or expressions
+    over the columns of a row. A single expression needs no list."""
 
     @property
     def conditions(self) -> list[Expression]:
@@ -392,17 +395,17 @@ class UsersMapping(_Filled):
     user_id: Source
     """The user, by the id of your own systems."""
     attributes: list[AttributeSource]
-    """The traits that are kept; no others enter, and personal data should not."""
+    """The traits to keep. No other column is stored. Do not name personal data here."""
     consent: Source | None = None
     """Whether the user agreed."""
     consent_words: list[str] = list(_YES)
-    """What means yes in the column `consent`, in any case; empty means unknown, and anything else no."""
+    """The words that mean yes in the column `consent`, in any case; empty is unknown, and any other word means no."""
     consent_at: Source | None = None
-    """When the user said so: an older answer does not replace a newer one."""
+    """The time of the answer: an older answer does not replace a newer one."""
     time_format: TimeFormat = "timestamp"
     """The format of `consent_at`, as for events."""
     zone: Zone = "UTC"
-    """The zone of times that carry none, as for events."""
+    """The zone of times without one, as for events."""
 
     @model_validator(mode="after")
     def _a_time_belongs_to_an_answer(self) -> Self:
@@ -415,13 +418,13 @@ class Mapping(SourceMapping):
     """The whole of a mapping file for tables."""
 
     location: str | None = None
-    """Where the files are when they are not given."""
+    """The location of the files, used if the command names none."""
     events: EventsMapping | None = None
-    """What happened."""
+    """The events."""
     items: ItemsMapping | None = None
     """The catalogue."""
     users: UsersMapping | None = None
-    """What is known of users."""
+    """The traits and consent of users."""
 
     @model_validator(mode="after")
     def _something_is_read(self) -> Self:
