@@ -21,7 +21,7 @@ from models.columns import OCCURRED_AT, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import of_strangers
+from models.evaluation.diagnostics.cold_start import cold_start_data
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity
@@ -38,7 +38,7 @@ def _measured(dataset: Dataset, figures: dict[str, float]) -> Table:
     held = drawn(dataset, cut, end)
     data = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0).training_data(cut)
     people = pa.table({USER_KEY: held.tolist()})
-    wanted = targets(dataset.interactions, of_strangers(data, people), cut, end)
+    wanted = targets(dataset.interactions, cold_start_data(data, people), cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     some, popular = np.flatnonzero(np.diff(wanted.indptr)), popularity(data)
     table = Table("model", "clicks", "own", *(f"alike {alike:g}" for alike in ALIKE), title=f"NDCG@{K}")

@@ -88,7 +88,7 @@ def _both(dataset: Dataset, fold: Fold, kind: str, best: Mapping[str, Any]) -> t
 
     def measured(settings: Mapping[str, Any]) -> Evaluation:
         model = catalog.model_type(kind).fit(opened.data, catalog.config(kind, settings), SEED)
-        return evaluate(model, opened.data, opened.wanted, opened.popular, brief=True)
+        return evaluate(model, opened.data, opened.targets, opened.popular, brief=True)
 
     return measured({}), measured(best)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from tasks.monitoring.drift.detect_drift import watch_drift
+from tasks.monitoring.drift.detect_drift import detect_drift
 from tasks.orchestration import run_names
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
@@ -25,6 +25,6 @@ def monitor(accept: str = "", accepted_by: str = "") -> dict[str, Any]:
         accepted_by: Who accepts. It is recorded.
     """
     drop_missed_slots()
-    seen: dict[str, Any] = watch_drift(accept, accepted_by)
+    seen: dict[str, Any] = detect_drift(accept, accepted_by)
     show("drift", *windows_table(seen, accept), WINDOWS)
     return seen

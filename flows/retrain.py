@@ -9,7 +9,7 @@ from flows.score import score
 from flows.search import SEARCHED, search
 from flows.train import MODELS, train
 from models.datasets.acceptance import Acceptance
-from models.tuning.retune_policy import MOST_MINUTES
+from models.tuning.retune_policy import MAX_MINUTES
 from tasks.datasets.build_dataset import build_dataset, later_split
 from tasks.monitoring.retraining.retrain_run import retraining
 from tasks.orchestration import run_names
@@ -26,7 +26,7 @@ def retrain(
     models: Models = MODELS,
     searched: list[str] = SEARCHED,
     trials: int | None = 20,
-    minutes: float | None = MOST_MINUTES,
+    minutes: float | None = MAX_MINUTES,
     max_age_days: float = 30,
     despite_feed: bool = False,
     accept: list[str] = [],  # noqa: B006 -- read, never changed

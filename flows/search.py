@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import flow
 
-from models.tuning.study_config import Budget, Limits, Method, SearchPlan
+from models.tuning.study_config import Budget, Method, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import newest_version
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
@@ -58,7 +58,7 @@ def search(
 
     searchable(models)
     version = dataset_version or newest_version()
-    plan = SearchPlan(method, folds, coverage, Limits(fit_seconds, memory_mb, artifact_mb), seed)
+    plan = SearchPlan(method, folds, coverage, TrialLimits(fit_seconds, memory_mb, artifact_mb), seed)
     states = search_models(version, models, plan, Budget(trials, minutes, patience), workers, fresh)
     show_search(version, [state.result() for state in states if state.is_completed()])
     return successful_searches(states)

@@ -20,7 +20,7 @@ from models.columns import OCCURRED_AT, SESSION_ID, USER_KEY
 from models.datasets.cold_start import NewUsers
 from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
-from models.evaluation.diagnostics.cold_start import of_strangers
+from models.evaluation.diagnostics.cold_start import cold_start_data
 from models.evaluation.diagnostics.new_users import traits_of
 from models.primitives.csr import places
 from models.primitives.vocabulary import index_of
@@ -72,7 +72,7 @@ def withheld(dataset: Dataset, figures: dict[str, float]) -> list[Table]:
     held = drawn(dataset, cut, end)
     rest = only(dataset, index_of(held, dataset.interactions[USER_KEY]) < 0)
     data, traits = rest.training_data(cut), traits_of(dataset, pa.array(held.tolist()))
-    frame = of_strangers(data, traits)
+    frame = cold_start_data(data, traits)
     wanted = targets(dataset.interactions, frame, cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     clicks = latest_items(before, held, CLICKS)

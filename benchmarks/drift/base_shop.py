@@ -8,7 +8,7 @@ import numpy as np
 from benchmarks.shop.event_rows import KINDS, PURCHASE
 from benchmarks.shop.sampling import Array
 from benchmarks.shop.simulation import Plan, simulate, world
-from models.monitoring.drift.signals.event_columns import DAY, KIND, Goods, gaps
+from models.monitoring.drift.signals.event_columns import DAY, KIND, ItemTable, gaps
 
 DAYS: Final = 70
 """The last days of the shop, which streams are drawn from."""
@@ -62,8 +62,8 @@ def _prices(rows: Array) -> Array:
     return np.where(sums[1] > 0, sums[0], 1.0) / np.where(sums[1] > 0, sums[1], 1.0)
 
 
-def goods(shop: Shop) -> Goods:
+def goods(shop: Shop) -> ItemTable:
     """Its items, and as many new ones."""
     category = np.concatenate([shop.categories, shop.categories]).astype(np.int64)
     vectors = np.eye(int(category.max()) + 1, dtype=np.float32)[category]
-    return Goods(category, vectors)
+    return ItemTable(category, vectors)

@@ -11,7 +11,16 @@ import pyarrow as pa
 
 from models.columns import EVENT_TYPES
 from models.monitoring.drift.calibration.windows import ages
-from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY, INTERACTIONS, SHOWN, Events, Goods, Ints
+from models.monitoring.drift.signals.event_columns import (
+    BOUGHT,
+    CLICKED,
+    DAY,
+    INTERACTIONS,
+    SHOWN,
+    Events,
+    Ints,
+    ItemTable,
+)
 from models.monitoring.drift.signals.user_behaviour import features
 from models.monitoring.drift.signals.user_counts import deciles
 
@@ -25,11 +34,11 @@ NEW_DAYS: Final = ages(1)[-1]
 class Tables:
     """Makes tables of windows, by how popular items were in the time before."""
 
-    goods: Goods
+    item_table: ItemTable
     decile: Ints
 
     @classmethod
-    def against(cls, before: Events, goods: Goods) -> "Tables":
+    def against(cls, before: Events, goods: ItemTable) -> "Tables":
         """Against the events of the time before."""
         items = before.item[INTERACTIONS[before.kind]]
         return cls(goods, deciles(np.bincount(items, minlength=len(goods))))
@@ -43,7 +52,7 @@ class Tables:
         return pa.table(
             {
                 "event_type": np.array(EVENT_TYPES)[some.kind],
-                "category": self.goods.category[some.item].astype(str),
+                "category": self.item_table.category[some.item].astype(str),
                 "popularity": self.decile[some.item].astype(str),
                 "new_item": _yes(some.item_since >= new),
                 "new_user": _yes(some.user_since >= new),
@@ -57,7 +66,7 @@ class Tables:
 
     def users(self, days: list[Events], random: np.random.Generator) -> pa.Table:
         """The features of the users of each day."""
-        found = [features(day.such(INTERACTIONS[day.kind]), self.goods)[1] for day in days]
+        found = [features(day.such(INTERACTIONS[day.kind]), self.item_table)[1] for day in days]
         columns = {name.replace(" ", "_"): np.concatenate([one[name] for one in found]) for name in found[0]}
         drawn = _drawn(len(columns["events"]), random)
         return pa.table({name: values[drawn] for name, values in columns.items()})

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.drift.streams import MOST_COPIES, Day, Shift
 from benchmarks.shop.event_rows import PURCHASE
-from models.monitoring.drift.signals.event_columns import NOTHING
+from models.monitoring.drift.signals.event_columns import MISSING_CODE
 
 
 def reshuffled(share: float) -> Shift:
@@ -18,7 +18,7 @@ def reshuffled(share: float) -> Shift:
         place[moved] = once.permutation(moved)
         now = place[day.rows["item"]]
         day.rows["value"] *= day.prices[now] / day.prices[day.rows["item"]]
-        day.gap = np.where(now == day.rows["item"], day.gap, NOTHING)
+        day.gap = np.where(now == day.rows["item"], day.gap, MISSING_CODE)
         day.rows["item"] = now
 
     return shift
@@ -32,7 +32,7 @@ def new_items(share: float) -> Shift:
         now = replaced[day.rows["item"]]
         day.rows["item"] += now * day.items
         day.item_since = np.where(now, day.began, day.item_since)
-        day.gap = np.where(now, NOTHING, day.gap)
+        day.gap = np.where(now, MISSING_CODE, day.gap)
 
     return shift
 

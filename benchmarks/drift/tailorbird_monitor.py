@@ -10,7 +10,7 @@ from benchmarks.drift.base_shop import Shop, goods
 from benchmarks.drift.detection_metrics import Found
 from benchmarks.drift.streams import USERS_OF_STREAMS, Stream
 from models.monitoring.drift.calibration.calibrate import Calibration, calibrate
-from models.monitoring.drift.calibration.joint_threshold import requests
+from models.monitoring.drift.calibration.joint_threshold import request_windows
 from models.monitoring.drift.calibration.windows import History, windows_before
 from models.monitoring.drift.feed_health import check_feed
 from models.monitoring.drift.signals.event_columns import DAY, Events, Floats
@@ -28,7 +28,7 @@ class Course:
 
     joint: Floats
     """[windows]"""
-    limit: float
+    threshold: float
     blocked: Found
     """[windows] whether the feed was taken for broken."""
     reasons: Sequence[Sequence[str]]
@@ -37,13 +37,13 @@ class Course:
     @property
     def left(self) -> Found:
         """[windows] whether the joint statistic left its band; nothing is judged of a broken feed."""
-        found: Found = (self.joint > self.limit) & ~self.blocked
+        found: Found = (self.joint > self.threshold) & ~self.blocked
         return found
 
     @property
     def asked(self) -> Found:
         """[windows] at which retraining was asked for."""
-        return requests(self.left)
+        return request_windows(self.left)
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Monitor:
         failed = [_failed(history, window, usual) for window in windows]
         return Course(
             np.array([one.joint for one in judged]),
-            self.calibration.limit,
+            self.calibration.threshold,
             np.array([bool(checks) for checks in failed]),
             [checks or one.drivers for checks, one in zip(failed, judged, strict=True)],
         )

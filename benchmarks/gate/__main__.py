@@ -31,7 +31,7 @@ from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation
 from models.gate.decision import decide
 from models.gate.fairness_checks import Traits, demographics
-from models.gate.results import Gate
+from models.gate.results import GateResult
 from models.recommenders.baselines.most_popular import popularity
 
 GAIN: Final = 0.02
@@ -57,7 +57,7 @@ def measured(dataset: Dataset) -> Measured:
     return Measured(popular, champion, other, demographics(dataset.users, champion.per_user[USER_KEY]))
 
 
-def resampled(measured: Measured, gain: float, seed: int) -> Gate:
+def resampled(measured: Measured, gain: float, seed: int) -> GateResult:
     """The gate's verdict on other people like these, and a challenger that gains this share of the champion's mean."""
     random, n = np.random.default_rng(seed), measured.champion.per_user.num_rows
     people, sign = random.integers(n, size=n), random.choice([-1.0, 1.0], size=n)

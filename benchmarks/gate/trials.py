@@ -30,7 +30,7 @@ from models.evaluation.diagnostics.overfitting import check_overfit
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.fairness_checks import demographics
-from models.gate.results import Gate, Outcome
+from models.gate.results import GateResult, Outcome
 from models.lists.list_builder import ListBuilder, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
@@ -47,8 +47,8 @@ FIRST_SEED: Final = 20_000
 class Trial:
     """What the gate decided about one shop."""
 
-    first: Gate
-    renewal: Gate
+    first: GateResult
+    renewal: GateResult
     gain: float
     """NDCG@10 of the first champion less that of the best baseline."""
 
@@ -87,7 +87,9 @@ def _measured(shape: Shape, dataset: Dataset) -> dict[str, Evaluation]:
     return {kind: measure(kind, dataset, data, wanted, popular) for kind in (*BASELINES, shape.kind)}
 
 
-def _judged(shape: Shape, measured: dict[str, Evaluation], dataset: Dataset, promoted: dict[str, float] | None) -> Gate:
+def _judged(
+    shape: Shape, measured: dict[str, Evaluation], dataset: Dataset, promoted: dict[str, float] | None
+) -> GateResult:
     """Return the verdict as a review does, on the first champion or (where one was `promoted`) on its renewal."""
     traits = demographics(dataset.users, measured[shape.kind].per_user[USER_KEY])
     kinds = {kind: kind for kind in measured}
@@ -124,7 +126,7 @@ def _figures(done: Sequence[Trial]) -> dict[str, float]:
     return found
 
 
-def _warned(gate: Gate) -> Iterator[bool]:
+def _warned(gate: GateResult) -> Iterator[bool]:
     return (check.outcome is Outcome.WARNING for check in gate.checks)
 
 

@@ -11,7 +11,7 @@ import typer
 from flows.commands import running
 from flows.commands.running import Json
 from models.recommenders.kinds import Kind
-from models.tuning.retune_policy import MOST_MINUTES
+from models.tuning.retune_policy import MAX_MINUTES
 
 app = running.group()
 
@@ -164,7 +164,7 @@ def train(
 @app.command()
 def retrain(
     model: Models = None,
-    minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MOST_MINUTES,
+    minutes: Annotated[float, _minutes("How long searches may take together, if any are due.")] = MAX_MINUTES,
     max_age_days: Annotated[float, typer.Option(min=0, max=_MOST_DAYS, help="How old a search may be.")] = 30,
     despite_feed: Annotated[
         bool, typer.Option("--despite-feed", help="Retrain although the newest report says that the feed is broken.")

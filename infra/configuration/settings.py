@@ -23,8 +23,8 @@ from infra.configuration import settings_file as file
 from infra.configuration.settings_file import SettingsRefusedError
 from infra.configuration.timing import Timing, timings
 from models.datasets.limits import DatasetLimits
-from models.gate.thresholds import Limits
-from models.monitoring.drift.config import Watch
+from models.gate.thresholds import GateThresholds
+from models.monitoring.drift.config import DriftMonitorConfig
 from models.primitives.json_types import JsonObject
 
 __all__ = ["Settings", "SettingsRefusedError", "annotations", "in_file", "load", "source", "variable_of"]
@@ -73,11 +73,11 @@ class Settings(BaseSettings):
     """Share of new events among all from which commands name a retrain as the next step."""
     retrain_after_days: float = Field(default=14, gt=0, le=3650)
     """Days after the newest data set from which they do so for any new event."""
-    gate: Annotated[Limits, NoDecode] = Limits()
+    gate: Annotated[GateThresholds, NoDecode] = GateThresholds()
     """Limits of the gate. As a variable, JSON such as {"group_margin": 0.1}."""
     dataset: Annotated[DatasetLimits, NoDecode] = DatasetLimits()
     """Limits of data sets. As a variable, JSON such as {"largest_ratio": 5}."""
-    monitor: Annotated[Watch, NoDecode] = Watch()
+    monitor: Annotated[DriftMonitorConfig, NoDecode] = DriftMonitorConfig()
     """How closely drift is watched. As a variable, JSON such as {"days_between_false_retrains": 182}."""
     schedules: Annotated[dict[str, Timing], NoDecode] = Field(default_factory=dict)
     """When built-in schedules run: a cron line in UTC, or { cron = "30 4 * * *", zone = "Europe/Berlin" }."""
@@ -158,7 +158,9 @@ class Settings(BaseSettings):
         """Decode the limits in a variable; their types and bounds are checked later."""
         if not isinstance(given, str):
             return given
-        kind: Any = {"gate": Limits, "dataset": DatasetLimits, "monitor": Watch}[str(info.field_name)]
+        kind: Any = {"gate": GateThresholds, "dataset": DatasetLimits, "monitor": DriftMonitorConfig}[
+            str(info.field_name)
+        ]
         known = [limit.name for limit in fields(kind)]
         try:
             values = json.loads(given)

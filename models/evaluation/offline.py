@@ -12,11 +12,11 @@ from scipy import sparse
 from models.columns import USER_KEY
 from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.exposure_tradeoff import CANDIDATES, Reranked, rerank
-from models.evaluation.metrics.auc import Separation
-from models.evaluation.metrics.beyond_accuracy import Catalogue
+from models.evaluation.metrics.auc import ScoreAUC
+from models.evaluation.metrics.beyond_accuracy import ItemNovelty
 from models.evaluation.metrics.calibration import DEPTH, USERS, Pairs
 from models.evaluation.metrics.user_averages import NEW, Figures
-from models.evaluation.targets import Goal
+from models.evaluation.targets import TargetSet
 from models.primitives.threads import thread_pool
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Recommender
@@ -66,13 +66,17 @@ def evaluate(
     """
     users = np.flatnonzero(targets.sum(axis=1)).astype(np.int32)
     history, wanted = data.history()[users], sparse.csr_array(targets[users])
-    goals = [Goal("", wanted)] if brief else [Goal("", wanted), Goal(NEW, _without(wanted, history), history)]
+    goals = (
+        [TargetSet("", wanted)]
+        if brief
+        else [TargetSet("", wanted), TargetSet(NEW, _without(wanted, history), history)]
+    )
     parts = [slice(start, start + chunk) for start in range(0, len(users), chunk)]
     depth = k if brief else max(k, CANDIDATES)
     looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, depth, brief)
     candidates = looks[0][0].items
     looks = [(_first(ranking, k), separated) for ranking, separated in looks]
-    catalogue, baskets = (None, None) if brief else (Catalogue.of(data), data.baskets()[users])
+    catalogue, baskets = (None, None) if brief else (ItemNovelty.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
     for goal, (ranking, separated) in zip(goals, looks, strict=True):
@@ -116,7 +120,7 @@ def _asked(model: Recommender, data: TrainingData, users: NDArray[np.int32]) -> 
 def _look(
     asked: Callable[[slice], NDArray[np.float32]],
     parts: list[slice],
-    goals: list[Goal],
+    goals: list[TargetSet],
     fallback: NDArray[np.float32],
     k: int,
     brief: bool,
@@ -126,13 +130,13 @@ def _look(
 
     def look(part: slice) -> tuple[list[tuple[Ranking, Figures]], Ranking, int]:
         scores = asked(part)
-        separation = None if brief else Separation.of(scores)
+        separation = None if brief else ScoreAUC.of(scores)
         ordered = separation.ordered if separation else None
         made = []
         for goal in goals:
             hide = None if goal.hide is None else goal.hide[part]
             lists = top_k(scores, k, fallback=fallback, hide=hide, ordered=ordered)
-            made.append((lists, separation.against(goal.targets[part], hide) if separation else {}))
+            made.append((lists, separation.per_user(goal.targets[part], hide) if separation else {}))
         first = slice(0 if brief else max(0, USERS - part.start))
         named = top_k(scores[first], DEPTH, ordered=None if ordered is None else ordered[first])
         return made, named, 0 if brief else int(np.isnan(scores).sum())

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.metrics.beyond_accuracy import Catalogue, coverage, spread
-from models.evaluation.metrics.ranking import accuracy, found
-from models.evaluation.metrics.user_averages import Figures, averages, averages_of_parts, flat
+from models.evaluation.metrics.beyond_accuracy import ItemNovelty, coverage, spread
+from models.evaluation.metrics.ranking import accuracy, hit_matrix
+from models.evaluation.metrics.user_averages import Figures, averages, averages_by_history, with_bounds
 from models.retrieval.full_catalogue import Ranking
 
 
 @dataclass(frozen=True)
-class Goal:
+class TargetSet:
     """The targets of m users."""
 
     prefix: str
@@ -23,7 +23,7 @@ class Goal:
     hide: Any = None
     """What is kept off the lists, in the same shape."""
 
-    def measure(self, ranking: Ranking, catalogue: Catalogue | None, separated: Figures) -> Figures:
+    def measure(self, ranking: Ranking, catalogue: ItemNovelty | None, separated: Figures) -> Figures:
         """Figures per user [m] of lists [m, k]: accuracy, variety where the `catalogue` is given, separation."""
         k, n_targets = ranking.items.shape[1], np.diff(self.targets.indptr)
         lists = accuracy(ranking.items, self.targets) | (catalogue.variety(ranking.items) if catalogue else {})
@@ -35,16 +35,16 @@ class Goal:
     ) -> dict[str, float]:
         """The averages of `measured` and what the lists are like together; intervals where `baskets` [m] are given."""
         counted = measured["targets"] > 0
-        mine = {name: values[counted] for name, values in measured.items()}
+        measured_users = {name: values[counted] for name, values in measured.items()}
         lists = {
             "distinct_lists": float(len(np.unique(ranking.items, axis=0))),
             "fallback_share": float(ranking.from_fallback.mean()) if ranking.from_fallback.size else float("nan"),
         }
         if baskets is None:
-            summary = averages(mine, self.prefix)
+            summary = averages(measured_users, self.prefix)
             lists[f"coverage_at_{ranking.items.shape[1]}"] = coverage(ranking.items, self.targets.shape[1])
         else:
-            summary = averages_of_parts(mine, baskets[counted], self.prefix, seed)
+            summary = averages_by_history(measured_users, baskets[counted], self.prefix, seed)
             lists |= self._together(ranking, seed)
         return summary | {self.prefix + name: value for name, value in lists.items()}
 
@@ -52,9 +52,11 @@ class Goal:
         """Coverage, Gini index, and the confusion matrix of all pairs of user and item: is shown = is bought?"""
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
         spreads = {f"{name}_at_{k}": figure for name, figure in spread(ranking.items, n_items, seed).items()}
-        figures = {name: value for told in spreads.items() for name, value in flat(*told).items()}
+        figures = {
+            name: value for named_figure in spreads.items() for name, value in with_bounds(*named_figure).items()
+        }
         shown, bought = float((ranking.items >= 0).sum()), float(self.targets.nnz)
-        both = float(found(ranking.items, self.targets).sum())
+        both = float(hit_matrix(ranking.items, self.targets).sum())
         pairs = float(self.targets.shape[0] * n_items - (0 if self.hide is None else self.hide.nnz))
         matrix = {"shown_bought": both, "shown_unbought": shown - both, "unshown_bought": bought - both}
         return figures | matrix | {"unshown_unbought": pairs - shown - bought + both}

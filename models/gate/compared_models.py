@@ -13,9 +13,13 @@ def compared_sentences(
     parts = [(f"{', '.join(kinds)} ({words})") for kinds, words in _by_state(named) if kinds]
     if champion is not None:
         parts.append(f"the champion, version {champion}")
-    said = f"Compared on {version}: {'; '.join(parts)}."
+    sentence = f"Compared on {version}: {'; '.join(parts)}."
     others = ", ".join(left_out)
-    return f"{said} Left out: {others}, trained but not named; --model names all that are compared." if others else said
+    return (
+        f"{sentence} Left out: {others}, trained but not named; --model names all that are compared."
+        if others
+        else sentence
+    )
 
 
 def _by_state(named: Mapping[str, bool]) -> Iterable[tuple[list[str], str]]:

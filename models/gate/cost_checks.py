@@ -4,13 +4,13 @@ from collections.abc import Mapping
 
 from models.evaluation.metrics.user_averages import HIGH, LOW
 from models.evaluation.offline import Evaluation
-from models.gate.results import Check, at_most, not_asked, outcome
-from models.gate.thresholds import Limits
+from models.gate.results import Check, at_most, not_applicable, outcome
+from models.gate.thresholds import GateThresholds
 
 _GAP = "overfit_gap"
 
 
-def costs(candidate: Evaluation, limits: Limits) -> list[Check]:
+def costs(candidate: Evaluation, limits: GateThresholds) -> list[Check]:
     """Check the time for a list, and the size."""
     size = candidate.summary.get("artifact_mb", float("nan"))
     return [
@@ -27,14 +27,14 @@ def _fast_enough(summary: Mapping[str, float], limit: float) -> Check:
     return Check("is fast enough", value, limit, outcome(bool(low <= limit)), detail)
 
 
-def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: Limits) -> Check:
+def overfit(candidate: Evaluation, baselines: Mapping[str, Evaluation], limits: GateThresholds) -> Check:
     """The gap between learned and held-out weeks, beside the largest of a baseline: these count and learn nothing."""
     title, gap = "is not over-fit", candidate.summary.get(_GAP)
     if gap is None:
-        return not_asked(title, "Nobody bought something in the last weeks of learning and in the test.")
-    gaps = {name: found.summary[_GAP] for name, found in baselines.items() if _GAP in found.summary}
+        return not_applicable(title, "Nobody bought something in the last weeks of learning and in the test.")
+    gaps = {name: baseline.summary[_GAP] for name, baseline in baselines.items() if _GAP in baseline.summary}
     widest = max(gaps, key=lambda name: gaps[name]) if gaps else ""
     allowed = gaps.get(widest, 0.0) + limits.overfit_rise
-    beside = f"{gaps[widest]:.3f} for {widest}, which only counts" if gaps else "no baseline to hold it against"
-    detail = f"{gap:.3f} better on weeks it has learned from than on the test weeks; {beside}."
+    comparison = f"{gaps[widest]:.3f} for {widest}, which only counts" if gaps else "no baseline to hold it against"
+    detail = f"{gap:.3f} better on weeks it has learned from than on the test weeks; {comparison}."
     return at_most(title, gap, allowed, detail)

@@ -13,11 +13,11 @@ from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import Evaluation
 from models.gate import fairness_checks as by_group
 from models.gate.cost_checks import costs, overfit
-from models.gate.exposure_checks import FIGURES, Standard, answers_the_cold, exposure, overlap, shows_enough
+from models.gate.exposure_checks import FIGURES, ExposureReference, exposure, overlap, serves_cold_users, shows_enough
 from models.gate.fairness_checks import Group, Traits
-from models.gate.results import BETTER, Check, Gate, Outcome, compared, gate_of, not_asked
-from models.gate.sanity_checks import answers_everybody, soundness
-from models.gate.thresholds import Limits
+from models.gate.results import BETTER, Check, GateResult, Outcome, compared, gate_result, not_applicable
+from models.gate.sanity_checks import sanity_checks, serves_all_users
+from models.gate.thresholds import GateThresholds
 
 CHAMPION: Final = "the champion"
 
@@ -41,11 +41,11 @@ def decide(
     champion: Evaluation | None,
     seed: int,
     traits: Traits | None = None,
-    limits: Limits = Limits(),  # noqa: B008 -- a frozen value
+    limits: GateThresholds = GateThresholds(),  # noqa: B008 -- a frozen value
     metric: str = METRIC,
     promoted: Mapping[str, float] | None = None,
-    left_out: Mapping[str, str] | None = None,
-) -> Gate:
+    dropped: Mapping[str, str] | None = None,
+) -> GateResult:
     """Refuse a broken candidate; else hold it against every baseline and the champion, and against the `limits`.
 
     It must be better than the champion (the whole interval above zero) and not significantly worse than any baseline
@@ -56,42 +56,44 @@ def decide(
     champion's own recipe, learned again, is held against the champion too. They are None when there is no champion.
     `left_out` are the traits that make no groups, and why.
     """
-    checks = soundness(candidate, metric, limits)
+    checks = sanity_checks(candidate, metric, limits)
     others = {name: evaluation for name, evaluation in baselines.items() if evaluation is not candidate}
     if any(check.refused for check in checks):
-        return gate_of(checks)
+        return gate_result(checks)
     name, reference = _reference(others, champion, metric)
     groups = by_group.groups_of(traits or {})
-    asked = _questions(candidate, others, champion, (name, reference), metric)
+    questions = _questions(candidate, others, champion, (name, reference), metric)
     compared_by = paired(candidate, reference, metric) if reference else None
-    found = _estimates(asked, groups if compared_by else [], compared_by, seed)
-    checks += [_answer(question, found.get(question.name)) for question in asked]
+    estimates_by_name = _estimates(questions, groups if compared_by else [], compared_by, seed)
+    checks += [_answer(question, estimates_by_name.get(question.name)) for question in questions]
     checks += _unanswerable(candidate, others, metric)
-    of_groups = [found[_title(group)] for group in groups] if compared_by else []
-    results = by_group.results(traits or {}, *compared_by, of_groups, limits) if compared_by else []
-    checks += by_group.checks(results, name, limits) + by_group.unasked(traits or {}, results, left_out or {})
-    checks += [answers_everybody(candidate, groups, limits)]
-    checks += [answers_the_cold(candidate, others.get("most_popular"), limits)]
+    group_differences = [estimates_by_name[_title(group)] for group in groups] if compared_by else []
+    results = by_group.results(traits or {}, *compared_by, group_differences, limits) if compared_by else []
+    checks += by_group.checks(results, name, limits) + by_group.inapplicable_checks(
+        traits or {}, results, dropped or {}
+    )
+    checks += [serves_all_users(candidate, groups, limits)]
+    checks += [serves_cold_users(candidate, others.get("most_popular"), limits)]
     standard = _standard(champion, promoted, (name, reference))
     checks += exposure(candidate, standard, limits)
     checks += [] if standard and standard.refuses else [shows_enough(candidate, limits)]
     checks += [overlap(candidate, champion, limits)] if champion else []
     checks += [overfit(candidate, baselines, limits), *costs(candidate, limits)]
-    return gate_of(checks, results)
+    return gate_result(checks, results)
 
 
 def _standard(
     champion: Evaluation | None, promoted: Mapping[str, float] | None, reference: tuple[str, Evaluation | None]
-) -> Standard | None:
+) -> ExposureReference | None:
     """Return what exposure is held against: the champion as it was promoted, before the first the best baseline."""
     if promoted and not FIGURES.isdisjoint(promoted):
-        return Standard("at the champion's promotion", promoted, True)
+        return ExposureReference("at the champion's promotion", promoted, True)
     if champion is not None:
-        return Standard("with the champion", champion.summary, True)
+        return ExposureReference("with the champion", champion.summary, True)
     if promoted is not None:
-        return Standard("at the champion's promotion", {}, True)
+        return ExposureReference("at the champion's promotion", {}, True)
     name, evaluation = reference
-    return Standard(f"with {name}", evaluation.summary, False) if evaluation else None
+    return ExposureReference(f"with {name}", evaluation.summary, False) if evaluation else None
 
 
 def _reference(
@@ -111,18 +113,18 @@ def _questions(
     reference: tuple[str, Evaluation | None],
     metric: str,
 ) -> list[_Question]:
-    asked = [
+    questions = [
         _Question(f"not worse than {name}", name, paired(candidate, other, metric), False)
         for name, other in baselines.items()
     ]
     if champion is not None:
         both = paired(candidate, champion, metric)
-        asked.append(_Question(BETTER, CHAMPION, both, True))
+        questions.append(_Question(BETTER, CHAMPION, both, True))
     name, other = reference
     if other is not None and _bought_new(candidate, metric):
         title = f"not worse than {name} on new items"
-        asked.append(_Question(title, name, paired(candidate, other, NEW + metric), False))
-    return asked
+        questions.append(_Question(title, name, paired(candidate, other, NEW + metric), False))
+    return questions
 
 
 def _bought_new(candidate: Evaluation, metric: str) -> bool:
@@ -131,17 +133,17 @@ def _bought_new(candidate: Evaluation, metric: str) -> bool:
 
 def _unanswerable(candidate: Evaluation, baselines: Mapping[str, Evaluation], metric: str) -> list[Check]:
     """Return the comparisons that the data do not allow."""
-    found = [] if baselines else [not_asked("not worse than a baseline", "No other baseline was trained.")]
+    checks = [] if baselines else [not_applicable("not worse than a baseline", "No other baseline was trained.")]
     if not _bought_new(candidate, metric):
-        found.append(not_asked("not worse on new items", "Nobody bought an item that was new to them."))
-    return found
+        checks.append(not_applicable("not worse on new items", "Nobody bought an item that was new to them."))
+    return checks
 
 
 def _estimates(
-    asked: Sequence[_Question], groups: Sequence[Group], both: tuple[Floats, Floats] | None, seed: int
+    questions: Sequence[_Question], groups: Sequence[Group], both: tuple[Floats, Floats] | None, seed: int
 ) -> dict[str, Estimate]:
     """The mean differences and their intervals, all from the same draws of users."""
-    columns = {question.name: question.both[0] - question.both[1] for question in asked if question.both}
+    columns = {question.name: question.both[0] - question.both[1] for question in questions if question.both}
     if both is not None:
         columns |= {_title(group): np.where(group.members, both[0] - both[1], np.nan) for group in groups}
     return estimates(columns, seed)
@@ -151,13 +153,13 @@ def _title(group: Group) -> str:
     return f"{group.trait}={group.value}"
 
 
-def _answer(question: _Question, found: Estimate | None) -> Check:
-    name, against = question.name, question.against
-    if found is None:
+def _answer(question: _Question, difference: Estimate | None) -> Check:
+    name, opponent = question.name, question.against
+    if difference is None:
         how = "was not measured on all of the candidate's users: evaluate both on the same held-out weeks."
-        return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{against} {how}")
-    passed = found.low > 0 if question.better else found.high >= 0
+        return Check(name, float("nan"), 0.0, Outcome.REFUSED, f"{opponent} {how}")
+    passed = difference.low > 0 if question.better else difference.high >= 0
     good, bad = ("better than", "not proven better than") if question.better else (
         "not significantly worse than", "significantly worse than"
     )  # fmt: skip
-    return compared(name, found, 0.0, passed, f"{good if passed else bad} {against}")
+    return compared(name, difference, 0.0, passed, f"{good if passed else bad} {opponent}")

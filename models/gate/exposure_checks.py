@@ -14,9 +14,9 @@ from models.evaluation.diagnostics.exposure_tradeoff import CANDIDATES
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import COLD_BASKETS
 from models.evaluation.offline import LISTS, Evaluation
-from models.gate.results import Check, Outcome, at_least, not_asked
+from models.gate.results import Check, Outcome, at_least, not_applicable
 from models.gate.sanity_checks import FALLBACK
-from models.gate.thresholds import Limits
+from models.gate.thresholds import GateThresholds
 from models.primitives.vocabulary import index_of, words
 
 _FEWEST: Final = 10
@@ -25,7 +25,7 @@ _K: Final = 10
 _BOUGHT: Final = ("bought", "unbought")
 
 
-class Standard(NamedTuple):
+class ExposureReference(NamedTuple):
     """What exposure is held against."""
 
     when: str
@@ -50,30 +50,30 @@ _QUESTIONS: Final = (
 FIGURES: Final = frozenset(question.figure for question in _QUESTIONS)
 
 
-def exposure(candidate: Evaluation, standard: Standard | None, limits: Limits) -> list[Check]:
+def exposure(candidate: Evaluation, standard: ExposureReference | None, limits: GateThresholds) -> list[Check]:
     """Check coverage, long tail and evenness beside the standard."""
     if standard is None:
-        return [not_asked(question.title, "There is nobody to compare with.") for question in _QUESTIONS]
+        return [not_applicable(question.title, "There is nobody to compare with.") for question in _QUESTIONS]
     return [_exposed(question, candidate, standard, limits) for question in _QUESTIONS]
 
 
-def _exposed(question: _Question, candidate: Evaluation, standard: Standard, limits: Limits) -> Check:
+def _exposed(question: _Question, candidate: Evaluation, standard: ExposureReference, limits: GateThresholds) -> Check:
     value, before = (figures.get(question.figure, np.nan) for figures in (candidate.summary, standard.figures))
     if not np.isfinite(before):
-        return not_asked(question.title, f"This figure {standard.when} was not stored.")
+        return not_applicable(question.title, f"This figure {standard.when} was not stored.")
     limit = _limit(question, before, candidate.summary, standard.figures, limits)
     passed = bool(value >= limit if question.least else value <= limit)
-    found = f"{value:.2%}, {standard.when} {before:.2%}."
+    sentence = f"{value:.2%}, {standard.when} {before:.2%}."
     if not question.least:
-        found = f"Gini index {value:.3f}, {standard.when} {before:.3f}: 1 is a few items in all places."
+        sentence = f"Gini index {value:.3f}, {standard.when} {before:.3f}: 1 is a few items in all places."
     if passed:
-        return Check(question.title, value, limit, Outcome.PASSED, found)
-    detail = f"{found} {_trade_off(question, candidate, limit)}"
+        return Check(question.title, value, limit, Outcome.PASSED, sentence)
+    detail = f"{sentence} {_trade_off(question, candidate, limit)}"
     return Check(question.title, value, limit, Outcome.REFUSED if standard.refuses else Outcome.WARNING, detail)
 
 
 def _limit(
-    question: _Question, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: Limits
+    question: _Question, before: float, now: Mapping[str, float], then: Mapping[str, float], limits: GateThresholds
 ) -> float:
     """Return the limit. Fewer places than `then` show fewer items and less evenly, by chance alone."""
     if question.figure == "long_tail_at_10":
@@ -117,39 +117,39 @@ def _trade_off(question: _Question, candidate: Evaluation, limit: float) -> str:
     return f"No re-ranking of its {CANDIDATES} best candidates per user keeps the limit."
 
 
-def shows_enough(candidate: Evaluation, limits: Limits) -> Check:
+def shows_enough(candidate: Evaluation, limits: GateThresholds) -> Check:
     """Refuse almost no coverage, given how much of the catalogue all places together could show."""
     title, items = "shows more than a few items", _items(candidate.summary)
     if not items > 0:
-        return not_asked(title, "The size of the catalogue was not stored.")
+        return not_applicable(title, "The size of the catalogue was not stored.")
     room = min(1.0, _places_per_item(candidate.summary))
     value, limit = candidate.summary.get("coverage_at_10", np.nan), limits.least_coverage * room
     detail = f"{value * items:,.0f} items of the {room * items:,.0f} that the places of all people could show."
     return at_least(title, value, limit, detail)
 
 
-def overlap(candidate: Evaluation, champion: Evaluation, limits: Limits) -> Check:
+def overlap(candidate: Evaluation, champion: Evaluation, limits: GateThresholds) -> Check:
     """How much of the lists that people know stays."""
     title = "keeps some of the champion's lists"
     if LISTS not in champion.per_user.column_names:
-        return not_asked(title, "The champion's lists were not kept when it was measured.")
-    share = float(np.nanmean(shared(candidate, champion)))
+        return not_applicable(title, "The champion's lists were not kept when it was measured.")
+    share = float(np.nanmean(list_overlap(candidate, champion)))
     detail = f"{share:.0%} of the champion's items stay on a user's list, on average."
     return at_least(title, share, limits.overlap, detail)
 
 
-def shared(one: Evaluation, other: Evaluation) -> NDArray[np.float64]:
+def list_overlap(one: Evaluation, other: Evaluation) -> NDArray[np.float64]:
     """[n_users] the share of each user's list by `other` that is on the one by `one` too; NaN for an empty list."""
     at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
     theirs = other.per_user[LISTS].combine_chunks().take(pa.array(at, mask=at < 0))
     ours = one.per_user[LISTS].combine_chunks()
     known = pc.unique(pa.concat_arrays([ours.flatten(), theirs.flatten()]))
-    mine, its = _pairs(ours, known), _pairs(theirs, known)
-    user = its // max(1, len(known))
+    own_pairs, other_pairs = _pairs(ours, known), _pairs(theirs, known)
+    user = other_pairs // max(1, len(known))
     length = np.bincount(user, minlength=len(at))
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.float64] = np.bincount(user, np.isin(its, mine), minlength=len(at)) / length
-    return found
+        share: NDArray[np.float64] = np.bincount(user, np.isin(other_pairs, own_pairs), minlength=len(at)) / length
+    return share
 
 
 def _pairs(lists: pa.ListArray, known: pa.Array) -> NDArray[np.int64]:
@@ -159,15 +159,15 @@ def _pairs(lists: pa.ListArray, known: pa.Array) -> NDArray[np.int64]:
     return user * len(known) + item
 
 
-def answers_the_cold(candidate: Evaluation, best_sellers: Evaluation | None, limits: Limits) -> Check:
+def serves_cold_users(candidate: Evaluation, best_sellers: Evaluation | None, limits: GateThresholds) -> Check:
     """Do people with little history get lists of their own, and not just the best sellers?"""
     title = "answers cold users personally"
     cold = figures(candidate, "baskets") < COLD_BASKETS
     if cold.sum() < _FEWEST:
-        return not_asked(title, f"Only {cold.sum()} people have little history.")
+        return not_applicable(title, f"Only {cold.sum()} people have little history.")
     own = figures(candidate, FALLBACK) < 1
     if best_sellers is not None and LISTS in best_sellers.per_user.column_names:
-        own &= ~(shared(candidate, best_sellers) >= 1)
+        own &= ~(list_overlap(candidate, best_sellers) >= 1)
     share = float(own[cold].mean())
     detail = (
         f"{share:.0%} of {int(cold.sum()):,} people with fewer than {COLD_BASKETS} baskets get a list of their own."

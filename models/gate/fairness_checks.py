@@ -11,8 +11,8 @@ from models.columns import USER_KEY
 from models.evaluation.metrics.bootstrap import Estimate
 from models.features.encoding.traits import readable
 from models.features.segments import trait_pooling
-from models.gate.results import Check, GroupResult, not_asked, outcome
-from models.gate.thresholds import Limits
+from models.gate.results import Check, GroupResult, not_applicable, outcome
+from models.gate.thresholds import GateThresholds
 from models.primitives.vocabulary import index_of, words
 
 if TYPE_CHECKING:
@@ -41,65 +41,72 @@ def demographics(users: pa.Table, keys: Any) -> dict[str, NDArray[np.str_]]:
     `users` has one row per user: `user_key` and traits as text or numbers.
     """
     groups = readable(trait_pooling.grouped(users, trait_pooling.fit(users)))
-    at = index_of(words(users[USER_KEY]), keys)
-    of_keys = {name: np.where(at < 0, "", words(groups[name])[at]) for name in groups.column_names}
+    positions = index_of(words(users[USER_KEY]), keys)
+    of_keys = {name: np.where(positions < 0, "", words(groups[name])[positions]) for name in groups.column_names}
     return {name: np.where(values == "", UNKNOWN, values) for name, values in of_keys.items()}
 
 
-def left_out(users: pa.Table) -> dict[str, str]:
+def dropped_traits(users: pa.Table) -> dict[str, str]:
     """Return why a trait of `users` makes no groups, by trait."""
     return {name: rule.sentence() for name, rule in trait_pooling.fit(users).items() if rule.treatment == "dropped"}
 
 
 def groups_of(traits: Traits) -> list[Group]:
     """Every group there is, by trait and value; a trait that does not tell people apart makes none."""
-    told = {name: np.unique(values) for name, values in traits.items()}
-    return [Group(t, str(v), traits[t] == v) for t, values in told.items() if len(values) > 1 for v in values]
+    values_by_trait = {name: np.unique(values) for name, values in traits.items()}
+    return [
+        Group(t, str(v), traits[t] == v) for t, values in values_by_trait.items() if len(values) > 1 for v in values
+    ]
 
 
 def results(
-    traits: Traits, candidate: Floats, reference: Floats, found: Sequence[Estimate], limits: Limits
+    traits: Traits, candidate: Floats, reference: Floats, differences: Sequence[Estimate], limits: GateThresholds
 ) -> list[GroupResult]:
     """How each group fares: `found` are the differences, in the order of `groups_of`, of both figures [n_users]."""
     groups = groups_of(traits)
     means = {trait: _frame(traits[trait], candidate, reference).by_group for trait in {g.trait for g in groups}}
-    made = []
-    for group, (difference, low, high) in zip(groups, found, strict=True):
-        of_group = means[group.trait].loc[group.value]
-        users, before = int(of_group["users"]), float(of_group["reference"])
+    group_results = []
+    for group, (difference, low, high) in zip(groups, differences, strict=True):
+        row = means[group.trait].loc[group.value]
+        users, before = int(row["users"]), float(row["reference"])
         judged = users >= limits.group_users
         passed = not judged or high >= -limits.group_margin * before
-        figures = (users, before, float(of_group["candidate"]), difference, low, high)
-        made.append(GroupResult(group.trait, group.value, *figures, judged, passed))
-    return made
+        figures = (users, before, float(row["candidate"]), difference, low, high)
+        group_results.append(GroupResult(group.trait, group.value, *figures, judged, passed))
+    return group_results
 
 
-def checks(found: Sequence[GroupResult], against: str, limits: Limits) -> list[Check]:
+def checks(group_results: Sequence[GroupResult], opponent: str, limits: GateThresholds) -> list[Check]:
     """One check per trait, which names its worst group."""
-    traits = dict.fromkeys(result.trait for result in found)
-    return [_check(trait, [result for result in found if result.trait == trait], against, limits) for trait in traits]
+    traits = dict.fromkeys(result.trait for result in group_results)
+    return [
+        _check(trait, [result for result in group_results if result.trait == trait], opponent, limits)
+        for trait in traits
+    ]
 
 
-def unasked(traits: Traits, found: Sequence[GroupResult], dropped: Mapping[str, str]) -> list[Check]:
+def inapplicable_checks(
+    traits: Traits, group_results: Sequence[GroupResult], dropped: Mapping[str, str]
+) -> list[Check]:
     """Return a check per trait that nobody was judged by, with the reason; `dropped` are the reasons known before."""
-    asked = {result.trait for result in found}
-    reasons = {trait: _ONE_GROUP for trait in traits if trait not in asked} | dict(dropped)
-    if not asked and not reasons:
-        return [not_asked("no group worse", "No trait of people is known.")]
-    return [not_asked(f"no group worse by {trait}", reason) for trait, reason in reasons.items()]
+    judged_traits = {result.trait for result in group_results}
+    reasons = {trait: _ONE_GROUP for trait in traits if trait not in judged_traits} | dict(dropped)
+    if not judged_traits and not reasons:
+        return [not_applicable("no group worse", "No trait of people is known.")]
+    return [not_applicable(f"no group worse by {trait}", reason) for trait, reason in reasons.items()]
 
 
-def _check(trait: str, found: Sequence[GroupResult], against: str, limits: Limits) -> Check:
-    name, small = f"no group worse by {trait}", sum(not result.judged for result in found)
+def _check(trait: str, group_results: Sequence[GroupResult], opponent: str, limits: GateThresholds) -> Check:
+    name, small = f"no group worse by {trait}", sum(not result.judged for result in group_results)
     aside = f" {small} groups of fewer than {limits.group_users} people are shown, not judged." if small else ""
-    judged = [result for result in found if result.judged]
+    judged = [result for result in group_results if result.judged]
     if not judged:
-        return not_asked(name, f"No group has {limits.group_users} people to judge by.{aside}")
+        return not_applicable(name, f"No group has {limits.group_users} people to judge by.{aside}")
     worst = min(judged, key=lambda result: result.high + limits.group_margin * result.reference)
     margin = -limits.group_margin * worst.reference
-    verdict = "within the margin" if worst.passed else f"significantly worse than with {against}"
-    before, now = (_gap([getattr(result, whose) for result in judged]) for whose in ("reference", "candidate"))
-    gap = f" Best to worst served: {now:.4f}; with {against} it is {before:.4f}." if len(judged) > 1 else ""
+    verdict = "within the margin" if worst.passed else f"significantly worse than with {opponent}"
+    before, now = (_gap([getattr(result, field) for result in judged]) for field in ("reference", "candidate"))
+    gap = f" Best to worst served: {now:.4f}; with {opponent} it is {before:.4f}." if len(judged) > 1 else ""
     detail = (
         f"{worst.value} ({worst.users:,} people) fares worst: {worst.difference:+.4f} a user, {worst.low:+.4f} to "
         f"{worst.high:+.4f}, margin {margin:+.4f}: {verdict}.{gap}{aside}"
@@ -112,7 +119,7 @@ def _gap(means: Sequence[float]) -> float:
     return max(means) - min(means)
 
 
-def _frame(said: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":
+def _frame(trait_values: NDArray[np.str_], candidate: Floats, reference: Floats) -> "MetricFrame":
     """Fairlearn's account of figures that were worked out user by user."""
     from fairlearn.metrics import MetricFrame, count
 
@@ -121,4 +128,4 @@ def _frame(said: NDArray[np.str_], candidate: Floats, reference: Floats) -> "Met
         "candidate": lambda _before, now: float(np.mean(now)),
         "reference": lambda before, _now: float(np.mean(before)),
     }
-    return MetricFrame(metrics=metrics, y_true=reference, y_pred=candidate, sensitive_features=said)
+    return MetricFrame(metrics=metrics, y_true=reference, y_pred=candidate, sensitive_features=trait_values)

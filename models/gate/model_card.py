@@ -7,10 +7,10 @@ from math import nan
 from typing import Final
 
 from models.catalog import model_type
-from models.evaluation.comparison.metric_table import Line, told
+from models.evaluation.comparison.metric_table import Line, format_estimate
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.user_averages import HIGH, LOW, NEW
-from models.gate.results import Gate
+from models.gate.results import GateResult
 from models.gate.weaknesses import weaknesses
 from models.primitives.escaping import for_markdown
 from models.primitives.time import moment
@@ -25,7 +25,7 @@ _CUT: Final = "\n\n… the rest is in the report."
 
 
 @dataclass(frozen=True)
-class Material:
+class TrainingSummary:
     """What a model has learned from and was measured on."""
 
     dataset_version: str
@@ -60,7 +60,7 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReviewedVersion:
     """A version that people decide about."""
 
     version: int
@@ -68,18 +68,18 @@ class Subject:
     candidate: str
     """Its name in the lines; then the one it is held against, if there is any."""
     reference: str | None
-    material: Material
+    material: TrainingSummary
     lines: Sequence[Line]
     """Figures over all items, and those over new items."""
     gains: Mapping[str, str]
     """By model, what it gains in the figure that decides, with the interval."""
     summary: Mapping[str, float]
-    gate: Gate
+    gate: GateResult
     links: str
     """In Markdown."""
 
 
-def verdict(version: int, gate: Gate) -> str:
+def verdict(version: int, gate: GateResult) -> str:
     """One sentence."""
     if gate.passed:
         return f"Version {version} passed the gate and waits for a person's decision."
@@ -92,7 +92,7 @@ def about(kind: str) -> str:
     return (sys.modules[model_type(kind).__module__].__doc__ or "").partition("\n")[0]
 
 
-def card(subject: Subject) -> str:
+def card(subject: ReviewedVersion) -> str:
     """The verdict, what the version is, its figures, groups, checks and limits, how to decide, links."""
     parts = {
         "What it is": f"`{subject.kind}`. {about(subject.kind)} {subject.material.sentence}",
@@ -109,21 +109,21 @@ def card(subject: Subject) -> str:
 
 def with_verdict(text: str, sentence: str, otherwise: str = "") -> str:
     """The card with another verdict on top, once a person has decided; where there is no card, `otherwise` follows."""
-    _, mark, rest = text.partition("\n## ")
+    _, mark, body = text.partition("\n## ")
     top = sentence.replace("\n#", "\n\\#")  # a reviewer's own heading would be taken for the card's first
     top = top if len(top) <= _REASON else f"{top[: _REASON - 1]}…"
-    return f"{top}\n{mark}{rest or otherwise}"[:LONGEST]
+    return f"{top}\n{mark}{body or otherwise}"[:LONGEST]
 
 
-def _figures(subject: Subject) -> str:
+def _figures(subject: ReviewedVersion) -> str:
     names = [name for name in (subject.candidate, subject.reference) if name]
     head = ["", *names, "difference"] if subject.reference else ["", *names]
     rows = [head]
     for line in subject.lines:
         if line.figure in (*_MAIN, NEW + _MAIN[0]):
             title = line.meaning.partition(":")[0] + (", new items" if line.figure.startswith(NEW) else "")
-            difference = [told(line.difference, "+")] if subject.reference else []
-            rows.append([title, *(told(line.values.get(name)) for name in names), *difference])
+            difference = [format_estimate(line.difference, "+")] if subject.reference else []
+            rows.append([title, *(format_estimate(line.values.get(name)) for name in names), *difference])
     drawn = [f"| {f'{_GAP} | '.join(row)} |" for row in rows]
     table = "\n".join([drawn[0], f"|{' --- |' * len(head)}", *drawn[1:]])
     gains = "; ".join(f"over {name} {gain}" for name, gain in subject.gains.items())
@@ -134,23 +134,23 @@ def _time(summary: Mapping[str, float]) -> str:
     """Return a sentence about the time of a list, empty when it was not measured."""
     if "score_ms" not in summary:
         return ""
-    found = told(Estimate(*(summary.get(f"score_ms{edge}", nan) for edge in ("", LOW, HIGH))))
-    return f"\n\nA list of 20 takes {found} ms of one thread, made as batch scoring makes it."
+    estimate = format_estimate(Estimate(*(summary.get(f"score_ms{edge}", nan) for edge in ("", LOW, HIGH))))
+    return f"\n\nA list of 20 takes {estimate} ms of one thread, made as batch scoring makes it."
 
 
-def _groups(gate: Gate) -> str:
+def _groups(gate: GateResult) -> str:
     judged = [group for group in gate.groups if group.judged]
     if not judged:
         return ""
     worst = min(judged, key=lambda group: group.difference)
     refused = sum(not group.passed for group in judged)
-    found = f"{worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f})"
+    difference = f"{worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f})"
     share = "None is served significantly worse." if not refused else f"**Served worse: {refused}.**"
-    who = f"{for_markdown(f'{worst.trait} {worst.value}')} ({worst.users:,} people)"
-    return f"{len(judged)} groups of people were judged. {share} The worst off is {who}: {found}."
+    group_label = f"{for_markdown(f'{worst.trait} {worst.value}')} ({worst.users:,} people)"
+    return f"{len(judged)} groups of people were judged. {share} The worst off is {group_label}: {difference}."
 
 
-def _checks(gate: Gate) -> str:
+def _checks(gate: GateResult) -> str:
     """Return refusals, warnings and questions not asked with their sentences, and the names of passed checks."""
     others = sorted((check for check in gate.checks if not check.passed), key=lambda check: not check.refused)
     failed = [

@@ -38,7 +38,7 @@ def outcome(passed: bool) -> Outcome:
     return Outcome.PASSED if passed else Outcome.REFUSED
 
 
-def outcome_of(check: Mapping[str, Any]) -> Outcome:
+def stored_outcome(check: Mapping[str, Any]) -> Outcome:
     """Return the outcome of a stored check. Reviews before there were warnings stored whether a check `passed`."""
     return Outcome(check["outcome"]) if "outcome" in check else outcome(check["passed"])
 
@@ -89,7 +89,7 @@ class GroupResult:
 
 
 @dataclass(frozen=True)
-class Gate:
+class GateResult:
     """The decision with everything it rests on."""
 
     passed: bool
@@ -97,14 +97,14 @@ class Gate:
     groups: tuple[GroupResult, ...] = ()
 
 
-def gate_of(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> Gate:
+def gate_result(checks: Sequence[Check], groups: Sequence[GroupResult] = ()) -> GateResult:
     """Return the decision that follows from the checks."""
-    return Gate(not any(check.refused for check in checks), tuple(checks), tuple(groups))
+    return GateResult(not any(check.refused for check in checks), tuple(checks), tuple(groups))
 
 
-def compared(name: str, found: Estimate, limit: float, passed: bool, verdict: str) -> Check:
+def compared(name: str, estimate: Estimate, limit: float, passed: bool, verdict: str) -> Check:
     """A check of a difference with its interval."""
-    value, low, high = found
+    value, low, high = estimate
     detail = f"{value:+.4f} a user, {LEVEL:.0%} interval {low:+.4f} to {high:+.4f}: {verdict}."
     return Check(name, value, limit, outcome(passed), detail, low, high)
 
@@ -119,6 +119,6 @@ def at_least(name: str, value: float, limit: float, detail: str) -> Check:
     return Check(name, value, limit, outcome(bool(value >= limit)), detail)
 
 
-def not_asked(name: str, reason: str) -> Check:
+def not_applicable(name: str, reason: str) -> Check:
     """A question that the data cannot answer, and why."""
     return Check(name, nan, nan, Outcome.NOT_ASKED, reason)

@@ -6,12 +6,12 @@ from functools import cached_property
 from typing import Final
 
 from models.evaluation.comparison.leaderboard import BASELINES
-from models.evaluation.comparison.metric_table import Line, by_history, comparison, costs, told
+from models.evaluation.comparison.metric_table import Line, by_history, comparison, costs, format_estimate
 from models.evaluation.comparison.paired import gain
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import NEW
 from models.evaluation.offline import SEED, Evaluation
-from models.gate.results import Gate
+from models.gate.results import GateResult
 
 THIS: Final = "this version"
 """The candidate among the compared."""
@@ -19,7 +19,7 @@ ALL_ITEMS, NEW_ITEMS = "All items", "Items that are new to the person"
 
 
 @dataclass(frozen=True)
-class Reviewed:
+class ReviewSummary:
     """A version, the models that it was compared with on the same people, and the gate's answer."""
 
     version: int
@@ -32,7 +32,7 @@ class Reviewed:
     evaluations: Mapping[str, Evaluation]
     """By run."""
     dataset_version: str
-    gate: Gate
+    gate: GateResult
 
     @property
     def candidate(self) -> Evaluation:
@@ -44,14 +44,16 @@ class Reviewed:
         """The name of whom it is held against; None when there is nobody."""
         champion = self.reference_run_id
         if champion and champion != self.run_id:
-            return self._called(champion)
+            return self._name(champion)
         baselines = {
-            name: found.summary.get(METRIC, 0.0) for name, found in self._others().items() if name in BASELINES
+            name: evaluation.summary.get(METRIC, 0.0)
+            for name, evaluation in self._compared_models().items()
+            if name in BASELINES
         }
         return max(sorted(baselines), key=lambda name: baselines[name], default=None)
 
     @property
-    def against(self) -> str:
+    def reference_sentence(self) -> str:
         """The same in a sentence."""
         if self.reference is None:
             return "There is nobody to hold it against."
@@ -63,29 +65,29 @@ class Reviewed:
     @cached_property
     def compared(self) -> dict[str, Evaluation]:
         """By name, in the order of columns: the version, whom it is held against, the baselines."""
-        others, first = self._others(), [self.reference] if self.reference else []
+        others, first = self._compared_models(), [self.reference] if self.reference else []
         names = [*first, *(name for name in BASELINES if name in others and name not in first)]
         return {THIS: self.candidate, **{name: others[name] for name in names}}
 
     @cached_property
     def tables(self) -> dict[str, list[Line]]:
         """All comparisons by title."""
-        asked = (THIS, self.reference, self.compared, SEED)
+        arguments = (THIS, self.reference, self.compared, SEED)
         return {
-            ALL_ITEMS: comparison(*asked),
-            NEW_ITEMS: comparison(*asked, NEW),
-            "NDCG@10 by how long people are known": by_history(*asked),
+            ALL_ITEMS: comparison(*arguments),
+            NEW_ITEMS: comparison(*arguments, NEW),
+            "NDCG@10 by how long people are known": by_history(*arguments),
             "What it costs": costs(self.compared),
         }
 
     def gains(self) -> dict[str, str]:
         """By baseline, what the version gains over it in the figure that decides."""
         baselines = {name: other for name, other in self.compared.items() if name in BASELINES}
-        found = {name: gain(self.candidate, other, METRIC, SEED) for name, other in baselines.items()}
-        return {name: told(gained, "+") for name, gained in found.items() if gained}
+        gained_by_baseline = {name: gain(self.candidate, other, METRIC, SEED) for name, other in baselines.items()}
+        return {name: format_estimate(gained, "+") for name, gained in gained_by_baseline.items() if gained}
 
-    def _others(self) -> dict[str, Evaluation]:
-        return {self._called(run): found for run, found in self.evaluations.items() if run != self.run_id}
+    def _compared_models(self) -> dict[str, Evaluation]:
+        return {self._name(run): evaluation for run, evaluation in self.evaluations.items() if run != self.run_id}
 
-    def _called(self, run: str) -> str:
+    def _name(self, run: str) -> str:
         return f"champion ({self.kinds[run]})" if run == self.reference_run_id else self.kinds[run]

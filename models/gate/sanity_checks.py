@@ -7,15 +7,15 @@ import numpy as np
 from models.evaluation.comparison.paired import figures
 from models.evaluation.offline import Evaluation
 from models.gate.fairness_checks import Group
-from models.gate.results import Check, at_most, not_asked, outcome
-from models.gate.thresholds import Limits
+from models.gate.results import Check, at_most, not_applicable, outcome
+from models.gate.thresholds import GateThresholds
 
 FALLBACK = "fallback_at_10"
 _FEWEST = 10
 """Of fewer people, all may be strangers to a sound model."""
 
 
-def soundness(candidate: Evaluation, metric: str, limits: Limits) -> list[Check]:
+def sanity_checks(candidate: Evaluation, metric: str, limits: GateThresholds) -> list[Check]:
     """Figures for everybody and for enough people, scores that are numbers, and not one list for all."""
     return [_has_figures(candidate, metric, limits.users), _has_scores(candidate), _is_personal(candidate)]
 
@@ -32,9 +32,9 @@ def _has_figures(candidate: Evaluation, metric: str, least: int) -> Check:
 
 
 def _has_scores(candidate: Evaluation) -> Check:
-    broken = candidate.summary.get("nan_scores", float("nan"))
-    detail = "Every score is a number." if broken == 0 else f"{broken:,.0f} scores are no numbers (NaN)."
-    return at_most("scores are numbers", broken, 0.0, detail)
+    nan_scores = candidate.summary.get("nan_scores", float("nan"))
+    detail = "Every score is a number." if nan_scores == 0 else f"{nan_scores:,.0f} scores are no numbers (NaN)."
+    return at_most("scores are numbers", nan_scores, 0.0, detail)
 
 
 def _is_personal(candidate: Evaluation) -> Check:
@@ -44,14 +44,14 @@ def _is_personal(candidate: Evaluation) -> Check:
     return Check("is personal", lists, 1.0, outcome(passed), detail)
 
 
-def answers_everybody(candidate: Evaluation, groups: Sequence[Group], limits: Limits) -> Check:
+def serves_all_users(candidate: Evaluation, groups: Sequence[Group], limits: GateThresholds) -> Check:
     """Nobody is left with the best sellers alone: not people at large, and no group of them."""
     filled = figures(candidate, FALLBACK)
     silent = filled >= 1
     named = {"all": np.ones(len(silent), dtype=bool)} | {f"{g.trait} {g.value}": g.members for g in groups}
     shares = {name: float(silent[mine].mean()) for name, mine in named.items() if mine.sum() >= _FEWEST}
     if not shares:
-        return not_asked("answers every group", f"It takes {_FEWEST} people to ask.")
+        return not_applicable("answers every group", f"It takes {_FEWEST} people to ask.")
     worst = max(shares, key=lambda name: shares[name])
     share = shares[worst]
     whom = "people" if worst == "all" else f"people with {worst}"

@@ -7,7 +7,7 @@ _MOST: Final = 10**9
 
 
 @dataclass(frozen=True)
-class Limits:
+class GateThresholds:
     """What a candidate is held to beside being more accurate. The reference is the champion, before the first the most
     accurate baseline."""
 

@@ -5,30 +5,37 @@ from math import isfinite
 
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import COLD, COLD_BASKETS, NEW, NEWCOMER
-from models.gate.results import Gate, GroupResult
+from models.gate.results import GateResult, GroupResult
 
 
-def weaknesses(summary: Mapping[str, float], gate: Gate) -> list[str]:
+def weaknesses(summary: Mapping[str, float], gate: GateResult) -> list[str]:
     """Sentences on broken scores, people with little history, news, rare items and groups; each with its figures."""
-    said = [_broken(summary), _cold(summary), _newcomers(summary), _news(summary), _spread(summary), _filled(summary)]
-    return [sentence for sentence in [*said, *_groups(gate)] if sentence] + [
+    sentences = [
+        _broken(summary),
+        _cold(summary),
+        _newcomers(summary),
+        _news(summary),
+        _spread(summary),
+        _filled(summary),
+    ]
+    return [sentence for sentence in [*sentences, *_groups(gate)] if sentence] + [
         "Intervals say what other people would have changed, not other weeks. And people bought without seeing these "
         "lists: what they do when they see them, no figure here knows."
     ]
 
 
 def _broken(summary: Mapping[str, float]) -> str:
-    broken = summary.get("nan_scores", 0.0)
-    return f"Broken: {broken:,.0f} of its scores are no numbers." if broken else ""
+    nan_scores = summary.get("nan_scores", 0.0)
+    return f"Broken: {nan_scores:,.0f} of its scores are no numbers." if nan_scores else ""
 
 
 def _cold(summary: Mapping[str, float]) -> str:
     users, figure = summary.get(f"{COLD}users", 0.0), summary.get(COLD + METRIC, float("nan"))
     if not users or not isfinite(figure):
         return f"Of people with fewer than {COLD_BASKETS} baskets nobody was there to measure it on."
-    everybody = f"NDCG@10 is {figure:.4f}, of everybody {summary[METRIC]:.4f}"
+    figures = f"NDCG@10 is {figure:.4f}, of everybody {summary[METRIC]:.4f}"
     few = " They are so few that this is hardly more than an anecdote." if users < 50 else ""
-    return f"For the {users:,.0f} people with fewer than {COLD_BASKETS} baskets {everybody}.{few}"
+    return f"For the {users:,.0f} people with fewer than {COLD_BASKETS} baskets {figures}.{few}"
 
 
 def _newcomers(summary: Mapping[str, float]) -> str:
@@ -59,7 +66,7 @@ def _filled(summary: Mapping[str, float]) -> str:
     return f"{share:.1%} of the places are filled up with the best sellers." if share > 0 else ""
 
 
-def _groups(gate: Gate) -> list[str]:
+def _groups(gate: GateResult) -> list[str]:
     small = [group for group in gate.groups if not group.judged]
     if not gate.groups:
         return ["How single groups of people are served is not known."]

@@ -13,7 +13,7 @@ K: Final = 10
 Floats = NDArray[np.float64]
 
 
-class Shown(NamedTuple):
+class ShownLists(NamedTuple):
     """Lists with the times of their showing, m in all; those of one user do not overlap."""
 
     user: NDArray[np.int64]
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
     """[m] epoch seconds, at which it is not shown any more."""
 
 
-class Acts(NamedTuple):
+class Actions(NamedTuple):
     """What users did, n acts, such as purchases; in codes of `Shown`."""
 
     user: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Acts(NamedTuple):
     """[n] epoch seconds."""
 
 
-class PerUser(NamedTuple):
+class UserOutcomes(NamedTuple):
     """[n_users] each; sums over users give the figures, so that users can be drawn anew.
 
     Recall is the sum of `hits` by that of `targets`, hit rate that of `hit` by `acted`, NDCG that of `ndcg` by `acted`.
@@ -57,7 +57,7 @@ class PerUser(NamedTuple):
     control_ndcg: Floats
 
 
-def realised(shown: Shown, acts: Acts, control: NDArray[np.int64]) -> PerUser:
+def realised_outcomes(shown: ShownLists, acts: Actions, control: NDArray[np.int64]) -> UserOutcomes:
     """How well the lists foresaw the acts, user by user, beside `control`, item codes best first.
 
     Acts of a time at which the user had no list do not count. An item that a user acted on several times counts once,
@@ -74,20 +74,20 @@ def realised(shown: Shown, acts: Acts, control: NDArray[np.int64]) -> PerUser:
     of_pair, pair = _pairs(user, item)
     bought = np.bincount(of_pair, minlength=n_users)
     targets = np.minimum(bought, k).astype(np.float64)
-    mine, its = (_scored(_best(gain, pair), of_pair, targets) for gain in (gains, against))
-    return PerUser(targets, (targets > 0).astype(np.float64), *mine, *its)
+    served, control = (_scored(_best(gain, pair), of_pair, targets) for gain in (gains, against))
+    return UserOutcomes(targets, (targets > 0).astype(np.float64), *served, *control)
 
 
-def _list_of(shown: Shown, acts: Acts) -> NDArray[np.int64]:
+def _list_of(shown: ShownLists, acts: Actions) -> NDArray[np.int64]:
     """[n] the row of the list that the user had when acting; -1 for none."""
     order = np.lexsort((shown.since, shown.user))
     moments = np.unique(np.concatenate([shown.since, acts.at]))
     start = shown.user[order] * len(moments) + np.searchsorted(moments, shown.since[order])
-    wanted = acts.user * len(moments) + np.searchsorted(moments, acts.at)
-    last = np.searchsorted(start, wanted, side="right") - 1
+    action_keys = acts.user * len(moments) + np.searchsorted(moments, acts.at)
+    last = np.searchsorted(start, action_keys, side="right") - 1
     row: NDArray[np.int64] = np.append(order, -1)[last]  # the last is for those before all lists
-    theirs = (row >= 0) & (shown.user[row] == acts.user) & (acts.at < shown.until[row]) if len(order) else row >= 0
-    return np.where(theirs, row, -1)
+    shown_then = (row >= 0) & (shown.user[row] == acts.user) & (acts.at < shown.until[row]) if len(order) else row >= 0
+    return np.where(shown_then, row, -1)
 
 
 def _first(control: NDArray[np.int64], k: int) -> NDArray[np.int64]:
@@ -98,8 +98,8 @@ def _first(control: NDArray[np.int64], k: int) -> NDArray[np.int64]:
 
 def _gains(lists: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
     """[n] what finding an item in its place of a list [n, k] is worth; 0 where it is not on it."""
-    found = (lists == item[:, None]) & (lists >= 0)
-    gain: Floats = (found * _discounts(lists.shape[1])).max(axis=1, initial=0.0)
+    result = (lists == item[:, None]) & (lists >= 0)
+    gain: Floats = (result * _discounts(lists.shape[1])).max(axis=1, initial=0.0)
     return gain
 
 
@@ -116,9 +116,9 @@ def _pairs(user: NDArray[np.int64], item: NDArray[np.int64]) -> tuple[NDArray[np
 
 
 def _best(gain: Floats, pair: NDArray[np.int64]) -> Floats:
-    found = np.zeros(int(pair.max(initial=-1)) + 1)
-    np.maximum.at(found, pair, gain)
-    return found
+    result = np.zeros(int(pair.max(initial=-1)) + 1)
+    np.maximum.at(result, pair, gain)
+    return result
 
 
 def _scored(gain: Floats, user: NDArray[np.int64], targets: Floats) -> tuple[Floats, Floats, Floats]:

@@ -38,7 +38,7 @@ class FoldData:
     """One fold, opened once for all settings that are tried on it."""
 
     data: TrainingData
-    wanted: Any
+    targets: Any
     popular: NDArray[np.float32]
 
     @classmethod
@@ -49,7 +49,7 @@ class FoldData:
 
     def figures(self, model: Recommender) -> dict[str, float]:
         """Accuracy and coverage of a model that was fitted to `data`."""
-        summary = evaluate(model, self.data, self.wanted, self.popular, brief=True).summary
+        summary = evaluate(model, self.data, self.targets, self.popular, brief=True).summary
         return {name: summary[name] for name in (METRIC, COVERAGE)}
 
 

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Final, NamedTuple
 
 MAX_AGE_DAYS: Final = 30
-MOST_MINUTES: Final = 60
+MAX_MINUTES: Final = 60
 """How long the searches of a retraining may take together, unless it is asked for another limit."""
-LEAST_DRIFT: Final = 0.05
+MIN_DRIFT: Final = 0.05
 """A twentieth of the users in other tenths than before. Households of the Complete Journey move by 0.02 to 0.04 in one
 to three months, and by 0.05 in five."""
 
 
-class Searched(NamedTuple):
+class LastSearch(NamedTuple):
     """The last search of a model."""
 
     at: datetime
@@ -19,14 +19,14 @@ class Searched(NamedTuple):
     """How far users had moved then since the search before it."""
 
 
-def reason_to_search(last: Searched | None, now: datetime, drift: float, max_age_days: float = MAX_AGE_DAYS) -> str:
+def reason_to_search(last: LastSearch | None, now: datetime, drift: float, max_age_days: float = MAX_AGE_DAYS) -> str:
     """Why a search is due, in words; empty when it is not. `drift` is how far users have moved since the last one."""
     if last is None:
         return "it was never searched"
     age = (now - last.at).total_seconds() / 86_400
     if age > max_age_days:
         return f"the last search is {age:.0f} days old, and {max_age_days:g} are enough"
-    most = max(LEAST_DRIFT, last.drift or 0.0)
+    most = max(MIN_DRIFT, last.drift or 0.0)
     if drift > most:
         return f"users have moved by {drift:.3f} since the last search, and {most:.3f} is what that one followed"
     return ""

@@ -29,7 +29,7 @@ class OutOfTimeError(SearchError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class TrialLimits:
     """What a setting may cost; None where it may cost anything. One that costs more is never the best."""
 
     fit_seconds: float | None = None
@@ -61,7 +61,7 @@ class SearchPlan:
     which are the last of them."""
     coverage: bool = False
     """Whether more of the catalogue shown is worth a hundredth of the accuracy: then both are objectives."""
-    limits: Limits = Limits()
+    limits: TrialLimits = TrialLimits()
     seed: int = 7
 
     def __post_init__(self) -> None:
@@ -76,9 +76,9 @@ class SearchPlan:
 
     def digest(self, space: Mapping[str, Parameter], points: int) -> str:
         """A short name of the question: with another space, or a grid of other size, it is another one."""
-        spoken = {name: [type(parameter).__name__, asdict(parameter)] for name, parameter in space.items()}
-        said = [asdict(self), spoken, points if self.method == "grid" else 0]
-        return sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:8]
+        parameters = {name: [type(parameter).__name__, asdict(parameter)] for name, parameter in space.items()}
+        question = [asdict(self), parameters, points if self.method == "grid" else 0]
+        return sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:8]
 
     def best(self, values: Sequence[Sequence[float]]) -> int:
         """The place of the most accurate by their objectives; with `coverage`, of those within `TOLERANCE` of it the
@@ -114,10 +114,10 @@ def same_shape(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return one["label"] == other["label"] and all(max(pair) <= 2 * min(pair) for pair in pairs)
 
 
-def search_table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def search_table(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A line for the best settings of each model, with what its defaults reached."""
     lines = []
-    for row in found:
+    for row in results:
         first = row["defaults"]
         gain = f"{row['ndcg_10'] / first - 1:+.1%}" if first else ""
         settings = ", ".join(f"{name} {_said(value)}" for name, value in row["best"].items())
@@ -126,10 +126,10 @@ def search_table(found: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return lines
 
 
-def search_notes(found: Sequence[Mapping[str, Any]]) -> list[str]:
+def search_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return a note on each model that is far below the best one."""
-    best = max(found, key=lambda row: row["ndcg_10"])
-    low = [row["model"] for row in found if row["ndcg_10"] < _FAR_BELOW * best["ndcg_10"]]
+    best = max(results, key=lambda row: row["ndcg_10"])
+    low = [row["model"] for row in results if row["ndcg_10"] < _FAR_BELOW * best["ndcg_10"]]
     return [
         f"{model} reaches less than half of {best['model']} on the same weeks. It may need more history than there is "
         "before them; `train` measures it in the test weeks, with more."

@@ -59,10 +59,10 @@ def _review_alone(review: Mapping[str, Any]) -> None:
 
 def _review(review: Mapping[str, Any], tables: int | None = None) -> None:
     """Show the checks and the verdict, then the tables: all, or the first of them."""
-    from models.gate.results import outcome_of
+    from models.gate.results import stored_outcome
 
     for check in review["gate"]:
-        found = outcome_of(check)
+        found = stored_outcome(check)
         line(f"{found.mark} {check['name']}: {found.heading}{check['detail']}")
     line(f"Version {review['model_version']}: {review['status']}.")
     if review.get("report"):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from infra.installation import Installation
 from models.columns import ITEMS, PURCHASE, SHOWN_FROM, SHOWN_UNTIL, USER_KEY
-from models.monitoring.realised_accuracy import Acts, K, Shown, realised
+from models.monitoring.realised_accuracy import Actions, K, ShownLists, realised_outcomes
 from models.primitives.arrow_sql import texts
 from tasks.lake.event_engine import event_engine
 from tasks.lake.event_query import EventQuery
@@ -36,7 +36,7 @@ def realised_accuracy(
     """How well the lists of a placement foresaw what users did in [start, end), epoch seconds.
 
     One row for each user of the sample who was shown a list and still agrees: `user_key` and the columns of
-    `models.monitoring.realised_accuracy.PerUser`. The control is what most people did in the four weeks before the
+    `models.monitoring.realised_accuracy.UserOutcomes`. The control is what most people did in the four weeks before the
     first of these lists. `kinds` are the types of events that count; purchases that were taken back do not. None when
     nothing was shown.
     """
@@ -45,11 +45,15 @@ def realised_accuracy(
     if not lists.num_rows:
         return None
     keys = np.unique(lists[USER_KEY].to_numpy(zero_copy_only=False).astype(np.str_))
-    done, control = _done(installation, keys, kinds, float(pc.min(lists[SHOWN_FROM]).as_py()), end)
-    goods = sorted({item for row in lists[ITEMS].to_pylist() for item in row} | {*done["item"].to_pylist(), *control})
+    actions, control = _done(installation, keys, kinds, float(pc.min(lists[SHOWN_FROM]).as_py()), end)
+    goods = sorted(
+        {item for row in lists[ITEMS].to_pylist() for item in row} | {*actions["item"].to_pylist(), *control}
+    )
     code = {item: at for at, item in enumerate(goods)}
-    found = realised(_shown(lists, keys, code), _acts(done, code), np.array([code[i] for i in control], dtype=np.int64))
-    return pa.table({USER_KEY: pa.array(keys.tolist(), pa.string()), **found._asdict()})
+    outcomes = realised_outcomes(
+        _shown(lists, keys, code), _acts(actions, code), np.array([code[i] for i in control], dtype=np.int64)
+    )
+    return pa.table({USER_KEY: pa.array(keys.tolist(), pa.string()), **outcomes._asdict()})
 
 
 def _done(
@@ -62,22 +66,22 @@ def _done(
         people = {USER_KEY: pa.array(keys.tolist(), pa.string()), "code": np.arange(len(keys))}
         engine.connection.register("people", pa.table(people))
         engine.match_refunds()
-        named = f"({texts(list(kinds))[1:-1]})"
-        control = engine.query(_BEST.format(kinds=named), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
-        acts = engine.query(_ACTS.format(kinds=named), start=start, end=end).to_arrow_table()
-    return acts, [item for (item,) in control]
+        event_types = f"({texts(list(kinds))[1:-1]})"
+        control = engine.query(_BEST.format(kinds=event_types), start=start - CONTROL_DAYS * _DAY, end=start).fetchall()
+        actions = engine.query(_ACTS.format(kinds=event_types), start=start, end=end).to_arrow_table()
+    return actions, [item for (item,) in control]
 
 
-def _shown(lists: pa.Table, keys: NDArray[np.str_], code: Mapping[str, int]) -> Shown:
+def _shown(lists: pa.Table, keys: NDArray[np.str_], code: Mapping[str, int]) -> ShownLists:
     rows: Any = lists[ITEMS].to_pylist()
     k = min(K, max(map(len, rows)))
     items = np.full((len(rows), k), -1, dtype=np.int64)
     for place, row in enumerate(rows):
         items[place, : len(row[:k])] = [code[item] for item in row[:k]]
     user = np.searchsorted(keys, lists[USER_KEY].to_numpy(zero_copy_only=False).astype(np.str_))
-    return Shown(user, items, lists[SHOWN_FROM].to_numpy(), lists[SHOWN_UNTIL].to_numpy())
+    return ShownLists(user, items, lists[SHOWN_FROM].to_numpy(), lists[SHOWN_UNTIL].to_numpy())
 
 
-def _acts(done: pa.Table, code: Mapping[str, int]) -> Acts:
-    item = np.array([code[item] for item in done["item"].to_pylist()], dtype=np.int64)
-    return Acts(done["user"].to_numpy().astype(np.int64), item, done["at"].to_numpy().astype(np.float64))
+def _acts(actions: pa.Table, code: Mapping[str, int]) -> Actions:
+    item = np.array([code[item] for item in actions["item"].to_pylist()], dtype=np.int64)
+    return Actions(actions["user"].to_numpy().astype(np.int64), item, actions["at"].to_numpy().astype(np.float64))

@@ -12,7 +12,7 @@ from infra.configuration.settings import Settings
 from infra.installation import Installation
 from infra.prefect_api import events
 from infra.services.http_client import fetch_text
-from models.monitoring.latency_histogram import Requests
+from models.monitoring.latency_histogram import RequestCounts
 from tasks.orchestration.alert_throttle import AlertThrottle
 
 _METRIC: Final = "reco_http_request_duration_seconds"
@@ -21,15 +21,15 @@ _P99: Final = 0.99
 
 
 @dataclass
-class Looks:
+class MetricsState:
     """What was seen at the last looks, and what was told of it."""
 
     at: float | None = None
-    before: dict[str, Requests] = field(default_factory=dict)
+    before: dict[str, RequestCounts] = field(default_factory=dict)
     told: AlertThrottle = field(default_factory=AlertThrottle)
 
 
-_LOOKS: Final = Looks()
+_LOOKS: Final = MetricsState()
 
 
 def addresses(settings: Settings) -> list[str]:
@@ -37,7 +37,7 @@ def addresses(settings: Settings) -> list[str]:
     return [address.strip() for address in settings.metrics_url.split(",") if address.strip()]
 
 
-def read(address: str) -> Requests:
+def read(address: str) -> RequestCounts:
     """What a server has answered since it started. Raises OSError when it cannot be reached."""
     within: dict[float, float] = {}
     errors = 0.0
@@ -48,13 +48,13 @@ def read(address: str) -> Requests:
                 within[bound] = within.get(bound, 0) + sample.value
             elif sample.name == f"{_METRIC}_count" and sample.labels.get("status_class", "").startswith("5"):
                 errors += sample.value
-    return Requests(within, errors)
+    return RequestCounts(within, errors)
 
 
-def serving_now(installation: Installation) -> dict[str, Any] | None:
+def current_metrics(installation: Installation) -> dict[str, Any] | None:
     """p99_ms, error_share and requests of all servers since each was started; None when none can be read or none was
     asked for anything."""
-    whole = Requests()
+    whole = RequestCounts()
     for address in addresses(installation.settings):
         try:
             whole += read(address)
@@ -65,46 +65,48 @@ def serving_now(installation: Installation) -> dict[str, Any] | None:
     return {"p99_ms": 1000 * whole.quantile(_P99), "error_share": whole.error_share, "requests": int(whole.count)}
 
 
-def tell_slow_serving(installation: Installation, looks: Looks = _LOOKS) -> str | None:
+def alert_slow_serving(installation: Installation, state: MetricsState = _LOOKS) -> str | None:
     """Emit an event when answers since the last look are slow or wrong, or a server cannot be asked; once an hour each.
 
     Looks at most once a minute. A server that answers little is judged when it has answered enough.
     """
-    if looks.at is not None and monotonic() - looks.at < _EVERY:
+    if state.at is not None and monotonic() - state.at < _EVERY:
         return None
-    looks.at = monotonic()
-    found = []
+    state.at = monotonic()
+    reasons = []
     for address in addresses(installation.settings):
-        reason = _judged(installation.settings, address, looks)
+        reason = _judged(installation.settings, address, state)
         if reason is None:
             continue
         if not reason:
-            looks.told.reset(address)
-        elif not looks.told.recently_sent(address, _HOUR):
-            said = {"reason": reason, "page": shown(address)}
+            state.told.reset(address)
+        elif not state.told.recently_sent(address, _HOUR):
+            payload = {"reason": reason, "page": shown(address)}
             if events.try_emit(
-                installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", said
+                installation.endpoints, events.SLOW_SERVING, f"tailorbird.serving.{shown(address)}", payload
             ):
-                looks.told.mark_sent(address)
-            found.append(reason)
-    return " ".join(found) or None
+                state.told.mark_sent(address)
+            reasons.append(reason)
+    return " ".join(reasons) or None
 
 
-def _judged(settings: Settings, address: str, looks: Looks) -> str | None:
+def _judged(settings: Settings, address: str, state: MetricsState) -> str | None:
     """What is wrong with a server; empty for nothing, None while that cannot be said."""
     try:
-        seen = read(address)
+        counts = read(address)
     except HTTPError as refusal:
         return f"The metrics of serving at {shown(address)} cannot be read: it answers {refusal.code}."
     except (OSError, ValueError) as error:
         return f"The metrics of serving at {shown(address)} cannot be read: {error}."
-    before = looks.before.setdefault(address, seen)
-    since = seen.since(before)
+    before = state.before.setdefault(address, counts)
+    since = counts.since(before)
     if since.count < _FEWEST:
         return None
-    looks.before[address] = seen
-    p99, wrong = 1000 * since.quantile(_P99), since.error_share
-    told = [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []
-    if wrong > settings.serving_error_share:
-        told.append(f"{wrong:.1%} of the answers are errors ({settings.serving_error_share:.1%} are allowed)")
-    return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(told)}." if told else ""
+    state.before[address] = counts
+    p99, error_share = 1000 * since.quantile(_P99), since.error_share
+    problems = (
+        [f"p99 is {p99:.0f} ms ({settings.serving_p99_ms:g} are allowed)"] if p99 > settings.serving_p99_ms else []
+    )
+    if error_share > settings.serving_error_share:
+        problems.append(f"{error_share:.1%} of the answers are errors ({settings.serving_error_share:.1%} are allowed)")
+    return f"Serving at {shown(address)}, last {since.count:.0f} requests: {', '.join(problems)}." if problems else ""

@@ -12,7 +12,7 @@ from infra.registry.client import Registry
 from models.columns import LEDGER
 from models.evaluation.comparison.leaderboard_tables import tables
 from models.evaluation.metrics.ranking import METRIC
-from models.gate.results import Outcome, outcome_of
+from models.gate.results import Outcome, stored_outcome
 from models.primitives.escaping import for_markdown
 from tasks.orchestration.page_links import docs_page
 from tasks.orchestration.run_artifacts import markdown_table, safe_rows
@@ -93,7 +93,7 @@ def _models(registry: Registry, review: Row) -> str:
 
 
 def _review(registry: Registry, review: Row) -> str:
-    outcomes = [outcome_of(check) for check in review["gate"]]
+    outcomes = [stored_outcome(check) for check in review["gate"]]
     counts = ", ".join(f"{outcomes.count(one)} {one.value}" for one in Outcome if one in outcomes)
     page = registry.version_page(review["model_version"])
     links = [f"[the model version]({page})"]

@@ -7,7 +7,7 @@ _NOTHING: Final = "nothing to judge"
 
 
 def windows_table(seen: Mapping[str, Any], accept: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return a title and rows for what `watch_drift` returned, the latest window first."""
+    """Return a title and rows for what `detect_drift` returned, the latest window first."""
     reports = seen["reports"]
     if reports:
         return "Windows that were looked at, the latest first", [_row(report) for report in reversed(reports)]

@@ -5,7 +5,7 @@ from infra.database.schema.schema import DEADLINE
 from infra.installation import Installation
 from infra.overview import situation
 from infra.registry.client import Registry
-from models.gate.results import Outcome, outcome_of
+from models.gate.results import Outcome, stored_outcome
 from models.primitives.recorded_reasons import reason_fault
 from tasks.promotion.champion import current_champion, sync_aliases
 from tasks.promotion.mlflow_annotations import annotate_version
@@ -93,7 +93,7 @@ def _check(review: Review, decision: Decision, mode: str, next_step: str = "") -
 def _check_gate(review: Review, decision: Decision) -> None:
     if review["passed"] or decision.override:
         return
-    refused = [check for check in review["gate"] if outcome_of(check) is Outcome.REFUSED]
+    refused = [check for check in review["gate"] if stored_outcome(check) is Outcome.REFUSED]
     failed = "; ".join(f"{check['name']}: {check['detail']}" for check in refused)
     version = review["model_version"]
     raise DecisionRefusedError(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from infra.database.schema.promotion_rows import Review
 from infra.registry.client import Registry, VersionGoneError
 from models.gate.model_card import with_verdict
-from models.gate.results import outcome_of
+from models.gate.results import stored_outcome
 from models.primitives.escaping import for_markdown
 from tasks.promotion.review_requests import REJECTED, UNDECIDED_REVIEWER
 
@@ -29,7 +29,7 @@ def annotate_version(registry: Registry, review: Review, note: str = "") -> None
     if back:
         verdict += " It was rolled back since. Another yes makes it the champion again."
     checks = [
-        f"- {(found := outcome_of(check)).mark} **{for_markdown(check['name'])}**: "
+        f"- {(found := stored_outcome(check)).mark} **{for_markdown(check['name'])}**: "
         f"{found.heading}{for_markdown(check['detail'])}"
         for check in review["gate"]
     ]

@@ -13,7 +13,7 @@ from infra.database.schema.schema import DEADLINE, reviews
 from infra.installation import Installation
 from infra.overview import situation
 from models.errors import TailorbirdError
-from models.gate.results import Check, Gate, GroupResult
+from models.gate.results import Check, GateResult, GroupResult
 from models.primitives.json_types import JsonObject
 from tasks.promotion.recorded_bundles import TrainedBundle
 
@@ -65,7 +65,7 @@ def request(
     dataset_version: str,
     model_version: int,
     bundle: TrainedBundle,
-    gate: Gate,
+    gate: GateResult,
     against: int,
 ) -> Review:
     """Ask for a decision about a version after the gate compared it with the promotion `against` (0: none).

@@ -14,7 +14,7 @@ from infra.registry.client import Registry
 from infra.registry.webhook_listener import listen
 from models.errors import TailorbirdError
 from models.primitives.escaping import for_terminal
-from tasks.monitoring.serving_metrics import tell_slow_serving
+from tasks.monitoring.serving_metrics import alert_slow_serving
 from tasks.orchestration.killed_commands import mark_killed_commands
 from tasks.promotion.apply_decision import apply_decision, ensure_promotion_enabled
 from tasks.promotion.champion import CHAMPION, Champion, current_champion, promotion_of, sync_aliases
@@ -115,7 +115,7 @@ _CARE: Final = tuple(
         start_calibration,
         restart_retrain,
         alert_stale_lists,
-        tell_slow_serving,
+        alert_slow_serving,
         check_registered_versions,
     )
 )

@@ -6,7 +6,7 @@ from infra.installation import Installation
 from infra.prefect_api import events, flow_runs
 from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
-from tasks.monitoring.retraining.requests import Request, give_up, unattended
+from tasks.monitoring.retraining.requests import Request, abandoned_request, give_up
 
 ATTEMPTS: Final = 3
 """How often a request is worked on, and how many runs are started for each time, before it is given up."""
@@ -21,7 +21,7 @@ def restart_retrain(installation: Installation) -> str | None:
     the parameters. A run that a person cancelled is not started again.
     """
     with installation.engine.connect() as connection:
-        request = unattended(connection, _GRACE)
+        request = abandoned_request(connection, _GRACE)
     if request is None:
         return None
     last = flow_runs.find_run(installation.endpoints, request.flow_run) if request.flow_run else None

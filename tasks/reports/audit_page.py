@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from models.evaluation.metrics.bootstrap import Estimate
-from models.gate.thresholds import Limits
-from models.monitoring.audit.group_metrics import OfGroup
+from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.group_metrics import GroupFigures
 from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_markdown
 from tasks.reports.review_page import Plot, environment
@@ -36,7 +36,7 @@ class AuditPage:
     end: float
     versions: Sequence[int]
     found: Audit
-    limits: Limits
+    limits: GateThresholds
     plots: Sequence[Plot]
     facts: Mapping[str, str]
     links: Mapping[str, str]
@@ -73,7 +73,7 @@ def markdown(page: AuditPage, address: str) -> str:
     )
 
 
-def _row(group: OfGroup) -> dict[str, Any]:
+def _row(group: GroupFigures) -> dict[str, Any]:
     told = {label: _said(group.figures.get(name)) for name, label in FIGURES.items()}
     return {"trait": group.trait, "group": group.value, "people": group.users, "bought": group.acted} | told
 

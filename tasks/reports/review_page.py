@@ -11,7 +11,7 @@ from typing import Any, Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from models.evaluation.comparison.example_users import Example
-from models.evaluation.comparison.metric_table import Line, told
+from models.evaluation.comparison.metric_table import Line, format_estimate
 from models.gate.results import Check, GroupResult, Outcome
 from models.primitives.escaping import for_page
 
@@ -75,7 +75,9 @@ class Page:
 
 def render(page: Page) -> str:
     """The page as HTML: whatever titles, settings and groups are called, it is text and nothing else."""
-    text: str = environment().get_template(_TEMPLATE).render(page=page, told=told, number=_number, most=BOUGHT)
+    text: str = (
+        environment().get_template(_TEMPLATE).render(page=page, told=format_estimate, number=_number, most=BOUGHT)
+    )
     return text
 
 

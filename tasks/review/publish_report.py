@@ -13,8 +13,8 @@ from models.columns import ITEM_ID, OCCURRED_AT, TITLE, USER_KEY
 from models.datasets.dataset import Dataset
 from models.evaluation.comparison.example_users import Example, examples
 from models.evaluation.offline import Evaluation
-from models.gate.model_card import Material, Subject, about, card, verdict
-from models.gate.review_summary import ALL_ITEMS, NEW_ITEMS, THIS, Reviewed
+from models.gate.model_card import ReviewedVersion, TrainingSummary, about, card, verdict
+from models.gate.review_summary import ALL_ITEMS, NEW_ITEMS, THIS, ReviewSummary
 from models.gate.weaknesses import weaknesses
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration import page_links
@@ -36,7 +36,7 @@ _PLOTS: Final = {
 }  # fmt: skip
 
 
-def publish_review_report(installation: Installation, registry: Registry, found: Reviewed) -> str:
+def publish_review_report(installation: Installation, registry: Registry, found: ReviewSummary) -> str:
     """Store the report with the run, describe and tag the version, link all from the Prefect run; returns the report's
     address in MLflow."""
     dataset = open_dataset(found.dataset_version)
@@ -49,7 +49,7 @@ def publish_review_report(installation: Installation, registry: Registry, found:
     return ways[page_links.REPORT]
 
 
-def store_report(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_links.Links) -> None:
+def store_report(registry: Registry, found: ReviewSummary, dataset: Dataset, ways: page_links.Links) -> None:
     """Write the page beside what the training run already has, and add it to the run."""
     with TemporaryDirectory() as scratch:
         folder = Path(scratch) / FOLDER
@@ -61,7 +61,7 @@ def store_report(registry: Registry, found: Reviewed, dataset: Dataset, ways: pa
         registry.log_folder(found.run_id, folder, FOLDER)
 
 
-def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_links.Links, scratch: Path) -> Page:
+def _page(registry: Registry, found: ReviewSummary, dataset: Dataset, ways: page_links.Links, scratch: Path) -> Page:
     plots = registry.download(found.run_id, EVALUATION_PATH, scratch)
     manifest = signed_manifest(registry, found.run_id)
     mine, kind = found.candidate, found.kinds[found.run_id]
@@ -78,7 +78,7 @@ def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_link
         checks=found.gate.checks,
         models=list(found.compared),
         reference=found.reference,
-        against=found.against,
+        against=found.reference_sentence,
         figures=found.tables,
         groups=found.gate.groups,
         plots=[Plot(title, said, plots / f"{name}.png") for name, (title, said) in _PLOTS.items()],
@@ -93,9 +93,9 @@ def _page(registry: Registry, found: Reviewed, dataset: Dataset, ways: page_link
     )
 
 
-def _subject(found: Reviewed, dataset: Dataset, ways: page_links.Links) -> Subject:
+def _subject(found: ReviewSummary, dataset: Dataset, ways: page_links.Links) -> ReviewedVersion:
     mine = found.candidate
-    return Subject(
+    return ReviewedVersion(
         version=found.version,
         kind=found.kinds[found.run_id],
         candidate=THIS,
@@ -109,7 +109,7 @@ def _subject(found: Reviewed, dataset: Dataset, ways: page_links.Links) -> Subje
     )
 
 
-def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Material:
+def material(dataset: Dataset, version: str, evaluation: Evaluation) -> TrainingSummary:
     """What the version has learned from."""
     rows, cuts = dataset.interactions, dataset.cuts
     users, items = (pc.count_distinct(rows[name]).as_py() for name in (USER_KEY, ITEM_ID))
@@ -117,7 +117,7 @@ def material(dataset: Dataset, version: str, evaluation: Evaluation) -> Material
     refunds = counts.get("matched", 0), counts.get("unmatched", 0)
     began = int(pc.min(rows[OCCURRED_AT]).as_py() or cuts.test_from)
     measured, traits = evaluation.per_user.num_rows, tuple(dataset.manifest.get("traits", ()))
-    return Material(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits, refunds)
+    return TrainingSummary(version, began, cuts.test_from, cuts.as_of, users, items, measured, traits, refunds)
 
 
 def titles(dataset: Dataset, people: list[Example]) -> dict[str, str]:

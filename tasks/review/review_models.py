@@ -13,14 +13,14 @@ from infra.prefect_api import events
 from infra.registry.client import Registry
 from infra.registry.registered_bundles import check_listing, check_version
 from models.columns import USER_KEY
-from models.evaluation.comparison.leaderboard import BASELINES, ladder
+from models.evaluation.comparison.leaderboard import BASELINES, leaderboard
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate import decision
-from models.gate.fairness_checks import Traits, demographics, left_out
-from models.gate.results import Check, Gate, Outcome, gate_of, outcome_of
-from models.gate.review_summary import Reviewed
-from models.gate.thresholds import Limits
+from models.gate.fairness_checks import Traits, demographics, dropped_traits
+from models.gate.results import Check, GateResult, Outcome, gate_result, stored_outcome
+from models.gate.review_summary import ReviewSummary
+from models.gate.thresholds import GateThresholds
 from tasks.datasets.load_dataset import open_dataset
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.champion import Champion, current_champion, sync_aliases
@@ -76,10 +76,10 @@ def judge(
     evaluations: dict[str, Evaluation],
     kinds: dict[str, str],
     traits: Traits | None = None,
-    limits: Limits = Limits(),  # noqa: B008 -- a frozen value
+    limits: GateThresholds = GateThresholds(),  # noqa: B008 -- a frozen value
     promoted: Mapping[str, float] | None = None,
     dropped: Mapping[str, str] | None = None,
-) -> Gate:
+) -> GateResult:
     """Return the gate's verdict on the best candidate.
 
     A champion's own recipe on newer data is no opponent of itself. Its exposure is held against the champion's figures
@@ -88,10 +88,12 @@ def judge(
     baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
     opponent = evaluations[rival] if rival and rival != best else None
     known = (promoted or {}) if rival else None
-    gate = decision.decide(evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, left_out=dropped)
+    gate = decision.decide(
+        evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped_traits=dropped
+    )
     if rival == best:
         detail = "The champion's own recipe, learned again from newer data."
-        gate = gate_of((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
+        gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
     return gate
 
 
@@ -113,7 +115,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     evaluations = evaluations_of(installation.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
     names = {run_id: kinds[run_id] if run_id in run_ids else f"champion ({kinds[run_id]})" for run_id in compared}
-    rows = ladder({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
+    rows = leaderboard({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = champion is not None and champion["dataset_version"] != version
     promoted = champion["metrics"] if champion else None
     best, gate = _choose(rival, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
@@ -125,7 +127,7 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
     review = request(installation, version, number, trained[best], gate, against)
     sync_aliases(installation.engine, registry)
-    told = Reviewed(review["model_version"], best, rival, kinds, evaluations, version, gate)
+    told = ReviewSummary(review["model_version"], best, rival, kinds, evaluations, version, gate)
     report = publish_review_report(installation, registry, told)
     review = review_of(installation, number)  # somebody may have decided while the report was made
     annotate_version(registry, review)
@@ -145,7 +147,7 @@ def register_once(installation: Installation, registry: Registry, run_id: str, t
 
 
 def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:
-    failed = "; ".join(check["name"] for check in review["gate"] if outcome_of(check) is Outcome.REFUSED)
+    failed = "; ".join(check["name"] for check in review["gate"] if stored_outcome(check) is Outcome.REFUSED)
     version = review["model_version"]
     stays = "The champion stays." if champion else "No model answers yet."
     said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
@@ -170,13 +172,13 @@ def _choose(
     evaluations: dict[str, Evaluation],
     kinds: dict[str, str],
     version: str,
-    limits: Limits,
+    limits: GateThresholds,
     promoted: Mapping[str, float] | None,
-) -> tuple[str, Gate]:
+) -> tuple[str, GateResult]:
     """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
     best = best_of(evaluations)
     users = open_dataset(version).users
-    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), left_out(users)
+    traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), dropped_traits(users)
     gate = judge(best, rival, evaluations, kinds, traits, limits, promoted, dropped)
     if rival and renewing and not gate.passed:
         return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted, dropped)

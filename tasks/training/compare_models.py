@@ -6,7 +6,7 @@ from prefect import task
 
 from infra.installation import current
 from infra.registry.client import Registry
-from models.evaluation.comparison.leaderboard import ladder
+from models.evaluation.comparison.leaderboard import leaderboard
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
 from tasks.promotion.recorded_bundles import recorded_all
 from tasks.promotion.verified_evaluations import evaluations_of
@@ -19,5 +19,5 @@ def compare_models(run_ids: list[str]) -> list[dict[str, Any]]:
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     runs = {trained.kind: trained for trained in recorded_all(installation.engine, run_ids).values()}
-    rows = ladder(evaluations_of(installation.engine, registry, runs))
+    rows = leaderboard(evaluations_of(installation.engine, registry, runs))
     return [{**row, "run": registry.page(runs[row["model"]].run_id)} for row in rows]

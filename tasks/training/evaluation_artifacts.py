@@ -10,8 +10,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from models.evaluation.diagnostics.feature_importance import Importance
-from models.evaluation.diagnostics.model_report import Appraisal
-from models.evaluation.metrics.user_averages import LOW, by_part
+from models.evaluation.diagnostics.model_report import ModelReport
+from models.evaluation.metrics.user_averages import LOW, split_prefixes
 from models.evaluation.offline import Evaluation
 from tasks.promotion.verified_evaluations import PER_USER, RERANKED, SUMMARY
 from tasks.reports.plots.classification import plot_calibration, plot_precision_recall, plot_residuals, plot_roc
@@ -25,7 +25,7 @@ FORMAT: Final = 6
 """Of what is measured and stored; a run of another format is made anew."""
 
 
-def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
+def store_evaluation(folder: Path, appraisal: ModelReport, kind: str) -> None:
     """Fill a new folder. Plots for which a model has no figures, such as calibration, are left out."""
     folder.mkdir()
     evaluation = appraisal.evaluation
@@ -57,7 +57,7 @@ def store_evaluation(folder: Path, appraisal: Appraisal, kind: str) -> None:
 
 def table_rows(evaluation: Evaluation) -> list[dict[str, Any]]:
     """A row per figure, with its interval in a column for each part of the users and items."""
-    parts = by_part(evaluation.summary)
+    parts = split_prefixes(evaluation.summary)
     names = [name for name in parts["", ""] if name + LOW in parts["", ""]]
     return [{"figure": "users"} | {_column(*part): f"{figures['users']:.0f}" for part, figures in parts.items()}] + [
         {"figure": name} | {_column(*part): _cell(figures, name) for part, figures in parts.items()} for name in names

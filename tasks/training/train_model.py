@@ -19,10 +19,10 @@ from infra.registry.client import MODEL_PATH, NOTE, Registry
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.model_report import Appraisal
+from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import flat
+from models.evaluation.metrics.user_averages import with_bounds
 from models.lists.list_builder import ListBuilder, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
@@ -113,7 +113,7 @@ def _train(
         fitted = fit(before)
         fit_seconds = monotonic() - started
         advance(note="measured on the test weeks next")
-        appraisal = Appraisal.of(fitted, dataset, before, fit, fit_seconds, seed)
+        appraisal = ModelReport.of(fitted, dataset, before, fit, fit_seconds, seed)
         summary = appraisal.evaluation.summary
         evaluate_seconds = monotonic() - started - fit_seconds
         advance(note=f"{METRIC} {summary[METRIC]:.4f}, fitted on everything next")
@@ -132,7 +132,7 @@ def _train(
         registry.log_folder(run_id, folder)
     registry.log(run_id, grouped(summary))
     for point in appraisal.curve:
-        registry.log(run_id, grouped(flat(f"learning_curve_{METRIC}", point.figure)), step=point.users)
+        registry.log(run_id, grouped(with_bounds(f"learning_curve_{METRIC}", point.figure)), step=point.users)
     return stored.digest, figures
 
 

@@ -17,7 +17,7 @@ from models import catalog
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import Fold
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.cross_validation import folds_of, mean_and_sd, measure
+from models.evaluation.diagnostics.cross_validation import cross_validation_folds, mean_and_sd, measure
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
 from models.recommenders.protocols import Recommender
@@ -52,7 +52,7 @@ def validate_model(
     if known:
         return _stored(registry, known.run_id)
     dataset = open_dataset(version)
-    wanted = folds_of(dataset, folds, horizon_days)
+    wanted = cross_validation_folds(dataset, folds, horizon_days)
     tags = {"dataset_version": version, "kind": kind, "git_commit": git_commit(), "stage": "validate"}
     tags |= {"search_run": searched_by, "seed": str(seed)}
     with registry.active_run(f"validate {kind}", key, asked, tags) as run_id:

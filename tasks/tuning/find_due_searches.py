@@ -4,7 +4,7 @@ from prefect import task
 
 from infra.database.clock import database_now
 from infra.installation import current
-from models.tuning.retune_policy import MAX_AGE_DAYS, Searched, reason_to_search
+from models.tuning.retune_policy import MAX_AGE_DAYS, LastSearch, reason_to_search
 from tasks.tuning.best_settings import find_settings, moved
 
 
@@ -18,7 +18,7 @@ def find_due_searches(version: str, kinds: list[str], max_age_days: float = MAX_
         found = find_settings(installation, version, kind)
         if found and found["dataset_version"] == version:
             continue  # nothing is new since then
-        last = Searched(found["finished_at"], found["drift"]) if found else None
+        last = LastSearch(found["finished_at"], found["drift"]) if found else None
         drift = moved(found["dataset_version"], version) if found else 0.0
         reasons[kind] = reason_to_search(last, now, drift, max_age_days)
     return {kind: reason for kind, reason in reasons.items() if reason}

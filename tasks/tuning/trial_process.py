@@ -16,7 +16,7 @@ from typing import IO, Any, Final, Self
 import psutil
 
 from models.errors import TailorbirdError
-from models.tuning.study_config import Limits
+from models.tuning.study_config import TrialLimits
 from tasks.tuning.trial_child import FITTED, FITTING, Request
 
 _LOOK: Final = 0.1  # seconds between two looks at what a setting takes
@@ -49,7 +49,7 @@ class TrialProcess:
     """Started with the first setting, and again after one that ended it."""
 
     version: str
-    limits: Limits
+    limits: TrialLimits
     stop: Callable[[], bool]
     """Whether the search has ended meanwhile."""
     threads: int

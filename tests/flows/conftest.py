@@ -24,7 +24,7 @@ from infra.configuration.settings import Settings
 from infra.installation import Installation, current
 from infra.registry.client import MODEL_PATH, NAME, Registry
 from infra.services import endpoints, state_file
-from models.gate.results import Check, Gate, outcome
+from models.gate.results import Check, GateResult, outcome
 from tasks.datasets.load_dataset import newest_version, open_dataset
 from tasks.promotion.apply_decision import apply_decision
 from tasks.promotion.champion import current_champion, sync_aliases
@@ -193,7 +193,7 @@ class Desk:
     def ask(self, version: int | None = None, passed: bool = True) -> int:
         """Ask for a decision about a version, as `review` does; returns it."""
         asked = version or self.version()
-        gate = Gate(passed, (Check("is tall enough", 1.0, 2.0, outcome(passed), "It is 1 m tall."),))
+        gate = GateResult(passed, (Check("is tall enough", 1.0, 2.0, outcome(passed), "It is 1 m tall."),))
         run_id = str(self.registry.version(asked).run_id)
         bundle = recorded(self.here.engine, run_id) or TrainedBundle(run_id, "a key", "als", "v1", "no digest", "none")
         review = request(self.here, newest_version(), asked, bundle, gate, self.champion()["promotion_id"])

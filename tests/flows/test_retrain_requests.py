@@ -18,7 +18,7 @@ from infra.prefect_api import events
 from infra.prefect_api.client import login_headers
 from infra.services import prefect_pages, state_file
 from infra.services.http_client import request_json as call
-from tasks.monitoring.retraining.requests import Request, ask, of_id
+from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
 
 if TYPE_CHECKING:
     from conftest import Shop
@@ -57,7 +57,7 @@ def write(here: Installation, statement: str) -> None:
 
 def asked(here: Installation) -> int:
     with here.engine.begin() as connection:
-        made = ask(connection, "drift", "baskets have moved")
+        made = request_retraining(connection, "drift", "baskets have moved")
     assert made is not None
     return made.request_id
 
@@ -76,7 +76,7 @@ def until(here: Installation, request_id: int, right: Callable[[Request], bool],
     deadline = time.monotonic() + seconds
     while True:
         with here.engine.connect() as connection:
-            found = of_id(connection, request_id)
+            found = get_request(connection, request_id)
         if right(found):
             return found
         assert time.monotonic() < deadline, found
@@ -121,7 +121,7 @@ def test_of_two_detections_at_once_one_retrains_and_a_second_run_of_it_ends_at_o
     def detect(_: int) -> Request | None:
         barrier.wait()
         with quick.engine.begin() as connection:
-            return ask(connection, "drift", "baskets have moved")
+            return request_retraining(connection, "drift", "baskets have moved")
 
     with ThreadPoolExecutor(2) as pool:
         [made] = [found for found in pool.map(detect, range(2)) if found]
@@ -219,7 +219,7 @@ def test_nothing_is_learned_from_a_feed_that_is_known_to_be_broken_unless_told_t
     finally:
         write(quick, "DELETE FROM drift_reports; DELETE FROM drift_calibrations")
     with quick.engine.connect() as connection:
-        blocked, worked = of_id(connection, refused["request"]), of_id(connection, forced["request"])
+        blocked, worked = get_request(connection, refused["request"]), get_request(connection, forced["request"])
     assert (blocked.status, blocked.origin, worked.status) == ("failed", "person", "done")
 
 

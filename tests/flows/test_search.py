@@ -18,7 +18,7 @@ from infra.installation import Installation
 from models import catalog
 from models.recommenders.als import ImplicitALS
 from models.recommenders.search_space import Choice, within
-from models.tuning.study_config import Budget, Limits, SearchPlan
+from models.tuning.study_config import Budget, SearchPlan, TrialLimits
 from tasks.datasets.load_dataset import newest_version
 from tasks.promotion.champion import current_champion
 from tasks.tuning.best_settings import find_search_result
@@ -131,7 +131,7 @@ def test_settings_that_fail_or_eat_memory_are_written_down_and_the_search_goes_o
     here: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImplicitALS, "space", {"factors": Choice((-1, 8, 30_000))})
-    plan = SearchPlan("grid", limits=Limits(memory_mb=1_000))
+    plan = SearchPlan("grid", limits=TrialLimits(memory_mb=1_000))
     found = search_model.fn(newest_version(), "als", plan, Budget(), workers=2)
     assert found["best"] == {"factors": 8}
     lines = {line["factors"]: line for line in found["tried"]}

@@ -15,7 +15,7 @@ from tasks.datasets.build_dataset import build_dataset, split_by
 from tasks.datasets.load_dataset import stored_manifest
 from tasks.ingest.events.ingest_events import ingest_events
 from tasks.ingest.reference.ingest_items import ingest_items
-from tasks.monitoring.drift.detect_drift import watch_drift
+from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.tasks.stages import Stage
 
 PEOPLE, ITEMS, AISLES = 400, 120, 6
@@ -102,7 +102,7 @@ class Weekly:
         self.ingest(events(*map(Week, range(KNOWN))))
         build_dataset.fn(split_by(as_of=CUT.date(), validation_days=30, test_days=31))
         Stage(self.here, None, stored_manifest(self.here) or {}).promote()
-        assert watch_drift.fn() == {"reports": [], "note": ""}
+        assert detect_drift.fn() == {"reports": [], "note": ""}
 
     def ingest(self, table: pa.Table) -> None:
         """Take in events."""

@@ -20,7 +20,7 @@ USERS: Final = 10
 
 
 @dataclass(frozen=True)
-class Shelf:
+class ExampleList:
     """What a model would have shown one user."""
 
     items: list[str]
@@ -34,11 +34,11 @@ class Example:
 
     user_key: str
     baskets: int
-    candidate: Shelf
-    reference: Shelf
+    candidate: ExampleList
+    reference: ExampleList
     bought: list[str]
     """In the held-out weeks, the first thing first, each once; items that nobody had bought before are left out."""
-    had: frozenset[str]
+    bought_before: frozenset[str]
     """Of all these items, what the user had bought before."""
 
 
@@ -47,26 +47,26 @@ def examples(candidate: Evaluation, reference: Evaluation, dataset: Dataset, n: 
     who stands in the middle of each n-th part. So the losses come first, and are as many as there are in truth."""
     if LISTS not in candidate.per_user.column_names or LISTS not in reference.per_user.column_names:
         return []
-    at = index_of(words(reference.per_user[USER_KEY]), candidate.per_user[USER_KEY])
-    both = np.flatnonzero(at >= 0)
-    gained = figures(candidate, METRIC)[both] - figures(reference, METRIC)[at[both]]
-    known = np.isfinite(gained)
-    both, gained = both[known], gained[known]
+    positions = index_of(words(reference.per_user[USER_KEY]), candidate.per_user[USER_KEY])
+    both = np.flatnonzero(positions >= 0)
+    gained = figures(candidate, METRIC)[both] - figures(reference, METRIC)[positions[both]]
+    known_items = np.isfinite(gained)
+    both, gained = both[known_items], gained[known_items]
     keys = words(candidate.per_user[USER_KEY])[both]
     chosen = both[np.lexsort((keys, gained))[_middles(len(both), n)]]
     rows = candidate.per_user.take(chosen).to_pylist()
-    others = reference.per_user.take(at[chosen]).to_pylist()
+    others = reference.per_user.take(positions[chosen]).to_pylist()
     bought, had = _bought(dataset, [row[USER_KEY] for row in rows])
     return [
         Example(
-            mine[USER_KEY],
-            int(mine["baskets"]),
-            Shelf(mine[LISTS], mine[METRIC]),
-            Shelf(its[LISTS], its[METRIC]),
-            bought.get(mine[USER_KEY], []),
-            frozenset(had.get(mine[USER_KEY], [])),
+            own[USER_KEY],
+            int(own["baskets"]),
+            ExampleList(own[LISTS], own[METRIC]),
+            ExampleList(other[LISTS], other[METRIC]),
+            bought.get(own[USER_KEY], []),
+            frozenset(had.get(own[USER_KEY], [])),
         )
-        for mine, its in zip(rows, others, strict=True)
+        for own, other in zip(rows, others, strict=True)
     ]
 
 
@@ -80,18 +80,18 @@ def _middles(total: int, n: int) -> Any:
 def _bought(dataset: Dataset, keys: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """What each of these users bought in the test weeks, among what was known then, and what before."""
     rows, cut = dataset.interactions, dataset.cuts.test_from
-    before, then = known_before(rows, cut), known_before(rows, dataset.cuts.as_of, since=cut)
-    known = pc.unique(before[ITEM_ID])
-    people = pa.array(keys, rows[USER_KEY].type)
-    earlier, later = (part.filter(pc.is_in(part[USER_KEY], value_set=people)) for part in (before, then))
-    catalogue = dataset.items[ITEM_ID].cast(known.type)
-    wanted = pc.and_(*(pc.is_in(later[ITEM_ID], value_set=ids) for ids in (known, catalogue)))
-    return _by_user(later.filter(wanted)), _by_user(earlier)
+    earlier_rows, later_rows = known_before(rows, cut), known_before(rows, dataset.cuts.as_of, since=cut)
+    known_items = pc.unique(earlier_rows[ITEM_ID])
+    user_keys = pa.array(keys, rows[USER_KEY].type)
+    earlier, later = (part.filter(pc.is_in(part[USER_KEY], value_set=user_keys)) for part in (earlier_rows, later_rows))
+    catalogue = dataset.items[ITEM_ID].cast(known_items.type)
+    countable = pc.and_(*(pc.is_in(later[ITEM_ID], value_set=ids) for ids in (known_items, catalogue)))
+    return _by_user(later.filter(countable)), _by_user(earlier)
 
 
 def _by_user(rows: pa.Table) -> dict[str, list[str]]:
     ordered = rows.sort_by([(OCCURRED_AT, "ascending"), (ITEM_ID, "ascending")])
-    found: dict[str, dict[str, None]] = {}
+    items_by_user: dict[str, dict[str, None]] = {}
     for user, item in zip(ordered[USER_KEY].to_pylist(), ordered[ITEM_ID].to_pylist(), strict=True):
-        found.setdefault(user, {})[item] = None
-    return {user: list(items) for user, items in found.items()}
+        items_by_user.setdefault(user, {})[item] = None
+    return {user: list(items) for user, items in items_by_user.items()}

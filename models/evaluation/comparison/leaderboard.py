@@ -7,7 +7,7 @@ import numpy as np
 
 from models.evaluation.comparison.paired import gain
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import NEW, flat
+from models.evaluation.metrics.user_averages import NEW, with_bounds
 from models.evaluation.offline import SEED, Evaluation
 
 BASELINES: Final = ("most_popular", "segment_popular", "own_frequency", "own_and_popular")
@@ -16,13 +16,13 @@ BASELINES: Final = ("most_popular", "segment_popular", "own_frequency", "own_and
 GAIN: Final = "gain"
 
 
-def ladder(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: int = SEED) -> list[dict[str, Any]]:
+def leaderboard(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: int = SEED) -> list[dict[str, Any]]:
     """One row per model: its name as `model`, its summary, and `gain` and `new_gain` in the metric with intervals.
 
     Baselines come first, then the others by the metric, the best last. A gain is over the best of the rows above, so
     that only what beats them all has one. The first row has none, nor has a row where it or the other lacks a figure.
     """
-    steps = in_order({name: evaluation.summary[metric] for name, evaluation in evaluations.items()})
+    steps = leaderboard_order({name: evaluation.summary[metric] for name, evaluation in evaluations.items()})
     rows: list[dict[str, Any]] = []
     for step, name in enumerate(steps):
         row: dict[str, Any] = {"model": name, **evaluations[name].summary}
@@ -30,12 +30,12 @@ def ladder(evaluations: Mapping[str, Evaluation], metric: str = METRIC, seed: in
             above = {other: evaluations[other].summary.get(items + metric, np.nan) for other in steps[:step]}
             best = max(above, key=lambda other: np.nan_to_num(above[other], nan=-np.inf))
             gained = gain(evaluations[name], evaluations[best], items + metric, seed)
-            row |= flat(items + GAIN, gained) if gained else {}
+            row |= with_bounds(items + GAIN, gained) if gained else {}
         rows.append(row)
     return rows
 
 
-def in_order(values: Mapping[str, float]) -> list[str]:
+def leaderboard_order(values: Mapping[str, float]) -> list[str]:
     """The names of models: baselines, then the others by value."""
     others = sorted(set(values) - set(BASELINES), key=lambda name: (values[name], name))
     return [*(name for name in BASELINES if name in values), *others]

@@ -17,9 +17,9 @@ def tables(rows: Iterable[Row]) -> dict[str, Table]:
     """Tables by their titles, of the rows of a ladder: each step for all items and for those new to the user, and
     the accuracy for users with much, little and no history."""
     rows = list(rows)
-    made = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in _ITEMS.items()}
-    made |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in _ITEMS.items()}
-    return {title: table for title, table in made.items() if table}
+    titled = {f"{title}: each model against the best above it": _steps(rows, kind) for title, kind in _ITEMS.items()}
+    titled |= {f"{title}: NDCG@10 by how long users are known": _parts(rows, kind) for title, kind in _ITEMS.items()}
+    return {title: table for title, table in titled.items() if table}
 
 
 _ITEMS: Final = {"All items": "", "Items new to the user": NEW}
@@ -41,10 +41,10 @@ def _parts(rows: list[Row], kind: str) -> Table:
     """A column for each part of the users that has anybody."""
     titles = {WARM: f"from {COLD_BASKETS} baskets on", COLD: "fewer baskets", NEWCOMER: "newcomers"}
     first: Row = rows[0] if rows else {}
-    there = {part: first[f"{part}{kind}users"] for part in titles if f"{part}{kind}users" in first}
-    heads = {part: f"{titles[part]} ({users:,.0f})" for part, users in there.items()}
+    user_counts = {part: first[f"{part}{kind}users"] for part in titles if f"{part}{kind}users" in first}
+    heads = {part: f"{titles[part]} ({users:,.0f})" for part, users in user_counts.items()}
     cells = [{head: _with_interval(row, part + kind + METRIC, "") for part, head in heads.items()} for row in rows]
-    return [{"model": row["model"], **mine} for row, mine in zip(rows, cells, strict=True)] if heads else []
+    return [{"model": row["model"], **cell_row} for row, cell_row in zip(rows, cells, strict=True)] if heads else []
 
 
 def _with_interval(row: Row, name: str, sign: str) -> str:

@@ -54,19 +54,19 @@ class Line:
     @property
     def verdict(self) -> str:
         """`better` or `worse` where the whole interval says so and more is better; else nothing."""
-        found = self.difference
-        if found is None or self.figure.removeprefix(NEW) not in BETTER:
+        difference = self.difference
+        if difference is None or self.figure.removeprefix(NEW) not in BETTER:
             return ""
-        return "better" if found.low > 0 else "worse" if found.high < 0 else ""
+        return "better" if difference.low > 0 else "worse" if difference.high < 0 else ""
 
 
 def comparison(
     candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int, kind: str = ""
 ) -> list[Line]:
     """A line for each of `FIGURES` that the candidate has, of all items or (`kind` is `NEW`) of new ones."""
-    mine, other = evaluations[candidate], evaluations.get(reference or "")
-    names = [kind + name for name in FIGURES if np.isfinite(mine.summary.get(kind + name, np.nan))]
-    gained = gains(mine, other, names, seed) if other else {}
+    evaluation, other = evaluations[candidate], evaluations.get(reference or "")
+    names = [kind + name for name in FIGURES if np.isfinite(evaluation.summary.get(kind + name, np.nan))]
+    gained = gains(evaluation, other, names, seed) if other else {}
     return [
         Line(name, FIGURES[name.removeprefix(kind)], _values(evaluations, name), gained.get(name)) for name in names
     ]
@@ -74,13 +74,18 @@ def comparison(
 
 def by_history(candidate: str, reference: str | None, evaluations: Mapping[str, Evaluation], seed: int) -> list[Line]:
     """NDCG at 10 by how long users are known; parts of which there is nobody are left out."""
-    mine, other = evaluations[candidate], evaluations.get(reference or "")
+    evaluation, other = evaluations[candidate], evaluations.get(reference or "")
     parts = {part: _values(evaluations, part + METRIC) for part in PARTS}
-    there = {part: values for part, values in parts.items() if candidate in values}
-    gained = gains_by_history(mine, other, seed) if other else {}
+    present = {part: values for part, values in parts.items() if candidate in values}
+    gained = gains_by_history(evaluation, other, seed) if other else {}
     return [
-        Line(METRIC, f"{PARTS[part]}, {mine.summary.get(f'{part}users', np.nan):,.0f} people", values, gained.get(part))
-        for part, values in there.items()
+        Line(
+            METRIC,
+            f"{PARTS[part]}, {evaluation.summary.get(f'{part}users', np.nan):,.0f} people",
+            values,
+            gained.get(part),
+        )
+        for part, values in present.items()
     ]
 
 
@@ -91,16 +96,16 @@ def costs(evaluations: Mapping[str, Evaluation]) -> list[Line]:
 
 
 def _values(evaluations: Mapping[str, Evaluation], name: str) -> dict[str, Estimate]:
-    found = {model: evaluation.summary for model, evaluation in evaluations.items()}
-    nothing = float("nan")
+    summaries = {model: evaluation.summary for model, evaluation in evaluations.items()}
+    missing = float("nan")
     return {
-        model: Estimate(summary[name], summary.get(name + LOW, nothing), summary.get(name + HIGH, nothing))
-        for model, summary in found.items()
-        if np.isfinite(summary.get(name, nothing))
+        model: Estimate(summary[name], summary.get(name + LOW, missing), summary.get(name + HIGH, missing))
+        for model, summary in summaries.items()
+        if np.isfinite(summary.get(name, missing))
     }
 
 
-def told(figure: Estimate | None, sign: str = "") -> str:
+def format_estimate(figure: Estimate | None, sign: str = "") -> str:
     """A figure with its interval, where it has one; `sign` is `+` for differences."""
     if figure is None:
         return "-"

@@ -14,12 +14,12 @@ def paired(one: Evaluation, other: Evaluation, metric: str) -> tuple[NDArray[np.
 
     None when the other was not measured on one of the users, or only one of them has a figure, or nobody has.
     """
-    at = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
-    if len(at) == 0 or (at < 0).any():
+    positions = index_of(words(other.per_user[USER_KEY]), one.per_user[USER_KEY])
+    if len(positions) == 0 or (positions < 0).any():
         return None
-    mine, its = figures(one, metric), figures(other, metric)[at]
-    known = np.isfinite(mine)
-    return (mine, its) if known.any() and np.array_equal(known, np.isfinite(its)) else None
+    own, theirs = figures(one, metric), figures(other, metric)[positions]
+    known = np.isfinite(own)
+    return (own, theirs) if known.any() and np.array_equal(known, np.isfinite(theirs)) else None
 
 
 def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.float64] | None:
@@ -30,8 +30,8 @@ def differences(one: Evaluation, other: Evaluation, metric: str) -> NDArray[np.f
 
 def gain(one: Evaluation, other: Evaluation, metric: str, seed: int) -> Estimate | None:
     """The mean difference and its interval by paired bootstrap; None when they cannot be compared."""
-    found = differences(one, other, metric)
-    return None if found is None else Estimate(float(found.mean()), *interval(found, seed))
+    gained = differences(one, other, metric)
+    return None if gained is None else Estimate(float(gained.mean()), *interval(gained, seed))
 
 
 def figures(evaluation: Evaluation, metric: str) -> NDArray[np.float64]:

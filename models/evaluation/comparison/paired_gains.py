@@ -14,19 +14,19 @@ from models.evaluation.offline import Evaluation
 def gains(one: Evaluation, other: Evaluation, names: Sequence[str], seed: int) -> dict[str, Estimate | None]:
     """What one has more than the other, by figure; those of single users with intervals, all from the same draws of
     users (paired). None where they cannot be compared."""
-    singly = [name for name in names if name in one.per_user.column_names and name in other.per_user.column_names]
-    both = {name: paired(one, other, name) for name in singly}
+    per_user = [name for name in names if name in one.per_user.column_names and name in other.per_user.column_names]
+    both = {name: paired(one, other, name) for name in per_user}
     gained = estimates({name: figures[0] - figures[1] for name, figures in both.items() if figures}, seed)
-    return {name: gained.get(name) if name in singly else _together(one, other, name) for name in names}
+    return {name: gained.get(name) if name in per_user else _together(one, other, name) for name in names}
 
 
 def gains_by_history(one: Evaluation, other: Evaluation, seed: int) -> dict[str, Estimate | None]:
     """The same in the figure that decides, by part of the users: `WARM`, `COLD`, and `NEWCOMER`, who are kept as means
     alone; nothing of parts without anybody."""
-    found = _by_baskets(one, other, seed) if "baskets" in one.per_user.column_names else {}
+    gains_by_part = _by_baskets(one, other, seed) if "baskets" in one.per_user.column_names else {}
     if NEWCOMER + METRIC in one.summary:
-        found[NEWCOMER] = _together(one, other, NEWCOMER + METRIC)
-    return found
+        gains_by_part[NEWCOMER] = _together(one, other, NEWCOMER + METRIC)
+    return gains_by_part
 
 
 def _by_baskets(one: Evaluation, other: Evaluation, seed: int) -> dict[str, Estimate | None]:

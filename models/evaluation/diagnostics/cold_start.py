@@ -11,7 +11,7 @@ from models.datasets.training_data import TrainingData
 from models.primitives.vocabulary import words
 
 
-def of_strangers(data: TrainingData, traits: pa.Table) -> TrainingData:
+def cold_start_data(data: TrainingData, traits: pa.Table) -> TrainingData:
     """The same moment and items, with the users of `traits` (`user_key` and traits), who have no history."""
     ordered = traits.sort_by(USER_KEY)
     return replace(

@@ -10,9 +10,9 @@ from models.columns import OCCURRED_AT
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import Fold, SplitError, rolling_origin
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison.leaderboard import GAIN, in_order
+from models.evaluation.comparison.leaderboard import GAIN, leaderboard_order
 from models.evaluation.metrics.ranking import METRIC
-from models.evaluation.metrics.user_averages import LOW, NEW, by_part
+from models.evaluation.metrics.user_averages import LOW, NEW, split_prefixes
 from models.evaluation.offline import evaluate
 from models.primitives.time import DAY, moment
 from models.recommenders.baselines.most_popular import popularity
@@ -21,7 +21,7 @@ from models.recommenders.protocols import Recommender
 Figures = dict[str, float]
 
 
-def folds_of(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
+def cross_validation_folds(dataset: Dataset, folds: int, horizon_days: int | None = None) -> tuple[Fold, ...]:
     """Folds that end where the test weeks begin; by default each as long as those. Raises SplitError
     when history is too short, or folds are fewer than two and have no deviation."""
     if folds < 2:
@@ -37,25 +37,25 @@ def measure(fit: Callable[[TrainingData], Recommender], dataset: Dataset, folds:
         data = dataset.training_data(fold.train_until)
         popular = popularity(data)
         summary = evaluate(fit(data), data, dataset.holdout(data, fold.measured_until), popular).summary
-        parts = by_part(summary)
+        parts = split_prefixes(summary)
         bounded = [kind + name for kind in ("", NEW) for name in parts["", kind] if name + LOW in parts["", kind]]
         yield {name: summary[name] for name in bounded} | {"users": summary["users"]}
 
 
 def mean_and_sd(folds: Sequence[Mapping[str, float]]) -> Figures:
     """`<name>_mean` and `<name>_sd` (of a sample: by n - 1) of each figure."""
-    found: Figures = {}
+    statistics: Figures = {}
     for name in folds[0]:
         values = np.array([fold[name] for fold in folds])
-        found |= {f"{name}_mean": float(values.mean()), f"{name}_sd": float(values.std(ddof=1))}
-    return found
+        statistics |= {f"{name}_mean": float(values.mean()), f"{name}_sd": float(values.std(ddof=1))}
+    return statistics
 
 
 def folds_table(models: Mapping[str, Sequence[Mapping[str, float]]]) -> list[dict[str, str]]:
     """A row per model, in order of a ladder: mean ± sd over the folds, and of the gain over the best above, taken fold
     by fold."""
     means = {name: mean_and_sd(folds) for name, folds in models.items()}
-    steps = in_order({name: figures[f"{METRIC}_mean"] for name, figures in means.items()})
+    steps = leaderboard_order({name: figures[f"{METRIC}_mean"] for name, figures in means.items()})
     rows = []
     for step, name in enumerate(steps):
         row = {"model": name}
@@ -78,7 +78,7 @@ def folds_title(models: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 def _differences(
     one: Sequence[Mapping[str, float]], other: Sequence[Mapping[str, float]], metric: str
 ) -> list[Figures]:
-    return [{GAIN: mine[metric] - its[metric]} for mine, its in zip(one, other, strict=True)]
+    return [{GAIN: own[metric] - theirs[metric]} for own, theirs in zip(one, other, strict=True)]
 
 
 def _cell(figures: Mapping[str, Any], name: str, sign: str = "") -> str:

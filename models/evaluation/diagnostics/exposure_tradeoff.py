@@ -5,7 +5,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.metrics.beyond_accuracy import Catalogue, concentration, coverage
+from models.evaluation.metrics.beyond_accuracy import ItemNovelty, concentration, coverage
 from models.evaluation.metrics.ranking import accuracy
 from models.primitives.vocabulary import NO_INDEX
 
@@ -25,7 +25,7 @@ class Reranked(NamedTuple):
     gini_at_10: float
 
 
-def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: Catalogue) -> list[Reranked]:
+def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: ItemNovelty) -> list[Reranked]:
     """Return the figures of k places at each of `PENALTIES`, the smallest first.
 
     `candidates` [m, n] are item positions, best first, -1 = empty; `targets` is a boolean CSR [m, n_items].
@@ -35,31 +35,31 @@ def rerank(candidates: NDArray[np.int32], k: int, targets: Any, catalogue: Catal
     the long tail (Abdollahpouri et al. 2019).
     """
     place = np.arange(candidates.shape[1])
-    worth = np.where(candidates == NO_INDEX, -np.inf, 1 / np.log2(place + 2))
+    utility = np.where(candidates == NO_INDEX, -np.inf, 1 / np.log2(place + 2))
     exposure = _exposure(candidates, targets.shape[1])
-    found = []
+    reranked = []
     for penalty in PENALTIES:
-        best = np.argsort(-(worth - penalty * exposure[candidates]), axis=1, kind="stable")[:, :k]
+        best = np.argsort(-(utility - penalty * exposure[candidates]), axis=1, kind="stable")[:, :k]
         lists = np.take_along_axis(candidates, best, axis=1)
-        found.append(Reranked(penalty, *_figures(lists, targets, catalogue)))
-    return found
+        reranked.append(Reranked(penalty, *_figures(lists, targets, catalogue)))
+    return reranked
 
 
 def _exposure(candidates: NDArray[np.int32], n_items: int) -> NDArray[np.float64]:
     """Return [n_items] exposure as a candidate, 1 for the most exposed item."""
     row, place = np.nonzero(candidates != NO_INDEX)
-    seen = np.log1p(np.bincount(candidates[row, place], 1 / np.log2(place + 2), minlength=n_items))
-    most = seen.max(initial=0.0)
-    return seen / most if most > 0 else seen
+    log_counts = np.log1p(np.bincount(candidates[row, place], 1 / np.log2(place + 2), minlength=n_items))
+    highest = log_counts.max(initial=0.0)
+    return log_counts / highest if highest > 0 else log_counts
 
 
-def _figures(lists: NDArray[np.int32], targets: Any, catalogue: Catalogue) -> tuple[float, float, float, float]:
+def _figures(lists: NDArray[np.int32], targets: Any, catalogue: ItemNovelty) -> tuple[float, float, float, float]:
     n_items = targets.shape[1]
     shown = np.unique(lists[lists != NO_INDEX], return_counts=True)[1].astype(np.float64)
-    rare = catalogue.variety(lists)["long_tail"]
+    tail_share = catalogue.variety(lists)["long_tail"]
     return (
         float(np.nanmean(accuracy(lists, targets)["ndcg"])),
         coverage(lists, n_items),
-        float(np.nanmean(rare)),
+        float(np.nanmean(tail_share)),
         float(concentration(shown[None, :], n_items)[0]),
     )

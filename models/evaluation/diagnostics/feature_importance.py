@@ -31,23 +31,23 @@ def feature_importance(model: Recommender, evaluation: Evaluation, seed: int) ->
     Looked at are the first ten places as they were evaluated, less those that the fallback filled. Intervals are by
     user.
     """
-    some = evaluation.per_user.slice(0, USERS)
-    if not isinstance(model, Attributes) or not some.num_rows:
+    sample = evaluation.per_user.slice(0, USERS)
+    if not isinstance(model, Attributes) or not sample.num_rows:
         return []
-    shown = some["items_at_10"].combine_chunks()
-    user = np.repeat(np.arange(some.num_rows), np.asarray(shown.value_lengths()))
-    keys, items = index_of(model.users, words(some[USER_KEY])), index_of(model.items, words(shown.flatten()))
+    shown = sample["items_at_10"].combine_chunks()
+    user = np.repeat(np.arange(sample.num_rows), np.asarray(shown.value_lengths()))
+    keys, items = index_of(model.users, words(sample[USER_KEY])), index_of(model.items, words(shown.flatten()))
     names, added = model.attributions(keys[user], items)
-    told = np.isfinite(added).all(axis=1)
+    finite = np.isfinite(added).all(axis=1)
     features = np.array([name != BASE_VALUE for name in names])
-    added, user = added[told][:, features].astype(np.float64), user[told]
+    added, user = added[finite][:, features].astype(np.float64), user[finite]
     if not len(user):
         return []
-    one = (np.arange(some.num_rows)[:, None] == user).astype(np.float64)
-    moved, count = one @ np.abs(added), np.repeat(one.sum(axis=1)[:, None], features.sum(), axis=1)
+    indicator = (np.arange(sample.num_rows)[:, None] == user).astype(np.float64)
+    moved, count = indicator @ np.abs(added), np.repeat(indicator.sum(axis=1)[:, None], features.sum(), axis=1)
     low, high = intervals_of_ratios(moved, count, seed)
-    found = zip(
+    figures = zip(
         np.array(names)[features].tolist(), np.abs(added).mean(axis=0), low, high, added.mean(axis=0), strict=True
     )
-    weights = [Importance(name, Estimate(*map(float, figure)), float(mean)) for name, *figure, mean in found]
+    weights = [Importance(name, Estimate(*map(float, figure)), float(mean)) for name, *figure, mean in figures]
     return sorted(weights, key=lambda weight: -weight.moves.value)

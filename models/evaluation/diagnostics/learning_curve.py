@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.datasets.training_data import NoHistoryError, Origin, T, TrainingData
 from models.evaluation.comparison.paired import figures
-from models.evaluation.diagnostics.overfitting import of_users
+from models.evaluation.diagnostics.overfitting import restrict_targets
 from models.evaluation.metrics.bootstrap import Estimate, interval
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import SEED, evaluate
@@ -54,54 +54,59 @@ def learning_curve(
     Each part holds the smaller ones. Measured are the users of the smallest part that leaves at least `LEAST` with
     `targets`; parts that are smaller, or from which the model cannot learn, are left out.
     """
-    drawn = np.random.default_rng(SEED).permutation(len(data.users))
-    wanted = np.diff(targets.indptr) > 0
-    parts = [drawn[: round(share * len(drawn))] for share in shares]
-    large = [(share, part) for share, part in zip(shares, parts, strict=True) if wanted[part].sum() >= LEAST]
-    if not large:
+    shuffled = np.random.default_rng(SEED).permutation(len(data.users))
+    has_targets = np.diff(targets.indptr) > 0
+    parts = [shuffled[: round(share * len(shuffled))] for share in shares]
+    large_enough = [
+        (share, part) for share, part in zip(shares, parts, strict=True) if has_targets[part].sum() >= LEAST
+    ]
+    if not large_enough:
         return []
-    asked = of_users(targets, large[0][1])
-    points = list(_points(fit, data, asked, large))
+    measured_targets = restrict_targets(targets, large_enough[0][1])
+    points = list(_points(fit, data, measured_targets, large_enough))
     popular = popularity(data)
-    return [*points, Point(1.0, len(data.users), _measured(fitted, data, asked, popular))] if points else []
+    return [*points, Point(1.0, len(data.users), _measured(fitted, data, measured_targets, popular))] if points else []
 
 
 def _points(
-    fit: Callable[[TrainingData], Recommender], data: TrainingData, asked: Any, parts: list[tuple[float, NDArray[Any]]]
+    fit: Callable[[TrainingData], Recommender],
+    data: TrainingData,
+    measured_targets: Any,
+    parts: list[tuple[float, NDArray[Any]]],
 ) -> Iterator[Point]:
     for share, users in parts:
-        less = part_of(data, users)
+        subset = subset_users(data, users)
         try:
-            model = fit(less)
+            model = fit(subset)
         except NoHistoryError:
             continue
         popular = np.zeros(len(data.items), dtype=np.float32)
-        popular[data.item_index(less.items)] = popularity(less)
-        yield Point(share, len(less.users), _measured(model, data, asked, popular))
+        popular[data.item_index(subset.items)] = popularity(subset)
+        yield Point(share, len(subset.users), _measured(model, data, measured_targets, popular))
 
 
-def _measured(model: Recommender, data: TrainingData, asked: Any, popular: NDArray[np.float32]) -> Estimate:
-    values = figures(evaluate(model, data, asked, popular, brief=True), METRIC)
+def _measured(model: Recommender, data: TrainingData, measured_targets: Any, popular: NDArray[np.float32]) -> Estimate:
+    values = figures(evaluate(model, data, measured_targets, popular, brief=True), METRIC)
     return Estimate(float(values.mean()), *interval(values, SEED))
 
 
-def part_of(data: TrainingData, users: NDArray[Any]) -> TrainingData:
+def subset_users(data: TrainingData, users: NDArray[Any]) -> TrainingData:
     """What the data would be if there were only these users (positions), and the items they had.
 
     Features that their origin works out for items are still those of everybody.
     """
-    kept = np.zeros(len(data.users), dtype=bool)
-    kept[users] = True
-    rows = kept[data.user]
+    selected = np.zeros(len(data.users), dtype=bool)
+    selected[users] = True
+    rows = selected[data.user]
     items = np.unique(data.item[rows])
     return TrainingData(
-        users=data.users[kept],
+        users=data.users[selected],
         items=data.items[items],
-        user=(np.cumsum(kept) - 1)[data.user[rows]].astype(np.int32),
+        user=(np.cumsum(selected) - 1)[data.user[rows]].astype(np.int32),
         item=np.searchsorted(items, data.item[rows]).astype(np.int32),
         occurred_at=data.occurred_at[rows],
         basket=np.unique(data.basket[rows], return_inverse=True)[1].astype(np.int32),
-        user_tags=data.user_tags[np.flatnonzero(kept)],
+        user_tags=data.user_tags[np.flatnonzero(selected)],
         item_tags=data.item_tags[items],
         user_tag_rules=data.user_tag_rules,
         item_tag_rules=data.item_tag_rules,
@@ -109,7 +114,7 @@ def part_of(data: TrainingData, users: NDArray[Any]) -> TrainingData:
         item_categories=data.item_categories[items],
         available=data.available[items],
         cut=data.cut,
-        origin=data.origin and _Part(data.origin, data.users[kept]),
+        origin=data.origin and _Part(data.origin, data.users[selected]),
     )
 
 
@@ -126,7 +131,7 @@ class _Part:
     def training_data(self, cut: int) -> TrainingData:
         data = self.whole.training_data(cut)
         at = data.user_index(self.keys)
-        return part_of(data, at[at >= 0])
+        return subset_users(data, at[at >= 0])
 
     def features(self, cut: int) -> FeatureTables:
         return self.whole.features(cut)

@@ -8,17 +8,17 @@ from models.datasets.dataset import Dataset
 from models.datasets.training_data import TrainingData
 from models.evaluation.diagnostics.feature_importance import Importance, feature_importance
 from models.evaluation.diagnostics.learning_curve import Point, affordable, learning_curve
-from models.evaluation.diagnostics.new_users import evaluate_newcomers, figures_of_newcomers
-from models.evaluation.diagnostics.overfitting import OverfitCheck, check_overfit, figures_of_lessons
+from models.evaluation.diagnostics.new_users import evaluate_newcomers, newcomer_metrics
+from models.evaluation.diagnostics.overfitting import OverfitCheck, check_overfit, training_metrics
 from models.evaluation.metrics.bootstrap import Estimate
-from models.evaluation.metrics.user_averages import flat
+from models.evaluation.metrics.user_averages import with_bounds
 from models.evaluation.offline import SEED, Evaluation, evaluate
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
 
 
 @dataclass(frozen=True)
-class Appraisal:
+class ModelReport:
     """A model on the held-out weeks, and beside what it has learned from."""
 
     evaluation: Evaluation
@@ -48,10 +48,10 @@ class Appraisal:
         evaluation = evaluate(fitted, data, targets, popular)
         pairs = evaluation.pairs.figures(SEED) if evaluation.pairs else {}
         overfit = check_overfit(fitted, data, evaluation, popular, end - data.cut)
-        summary = evaluation.summary | figures_of_newcomers(evaluate_newcomers(fitted, dataset, data, popular, end))
-        summary |= {name: value for told in pairs.items() for name, value in flat(*told).items()}
+        summary = evaluation.summary | newcomer_metrics(evaluate_newcomers(fitted, dataset, data, popular, end))
+        summary |= {name: value for told in pairs.items() for name, value in with_bounds(*told).items()}
         summary |= overfit.figures() if overfit else {}
-        summary |= figures_of_lessons(fitted, data, seed) if pairs else {}
+        summary |= training_metrics(fitted, data, seed) if pairs else {}
         curve = learning_curve(fit, fitted, data, targets, affordable(fit_seconds))
         importance = feature_importance(fitted, evaluation, SEED)
         return cls(replace(evaluation, summary=summary), pairs, overfit, curve, importance)

@@ -11,7 +11,7 @@ from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
 from models.datasets.known_purchases import known_before
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.cold_start import of_strangers
+from models.evaluation.diagnostics.cold_start import cold_start_data
 from models.evaluation.metrics.user_averages import HIGH, LOW, NEW, NEWCOMER
 from models.evaluation.offline import Evaluation, evaluate
 from models.recommenders.protocols import FoldsInUsers, Recommender
@@ -25,14 +25,14 @@ def evaluate_newcomers(
     A model that folds users in is told their traits; of the others all places go to the fallback.
     """
     traits = traits_of(dataset, _first_seen(dataset.interactions, data, end))
-    frame = of_strangers(data, traits)
+    frame = cold_start_data(data, traits)
     if isinstance(model, FoldsInUsers):
         nothing = dataset.interactions.select([USER_KEY, ITEM_ID]).slice(0, 0)
         model = model.with_users(NewUsers.of(traits, nothing, model.items))
     return evaluate(model, frame, targets(dataset.interactions, frame, data.cut, end), fallback, k)
 
 
-def figures_of_newcomers(evaluation: Evaluation) -> dict[str, float]:
+def newcomer_metrics(evaluation: Evaluation) -> dict[str, float]:
     """Their means by name, prefixed `newcomer_`; nothing when there is nobody. Every item is new to them, and how rare
     an item is cannot be told from people without history."""
     if not evaluation.per_user.num_rows:

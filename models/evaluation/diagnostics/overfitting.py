@@ -11,7 +11,7 @@ from models.datasets.training_data import TrainingData
 from models.evaluation.comparison.paired import figures
 from models.evaluation.metrics.bootstrap import Estimate, interval
 from models.evaluation.metrics.ranking import METRICS
-from models.evaluation.metrics.user_averages import flat
+from models.evaluation.metrics.user_averages import with_bounds
 from models.evaluation.offline import SEED, Evaluation, evaluate
 from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.ranking.two_stage import TwoStage
@@ -35,7 +35,7 @@ class OverfitCheck:
         """`train_<metric>` and `overfit_gap` (in the first metric), with their intervals."""
         named = {f"train_{metric}": figure for metric, figure in self.learned.items()}
         named["overfit_gap"] = next(iter(self.gap.values()))
-        return {name: value for told in named.items() for name, value in flat(*told).items()}
+        return {name: value for told in named.items() for name, value in with_bounds(*told).items()}
 
 
 def check_overfit(
@@ -56,7 +56,7 @@ def check_overfit(
     if not len(both):
         return None
     users = np.sort(np.random.default_rng(SEED).permutation(both)[:USERS])
-    learned = evaluate(model, data, of_users(targets, users), fallback, brief=True)
+    learned = evaluate(model, data, restrict_targets(targets, users), fallback, brief=True)
     at = np.searchsorted(measured, users)
     names = [f"{metric}_at_10" for metric in METRICS]
     seen = {name: figures(learned, name) for name in names}
@@ -65,7 +65,7 @@ def check_overfit(
     return OverfitCheck(*({name: _mean(values[name]) for name in names} for values in (seen, unseen, gap)))
 
 
-def figures_of_lessons(model: Recommender, data: TrainingData, seed: int) -> dict[str, float]:
+def training_metrics(model: Recommender, data: TrainingData, seed: int) -> dict[str, float]:
     """Of a two-stage model the areas for the candidates that its ranker has learned from: `train_pairs_roc_auc` and
     `train_pairs_pr_auc`, to be read beside the same without `train_` on candidates of the held-out time.
 
@@ -88,7 +88,7 @@ def learned_targets(data: TrainingData, since: int) -> Any:
     return sparse.csr_array((bought, (data.user[late], data.item[late])), shape=(len(data.users), len(data.items)))
 
 
-def of_users(targets: Any, users: NDArray[Any]) -> Any:
+def restrict_targets(targets: Any, users: NDArray[Any]) -> Any:
     """The targets of these users alone, in the same shape."""
     kept = np.zeros(targets.shape[0], dtype=bool)
     kept[users] = True

@@ -18,7 +18,7 @@ SPREAD: Final = ("coverage", "gini")
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ItemNovelty:
     """How rare each item was before the cut, and where it stands among the categories."""
 
     surprise: NDArray[np.float64]
@@ -46,23 +46,23 @@ class Catalogue:
         filled = ranked >= 0
         count = filled.sum(axis=1)
         surprise = np.where(filled, self.surprise[ranked], 0.0).sum(axis=1)
-        rare = (filled & self.tail[ranked]).sum(axis=1)
+        tail_items = (filled & self.tail[ranked]).sum(axis=1)
         placed = (filled & (self.levels[ranked] >= 0).any(axis=2)).sum(axis=1)
-        apart, pairs, some = self._apart(ranked), placed * (placed - 1) / 2, np.where(count > 0, count, np.nan)
+        distances, pairs, nonempty = self._apart(ranked), placed * (placed - 1) / 2, np.where(count > 0, count, np.nan)
         with np.errstate(invalid="ignore"):
-            return {"novelty": surprise / some, "diversity": apart / pairs, "long_tail": rare / some}
+            return {"novelty": surprise / nonempty, "diversity": distances / pairs, "long_tail": tail_items / nonempty}
 
     def _apart(self, ranked: NDArray[np.int32]) -> NDArray[np.float64]:
         """The sum of the distances of all pairs of each list."""
         levels = np.where((ranked >= 0)[:, :, None], self.levels[ranked], -1)
         depth = (levels >= 0).sum(axis=2)
-        apart = np.zeros(len(ranked))
+        distances = np.zeros(len(ranked))
         for step in range(1, ranked.shape[1]):
             both = (depth[:, step:] > 0) & (depth[:, :-step] > 0)
             shared = ((levels[:, step:] == levels[:, :-step]) & (levels[:, step:] >= 0)).sum(axis=2)
             deeper = np.maximum(1, np.maximum(depth[:, step:], depth[:, :-step]))
-            apart += np.where(both, 1 - shared / deeper, 0.0).sum(axis=1)
-        return apart
+            distances += np.where(both, 1 - shared / deeper, 0.0).sum(axis=1)
+        return distances
 
 
 def spread(ranked: NDArray[np.int32], n_items: int, seed: int) -> dict[str, Estimate]:
@@ -93,8 +93,8 @@ def concentration(counts: NDArray[np.float64], n_items: int) -> NDArray[np.float
     ordered = np.sort(counts, axis=1)
     place = np.arange(n_items - counts.shape[1] + 1, n_items + 1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[np.float64] = ordered @ (2 * place - n_items - 1) / (n_items * ordered.sum(axis=1))
-    return found
+        gini: NDArray[np.float64] = ordered @ (2 * place - n_items - 1) / (n_items * ordered.sum(axis=1))
+    return gini
 
 
 def _levels(paths: NDArray[np.str_]) -> NDArray[np.int64]:

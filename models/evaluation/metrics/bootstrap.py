@@ -62,8 +62,8 @@ def intervals_of_ratios(above: Floats, below: Floats, seed: int) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of columns in which nobody has a figure
         ratios = np.concatenate([(drawn @ above) / (drawn @ below) for drawn in draws(len(above), seed)])
-        found: Floats = np.nanquantile(ratios, _EDGES, axis=0)
-    return found
+        bounds: Floats = np.nanquantile(ratios, _EDGES, axis=0)
+    return bounds
 
 
 def interval(values: Floats, seed: int) -> tuple[float, float]:
@@ -82,6 +82,6 @@ def estimate(statistic: Statistic, n_users: int, seed: int, samples: int = FEWER
         return Estimate(np.nan, np.nan, np.nan)
     (value,) = statistic(np.ones((1, n_users)))
     with np.errstate(invalid="ignore", divide="ignore"):  # of samples in which nothing was bought
-        found = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
-    low, high = np.nanquantile(found - np.nanmean(found), _EDGES)
+        sampled = np.concatenate([statistic(drawn) for drawn in draws(n_users, seed, samples)])
+    low, high = np.nanquantile(sampled - np.nanmean(sampled), _EDGES)
     return Estimate(float(value), float(value + min(low, 0)), float(value + max(high, 0)))

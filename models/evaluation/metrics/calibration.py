@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.evaluation.metrics.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
-from models.evaluation.metrics.ranking import found
+from models.evaluation.metrics.ranking import hit_matrix
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.full_catalogue import Ranking
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 class Reliability(NamedTuple):
     """Pairs in bins of equal number, by rising probability."""
 
-    said: Floats
+    probability: Floats
     """[bins] mean probability."""
     bought: Floats
     """[bins] share that was bought, with its interval by user."""
@@ -47,11 +47,11 @@ class Pairs:
     """Does the model say that its scores are probabilities?"""
 
     @classmethod
-    def of(cls, named: Ranking, targets: Any, probabilities: bool) -> Self:
+    def of(cls, ranking: Ranking, targets: Any, probabilities: bool) -> Self:
         """From what was named for m users, and the boolean CSR of what they bought."""
-        user, place = np.nonzero(named.items != NO_INDEX)
-        bought = found(named.items, targets)[user, place]
-        return cls(user, named.scores[user, place], bought, len(named.items), int(targets.nnz), probabilities)
+        user, place = np.nonzero(ranking.items != NO_INDEX)
+        bought = hit_matrix(ranking.items, targets)[user, place]
+        return cls(user, ranking.scores[user, place], bought, len(ranking.items), int(targets.nnz), probabilities)
 
     @property
     def separable(self) -> bool:
@@ -95,25 +95,25 @@ class Pairs:
     def reliability(self, seed: int, bins: int = BINS) -> Reliability:
         """What was bought of what was said to be likely."""
         at = self._bin(bins)
-        count, bought, said = self._sums(at), self._sums(at, self.bought), self._sums(at, self.score)
+        count, bought, score_sums = self._sums(at), self._sums(at, self.bought), self._sums(at, self.score)
         low, high = intervals_of_ratios(bought, count, seed)
         total = count.sum(axis=0)
-        return Reliability(said.sum(axis=0) / total, bought.sum(axis=0) / total, low, high)
+        return Reliability(score_sums.sum(axis=0) / total, bought.sum(axis=0) / total, low, high)
 
     def _areas(self) -> dict[str, Statistic]:
         """Both areas from counts by user and score; scores beside each other are one, for the spread is all we want."""
         edges = np.unique([np.quantile(self.score, _FINE), np.quantile(self.score[self.bought], _FINE)])
         at = len(edges) - np.searchsorted(edges, self.score, "right")
-        named, bought = self._sums(at), self._sums(at, self.bought)
+        pairs, bought = self._sums(at), self._sums(at, self.bought)
 
         def roc(drawn: Floats) -> Floats:
             true = np.cumsum(drawn @ bought, axis=1)
-            false = np.cumsum(drawn @ named, axis=1) - true
+            false = np.cumsum(drawn @ pairs, axis=1) - true
             area: Floats = np.trapezoid(true, false, axis=1) + true[:, 0] * false[:, 0] / 2
             return area / (true[:, -1] * false[:, -1])
 
         def precision(drawn: Floats) -> Floats:
-            hits, shown = drawn @ bought, np.cumsum(drawn @ named, axis=1)
+            hits, shown = drawn @ bought, np.cumsum(drawn @ pairs, axis=1)
             at_each = np.cumsum(hits, axis=1) / np.maximum(shown, 1)
             average: Floats = (hits * at_each).sum(axis=1) / hits.sum(axis=1)
             return average

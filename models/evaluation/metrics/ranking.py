@@ -19,7 +19,7 @@ def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.fl
     2002), MRR counts a first hit within the list. NaN for users without targets.
     """
     k = ranked.shape[1]
-    hits = found(ranked, targets).astype(np.float64)
+    hits = hit_matrix(ranked, targets).astype(np.float64)
     n = np.diff(targets.indptr).astype(np.float64)
     n[n == 0] = np.nan
     best = np.minimum(n, k)
@@ -37,7 +37,7 @@ def accuracy(ranked: NDArray[np.int32], targets: Any) -> dict[str, NDArray[np.fl
     }
 
 
-def found(ranked: NDArray[np.int32], targets: Any) -> NDArray[np.bool_]:
+def hit_matrix(ranked: NDArray[np.int32], targets: Any) -> NDArray[np.bool_]:
     """Boolean [m, k]: is the item in that place one of the user's targets?"""
     m, n = targets.shape
     user = np.repeat(np.arange(m, dtype=np.int64), np.diff(targets.indptr))

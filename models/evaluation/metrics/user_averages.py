@@ -20,7 +20,7 @@ LOW, HIGH = "_low", "_high"
 Figures = dict[str, NDArray[Any]]
 
 
-def flat(name: str, figure: Estimate) -> dict[str, float]:
+def with_bounds(name: str, figure: Estimate) -> dict[str, float]:
     """A figure and the bounds of its interval, by name."""
     return {name: figure.value, name + LOW: figure.low, name + HIGH: figure.high}
 
@@ -28,11 +28,11 @@ def flat(name: str, figure: Estimate) -> dict[str, float]:
 def averages(metrics: Mapping[str, NDArray[np.float64]], prefix: str = "") -> dict[str, float]:
     """The mean of each metric over the users who have it (no NaN), and the number of `users`."""
     values = np.column_stack(list(metrics.values()))
-    named = {prefix + name: mean for name, mean in zip(metrics, _means(values), strict=True)}
-    return named | {f"{prefix}users": float(len(values))}
+    means = {prefix + name: mean for name, mean in zip(metrics, _means(values), strict=True)}
+    return means | {f"{prefix}users": float(len(values))}
 
 
-def averages_of_parts(
+def averages_by_history(
     metrics: Mapping[str, NDArray[np.float64]], baskets: NDArray[np.int64], kind: str, seed: int
 ) -> dict[str, float]:
     """The same with intervals, of everybody and of warm and of cold users, where there are any.
@@ -40,25 +40,25 @@ def averages_of_parts(
     `baskets` [n_users] are those in the history; `kind` is the prefix of the items.
     """
     parts = {"": baskets >= 0, WARM: baskets >= COLD_BASKETS, COLD: baskets < COLD_BASKETS}
-    found: dict[str, float] = {}
+    summary: dict[str, float] = {}
     for part, mask in parts.items():
         if mask.any() or not part:
-            mine = {name: values[mask] for name, values in metrics.items()}
-            found |= averages(mine, part + kind)
-            bounds = intervals(np.column_stack(list(mine.values())), seed)
+            part_metrics = {name: values[mask] for name, values in metrics.items()}
+            summary |= averages(part_metrics, part + kind)
+            bounds = intervals(np.column_stack(list(part_metrics.values())), seed)
             for name, (low, high) in zip(metrics, bounds.T.tolist(), strict=True):
-                found |= flat(part + kind + name, Estimate(found[part + kind + name], low, high))
-    return found
+                summary |= with_bounds(part + kind + name, Estimate(summary[part + kind + name], low, high))
+    return summary
 
 
-def by_part(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
+def split_prefixes(summary: Mapping[str, float]) -> dict[tuple[str, str], dict[str, float]]:
     """A summary by its prefixes, of the users and of the items, without those of which nothing is known."""
-    found: dict[tuple[str, str], dict[str, float]] = {}
+    by_prefix: dict[tuple[str, str], dict[str, float]] = {}
     for name, value in summary.items():
         part = next((prefix for prefix in (WARM, COLD, NEWCOMER) if name.startswith(prefix)), "")
         kind = NEW if name.removeprefix(part).startswith(NEW) else ""
-        found.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
-    return found
+        by_prefix.setdefault((part, kind), {})[name.removeprefix(part + kind)] = value
+    return by_prefix
 
 
 def _means(values: NDArray[np.float64]) -> list[float]:

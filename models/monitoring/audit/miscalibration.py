@@ -19,13 +19,13 @@ def miscalibration(bought: Any, shown: Any, category: NDArray[np.str_]) -> NDArr
     """
     known = category != ""
     names, code = np.unique(category[known], return_inverse=True)
-    at = np.flatnonzero(known)
-    of_item = sparse.csr_array((np.ones(len(at)), (at, code)), shape=(len(category), len(names)))
+    positions = np.flatnonzero(known)
+    of_item = sparse.csr_array((np.ones(len(positions)), (positions, code)), shape=(len(category), len(names)))
     p, q = (_shares(pairs, of_item) for pairs in (bought, shown))
     mixed = (1 - ALPHA) * q + ALPHA * p
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: NDArray[np.float64] = np.where(p == 0, 0.0, p * np.log(p / mixed)).sum(axis=1)
-    return found
+        divergence: NDArray[np.float64] = np.where(p == 0, 0.0, p * np.log(p / mixed)).sum(axis=1)
+    return divergence
 
 
 def _shares(pairs: Any, of_item: Any) -> NDArray[np.float64]:

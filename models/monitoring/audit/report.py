@@ -6,11 +6,11 @@ from math import isfinite
 from typing import Any
 
 from models.evaluation.metrics.bootstrap import Estimate
-from models.gate.thresholds import Limits
-from models.monitoring.audit.group_metrics import OfGroup, by_group
-from models.monitoring.audit.popularity_bias import by_tenth, providers, spread
-from models.monitoring.audit.served_data import Material
-from models.monitoring.audit.significance import Beside, Status, beside_others, sentence, status
+from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.group_metrics import GroupFigures, figures_by_group
+from models.monitoring.audit.popularity_bias import popularity_tenths, providers, spread
+from models.monitoring.audit.served_data import AuditData
+from models.monitoring.audit.significance import GroupComparison, Status, compare_groups, sentence, status
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Audit:
     """Of the sample who were shown lists."""
     acted: int
     """Of them, who bought something then."""
-    groups: list[OfGroup]
+    groups: list[GroupFigures]
     """Everybody first."""
-    beside: list[Beside]
+    comparisons: list[GroupComparison]
     """Each group beside everybody else."""
     tenths: list[dict[str, Any]]
     spread: dict[str, Estimate]
@@ -36,21 +36,21 @@ class Audit:
     @property
     def summary(self) -> dict[str, float]:
         """Everybody's figures, where there are any."""
-        told = self.groups[0].figures | self.spread
-        return {name: figure.value for name, figure in told.items() if figure is not None}
+        figures = self.groups[0].figures | self.spread
+        return {name: figure.value for name, figure in figures.items() if figure is not None}
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values that JSON can hold: figures with `value`, `low` and `high`, None for what there is not."""
         groups = [group._asdict() | {"figures": _plain(group.figures)} for group in self.groups]
-        beside = [{name: _finite(value) for name, value in asdict(group).items()} for group in self.beside]
+        beside = [{name: _finite(value) for name, value in asdict(group).items()} for group in self.comparisons]
         kept = {"verdict": self.verdict, "users": self.users, "acted": self.acted, "groups": groups, "beside": beside}
         shelf = {"tenths": self.tenths, "categories": self.categories, "brands": self.brands}
         return kept | shelf | {"spread": _plain(self.spread)}
 
 
-def audited(material: Material, limits: Limits, seed: int) -> Audit:
+def run_audit(material: AuditData, limits: GateThresholds, seed: int) -> Audit:
     """Look at all of it; the same seed gives the same intervals."""
-    groups, beside = by_group(material, seed), beside_others(material, limits, seed)
+    groups, beside = figures_by_group(material, seed), compare_groups(material, limits, seed)
     return Audit(
         status(beside),
         sentence(beside, limits),
@@ -58,10 +58,10 @@ def audited(material: Material, limits: Limits, seed: int) -> Audit:
         groups[0].acted,
         groups,
         beside,
-        by_tenth(material),
+        popularity_tenths(material),
         spread(material, seed),
-        providers(material, material.goods.category),
-        providers(material, material.goods.brand),
+        providers(material, material.items.category),
+        providers(material, material.items.brand),
     )
 
 

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.gate.fairness_checks import Group, Traits, groups_of
-from models.monitoring.realised_accuracy import PerUser
+from models.monitoring.realised_accuracy import UserOutcomes
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Goods:
+class AuditItems:
     """The n items that could be shown or were."""
 
     buyers: Floats
@@ -37,13 +37,13 @@ class Goods:
     def tenth(self) -> NDArray[np.int64]:
         """[n] from 0, the tenth of the items that most people had bought, to 9; those bought alike by their place."""
         order = np.argsort(-self.buyers, kind="stable")
-        found = np.empty(len(order), dtype=np.int64)
-        found[order] = np.arange(len(order)) * 10 // max(1, len(order))
-        return found
+        tenth = np.empty(len(order), dtype=np.int64)
+        tenth[order] = np.arange(len(order)) * 10 // max(1, len(order))
+        return tenth
 
 
 @dataclass(frozen=True)
-class Material:
+class AuditData:
     """m users who were shown lists, and n items."""
 
     traits: Traits
@@ -52,8 +52,8 @@ class Material:
     to 1."""
     bought: Any
     """Boolean CSR, m x n: what each user had bought before the first list was shown."""
-    goods: Goods
-    outcome: PerUser | None
+    items: AuditItems
+    outcome: UserOutcomes | None
     """None when nobody did anything while lists were shown."""
 
     @property
@@ -67,7 +67,7 @@ class Material:
         return groups_of(self.traits)
 
 
-def shares(user: NDArray[np.int64], items: NDArray[np.int64], seconds: Floats, shape: tuple[int, int]) -> Any:
+def exposure_shares(user: NDArray[np.int64], items: NDArray[np.int64], seconds: Floats, shape: tuple[int, int]) -> Any:
     """`Material.shown` of lists [l, k] of users [l], item codes or -1, each shown for so many `seconds` [l]."""
     from scipy import sparse
 

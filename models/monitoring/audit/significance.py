@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from models.evaluation.metrics.bootstrap import LEVEL, Estimate, Floats, draws
 from models.gate.fairness_checks import UNKNOWN, Group
-from models.gate.thresholds import Limits
-from models.monitoring.audit.served_data import Material
+from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.served_data import AuditData
 
 Status = Literal["within margin", "beyond margin", "not judged"]
-BEYOND: Final = "beyond margin"
+BEYOND_MARGIN: Final = "beyond margin"
 
 
 @dataclass(frozen=True)
-class Beside:
+class GroupComparison:
     """A group beside everybody else, in NDCG@10 as it came true."""
 
     trait: str
@@ -38,37 +38,42 @@ class Beside:
     passed: bool
 
 
-def beside_others(material: Material, limits: Limits, seed: int) -> list[Beside]:
+def compare_groups(material: AuditData, limits: GateThresholds, seed: int) -> list[GroupComparison]:
     """Every group beside all who are not in it, among those who bought something; a group that has no others is left
     out.
 
     The intervals hold for all judged groups at once in 95 of 100 audits: users are drawn anew, and the interval is as
     many standard errors wide as the group that strays farthest needs (Westfall and Young 1993, by the maximum).
     """
-    came = material.outcome
-    if came is None:
+    outcome = material.outcome
+    if outcome is None:
         return []
-    here = came.acted > 0
-    present = [g._replace(members=g.members[here]) for g in material.groups]
-    groups = [group for group in present if 0 < group.members.sum() < here.sum()]
+    active = outcome.acted > 0
+    present = [g._replace(members=g.members[active]) for g in material.groups]
+    groups = [group for group in present if 0 < group.members.sum() < active.sum()]
     if not groups:
         return []
     members = np.column_stack([group.members for group in groups])
     few = np.minimum(members.sum(axis=0), (~members).sum(axis=0))
     # Nobody can do anything about people of whom nothing is known, but ask them.
     judged = (few >= limits.group_users) & np.array([group.value != UNKNOWN for group in groups])
-    found = _estimates(came.ndcg[here], members, judged, seed)
-    control = _apart(np.ones((1, len(members))), came.control_ndcg[here], members)[0].tolist()
-    rows = zip(groups, found, control, judged.tolist(), strict=True)
-    return [_beside(group, came.ndcg[here], figure, its, told, limits) for group, figure, its, told in rows]
+    estimates = _estimates(outcome.ndcg[active], members, judged, seed)
+    control = _apart(np.ones((1, len(members))), outcome.control_ndcg[active], members)[0].tolist()
+    rows = zip(groups, estimates, control, judged.tolist(), strict=True)
+    return [
+        _beside(group, outcome.ndcg[active], figure, control_difference, is_judged, limits)
+        for group, figure, control_difference, is_judged in rows
+    ]
 
 
-def _beside(group: Group, ndcg: Floats, found: Estimate, control: float, judged: bool, limits: Limits) -> Beside:
+def _beside(
+    group: Group, ndcg: Floats, estimates: Estimate, control: float, judged: bool, limits: GateThresholds
+) -> GroupComparison:
     mean, others = float(ndcg[group.members].mean()), float(ndcg[~group.members].mean())
     margin = -limits.group_margin * others
-    passed = not judged or found.high >= margin
+    passed = not judged or estimates.high >= margin
     people = int(group.members.sum())
-    return Beside(group.trait, group.value, people, mean, others, *found, control, margin, judged, passed)
+    return GroupComparison(group.trait, group.value, people, mean, others, *estimates, control, margin, judged, passed)
 
 
 def _estimates(values: Floats, members: NDArray[np.bool_], judged: NDArray[np.bool_], seed: int) -> list[Estimate]:
@@ -88,33 +93,33 @@ def _apart(counts: Floats, values: Floats, members: NDArray[np.bool_]) -> Floats
     inside, weighted = members.astype(np.float64), counts * values
     n, total = counts @ inside, weighted @ inside
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Floats = total / n - (weighted.sum(axis=1, keepdims=True) - total) / (
+        estimates: Floats = total / n - (weighted.sum(axis=1, keepdims=True) - total) / (
             counts.sum(axis=1, keepdims=True) - n
         )
-    return found
+    return estimates
 
 
-def status(found: Sequence[Beside]) -> Status:
+def status(estimates: Sequence[GroupComparison]) -> Status:
     """What the groups come to together."""
-    if any(not group.passed for group in found):
+    if any(not group.passed for group in estimates):
         return "beyond margin"
-    return "within margin" if any(group.judged for group in found) else "not judged"
+    return "within margin" if any(group.judged for group in estimates) else "not judged"
 
 
-def sentence(found: Sequence[Beside], limits: Limits) -> str:
+def sentence(estimates: Sequence[GroupComparison], limits: GateThresholds) -> str:
     """The verdict for people, with the group that it is about."""
-    judged = [group for group in found if group.judged]
-    if not found:
+    judged = [group for group in estimates if group.judged]
+    if not estimates:
         return "Nobody bought anything while lists were shown, or nothing is known of people that makes groups."
     if not judged:
         return f"No group has {limits.group_users} people who bought something to judge by."
     worst = min(judged, key=lambda group: group.high - group.margin)
-    told = (
+    detail = (
         f"Worst off: {worst.trait} {worst.value} ({worst.people:,} people), NDCG@10 {worst.mean:.4f}, everybody else "
         f"{worst.others:.4f}, difference {worst.difference:+.4f} ({worst.low:+.4f} to {worst.high:+.4f}), margin "
         f"{worst.margin:+.4f}"
     )
     beyond = sum(not group.passed for group in judged)
     if beyond:
-        return f"{beyond} of {len(judged)} groups are served worse than everybody else beyond the margin. {told}."
-    return f"No group of {len(judged)} is served worse than everybody else beyond the margin. {told}."
+        return f"{beyond} of {len(judged)} groups are served worse than everybody else beyond the margin. {detail}."
+    return f"No group of {len(judged)} is served worse than everybody else beyond the margin. {detail}."

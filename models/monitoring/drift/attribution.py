@@ -11,7 +11,7 @@ from models.monitoring.drift.signals.count_layout import BINS, Sums
 from models.monitoring.drift.signals.event_columns import Floats, Ints
 from models.monitoring.drift.signals.signal_table import NAMES, ratio, values
 from models.monitoring.drift.signals.user_behaviour import FEATURES
-from models.monitoring.drift.signals.user_counts import Edges, Moments
+from models.monitoring.drift.signals.user_counts import Edges, UserCounts
 
 _LEAST: Final = 30
 """Users of a segment of whom something is said."""
@@ -28,56 +28,58 @@ class Distribution(NamedTuple):
     now: Floats
 
 
-def distributions(drivers: Sequence[str], now: Sums, then: Sums, edges: Edges) -> list[Distribution]:
+def distributions(drivers: Sequence[str], now: Sums, then_values: Sums, edges: Edges) -> list[Distribution]:
     """Those behind signals that drove an alarm, each once."""
     names = dict.fromkeys(driver.split(":")[0] for driver in drivers)
-    found = []
+    moved_distributions = []
     for name in names:
         if name not in FEATURES and name != _POPULARITY:
             continue
         about = FEATURES.get(name, "interactions by the popularity of items before, the most popular tenth first")
         bins = _bins(edges[name]) if name in FEATURES else [str(tenth + 1) for tenth in range(BINS)]
-        shares = [ratio(sums[name], sums[name].sum())[: len(bins)] for sums in (then, now)]
+        shares = [ratio(sums[name], sums[name].sum())[: len(bins)] for sums in (then_values, now)]
         if name in FEATURES:  # unknown comes last, whatever bins are empty between
             shares = [np.append(share[:-1], ratio(sums[name], sums[name].sum())[-1])
-                      for share, sums in zip(shares, (then, now), strict=True)]  # fmt: skip
-        found.append(Distribution(name, about, bins, *shares))
-    return found
+                      for share, sums in zip(shares, (then_values, now), strict=True)]  # fmt: skip
+        moved_distributions.append(Distribution(name, about, bins, *shares))
+    return moved_distributions
 
 
 def _bins(edges: Sequence[float]) -> list[str]:
-    told = [f"{edge:.3g}" for edge in edges]
-    between = [f"{low} to {high}" for low, high in pairwise(told)]
-    ends = [f"below {told[0]}", *between, f"from {told[-1]} on"] if told else ["all"]
+    labels = [f"{edge:.3g}" for edge in edges]
+    between = [f"{low} to {high}" for low, high in pairwise(labels)]
+    ends = [f"below {labels[0]}", *between, f"from {labels[-1]} on"] if labels else ["all"]
     return [*ends, "unknown"]
 
 
-def by_segment(
-    drivers: Sequence[str], now: Moments, before: Sequence[Moments], usual: Sums, segment: NDArray[np.str_]
+def signals_by_segment(
+    drivers: Sequence[str], now: UserCounts, before: Sequence[UserCounts], usual: Sums, segment: NDArray[np.str_]
 ) -> list[dict[str, Any]]:
     """The signals that drove an alarm by segment of users: what they were and are; the largest segments first.
 
     `segment` [n_users] names that of each user of the sample; empty for those without one.
     """
-    asked = [name for name in drivers if name in NAMES]
+    signals = [name for name in drivers if name in NAMES]
     rows = []
     for name, count in zip(*np.unique(segment[now.users], return_counts=True), strict=True):
-        if count < _LEAST or not asked:
+        if count < _LEAST or not signals:
             continue
-        then, here = (_of(parts, segment, name, usual) for parts in (before, [now]))
-        moved = {signal: (then[signal], here[signal]) for signal in asked}
+        then_values, now_values = (_of(parts, segment, name, usual) for parts in (before, [now]))
+        moved = {signal: (then_values[signal], now_values[signal]) for signal in signals}
         rows.append({"segment": str(name) or "without a segment", "users": int(count), "moved": moved})
     return sorted(rows, key=lambda row: -int(row["users"]))
 
 
-def _of(parts: Sequence[Moments], segment: NDArray[np.str_], name: str, usual: Sums) -> Mapping[str, float]:
+def _of(parts: Sequence[UserCounts], segment: NDArray[np.str_], name: str, usual: Sums) -> Mapping[str, float]:
     total = np.sum([part.values[segment[part.users] == name].sum(axis=0) for part in parts], axis=0)
     return dict(zip(NAMES, values(Sums(total), usual).tolist(), strict=True))
 
 
-def items_moved(now: Ints, then: Ints, most: int = 10) -> tuple[Ints, Ints, Floats]:
+def items_with_changed_share(now: Ints, then_values: Ints, most: int = 10) -> tuple[Ints, Ints, Floats]:
     """Items that gained most, and that lost most, by their share of the interactions; and the change of each item."""
-    shares = [np.nan_to_num(ratio(counts.astype(np.float64), np.asarray(counts.sum()))) for counts in (now, then)]
+    shares = [
+        np.nan_to_num(ratio(counts.astype(np.float64), np.asarray(counts.sum()))) for counts in (now, then_values)
+    ]
     change: Floats = np.subtract(*shares)
     order = np.argsort(-change, kind="stable")
     gained, lost = order[:most], order[::-1][:most]

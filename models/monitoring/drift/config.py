@@ -8,7 +8,7 @@ _MOST_DAYS: Final = 36_500
 
 
 @dataclass(frozen=True)
-class Watch:
+class DriftMonitorConfig:
     """Values above 0; raises ValueError for others."""
 
     days_between_false_retrains: float = 91.0

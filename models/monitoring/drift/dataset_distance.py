@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.monitoring.drift.signals import signal_table
 
-STEADY: Final = (
+STATIONARY_FEATURES: Final = (
     "recency_days",
     "basket_value",
     "events_per_session",
@@ -24,7 +24,7 @@ _BINS: Final = 10
 
 def shift(then: pa.Table, now: pa.Table) -> float:
     """The mean distance of the `STEADY` features of users: 0 nothing moved, 1 no value of now was there then."""
-    return float(np.mean([distance(_values(then, name), _values(now, name)) for name in STEADY]))
+    return float(np.mean([distance(_values(then, name), _values(now, name)) for name in STATIONARY_FEATURES]))
 
 
 def distance(then: NDArray[np.float64], now: NDArray[np.float64]) -> float:

@@ -50,11 +50,11 @@ def check_feed(now: Floats, usual: Floats, days: tuple[int, int]) -> list[FeedCh
 
     `days` are how many days of the window have events, and how many those before had at least.
     """
-    found = [_volume(now, usual), *_nulls(Sums(now), Sums(usual)), *_vanished(Sums(now), Sums(usual))]
+    checks = [_volume(now, usual), *_nulls(Sums(now), Sums(usual)), *_vanished(Sums(now), Sums(usual))]
     prices = _share("odd prices", "purchases at a tenth or ten times the item's price", "odd prices", "priced", _ODD)
-    found += prices(Sums(now), Sums(usual))
-    told = f"{days[0]} days have events, {days[1]} at least before"
-    return [*found, within("days", days[0], float(days[1]), None, told)]
+    checks += prices(Sums(now), Sums(usual))
+    detail = f"{days[0]} days have events, {days[1]} at least before"
+    return [*checks, within("days", days[0], float(days[1]), None, detail)]
 
 
 def _events(counts: Floats) -> Floats:
@@ -80,10 +80,10 @@ def _nulls(now: Sums, usual: Sums) -> list[FeedCheck]:
 
 
 def _share(check: str, about: str, part: str, whole: str, least: float) -> Any:
-    def look(now: Sums, usual: Sums) -> list[FeedCheck]:
+    def check_share(now: Sums, usual: Sums) -> list[FeedCheck]:
         return _shares(check, about, (now[part], usual[part]), (now[whole], usual[whole]), least)
 
-    return look
+    return check_share
 
 
 def _shares(check: str, about: str, parts: Sequence[Floats], wholes: Sequence[Floats], least: float) -> list[FeedCheck]:
@@ -102,6 +102,6 @@ def _vanished(now: Sums, usual: Sums) -> list[FeedCheck]:
     checks = []
     for place in np.flatnonzero(expected >= _VANISHED):
         count, name = float(now["types"][place]), EVENT_TYPES[place]
-        told = f"{count:,.0f} events of type {name}, usually {expected[place]:,.0f}"
-        checks.append(within(f"type: {name}", count, max(1.0, _LEFT * float(least[place])), None, told))
+        detail = f"{count:,.0f} events of type {name}, usually {expected[place]:,.0f}"
+        checks.append(within(f"type: {name}", count, max(1.0, _LEFT * float(least[place])), None, detail))
     return checks

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from models.monitoring.drift.calibration.joint_threshold import LATEST, NEEDED
-from models.monitoring.drift.config import Watch
+from models.monitoring.drift.calibration.joint_threshold import LATEST_WINDOWS, WINDOWS_NEEDED
+from models.monitoring.drift.config import DriftMonitorConfig
 from models.monitoring.drift.feed_health import FeedCheck
-from models.monitoring.drift.window_verdict import Judgement
+from models.monitoring.drift.window_verdict import WindowJudgement
 
 Kind = Literal["none", "retrain", "blocked"]
 Verdict = Literal["steady", "violated", "broken", "thin"]
@@ -25,7 +25,7 @@ class Decision:
 
 
 @dataclass(frozen=True)
-class Retrains:
+class RetrainHistory:
     """The retraining that there was."""
 
     open_request: int | None = None
@@ -34,17 +34,17 @@ class Retrains:
     """When the last one ended, whoever asked for it."""
     lost: int = 0
     """How many challengers in a row did not win."""
-    asked_this_week: int = 0
+    requests_this_week: int = 0
     """By drift."""
 
 
 @dataclass(frozen=True)
-class Situation:
+class DriftSituation:
     """Everything that a decision rests on."""
 
-    judgement: Judgement
+    judgement: WindowJudgement
     feed: Sequence[FeedCheck]
-    thin: str
+    insufficient_data: str
     """Why too little happened in the window to judge it; empty when enough did."""
     earlier: Sequence[bool]
     """Whether each window before it left its band, the latest last; those that led to a request are forgotten."""
@@ -52,39 +52,39 @@ class Situation:
     """Whether no later window is complete."""
     labelled: float
     """Labelled events since the champion has learned."""
-    retrains: Retrains
+    retrains: RetrainHistory
 
 
-def verdict(now: Situation) -> Verdict:
+def verdict(now: DriftSituation) -> Verdict:
     """What the window was."""
     if not all(check.passed for check in now.feed):
         return "broken"
-    if now.thin:
+    if now.insufficient_data:
         return "thin"
-    return "violated" if now.judgement.left else "steady"
+    return "violated" if now.judgement.exceeds else "steady"
 
 
-def decide(now: Situation, watch: Watch, at: datetime) -> Decision:
+def decide(now: DriftSituation, watch: DriftMonitorConfig, at: datetime) -> Decision:
     """Data quality first; then whether it is more than chance, and then whether it is time."""
-    found = verdict(now)
-    if found == "broken":
-        broken = [f"{check.check}: {check.detail}" for check in now.feed if not check.passed]
-        return Decision("blocked", ["The feed is broken; nothing is learned from it.", *broken])
-    if found == "thin":
-        return Decision("none", [now.thin])
-    seen = f"The joint statistic is {now.judgement.joint:.2f}, its limit {now.judgement.limit:.2f}"
-    if found == "steady":
-        return Decision("none", [f"{seen}: nothing is out of the usual."])
-    drove = f"{seen}; it was driven by {', '.join(now.judgement.drivers)}."
-    left = [*now.earlier, True][-LATEST:]
-    times = f"{sum(left)} of the last {len(left)} windows left their band"
-    if sum(left) < NEEDED:
-        return Decision("none", [drove, f"{times}: {NEEDED} of {LATEST} are needed."])
-    against = _against(now, watch, at)
-    return Decision("none" if against else "retrain", [drove, f"{times}, the latest among them.", *against])
+    outcome = verdict(now)
+    if outcome == "broken":
+        failed = [f"{check.check}: {check.detail}" for check in now.feed if not check.passed]
+        return Decision("blocked", ["The feed is broken; nothing is learned from it.", *failed])
+    if outcome == "thin":
+        return Decision("none", [now.insufficient_data])
+    statistic = f"The joint statistic is {now.judgement.joint:.2f}, its limit {now.judgement.threshold:.2f}"
+    if outcome == "steady":
+        return Decision("none", [f"{statistic}: nothing is out of the usual."])
+    cause = f"{statistic}; it was driven by {', '.join(now.judgement.drivers)}."
+    violations = [*now.earlier, True][-LATEST_WINDOWS:]
+    times = f"{sum(violations)} of the last {len(violations)} windows left their band"
+    if sum(violations) < WINDOWS_NEEDED:
+        return Decision("none", [cause, f"{times}: {WINDOWS_NEEDED} of {LATEST_WINDOWS} are needed."])
+    objections = _against(now, watch, at)
+    return Decision("none" if objections else "retrain", [cause, f"{times}, the latest among them.", *objections])
 
 
-def _against(now: Situation, watch: Watch, at: datetime) -> list[str]:
+def _against(now: DriftSituation, watch: DriftMonitorConfig, at: datetime) -> list[str]:
     """Why there is no retraining all the same."""
     reasons, retrains = [], now.retrains
     if not now.newest:
@@ -100,12 +100,12 @@ def _against(now: Situation, watch: Watch, at: datetime) -> list[str]:
     if over is not None and at < over:
         lost = f"; {retrains.lost} challengers in a row did not win" if retrains.lost else ""
         reasons.append(f"The last retraining has just ended{lost}: drift asks again from {over:%Y-%m-%d %H:%M} UTC on.")
-    if retrains.asked_this_week >= watch.weekly_budget:
-        reasons.append(f"Drift has asked {retrains.asked_this_week} times in seven days, which is its budget.")
+    if retrains.requests_this_week >= watch.weekly_budget:
+        reasons.append(f"Drift has asked {retrains.requests_this_week} times in seven days, which is its budget.")
     return reasons
 
 
-def _cool_down(retrains: Retrains, watch: Watch) -> datetime | None:
+def _cool_down(retrains: RetrainHistory, watch: DriftMonitorConfig) -> datetime | None:
     if retrains.finished_at is None:
         return None
     return retrains.finished_at + timedelta(days=watch.cool_down_days * 2 ** min(retrains.lost, _LONGEST))

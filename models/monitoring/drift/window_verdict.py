@@ -12,7 +12,7 @@ from models.monitoring.drift.signals.signal_table import SIGNALS, oriented, valu
 
 
 @dataclass(frozen=True)
-class Seen:
+class SignalReading:
     """A signal in a window."""
 
     signal: str
@@ -32,41 +32,45 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Judgement:
+class WindowJudgement:
     """What a window came to."""
 
-    seen: Sequence[Seen]
+    readings: Sequence[SignalReading]
     joint: float
     """The largest deviation of a counted signal."""
-    limit: float
+    threshold: float
 
     @property
-    def left(self) -> bool:
+    def exceeds(self) -> bool:
         """Whether the joint statistic left its band."""
-        return self.joint > self.limit
+        return self.joint > self.threshold
 
     @property
     def drivers(self) -> list[str]:
         """The signals that left theirs, the furthest first."""
-        off = [one for one in self.seen if one.counted and one.deviation is not None and one.deviation > self.limit]
+        off = [
+            one for one in self.readings if one.counted and one.deviation is not None and one.deviation > self.threshold
+        ]
         return [one.signal for one in sorted(off, key=lambda one: -(one.deviation or 0.0))]
 
 
-def judge(calibration: Calibration, history: History, window: int, others: Sequence[Seen] = ()) -> Judgement:
+def judge(
+    calibration: Calibration, history: History, window: int, others: Sequence[SignalReading] = ()
+) -> WindowJudgement:
     """Hold a window after the cut against the calibration; `others` are signals that are not made of its events."""
     now = values(history.sums(window, history.cut), history.usual(history.cut))
     level, scale = calibration.bands.of(history.weekday(window), window - history.cut)
     deviations = (now - level) / scale
     far = oriented(deviations)
-    seen = []
+    readings = []
     for place, signal in enumerate(SIGNALS):
         counted = bool(np.isfinite(deviations[place]))
-        reach = calibration.limit * scale[place]
+        reach = calibration.threshold * scale[place]
         low = float(level[place] - reach) if counted and signal.worse != "up" else None
         high = float(level[place] + reach) if counted and signal.worse != "down" else None
         value = float(now[place]) if np.isfinite(now[place]) else None
         off = float(far[place]) if counted else None
-        seen.append(Seen(signal.name, signal.about, value, low, high, off, counted))
-    seen += others
-    joint = max((one.deviation for one in seen if one.counted and one.deviation is not None), default=0.0)
-    return Judgement(seen, joint, calibration.limit)
+        readings.append(SignalReading(signal.name, signal.about, value, low, high, off, counted))
+    readings += others
+    joint = max((one.deviation for one in readings if one.counted and one.deviation is not None), default=0.0)
+    return WindowJudgement(readings, joint, calibration.threshold)

@@ -42,11 +42,11 @@ class CutShort:
     def command(self) -> str:
         """Return the ingest that takes the files in, with the options of before."""
         names = self.overrides
-        asked = [quote(self.mapping)]
+        arguments = [quote(self.mapping)]
         if _SOURCE in names:
-            asked = [quote(names[_SOURCE]), "--mapping", quote(self.mapping)]
+            arguments = [quote(names[_SOURCE]), "--mapping", quote(self.mapping)]
         options = [part for key, option in _OPTIONS.items() if key in names for part in (option, quote(names[key]))]
-        return " ".join(["tailorbird ingest", *asked[:1], *map(quote, self._places), *asked[1:], *options])
+        return " ".join(["tailorbird ingest", *arguments[:1], *map(quote, self._places), *arguments[1:], *options])
 
     @property
     def _places(self) -> tuple[str, ...]:
@@ -58,7 +58,7 @@ class CutShort:
             return (_beginning(self.locations).rpartition("/")[0] + "/",)
         names, [folder] = sorted(map(basename, self.locations)), folders
         begin = _beginning(names).rstrip(_COUNTER)
-        ends = {found[0] if (found := _ENDING.search(name)) else "" for name in names}
+        ends = {match[0] if (match := _ENDING.search(name)) else "" for name in names}
         if len(ends) > 1 or set("*?[{") & set(folder + begin):
             return (folder,)
         return (join(folder, f"{begin}*{ends.pop()}"),)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Earlier:
+class EarlierChampion:
     """A model version that answered before the champion."""
 
     version: int

@@ -5,12 +5,12 @@ from enum import StrEnum
 from typing import Final
 
 from models.monitoring.guidance.situation import LastReview, Situation
-from models.tuning.retune_policy import MOST_MINUTES
+from models.tuning.retune_policy import MAX_MINUTES
 
 _NAMED: Final = 3
 """Batches that a sentence names."""
 _SEARCHES: Final = (
-    f"It may search settings for up to {MOST_MINUTES} minutes before it trains; `--minutes` sets another limit. "
+    f"It may search settings for up to {MAX_MINUTES} minutes before it trains; `--minutes` sets another limit. "
     "Without a search: `tailorbird features && tailorbird train && tailorbird review`."
 )
 
@@ -182,10 +182,10 @@ def _retrain(stage: Stage, situation: str, also: str = "") -> Step:
 def _lists(now: Situation) -> Step:
     """Return what published lists need, and after a rollback how to take it back."""
     step = _published(now)
-    if now.left is None or now.review_mode == "never":
+    if now.rolled_back_version is None or now.review_mode == "never":
         return step
-    command = _decide(now.left, now.left_overridden)
-    back = f"Version {now.left} was rolled back; `{command}` makes it the champion again."
+    command = _decide(now.rolled_back_version, now.rolled_back_overridden)
+    back = f"Version {now.rolled_back_version} was rolled back; `{command}` makes it the champion again."
     return replace(step, also=f"{step.also} {back}".lstrip())
 
 

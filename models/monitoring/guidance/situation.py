@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from models.monitoring.guidance.cut_short import CutShort
-from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.earlier_champion import EarlierChampion
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Situation:
     """Undone batches that the newest data set still contains."""
     undone_in_champion: tuple[str, ...] = ()
     """Undone batches that the champion learned from."""
-    earlier: Earlier | None = None
+    earlier: EarlierChampion | None = None
     """The champion that a rollback would bring back; None without one, or if it contains undone batches too."""
     rolled_back: tuple[str, ...] = ()
     """Placements that show lists which a person took them back to."""
-    left: int | None = None
+    rolled_back_version: int | None = None
     """The newest version that was promoted, if a rollback left it for an earlier one."""
-    left_overridden: bool = False
+    rolled_back_overridden: bool = False
     """It was promoted against the gate."""
     review_mode: Literal["manual", "auto", "never"] = "manual"
     dataset_days: float = 0

@@ -18,9 +18,9 @@ from infra.installation import Installation, current
 from infra.prefect_api import events
 from infra.registry.client import NOTE, Registry
 from models.errors import TailorbirdError
-from models.monitoring.audit.report import Audit, audited
-from models.monitoring.audit.significance import BEYOND
-from tasks.monitoring.audit.served_data import NothingToAuditError, Seen, seen
+from models.monitoring.audit.report import Audit, run_audit
+from models.monitoring.audit.significance import BEYOND_MARGIN
+from tasks.monitoring.audit.served_data import AuditWindow, NothingToAuditError, read_audit_window
 from tasks.monitoring.drift.calibrations import moment
 from tasks.orchestration.page_links import PREFECT_RUN, TEXTS
 from tasks.orchestration.pseudonym_key_guard import hold_pseudonym_key
@@ -49,42 +49,42 @@ def audit_lists(placement: str, days: float, as_of: date | None = None) -> dict[
     if placements.one(installation.settings, placement).about != "user":
         raise TailorbirdError(f"Lists of {placement!r} are about items; audited are lists that users are shown.")
     try:
-        looked = seen(installation, placement, days, as_of)
+        window = read_audit_window(installation, placement, days, as_of)
     except NothingToAuditError as reason:
         log_info(str(reason))
         return {"placement": placement, "status": NOTHING, "verdict": str(reason), "groups": []}
-    found = audited(looked.material, installation.settings.gate, _SEED)
-    page, address = _published(installation, placement, looked, found)
+    audit = run_audit(window.material, installation.settings.gate, _SEED)
+    page, address = _published(installation, placement, window, audit)
     audit_id = _stored(installation, page, address)
     _told(page, address)
-    if found.status == BEYOND:
-        beyond = [asdict(group) for group in found.beside if not group.passed]
-        said = {"placement": placement, "reason": found.verdict, "page": address, "groups": beyond}
-        events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", said)
-    head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": found.users}
-    return head | {"status": found.status, "verdict": found.verdict, "page": address, "groups": rows(found)}
+    if audit.status == BEYOND_MARGIN:
+        failing = [asdict(group) for group in audit.comparisons if not group.passed]
+        payload = {"placement": placement, "reason": audit.verdict, "page": address, "groups": failing}
+        events.try_emit(installation.endpoints, events.AUDIT, f"tailorbird.audit.{audit_id}", payload)
+    head = {"placement": placement, "audit_id": audit_id, "window": page.span, "users": audit.users}
+    return head | {"status": audit.status, "verdict": audit.verdict, "page": address, "groups": rows(audit)}
 
 
-def _published(installation: Installation, placement: str, looked: Seen, found: Audit) -> tuple[AuditPage, str]:
+def _published(installation: Installation, placement: str, window: AuditWindow, audit: Audit) -> tuple[AuditPage, str]:
     """The page in a run of its own; its address."""
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
-    key = f"audit {placement} {looked.start:.0f} {looked.end:.0f}"
-    settings = {"placement": placement, "from": moment(looked.start), "to": moment(looked.end), "seed": _SEED}
+    key = f"audit {placement} {window.start:.0f} {window.end:.0f}"
+    settings = {"placement": placement, "from": moment(window.start), "to": moment(window.end), "seed": _SEED}
     flow_run = flow_run_page(installation)
-    tags = {"stage": "audit", "status": found.status, "git_commit": git_commit(), NOTE: found.verdict}
+    tags = {"stage": "audit", "status": audit.status, "git_commit": git_commit(), NOTE: audit.verdict}
     tags |= {PREFECT_RUN: flow_run} if flow_run else {}
     with (
         registry.active_run(f"audit {placement}", key, settings, tags) as run_id,
         TemporaryDirectory() as scratch,
     ):
         folder = Path(scratch)
-        plot_audit(found, folder)
+        plot_audit(audit, folder)
         page = AuditPage(
             placement,
-            looked.start,
-            looked.end,
-            looked.versions,
-            found,
+            window.start,
+            window.end,
+            window.versions,
+            audit,
             installation.settings.gate,
             [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()],
             {"run": run_id, "git commit": tags["git_commit"], "seed": str(_SEED)},
@@ -92,7 +92,7 @@ def _published(installation: Installation, placement: str, looked: Seen, found: 
         )
         (folder / REPORT).write_text(render(page), encoding="utf-8")
         registry.log_folder(run_id, folder, FOLDER)
-        registry.log(run_id, {f"audit/{name}": value for name, value in found.summary.items()})
+        registry.log(run_id, {f"audit/{name}": value for name, value in audit.summary.items()})
     return page, registry.artifact_page(run_id, f"{FOLDER}/{REPORT}")
 
 
@@ -107,8 +107,8 @@ def _stored(installation: Installation, page: AuditPage, address: str) -> int:
         "page": address,
     }
     with installation.engine.begin() as connection:
-        entered = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
-        return int(connection.execute(entered).scalar_one())
+        statement = insert(audit_reports).values(row).returning(audit_reports.c.audit_id)
+        return int(connection.execute(statement).scalar_one())
 
 
 def _told(page: AuditPage, address: str) -> None:

@@ -25,8 +25,8 @@ from models.columns import (
 from models.datasets.time_splits import midnight
 from models.errors import TailorbirdError
 from models.gate.fairness_checks import demographics
-from models.monitoring.audit.served_data import Goods, Material, shares
-from models.monitoring.realised_accuracy import K, PerUser
+from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
+from models.monitoring.realised_accuracy import K, UserOutcomes
 from models.primitives.vocabulary import index_of, words
 from tasks.lake.event_engine import event_engine
 from tasks.lake.prior_purchases import prior_purchases
@@ -41,10 +41,10 @@ class NothingToAuditError(TailorbirdError):
     """Nothing was shown, or nobody has bought anything yet."""
 
 
-class Seen(NamedTuple):
+class AuditWindow(NamedTuple):
     """What to audit, and of when."""
 
-    material: Material
+    material: AuditData
     start: float
     """Epoch seconds."""
     end: float
@@ -52,7 +52,9 @@ class Seen(NamedTuple):
     """Of the models whose lists these are."""
 
 
-def seen(installation: Installation, placement: str, days: float, as_of: date | None = None) -> Seen:
+def read_audit_window(
+    installation: Installation, placement: str, days: float, as_of: date | None = None
+) -> AuditWindow:
     """What was shown at a placement in the last `days` up to the newest event.
 
     Where all events are older than all lists, as with data of the past, it is the last `days` up to now, and nothing
@@ -61,20 +63,20 @@ def seen(installation: Installation, placement: str, days: float, as_of: date | 
     known = read_reference_data(installation, history=False)
     start, end, lists = _window(installation, known, placement, days, as_of)
     keys = np.unique(words(lists[USER_KEY]))
-    sold = _sold(known.items, lists)
-    ids = words(sold[ITEM_ID])
+    items = _sold(known.items, lists)
+    ids = words(items[ITEM_ID])
     before = prior_purchases(installation, known, keys, ids, float(pc.min(lists[SHOWN_FROM]).as_py()))
     if not before.purchases.any():
         raise NothingToAuditError(
             f"Nobody had bought anything before lists were shown at {placement!r}: there is nothing to hold them "
             "against. Take purchases in with `tailorbird ingest`."
         )
-    goods = Goods(before.buyers, before.purchases, _top_level(sold[CATEGORY]), words(sold[BRAND]))
+    goods = AuditItems(before.buyers, before.purchases, _top_level(items[CATEGORY]), words(items[BRAND]))
     outcome = _outcome(realised_accuracy(installation, start, end, placement), keys)
     traits = demographics(known.users, pa.array(keys.tolist(), pa.string()))
-    material = Material(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
+    material = AuditData(traits, _shown(lists, keys, ids), before.pairs, goods, outcome)
     with installation.engine.connect() as connection:
-        return Seen(material, start, end, models_during(connection, placement, start, end))
+        return AuditWindow(material, start, end, models_during(connection, placement, start, end))
 
 
 def _window(
@@ -125,12 +127,14 @@ def _shown(lists: pa.Table, keys: NDArray[np.str_], ids: NDArray[np.str_]) -> An
     length = np.array([len(row) for row in rows])
     items[np.arange(K) < length[:, None]] = flat
     seconds = lists[SHOWN_UNTIL].to_numpy() - lists[SHOWN_FROM].to_numpy()
-    return shares(index_of(keys, lists[USER_KEY]).astype(np.int64), items, seconds, (len(keys), len(ids)))
+    return exposure_shares(index_of(keys, lists[USER_KEY]).astype(np.int64), items, seconds, (len(keys), len(ids)))
 
 
-def _outcome(found: pa.Table | None, keys: NDArray[np.str_]) -> PerUser | None:
+def _outcome(outcomes: pa.Table | None, keys: NDArray[np.str_]) -> UserOutcomes | None:
     """In order of the users; None when nobody did anything. Who has withdrawn consent this very moment did nothing."""
-    if found is None or not pc.sum(found["acted"]).as_py():
+    if outcomes is None or not pc.sum(outcomes["acted"]).as_py():
         return None
-    at = index_of(words(found[USER_KEY]), pa.array(keys.tolist(), pa.string()))
-    return PerUser(*(np.where(at < 0, 0.0, found[name].to_numpy()[at]) for name in PerUser._fields))
+    positions = index_of(words(outcomes[USER_KEY]), pa.array(keys.tolist(), pa.string()))
+    return UserOutcomes(
+        *(np.where(positions < 0, 0.0, outcomes[name].to_numpy()[positions]) for name in UserOutcomes._fields)
+    )

@@ -15,7 +15,7 @@ from tasks.promotion.champion import Champion
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredCalibration:
     """A calibration, and which windows it is about."""
 
     calibration_id: int
@@ -35,25 +35,25 @@ class Stored:
         return max(0, (newest - self.cut) // (self.calibration.window_days * DAY))
 
 
-def calibration_of(connection: Connection, promotion_id: int) -> Stored | None:
+def calibration_of(connection: Connection, promotion_id: int) -> StoredCalibration | None:
     """The newest calibration of a champion, None before the first."""
-    mine = select(table).where(table.c.promotion_id == promotion_id).order_by(table.c.calibration_id.desc()).limit(1)
-    row = connection.execute(mine).mappings().first()
+    newest = select(table).where(table.c.promotion_id == promotion_id).order_by(table.c.calibration_id.desc()).limit(1)
+    row = connection.execute(newest).mappings().first()
     return None if row is None else _stored(row)
 
 
-def store(
-    connection: Connection, holder: Champion, found: Calibration, history: History, made_by: str, reason: str
-) -> Stored:
+def store_calibration(
+    connection: Connection, holder: Champion, calibration: Calibration, history: History, made_by: str, reason: str
+) -> StoredCalibration:
     """Store what was learned from a history, with who asked for it and why."""
     row = {
         "promotion_id": holder["promotion_id"],
         "model_version": holder["model_version"],
-        "window_days": found.window_days,
-        "windows": found.windows,
+        "window_days": calibration.window_days,
+        "windows": calibration.windows,
         "reference_from": moment(history.start),
         "reference_to": moment(history.span(history.cut)[0]),
-        "calibration": found.as_dict(),
+        "calibration": calibration.as_dict(),
         "made_by": made_by,
         "reason": reason,
     }
@@ -65,7 +65,7 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _stored(row: Any) -> Stored:
+def _stored(row: Any) -> StoredCalibration:
     calibration = Calibration.from_dict(row["calibration"])
-    named: dict[str, int] = {name: row[name] for name in ("calibration_id", "promotion_id", "model_version")}
-    return Stored(**named, calibration=calibration, cut=int(row["reference_to"].timestamp()))
+    ids: dict[str, int] = {name: row[name] for name in ("calibration_id", "promotion_id", "model_version")}
+    return StoredCalibration(**ids, calibration=calibration, cut=int(row["reference_to"].timestamp()))

@@ -9,24 +9,24 @@ from tasks.monitoring.drift.reports import Report
 from tasks.orchestration.run_artifacts import flow_run_page
 
 
-def tell_of(installation: Installation, report: Report) -> None:
+def emit_report_events(installation: Installation, report: Report) -> None:
     """Events that start a retraining or send an alert; what Prefect does not hear now is found by the reconciler."""
-    about, page = {"page": flow_run_page(installation)}, f"tailorbird.drift-report.{report['report_id']}"
+    payload, page = {"page": flow_run_page(installation)}, f"tailorbird.drift-report.{report['report_id']}"
     why = " ".join(report["reasons"])
     if report["request_id"] is not None:
         resource = events.request_resource(report["request_id"])
         events.try_emit(
-            installation.endpoints, events.DRIFT, resource, about | {"request": report["request_id"], "reason": why}
+            installation.endpoints, events.DRIFT, resource, payload | {"request": report["request_id"], "reason": why}
         )
     if report["decision"] == "blocked":
-        events.try_emit(installation.endpoints, events.BROKEN_FEED, page, about | {"reason": why})
-    low = [name for name in report["drivers"] if name.startswith("realised")]
-    if low and report["verdict"] != "broken":
-        told = f"{' and '.join(low)} of the lists that people had: below what is usual."
-        events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, about | {"reason": told})
+        events.try_emit(installation.endpoints, events.BROKEN_FEED, page, payload | {"reason": why})
+    signals = [name for name in report["drivers"] if name.startswith("realised")]
+    if signals and report["verdict"] != "broken":
+        message = f"{' and '.join(signals)} of the lists that people had: below what is usual."
+        events.try_emit(installation.endpoints, events.LOW_ACCURACY, page, payload | {"reason": message})
 
 
-def tell_of_broken_feed(installation: Installation, checks: Sequence[FeedCheck]) -> None:
+def emit_feed_alert(installation: Installation, checks: Sequence[FeedCheck]) -> None:
     """What the ledger says while no window is over."""
     failed = [check for check in checks if not check.passed]
     if failed:

@@ -9,21 +9,21 @@ from infra.database.clock import database_now
 from infra.installation import Installation
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed
-from models.monitoring.drift.retrain_policy import Situation, decide
+from models.monitoring.drift.retrain_policy import DriftSituation, decide
 from models.monitoring.drift.signals.event_columns import BOUGHT, CLICKED, DAY
-from models.monitoring.drift.signals.serving_signals import see
-from models.monitoring.drift.window_verdict import Judgement, judge
+from models.monitoring.drift.signals.serving_signals import read_serving_signals
+from models.monitoring.drift.window_verdict import WindowJudgement, judge
 from tasks.monitoring.drift import reports
-from tasks.monitoring.drift.emit_events import tell_of
-from tasks.monitoring.drift.publish_report import Window, tell
-from tasks.monitoring.drift.reports import Looked, Report, earlier, reports_of, retrains
-from tasks.monitoring.drift.serving_signals import past_values, served_in, serving_seen
+from tasks.monitoring.drift.emit_events import emit_report_events
+from tasks.monitoring.drift.publish_report import Window, publish_report
+from tasks.monitoring.drift.reports import EvaluatedWindow, Report, recent_violations, reports_of, retrain_history
+from tasks.monitoring.drift.serving_signals import past_values, served_in, serving_readings
 
 _THIN_USERS: Final = 30
 """Active users in a window, below which nothing is said of it."""
 
 
-def look_at_window(
+def evaluate_window(
     installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool
 ) -> Report | None:
     """Store what was seen in a window and decided, and tell people; None when another run was faster.
@@ -33,34 +33,41 @@ def look_at_window(
     situation = _situation(installation, window, ledger, newest=newest)
     with installation.engine.begin() as connection:
         decision = decide(situation, installation.settings.monitor, database_now(connection))
-        report = reports.store(connection, Looked(window.stored, window.number, situation, decision))
+        report = reports.store_report(connection, EvaluatedWindow(window.stored, window.number, situation, decision))
     if report is None:
         return None
-    tell_of(installation, report)
-    return tell(installation, window, report)
+    emit_report_events(installation, report)
+    return publish_report(installation, window, report)
 
 
-def _situation(installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool) -> Situation:
+def _situation(
+    installation: Installation, window: Window, ledger: Sequence[FeedCheck], *, newest: bool
+) -> DriftSituation:
     history, place = window.history, window.place
     with installation.engine.connect() as connection:
-        before, known = earlier(reports_of(connection, window.stored)), retrains(connection)
-    return Situation(
+        before, history_of_retrains = (
+            recent_violations(reports_of(connection, window.stored)),
+            retrain_history(connection),
+        )
+    return DriftSituation(
         judgement=_judged(installation, window, newest=newest),
         feed=[*_feed(history, place), *ledger],
-        thin=_thin(history, place),
+        insufficient_data=_thin(history, place),
         earlier=before,
         newest=newest,
         labelled=_labelled(history, place) / window.watched.share,
-        retrains=known,
+        retrains=history_of_retrains,
     )
 
 
-def _judged(installation: Installation, window: Window, *, newest: bool) -> Judgement:
+def _judged(installation: Installation, window: Window, *, newest: bool) -> WindowJudgement:
     calibration, (begin, end) = window.stored.calibration, window.stored.window(window.number)
     served = served_in(installation, begin, end)
     with installation.engine.connect() as connection:
-        others = see(served, past_values(connection, begin), calibration.limit)
-    return judge(calibration, window.history, window.place, [*others, *(serving_seen(installation) if newest else [])])
+        others = read_serving_signals(served, past_values(connection, begin), calibration.threshold)
+    return judge(
+        calibration, window.history, window.place, [*others, *(serving_readings(installation) if newest else [])]
+    )
 
 
 def _feed(history: History, place: int) -> list[FeedCheck]:
@@ -82,5 +89,5 @@ def _thin(history: History, window: int) -> str:
 def _labelled(history: History, window: int) -> float:
     """Purchases since the cut; clicks in a shop that sells nothing."""
     types = sum(history.sums(j, j)["types"] for j in range(history.cut, window + 1))
-    found = np.asarray(types)
-    return float(found[BOUGHT] or found[CLICKED])
+    counts = np.asarray(types)
+    return float(counts[BOUGHT] or counts[CLICKED])

@@ -18,7 +18,7 @@ from infra.overview import situation
 from models import columns
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.window_length import LENGTHS
-from models.monitoring.drift.signals.event_columns import DAY, NOTHING, Events, Goods, Ints, gaps
+from models.monitoring.drift.signals.event_columns import DAY, MISSING_CODE, Events, Ints, ItemTable, gaps
 from models.monitoring.drift.signals.item_projections import item_vectors
 from models.primitives.vocabulary import words
 from tasks.lake.event_engine import EventEngine, event_engine
@@ -60,7 +60,8 @@ _ROWS: Final = (
         f"""
         people.code AS "user", goods.code AS item, (list_position($kinds, event.event_type) - 1)::TINYINT AS kind,
         epoch(event.occurred_at)::BIGINT AS "at",
-        CASE WHEN event.session_id IS NULL THEN {NOTHING} ELSE (hash(event.session_id) >> 1)::BIGINT END AS session,
+        CASE WHEN event.session_id IS NULL THEN {MISSING_CODE}
+            ELSE (hash(event.session_id) >> 1)::BIGINT END AS session,
         event.quantity::DOUBLE AS quantity, event.value::DOUBLE AS value, event.currency IS NOT NULL AS currency,
         coalesce(event.position, 0)::SMALLINT AS position, event.recommendation_id IS NOT NULL AS listed,
         arrivals.since AS user_since, goods.since AS item_since""",
@@ -70,18 +71,18 @@ _ROWS: Final = (
 
 
 @dataclass(frozen=True)
-class Watched:
+class EventSample:
     """What was read."""
 
     events: Events
-    goods: Goods
+    item_table: ItemTable
     users: NDArray[np.str_]
     items: NDArray[np.str_]
     share: float
     """Of the users, in the sample."""
 
 
-class Watching:
+class EventReader:
     """The lake's events of users with consent, to be asked about. Use as `with watching(here) as lake`."""
 
     def __init__(self, engine: EventEngine, catalogue: pa.Table) -> None:
@@ -98,10 +99,10 @@ class Watching:
     def active(self, cut: int) -> dict[int, float]:
         """The mean number of active users in the windows right before a cut, by their length in days."""
         start = cut - _COUNTED_DAYS * DAY
-        found = {length: self._ask(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
-        return {length: float(users or 0) for length, users in found.items()}
+        rows = {length: self._ask(_ACTIVE, start=start, end=cut, length=length * DAY)[0] for length in LENGTHS}
+        return {length: float(users or 0) for length, users in rows.items()}
 
-    def read(self, start: int, end: int, most: int) -> Watched:
+    def read(self, start: int, end: int, most: int) -> EventSample:
         """The events in [start, end) of as many users as make up `most` events."""
         count: int = self._ask(_COUNT, start=start)[0]
         share = min(1.0, most / max(1, count))
@@ -109,18 +110,18 @@ class Watching:
         for statement in (_SINCE, _PEOPLE_SINCE):
             self._connection.execute(statement, self._files)
         kinds = list(columns.EVENT_TYPES)
-        found = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
-        events = _events(found.to_arrow_table())
+        rows = self._connection.sql(_ROWS, params=self._files | {"kinds": kinds, "start": start, "end": end})
+        events = _events(rows.to_arrow_table())
         users, items = (self._names(table, key) for table, key in (("people", "user_key"), ("goods", "item_id")))
         category = self._categories(items)
-        return Watched(events, Goods(_top(category), item_vectors(items, category)), users, items, share)
+        return EventSample(events, ItemTable(_top(category), item_vectors(items, category)), users, items, share)
 
     def _ask(self, statement: str, **values: Any) -> Any:
         return self._connection.execute(statement, self._files | values).fetchall()[0]
 
     def _names(self, table: str, key: str) -> NDArray[np.str_]:
-        found: pa.Table = self._connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
-        return words(found[key])
+        rows: pa.Table = self._connection.sql(f"SELECT {key} FROM {table} ORDER BY code").to_arrow_table()
+        return words(rows[key])
 
     def _categories(self, items: NDArray[np.str_]) -> NDArray[np.str_]:
         """[n] the paths of their categories; empty where nothing is known."""
@@ -130,28 +131,28 @@ class Watching:
 
 
 @contextmanager
-def watching(installation: Installation) -> Iterator[Watching]:
+def open_event_reader(installation: Installation) -> Iterator[EventReader]:
     """The lake, for as long as the block. Raises TailorbirdError before anything was ingested."""
     known = read_reference_data(installation, history=False)
     with event_engine(installation, known) as engine:
         if engine is None:
             raise TailorbirdError(str(situation.step(installation.engine, installation.settings)))
         engine.connection.register("users", known.users.select([columns.USER_KEY]))
-        yield Watching(engine, known.items)
+        yield EventReader(engine, known.items)
 
 
 def _events(rows: pa.Table) -> Events:
-    told = {name: rows[name].to_numpy() for name in rows.column_names}
-    whole = {name: told[name].astype(np.int64) for name in ("user", "item", "kind", "position")}
-    told |= whole | {"gap": gaps(whole["user"], whole["item"], told["at"], whole["kind"])}
+    columns_by_name = {name: rows[name].to_numpy() for name in rows.column_names}
+    whole = {name: columns_by_name[name].astype(np.int64) for name in ("user", "item", "kind", "position")}
+    columns_by_name |= whole | {"gap": gaps(whole["user"], whole["item"], columns_by_name["at"], whole["kind"])}
     for name in ("quantity", "value"):
-        told[name] = rows[name].fill_null(np.nan).to_numpy()
-    return Events(**told)
+        columns_by_name[name] = rows[name].fill_null(np.nan).to_numpy()
+    return Events(**columns_by_name)
 
 
 def _top(category: NDArray[np.str_]) -> Ints:
     """Codes of the top-level categories."""
     tops = [path.split(columns.CATEGORY_SEPARATOR)[0] for path in category.tolist()]
     names, codes = np.unique(np.array(tops, dtype=np.str_), return_inverse=True)
-    found: Ints = np.where(names[codes] == "", NOTHING, codes)
-    return found
+    rows: Ints = np.where(names[codes] == "", MISSING_CODE, codes)
+    return rows

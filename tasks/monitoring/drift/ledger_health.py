@@ -40,14 +40,14 @@ def _refused(rows: list[dict[str, Any]]) -> FeedCheck:
     """A source whose newest file was refused brings nothing any more."""
     newest = {row["source"]: row for row in rows}
     refused = [row for row in newest.values() if row["status"] == REFUSED]
-    told = "; ".join(f"{row['source']}: {row['detail'] or 'refused'}" for row in refused)
-    return within("batches", len(refused), None, 0.0, told or "no source's newest batch was refused")
+    detail = "; ".join(f"{row['source']}: {row['detail'] or 'refused'}" for row in refused)
+    return within("batches", len(refused), None, 0.0, detail or "no source's newest batch was refused")
 
 
 def _quarantined(new: list[dict[str, Any]], old: list[dict[str, Any]]) -> FeedCheck:
     now, before = (sum(r["quarantined"] for r in rows) / max(1, sum(r["read"] for r in rows)) for rows in (new, old))
-    told = f"{now:.2%} of the rows are in quarantine, {before:.2%} before"
-    return within("quarantine", now, None, before + _QUARANTINED, told)
+    detail = f"{now:.2%} of the rows are in quarantine, {before:.2%} before"
+    return within("quarantine", now, None, before + _QUARANTINED, detail)
 
 
 def _pause(committed: list[dict[str, Any]]) -> FeedCheck:

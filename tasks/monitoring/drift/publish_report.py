@@ -14,11 +14,11 @@ from sqlalchemy import select
 from infra.database.schema.schema import items as goods
 from infra.installation import Installation
 from infra.registry.client import Registry
-from models.monitoring.drift.attribution import by_segment, distributions, items_moved
+from models.monitoring.drift.attribution import distributions, items_with_changed_share, signals_by_segment
 from models.monitoring.drift.calibration.windows import History
 from tasks.monitoring.drift import reports
-from tasks.monitoring.drift.calibrations import Stored
-from tasks.monitoring.drift.event_sample import Watched
+from tasks.monitoring.drift.calibrations import StoredCalibration
+from tasks.monitoring.drift.event_sample import EventSample
 from tasks.monitoring.drift.report_page import DriftPage, markdown, render
 from tasks.monitoring.drift.reports import Report, reports_of
 from tasks.orchestration.run_artifacts import flow_run_page, key_of
@@ -40,9 +40,9 @@ _MOVED: Final = ("moved.png", "Distributions that moved", "Those behind the sign
 class Window:
     """A window after the cut, and all that is known of it."""
 
-    stored: Stored
+    stored: StoredCalibration
     history: History
-    watched: Watched
+    watched: EventSample
     number: int
     """From 0 on after the cut."""
 
@@ -52,7 +52,7 @@ class Window:
         return self.history.cut + self.number
 
 
-def tell(installation: Installation, window: Window, report: Report) -> Report:
+def publish_report(installation: Installation, window: Window, report: Report) -> Report:
     """Make the page of a report; returns the report with its address. Without MLflow there is none, and no harm."""
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     with installation.engine.connect() as connection:
@@ -61,7 +61,7 @@ def tell(installation: Installation, window: Window, report: Report) -> Report:
     if registry.is_available:
         address = _stored_in_mlflow(installation, registry, window, known)
         with installation.engine.begin() as connection:
-            report = reports.change(connection, report["report_id"], page=address)
+            report = reports.update_report(connection, report["report_id"], page=address)
     if FlowRunContext.get() is not None:
         day = f"{report['window_to']:%Y-%m-%d}"
         about = f"Drift in the window up to {day}"
@@ -105,28 +105,28 @@ def _page(installation: Installation, window: Window, known: Sequence[Report], f
 def _segments(installation: Installation, window: Window, report: Report) -> list[dict[str, Any]]:
     """By the segments of the champion's data set."""
     with installation.engine.connect() as connection:
-        holder = promotion(connection, window.stored.promotion_id)
-    assert holder is not None  # promotions are never deleted
-    known = segments_of(installation, holder["dataset_version"], window.watched.users)
+        promoted = promotion(connection, window.stored.promotion_id)
+    assert promoted is not None  # promotions are never deleted
+    known = segments_of(installation, promoted["dataset_version"], window.watched.users)
     segment = np.array([*known.names[:-1], ""], dtype=np.str_)[known.of]
     history = window.history
     before = [history.counted(j, history.cut) for j in history.reference(history.cut)]
     now = history.counted(window.place, history.cut)
-    return by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
+    return signals_by_segment(report["drivers"], now, before, history.usual(history.cut), segment)
 
 
 def _items(installation: Installation, window: Window) -> dict[str, list[dict[str, Any]]]:
     history = window.history
-    gained, lost, change = items_moved(history.interactions(window.place), history.popular(history.cut))
+    gained, lost, change = items_with_changed_share(history.interactions(window.place), history.popular(history.cut))
     ids = window.watched.items[np.concatenate([gained, lost])].tolist()
     with installation.engine.connect() as connection:
-        found = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
-        titles = {item: title or item for item, title in found.tuples()}
+        rows = connection.execute(select(goods.c.item_id, goods.c.title).where(goods.c.item_id.in_(ids)))
+        titles = {item: title or item for item, title in rows.tuples()}
 
-    def named(codes: Any) -> list[dict[str, Any]]:
+    def changes(codes: Any) -> list[dict[str, Any]]:
         names = window.watched.items[codes].tolist()
         return [
             {"title": titles.get(item, item), "change": change[code]} for item, code in zip(names, codes, strict=True)
         ]
 
-    return {"Gained most": named(gained), "Lost most": named(lost)}
+    return {"Gained most": changes(gained), "Lost most": changes(lost)}

@@ -39,8 +39,8 @@ class DriftPage:
     @property
     def title(self) -> str:
         """What it comes to."""
-        asked = " Retraining was asked for." if self.report["request_id"] else ""
-        return _TITLES[self.report["verdict"]] + asked
+        suffix = " Retraining was asked for." if self.report["request_id"] else ""
+        return _TITLES[self.report["verdict"]] + suffix
 
 
 def render(page: DriftPage) -> str:
@@ -54,10 +54,12 @@ def markdown(report: Report, address: str | None) -> str:
     lines = [f"**{_TITLES[report['verdict']]}**", "", *(f"- {cell(reason)}" for reason in report["reasons"]), ""]
     lines += [f"[The whole report]({address})", ""] if address else []
     lines += ["| signal | value | band | deviation |", "| --- | --- | --- | --- |"]
-    for seen in sorted(report["signals"], key=lambda one: -(one["deviation"] or 0)):
-        mark = " ▲" if seen["signal"] in report["drivers"] else ""
-        band = _band(seen) if seen["counted"] else "not known yet"
-        lines.append(f"| {seen['signal']}{mark} | {_number(seen['value'])} | {band} | {_number(seen['deviation'])} |")
+    for reading in sorted(report["signals"], key=lambda reading: -(reading["deviation"] or 0)):
+        mark = " ▲" if reading["signal"] in report["drivers"] else ""
+        band = _band(reading) if reading["counted"] else "not known yet"
+        lines.append(
+            f"| {reading['signal']}{mark} | {_number(reading['value'])} | {band} | {_number(reading['deviation'])} |"
+        )
     return "\n".join(lines)
 
 
@@ -65,7 +67,9 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
-def _band(seen: Mapping[str, Any]) -> str:
-    if seen["low"] is None:
-        return f"up to {_number(seen['high'])}"
-    return f"from {_number(seen['low'])}" + (f" to {_number(seen['high'])}" if seen["high"] is not None else "")
+def _band(reading: Mapping[str, Any]) -> str:
+    if reading["low"] is None:
+        return f"up to {_number(reading['high'])}"
+    return f"from {_number(reading['low'])}" + (
+        f" to {_number(reading['high'])}" if reading["high"] is not None else ""
+    )

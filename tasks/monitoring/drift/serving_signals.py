@@ -8,9 +8,9 @@ import pyarrow.compute as pc
 from sqlalchemy import Connection, text
 
 from infra.installation import Installation
-from models.monitoring.drift.window_verdict import Seen
+from models.monitoring.drift.window_verdict import SignalReading
 from tasks.monitoring.realised_accuracy import realised_accuracy
-from tasks.monitoring.serving_metrics import serving_now
+from tasks.monitoring.serving_metrics import current_metrics
 
 PLACEMENT: Final = "home"
 _FEWEST: Final = 50
@@ -39,24 +39,24 @@ def served_in(installation: Installation, start: int, end: int) -> dict[str, flo
     return lists | _realised(installation, start, end)
 
 
-def serving_seen(installation: Installation) -> list[Seen]:
+def serving_readings(installation: Installation) -> list[SignalReading]:
     """How fast and how well answers are given now, where servers tell: shown beside their limits, which alert by
     themselves, and no sign of drift."""
-    now = serving_now(installation)
+    now = current_metrics(installation)
     if now is None:
         return []
     limits = {"p99_ms": installation.settings.serving_p99_ms, "error_share": installation.settings.serving_error_share}
     about = {"p99_ms": "milliseconds in which 99 of 100 answers come", "error_share": "answers that are errors"}
     names = {"p99_ms": "serving latency", "error_share": "serving errors"}
-    return [Seen(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
+    return [SignalReading(names[n], about[n], float(now[n]), None, limits[n], None, counted=False) for n in limits]
 
 
 def past_values(connection: Connection, start: int) -> dict[str, list[float]]:
     """The values of signals in earlier windows, the latest last."""
-    found: dict[str, list[float]] = {}
+    values: dict[str, list[float]] = {}
     for row in connection.execute(text(_PAST), {"start": start}):
-        found.setdefault(row.signal, []).append(row.value)
-    return found
+        values.setdefault(row.signal, []).append(row.value)
+    return values
 
 
 def _lists(connection: Connection, end: int) -> dict[str, float]:
@@ -64,13 +64,13 @@ def _lists(connection: Connection, end: int) -> dict[str, float]:
     if row is None:
         return {}
     summary: Mapping[str, Any] = row["summary"]
-    named = {"coverage": "coverage", "concentration": "gini", "overlap": "kept_from_before"}
-    found = {name: float(summary[key]) for name, key in named.items() if summary.get(key) is not None}
+    keys_by_signal = {"coverage": "coverage", "concentration": "gini", "overlap": "kept_from_before"}
+    values = {name: float(summary[key]) for name, key in keys_by_signal.items() if summary.get(key) is not None}
     scores = [np.array(part["scores"]) for part in (summary, row["first"] or {}) if part.get("scores")]
     if len(scores) == 2:
         spread = float(scores[1][-2] - scores[1][1])
-        found["scores"] = float(np.abs(scores[0] - scores[1]).mean()) / max(spread, 1e-9)
-    return found
+        values["scores"] = float(np.abs(scores[0] - scores[1]).mean()) / max(spread, 1e-9)
+    return values
 
 
 def _realised(installation: Installation, start: int, end: int) -> dict[str, float]:

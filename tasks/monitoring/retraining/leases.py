@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from infra.database.schema.monitoring_schema import retrain_requests as requests
 from models.errors import TailorbirdError
-from tasks.monitoring.retraining.requests import COLUMNS, REQUESTED, RUNNING, Request, as_request, silent, span
+from tasks.monitoring.retraining.requests import COLUMNS, REQUESTED, RUNNING, Request, lease_expired, span, to_request
 
 LEASE: Final = 120.0
 """Seconds for which whoever works on a request may be silent."""
@@ -32,7 +32,7 @@ class Claim:
     request: Request
     lease: float
 
-    def still_mine(self) -> None:
+    def ensure_held(self) -> None:
         """Raise SupersededError when somebody has claimed the request after, or closed it."""
         with self.engine.connect() as connection:
             if connection.execute(select(1).select_from(requests).where(_held(self))).scalar() is None:
@@ -41,59 +41,59 @@ class Claim:
 
 def claim(engine: Engine, request_id: int, flow_run: str | None, lease: float = LEASE) -> Claim | None:
     """Begin to work on a request; None when somebody else does, or did. One whose worker fell silent may be taken."""
-    free = (requests.c.status == REQUESTED) | silent()
-    mine: dict[str, Any] = {"status": RUNNING, "fence": requests.c.fence + 1, "flow_run": flow_run}
-    mine |= {"leased_until": func.now() + span(lease), "started_at": func.coalesce(requests.c.started_at, func.now())}
-    taken = update(requests).where(requests.c.request_id == request_id, free).values(mine).returning(*COLUMNS)
+    free = (requests.c.status == REQUESTED) | lease_expired()
+    claim: dict[str, Any] = {"status": RUNNING, "fence": requests.c.fence + 1, "flow_run": flow_run}
+    claim |= {"leased_until": func.now() + span(lease), "started_at": func.coalesce(requests.c.started_at, func.now())}
+    statement = update(requests).where(requests.c.request_id == request_id, free).values(claim).returning(*COLUMNS)
     with engine.begin() as connection:
-        found = as_request(connection.execute(taken).mappings().first())
-    return Claim(engine, found, lease) if found else None
+        request = to_request(connection.execute(statement).mappings().first())
+    return Claim(engine, request, lease) if request else None
 
 
 @contextmanager
-def renewed(mine: Claim) -> Iterator[Claim]:
+def renew_lease(claim: Claim) -> Iterator[Claim]:
     """Renew the lease from a thread for as long as the block runs: the work itself may be silent for hours."""
     over = Event()
-    thread = Thread(target=_renew, args=(mine, over), name="retrain-lease", daemon=True)
+    thread = Thread(target=_renew, args=(claim, over), name="retrain-lease", daemon=True)
     thread.start()
     try:
-        yield mine
+        yield claim
     finally:
         over.set()
         thread.join()
 
 
-def note_step(mine: Claim, step: str, link: str) -> None:
+def note_step(claim: Claim, step: str, link: str) -> None:
     """Write down where a step can be looked at. Raises SupersededError when the request is somebody else's."""
     entry = func.jsonb_build_object(step, link, type_=JSONB)
-    if not _change(mine, steps=requests.c.steps.concat(entry)):
-        raise _superseded(mine)
+    if not _change(claim, steps=requests.c.steps.concat(entry)):
+        raise _superseded(claim)
 
 
-def finish(mine: Claim, status: str, outcome: str) -> bool:
+def finish(claim: Claim, status: str, outcome: str) -> bool:
     """Close a request; False, and nothing is written, when another run has claimed it since."""
-    return _change(mine, status=status, outcome=outcome, finished_at=func.now(), leased_until=None)
+    return _change(claim, status=status, outcome=outcome, finished_at=func.now(), leased_until=None)
 
 
-def _renew(mine: Claim, over: Event) -> None:
-    while not over.wait(mine.lease / _RENEWALS):
+def _renew(claim: Claim, over: Event) -> None:
+    while not over.wait(claim.lease / _RENEWALS):
         with suppress(SQLAlchemyError):  # the database may be back at the next renewal
-            if not _change(mine, leased_until=func.now() + span(mine.lease)):
+            if not _change(claim, leased_until=func.now() + span(claim.lease)):
                 return
 
 
-def _change(mine: Claim, **values: Any) -> bool:
-    with mine.engine.begin() as connection:
-        return connection.execute(update(requests).where(_held(mine)).values(values)).rowcount == 1
+def _change(claim: Claim, **values: Any) -> bool:
+    with claim.engine.begin() as connection:
+        return connection.execute(update(requests).where(_held(claim)).values(values)).rowcount == 1
 
 
-def _held(mine: Claim) -> Any:
-    own = (requests.c.request_id == mine.request.request_id) & (requests.c.fence == mine.request.fence)
+def _held(claim: Claim) -> Any:
+    own = (requests.c.request_id == claim.request.request_id) & (requests.c.fence == claim.request.fence)
     return own & (requests.c.status == RUNNING)
 
 
-def _superseded(mine: Claim) -> SupersededError:
+def _superseded(claim: Claim) -> SupersededError:
     return SupersededError(
-        f"Retrain request {mine.request.request_id} was superseded: this run was silent for more than "
-        f"{mine.lease:g} s, and another one works on it. Nothing has to be done: look at that run."
+        f"Retrain request {claim.request.request_id} was superseded: this run was silent for more than "
+        f"{claim.lease:g} s, and another one works on it. Nothing has to be done: look at that run."
     )

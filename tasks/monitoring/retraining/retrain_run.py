@@ -13,8 +13,8 @@ from infra.outages import explain
 from infra.registry.client import Registry
 from infra.services import prefect_pages
 from tasks.monitoring.retraining.admission import Start, begin
-from tasks.monitoring.retraining.leases import SupersededError, finish, note_step, renewed
-from tasks.monitoring.retraining.requests import DONE, FAILED, KEPT, PROMOTED, REFUSED, WAITS
+from tasks.monitoring.retraining.leases import SupersededError, finish, note_step, renew_lease
+from tasks.monitoring.retraining.requests import CHAMPION_KEPT, DONE, FAILED, PROMOTED, REFUSED, WAITING
 from tasks.orchestration.page_links import docs_page
 from tasks.orchestration.run_artifacts import show
 from tasks.promotion.review_requests import APPROVED
@@ -22,12 +22,12 @@ from tasks.review.review_models import REFUSED as REFUSED_BY_GATE
 from tasks.review.review_models import STAYS, SWITCHED_OFF
 from tasks.review.review_models import WAITS as WAITS_FOR_PERSON
 
-_OUTCOMES: Final = {APPROVED: PROMOTED, WAITS_FOR_PERSON: WAITS, REFUSED_BY_GATE: REFUSED, STAYS: KEPT}
+_OUTCOMES: Final = {APPROVED: PROMOTED, WAITS_FOR_PERSON: WAITING, REFUSED_BY_GATE: REFUSED, STAYS: CHAMPION_KEPT}
 _WORDS: Final = {
     PROMOTED: "Version {version} was promoted.",
-    WAITS: "Version {version} waits for a person's decision.",
+    WAITING: "Version {version} waits for a person's decision.",
     REFUSED: "Version {version} was refused by the gate; the lists stay as they are.",
-    KEPT: "Nothing is better than version {version}, the champion; it stays.",
+    CHAMPION_KEPT: "Nothing is better than version {version}, the champion; it stays.",
     SWITCHED_OFF: "Version {version} passed the gate, but promotion is switched off.",
 }
 
@@ -44,32 +44,32 @@ class Retraining:
     @property
     def idle(self) -> bool:
         """Whether there is nothing to do for this run."""
-        return self.start.mine is None
+        return self.start.claim is None
 
     def step(self, name: str, state: State[Any], needed: bool = True) -> Any:
         """Note where a step that is over can be looked at; returns what it gave, or raises what it raised.
 
         Raises SupersededError when another run works on the request: what that does must not be done twice.
         """
-        assert self.start.mine is not None
-        self.start.mine.still_mine()
+        assert self.start.claim is not None
+        self.start.claim.ensure_held()
         result = state.result(raise_on_failure=False) if state.is_completed() else None
         pages = {name: _page(self.installation, state)} | self._beyond(name, result)
         self.rows.append({"step": name, "state": state.name or "", "where": _markdown(pages)})
         for step, link in pages.items():
-            note_step(self.start.mine, step, link)
+            note_step(self.start.claim, step, link)
         return state.result(raise_on_failure=needed)
 
-    def result(self, review: Mapping[str, Any] | None = None, **found: Any) -> dict[str, Any]:
+    def result(self, review: Mapping[str, Any] | None = None, **extra: Any) -> dict[str, Any]:
         """What the run returns: with the review, what became of the challenger; without, why nothing was trained."""
-        outcome, says = self.start.outcome, self.start.why_not
+        outcome, sentence = self.start.outcome, self.start.why_not
         if review is not None:
             outcome = _OUTCOMES.get(review["status"], str(review["status"]))
             words = _WORDS.get(outcome, "Version {version}: {status}.")
-            says = words.format(version=review["model_version"], status=review["status"])
-        nothing: dict[str, Any] = {"dataset_version": None, "due": {}, "searches": {}, "batches": []}
-        self.told = {"request": self.start.request_id, "outcome": outcome, "says": says}
-        return nothing | found | {"review": review and dict(review)} | self.told
+            sentence = words.format(version=review["model_version"], status=review["status"])
+        empty: dict[str, Any] = {"dataset_version": None, "due": {}, "searches": {}, "batches": []}
+        self.told = {"request": self.start.request_id, "outcome": outcome, "says": sentence}
+        return empty | extra | {"review": review and dict(review)} | self.told
 
     def _beyond(self, name: str, result: Any) -> dict[str, str]:
         """Where else a step is told of: MLflow and Data Docs."""
@@ -94,22 +94,22 @@ def retraining(request: int | None, despite_feed: bool) -> Iterator[Retraining]:
     """
     installation = current()
     work = Retraining(installation, begin(installation, request, despite_feed))
-    mine = work.start.mine
-    if mine is None:
+    claim = work.start.claim
+    if claim is None:
         yield work
         show("retraining", work.start.why_not, [{"request": work.start.request_id, "outcome": work.start.outcome}])
         return
     try:
-        with renewed(mine):
+        with renew_lease(claim):
             yield work
     except (Exception, KeyboardInterrupt) as error:
         outcome = _reason(error)
         if not isinstance(error, SupersededError):
-            finish(mine, FAILED, outcome)
+            finish(claim, FAILED, outcome)
         with suppress(Exception):  # what ended the work is told, not that it could not be shown
             show("retraining", outcome, work.rows)
         raise
-    finish(mine, DONE, work.told["outcome"])
+    finish(claim, DONE, work.told["outcome"])
     show("retraining", f"Request {work.start.request_id}: {work.told['says']}", work.rows)
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.evaluation.metrics.bootstrap import Estimate
-from models.monitoring.audit.group_metrics import OfGroup
+from models.monitoring.audit.group_metrics import GroupFigures
 from models.monitoring.audit.report import Audit
 from models.primitives.escaping import for_plot
 from tasks.reports.plots.evaluation import ALL, NEW, QUIET, bars, drawn
@@ -20,7 +20,7 @@ Draw = Callable[[Audit, Path], None]
 
 def plot_accuracy(found: Audit, path: Path) -> None:
     """NDCG as it came true by group, beside the one list for everybody."""
-    beyond = {(group.trait, group.value) for group in found.beside if not group.passed}
+    beyond = {(group.trait, group.value) for group in found.comparisons if not group.passed}
     groups = _with(found, "ndcg")
     title = "NDCG@10 as it came true, by group"
     with _rows(path, title, groups, "NDCG@10, 95 % interval") as axes:
@@ -105,18 +105,18 @@ def plot_audit(found: Audit, folder: Path) -> None:
             draw(found, folder / f"{name}.png")
 
 
-def _with(found: Audit, name: str) -> list[OfGroup]:
+def _with(found: Audit, name: str) -> list[GroupFigures]:
     """Everybody and the largest groups that have a figure, in their order."""
     known = [group for group in found.groups if group.figures.get(name) is not None]
     largest = sorted(known, key=lambda group: -group.users)[:_MOST]
     return [group for group in known if group in largest]
 
 
-def _rows(path: Path, title: str, groups: Sequence[OfGroup], label: str) -> Any:
+def _rows(path: Path, title: str, groups: Sequence[GroupFigures], label: str) -> Any:
     return drawn(path, title, height=1.6 + 0.27 * len(groups), xlabel=label, **_named(groups))
 
 
-def _named(groups: Sequence[OfGroup]) -> dict[str, Any]:
+def _named(groups: Sequence[GroupFigures]) -> dict[str, Any]:
     names = [for_plot(f"{group.trait}: {group.value}" if group.trait else group.value) for group in groups]
     told = [f"{name} ({group.users:,})" for name, group in zip(names, groups, strict=True)]
     return {"yticks": range(len(groups)), "yticklabels": told, "ylim": (len(groups) - 0.5, -0.5)}

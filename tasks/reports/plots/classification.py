@@ -54,8 +54,10 @@ def plot_calibration(pairs: Pairs, figures: dict[str, Estimate], kind: str, path
     }
     with drawn(path, f"{kind}: calibration, {len(values)} bins of equally many pairs", **axis) as axes:
         error = said(figures["pairs_calibration_error"])
-        axes.errorbar(told.said, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}")
-        top = float(max(told.said.max(), told.high.max())) * 1.05
+        axes.errorbar(
+            told.probability, values, yerr=reach, marker="o", capsize=3, color=ALL, label=f"mean error {error}"
+        )
+        top = float(max(told.probability.max(), told.high.max())) * 1.05
         axes.plot([0, top], [0, top], "--", color=QUIET, label="as often as predicted")
         _roots(axes, x=top, y=top)
         axes.legend(loc="upper left")
@@ -76,17 +78,26 @@ def _of_pairs(pairs: Pairs, axes: Any) -> None:
     told = pairs.reliability(SEED, bins=40)
     off = [
         Estimate(*figure)
-        for figure in zip(told.bought - told.said, told.low - told.said, told.high - told.said, strict=True)
+        for figure in zip(
+            told.bought - told.probability, told.low - told.probability, told.high - told.probability, strict=True
+        )
     ]
     values, reach = bars(off)
     axes.errorbar(
-        told.said, values, yerr=reach, fmt="o", markersize=4, capsize=2, color=ALL, label="40 bins, 95 % intervals"
+        told.probability,
+        values,
+        yerr=reach,
+        fmt="o",
+        markersize=4,
+        capsize=2,
+        color=ALL,
+        label="40 bins, 95 % intervals",
     )
     axes.axhline(0, color=QUIET, ls="--")
     axes.set(
         xlabel="predicted probability, mean of the bin (root scale)", ylabel="share bought less predicted probability"
     )
-    _roots(axes, x=float(told.said.max()) * 1.05)
+    _roots(axes, x=float(told.probability.max()) * 1.05)
     axes.legend()
 
 

@@ -19,8 +19,8 @@ from sqlalchemy import Engine
 from infra.database.engine import engine
 from infra.services import ports
 from infra.services.embedded_postgres import EmbeddedPostgres
-from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, renewed
-from tasks.monitoring.retraining.requests import ask, of_id
+from tasks.monitoring.retraining.leases import Claim, SupersededError, claim, finish, renew_lease
+from tasks.monitoring.retraining.requests import get_request, request_retraining
 from tests.faults.storm.clocks import Clock
 from tests.faults.storm.publishing import Shelves
 from tests.faults.storm.reports import report
@@ -129,7 +129,7 @@ def test_readers_see_one_whole_batch_while_the_clock_of_postgres_jumps(
 
 def asked(store: Engine) -> int:
     with store.begin() as connection:
-        made = ask(connection, "person", "a storm")
+        made = request_retraining(connection, "person", "a storm")
     assert made is not None
     return made.request_id
 
@@ -139,7 +139,7 @@ def work(store: Engine, request_id: int, seconds: float) -> str | None:
     mine: Claim | None = claim(store, request_id, None, LEASE)
     if mine is None:
         return None
-    with renewed(mine):
+    with renew_lease(mine):
         time.sleep(seconds)
     return "closed" if finish(mine, "done", "kept") else "superseded"
 
@@ -153,7 +153,7 @@ def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
         request_id = asked(store)
         mine = claim(store, request_id, None, LEASE)
         assert mine is not None
-        with renewed(mine):
+        with renew_lease(mine):
             ahead = clock.jump()
             other = work(store, request_id, 0.05)
             assert other == ("closed" if ahead > LEASE else None), ahead
@@ -162,9 +162,9 @@ def test_a_request_is_closed_once_whoever_the_clock_of_postgres_makes_silent(
         assert [other == "closed", first].count(True) == 1, (other, first)
         if not first:
             with pytest.raises(SupersededError):
-                mine.still_mine()
+                mine.ensure_held()
         with store.connect() as connection:
-            assert of_id(connection, request_id).status == "done"
+            assert get_request(connection, request_id).status == "done"
         done["closed by the first" if first else "closed by the other"] += 1
     store.dispose()
     report("leases while the clock of postgres jumps", seed, done)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from infra.configuration.settings import Settings, SettingsRefusedError, load
-from models.gate.thresholds import Limits
+from models.gate.thresholds import GateThresholds
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_the_environment_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 def test_limits_of_the_gate_are_set_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAILORBIRD_GATE", '{"group_margin": 0.1, "group_users": 200}')
-    assert load().gate == Limits(group_margin=0.1, group_users=200)
+    assert load().gate == GateThresholds(group_margin=0.1, group_users=200)
 
 
 @pytest.mark.parametrize(

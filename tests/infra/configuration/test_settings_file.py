@@ -9,8 +9,8 @@ from infra.configuration import keys, settings_file
 from infra.configuration.settings import Settings, in_file, load
 from infra.configuration.settings_file import SettingsRefusedError
 from models.errors import TailorbirdError
-from models.gate.thresholds import Limits
-from models.monitoring.drift.config import Watch
+from models.gate.thresholds import GateThresholds
+from models.monitoring.drift.config import DriftMonitorConfig
 
 
 def write(folder: Path, text: str) -> Path:
@@ -41,7 +41,7 @@ def test_a_variable_counts_more_than_the_file_and_an_empty_one_does_not(
 
 def test_limits_are_tables(folder: Path) -> None:
     write(folder, "gate.users = 40\n[monitor]\nwindow_days = 7\n")
-    assert (load().gate, load().monitor) == (Limits(users=40), Watch(window_days=7))
+    assert (load().gate, load().monitor) == (GateThresholds(users=40), DriftMonitorConfig(window_days=7))
 
 
 def test_an_empty_text_counts_as_unset(folder: Path) -> None:

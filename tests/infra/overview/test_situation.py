@@ -11,7 +11,7 @@ from infra.database.schema.training_schema import trained_bundles
 from infra.installation import Installation
 from infra.overview.situation import read, step, why_not
 from models.gate.results import BETTER
-from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.earlier_champion import EarlierChampion
 from models.monitoring.guidance.next_step import Stage
 from models.monitoring.guidance.situation import Situation
 from tasks.scoring import batch_state
@@ -155,7 +155,7 @@ def test_a_version_is_left_by_a_rollback_until_it_or_a_newer_one_is_promoted(ins
             row = ORIGIN | {"follows": follows, "model_version": version, "kind": "als"} | more
             connection.execute(insert(promotions).values(row))
         now = read(here.engine, here.settings)
-        return now.left, now.left_overridden
+        return now.rolled_back_version, now.rolled_back_overridden
 
     assert promote(0, 1) == (None, False)
     assert promote(1, 2, overridden=True) == (None, False)
@@ -203,17 +203,17 @@ def test_the_champion_before_is_compared_on_the_same_test_weeks(installation: In
         with installation.engine.begin() as connection:
             return int(connection.execute(entry.returning(promotions.c.promotion_id)).scalar_one())
 
-    def earlier() -> Earlier | None:
+    def earlier() -> EarlierChampion | None:
         return read(installation.engine, installation.settings).earlier
 
     first = champion(0, 1, "d1", 0.25)
     assert earlier() is None
     second = champion(first, 2, "d1", 0.3)
-    assert earlier() == Earlier(1, "als", 0.25, 0.3)
+    assert earlier() == EarlierChampion(1, "als", 0.25, 0.3)
     third = champion(second, 3, "d2", 0.5, gate=[{"name": BETTER, "value": 0.125}])
-    assert earlier() == Earlier(2, "als", 0.375, 0.5)
+    assert earlier() == EarlierChampion(2, "als", 0.375, 0.5)
     champion(third, 2, "d1", 0.3, restores=second)
-    assert earlier() == Earlier(1, "als", 0.25, 0.3)
+    assert earlier() == EarlierChampion(1, "als", 0.25, 0.3)
 
 
 def test_a_champion_before_that_contains_undone_batches_too_is_not_named(installation: Installation) -> None:

@@ -14,8 +14,8 @@ from infra.services.endpoints import endpoints
 from infra.services.processes import Command
 from infra.supervisor import commands as servers
 from models.datasets.limits import DatasetLimits
-from models.gate.thresholds import Limits
-from models.monitoring.drift.config import Watch
+from models.gate.thresholds import GateThresholds
+from models.monitoring.drift.config import DriftMonitorConfig
 
 ELSEWHERE: dict[str, Any] = {
     "database_url": "postgresql://me:db-word@db.example/shop",
@@ -83,9 +83,9 @@ def test_every_setting_reaches_the_worker_and_the_reconciler(tmp_path: Path, mon
         "retrain_lease_seconds": 77.0,
         "retrain_after_share": 0.25,
         "retrain_after_days": 6.0,
-        "gate": Limits(group_margin=0.125),
+        "gate": GateThresholds(group_margin=0.125),
         "dataset": DatasetLimits(largest_ratio=3.0),
-        "monitor": Watch(window_days=9),
+        "monitor": DriftMonitorConfig(window_days=9),
         "schedules": {"score-nightly": Timing("0 2 * * *")},
         "prefect_api_url": "http://prefect.example/api",
         "mlflow_tracking_uri": "http://mlflow.example",

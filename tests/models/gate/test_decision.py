@@ -5,9 +5,9 @@ import pytest
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation
 from models.gate.decision import decide
-from models.gate.fairness_checks import left_out
-from models.gate.results import Check, Gate, Outcome
-from models.gate.thresholds import Limits
+from models.gate.fairness_checks import dropped_traits
+from models.gate.results import Check, GateResult, Outcome
+from models.gate.thresholds import GateThresholds
 
 USERS = 400
 
@@ -29,11 +29,11 @@ def around(mean: float, seed: int) -> Evaluation:
     return measured(np.random.default_rng(seed).normal(mean, 0.1, USERS))
 
 
-def failed(gate: Gate) -> list[str]:
+def failed(gate: GateResult) -> list[str]:
     return [check.name for check in gate.checks if check.refused]
 
 
-def check(gate: Gate, name: str) -> Check:
+def check(gate: GateResult, name: str) -> Check:
     return next(found for found in gate.checks if found.name == name)
 
 
@@ -78,7 +78,7 @@ def test_a_decision_does_not_rest_on_a_handful_of_people() -> None:
     gate = decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0)
     assert failed(gate) == ["has figures"]
     assert "It takes 30 to decide" in gate.checks[0].detail
-    assert decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0, limits=Limits(users=2)).passed
+    assert decide(few, {"most_popular": measured(np.zeros(29))}, None, seed=0, limits=GateThresholds(users=2)).passed
 
 
 def test_one_list_for_everybody_is_refused_whatever_its_figures() -> None:
@@ -130,7 +130,7 @@ def test_what_is_gained_by_repeats_alone_does_not_excuse_a_loss_on_new_items() -
 TRAITS = {"age": np.array(["young", "old"] * (USERS // 2)), "income": np.array(["high"] * 30 + ["low"] * (USERS - 30))}
 
 
-def grouped(harm: float, whom: np.ndarray) -> Gate:
+def grouped(harm: float, whom: np.ndarray) -> GateResult:
     champion = np.random.default_rng(1).normal(0.4, 0.02, USERS)
     candidate = champion + 0.05 - harm * whom + np.random.default_rng(2).normal(0, 0.01, USERS)
     return decide(measured(candidate), {}, measured(champion), seed=0, traits=TRAITS)
@@ -201,11 +201,11 @@ def test_a_model_is_fast_enough_when_its_interval_reaches_the_limit() -> None:
 
 def test_limits_can_be_set() -> None:
     slow = measured(np.random.default_rng(1).normal(0.4, 0.1, USERS), score_ms=51.0)
-    assert decide(slow, {}, around(0.35, 3), seed=0, limits=Limits(score_ms=100)).passed
+    assert decide(slow, {}, around(0.35, 3), seed=0, limits=GateThresholds(score_ms=100)).passed
     with pytest.raises(ValueError, match="overlap is a share"):
-        Limits(overlap=1.5)
+        GateThresholds(overlap=1.5)
     with pytest.raises(ValueError, match="score_ms has to be above 0"):
-        Limits(score_ms=0)
+        GateThresholds(score_ms=0)
 
 
 def test_lists_that_have_nothing_in_common_with_the_champions_are_refused() -> None:
@@ -288,9 +288,9 @@ def test_groups_of_too_few_people_are_not_asked_about() -> None:
 
 def test_a_trait_that_makes_no_groups_is_not_asked_about_with_the_reason() -> None:
     users = pa.table({"user_key": ["a", "b"], "club": ["x", "x"], "name": ["Ann", "Ben"], "age": ["young", "old"]})
-    dropped = left_out(users)
+    dropped = dropped_traits(users)
     assert set(dropped) == {"club"}
     same = {"team": np.array(["A"] * USERS)}
-    gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=same, left_out=dropped)
+    gate = decide(around(0.4, 1), {}, around(0.35, 3), seed=0, traits=same, dropped=dropped)
     assert check(gate, "no group worse by club").detail == "club is left out: it has one value for all users."
     assert {check(gate, f"no group worse by {trait}").outcome for trait in ("club", "team")} == {Outcome.NOT_ASKED}

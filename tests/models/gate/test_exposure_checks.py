@@ -5,9 +5,9 @@ import pytest
 from models.evaluation.diagnostics.exposure_tradeoff import Reranked
 from models.evaluation.metrics.beyond_accuracy import concentration, coverage
 from models.evaluation.offline import Evaluation
-from models.gate.exposure_checks import Standard, exposure, shared, shows_enough
+from models.gate.exposure_checks import ExposureReference, exposure, list_overlap, shows_enough
 from models.gate.results import Check, Outcome
-from models.gate.thresholds import Limits
+from models.gate.thresholds import GateThresholds
 
 OWN = {"coverage_at_10": 0.50, "long_tail_at_10": 0.23, "gini_at_10": 0.792}
 LEARNED = {"coverage_at_10": 0.30, "long_tail_at_10": 0.11, "gini_at_10": 0.892, "ndcg_at_10": 0.401}
@@ -18,8 +18,11 @@ COSTS = (
 )
 
 
-def asked(figures: dict[str, float], standard: Standard | None, *costs: Reranked) -> dict[str, Check]:
-    return {check.name: check for check in exposure(Evaluation(pa.table({}), figures, None, costs), standard, Limits())}
+def asked(figures: dict[str, float], standard: ExposureReference | None, *costs: Reranked) -> dict[str, Check]:
+    return {
+        check.name: check
+        for check in exposure(Evaluation(pa.table({}), figures, None, costs), standard, GateThresholds())
+    }
 
 
 def outcomes(checks: dict[str, Check]) -> list[str]:
@@ -33,26 +36,28 @@ def pairs(users: int, items: int) -> dict[str, float]:
 
 
 def test_exposure_beyond_the_champions_at_its_promotion_is_refused() -> None:
-    found = asked(LEARNED, Standard("at the champion's promotion", OWN, refuses=True))
+    found = asked(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True))
     assert outcomes(found) == ["passed", "refused", "refused"]
     assert "at the champion's promotion 0.792" in found["shows items evenly"].detail
 
 
 def test_before_the_first_champion_the_same_exposure_is_a_warning() -> None:
-    found = asked(LEARNED, Standard("with own_frequency", OWN, refuses=False))
+    found = asked(LEARNED, ExposureReference("with own_frequency", OWN, refuses=False))
     assert outcomes(found) == ["passed", "warning", "warning"]
 
 
 def test_a_refusal_shows_the_accuracy_that_the_smallest_sufficient_penalty_leaves() -> None:
-    found = asked(LEARNED, Standard("at the champion's promotion", OWN, refuses=True), *COSTS)
+    found = asked(LEARNED, ExposureReference("at the champion's promotion", OWN, refuses=True), *COSTS)
     assert "leaves NDCG@10 0.3710 instead of 0.4010 (-7.5%)" in found["shows items evenly"].detail
     assert "leaves NDCG@10 0.3950 instead of 0.4010 (-1.5%)" in found["shows the long tail"].detail
-    beyond = asked(LEARNED, Standard("at the champion's promotion", OWN | {"gini_at_10": 0.5}, refuses=True), *COSTS)
+    beyond = asked(
+        LEARNED, ExposureReference("at the champion's promotion", OWN | {"gini_at_10": 0.5}, refuses=True), *COSTS
+    )
     assert "No re-ranking of its 50 best candidates" in beyond["shows items evenly"].detail
 
 
 def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> None:
-    found = asked(LEARNED, Standard("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True))
+    found = asked(LEARNED, ExposureReference("at the champion's promotion", {"coverage_at_10": 0.3}, refuses=True))
     assert outcomes(found) == ["passed", "not asked", "not asked"]
     assert outcomes(asked(LEARNED, None)) == ["not asked"] * 3
 
@@ -60,9 +65,12 @@ def test_a_figure_that_the_champions_promotion_does_not_have_is_not_asked() -> N
 def test_fewer_people_in_the_test_weeks_are_no_reason_to_refuse() -> None:
     promoted = {"coverage_at_10": 0.5, "long_tail_at_10": 0.2, "gini_at_10": 0.6} | pairs(500, 10_000)
     quiet = {"coverage_at_10": 0.13, "long_tail_at_10": 0.2, "gini_at_10": 0.88} | pairs(125, 10_000)
-    assert outcomes(asked(quiet, Standard("at the champion's promotion", promoted, refuses=True))) == ["passed"] * 3
+    assert (
+        outcomes(asked(quiet, ExposureReference("at the champion's promotion", promoted, refuses=True)))
+        == ["passed"] * 3
+    )
     busy = quiet | pairs(500, 10_000)
-    found = asked(busy, Standard("at the champion's promotion", promoted, refuses=True))
+    found = asked(busy, ExposureReference("at the champion's promotion", promoted, refuses=True))
     assert outcomes(found) == ["refused", "passed", "refused"]
 
 
@@ -77,8 +85,10 @@ def test_the_allowance_for_fewer_people_is_what_chance_does_to_lists_filled_at_r
         | pairs(users, items)
         for users, shown in lists.items()
     }
-    strict = Limits(coverage_share=0.97, gini_rise=0.02)
-    checks = exposure(Evaluation(pa.table({}), spread[110]), Standard("at promotion", spread[300], True), strict)
+    strict = GateThresholds(coverage_share=0.97, gini_rise=0.02)
+    checks = exposure(
+        Evaluation(pa.table({}), spread[110]), ExposureReference("at promotion", spread[300], True), strict
+    )
     assert [check.outcome for check in checks if check.name != "shows the long tail"] == [Outcome.PASSED] * 2
     assert spread[110]["gini_at_10"] > spread[300]["gini_at_10"] + 0.05
 
@@ -88,7 +98,7 @@ def test_the_allowance_for_fewer_people_is_what_chance_does_to_lists_filled_at_r
 )
 def test_almost_no_coverage_is_measured_against_what_the_places_could_show(share: float, outcome: Outcome) -> None:
     summary = {"coverage_at_10": share} | pairs(3_000, 100_000)  # 30,000 places: 0.3 of the catalogue
-    assert shows_enough(Evaluation(pa.table({}), summary), Limits(least_coverage=0.005)).outcome is outcome
+    assert shows_enough(Evaluation(pa.table({}), summary), GateThresholds(least_coverage=0.005)).outcome is outcome
 
 
 def lists(**shown: list[str] | None) -> Evaluation:
@@ -99,12 +109,12 @@ def lists(**shown: list[str] | None) -> Evaluation:
 def test_what_two_lists_share_is_counted_user_by_user() -> None:
     one = lists(a=["i1", "i2", "i3"], b=["i1"], c=["i9"], d=["i1"])
     other = lists(d=["i2"], c=[], b=["i1"], a=["i3", "i4"])
-    np.testing.assert_allclose(shared(one, other), [0.5, 1.0, np.nan, 0.0])
+    np.testing.assert_allclose(list_overlap(one, other), [0.5, 1.0, np.nan, 0.0])
 
 
 def test_a_user_whom_the_other_did_not_answer_shares_nothing_that_can_be_counted() -> None:
-    np.testing.assert_allclose(shared(lists(a=["i1"], z=["i1"]), lists(a=["i1"])), [1.0, np.nan])
+    np.testing.assert_allclose(list_overlap(lists(a=["i1"], z=["i1"]), lists(a=["i1"])), [1.0, np.nan])
 
 
 def test_items_of_other_users_lists_do_not_count() -> None:
-    np.testing.assert_allclose(shared(lists(a=["i1"], b=["i2"]), lists(a=["i2"], b=["i1"])), [0.0, 0.0])
+    np.testing.assert_allclose(list_overlap(lists(a=["i1"], b=["i2"]), lists(a=["i2"], b=["i1"])), [0.0, 0.0])

@@ -4,7 +4,7 @@ import pytest
 
 from models.evaluation.metrics.bootstrap import Estimate
 from models.gate.fairness_checks import UNKNOWN, demographics, groups_of, results
-from models.gate.thresholds import Limits
+from models.gate.thresholds import GateThresholds
 
 
 def test_people_are_grouped_by_the_traits_that_tell_them_apart() -> None:
@@ -36,6 +36,6 @@ def test_a_group_is_refused_when_all_of_its_interval_lies_beyond_the_margin(high
     traits = {"age": np.array(["old"] * 60 + ["young"] * 60)}
     candidate, reference = np.full(120, 0.3), np.full(120, 0.4)
     found = [Estimate(-0.1, -0.2, high), Estimate(0.0, -0.1, 0.1)]
-    old, young = results(traits, candidate, reference, found, Limits(group_margin=0.05))
+    old, young = results(traits, candidate, reference, found, GateThresholds(group_margin=0.05))
     assert (old.users, old.reference, old.candidate, old.judged) == (60, pytest.approx(0.4), pytest.approx(0.3), True)
     assert (old.passed, young.passed) == (passed, True)

@@ -5,8 +5,8 @@ import pytest
 
 from models.evaluation.comparison.metric_table import Line
 from models.evaluation.metrics.bootstrap import Estimate
-from models.gate.model_card import LONGEST, Material, Subject, about, card, verdict, with_verdict
-from models.gate.results import Check, Gate, GroupResult, Outcome, not_asked
+from models.gate.model_card import LONGEST, ReviewedVersion, TrainingSummary, about, card, verdict, with_verdict
+from models.gate.results import Check, GateResult, GroupResult, Outcome, not_applicable
 
 CHECKS = (
     Check("has figures", 900.0, 900.0, Outcome.PASSED, "ndcg_at_10 is a number for 900 of 900 users."),
@@ -28,12 +28,12 @@ GROUPS = (
     GroupResult("age", "19-24", 80, 0.40, 0.39, -0.01, -0.03, 0.01, True, True),
     GroupResult("age", "unknown", 9, 0.40, 0.10, -0.30, -0.50, -0.1, False, True),
 )
-SUBJECT = Subject(
+SUBJECT = ReviewedVersion(
     version=3,
     kind="two_stage",
     candidate="this version",
     reference="champion (als)",
-    material=Material("v5-20180101-795a8fa7", 1483228800, 1512086400, 1514764800, 2467, 68082, 900),
+    material=TrainingSummary("v5-20180101-795a8fa7", 1483228800, 1512086400, 1514764800, 2467, 68082, 900),
     lines=[
         Line(
             "ndcg_at_10",
@@ -47,7 +47,7 @@ SUBJECT = Subject(
     gains={"most_popular": "+0.2597 (+0.2491 to +0.2703)"},
     summary={"ndcg_at_10": 0.4393, "cold_users": 120.0, "cold_ndcg_at_10": 0.1}
     | {"score_ms": 1.3, "score_ms_low": 1.25, "score_ms_high": 1.5},
-    gate=Gate(True, CHECKS, GROUPS),
+    gate=GateResult(True, CHECKS, GROUPS),
     links="See [the training run](http://mlflow/#/run).",
 )
 GOLDEN = """\
@@ -94,7 +94,7 @@ def test_a_card_says_first_what_was_found_then_what_the_version_is_and_is_not() 
 
 
 def test_what_the_gate_refused_comes_first_with_its_sentence() -> None:
-    text = card(replace(SUBJECT, gate=Gate(False, (*CHECKS, FAILED), GROUPS)))
+    text = card(replace(SUBJECT, gate=GateResult(False, (*CHECKS, FAILED), GROUPS)))
     assert text.startswith("Version 3 was refused by the gate; it does not pass: covers the catalogue.\n")
     assert (
         "- ✗ **covers the catalogue**: 1 % of the catalogue, less than half of the reference's.\n- ✓ has figures,"
@@ -105,12 +105,12 @@ def test_what_the_gate_refused_comes_first_with_its_sentence() -> None:
 def test_a_group_that_is_served_worse_is_told() -> None:
     worse = replace(GROUPS[1], high=-0.005, passed=False)
     assert "**Served worse: 1.** The worst off is age 19-24" in card(
-        replace(SUBJECT, gate=Gate(False, CHECKS, (GROUPS[0], worse)))
+        replace(SUBJECT, gate=GateResult(False, CHECKS, (GROUPS[0], worse)))
     )
 
 
 def test_with_nobody_to_compare_with_there_are_no_differences_and_no_groups() -> None:
-    text = card(replace(SUBJECT, reference=None, gains={}, gate=Gate(True, CHECKS)))
+    text = card(replace(SUBJECT, reference=None, gains={}, gate=GateResult(True, CHECKS)))
     text = text.replace("\u2003", "")
     assert "|  | this version |\n| --- | --- |\n| NDCG@10 | 0.4393 (0.4255 to 0.4526) |\n" in text
     assert "## Groups" not in text
@@ -119,7 +119,7 @@ def test_with_nobody_to_compare_with_there_are_no_differences_and_no_groups() ->
 
 def test_names_out_of_the_data_are_no_markup() -> None:
     hostile = replace(GROUPS[1], trait="<script>alert(1)</script>", value="[a](javascript:b)|\n## Sold")
-    text = card(replace(SUBJECT, gate=Gate(True, CHECKS, (hostile,))))
+    text = card(replace(SUBJECT, gate=GateResult(True, CHECKS, (hostile,))))
     assert "&lt;script&gt;alert(1)&lt;/script&gt; \\[a\\](javascript:b)\\| ## Sold (80 people)" in text
     assert "<script" not in text
 
@@ -144,7 +144,7 @@ def test_a_heading_in_a_reviewers_reason_is_not_taken_for_the_cards() -> None:
 @pytest.mark.parametrize("sentence", ["short", "long " * 2000])
 def test_a_card_is_no_longer_than_mlflow_keeps_and_loses_no_way_to_decide(sentence: str) -> None:
     many = tuple(replace(FAILED, name=f"question {n}", detail="because of this and of that " * 5) for n in range(60))
-    text = with_verdict(card(replace(SUBJECT, gate=Gate(False, many, GROUPS))), sentence)
+    text = with_verdict(card(replace(SUBJECT, gate=GateResult(False, many, GROUPS))), sentence)
     assert len(text) <= LONGEST
     assert "… the rest is in the report.\n\n## To decide" in text
     assert text.endswith("See [the training run](http://mlflow/#/run).")
@@ -155,14 +155,14 @@ def test_every_kind_says_what_it_does_in_a_sentence() -> None:
 
 
 def test_the_verdict_names_what_failed() -> None:
-    assert verdict(2, Gate(False, (FAILED, replace(FAILED, name="fast")))) == (
+    assert verdict(2, GateResult(False, (FAILED, replace(FAILED, name="fast")))) == (
         "Version 2 was refused by the gate; it does not pass: covers the catalogue; fast."
     )
 
 
 def test_warnings_and_questions_not_asked_stand_with_their_sentences() -> None:
     warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
-    unasked = not_asked("no group worse", "No trait divides people into groups.")
-    text = card(replace(SUBJECT, gate=Gate(True, (*SUBJECT.gate.checks, warning, unasked))))
+    unasked = not_applicable("no group worse", "No trait divides people into groups.")
+    text = card(replace(SUBJECT, gate=GateResult(True, (*SUBJECT.gate.checks, warning, unasked))))
     assert "- ! **shows items evenly**: Warning. Gini index 0.900." in text
     assert "- ? **no group worse**: Not asked. No trait divides people into groups." in text

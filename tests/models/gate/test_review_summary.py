@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from models.evaluation.offline import Evaluation
-from models.gate.results import Gate
-from models.gate.review_summary import THIS, Reviewed
+from models.gate.results import GateResult
+from models.gate.review_summary import THIS, ReviewSummary
 
 
 def measured(mean: float, seed: int) -> Evaluation:
@@ -22,21 +22,21 @@ MEANS = {"r1": 0.5, "r2": 0.2, "r3": 0.4, "r4": 0.45, "r5": 0.3}
 FOUND = {run: measured(mean, seed) for seed, (run, mean) in enumerate(MEANS.items())}
 
 
-def reviewed(reference: str | None = None, found: Mapping[str, Evaluation] = FOUND) -> Reviewed:
-    return Reviewed(2, "r1", reference, KINDS, found, "v1", Gate(True, ()))
+def reviewed(reference: str | None = None, found: Mapping[str, Evaluation] = FOUND) -> ReviewSummary:
+    return ReviewSummary(2, "r1", reference, KINDS, found, "v1", GateResult(True, ()))
 
 
 def test_a_version_stands_beside_the_champion_and_the_baselines() -> None:
     found = reviewed("r5")
     assert found.reference == "champion (als)"
     assert list(found.compared) == [THIS, "champion (als)", "most_popular", "own_frequency"]
-    assert found.against == "This version is held against champion (als)."
+    assert found.reference_sentence == "This version is held against champion (als)."
 
 
 def test_before_the_first_champion_the_best_baseline_stands_for_one() -> None:
     found = reviewed()
     assert list(found.compared) == [THIS, "own_frequency", "most_popular"]
-    assert "own_frequency, the best of the baselines, since there is no champion yet" in found.against
+    assert "own_frequency, the best of the baselines, since there is no champion yet" in found.reference_sentence
 
 
 def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
@@ -45,14 +45,14 @@ def test_a_champion_of_a_baselines_kind_is_called_the_champion() -> None:
 
 def test_a_version_is_not_held_against_itself() -> None:
     assert reviewed("r1").reference == "own_frequency"
-    assert "the champion's own recipe, learned from newer data" in reviewed("r1").against
+    assert "the champion's own recipe, learned from newer data" in reviewed("r1").reference_sentence
 
 
 def test_alone_it_stands_for_itself() -> None:
     alone = reviewed(None, {"r1": FOUND["r1"]})
     assert alone.reference is None
     assert list(alone.compared) == [THIS]
-    assert alone.against == "There is nobody to hold it against."
+    assert alone.reference_sentence == "There is nobody to hold it against."
     assert alone.gains() == {}
 
 

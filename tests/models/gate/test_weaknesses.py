@@ -1,15 +1,15 @@
-from models.gate.results import Gate, GroupResult
+from models.gate.results import GateResult, GroupResult
 from models.gate.weaknesses import weaknesses
 
 FIGURES = {"ndcg_at_10": 0.4, "users": 900.0, "coverage_at_10": 0.08, "long_tail_at_10": 0.07, "new_ndcg_at_10": 0.05}
-GATE = Gate(True, ())
+GATE = GateResult(True, ())
 
 
 def group(value: str, users: int, judged: bool) -> GroupResult:
     return GroupResult("age", value, users, 0.4, 0.4, 0.0, -0.1, 0.1, judged, True)
 
 
-def said(gate: Gate = GATE, **more: float) -> str:
+def said(gate: GateResult = GATE, **more: float) -> str:
     return "\n".join(weaknesses(FIGURES | more, gate))
 
 
@@ -44,7 +44,7 @@ def test_broken_scores_and_filled_places_are_told_when_there_are_any() -> None:
 
 def test_groups_that_are_too_small_are_named_and_soon_only_counted() -> None:
     small = tuple(group(f"{n}0s", n, False) for n in range(2, 8))
-    text = said(Gate(True, (), (group("all", 400, True), *small)))
+    text = said(GateResult(True, (), (group("all", 400, True), *small)))
     assert "6 groups are too small to be judged: age 20s (2), age 30s (3), age 40s (4), age 50s (5) and 2 more." in text
 
 

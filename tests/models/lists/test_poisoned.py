@@ -16,8 +16,8 @@ from models.datasets.training_data import TrainingData
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.decision import decide
 from models.gate.fairness_checks import demographics
-from models.gate.results import Gate
-from models.gate.thresholds import Limits
+from models.gate.results import GateResult
+from models.gate.thresholds import GateThresholds
 from models.lists.list_builder import ListBuilder, build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
@@ -60,7 +60,7 @@ def data(shop: Shop) -> TrainingData:
 
 
 @pytest.fixture(scope="module")
-def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Gate]:
+def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., GateResult]:
     """Measures a model and decides about it, against the baselines."""
     wanted = targets(shop.interactions, data, CUT, CUT + 30 * DAY)
     stored: Path = tmp_path_factory.mktemp("stored")
@@ -73,7 +73,7 @@ def review(shop: Shop, data: TrainingData, tmp_path_factory: pytest.TempPathFact
 
     baselines = {kind: measured(fitted(kind, data)) for kind in ("most_popular", "own_frequency")}
 
-    def gate(model: Any, limits: Limits = Limits()) -> Gate:  # noqa: B008 -- a frozen value
+    def gate(model: Any, limits: GateThresholds = GateThresholds()) -> GateResult:  # noqa: B008 -- a frozen value
         found = measured(model)
         return decide(found, baselines, None, 7, demographics(shop.users, found.per_user["user_key"]), limits)
 
@@ -84,15 +84,15 @@ def fitted(kind: str, data: TrainingData) -> Any:
     return catalog.model_type(kind).fit(data, catalog.config(kind), 7)
 
 
-def refused(gate: Gate) -> dict[str, str]:
+def refused(gate: GateResult) -> dict[str, str]:
     return {check.name: check.detail for check in gate.checks if check.refused}
 
 
-def test_the_sound_model_passes(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_the_sound_model_passes(review: Callable[..., GateResult], data: TrainingData) -> None:
     assert refused(review(fitted("own_frequency", data))) == {}
 
 
-def test_scores_that_are_no_numbers(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_scores_that_are_no_numbers(review: Callable[..., GateResult], data: TrainingData) -> None:
     def broken(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
         scores[:, ::9] = np.nan
         return scores
@@ -102,7 +102,7 @@ def test_scores_that_are_no_numbers(review: Callable[..., Gate], data: TrainingD
     assert "no numbers (NaN)" in found["scores are numbers"]
 
 
-def test_one_list_for_everybody(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_one_list_for_everybody(review: Callable[..., GateResult], data: TrainingData) -> None:
     def same(scores: np.ndarray, _users: np.ndarray) -> np.ndarray:
         return np.broadcast_to(np.arange(scores.shape[1], dtype=np.float32), scores.shape).copy()
 
@@ -110,7 +110,7 @@ def test_one_list_for_everybody(review: Callable[..., Gate], data: TrainingData)
     assert found == {"is personal": "Everybody would get the same list."}
 
 
-def test_half_of_what_was_found_is_lost(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_half_of_what_was_found_is_lost(review: Callable[..., GateResult], data: TrainingData) -> None:
     def forgetful(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
         forgotten = np.random.default_rng(0).random((len(data.users), scores.shape[1])) < 0.5
         return np.where(forgotten[users], np.float32(-np.inf), scores)
@@ -119,7 +119,7 @@ def test_half_of_what_was_found_is_lost(review: Callable[..., Gate], data: Train
     assert "significantly worse than own_frequency" in found["not worse than own_frequency"]
 
 
-def test_nothing_for_a_group(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_nothing_for_a_group(review: Callable[..., GateResult], data: TrainingData) -> None:
     def silent(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
         scores[users < 60] = -np.inf  # people of low income
         return scores
@@ -130,11 +130,11 @@ def test_nothing_for_a_group(review: Callable[..., Gate], data: TrainingData) ->
     assert "no group worse by income" not in found  # too few people to be judged by accuracy
 
 
-def test_slower_than_the_limit(review: Callable[..., Gate], data: TrainingData) -> None:
+def test_slower_than_the_limit(review: Callable[..., GateResult], data: TrainingData) -> None:
     def slow(scores: np.ndarray, users: np.ndarray) -> np.ndarray:
         sleep(0.001 * len(users))
         return scores
 
-    found = refused(review(Poisoned(fitted("own_frequency", data), slow), Limits(score_ms=0.9)))
+    found = refused(review(Poisoned(fitted("own_frequency", data), slow), GateThresholds(score_ms=0.9)))
     assert list(found) == ["is fast enough"]
     assert "ms of one thread for a user's list, interval" in found["is fast enough"]

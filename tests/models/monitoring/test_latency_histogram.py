@@ -5,9 +5,9 @@ from math import inf, isnan
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.monitoring.latency_histogram import Requests
+from models.monitoring.latency_histogram import RequestCounts
 
-TEN = Requests({0.1: 5, 0.2: 9, inf: 10}, errors=1)
+TEN = RequestCounts({0.1: 5, 0.2: 9, inf: 10}, errors=1)
 
 
 def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() -> None:
@@ -16,28 +16,28 @@ def test_a_quantile_lies_within_its_bucket_as_if_answers_were_spread_evenly() ->
     assert round(TEN.quantile(0.7), 9) == 0.15
     assert TEN.quantile(0.9) == 0.2
     assert TEN.quantile(0.99) == 0.2  # beyond the last bound nothing is known
-    assert isnan(Requests().quantile(0.99))
+    assert isnan(RequestCounts().quantile(0.99))
 
 
 def test_what_came_between_two_looks_is_counted_and_a_restart_begins_anew() -> None:
-    later = Requests({0.1: 6, 0.2: 10, inf: 20}, errors=5)
-    assert later.since(TEN) == Requests({0.1: 1, 0.2: 1, inf: 10}, errors=4)
+    later = RequestCounts({0.1: 6, 0.2: 10, inf: 20}, errors=5)
+    assert later.since(TEN) == RequestCounts({0.1: 1, 0.2: 1, inf: 10}, errors=4)
     assert later.since(TEN).error_share == 0.4
     assert TEN.since(later) == TEN
     assert later.since(later).count == 0
-    assert Requests().error_share == 0
+    assert RequestCounts().error_share == 0
 
 
 def test_servers_are_added_up() -> None:
-    both = TEN + Requests({0.1: 1, inf: 1})
-    assert both == Requests({0.1: 6, 0.2: 9, inf: 11}, errors=1)
+    both = TEN + RequestCounts({0.1: 1, inf: 1})
+    assert both == RequestCounts({0.1: 6, 0.2: 9, inf: 11}, errors=1)
     assert both.count == 11
 
 
 @given(st.lists(st.floats(0.001, 5), min_size=1, max_size=200), st.floats(0.01, 1))
 def test_a_quantile_of_any_answers_is_in_the_bucket_of_the_true_one(seconds: list[float], share: float) -> None:
     bounds = [0.01, 0.05, 0.25, 1.0, 5.0, inf]
-    seen = Requests({bound: sum(second <= bound for second in seconds) for bound in bounds})
+    seen = RequestCounts({bound: sum(second <= bound for second in seconds) for bound in bounds})
     wanted = share * len(seconds)
     true = sorted(seconds)[max(0, -int(-wanted // 1) - 1)]
     low, high = max([0.0, *(b for b in bounds if b < true)]), min(b for b in bounds if b >= true)

@@ -3,19 +3,19 @@ import math
 import numpy as np
 import pytest
 
-from models.monitoring.realised_accuracy import Acts, PerUser, Shown, realised
+from models.monitoring.realised_accuracy import Actions, ShownLists, UserOutcomes, realised_outcomes
 
 
-def shown(*lists: tuple[int, list[int], float, float]) -> Shown:
+def shown(*lists: tuple[int, list[int], float, float]) -> ShownLists:
     users, items, since, until = zip(*lists, strict=True)
     k = max(map(len, items))
     filled = np.array([row + [-1] * (k - len(row)) for row in items], dtype=np.int64)
-    return Shown(np.array(users), filled, np.array(since, dtype=float), np.array(until, dtype=float))
+    return ShownLists(np.array(users), filled, np.array(since, dtype=float), np.array(until, dtype=float))
 
 
-def acts(*done: tuple[int, int, float]) -> Acts:
+def acts(*done: tuple[int, int, float]) -> Actions:
     rows = np.array(done, dtype=float).reshape(-1, 3)
-    return Acts(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2])
+    return Actions(rows[:, 0].astype(np.int64), rows[:, 1].astype(np.int64), rows[:, 2])
 
 
 def discount(place: int) -> float:
@@ -23,7 +23,7 @@ def discount(place: int) -> float:
 
 
 def test_what_was_bought_while_the_list_was_shown_is_held_against_it_and_against_the_control() -> None:
-    found = realised(
+    found = realised_outcomes(
         shown((0, [5, 6, 7], 10, 20), (1, [5, 6, 7], 10, 20)),
         acts((0, 6, 12), (0, 9, 13), (0, 6, 14), (1, 8, 15)),
         np.array([8, 9, 1]),
@@ -38,41 +38,41 @@ def test_what_was_bought_while_the_list_was_shown_is_held_against_it_and_against
 
 @pytest.mark.parametrize("at", [9.9, 20, 25])
 def test_what_was_bought_before_the_list_came_or_after_it_went_does_not_count(at: float) -> None:
-    found = realised(shown((0, [5], 10, 20)), acts((0, 5, at)), np.array([5]))
-    assert [column.tolist() for column in found] == [[0]] * len(PerUser._fields)
+    found = realised_outcomes(shown((0, [5], 10, 20)), acts((0, 5, at)), np.array([5]))
+    assert [column.tolist() for column in found] == [[0]] * len(UserOutcomes._fields)
 
 
 def test_each_purchase_is_held_against_the_list_of_its_time() -> None:
     lists = shown((0, [1, 2], 10, 20), (0, [3, 4], 20, 30))
-    late = realised(lists, acts((0, 1, 25), (0, 2, 29)), np.array([9]))
-    early = realised(lists, acts((0, 1, 15), (0, 4, 20)), np.array([9]))
+    late = realised_outcomes(lists, acts((0, 1, 25), (0, 2, 29)), np.array([9]))
+    early = realised_outcomes(lists, acts((0, 1, 15), (0, 4, 20)), np.array([9]))
     assert (late.targets.tolist(), late.hits.tolist()) == ([2], [0])
     assert (early.targets.tolist(), early.hits.tolist()) == ([2], [2])
 
 
 def test_no_figure_is_above_one_however_many_lists_there_were() -> None:
     lists = shown(*((0, [n], float(n), n + 1.0) for n in range(12)))
-    found = realised(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
+    found = realised_outcomes(lists, acts(*((0, n, n + 0.5) for n in range(12))), np.array([0]))
     assert (found.targets.tolist(), found.hits.tolist(), found.ndcg.tolist()) == ([1], [1], [1])
 
 
 def test_only_the_first_ten_places_count_and_the_control_is_no_longer_than_the_lists() -> None:
-    long = realised(shown((0, list(range(20)), 0, 9)), acts((0, 9, 1), (0, 10, 1)), np.arange(20))
+    long = realised_outcomes(shown((0, list(range(20)), 0, 9)), acts((0, 9, 1), (0, 10, 1)), np.arange(20))
     assert (long.hits.tolist(), long.control_hits.tolist()) == ([1], [1])
-    short = realised(shown((0, [7, 8], 0, 9)), acts((0, 1, 1), (0, 2, 1), (0, 3, 1)), np.array([1, 2, 3]))
+    short = realised_outcomes(shown((0, [7, 8], 0, 9)), acts((0, 1, 1), (0, 2, 1), (0, 3, 1)), np.array([1, 2, 3]))
     assert (short.targets.tolist(), short.control_hits.tolist()) == ([2], [2])
 
 
 def test_who_bought_nothing_is_there_with_zeros() -> None:
-    found = realised(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
+    found = realised_outcomes(shown((0, [5], 0, 9), (1, [5], 0, 9)), acts((0, 5, 1)), np.array([], dtype=np.int64))
     assert found.acted.tolist() == [1, 0]
     assert found.hit.tolist() == [1, 0]
     assert found.control_hit.tolist() == [0, 0]
-    nothing = realised(shown((0, [5], 0, 9)), acts(), np.array([5]))
+    nothing = realised_outcomes(shown((0, [5], 0, 9)), acts(), np.array([5]))
     assert nothing.targets.tolist() == [0]
 
 
-def brute(lists: Shown, done: Acts, control: list[int], user: int) -> list[float]:
+def brute(lists: ShownLists, done: Actions, control: list[int], user: int) -> list[float]:
     k = min(10, lists.items.shape[1])
     best: dict[int, float] = {}
     its: dict[int, float] = {}
@@ -108,5 +108,5 @@ def test_it_agrees_with_counting_act_by_act(seed: int) -> None:
     )
     done = acts(*((random.integers(8), random.integers(30), random.uniform(0, 40)) for _ in range(300)))
     control = random.choice(30, size=10, replace=False)
-    found = np.column_stack(realised(lists, done, control))
+    found = np.column_stack(realised_outcomes(lists, done, control))
     assert found == pytest.approx(np.array([brute(lists, done, control.tolist(), user) for user in range(8)]))

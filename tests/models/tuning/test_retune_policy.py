@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from models.tuning.retune_policy import Searched, reason_to_search
+from models.tuning.retune_policy import LastSearch, reason_to_search
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -20,7 +20,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 def test_a_search_is_due_when_it_is_old_or_users_have_moved(
     days: int, drift_then: float | None, drift: float, said: str
 ) -> None:
-    last = Searched(NOW - timedelta(days=days), drift_then)
+    last = LastSearch(NOW - timedelta(days=days), drift_then)
     found = reason_to_search(last, NOW, drift)
     assert found.startswith(said)
     assert bool(found) == bool(said)

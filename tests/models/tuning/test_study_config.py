@@ -1,7 +1,15 @@
 import pytest
 
 from models.recommenders.search_space import Float, Parameter
-from models.tuning.study_config import Budget, Limits, SearchError, SearchPlan, same_shape, search_notes, search_table
+from models.tuning.study_config import (
+    Budget,
+    SearchError,
+    SearchPlan,
+    TrialLimits,
+    same_shape,
+    search_notes,
+    search_table,
+)
 
 ROWS = {"interactions": 1_000, "users": 100, "items": 50}
 
@@ -21,7 +29,7 @@ def test_another_question_has_another_digest() -> None:
         SearchPlan(),
         SearchPlan("grid"),
         SearchPlan(folds=3),
-        SearchPlan(limits=Limits(memory_mb=5)),
+        SearchPlan(limits=TrialLimits(memory_mb=5)),
         SearchPlan(seed=8),
     ]
     space: dict[str, Parameter] = {"x": Float(0, 1)}
@@ -34,7 +42,7 @@ def test_another_question_has_another_digest() -> None:
 @pytest.mark.parametrize("limits", [{"fit_seconds": 0}, {"memory_mb": -5}, {"artifact_mb": float("nan")}])
 def test_limits_that_nothing_can_keep_are_refused(limits: dict[str, float]) -> None:
     with pytest.raises(SearchError, match="above 0"):
-        Limits(**limits)
+        TrialLimits(**limits)
 
 
 def test_a_search_on_nothing_is_refused() -> None:
@@ -43,7 +51,7 @@ def test_a_search_on_nothing_is_refused() -> None:
 
 
 def test_what_is_spent_is_held_against_the_limits_that_there_are() -> None:
-    assert Limits(fit_seconds=10, artifact_mb=4).excess(15, 1e6, 2) == {"fit_seconds": 0.5, "artifact_mb": -0.5}
+    assert TrialLimits(fit_seconds=10, artifact_mb=4).excess(15, 1e6, 2) == {"fit_seconds": 0.5, "artifact_mb": -0.5}
 
 
 @pytest.mark.parametrize("ends", [(None, None), (0, None), (None, 0), (5, -1)])

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Histogram, start_http_server
 
 from infra.installation import Installation
 from infra.prefect_api import events
-from tasks.monitoring.serving_metrics import Looks, serving_now, tell_slow_serving
+from tasks.monitoring.serving_metrics import MetricsState, alert_slow_serving, current_metrics
 from tests.ear import Ear
 
 
@@ -66,15 +66,15 @@ def here(installation: Installation, serving: Serving, ear: Ear) -> Installation
     return replace(installation, settings=settings, endpoints=endpoints)
 
 
-def look(here: Installation, looks: Looks) -> str | None:
+def look(here: Installation, looks: MetricsState) -> str | None:
     looks.at = None  # a minute has gone
-    return tell_slow_serving(here, looks)
+    return alert_slow_serving(here, looks)
 
 
 def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
     here: Installation, serving: Serving, ear: Ear
 ) -> None:
-    looks = Looks()
+    looks = MetricsState()
     serving.answer(0.9, 500)  # before the first look: nobody knows when
     assert look(here, looks) is None
     serving.answer(0.02, 1000)
@@ -97,7 +97,7 @@ def test_quick_answers_are_no_news_and_slow_ones_are_told_once_an_hour(
 
 
 def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(here: Installation, serving: Serving) -> None:
-    looks = Looks()
+    looks = MetricsState()
     look(here, looks)
     serving.answer(0.02, 50, "5xx")
     assert look(here, looks) is None
@@ -108,15 +108,15 @@ def test_errors_are_told_by_their_share_and_few_requests_are_not_judged(here: In
 
 
 def test_it_is_looked_at_most_once_a_minute(here: Installation, serving: Serving) -> None:
-    looks = Looks()
-    tell_slow_serving(here, looks)
+    looks = MetricsState()
+    alert_slow_serving(here, looks)
     serving.answer(0.9, 200)
-    assert tell_slow_serving(here, looks) is None
+    assert alert_slow_serving(here, looks) is None
     assert look(here, looks) is not None
 
 
 def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(here: Installation, serving: Serving) -> None:
-    looks = Looks()
+    looks = MetricsState()
     serving.answer(0.02, 5000)
     look(here, looks)
     again = begin()
@@ -134,21 +134,21 @@ def test_after_a_restart_of_the_server_it_is_judged_by_what_came_since(here: Ins
 def test_a_server_that_cannot_be_asked_is_reported_without_its_password(here: Installation, ear: Ear) -> None:
     url = "http://127.0.0.1:9/metrics"
     settings = here.settings.model_copy(update={"metrics_url": url.replace("//", "//me:hidden@")})
-    there, looks = replace(here, settings=settings), Looks()
+    there, looks = replace(here, settings=settings), MetricsState()
     said = look(there, looks)
     assert said is not None
     assert f"The metrics of serving at {url} cannot be read" in said
     assert look(there, looks) is None
     assert [event["payload"]["reason"] for event in ear.events()] == [said]
-    assert serving_now(there) is None
+    assert current_metrics(there) is None
 
 
 def test_the_figures_of_now_are_those_of_all_servers_that_answer(here: Installation, serving: Serving) -> None:
-    assert serving_now(here) is None
+    assert current_metrics(here) is None
     serving.answer(0.02, 99)
     serving.answer(0.02, 1, "5xx")
     settings = here.settings.model_copy(update={"metrics_url": f"http://127.0.0.1:9/metrics, {serving.url}"})
-    found = serving_now(replace(here, settings=settings))
+    found = current_metrics(replace(here, settings=settings))
     assert found is not None
     assert found["requests"] == 100
     assert found["error_share"] == 0.01
@@ -158,7 +158,7 @@ def test_the_figures_of_now_are_those_of_all_servers_that_answer(here: Installat
 def test_while_prefect_is_away_it_is_told_again_until_it_was_heard(here: Installation, ear: Ear) -> None:
     settings = here.settings.model_copy(update={"metrics_url": "http://127.0.0.1:9/metrics"})
     away = replace(here, settings=settings, endpoints=replace(here.endpoints, prefect_api_url="http://127.0.0.1:9/api"))
-    looks = Looks()
+    looks = MetricsState()
     assert look(away, looks) is not None
     assert look(replace(away, endpoints=here.endpoints), looks) is not None
     assert len(ear.events()) == 1

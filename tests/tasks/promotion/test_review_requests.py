@@ -7,7 +7,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.registry.client import Registry
 from models.errors import TailorbirdError
-from models.gate.results import Check, Gate, GroupResult, outcome
+from models.gate.results import Check, GateResult, GroupResult, outcome
 from tasks.promotion.apply_decision import _check, apply_decision
 from tasks.promotion.recorded_bundles import TrainedBundle
 from tasks.promotion.review_requests import (
@@ -25,9 +25,9 @@ from tasks.promotion.review_requests import (
 YES, NO = Decision(True, "bob", "fine", "form"), Decision(False, "ann", "too few lists", "command")
 
 
-def gate(passed: bool = True, value: float = 1.0) -> Gate:
+def gate(passed: bool = True, value: float = 1.0) -> GateResult:
     groups = (GroupResult("age", "old", 9, 0.4, 0.4, 0.0, -0.1, 0.1, False, True),)
-    return Gate(passed, (Check("is tall", value, 2.0, outcome(passed), "1 m."),), groups)
+    return GateResult(passed, (Check("is tall", value, 2.0, outcome(passed), "1 m."),), groups)
 
 
 def ask(here: Installation, version: int, **said: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from playwright.sync_api import Browser, sync_playwright
 
 from expectations.rules import not_in_set
 from infra.installation import Installation
-from models.gate.thresholds import Limits
-from models.monitoring.audit.report import Audit, audited
+from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.report import Audit, run_audit
 from models.monitoring.drift.calibration.calibrate import Calibration
 from tasks.monitoring.drift import report_page
 from tasks.quality.suites import BatchExpectations, judge
@@ -112,11 +112,11 @@ def test_the_review_report_shows_hostile_names_as_text(review: review_page.Page,
 
 
 def test_the_audit_shows_hostile_names_as_text(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
-    found: Audit = audited(looked_at(outcome=True), Limits(), 7)
+    found: Audit = run_audit(looked_at(outcome=True), GateThresholds(), 7)
     groups = [group._replace(trait=HOSTILE, value=HOSTILE) for group in found.groups]
-    beside = [replace(one, trait=HOSTILE, value=HOSTILE) for one in found.beside]
+    beside = [replace(one, trait=HOSTILE, value=HOSTILE) for one in found.comparisons]
     named = [{"name": HOSTILE, "shown": 0.5, "bought": 0.5}]
-    hostile = replace(found, groups=groups, beside=beside, categories=named, brands=named, verdict=HOSTILE)
+    hostile = replace(found, groups=groups, comparisons=beside, categories=named, brands=named, verdict=HOSTILE)
     page = replace(page_of(hostile, tmp_path), placement=HOSTILE, facts={HOSTILE: HOSTILE})
     assert_plain(opened(audit_page.render(page)), 8)
 
@@ -152,7 +152,7 @@ def test_data_docs_show_hostile_names_as_text(installation: Installation, opened
 
 def test_markdown_of_reports_is_text_however_it_is_rendered(tmp_path: Path, opened: Callable[[str], Seen]) -> None:
     mistune = pytest.importorskip("mistune")
-    found = audited(looked_at(outcome=True), Limits(), 7)
+    found = run_audit(looked_at(outcome=True), GateThresholds(), 7)
     hostile = replace(found, verdict=HOSTILE, groups=[group._replace(value=HOSTILE) for group in found.groups])
     text = audit_page.markdown(replace(page_of(hostile, tmp_path), placement=HOSTILE), "http://127.0.0.1/")
     shown = mistune.create_markdown(escape=False, plugins=["table", "url", "strikethrough"])(text)

@@ -36,7 +36,7 @@ from infra.registry.verified_models import verified_version
 from infra.services.embedded_postgres import EmbeddedPostgres
 from models.datasets.dataset import Dataset
 from models.errors import TailorbirdError
-from models.gate.results import Check, Gate, Outcome
+from models.gate.results import Check, GateResult, Outcome
 from models.recommenders.baselines.most_popular import Config, MostPopular, popularity
 from models.recommenders.baselines.own_frequency import Config as Settings
 from models.recommenders.baselines.own_frequency import OwnFrequency
@@ -115,7 +115,7 @@ def shop(installation: Installation, mlflow_database: str, tmp_path: Path, ear: 
     _, _ = trained(here, registry, tmp_path / "other", MostPopular.fit(data, Config(), 0), popular)
     number = registry.register(run_id, {})
     bundle = TrainedBundle(run_id, "a key", "own_frequency", "v1", digest, "figures")
-    request(here, "v1", number, bundle, Gate(True, (Check("is tall", 1.0, 2.0, Outcome.PASSED, "1 m."),)), 0)
+    request(here, "v1", number, bundle, GateResult(True, (Check("is tall", 1.0, 2.0, Outcome.PASSED, "1 m."),)), 0)
     artifact = Path(urlsplit(registry.run(run_id).artifact_uri).path) / MODEL_PATH
     return Shop(here, registry, number, run_id, digest, artifact, tmp_path / "other" / MODEL_PATH)
 

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.monitoring.retraining.leases import claim, finish
-from tasks.monitoring.retraining.requests import KEPT, Request, ask, of_id
+from tasks.monitoring.retraining.requests import CHAMPION_KEPT, Request, get_request, request_retraining
 from tasks.reconciler.restart_retrain import restart_retrain
 from tests.ear import Prefect
 
@@ -48,7 +48,7 @@ def here(installation: Installation, prefect: Desk) -> Installation:
 def request_id(here: Installation) -> int:
     """One that has waited for its event's run."""
     with here.engine.begin() as connection:
-        made = ask(connection, "drift", "baskets have moved")
+        made = request_retraining(connection, "drift", "baskets have moved")
         assert made is not None
         connection.execute(text("UPDATE retrain_requests SET requested_at = now() - interval '30 seconds'"))
     return made.request_id
@@ -56,7 +56,7 @@ def request_id(here: Installation) -> int:
 
 def found(here: Installation, request_id: int) -> Request:
     with here.engine.connect() as connection:
-        return of_id(connection, request_id)
+        return get_request(connection, request_id)
 
 
 def lose(here: Installation, prefect: Desk, request_id: int, state: str = "CRASHED") -> None:
@@ -71,7 +71,7 @@ def lose(here: Installation, prefect: Desk, request_id: int, state: str = "CRASH
 def test_a_request_has_time_to_be_started_by_its_event(here: Installation, prefect: Desk) -> None:
     assert restart_retrain(here) is None
     with here.engine.begin() as connection:
-        ask(connection, "drift", "baskets have moved")
+        request_retraining(connection, "drift", "baskets have moved")
     assert restart_retrain(here) is None
     assert prefect.runs == []
 
@@ -84,7 +84,7 @@ def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Desk
     mine = claim(here.engine, request_id, run["id"])
     assert mine is not None
     assert restart_retrain(here) is None
-    finish(mine, "done", KEPT)
+    finish(mine, "done", CHAMPION_KEPT)
     assert restart_retrain(here) is None
     assert len(prefect.runs) == 1
 

@@ -6,40 +6,42 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.gate.thresholds import Limits
-from models.monitoring.audit.report import Audit, audited
-from models.monitoring.audit.served_data import Goods, Material
-from models.monitoring.realised_accuracy import PerUser
+from models.gate.thresholds import GateThresholds
+from models.monitoring.audit.report import Audit, run_audit
+from models.monitoring.audit.served_data import AuditData, AuditItems
+from models.monitoring.realised_accuracy import UserOutcomes
 from tasks.reports.audit_page import AuditPage, markdown, render
 from tasks.reports.plots.audit import PLOTS, plot_audit
 from tasks.reports.review_page import Plot
 from tests.tasks.reports.test_review_page import HOSTILE, Asked
 
 
-def looked_at(outcome: bool) -> Material:
+def looked_at(outcome: bool) -> AuditData:
     """240 people, of whom the old are served badly; a group and a category have hostile names."""
     random = np.random.default_rng(7)
     n = 240
     age = np.where(np.arange(n) < 80, "old", HOSTILE)
     ndcg = np.where(age == "old", 0.05, 0.4) + random.random(n) * 0.1
     one, zero = np.ones(n), np.zeros(n)
-    came = PerUser(one * 2, one, one, one, ndcg, zero, zero, ndcg / 4)
-    goods = Goods(np.arange(30.0), np.arange(30.0), np.array(["Tea", HOSTILE, ""] * 10), np.array(["Own", ""] * 15))
+    came = UserOutcomes(one * 2, one, one, one, ndcg, zero, zero, ndcg / 4)
+    goods = AuditItems(
+        np.arange(30.0), np.arange(30.0), np.array(["Tea", HOSTILE, ""] * 10), np.array(["Own", ""] * 15)
+    )
     shown = random.random((n, 30)) * (random.random((n, 30)) < 0.3)
     shown /= shown.sum(axis=1, keepdims=True)
     bought = sparse.csr_array(random.random((n, 30)) < 0.3)
-    return Material({"age": age}, sparse.csr_array(shown), bought, goods, came if outcome else None)
+    return AuditData({"age": age}, sparse.csr_array(shown), bought, goods, came if outcome else None)
 
 
 def page_of(found: Audit, folder: Path) -> AuditPage:
     plot_audit(found, folder)
     plots = [Plot(title, about, folder / f"{name}.png") for name, (title, about, _, _) in PLOTS.items()]
-    return AuditPage("home", 0.0, 28 * 86_400.0, [3, 4], found, Limits(), plots, {"run": "r1"}, {})
+    return AuditPage("home", 0.0, 28 * 86_400.0, [3, 4], found, GateThresholds(), plots, {"run": "r1"}, {})
 
 
 @pytest.fixture
 def page(tmp_path: Path) -> AuditPage:
-    return page_of(audited(looked_at(outcome=True), Limits(), 7), tmp_path)
+    return page_of(run_audit(looked_at(outcome=True), GateThresholds(), 7), tmp_path)
 
 
 def test_the_page_names_the_group_that_is_served_worse_and_shows_four_pictures(page: AuditPage) -> None:
@@ -59,7 +61,7 @@ def test_names_out_of_data_stay_text_and_the_page_asks_nobody(page: AuditPage) -
 
 
 def test_without_outcomes_it_says_so_and_shows_what_needs_none(tmp_path: Path) -> None:
-    text = render(page_of(audited(looked_at(outcome=False), Limits(), 7), tmp_path))
+    text = render(page_of(run_audit(looked_at(outcome=False), GateThresholds(), 7), tmp_path))
     assert "accuracy cannot be judged" in text
     assert text.count("data:image/png;base64,") == 3
     assert "NDCG@10</th>" not in text

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from models.evaluation.comparison.example_users import Example, Shelf
+from models.evaluation.comparison.example_users import Example, ExampleList
 from models.evaluation.comparison.metric_table import Line
 from models.evaluation.metrics.bootstrap import Estimate
-from models.gate.results import Check, GroupResult, Outcome, not_asked
+from models.gate.results import Check, GroupResult, Outcome, not_applicable
 from tasks.reports.plots.fairness import plot_groups
 from tasks.reports.review_page import BOUGHT, Page, Plot, render
 
@@ -25,7 +25,9 @@ GROUPS = (
     GroupResult("age", "19-24", 80, 0.40, 0.30, -0.10, -0.13, -0.09, True, False),
     GroupResult("income", "unknown", 9, 0.40, 0.10, -0.30, -0.50, -0.1, False, True),
 )
-EXAMPLE = Example(KEY, 12, Shelf(["i1", "i2"], 0.31), Shelf(["i3", "i1"], 0.22), ["i1", "i9"], frozenset({"i1"}))
+EXAMPLE = Example(
+    KEY, 12, ExampleList(["i1", "i2"], 0.31), ExampleList(["i3", "i1"], 0.22), ["i1", "i9"], frozenset({"i1"})
+)
 LINE = Line(
     "ndcg_at_10",
     "NDCG@10: are the ten places right?",
@@ -111,7 +113,7 @@ def test_what_could_not_be_measured_says_so(page: Page) -> None:
 
 def test_warnings_and_questions_not_asked_are_no_passes(page: Page) -> None:
     warning = Check("shows items evenly", 0.9, 0.84, Outcome.WARNING, "Gini index 0.900.")
-    unasked = not_asked("no group worse", "No trait divides people into groups.")
+    unasked = not_applicable("no group worse", "No trait divides people into groups.")
     said = plain(render(replace(page, checks=[page.checks[0], unasked, warning])))
     assert "! shows items evenly 0.9000 0.8400 Warning. Gini index 0.900." in said
     assert "? no group worse Not asked. No trait divides people into groups." in said
@@ -176,7 +178,7 @@ def test_the_page_asks_nobody_for_anything(page: Page) -> None:
 def test_what_data_and_people_call_things_is_text_and_nothing_else(page: Page, tmp_path: Path) -> None:
     group = replace(GROUPS[0], trait=HOSTILE, value=HOSTILE)
     plot_groups([group], HOSTILE, tmp_path / "hostile.png")
-    example = replace(EXAMPLE, user_key="<script>x", candidate=Shelf([HOSTILE], 0.1), bought=[HOSTILE])
+    example = replace(EXAMPLE, user_key="<script>x", candidate=ExampleList([HOSTILE], 0.1), bought=[HOSTILE])
     hostile = replace(
         page,
         checks=[replace(CHECKS[0], name=HOSTILE, detail=HOSTILE)],

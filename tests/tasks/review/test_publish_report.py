@@ -2,7 +2,7 @@ import pyarrow as pa
 import pytest
 
 from models.datasets.dataset import Dataset
-from models.evaluation.comparison.example_users import Example, Shelf
+from models.evaluation.comparison.example_users import Example, ExampleList
 from models.evaluation.offline import Evaluation
 from tasks.review.publish_report import material, titles
 from tests.models.conftest import CUTS, DAY, make_shop
@@ -22,6 +22,6 @@ def test_a_version_says_what_it_has_learned_from_and_was_measured_on(dataset: Da
 
 
 def test_items_on_the_page_have_the_titles_of_the_catalogue(dataset: Dataset) -> None:
-    one = Example("u0", 1, Shelf(["i01"], 0.0), Shelf(["i02", "gone"], 0.0), ["i03"], frozenset())
+    one = Example("u0", 1, ExampleList(["i01"], 0.0), ExampleList(["i02", "gone"], 0.0), ["i03"], frozenset())
     assert titles(dataset, [one]) == {"i01": "Item 1", "i02": "Item 2", "i03": "Item 3"}
     assert titles(dataset, []) == {}

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models import catalog
-from models.evaluation.diagnostics.model_report import Appraisal
+from models.evaluation.diagnostics.model_report import ModelReport
 from tasks.datasets.load_dataset import open_dataset
 from tasks.training.evaluation_artifacts import store_evaluation
 
@@ -30,10 +30,10 @@ def stored(stage: Any, tmp_path: Path) -> Any:
     dataset = open_dataset(stage.manifest["version"])
     data = dataset.training_data(dataset.cuts.test_from)
 
-    def of(kind: str) -> tuple[Appraisal, Path]:
+    def of(kind: str) -> tuple[ModelReport, Path]:
         model, config = catalog.model_type(kind), catalog.config(kind)
         fit = lambda data: model.fit(data, config, 7)  # noqa: E731
-        appraisal = Appraisal.of(fit(data), dataset, data, fit, fit_seconds=1.0, seed=7)
+        appraisal = ModelReport.of(fit(data), dataset, data, fit, fit_seconds=1.0, seed=7)
         store_evaluation(tmp_path / kind, appraisal, kind)
         return appraisal, tmp_path / kind
 

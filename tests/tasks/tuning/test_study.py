@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from infra import outages
 from infra.installation import Installation
 from models.recommenders.search_space import Choice, Float
-from models.tuning.study_config import Budget, Limits, SearchError, SearchPlan
+from models.tuning.study_config import Budget, SearchError, SearchPlan, TrialLimits
 from tasks.tuning.study import DONE, ERROR, INTERRUPTED, WAIT, Assignment, Study
 
 SPACE = {"x": Float(0.01, 10, log=True), "way": Choice(("up", "down"))}
@@ -192,7 +192,7 @@ def test_a_search_in_which_everything_fails_gives_up_and_says_why(installation: 
 
 
 def test_what_costs_more_than_it_may_is_not_the_best(installation: Installation) -> None:
-    study, budget = opened(installation, SearchPlan(limits=Limits(fit_seconds=1))), Budget(trials=2)
+    study, budget = opened(installation, SearchPlan(limits=TrialLimits(fit_seconds=1))), Budget(trials=2)
     for excess, reached in ((0.5, 0.9), (-0.5, 0.3)):
         with study.turn(budget) as turn:
             assert isinstance(turn, Assignment)

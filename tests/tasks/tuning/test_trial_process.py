@@ -12,13 +12,13 @@ import pytest
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.tuning.folds import FoldData, artifact_mb, search_folds
-from models.tuning.study_config import Limits
+from models.tuning.study_config import TrialLimits
 from tasks.datasets.load_dataset import open_dataset
 from tasks.tuning.trial_process import LimitExceededError, SettingFailedError, StoppedError, TrialProcess
 
 
 @contextmanager
-def process(stage: Any, limits: Limits = Limits(), *, stop: bool = False) -> Iterator[TrialProcess]:  # noqa: B008
+def process(stage: Any, limits: TrialLimits = TrialLimits(), *, stop: bool = False) -> Iterator[TrialProcess]:  # noqa: B008
     with TrialProcess(stage.manifest["version"], limits, lambda: stop, 1) as made:
         yield made
 
@@ -64,7 +64,7 @@ def test_a_model_that_diverges_is_a_failure(stage: Any, kind: str, settings: dic
 
 
 def test_a_setting_that_eats_memory_is_ended_and_the_next_one_is_tried(stage: Any) -> None:
-    with process(stage, Limits(memory_mb=900)) as trial:
+    with process(stage, TrialLimits(memory_mb=900)) as trial:
         with pytest.raises(LimitExceededError, match="MB of memory and may take 900") as told:
             trial.measure(trial_settings(factors=25_000))
         assert told.value.excess["memory_mb"] > 0
@@ -73,7 +73,7 @@ def test_a_setting_that_eats_memory_is_ended_and_the_next_one_is_tried(stage: An
 
 
 def test_a_fit_that_takes_twice_as_long_as_it_may_is_ended(stage: Any) -> None:
-    with process(stage, Limits(fit_seconds=0.5)) as trial:
+    with process(stage, TrialLimits(fit_seconds=0.5)) as trial:
         with pytest.raises(LimitExceededError, match=r"it fitted for 1 s and may for 0\.5") as told:
             trial.measure(trial_settings(iterations=100_000_000))
         assert told.value.excess["fit_seconds"] >= 1

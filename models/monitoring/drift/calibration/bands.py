@@ -8,7 +8,7 @@ import numpy as np
 
 from models.monitoring.drift.signals.event_columns import Floats, Ints
 
-LOOKED_BACK: Final = (2, 4, 8, 16, 32)
+LOOKBACKS: Final = (2, 4, 8, 16, 32)
 """Windows whose mean may be the level; which of them is chosen signal by signal, by how well it foretells the next."""
 _FEWEST: Final = 2
 _OUTLIER: Final = 4.0
@@ -47,16 +47,16 @@ class Bands:
 
 def residuals(values: Floats, weekdays: Sequence[int], looked_back: int) -> Floats:
     """[windows, ...] each window minus the mean of up to so many of the same weekday before it; NaN for the first."""
-    found = np.full(values.shape, np.nan)
+    residual = np.full(values.shape, np.nan)
     for day in set(weekdays):
-        mine = np.flatnonzero(np.asarray(weekdays) == day)
-        for place in range(_FEWEST, len(mine)):
-            before = values[mine[max(0, place - looked_back) : place]]
+        same_day = np.flatnonzero(np.asarray(weekdays) == day)
+        for place in range(_FEWEST, len(same_day)):
+            before = values[same_day[max(0, place - looked_back) : place]]
             with np.errstate(invalid="ignore"):
                 known = np.isfinite(before).sum(axis=0)
                 mean = np.nansum(before, axis=0) / np.where(known >= _FEWEST, known, np.nan)
-            found[mine[place]] = values[mine[place]] - mean
-    return found
+            residual[same_day[place]] = values[same_day[place]] - mean
+    return residual
 
 
 def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> tuple[Bands, Floats]:
@@ -64,24 +64,24 @@ def fit(values: Floats, weekdays: Sequence[int], ages: Sequence[int] = (0,)) -> 
 
     The scale of foretelling a window from those before covers slow trends: they are usual.
     """
-    tried = np.stack([residuals(values, weekdays, back) for back in LOOKED_BACK])
+    tried = np.stack([residuals(values, weekdays, back) for back in LOOKBACKS])
     held = np.isfinite(tried[:, :, 0]).all(axis=0)  # [windows, n]: foretold by all of them
     errors = np.nansum(np.where(held, tried[:, :, 0] ** 2, np.nan), axis=1)
     best = np.argmin(errors, axis=0)
     chosen = np.take_along_axis(tried, best[None, None, None, :], axis=0)[0]
-    looked_back = np.array(LOOKED_BACK)[best]
+    looked_back = np.array(LOOKBACKS)[best]
     level = np.full((max(weekdays) + 1, *values.shape[1:]), np.nan)
     for day in set(weekdays):
-        mine = values[np.asarray(weekdays) == day]
+        same_day = values[np.asarray(weekdays) == day]
         for signal, back in enumerate(looked_back):
-            level[day, :, signal] = _mean(mine[-back:, :, signal])
+            level[day, :, signal] = _mean(same_day[-back:, :, signal])
     return Bands(level, _deviation(chosen), looked_back, np.array(ages)), _tamed(chosen)[:, 0]
 
 
 def _mean(values: Floats) -> Floats:
     known = np.isfinite(values).sum(axis=0)
-    found: Floats = np.nansum(values, axis=0) / np.where(known > 0, known, np.nan)
-    return found
+    residual: Floats = np.nansum(values, axis=0) / np.where(known > 0, known, np.nan)
+    return residual
 
 
 def _tamed(errors: Floats) -> Floats:
@@ -90,11 +90,11 @@ def _tamed(errors: Floats) -> Floats:
     known = np.isfinite(errors).sum(axis=0, keepdims=True)
     middle, usual = (np.take_along_axis(far, (known * part).astype(np.int64), axis=0)[0] for part in (0.5, _USUAL))
     most = np.maximum(_OUTLIER * _TO_SD * middle, usual)
-    found: Floats = np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
-    return found
+    residual: Floats = np.where((most > 0) & np.isfinite(errors), np.clip(errors, -most, most), errors)
+    return residual
 
 
 def _deviation(errors: Floats) -> Floats:
     """[n_ages, n] root mean square."""
-    found: Floats = np.sqrt(_mean(_tamed(errors) ** 2))
-    return found
+    residual: Floats = np.sqrt(_mean(_tamed(errors) ** 2))
+    return residual

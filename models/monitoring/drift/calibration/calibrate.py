@@ -2,61 +2,107 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypedDict
 
 import numpy as np
 
 from models.errors import TailorbirdError
 from models.monitoring.drift.calibration.bands import Bands, fit
-from models.monitoring.drift.calibration.joint_threshold import limit
+from models.monitoring.drift.calibration.joint_threshold import joint_threshold
 from models.monitoring.drift.calibration.windows import History, ages
 from models.monitoring.drift.signals.count_layout import Sums
 from models.monitoring.drift.signals.event_columns import Floats
 from models.monitoring.drift.signals.signal_table import NAMES, values
 from models.monitoring.drift.signals.user_counts import Edges
 
-LEAST_WINDOWS: Final = 30
+MIN_WINDOWS: Final = 30
 _LEAST_SCALE: Final = 0.002
 """Of all signals, which are shares and the like: what has never varied may still vary by so much."""
 _DRAWS: Final = 100
 """How often the users of each window are drawn again."""
 
 
+NestedNumbers = list[Any]
+"""Numbers in nested lists, None for NaN."""
+
+
 class TooLittleHistoryError(TailorbirdError):
     """There are not enough windows to learn from what is usual."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """What is usual in windows of so many days, and the limit that is left by chance as often as was chosen."""
+class _BandsJson(TypedDict):
+    level: NestedNumbers
+    scale: NestedNumbers
+    looked_back: list[int]
+    ages: list[int]
+
+
+class CalibrationJson(TypedDict):
+    """A calibration as `drift_calibrations.calibration` stores it."""
 
     window_days: int
     windows: int
     between: float
-    """Windows between two false requests, on average."""
     limit: float
-    """Of the joint statistic: the largest deviation of all signals, in standard deviations."""
     false_alarms: float
-    """The share of stationary windows in which it is left."""
+    signals: list[str]
+    bands: _BandsJson
+    edges: Edges
+    past: dict[str, list[float | None]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The usual level of each signal, and the threshold that stationary data exceed as rarely as the shop chose."""
+
+    window_days: int
+    windows: int
+    windows_between_alarms: float
+    """Mean number of windows between two false requests."""
+    threshold: float
+    """Threshold of the joint statistic, which is the largest deviation of any signal in standard deviations."""
+    false_alarms: float
+    """Share of stationary windows that exceed the threshold."""
     bands: Bands
     edges: Edges
     past: Mapping[str, list[float | None]]
-    """The signals of the windows that this was learned from, for plots."""
+    """By signal, its values in the windows of the calibration, for plots."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can hold."""
-        plain = {name: getattr(self, name) for name in ("window_days", "windows", "between", "limit", "false_alarms")}
-        bands = {"level": listed(self.bands.level), "scale": listed(self.bands.scale)}
-        bands |= {"looked_back": self.bands.looked_back.tolist(), "ages": self.bands.ages.tolist()}
-        return plain | {"signals": list(NAMES), "bands": bands, "edges": self.edges, "past": dict(self.past)}
+    def as_dict(self) -> CalibrationJson:
+        """Return plain values that JSON can hold."""
+        bands = _BandsJson(
+            level=json_lists(self.bands.level),
+            scale=json_lists(self.bands.scale),
+            looked_back=self.bands.looked_back.tolist(),
+            ages=self.bands.ages.tolist(),
+        )
+        return CalibrationJson(
+            window_days=self.window_days,
+            windows=self.windows,
+            between=self.windows_between_alarms,
+            limit=self.threshold,
+            false_alarms=self.false_alarms,
+            signals=list(NAMES),
+            bands=bands,
+            edges=self.edges,
+            past=dict(self.past),
+        )
 
     @classmethod
-    def from_dict(cls, said: Mapping[str, Any]) -> Self:
-        """What gave these plain values."""
-        plain = {name: said[name] for name in ("window_days", "windows", "between", "limit", "false_alarms")}
-        level, scale = (np.array(said["bands"][name], dtype=np.float64) for name in ("level", "scale"))
-        bands = Bands(level, scale, *(np.array(said["bands"][name]) for name in ("looked_back", "ages")))
-        return cls(**plain, bands=bands, edges=said["edges"], past=said["past"])
+    def from_dict(cls, stored: CalibrationJson) -> Self:
+        """Return the calibration that `as_dict` gave these plain values."""
+        bands = stored["bands"]
+        level, scale = (np.array(values, dtype=np.float64) for values in (bands["level"], bands["scale"]))
+        return cls(
+            stored["window_days"],
+            stored["windows"],
+            stored["between"],
+            stored["limit"],
+            stored["false_alarms"],
+            Bands(level, scale, np.array(bands["looked_back"]), np.array(bands["ages"])),
+            stored["edges"],
+            stored["past"],
+        )
 
 
 def calibrate(history: History, between: float, seed: int) -> Calibration:
@@ -66,19 +112,19 @@ def calibrate(history: History, between: float, seed: int) -> Calibration:
     again (a smoothed bootstrap that keeps the variance, Silverman and Young 1987).
     """
     windows = list(history.calibrating())
-    if len(windows) < LEAST_WINDOWS:
+    if len(windows) < MIN_WINDOWS:
         raise TooLittleHistoryError(f"There are {len(windows)} windows of {history.window_days} days to learn from.")
     random = np.random.default_rng(seed)
     noise = np.stack([_drawn_again(history, window, random) for window in windows])
     table = np.stack([_aged(history, window) for window in windows])
     bands, errors = fit(table, [history.weekday(window) for window in windows], ages(history.window_days))
     draws = _smooth(errors, noise)
-    counted = np.isfinite(errors).sum(axis=0) >= LEAST_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
+    counted = np.isfinite(errors).sum(axis=0) >= MIN_WINDOWS - 4 * (1 + max(map(history.weekday, windows)))
     draws[:, ~counted] = 0.0
     least = np.maximum(np.sqrt((noise**2).mean(axis=(0, 1))), _LEAST_SCALE)
     bands = replace(bands, scale=np.where(counted, np.maximum(bands.scale, least), np.nan))
-    high, often = limit(draws, bands, least, len(windows), between, seed)
-    past = {name: listed(table[:, 0, place]) for place, name in enumerate(NAMES)}
+    high, often = joint_threshold(draws, bands, least, len(windows), between, seed)
+    past = {name: json_lists(table[:, 0, place]) for place, name in enumerate(NAMES)}
     return Calibration(history.window_days, len(windows), between, high, often, bands, history.edges, past)
 
 
@@ -108,8 +154,8 @@ def _smooth(errors: Floats, noise: Floats) -> Floats:
     return draws.reshape(-1, draws.shape[-1])
 
 
-def listed(values: Floats) -> Any:
-    """Nested lists with None for NaN, which JSON does not have."""
+def json_lists(values: Floats) -> Any:
+    """Return nested lists with None for NaN, which JSON cannot hold."""
     plain = values.astype(object)
     plain[~np.isfinite(values)] = None
     return plain.tolist()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from models.monitoring.drift.calibration.calibrate import LEAST_WINDOWS, TooLittleHistoryError
+from models.monitoring.drift.calibration.calibrate import MIN_WINDOWS, TooLittleHistoryError
 from models.monitoring.drift.calibration.windows import windows_before
 
 LENGTHS: Final = (1, 7, 14, 28)
@@ -12,20 +12,20 @@ _MOST: Final = 64
 """Windows to learn from: what was usual longer ago need not be usual now."""
 
 
-def needed(window_days: int) -> int:
+def windows_needed(window_days: int) -> int:
     """Windows that a calibration needs: those that it learns from, and the time before the first of them."""
-    return LEAST_WINDOWS + 2 * windows_before(window_days)
+    return MIN_WINDOWS + 2 * windows_before(window_days)
 
 
-def kept(days: int, window_days: int) -> int:
+def windows_used(days: int, window_days: int) -> int:
     """How many windows of so many days of history are used."""
     return min(days // window_days, _MOST + 2 * windows_before(window_days))
 
 
-def check(days: int, window_days: int) -> None:
+def ensure_enough_history(days: int, window_days: int) -> None:
     """Raises TooLittleHistoryError when so many days are too few for windows of a length that somebody chose."""
-    if days // window_days < needed(window_days):
-        raise _too_little(days, window_days * needed(window_days), f" in windows of {window_days} days")
+    if days // window_days < windows_needed(window_days):
+        raise _too_little(days, window_days * windows_needed(window_days), f" in windows of {window_days} days")
 
 
 def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
@@ -35,14 +35,14 @@ def _too_little(days: int, least: int, how: str = "") -> TooLittleHistoryError:
     )
 
 
-def choose(days: int, users: Mapping[int, float], least_users: float) -> int:
+def choose_length(days: int, users: Mapping[int, float], least_users: float) -> int:
     """The shortest length whose windows have enough active users; `users` are their mean number by length, `days` is
     how long the history is. Where none has enough, the longest that there is history for.
 
     Raises TooLittleHistoryError when there is none.
     """
-    possible = [length for length in LENGTHS if days // length >= needed(length)]
+    possible = [length for length in LENGTHS if days // length >= windows_needed(length)]
     if not possible:
-        raise _too_little(days, min(length * needed(length) for length in LENGTHS))
+        raise _too_little(days, min(length * windows_needed(length) for length in LENGTHS))
     enough = [length for length in possible if users.get(length, 0.0) >= least_users]
     return min(enough) if enough else max(possible)

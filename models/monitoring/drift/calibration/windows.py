@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from models.monitoring.drift.signals import user_counts
 from models.monitoring.drift.signals.count_layout import BINS, PLACE, Sums
-from models.monitoring.drift.signals.event_columns import DAY, INTERACTIONS, NOTHING, Events, Floats, Goods, Ints
+from models.monitoring.drift.signals.event_columns import (
+    DAY,
+    INTERACTIONS,
+    MISSING_CODE,
+    Events,
+    Floats,
+    Ints,
+    ItemTable,
+)
 from models.monitoring.drift.signals.user_behaviour import features
-from models.monitoring.drift.signals.user_counts import Before, Edges, Moments
+from models.monitoring.drift.signals.user_counts import Edges, Reference, UserCounts
 
 _BEFORE_DAYS: Final = 28
 _AGES: Final = (0, 1, 2, 4, 7, 10, 14, 21, 28)
@@ -41,7 +49,7 @@ class History:
     """Windows 0 … n - 1, one after the other; those from `cut` on were not known to the champion."""
 
     events: Events
-    goods: Goods
+    item_table: ItemTable
     start: int
     """When window 0 begins."""
     window_days: int
@@ -73,13 +81,13 @@ class History:
         """The events of a window."""
         return self.events.between(*self.span(window))
 
-    def counted(self, window: int, end: int | None = None) -> Moments:
+    def counted(self, window: int, end: int | None = None) -> UserCounts:
         """The counts of a window by user; the champion knew the windows before `end`, by default all before it."""
         before = self._before(window, window if end is None else end)
-        found = user_counts.moments(self.cut_out(window), self.goods, before, self.edges)
+        result = user_counts.count_users(self.cut_out(window), self.item_table, before, self.edges)
         if end is None:
-            self._base.setdefault(window, found.sums)
-        return found
+            self._base.setdefault(window, result.sums)
+        return result
 
     def sums(self, window: int, end: int) -> Sums:
         """The counts of a window over its users."""
@@ -87,11 +95,11 @@ class History:
             self.counted(window)
         if end == window:
             return Sums(self._base[window])
-        found = self._base[window].copy()
-        other = user_counts.aged(self.cut_out(window), self.goods, self._before(window, end))
+        result = self._base[window].copy()
+        other = user_counts.counts_by_age(self.cut_out(window), self.item_table, self._before(window, end))
         for name in ("popularity", "new items", "new users", "likeness", "anchors"):
-            found[PLACE[name]] = other[PLACE[name]]
-        return Sums(found)
+            result[PLACE[name]] = other[PLACE[name]]
+        return Sums(result)
 
     def usual(self, end: int) -> Sums:
         """The counts of the time before a window, which those of others are held against."""
@@ -108,21 +116,21 @@ class History:
         futures without counting the past again."""
         self.usual(self.cut)  # both while the past is there
         self._before(self.cut, self.cut)
-        found = copy(self)
-        found.events = events
+        result = copy(self)
+        result.events = events
         for name, last in (("_base", 1), ("_counts", 1), ("_tastes", 1), ("_usual", 0), ("_held", 0)):
-            kept = {place: known for place, known in vars(self)[name].items() if place <= self.cut - last}
-            setattr(found, name, kept)
-        return found
+            reused = {place: known for place, known in vars(self)[name].items() if place <= self.cut - last}
+            setattr(result, name, reused)
+        return result
 
     def reference(self, end: int) -> range:
         """The windows of the time before one."""
         return range(max(0, end - windows_before(self.window_days)), end)
 
-    def _before(self, window: int, end: int) -> Before:
+    def _before(self, window: int, end: int) -> Reference:
         cut = self.span(max(end, window - windows_before(self.window_days)))[0]
         decile, taste = self._known(end)
-        return Before(cut, decile, self._anchor, taste, self._log_prices)
+        return Reference(cut, decile, self._anchor, taste, self._log_prices)
 
     def _known(self, end: int) -> tuple[Ints, NDArray[np.float32]]:
         """What is known at the end of a time before, whichever window is held against it."""
@@ -134,29 +142,29 @@ class History:
     def popular(self, end: int) -> Ints:
         """[n_items] interactions with each item in the time before a window."""
         counts = [self.interactions(j) for j in self.reference(end)]
-        total: Ints = np.sum(counts or [np.zeros(len(self.goods), dtype=np.int64)], axis=0)
+        total: Ints = np.sum(counts or [np.zeros(len(self.item_table), dtype=np.int64)], axis=0)
         return total
 
     def interactions(self, window: int) -> Ints:
         """[n_items] interactions with each item in a window."""
         if window not in self._counts:
             acts = self._acts(*self.span(window))
-            self._counts[window] = np.bincount(acts.item, minlength=len(self.goods))
+            self._counts[window] = np.bincount(acts.item, minlength=len(self.item_table))
         return self._counts[window]
 
     def _taste(self, window: int) -> NDArray[np.float32]:
         if window not in self._tastes:
             acts = self._acts(*self.span(window))
-            self._tastes[window] = user_counts.tastes(acts, self.goods, self._anchor, len(self._none))
+            self._tastes[window] = user_counts.tastes(acts, self.item_table, self._anchor, len(self._none))
         return self._tastes[window]
 
     def _acts(self, begin: int, end: int) -> Events:
-        found = self.events.between(begin, end)
-        return found.such(INTERACTIONS[found.kind])
+        result = self.events.between(begin, end)
+        return result.such(INTERACTIONS[result.kind])
 
     @cached_property
     def _none(self) -> NDArray[np.float32]:
-        return np.zeros((int(self._anchor.max(initial=-1)) + 1, self.goods.vectors.shape[1]), dtype=np.float32)
+        return np.zeros((int(self._anchor.max(initial=-1)) + 1, self.item_table.vectors.shape[1]), dtype=np.float32)
 
     @cached_property
     def _anchor(self) -> Ints:
@@ -166,22 +174,22 @@ class History:
             active[np.unique(self._acts(*self.span(window)).user)] += 1
         most = np.argsort(-active, kind="stable")[:_ANCHORS]
         chosen = most[active[most] > 1]
-        found = np.full(self.n_users, NOTHING, dtype=np.int64)
-        found[chosen] = np.arange(len(chosen))
-        return found
+        result = np.full(self.n_users, MISSING_CODE, dtype=np.int64)
+        result[chosen] = np.arange(len(chosen))
+        return result
 
     @cached_property
     def _log_prices(self) -> Floats:
         known = self.events.between(self.start, self.span(self.cut)[0])
-        return user_counts.log_prices(known, len(self.goods))
+        return user_counts.log_prices(known, len(self.item_table))
 
     def _edges(self) -> Edges:
         """Bins of the features, by the users of the last windows before the cut."""
-        found = [self._features(window) for window in range(max(0, self.cut - _LEARNT_FROM), self.cut)]
-        return user_counts.edges_of({name: np.concatenate([one[name] for one in found]) for name in found[0]})
+        result = [self._features(window) for window in range(max(0, self.cut - _LEARNT_FROM), self.cut)]
+        return user_counts.edges_of({name: np.concatenate([one[name] for one in result]) for name in result[0]})
 
     def _features(self, window: int) -> dict[str, Floats]:
-        return features(self._acts(*self.span(window)), self.goods)[1]
+        return features(self._acts(*self.span(window)), self.item_table)[1]
 
     def calibrating(self) -> Iterator[int]:
         """The windows before the cut that have a whole time before them, also for a champion of the last age."""

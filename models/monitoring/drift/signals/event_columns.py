@@ -19,7 +19,7 @@ SHOWN: Final = KIND["impression"]
 CLICKED: Final = KIND["click"]
 INTERACTIONS: Final = np.isin(EVENT_TYPES, [name for _, names in ENGAGEMENT for name in names])
 """By code, whether an event says that somebody cared for an item."""
-NOTHING: Final = -1
+MISSING_CODE: Final = -1
 
 
 class Events(NamedTuple):
@@ -53,14 +53,14 @@ class Events(NamedTuple):
         columns: Any = (column[first:last] for column in self)
         return Events(*columns)
 
-    def such(self, which: NDArray[np.bool_]) -> "Events":
+    def such(self, mask: NDArray[np.bool_]) -> "Events":
         """Those of a mask."""
-        columns: Any = (column[which] for column in self)
+        columns: Any = (column[mask] for column in self)
         return Events(*columns)
 
 
 @dataclass(frozen=True)
-class Goods:
+class ItemTable:
     """What is known of n items."""
 
     category: Ints
@@ -78,11 +78,11 @@ def gaps(user: Ints, item: Ints, at: Ints, kind: Ints) -> Ints:
     acts = np.flatnonzero(INTERACTIONS[kind])
     day = at[acts] // DAY
     order = np.lexsort((day, item[acts], user[acts]))
-    who, what, when = user[acts][order], item[acts][order], day[order]
-    same = (who[1:] == who[:-1]) & (what[1:] == what[:-1])
-    new = np.append(True, ~same | (when[1:] != when[:-1]))[: len(order)]
+    users, items, days = user[acts][order], item[acts][order], day[order]
+    same = (users[1:] == users[:-1]) & (items[1:] == items[:-1])
+    new = np.append(True, ~same | (days[1:] != days[:-1]))[: len(order)]
     first = np.flatnonzero(new)
-    apart = np.where(np.append(False, same)[first], when[first] - when[first - 1], NOTHING)
-    found = np.full(len(user), NOTHING, dtype=np.int64)
-    found[acts[order]] = np.repeat(apart, np.diff(np.append(first, len(order))))
-    return found
+    apart = np.where(np.append(False, same)[first], days[first] - days[first - 1], MISSING_CODE)
+    result = np.full(len(user), MISSING_CODE, dtype=np.int64)
+    result[acts[order]] = np.repeat(apart, np.diff(np.append(first, len(order))))
+    return result

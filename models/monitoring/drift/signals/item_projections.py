@@ -20,9 +20,9 @@ def item_vectors(items: NDArray[np.str_], category: NDArray[np.str_]) -> NDArray
     the more alike they are (random projections, Achlioptas 2003). Zeros for items without a category; where none has
     any, a direction for each item."""
     names = category if (category != "").any() else items
-    known, place = np.unique(names, return_inverse=True)
-    vectors = np.zeros((len(known), _SIZE), dtype=np.float32)
-    for row, name in enumerate(known.tolist()):
+    paths, place = np.unique(names, return_inverse=True)
+    vectors = np.zeros((len(paths), _SIZE), dtype=np.float32)
+    for row, name in enumerate(paths.tolist()):
         levels = name.split(CATEGORY_SEPARATOR) if name else []
         for depth in range(len(levels)):
             vectors[row] += _direction(CATEGORY_SEPARATOR.join(levels[: depth + 1]))

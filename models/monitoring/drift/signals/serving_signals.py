@@ -6,14 +6,14 @@ from typing import Final, Literal
 
 import numpy as np
 
-from models.monitoring.drift.window_verdict import Seen
+from models.monitoring.drift.window_verdict import SignalReading
 
-LEAST: Final = 8
+MIN_WINDOWS: Final = 8
 """Windows before a signal counts."""
 
 
 @dataclass(frozen=True)
-class Served:
+class ServingSignal:
     """One number about lists in a window."""
 
     name: str
@@ -21,33 +21,41 @@ class Served:
     worse: Literal["up", "down", "either"]
 
 
-SERVED: Final = (
-    Served("realised recall", "purchases that were on the lists people had, beside those on a list of best sellers",
-           "down"),
-    Served("realised hit rate", "people who bought something that was on their list, beside a list of best sellers",
-           "down"),
-    Served("coverage", "share of the catalogue on any list", "either"),
-    Served("concentration", "how unevenly items are shown (Gini)", "either"),
-    Served("overlap", "share of a list that was on the one before", "down"),
-    Served("scores", "how far scores have moved, by their spread in the champion's first lists", "up"),
-)  # fmt: skip
+SERVING_SIGNALS: Final = (
+    ServingSignal(
+        "realised recall", "purchases that were on the lists people had, beside those on a list of best sellers", "down"
+    ),
+    ServingSignal(
+        "realised hit rate",
+        "people who bought something that was on their list, beside a list of best sellers",
+        "down",
+    ),
+    ServingSignal("coverage", "share of the catalogue on any list", "either"),
+    ServingSignal("concentration", "how unevenly items are shown (Gini)", "either"),
+    ServingSignal("overlap", "share of a list that was on the one before", "down"),
+    ServingSignal("scores", "how far scores have moved, by their spread in the champion's first lists", "up"),
+)
 
 
-def see(now: Mapping[str, float], past: Mapping[str, Sequence[float]], limit: float) -> list[Seen]:
+def read_serving_signals(
+    now: Mapping[str, float], past: Mapping[str, Sequence[float]], limit: float
+) -> list[SignalReading]:
     """Each signal of which something is known now, by its values in earlier windows, the latest last.
 
     With few values the band is that of Student's t, so that a deviation means as much as one of a calibrated signal.
     """
     return [
-        _seen(signal, now[signal.name], past.get(signal.name, ()), limit) for signal in SERVED if signal.name in now
+        _seen(signal, now[signal.name], past.get(signal.name, ()), limit)
+        for signal in SERVING_SIGNALS
+        if signal.name in now
     ]
 
 
-def _seen(signal: Served, value: float, past: Sequence[float], limit: float) -> Seen:
+def _seen(signal: ServingSignal, value: float, past: Sequence[float], limit: float) -> SignalReading:
     known = np.array(past, dtype=np.float64)
     n = len(known)
-    if n < LEAST:
-        return Seen(signal.name, signal.about, value, None, None, None, counted=False)
+    if n < MIN_WINDOWS:
+        return SignalReading(signal.name, signal.about, value, None, None, None, counted=False)
     from scipy import stats
 
     level, spread = float(known.mean()), float(known.std(ddof=1)) * (1 + 1 / n) ** 0.5 + 1e-9
@@ -58,4 +66,4 @@ def _seen(signal: Served, value: float, past: Sequence[float], limit: float) -> 
     reach = float(stats.t.isf(stats.norm.sf(limit), n - 1)) * spread
     low = level - reach if signal.worse != "up" else None
     high = level + reach if signal.worse != "down" else None
-    return Seen(signal.name, signal.about, value, low, high, min(normal, 38.0) if sign else 0.0, counted=True)
+    return SignalReading(signal.name, signal.about, value, low, high, min(normal, 38.0) if sign else 0.0, counted=True)

@@ -33,8 +33,8 @@ class Signal:
 def ratio(part: Floats, whole: Floats) -> Floats:
     """NaN where there is nothing to divide by."""
     part, whole = np.broadcast_arrays(part, whole)
-    found: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
-    return found
+    ratios: Floats = np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)
+    return ratios
 
 
 def distance(now: Floats, then: Floats) -> Floats:
@@ -71,8 +71,8 @@ def _clicks(now: Sums, then: Sums) -> Floats:
     ours = ratio(now["clicked"].sum(axis=-1), now["shown"] @ rate)
     control = ratio(now["control clicked"].sum(axis=-1), now["control shown"] @ rate)
     with np.errstate(divide="ignore"):
-        told = np.log(ours) - np.where(np.isfinite(control) & (control > 0), np.log(control), 0.0)
-    return np.where(np.isfinite(told), told, np.nan)
+        log_ratio = np.log(ours) - np.where(np.isfinite(control) & (control > 0), np.log(control), 0.0)
+    return np.where(np.isfinite(log_ratio), log_ratio, np.nan)
 
 
 SIGNALS: Final = (

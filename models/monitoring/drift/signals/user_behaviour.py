@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from models.monitoring.drift.signals.event_columns import BOUGHT, DAY, NOTHING, Events, Floats, Goods, Ints
+from models.monitoring.drift.signals.event_columns import BOUGHT, DAY, MISSING_CODE, Events, Floats, Ints, ItemTable
 
 FEATURES: Final = {
     "events": "events per active user",
@@ -25,14 +25,14 @@ _LATELY: Final = 28
 """Days."""
 
 
-def features(acts: Events, goods: Goods) -> tuple[Ints, dict[str, Floats]]:
+def features(acts: Events, goods: ItemTable) -> tuple[Ints, dict[str, Floats]]:
     """The users of these interactions, and each feature by user [n_users], NaN where it has no meaning."""
     users, place = np.unique(acts.user, return_inverse=True)
     n, times = len(users), np.bincount(place, minlength=len(users)).astype(np.float64)
     bought = acts.kind == BOUGHT
-    session = np.where(acts.session == NOTHING, acts.at // DAY, acts.session)
+    session = np.where(acts.session == MISSING_CODE, acts.at // DAY, acts.session)
     baskets = _distinct(place[bought], session[bought], n)
-    found = {
+    result = {
         "events": times,
         "items": _distinct(place, acts.item, n),
         "sessions": _distinct(place, session, n),
@@ -42,12 +42,12 @@ def features(acts: Events, goods: Goods) -> tuple[Ints, dict[str, Floats]]:
         "favourite category": _favourite(place, goods.category[acts.item], n),
         "repeat share": np.bincount(place, (acts.gap > 0) & (acts.gap <= _LATELY), n) / times,
     }
-    return users, found
+    return users, result
 
 
 def _share(part: Floats | Ints, whole: Floats | Ints) -> Floats:
-    found: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
-    return found
+    result: Floats = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return result
 
 
 def _distinct(place: Ints, values: Ints, n: int) -> Floats:
@@ -66,7 +66,7 @@ def _unit_price(bought: Events, place: Ints, n: int) -> Floats:
 
 
 def _favourite(place: Ints, category: Ints, n: int) -> Floats:
-    known = category != NOTHING
+    known = category != MISSING_CODE
     if not known.any():
         return np.full(n, np.nan)
     width = int(category.max()) + 1

@@ -12,12 +12,12 @@ from models.monitoring.drift.signals.event_columns import (
     BOUGHT,
     CLICKED,
     INTERACTIONS,
-    NOTHING,
+    MISSING_CODE,
     SHOWN,
     Events,
     Floats,
-    Goods,
     Ints,
+    ItemTable,
 )
 from models.monitoring.drift.signals.user_behaviour import FEATURES, features
 
@@ -28,7 +28,7 @@ _ODD: Final = np.log(10)
 
 
 @dataclass(frozen=True)
-class Before:
+class Reference:
     """What a window is held against."""
 
     cut: int
@@ -44,7 +44,7 @@ class Before:
 
 
 @dataclass(frozen=True)
-class Moments:
+class UserCounts:
     """The counts of a window by user."""
 
     users: Ints
@@ -58,22 +58,22 @@ class Moments:
         return total
 
 
-def edges_of(found: dict[str, Floats]) -> Edges:
+def edges_of(result: dict[str, Floats]) -> Edges:
     """Bins with as many users each, from the features of a time that stands for others."""
     tenths = np.linspace(0, 1, BINS + 1)[1:-1]
-    known = {name: values[np.isfinite(values)] for name, values in found.items()}
+    known = {name: values[np.isfinite(values)] for name, values in result.items()}
     return {name: np.unique(np.quantile(v, tenths)).tolist() if len(v) else [] for name, v in known.items()}
 
 
-def moments(events: Events, goods: Goods, before: Before, edges: Edges) -> Moments:
+def count_users(events: Events, goods: ItemTable, before: Reference, edges: Edges) -> UserCounts:
     """Count everything; `events` are those of the window."""
     users, place = np.unique(events.user, return_inverse=True)
     table = np.zeros((len(users), WIDTH))
     acts = events.such(INTERACTIONS[events.kind])
-    active, found = features(acts, goods)
+    active, result = features(acts, goods)
     rows = np.searchsorted(users, active)
     for name in FEATURES:
-        table[rows, PLACE[name].start + _bins(found[name], edges[name])] = 1
+        table[rows, PLACE[name].start + _bins(result[name], edges[name])] = 1
     table[rows, PLACE["users"]] = 1
     _count(table, "buyers", place, events.kind == BOUGHT)
     np.minimum(table[:, PLACE["buyers"]], 1, out=table[:, PLACE["buyers"]])
@@ -81,10 +81,10 @@ def moments(events: Events, goods: Goods, before: Before, edges: Edges) -> Momen
     _against_before(table, np.searchsorted(users, acts.user), acts, goods, before)
     _lists(table, place, events)
     _feed(table, place, events, before.log_price)
-    return Moments(users, table)
+    return UserCounts(users, table)
 
 
-def aged(events: Events, goods: Goods, before: Before) -> Floats:
+def counts_by_age(events: Events, goods: ItemTable, before: Reference) -> Floats:
     """[WIDTH] sums of the counts that depend on how long ago the champion has learned; 0 elsewhere."""
     acts, total = events.such(INTERACTIONS[events.kind]), np.zeros((1, WIDTH))
     _against_before(total, np.zeros(len(acts.at), dtype=np.int64), acts, goods, before)
@@ -92,20 +92,20 @@ def aged(events: Events, goods: Goods, before: Before) -> Floats:
     return row
 
 
-def tastes(acts: Events, goods: Goods, anchor: Ints, anchors: int) -> NDArray[np.float32]:
+def tastes(acts: Events, goods: ItemTable, anchor: Ints, anchors: int) -> NDArray[np.float32]:
     """[anchors, d] sums of the vectors of the items that each anchor cared for."""
-    mine = acts.such(anchor[acts.user] != NOTHING)
-    pairs = (np.ones(len(mine.at), dtype=np.float32), (anchor[mine.user], mine.item))
+    selected = acts.such(anchor[acts.user] != MISSING_CODE)
+    pairs = (np.ones(len(selected.at), dtype=np.float32), (anchor[selected.user], selected.item))
     times = sparse.csr_array(pairs, shape=(anchors, len(goods)))
-    found: NDArray[np.float32] = times @ goods.vectors
-    return found
+    result: NDArray[np.float32] = times @ goods.vectors
+    return result
 
 
 def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Rows of length 1; of length 0 stay."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    found: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
-    return found
+    result: NDArray[np.float32] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
+    return result
 
 
 def _bins(values: Floats, edges: list[float]) -> Ints:
@@ -114,24 +114,24 @@ def _bins(values: Floats, edges: list[float]) -> Ints:
     return placed
 
 
-def _count(table: Floats, name: str, place: Ints, which: NDArray[np.bool_] | None, column: Ints | None = None) -> None:
+def _count(table: Floats, name: str, place: Ints, mask: NDArray[np.bool_] | None, column: Ints | None = None) -> None:
     """Add one for each event of a mask, in the column of a count; events whose column is `NOTHING` do not count."""
-    kept = np.ones(len(place), dtype=np.bool_) if which is None else which
+    included = np.ones(len(place), dtype=np.bool_) if mask is None else mask
     if column is not None:
-        kept = kept & (column != NOTHING)
-    mine = table[:, PLACE[name]]
-    width = mine.shape[1]
-    cell = place[kept] * width + (0 if column is None else column[kept])
-    mine += np.bincount(cell, minlength=mine.size).reshape(mine.shape)
+        included = included & (column != MISSING_CODE)
+    selected = table[:, PLACE[name]]
+    width = selected.shape[1]
+    cell = place[included] * width + (0 if column is None else column[included])
+    selected += np.bincount(cell, minlength=selected.size).reshape(selected.shape)
 
 
-def _against_before(table: Floats, place: Ints, acts: Events, goods: Goods, before: Before) -> None:
+def _against_before(table: Floats, place: Ints, acts: Events, goods: ItemTable, before: Reference) -> None:
     _count(table, "popularity", place, None, before.decile[acts.item])
     _count(table, "interactions", place, None)
     _count(table, "new items", place, acts.item_since >= before.cut)
     user, first = np.unique(acts.user, return_index=True)
     _count(table, "new users", place[first], acts.user_since[first] >= before.cut)
-    known = before.anchor[user] != NOTHING
+    known = before.anchor[user] != MISSING_CODE
     at, rows = before.anchor[user[known]], place[first[known]]
     taste = unit(tastes(acts, goods, before.anchor, len(before.taste)))
     both = taste[at].any(axis=1) & before.taste[at].any(axis=1)
@@ -152,10 +152,10 @@ def _feed(table: Floats, place: Ints, events: Events, log_price: Floats) -> None
     """Empty columns, and prices that cannot be."""
     bought, shown = events.kind == BOUGHT, events.kind == SHOWN
     amounts = (np.isnan(events.value), np.isnan(events.quantity), ~events.currency)
-    empty = (*amounts, events.session == NOTHING, events.position <= 0, ~events.listed)
+    empty = (*amounts, events.session == MISSING_CODE, events.position <= 0, ~events.listed)
     everything = np.ones(len(events.at), dtype=np.bool_)
-    asked = (bought, bought, bought, everything, shown, shown)
-    for number, (missing, of) in enumerate(zip(empty, asked, strict=True)):
+    relevant = (bought, bought, bought, everything, shown, shown)
+    for number, (missing, of) in enumerate(zip(empty, relevant, strict=True)):
         column = np.full(len(place), number)
         _count(table, "missing", place, missing & of, column)
         _count(table, "of", place, of, column)
@@ -175,14 +175,14 @@ def log_prices(events: Events, items: int) -> Floats:
     item, logs = sold.item[order], logs[order]
     start = np.searchsorted(item, np.arange(items + 1))
     middle = (start[:-1] + start[1:]) // 2
-    found: Floats = np.where(start[1:] > start[:-1], np.append(logs, np.nan)[middle], np.nan)
-    return found
+    result: Floats = np.where(start[1:] > start[:-1], np.append(logs, np.nan)[middle], np.nan)
+    return result
 
 
 def deciles(counts: Ints) -> Ints:
     """[n_items] in which tenth of the interactions each item is, the most popular first; `NOTHING` for unseen ones."""
     order = np.argsort(-counts, kind="stable")
     reached = np.cumsum(counts[order]) - counts[order] / 2
-    found = np.full(len(counts), NOTHING)
-    found[order] = np.minimum(BINS * reached / max(1, counts.sum()), BINS - 1).astype(np.int64)
-    return np.where(counts > 0, found, NOTHING)
+    result = np.full(len(counts), MISSING_CODE)
+    result[order] = np.minimum(BINS * reached / max(1, counts.sum()), BINS - 1).astype(np.int64)
+    return np.where(counts > 0, result, MISSING_CODE)

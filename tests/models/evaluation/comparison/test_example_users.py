@@ -61,7 +61,7 @@ def test_what_was_bought_before_is_told_from_what_is_new(both: Any, dataset: Dat
     history = data.history()
     for one in examples(*both, dataset):
         (user,) = data.user_index(np.array([one.user_key]))
-        assert one.had == set(data.items[history[[user]].indices])
+        assert one.bought_before == set(data.items[history[[user]].indices])
 
 
 def test_fewer_people_than_places_are_all_shown(both: Any, dataset: Dataset) -> None:

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from models.evaluation.comparison.leaderboard import ladder
+from models.evaluation.comparison.leaderboard import leaderboard
 from models.evaluation.comparison.paired import differences, gain
 from models.evaluation.offline import Evaluation
 
@@ -26,12 +26,12 @@ MODELS = {
 
 
 def test_baselines_come_first_and_the_best_comes_last() -> None:
-    assert [row["model"] for row in ladder(MODELS)] == ["most_popular", "own_frequency", "als", "two_stage"]
-    assert ladder(dict(reversed(MODELS.items()))) == ladder(MODELS)
+    assert [row["model"] for row in leaderboard(MODELS)] == ["most_popular", "own_frequency", "als", "two_stage"]
+    assert leaderboard(dict(reversed(MODELS.items()))) == leaderboard(MODELS)
 
 
 def test_each_step_is_set_against_the_best_before_it() -> None:
-    first, second, *_, last = ladder(MODELS)
+    first, second, *_, last = leaderboard(MODELS)
     assert "gain" not in first
     assert first["coverage_at_10"] == 0.5
     assert second["gain"] == pytest.approx(second["ndcg_at_10"] - first["ndcg_at_10"])

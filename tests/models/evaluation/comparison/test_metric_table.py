@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.datasets.training_data import TrainingData
-from models.evaluation.comparison.metric_table import FIGURES, by_history, comparison, costs, told
+from models.evaluation.comparison.metric_table import FIGURES, by_history, comparison, costs, format_estimate
 from models.evaluation.comparison.paired import gain
 from models.evaluation.metrics.bootstrap import Estimate
 from models.evaluation.metrics.user_averages import NEW
@@ -126,4 +126,4 @@ def test_costs_are_of_all_models_that_tell_them(known: Callable[..., Evaluation]
     ],
 )
 def test_figures_are_written_with_their_intervals(figure: Estimate | None, sign: str, said: str) -> None:
-    assert told(figure, sign) == said
+    assert format_estimate(figure, sign) == said

@@ -3,7 +3,7 @@ import pytest
 
 from models.datasets.holdout import targets
 from models.datasets.training_data import TrainingData
-from models.evaluation.diagnostics.cold_start import of_strangers
+from models.evaluation.diagnostics.cold_start import cold_start_data
 
 DAY = 86_400
 
@@ -15,7 +15,7 @@ def data(small) -> TrainingData:
 
 
 def test_strangers_are_measured_on_what_they_buy_of_the_known_items(data: TrainingData) -> None:
-    frame = of_strangers(data, pa.table({"user_key": ["n", "m"]}))
+    frame = cold_start_data(data, pa.table({"user_key": ["n", "m"]}))
     assert frame.users.tolist() == ["m", "n"]
     assert frame.history().nnz == 0
     rows = {"user_key": ["n", "a", "n"], "item_id": ["y", "y", "new"], "occurred_at": [101 * DAY] * 3}

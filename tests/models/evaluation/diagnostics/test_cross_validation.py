@@ -5,7 +5,13 @@ import pytest
 from models import catalog
 from models.datasets.dataset import Dataset
 from models.datasets.time_splits import SplitError
-from models.evaluation.diagnostics.cross_validation import folds_of, folds_table, folds_title, mean_and_sd, measure
+from models.evaluation.diagnostics.cross_validation import (
+    cross_validation_folds,
+    folds_table,
+    folds_title,
+    mean_and_sd,
+    measure,
+)
 from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular
 from tests.models.conftest import CUTS
@@ -19,18 +25,18 @@ def dataset(shop) -> Dataset:
 
 
 def test_folds_end_where_the_test_weeks_begin_and_are_as_long(dataset: Dataset) -> None:
-    found = folds_of(dataset, 4)
+    found = cross_validation_folds(dataset, 4)
     assert [fold.measured_until - fold.measured_from for fold in found] == [30 * DAY] * 4
     assert found[-1].measured_until == CUTS["test_from"]
     assert all(fold.train_until == fold.measured_from for fold in found)
-    assert folds_of(dataset, 5, horizon_days=7)[0].measured_from == CUTS["test_from"] - 35 * DAY
+    assert cross_validation_folds(dataset, 5, horizon_days=7)[0].measured_from == CUTS["test_from"] - 35 * DAY
 
 
 def test_too_few_folds_and_too_little_history_are_refused(dataset: Dataset) -> None:
     with pytest.raises(SplitError, match="at least 2 folds"):
-        folds_of(dataset, 1)
+        cross_validation_folds(dataset, 1)
     with pytest.raises(SplitError, match="fewer folds"):
-        folds_of(dataset, 6)
+        cross_validation_folds(dataset, 6)
 
 
 def test_a_fold_is_a_model_learned_before_it_and_measured_on_it(dataset: Dataset) -> None:
@@ -41,7 +47,7 @@ def test_a_fold_is_a_model_learned_before_it_and_measured_on_it(dataset: Dataset
         asked.append(data.cut)
         return model.fit(data, catalog.config("own_frequency"), 0)
 
-    folds = folds_of(dataset, 4)
+    folds = cross_validation_folds(dataset, 4)
     found = list(measure(fit, dataset, folds))
     assert asked == [fold.train_until for fold in folds]
     data = dataset.training_data(folds[1].train_until)

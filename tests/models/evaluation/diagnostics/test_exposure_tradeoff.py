@@ -2,12 +2,12 @@ import numpy as np
 from scipy import sparse
 
 from models.evaluation.diagnostics.exposure_tradeoff import PENALTIES, rerank
-from models.evaluation.metrics.beyond_accuracy import Catalogue
+from models.evaluation.metrics.beyond_accuracy import ItemNovelty
 
 USERS, ITEMS = 200, 60
 
 
-def shop() -> tuple[np.ndarray, sparse.csr_array, Catalogue]:
+def shop() -> tuple[np.ndarray, sparse.csr_array, ItemNovelty]:
     """Everybody's candidates begin with the same ten items, which half of the users buy; then come rarer ones."""
     random = np.random.default_rng(0)
     rare = np.array([random.permutation(np.arange(10, ITEMS))[:20] for _ in range(USERS)])
@@ -16,7 +16,7 @@ def shop() -> tuple[np.ndarray, sparse.csr_array, Catalogue]:
     bought[: USERS // 2, 0] = True
     bought[np.arange(USERS), rare[:, 5]] = True
     tail = np.arange(ITEMS) >= 10
-    catalogue = Catalogue(np.ones(ITEMS), np.zeros((ITEMS, 1), dtype=np.int64), tail)
+    catalogue = ItemNovelty(np.ones(ITEMS), np.zeros((ITEMS, 1), dtype=np.int64), tail)
     return candidates, sparse.csr_array(bought), catalogue
 
 

@@ -4,7 +4,7 @@ import pytest
 from models import catalog
 from models.catalog import CATALOG
 from models.datasets.training_data import NoHistoryError
-from models.evaluation.diagnostics.learning_curve import affordable, learning_curve, part_of
+from models.evaluation.diagnostics.learning_curve import affordable, learning_curve, subset_users
 
 DAY = 86_400
 
@@ -18,7 +18,7 @@ def test_slow_models_are_fitted_on_fewer_parts() -> None:
 def test_a_part_is_what_the_data_would_be_without_the_others(small) -> None:
     rows = [("a", "x", 10, "1"), ("a", "z", 11, "2"), ("c", "z", 12, "3"), ("c", "z", 13, "4")]
     whole = small([*rows, ("b", "y", 12, "5"), ("b", "x", 14, "5")], {"x": "X", "y": "Y", "z": "Z"})
-    part, alone = part_of(whole, np.array([2, 0])), small(rows, {"x": "X", "z": "Z"})
+    part, alone = subset_users(whole, np.array([2, 0])), small(rows, {"x": "X", "z": "Z"})
     names = ("users", "items", "user", "item", "occurred_at", "basket", "item_titles", "item_categories", "available")
     for name in names:
         assert getattr(part, name).tolist() == getattr(alone, name).tolist(), name

@@ -7,7 +7,7 @@ import pytest
 
 from models import catalog
 from models.datasets.dataset import Dataset
-from models.evaluation.diagnostics.new_users import evaluate_newcomers, figures_of_newcomers
+from models.evaluation.diagnostics.new_users import evaluate_newcomers, newcomer_metrics
 from models.recommenders.baselines.most_popular import MostPopular
 from tests.models.conftest import CUT, CUTS
 
@@ -55,7 +55,7 @@ def test_a_model_that_folds_users_in_speaks_of_those_with_traits(measured) -> No
 
 
 def test_their_figures_carry_their_name_and_everything_is_new_to_them(measured) -> None:
-    figures = figures_of_newcomers(measured("most_popular"))
+    figures = newcomer_metrics(measured("most_popular"))
     assert figures["newcomer_users"] == 3
     assert figures["newcomer_ndcg_at_10_low"] <= figures["newcomer_ndcg_at_10"] <= figures["newcomer_ndcg_at_10_high"]
     assert not [name for name in figures if "new_" in name.removeprefix("newcomer_")]
@@ -65,4 +65,4 @@ def test_without_newcomers_there_are_no_figures(shop) -> None:
     dataset = Dataset(CUTS, shop.interactions, shop.users, shop.items)
     data = dataset.training_data(CUT)
     model = MostPopular.fit(data, MostPopular.config_type(), 0)
-    assert figures_of_newcomers(evaluate_newcomers(model, dataset, data, model.popularity, END)) == {}
+    assert newcomer_metrics(evaluate_newcomers(model, dataset, data, model.popularity, END)) == {}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models import catalog
-from models.evaluation.diagnostics.overfitting import check_overfit, figures_of_lessons, learned_targets, of_users
+from models.evaluation.diagnostics.overfitting import check_overfit, learned_targets, restrict_targets, training_metrics
 from models.evaluation.offline import evaluate
 from models.ranking.training_examples import TwoStageConfig, build_examples
 from models.recommenders.baselines.most_popular import MostPopular
@@ -29,7 +29,7 @@ def test_what_was_learned_is_what_was_bought_last(small) -> None:
     data = small([("a", "x", 10, "1"), ("a", "y", 80, "2"), ("b", "x", 99, "3"), ("b", "x", 98, "4")])
     learned = learned_targets(data, 80 * DAY)
     assert learned.toarray().tolist() == [[False, True], [True, False]]
-    assert of_users(learned, np.array([1])).toarray().tolist() == [[False, False], [True, False]]
+    assert restrict_targets(learned, np.array([1])).toarray().tolist() == [[False, False], [True, False]]
 
 
 def test_a_model_that_learns_by_heart_has_a_gap_and_popularity_hardly_any(data, wanted, popularity) -> None:
@@ -50,7 +50,7 @@ def test_both_sides_are_of_the_same_users(data, wanted, popularity) -> None:
     held_out = evaluate(model, data, wanted, popularity)
     check = check_overfit(model, data, held_out, popularity, SPAN)
     both = (np.diff(wanted.indptr) > 0) & (np.diff(learned_targets(data, data.cut - SPAN).indptr) > 0)
-    again = evaluate(model, data, of_users(wanted, np.flatnonzero(both)), popularity, brief=True).summary
+    again = evaluate(model, data, restrict_targets(wanted, np.flatnonzero(both)), popularity, brief=True).summary
     assert again["users"] < held_out.summary["users"]
     assert check.held_out["ndcg_at_10"].value == pytest.approx(again["ndcg_at_10"])
     assert check.gap["map_at_10"].value == pytest.approx(
@@ -66,11 +66,11 @@ def test_without_users_in_both_there_is_no_check(data, wanted, popularity) -> No
 def test_a_ranker_is_measured_on_the_candidates_it_learned_from(data) -> None:
     config = catalog.config("logistic_regression")
     model = catalog.model_type("logistic_regression").fit(data, config, 0)
-    found = figures_of_lessons(model, data, seed=0)
+    found = training_metrics(model, data, seed=0)
     rows, labels, weights = build_examples(data, TwoStageConfig.of(config), 0)
     said = model.ranker.probabilities(rows)
     better = said[labels == 1][:, None] - said[labels == 0]
     expected = np.average((better > 0) + (better == 0) / 2, axis=1, weights=weights[labels == 0]).mean()
     assert found["train_pairs_roc_auc"] == pytest.approx(expected)
     assert labels.mean() < found["train_pairs_pr_auc"] < 1
-    assert figures_of_lessons(MostPopular.fit(data, catalog.config("most_popular"), 0), data, seed=0) == {}
+    assert training_metrics(MostPopular.fit(data, catalog.config("most_popular"), 0), data, seed=0) == {}

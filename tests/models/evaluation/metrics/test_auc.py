@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from models.evaluation.metrics.auc import Separation
+from models.evaluation.metrics.auc import ScoreAUC
 
 SCORES = (-np.inf, np.nan, -1.0, 0.0, 0.25, 0.5, 3.0)
 
@@ -22,7 +22,7 @@ def cases(draw):
 def test_both_areas_are_those_of_scikit_learn(case) -> None:
     scores, bought, hidden = case
     wanted = bought & ~hidden
-    told = Separation.of(scores).against(sparse.csr_array(wanted), sparse.csr_array(hidden))
+    told = ScoreAUC.of(scores).per_user(sparse.csr_array(wanted), sparse.csr_array(hidden))
     finite = np.where(np.isfinite(scores), scores, -99)
     for row in range(len(scores)):
         left = ~hidden[row]
@@ -35,12 +35,12 @@ def test_both_areas_are_those_of_scikit_learn(case) -> None:
 
 def test_a_model_that_says_nothing_is_at_chance() -> None:
     silent = np.full((1, 4), -np.inf, dtype=np.float32)
-    told = Separation.of(silent).against(sparse.csr_array(np.array([[True, False, False, False]])))
+    told = ScoreAUC.of(silent).per_user(sparse.csr_array(np.array([[True, False, False, False]])))
     assert (told["roc_auc"][0], told["pr_auc"][0]) == (0.5, 0.25)
 
 
 def test_by_hand() -> None:
     scores = np.array([[4, 3, 2, 1]], dtype=np.float32)
-    told = Separation.of(scores).against(sparse.csr_array(np.array([[False, True, False, True]])))
+    told = ScoreAUC.of(scores).per_user(sparse.csr_array(np.array([[False, True, False, True]])))
     assert told["roc_auc"][0] == 1 / 4  # of the four pairs only 3 > 2 stands right
     assert told["pr_auc"][0] == (1 / 2 + 2 / 4) / 2

@@ -3,36 +3,36 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from models.evaluation.metrics.beyond_accuracy import Catalogue, concentration, spread
+from models.evaluation.metrics.beyond_accuracy import ItemNovelty, concentration, spread
 
 DAY = 86_400
 PATHS = ["FOOD|MILK|WHOLE", "FOOD|MILK", "FOOD|BREAD", "TOYS", ""]
 
 
 @pytest.fixture
-def catalogue(small) -> Catalogue:
+def catalogue(small) -> ItemNovelty:
     rows = [("a", "i0", 1, "1"), ("a", "i0", 2, "2"), ("a", "i1", 1, "1"), ("b", "i0", 1, "3"), ("c", "i2", 1, "4")]
     rows += [("d", "i3", 1, "5"), ("d", "i4", 1, "5")]
-    return Catalogue.of(small(rows, {f"i{n}": path for n, path in enumerate(PATHS)}))
+    return ItemNovelty.of(small(rows, {f"i{n}": path for n, path in enumerate(PATHS)}))
 
 
-def test_an_item_is_as_new_as_few_users_had_it(catalogue: Catalogue) -> None:
+def test_an_item_is_as_new_as_few_users_had_it(catalogue: ItemNovelty) -> None:
     told = catalogue.variety(np.array([[0, 1, -1], [0, -1, -1], [-1, -1, -1]], dtype=np.int32))["novelty"]
     # Two of four users had the first item, however often, and one the second: 1 bit and 2 bits.
     np.testing.assert_allclose(told, [1.5, 1, np.nan])
 
 
 def test_the_long_tail_is_what_few_users_had() -> None:
-    tail = Catalogue(np.zeros(5), np.zeros((5, 0), dtype=np.int64), np.array([False, True, True, True, True]))
+    tail = ItemNovelty(np.zeros(5), np.zeros((5, 0), dtype=np.int64), np.array([False, True, True, True, True]))
     told = tail.variety(np.array([[0, 1], [0, -1], [1, 2], [-1, -1]], dtype=np.int32))["long_tail"]
     np.testing.assert_allclose(told, [0.5, 0, 1, np.nan])
 
 
-def test_a_fifth_of_the_catalogue_is_its_head(catalogue: Catalogue) -> None:
+def test_a_fifth_of_the_catalogue_is_its_head(catalogue: ItemNovelty) -> None:
     assert catalogue.tail.tolist() == [False, True, True, True, True]
 
 
-def test_lists_are_as_diverse_as_their_categories(catalogue: Catalogue) -> None:
+def test_lists_are_as_diverse_as_their_categories(catalogue: ItemNovelty) -> None:
     ranked = np.array([[0, 1, 2], [0, 3, -1], [3, -1, -1], [3, 4, 4]], dtype=np.int32)
     told = catalogue.variety(ranked[:3])["diversity"]
     # Whole milk and milk share two of three levels, either shares one with bread (of three, of two).
@@ -40,7 +40,7 @@ def test_lists_are_as_diverse_as_their_categories(catalogue: Catalogue) -> None:
 
 
 def test_of_items_without_categories_diversity_is_not_known(small) -> None:
-    bare = Catalogue.of(small([("a", item, 1, "1") for item in "xyz"]))
+    bare = ItemNovelty.of(small([("a", item, 1, "1") for item in "xyz"]))
     assert np.isnan(bare.variety(np.array([[0, 1, 2]], dtype=np.int32))["diversity"]).all()
 
 
@@ -56,7 +56,7 @@ def naive_diversity(ranked: list[int]) -> float:
     return sum(apart(*pair) for pair in pairs) / len(pairs) if pairs else np.nan
 
 
-def test_diversity_equals_its_definition_in_loops(catalogue: Catalogue) -> None:
+def test_diversity_equals_its_definition_in_loops(catalogue: ItemNovelty) -> None:
     random = np.random.default_rng(0)
     ranked = np.array([random.permutation(5)[:4] for _ in range(50)], dtype=np.int32)
     ranked[random.random(ranked.shape) < 0.2] = -1

@@ -56,14 +56,14 @@ def test_bins_are_those_of_scikit_learn(pairs: Pairs) -> None:
     told = pairs.reliability(seed=7, bins=8)
     bought, said = calibration_curve(pairs.bought, pairs.score, n_bins=8, strategy="quantile")
     np.testing.assert_allclose(told.bought, bought, atol=1e-9)
-    np.testing.assert_allclose(told.said, said, rtol=1e-5)
-    assert np.mean((told.low <= told.said) & (told.said <= told.high)) >= 0.75
+    np.testing.assert_allclose(told.probability, said, rtol=1e-5)
+    assert np.mean((told.low <= told.probability) & (told.probability <= told.high)) >= 0.75
 
 
 def test_the_calibration_error_is_the_mean_distance_of_the_bins(pairs: Pairs) -> None:
     told = pairs.reliability(seed=7)
     bins = np.searchsorted(np.quantile(pairs.score, np.arange(1, 15) / 15), pairs.score)
-    expected = np.average(np.abs(told.said - told.bought), weights=np.bincount(bins))
+    expected = np.average(np.abs(told.probability - told.bought), weights=np.bincount(bins))
     found = pairs.figures(seed=7)["pairs_calibration_error"]
     assert found.value == pytest.approx(expected)
     assert found.value < 0.02

@@ -2,28 +2,28 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.monitoring.audit.group_metrics import by_group, ratios
-from models.monitoring.audit.popularity_bias import OTHERS, UNKNOWN, by_tenth, providers, spread
-from models.monitoring.audit.served_data import Goods, Material, shares
-from models.monitoring.realised_accuracy import PerUser
+from models.monitoring.audit.group_metrics import figures_by_group, ratios
+from models.monitoring.audit.popularity_bias import OTHERS, UNKNOWN, popularity_tenths, providers, spread
+from models.monitoring.audit.served_data import AuditData, AuditItems, exposure_shares
+from models.monitoring.realised_accuracy import UserOutcomes
 
 BUYERS = [100.0, 50.0, 10.0, 10.0, 0.0]
 
 
-def goods(buyers: list[float] = BUYERS, category: list[str] | None = None) -> Goods:
+def goods(buyers: list[float] = BUYERS, category: list[str] | None = None) -> AuditItems:
     words = np.array(category or ["A"] * len(buyers))
-    return Goods(np.array(buyers), np.array(buyers) * 2, words, words)
+    return AuditItems(np.array(buyers), np.array(buyers) * 2, words, words)
 
 
 def material(
-    shown: list[list[float]], bought: list[list[float]], age: list[str], about: Goods | None = None
-) -> Material:
+    shown: list[list[float]], bought: list[list[float]], age: list[str], about: AuditItems | None = None
+) -> AuditData:
     pairs = sparse.csr_array(np.array(bought) > 0)
-    return Material({"age": np.array(age)}, sparse.csr_array(np.array(shown)), pairs, about or goods(), None)
+    return AuditData({"age": np.array(age)}, sparse.csr_array(np.array(shown)), pairs, about or goods(), None)
 
 
 def test_a_place_counts_for_as_long_as_it_was_shown() -> None:
-    found = shares(
+    found = exposure_shares(
         np.array([0, 0, 1]), np.array([[0, 1], [1, 2], [2, -1]]), np.array([30.0, 10.0, 5.0]), (2, 4)
     ).toarray()
     assert found.tolist() == [[30 / 80, 40 / 80, 10 / 80, 0], [0, 0, 1, 0]]
@@ -37,14 +37,14 @@ def test_tenths_are_equal_parts_of_the_items_from_the_most_bought_on() -> None:
     twenty = goods([float(n) for n in range(20)])
     assert twenty.tenth.tolist() == [9 - n // 2 for n in range(20)]
     shown = [[0.0] * 18 + [0.5, 0.5], [1.0] + [0.0] * 19]
-    rows = by_tenth(material(shown, shown, ["old", "young"], twenty))
+    rows = popularity_tenths(material(shown, shown, ["old", "young"], twenty))
     assert [row["shown"] for row in rows] == [0.5, *[0.0] * 8, 0.5]
     assert [row["items"] for row in rows] == [2] * 10
     assert rows[0]["bought"] == pytest.approx((18 + 19) / 190)
 
 
 def test_lift_is_how_much_more_popular_what_is_shown_is_than_what_the_group_buys() -> None:
-    found = by_group(
+    found = figures_by_group(
         material(
             [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 0.5, 0.5, 0], [1, 0, 0, 0, 0]],
             [[0, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 1, 1, 0], [0, 0, 0, 0, 0]],
@@ -61,7 +61,7 @@ def test_lift_is_how_much_more_popular_what_is_shown_is_than_what_the_group_buys
 
 
 def test_a_group_of_whom_nobody_has_a_figure_has_none() -> None:
-    found = by_group(material([[1, 0, 0, 0, 0]] * 2, [[0] * 5, [1, 0, 0, 0, 0]], ["old", "young"]), 7)
+    found = figures_by_group(material([[1, 0, 0, 0, 0]] * 2, [[0] * 5, [1, 0, 0, 0, 0]], ["old", "young"]), 7)
     assert [group.figures["lift"] for group in found] == [(0, 0, 0), None, (0, 0, 0)]
     assert [(group.users, group.acted) for group in found] == [(2, 0), (1, 0), (1, 0)]
     assert "ndcg" not in found[0].figures
@@ -73,11 +73,11 @@ def test_accuracy_of_groups_is_the_ratio_of_their_sums_with_an_interval_around_i
     targets = random.integers(0, 5, n).astype(float)
     hits = np.floor(targets * random.random(n))
     zero = np.zeros(n)
-    came = PerUser(targets, (targets > 0) * 1.0, hits, (hits > 0) * 1.0, hits / 5, zero, zero, zero)
+    came = UserOutcomes(targets, (targets > 0) * 1.0, hits, (hits > 0) * 1.0, hits / 5, zero, zero, zero)
     age = random.choice(["old", "young"], n)
     pairs = sparse.csr_array(np.eye(n, 5))
-    looked = Material({"age": age}, sparse.csr_array(np.tile([1.0, 0, 0, 0, 0], (n, 1))), pairs, goods(), came)
-    for group in by_group(looked, 7)[1:]:
+    looked = AuditData({"age": age}, sparse.csr_array(np.tile([1.0, 0, 0, 0, 0], (n, 1))), pairs, goods(), came)
+    for group in figures_by_group(looked, 7)[1:]:
         mine, found = age == group.value, group.figures["recall"]
         assert found is not None
         assert found.value == pytest.approx(hits[mine].sum() / targets[mine].sum())
@@ -100,7 +100,7 @@ def test_providers_are_told_by_their_share_of_places_and_of_purchases() -> None:
         ["old", "young"],
         goods(BUYERS, ["A", "A", "B", "", "B"]),
     )
-    rows = providers(looked, looked.goods.category)
+    rows = providers(looked, looked.items.category)
     assert rows == [
         {"name": "A", "shown": 0.5, "bought": pytest.approx(150 / 170)},
         {"name": "B", "shown": 0.5, "bought": pytest.approx(10 / 170)},

@@ -3,7 +3,7 @@
 import numpy as np
 
 from models.monitoring.drift.calibration.windows import History
-from models.monitoring.drift.signals.event_columns import DAY, KIND, NOTHING, Events, Goods, gaps
+from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, ItemTable, gaps
 
 USERS, ITEMS, START = 300, 40, 1_600_000_000 // DAY * DAY
 
@@ -24,16 +24,16 @@ def events(weeks: int, seed: int = 3, users: int = USERS) -> Events:
     value = np.where(bought, (item + 1) * np.exp(random.normal(0, 0.2, n)), np.nan)
     ones = np.where(bought, 1.0, np.nan)
     nothing, never = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
-    session = np.full(n, NOTHING)
+    session = np.full(n, MISSING_CODE)
     since = np.full(n, START)
     gap = gaps(user, item, at, kind)
     return Events(user, item, kind, at, session, ones, value, bought, nothing, never, since, since, gap)
 
 
-def goods() -> Goods:
+def goods() -> ItemTable:
     """Items in four categories."""
     category = np.arange(ITEMS) % 4
-    return Goods(category, np.eye(4, dtype=np.float32)[category])
+    return ItemTable(category, np.eye(4, dtype=np.float32)[category])
 
 
 def history(found: Events, cut: int, users: int = USERS) -> History:

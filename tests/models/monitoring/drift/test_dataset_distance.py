@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from models.features.tables.registry import TABLES
-from models.monitoring.drift.dataset_distance import STEADY, distance, shift
+from models.monitoring.drift.dataset_distance import STATIONARY_FEATURES, distance, shift
 
 RANDOM = np.random.default_rng(3)
 THEN = RANDOM.normal(size=20_000)
@@ -34,7 +34,7 @@ def test_values_that_are_all_alike_are_compared_too() -> None:
 
 
 def test_users_have_moved_by_the_mean_of_their_steady_features() -> None:
-    then = pa.table(dict.fromkeys(STEADY, THEN))
-    one_moved = then.set_column(0, STEADY[0], pa.array(THEN + 100))
-    assert shift(then, one_moved) == pytest.approx(0.9 / len(STEADY))
-    assert set(STEADY) <= {feature.name for feature in TABLES["user_features"].features}
+    then = pa.table(dict.fromkeys(STATIONARY_FEATURES, THEN))
+    one_moved = then.set_column(0, STATIONARY_FEATURES[0], pa.array(THEN + 100))
+    assert shift(then, one_moved) == pytest.approx(0.9 / len(STATIONARY_FEATURES))
+    assert set(STATIONARY_FEATURES) <= {feature.name for feature in TABLES["user_features"].features}

@@ -6,24 +6,26 @@ from typing import Any
 
 import pytest
 
-from models.monitoring.drift.config import Watch
+from models.monitoring.drift.config import DriftMonitorConfig
 from models.monitoring.drift.feed_health import within
-from models.monitoring.drift.retrain_policy import Retrains, Situation, decide, verdict
-from models.monitoring.drift.window_verdict import Judgement, Seen
+from models.monitoring.drift.retrain_policy import DriftSituation, RetrainHistory, decide, verdict
+from models.monitoring.drift.window_verdict import SignalReading, WindowJudgement
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-WATCH = Watch()
+WATCH = DriftMonitorConfig()
 
 
-def judgement(deviation: float) -> Judgement:
-    return Judgement([Seen("taste", "what people like", 0.1, 0.5, None, deviation, counted=True)], deviation, 3.0)
+def judgement(deviation: float) -> WindowJudgement:
+    return WindowJudgement(
+        [SignalReading("taste", "what people like", 0.1, 0.5, None, deviation, counted=True)], deviation, 3.0
+    )
 
 
-def drifted(**said: Any) -> Situation:
+def drifted(**said: Any) -> DriftSituation:
     """The second window in a row that left its band, with nothing against a retraining but what is said."""
     sound = within("volume", 100.0, 50.0, 300.0, "100 events, usually 100")
     usual: dict[str, Any] = {"feed": [sound], "thin": "", "earlier": [True], "newest": True, "labelled": 5_000.0}
-    return Situation(**{"judgement": judgement(9.0), "retrains": Retrains(), **usual, **said})
+    return DriftSituation(**{"judgement": judgement(9.0), "retrains": RetrainHistory(), **usual, **said})
 
 
 def test_two_windows_out_of_their_band_ask_for_retraining_and_say_what_drove_them() -> None:
@@ -36,16 +38,16 @@ def test_two_windows_out_of_their_band_ask_for_retraining_and_say_what_drove_the
 
 
 AGAINST = {
-    "Request 7 is open: one retraining at a time.": {"retrains": Retrains(open_request=7)},
+    "Request 7 is open: one retraining at a time.": {"retrains": RetrainHistory(open_request=7)},
     "There are 199 labelled events since the champion has learned, and 200 are needed to learn anything new.": {
         "labelled": 199.0
     },
     "The last retraining has just ended: drift asks again from 2026-03-02 00:00 UTC on.": {
-        "retrains": Retrains(finished_at=NOW - timedelta(days=2))
+        "retrains": RetrainHistory(finished_at=NOW - timedelta(days=2))
     },
     "The last retraining has just ended; 2 challengers in a row did not win: drift asks again from 2026-03-03 00:00 "
-    "UTC on.": {"retrains": Retrains(finished_at=NOW - timedelta(days=10), lost=2)},
-    "Drift has asked 2 times in seven days, which is its budget.": {"retrains": Retrains(asked_this_week=2)},
+    "UTC on.": {"retrains": RetrainHistory(finished_at=NOW - timedelta(days=10), lost=2)},
+    "Drift has asked 2 times in seven days, which is its budget.": {"retrains": RetrainHistory(requests_this_week=2)},
     "A later window is complete already, and decides.": {"newest": False},
     "1 of the last 2 windows left their band: 2 of 5 are needed.": {"earlier": [False]},
 }
@@ -59,7 +61,7 @@ def test_what_speaks_against_retraining_is_told(reason: str, said: dict[str, Any
 
 @pytest.mark.parametrize(("lost", "days"), [(0, 3), (1, 6), (3, 24), (9, 24)])
 def test_each_challenger_that_did_not_win_doubles_the_pause_up_to_eight_times(lost: int, days: int) -> None:
-    ended = Retrains(finished_at=NOW - timedelta(days=days), lost=lost)
+    ended = RetrainHistory(finished_at=NOW - timedelta(days=days), lost=lost)
     assert decide(drifted(retrains=ended), WATCH, NOW).kind == "retrain"
     assert decide(drifted(retrains=ended), WATCH, NOW - timedelta(seconds=1)).kind == "none"
 
@@ -71,7 +73,7 @@ def test_windows_that_left_their_band_too_long_ago_do_not_count() -> None:
 
 def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
     broken = within("nulls: value", 1.0, None, 0.005, "100.00% events without value, usually 0.00%")
-    now = drifted(feed=[broken], thin="3 active users")
+    now = drifted(feed=[broken], insufficient_data="3 active users")
     assert verdict(now) == "broken"
     found = decide(now, WATCH, NOW)
     assert found.kind == "blocked"
@@ -79,9 +81,9 @@ def test_a_broken_feed_blocks_whatever_else_there_is() -> None:
 
 
 def test_a_thin_window_says_nothing_however_far_off_it_is() -> None:
-    now = drifted(thin="3 active users in the window: too few to judge it.")
+    now = drifted(insufficient_data="3 active users in the window: too few to judge it.")
     assert verdict(now) == "thin"
-    assert decide(now, WATCH, NOW).reasons == [now.thin]
+    assert decide(now, WATCH, NOW).reasons == [now.insufficient_data]
 
 
 def test_a_window_inside_its_band_is_steady_whatever_was_before() -> None:

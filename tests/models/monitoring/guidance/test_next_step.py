@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from models.monitoring.guidance.cut_short import CutShort
-from models.monitoring.guidance.earlier_champion import Earlier
+from models.monitoring.guidance.earlier_champion import EarlierChampion
 from models.monitoring.guidance.needs import NEEDS, refusal
 from models.monitoring.guidance.next_step import Stage, next_step
 from models.monitoring.guidance.situation import LastReview, Situation
-from models.tuning.retune_policy import MOST_MINUTES
+from models.tuning.retune_policy import MAX_MINUTES
 
 EMPTY = Situation()
 CATALOGUE = Situation(batches=2)
@@ -108,7 +108,7 @@ def test_a_state_has_one_next_command(state: str) -> None:
 def test_a_hint_at_retraining_states_how_long_it_may_search_and_the_way_without(state: str) -> None:
     step = next_step(STATES[state][0])
     retrains = step.command == "tailorbird retrain"
-    assert (f"up to {MOST_MINUTES} minutes" in step.also) == retrains
+    assert (f"up to {MAX_MINUTES} minutes" in step.also) == retrains
     assert ("tailorbird features && tailorbird train && tailorbird review" in step.also) == retrains
 
 
@@ -162,14 +162,14 @@ def test_files_that_were_cut_short_come_in_before_anything_is_made() -> None:
 @pytest.mark.parametrize("in_dataset", [(), ("b1",)])
 def test_a_rollback_is_named_after_a_new_model_with_the_figures_of_both_versions(in_dataset: tuple[str, ...]) -> None:
     undone = replace(LIVE, undone_in_dataset=in_dataset, undone_in_champion=("b1",))
-    step = next_step(replace(undone, earlier=Earlier(1, "als", 0.2794, 0.3196)))
+    step = next_step(replace(undone, earlier=EarlierChampion(1, "als", 0.2794, 0.3196)))
     assert step.command in {"tailorbird features", "tailorbird retrain"}
     assert "Only if what the champion learned from it is harmful: `tailorbird rollback model`" in step.also
     assert "version 1 (als)" in step.also
     assert "NDCG@10 on the same test weeks: 0.2794, and 0.3196 for the champion." in step.also
-    assert "Nobody measured both" in next_step(replace(undone, earlier=Earlier(1, "als", None, 0.3196))).also
+    assert "Nobody measured both" in next_step(replace(undone, earlier=EarlierChampion(1, "als", None, 0.3196))).also
     assert "rollback" not in next_step(undone).also
-    assert "rollback" not in next_step(replace(undone, undone_in_champion=(), earlier=Earlier(1, "als"))).also
+    assert "rollback" not in next_step(replace(undone, undone_in_champion=(), earlier=EarlierChampion(1, "als"))).also
 
 
 @pytest.mark.parametrize(("overridden", "option"), [(False, ""), (True, "--override ")])
@@ -178,6 +178,6 @@ def test_after_a_rollback_every_step_names_how_to_take_it_back(overridden: bool,
         f'Version 4 was rolled back; `tailorbird decide 4 --approve {option}--reason "…"` makes it the champion again.'
     )
     for state in (LIVE, replace(LIVE, stale=("home",)), replace(LIVE, rolled_back=("home",))):
-        left = replace(state, left=4, left_overridden=overridden)
+        left = replace(state, rolled_back_version=4, rolled_back_overridden=overridden)
         assert next_step(left).also.endswith(back)
         assert next_step(replace(left, review_mode="never")).also == next_step(state).also

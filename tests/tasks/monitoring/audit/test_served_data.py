@@ -11,7 +11,7 @@ from infra.database.schema.schema import items
 from infra.installation import Installation
 from infra.keys.identity import pseudonym
 from tasks.ingest.events.ingest_segment import ingest_segment
-from tasks.monitoring.audit.served_data import NothingToAuditError, seen
+from tasks.monitoring.audit.served_data import NothingToAuditError, read_audit_window
 from tests.published import published, put_back, shelf
 from tests.tasks.ingest.events.test_ingest_segment import bought, call, on, viewed, write
 from tests.tasks.monitoring.test_realised_accuracy import at
@@ -50,8 +50,8 @@ def named(store: Installation, pairs: Any) -> dict[str, list[float]]:
 
 def test_lists_are_held_against_what_was_bought_before_and_while_they_were_shown(store: Installation) -> None:
     show(store, at(10), "cup", "pot", version=4)
-    looked = seen(store, "home", 28)
-    goods = looked.material.goods  # cup, jug, pan, pot, tin
+    looked = read_audit_window(store, "home", 28)
+    goods = looked.material.items  # cup, jug, pan, pot, tin
     assert goods.buyers.tolist() == [2, 0, 1, 0, 0]
     assert goods.purchases.tolist() == [2, 0, 1, 0, 0]
     assert goods.category.tolist() == ["", "", "", "Kitchen", ""]
@@ -68,7 +68,7 @@ def test_lists_are_held_against_what_was_bought_before_and_while_they_were_shown
 def test_a_list_counts_for_as_long_as_it_was_shown(store: Installation) -> None:
     show(store, at(8), "cup", run="one", version=4)
     show(store, at(11), "pan", run="two", version=5)
-    looked = seen(store, "home", 28)
+    looked = read_audit_window(store, "home", 28)
     assert named(store, looked.material.shown)["ann"] == [0.75, 0, 0.25, 0, 0]
     assert looked.versions == [4, 5]
 
@@ -77,14 +77,14 @@ def test_what_is_not_sold_any_more_is_looked_at_only_where_it_was_shown(store: I
     with store.engine.begin() as connection:
         connection.execute(update(items).where(items.c.item_id.in_(["pan", "tin"])).values(available=False))
     show(store, at(10), "cup", "tin")
-    assert len(seen(store, "home", 28).material.goods.buyers) == 4
+    assert len(read_audit_window(store, "home", 28).material.items.buyers) == 4
 
 
 def test_lists_that_came_after_all_events_have_no_outcome_and_are_looked_at_all_the_same(store: Installation) -> None:
     published(store.engine, {pseudonym("ann", store.key): [("cup", 1.0, "why")]})
-    looked = seen(store, "home", 28)
+    looked = read_audit_window(store, "home", 28)
     assert looked.material.outcome is None
-    assert looked.material.goods.buyers.sum() == 4  # with the pot: all that was ever bought was before
+    assert looked.material.items.buyers.sum() == 4  # with the pot: all that was ever bought was before
     assert looked.material.users == 1
 
 
@@ -92,22 +92,22 @@ def test_where_nothing_was_shown_it_says_so(store: Installation) -> None:
     with pytest.raises(
         NothingToAuditError, match=r"No lists of 'home' were shown in the last 28 days|Next: `tailorbird"
     ):
-        seen(store, "home", 28)
+        read_audit_window(store, "home", 28)
 
 
 def test_where_nobody_has_bought_anything_it_says_so(installation: Installation, tmp_path: Path) -> None:
     ingest_segment.fn("segment", write(tmp_path / "a", viewed(1, "cup", **on(2)), viewed(2, "pan", **on(12))))
     published(installation.engine, {pseudonym("ann", installation.key): [("cup", 1.0, "why")]})
     with pytest.raises(NothingToAuditError, match="Nobody had bought anything"):
-        seen(installation, "home", 28)
+        read_audit_window(installation, "home", 28)
 
 
 def test_traits_are_those_of_the_people_who_were_shown_lists(stage: Any) -> None:
     with stage.here.engine.connect() as connection:
         keys = sorted(connection.exec_driver_sql("SELECT user_key FROM users").scalars())
     published(stage.here.engine, {key: [("500006", 1.0, "why")] for key in keys})
-    looked = seen(stage.here, "home", 28)
+    looked = read_audit_window(stage.here, "home", 28)
     assert looked.material.users == len(keys)
     assert {"age", "income"} <= set(looked.material.traits)
     assert all(len(values) == len(keys) for values in looked.material.traits.values())
-    assert np.unique(looked.material.goods.category).tolist() == ["", "GROCERY", "PRODUCE"]
+    assert np.unique(looked.material.items.category).tolist() == ["", "GROCERY", "PRODUCE"]

@@ -13,7 +13,7 @@ from infra.database.schema.monitoring_schema import retrain_requests
 from infra.database.schema.schema import ingest_batches
 from infra.installation import current
 from infra.prefect_api import events as told
-from tasks.monitoring.drift.detect_drift import watch_drift
+from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.ear import Ear
 from tests.tasks.weeks import KNOWN, Week, Weekly, end, events
 
@@ -50,7 +50,7 @@ BREAKS: dict[str, tuple[Callable[[pa.Table], pa.Table], str]] = {
 @pytest.mark.parametrize(("broken", "reason"), BREAKS.values(), ids=BREAKS)
 def test_a_break_blocks_and_is_named(weekly: Weekly, broken: Callable[[pa.Table], pa.Table], reason: str) -> None:
     weekly.ingest(pa.concat_tables([broken(events(Week(KNOWN))), end(KNOWN + 1)], promote_options="default"))
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("broken", "blocked")
     assert report["reasons"][0] == "The feed is broken; nothing is learned from it."
     assert any(why.startswith(reason) for why in report["reasons"][1:])
@@ -64,11 +64,11 @@ def test_a_file_that_lacks_a_column_it_has_to_have_blocks_until_a_sound_one_come
     newest = select(ingest_batches.c.status).order_by(ingest_batches.c.started_at.desc()).limit(1)
     with weekly.here.engine.connect() as connection:
         assert connection.execute(newest).scalar() == "refused"
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("broken", "blocked")
     assert "column 'product' is missing" in report["reasons"][1]
     weekly.ingest(events(Week(KNOWN + 1)))
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("steady", "none")
 
 
@@ -80,9 +80,9 @@ def test_who_gets_alerts_hears_of_a_break_also_before_the_week_is_over(
         current.cache_clear()
         with pytest.raises(ContractViolationError):
             weekly.ingest(events(Week(KNOWN)).drop_columns(["product"]))
-        assert watch_drift.fn()["reports"] == []
+        assert detect_drift.fn()["reports"] == []
         weekly.ingest(in_cents(events(Week(KNOWN))))
-        [report] = watch_drift.fn()["reports"]
+        [report] = detect_drift.fn()["reports"]
     early, late = prefect.events()
     assert {early["event"], late["event"]} == {told.BROKEN_FEED}
     assert "column 'product' is missing" in early["payload"]["reason"]

@@ -10,23 +10,23 @@ from sqlalchemy import select
 
 from infra.database.schema.monitoring_schema import drift_calibrations, drift_reports, retrain_requests
 from infra.installation import Installation, current
-from tasks.monitoring.drift.detect_drift import watch_drift
+from tasks.monitoring.drift.detect_drift import detect_drift
 from tests.tasks.weeks import CUT, KNOWN, Week, Weekly, events
 
 
 def test_a_steady_week_calls_for_nothing_and_says_why(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN)))
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"], report["window_from"]) == ("steady", "none", CUT)
     assert "nothing is out of the usual" in report["reasons"][0]
     assert all(check["passed"] for check in report["feed"])
-    assert watch_drift.fn()["reports"] == []
+    assert detect_drift.fn()["reports"] == []
     assert weekly.rows(retrain_requests) == []
 
 
 def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN, shuffled=True)))
-    [first] = watch_drift.fn()["reports"]
+    [first] = detect_drift.fn()["reports"]
     assert (first["verdict"], first["decision"]) == ("violated", "none")
     assert first["reasons"][-1] == "1 of the last 1 windows left their band: 2 of 5 are needed."
     weekly.ingest(events(Week(KNOWN + 1, shuffled=True)))
@@ -34,7 +34,7 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
 
     def look(_: int) -> list[Any]:
         barrier.wait()
-        return list(watch_drift.fn()["reports"])
+        return list(detect_drift.fn()["reports"])
 
     with ThreadPoolExecutor(2) as pool:
         [second] = [report for found in pool.map(look, range(2)) for report in found]
@@ -48,7 +48,7 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
     )
     assert request.reason == " ".join(second["reasons"])
     weekly.ingest(events(Week(KNOWN + 2, shuffled=True), Week(KNOWN + 3, shuffled=True)))
-    assert [report["decision"] for report in watch_drift.fn()["reports"]] == ["none", "none"]
+    assert [report["decision"] for report in detect_drift.fn()["reports"]] == ["none", "none"]
     told = weekly.rows(drift_reports)[-1].reasons
     assert f"Request {request.request_id} is open: one retraining at a time." in told
     assert len(weekly.rows(retrain_requests)) == 1
@@ -56,7 +56,7 @@ def test_two_weeks_that_drifted_ask_once_though_two_monitors_look_at_once(weekly
 
 def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(weekly: Weekly) -> None:
     weekly.ingest(events(*(Week(number, shuffled=True) for number in range(KNOWN, KNOWN + 3))))
-    reports = watch_drift.fn()["reports"]
+    reports = detect_drift.fn()["reports"]
     assert [report["window_from"] for report in reports] == [CUT + n * timedelta(days=7) for n in range(3)]
     assert [report["verdict"] for report in reports] == ["violated"] * 3
     assert [report["decision"] for report in reports] == ["none", "none", "retrain"]
@@ -66,7 +66,7 @@ def test_weeks_that_come_late_are_judged_in_their_order_and_the_newest_decides(w
 
 def test_a_week_of_few_people_says_nothing(weekly: Weekly) -> None:
     weekly.ingest(events(Week(KNOWN, people=25, visits=24.0)))
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["verdict"], report["decision"]) == ("thin", "none")
     assert report["reasons"] == ["25 active users in the window: too few to judge it."]
 
@@ -74,14 +74,14 @@ def test_a_week_of_few_people_says_nothing(weekly: Weekly) -> None:
 def test_what_is_seen_now_can_be_made_usual_and_it_is_kept_who_said_so(weekly: Weekly) -> None:
     drifted = [Week(number, shuffled=True) for number in range(KNOWN, KNOWN + 9)]
     weekly.ingest(events(*drifted[:8]))
-    assert [report["verdict"] for report in watch_drift.fn()["reports"]] == ["violated"] * 8
-    assert watch_drift.fn("the range was renewed", "ann") == {"reports": [], "note": ""}
+    assert [report["verdict"] for report in detect_drift.fn()["reports"]] == ["violated"] * 8
+    assert detect_drift.fn("the range was renewed", "ann") == {"reports": [], "note": ""}
     first, second = weekly.rows(drift_calibrations)
     assert (first.made_by, first.reason, first.reference_to) == ("tailorbird", "a new champion", CUT)
     assert (second.made_by, second.reason) == ("ann", "the range was renewed")
     assert second.reference_to == CUT + timedelta(days=56)
     weekly.ingest(events(drifted[8]))
-    [report] = watch_drift.fn()["reports"]
+    [report] = detect_drift.fn()["reports"]
     assert (report["calibration_id"], report["verdict"]) == (second.calibration_id, "steady")
 
 
@@ -90,13 +90,13 @@ def test_too_little_history_is_told_with_how_much_is_needed(weekly: Weekly, monk
         connection.execute(drift_calibrations.delete())
     monkeypatch.setenv("TAILORBIRD_MONITOR", '{"window_days": 28}')
     current.cache_clear()
-    found = watch_drift.fn()
+    found = detect_drift.fn()
     assert found["reports"] == []
     assert found["note"].startswith("There are 272 days of events before the champion's cut, and what is usual is ")
     assert "from 1064 days at least in windows of 28 days" in found["note"]
 
 
 def test_before_the_first_champion_there_is_nothing_to_watch(installation: Installation) -> None:
-    assert watch_drift.fn()["note"] == "Nothing is ingested yet. Next: `tailorbird ingest MAPPING PATH…`."
+    assert detect_drift.fn()["note"] == "Nothing is ingested yet. Next: `tailorbird ingest MAPPING PATH…`."
     with installation.engine.connect() as connection:
         assert connection.execute(select(drift_calibrations)).all() == []

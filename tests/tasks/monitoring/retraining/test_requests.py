@@ -13,8 +13,8 @@ from sqlalchemy import Engine, text
 from infra.installation import Installation
 from models.errors import TailorbirdError
 from tasks.monitoring.retraining import requests
-from tasks.monitoring.retraining.leases import SupersededError, claim, finish, note_step, renewed
-from tasks.monitoring.retraining.requests import ask, give_up, of_id, open_request
+from tasks.monitoring.retraining.leases import SupersededError, claim, finish, note_step, renew_lease
+from tasks.monitoring.retraining.requests import get_request, give_up, open_request, request_retraining
 
 ROUNDS = 50
 
@@ -26,14 +26,14 @@ def engine(installation: Installation) -> Engine:
 
 def asked(engine: Engine, origin: Any = "drift") -> int:
     with engine.begin() as connection:
-        made = ask(connection, origin, "baskets have moved")
+        made = request_retraining(connection, origin, "baskets have moved")
     assert made is not None
     return made.request_id
 
 
 def state(engine: Engine, request_id: int) -> requests.Request:
     with engine.connect() as connection:
-        return of_id(connection, request_id)
+        return get_request(connection, request_id)
 
 
 def silence(engine: Engine) -> None:
@@ -57,28 +57,28 @@ def at_once(first: Callable[[], Any], second: Callable[[], Any]) -> list[Any]:
 def test_while_a_request_is_open_no_other_is_made_and_afterwards_one_is(engine: Engine) -> None:
     first = asked(engine)
     with engine.begin() as connection:
-        assert ask(connection, "person", "again") is None
+        assert request_retraining(connection, "person", "again") is None
         found = open_request(connection)
         assert found is not None
         assert (found.request_id, found.origin, found.status, found.steps) == (first, "drift", "requested", {})
     mine = claim(engine, first, "run-1")
     assert mine is not None
     with engine.begin() as connection:
-        assert ask(connection, "schedule", "again") is None
-    assert finish(mine, requests.DONE, requests.KEPT)
+        assert request_retraining(connection, "schedule", "again") is None
+    assert finish(mine, requests.DONE, requests.CHAMPION_KEPT)
     assert asked(engine, "schedule") > first
 
 
 def test_of_two_who_ask_at_once_one_gets_a_request(engine: Engine) -> None:
     def one() -> requests.Request | None:
         with engine.begin() as connection:
-            return ask(connection, "drift", "moved")
+            return request_retraining(connection, "drift", "moved")
 
     for _ in range(ROUNDS):
         [made] = [found for found in at_once(one, one) if found is not None]
         mine = claim(engine, made.request_id, None)
         assert mine is not None
-        finish(mine, requests.DONE, requests.KEPT)
+        finish(mine, requests.DONE, requests.CHAMPION_KEPT)
 
 
 def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
@@ -90,7 +90,7 @@ def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
         found = at_once(lambda: claim(engine, request_id, "a"), lambda: claim(engine, request_id, "b"))  # noqa: B023
         [mine] = [held for held in found if held is not None]
         assert state(engine, request_id).flow_run == mine.request.flow_run
-        assert finish(mine, requests.DONE, requests.KEPT)
+        assert finish(mine, requests.DONE, requests.CHAMPION_KEPT)
 
 
 def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
@@ -107,20 +107,20 @@ def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine
     request_id = asked(engine)
     lost = claim(engine, request_id, "run-1")
     assert lost is not None
-    lost.still_mine()
+    lost.ensure_held()
     silence(engine)
-    lost.still_mine()  # late, but nobody else has begun
+    lost.ensure_held()  # late, but nobody else has begun
     taken = claim(engine, request_id, "run-2")
     assert taken is not None
     assert taken.request.fence == 2
     with pytest.raises(SupersededError, match=f"{request_id} was superseded: .* another one works on it"):
-        lost.still_mine()
+        lost.ensure_held()
     with pytest.raises(SupersededError):
         note_step(lost, "train", "http://lost")
     assert not finish(lost, requests.FAILED, "lost")
     note_step(taken, "features", "http://a")
     note_step(taken, "train", "http://b")
-    assert finish(taken, requests.DONE, requests.WAITS)
+    assert finish(taken, requests.DONE, requests.WAITING)
     found = state(engine, request_id)
     assert (found.status, found.outcome, found.leased_until) == ("done", "waits", None)
     assert found.steps == {"features": "http://a", "train": "http://b"}
@@ -138,7 +138,7 @@ def test_the_lease_is_renewed_while_the_work_goes_on_and_no_longer(engine: Engin
     request_id = asked(engine)
     mine = claim(engine, request_id, None, lease=0.6)
     assert mine is not None
-    with renewed(mine):
+    with renew_lease(mine):
         for _ in range(8):
             assert claim(engine, request_id, None) is None
             time.sleep(0.2)
@@ -153,7 +153,7 @@ def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine
     silence(engine)
     taken = claim(engine, request_id, None, lease=100)
     assert taken is not None
-    with renewed(lost):
+    with renew_lease(lost):
         time.sleep(0.3)
     assert state(engine, request_id).leased_until == taken.request.leased_until
 
@@ -161,35 +161,35 @@ def test_the_renewal_of_who_lost_a_request_leaves_it_to_the_other(engine: Engine
 def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> None:
     request_id = asked(engine)
     with engine.begin() as connection:
-        assert requests.unattended(connection, 20) is None
+        assert requests.abandoned_request(connection, 20) is None
         connection.execute(text("UPDATE retrain_requests SET requested_at = now() - interval '21 seconds'"))
     with engine.connect() as connection:
-        found = requests.unattended(connection, 20)
+        found = requests.abandoned_request(connection, 20)
     assert found is not None
     mine = claim(engine, request_id, None)
     with engine.connect() as connection:
-        assert requests.unattended(connection, 20) is None
+        assert requests.abandoned_request(connection, 20) is None
     silence(engine)
     with engine.begin() as connection:
-        lost = requests.unattended(connection, 20)
+        lost = requests.abandoned_request(connection, 20)
         assert lost is not None
         assert not give_up(connection, found, "no")  # it was claimed since
         assert give_up(connection, lost, "given up")
     assert mine is not None
-    assert not finish(mine, requests.DONE, requests.KEPT)
+    assert not finish(mine, requests.DONE, requests.CHAMPION_KEPT)
     assert state(engine, request_id).outcome == "given up"
 
 
 def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engine) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
-    for outcome in (requests.KEPT, requests.REFUSED, requests.PROMOTED):
+    for outcome in (requests.CHAMPION_KEPT, requests.REFUSED, requests.PROMOTED):
         mine = claim(engine, asked(engine), None)
         assert mine is not None
         finish(mine, requests.DONE, outcome)
     mine = claim(engine, asked(engine, "person"), None)
     with engine.connect() as connection:
-        assert requests.asked_since(connection, began) == 3
-        assert requests.asked_since(connection, datetime.now(UTC) + timedelta(minutes=1)) == 0
+        assert requests.count_since(connection, began) == 3
+        assert requests.count_since(connection, datetime.now(UTC) + timedelta(minutes=1)) == 0
         assert [found.outcome for found in requests.finished(connection, 2)] == ["promoted", "refused"]
         latest = {origin: requests.newest(connection, origin) for origin in ("drift", "person", "schedule")}  # type: ignore[arg-type]
         assert latest["schedule"] is None
@@ -197,4 +197,4 @@ def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engin
         assert latest["drift"].outcome == "promoted"
         assert latest["person"] == requests.newest(connection) == requests.open_request(connection)
         with pytest.raises(TailorbirdError, match="no retrain request 999"):
-            of_id(connection, 999)
+            get_request(connection, 999)

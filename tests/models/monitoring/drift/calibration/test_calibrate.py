@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from models.monitoring.drift.calibration.calibrate import Calibration, TooLittleHistoryError, calibrate
-from models.monitoring.drift.calibration.joint_threshold import requests
+from models.monitoring.drift.calibration.joint_threshold import request_windows
 from models.monitoring.drift.calibration.windows import History
 from models.monitoring.drift.feed_health import FeedCheck, check_feed
 from models.monitoring.drift.signals.event_columns import DAY, KIND, Events
-from models.monitoring.drift.window_verdict import Judgement, judge
+from models.monitoring.drift.window_verdict import WindowJudgement, judge
 from tests.models.monitoring.drift.shop import ITEMS, START, events, history
 
 CUT, WEEKS = 44, 104
@@ -31,7 +31,7 @@ def changed(found: Events, change: Callable[[Events, np.ndarray], Events]) -> Ev
     return change(found, found.at >= START + CUT * 7 * DAY)
 
 
-def judged(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> Judgement:
+def judged(usual: tuple[History, Calibration], found: Events, window: int = CUT) -> WindowJudgement:
     return judge(usual[1], usual[0].followed_by(found), window)
 
 
@@ -43,10 +43,10 @@ def checked(usual: tuple[History, Calibration], found: Events, window: int = CUT
 
 
 def test_windows_like_those_before_rarely_leave_their_band(usual: tuple[History, Calibration], found: Events) -> None:
-    left = np.array([judged(usual, found, window).left for window in range(CUT, WEEKS)])
+    left = np.array([judged(usual, found, window).exceeds for window in range(CUT, WEEKS)])
     assert left.mean() < 0.12
-    assert requests(left).sum() <= 2
-    assert 2 < usual[1].limit < 5
+    assert request_windows(left).sum() <= 2
+    assert 2 < usual[1].threshold < 5
     assert 0.005 < usual[1].false_alarms < 0.1
     assert all(check.passed for check in checked(usual, found).values())
 
@@ -56,11 +56,11 @@ def test_a_calibration_is_the_same_after_json_and_with_the_same_seed(usual: tupl
     again = Calibration.from_dict(json.loads(json.dumps(made.as_dict(), allow_nan=False)))
     assert again.as_dict() == made.as_dict()
     assert judge(again, weeks, CUT).joint == judge(made, weeks, CUT).joint
-    assert calibrate(weeks, 91, 7).limit == made.limit
+    assert calibrate(weeks, 91, 7).threshold == made.threshold
 
 
 def test_who_wants_fewer_false_requests_gets_wider_bands(usual: tuple[History, Calibration]) -> None:
-    assert calibrate(usual[0], 13, 7).limit < usual[1].limit < calibrate(usual[0], 400, 7).limit
+    assert calibrate(usual[0], 13, 7).threshold < usual[1].threshold < calibrate(usual[0], 400, 7).threshold
 
 
 def reshuffled(found: Events, late: np.ndarray) -> Events:
@@ -107,9 +107,9 @@ def test_what_has_changed_leaves_its_band_and_is_named(
     usual: tuple[History, Calibration], found: Events, change: Callable[[Events, np.ndarray], Events], driver: str
 ) -> None:
     seen = judged(usual, changed(found, change))
-    assert seen.left
+    assert seen.exceeds
     assert driver in seen.drivers
-    band = next(one for one in seen.seen if one.signal == driver)
+    band = next(one for one in seen.readings if one.signal == driver)
     assert band.value is not None
     assert (band.low is not None and band.value < band.low) or (band.high is not None and band.value > band.high)
 
@@ -117,7 +117,7 @@ def test_what_has_changed_leaves_its_band_and_is_named(
 def test_a_signal_of_which_nothing_is_known_drives_nothing(usual: tuple[History, Calibration], found: Events) -> None:
     shown = changed(found, lambda e, late: e._replace(kind=np.where(late & (e.user < 50), KIND["impression"], e.kind)))
     seen = judged(usual, shown)
-    assert not next(one for one in seen.seen if one.signal == "click-through").counted
+    assert not next(one for one in seen.readings if one.signal == "click-through").counted
     assert "click-through" not in seen.drivers
 
 

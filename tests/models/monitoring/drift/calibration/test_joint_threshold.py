@@ -1,14 +1,14 @@
 import numpy as np
 
-from models.monitoring.drift.calibration.bands import LOOKED_BACK, fit, residuals
-from models.monitoring.drift.calibration.joint_threshold import limit, requests
+from models.monitoring.drift.calibration.bands import LOOKBACKS, fit, residuals
+from models.monitoring.drift.calibration.joint_threshold import joint_threshold, request_windows
 from models.monitoring.drift.signals.signal_table import NAMES
 
 N = len(NAMES)
 
 
 def asked(*left: int) -> list[int]:
-    return np.flatnonzero(requests(np.array(left, dtype=bool))).tolist()
+    return np.flatnonzero(request_windows(np.array(left, dtype=bool))).tolist()
 
 
 def test_two_of_five_windows_and_the_latest_ask() -> None:
@@ -29,10 +29,10 @@ def test_the_limit_asks_about_as_rarely_as_was_chosen() -> None:
     bands, errors = fit(table, [0] * 60)
     draws = np.nan_to_num(errors)[np.isfinite(errors).all(axis=1)]
     draws = np.concatenate([draws + 0.0, random.normal(size=(4_000, N))])
-    high, often = limit(draws, bands, np.full(N, 0.01), 60, 91, 7)
+    high, often = joint_threshold(draws, bands, np.full(N, 0.01), 60, 91, 7)
     fresh = np.abs(random.normal(size=(200_000, N))).max(axis=1)
     assert 0.01 < (fresh > high).mean() < 0.08
-    assert 91 < 200_000 / requests(fresh > high).sum() < 400
+    assert 91 < 200_000 / request_windows(fresh > high).sum() < 400
     assert 0.01 < often < 0.08
 
 
@@ -42,7 +42,7 @@ def test_a_signal_that_hardly_ever_stirs_does_not_make_the_limit_endless() -> No
     bands, _ = fit(table, [0] * 60)
     draws = random.normal(size=(4_000, N))
     draws[:, 0] = np.where(random.random(4_000) < 0.02, 5.0, 0.0)
-    assert limit(draws, bands, np.full(N, 0.5), 60, 91, 7)[0] < 12
+    assert joint_threshold(draws, bands, np.full(N, 0.5), 60, 91, 7)[0] < 12
 
 
 def test_between_two_ages_that_were_learned_lies_what_is_between() -> None:
@@ -61,7 +61,7 @@ def test_the_level_is_made_of_as_many_windows_as_foretell_the_next_best() -> Non
     walking = np.cumsum(random.normal(size=60)) * 3 + steady * 0.01
     bands, _ = fit(np.stack([steady, walking], axis=1)[:, None, :], [0] * 60)
     assert bands.looked_back[0] >= 16
-    assert bands.looked_back[1] == LOOKED_BACK[0]
+    assert bands.looked_back[1] == LOOKBACKS[0]
 
 
 def test_what_stirs_on_some_weekdays_only_is_usual() -> None:

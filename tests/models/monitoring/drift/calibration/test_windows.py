@@ -3,7 +3,7 @@ import pytest
 
 from models.monitoring.drift.calibration.windows import windows_before
 from models.monitoring.drift.signals.count_layout import Sums
-from models.monitoring.drift.signals.event_columns import DAY, KIND, NOTHING, Events, gaps
+from models.monitoring.drift.signals.event_columns import DAY, KIND, MISSING_CODE, Events, gaps
 from models.monitoring.drift.signals.signal_table import NAMES, SIGNALS, values
 from tests.models.monitoring.drift.shop import START, USERS, events, history
 
@@ -77,6 +77,13 @@ def test_a_gap_is_the_days_since_the_user_turned_to_the_item_on_another_day() ->
     user, item = np.array([1, 1, 1, 1, 1, 2]), np.array([5, 5, 5, 6, 5, 5])
     kind = np.full(6, KIND["view"])
     found = gaps(user, item, day * DAY + np.arange(6), kind)
-    assert found.tolist() == [NOTHING, NOTHING, 3, NOTHING, 7, NOTHING]
+    assert found.tolist() == [MISSING_CODE, MISSING_CODE, 3, MISSING_CODE, 7, MISSING_CODE]
     kind[2] = KIND["impression"]
-    assert gaps(user, item, day * DAY, kind).tolist() == [NOTHING, NOTHING, NOTHING, NOTHING, 10, NOTHING]
+    assert gaps(user, item, day * DAY, kind).tolist() == [
+        MISSING_CODE,
+        MISSING_CODE,
+        MISSING_CODE,
+        MISSING_CODE,
+        10,
+        MISSING_CODE,
+    ]
