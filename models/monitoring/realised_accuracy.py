@@ -74,8 +74,8 @@ def realised_outcomes(shown: ShownLists, acts: Actions, control: NDArray[np.int6
     of_pair, pair = _pairs(user, item)
     bought = np.bincount(of_pair, minlength=n_users)
     targets = np.minimum(bought, k).astype(np.float64)
-    served, control = (_scored(_best(gain, pair), of_pair, targets) for gain in (gains, against))
-    return UserOutcomes(targets, (targets > 0).astype(np.float64), *served, *control)
+    served, control_outcomes = (_scored(_best(gain, pair), of_pair, targets) for gain in (gains, against))
+    return UserOutcomes(targets, (targets > 0).astype(np.float64), *served, *control_outcomes)
 
 
 def _list_of(shown: ShownLists, acts: Actions) -> NDArray[np.int64]:

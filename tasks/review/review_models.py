@@ -89,7 +89,7 @@ def judge(
     opponent = evaluations[rival] if rival and rival != best else None
     known = (promoted or {}) if rival else None
     gate = decision.decide(
-        evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped_traits=dropped
+        evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped
     )
     if rival == best:
         detail = "The champion's own recipe, learned again from newer data."

@@ -57,10 +57,10 @@ def request_retraining(
 def get_request(connection: Connection, request_id: int) -> Request:
     """One request; says so when there is none."""
     query = select(*COLUMNS).where(requests.c.request_id == request_id)
-    query = to_request(connection.execute(query).mappings().first())
-    if query is None:
+    request = to_request(connection.execute(query).mappings().first())
+    if request is None:
         raise TailorbirdError(f"There is no retrain request {request_id}. Leave it out, and a new one is made.")
-    return query
+    return request
 
 
 def open_request(connection: Connection) -> Request | None:
