@@ -1,5 +1,5 @@
-# `make demo` is the way in: it sets up .venv on first use and takes real shopping data all the way.
-# PYTHON chooses the interpreter (3.11, 3.12 or 3.13); ARGS goes on to pytest and to `make lock`.
+# Start with `make demo`: it creates .venv on first use and turns real shopping data into recommendations.
+# PYTHON chooses the interpreter (3.11, 3.12 or 3.13); ARGS is passed to pytest and to `make lock`.
 PYTHON ?=
 ARGS ?=
 BIN := .venv/bin
@@ -9,15 +9,15 @@ READY := .venv/.ready
 .PHONY: help setup demo test lint up down faults bench lock env clean
 
 help:
-	@echo "make setup   write .venv; demo, up, test, lint, faults and bench do so by themselves"
+	@echo "make setup   create .venv; demo, up, test, lint, faults and bench do it automatically"
 	@echo "make demo    set up and run everything on real shopping data"
 	@echo "make up      start PostgreSQL, Prefect, MLflow and the worker; make down stops them"
 	@echo "make test    run the tests          make lint   check style, types and import arrows"
 	@echo "make faults  kill ingests, publishing, searches, retraining, promotions and PostgreSQL at any moment; fill disks"
-	@echo "             (needs root), set clocks (needs Debian's package faketime); races of decisions;"
-	@echo "             many random examples where the suite tries a few"
-	@echo "make bench   measure it all         make lock   resolve requirements.lock anew"
-	@echo "make env     write an .env with fresh passwords for docker-compose.yml"
+	@echo "             (needs root), set clocks (needs Debian's package faketime), race decisions,"
+	@echo "             and try many random examples instead of a few"
+	@echo "make bench   run all benchmarks     make lock   resolve requirements.lock again"
+	@echo "make env     write an .env with new passwords for docker-compose.yml"
 	@echo "make clean   remove .venv, builds and caches; ./var with its data stays"
 
 setup: $(READY)
@@ -40,7 +40,7 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# KILLS (of ingests), PUBLISH_KILLS and SEED choose another storm; a failure names the seed of its round.
+# KILLS (of ingests), PUBLISH_KILLS and SEED select another storm; a failure names the seed of its round.
 KILLS ?= 64
 PUBLISH_KILLS ?= 200
 SEED ?= 1
@@ -74,8 +74,8 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.drift
 	$(BIN)/python -m benchmarks.foreign_shop
 
-# Names, versions and hashes only: where packages come from is the machine's business, not the project's.
-# Versions stay unless pyproject.toml asks for others; `make lock ARGS=--upgrade` takes the newest.
+# The lock has only names, versions and hashes: each machine configures its own package index.
+# Versions stay unless pyproject.toml requires others; `make lock ARGS=--upgrade` takes the newest.
 lock:
 	@test -x $(BIN)/uv || $(MAKE) setup
 	$(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 $(ARGS) \
