@@ -23,10 +23,11 @@ from models.datasets.dataset import Dataset
 from models.datasets.holdout import targets
 from models.evaluation.diagnostics.cold_start import cold_start_data
 from models.evaluation.metrics.ranking import accuracy
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
 from models.primitives.vocabulary import index_of
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.new_user_shrinkage import KINDS, ClickPrior
-from models.retrieval.full_catalogue import top_k
 
 CLICKS: Final = (3, 10)
 OWN: Final = (0.003, 0.01, 0.03)
@@ -41,6 +42,7 @@ def _measured(dataset: Dataset, figures: dict[str, float]) -> Table:
     wanted = targets(dataset.interactions, cold_start_data(data, people), cut, end)
     before = dataset.interactions.filter(pc.less(dataset.interactions[OCCURRED_AT], cut))
     some, popular = np.flatnonzero(np.diff(wanted.indptr)), popularity(data)
+    rules = CompiledRules.unrestricted(K, len(popular))
     table = Table("model", "clicks", "own", *(f"alike {alike:g}" for alike in ALIKE), title=f"NDCG@{K}")
     for kind in KINDS:
         model = fitted(kind, data)
@@ -50,7 +52,7 @@ def _measured(dataset: Dataset, figures: dict[str, float]) -> Table:
                 found = []
                 for alike in ALIKE:
                     prior = ClickPrior(model.with_users(new), new.events, popular, own, alike)
-                    ranking = top_k(everybody(prior)[some], K, fallback=popular)
+                    ranking = lists_of_scores(everybody(prior)[some], rules, popular)
                     found.append(float(accuracy(ranking.items, wanted[some])["ndcg"].mean()))
                     figures[f"{kind}, {n} clicks, own {own:g}, alike {alike:g}"] = found[-1]
                 table.add_row(kind, str(n), f"{own:g}", *(f"{figure:.4f}" for figure in found))

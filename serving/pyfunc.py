@@ -18,7 +18,9 @@ from infra.keys.fingerprints import PSEUDONYM, fingerprint, key_source
 from infra.keys.identity import pseudonym
 from infra.keys.key_chain import remaining
 from infra.keys.renamed_users import OtherKeyError
-from models.lists.list_builder import USERS_AT_ONCE, ListBuilder, UserList, build_cascade
+from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
+from models.lists.model_cascade import build_cascade
+from models.lists.ranked_lists import UserList
 from models.lists.rules.compiled_rules import CompiledRules
 from models.primitives.vocabulary import index_of
 from serving.pyfunc_requests import Question, QuestionRefusedError, questions
@@ -57,7 +59,7 @@ class LoadedModel:
             chunk = asked[at : at + USERS_AT_ONCE]
             keys = np.array([self._key(question.user) for question in chunk], dtype=np.str_)
             longest = min(max(question.k for question in chunk), len(self.answers.items))
-            yield from zip(chunk, self.answers.lists(keys, longest, self._hidden(chunk)), strict=True)
+            yield from zip(chunk, self.answers.top_lists(keys, longest, self._hidden(chunk)), strict=True)
 
     def _hidden(self, asked: list[Question]) -> Any:
         """Boolean CSR, users x items: what each of them may not get."""

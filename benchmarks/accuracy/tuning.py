@@ -11,9 +11,10 @@ import optuna
 from benchmarks.accuracy.splits import SEED, Layout, Split, sample
 from models import catalog
 from models.evaluation.metrics.ranking import accuracy
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender
-from models.retrieval.full_catalogue import top_k
 from tasks.tuning.optuna_adapter import distributions
 
 METRIC: Final[dict[Layout, str]] = {"sequences": "ndcg_10", "pairs": "ndcg_20"}
@@ -95,8 +96,9 @@ def figures(model: Recommender, split: Split) -> dict[str, float]:
     users = np.flatnonzero(np.diff(split.targets.indptr)).astype(np.int32)
     history = split.data.history()
     popular = popularity(split.data)
+    rules = CompiledRules.unrestricted(20, len(popular))
     ranked = [
-        top_k(model.scores(chunk), 20, fallback=popular, hide=history[chunk]).items
+        lists_of_scores(model.scores(chunk), rules, popular, history[chunk]).items
         for chunk in np.array_split(users, -(-len(users) // _CHUNK))
     ]
     return _averages(np.concatenate(ranked), split.targets[users])

@@ -10,8 +10,9 @@ from models import catalog
 from models.datasets.training_data import TrainingData
 from models.evaluation.metrics.bootstrap import interval
 from models.evaluation.metrics.ranking import accuracy
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
 from models.primitives.vocabulary import index_of
-from models.retrieval.full_catalogue import top_k
 
 SEED: Final = 7
 K: Final = 10
@@ -32,7 +33,8 @@ class Comparison:
 
     def add(self, way: str, scores: Scores) -> None:
         """Rank `scores` [m, n_items], filled up from the fallback, and measure."""
-        measured = accuracy(top_k(scores, K, fallback=self._fallback).items, self._wanted)
+        rules = CompiledRules.unrestricted(K, len(self._fallback))
+        measured = accuracy(lists_of_scores(scores, rules, self._fallback).items, self._wanted)
         ndcg = measured["ndcg"]
         self._first = ndcg if self._first is None else self._first
         spans = [interval(values, SEED) for values in (ndcg, ndcg - self._first)]

@@ -31,7 +31,8 @@ from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.offline import Evaluation, evaluate
 from models.gate.fairness_checks import demographics
 from models.gate.results import GateResult, Outcome
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.protocols import Recommender

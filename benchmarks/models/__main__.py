@@ -25,8 +25,9 @@ from benchmarks.models.beside_load import slowdowns
 from benchmarks.results import FOLDER, publish
 from models import catalog
 from models.datasets.dataset import Dataset
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
 from models.recommenders import als
-from models.retrieval.full_catalogue import top_k
 
 SEED: Final = 7
 K: Final = 10
@@ -58,7 +59,7 @@ def _own(kind: str, dataset: Dataset) -> Taken:
     def rank(model: Any) -> None:
         for start in range(0, len(data.users), _CHUNK):
             users = np.arange(start, min(start + _CHUNK, len(data.users)), dtype=np.int32)
-            top_k(model.scores(users), K)
+            lists_of_scores(model.scores(users), CompiledRules.unrestricted(K, len(data.items)))
 
     return _timed(lambda: catalog.model_type(kind).fit(data, catalog.config(kind), SEED), rank)
 

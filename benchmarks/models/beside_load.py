@@ -23,7 +23,8 @@ from rich.table import Table
 from models import catalog
 from models.columns import USER_KEY
 from models.datasets.dataset import Dataset
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 

@@ -17,10 +17,14 @@ from models.evaluation.metrics.beyond_accuracy import ItemNovelty
 from models.evaluation.metrics.calibration import DEPTH, USERS, Pairs
 from models.evaluation.metrics.user_averages import NEW, Figures
 from models.evaluation.targets import TargetSet
+from models.lists.constrained_selection import Selection
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
 from models.primitives.threads import thread_pool
 from models.primitives.vocabulary import index_of
 from models.recommenders.protocols import Recommender
-from models.retrieval.full_catalogue import Ranking, top_k
+from models.retrieval.candidate_sources import DenseSource
+from models.retrieval.source_protocols import TopCandidates
 
 LISTS: Final = "items_at_10"
 """The column of `Evaluation.per_user` that holds the lists of ten places."""
@@ -75,7 +79,7 @@ def evaluate(
     depth = k if brief else max(k, CANDIDATES)
     looks, named, nan_scores = _look(_asked(model, data, users), parts, goals, fallback, depth, brief)
     candidates = looks[0][0].items
-    looks = [(_first(ranking, k), separated) for ranking, separated in looks]
+    looks = [(ranking.first(k), separated) for ranking, separated in looks]
     catalogue, baskets = (None, None) if brief else (ItemNovelty.of(data), data.baskets()[users])
     per_user: Figures = {} if baskets is None else {"baskets": baskets}
     summary: dict[str, float] = {}
@@ -94,11 +98,7 @@ def evaluate(
     return Evaluation(table, summary, Pairs.of(named, wanted[:USERS], said), reranked)
 
 
-def _first(lists: Ranking, k: int) -> Ranking:
-    return Ranking(lists.items[:, :k], lists.scores[:, :k], lists.from_fallback[:, :k])
-
-
-def _shown(lists: Ranking, items: NDArray[np.str_], k: int) -> dict[str, Any]:
+def _shown(lists: Selection, items: NDArray[np.str_], k: int) -> dict[str, Any]:
     """The columns that say what each user was shown."""
     filled = lists.items >= 0
     ids = pa.array(items[lists.items[filled]].tolist(), pa.string())
@@ -124,28 +124,37 @@ def _look(
     fallback: NDArray[np.float32],
     k: int,
     brief: bool,
-) -> tuple[list[tuple[Ranking, Figures]], Ranking, int]:
+) -> tuple[list[tuple[Selection, Figures]], TopCandidates, int]:
     """For each goal the lists and how well scores separate; of the first `USERS`, what the model names at all; and how
     many scores are no numbers."""
 
-    def look(part: slice) -> tuple[list[tuple[Ranking, Figures]], Ranking, int]:
+    rules = CompiledRules.unrestricted(k, len(fallback))
+    all_items = np.arange(len(fallback), dtype=np.int32)
+
+    def look(part: slice) -> tuple[list[tuple[Selection, Figures]], TopCandidates, int]:
         scores = asked(part)
         separation = None if brief else ScoreAUC.of(scores)
-        ordered = separation.ordered if separation else None
         made = []
         for goal in goals:
             hide = None if goal.hide is None else goal.hide[part]
-            lists = top_k(scores, k, fallback=fallback, hide=hide, ordered=ordered)
+            lists = lists_of_scores(scores, rules, fallback, hide)
             made.append((lists, separation.per_user(goal.targets[part], hide) if separation else {}))
-        first = slice(0 if brief else max(0, USERS - part.start))
-        named = top_k(scores[first], DEPTH, ordered=None if ordered is None else ordered[first])
+        first = np.arange(0 if brief else min(len(scores), max(0, USERS - part.start)))
+        named = DenseSource(scores).restrict_to(all_items).fetch(first, DEPTH)
         return made, named, 0 if brief else int(np.isnan(scores).sum())
 
     with thread_pool(_AT_ONCE) as pool:
         looks = list(pool.map(look, parts))
     of_goals = [[made[place] for made, _, _ in looks] for place in range(len(goals))]
-    joined = [(_joined([lists for lists, _ in told], k), _stacked([found for _, found in told])) for told in of_goals]
-    return joined, _joined([named for _, named, _ in looks], DEPTH), sum(broken for _, _, broken in looks)
+    joined = [
+        (
+            Selection.joined([lists for lists, _ in parts_of_goal], k),
+            _stacked([figures for _, figures in parts_of_goal]),
+        )
+        for parts_of_goal in of_goals
+    ]
+    named = TopCandidates.joined([named for _, named, _ in looks], DEPTH)
+    return joined, named, sum(broken for _, _, broken in looks)
 
 
 def _without(wanted: Any, history: Any) -> Any:
@@ -164,12 +173,6 @@ def _scores(
     moved = np.full((len(asked), n), -np.inf, dtype=np.float32)
     moved[:, known] = scores[:, columns[known]]
     return moved
-
-
-def _joined(lists: list[Ranking], k: int) -> Ranking:
-    if not lists:
-        return top_k(np.empty((0, 0), dtype=np.float32), k)
-    return Ranking(*(np.concatenate(arrays) for arrays in zip(*lists, strict=True)))
 
 
 def _stacked(parts: list[Figures]) -> Figures:

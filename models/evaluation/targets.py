@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.metrics.beyond_accuracy import ItemNovelty, coverage, spread
 from models.evaluation.metrics.ranking import accuracy, hit_matrix
 from models.evaluation.metrics.user_averages import Figures, averages, averages_by_history, with_bounds
-from models.retrieval.full_catalogue import Ranking
+from models.lists.constrained_selection import Selection
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class TargetSet:
     hide: Any = None
     """What is kept off the lists, in the same shape."""
 
-    def measure(self, ranking: Ranking, catalogue: ItemNovelty | None, separated: Figures) -> Figures:
+    def measure(self, ranking: Selection, catalogue: ItemNovelty | None, separated: Figures) -> Figures:
         """Figures per user [m] of lists [m, k]: accuracy, variety where the `catalogue` is given, separation."""
         k, n_targets = ranking.items.shape[1], np.diff(self.targets.indptr)
         lists = accuracy(ranking.items, self.targets) | (catalogue.variety(ranking.items) if catalogue else {})
@@ -31,7 +31,7 @@ class TargetSet:
         return {"targets": n_targets.astype(np.float64), **of_lists, **separated}
 
     def summarise(
-        self, measured: Figures, ranking: Ranking, baskets: NDArray[np.int64] | None, seed: int
+        self, measured: Figures, ranking: Selection, baskets: NDArray[np.int64] | None, seed: int
     ) -> dict[str, float]:
         """The averages of `measured` and what the lists are like together; intervals where `baskets` [m] are given."""
         counted = measured["targets"] > 0
@@ -48,7 +48,7 @@ class TargetSet:
             lists |= self._together(ranking, seed)
         return summary | {self.prefix + name: value for name, value in lists.items()}
 
-    def _together(self, ranking: Ranking, seed: int) -> dict[str, float]:
+    def _together(self, ranking: Selection, seed: int) -> dict[str, float]:
         """Coverage, Gini index, and the confusion matrix of all pairs of user and item: is shown = is bought?"""
         k, n_items = ranking.items.shape[1], self.targets.shape[1]
         spreads = {f"{name}_at_{k}": figure for name, figure in spread(ranking.items, n_items, seed).items()}

@@ -1,7 +1,7 @@
 """Derives from one user's list, the scores and the rules why an item is not on it.
 
 Lists are filled greedily: pins, then promoted places, then the rest, each by the best item that is usable and within
-the caps. So what was placed before an item decides: if those items fill the list, the item comes too late; if they
+the caps. So the items that were placed before an item decide. If they fill the list, the item comes too late; if they
 fill a cap of its category or brand, the cap keeps it off; else it was no candidate for this user.
 """
 
@@ -13,11 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.candidate_streams import boosted
 from models.lists.rules.caps import Cap
 from models.lists.rules.compiled_rules import CompiledRules
-
-_NOTHING = np.float32(-np.inf)
+from models.lists.scored_users import lists_of_scores
 
 
 class Absence(StrEnum):
@@ -30,29 +28,29 @@ class Absence(StrEnum):
 
 
 class Order(NamedTuple):
-    """In which order items are taken for one user: first by tier, then by score, then by position."""
+    """The order in which lists of one user take items, as the list builder ranks them."""
 
-    tier: NDArray[np.int8]
-    """[n] 0 if the model scores the item, 1 if only the fallback ranks it."""
+    position: NDArray[np.int64]
+    """[n] of each item in that order, from 0."""
+    scored: NDArray[np.bool_]
+    """[n] true if the model scores the item, false if only the fallback ranks it."""
     score: NDArray[np.float32]
-    """[n] with boosts in tier 0."""
+    """[n] the model's score with boosts, or the fallback's."""
 
     @classmethod
     def of(cls, scores: NDArray[np.float32], fallback: NDArray[np.float32], rules: CompiledRules) -> "Order":
         """Return the order by the model's scores [n] and, after them, by the fallback [n]."""
-        known = scores > _NOTHING
-        least = np.finfo(np.float32).min
-        rest = np.maximum(np.where(np.isnan(fallback), least, fallback), least)
-        score = np.where(known, boosted(scores, rules.boost), rest).astype(np.float32)
-        return cls((~known).astype(np.int8), score)
+        ranked = lists_of_scores(scores[None], rules.whole_order(), fallback)
+        items, n = ranked.items[0], len(scores)
+        order = cls(np.empty(n, dtype=np.int64), np.empty(n, dtype=bool), np.empty(n, dtype=np.float32))
+        order.position[items] = np.arange(n)
+        order.scored[items], order.score[items] = ~ranked.from_fallback[0], ranked.scores[0]
+        return order
 
     def before(self, items: NDArray[np.int32], item: int) -> NDArray[np.bool_]:
-        """[m] which of `items` are taken before `item`."""
-        tier, score = self.tier[items], self.score[items]
-        ties = (score == self.score[item]) & (items < item)
-        better = (score > self.score[item]) | ties
-        found: NDArray[np.bool_] = (tier < self.tier[item]) | ((tier == self.tier[item]) & better)
-        return found
+        """Return [m] which of `items` are taken before `item`."""
+        earlier: NDArray[np.bool_] = self.position[items] < self.position[item]
+        return earlier
 
 
 @dataclass(frozen=True)
@@ -63,7 +61,7 @@ class Reason:
     cap: Cap | None = None
     """The cap that is full."""
     place: int = 0
-    """Where the item stands by score among all that may be shown, from 1."""
+    """The item's rank by score among all items that may be shown, from 1."""
 
 
 def reason_of(item: int, listed: NDArray[np.int32], order: Order, rules: CompiledRules) -> Reason:
@@ -84,7 +82,7 @@ def reason_of(item: int, listed: NDArray[np.int32], order: Order, rules: Compile
 def _passes(
     item: int, listed: NDArray[np.int32], order: Order, rules: CompiledRules
 ) -> Iterator[tuple[NDArray[np.int32], bool]]:
-    """Yield for each pass that could have placed the item what was taken before it, and whether a place was free."""
+    """Yield the items taken before it, and whether a place was free, for each pass that could have placed the item."""
     places = np.arange(len(listed))
     pinned = np.zeros(len(listed), dtype=bool)
     for place, pin in rules.pins:
@@ -101,7 +99,7 @@ def _passes(
 
 
 def _full_cap(item: int, taken: NDArray[np.int32], rules: CompiledRules) -> Cap | None:
-    """Return the cap that has no room for the item beside what was taken."""
+    """Return the cap that has no room for the item beside the `taken` items."""
     for cap in rules.caps:
         if cap.group[item] >= 0 and (cap.group[taken] == cap.group[item]).sum() >= cap.most:
             return cap

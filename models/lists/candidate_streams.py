@@ -1,4 +1,4 @@
-"""Candidates in the order in which they may enter lists: the model's, with boosts, or the fallback's."""
+"""Streams candidates in the order in which they may enter lists: the model's, with boosts, or the fallback's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,82 +11,82 @@ from models.lists.rules.compiled_rules import Group
 from models.retrieval.score_keys import candidates, keys
 from models.retrieval.source_protocols import CandidateSource, ScopedSource
 
-_NOTHING = np.float32(-np.inf)
+_NO_SCORE = np.float32(-np.inf)
 _LOWEST = np.finfo(np.float32).min
 
 
 class RankedPrefix(NamedTuple):
-    """The best candidates of r rows, and how far they can be relied on."""
+    """The best candidates of r rows, and a bound on the scores of further ones."""
 
     items: NDArray[np.int32]
-    """[r, n] best first, ties by position; -1 where there are no more."""
+    """[r, n] best first, ties by position; -1 at the end if there are no more."""
     scores: NDArray[np.float32]
     """[r, n]"""
     ended: NDArray[np.bool_]
     """[r] whether the row has no further candidates."""
     beyond: NDArray[np.float32]
-    """[r] what further candidates score at most; NaN where they are known to come after these, whatever they score."""
+    """[r] the highest score that a further candidate can have; NaN if all further candidates come after these."""
 
 
 class Stream(Protocol):
-    """Candidates that can be asked for again, and deeper."""
+    """Candidates that can be fetched repeatedly, and deeper each time."""
 
     @property
     def depth(self) -> int:
-        """How deep one can ask; there, all candidates are known."""
+        """Return the depth at which all candidates are known."""
 
     def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
-        """At least the `n` best of those rows."""
+        """Return at least the `n` best of those rows."""
 
 
 @dataclass(frozen=True, eq=False)
 class ModelStream:
-    """Candidates of a shelf; items of one factor are ranked among themselves, and then merged."""
+    """Candidates of a source; items of one factor are ranked among themselves, and then merged."""
 
     parts: tuple[tuple[ScopedSource, int, np.float32], ...]
     """Sources, the number of their items, and the factor of their scores."""
 
     @classmethod
-    def of(cls, shelf: CandidateSource, groups: Sequence[Group]) -> Self:
-        """What the shelf has of these items."""
-        return cls(tuple((shelf.restrict_to(group.items), len(group.items), group.by) for group in groups))
+    def of(cls, source: CandidateSource, groups: Sequence[Group]) -> Self:
+        """Return the candidates that the source has among the items of the groups."""
+        return cls(tuple((source.restrict_to(group.items), len(group.items), group.by) for group in groups))
 
     @property
     def depth(self) -> int:
-        """The number of items of the largest group."""
+        """Return the number of items of the largest group."""
         return max((size for _, size, _ in self.parts), default=0)
 
     def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
-        """The `n` best of each group."""
-        found = [_of_part(source, size, by, rows, min(n, size)) for source, size, by in self.parts]
-        if len(found) == 1 and self.parts[0][2] == 1:
-            # A source has its own order right, ties and all.
-            return found[0]._replace(beyond=np.full(len(rows), np.nan, dtype=np.float32))
-        # Factors may make equals of different scores, so that even one group is put in order again.
-        merged = np.sort(np.concatenate([keys(part.scores, part.items) for part in found], axis=1), axis=1)
-        ended = np.logical_and.reduce([part.ended for part in found])
-        return RankedPrefix(*candidates(merged), ended, np.maximum.reduce([part.beyond for part in found]))
+        """Return the `n` best of each group."""
+        ranked = [_of_part(source, size, by, rows, min(n, size)) for source, size, by in self.parts]
+        if len(ranked) == 1 and self.parts[0][2] == 1:
+            # A source returns its candidates in their final order, ties included.
+            return ranked[0]._replace(beyond=np.full(len(rows), np.nan, dtype=np.float32))
+        # Factors can make different scores equal, so that even one group is sorted again.
+        merged = np.sort(np.concatenate([keys(part.scores, part.items) for part in ranked], axis=1), axis=1)
+        ended = np.logical_and.reduce([part.ended for part in ranked])
+        return RankedPrefix(*candidates(merged), ended, np.maximum.reduce([part.beyond for part in ranked]))
 
 
 def _of_part(source: ScopedSource, size: int, by: np.float32, rows: NDArray[np.int64], n: int) -> RankedPrefix:
     items, scores = source.fetch(rows, n)
     scores = boosted(scores, by)
     ended = (items[:, -1] < 0) | (n == size)
-    return RankedPrefix(items, scores, ended, np.where(ended, _NOTHING, scores[:, -1]))
+    return RankedPrefix(items, scores, ended, np.where(ended, _NO_SCORE, scores[:, -1]))
 
 
 def boosted(scores: NDArray[np.float32], by: np.float32 | NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scores, higher for factors above 1 and lower for those below, whatever their sign; -inf stays."""
+    """Return scores that are higher for factors above 1 and lower below 1, for negative scores too; -inf stays."""
     if np.ndim(by) == 0 and by == 1:
         return scores
     with np.errstate(over="ignore", under="ignore"):
         moved = np.where(scores >= 0, scores * by, scores / by)
-    return np.where(scores > _NOTHING, np.maximum(moved, _LOWEST), _NOTHING)
+    return np.where(scores > _NO_SCORE, np.maximum(moved, _LOWEST), _NO_SCORE)
 
 
 @dataclass(frozen=True, eq=False)
 class FallbackStream:
-    """The same candidates for everybody."""
+    """The same candidates for all users."""
 
     items: NDArray[np.int32]
     """[c] best first."""
@@ -95,19 +95,19 @@ class FallbackStream:
 
     @classmethod
     def of(cls, fallback: NDArray[np.float32], groups: Sequence[Group]) -> Self:
-        """These items by their scores in the fallback [n_items], those without one (NaN, -inf) last."""
+        """Return the items of the groups by their scores in the fallback [n_items]; NaN and -inf come last."""
         items = np.concatenate([np.empty(0, dtype=np.int32), *(group.items for group in groups)])
-        scores = np.where(np.isnan(fallback[items]), _NOTHING, fallback[items])
+        scores = np.where(np.isnan(fallback[items]), _NO_SCORE, fallback[items])
         order = candidates(np.sort(keys(np.maximum(scores, _LOWEST), items))).items
-        return cls(order, np.where(np.isnan(fallback[order]), _NOTHING, fallback[order]))
+        return cls(order, np.where(np.isnan(fallback[order]), _NO_SCORE, fallback[order]))
 
     @property
     def depth(self) -> int:
-        """The number of items."""
+        """Return the number of items."""
         return len(self.items)
 
     def best(self, rows: NDArray[np.int64], n: int) -> RankedPrefix:
-        """The first `n`, which all rows share."""
+        """Return the first `n`, which all rows share."""
         shape = len(rows), min(n, len(self.items))
         items, scores = np.broadcast_to(self.items[:n], shape), np.broadcast_to(self.scores[:n], shape)
         ended, beyond = np.full(len(rows), n >= len(self.items)), np.full(len(rows), np.nan, dtype=np.float32)

@@ -1,17 +1,18 @@
-"""The one place where ranked candidates become lists under rules.
+"""Selects lists from ranked candidates under rules.
 
-Of each user the usable items are those that are allowed and not hidden from that user. Their order is the model's, by
-score and position, and after it the fallback's, of items of which the model says nothing. Pins come first, then the
-promoted places, then all others; each takes the best that is usable, not on the list yet, and within the caps.
+An item is usable for a user if it is allowed and not hidden from that user. The model's candidates come first, by score
+and position, then the fallback's, for items that the model does not score. Pins are placed first, then the promoted
+places, then all others. Each place takes the best item that is usable, not on the list yet, and within the caps.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.lists.candidate_streams import FallbackStream, ModelStream, boosted
-from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.candidate_streams import FallbackStream, ModelStream, Stream, boosted
+from models.lists.rules.compiled_rules import CompiledRules, Group
 from models.lists.slot_filling import OpenLists
 from models.primitives.vocabulary import NO_INDEX
 from models.retrieval.source_protocols import CandidateSource as CandidateSource
@@ -19,66 +20,80 @@ from models.retrieval.source_protocols import ScopedSource as ScopedSource
 from models.retrieval.source_protocols import TopCandidates as TopCandidates
 
 Fallback = NDArray[np.float32] | CandidateSource
-_NOTHING = np.float32(-np.inf)
+_NO_SCORE = np.float32(-np.inf)
 
 
-class Selected(NamedTuple):
-    """The lists of m users, each item at most once a user."""
+class Selection(NamedTuple):
+    """The lists of m users, each item at most once per user."""
 
     items: NDArray[np.int32]
-    """[m, k] positions in the catalogue; -1 at the end where no usable item is left that the caps allow."""
+    """[m, k] positions in the catalogue; -1 at the end if the caps allow no further usable item."""
     scores: NDArray[np.float32]
     """[m, k] the model's score with boosts, or the fallback's own (another scale: go by rank); -inf for neither."""
     from_fallback: NDArray[np.bool_]
-    """[m, k] true where the model had nothing to say of the item."""
+    """[m, k] true if the model has no score for the item."""
     short: NDArray[np.bool_]
-    """[m] true where the list has fewer than k items."""
+    """[m] true if the list has fewer than k items."""
+
+    @classmethod
+    def of(cls, items: NDArray[np.int32], scores: NDArray[np.float32], from_fallback: NDArray[np.bool_]) -> Self:
+        """Return the lists with the mark of those that are short."""
+        return cls(items, scores, from_fallback, np.any(items < 0, axis=1))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Selection"], k: int) -> Self:
+        """Return the lists of all parts, each of `k` places."""
+        none = cls.of(*_empty(0, k))
+        return cls(*map(np.concatenate, zip(none, *parts, strict=True)))
 
     @property
     def picked(self) -> NDArray[np.bool_]:
-        """[m, k] pins of which nobody has anything to say."""
-        found: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > _NOTHING)
-        return found
+        """[m, k] pins that neither the model nor the fallback scores."""
+        pins: NDArray[np.bool_] = (self.items >= 0) & ~(self.scores > _NO_SCORE)
+        return pins
 
     @property
     def stated(self) -> NDArray[np.float32]:
-        """[m, k] the scores as they are published: 0 for what is only `picked`."""
+        """[m, k] the scores as they are published: 0 for items that are only `picked`."""
         return np.where(self.picked, np.float32(0), self.scores)
+
+    def first(self, k: int) -> "Selection":
+        """Return the first k places of each list."""
+        return Selection.of(self.items[:, :k], self.scores[:, :k], self.from_fallback[:, :k])
 
 
 def select(
-    shelf: CandidateSource, m: int, rules: CompiledRules, hide: Any = None, fallback: Fallback | None = None
-) -> Selected:
-    """The lists of the `m` users whom the shelf speaks of.
+    source: CandidateSource, m: int, rules: CompiledRules, hide: Any = None, fallback: Fallback | None = None
+) -> Selection:
+    """Return the lists of the `m` users of the source.
 
-    `hide` (CSR of bool, m x n_items) keeps items from single users. `fallback` [n_items] ranks what the model says
-    nothing about, its -inf and NaN last; or a shelf does, for each user apart. Without it such items are not shown,
-    unless they are pinned. The lists do not depend on who else is in the chunk. Memory grows with m x (k + what is
-    hidden), never with m x n_items.
+    `hide` (CSR of bool, m x n_items) keeps items from single users. `fallback` [n_items] ranks the items that the model
+    does not score, its -inf and NaN last; a source ranks them for each user separately. Without it such items are
+    listed only if they are pinned. A list does not depend on the other users of the chunk. Memory grows with
+    m x (k + hidden items), never with m x n_items.
     """
-    lists = OpenLists(
-        np.full((m, rules.k), NO_INDEX, dtype=np.int32),
-        np.full((m, rules.k), _NOTHING, dtype=np.float32),
-        np.zeros((m, rules.k), dtype=bool),
-        _without_zeros(hide),
-        rules.limits,
-        len(rules.allowed),
-    )
-    _pin(lists, shelf, rules, fallback)
+    lists = OpenLists(*_empty(m, rules.k), _without_zeros(hide), rules.limits, len(rules.allowed))
+    _pin(lists, source, rules, fallback)
     promoted = np.isin(np.arange(rules.k), rules.promoted_places)
     for groups, places in ((rules.candidates_to_promote, promoted), (rules.candidates, np.ones_like(promoted))):
         if not groups or not places.any():
             continue
-        lists.fill(ModelStream.of(shelf, groups), places, fallback=False)
+        lists.fill(ModelStream.of(source, groups), places, fallback=False)
         if fallback is not None and (lists.items[:, places] < 0).any():
-            # What the model ranked and did not place is hidden, or capped for good: it cannot come back here.
-            rest = (
-                FallbackStream.of(fallback, groups)
-                if isinstance(fallback, np.ndarray)
-                else ModelStream.of(fallback, groups)
-            )
-            lists.fill(rest, places, fallback=True)
+            # Items that the model ranked and did not place are hidden, or capped for good: they cannot come back here.
+            lists.fill(_fallback_stream(fallback, groups), places, fallback=True)
     return _closed_up(lists)
+
+
+def _empty(m: int, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.bool_]]:
+    items, scores = np.full((m, k), NO_INDEX, dtype=np.int32), np.full((m, k), _NO_SCORE, dtype=np.float32)
+    return items, scores, np.zeros((m, k), dtype=bool)
+
+
+def _fallback_stream(fallback: Fallback, groups: Sequence[Group]) -> Stream:
+    if isinstance(fallback, np.ndarray):
+        return FallbackStream.of(fallback, groups)
+    return ModelStream.of(fallback, groups)
 
 
 def _without_zeros(hide: Any) -> Any:
@@ -90,42 +105,41 @@ def _without_zeros(hide: Any) -> Any:
     return hide
 
 
-def _pin(lists: OpenLists, shelf: CandidateSource, rules: CompiledRules, fallback: Fallback | None) -> None:
-    """Put pins in their places, for everybody who may have them."""
+def _pin(lists: OpenLists, source: CandidateSource, rules: CompiledRules, fallback: Fallback | None) -> None:
+    """Put pins in their places, for all users from whom they are not hidden."""
     pins = [(place, item) for place, item in rules.pins if rules.allowed[item]]
     if not pins or not len(lists.items):
         return
-    everybody = np.arange(len(lists.items))
-    ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, _NOTHING)
-    wanted = np.broadcast_to(np.array([item for _, item in pins], dtype=np.int32), (len(everybody), len(pins)))
-    usable = ~lists.exclusion_mask(everybody, wanted)
-    fetched = shelf.restrict_to(rules.pinned).fetch(everybody, len(rules.pinned))
+    all_rows = np.arange(len(lists.items))
+    ranks = fallback if isinstance(fallback, np.ndarray) else np.full(lists.n_items, _NO_SCORE)
+    pinned = np.broadcast_to(np.array([item for _, item in pins], dtype=np.int32), (len(all_rows), len(pins)))
+    usable = ~lists.excluded(all_rows, pinned)
+    scored = source.restrict_to(rules.pinned).fetch(all_rows, len(rules.pinned))
     for at, (place, item) in enumerate(pins):
-        may = np.flatnonzero(usable[:, at] & _within_caps(lists, rules, [p for p, _ in pins[:at]], item))
-        lists.items[may, place] = item
-        said = np.where(fetched.items[may] == item, fetched.scores[may], _NOTHING).max(axis=1)
-        silent = ~(said > _NOTHING)
-        otherwise = _NOTHING if np.isnan(ranks[item]) else ranks[item]
-        lists.scores[may, place] = np.where(silent, otherwise, boosted(said, rules.boost[item]))
-        lists.from_fallback[may, place] = silent
+        rows = np.flatnonzero(usable[:, at] & _within_caps(lists, rules, [p for p, _ in pins[:at]], item))
+        lists.items[rows, place] = item
+        score = np.where(scored.items[rows] == item, scored.scores[rows], _NO_SCORE).max(axis=1)
+        unscored = ~(score > _NO_SCORE)
+        otherwise = _NO_SCORE if np.isnan(ranks[item]) else ranks[item]
+        lists.scores[rows, place] = np.where(unscored, otherwise, boosted(score, rules.boost[item]))
+        lists.from_fallback[rows, place] = unscored
 
 
 def _within_caps(lists: OpenLists, rules: CompiledRules, places: list[int], item: int) -> NDArray[np.bool_]:
-    """[m] whether an item is within the caps beside what stands in those places."""
+    """Return [m] whether an item is within the caps beside the items in those places."""
     beside = lists.items[:, places]
     allowed = np.ones(len(beside), dtype=bool)
     for cap in rules.caps:
         if cap.group[item] >= 0:
-            alike = (beside >= 0) & (cap.group[beside] == cap.group[item])
-            allowed &= alike.sum(axis=1) < cap.most
+            same_group = (beside >= 0) & (cap.group[beside] == cap.group[item])
+            allowed &= same_group.sum(axis=1) < cap.most
     return allowed
 
 
-def _closed_up(lists: OpenLists) -> Selected:
-    """Lists without gaps: what stands behind an open place moves up."""
-    short: NDArray[np.bool_] = np.any(lists.items < 0, axis=1)
-    rows = np.flatnonzero(short)
+def _closed_up(lists: OpenLists) -> Selection:
+    """Return lists without gaps: items behind an open place move up."""
+    rows = np.flatnonzero(np.any(lists.items < 0, axis=1))
     order = np.argsort(lists.items[rows] < 0, axis=1, kind="stable")
-    for said in (lists.items, lists.scores, lists.from_fallback):
-        said[rows] = np.take_along_axis(said[rows], order, axis=1)
-    return Selected(lists.items, lists.scores, lists.from_fallback, short)
+    for array in (lists.items, lists.scores, lists.from_fallback):
+        array[rows] = np.take_along_axis(array[rows], order, axis=1)
+    return Selection.of(lists.items, lists.scores, lists.from_fallback)

@@ -1,4 +1,4 @@
-"""Lists as they are published, many subjects at a time, and what is looked at in them before readers see them."""
+"""Lists as they are published, many subjects at a time, and the checks on them before readers see them."""
 
 from typing import Final, NamedTuple
 
@@ -6,41 +6,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 CHECKS: Final = {
-    "empty_places": "places that are empty and nobody says why",
+    "empty_places": "empty places without a reason why the list is short",
     "gaps": "items behind an empty place",
     "repeats": "the same item twice",
     "not_on_sale": "items that are not known or must not be shown",
     "unscored": "scores that are no numbers",
     "unexplained": "items without a reason",
 }
-"""What must be 0 in every list."""
+"""The counts that must be 0 in every list."""
 
 
 class Lists(NamedTuple):
     """Lists of m subjects: users, or items in placements about items."""
 
     rows: NDArray[np.int64]
-    """[m] positions among all who are to have a list."""
+    """[m] positions among all subjects that are to have a list."""
     subjects: NDArray[np.str_]
-    """[m] who they are."""
+    """[m] keys of users or ids of items."""
     items: NDArray[np.int32]
     """[m, k] codes, best first, -1 at the end of lists that are shorter."""
     scores: NDArray[np.float32]
     """[m, k]"""
     reasons: NDArray[np.int32]
-    """[m, k] codes; -1 where there is no item."""
+    """[m, k] codes; -1 if there is no item."""
     short: NDArray[np.str_]
-    """[m] why a list is shorter than k; empty where it is not."""
+    """[m] why a list is shorter than k; empty if it is full."""
 
     @property
     def lengths(self) -> NDArray[np.int64]:
         """[m] items on each list."""
-        found: NDArray[np.int64] = (self.items >= 0).sum(axis=1)
-        return found
+        counts: NDArray[np.int64] = (self.items >= 0).sum(axis=1)
+        return counts
 
 
 def count_violations(lists: Lists, allowed: NDArray[np.bool_]) -> dict[str, NDArray[np.int32]]:
-    """[m] each of `CHECKS`, counted in each list; `allowed` [n] says which item codes may be shown."""
+    """Return [m] counts of each of `CHECKS` per list; `allowed` [n] marks the item codes that may be shown."""
     listed, k = lists.items >= 0, lists.items.shape[1]
     lengths, n = listed.sum(axis=1), len(allowed)
     ordered = np.sort(lists.items, axis=1)

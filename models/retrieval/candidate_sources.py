@@ -1,4 +1,4 @@
-"""Shelves: who ranks some items for the users of a chunk, fast, and without a row of the whole catalogue for each."""
+"""Candidate sources that rank items for the users of a chunk without a row of the whole catalogue for each user."""
 
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self, runtime_checkable
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.primitives.csr import entries
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.exact_top_k import EMPTY, TopK, best_products, best_scores
+from models.retrieval.exact_top_k import TopK, best_products, best_scores
 from models.retrieval.source_protocols import ScopedSource, TopCandidates
 
 _BLOCK: Final = 4_000_000
@@ -17,14 +17,17 @@ _BLOCK: Final = 4_000_000
 
 @runtime_checkable
 class Factored(Protocol):
-    """A model whose scores are products of vectors."""
+    """A model whose scores are products of vectors.
+
+    With an attribute `least_score`, lower products are no candidates.
+    """
 
     def queries(self, users: NDArray[np.int32]) -> NDArray[np.float32]:
-        """[m, d] a vector per user; rows of NaN where the model has nothing to say, as of strangers (-1)."""
+        """Return [m, d] a vector per user; rows of NaN if the model has no score, as for strangers (-1)."""
 
     @property
     def item_vectors(self) -> NDArray[np.float32]:
-        """[n_items, d]; what is not finite belongs to items of which the model has nothing to say."""
+        """[n_items, d]; vectors that are not finite belong to items that the model does not score."""
 
 
 @dataclass(frozen=True)
@@ -35,14 +38,14 @@ class FactorSource:
     queries: NDArray[np.float32]
     """[m, d] of the users of the chunk; both as `Factored` has them."""
     least: float = -np.inf
-    """Items with a lower product are not found."""
+    """Items with a lower product are no candidates."""
 
     def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
-        """The vectors of these items are copied, unless they are all."""
+        """Return the candidates among these items; their vectors are copied, unless they are all."""
         whole = len(items) == len(self.item_vectors)
         vectors = np.ascontiguousarray(self.item_vectors if whole else self.item_vectors[items])
-        told = np.isfinite(vectors).all(axis=1)
-        return _Products(items, vectors, self.queries, self.least) if told.all() else self.restrict_to(items[told])
+        finite = np.isfinite(vectors).all(axis=1)
+        return _Products(items, vectors, self.queries, self.least) if finite.all() else self.restrict_to(items[finite])
 
 
 @dataclass(frozen=True)
@@ -54,11 +57,11 @@ class _Products:
 
     def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
         queries, best = self.queries[rows], TopK.none(len(rows), n)
-        told = np.flatnonzero(np.isfinite(queries).all(axis=1))
-        best.places[told], best.scores[told] = best_products(queries[told], self.vectors, n)
+        finite = np.flatnonzero(np.isfinite(queries).all(axis=1))
+        best.places[finite], best.scores[finite] = best_products(queries[finite], self.vectors, n)
         low = best.scores < self.least
-        best.places[low], best.scores[low] = EMPTY, -np.inf
-        return _fetched(best, self.items)
+        best.places[low], best.scores[low] = NO_INDEX, -np.inf
+        return _candidates(best, self.items)
 
 
 @dataclass(frozen=True)
@@ -66,10 +69,10 @@ class DenseSource:
     """Ranks by scores that are in memory."""
 
     scores: NDArray[np.float32]
-    """[m, n_items] of the users of the chunk; -inf and NaN are never found."""
+    """[m, n_items] of the users of the chunk; -inf and NaN are no candidates."""
 
     def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
-        """The scores of these items are copied, unless they are all."""
+        """Return the candidates among these items; their scores are copied, unless they are all."""
         whole = len(items) == self.scores.shape[1]
         return _Rows(items, self.scores if whole else self.scores[:, items])
 
@@ -80,7 +83,7 @@ class _Rows:
     scores: NDArray[np.float32]
 
     def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
-        return _fetched(best_scores(self.scores[rows], n), self.items)
+        return _candidates(best_scores(self.scores[rows], n), self.items)
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,18 @@ class PairSource:
     """Ranks only the pairs that it was given, in order of user and item."""
 
     indptr: NDArray[np.int64]
-    """[m + 1] those of row r stand at indptr[r]:indptr[r + 1]."""
+    """[m + 1] the pairs of row r are at indptr[r]:indptr[r + 1]."""
     item: NDArray[np.int32]
     score: NDArray[np.float32]
 
     @classmethod
     def of(cls, m: int, row: NDArray[Any], item: NDArray[Any], score: NDArray[np.float32]) -> Self:
-        """From pairs in any order, none of them twice, of a chunk of m users; those of -inf and NaN are left out."""
-        kept = np.flatnonzero(score > -np.inf)
-        row, item, score = row[kept], item[kept].astype(np.int32), score[kept]
+        """Return a source of pairs in any order, none of them twice, of a chunk of m users.
+
+        Pairs with a score of -inf or NaN are left out.
+        """
+        scored = np.flatnonzero(score > -np.inf)
+        row, item, score = row[scored], item[scored].astype(np.int32), score[scored]
         step = np.diff(row)
         if ((step < 0) | ((step == 0) & (np.diff(item) < 0))).any():
             order = np.lexsort((item, row))
@@ -104,34 +110,34 @@ class PairSource:
         return cls(np.searchsorted(row, np.arange(m + 1)), item, score)
 
     def restrict_to(self, items: NDArray[np.int32]) -> ScopedSource:
-        """The pairs with these items."""
+        """Return the pairs with these items."""
         if not len(self.item):
             return self
-        wanted = np.zeros(int(self.item.max()) + 1, dtype=bool)
-        wanted[items[items < len(wanted)]] = True
-        kept = wanted[self.item]
-        before = np.concatenate([[0], np.cumsum(kept)])
-        return PairSource(before[self.indptr], self.item[kept], self.score[kept])
+        in_scope = np.zeros(int(self.item.max()) + 1, dtype=bool)
+        in_scope[items[items < len(in_scope)]] = True
+        chosen = in_scope[self.item]
+        before = np.concatenate([[0], np.cumsum(chosen)])
+        return PairSource(before[self.indptr], self.item[chosen], self.score[chosen])
 
     def fetch(self, rows: NDArray[np.int64], n: int) -> TopCandidates:
-        """The n best pairs of those rows of the chunk."""
+        """Return the n best pairs of those rows of the chunk."""
         first = self.indptr[rows]
         count = self.indptr[rows + 1] - first
         width = int(count.max(initial=0))
         best, at_once = TopK.none(len(rows), n), max(1, _BLOCK // max(1, width))
         for start in range(0, len(rows) if width else 0, at_once):
             block = slice(start, start + at_once)
-            there = np.arange(width) < count[block, None]
-            laid_out = np.full(there.shape, -np.inf, dtype=np.float32)
-            laid_out[there] = self.score[entries(self.indptr, rows[block]).at]
+            present = np.arange(width) < count[block, None]
+            laid_out = np.full(present.shape, -np.inf, dtype=np.float32)
+            laid_out[present] = self.score[entries(self.indptr, rows[block]).at]
             best.places[block], best.scores[block] = best_scores(laid_out, n)
-        best.places[:] = np.where(best.places == EMPTY, EMPTY, best.places + first[:, None])
-        return _fetched(best, self.item)
+        best.places[:] = np.where(best.places == NO_INDEX, NO_INDEX, best.places + first[:, None])
+        return _candidates(best, self.item)
 
 
-def _fetched(best: TopK, items: NDArray[np.int32]) -> TopCandidates:
-    """The items at these places."""
-    found = np.full(best.places.shape, NO_INDEX, dtype=np.int32)
-    there = best.places != EMPTY
-    found[there] = items[best.places[there]]
-    return TopCandidates(found, best.scores)
+def _candidates(best: TopK, items: NDArray[np.int32]) -> TopCandidates:
+    """Return the items at these places."""
+    chosen = np.full(best.places.shape, NO_INDEX, dtype=np.int32)
+    present = best.places != NO_INDEX
+    chosen[present] = items[best.places[present]]
+    return TopCandidates(chosen, best.scores)

@@ -35,7 +35,7 @@ _COLUMNS = ("batch_id", "subject", "items", "scores", "reasons", "short")
 
 
 @dataclass(frozen=True)
-class Words:
+class TextCodes:
     """The different texts of a batch, by the codes they get in order of appearance."""
 
     code: dict[str, int] = field(default_factory=dict)
@@ -57,7 +57,7 @@ class Work:
     """[n] what the codes of items stand for."""
     allowed: NDArray[np.bool_]
     """[n]"""
-    lists: Callable[[Words], Iterator[Lists]]
+    lists: Callable[[TextCodes], Iterator[Lists]]
     """Makes them, a chunk at a time, with the codes of their reasons from the words."""
     segments: Segments
     notes: list[str] = field(default_factory=list)
@@ -126,7 +126,7 @@ def _make(installation: Installation, work: Work, mine: batch_state.Claim, befor
     """From the empty tables to a batch that may be shown."""
     release_shared_reads()
     batch_state.stage(installation.engine, mine)
-    looks, words = ListStatistics(work.allowed), Words()
+    looks, words = ListStatistics(work.allowed), TextCodes()
     try:
         with installation.engine.begin() as connection:
             _load(connection, work, mine.batch_id, looks, words)
@@ -142,7 +142,7 @@ def _make(installation: Installation, work: Work, mine: batch_state.Claim, befor
         raise
 
 
-def _load(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: Words) -> None:
+def _load(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: TextCodes) -> None:
     """COPY what is made, while the next is being made."""
     started, done, total = time.monotonic(), 0, len(work.subjects)
     with progress(f"score {work.shelf.placement}", total) as advance:
@@ -162,7 +162,7 @@ def _load(connection: Connection, work: Work, batch_id: int, looks: ListStatisti
             raise BatchUnsoundError(f"{told} Readers keep the batch before.") from None
 
 
-def _write_words(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: Words) -> None:
+def _write_words(connection: Connection, work: Work, batch_id: int, looks: ListStatistics, words: TextCodes) -> None:
     used = np.flatnonzero(looks.shown)
     named = zip(used.tolist(), work.items[used].tolist(), strict=True)
     partitions.write_words(connection, batch_id, "batch_items", named)
@@ -170,7 +170,7 @@ def _write_words(connection: Connection, work: Work, batch_id: int, looks: ListS
     partitions.write_words(connection, batch_id, "batch_reasons", said)
 
 
-def _reasons(looks: ListStatistics, words: Words) -> dict[str, float]:
+def _reasons(looks: ListStatistics, words: TextCodes) -> dict[str, float]:
     """The share of each kind of reason; codes were given in the order of the words."""
     places = np.zeros(len(words.code), dtype=np.int64)
     places[: len(looks.reasons)] = looks.reasons

@@ -14,7 +14,8 @@ from infra.database.schema.schema import exclusions
 from infra.installation import Installation
 from models.columns import PURCHASE, USER_KEY
 from models.errors import TailorbirdError
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import Placement
@@ -29,7 +30,7 @@ from tasks.lake.user_item_history import due, hidden
 from tasks.promotion.champion import Champion, require_champion
 from tasks.scoring import batch_state
 from tasks.scoring.item_attributes import catalogue_of, titles_not_for_sale
-from tasks.scoring.publish_batch import Words, Work
+from tasks.scoring.publish_batch import TextCodes, Work
 from tasks.scoring.reads.champion_bundle import champion_bundle
 from tasks.scoring.reads.user_segments import segments_of
 
@@ -55,7 +56,7 @@ def user_lists(installation: Installation, name: str, placement: Placement) -> W
     pairs = [part for matrix in (kept_out, wanted) if matrix is not None for part in (matrix.indptr, matrix.indices)]
     made_from = digest(placement, people, rules, new.traits.to_pydict(), *clicks, *pairs)
 
-    def lists(said: Words) -> Iterator[Lists]:
+    def lists(said: TextCodes) -> Iterator[Lists]:
         unspeakable = naming(titles_not_for_sale(installation))  # a champion may have learned before an item was marked
         for part in answers.build(people, kept_out, wanted):
             yield part.without(unspeakable).coded(said.codes)

@@ -12,7 +12,7 @@ from models.evaluation.metrics.user_averages import HIGH, LOW
 from models.lists.list_builder import USERS_AT_ONCE, ListBuilder
 from models.lists.recommendation_lists import Lists
 from models.primitives.threads import one_thread
-from tasks.scoring.publish_batch import Words
+from tasks.scoring.publish_batch import TextCodes
 
 K: Final = 20
 """Length of the lists, as at the placement `home`."""
@@ -41,7 +41,7 @@ def measure_costs(answers: ListBuilder, folder: Path) -> dict[str, float]:
 
 def make_lists(answers: ListBuilder, keys: NDArray[np.str_]) -> list[Lists]:
     """Make the lists of users (sorted keys) as `tasks.scoring.user_lists` does, with the codes of their reasons."""
-    words = Words()
+    words = TextCodes()
     return [ranked.coded(words.codes) for ranked in answers.build(keys)]
 
 

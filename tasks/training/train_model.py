@@ -23,7 +23,8 @@ from models.evaluation.diagnostics.model_report import ModelReport
 from models.evaluation.metrics.mlflow_names import grouped
 from models.evaluation.metrics.ranking import METRIC
 from models.evaluation.metrics.user_averages import with_bounds
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.segment_popular import BY_TRAITS, SegmentPopular

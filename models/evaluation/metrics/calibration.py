@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from models.evaluation.metrics.bootstrap import Estimate, Statistic, estimate, intervals_of_ratios
 from models.evaluation.metrics.ranking import hit_matrix
 from models.primitives.vocabulary import NO_INDEX
-from models.retrieval.full_catalogue import Ranking
+from models.retrieval.source_protocols import TopCandidates
 
 DEPTH: Final = 500
 """Pairs are the first so many items that a model names for a user, without the fallback's."""
@@ -47,7 +47,7 @@ class Pairs:
     """Does the model say that its scores are probabilities?"""
 
     @classmethod
-    def of(cls, ranking: Ranking, targets: Any, probabilities: bool) -> Self:
+    def of(cls, ranking: TopCandidates, targets: Any, probabilities: bool) -> Self:
         """From what was named for m users, and the boolean CSR of what they bought."""
         user, place = np.nonzero(ranking.items != NO_INDEX)
         bought = hit_matrix(ranking.items, targets)[user, place]

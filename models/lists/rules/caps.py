@@ -1,4 +1,4 @@
-"""Taking candidates in order, at most so many of one group."""
+"""Takes candidates in order, up to a maximum per group."""
 
 from typing import Any, Final, NamedTuple
 
@@ -6,29 +6,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 _STRIP: Final = 32
-# Columns between two looks at which rows still want something.
+# Columns between two checks of which rows are still incomplete.
 
 
 class Cap(NamedTuple):
-    """At most so many of one group in one list."""
+    """The maximum of one group in one list."""
 
     group: NDArray[np.int32]
-    """[n] of each item; -1 where it has none, and is not counted."""
+    """[n] of each item; -1 for items without a group, which are not counted."""
     most: int
 
 
-class Limit(NamedTuple):
-    """A cap, of the groups alone that can exceed it."""
+class ActiveCap(NamedTuple):
+    """A cap with only the groups that can exceed it."""
 
     group: NDArray[np.int32]
-    """[n] from 0; `groups` for items that nothing limits."""
+    """[n] from 0; `groups` for items that no cap limits."""
     groups: int
     most: int
 
 
-def limits(caps: tuple[Cap, ...], allowed: NDArray[np.bool_], k: int) -> tuple[Limit, ...]:
-    """The caps of lists of `k` of the items `allowed` [n], as far as they can keep anything out."""
-    found = []
+def active_caps(caps: tuple[Cap, ...], allowed: NDArray[np.bool_], k: int) -> tuple[ActiveCap, ...]:
+    """Return the caps that can exclude any of the items `allowed` [n] from lists of `k`."""
+    active = []
     for cap in caps:
         grouped = allowed & (cap.group >= 0)
         large = np.flatnonzero(np.bincount(cap.group[grouped]) > cap.most)
@@ -36,29 +36,29 @@ def limits(caps: tuple[Cap, ...], allowed: NDArray[np.bool_], k: int) -> tuple[L
             group = np.full(len(allowed), len(large), dtype=np.int32)
             limited = np.flatnonzero(np.isin(cap.group, large))
             group[limited] = np.searchsorted(large, cap.group[limited])
-            found.append(Limit(group, len(large), cap.most))
-    return tuple(found)
+            active.append(ActiveCap(group, len(large), cap.most))
+    return tuple(active)
 
 
 def first(free: NDArray[np.bool_], want: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[r, n] the first of the `free` candidates, `want` [r] of each row."""
-    found: NDArray[np.bool_] = free & (np.cumsum(free, axis=1, dtype=np.int32) <= want[:, None])
-    return found
+    """Return [r, n] the first of the `free` candidates, `want` [r] of each row."""
+    chosen: NDArray[np.bool_] = free & (np.cumsum(free, axis=1, dtype=np.int32) <= want[:, None])
+    return chosen
 
 
 def first_within(
-    limits: tuple[Limit, ...],
+    caps: tuple[ActiveCap, ...],
     items: NDArray[np.int32],
     free: NDArray[np.bool_],
     want: NDArray[np.int64],
     taken: NDArray[np.int32],
 ) -> NDArray[np.bool_]:
-    """[r, n] the first of the `free` candidates `items` [r, n] that the limits allow, `want` [r] of each row.
+    """Return [r, n] the first `free` candidates of `items` [r, n] within the caps, `want` [r] of each row.
 
     `taken` [r, k] are the items that the rows have already, or -1: they count.
     """
-    keep = np.zeros(free.shape, dtype=bool)
-    left = [_left(limit, taken) for limit in limits]
+    chosen = np.zeros(free.shape, dtype=bool)
+    remaining = [_remaining(cap, taken) for cap in caps]
     missing = want.astype(np.int32)
     for start in range(0, items.shape[1], _STRIP):
         rows = np.flatnonzero(missing)
@@ -66,35 +66,41 @@ def first_within(
             break
         columns = slice(start, start + _STRIP)
         strip = np.ascontiguousarray(items[rows, columns].T)
-        counters = [rows * (limit.groups + 1) + limit.group[strip] for limit in limits]
-        found, missing[rows] = _column_by_column(free[rows, columns].T, counters, left, missing[rows])
-        keep[rows, columns] = found.T
-    return keep
+        counters = [rows * (cap.groups + 1) + cap.group[strip] for cap in caps]
+        strip_choice, missing[rows] = _column_by_column(free[rows, columns].T, counters, remaining, missing[rows])
+        chosen[rows, columns] = strip_choice.T
+    return chosen
 
 
-def _left(limit: Limit, taken: NDArray[np.int32]) -> NDArray[Any]:
-    """[r x (groups + 1)] how many more of each group a row may have."""
-    width = limit.groups + 1
-    left = np.full((len(taken), width), limit.most, dtype=np.int32)
-    left[:, -1] = np.iinfo(np.int32).max
+def _remaining(cap: ActiveCap, taken: NDArray[np.int32]) -> NDArray[Any]:
+    """Return [r x (groups + 1)] how many more items of each group a row may have."""
+    width = cap.groups + 1
+    remaining = np.full((len(taken), width), cap.most, dtype=np.int32)
+    remaining[:, -1] = np.iinfo(np.int32).max
     row, place = np.nonzero(taken >= 0)
-    np.subtract.at(left, (row, limit.group[taken[row, place]]), 1)
-    return left.reshape(-1)
+    np.subtract.at(remaining, (row, cap.group[taken[row, place]]), 1)
+    return remaining.reshape(-1)
 
 
 def _column_by_column(
-    free: NDArray[np.bool_], counters: list[NDArray[np.int64]], left: list[NDArray[Any]], missing: NDArray[np.int32]
+    free: NDArray[np.bool_],
+    counters: list[NDArray[np.int64]],
+    remaining: list[NDArray[Any]],
+    missing: NDArray[np.int32],
 ) -> tuple[NDArray[np.bool_], NDArray[np.int32]]:
-    """What is taken [n, r] of the `free` [n, r], and how many each row misses [r] then; counts down what is `left`."""
-    found = np.empty(free.shape, dtype=bool)
+    """Return the chosen ones [n, r] of the `free` [n, r], and how many each row [r] still misses.
+
+    Counts down the `remaining` of each group.
+    """
+    chosen = np.empty(free.shape, dtype=bool)
     for column, may in enumerate(np.ascontiguousarray(free)):
-        now = [remaining.take(counter[column]) for remaining, counter in zip(left, counters, strict=True)]
+        counts = [budget.take(counter[column]) for budget, counter in zip(remaining, counters, strict=True)]
         taken = may & (missing > 0)
-        for remaining in now:
-            taken &= remaining > 0
-        for remaining, counter, before in zip(left, counters, now, strict=True):
-            # Rows have counters of their own, so that none is named twice.
-            remaining[counter[column]] = before - taken
+        for count in counts:
+            taken &= count > 0
+        for budget, counter, before in zip(remaining, counters, counts, strict=True):
+            # Rows have counters of their own, so that no counter occurs twice.
+            budget[counter[column]] = before - taken
         missing = missing - taken
-        found[column] = taken
-    return found, missing
+        chosen[column] = taken
+    return chosen, missing

@@ -1,14 +1,14 @@
-"""The rules of a placement against a catalogue: which items may be shown, how often their like, and where."""
+"""Compiles a placement's rules against a catalogue: which items may be shown, how many of a group, and where."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.lists.rules.caps import ActiveCap, active_caps
 from models.lists.rules.caps import Cap as Cap
-from models.lists.rules.caps import Limit, limits
 from models.lists.rules.item_attributes import ItemAttributes as ItemAttributes
 from models.lists.rules.placement_config import Placement
 from models.lists.rules.rule_config import Rules
@@ -29,29 +29,34 @@ class Group(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CompiledRules:
-    """What `models.lists.constrained_selection` keeps to, for n items that are named by their positions."""
+    """The rules that `models.lists.constrained_selection` applies, for n items by position."""
 
     k: int
     allowed: NDArray[np.bool_]
-    """[n] what may be shown to anybody."""
+    """[n] items that may be shown to any user."""
     boost: NDArray[np.float32]
-    """[n] factors of scores, 1 where there is none."""
+    """[n] factors of scores, 1 for no boost."""
     caps: tuple[Cap, ...]
     promoted: NDArray[np.bool_]
-    """[n] what the promoted places are for."""
+    """[n] items that the promoted places are for."""
     promoted_places: tuple[int, ...]
     """From 0, ascending."""
     pins: tuple[tuple[int, int], ...]
-    """Places, from 0, and their items; earlier ones go first where a cap has no room for all."""
+    """Places, from 0, and their items; earlier ones go first if a cap has no room for all."""
 
     @classmethod
     def plain(cls, k: int, allowed: NDArray[np.bool_]) -> Self:
-        """No rules but what may be shown."""
+        """Return rules that only state which items may be shown."""
         return cls(k, allowed, np.ones(len(allowed), np.float32), (), np.zeros(len(allowed), bool), (), ())
 
     @classmethod
+    def unrestricted(cls, k: int, n_items: int) -> Self:
+        """Return no rules: any of `n_items` may be shown. Offline evaluation and benchmarks rank like this."""
+        return cls.plain(k, np.ones(n_items, dtype=bool))
+
+    @classmethod
     def of(cls, placement: Placement, catalogue: ItemAttributes) -> Self:
-        """The rules of a placement; what they name and the catalogue does not have is passed over (see `notes`)."""
+        """Return the rules of a placement; names that the catalogue does not have are ignored (see `notes`)."""
         rules, k = placement.rules, placement.k
         boost = np.ones(len(catalogue.items))
         for rule in rules.boost:
@@ -68,16 +73,21 @@ class CompiledRules:
             tuple(pins),
         )
 
-    # What follows is the same arrays for every chunk of users, so that a shelf can keep what it prepared for them.
+    def whole_order(self) -> Self:
+        """Return rules under which a list holds all items in the order in which lists take them."""
+        n = len(self.allowed)
+        return replace(self, k=n, allowed=np.ones(n, dtype=bool), caps=(), promoted_places=(), pins=())
+
+    # The following are the same arrays for every chunk of users, so that a source can cache what it prepares for them.
 
     @cached_property
     def candidates(self) -> tuple[Group, ...]:
-        """All that may be shown, by the factors of their scores."""
+        """All items that may be shown, by the factors of their scores."""
         return self._by_factor(self.allowed)
 
     @cached_property
     def candidates_to_promote(self) -> tuple[Group, ...]:
-        """What of them the promoted places are for."""
+        """Those of them that the promoted places are for."""
         return self._by_factor(self.allowed & self.promoted)
 
     @cached_property
@@ -87,13 +97,13 @@ class CompiledRules:
         return items[self.allowed[items]]
 
     @cached_property
-    def limits(self) -> tuple[Limit, ...]:
-        """The caps, as far as they can keep anything out."""
-        return limits(self.caps, self.allowed, self.k)
+    def limits(self) -> tuple[ActiveCap, ...]:
+        """The caps that can exclude anything."""
+        return active_caps(self.caps, self.allowed, self.k)
 
-    def _by_factor(self, which: NDArray[np.bool_]) -> tuple[Group, ...]:
-        factors = np.unique(self.boost[which])
-        return tuple(Group(np.flatnonzero(which & (self.boost == by)).astype(np.int32), by) for by in factors)
+    def _by_factor(self, selected: NDArray[np.bool_]) -> tuple[Group, ...]:
+        factors = np.unique(self.boost[selected])
+        return tuple(Group(np.flatnonzero(selected & (self.boost == by)).astype(np.int32), by) for by in factors)
 
 
 def _caps(rules: Rules, catalogue: ItemAttributes) -> tuple[Cap, ...]:
@@ -105,6 +115,6 @@ def _caps(rules: Rules, catalogue: ItemAttributes) -> tuple[Cap, ...]:
 
 
 def _spread(promoted: int, k: int, pinned: set[int]) -> tuple[int, ...]:
-    """So many of the places without a pin, at even distances."""
+    """Return `promoted` of the places without a pin, at even distances."""
     free = [place for place in range(k) if place not in pinned]
     return tuple(free[(2 * nth + 1) * len(free) // (2 * promoted)] for nth in range(promoted))

@@ -1,4 +1,4 @@
-"""What rules look at of a catalogue: item by item, as arrays."""
+"""The attributes of items that rules refer to, as arrays."""
 
 from dataclasses import dataclass
 
@@ -10,30 +10,30 @@ from models.lists.rules.item_selector import Selector
 from models.lists.rules.rule_config import Rules
 
 NEARLY_ALL = 0.9
-"""A category of more of the items is none to cap by: it would cut every list short."""
+"""A category with a larger share of the items is not capped: the cap would cut every list short."""
 NO_GROUP = -1
-"""The group of what has no category, or no brand."""
+"""The group of items without a category, or without a brand."""
 
 
 @dataclass(frozen=True, eq=False)
 class ItemAttributes:
-    """n items, each with what is known of it."""
+    """The known attributes of n items."""
 
     items: NDArray[np.str_]
     """[n] ids, sorted."""
     category: NDArray[np.str_]
-    """[n] paths, the most general level first; empty where unknown."""
+    """[n] paths, the most general level first; empty if unknown."""
     brand: NDArray[np.str_]
-    """[n] empty where unknown."""
+    """[n] empty if unknown."""
     price: NDArray[np.float64]
-    """[n] NaN where unknown."""
+    """[n] NaN if unknown."""
     age_days: NDArray[np.float64]
-    """[n] days since the item was first seen; NaN where unknown."""
+    """[n] days since the item was first seen; NaN if unknown."""
     available: NDArray[np.bool_]
     """[n]"""
 
     def allowed(self, rules: Rules) -> NDArray[np.bool_]:
-        """[n] which items lists under these rules may hold."""
+        """Return [n] which items lists under these rules may hold."""
         allowed = self.available.copy()
         if rules.include is not None:
             allowed &= self.selected(rules.include)
@@ -44,29 +44,29 @@ class ItemAttributes:
         return allowed
 
     def selected(self, selector: Selector) -> NDArray[np.bool_]:
-        """[n] which items a rule means."""
-        found = np.ones(len(self.items), dtype=bool)
+        """Return [n] which items a rule selects."""
+        selected = np.ones(len(self.items), dtype=bool)
         if selector.items is not None:
-            found &= np.isin(self.items, selector.items)
+            selected &= np.isin(self.items, selector.items)
         if selector.brand is not None:
-            found &= np.isin(self.brand, selector.brand)
+            selected &= np.isin(self.brand, selector.brand)
         if selector.category is not None:
-            found &= np.logical_or.reduce([self.below(path) for path in selector.category])
+            selected &= np.logical_or.reduce([self.below(path) for path in selector.category])
         if selector.price is not None:
             low, high = selector.price
-            # Comparisons with NaN are false, so that an unknown price is never between two.
-            found &= self.price >= (-np.inf if low is None else low)
-            found &= self.price <= (np.inf if high is None else high)
-        return found
+            # Comparisons with NaN are false, so that an unknown price is never within bounds.
+            selected &= self.price >= (-np.inf if low is None else low)
+            selected &= self.price <= (np.inf if high is None else high)
+        return selected
 
     def below(self, path: str) -> NDArray[np.bool_]:
-        """[n] whose category is this one, or lies in it."""
+        """Return [n] which items have this category, or one below it."""
         inside = np.strings.startswith(self.category, path + CATEGORY_SEPARATOR)
-        found: NDArray[np.bool_] = inside | (self.category == path)
-        return found
+        below: NDArray[np.bool_] = inside | (self.category == path)
+        return below
 
     def categories(self, levels: int) -> NDArray[np.int32]:
-        """[n] the same number for items whose paths begin with the same so many levels.
+        """Return [n] a number per item, equal if the first `levels` of the paths are equal.
 
         It is NO_GROUP without a path, and for the items of a category that has `NEARLY_ALL`.
         """
@@ -76,7 +76,7 @@ class ItemAttributes:
         return np.where(np.isin(group, large), NO_GROUP, group).astype(np.int32)
 
     def brands(self) -> NDArray[np.int32]:
-        """[n] the same number for items of one brand; NO_GROUP without a brand."""
+        """Return [n] a number per item, equal for items of one brand; NO_GROUP without a brand."""
         return _groups(self.brand)
 
 

@@ -1,4 +1,4 @@
-"""The form of a placement: where lists are shown, how long they are, and the rules they keep."""
+"""Parses placements: where lists are shown, how long they are, and their rules."""
 
 import re
 from collections.abc import Callable
@@ -11,37 +11,39 @@ from models.columns import PURCHASE
 from models.errors import TailorbirdError
 from models.lists.rules.item_selector import Form
 from models.lists.rules.rule_config import EVER, Rules
-from models.primitives.config_faults import across, faults
+from models.primitives.config_faults import across
+from models.primitives.config_faults import faults as faults_of
+from models.primitives.json_types import JsonObject
 
 _NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
 class PlacementError(TailorbirdError):
-    """Placements that cannot be understood."""
+    """Placements that cannot be parsed."""
 
 
-def _shares(said: Any) -> tuple[float, float]:
-    numbers = isinstance(said, list | tuple) and len(said) == 2 and all(type(side) in (int, float) for side in said)
-    if not numbers or not 0 <= said[0] <= said[1] <= 1:
+def _shares(value: Any) -> tuple[float, float]:
+    numbers = isinstance(value, list | tuple) and len(value) == 2 and all(type(side) in (int, float) for side in value)
+    if not numbers or not 0 <= value[0] <= value[1] <= 1:
         raise ValueError("write [lowest, highest], both of them shares from 0 to 1, such as [0.05, 1]")
-    return float(said[0]), float(said[1])
+    return float(value[0]), float(value[1])
 
 
 class Placement(Form):
     """Where lists are shown; each placement is published by itself."""
 
     about: Literal["user", "item"] = "user"
-    """Whose lists: a user's, or an item's, such as similar items."""
+    """The subject of a list: a user, or an item, such as for similar items."""
     by: Literal["likeness", "baskets"] | None = None
-    """How lists about items are made: what is like the item, or what is bought together with it."""
+    """How lists about items are made: from similar items, or from items bought together."""
     k: int = Field(default=20, ge=1, le=1000)
-    """How long a list is."""
+    """The length of a list."""
     policy: Literal["discover", "again", "mix"] = "mix"
-    """discover: hide what was bought. again: only what was bought and is due. mix: both kinds."""
+    """discover: hide purchased items. again: only purchased items that are due. mix: both kinds."""
     fresh_hours: float = Field(default=48, gt=0)
     """Lists that are older than this are stale."""
     overlap: Annotated[tuple[float, float], BeforeValidator(_shares)] = (0.0, 1.0)
-    """The mean share of each list that is kept from the batch before lies between these, or the batch is refused."""
+    """Bounds of the mean share of a list that was on the list before; a batch beyond them is refused."""
     rules: Rules = Rules()
 
     @field_validator("rules")
@@ -50,7 +52,7 @@ class Placement(Form):
         k = others.data.get("k")
         if k is None:
             return rules
-        found = {
+        faults = {
             f"pin.{at}.place": f"place {pin.place} is beyond the list; its places are 1 to k, which is {k}"
             for at, pin in enumerate(rules.pin)
             if pin.place > k
@@ -58,19 +60,19 @@ class Placement(Form):
         if rules.promote is not None:
             places, free = rules.promote.places(k), k - len(rules.pin)
             if not places:
-                found["promote.share"] = (
+                faults["promote.share"] = (
                     f"this is less than one of {k} places; write at least {ceil(1000 / k) / 1000:g}"
                 )
             elif places > free:
-                found["promote.share"] = (
+                faults["promote.share"] = (
                     f"this is {places} of {k} places, and the pins leave {free}; write a smaller one"
                 )
-        if found:
-            raise across(found)
+        if faults:
+            raise across(faults)
         return rules
 
     @model_validator(mode="after")
-    def _what_is_said_belongs_together(self) -> Self:
+    def _keys_fit_together(self) -> Self:
         item, hide = self.about == "item", self.rules.hide
         checks = (
             (item and self.by is None, "by", 'it is missing; lists about items are made by "likeness" or by "baskets"'),
@@ -87,28 +89,29 @@ class Placement(Form):
                 'it hides all that policy = "again" may show; write days instead',
             ),
         )
-        found = {where: what for wrong, where, what in checks if wrong}
-        if found:
-            raise across(found)
+        faults = {key: message for wrong, key, message in checks if wrong}
+        if faults:
+            raise across(faults)
         return self
 
 
-def placements(content: dict[str, Any], named: Callable[[str], str] = str) -> dict[str, Placement]:
-    """The placements of a file by name, one table each; PlacementError names all faults at once, by their places.
+def placements(content: JsonObject, key_label: Callable[[str], str] = str) -> dict[str, Placement]:
+    """Return the placements of a file by name, one table each.
 
-    `named` returns what to call a key, such as the key with its line in a file.
+    `key_label` returns the text for a key, such as the key with its line in a file. Raises PlacementError, which names
+    all faults by their keys.
     """
     read: dict[str, Placement] = {}
-    found: list[str] = []
-    for name, said in content.items():
+    faults: list[str] = []
+    for name, table in content.items():
         if not _NAME.fullmatch(name):
-            found.append(
-                f"{named(name)}: a placement is named by small letters, digits and - within, at most 63 in all"
+            faults.append(
+                f"{key_label(name)}: a placement is named by small letters, digits and - within, at most 63 in all"
             )
         try:
-            read[name] = Placement.model_validate(said)
+            read[name] = Placement.model_validate(table)
         except ValidationError as error:
-            found += faults(Placement, error, within=name, label=named)
-    if found:
-        raise PlacementError(f"The placements cannot be used: {'; '.join(found)}.")
+            faults += faults_of(Placement, error, name, key_label)
+    if faults:
+        raise PlacementError(f"The placements cannot be used: {'; '.join(faults)}.")
     return read

@@ -1,4 +1,4 @@
-"""The form of a placement's rules: what its lists may hold, and in which order."""
+"""Parses a placement's rules: which items its lists may hold, and in which order."""
 
 from math import floor, inf
 from typing import Annotated, Any, Final, Literal, Self
@@ -20,12 +20,12 @@ def _event_type(name: str) -> str:
     return name
 
 
-def _window(said: Any) -> Any:
-    if said == EVER:
-        return said
-    if isinstance(said, bool) or not isinstance(said, int | float) or not 0 < said < inf:
-        raise ValueError(f'{said!r} is no time; write days, such as 30 or 0.5, or "{EVER}"')
-    return float(said)
+def _window(value: Any) -> Any:
+    if value == EVER:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+        raise ValueError(f'{value!r} is no time; write days, such as 30 or 0.5, or "{EVER}"')
+    return float(value)
 
 
 Window = Annotated[float | Literal["ever"], BeforeValidator(_window)]
@@ -33,70 +33,70 @@ Window = Annotated[float | Literal["ever"], BeforeValidator(_window)]
 
 
 class Caps(Form):
-    """At most so many of one category, or of one brand, in one list; items without any are not counted."""
+    """Maxima per category and per brand in one list; items without a category or brand are not counted."""
 
     category: int | None = Field(default=None, ge=1)
     brand: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
-    def _something_is_capped(self) -> Self:
+    def _require_a_cap(self) -> Self:
         if self.category is None and self.brand is None:
-            raise ValueError("it caps nothing; say how many of one category or brand, such as { category = 3 }")
+            raise ValueError("it caps nothing; write how many of one category or brand, such as { category = 3 }")
         return self
 
 
 class Boost(Selector):
-    """Items that stand higher than the model has them, or lower."""
+    """Items that are ranked higher than by the model, or lower."""
 
     by: float = Field(gt=0)
     """The factor of their scores; the factors of several boosts are multiplied."""
 
 
 class Pin(Form):
-    """An item with a place of its own, for everybody who may have it."""
+    """An item with a fixed place, for all users from whom it is not hidden."""
 
     item: str = Field(min_length=1)
     place: int = Field(ge=1)
 
 
 class Promote(Selector):
-    """Items that have a share of the places to themselves."""
+    """Items that have a share of the places reserved."""
 
     share: float = Field(gt=0, le=1)
 
     def places(self, k: int) -> int:
-        """How many of `k` places that is."""
+        """Return how many of `k` places the share is."""
         return floor(self.share * k + _ROUNDING)
 
 
 class Rules(Form):
-    """What a list may hold, and in which order."""
+    """The items that a list may hold, and their order."""
 
     hide: dict[Annotated[str, AfterValidator(_event_type)], Window] = Field(default_factory=dict)
-    """What a user did lately to an item, by the type of the event, keeps the item from that user."""
+    """Windows by event type: an item is hidden from a user who had such an event with it within the window."""
     include: Selector | None = None
     """Only these items are shown."""
     exclude: Selector | None = None
     """All items but these are shown."""
     cap: Caps | None = None
     cap_level: int = Field(default=2, ge=1)
-    """So many levels of the path, the most general first, make a category for `cap`."""
+    """The levels of the path that make a category for `cap`, the most general first."""
     lifetime_days: float | None = Field(default=None, gt=0)
-    """Items first seen longer ago are left out; those of unknown age stay."""
+    """Items first seen longer ago are excluded; items of unknown age stay."""
     boost: list[Boost] = Field(default_factory=list)
     pin: list[Pin] = Field(default_factory=list)
     promote: Promote | None = None
 
     @model_validator(mode="after")
     def _no_pin_twice(self) -> Self:
-        found: dict[str, str] = {}
+        faults: dict[str, str] = {}
         for name in ("item", "place"):
-            said = [getattr(pin, name) for pin in self.pin]
-            for at, value in enumerate(said):
-                if value in said[:at]:
-                    found[f"pin.{at}.{name}"] = f"{value!r} is pinned already, by pin.{said.index(value)}; keep one"
+            values = [getattr(pin, name) for pin in self.pin]
+            for at, value in enumerate(values):
+                if value in values[:at]:
+                    faults[f"pin.{at}.{name}"] = f"{value!r} is pinned already, by pin.{values.index(value)}; keep one"
         if "cap_level" in self.model_fields_set and (self.cap is None or self.cap.category is None):
-            found["cap_level"] = "it belongs to a cap by category; add cap = { category = 3 } or take it out"
-        if found:
-            raise across(found)
+            faults["cap_level"] = "it belongs to a cap by category; add cap = { category = 3 } or take it out"
+        if faults:
+            raise across(faults)
         return self

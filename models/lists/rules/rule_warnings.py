@@ -1,4 +1,4 @@
-"""What is odd about a placement's rules beside the catalogue: not wrong, but worth a look."""
+"""Warns of rules that are valid but odd for the catalogue."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -15,28 +15,28 @@ from models.primitives.vocabulary import index_of
 
 _SHOWN: Final = 3
 _NARROWS: Final = ("items", CATEGORY, BRAND, "price")
-_KEPT_OUT: Final = "unavailable, or left out by another rule"
+_EXCLUDED: Final = "unavailable, or left out by another rule"
 _UNKNOWN: Final = "not in the catalogue, or newer than the champion"
 _IGNORED: Final = "the pin is ignored"
 
 
 def notes(placement: Placement, catalogue: ItemAttributes) -> list[str]:
-    """Rules that match nothing, and lists that can never be full, each note with the place of its rule."""
+    """Return notes on rules that match nothing and on lists that can never be full, each with its rule's key."""
     rules, allowed = placement.rules, catalogue.allowed(placement.rules)
-    found = [note for where, rule in _selectors(rules) for note in _of_selector(where, rule, catalogue, allowed)]
-    found += _of_pins(rules, catalogue, allowed)
+    warnings = [note for where, rule in _selectors(rules) for note in _of_selector(where, rule, catalogue, allowed)]
+    warnings += _of_pins(rules, catalogue, allowed)
     known = {CATEGORY: catalogue.category, BRAND: catalogue.brand}
     for name, words in known.items():
         if rules.cap is not None and getattr(rules.cap, name) is not None and not (words != "").any():
-            found.append(f"rules.cap.{name}: no item has a {name}, so nothing is capped")
+            warnings.append(f"rules.cap.{name}: no item has a {name}, so nothing is capped")
     capped = rules.cap is not None and rules.cap.category is not None and (catalogue.category != "").any()
     if capped and (catalogue.categories(rules.cap_level) < 0).all():
-        found.append("rules.cap.category: nearly all items have the same category, so nothing is capped")
+        warnings.append("rules.cap.category: nearly all items have the same category, so nothing is capped")
     if rules.lifetime_days is not None and np.isnan(catalogue.age_days).all():
-        found.append("rules.lifetime_days: of no item is known when it was first seen, so none is left out")
+        warnings.append("rules.lifetime_days: of no item is known when it was first seen, so none is left out")
     if allowed.sum() < placement.k:
-        found.append(f"k: lists of {placement.k} cannot be full; items that may be shown: {allowed.sum()}")
-    return found
+        warnings.append(f"k: lists of {placement.k} cannot be full; items that may be shown: {allowed.sum()}")
+    return warnings
 
 
 def _selectors(rules: Rules) -> Iterator[tuple[str, Selector]]:
@@ -58,7 +58,7 @@ def _of_selector(where: str, rule: Selector, catalogue: ItemAttributes, allowed:
         several = f"; an item has to fit {' and '.join(stated)}" if len(stated) > 1 else ""
         yield f"{where}: no item fits it{several}"
     elif where not in ("rules.include", "rules.exclude") and not (selected & allowed).any():
-        yield f"{where}: all items that fit are {_KEPT_OUT}"
+        yield f"{where}: all items that fit are {_EXCLUDED}"
 
 
 def _of_pins(rules: Rules, catalogue: ItemAttributes, allowed: NDArray[np.bool_]) -> Iterator[str]:
@@ -67,7 +67,7 @@ def _of_pins(rules: Rules, catalogue: ItemAttributes, allowed: NDArray[np.bool_]
         if item < 0:
             yield f"rules.pin.{at}.item: {pin.item!r} is {_UNKNOWN}; {_IGNORED}"
         elif not allowed[item]:
-            yield f"rules.pin.{at}.item: {pin.item!r} is {_KEPT_OUT}; {_IGNORED}"
+            yield f"rules.pin.{at}.item: {pin.item!r} is {_EXCLUDED}; {_IGNORED}"
 
 
 def _missing(words: list[str] | None, known: NDArray[np.str_]) -> list[str]:

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from models.datasets.interaction_matrix import decay
 from models.datasets.training_data import NoHistoryError, Origin, TrainingData
 from models.evaluation.metrics.ranking import accuracy
-from models.primitives.csr import entries, places
+from models.primitives.csr import entries
 from models.primitives.nested_state import part_of, under
 from models.primitives.state import State
-from models.primitives.vocabulary import NO_INDEX
 from models.recommenders.baselines import most_popular, own_frequency
 from models.recommenders.baselines.most_popular import popularity
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.explanations.recent_buyers import popular_reasons, recent_buyers
 from models.recommenders.search_space import Float, Parameter
 from models.retrieval.candidate_query import CandidateScope, best_of_one_order
+from models.retrieval.candidate_sources import PairSource
 
 WEIGHTS: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 """Weights to choose from: the popularity of an item counts like so many own baskets."""
@@ -150,10 +150,11 @@ def _tune(origin: Origin, cut: int, config: Config, seed: int) -> float:
     row, item = _candidates(own, share, users)
     counted = np.nan_to_num(own.pair_scores(users[row], item), neginf=0.0)
     wanted = bought[users]
-    reached = [
-        accuracy(_best(row, item, counted + weight * share[item], len(users)), wanted)["ndcg"].mean()
-        for weight in WEIGHTS
-    ]
+    m = len(users)
+    reached = []
+    for weight in WEIGHTS:
+        pairs = PairSource.of(m, row, item, (counted + weight * share[item]).astype(np.float32))
+        reached.append(accuracy(pairs.fetch(np.arange(m), _K).items, wanted)["ndcg"].mean())
     return WEIGHTS[int(np.argmax(reached))]
 
 
@@ -166,13 +167,3 @@ def _candidates(
     everything = CandidateScope(np.arange(len(share)), mine.row, bought)
     others = best_of_one_order(share, np.ones(len(users), dtype=bool), everything, _K)
     return np.concatenate([mine.row, others.row]), np.concatenate([bought, others.item])
-
-
-def _best(row: NDArray[np.int64], item: NDArray[np.int64], score: NDArray[np.float32], m: int) -> NDArray[np.int32]:
-    """Return [m, 10] the best of each row's pairs, ties by item position, -1 = empty."""
-    order = np.lexsort((item, -score, row))
-    place = places(row[order])
-    kept = order[place < _K]
-    ranked = np.full((m, _K), NO_INDEX, dtype=np.int32)
-    ranked[row[kept], place[place < _K]] = item[kept]
-    return ranked

@@ -16,7 +16,7 @@ _WORD: Final = re.compile(r"[^\W\d_]{3,}")
 
 
 @dataclass(frozen=True)
-class AlikeReasons:
+class SimilarityReasons:
     """The categories and the words of n items."""
 
     categories: NDArray[np.str_]

@@ -17,7 +17,7 @@ _DIMENSIONS: Final = 96
 
 
 @dataclass(frozen=True)
-class Alike:
+class SimilarItems:
     """Latent semantic vectors (Deerwester et al. 1990) of the words and tags that `ItemVectors` has; their products
     are cosines."""
 

@@ -12,7 +12,7 @@ from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import Segments
-from tasks.scoring.publish_batch import Words, Work, publish_lists
+from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
 from tests.faults.storm.stop import Stop
 
 USERS, K, ITEMS, CHUNK = 240, 5, 40, 30
@@ -59,7 +59,7 @@ def work(number: int, stop: Stop) -> Work:
     users = np.array([f"u{user:03}" for user in range(USERS)])
     items = np.array([f"i{item}" for item in range(ITEMS)])
 
-    def lists(said: Words) -> Iterator[Lists]:
+    def lists(said: TextCodes) -> Iterator[Lists]:
         why = said.codes(["because"])[0]
         for first in range(0, USERS, CHUNK):
             time.sleep(BREATH)

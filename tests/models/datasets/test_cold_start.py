@@ -16,7 +16,7 @@ from models.datasets.training_data import TrainingData, build
 from models.evaluation.offline import evaluate
 from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.protocols import FoldsInItems, FoldsInUsers
-from models.retrieval.full_catalogue import top_k
+from tests.models.reference_ranking import top_k
 
 CUT = 200 * 86_400
 FRUIT, TOOLS = slice(0, 20), slice(20, 40)

@@ -14,7 +14,7 @@ from scipy import sparse
 import models.lists.exclusion_mask
 import models.lists.rules.caps
 import models.lists.slot_filling
-from models.lists.constrained_selection import Selected, select
+from models.lists.constrained_selection import Selection, select
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
 from models.retrieval.candidate_sources import DenseSource
@@ -151,12 +151,12 @@ def brute_force(case: Case) -> list[list[tuple[int, float, bool]]]:
     return lists
 
 
-def chosen(case: Case, shelf: CandidateSource | None = None) -> Selected:
+def chosen(case: Case, shelf: CandidateSource | None = None) -> Selection:
     hide = sparse.csr_array(case.hide)
     return select(shelf or DenseSource(case.scores), len(case.scores), case.rules, hide, case.fallback)
 
 
-def same(one: Selected, other: Selected) -> None:
+def same(one: Selection, other: Selection) -> None:
     for left, right in zip(one, other, strict=True):
         np.testing.assert_array_equal(left, right)
 
@@ -193,7 +193,7 @@ def test_lists_are_the_same_whatever_the_chunks_and_the_sizes_of_blocks(case: Ca
         for start in range(0, len(case.scores), size):
             part = slice(start, start + size)
             chunk = chosen(case._replace(scores=case.scores[part], hide=case.hide[part]))
-            same(chunk, Selected(*(said[part] for said in whole)))
+            same(chunk, Selection(*(said[part] for said in whole)))
 
 
 @given(cases())

@@ -10,8 +10,9 @@ from scipy import sparse
 from models import catalog
 from models.datasets.training_data import TrainingData
 from models.lists import list_builder
-from models.lists.list_builder import DUE, RULES, ListBuilder, RankedLists
+from models.lists.list_builder import DUE, RULES, ListBuilder
 from models.lists.model_cascade import ModelCascade
+from models.lists.ranked_lists import RankedLists
 from models.lists.rules.compiled_rules import CompiledRules, ItemAttributes
 from models.lists.rules.placement_config import placements
 from models.recommenders.als import ImplicitALS
@@ -44,7 +45,7 @@ def by_key(parts: Any) -> dict[str, tuple[list[int], list[float], list[str], str
             n = int((part.items[at] >= 0).sum())
             said = [part.texts[code] for code in part.reasons[at, :n].tolist()]
             assert key not in found
-            found[key] = (part.items[at, :n].tolist(), part.scores[at, :n].tolist(), said, str(part.short[at]))
+            found[key] = (part.items[at, :n].tolist(), part.scores[at, :n].tolist(), said, str(part.shortfall[at]))
     return found
 
 
@@ -171,4 +172,4 @@ def test_texts_become_the_codes_that_they_have_elsewhere(own: OwnFrequency, data
 
 def test_nobody_asked_is_no_error(own: OwnFrequency, data: TrainingData) -> None:
     assert list(asking(data, own).build(np.array([], dtype=np.str_))) == []
-    assert asking(data, own).lists(np.array([], dtype=np.str_), 3) == []
+    assert asking(data, own).top_lists(np.array([], dtype=np.str_), 3) == []

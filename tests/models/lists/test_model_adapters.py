@@ -8,7 +8,7 @@ import pytest
 from scipy import sparse
 
 from models.datasets.training_data import TrainingData
-from models.lists.constrained_selection import Selected, select
+from models.lists.constrained_selection import Selection, select
 from models.lists.model_adapters import Filler, candidate_source_for, reasons_of
 from models.lists.model_cascade import ScoringModel
 from models.lists.rules.compiled_rules import CompiledRules
@@ -35,7 +35,7 @@ def every_second(data: TrainingData) -> Any:
     return np.arange(len(data.items)) % 2 == 0
 
 
-def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selected]:
+def asked(speaker: ScoringModel | None, allowed: Any, due: Any = None, fallback: Any = None) -> tuple[Any, Selection]:
     spoken, shelf = candidate_source_for(speaker, USERS, allowed, due, fallback)
     rows = np.arange(len(USERS))
     return spoken, select(shelf(rows), len(USERS), CompiledRules.plain(6, allowed))

@@ -18,7 +18,8 @@ from models.gate.decision import decide
 from models.gate.fairness_checks import demographics
 from models.gate.results import GateResult
 from models.gate.thresholds import GateThresholds
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.rules.compiled_rules import CompiledRules
 from models.recommenders.baselines.most_popular import popularity
 from tasks.training.serving_cost import K, measure_costs

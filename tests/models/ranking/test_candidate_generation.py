@@ -5,7 +5,7 @@ from scipy import sparse
 from models.datasets.training_data import TrainingData
 from models.ranking.candidate_generation import RETRIEVERS, Candidates
 from models.recommenders.baselines.own_frequency import OwnFrequency
-from models.retrieval.full_catalogue import top_k
+from tests.models.reference_ranking import top_k
 
 KINDS = tuple(RETRIEVERS)
 

@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
 from models.retrieval.candidate_query import CandidatePairs, CandidateScope, best_by_scores, best_of_one_order
-from models.retrieval.full_catalogue import top_k
+from tests.models.reference_ranking import top_k
 
 M, C = 4, 9
 ITEMS = np.arange(C) * 3 + 1

@@ -1,4 +1,4 @@
-"""Every shelf ranks as `models.retrieval.full_catalogue.top_k` ranks the whole matrix of scores."""
+"""Every shelf ranks as the reference ranks the whole matrix of scores."""
 
 from collections.abc import Callable
 
@@ -15,8 +15,8 @@ from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.lightfm.model import LightFMHybrid
 from models.recommenders.protocols import Recommender
 from models.retrieval.candidate_sources import DenseSource, Factored, FactorSource, PairSource
-from models.retrieval.full_catalogue import top_k
 from models.retrieval.source_protocols import CandidateSource, TopCandidates
+from tests.models.reference_ranking import top_k
 
 # Few distinct values, so that ties, silence and NaN are common.
 VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0]).map(np.float32)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from models.retrieval.exact_top_k import best_products, best_scores, products
-from models.retrieval.full_catalogue import top_k
+from tests.models.reference_ranking import top_k
 
 # Few distinct values, so that ties, silence and NaN are common.
 VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0]).map(np.float32)

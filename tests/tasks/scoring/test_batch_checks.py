@@ -13,7 +13,7 @@ from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import BatchUnsoundError, ListStatistics, Segments, check_lists
-from tasks.scoring.publish_batch import Words, Work, publish_lists
+from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
 from tests.published import coded, loaded, shelf, tables
 
 SUBJECTS, K, N = 20, 3, 8
@@ -32,7 +32,7 @@ def store(installation: Installation) -> Installation:
     return installation
 
 
-def sound(words: Words, first: int = 0) -> Lists:
+def sound(words: TextCodes, first: int = 0) -> Lists:
     """Everybody is shown the same three items."""
     shown = np.tile(np.arange(first, first + K, dtype=np.int32), (SUBJECTS, 1))
     reasons = np.full((SUBJECTS, K), words.codes(["because"])[0], dtype=np.int32)

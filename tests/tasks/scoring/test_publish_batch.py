@@ -15,7 +15,7 @@ from models.lists.recommendation_lists import Lists
 from models.lists.rules.placement_config import Placement
 from tasks.scoring import batch_state
 from tasks.scoring.batch_checks import Segments
-from tasks.scoring.publish_batch import Words, Work, publish_lists
+from tasks.scoring.publish_batch import TextCodes, Work, publish_lists
 from tests.published import tables
 
 KEYS = np.array(["ann", "bob", "cleo", "dan"])
@@ -35,7 +35,7 @@ def here(installation: Installation) -> Installation:
 def work(run: str, meanwhile: Callable[[], Any] = lambda: None, item: int = 0) -> Callable[[], Work]:
     """Lists of one item, two chunks of them; something happens between the chunks."""
 
-    def lists(words: Words) -> Iterator[Lists]:
+    def lists(words: TextCodes) -> Iterator[Lists]:
         code = words.codes([f"of {run}"])[0]
         for rows in (np.array([2, 3]), np.array([0, 1])):
             shown, why = np.full((2, 1), item, np.int32), np.full((2, 1), code, np.int32)

@@ -14,11 +14,11 @@ from models.datasets.cold_start import NewUsers
 from models.errors import TailorbirdError
 from models.recommenders.baselines.new_user_shrinkage import ClickPrior
 from models.recommenders.explanations.sentences import parse
-from models.retrieval.full_catalogue import top_k
 from serving.queries.status import status
 from serving.queries.user_recommendations import user_list
 from tasks.ingest.events.ingest_segment import ingest_segment
 from tasks.scoring.score_placement import score_placement
+from tests.models.reference_ranking import top_k
 from tests.tasks.ingest.events.test_ingest_segment import call, viewed, write
 
 ALL = text("SELECT user_key, item_id FROM current_recommendations WHERE placement = 'home'")

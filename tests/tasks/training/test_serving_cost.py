@@ -10,7 +10,8 @@ from threadpoolctl import threadpool_info
 
 from infra.bundles import bundle
 from infra.configuration import placements
-from models.lists.list_builder import ListBuilder, build_cascade
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
 from tasks.scoring.publish_batch import Words

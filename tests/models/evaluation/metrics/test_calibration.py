@@ -5,7 +5,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from models.evaluation.metrics.calibration import Pairs
-from models.retrieval.full_catalogue import Ranking
+from models.retrieval.source_protocols import TopCandidates
 
 USERS = 80
 
@@ -22,7 +22,7 @@ def pairs() -> Pairs:
 
 def test_pairs_are_what_was_named_and_whether_it_was_bought() -> None:
     named = np.array([[2, 0, -1], [1, -1, -1]], dtype=np.int32)
-    ranking = Ranking(named, np.where(named < 0, -np.inf, 0.5).astype(np.float32), np.zeros_like(named, dtype=bool))
+    ranking = TopCandidates(named, np.where(named < 0, -np.inf, 0.5).astype(np.float32))
     found = Pairs.of(ranking, sparse.csr_array(np.array([[True, True, False], [False, True, False]])), False)
     assert found.user.tolist() == [0, 0, 1]
     assert found.bought.tolist() == [False, True, True]

@@ -119,7 +119,7 @@ def test_other_names_are_refused(name: str) -> None:
         (rules(include={"price": ["", ""]}), "home.rules.include.price: both sides are open"),
         (rules(include={"price": [2, 1]}), r"home.rules.include.price: the lowest \(2\) is above the highest \(1\)"),
         (rules(include={"price": ["cheap", 1]}), "home.rules.include.price: 'cheap' is no number"),
-        (rules(cap={}), "home.rules.cap: it caps nothing; say how many"),
+        (rules(cap={}), "home.rules.cap: it caps nothing; write how many"),
         (rules(cap={"brand": 0}), "home.rules.cap.brand: Input should be greater than or equal to 1"),
         (rules(cap_level=1), "home.rules.cap_level: it belongs to a cap by category"),
         (rules(cap={"brand": 1}, cap_level=1), "home.rules.cap_level: it belongs to a cap by category"),

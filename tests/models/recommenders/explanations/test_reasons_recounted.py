@@ -14,7 +14,7 @@ from models.recommenders.baselines.most_popular import MostPopular
 from models.recommenders.baselines.own_frequency import OwnFrequency
 from models.recommenders.content_based import ContentBased
 from models.recommenders.explanations.sentences import together
-from models.recommenders.explanations.similarity import AlikeReasons
+from models.recommenders.explanations.similarity import SimilarityReasons
 from models.recommenders.item_based.bought_together import BoughtTogether
 from models.recommenders.item_based.item_knn import ItemKNN
 from tests.recount import Bought, Facts, Place, recounted
@@ -82,7 +82,7 @@ def test_what_is_stated_of_pairs_of_items_is_true_of_the_rows(seed: int) -> None
     listed = np.flatnonzero(found.lift.toarray()[own, other])
     counts = zip(*found.baskets(own[listed], other[listed]), strict=True)
     said = list(zip(listed.tolist(), (together(*map(int, pair)) for pair in counts), strict=True))
-    codes, texts = AlikeReasons.fit(data).reasons(own, other)
+    codes, texts = SimilarityReasons.fit(data).reasons(own, other)
     said += [(pair, texts[code]) for pair, code in enumerate(codes.tolist())]
     ids = data.items.tolist()
     places = [Place("", ids[own[pair]], ids[other[pair]], reason) for pair, reason in said]

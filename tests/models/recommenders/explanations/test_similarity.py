@@ -2,14 +2,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.recommenders.explanations.similarity import AlikeReasons
+from models.recommenders.explanations.similarity import SimilarityReasons
 
 TITLES = ["Green TEA light", "Black tea, light", "Garden hose", "Hose 12 to", "Hose 12 to", "X"]
 
 
 def said(small, paths: dict[str, str]) -> list[str]:
     data = small([("ann", name, 1, str(at)) for at, name in enumerate("abcdef")], paths)
-    reasons = AlikeReasons.fit(replace(data, item_titles=np.array(TITLES)))
+    reasons = SimilarityReasons.fit(replace(data, item_titles=np.array(TITLES)))
     codes, texts = reasons.reasons(np.array([0, 2, 3, 0, 5]), np.array([1, 3, 4, 2, 5], np.int32))
     return [texts[code] for code in codes.tolist()]
 
@@ -28,5 +28,5 @@ def test_a_category_of_most_items_and_missing_ones_are_nothing_in_common(small) 
 def test_words_are_written_as_the_titles_have_them(small) -> None:
     data = small([("ann", name, 1, str(at)) for at, name in enumerate("abcd")], {})
     titled = replace(data, item_titles=np.array(["Bohrer Größe 3", "BOHRER größe 4", "Hammer", "Hammer"]))
-    codes, texts = AlikeReasons.fit(titled).reasons(np.array([0]), np.array([1], np.int32))
+    codes, texts = SimilarityReasons.fit(titled).reasons(np.array([0]), np.array([1], np.int32))
     assert texts[int(codes[0])] == "Titles share: bohrer, größe"

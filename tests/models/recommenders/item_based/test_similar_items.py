@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.datasets.training_data import TrainingData
-from models.recommenders.item_based.similar_items import Alike
+from models.recommenders.item_based.similar_items import SimilarItems
 from models.retrieval.candidate_sources import FactorSource
 
 TITLES = ["Green tea", "Black tea", "Garden hose", "Garden rake", ""]
@@ -16,7 +16,7 @@ def shop(small) -> TrainingData:
 
 
 def test_items_of_the_same_words_are_like_each_other_and_others_are_not(small) -> None:
-    alike = Alike.fit(shop(small), 7)
+    alike = SimilarItems.fit(shop(small), 7)
     likeness = alike.vectors[:4] @ alike.vectors[:4].T
     np.testing.assert_allclose(np.diag(likeness), 1, rtol=1e-5)
     assert likeness[0, 1] > 2 * likeness[0, 2]
@@ -24,7 +24,7 @@ def test_items_of_the_same_words_are_like_each_other_and_others_are_not(small) -
 
 
 def test_few_dimensions_keep_who_is_like_whom(data: TrainingData) -> None:
-    whole, few = (Alike.fit(data, 7, dimensions) for dimensions in (10_000, 8))
+    whole, few = (SimilarItems.fit(data, 7, dimensions) for dimensions in (10_000, 8))
     assert few.vectors.shape == (len(data.items), 8)
     assert few.vectors.dtype == np.float32
     for found in (whole, few):
@@ -35,14 +35,14 @@ def test_few_dimensions_keep_who_is_like_whom(data: TrainingData) -> None:
 
 
 def test_the_same_seed_gives_the_same_vectors(data: TrainingData) -> None:
-    np.testing.assert_array_equal(Alike.fit(data, 7, 8).vectors, Alike.fit(data, 7, 8).vectors)
+    np.testing.assert_array_equal(SimilarItems.fit(data, 7, 8).vectors, SimilarItems.fit(data, 7, 8).vectors)
 
 
 def test_an_item_of_which_nothing_is_known_is_like_nothing(small) -> None:
     data = shop(small)
     tags = data.item_tags.tolil()
     tags[4] = 0
-    alike = Alike.fit(replace(data, item_tags=tags.tocsr()), 7)
+    alike = SimilarItems.fit(replace(data, item_tags=tags.tocsr()), 7)
     assert np.isnan(alike.vectors[4]).all()
     assert np.isfinite(alike.vectors[:4]).all()
 
@@ -51,7 +51,7 @@ def test_of_items_without_titles_and_tags_nothing_is_said(small) -> None:
     bare = shop(small)
     rules = replace(bare.item_tag_rules, names=np.empty(0, dtype=np.str_))
     nothing = {"item_titles": np.full(len(TITLES), ""), "item_tags": bare.item_tags[:, :0], "item_tag_rules": rules}
-    vectors = Alike.fit(replace(bare, **nothing), 7).vectors
+    vectors = SimilarItems.fit(replace(bare, **nothing), 7).vectors
     everything = np.arange(len(TITLES))
     found = FactorSource(vectors, vectors).restrict_to(everything.astype(np.int32)).fetch(everything, 3)
     assert (found.items == -1).all()

@@ -5,11 +5,26 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import sparse
 
-import models.retrieval.full_catalogue
-from models.retrieval.full_catalogue import Ranking, top_k
+from models import catalog
+from models.columns import USER_KEY
+from models.datasets.training_data import TrainingData
+from models.evaluation.offline import LISTS, evaluate
+from models.lists import list_builder
+from models.lists.constrained_selection import Selection
+from models.lists.list_builder import ListBuilder
+from models.lists.model_cascade import build_cascade
+from models.lists.rules.compiled_rules import CompiledRules
+from models.lists.scored_users import lists_of_scores
+from models.recommenders.baselines.most_popular import popularity
+from tests.models.reference_ranking import Reference as Ranking
 
 # Few distinct values, so that ties, silence and NaN are common.
 VALUES = st.sampled_from([-np.inf, np.nan, -1.0, 0.0, 0.5, 0.5000001, 2.0, 3.0])
+
+
+def top_k(scores, k, allowed=None, fallback=None, hide=None) -> Selection:
+    rules = CompiledRules.plain(k, np.ones(scores.shape[1], dtype=bool) if allowed is None else allowed)
+    return lists_of_scores(scores, rules, fallback, hide)
 
 
 def brute_force(scores, k, allowed, fallback, hide) -> Ranking:
@@ -27,7 +42,8 @@ def brute_force(scores, k, allowed, fallback, hide) -> Ranking:
         for place, item in enumerate([*own, *rest][:k]):
             filled = place >= len(own)
             out.items[row, place] = item
-            out.scores[row, place] = fallback[item] if filled else scores[row, item]
+            score = fallback[item] if filled else scores[row, item]
+            out.scores[row, place] = score if score > -np.inf else 0  # an item without any score, as it is published
             out.from_fallback[row, place] = filled
     return out
 
@@ -58,19 +74,48 @@ def test_ranking_does_not_depend_on_how_rows_are_cut_into_blocks(case) -> None:
     scores, k, allowed, fallback, hide = case
     whole = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(models.retrieval.full_catalogue, "_BLOCK", 1)
+        patch.setattr(list_builder, "USERS_AT_ONCE", 1)
         in_blocks = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
     for one, other in zip(whole, in_blocks, strict=True):
         np.testing.assert_array_equal(one, other)
 
 
 @given(cases())
-def test_rows_that_were_ordered_before_give_the_same_lists(case) -> None:
+def test_rows_that_are_ranked_one_by_one_give_the_same_lists(case) -> None:
     scores, k, allowed, fallback, hide = case
-    ordered = np.sort(np.where(np.isnan(scores), np.float32(-np.inf), scores), axis=1)
-    plain, quick = (top_k(scores, k, allowed, fallback, sparse.csr_array(hide), known) for known in (None, ordered))
-    for one, other in zip(plain, quick, strict=True):
-        np.testing.assert_array_equal(one, other)
+    whole = top_k(scores, k, allowed, fallback, sparse.csr_array(hide))
+    for row in range(len(scores)):
+        one = top_k(scores[[row]], k, allowed, fallback, sparse.csr_array(hide[[row]]))
+        for part, expected in zip(one, whole, strict=True):
+            np.testing.assert_array_equal(part[0], expected[row])
+
+
+@pytest.mark.parametrize("kind", ["own_frequency", "most_popular", "own_and_popular", "als", "item_knn", "two_stage"])
+@pytest.mark.parametrize("new", [False, True], ids=["all items", "items new to the user"])
+def test_offline_evaluation_and_batch_scoring_build_the_same_lists(data: TrainingData, kind: str, new: bool) -> None:
+    model = catalog.model_type(kind).fit(data, catalog.config(kind), 0)
+    fallback, rules = popularity(data), CompiledRules.unrestricted(20, len(data.items))
+    hidden = data.history() if new else None
+    evaluated = lists_of_scores(model.scores(np.arange(len(data.users), dtype=np.int32)), rules, fallback, hidden)
+    builder = ListBuilder(build_cascade(model, None, fallback), fallback, rules)
+    found = 0
+    for lists in builder.build(data.users, hidden):
+        found += len(lists.rows)
+        np.testing.assert_array_equal(lists.items, evaluated.items[lists.rows])
+        np.testing.assert_array_equal(lists.from_fallback, evaluated.from_fallback[lists.rows])
+        np.testing.assert_allclose(lists.scores, evaluated.scores[lists.rows], rtol=1e-4)
+    assert found == len(data.users)
+
+
+@pytest.mark.parametrize("kind", ["own_frequency", "als", "two_stage"])
+def test_an_evaluation_shows_the_lists_that_users_would_get(data: TrainingData, kind: str) -> None:
+    model, fallback = catalog.model_type(kind).fit(data, catalog.config(kind), 0), popularity(data)
+    shown = evaluate(model, data, data.history(), fallback).per_user.select([USER_KEY, LISTS]).to_pylist()
+    builder = ListBuilder(
+        build_cascade(model, None, fallback), fallback, CompiledRules.unrestricted(1, len(data.items))
+    )
+    served = builder.top_lists(np.array([row[USER_KEY] for row in shown]), 10)
+    assert [row[LISTS] for row in shown] == [made.items for made in served]
 
 
 def test_ties_go_to_the_item_that_stands_first() -> None:
