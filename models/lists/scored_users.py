@@ -28,7 +28,8 @@ def lists_of_scores(
     parts = list(ListBuilder(ModelCascade((model,)), fallback, rules).build(model.users, hidden))
     selections = [Selection.of(part.items, part.scores, part.from_fallback) for part in parts]
     order = np.argsort(np.concatenate([np.empty(0, dtype=np.int64), *(part.rows for part in parts)]))
-    return Selection(*(array[order] for array in Selection.joined(selections, rules.k)))
+    joined = Selection.joined(selections, rules.k)
+    return Selection.of(joined.items[order], joined.scores[order], joined.from_fallback[order])
 
 
 @dataclass(frozen=True)
