@@ -1,20 +1,18 @@
 """Carries a person's yes or no."""
 
-from typing import Any
-
 from prefect import flow
 
 from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Choice, Words
 from tasks.orchestration.run_artifacts import show
 from tasks.orchestration.table_columns import DECISION, facts
-from tasks.promotion.decide_review import decide_review
+from tasks.promotion.decide_review import DecisionResult, decide_review
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.decide))
 def decide(
     decision: Choice, reviewer: Words, reason: Words, model_version: int | None = None, override: bool = False
-) -> dict[str, Any]:
+) -> DecisionResult:
     """Approve or reject the challenger. Approved, it becomes the champion, and its bundle answers from then on.
 
     Args:

@@ -13,7 +13,8 @@ from flows.search import search
 from flows.train import MODELS, train
 from tasks.orchestration.demo_story import Story, publish_story
 from tasks.orchestration.form_fields import Models
-from tasks.review.review_models import UNDECIDED, WAITS
+from tasks.review.outcomes import ReviewOutcome, leaves_lists
+from tasks.review.review_result import ReviewResult
 
 SEARCHED = ["own_frequency"]
 
@@ -43,11 +44,11 @@ def demo(
     version = dataset["version"]
     found = search(version, searched, trials=trials, folds=1)
     train(version, models)
-    result = review(version, models)
-    if approve and result["status"] == WAITS:
+    result: ReviewResult = review(version, models)
+    if approve and result["status"] == ReviewOutcome.WAITING.status:
         reason = "approved by the demo's flag, not by a person"
-        result |= decide("approve", "demo --approve", reason, result["model_version"])
-        result["status"] = "approved"
-    batches = [] if result["status"] in UNDECIDED else score()
+        decided = decide("approve", "demo --approve", reason, result["model_version"])
+        result = {**result, **decided, "status": ReviewOutcome.PROMOTED.status}
+    batches = [] if leaves_lists(result["status"]) else score()
     publish_story(Story(ledger, dataset, found, result, batches))
     return {"ledger": ledger, "dataset_version": version, "search": found, "review": result, "batches": batches}

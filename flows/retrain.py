@@ -16,7 +16,7 @@ from tasks.orchestration import run_names
 from tasks.orchestration.form_fields import Models
 from tasks.orchestration.missed_schedules import drop_missed_slots
 from tasks.orchestration.run_artifacts import show
-from tasks.review.review_models import UNDECIDED
+from tasks.review.outcomes import leaves_lists
 from tasks.tuning.best_settings import search_outcomes
 from tasks.tuning.find_due_searches import find_due_searches
 
@@ -66,5 +66,5 @@ def retrain(
         searches = search_outcomes(version, due)
         work.step("train", train(version, models, return_state=True))
         result = work.step("review", review(version, models, return_state=True))
-        batches = [] if result["status"] in UNDECIDED else work.step("score", score(return_state=True))
+        batches = [] if leaves_lists(result["status"]) else work.step("score", score(return_state=True))
         return work.result(result, dataset_version=version, due=due, searches=searches, batches=batches)

@@ -1,7 +1,5 @@
 """Asks for a decision."""
 
-from typing import Any
-
 from prefect import flow
 
 from flows.train import MODELS
@@ -12,12 +10,14 @@ from tasks.orchestration.run_artifacts import show, show_leaderboard
 from tasks.orchestration.table_columns import GATE, GROUPS, judged
 from tasks.promotion.decide_review import decide_review, promotes_automatically
 from tasks.review.compared_models import announce_compared
-from tasks.review.review_models import WAITS, review_models
+from tasks.review.outcomes import ReviewOutcome
+from tasks.review.review_models import review_models
+from tasks.review.review_result import ReviewResult
 from tasks.training.train_model import train_model
 
 
 @flow(flow_run_name=run_names.flow_run_name(run_names.review))
-def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[str, Any]:
+def review(dataset_version: str | None = None, models: Models = MODELS) -> ReviewResult:
     """Compare models on the same test weeks; the best becomes the challenger if it passes the gate. A person decides.
 
     With TAILORBIRD_REVIEW=auto what passes is promoted immediately, with `never` nothing is promoted by anybody.
@@ -29,12 +29,12 @@ def review(dataset_version: str | None = None, models: Models = MODELS) -> dict[
     version = dataset_version or newest_version()
     _, untrained = announce_compared(version, models)
     run_ids = [train_model(version, kind) for kind in models]
-    result = review_models(version, run_ids) | {"trained": untrained}
+    result: ReviewResult = {**review_models(version, run_ids), "trained": untrained}
     show_leaderboard(version, result["ladder"])
     show("gate", f"Version {result['model_version']}: {result['status']}", result["gate"], GATE)
     show("gate-by-group", "How groups of people fare", judged(result.get("groups", [])), GROUPS)
-    if result["status"] == WAITS and promotes_automatically():
+    if result["status"] == ReviewOutcome.WAITING.status and promotes_automatically():
         reason = "It passed the gate, and reviews are automatic (TAILORBIRD_REVIEW=auto)."
-        result |= decide_review(result["model_version"], True, "the gate", reason, via="auto")
-        result["status"] = result["decision"]
+        decided = decide_review(result["model_version"], True, "the gate", reason, via="auto")
+        result = {**result, **decided, "status": decided["decision"] or result["status"]}
     return result

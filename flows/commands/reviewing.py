@@ -75,10 +75,10 @@ def reconcile(
 ) -> None:
     """Hear what people set in MLflow: the tag `review`, the alias `champion`; and let it say what is true."""
     running.connect() if not watch else running.export()
-    from tasks.reconciler.reconcile import look
-    from tasks.reconciler.reconcile import watch as stay
+    from tasks.reconciler.reconcile import run_once
+    from tasks.reconciler.reconcile import watch as reconcile_forever
 
-    stay(every) if watch else look()
+    reconcile_forever(every) if watch else run_once()
 
 
 @back.command("model")

@@ -1,4 +1,4 @@
-"""Tells reviewers where they look: tags and the description of a version in MLflow."""
+"""Writes the state of a review on its version in MLflow: tags and the description."""
 
 from collections.abc import Mapping
 
@@ -10,27 +10,28 @@ from models.primitives.escaping import for_markdown
 from tasks.promotion.review_requests import REJECTED, UNDECIDED_REVIEWER
 
 NOTE = "review_note"
-"""The tag that says why something that a person asked for in MLflow was not done."""
+"""The tag with the reason why a request made in MLflow was refused."""
 ROLLED_BACK = "rolled_back"
-"""The tag with the promotion that was rolled back: once it is there, what `review` says was set since."""
-_ANSWER = ("review", "reviewer", "reason", "override")
+"""The tag with the promotion that was rolled back. A tag `review` beside it was set after the rollback."""
+_DECISION_TAGS = ("review", "reviewer", "reason", "override")
 
 
 def annotate_version(registry: Registry, review: Review, note: str = "") -> None:
     """Write the gate's reasons and the decision on the version, unless it was deleted in MLflow.
 
-    A `note` says what was asked for in vain. What a person set meanwhile and nobody has heard yet is left alone. A
-    version that was rolled back loses the tags of its decision, so that they can be set again.
+    A `note` states why a request was refused. Tags that a person has set since, and that were not read yet, stay. A
+    version that was rolled back loses the tags of its decision, so a person can set them again.
     """
-    version, decision, back = review["model_version"], review["decision"], review["rolled_back"]
+    version, decision, rollback = review["model_version"], review["decision"], review["rolled_back"]
+    reviewer, reason = review["reviewer"] or "", review["reason"] or ""
     verdict = "passed the gate and waits for a person's decision." if review["passed"] else "was refused by the gate."
     if decision:
-        verdict = f"was {decision} by {for_markdown(review['reviewer'])}: {for_markdown(review['reason'])}"
-    if back:
+        verdict = f"was {decision} by {for_markdown(reviewer)}: {for_markdown(reason)}"
+    if rollback:
         verdict += " It was rolled back since. Another yes makes it the champion again."
     checks = [
-        f"- {(found := stored_outcome(check)).mark} **{for_markdown(check['name'])}**: "
-        f"{found.heading}{for_markdown(check['detail'])}"
+        f"- {(outcome := stored_outcome(check)).mark} **{for_markdown(check['name'])}**: "
+        f"{outcome.heading}{for_markdown(check['detail'])}"
         for check in review["gate"]
     ]
     top = "\n\n".join([*([f"**{for_markdown(note)}**"] if note else []), f"Version {version} {verdict}"])
@@ -40,16 +41,16 @@ def annotate_version(registry: Registry, review: Review, note: str = "") -> None
         return
     registry.describe(version, with_verdict(known.description or "", top, "\n" + "\n".join(checks)))
     tags = {"validation_status": "passed" if review["passed"] else "refused"}
-    if back:
-        tags |= {ROLLED_BACK: str(back)}
+    if rollback:
+        tags |= {ROLLED_BACK: str(rollback)}
     elif decision:
-        tags |= {"review": decision, "reviewer": review["reviewer"]}
-    registry.untag_version(version, *(_ANSWER if back else [ROLLED_BACK]))
+        tags |= {"review": decision, "reviewer": reviewer}
+    registry.untag_version(version, *(_DECISION_TAGS if rollback else [ROLLED_BACK]))
     registry.tag_version(version, tags | ({NOTE: note} if note else {}))
-    registry.untag_version(version, *([] if note else [NOTE]), *([] if decision else _said_before(known.tags, note)))
+    registry.untag_version(version, *([] if note else [NOTE]), *([] if decision else _stale_tags(known.tags, note)))
 
 
-def _said_before(tags: Mapping[str, str], note: str) -> list[str]:
-    """The tags of an earlier word about an open request: one that was answered with a note, or the deadline's."""
-    late = (tags.get("review"), tags.get("reviewer")) == (REJECTED, UNDECIDED_REVIEWER)
-    return ["review", "reviewer"] if late else ["review"] if note else []
+def _stale_tags(tags: Mapping[str, str], note: str) -> list[str]:
+    """Return the tags of an open request that were answered with a note, or that the deadline set."""
+    from_deadline = (tags.get("review"), tags.get("reviewer")) == (REJECTED, UNDECIDED_REVIEWER)
+    return ["review", "reviewer"] if from_deadline else ["review"] if note else []

@@ -1,4 +1,4 @@
-"""Reads what a training run measured, if it is what PostgreSQL has recorded."""
+"""Reads the figures of a training run from MLflow and verifies them against the record in PostgreSQL."""
 
 import hashlib
 import json
@@ -20,20 +20,14 @@ from models.evaluation.offline import Evaluation
 from tasks.promotion.recorded_bundles import TrainedBundle, pseudonym_key_of
 
 EVALUATION_PATH: Final = "evaluation"
-
-
 PER_USER: Final = "per_user.parquet"
-
-
 SUMMARY: Final = "summary.json"
-
-
 RERANKED: Final = "reranked.json"
-"""What wider exposure would cost; older runs have none."""
+"""The cost of wider exposure; older runs have none."""
 
 
 class AlteredEvaluationError(TailorbirdError):
-    """Figures in MLflow that are not those which training measured."""
+    """Figures in MLflow differ from those that training measured."""
 
 
 def evaluation_digest(folder: Path) -> str:
@@ -43,7 +37,7 @@ def evaluation_digest(folder: Path) -> str:
 
 
 def evaluations_of(engine: Engine, registry: Registry, trained: Mapping[str, TrainedBundle]) -> dict[str, Evaluation]:
-    """Return what these trainings measured, by the same names. Raises AlteredEvaluationError."""
+    """Return the evaluations of these trainings under the same names. Raises AlteredEvaluationError."""
     return {
         name: evaluation_of(registry, one.run_id, one.evaluation_digest, pseudonym_key_of(engine, one.run_id))
         for name, one in trained.items()
@@ -51,12 +45,12 @@ def evaluations_of(engine: Engine, registry: Registry, trained: Mapping[str, Tra
 
 
 def evaluation_of(
-    registry: Registry, run_id: str, digest: str | None = None, pseudonym_key_of: str | None = None
+    registry: Registry, run_id: str, digest: str | None = None, pseudonym_key: str | None = None
 ) -> Evaluation:
-    """Return what a training run measured, from its artifacts, with the present keys of its users.
+    """Return the evaluation of a training run, from its artifacts, with the present keys of its users.
 
-    `named_by` is the fingerprint of the pseudonym key at the time; None is the first key there was. Raises
-    AlteredEvaluationError when they have another digest than the expected one.
+    `pseudonym_key` is the fingerprint of the key that named them; None is the first key. Raises AlteredEvaluationError
+    if the artifacts have another digest than the expected one.
     """
     with TemporaryDirectory() as scratch:
         folder = registry.download(run_id, EVALUATION_PATH, Path(scratch))
@@ -68,7 +62,7 @@ def evaluation_of(
         summary = json.loads((folder / SUMMARY).read_text())
         per_user = pq.read_table(folder / PER_USER, memory_map=False)
         return Evaluation(
-            renamed_users.column_with_present_keys(per_user, USER_KEY, pseudonym_key_of),
+            renamed_users.column_with_present_keys(per_user, USER_KEY, pseudonym_key),
             summary,
             reranked=_reranked(folder),
         )

@@ -1,8 +1,8 @@
-"""Compares the registered versions in MLflow with the recorded ones; altered ones are marked, and people are alerted.
+"""Compares the registered versions in MLflow with the recorded ones, marks altered versions and sends alerts.
 
-Promotions and loaders compare for themselves. This is for everybody who opens a version with MLflow alone, and for
-reviewers. Everything but arrays is compared every minute: manifest, signature, names, `MLmodel`. Arrays may have
-gigabytes, so they are downloaded at most once an hour, and again when a size changes: one version at a look.
+Promotions and loaders make the same comparison. This one protects reviewers, and people who open a version with MLflow
+alone. It compares manifest, signature, names and `MLmodel` every minute. Arrays may have gigabytes, so they are
+downloaded at most once an hour or after a size has changed, one version per round.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ _WHOLE_EVERY: Final = 3600.0
 
 @dataclass
 class _Check:
-    """When a version was checked, in `monotonic` seconds, and what was found."""
+    """The last check of a version: its times in `monotonic` seconds, and its findings."""
 
     at: float = -inf
     whole_at: float = -inf
@@ -44,13 +44,13 @@ class _Check:
 
 
 class Checks:
-    """The checks of this process. A restart begins with whole files and repeats alerts that still hold."""
+    """The checks of this process. After a restart whole files are checked, and alerts that still hold are repeated."""
 
     def __init__(self) -> None:
         self._of: dict[int, _Check] = {}
 
     def of(self, version: int) -> _Check:
-        """Return the check of a version, empty before the first."""
+        """Return the last check of a version, empty before the first."""
         return self._of.setdefault(version, _Check())
 
 
@@ -58,7 +58,7 @@ _CHECKS: Final = Checks()
 
 
 def check_registered_versions(installation: Installation, checks: Checks = _CHECKS) -> str | None:
-    """Check the versions that are in use, open for review or new; returns the altered ones in words."""
+    """Check the versions in use, open for review or new; returns a line for each newly altered one, or None."""
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     altered = []
     may_download = True
@@ -84,7 +84,7 @@ def check_registered_versions(installation: Installation, checks: Checks = _CHEC
 
 
 def _watched(installation: Installation, registry: Registry) -> Iterable[int]:
-    """The champion, the challenger, open reviews and the newest versions, each once."""
+    """Return the champion, the challenger, open reviews and the newest versions, each once."""
     aliases, known = registry.aliases(), registry.tags()
     with installation.engine.connect() as connection:
         versions = [promoted_version(connection), *(aliases.get(name) for name in (CHAMPION, CHALLENGER))]
@@ -95,7 +95,7 @@ def _watched(installation: Installation, registry: Registry) -> Iterable[int]:
 def _fault(
     installation: Installation, registry: Registry, version: RegisteredVersion, check: _Check, *, may_download: bool
 ) -> str:
-    """What is wrong with a version, empty when nothing is."""
+    """Return the fault of a version as a sentence; empty if there is none."""
     with installation.engine.connect() as connection:
         known = recorded_version(connection, version.version)
     run_id = (known.run_id if known else None) or version.run_id
@@ -111,7 +111,7 @@ def _fault(
     except BundleRefusedError as error:
         return str(error)
     except RunGoneError:
-        return f"Its run {run_id} is not there any more."
+        return f"Its run {run_id} does not exist any more."
     return check.whole_fault
 
 
@@ -144,7 +144,7 @@ def _without_note(text: str) -> str:
 
 
 def _alert(installation: Installation, registry: Registry, number: int, fault: str, check: _Check) -> list[str]:
-    """Emit the event once for each fault; returns what is new."""
+    """Emit the event once for each fault; returns the new alerts."""
     if check.alerted == fault:
         return []
     reason = f"Version {number} in MLflow was altered: {fault}"

@@ -1,4 +1,4 @@
-"""Finds the placements that do not show the champion's lists, and batches that a killed run left unfinished."""
+"""Finds placements that do not show the champion's lists, and batches that a killed run left unfinished."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,14 +13,14 @@ _NEWEST: Final = text("""
         FROM recommendation_batches WHERE model_version = :version AND created_at >= :since
         ORDER BY placement, batch_id DESC
     )
-    SELECT wanted.placement, live.batch_id AS live_batch, live.model_version AS live_version,
-        placements.moved_by IS NOT NULL AND placements.published_at >= :since AS taken_back,
+    SELECT names.placement, live.batch_id AS live_batch, live.model_version AS live_version,
+        placements.moved_by IS NOT NULL AND placements.published_at >= :since AS rolled_back,
         made.batch_id AS newest_batch, made.status, made.detail
-    FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS wanted (placement, place)
-    LEFT JOIN placements ON placements.placement = wanted.placement
+    FROM unnest(CAST(:names AS text[])) WITH ORDINALITY AS names (placement, position)
+    LEFT JOIN placements ON placements.placement = names.placement
     LEFT JOIN recommendation_batches AS live ON live.batch_id = placements.batch_id
-    LEFT JOIN made ON made.placement = wanted.placement
-    ORDER BY wanted.place
+    LEFT JOIN made ON made.placement = names.placement
+    ORDER BY names.position
 """)
 _UNFINISHED: Final = ("loading", "checked", "attached")
 _REFUSED: Final = "refused"
@@ -32,16 +32,16 @@ class MissingLists:
 
     placements: list[str]
     unfinished: int | None
-    """The newest batch that a run began and nobody finished; None if there is none."""
+    """The newest batch that a run began and no run finished; None if there is none."""
 
 
 def find_missing_lists(
     connection: Connection, names: Iterable[str], version: int, promoted_at: datetime
 ) -> MissingLists | None:
-    """Return the placements among `names` that lack lists of the champion `version`; None when none does.
+    """Return the placements among `names` that lack lists of the champion `version`, or None if none does.
 
-    A placement also counts if a run began a newer batch of the champion and did not finish it. Left out are lists that
-    a person took back since the promotion, batches that the checks refused, and batches that a person stopped.
+    A placement also counts if a run began a newer batch of the champion and did not finish it. Lists that a person
+    rolled back since the promotion, batches that the checks refused, and batches that a person stopped do not count.
     """
     values = {"version": version, "since": promoted_at, "names": list(names)}
     rows = connection.execute(_NEWEST, values).mappings().all()
@@ -52,7 +52,7 @@ def find_missing_lists(
 
 
 def _is_missing(row: RowMapping, version: int) -> bool:
-    if row["taken_back"] or row["status"] == _REFUSED:
+    if row["rolled_back"] or row["status"] == _REFUSED:
         return False
     return row["live_version"] != version or _is_unfinished(row)
 

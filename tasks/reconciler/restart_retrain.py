@@ -1,24 +1,25 @@
-"""Starts the retraining that was asked for where its event was lost, its run died, or nobody was there to run it."""
+"""Starts a requested retraining if its event was lost, its run died, or no worker ran."""
 
-from typing import Any, Final
+from typing import Final
 
 from infra.installation import Installation
 from infra.prefect_api import events, flow_runs
 from infra.prefect_api.run_attempts import MOST, Attempt, start_next_run
 from infra.services import prefect_pages
+from models.primitives.json_types import JsonObject
 from tasks.monitoring.retraining.requests import Request, abandoned_request, give_up
 
 ATTEMPTS: Final = 3
-"""How often a request is worked on, and how many runs are started for each time, before it is given up."""
+"""Attempts at a request, and runs that are started per attempt, before the request is given up."""
 _GRACE: Final = 20
-"""Seconds that the event has to start a run: it takes about ten."""
+"""Seconds for the event to start a run, which takes about ten."""
 
 
 def restart_retrain(installation: Installation) -> str | None:
-    """Start `retrain` for a request that nobody works on; returns what was done, None for nothing.
+    """Start `retrain` for a request without a live run; returns a line about it, or None if nothing was due.
 
-    A run that comes too many ends at once, as only one can claim the request. Of a run that was lost, the next one has
-    the parameters. A run that a person cancelled is not started again.
+    A surplus run ends immediately, because only one run can claim the request. The run after a lost one gets the same
+    parameters. A run that a person cancelled is not started again.
     """
     with installation.engine.connect() as connection:
         request = abandoned_request(connection, _GRACE)
@@ -32,11 +33,11 @@ def restart_retrain(installation: Installation) -> str | None:
     return _start(installation, request, last.parameters if last else {})
 
 
-def _start(installation: Installation, request: Request, parameters: dict[str, Any]) -> str | None:
+def _start(installation: Installation, request: Request, parameters: JsonObject) -> str | None:
     """Start one more run, unless one is under way."""
     cause = f"retrain request {request.request_id}, attempt {request.fence + 1}"
-    given = {**parameters, "request": request.request_id}
-    attempt = start_next_run(installation.endpoints, "retrain", cause, given)
+    next_parameters = {**parameters, "request": request.request_id}
+    attempt = start_next_run(installation.endpoints, "retrain", cause, next_parameters)
     if attempt is Attempt.STARTED:
         return f"Retrain request {request.request_id}: a run was started."
     if attempt is Attempt.CANCELLED:
@@ -57,6 +58,6 @@ def _close(installation: Installation, request: Request, outcome: str, alert: bo
             if request.flow_run
             else prefect_pages.runs(installation.endpoints)
         )
-        said = {"request": request.request_id, "reason": reason, "page": page}
-        events.try_emit(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), said)
+        payload = {"request": request.request_id, "reason": reason, "page": page}
+        events.try_emit(installation.endpoints, events.GIVEN_UP, events.request_resource(request.request_id), payload)
     return f"Retrain request {request.request_id} is over: {outcome}."

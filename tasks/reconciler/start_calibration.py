@@ -1,4 +1,4 @@
-"""After a promotion: starts the monitor once, so that what is usual is learned before anything new has happened."""
+"""Starts the monitor once after a promotion, so it learns the usual range of each signal from the data so far."""
 
 from datetime import timedelta
 from typing import Final
@@ -12,13 +12,13 @@ from infra.prefect_api import deployments
 from tasks.promotion.champion import current_champion
 
 _GRACE: Final = timedelta(minutes=2)
-"""Lists for people are made first."""
+"""The lists of the new champion are made first."""
 
 
 def start_calibration(installation: Installation) -> str | None:
-    """Start `monitor` when the champion has no calibration, once a promotion; returns what was done, None for nothing.
+    """Start `monitor` once per promotion if the champion has no calibration; returns a line about it, or None.
 
-    Where there is too little history for one the daily run tries again.
+    If there is too little history, the daily run tries again.
     """
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
@@ -30,4 +30,4 @@ def start_calibration(installation: Installation) -> str | None:
     key = f"calibration of promotion {champion['promotion_id']}"
     if not deployments.start_run(installation.endpoints, "monitor", key, {}):
         return None
-    return f"What is usual is being learned for version {champion['model_version']}."
+    return f"The drift monitor is being calibrated for version {champion['model_version']}."

@@ -1,4 +1,4 @@
-"""Starts the deployment that makes the champion's lists, wherever they are missing and nobody makes them."""
+"""Starts the deployment `score` for placements without the champion's lists, if no other run makes them."""
 
 from dataclasses import dataclass, field
 from time import monotonic
@@ -20,20 +20,20 @@ from tasks.reconciler.missing_lists import MissingLists, find_missing_lists
 from tasks.scoring import batch_state
 
 _GRACE: Final = 30
-"""Seconds after a promotion: a person who promotes by a command may score by a command next."""
+"""Seconds after a promotion, in which a person may run `tailorbird score`."""
 _IDLE_SECONDS: Final = 30
 _DAY: Final = 86_400
 
 
 @dataclass
 class IdleRuns:
-    """Since when a run of `score` works on no placement: a run that lives works on one nearly all the time."""
+    """Measures how long a run of `score` works on no placement. A live run works on one nearly all the time."""
 
     seconds: float = _IDLE_SECONDS
     since: dict[str, float] = field(default_factory=dict)
 
     def is_lost(self, run_id: str) -> bool:
-        """Return whether the run has been idle at every look for so many seconds."""
+        """Return whether the run has been idle at every round for so many seconds."""
         first = self.since.get(run_id, monotonic())
         self.since = {run_id: first}
         return monotonic() - first >= self.seconds
@@ -44,10 +44,10 @@ _ALERTED: Final = AlertThrottle()
 
 
 def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: AlertThrottle = _ALERTED) -> str | None:
-    """Start `score` when placements lack the champion's lists; return a line about it, None when nothing is due.
+    """Start `score` if placements lack the champion's lists; returns a line about it, or None if nothing is due.
 
-    A run whose process is gone is marked as crashed first: as `Running` it would hold up the next one. A run that a
-    person cancelled since the promotion is not started again, and after a few lost runs an alert asks a person.
+    A run whose process is gone is marked as crashed first, because a run in the state `Running` blocks the next one. A
+    run that a person cancelled since the promotion is not started again. After a few lost runs an alert is sent.
     """
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
@@ -55,7 +55,7 @@ def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: A
             return None
         configured = placements.configured(installation.settings)
         missing = find_missing_lists(connection, configured, champion["model_version"], champion["promoted_at"])
-    # Somebody makes lists already: the next look sees what is left to make then.
+    # Another run makes lists already: the next round sees what is missing then.
     if missing is None or any(is_locked(installation.engine, batch_state.lock(name)) for name in configured):
         idle.since.clear()
         return None
@@ -63,7 +63,7 @@ def start_scoring(installation: Installation, idle: IdleRuns = _IDLE, alerted: A
 
 
 def _seconds_since_promotion(connection: Connection, champion: Champion) -> float:
-    """By the database's clock, which also wrote the promotion."""
+    """Return the promotion's age by the database's clock, which also wrote it."""
     age = func.extract("epoch", func.clock_timestamp() - promotions.c.promoted_at)
     row = promotions.c.promotion_id == champion["promotion_id"]
     return float(connection.execute(select(age).where(row)).scalar_one())
@@ -96,7 +96,7 @@ def _start(
 
 
 def _started_since(run: FlowRun, champion: Champion) -> bool:
-    return run.started is not None and bool(run.started >= champion["promoted_at"])
+    return run.started is not None and run.started >= champion["promoted_at"]
 
 
 def _alert(installation: Installation, missing: MissingLists, problem: str) -> str:

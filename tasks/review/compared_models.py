@@ -1,4 +1,4 @@
-"""Announces which models a review compares, before it trains any."""
+"""Prints the models that a review compares, before any is trained."""
 
 from collections.abc import Sequence
 
@@ -12,15 +12,15 @@ from tasks.training.train_model import finished_run, run_key, settings_of
 
 
 def announce_compared(version: str, kinds: Sequence[str], seed: int = 7) -> tuple[str, list[str]]:
-    """Print which models are compared, trained now and left out; returns these sentences, and what is trained now."""
+    """Print which models are compared, trained now and left out; returns the text and the kinds to train."""
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     keys = {kind: run_key(version, kind, settings_of(installation, version, kind)[0], seed) for kind in kinds}
-    named = {kind: finished_run(installation, registry, key) is not None for kind, key in keys.items()}
+    trained = {kind: finished_run(installation, registry, key) is not None for kind, key in keys.items()}
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
     compared = {*kinds, *([champion["kind"]] if champion else [])}
-    left_out = [kind for kind in trained_kinds(installation.engine, version) if kind not in compared]
-    sentences = compared_sentences(version, named, champion["model_version"] if champion else None, left_out)
+    omitted = [kind for kind in trained_kinds(installation.engine, version) if kind not in compared]
+    sentences = compared_sentences(version, trained, champion["model_version"] if champion else None, omitted)
     announce(sentences)
-    return sentences, [kind for kind, finished in named.items() if not finished]
+    return sentences, [kind for kind, finished in trained.items() if not finished]

@@ -1,6 +1,7 @@
-"""Compares candidates on the same held-out weeks and asks for a decision: nothing is promoted here."""
+"""Compares candidates on the same held-out weeks and asks for a decision; it promotes nothing."""
 
 from collections.abc import Mapping
+from typing import cast
 
 from prefect import task
 
@@ -28,19 +29,16 @@ from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.recorded_bundles import TrainedBundle, recorded, recorded_all
 from tasks.promotion.review_requests import APPROVED, request, review_of
 from tasks.promotion.verified_evaluations import evaluations_of
+from tasks.review.outcomes import ReviewOutcome
 from tasks.review.publish_report import publish_review_report
+from tasks.review.review_result import ReviewResult
 from tasks.training.train_model import train_model
 
-WAITS, REFUSED, STAYS = "waits for a decision", "refused by the gate", "the champion stays"
-SWITCHED_OFF = "promotion is switched off"
-UNDECIDED = (WAITS, REFUSED, SWITCHED_OFF)
-"""After these nothing new answers shoppers."""
 
+def _champion_run(installation: Installation, version: str, champion: Champion | None) -> str | None:
+    """Return the run that represents the champion on this data set.
 
-def _rival(installation: Installation, version: str, champion: Champion | None) -> str | None:
-    """The run that stands for the champion on this data set: its own, or its settings learned on the same weeks.
-
-    The run of a champion from before runs were recorded is trained again.
+    It is the champion's own run, or a new one with its settings if the data set differs or no run was recorded.
     """
     if champion is None:
         return None
@@ -52,12 +50,12 @@ def _rival(installation: Installation, version: str, champion: Champion | None) 
 
 
 def _run_of(champion: Champion) -> str:
-    """The champion's training run; promotions of older versions have it in their bundle alone."""
+    """Return the champion's training run; for promotions of older versions only the bundle names it."""
     return str(champion["run_id"] or verify_promoted(champion).run_id)
 
 
 def _register(installation: Installation, registry: Registry, bundle: TrainedBundle, tags: Mapping[str, str]) -> int:
-    """Register the model that training recorded; returns its version. Raises BundleRefusedError for any other one."""
+    """Register the model that training recorded; returns its version. Raises BundleRefusedError for another model."""
     number = register_once(installation, registry, bundle.run_id, tags)
     check_version(registry, registry.version(number), bundle.run_id)
     check_listing(registry, bundle.run_id, bundle.digest)
@@ -65,14 +63,14 @@ def _register(installation: Installation, registry: Registry, bundle: TrainedBun
 
 
 def best_of(evaluations: dict[str, Evaluation]) -> str:
-    """The run with the highest mean NDCG at 10 among those that do not give everybody the same list."""
+    """Return the run with the highest mean NDCG@10 among the personalized models, or among all if there are none."""
     personal = {r: e for r, e in evaluations.items() if e.summary["distinct_lists"] > 1} or evaluations
     return max(sorted(personal), key=lambda run_id: personal[run_id].summary[METRIC])
 
 
 def judge(
     best: str,
-    rival: str | None,
+    champion_run: str | None,
     evaluations: dict[str, Evaluation],
     kinds: dict[str, str],
     traits: Traits | None = None,
@@ -82,16 +80,16 @@ def judge(
 ) -> GateResult:
     """Return the gate's verdict on the best candidate.
 
-    A champion's own recipe on newer data is no opponent of itself. Its exposure is held against the champion's figures
-    at its promotion, `promoted`. `dropped` are the traits that make no groups, and why.
+    A candidate with the champion's own settings is not compared with itself. Exposure is compared with `promoted`, the
+    champion's figures at its promotion. `dropped` are the traits that form no groups, with the reasons.
     """
     baselines = {kinds[r]: e for r, e in evaluations.items() if kinds[r] in BASELINES}
-    opponent = evaluations[rival] if rival and rival != best else None
-    known = (promoted or {}) if rival else None
+    opponent = evaluations[champion_run] if champion_run and champion_run != best else None
+    known = (promoted or {}) if champion_run else None
     gate = decision.decide(
         evaluations[best], baselines, opponent, 7, traits, limits, promoted=known, dropped=dropped
     )
-    if rival == best:
+    if champion_run == best:
         detail = "The champion's own recipe, learned again from newer data."
         gate = gate_result((*gate.checks, Check("renews the champion", 0.0, 0.0, Outcome.PASSED, detail)), gate.groups)
     return gate
@@ -99,18 +97,18 @@ def judge(
 
 @task(description="Choose the best candidate, put it through the gate, ask for a decision.")
 @hold_pseudonym_key
-def review_models(version: str, run_ids: list[str]) -> Review:
-    """Review the training runs of a data set; returns the review, or the champion's when nothing is better.
+def review_models(version: str, run_ids: list[str]) -> ReviewResult:
+    """Review the training runs of a data set. If no candidate is better, the result is about the champion.
 
-    The best candidate that passes becomes `@challenger`. The reasons are stored either way.
+    The best candidate that passes becomes `@challenger`. The gate's reasons are stored in both cases.
     """
     installation = current()
     registry = Registry(installation.endpoints.mlflow_tracking_uri)
     sync_aliases(installation.engine, registry)
     with installation.engine.connect() as connection:
         champion = current_champion(connection)
-    rival = _rival(installation, version, champion)
-    compared = list(dict.fromkeys([*run_ids, *([rival] if rival else [])]))
+    champion_run = _champion_run(installation, version, champion)
+    compared = list(dict.fromkeys([*run_ids, *([champion_run] if champion_run else [])]))
     trained = recorded_all(installation.engine, compared)
     evaluations = evaluations_of(installation.engine, registry, trained)
     kinds = {run_id: trained[run_id].kind for run_id in compared}
@@ -118,29 +116,30 @@ def review_models(version: str, run_ids: list[str]) -> Review:
     rows = leaderboard({names[run_id]: evaluation for run_id, evaluation in evaluations.items()})
     renewing = champion is not None and champion["dataset_version"] != version
     promoted = champion["metrics"] if champion else None
-    best, gate = _choose(rival, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
-    if champion and best == rival and not renewing:
-        return {"status": STAYS, "model_version": champion["model_version"], "ladder": rows, "gate": []}
+    best, gate = _choose(champion_run, renewing, evaluations, kinds, version, installation.settings.gate, promoted)
+    if champion and best == champion_run and not renewing:
+        status = ReviewOutcome.CHAMPION_KEPT.status
+        return {"status": status, "model_version": champion["model_version"], "ladder": rows, "gate": []}
     tags = {"dataset_version": version, "kind": kinds[best], "git_commit": git_commit()}
     against = champion["promotion_id"] if champion else 0
     number = _register(installation, registry, trained[best], tags)
-    registry.untag_version(number, "review", "reviewer")  # said before anybody was asked
+    registry.untag_version(number, "review", "reviewer")  # tags from before this request are no decision
     review = request(installation, version, number, trained[best], gate, against)
     sync_aliases(installation.engine, registry)
-    told = ReviewSummary(review["model_version"], best, rival, kinds, evaluations, version, gate)
-    report = publish_review_report(installation, registry, told)
-    review = review_of(installation, number)  # somebody may have decided while the report was made
+    summary = ReviewSummary(review["model_version"], best, champion_run, kinds, evaluations, version, gate)
+    report = publish_review_report(installation, registry, summary)
+    review = review_of(installation, number)  # a decision may have come while the report was made
     annotate_version(registry, review)
     status = _status(review, champion, installation.settings.review)
-    if status == REFUSED:
+    if status == ReviewOutcome.REFUSED.status:
         _alert(installation, review, report, champion)
-    return {**review, "status": status, "ladder": rows, "report": report}
+    return cast(ReviewResult, {**review, "status": status, "ladder": rows, "report": report})
 
 
 def register_once(installation: Installation, registry: Registry, run_id: str, tags: Mapping[str, str]) -> int:
-    """Return the registered version of a run's model; callers at the same time get the same one.
+    """Return the registered version of a run's model; concurrent callers get the same version.
 
-    MLflow has no such promise: it would make a version for each of them, and nobody would review the others.
+    MLflow alone would register a version for each caller, and all but one would never be reviewed.
     """
     with locked(installation.engine, f"register run {run_id}", wait=True):
         return registry.register(run_id, tags)
@@ -149,9 +148,9 @@ def register_once(installation: Installation, registry: Registry, run_id: str, t
 def _alert(installation: Installation, review: Review, report: str, champion: Champion | None) -> None:
     failed = "; ".join(check["name"] for check in review["gate"] if stored_outcome(check) is Outcome.REFUSED)
     version = review["model_version"]
-    stays = "The champion stays." if champion else "No model answers yet."
-    said = {"reason": f"Version {version} was refused by the gate: {failed}. {stays}", "page": report}
-    events.try_emit(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", said)
+    consequence = "The champion stays." if champion else "No model answers yet."
+    payload = {"reason": f"Version {version} was refused by the gate: {failed}. {consequence}", "page": report}
+    events.try_emit(installation.endpoints, events.GATE_REFUSED, f"tailorbird.model-version.{version}", payload)
 
 
 def _status(review: Review, champion: Champion | None, mode: str) -> str:
@@ -160,14 +159,14 @@ def _status(review: Review, champion: Champion | None, mode: str) -> str:
     if review["decision"] == APPROVED and champion and champion["promotion_id"] > review["against"]:
         return f"approved before, and version {champion['model_version']} answers now"
     if review["decision"]:
-        return str(review["decision"])
+        return review["decision"]
     if not review["passed"]:
-        return REFUSED
-    return SWITCHED_OFF if mode == "never" else WAITS
+        return ReviewOutcome.REFUSED.status
+    return (ReviewOutcome.SWITCHED_OFF if mode == "never" else ReviewOutcome.WAITING).status
 
 
 def _choose(
-    rival: str | None,
+    champion_run: str | None,
     renewing: bool,
     evaluations: dict[str, Evaluation],
     kinds: dict[str, str],
@@ -175,11 +174,11 @@ def _choose(
     limits: GateThresholds,
     promoted: Mapping[str, float] | None,
 ) -> tuple[str, GateResult]:
-    """The best run and its verdict; on newer data a champion that is not beaten is at least renewed."""
+    """Return the best run and its verdict; on newer data an unbeaten champion is reviewed for renewal."""
     best = best_of(evaluations)
     users = open_dataset(version).users
     traits, dropped = demographics(users, evaluations[best].per_user[USER_KEY]), dropped_traits(users)
-    gate = judge(best, rival, evaluations, kinds, traits, limits, promoted, dropped)
-    if rival and renewing and not gate.passed:
-        return rival, judge(rival, rival, evaluations, kinds, traits, limits, promoted, dropped)
+    gate = judge(best, champion_run, evaluations, kinds, traits, limits, promoted, dropped)
+    if champion_run and renewing and not gate.passed:
+        return champion_run, judge(champion_run, champion_run, evaluations, kinds, traits, limits, promoted, dropped)
     return best, gate

@@ -20,7 +20,8 @@ from infra.supervisor import commands
 from tasks.promotion.champion import CHALLENGER, CHAMPION
 from tasks.promotion.mlflow_annotations import annotate_version
 from tasks.promotion.review_requests import DecisionRefusedError
-from tasks.reconciler.reconcile import _hear_alias, _promote_moved, reconcile_once, watch
+from tasks.reconciler.mlflow_requests import _promote_moved, apply_moved_alias
+from tasks.reconciler.reconcile import reconcile_once, watch
 from tasks.review.review_models import _run_of
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def test_two_who_hear_the_same_alias_at_once_do_not_say_that_it_was_put_back(des
     for moved in (first, second) * 10:
         desk.registry.set_alias(CHAMPION, moved)
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(lambda _: list(_hear_alias(desk.here, desk.registry)), range(2)))
+            list(pool.map(lambda _: list(apply_moved_alias(desk.here, desk.registry)), range(2)))
         assert (desk.champion()["model_version"], desk.registry.aliases()[CHAMPION]) == (moved, moved)
         assert "review_note" not in desk.registry.version(moved).tags
 

@@ -9,12 +9,11 @@ from sqlalchemy.dialects.postgresql import insert
 
 from infra.database.schema.monitoring_schema import retrain_requests as requests
 from models.errors import TailorbirdError
+from tasks.review.outcomes import ReviewOutcome
 
 Origin = Literal["drift", "schedule", "person"]
 REQUESTED, RUNNING, DONE, FAILED = "requested", "running", "done", "failed"
-PROMOTED, WAITING, REFUSED, CHAMPION_KEPT = "promoted", "waits", "refused", "kept"
-"""Outcomes of a retraining that was done: what became of its challenger."""
-LOSING: Final = (REFUSED, CHAMPION_KEPT)
+LOSING: Final = (ReviewOutcome.REFUSED, ReviewOutcome.CHAMPION_KEPT)
 """Outcomes after which asking again soon would find the same."""
 _OPEN: Final = (REQUESTED, RUNNING)
 

@@ -14,21 +14,17 @@ from infra.registry.client import Registry
 from infra.services import prefect_pages
 from tasks.monitoring.retraining.admission import Start, begin
 from tasks.monitoring.retraining.leases import SupersededError, finish, note_step, renew_lease
-from tasks.monitoring.retraining.requests import CHAMPION_KEPT, DONE, FAILED, PROMOTED, REFUSED, WAITING
+from tasks.monitoring.retraining.requests import DONE, FAILED
 from tasks.orchestration.page_links import docs_page
 from tasks.orchestration.run_artifacts import show
-from tasks.promotion.review_requests import APPROVED
-from tasks.review.review_models import REFUSED as REFUSED_BY_GATE
-from tasks.review.review_models import STAYS, SWITCHED_OFF
-from tasks.review.review_models import WAITS as WAITS_FOR_PERSON
+from tasks.review.outcomes import ReviewOutcome, outcome_of_status
 
-_OUTCOMES: Final = {APPROVED: PROMOTED, WAITS_FOR_PERSON: WAITING, REFUSED_BY_GATE: REFUSED, STAYS: CHAMPION_KEPT}
-_WORDS: Final = {
-    PROMOTED: "Version {version} was promoted.",
-    WAITING: "Version {version} waits for a person's decision.",
-    REFUSED: "Version {version} was refused by the gate; the lists stay as they are.",
-    CHAMPION_KEPT: "Nothing is better than version {version}, the champion; it stays.",
-    SWITCHED_OFF: "Version {version} passed the gate, but promotion is switched off.",
+_SENTENCES: Final = {
+    ReviewOutcome.PROMOTED: "Version {version} was promoted.",
+    ReviewOutcome.WAITING: "Version {version} waits for a person's decision.",
+    ReviewOutcome.REFUSED: "Version {version} was refused by the gate; the lists stay as they are.",
+    ReviewOutcome.CHAMPION_KEPT: "Nothing is better than version {version}, the champion; it stays.",
+    ReviewOutcome.SWITCHED_OFF: "Version {version} passed the gate, but promotion is switched off.",
 }
 
 
@@ -64,9 +60,10 @@ class Retraining:
         """What the run returns: with the review, what became of the challenger; without, why nothing was trained."""
         outcome, sentence = self.start.outcome, self.start.why_not
         if review is not None:
-            outcome = _OUTCOMES.get(review["status"], str(review["status"]))
-            words = _WORDS.get(outcome, "Version {version}: {status}.")
-            sentence = words.format(version=review["model_version"], status=review["status"])
+            known = outcome_of_status(review["status"])
+            outcome = str(known.value if known else review["status"])
+            template = _SENTENCES[known] if known else "Version {version}: {status}."
+            sentence = template.format(version=review["model_version"], status=review["status"])
         empty: dict[str, Any] = {"dataset_version": None, "due": {}, "searches": {}, "batches": []}
         self.told = {"request": self.start.request_id, "outcome": outcome, "says": sentence}
         return empty | extra | {"review": review and dict(review)} | self.told

@@ -20,7 +20,7 @@ from tasks.promotion.decide_review import decide_review
 from tasks.promotion.mlflow_annotations import NOTE, ROLLED_BACK
 from tasks.promotion.promote import promote_again
 from tasks.promotion.review_requests import Decision, DecisionRefusedError, review_of
-from tasks.reconciler.reconcile import _hear_alias, _hear_tags
+from tasks.reconciler.mlflow_requests import apply_mlflow_tags, apply_moved_alias
 from tasks.scoring.roll_back_model import going_back, roll_back_model
 
 YES, AGAIN = Decision(True, "ann", "better", "command"), Decision(True, "bob", "the rollback was a slip", "command")
@@ -56,7 +56,7 @@ class Shop(NamedTuple):
         sync_aliases(self.here.engine, self.registry)
 
     def hear(self) -> list[str]:
-        return [*_hear_tags(self.here, self.registry), *_hear_alias(self.here, self.registry)]
+        return [*apply_mlflow_tags(self.here, self.registry), *apply_moved_alias(self.here, self.registry)]
 
     def tags(self) -> dict[str, str]:
         return dict(self.registry.version(SECOND).tags)

@@ -93,7 +93,7 @@ def test_commands_the_reconciler_and_up_refuse_another_key(
     monkeypatch.setenv(KEY, "another key")
     another_process()
     lines: list[str] = []
-    for start in (lambda: running.database("owner"), reconcile.look, lambda: startup.start(load(), lines.append)):
+    for start in (lambda: running.database("owner"), reconcile.run_once, lambda: startup.start(load(), lines.append)):
         with pytest.raises(InstallationRefusedError, match=PSEUDONYM):
             start()
     assert lines == []  # nothing was started

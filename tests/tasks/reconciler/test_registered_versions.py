@@ -54,7 +54,7 @@ from tasks.promotion.verified_evaluations import (
     evaluation_of,
 )
 from tasks.reconciler.check_registered_versions import ALTERED, INTEGRITY, Checks, check_registered_versions
-from tasks.reconciler.reconcile import _hear_alias
+from tasks.reconciler.mlflow_requests import apply_moved_alias
 from tasks.review.review_models import _register
 from tests.conftest import fresh_database
 from tests.ear import Ear
@@ -213,7 +213,7 @@ def test_an_altered_version_is_neither_copied_nor_promoted_by_command_or_alias_a
     with pytest.raises(BundleRefusedError):
         apply_decision(shop.here, shop.registry, shop.number, YES)
     shop.registry.set_alias("champion", shop.number)
-    assert "was put back" in "".join(_hear_alias(shop.here, shop.registry))
+    assert "was put back" in "".join(apply_moved_alias(shop.here, shop.registry))
     assert "champion" not in shop.registry.aliases()
     assert "was put back" in shop.registry.version(shop.number).tags["review_note"]
     assert (shop.promoted(), review_of(shop.here, shop.number)) == ([], before)

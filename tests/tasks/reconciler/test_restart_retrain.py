@@ -9,8 +9,9 @@ from sqlalchemy import text
 from infra.installation import Installation
 from infra.prefect_api import events
 from tasks.monitoring.retraining.leases import claim, finish
-from tasks.monitoring.retraining.requests import CHAMPION_KEPT, Request, get_request, request_retraining
+from tasks.monitoring.retraining.requests import Request, get_request, request_retraining
 from tasks.reconciler.restart_retrain import restart_retrain
+from tasks.review.outcomes import ReviewOutcome
 from tests.ear import Prefect
 
 
@@ -84,7 +85,7 @@ def test_one_that_nobody_began_is_started_once(here: Installation, prefect: Desk
     mine = claim(here.engine, request_id, run["id"])
     assert mine is not None
     assert restart_retrain(here) is None
-    finish(mine, "done", CHAMPION_KEPT)
+    finish(mine, "done", ReviewOutcome.CHAMPION_KEPT)
     assert restart_retrain(here) is None
     assert len(prefect.runs) == 1
 

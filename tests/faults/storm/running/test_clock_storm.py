@@ -148,6 +148,6 @@ def test_no_lease_is_lost_and_no_deadline_passes_by_the_clock_of_a_process(
         reconciler.kill()
         _, out, err = reconciler.ended()
         assert "Traceback" not in out + err
-        assert [line for line in out.splitlines() if not line.startswith("What is usual is being learned")] == []
+        assert [line for line in out.splitlines() if not line.startswith("The drift monitor is being calibrated")] == []
     vars(other).pop("_commands").end()
     storm.done["jumps"] = clock.jumps

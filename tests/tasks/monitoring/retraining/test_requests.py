@@ -15,6 +15,7 @@ from models.errors import TailorbirdError
 from tasks.monitoring.retraining import requests
 from tasks.monitoring.retraining.leases import SupersededError, claim, finish, note_step, renew_lease
 from tasks.monitoring.retraining.requests import get_request, give_up, open_request, request_retraining
+from tasks.review.outcomes import ReviewOutcome
 
 ROUNDS = 50
 
@@ -65,7 +66,7 @@ def test_while_a_request_is_open_no_other_is_made_and_afterwards_one_is(engine: 
     assert mine is not None
     with engine.begin() as connection:
         assert request_retraining(connection, "schedule", "again") is None
-    assert finish(mine, requests.DONE, requests.CHAMPION_KEPT)
+    assert finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
     assert asked(engine, "schedule") > first
 
 
@@ -78,7 +79,7 @@ def test_of_two_who_ask_at_once_one_gets_a_request(engine: Engine) -> None:
         [made] = [found for found in at_once(one, one) if found is not None]
         mine = claim(engine, made.request_id, None)
         assert mine is not None
-        finish(mine, requests.DONE, requests.CHAMPION_KEPT)
+        finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
 
 
 def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
@@ -90,7 +91,7 @@ def test_of_two_who_claim_at_once_one_works(engine: Engine) -> None:
         found = at_once(lambda: claim(engine, request_id, "a"), lambda: claim(engine, request_id, "b"))  # noqa: B023
         [mine] = [held for held in found if held is not None]
         assert state(engine, request_id).flow_run == mine.request.flow_run
-        assert finish(mine, requests.DONE, requests.CHAMPION_KEPT)
+        assert finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
 
 
 def test_a_claim_counts_up_the_fence_and_names_the_run(engine: Engine) -> None:
@@ -120,7 +121,7 @@ def test_who_was_silent_loses_the_request_and_writes_nothing_more(engine: Engine
     assert not finish(lost, requests.FAILED, "lost")
     note_step(taken, "features", "http://a")
     note_step(taken, "train", "http://b")
-    assert finish(taken, requests.DONE, requests.WAITING)
+    assert finish(taken, requests.DONE, ReviewOutcome.WAITING)
     found = state(engine, request_id)
     assert (found.status, found.outcome, found.leased_until) == ("done", "waits", None)
     assert found.steps == {"features": "http://a", "train": "http://b"}
@@ -176,13 +177,13 @@ def test_what_nobody_works_on_is_found_when_it_has_waited(engine: Engine) -> Non
         assert not give_up(connection, found, "no")  # it was claimed since
         assert give_up(connection, lost, "given up")
     assert mine is not None
-    assert not finish(mine, requests.DONE, requests.CHAMPION_KEPT)
+    assert not finish(mine, requests.DONE, ReviewOutcome.CHAMPION_KEPT)
     assert state(engine, request_id).outcome == "given up"
 
 
 def test_the_books_tell_how_many_were_asked_for_and_how_they_ended(engine: Engine) -> None:
     began = datetime.now(UTC) - timedelta(minutes=1)
-    for outcome in (requests.CHAMPION_KEPT, requests.REFUSED, requests.PROMOTED):
+    for outcome in (ReviewOutcome.CHAMPION_KEPT, ReviewOutcome.REFUSED, ReviewOutcome.PROMOTED):
         mine = claim(engine, asked(engine), None)
         assert mine is not None
         finish(mine, requests.DONE, outcome)
