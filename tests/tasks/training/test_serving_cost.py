@@ -14,7 +14,7 @@ from models.lists.list_builder import ListBuilder
 from models.lists.model_cascade import build_cascade
 from models.lists.recommendation_lists import Lists
 from models.lists.rules.compiled_rules import CompiledRules
-from tasks.scoring.publish_batch import Words
+from tasks.scoring.publish_batch import TextCodes
 from tasks.scoring.user_lists import user_lists
 from tasks.training.serving_cost import K, make_lists, measure_costs
 
@@ -67,7 +67,7 @@ def by_user(chunks: list[Lists]) -> dict[str, tuple[list[int], list[float]]]:
 def test_the_measured_lists_are_the_published_ones(stage: Any, kind: str) -> None:
     answers = answers_of(stage.promote(kind))
     work = user_lists(stage.here, "home", placements.one(stage.here.settings, "home", None))
-    published = by_user(list(work.lists(Words())))
+    published = by_user(list(work.lists(TextCodes())))
     measured = by_user(make_lists(answers, answers.cascade.models[0].users))
     assert len(published) == 30
     assert {key: measured[key] for key in published} == published
