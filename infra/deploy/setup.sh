@@ -1,6 +1,6 @@
 #!/bin/sh
-# Builds .venv from requirements.lock. It looks before it starts, so that nothing fails halfway,
-# and it may be interrupted and repeated: a half-built .venv has no stamp and is built anew.
+# Builds .venv from requirements.lock. It checks the requirements first, so that nothing fails halfway.
+# It may be interrupted and repeated: a half-built .venv has no stamp and is built again.
 set -eu
 
 venv=.venv
@@ -20,23 +20,23 @@ supported() {
 choose_python() {
     if [ -n "${PYTHON:-}" ]; then
         supported "$PYTHON" && return
-        refuse "PYTHON=$PYTHON is not a Python 3.11, 3.12 or 3.13 that runs." \
+        refuse "PYTHON=$PYTHON is not a working Python 3.11, 3.12 or 3.13." \
             "Name another, for example: make demo PYTHON=python3.12"
     fi
     for PYTHON in python3 python3.13 python3.12 python3.11; do
         if supported "$PYTHON"; then return; fi
     done
-    refuse "Tailorbird needs Python 3.11, 3.12 or 3.13, and none of python3, python3.13, python3.12 and python3.11 is one." \
+    refuse "Tailorbird needs Python 3.11, 3.12 or 3.13, but none of python3, python3.13, python3.12 and python3.11 is one." \
         "Install one (Debian, Ubuntu: apt-get install python3 python3-venv) or name it: make demo PYTHON=/path/to/python3.12"
 }
 
 check_venv() {
     "$PYTHON" -c 'import ensurepip, venv' >/dev/null 2>&1 ||
         refuse "$PYTHON cannot make virtual environments." \
-            "Install what is missing (Debian, Ubuntu: apt-get install python3-venv) and run the command again."
+            "Install the missing modules (Debian, Ubuntu: apt-get install python3-venv) and run the command again."
 }
 
-# LightFM has no wheel for Python 3.11, nor for Linux on anything but x86_64: there it is compiled.
+# LightFM has no wheel for Python 3.11, nor for Linux on processors other than x86_64: there it is compiled.
 check_compiler() {
     facts=$("$PYTHON" - <<'PY'
 import os, platform, sys, sysconfig

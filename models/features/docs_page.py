@@ -103,10 +103,11 @@ the order of rows decides nothing; ties make the earlier part smaller.
 
 ## Labels
 
-`labels` states what users did after a cut, as rows `as_of, user_key, item_id, label, weight, labelled_at`: a purchase
-by default, or `--label click | add_to_cart | engagement`, up to the next cut or for `--horizon-days`. `weight` is the
-number of such events, or the amount of engagement. A horizon that extends beyond the next cut is refused: those labels
-could not have been known. `labels` has no negatives, because a user who did not buy an item may never have seen it.
+`labels` lists the actions of users after a cut, as rows `as_of, user_key, item_id, label, weight, labelled_at`: a
+purchase by default, or `--label click | add_to_cart | engagement`, up to the next cut or for `--horizon-days`. `weight`
+is the number of such events, or the amount of engagement. A horizon that extends beyond the next cut is refused: those
+labels could not have been known. `labels` has no negatives, because a user who did not buy an item may never have seen
+it.
 
 `impressions` holds the negatives, if recommendations were shown and recorded: rows with `recommendation_id`,
 `placement`, `position`, `shown_at`, and `label` 1 if the user responded within a day (`attribution_days`), else 0.

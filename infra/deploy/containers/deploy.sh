@@ -1,7 +1,6 @@
 #!/bin/sh
-# The one-shot `deploy` service: brings the schema up to date, then tells Prefect what prefect.yaml says, what starts by
-# itself and who is told of what.
-# Repeating it changes nothing.
+# The one-shot `deploy` service: migrates the schema, then sends Prefect the deployments of prefect.yaml, the schedules
+# and the alerts. Repeating it changes nothing.
 set -eu
 
 python - <<'PY'

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes .env with fresh passwords for docker-compose.yml. Passwords in an .env that exists are kept, since PostgreSQL
-# keeps those it was created with; those that a newer version needs are added.
+# Writes .env with new passwords for docker-compose.yml. Passwords in an existing .env are kept, because PostgreSQL
+# keeps those it was created with. Passwords that a newer version needs are added.
 set -eu
 
 umask 077

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Starts MLflow behind a password. Its users live in the same database as its runs; the file that says so
-# is written here because MLflow reads that address from nowhere else. Checked passwords are kept for an hour:
-# 2 ms a request instead of 60; one process, so that a password that is changed counts at once.
+# Starts MLflow behind a password. Its users are in the same database as its runs. MLflow reads that address only from
+# a file, which is written here. Checked passwords are cached for an hour: a request takes 2 ms instead of 60. One
+# process serves all requests, so that a changed password takes effect immediately.
 set -eu
 
 MLFLOW_AUTH_CONFIG_PATH=${TMPDIR:-/tmp}/mlflow-auth.ini

@@ -85,12 +85,12 @@ def plain(text: str) -> str:
 
 def test_the_verdict_stands_on_top_then_what_to_do(page: Page) -> None:
     said = plain(render(page))
-    parts = (page.verdict, "tailorbird decide 3 --approve", "What the gate asked", "Figures beside other models")
+    parts = (page.verdict, "tailorbird decide 3 --approve", "The gate's questions", "Figures beside other models")
     places = [said.index(part) for part in parts]
     assert places == sorted(places)
     assert "set the tag review to approved or rejected" in said
     refused = plain(render(replace(page, passed=False)))
-    assert "a version that the gate refuses answers nobody" in refused
+    assert "a version that the gate refuses serves nobody" in refused
     assert "override" in refused
 
 
@@ -141,7 +141,7 @@ def test_a_person_is_shown_with_both_shelves_hits_and_purchases_and_no_more_of_t
     assert "own_frequency NDCG 0.220 Bread new Milk, 1 l ✓ bought again" in said
     assert "this version NDCG 0.310 +0.090 Milk, 1 l ✓ bought again i2 new" in said
     assert "then bought 2 items Milk, 1 l again i9 new" in said
-    assert "Nobody picked them. All people are put in order of what this version gains" in said
+    assert "These people are not hand-picked. All people are sorted by the gain of this version" in said
 
 
 def test_of_many_purchases_the_first_are_named_and_the_others_counted(page: Page) -> None:
